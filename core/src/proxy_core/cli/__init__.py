@@ -1,0 +1,47 @@
+"""The command line. Commands are imported when they are asked for; plugins' after the built-in ones."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from proxy_core.errors import SetupError
+
+_BUILT_IN = ("serve", "plugins", "models")
+
+
+class Commands(click.Group):
+    """Built-in commands by module name, then what plugins bring."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*_BUILT_IN, *_plugin_commands()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _BUILT_IN:
+            command: click.Command = import_module(f"proxy_core.cli.{cmd_name}").command
+            return command
+        return _plugin_commands().get(cmd_name)
+
+
+def _plugin_commands() -> dict[str, click.Command]:
+    from proxy_core.cli.common import plugin_commands
+
+    return plugin_commands()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="proxy-core", prog_name="proxy-core")
+def cli() -> None:
+    """One endpoint in every dialect for several LLM accounts."""
+
+
+def main() -> None:
+    """The program ``proxy-core``: what an operator must mend is told in plain lines, without a traceback."""
+    try:
+        cli()
+    except SetupError as error:
+        for line in str(error).splitlines():
+            click.echo(f"proxy-core: {line}", err=True)
+        sys.exit(2)

@@ -1,0 +1,60 @@
+"""What commands share: options for settings, tables, plugins' own commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from proxy_core.errors import PluginError
+from proxy_core.loading import LoadedSettings, load
+from proxy_core.plugins import load_plugins
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def settings_options(command: F) -> F:
+    """``--config`` and ``--no-plugin``, which every command that reads settings has."""
+    config = click.option(
+        "--config", type=click.Path(path_type=Path), help="Settings file; else ./proxy-core.toml, else the user's."
+    )
+    no_plugin = click.option(
+        "--no-plugin", multiple=True, metavar="NAME", help="Do not import this plugin; repeatable."
+    )
+    return config(no_plugin(command))
+
+
+def plugin_overrides(no_plugin: Sequence[str], config: Path | None) -> dict[str, Any]:
+    """``--no-plugin`` adds to what settings disable already."""
+    if not no_plugin:
+        return {}
+    disabled = load(config).settings.plugins.disabled
+    return {"plugins": {"disabled": [*disabled, *no_plugin]}}
+
+
+def read_settings(config: Path | None, no_plugin: Sequence[str]) -> LoadedSettings:
+    return load(config, overrides=plugin_overrides(no_plugin, config))
+
+
+def plugin_commands() -> dict[str, click.Command]:
+    """Commands that plugins bring. Raises ``PluginError`` if two have one name."""
+    found: dict[str, click.Command] = {}
+    for plugin in load_plugins(load(), only=("proxy_cli_commands",)):
+        for command in plugin.brought.get("proxy_cli_commands", ()):
+            name = command.name or ""
+            if name in found:
+                raise PluginError(plugin.name, f"a command named {name!r} already exists")
+            found[name] = command
+    return found
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the last one runs free."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

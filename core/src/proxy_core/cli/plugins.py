@@ -1,0 +1,112 @@
+"""``proxy-core plugins``: what is installed, what became of it, and in which order things run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy_core import builtin
+from proxy_core.catalog import Catalog, build_catalog
+from proxy_core.cli.common import read_settings, settings_options, table
+from proxy_core.interfaces import Provider
+from proxy_core.plugins import Plugin, load_plugins
+
+
+@click.command("plugins")
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(config: Path | None, no_plugin: tuple[str, ...], as_json: bool) -> None:
+    """List installed plugins with their state and reason."""
+    loaded = read_settings(config, no_plugin)
+    plugins = load_plugins(loaded, built_in=[builtin])
+    catalog = build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
+    rows = [_described(plugin, catalog) for plugin in plugins]
+    chains = {
+        "sanitizers": [s.name for s in catalog.sanitizers],
+        "redactors": [r.name for r in catalog.redactors],
+    }
+    if as_json:
+        click.echo(json.dumps({"plugins": rows, "chains": chains}, indent=2))
+        return
+    click.echo(_plugin_table(rows))
+    providers = [p for row in rows for p in row["providers"]]
+    if providers:
+        click.echo("\n" + _provider_table(providers))
+    for name, chain in chains.items():
+        if chain:
+            click.echo(f"\n{name}, in order: {', '.join(chain)}")
+
+
+def _described(plugin: Plugin, catalog: Catalog) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "distribution": plugin.distribution,
+        "api": plugin.api,
+        "state": plugin.state,
+        "reason": plugin.reason,
+        "hooks": list(plugin.hooks),
+        "order": _order(plugin, catalog),
+        "load_ms": round(plugin.load_s * 1000, 1),
+        "providers": [_provider(p) for p in plugin.brought.get("proxy_providers", ())],
+    }
+
+
+def _order(plugin: Plugin, catalog: Catalog) -> dict[str, list[int]]:
+    """Positions, from 1, of what this plugin brought to each ordered chain."""
+    chains = {
+        "proxy_sanitizers": [s.name for s in catalog.sanitizers],
+        "proxy_redactors": [r.name for r in catalog.redactors],
+    }
+    places = {
+        hook: [i for i, name in enumerate(chain, 1) if catalog.owner(hook, name) == plugin.name]
+        for hook, chain in chains.items()
+    }
+    return {hook: found for hook, found in places.items() if found}
+
+
+def _provider(provider: Provider) -> dict[str, Any]:
+    life = provider.lifecycle
+    return {
+        "name": provider.name,
+        "dialects": list(provider.dialects),
+        "status": life.status,
+        "until": life.until.isoformat() if life.until else None,
+        "note": life.note,
+        "link": life.link,
+    }
+
+
+def _plugin_table(rows: list[dict[str, Any]]) -> str:
+    head = ("plugin", "version", "distribution", "api", "state", "load", "hooks", "order", "reason")
+    return table(
+        head,
+        [
+            (
+                *(row["name"], row["version"] or "-", row["distribution"] or "-", str(row["api"] or "-"), row["state"]),
+                f"{row['load_ms']:.0f} ms",
+                ", ".join(h.removeprefix("proxy_") for h in row["hooks"]) or "-",
+                ", ".join(f"{h.removeprefix('proxy_')} {','.join(map(str, p))}" for h, p in row["order"].items())
+                or "-",
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _provider_table(providers: list[dict[str, Any]]) -> str:
+    head = ("provider", "status", "until", "dialects", "note")
+    return table(
+        head,
+        [
+            (
+                *(p["name"], p["status"], p["until"] or "-", ", ".join(p["dialects"]) or "own"),
+                f"{p['note']} {p['link']}".strip(),
+            )
+            for p in providers
+        ],
+    )

@@ -1,0 +1,165 @@
+"""``proxy-core serve``: run the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy_core.cli.common import plugin_overrides, settings_options
+from proxy_core.errors import SettingsError
+from proxy_core.loading import LoadedSettings, load
+from proxy_core.records.redact import SecretScrubber
+from proxy_core.runtime import Proxy, compose
+from proxy_core.server.clientkey import generated_key_file
+from proxy_core.server.serve import (
+    WorkerSpec,
+    check_exposure,
+    hypercorn_config,
+    listen,
+    run_loop,
+    serve_app,
+    stop_on_signals,
+    supervise,
+    url_of,
+)
+
+log = logging.getLogger("proxy_core.serve")
+
+
+@click.command("serve")
+@settings_options
+@click.option("--host", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=int, help="Port to listen on (default 8000); 0 lets the system choose.")
+@click.option("--workers", type=int, help="Worker processes (default 1).")
+@click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
+@click.option("--demo", is_flag=True, help="Add a built-in toy provider, demo/small: an answer without any account.")
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="Program log."
+)
+def command(config: Path | None, no_plugin: tuple[str, ...], demo: bool, log_level: str, **server: Any) -> None:
+    """Run the proxy until SIGINT or SIGTERM."""
+    overrides: dict[str, Any] = plugin_overrides(no_plugin, config)
+    overrides["server"] = {key: value for key, value in server.items() if value is not None}
+    demo_socket = _demo_socket() if demo else None
+    if demo_socket is not None:
+        host, port = demo_socket.getsockname()
+        overrides["providers"] = {"demo": {"base_url": f"http://{host}:{port}/v1", "stream_usage": True}}
+    loaded = load(config, overrides=overrides)
+    check_exposure(loaded)
+    proxy = compose(loaded)
+    _start_logging(log_level, proxy.scrub)
+    if demo and "demo" not in proxy.catalog.providers:
+        raise SettingsError(["--demo needs the plugin proxy-plugin-openai-compat"])
+    hypercorn_config(loaded.settings.server)  # its mistakes are told before anything starts
+    sock = listen(loaded.settings.server)
+    _greet(proxy, url_of(sock, loaded.settings.server), demo)
+    workers = loaded.settings.server.workers
+    if workers == 1:
+        run_loop(_serve(proxy, sock, demo_socket))
+        return
+    spec = WorkerSpec(config=config, overrides=overrides, log_level=log_level)
+    supervise(
+        _worker if demo_socket is None else _DemoWorker(demo_socket),
+        spec,
+        sock,
+        workers,
+        loaded.settings.server.drain_s,
+    )
+
+
+def _worker(spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None = None) -> None:
+    """One worker process: the same settings, its own everything else."""
+    proxy = compose(load(spec.config, overrides=spec.overrides))
+    _start_logging(spec.log_level, proxy.scrub)
+    run_loop(_serve(proxy, sock, demo_socket))
+
+
+class _DemoWorker:
+    """A worker that also serves the demo upstream; a class, because it has to be pickled."""
+
+    def __init__(self, demo_socket: socket.socket) -> None:
+        self._demo_socket = demo_socket
+
+    def __call__(self, spec: WorkerSpec, sock: socket.socket) -> None:
+        _worker(spec, sock, self._demo_socket)
+
+
+async def _serve(proxy: Proxy, sock: socket.socket, demo_socket: socket.socket | None) -> None:
+    server, running, stop = proxy.loaded.settings.server, proxy.services.running, asyncio.Event()
+    stop_on_signals(stop, running)
+    async with asyncio.TaskGroup() as tasks:
+        if demo_socket is not None:
+            tasks.create_task(_serve_demo(demo_socket, stop))
+        config = hypercorn_config(server)
+        tasks.create_task(serve_app(proxy.app, sock, config, stop, running=running, drain_s=server.drain_s))
+
+
+async def _serve_demo(demo_socket: socket.socket, stop: asyncio.Event) -> None:
+    from hypercorn.asyncio import serve as hypercorn_serve
+    from hypercorn.config import Config
+
+    from proxy_core.server.demo import demo_app
+
+    config = Config()
+    config.bind = [f"fd://{demo_socket.detach()}"]
+    config.errorlog = logging.getLogger("hypercorn.error")
+    await hypercorn_serve(demo_app(), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # as in serve_app
+
+
+def _demo_socket() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(128)
+    sock.setblocking(False)
+    return sock
+
+
+class _ScrubbingFormatter(logging.Formatter):
+    """Takes our own secrets out of whatever is about to be written, tracebacks included."""
+
+    def __init__(self, scrub: SecretScrubber) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._scrub = scrub
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._scrub.text(super().format(record))
+
+
+def _start_logging(level: str, scrub: SecretScrubber) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_ScrubbingFormatter(scrub))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("proxy_core").setLevel(level.upper())
+
+
+def _greet(proxy: Proxy, url: str, demo: bool) -> None:
+    """Where it listens, what it serves, which variables it took; never a key."""
+    loaded = proxy.loaded
+    for warning in proxy.warnings:
+        log.warning("%s", warning)
+    click.echo(f"proxy-core listens on {url}")
+    click.echo(f"providers: {', '.join(_described(loaded, proxy)) or 'none; set for example OPENAI_API_KEY'}")
+    key_file = generated_key_file(loaded)
+    if key_file is not None:
+        click.echo(f"client key: in {key_file}")
+    if demo:
+        key = f"$(cat '{key_file}')" if key_file else "$PROXY_API_KEY"
+        click.echo("try it:")
+        click.echo(f'  curl -N {url}/v1/chat/completions -H "Authorization: Bearer {key}" \\')
+        click.echo(
+            '    -d \'{"model": "demo/small", "stream": true, "messages": [{"role": "user", "content": "hi"}]}\''
+        )
+
+
+def _described(loaded: LoadedSettings, proxy: Proxy) -> list[str]:
+    described = []
+    for name, pool in proxy.pools.items():
+        labels = [c.label for c in pool.credentials if c.kind != "none"]
+        described.append(f"{name} ({', '.join(labels)})" if labels else name)
+    return described

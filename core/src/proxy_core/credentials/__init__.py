@@ -1,0 +1,1 @@
+"""Credentials: who is usable now, who goes next, who rests."""

@@ -1,0 +1,1 @@
+"""Wire formats, one pure module each, both directions. None imports another."""

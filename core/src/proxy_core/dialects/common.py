@@ -1,0 +1,122 @@
+"""What the dialects share: reading JSON fields with errors that name them, and JSON out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from proxy_core.errors import BadRequest
+from proxy_core.model import JsonObject
+
+
+def json_bytes(value: object) -> bytes:
+    """Compact UTF-8 JSON, non-ASCII as it is, key order kept.
+
+    U+2028 and U+2029 are escaped: legal JSON, but they break naive readers of event streams.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if "\u2028" in text or "\u2029" in text:
+        text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def load_object(data: bytes) -> JsonObject | None:
+    """``data`` as a JSON object, or ``None`` if it is anything else."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_body(data: bytes) -> JsonObject:
+    """A client's body. Raises ``BadRequest`` unless it is a JSON object."""
+    try:
+        value = json.loads(data, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise BadRequest("The request body is not UTF-8.") from None
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.") from None
+    except ValueError as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The request body must be a JSON object.")
+    return value
+
+
+def wrong_type(param: str, wanted: str) -> BadRequest:
+    return BadRequest(f"{param!r} must be {wanted}.", param=param, code="invalid_type")
+
+
+def missing(param: str) -> BadRequest:
+    return BadRequest(f"Missing required parameter: {param!r}.", param=param, code="missing_required_parameter")
+
+
+def require_model(body: JsonObject) -> str:
+    model = body.get("model")
+    if model is None:
+        raise missing("model")
+    if not isinstance(model, str) or not model.strip():
+        raise wrong_type("model", "a non-empty string")
+    return model
+
+
+def check_stream(body: JsonObject) -> None:
+    if not isinstance(body.get("stream"), bool | None):
+        raise wrong_type("stream", "a boolean")
+    if not isinstance(body.get("stream_options"), dict | None):
+        raise wrong_type("stream_options", "an object")
+
+
+def optional_str(body: Mapping[str, Any], key: str, at: str = "") -> str | None:
+    value = body.get(key)
+    if value is not None and not isinstance(value, str):
+        raise wrong_type(at + key, "a string")
+    return value
+
+
+def optional_int(body: Mapping[str, Any], key: str) -> int | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(key, "an integer")
+    return value
+
+
+def optional_float(body: Mapping[str, Any], key: str) -> float | None:
+    value = body.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise wrong_type(key, "a number")
+    return value
+
+
+def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
+    value = body.get(key)
+    if not isinstance(value, bool | None):
+        raise wrong_type(key, "a boolean")
+    return value
+
+
+def count(source: object, key: str) -> int:
+    """A token count: missing, null and nonsense are 0, never negative."""
+    value = source.get(key) if isinstance(source, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def without_none(**fields: Any) -> JsonObject:
+    """The fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,0 +1,229 @@
+"""The wire format ``openai_completions``: the legacy ``POST /v1/completions``.
+
+Relayed to upstreams that have it. Over a chat upstream one text prompt becomes one user
+message; what chat cannot do (several prompts, token arrays, ``suffix``, ``best_of``,
+``logprobs``) is refused by name. Reasoning and tools do not exist here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from proxy_core import sse
+from proxy_core.dialects import openai_common as shared
+from proxy_core.dialects.common import (
+    check_stream,
+    json_bytes,
+    load_object,
+    optional_float,
+    optional_int,
+    optional_str,
+    require_model,
+    wrong_type,
+)
+from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
+from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.model import (
+    ChatEvent,
+    ChatRequest,
+    Failed,
+    Finish,
+    FinishReason,
+    JsonObject,
+    Message,
+    Sampling,
+    Start,
+    Text,
+    TextDelta,
+    Usage,
+    UsageReport,
+)
+
+NAME = "openai_completions"
+DEFAULT_PROMPT = "<|endoftext|>"
+DEFAULT_MAX_TOKENS = 16
+_NOT_OVER_CHAT = ("suffix", "best_of", "logprobs")
+
+
+def check(body: JsonObject) -> None:
+    require_model(body)
+    check_stream(body)
+    if not isinstance(body.get("prompt"), str | list | None):
+        raise wrong_type("prompt", "a string, an array of strings, or arrays of tokens")
+
+
+def context(request: ProxyRequest) -> ReplyContext:
+    body = request.body
+    prompt, n = body.get("prompt"), body.get("n")
+    prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
+    return ReplyContext(
+        id=f"cmpl-{request.id}",
+        model=request.model,
+        stream=request.stream,
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        created=int(time.time()),
+        expected_choices=prompts * (n if isinstance(n, int) and n > 0 else 1),
+    )
+
+
+def decode(body: JsonObject) -> ChatRequest:
+    """One prompt as a conversation. Raises ``BadRequest`` naming what chat cannot represent."""
+    prompt = body.get("prompt", DEFAULT_PROMPT)
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str) or not prompt:
+        raise BadRequest("This model takes one text 'prompt' per request.", param="prompt", code="unsupported_value")
+    for name in _NOT_OVER_CHAT:
+        if body.get(name) not in (None, 0, 1, False, ""):
+            raise BadRequest(f"{name!r} is not available for this model.", param=name, code="unsupported_parameter")
+    if body.get("echo"):
+        raise BadRequest("'echo' is not available for this model.", param="echo", code="unsupported_parameter")
+    limit, stop = optional_int(body, "max_tokens"), body.get("stop")
+    return ChatRequest(
+        model=require_model(body),
+        messages=[Message(role="user", parts=[Text(text=prompt)])],
+        dialect=NAME,
+        stream=bool(body.get("stream")),
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        sampling=Sampling(
+            max_tokens=limit if limit is not None else DEFAULT_MAX_TOKENS,
+            temperature=optional_float(body, "temperature"),
+            top_p=optional_float(body, "top_p"),
+            stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+            seed=optional_int(body, "seed"),
+            presence_penalty=optional_float(body, "presence_penalty"),
+            frequency_penalty=optional_float(body, "frequency_penalty"),
+            logit_bias=body.get("logit_bias"),
+            n=optional_int(body, "n"),
+        ),
+        user=optional_str(body, "user"),
+    )
+
+
+class CompletionsDecoder:
+    """Reads a native completions reply, for when a filter wants to see its text."""
+
+    def __init__(self, streaming: bool) -> None:
+        self._streaming = streaming
+        self._splitter = sse.EventSplitter(16 * 1024 * 1024)
+        self._whole: list[bytes] = []
+        self._started = self._complete = False
+
+    def feed(self, data: bytes) -> Sequence[ChatEvent]:
+        if not self._streaming:
+            self._whole.append(data)
+            return ()
+        return self._block(self._splitter.feed(data))
+
+    def close(self) -> Sequence[ChatEvent]:
+        if not self._streaming:
+            return self._chunk(b"".join(self._whole))
+        events = self._block(self._splitter.close())
+        if not self._complete:
+            raise StreamCut("The upstream's reply ended before it was complete.")
+        return events
+
+    def _block(self, block: bytes) -> list[ChatEvent]:
+        out: list[ChatEvent] = []
+        for event in sse.events(block):
+            if event.data.startswith(b"[DONE]"):
+                self._complete = True
+                break
+            out += self._chunk(event.data)
+        return out
+
+    def _chunk(self, data: bytes) -> list[ChatEvent]:
+        chunk = load_object(data)
+        if chunk is None:
+            raise UpstreamBroken("The upstream's reply is not a completion.")
+        if chunk.get("error"):
+            self._complete = True
+            error = chunk["error"]
+            return [Failed(message=str(error.get("message") if isinstance(error, dict) else error))]
+        out: list[ChatEvent] = [] if self._started else [Start()]
+        self._started = True
+        for choice in chunk.get("choices") or ():
+            index = choice.get("index") or 0
+            if choice.get("text"):
+                out.append(TextDelta(text=choice["text"], choice=index))
+            if choice.get("finish_reason") is not None:
+                self._complete = True
+                reason = choice["finish_reason"]
+                known: FinishReason = reason if reason in ("length", "content_filter") else "stop"
+                out.append(Finish(reason=known, choice=index))
+        usage = shared.decode_usage(chunk.get("usage"))
+        return [*out, UsageReport(usage=usage)] if usage else out
+
+
+class CompletionsEncoder:
+    """Writes ``text_completion`` objects; the stream uses the same object as the whole."""
+
+    def __init__(self, context: ReplyContext) -> None:
+        self._context = context
+        self._texts: dict[int, str] = {}
+        self._reasons: dict[int, FinishReason] = {}
+        self._usage: Usage | None = None
+
+    def feed(self, events: Sequence[ChatEvent]) -> bytes:
+        out = []
+        for event in events:
+            match event:
+                case TextDelta():
+                    self._texts[event.choice] = self._texts.get(event.choice, "") + event.text
+                    out.append(self._chunk(event.choice, event.text, None))
+                case Finish():
+                    self._texts.setdefault(event.choice, "")
+                    self._reasons[event.choice] = event.reason
+                case UsageReport():
+                    self._usage = event.usage
+                case Failed():
+                    raise UpstreamBroken(event.message)
+                case _:  # reasoning and tools do not exist in this format
+                    pass
+        return b"".join(out) if self._context.stream else b""
+
+    def close(self) -> bytes:
+        self._texts = self._texts or {0: ""}
+        ends = {index: self._word(index) for index in sorted(self._texts)}
+        if not self._context.stream:
+            choices = [self._choice(i, self._texts[i], word) for i, word in ends.items()]
+            usage = {"usage": shared.encode_usage(self._usage)} if self._usage else {}
+            return json_bytes({**self._head(), "choices": choices, **usage})
+        out = [self._chunk(index, "", word) for index, word in ends.items()]
+        if self._context.include_usage:
+            usage = {"usage": shared.encode_usage(self._usage or Usage())}
+            out.append(sse.encode(json_bytes({**self._head(), "choices": [], **usage})))
+        return b"".join([*out, sse.DONE])
+
+    def _word(self, index: int) -> str:
+        reason = self._reasons.get(index, "stop")
+        return reason if reason in ("length", "content_filter") else "stop"
+
+    def _head(self) -> JsonObject:
+        c = self._context
+        return {"id": c.id, "object": "text_completion", "created": c.created, "model": c.model}
+
+    def _choice(self, index: int, text: str, word: str | None) -> JsonObject:
+        return {"text": text, "index": index, "logprobs": None, "finish_reason": word}
+
+    def _chunk(self, index: int, text: str, word: str | None) -> bytes:
+        return sse.encode(json_bytes({**self._head(), "choices": [self._choice(index, text, word)]}))
+
+
+DIALECT = Dialect(
+    name=NAME,
+    family="chat",
+    paths=("/v1/completions", "/completions"),
+    check=check,
+    context=context,
+    decode=decode,
+    decoder=CompletionsDecoder,
+    encoder=CompletionsEncoder,
+    meter=shared.OpenAIMeter,
+    encode_error=shared.encode_error,
+    stream_error=shared.stream_error,
+    whole_usage=shared.whole_usage,
+    whole_failure=shared.whole_failure,
+    heartbeat=shared.HEARTBEAT,
+)

@@ -1,0 +1,111 @@
+"""The wire format ``openai_embeddings``: ``POST /v1/embeddings``.
+
+``encoding_format`` is the client's wish about *our* reply: floats and base64 (little-endian
+float32) are converted whichever the upstream sent. openai-python asks for base64 by itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import time
+from collections.abc import Sequence
+
+from proxy_core.dialects import openai_common as shared
+from proxy_core.dialects.common import json_bytes, load_object, missing, optional_int, require_model, wrong_type
+from proxy_core.errors import BadRequest, UpstreamBroken
+from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.model import EmbedReply, JsonObject
+
+NAME = "openai_embeddings"
+
+
+def check(body: JsonObject) -> None:
+    require_model(body)
+    if body.get("input") is None:
+        raise missing("input")
+    _check_input(body["input"])
+    dimensions = optional_int(body, "dimensions")
+    if dimensions is not None and dimensions < 1:
+        raise wrong_type("dimensions", "a positive integer")
+    if body.get("encoding_format") not in (None, "float", "base64"):
+        raise BadRequest(
+            "'encoding_format' must be 'float' or 'base64'.", param="encoding_format", code="invalid_value"
+        )
+
+
+def _check_input(value: object) -> None:
+    """A string, strings, one token array, or token arrays; never empty."""
+    texts = value if isinstance(value, list) else [value]
+    strings = bool(texts) and all(isinstance(v, str) and v for v in texts)
+    if not (strings or _tokens(value) or (bool(texts) and all(_tokens(v) for v in texts))):
+        raise wrong_type("input", "a non-empty string, an array of such, or arrays of tokens")
+
+
+def _tokens(value: object) -> bool:
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    )
+
+
+def context(request: ProxyRequest) -> ReplyContext:
+    return ReplyContext(id=request.id, model=request.model, stream=False, include_usage=False, created=int(time.time()))
+
+
+def finish_whole(reply: bytes, body: JsonObject) -> bytes:
+    """The upstream's reply, its vectors in the encoding the client asked for; else untouched."""
+    wanted = body.get("encoding_format")
+    if wanted is None:
+        return reply
+    value = load_object(reply)
+    if value is None or not isinstance(value.get("data"), list):
+        return reply
+    changed = False
+    for item in value["data"]:
+        vector = item.get("embedding") if isinstance(item, dict) else None
+        if wanted == "base64" and isinstance(vector, list):
+            item["embedding"], changed = to_base64(vector), True
+        elif wanted == "float" and isinstance(vector, str):
+            item["embedding"], changed = from_base64(vector), True
+    return json_bytes(value) if changed else reply
+
+
+def to_base64(vector: Sequence[float]) -> str:
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except struct.error:
+        raise UpstreamBroken("The upstream's embedding is not a list of numbers.") from None
+
+
+def from_base64(vector: str) -> list[float]:
+    try:
+        raw = base64.b64decode(vector, validate=True)
+        return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+    except (ValueError, struct.error):
+        raise UpstreamBroken("The upstream's embedding is neither numbers nor base64.") from None
+
+
+def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
+    """Vectors from a provider with its own format."""
+    base = body.get("encoding_format") == "base64"
+    data = [
+        {"object": "embedding", "index": i, "embedding": to_base64(v) if base else list(v)}
+        for i, v in enumerate(reply.vectors)
+    ]
+    usage = {"prompt_tokens": reply.usage.prompt, "total_tokens": reply.usage.prompt}
+    return json_bytes({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+
+DIALECT = Dialect(
+    name=NAME,
+    family="embeddings",
+    paths=("/v1/embeddings", "/embeddings"),
+    check=check,
+    context=context,
+    finish_whole=finish_whole,
+    encode_embeddings=encode_embeddings,
+    encode_error=shared.encode_error,
+    stream_error=shared.stream_error,
+    whole_usage=shared.whole_usage,
+    whole_failure=shared.whole_failure,
+)

@@ -1,0 +1,464 @@
+"""What crosses the boundary between the core and a plugin: frozen, named values.
+
+A plugin's hooks return these; the core keeps them and calls the functions they hold.
+The core does all I/O with providers: encoders, decoders and judges are pure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from proxy_core.errors import ProxyError
+from proxy_core.model import (
+    ChatEvent,
+    ChatRequest,
+    EmbedReply,
+    Extra,
+    JsonObject,
+    UpstreamFailure,
+    UpstreamRequest,
+    Usage,
+)
+from proxy_core.settings import PluginSettings, ProviderSettings
+from proxy_core.stash import Stash
+
+#: The hook API this core speaks. It rises when a hook or a required field goes away.
+API = 1
+
+S = TypeVar("S", bound=PluginSettings)
+
+
+# --- Plugins -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """A plugin module's ``PLUGIN``: who it is and which hook API it was written for.
+
+    ``name`` is the entry point's name and the settings table ``[plugins.<name>]``.
+    ``providers`` names the providers it brings, so that a plugin which serves any provider
+    from settings leaves those alone.
+    """
+
+    name: str
+    api: int
+    settings: type[PluginSettings] | None = None
+    providers: Sequence[str] = ()
+
+
+class PluginContext(Protocol):
+    """What a hook is given: this plugin's own settings, logger and folder."""
+
+    @property
+    def plugin(self) -> str: ...
+    @property
+    def log(self) -> logging.Logger: ...
+    @property
+    def data_dir(self) -> Path:
+        """This plugin's folder, made on first use, mode 0700."""
+        ...
+
+    @property
+    def reserved_providers(self) -> frozenset[str]:
+        """Names that other active plugins bring themselves."""
+        ...
+
+    def settings(self, cls: type[S]) -> S:
+        """The table ``[plugins.<name>]``, validated. Raises ``SettingsError``."""
+        ...
+
+    def provider_names(self) -> Sequence[str]:
+        """Providers named in ``[providers]`` or by ``<NAME>_API_BASE``, sorted."""
+        ...
+
+    def provider(self, name: str) -> ProviderSettings:
+        """File and environment for one provider, merged; empty where nothing is set."""
+        ...
+
+
+# --- Requests ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRequest:
+    """One client request on its way through. ``body`` is the client's JSON and is never changed in place."""
+
+    id: str
+    client: str
+    dialect: str
+    model: str
+    stream: bool
+    body: JsonObject = field(repr=False)
+    stash: Stash = field(default_factory=Stash, repr=False)
+
+    def with_body(self, body: JsonObject) -> ProxyRequest:
+        """The same request with another body, for sanitizers."""
+        return replace(self, body=body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """A model a provider offers, by the provider's own id."""
+
+    id: str
+    created: int | None = None
+    owned_by: str | None = None
+    extra: Extra = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """One identity a provider accepts. ``id`` is a fingerprint, ``label`` says where it came from."""
+
+    id: str
+    provider: str
+    kind: str
+    secret: SecretStr
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderCall:
+    """One attempt, as a provider's ``encode`` sees it.
+
+    ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (top level),
+    with ``model`` and ``stream`` already those of the attempt. A provider without dialects gets
+    ``dialect=None``, an empty body and reads ``chat``.
+    """
+
+    dialect: str | None
+    body: JsonObject = field(repr=False)
+    chat: ChatRequest | None = field(default=None, repr=False)
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifecycle:
+    """Whether a provider can be counted on, and what using it risks.
+
+    ``until`` is the day an ``ended`` provider stopped or a ``limited`` one will.
+    """
+
+    status: Literal["active", "limited", "ended"] = "active"
+    until: date | None = None
+    note: str = ""
+    link: str = ""
+
+
+# --- Verdicts ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a failure means.
+
+    ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
+    next, ``fail_over`` to the next deployment, ``reject`` to the client. ``rest`` is what cools
+    down, for ``rest_s`` seconds (``None``: the core's own back-off). ``error`` is what the client
+    is told if the request ends here.
+    """
+
+    fault: Literal["client", "credential", "model", "provider", "network"]
+    next: Literal["retry", "rotate", "fail_over", "reject"]
+    error: ProxyError
+    rest: Literal["credential", "model", "provider"] | None = None
+    rest_s: float | None = None
+
+
+# --- Providers ---------------------------------------------------------------------------
+
+
+class EventDecoder(Protocol):
+    """Reply bytes to events. Any split of the bytes gives the same events."""
+
+    def feed(self, data: bytes) -> Sequence[ChatEvent]: ...
+    def close(self) -> Sequence[ChatEvent]:
+        """The bytes ended. Raises ``StreamCut`` if the reply was not complete."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListModels:
+    """How to ask a provider for its models: a request, and how to read the answer. Both pure."""
+
+    request: Callable[[Credential], UpstreamRequest]
+    parse: Callable[[bytes], Sequence[ModelSpec]]
+
+
+Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
+Judge = Callable[[UpstreamFailure], Verdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """How to talk to one upstream. The core does the I/O; ``None`` means "cannot" or "as usual".
+
+    ``dialects`` are the wire formats it speaks, best first. A client of one of them is relayed;
+    any other chat client is translated into the first that can carry it. A provider with no
+    dialect of its own is given the neutral ``ProviderCall.chat`` and brings a ``decoder``.
+    ``decoder(streaming)`` is fresh per attempt. ``decode_embeddings`` reads a whole reply of a
+    provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
+    ``anonymous`` providers (a local server) work without a credential.
+    ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
+    """
+
+    name: str
+    encode: Encode
+    dialects: Sequence[str] = ()
+    decoder: Callable[[bool], EventDecoder] | None = None
+    decode_embeddings: Callable[[bytes], EmbedReply] | None = None
+    judge: Judge | None = None
+    list_models: ListModels | None = None
+    models: Sequence[ModelSpec] = ()
+    closed: bool = False
+    credential_kind: str = "api_key"
+    anonymous: bool = False
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One provider and upstream model that can serve a public model.
+
+    ``options`` fill request fields the client left out.
+    """
+
+    provider: Provider
+    model: str
+    options: Extra = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.provider.name}/{self.model}"
+
+
+# --- Dialects ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyContext:
+    """What an encoder of replies needs to know about the request it answers."""
+
+    id: str
+    model: str
+    stream: bool
+    include_usage: bool
+    created: int
+    max_event_bytes: int = 16 * 1024 * 1024
+    expected_choices: int = 1
+
+
+class EventEncoder(Protocol):
+    """Events to reply bytes: as they come when streaming, all at ``close`` when not."""
+
+    def feed(self, events: Sequence[ChatEvent]) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class StreamMeter(Protocol):
+    """Looks at a relayed stream without changing it, but for a usage event nobody asked for.
+
+    ``feed`` gets whole events and returns what goes on. ``failure`` is an error the upstream
+    put into the stream: the bytes before it were returned, it and what follows were not.
+    """
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def complete(self) -> bool:
+        """The reply said that it is whole."""
+        ...
+
+    @property
+    def failure(self) -> UpstreamFailure | None: ...
+    def feed(self, block: bytes) -> bytes: ...
+    def close(self) -> bytes:
+        """What the client's dialect still wants at a complete end (an end marker)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedError:
+    """An error in a dialect's words. Bodies are JSON."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A wire format, both directions, pure.
+
+    ``check`` raises ``BadRequest`` naming the field. ``decode``/``encode`` translate requests,
+    ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``.
+    ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
+    usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
+    """
+
+    name: str
+    family: Literal["chat", "embeddings"]
+    paths: Sequence[str]
+    check: Callable[[JsonObject], None]
+    encode_error: Callable[[ProxyError, str], EncodedError]
+    stream_error: Callable[[ProxyError, str], bytes]
+    whole_usage: Callable[[JsonObject], Usage | None]
+    whole_failure: Callable[[str, JsonObject], UpstreamFailure | None]
+    context: Callable[[ProxyRequest], ReplyContext]
+    relay_body: Callable[[JsonObject], JsonObject] | None = None
+    finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
+    encode_embeddings: Callable[[EmbedReply, JsonObject], bytes] | None = None
+    decode: Callable[[JsonObject], ChatRequest] | None = None
+    encode: Callable[[ChatRequest], JsonObject] | None = None
+    decoder: Callable[[bool], EventDecoder] | None = None
+    encoder: Callable[[ReplyContext], EventEncoder] | None = None
+    meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
+    heartbeat: bytes = b""
+
+
+# --- Sanitizers, redactors, observers, sinks ---------------------------------------------
+
+
+class EventFilter(Protocol):
+    """Changes one reply's events. ``close`` gives back text still held."""
+
+    def feed(self, event: ChatEvent) -> Sequence[ChatEvent]: ...
+    def close(self) -> Sequence[ChatEvent]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sanitizer:
+    """Changes traffic before it leaves. Lower ``rank`` first, then by name; replies in reverse.
+
+    ``request`` returns the request to go on with, or raises a ``ProxyError`` to refuse it.
+    ``events`` returns a filter for this request's reply, or ``None`` to let its bytes pass.
+    Anything else raised refuses the request or ends the reply: a sanitizer never fails open.
+    """
+
+    name: str
+    rank: int = 0
+    request: Callable[[ProxyRequest], ProxyRequest] | None = None
+    events: Callable[[ProxyRequest], EventFilter | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One try. ``credential`` is a fingerprint."""
+
+    deployment: str
+    credential: str
+    status: int | None
+    fault: str | None
+    message: str | None
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """What happened to one request: ids, times and counts; no body, no header, no key."""
+
+    id: str
+    client: str
+    dialect: str
+    model: str
+    stream: bool
+    status: int
+    outcome: Literal["completed", "failed", "cut", "client_left"]
+    error: str | None
+    started_at: datetime
+    first_event_s: float | None
+    duration_s: float
+    attempts: Sequence[AttemptRecord]
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observer:
+    """Is told after the fact, from a bounded queue. What it raises is logged once and counted."""
+
+    name: str
+    observe: Callable[[RequestRecord], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redactor:
+    """Cleans a record before it is kept: a pure function from JSON to JSON. Fails closed."""
+
+    name: str
+    redact: Callable[[JsonObject], JsonObject]
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSink:
+    """Keeps records, a batch at a time. A slow one loses records, never time of a client."""
+
+    name: str
+    write: Callable[[Sequence[JsonObject]], Awaitable[None]]
+
+
+# --- Selection, credentials, state -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A usable credential, as a selector sees it. ``last_used`` is monotonic seconds."""
+
+    credential: Credential
+    in_flight: int
+    uses: int
+    last_used: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """Picks among usable credentials: a pure function. Settings choose one by ``name``."""
+
+    name: str
+    select: Callable[[Sequence[Candidate], ProxyRequest], Candidate]
+
+
+class HttpExchange(Protocol):
+    """The core's guarded door to the network, for refreshers: one request, its status and body."""
+
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float) -> tuple[int, bytes]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRefresher:
+    """Renews the credentials of one ``kind``. ``refresh`` returns the renewed credential."""
+
+    kind: str
+    refresh: Callable[[Credential, HttpExchange], Awaitable[Credential]]
+    login: Callable[[HttpExchange], Awaitable[Credential]] | None = None
+    discover: Callable[[], Sequence[Credential]] | None = None
+
+
+class StateBackend(Protocol):
+    """An open store behind the in-memory state: batches of changes, never on a request's path."""
+
+    async def load(self) -> Mapping[str, bytes]: ...
+    async def write(self, changes: Mapping[str, bytes | None]) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateStore:
+    """A kind of store, chosen by the scheme of ``state.url``."""
+
+    scheme: str
+    open: Callable[[str], Awaitable[StateBackend]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A doctor check: ``run`` returns a problem in one line, or ``None``."""
+
+    name: str
+    run: Callable[[], str | None]

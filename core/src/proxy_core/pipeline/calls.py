@@ -1,0 +1,113 @@
+"""From a client's request to a provider's: relayed where the dialects agree, translated where not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
+from proxy_core.interfaces import Credential, Deployment, Dialect, Provider, ProviderCall, ProxyRequest, ReplyContext
+from proxy_core.model import ChatRequest, UpstreamRequest
+from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
+from proxy_core.pipeline.sanitize import FilterChain
+
+
+class Calls:
+    """Knows the dialects; prepares calls."""
+
+    def __init__(self, dialects: Mapping[str, Dialect], max_event_bytes: int) -> None:
+        self._dialects = dialects
+        self._max_event_bytes = max_event_bytes
+
+    def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> tuple[list[Deployment], ProxyError]:
+        """The deployments that can carry this dialect, and the error for when there are none."""
+        client = self._dialects[request.dialect]
+        able = [d for d in deployments if self._wire(client, d.provider) is not _NO_WAY]
+        return able, BadRequest(f"The model {request.model!r} does not offer this endpoint.", param="model")
+
+    def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
+        client = self._dialects[request.dialect]
+        wire = self._wire(client, deployment.provider)
+        return Call(request, deployment, filters, client, self._dialects.get(wire), self._max_event_bytes)
+
+    def _wire(self, client: Dialect, provider: Provider) -> str:
+        """The dialect to speak upstream; ``""`` for the provider's own, ``_NO_WAY`` if there is none."""
+        if client.name in provider.dialects:
+            return client.name
+        if client.family != "chat" or client.decode is None or client.encoder is None:
+            return _NO_WAY
+        if not provider.dialects:
+            return ""
+        return next((d for d in provider.dialects if self._dialects[d].encode is not None), _NO_WAY)
+
+
+_NO_WAY = "\0"
+
+
+class Call:
+    """One attempt's two translations: the request up, the reply down."""
+
+    def __init__(
+        self,
+        request: ProxyRequest,
+        deployment: Deployment,
+        filters: FilterChain | None,
+        client: Dialect,
+        wire: Dialect | None,
+        max_event_bytes: int,
+    ) -> None:
+        self._request = request
+        self._deployment = deployment
+        self._filters = filters
+        self._client = client
+        self._wire = wire
+        self._max_event_bytes = max_event_bytes
+
+    def encode(self, credential: Credential) -> UpstreamRequest:
+        """Raises ``BadRequest`` for what the provider cannot represent."""
+        try:
+            return self._deployment.provider.encode(self._call(), credential)
+        except ProxyError:
+            raise
+        except Exception as error:  # a plugin's encoder may fail in any way
+            raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
+
+    def _call(self) -> ProviderCall:
+        request, stream = self._request, self._request.stream
+        if self._wire is self._client:
+            body = {**self._deployment.options, **request.body, "model": self._deployment.model}
+            return ProviderCall(dialect=self._client.name, body=body, stream=stream)
+        chat = self._chat()
+        if self._wire is None or self._wire.encode is None:
+            return ProviderCall(dialect=None, body={}, chat=chat, stream=stream)
+        body = {**self._deployment.options, **self._wire.encode(chat)}
+        return ProviderCall(dialect=self._wire.name, body=body, chat=chat, stream=stream)
+
+    def _chat(self) -> ChatRequest:
+        decode = self._client.decode
+        if decode is None:
+            raise InternalError(f"The dialect {self._client.name!r} cannot be translated.")
+        return replace(decode(self._request.body), model=self._deployment.model)
+
+    def body(self, is_event_stream: bool) -> ReplyBody:
+        """What turns the reply's bytes into the client's."""
+        provider, client, request = self._deployment.provider, self._client, self._request
+        context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
+        if client.family == "embeddings":
+            if provider.decode_embeddings is not None and client.encode_embeddings is not None:
+                return TranslatedEmbeddings(provider.decode_embeddings, client.encode_embeddings, request.body)
+            return RelayedWhole(client, provider.name, request.body)
+        if self._wire is client and self._filters is None and is_event_stream == request.stream:
+            if client.meter is None or not request.stream:
+                return RelayedWhole(client, provider.name, request.body)
+            # Whoever asked for usage is the provider's encoder; if the client did not, its event goes.
+            strip = not context.include_usage
+            return RelayedStream(client.meter(provider.name, context, strip), self._max_event_bytes)
+        return self._translated(context, is_event_stream)
+
+    def _translated(self, context: ReplyContext, is_event_stream: bool) -> ReplyBody:
+        provider = self._deployment.provider
+        decoder = provider.decoder or (self._wire.decoder if self._wire else None)
+        if decoder is None or self._client.encoder is None:
+            raise UpstreamBroken(f"{provider.name} answered in a form that cannot be translated.")
+        return TranslatedReply(provider.name, decoder(is_event_stream), self._filters, self._client.encoder(context))

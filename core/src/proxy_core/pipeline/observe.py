@@ -1,0 +1,64 @@
+"""Telling observers, later and isolated: a bounded queue, one task, one log line per cause."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from proxy_core.interfaces import Observer, RequestRecord
+
+log = logging.getLogger("proxy_core.observe")
+_QUEUE = 10_000
+
+
+class Observers:
+    """An async context manager around the task that tells them; leaving it tells what is queued."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+        self._queue: asyncio.Queue[RequestRecord | None] = asyncio.Queue(_QUEUE)
+        self._task: asyncio.Task[None] | None = None
+        self._complained: set[tuple[str, type[BaseException]]] = set()
+        self.dropped = 0
+        self.failures = 0
+
+    def tell(self, record: RequestRecord) -> None:
+        """Queue a record; when the queue is full it is dropped and counted."""
+        if not self._observers:
+            return
+        try:
+            self._queue.put_nowait(record)
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def __aenter__(self) -> Self:
+        if self._observers:
+            self._task = asyncio.create_task(self._run(), name="observers")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            await self._queue.put(None)
+            await self._task
+
+    async def _run(self) -> None:
+        while (record := await self._queue.get()) is not None:
+            for observer in self._observers:
+                try:
+                    await observer.observe(record)
+                except Exception as error:  # an observer may fail in any way; nobody else notices
+                    self._complain(observer.name, error)
+
+    def _complain(self, name: str, error: Exception) -> None:
+        self.failures += 1
+        cause = (name, type(error))
+        if cause not in self._complained:
+            self._complained.add(cause)
+            log.warning(
+                "observer %s failed: %s; further failures of this kind are only counted", name, type(error).__name__
+            )

@@ -1,0 +1,80 @@
+"""Running sanitizers over requests and reply events. Closed on every failure: nothing passes unseen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from proxy_core.errors import InternalError, ProxyError
+from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
+from proxy_core.model import ChatEvent
+
+log = logging.getLogger("proxy_core.sanitize")
+
+
+class Sanitizers:
+    """The chain, in order. An empty one costs nothing."""
+
+    def __init__(self, chain: Sequence[Sanitizer]) -> None:
+        self._requests = [(s.name, s.request) for s in chain if s.request is not None]
+        self._events = [(s.name, s.events) for s in reversed(chain) if s.events is not None]
+
+    def request(self, request: ProxyRequest) -> ProxyRequest:
+        """Raises whatever a sanitizer refuses with, or ``InternalError`` if it failed itself."""
+        for name, sanitize in self._requests:
+            try:
+                request = sanitize(request)
+            except ProxyError:
+                raise
+            except Exception as error:  # a sanitizer may fail in any way; the request must not pass
+                raise _failed(name) from error
+        return request
+
+    def filters(self, request: ProxyRequest) -> FilterChain | None:
+        """Filters for this request's reply; ``None`` if nobody asks to see it."""
+        if not self._events:
+            return None
+        chain = []
+        for name, events in self._events:
+            try:
+                filter_ = events(request)
+            except ProxyError:
+                raise
+            except Exception as error:  # as above
+                raise _failed(name) from error
+            if filter_ is not None:
+                chain.append((name, filter_))
+        return FilterChain(chain) if chain else None
+
+
+class FilterChain:
+    """Event filters, one behind the other."""
+
+    def __init__(self, filters: Sequence[tuple[str, EventFilter]]) -> None:
+        self._filters = filters
+
+    def feed(self, events: Iterable[ChatEvent]) -> list[ChatEvent]:
+        """Raises ``InternalError`` if a filter fails; text it held is not released."""
+        current = list(events)
+        for name, filter_ in self._filters:
+            try:
+                current = [out for event in current for out in filter_.feed(event)]
+            except Exception as error:  # as above
+                raise _failed(name) from error
+        return current
+
+    def close(self) -> list[ChatEvent]:
+        """What the filters still held, passed through those behind them."""
+        held: list[ChatEvent] = []
+        for name, filter_ in self._filters:
+            try:
+                held = [out for event in held for out in filter_.feed(event)]
+                held += filter_.close()
+            except Exception as error:  # as above
+                raise _failed(name) from error
+        return held
+
+
+def _failed(name: str) -> InternalError:
+    log.error("sanitizer %s failed; the request or reply was stopped", name)
+    return InternalError(f"The sanitizer {name!r} failed, so nothing was passed on.", code="sanitizer_failed")

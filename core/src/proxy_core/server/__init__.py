@@ -1,0 +1,1 @@
+"""Starlette and Hypercorn: the client's side."""

@@ -1,0 +1,100 @@
+"""What the proxy says of itself: health, models, providers. Never a key, a header or a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy_core.catalog import Catalog
+from proxy_core.credentials.pool import Pool
+from proxy_core.dialects import openai_common
+from proxy_core.dialects.common import json_bytes
+from proxy_core.errors import ModelNotFound, ProxyError
+from proxy_core.interfaces import ModelSpec
+from proxy_core.pipeline.discovery import ModelDirectory
+from proxy_core.server.auth import ClientKeys
+from proxy_core.server.endpoint import error_headers, id_headers, request_id
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def json_response(value: object, request: Request, status: int = 200) -> Response:
+    response = Response(json_bytes(value), status_code=status, media_type="application/json")
+    response.raw_headers.extend(id_headers(request_id(request.scope["headers"])))
+    return response
+
+
+def error_response(error: ProxyError, request: Request) -> Response:
+    response = json_response({"error": openai_common.error_object(error)}, request, error.status)
+    response.raw_headers.extend(error_headers(error))
+    return response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introspection:
+    """The read-only endpoints."""
+
+    catalog: Catalog
+    pools: Mapping[str, Pool]
+    directory: ModelDirectory
+    keys: ClientKeys
+    started_at: int
+    problems: Callable[[], list[str]]
+
+    async def root(self, request: Request) -> Response:
+        return json_response({"service": "proxy-core", "status": "ok"}, request)
+
+    async def healthz(self, request: Request) -> Response:
+        """Alive: the event loop answers."""
+        return json_response({"status": "ok"}, request)
+
+    async def readyz(self, request: Request) -> Response:
+        """Able to serve: some provider has a credential. Degradations are named, without detail."""
+        ready = any(len(pool) for pool in self.pools.values())
+        problems = self.problems() if ready else [*self.problems(), "no provider has a credential"]
+        return json_response(
+            {"status": "ok" if ready else "unavailable", "problems": problems}, request, 200 if ready else 503
+        )
+
+    async def models(self, request: Request) -> Response:
+        self.keys.identify(request.scope)
+        found = await self.directory.all()
+        return json_response({"object": "list", "data": [self._card(i, m) for i, m in found.items()]}, request)
+
+    async def model(self, request: Request) -> Response:
+        self.keys.identify(request.scope)
+        name = request.path_params["model"]
+        found = await self.directory.find(name)
+        if found is None:
+            raise ModelNotFound(f"The model {name!r} does not exist.")
+        return json_response(self._card(name, found), request)
+
+    async def providers(self, request: Request) -> Response:
+        self.keys.identify(request.scope)
+        return json_response(
+            {"object": "list", "data": [self._provider(name) for name in self.catalog.providers]}, request
+        )
+
+    def _card(self, public_id: str, model: ModelSpec) -> dict[str, Any]:
+        card = {"id": public_id, "object": "model", "created": model.created or self.started_at}
+        return {**model.extra, **card, "owned_by": model.owned_by or public_id.partition("/")[0]}
+
+    def _provider(self, name: str) -> dict[str, Any]:
+        provider, pool = self.catalog.providers[name], self.pools[name]
+        life = provider.lifecycle
+        return {
+            "id": name,
+            "object": "provider",
+            "plugin": self.catalog.owner("proxy_providers", name),
+            "dialects": list(provider.dialects),
+            "credentials": 0 if provider.anonymous and pool.credentials[0].kind == "none" else len(pool),
+            "resting": len(pool.all_resting()),
+            "status": life.status,
+            "until": life.until.isoformat() if life.until else None,
+            "note": life.note or None,
+            "link": life.link or None,
+        }

@@ -1,0 +1,76 @@
+"""The Starlette application: routes from dialects, and what the proxy says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
+from proxy_core.interfaces import Dialect
+from proxy_core.server.admin import Introspection, error_response
+from proxy_core.server.endpoint import DialectEndpoint, Services
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def build_app(
+    dialects: Mapping[str, Dialect], services: Services, introspection: Introspection, lifespan: Lifespan
+) -> Starlette:
+    """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
+    routes = [
+        Route(path, DialectEndpoint(dialect, services), methods=["POST"])
+        for dialect in dialects.values()
+        for path in dialect.paths
+    ]
+    i = introspection
+    routes += [
+        Route("/", i.root, methods=["GET"]),
+        Route("/healthz", i.healthz, methods=["GET"]),
+        Route("/readyz", i.readyz, methods=["GET"]),
+    ]
+    for prefix in ("/v1", ""):
+        routes += [
+            Route(f"{prefix}/models", i.models, methods=["GET"]),
+            Route(f"{prefix}/models/{{model:path}}", i.model, methods=["GET"]),
+            Route(f"{prefix}/providers", i.providers, methods=["GET"]),
+        ]
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={ProxyError: _proxy_error, HTTPException: _http_exception, Exception: _bug},
+    )
+    # A redirect would make clients resend bodies and keys to an address the request chose.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _proxy_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProxyError)  # registered for nothing else
+    return error_response(error, request)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # registered for nothing else
+    path, method = request.scope["path"], request.scope["method"]
+    told: ProxyError
+    if error.status_code == 404:
+        told = NotFound(f"There is no {path!r} here.")
+    elif error.status_code == 405:
+        told = MethodNotAllowed(f"{method} is not possible on {path!r}.")
+    else:
+        told = BadRequest(str(error.detail))
+        told.status = error.status_code
+    response = error_response(told, request)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return error_response(InternalError("The proxy failed; its log has the details under this request id."), request)

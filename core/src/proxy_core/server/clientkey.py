@@ -1,0 +1,60 @@
+"""The key of a first start: made once, stored 0600, never printed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from proxy_core.errors import SettingsError
+from proxy_core.loading import LoadedSettings
+
+FILE_NAME = "client.key"
+
+
+def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
+    """The configured clients, else the one generated key. Raises ``SettingsError`` if it cannot be stored."""
+    configured = {name: client.key for name, client in loaded.settings.clients.items()}
+    if configured:
+        _check_distinct(configured)
+        return configured
+    return {"default": SecretStr(_generated(loaded.data_dir / FILE_NAME))}
+
+
+def generated_key_file(loaded: LoadedSettings) -> Path | None:
+    """Where the generated key is, if it is the one in use."""
+    return None if loaded.settings.clients else loaded.data_dir / FILE_NAME
+
+
+def _check_distinct(configured: Mapping[str, SecretStr]) -> None:
+    seen: dict[str, str] = {}
+    for name, key in configured.items():
+        other = seen.setdefault(key.get_secret_value(), name)
+        if other != name:
+            raise SettingsError([f"clients.{name}.key: the same key as clients.{other}.key"])
+
+
+def _generated(file: Path) -> str:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = f"pc-{secrets.token_urlsafe(32)}"
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
+            out.write(key + "\n")
+        try:
+            # Unlike a rename, a link never replaces: of two first starts at once, one key wins for both.
+            os.link(temporary, file)
+        except FileExistsError:
+            key = file.read_text("ascii").strip()
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise SettingsError(
+            [f"no client key is configured and none can be stored in {file}: {error.strerror}"]
+        ) from None
+    if not key:
+        raise SettingsError([f"{file} is empty: delete it to have a new client key made"])
+    return key

@@ -1,0 +1,289 @@
+"""One request: key, body, sanitizers, executor, bytes; and an eye on the client all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy_core.clock import Clock
+from proxy_core.dialects.common import parse_body
+from proxy_core.errors import (
+    BodyTooLarge,
+    InternalError,
+    ProxyError,
+    Unavailable,
+    UpstreamTimeout,
+)
+from proxy_core.interfaces import Dialect, ProxyRequest
+from proxy_core.pipeline.executor import Executor, Reply
+from proxy_core.pipeline.observe import Observers
+from proxy_core.pipeline.sanitize import Sanitizers
+from proxy_core.pipeline.trace import Outcome, Trace
+from proxy_core.routing import Router
+from proxy_core.server.auth import ClientKeys
+from proxy_core.server.interrupt import (
+    ClientLeft,
+    ClientWatch,
+    Interruptible,
+    Receive,
+    ServerStopping,
+    Silence,
+    Stalled,
+)
+from proxy_core.settings import StreamSettings, TimeoutSettings
+
+log = logging.getLogger("proxy_core.request")
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+#: How much of a body that is too large is still read, so that the client gets to see why.
+_DRAIN_BYTES = 64 * 1024 * 1024
+_DRAIN_S = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """Requests in flight, so that a stopping server can end them."""
+
+    scopes: set[Interruptible] = field(default_factory=set)
+
+    def interrupt(self) -> None:
+        for scope in list(self.scopes):
+            scope.interrupt(ServerStopping())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every endpoint needs."""
+
+    keys: ClientKeys
+    router: Router
+    sanitizers: Sanitizers
+    executor: Executor
+    observers: Observers
+    clock: Clock
+    max_body_bytes: int
+    streams: StreamSettings
+    timeouts: TimeoutSettings
+    running: Running = field(default_factory=Running)
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The client's ``X-Request-ID`` if it is sane, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode("ascii")
+    return secrets.token_hex(12)
+
+
+class DialectEndpoint:
+    """The ASGI application behind a dialect's paths."""
+
+    def __init__(self, dialect: Dialect, services: Services) -> None:
+        self._dialect = dialect
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _Exchange(self._dialect, self._services, scope, receive, send).run()
+
+
+class _Exchange:
+    """One client request and its reply."""
+
+    def __init__(self, dialect: Dialect, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+        self._dialect = dialect
+        self._services = services
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._id = request_id(scope["headers"])
+        self._trace = Trace.begin(services.clock)
+        self._request: ProxyRequest | None = None
+        self._status = 0
+        self._body_read = False
+        self._interrupt = Interruptible()
+
+    async def run(self) -> None:
+        """Every way a request can end, in one place."""
+        outcome: Outcome = "completed"
+        error: ProxyError | None = None
+        self._services.running.scopes.add(self._interrupt)
+        try:
+            async with self._interrupt:
+                await self._answer()
+        except ClientLeft:
+            outcome = "client_left"
+        except ServerStopping:
+            error = Unavailable("The server is stopping.")
+        except Stalled:
+            error = UpstreamTimeout("The upstream fell silent in the middle of its reply.")
+        except ProxyError as raised:
+            error = raised
+        except Exception as raised:  # the last resort: a bug of ours still gets a clean answer
+            log.exception("request %s failed", self._id)
+            error = InternalError("The proxy failed; its log has the details under this request id.")
+            error.__cause__ = raised
+        finally:
+            self._services.running.scopes.discard(self._interrupt)
+        if error is not None:
+            outcome = "cut" if self._status else "failed"
+            await self._tell(error)
+        self._finish(outcome, error)
+
+    async def _answer(self) -> None:
+        services = self._services
+        client = services.keys.identify(self._scope)
+        body = parse_body(await self._read_body())
+        self._dialect.check(body)
+        self._request = request = ProxyRequest(
+            id=self._id,
+            client=client,
+            dialect=self._dialect.name,
+            model=body["model"],
+            stream=bool(body.get("stream")),
+            body=body,
+        )
+        with ClientWatch(self._receive, self._interrupt):
+            deployments = services.router.resolve(request.model)
+            request = services.sanitizers.request(request)
+            filters = services.sanitizers.filters(request)
+            async with await services.executor.obtain(request, deployments, filters, self._trace) as reply:
+                try:
+                    await (self._stream(reply) if request.stream else self._whole(reply))
+                finally:
+                    self._trace.usage = reply.usage
+
+    async def _read_body(self) -> bytes:
+        limit, parts, size = self._services.max_body_bytes, [], 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            part = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
+            if not message.get("more_body", False):
+                self._body_read = True
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _whole(self, reply: Reply) -> None:
+        body = reply.whole
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            *self._id_headers(),
+        ]
+        await self._start(200, headers)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, reply: Reply) -> None:
+        send = self._send
+        headers = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            *self._id_headers(),
+        ]
+        await self._start(200, headers)
+        streams, timeouts = self._services.streams, self._services.timeouts
+        beat = self._beat if self._dialect.heartbeat else None
+        with Silence(self._interrupt, beat, heartbeat_s=streams.heartbeat_s, idle_s=timeouts.idle_s) as silence:
+            while True:
+                silence.reading()
+                piece = await reply.read()
+                if piece is None:
+                    break
+                silence.writing()
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _beat(self) -> None:
+        await self._send({"type": "http.response.body", "body": self._dialect.heartbeat, "more_body": True})
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        self._status = status
+
+    async def _tell(self, error: ProxyError) -> None:
+        """As a status while that is possible, inside the stream afterwards."""
+        if self._status:
+            if self._request is not None and self._request.stream:
+                body = self._dialect.stream_error(error, self._id)
+                await self._send({"type": "http.response.body", "body": body})
+            return
+        encoded = self._dialect.encode_error(error, self._id)
+        await send_json(self._send, encoded.status, encoded.body, self._id_headers() + error_headers(error), end=False)
+        self._status = encoded.status
+        if not self._body_read:
+            await self._drain()
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _drain(self) -> None:
+        """A client still sending would see its connection reset instead of the answer."""
+        size = 0
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while size < _DRAIN_BYTES:
+                    message = await self._receive()
+                    size += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
+
+    def _id_headers(self) -> Headers:
+        return id_headers(self._id)
+
+    def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
+        trace, request = self._trace, self._request
+        code = (error.code or error.kind) if error else None
+        if request is None:
+            log.info("%s %s -> %s %s", self._id, self._dialect.name, self._status, code)
+            return
+        record = trace.record(request, status=self._status, outcome=outcome, error=code)
+        if log.isEnabledFor(logging.INFO):
+            where = trace.attempts[-1].deployment if trace.attempts else "-"
+            log.info(
+                "%s %s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
+                *(request.id, request.client, request.model, where, self._status, " stream" if request.stream else ""),
+                *(
+                    record.duration_s * 1000,
+                    len(record.attempts),
+                    f", {outcome} {code or ''}" if outcome != "completed" else "",
+                ),
+            )
+        self._services.observers.tell(record)
+
+
+def id_headers(request_id: str) -> Headers:
+    """The request id under the names of both SDK families."""
+    value = request_id.encode("ascii")
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
+def error_headers(error: ProxyError) -> Headers:
+    """``Retry-After`` in both spellings; beyond a minute SDKs that would sleep are told not to."""
+    if error.retry_after_s is None:
+        return []
+    seconds = max(0.0, error.retry_after_s)
+    headers = [
+        (b"retry-after", str(-int(-seconds // 1)).encode()),
+        (b"retry-after-ms", str(int(seconds * 1000)).encode()),
+    ]
+    return [*headers, (b"x-should-retry", b"false")] if seconds > 60 else headers
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Headers, *, end: bool = True) -> None:
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": not end})

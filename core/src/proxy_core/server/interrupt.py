@@ -1,0 +1,133 @@
+"""Ending a block of code early, from outside, with a reason."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any, Self
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class ClientLeft(Exception):
+    """The client closed its connection."""
+
+
+class ServerStopping(Exception):
+    """The time a stopping server gives running requests is over."""
+
+
+class Stalled(Exception):
+    """The upstream was silent for too long in the middle of a reply."""
+
+
+class Interruptible:
+    """A block that :meth:`interrupt` ends by raising the given exception where it waits.
+
+    Works like ``asyncio.timeout``: cancels the task and turns that cancellation, and no other,
+    into the reason.
+    """
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0
+        self._reason: Exception | None = None
+
+    def interrupt(self, reason: Exception) -> None:
+        """The first reason counts; after the block has ended nothing happens."""
+        if self._task is not None and self._reason is None:
+            self._reason = reason
+            self._task.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        assert self._task is not None  # an async with always runs in a task
+        self._cancelling = self._task.cancelling()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._reason is None or task is None:
+            return
+        if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise self._reason from error
+
+
+class ClientWatch:
+    """Interrupts ``scope`` when the client leaves: Hypercorn's ``send`` never says so, only ``receive`` does.
+
+    Begin it once the body has been read; then the next message can only be the disconnect.
+    The task lives exactly as long as the block.
+    """
+
+    def __init__(self, receive: Receive, scope: Interruptible) -> None:
+        self._receive = receive
+        self._scope = scope
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._scope.interrupt(ClientLeft())
+
+
+class Silence:
+    """Counts the time a reply keeps us waiting: a heartbeat now and then, an end when it is too long.
+
+    One timer per stream that looks at a timestamp, instead of one timer per event.
+    """
+
+    def __init__(
+        self, scope: Interruptible, beat: Callable[[], Awaitable[None]] | None, *, heartbeat_s: float, idle_s: float
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._scope = scope
+        self._beat = beat
+        self._heartbeat_s = heartbeat_s
+        self._idle_s = idle_s
+        self._since: float | None = None
+        self._beaten = 0.0
+        self._task: asyncio.Future[None] | None = None
+        self._timer = self._loop.call_later(min(heartbeat_s, idle_s), self._look)
+
+    def reading(self) -> None:
+        """We wait for the upstream from now on."""
+        self._since = self._loop.time()
+
+    def writing(self) -> None:
+        """We wait for the client, which is not the upstream's silence."""
+        self._since = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        since = self._since
+        wait = min(self._heartbeat_s, self._idle_s)
+        if since is not None:
+            if now - since >= self._idle_s:
+                self._scope.interrupt(Stalled())
+                return
+            last = max(since, self._beaten)
+            if now - last >= self._heartbeat_s and self._beat is not None:
+                self._beaten = last = now
+                self._task = asyncio.ensure_future(self._beat())
+            wait = min(last + self._heartbeat_s, since + self._idle_s) - now
+        self._timer = self._loop.call_later(max(wait, 0.001), self._look)

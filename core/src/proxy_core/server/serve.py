@@ -1,0 +1,190 @@
+"""Hypercorn around a proxy: sockets, signals, workers, a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import multiprocessing
+import multiprocessing.connection
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+from starlette.applications import Starlette
+
+from proxy_core.errors import SettingsError
+from proxy_core.loading import LoadedSettings
+from proxy_core.server.endpoint import Running
+from proxy_core.settings import ServerSettings
+
+log = logging.getLogger("proxy_core.serve")
+
+#: Hypercorn closes a connection after 1,000 requests unless told otherwise.
+_MANY = 10**9
+_KEEP_ALIVE_S = 75.0
+#: What ending in-flight requests may take once they were interrupted.
+_GRACE_S = 5.0
+_RESTART_S = 1.0
+
+
+def check_exposure(loaded: LoadedSettings) -> None:
+    """Raises ``SettingsError`` if the proxy would listen beyond loopback without a configured client key."""
+    host = loaded.settings.server.host
+    if not _is_loopback(host) and not loaded.settings.clients:
+        raise SettingsError(
+            [
+                f"server.host: {host} is reachable from other machines, and no client key is configured; "
+                "set PROXY_API_KEY or [clients.<name>] key first"
+            ]
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # a name may resolve to anything
+
+
+def listen(server: ServerSettings) -> socket.socket:
+    """A bound, listening socket. Raises ``SettingsError`` if the address cannot be had."""
+    host = server.host.strip("[]")
+    try:
+        info = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(info[0], info[1])
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(info[4])
+        sock.listen(1024)
+    except OSError as error:
+        raise SettingsError([f"cannot listen on {server.host}:{server.port}: {error.strerror or error}"]) from None
+    sock.setblocking(False)
+    sock.set_inheritable(True)
+    return sock
+
+
+def url_of(sock: socket.socket, server: ServerSettings) -> str:
+    host, port = sock.getsockname()[:2]
+    scheme = "https" if server.tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def hypercorn_config(server: ServerSettings) -> Config:
+    """Our defaults, then the operator's own. Raises ``SettingsError`` for a name Hypercorn does not have."""
+    config = Config()
+    config.keep_alive_max_requests = _MANY
+    config.keep_alive_timeout = _KEEP_ALIVE_S
+    config.h11_max_incomplete_size = 128 * 1024
+    config.include_server_header = False
+    config.graceful_timeout = server.drain_s + _GRACE_S
+    config.errorlog = logging.getLogger("hypercorn.error")
+    if bool(server.tls_certificate) != bool(server.tls_key):
+        raise SettingsError(["server.tls_certificate and server.tls_key are needed together"])
+    if server.tls_certificate and server.tls_key:
+        _check_readable("server.tls_certificate", server.tls_certificate)
+        _check_readable("server.tls_key", server.tls_key)
+        config.certfile, config.keyfile = str(server.tls_certificate), str(server.tls_key)
+    for name, value in server.hypercorn.items():
+        if name.startswith("_") or not hasattr(Config, name):
+            raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
+        setattr(config, name, value)
+    return config
+
+
+def _check_readable(key: str, file: Path) -> None:
+    if not file.is_file():
+        raise SettingsError([f"{key}: no file at {file}"])
+
+
+async def serve_app(
+    app: Starlette, sock: socket.socket, config: Config, stop: asyncio.Event, *, running: Running, drain_s: float
+) -> None:
+    """Serve on ``sock``, and own it, until ``stop``; then drain: requests get ``drain_s``, after that a clean error."""
+    config.bind = [f"fd://{sock.detach()}"]
+
+    async def stopping() -> None:
+        await stop.wait()
+        asyncio.get_running_loop().call_later(drain_s, running.interrupt)
+
+    # Hypercorn declares a narrower type than the ASGI callables it takes.
+    await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
+
+
+def stop_on_signals(stop: asyncio.Event, running: Running) -> None:
+    """The first SIGINT or SIGTERM drains, a second ends running requests at once."""
+
+    def on_signal() -> None:
+        if stop.is_set():
+            running.interrupt()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """``asyncio.run`` on uvloop where it is installed."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        from uvloop import new_event_loop as factory
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """What a worker process needs to compose the same proxy as its parent. Holds no secret."""
+
+    config: Path | None
+    overrides: Mapping[str, Any]
+    log_level: str
+
+
+Worker = Callable[[WorkerSpec, socket.socket], None]
+
+
+def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, drain_s: float) -> None:
+    """Run ``count`` worker processes on one socket until a signal; replace those that die."""
+    context = multiprocessing.get_context("spawn")
+    stopping = False
+
+    def on_signal(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    workers: list[BaseProcess] = []
+    while not stopping:
+        for dead in [w for w in workers if not w.is_alive()]:
+            log.error("worker %s ended with exit code %s; starting another", dead.pid, dead.exitcode)
+            workers.remove(dead)
+            time.sleep(_RESTART_S)
+        while len(workers) < count and not stopping:
+            process = context.Process(target=worker, args=(spec, sock), name="proxy-core-worker")
+            process.start()
+            workers.append(process)
+        multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.5)
+    _end(workers, drain_s + 2 * _GRACE_S)
+
+
+def _end(workers: list[BaseProcess], limit_s: float) -> None:
+    for process in workers:
+        process.terminate()
+    deadline = time.monotonic() + limit_s
+    for process in workers:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()

@@ -1,0 +1,121 @@
+"""Server-sent events, bytes to values and back.
+
+Everything works on bytes: ``str.splitlines`` would break JSON at U+2028, and a read may
+end inside a character. A line ends with CR LF, LF or CR; an empty line ends an event.
+Source: WHATWG HTML, "Server-sent events", 9.2.5 and 9.2.6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy_core.errors import UpstreamBroken
+
+CONTENT_TYPE = b"text/event-stream"
+DONE = b"data: [DONE]\n\n"
+
+# A CR at the very end of the input counts as a line end: if the next read begins with its
+# LF, that LF is an empty line of its own, which means nothing.
+_EOL = rb"(?:\r\n|\n|\r(?!\n))"
+_BLANK_LINE = re.compile(_EOL + _EOL)
+_LINE = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One dispatched event: its data lines joined by LF, and its name."""
+
+    data: bytes
+    name: str | None = None
+
+
+class EventSplitter:
+    """Cuts a byte stream at the ends of events, whatever the reads look like.
+
+    ``feed`` returns the bytes of all events completed so far, untouched, and keeps the
+    unfinished rest; ``close`` returns that rest. The returned pieces, joined, are the input.
+    Raises :exc:`UpstreamBroken` when one event outgrows ``max_event_bytes``.
+    """
+
+    __slots__ = ("_held", "_max")
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._held = b""
+        self._max = max_event_bytes
+
+    def feed(self, data: bytes) -> bytes:
+        if self._held:
+            # Two bytes back, because a blank line may have begun in an earlier read.
+            scan_from = max(0, len(self._held) - 3)
+            data = self._held + data
+        else:
+            scan_from = 0
+        end = _last_event_end(data, scan_from)
+        self._held = data[end:]
+        if len(self._held) > self._max:
+            raise UpstreamBroken(f"The upstream sent an event of more than {self._max} bytes.")
+        return data[:end]
+
+    def close(self) -> bytes:
+        rest, self._held = self._held, b""
+        return rest
+
+
+def _last_event_end(data: bytes, scan_from: int) -> int:
+    """The offset behind the last blank line at or after ``scan_from``; 0 without one."""
+    if data.endswith(b"\n\n"):
+        return len(data)
+    if b"\r" not in data:
+        found = data.rfind(b"\n\n", scan_from)
+        return found + 2 if found >= 0 else 0
+    end = 0
+    for match in _BLANK_LINE.finditer(data, scan_from):
+        end = match.end()
+    return end
+
+
+def spans(block: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each event in ``block``, blank line included; the last may lack it."""
+    start = 0
+    for match in _BLANK_LINE.finditer(block):
+        yield start, match.end()
+        start = match.end()
+    if start < len(block):
+        yield start, len(block)
+
+
+def parse(event: bytes) -> Event | None:
+    """Read one event; ``None`` if it carries no data (a comment, a stray blank line)."""
+    data: list[bytes] = []
+    name: str | None = None
+    for line in _LINE.split(event.removeprefix(_BOM)):
+        field, colon, value = line.partition(b":")
+        if colon and value.startswith(b" "):
+            value = value[1:]
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value.decode("utf-8", "replace")
+    return Event(b"\n".join(data), name) if data else None
+
+
+def events(block: bytes) -> Iterator[Event]:
+    """All events with data in ``block``."""
+    for start, end in spans(block):
+        event = parse(block[start:end])
+        if event is not None:
+            yield event
+
+
+def encode(data: bytes, name: str | None = None) -> bytes:
+    """One event on the wire; ``data`` has no line breaks (JSON has none)."""
+    head = b"" if name is None else b"event: " + name.encode() + b"\n"
+    return head + b"data: " + data + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """A comment: keeps a connection alive and means nothing to a client."""
+    return b": " + text.encode() + b"\n\n"

@@ -1,0 +1,139 @@
+"""A whole proxy on a real socket, in this process, and a client for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from proxy_core import sse
+from proxy_core.clock import Clock
+from proxy_core.credentials.fingerprint import fingerprint
+from proxy_core.loading import load
+from proxy_core.plugins import Module
+from proxy_core.runtime import Proxy, compose
+from proxy_core.server.serve import hypercorn_config, listen, serve_app
+
+CLIENT_KEY = "test-client-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply as a client sees it. ``events`` are the JSON payloads of a stream, ``done`` its end marker."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    events: Sequence[Any] = ()
+    done: bool = False
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        """The text of a chat reply, streamed or plain."""
+        if not self.events:
+            content = self.json["choices"][0]["message"]["content"]
+            return content if isinstance(content, str) else ""
+        deltas = (c["delta"].get("content") for e in self.events for c in e.get("choices", ()))
+        return "".join(delta for delta in deltas if delta)
+
+    @property
+    def error(self) -> Any:
+        """The error object, of a status or in a stream; ``None`` without one."""
+        if self.events:
+            return next((e["error"] for e in self.events if "error" in e), None)
+        return self.json.get("error")
+
+
+@dataclass(slots=True)
+class RunningProxy:
+    """A proxy that listens. ``url`` ends with ``/v1``."""
+
+    proxy: Proxy
+    url: str
+    key: str = CLIENT_KEY
+    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(
+        self, path: str, body: Any, *, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """POST JSON (or raw bytes) below ``/v1``."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"authorization": f"Bearer {key or self.key}", "content-type": "application/json", **(headers or {})}
+        return answer(await self.client.post(self.url + path, content=content, headers=sent, timeout=30))
+
+    async def get(self, path: str, *, key: str | None = None) -> Answer:
+        headers = {"authorization": f"Bearer {key or self.key}"}
+        return answer(await self.client.get(self.url + path, headers=headers, timeout=30))
+
+    async def chat(self, model: str, text: str, *, stream: bool = False, **fields: Any) -> Answer:
+        body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
+        return await self.post("/chat/completions", body)
+
+    def resting(self, key: str) -> float:
+        """Seconds the credential with this key still rests, for any model; 0 if it does not."""
+        left = 0.0
+        for pool in self.proxy.pools.values():
+            for credential, seconds in pool.all_resting().items():
+                if credential == fingerprint(key):
+                    left = max(left, seconds)
+        return left
+
+
+def answer(response: httpx.Response) -> Answer:
+    body = response.content
+    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        return Answer(response.status_code, response.headers, body)
+    events = list(sse.events(body))
+    payloads = [json.loads(e.data) for e in events if not e.data.startswith(b"[DONE]")]
+    return Answer(response.status_code, response.headers, body, payloads, any(e.data == b"[DONE]" for e in events))
+
+
+@asynccontextmanager
+async def run_proxy(
+    settings: Mapping[str, Any],
+    *,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    modules: Sequence[Module] = (),
+    clock: Clock | None = None,
+) -> AsyncIterator[RunningProxy]:
+    """Compose and serve a proxy; ``folder`` is its working and data directory.
+
+    ``settings`` are the tables of ``proxy-core.toml``. Without ``[clients]`` there is one client
+    with the key ``CLIENT_KEY``. The process's own environment is not read.
+    """
+    tables = {"clients": {"test": {"key": CLIENT_KEY}}, **settings}
+    tables["server"] = {"host": "127.0.0.1", "port": 0, "drain_s": 1.0, **tables.get("server", {})}
+    names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}
+    proxy = compose(load(overrides=tables, environ=names, cwd=folder), clock, modules)
+    server, services = proxy.loaded.settings.server, proxy.services
+    sock = listen(server)
+    running = RunningProxy(proxy, _url(sock))
+    serving = asyncio.create_task(
+        serve_app(
+            proxy.app, sock, hypercorn_config(server), running.stop, running=services.running, drain_s=server.drain_s
+        )
+    )
+    try:
+        async with running.client:
+            yield running
+    finally:
+        running.stop.set()
+        await serving
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://{host}:{port}/v1"

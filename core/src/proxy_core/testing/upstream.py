@@ -1,0 +1,332 @@
+"""A scripted upstream on a real socket: it says exactly the bytes a test wants, when it wants them.
+
+::
+
+    async with FakeUpstream() as upstream:
+        upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
+        upstream.for_key("key-b").streams("hel", "lo")
+
+Each script is used once, in order; the last one of a key stays. Requests are kept in ``requests``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import h11
+
+#: What a script's body is made of.
+Step = bytes | float | str
+
+
+def pause(seconds: float) -> Step:
+    """Say nothing for a while."""
+    return seconds
+
+
+def cut() -> Step:
+    """Drop the connection in the middle of the body."""
+    return "cut"
+
+
+def stall() -> Step:
+    """Say nothing until the other side leaves."""
+    return "stall"
+
+
+def chunk(
+    delta: Mapping[str, Any] | None = None,
+    *,
+    finish: str | None = None,
+    usage: Mapping[str, Any] | None = None,
+    **extra: Any,
+) -> bytes:
+    """One ``chat.completion.chunk`` event; with neither delta nor finish it has no choices."""
+    choices = [] if delta is None and finish is None else [{"index": 0, "delta": delta or {}, "finish_reason": finish}]
+    body = {
+        "id": "chatcmpl-up",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "small",
+        "choices": choices,
+        **({"usage": usage} if usage else {}),
+        **extra,
+    }
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One reply: a status, headers, and steps (bytes, pauses, a cut, a stall).
+
+    ``reset`` drops the connection instead of answering. ``close`` ends the body by closing the
+    connection instead of saying its length.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    steps: Sequence[Step] = ()
+    reset: bool = False
+    close: bool = False
+
+
+@dataclass(slots=True)
+class SeenRequest:
+    """A request as it arrived. ``left`` is set, with the time, when the other side closed early."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float = field(default_factory=time.monotonic)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    left_at: float | None = None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def key(self) -> str:
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+class Scripts:
+    """The scripts of one key, or of every key."""
+
+    def __init__(self) -> None:
+        self.queue: list[Script] = []
+
+    def next(self) -> Script | None:
+        if not self.queue:
+            return None
+        return self.queue.pop(0) if len(self.queue) > 1 else self.queue[0]
+
+    def add(self, script: Script) -> None:
+        self.queue.append(script)
+
+    def replies(
+        self,
+        status: int = 200,
+        json_body: Any = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """A plain reply; without a body, a chat completion (or an error object for an error status)."""
+        if body is None:
+            body = json.dumps(_default(status) if json_body is None else json_body).encode()
+        self.add(Script(status, {"content-type": "application/json", **(headers or {})}, (body,)))
+
+    def streams(
+        self,
+        *texts: str,
+        finish: str = "stop",
+        usage: Mapping[str, Any] | None = None,
+        gap_s: float = 0.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """A complete event stream of chat chunks, one per text."""
+        steps: list[Step] = [chunk({"role": "assistant", "content": ""})]
+        for text in texts:
+            steps += [pause(gap_s)] if gap_s else []
+            steps.append(chunk({"content": text}))
+        steps.append(chunk({}, finish=finish))
+        if usage:
+            steps.append(chunk(usage=usage))
+        self.says(*steps, b"data: [DONE]\n\n", headers=headers)
+
+    def says(
+        self, *steps: Step, status: int = 200, headers: Mapping[str, str] | None = None, close: bool = False
+    ) -> None:
+        """An event stream of exactly these steps; ``close`` ends it without a length."""
+        self.add(Script(status, {"content-type": "text/event-stream", **(headers or {})}, steps, close=close))
+
+    def resets(self) -> None:
+        """No answer: the connection is dropped once the request has arrived."""
+        self.add(Script(reset=True))
+
+
+def _default(status: int) -> dict[str, Any]:
+    if status >= 400:
+        return {"error": {"message": f"scripted {status}", "type": "scripted", "code": None}}
+    message = {"role": "assistant", "content": "hello"}
+    return {
+        "id": "chatcmpl-up",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": "small",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+    }
+
+
+class FakeUpstream(Scripts):
+    """The server. Scripts added to it serve every key; ``for_key`` scripts one key alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[SeenRequest] = []
+        self._by_key: dict[str, Scripts] = {}
+        self._by_path: dict[str, Scripts] = {}
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    def for_key(self, key: str) -> Scripts:
+        return self._by_key.setdefault(key, Scripts())
+
+    def for_path(self, path: str) -> Scripts:
+        """Scripts for one path below the base URL, such as ``/models``."""
+        return self._by_path.setdefault(path, Scripts())
+
+    @property
+    def url(self) -> str:
+        """The base URL, version included."""
+        assert self._server is not None, "the upstream is not running"
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+
+    @property
+    def keys_seen(self) -> list[str]:
+        return [request.key for request in self.requests]
+
+    @property
+    def last(self) -> SeenRequest:
+        return self.requests[-1]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            await self._converse(_Connection(reader, writer))
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+
+    async def _converse(self, connection: _Connection) -> None:
+        while (request := await connection.receive()) is not None:
+            self.requests.append(request)
+            script = self._script(request)
+            if script.reset:
+                connection.drop()
+                return
+            watch = asyncio.ensure_future(connection.watch(request))
+            try:
+                alive = await connection.answer(script, request)
+            finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+            if not alive or request.left.is_set():
+                return
+
+    def _script(self, request: SeenRequest) -> Script:
+        path = self._by_path.get(request.path.partition("?")[0].removeprefix("/v1"))
+        for scripts in (path, self._by_key.get(request.key), self):
+            script = scripts.next() if scripts else None
+            if script is not None:
+                return script
+        if request.path.endswith("/models"):
+            return Script(200, {"content-type": "application/json"}, (b'{"object":"list","data":[{"id":"small"}]}',))
+        if b'"stream":true' in request.body.replace(b" ", b""):
+            scripts = Scripts()
+            scripts.streams("hel", "lo")
+            return scripts.queue[0]
+        return Script(200, {"content-type": "application/json"}, (json.dumps(_default(200)).encode(),))
+
+
+class _Connection:
+    """One HTTP/1.1 connection, with h11 reading and raw bytes going out."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER)
+
+    async def receive(self) -> SeenRequest | None:
+        head: h11.Request | None = None
+        body = b""
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(65536))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+                return SeenRequest(head.method.decode(), head.target.decode(), headers, body)
+            else:
+                return None
+
+    async def watch(self, request: SeenRequest) -> None:
+        """Notice when the other side closes before the answer is complete."""
+        try:
+            while data := await self._reader.read(65536):
+                self._http.receive_data(data)
+        except ConnectionError:
+            pass
+        request.left_at = time.monotonic()
+        request.left.set()
+
+    async def answer(self, script: Script, request: SeenRequest) -> bool:
+        """Say the script; False when the connection cannot go on."""
+        framing = self._framing(script)
+        headers: Iterable[tuple[str, str]] = [*script.headers.items(), *framing]
+        self._write(self._http.send(h11.Response(status_code=script.status, headers=list(headers))))
+        for step in script.steps:
+            if isinstance(step, bytes):
+                if step:
+                    self._write(self._http.send(h11.Data(data=step)))
+                    await self._writer.drain()
+                    await asyncio.sleep(0)
+            elif isinstance(step, float | int):
+                await asyncio.sleep(step)
+            elif step == "cut":
+                self.drop()
+                return False
+            else:
+                await request.left.wait()
+                return False
+        self._write(self._http.send(h11.EndOfMessage()))
+        if self._http.our_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return True
+
+    def _framing(self, script: Script) -> list[tuple[str, str]]:
+        if script.close:
+            return [("connection", "close")]
+        if len(script.steps) == 1 and isinstance(script.steps[0], bytes):
+            return [("content-length", str(len(script.steps[0])))]
+        return [("transfer-encoding", "chunked")]
+
+    def _write(self, data: bytes | None) -> None:
+        if data:
+            self._writer.write(data)
+
+    def drop(self) -> None:
+        self._writer.transport.abort()

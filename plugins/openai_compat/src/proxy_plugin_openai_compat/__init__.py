@@ -1,0 +1,33 @@
+"""Any OpenAI-compatible upstream, by settings alone.
+
+A provider comes from ``[providers.<name>]`` with a ``preset`` or a ``base_url``, from
+``<NAME>_API_BASE``, or from ``<NAME>_API_KEY`` where NAME is a preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy_core import PluginContext, PluginInfo, Provider, SettingsError, hookimpl
+from proxy_plugin_openai_compat.provider import build_provider
+from proxy_plugin_openai_compat.quirks import PLAIN, PRESETS
+
+PLUGIN = PluginInfo(name="openai_compat", api=1)
+
+
+@hookimpl
+def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
+    providers, problems = [], []
+    named = [name for name in ctx.provider_names() if name not in ctx.reserved_providers]
+    keyed = [name for name in PRESETS if name not in named and ctx.provider(name).api_keys]
+    for name in (*named, *keyed):
+        settings = ctx.provider(name)
+        preset = PRESETS.get(settings.preset or name)
+        if settings.preset and preset is None:
+            problems.append(f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}")
+        elif preset is not None or settings.base_url is not None:
+            providers.append(build_provider(name, preset or PLAIN, settings))
+        # Neither a preset nor a base URL: another plugin's provider.
+    if problems:
+        raise SettingsError(problems)
+    return providers

@@ -1,0 +1,107 @@
+"""One provider from one vendor's row and one user's settings. Pure: the core owns the sockets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from proxy_core import (
+    Credential,
+    ListModels,
+    ModelSpec,
+    Provider,
+    ProviderCall,
+    ProviderSettings,
+    UpstreamFailure,
+    UpstreamRequest,
+    Verdict,
+    default_judge,
+    json_bytes,
+    judge_status,
+    read_error,
+)
+from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
+
+PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
+
+
+def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Provider:
+    base = str(settings.base_url or vendor.base_url).rstrip("/")
+    stream_usage = vendor.stream_usage if settings.stream_usage is None else settings.stream_usage
+    headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
+    upstream = OpenAICompatible(vendor=vendor, base=base, headers=headers, stream_usage=stream_usage)
+    return Provider(
+        name=name,
+        dialects=vendor.endpoints,
+        encode=upstream.encode,
+        judge=upstream.judge if vendor.rate_limited else None,
+        list_models=ListModels(request=upstream.list_request, parse=parse_models),
+        anonymous=vendor.local or settings.base_url is not None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAICompatible:
+    """The vendor's row, ready to be used."""
+
+    vendor: Vendor
+    base: str
+    headers: tuple[tuple[str, str], ...]
+    stream_usage: bool
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        body = call.body
+        if call.dialect == EMBEDDINGS:
+            body.pop("stream", None)
+        elif call.stream:
+            self._ask_for_usage(body)
+        for old, new in self.vendor.renames.items():
+            if old in body:
+                body.setdefault(new, body.pop(old))
+        for key in self.vendor.drops:
+            body.pop(key, None)
+        headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
+        return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+
+    def _ask_for_usage(self, body: dict[str, Any]) -> None:
+        """Streams must be counted; the core takes the answer out again for clients that did not ask."""
+        options = {**(body.get("stream_options") or {}), "include_usage": True}
+        if not self.stream_usage:
+            del options["include_usage"]
+        if options:
+            body["stream_options"] = options
+        else:
+            body.pop("stream_options", None)
+
+    def _authorization(self, credential: Credential) -> list[tuple[str, str]]:
+        secret = credential.secret.get_secret_value()
+        return [("authorization", f"Bearer {secret}")] if secret else []
+
+    def judge(self, failure: UpstreamFailure) -> Verdict:
+        if failure.status in self.vendor.rate_limited:
+            return judge_status(failure, 429, read_error(failure.body))
+        return default_judge(failure)
+
+    def list_request(self, credential: Credential) -> UpstreamRequest:
+        headers = [*self._authorization(credential), *self.headers]
+        return UpstreamRequest(method="GET", url=f"{self.base}/models", headers=headers)
+
+
+def parse_models(body: bytes) -> list[ModelSpec]:
+    """``{"data": [{"id": ...}]}``, or a bare array as Together sends it. Raises ``ValueError`` on anything else."""
+    value = json.loads(body)
+    items = value.get("data") if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise ValueError("no list of models")
+    return [_model(item) for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+
+
+def _model(item: dict[str, Any]) -> ModelSpec:
+    created, owner = item.get("created"), item.get("owned_by")
+    return ModelSpec(
+        id=item["id"],
+        created=created if isinstance(created, int) else None,
+        owned_by=owner if isinstance(owner, str) else None,
+        extra={key: value for key, value in item.items() if key not in ("id", "object", "created", "owned_by")},
+    )

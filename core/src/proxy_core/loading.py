@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import platformdirs
 from dotenv import dotenv_values
@@ -32,7 +32,7 @@ FILE_NAME = "proxy-core.toml"
 PREFIX = "PROXY_"
 DELIMITER = "__"
 
-P = TypeVar("P", bound=BaseSettings)
+P = TypeVar("P", bound=BaseModel)
 
 
 # --- Where values come from --------------------------------------------------------------
@@ -210,7 +210,8 @@ def load(
     environ = os.environ if environ is None else environ
     cwd = cwd or Path.cwd()
     file = config_file(config, environ, cwd)
-    sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, cwd / ".env"))
+    dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
+    sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, dotenvs))
     compatible, origins = _compatible(sources)
     nested = _nested(ProxySettings, PREFIX, sources.variables)
     # The compatible names are the older form: a nested name beside one is more specific and wins.
@@ -229,13 +230,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
 
 
-def _variables(environ: Mapping[str, str], dotenv: Path) -> dict[str, Variable]:
-    """Non-empty variables, upper-case names; the process's own win over the file's."""
+def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str, Variable]:
+    """Non-empty variables, upper-case names; later files over earlier ones, the process's own over all."""
     found: dict[str, Variable] = {}
-    if dotenv.is_file():
-        for name, value in dotenv_values(dotenv, interpolate=False).items():
-            if value:
-                found[name.upper()] = Variable(name.upper(), value, dotenv)
+    for file in dotenvs:
+        if file.is_file():
+            values = dotenv_values(file, interpolate=False)
+            found.update({name.upper(): Variable(name.upper(), value, file) for name, value in values.items() if value})
     found.update({name.upper(): Variable(name.upper(), value) for name, value in environ.items() if value})
     return found
 
@@ -253,8 +254,11 @@ def _compatible(sources: Sources) -> tuple[dict[str, Any], dict[tuple[str, ...],
     return table, origins
 
 
-def _nested(cls: type[BaseSettings], prefix: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
-    source = EnvSettingsSource(cls, env_prefix=prefix, env_nested_delimiter=DELIMITER)
+def _nested(cls: type[BaseModel], prefix: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
+    # The source reads a class's fields and configuration, which every pydantic model has; the tables
+    # are plain models, so that importing proxy_core does not cost the import of pydantic-settings.
+    source = EnvSettingsSource(cast(type[BaseSettings], cls), env_prefix=prefix, env_nested_delimiter=DELIMITER)
+    source.config = {**source.config, "enable_decoding": False}  # lists are read by the fields themselves
     source.env_vars = {name.lower(): v.value for name, v in variables.items() if name not in COMPATIBLE_NAMES}
     return source()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,11 +18,6 @@ from pydantic import (
     HttpUrl,
     SecretStr,
     field_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 
 MiB = 1024 * 1024
@@ -35,8 +31,24 @@ def _listed(value: object) -> object:
     return value
 
 
+def _key(value: SecretStr) -> SecretStr:
+    """A key as it goes into a header: no line end from a file, nothing a header cannot carry."""
+    text = value.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("a key is one line of printable ASCII characters")
+    return SecretStr(text)
+
+
+def _plain_url(value: HttpUrl) -> HttpUrl:
+    if value.username or value.password or value.query or value.fragment:
+        raise ValueError("an address without credentials, query or fragment is wanted; keys have their own setting")
+    return value
+
+
 StrList = Annotated[list[str], BeforeValidator(_listed)]
-SecretList = Annotated[list[SecretStr], BeforeValidator(_listed)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
+KeyList = Annotated[list[Key], BeforeValidator(_listed)]
+BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
 
 
 class _Table(BaseModel):
@@ -65,16 +77,16 @@ class ServerSettings(_Table):
 class ClientSettings(_Table):
     """``[clients.<name>]``: who may use the proxy."""
 
-    key: SecretStr = Field(description="The key this client sends.", min_length=1)
+    key: Key = Field(description="The key this client sends.")
 
 
 class ProviderSettings(_Table):
     """``[providers.<name>]``: what every provider has, whichever plugin brings it."""
 
     preset: str | None = Field(None, description="A vendor a plugin knows by name; gives base URL and deviations.")
-    base_url: HttpUrl | None = Field(None, description="Upstream address up to and including the version.")
-    api_keys: SecretList = Field(default_factory=list, description="Keys, in order of preference.")
-    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Headers added to every request upstream.")
+    base_url: BaseUrl | None = Field(None, description="Upstream address up to and including the version.")
+    api_keys: KeyList = Field(default_factory=list, description="Keys, in order of preference.")
+    headers: dict[str, Key] = Field(default_factory=dict, description="Headers added to every request upstream.")
     models: dict[str, ModelOptions] = Field(
         default_factory=dict, description="Models by public name; a list of names is enough."
     )
@@ -170,26 +182,7 @@ def _route(value: object) -> object:
     return value
 
 
-class _Merged(BaseSettings):
-    """Settings whose sources :func:`load` has merged already, with their origins."""
-
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, enable_decoding=False, env_ignore_empty=True
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
-
-class ProxySettings(_Merged):
+class ProxySettings(_Table):
     """Everything in ``proxy-core.toml``."""
 
     server: ServerSettings = Field(default_factory=ServerSettings)
@@ -206,7 +199,7 @@ class ProxySettings(_Merged):
     sanitizers: SanitizerSettings = Field(default_factory=SanitizerSettings)
 
 
-class PluginSettings(_Merged):
+class PluginSettings(_Table):
     """Base of a plugin's settings: ``[plugins.<name>]``, ``PROXY_PLUGINS__<NAME>__<KEY>``."""
 
 

@@ -77,14 +77,14 @@ def _last_event_end(data: bytes, scan_from: int) -> int:
     return end
 
 
-def spans(block: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of each event in ``block``, blank line included; the last may lack it."""
+def split(block: bytes) -> Iterator[bytes]:
+    """The raw events of ``block``, blank lines included; the last may lack its own."""
     start = 0
     for match in _BLANK_LINE.finditer(block):
-        yield start, match.end()
+        yield block[start : match.end()]
         start = match.end()
     if start < len(block):
-        yield start, len(block)
+        yield block[start:]
 
 
 def parse(event: bytes) -> Event | None:
@@ -104,8 +104,8 @@ def parse(event: bytes) -> Event | None:
 
 def events(block: bytes) -> Iterator[Event]:
     """All events with data in ``block``."""
-    for start, end in spans(block):
-        event = parse(block[start:end])
+    for raw in split(block):
+        event = parse(raw)
         if event is not None:
             yield event
 

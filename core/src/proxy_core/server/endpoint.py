@@ -148,7 +148,7 @@ class _Exchange:
             client=client,
             dialect=self._dialect.name,
             model=body["model"],
-            stream=bool(body.get("stream")),
+            stream=self._dialect.family == "chat" and bool(body.get("stream")),
             body=body,
         )
         with ClientWatch(self._receive, self._interrupt):

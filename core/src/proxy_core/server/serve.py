@@ -96,8 +96,17 @@ def hypercorn_config(server: ServerSettings) -> Config:
     for name, value in server.hypercorn.items():
         if name.startswith("_") or not hasattr(Config, name):
             raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
-        setattr(config, name, value)
+        setattr(config, name, _like(getattr(config, name), value))
     return config
+
+
+def _like(default: object, value: Any) -> Any:
+    """The environment only has strings; numbers and switches are what the default is."""
+    if not isinstance(value, str) or isinstance(default, str | None):
+        return value
+    if isinstance(default, bool):
+        return value.lower() in ("1", "true", "yes", "on")
+    return type(default)(value) if isinstance(default, int | float) else value
 
 
 def _check_readable(key: str, file: Path) -> None:

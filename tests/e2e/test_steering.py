@@ -1,0 +1,102 @@
+"""Destinations, headers and credentials come from settings; a client cannot steer them."""
+
+import pytest
+
+STEERING = {
+    "api_base": "http://127.0.0.1:1/",
+    "base_url": "http://127.0.0.1:1/",
+    "api_key": "client-chosen",
+    "headers": {"x-evil": "1", "authorization": "Bearer client-chosen"},
+    "extra_headers": {"x-evil": "1"},
+    "extra_query": {"evil": "1"},
+    "organization": "org-evil",
+    "timeout": 0.001,
+    "num_retries": 99,
+    "custom_llm_provider": "evil",
+    "mock_response": "evil",
+    "litellm_params": {"api_base": "http://127.0.0.1:1/"},
+    "proxy_server_request": {"url": "http://127.0.0.1:1/"},
+}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_a_body_cannot_choose_where_a_request_goes_or_with_which_key(proxy, upstream, stream):
+    answer = await proxy.chat("demo/small", "hi", stream=stream, **STEERING)
+
+    assert answer.text == "hello"
+    assert upstream.last.path == "/v1/chat/completions"
+    assert upstream.last.key == "key-a"
+    assert "x-evil" not in upstream.last.headers
+
+
+async def test_no_header_of_the_client_reaches_the_upstream(proxy, upstream):
+    sent = {
+        "x-forwarded-host": "evil.example",
+        "x-forwarded-for": "1.2.3.4",
+        "forwarded": "host=evil.example",
+        "openai-organization": "org-evil",
+        "cookie": "session=1",
+        "x-custom": "1",
+        "user-agent": "somebody/1",
+        "x-api-key": "other",
+    }
+
+    await proxy.post("/chat/completions", _body(), headers=sent)
+
+    got = upstream.last.headers
+    assert set(got) == {"host", "authorization", "content-type", "content-length", "user-agent", "accept-encoding"}
+    assert got["user-agent"].startswith("proxy-core/")
+    assert got["authorization"] == "Bearer key-a"
+
+
+async def test_the_host_header_decides_nothing(proxy, upstream):
+    answer = await proxy.post("/chat/completions", _body(), headers={"host": "evil.example"})
+
+    assert answer.status == 200
+
+
+async def test_a_model_name_cannot_leave_its_provider(proxy, upstream):
+    for model in ("demo/../../admin", "demo/x?y=1#z", "demo/http://127.0.0.1:1/"):
+        await proxy.chat(model, "hi")
+        assert upstream.last.path == "/v1/chat/completions"
+
+
+async def test_cookies_of_an_upstream_stay_nowhere(proxy, upstream):
+    upstream.replies(headers={"set-cookie": "a=1; Path=/"})
+
+    answers = [await proxy.chat("demo/small", "hi") for _ in range(2)]
+
+    assert "cookie" not in upstream.last.headers
+    assert all("set-cookie" not in answer.headers for answer in answers)
+
+
+async def test_only_our_own_headers_reach_the_client(proxy, upstream):
+    for_client = {"x-ratelimit-remaining-requests": "1", "openai-organization": "org", "x-request-id": "upstream-id"}
+    upstream.replies(headers=for_client)
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert set(answer.headers) == {"content-type", "content-length", "date", "request-id", "x-request-id"}
+    assert answer.headers["x-request-id"] != "upstream-id"
+
+
+async def test_a_redirect_is_not_followed(proxy, upstream):
+    upstream.replies(307, headers={"location": upstream.url + "/elsewhere"})
+
+    await proxy.chat("demo/small", "hi")
+
+    assert {request.path for request in upstream.requests} == {"/v1/chat/completions"}
+
+
+async def test_headers_from_settings_are_sent(make_proxy, upstream):
+    provider = {"base_url": upstream.url, "headers": {"X-Title": "mine", "HTTP-Referer": "me"}}
+    proxy = await make_proxy({"providers": {"demo": provider}})
+
+    await proxy.chat("demo/small", "hi")
+
+    assert upstream.last.headers["x-title"] == "mine"
+    assert "authorization" not in upstream.last.headers
+
+
+def _body():
+    return {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}

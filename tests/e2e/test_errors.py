@@ -125,9 +125,7 @@ ALL_FAIL = [
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 @pytest.mark.parametrize(("status", "headers", "told", "code"), ALL_FAIL)
-async def test_when_every_credential_fails_the_client_is_told_why(
-    proxy, upstream, status, headers, told, code, stream
-):
+async def test_when_every_credential_fails_the_client_is_told_why(proxy, upstream, status, headers, told, code, stream):
     upstream.replies(status, headers=headers)
 
     answer = await proxy.chat("demo/small", "hi", stream=stream)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 MASK = "[redacted]"
 #: Shorter than this, replacing it would shred ordinary text instead of hiding a secret.
-_MIN_LENGTH = 6
+_MIN_LENGTH = 4
 
 
 class SecretScrubber:

@@ -6,12 +6,14 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 """
 
 from proxy_core.testing.contract import ProviderContract, every_split
+from proxy_core.testing.program import Program, run, serving
 from proxy_core.testing.proxy import Answer, RunningProxy, run_proxy
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
 
 __all__ = [
     "Answer",
     "FakeUpstream",
+    "Program",
     "ProviderContract",
     "RunningProxy",
     "Script",
@@ -20,6 +22,8 @@ __all__ = [
     "cut",
     "every_split",
     "pause",
+    "run",
     "run_proxy",
+    "serving",
     "stall",
 ]

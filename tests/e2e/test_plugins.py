@@ -1,0 +1,315 @@
+"""What plugins can do to a request, a reply and a provider; and that their failures stay closed."""
+
+import asyncio
+import json
+
+import pytest
+
+import proxy_core
+from proxy_core import hookimpl
+from proxy_core.testing import chunk, pause
+
+
+def plugin(**hooks):
+    """A plugin of these hooks: ``plugin(proxy_sanitizers=[...])``."""
+    members = {"PLUGIN": proxy_core.PluginInfo(name="tested", api=1)}
+    for name, brought in hooks.items():
+        namespace = {"brought": brought}
+        exec(f"def {name}(ctx):\n    return brought", namespace)  # pluggy reads the argument's name
+        members[name] = staticmethod(hookimpl(namespace[name]))
+    return type("Tested", (), members)
+
+
+@pytest.fixture
+def with_plugin(make_proxy, upstream):
+    async def make(**hooks):
+        provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
+        return await make_proxy({"providers": {"demo": provider}}, modules=[plugin(**hooks)])
+
+    return make
+
+
+# --- Sanitizers --------------------------------------------------------------------------
+
+
+async def test_a_sanitizer_changes_what_leaves(with_plugin, upstream):
+    def quiet(request):
+        return request.with_body({**request.body, "user": "nobody", "temperature": 0})
+
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="quiet", request=quiet)])
+
+    await proxy.chat("demo/small", "hi", user="ann")
+
+    assert (upstream.last.json["user"], upstream.last.json["temperature"]) == ("nobody", 0)
+
+
+async def test_sanitizers_run_by_rank_then_name(with_plugin, upstream):
+    def note(name):
+        def request(r):
+            return r.with_body({**r.body, "trail": [*r.body.get("trail", []), name]})
+
+        return request
+
+    named = [("b", 0), ("a", 0), ("last", 9), ("first", -1)]
+    chain = [proxy_core.Sanitizer(name=name, rank=rank, request=note(name)) for name, rank in named]
+    proxy = await with_plugin(proxy_sanitizers=chain)
+
+    await proxy.chat("demo/small", "hi")
+
+    assert upstream.last.json["trail"] == ["first", "a", "b", "last"]
+
+
+async def test_a_sanitizer_refuses_a_request_with_its_own_error(with_plugin, upstream):
+    def refuse(request):
+        raise proxy_core.Forbidden("No secrets, please.", param="messages")
+
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="strict", request=refuse)])
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert (answer.status, answer.error["message"]) == (403, "No secrets, please.")
+    assert upstream.requests == []
+
+
+async def test_a_sanitizer_that_fails_lets_nothing_pass(with_plugin, upstream):
+    def broken(request):
+        raise KeyError("prompt text that must not be told")
+
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="broken", request=broken)])
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert (answer.status, answer.error["code"]) == (500, "sanitizer_failed")
+    assert "prompt text" not in answer.error["message"]
+    assert upstream.requests == []
+
+
+class Upper:
+    """Holds every text back by one event, in capitals."""
+
+    def __init__(self):
+        self.held = []
+
+    def feed(self, event):
+        if not isinstance(event, proxy_core.TextDelta):
+            return [event]
+        out, self.held = self.held, [proxy_core.TextDelta(text=event.text.upper(), choice=event.choice)]
+        return out
+
+    def close(self):
+        return self.held
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_an_event_filter_changes_a_reply_and_may_hold_text_back(with_plugin, upstream, stream):
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="upper", events=lambda r: Upper())])
+
+    answer = await proxy.chat("demo/small", "hi", stream=stream)
+
+    assert answer.text == "HELLO"
+    assert answer.done == stream
+    last = answer.events[-1] if stream else answer.json
+    assert last["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_a_filtered_stream_counts_its_usage_only_for_who_asked(with_plugin, upstream):
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    upstream.streams("hel", "lo", usage=usage)
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="upper", events=lambda r: Upper())])
+
+    silent = await proxy.chat("demo/small", "hi", stream=True)
+    asked = await proxy.chat("demo/small", "hi", stream=True, stream_options={"include_usage": True})
+
+    assert all(event.get("usage") is None and event["choices"] for event in silent.events)
+    assert asked.events[-1]["usage"]["total_tokens"] == 5
+
+
+async def test_a_filter_that_wants_nothing_leaves_the_bytes_alone(with_plugin, upstream):
+    odd = b'data: {"choices" : [ {"index":0,"delta":{"content":"x"},"finish_reason":"stop"} ] }\n\ndata: [DONE]\n\n'
+    upstream.says(odd)
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="idle", events=lambda r: None)])
+
+    assert (await proxy.chat("demo/small", "hi", stream=True)).body == odd
+
+
+async def test_a_filter_that_fails_ends_the_stream_and_keeps_what_it_held(with_plugin, upstream):
+    class Failing(Upper):
+        def feed(self, event):
+            if isinstance(event, proxy_core.TextDelta) and event.text == "lo":
+                raise ValueError("secret thought")
+            return super().feed(event)
+
+    upstream.says(chunk({"role": "assistant"}), chunk({"content": "hel"}), pause(0.02), chunk({"content": "lo"}))
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="failing", events=lambda r: Failing())])
+
+    answer = await proxy.chat("demo/small", "hi", stream=True)
+
+    assert b"HEL" not in answer.body
+    assert b"secret thought" not in answer.body
+    assert answer.error["code"] == "sanitizer_failed"
+    assert not answer.done
+
+
+# --- Providers ---------------------------------------------------------------------------
+
+
+class LineDecoder:
+    """A wire format of one JSON object a line: ``{"say": "text"}``, ending with ``{"end": true}``."""
+
+    def __init__(self, streaming):
+        self.rest = b""
+        self.ended = False
+
+    def feed(self, data):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        return [event for line in lines if line for event in self.read(json.loads(line))]
+
+    def read(self, line):
+        if "end" in line:
+            self.ended = True
+            yield proxy_core.Finish(reason="stop")
+            yield proxy_core.UsageReport(usage=proxy_core.Usage(prompt=7, completion=2))
+        else:
+            yield proxy_core.TextDelta(text=line["say"])
+
+    def close(self):
+        if not self.ended:
+            raise proxy_core.StreamCut("cut")
+        return []
+
+
+def parrot(upstream, **fields):
+    def encode(call, credential):
+        asked = [part.text for message in call.chat.messages for part in message.parts]
+        content = proxy_core.json_bytes({"ask": asked, "model": call.chat.model})
+        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=content)
+
+    provider = proxy_core.Provider(name="parrot", encode=encode, decoder=LineDecoder, anonymous=True, **fields)
+    upstream.for_path("/parrot").replies(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
+    return provider
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_a_provider_with_its_own_format_serves_chat(with_plugin, upstream, stream):
+    proxy = await with_plugin(proxy_providers=[parrot(upstream)])
+
+    answer = await proxy.chat("parrot/grey", "hi", stream=stream)
+
+    assert answer.text == "hello"
+    assert upstream.last.json == {"ask": ["hi"], "model": "grey"}
+    if not stream:
+        assert answer.json["usage"]["total_tokens"] == 9
+        assert answer.json["model"] == "parrot/grey"
+
+
+async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstream):
+    proxy = await with_plugin(proxy_providers=[parrot(upstream)])
+
+    answer = await proxy.post("/completions", {"model": "parrot/grey", "prompt": "hi"})
+    several = await proxy.post("/completions", {"model": "parrot/grey", "prompt": ["a", "b"]})
+
+    assert answer.json["choices"][0]["text"] == "hello"
+    assert answer.json["object"] == "text_completion"
+    assert (several.status, several.error["param"]) == (400, "prompt")
+
+
+async def test_a_providers_own_judge_decides(with_plugin, upstream):
+    def judge(failure):
+        error = proxy_core.Unavailable("The parrot sleeps.", retry_after_s=12)
+        return proxy_core.Verdict(fault="provider", next="reject", error=error)
+
+    proxy = await with_plugin(proxy_providers=[parrot(upstream, judge=judge)])
+    upstream.for_path("/parrot").queue.clear()
+    upstream.for_path("/parrot").replies(418)
+
+    answer = await proxy.chat("parrot/grey", "hi")
+
+    assert (answer.status, answer.headers["retry-after"]) == (503, "12")
+
+
+@pytest.mark.parametrize("broken", ["judge", "decoder"])
+async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream, broken):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    fields = {"judge": fail} if broken == "judge" else {}
+    provider = parrot(upstream, **fields)
+    if broken == "judge":
+        upstream.for_path("/parrot").queue.clear()
+        upstream.for_path("/parrot").replies(500)
+    else:
+        upstream.for_path("/parrot").queue.clear()
+        upstream.for_path("/parrot").replies(body=b"not json\n")
+    proxy = await with_plugin(proxy_providers=[provider])
+
+    answer = await proxy.chat("parrot/grey", "hi")
+
+    assert (answer.status, answer.error["code"]) == (500, "internal_error")
+
+
+async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):
+    def decode(body):
+        usage = proxy_core.Usage(prompt=3)
+        return proxy_core.EmbedReply(model="v", vectors=json.loads(body)["v"], usage=usage)
+
+    def encode(call, credential):
+        return proxy_core.UpstreamRequest(url=upstream.url + "/vec", headers=[], content=b"{}")
+
+    upstream.for_path("/vec").replies(json_body={"v": [[0.5, -1.0]]})
+    provider = proxy_core.Provider(
+        name="vec", encode=encode, dialects=["openai_embeddings"], decode_embeddings=decode, anonymous=True
+    )
+    proxy = await with_plugin(proxy_providers=[provider])
+
+    answer = await proxy.post("/embeddings", {"model": "vec/v", "input": "a", "encoding_format": "base64"})
+
+    assert answer.json["data"][0]["embedding"] == "AAAAPwAAgL8="
+    assert answer.json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+
+
+# --- Selectors, observers ----------------------------------------------------------------
+
+
+async def test_a_selector_from_a_plugin_is_named_in_settings(make_proxy, upstream):
+    last = proxy_core.Selector(name="last", select=lambda candidates, request: candidates[-1])
+    provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
+    proxy = await make_proxy(
+        {"providers": {"demo": provider}, "routing": {"selector": "last"}}, modules=[plugin(proxy_selectors=[last])]
+    )
+
+    await proxy.chat("demo/small", "hi")
+
+    assert upstream.last.key == "key-b"
+
+
+async def test_observers_learn_what_happened_but_no_content(with_plugin, upstream):
+    seen = []
+
+    async def observe(record):
+        seen.append(record)
+
+    upstream.streams("hel", "lo", usage={"prompt_tokens": 3, "completion_tokens": 2})
+    proxy = await with_plugin(proxy_observers=[proxy_core.Observer(name="seen", observe=observe)])
+
+    await proxy.chat("demo/small", "a private prompt", stream=True)
+    async with asyncio.timeout(2):
+        while not seen:
+            await asyncio.sleep(0.01)
+
+    record = seen[0]
+    assert (record.outcome, record.status, record.usage.total) == ("completed", 200, 5)
+    assert record.first_event_s <= record.duration_s
+    assert [attempt.deployment for attempt in record.attempts] == ["demo/small"]
+    assert "key-a" not in repr(record)
+    assert "private" not in repr(record)
+
+
+async def test_an_observer_that_fails_bothers_nobody(with_plugin, upstream):
+    async def observe(record):
+        raise RuntimeError
+
+    proxy = await with_plugin(proxy_observers=[proxy_core.Observer(name="broken", observe=observe)])
+
+    answers = [await proxy.chat("demo/small", "hi") for _ in range(3)]
+
+    assert all(answer.status == 200 for answer in answers)

@@ -1,0 +1,100 @@
+"""The load: many connections, raw bytes, in a process of its own.
+
+``python -m benchmarks.load`` reads one JSON line (a :class:`Load`) and prints one (a result).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import uvloop
+
+from benchmarks.upstream import CHUNKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream a connection."""
+
+    port: int
+    key: str
+    model: str
+    kind: str
+    connections: int = 32
+    seconds: float = 3.0
+    gap_s: float = 0.05
+
+
+def request_bytes(load: Load) -> bytes:
+    body: dict[str, object] = {"model": load.model, "messages": [{"role": "user", "content": "Say something."}]}
+    if load.kind != "plain":
+        body["stream"] = True
+    if load.kind == "paced":
+        body["user"] = f"pace={load.gap_s}"
+    content = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {load.key}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, streamed: bool) -> None:
+    """Send a request and read its reply. Raises if the reply is not what it must be."""
+    writer.write(message)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if not head.startswith(b"http/1.1 200"):
+        raise RuntimeError(f"unexpected reply: {head!r} {await reader.read(500)!r}")
+    if b"content-length: " in head:
+        body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+    else:
+        body = await _chunked(reader)
+    if streamed and (body.count(b'"word and "') != CHUNKS or b"data: [DONE]" not in body):
+        raise RuntimeError(f"a stream lost chunks: {body.count(b'word and')} of {CHUNKS}")
+
+
+async def _chunked(reader: asyncio.StreamReader) -> bytes:
+    parts = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(parts)
+
+
+async def run(load: Load) -> dict[str, float]:
+    message, streamed = request_bytes(load), load.kind != "plain"
+    latencies: list[float] = []
+    stop = time.perf_counter() + load.seconds
+
+    async def worker() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=2**20)
+        while True:
+            began = time.perf_counter()
+            await one(reader, writer, message, streamed)
+            latencies.append(time.perf_counter() - began)
+            if load.kind == "paced" or time.perf_counter() >= stop:
+                break
+        writer.close()
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(load.connections):
+            tasks.create_task(worker())
+    took = time.perf_counter() - began
+    latencies.sort()
+    return {
+        "count": len(latencies),
+        "per_s": len(latencies) / took,
+        "p50_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
+    }
+
+
+def as_line(load: Load) -> str:
+    return json.dumps(asdict(load)) + "\n"
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(run(Load(**json.loads(sys.stdin.readline()))))))

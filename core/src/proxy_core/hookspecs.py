@@ -153,7 +153,8 @@ def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
     """Bring commands for ``proxy-core``.
 
     When: unlike the others, also when the command line is built, without a server.
-    Returns: click commands; two of one name stop the program. Order: by name. Since: API 1.
+    Returns: click commands. A built-in command's name is not replaced.
+    Raises: two commands with one name stop the program. Order: by name. Since: API 1.
     """
     raise NotImplementedError
 

@@ -216,7 +216,8 @@ def _ask(
 def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:
     brought: list[Any] = []
     for result in caller(ctx=context):
-        if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
             raise TypeError(f"{hook} must be a plain function; the objects it returns may be async")
         if not isinstance(result, Iterable):
             raise TypeError(f"{hook} must return a list, not {type(result).__name__}")

@@ -82,6 +82,11 @@ class Pool:
         return len(self._states)
 
     @property
+    def in_flight(self) -> int:
+        """Leases not yet given back."""
+        return sum(state.in_flight for state in self._states)
+
+    @property
     def credentials(self) -> Sequence[Credential]:
         return [state.credential for state in self._states]
 

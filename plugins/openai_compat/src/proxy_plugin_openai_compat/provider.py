@@ -61,8 +61,13 @@ class OpenAICompatible:
                 body.setdefault(new, body.pop(old))
         for key in self.vendor.drops:
             body.pop(key, None)
+        if self.vendor.message_drops:
+            body["messages"] = [self._message(message) for message in body.get("messages", ())]
         headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
         return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+
+    def _message(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in message.items() if key not in self.vendor.message_drops}
 
     def _ask_for_usage(self, body: dict[str, Any]) -> None:
         """Streams must be counted; the core takes the answer out again for clients that did not ask."""

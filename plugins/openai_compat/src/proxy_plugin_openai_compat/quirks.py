@@ -18,13 +18,16 @@ class Vendor:
     base_url: str = ""
     #: Works without a key: a server on the user's own machine.
     local: bool = False
+    #: The endpoints it has; chat can stand in for legacy completions.
     endpoints: tuple[str, ...] = (CHAT, EMBEDDINGS, COMPLETIONS)
     #: Takes ``stream_options.include_usage``. Where not, it is not sent, not even for a client that asks.
     stream_usage: bool = True
-    #: Request fields under another name, and fields it refuses although they are only advisory.
+    #: Request fields it knows under another name only.
     renames: Mapping[str, str] = field(default_factory=dict)
+    #: Advisory request fields, and fields of messages, that it refuses instead of ignoring.
     drops: frozenset[str] = frozenset()
-    #: Statuses that mean a rate limit here.
+    message_drops: frozenset[str] = frozenset()
+    #: Further statuses that mean a rate limit here.
     rate_limited: frozenset[int] = frozenset()
 
 
@@ -34,16 +37,43 @@ PLAIN = Vendor(local=True)
 PRESETS: Mapping[str, Vendor] = {
     "openai": Vendor(base_url="https://api.openai.com/v1"),
     "openrouter": Vendor(base_url="https://openrouter.ai/api/v1"),
-    "groq": Vendor(base_url="https://api.groq.com/openai/v1"),
-    "mistral": Vendor(base_url="https://api.mistral.ai/v1"),
-    "deepseek": Vendor(base_url="https://api.deepseek.com/v1"),
-    "nvidia_nim": Vendor(base_url="https://integrate.api.nvidia.com/v1"),
+    # console.groq.com/docs/openai: these are a 400. 498 is "flex tier capacity exceeded".
+    "groq": Vendor(
+        base_url="https://api.groq.com/openai/v1",
+        endpoints=(CHAT,),
+        drops=frozenset({"logit_bias"}),
+        message_drops=frozenset({"name"}),
+        rate_limited=frozenset({498}),
+    ),
+    # Validates strictly (422 "Extra inputs are not permitted"); usage is always in the last chunk.
+    # openai-agents-python #442, eca #231, crush #1590.
+    "mistral": Vendor(
+        base_url="https://api.mistral.ai/v1",
+        endpoints=(CHAT, EMBEDDINGS),
+        stream_usage=False,
+        renames={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+        drops=frozenset({"logit_bias", "user", "store", "service_tier", "prompt_cache_key"}),
+        message_drops=frozenset({"name", "reasoning_content"}),
+    ),
+    # api-docs.deepseek.com: knows max_tokens only.
+    "deepseek": Vendor(
+        base_url="https://api.deepseek.com/v1",
+        endpoints=(CHAT,),
+        renames={"max_completion_tokens": "max_tokens"},
+    ),
+    # Hangs silently on include_usage: DeepTutor #420.
+    "nvidia_nim": Vendor(base_url="https://integrate.api.nvidia.com/v1", stream_usage=False),
     "together": Vendor(base_url="https://api.together.xyz/v1"),
     "fireworks": Vendor(base_url="https://api.fireworks.ai/inference/v1"),
-    "cerebras": Vendor(base_url="https://api.cerebras.ai/v1"),
-    "xai": Vendor(base_url="https://api.x.ai/v1"),
-    "moonshot": Vendor(base_url="https://api.moonshot.ai/v1"),
-    "zai": Vendor(base_url="https://api.z.ai/api/paas/v4"),
+    # inference-docs.cerebras.ai: these are a 400.
+    "cerebras": Vendor(
+        base_url="https://api.cerebras.ai/v1",
+        endpoints=(CHAT, COMPLETIONS),
+        drops=frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "service_tier"}),
+    ),
+    "xai": Vendor(base_url="https://api.x.ai/v1", endpoints=(CHAT, COMPLETIONS)),
+    "moonshot": Vendor(base_url="https://api.moonshot.ai/v1", endpoints=(CHAT,)),
+    "zai": Vendor(base_url="https://api.z.ai/api/paas/v4", endpoints=(CHAT, EMBEDDINGS)),
     "chutes": Vendor(base_url="https://llm.chutes.ai/v1"),
     "nanogpt": Vendor(base_url="https://nano-gpt.com/api/v1"),
     "ollama": Vendor(base_url="http://127.0.0.1:11434/v1", local=True),

@@ -1,0 +1,202 @@
+"""Finding, checking and asking plugins: one that is broken is skipped with a reason, the others load."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from proxy_core import PluginError, SettingsError, builtin
+from proxy_core.catalog import build_catalog
+from proxy_core.cli import cli
+from proxy_core.loading import load
+from proxy_core.plugins import load_plugins
+
+GOOD = """
+from proxy_core import PluginInfo, Provider, hookimpl, Lifecycle
+PLUGIN = PluginInfo(name="{name}", api=1)
+@hookimpl
+def proxy_providers(ctx):
+    life = Lifecycle(status="limited", note="terms apply", link="https://example.com/terms")
+    return [Provider(name="{name}_provider", encode=print, dialects=["openai_chat"], lifecycle=life)]
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution with one plugin: its module's text, and the hook API its metadata names."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+
+    def install(name, text, *, api=None, entry=None):
+        module = f"plugin_under_test_{name}"
+        (site / f"{module}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        info = site / f"{module}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n")
+        points = f"[proxy_core.plugins]\n{entry or name} = {module}\n"
+        points += f"[proxy_core.hook_api]\n{entry or name} = v{api}\n" if api else ""
+        (info / "entry_points.txt").write_text(points)
+
+    return install
+
+
+@pytest.fixture
+def found(tmp_path, install):
+    """Load everything; a good plugin called ``good`` is always among it."""
+    install("good", GOOD.format(name="good"), api=1)
+
+    def found(text="", **tables):
+        (tmp_path / "proxy-core.toml").write_text(text)
+        loaded = load(overrides=tables, environ={}, cwd=tmp_path)
+        plugins = load_plugins(loaded, built_in=[builtin])
+        return {plugin.name: plugin for plugin in plugins}
+
+    return found
+
+
+def test_a_good_plugin_is_active(found):
+    good = found()["good"]
+
+    assert (good.state, good.distribution, good.version, good.api) == ("active", "dist-good", "1.2", 1)
+    assert good.hooks == ("proxy_providers",)
+    assert [p.name for p in good.brought["proxy_providers"]] == ["good_provider"]
+
+
+BROKEN = {
+    "import fails": ("import nothing_of_this_name", "import failed: ModuleNotFoundError"),
+    "exits at import": ("raise SystemExit(3)", "import failed: SystemExit"),
+    "no PLUGIN": ("x = 1", "has no PLUGIN"),
+    "another name": (GOOD.format(name="other"), "its PLUGIN is named 'other'"),
+    "another API": (GOOD.format(name="bad").replace("api=1", "api=99"), "written for hook API 99"),
+    "misspelt hook": (
+        GOOD.format(name="bad").replace("proxy_providers", "proxy_provider"),
+        "no hook 'proxy_provider'; did you mean 'proxy_providers'?",
+    ),
+    "wrong argument": (GOOD.format(name="bad").replace("(ctx)", "(ctx, context)"), "context"),
+    "async hook": (GOOD.format(name="bad").replace("\ndef", "\nasync def"), "must be a plain function"),
+    "not a list": (GOOD.format(name="bad") + "\n@hookimpl\ndef proxy_sanitizers(ctx):\n    return 3", "not int"),
+    "hook raises": (GOOD.format(name="bad").replace("return [", "raise KeyError('x'); ["), "KeyError"),
+    "no settings": (
+        GOOD.format(name="bad").replace("    life", "    from proxy_core import SettingsError\n"
+        "    raise SettingsError(['plugins.bad.token: is needed'])\n    life"),
+        "plugins.bad.token: is needed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_skipped_with_a_reason_and_the_others_load(found, install, case):
+    text, reason = case
+    install("bad", text)
+
+    plugins = found()
+
+    assert plugins["bad"].state == "skipped"
+    assert reason in plugins["bad"].reason
+    assert "\n" not in plugins["bad"].reason
+    assert plugins["good"].state == "active"
+
+
+def test_wrong_settings_skip_their_plugin(found, install):
+    settings = "from proxy_core import PluginSettings\nclass S(PluginSettings):\n    limit: int = 3\n"
+    install("bad", settings + GOOD.format(name="bad").replace("api=1", "api=1, settings=S"))
+
+    plugins = found("[plugins.bad]\nlimt = 4\n")
+
+    assert "plugins.bad.limt: no such setting; did you mean 'limit'?" in plugins["bad"].reason
+    assert plugins["good"].state == "active"
+
+
+IMPORT_NOTED = "import pathlib\npathlib.Path({path!r}).touch()\n"
+NOT_EVEN_IMPORTED = {
+    "disabled": ({"plugins": {"disabled": ["bad"]}}, 1, "disabled"),
+    "not allowed": ({"plugins": {"allowed": ["good"]}}, 1, "not allowed"),
+    "another API in its metadata": ({}, 2, "skipped"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_EVEN_IMPORTED.values(), ids=NOT_EVEN_IMPORTED)
+def test_no_code_of_a_plugin_runs_when_metadata_or_settings_forbid_it(found, install, tmp_path, case):
+    tables, api, state = case
+    mark = tmp_path / "imported"
+    install("bad", IMPORT_NOTED.format(path=str(mark)) + GOOD.format(name="bad"), api=api)
+
+    plugins = found(**tables)
+
+    assert plugins["bad"].state == state
+    assert not mark.exists()
+    assert plugins["good"].state == "active"
+
+
+@pytest.mark.parametrize("text", [None, "raise ValueError", GOOD.format(name="bad")])
+def test_a_required_plugin_that_is_not_active_stops_startup(found, install, text):
+    if text is not None:
+        install("bad", text)
+    disabled = ["bad"] if text and "PLUGIN" in text else []
+
+    with pytest.raises(PluginError, match="'bad'"):
+        found(plugins={"required": ["bad"], "disabled": disabled})
+
+
+def test_two_plugins_with_one_name_do_not_both_load(found, install):
+    install("twin", GOOD.format(name="good"), entry="good")
+
+    with_twin = load_plugins(load(environ={}, cwd=Path("/")), built_in=[builtin])
+    states = [(p.name, p.state) for p in with_twin if p.name == "good"]
+
+    assert sorted(states) == [("good", "active"), ("good", "skipped")]
+
+
+def test_two_providers_with_one_name_stop_startup(found, install):
+    install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"good_provider"'))
+
+    with pytest.raises(PluginError, match="'good_provider' is already brought by 'good'"):
+        build_catalog(list(found().values()))
+
+
+def test_a_table_for_a_plugin_that_is_not_there_is_a_mistake(found):
+    with pytest.raises(SettingsError, match="did you mean 'good'"):
+        found("[plugins.goood]\nx = 1\n")
+
+
+def test_the_list_shows_state_reason_and_risk(found, install, tmp_path, monkeypatch):
+    install("bad", "raise ValueError('no')")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "proxy-core.toml").write_text('[plugins]\ndisabled = ["openai_compat"]\n')
+
+    table = CliRunner().invoke(cli, ["plugins"], catch_exceptions=False).output
+    listed = json.loads(CliRunner().invoke(cli, ["plugins", "--json"], catch_exceptions=False).output)
+    without = json.loads(CliRunner().invoke(cli, ["plugins", "--json", "--no-plugin", "good"]).output)
+
+    rows = {row["name"]: row for row in listed["plugins"]}
+    assert rows["bad"]["reason"] == "import failed: ValueError: no"
+    assert rows["good"]["providers"][0]["status"] == "limited"
+    assert rows["core"]["hooks"] == ["proxy_dialects", "proxy_selectors"]
+    assert rows["openai_compat"]["state"] == "disabled"
+    for word in ("dist-good", "1.2", "terms apply", "https://example.com/terms", "import failed"):
+        assert word in table
+    states = {row["name"]: row["state"] for row in without["plugins"]}
+    assert (states["good"], states["openai_compat"]) == ("disabled", "disabled")
+
+
+def test_a_plugin_brings_commands(found, install, tmp_path, monkeypatch):
+    command = """
+import click
+from proxy_core import PluginInfo, hookimpl
+PLUGIN = PluginInfo(name="tool", api=1)
+@click.command("greet")
+def greet():
+    click.echo("hello from a plugin")
+@hookimpl
+def proxy_cli_commands(ctx):
+    return [greet]
+"""
+    install("tool", command)
+    monkeypatch.chdir(tmp_path)
+
+    assert "hello from a plugin" in CliRunner().invoke(cli, ["greet"], catch_exceptions=False).output
+    assert "greet" in CliRunner().invoke(cli, ["--help"], catch_exceptions=False).output

@@ -1,0 +1,305 @@
+"""Settings: where they come from, which wins, and how mistakes are told."""
+
+import types
+from typing import Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel, Field, SecretStr
+
+from proxy_core import PluginSettings, SettingsError
+from proxy_core.loading import COMPATIBLE_NAMES, load
+from proxy_core.settings import ProxySettings
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Settings from a file's text and an environment."""
+
+    def read(text="", environ=None, dotenv=None, **more):
+        (tmp_path / "proxy-core.toml").write_text(text)
+        if dotenv is not None:
+            (tmp_path / ".env").write_text(dotenv)
+        return load(environ={"PROXY_DATA_DIR": str(tmp_path / "data"), **(environ or {})}, cwd=tmp_path, **more)
+
+    return read
+
+
+# --- Every key, from every source --------------------------------------------------------
+
+
+def samples(model, path=()):
+    """``(path, value as in the file, value as in the environment)`` of every key of every table."""
+    for name, info in model.model_fields.items():
+        yield from _samples(info.annotation, (*path, name))
+
+
+def _samples(annotation, path):
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        annotation = next(a for a in arguments if a is not type(None))
+        origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from samples(annotation, path)
+    elif origin is dict and isinstance(arguments[1], type) and issubclass(arguments[1], BaseModel):
+        yield from samples(arguments[1], (*path, "some"))
+    else:
+        yield path, *SAMPLE[".".join(p for p in path if p != "some")]
+
+
+SAMPLE = {
+    "server.host": ("localhost", "localhost"),
+    "server.port": (1234, "1234"),
+    "server.workers": (2, "2"),
+    "server.max_body_bytes": (4096, "4096"),
+    "server.drain_s": (1.5, "1.5"),
+    "server.tls_certificate": ("/a/b.pem", "/a/b.pem"),
+    "server.tls_key": ("/a/b.key", "/a/b.key"),
+    "server.hypercorn": ({"backlog": "7"}, None),
+    "clients.key": ("a-client-key", "a-client-key"),
+    "providers.preset": ("vllm", "vllm"),
+    "providers.base_url": ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
+    "providers.api_keys": (["k1", "k2"], "k1,k2"),
+    "providers.headers": ({"x-a": "b"}, None),
+    "providers.models.id": ("up", "up"),
+    "providers.models.options": ({"temperature": 0}, None),
+    "providers.ignore": (["a*"], "a*"),
+    "providers.whitelist": (["b", "c"], '["b", "c"]'),
+    "providers.discover": (False, "false"),
+    "providers.stream_usage": (True, "true"),
+    "models": ({"fast": "one/x"}, None),
+    "plugins.disabled": (["a"], "a"),
+    "plugins.allowed": (["a", "b"], "a, b"),
+    "plugins.required": (["a"], "a"),
+    "timeouts.connect_s": (3.0, "3"),
+    "timeouts.write_s": (3.0, "3"),
+    "timeouts.pool_s": (3.0, "3"),
+    "timeouts.first_event_s": (3.0, "3"),
+    "timeouts.idle_s": (3.0, "3"),
+    "streams.heartbeat_s": (3.0, "3"),
+    "streams.max_event_bytes": (2048, "2048"),
+    "upstream.max_connections": (5, "5"),
+    "upstream.max_reply_bytes": (2048, "2048"),
+    "routing.selector": ("sequential", "sequential"),
+    "routing.attempts_per_credential": (3, "3"),
+    "routing.max_attempts": (3, "3"),
+    "routing.budget_s": (3.0, "3"),
+    "routing.models_ttl_s": (3.0, "3"),
+    "sanitizers.order": (["a", "b"], "a,b"),
+}
+KEYS = list(samples(ProxySettings))
+
+
+def value_at(settings, path):
+    node = settings
+    for key in path:
+        node = node[key] if isinstance(node, dict) else getattr(node, key)
+    return node
+
+
+def plain(value):
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, list):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value if isinstance(value, bool | int | float | type(None)) else str(value)
+
+
+@pytest.mark.parametrize(("path", "value", "text"), KEYS, ids=[".".join(k[0]) for k in KEYS])
+def test_every_key_can_be_set_by_file_and_by_environment(tmp_path, path, value, text):
+    table = value
+    for key in reversed(path):
+        table = {key: table}
+    by_file = load(overrides=table, environ={}, cwd=tmp_path).settings
+
+    if path == ("models",):
+        assert by_file.models["fast"].deployments == ["one/x"]
+    else:
+        assert plain(value_at(by_file, path)) == value
+    if text is not None:
+        by_environment = load(environ={"PROXY_" + "__".join(path).upper(): text}, cwd=tmp_path).settings
+        assert plain(value_at(by_environment, path)) == value
+
+
+# --- Precedence --------------------------------------------------------------------------
+
+
+def test_command_line_over_environment_over_dotenv_over_file_over_default(read):
+    text = "[timeouts]\nidle_s = 1\nconnect_s = 1\nwrite_s = 1\npool_s = 1\n"
+    dotenv = "TIMEOUT_READ_STREAMING=2\nTIMEOUT_CONNECT=2\nTIMEOUT_WRITE=2\n"
+    environ = {"TIMEOUT_READ_STREAMING": "3", "TIMEOUT_CONNECT": "3"}
+    timeouts = read(text, environ, dotenv, overrides={"timeouts": {"idle_s": 4}}).settings.timeouts
+
+    assert (timeouts.idle_s, timeouts.connect_s, timeouts.write_s, timeouts.pool_s) == (4, 3, 2, 1)
+    assert timeouts.first_event_s == 600
+
+
+@pytest.mark.parametrize(("name", "path"), COMPATIBLE_NAMES.items())
+def test_names_of_the_replaced_system_still_work(read, name, path):
+    assert str(plain(value_at(read(environ={name: "42"}).settings, path))) in ("42", "42.0")
+
+
+def test_an_empty_variable_is_no_variable(read):
+    assert read(environ={"PROXY_API_KEY": "", "TIMEOUT_CONNECT": ""}).settings.clients == {}
+
+
+def test_a_nested_name_beats_a_compatible_one(read):
+    environ = {"TIMEOUT_CONNECT": "1", "PROXY_TIMEOUTS__CONNECT_S": "2"}
+
+    assert read(environ=environ).settings.timeouts.connect_s == 2
+
+
+def test_the_file_is_looked_for_in_order(tmp_path):
+    here, there = tmp_path / "proxy-core.toml", tmp_path / "other.toml"
+    here.write_text("[server]\nport = 1\n")
+    there.write_text("[server]\nport = 2\n")
+
+    assert load(environ={}, cwd=tmp_path).settings.server.port == 1
+    assert load(environ={"PROXY_CONFIG": str(there)}, cwd=tmp_path).settings.server.port == 2
+    assert load(there, environ={"PROXY_CONFIG": str(here)}, cwd=tmp_path).settings.server.port == 2
+    with pytest.raises(SettingsError, match="no settings file at"):
+        load(tmp_path / "none.toml", environ={}, cwd=tmp_path)
+
+
+# --- Providers ---------------------------------------------------------------------------
+
+
+def test_numbered_keys_come_in_order_and_once(read):
+    names = {"DEMO_API_KEY_10": "c", "DEMO_API_KEY_2": "b", "DEMO_API_KEY": "a", "DEMO_API_KEY_3": "b"}
+    keys = read(environ=names).provider("demo").api_keys
+
+    assert [key.get_secret_value() for key in keys] == ["a", "b", "c"]
+
+
+def test_a_base_address_makes_a_provider(read):
+    loaded = read(environ={"MY_LLM_API_BASE": "http://127.0.0.1:1/v1", "PROXY_API_BASE": "http://127.0.0.1:2/"})
+
+    assert loaded.provider_names() == ["my_llm"]
+    assert str(loaded.provider("my_llm").base_url) == "http://127.0.0.1:1/v1"
+
+
+def test_a_name_with_dashes_is_the_files_and_its_variables_still_apply(read):
+    loaded = read(
+        '[providers."my-llm.v2"]\nbase_url = "http://127.0.0.1:1/v1"\n',
+        {"MY_LLM_V2_API_KEY": "k", "MY_LLM_V2_API_BASE": "http://127.0.0.1:2/v1"},
+    )
+
+    assert loaded.provider_names() == ["my-llm.v2"]
+    assert str(loaded.provider("my-llm.v2").base_url) == "http://127.0.0.1:2/v1"
+    assert loaded.provider("my-llm.v2").api_keys[0].get_secret_value() == "k"
+
+
+MODEL_FORMS = [
+    ('["a", "b"]', {"a": None, "b": None}),
+    ("a, b", {"a": None, "b": None}),
+    ('{"a": {"id": "up/a", "options": {"top_k": 1}}, "b": {}}', {"a": "up/a", "b": None}),
+]
+
+
+@pytest.mark.parametrize(("text", "ids"), MODEL_FORMS)
+def test_models_of_a_provider_have_three_forms(read, text, ids):
+    models = read(environ={"DEMO_MODELS": text}).provider("demo").models
+
+    assert {name: model.id for name, model in models.items()} == ids
+
+
+def test_filters_come_from_the_environment(read):
+    provider = read(environ={"IGNORE_MODELS_DEMO": "a*,b", "WHITELIST_MODELS_DEMO": "abc"}).provider("demo")
+
+    assert (provider.ignore, provider.whitelist) == (["a*", "b"], ["abc"])
+
+
+def test_keys_of_nobody_are_named_and_not_taken(read):
+    environ = {"DEMO_API_KEY": "a", "AWS_API_KEY": "b", "PROXY_API_KEY": "c", "NOT_API_KEYS": "d", "X_API_KEY_OLD": "e"}
+
+    assert read(environ=environ).sources.key_variables_of_others(["demo"]) == ["AWS_API_KEY"]
+
+
+def test_variables_under_our_prefix_that_set_nothing_are_named(read):
+    environ = {"PROXY_SERVER__PORT": "1", "PROXY_PROT": "1", "PROXY_DATA_DIR": "x", "PROXY_API_KEY": "k"}
+
+    assert read(environ=environ).sources.stray() == ["PROXY_PROT"]
+
+
+# --- Mistakes ----------------------------------------------------------------------------
+
+
+def problems_of(error):
+    return "\n".join(error.value.problems)
+
+
+def test_all_mistakes_are_told_at_once_with_suggestion_and_origin(read):
+    text = "[servr]\nx = 1\n[timeouts]\nconect_s = 1\n[routing]\nmax_attempts = 0\n"
+    with pytest.raises(SettingsError) as error:
+        read(text, {"PROXY_STREAMS__HEARTBEAT_S": "often", "TIMEOUT_POOL": "-1", "PROXY_SERVER__PROT": "1"})
+    told = problems_of(error)
+
+    assert len(error.value.problems) == 6
+    assert "servr: no such setting; did you mean 'server'? (from" in told
+    assert "timeouts.conect_s: no such setting; did you mean 'connect_s'?" in told
+    assert "proxy-core.toml" in told
+    assert "environment variable PROXY_STREAMS__HEARTBEAT_S" in told
+    assert "timeouts.pool_s: Input should be greater than 0 (from environment variable TIMEOUT_POOL)" in told
+    assert "server.prot: no such setting; did you mean 'port'? (from environment variable PROXY_SERVER__PROT)" in told
+
+
+def test_a_mistake_in_a_providers_variable_names_the_variable(read):
+    with pytest.raises(SettingsError) as error:
+        read(environ={"DEMO_API_BASE": "not a url"}).provider("demo")
+
+    assert "providers.demo.base_url" in problems_of(error)
+    assert "DEMO_API_BASE" in problems_of(error)
+
+
+BAD_URLS = ["ftp://x/v1", "http://user:pass@host/v1", "https://host/v1?key=x", "host/v1"]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_a_base_address_is_plain_http(read, url):
+    with pytest.raises(SettingsError):
+        read(f'[providers.demo]\nbase_url = "{url}"\n')
+
+
+def test_no_secret_is_in_an_error_or_a_repr(read):
+    secret = "sk-very-secret"
+    text = f'[clients.a]\nkey = "{secret}"\n[providers.p]\napi_keys = ["{secret}"]\nheaders = {{ "x" = "{secret}" }}\n'
+    loaded = read(text, {"DEMO_API_KEY": secret})
+    assert secret not in repr(loaded) + repr(loaded.provider("demo")) + str(loaded.settings)
+
+    with pytest.raises(SettingsError) as error:
+        read(text + f'nope = "{secret}"\n[clients.b]\nkey = "{secret}\\u00e9"\n')
+    assert secret not in problems_of(error)
+
+
+def test_a_key_with_a_line_end_is_taken_without_it(read):
+    assert read(environ={"PROXY_API_KEY": "abc\n"}).settings.clients["default"].key.get_secret_value() == "abc"
+
+
+def test_a_broken_file_is_told_in_a_line(read):
+    with pytest.raises(SettingsError, match=r"proxy-core\.toml"):
+        read("[server\n")
+
+
+# --- Plugins' own tables -----------------------------------------------------------------
+
+
+class Own(PluginSettings):
+    early_s: float = Field(300, gt=0)
+    token: SecretStr | None = None
+
+
+def test_a_plugins_table_follows_the_same_rules(read):
+    loaded = read("[plugins.own]\nearly_s = 1\n", {"PROXY_PLUGINS__OWN__TOKEN": "secret"})
+    own = loaded.plugin("own", Own)
+
+    assert (own.early_s, own.token.get_secret_value()) == (1, "secret")
+    assert "secret" not in repr(own)
+
+
+def test_a_plugins_mistakes_name_key_and_origin(read):
+    with pytest.raises(SettingsError) as error:
+        read("[plugins.own]\nerly_s = 1\n", {"PROXY_PLUGINS__OWN__EARLY_S": "-3"}).plugin("own", Own)
+
+    assert "plugins.own.erly_s: no such setting; did you mean 'early_s'?" in problems_of(error)
+    assert "environment variable PROXY_PLUGINS__OWN__EARLY_S" in problems_of(error)

@@ -1,0 +1,107 @@
+"""Imports flow down, and each library has one home."""
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+
+CORE = Path(__file__).parents[2] / "core" / "src" / "proxy_core"
+
+#: Highest first; a module imports only from layers below its own. Modules of one layer are
+#: independent of each other where they stand apart by ``|``, and not where by ``:``.
+LAYERS = [
+    "cli",
+    "runtime",
+    "server",
+    "pipeline",
+    "credentials|records|upstream|routing|builtin",
+    "catalog",
+    "plugins",
+    "hookspecs",
+    "dialects|judging",
+    "interfaces",
+    "loading",
+    "settings",
+    "model:errors:sse:clock:stash:version",
+]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph("proxy_core", exclude_type_checking_imports=True, cache_dir=None)
+
+
+def test_imports_flow_down(graph):
+    layers = []
+    for line in LAYERS:
+        names = line.replace("|", ":").split(":")
+        layers.append(grimp.Layer(*names, independent=False))
+
+    broken = graph.find_illegal_dependencies_for_layers(layers=tuple(layers), containers={"proxy_core"})
+
+    assert [f"{chain.importer} -> {chain.imported}" for chain in broken] == []
+
+
+def test_every_module_has_a_layer():
+    named = {name for line in LAYERS for name in line.replace("|", ":").split(":")} | {"testing"}
+    there = {p.stem for p in CORE.iterdir() if p.stem not in ("__init__", "py", "__pycache__")}
+
+    assert there == named
+
+
+def test_no_dialect_imports_another(graph):
+    formats = {m for m in graph.find_children("proxy_core.dialects") if not m.endswith("common")}
+    families = {m: m.removeprefix("proxy_core.dialects.").split("_")[1] for m in formats}
+    crossing = [
+        f"{importer} -> {imported}"
+        for importer in formats
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if imported in formats and families[imported] != families[importer]
+    ]
+
+    assert crossing == []
+
+
+def test_nothing_but_tests_imports_the_testing_kit(graph):
+    importers = graph.find_modules_that_directly_import("proxy_core.testing")
+
+    assert [m for m in importers if not m.startswith("proxy_core.testing")] == []
+
+
+HOMES = {
+    "httpx": {"upstream.py"},
+    "aiohttp": {"upstream.py"},
+    "httpx_aiohttp": {"upstream.py"},
+    "starlette": {"server/", "runtime.py"},
+    "hypercorn": {"server/", "cli/serve.py"},
+    "pluggy": {"hookspecs.py", "plugins.py"},
+    "click": {"cli/", "hookspecs.py"},
+    "dotenv": {"loading.py"},
+    "platformdirs": {"loading.py"},
+    "pydantic_settings": {"loading.py"},
+    "litellm": set(),
+    "subprocess": set(),
+}
+
+
+def imports_of(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize(("library", "homes"), HOMES.items())
+def test_each_library_has_one_home(library, homes):
+    users = [f.relative_to(CORE).as_posix() for f in CORE.rglob("*.py") if library in imports_of(f)]
+    strangers = [u for u in users if not u.startswith(("testing/", *homes))]
+
+    assert strangers == []
+
+
+def test_only_the_loader_reads_the_environment():
+    readers = [f.relative_to(CORE).as_posix() for f in CORE.rglob("*.py") if "os.environ" in f.read_text()]
+
+    assert [r for r in readers if not r.startswith("testing/")] == ["loading.py"]

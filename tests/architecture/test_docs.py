@@ -1,0 +1,179 @@
+"""What the documents say is what the code does."""
+
+import inspect
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from proxy_core import hookspecs, settings
+from proxy_core.loading import COMPATIBLE_NAMES, load
+from proxy_core.plugins import HOOKS
+from proxy_core.testing import run
+from proxy_plugin_openai_compat.quirks import PRESETS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.glob("*.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
+    ROOT / "core/README.md",
+    ROOT / "benchmarks/README.md",
+]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+# --- Settings ----------------------------------------------------------------------------
+
+TABLES = {
+    "server": settings.ServerSettings,
+    "clients.<name>": settings.ClientSettings,
+    "providers.<name>": settings.ProviderSettings,
+    "providers.<name>.models.<model>": settings.ModelOptions,
+    "models.<name>": settings.DeploymentRoute,
+    "plugins": settings.PluginsTable,
+    "timeouts": settings.TimeoutSettings,
+    "streams": settings.StreamSettings,
+    "upstream": settings.UpstreamSettings,
+    "routing": settings.RoutingSettings,
+    "sanitizers": settings.SanitizerSettings,
+}
+
+
+def described():
+    """``{table: {key: (default, meaning)}}`` as docs/settings.md has it."""
+    found = {}
+    for section in re.split(r"^## ", (DOCS / "settings.md").read_text(), flags=re.MULTILINE)[1:]:
+        name = re.match(r"`\[(.+?)\]`", section)
+        if name:
+            rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+            found[name[1]] = {row[0].strip("`"): (row[2], row[4]) for row in rows}
+    return found
+
+
+def default_of(field):
+    if field.default_factory is not None:
+        return "empty"
+    if field.default is PydanticUndefined:
+        return "required"
+    return "unset" if field.default is None else json.dumps(field.default)
+
+
+def test_the_page_of_settings_has_every_table():
+    nested = {m for m in vars(settings).values() if isinstance(m, type) and issubclass(m, settings._Table)}
+
+    assert described().keys() == TABLES.keys()
+    assert nested - {settings._Table, settings.ProxySettings, settings.PluginSettings} <= set(TABLES.values())
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_page_of_settings_says_of_each_key_what_the_model_says(table):
+    model: type[BaseModel] = TABLES[table]
+    page = described()[table]
+
+    assert {key: (default_of(f), f.description.replace("``", "`")) for key, f in model.model_fields.items()} == page
+
+
+def test_the_page_of_settings_names_every_compatible_variable():
+    text = (DOCS / "settings.md").read_text()
+
+    assert all(f"`{name}`" in text for name in COMPATIBLE_NAMES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_settings_shown_are_settings(page, tmp_path):
+    for block in blocks(page, "toml"):
+        tables = tomllib.loads(block)
+        if "project" not in tables:
+            load(overrides=tables, environ={}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+# --- Hooks, presets, commands ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_page_of_hooks_has_the_signature(hook):
+    signature = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
+
+    assert f"## `{hook}`\n\n```python\ndef {hook}{signature}\n```\n\n" in (DOCS / "hooks.md").read_text()
+
+
+def test_the_presets_are_listed():
+    text = (ROOT / "plugins/openai_compat/README.md").read_text()
+
+    assert all(f"`{preset}`" in text for preset in PRESETS)
+
+
+def test_the_readmes_test_command_is_what_ci_runs():
+    command = "pip install uv && uv run pytest"
+
+    assert f"    {command}\n" in (ROOT / "README.md").read_text()
+    assert (ROOT / ".ci/run").read_text().replace(" --quiet", "").replace("exec ", "").split("\n")[-3:] == [
+        *command.split(" && "),
+        "",
+    ]
+
+
+# --- The tutorial ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory):
+    """The plugin of docs/writing-a-plugin.md: its source and where its wheel was installed."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("needs uv")
+    source, site = tmp_path_factory.mktemp("parrot"), tmp_path_factory.mktemp("site")
+    text = (DOCS / "writing-a-plugin.md").read_text()
+    for name, content in re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(content)
+    install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(site)]
+    subprocess.run([*install, str(source)], check=True, capture_output=True)
+    return source, site
+
+
+async def test_the_tutorials_plugin_shows_in_plugins(parrot, tmp_path):
+    variables = {"PYTHONPATH": str(parrot[1]), "PARROT_API_BASE": "http://127.0.0.1:1"}
+
+    code, output = await run(tmp_path, "plugins", "--json", **variables)
+    plugin = next(p for p in json.loads(output)["plugins"] if p["name"] == "parrot")
+
+    assert code == 0
+    assert (plugin["state"], plugin["distribution"], plugin["version"]) == ("active", "proxy-plugin-parrot", "0.1.0")
+    assert set(plugin["hooks"]) == {"proxy_providers", "proxy_sanitizers"}
+
+
+async def test_the_tutorials_plugin_without_its_setting_is_skipped_with_a_reason(parrot, tmp_path):
+    _, output = await run(tmp_path, "plugins", PYTHONPATH=str(parrot[1]))
+
+    assert "providers.parrot.base_url is needed" in output
+
+
+def test_the_tutorials_tests_pass(parrot):
+    source, site = parrot
+    environ = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "anyio_mode=auto", "-p", "no:cacheprovider", "tests"]
+
+    done = subprocess.run(command, cwd=source, env=environ, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout

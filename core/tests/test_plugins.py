@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy_core import PluginError, SettingsError, builtin
+from proxy_core import PluginError, SettingsError
+from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import build_catalog
 from proxy_core.cli import cli
 from proxy_core.loading import load
@@ -52,7 +53,7 @@ def found(tmp_path, install):
     def found(text="", **tables):
         (tmp_path / "proxy-core.toml").write_text(text)
         loaded = load(overrides=tables, environ={}, cwd=tmp_path)
-        plugins = load_plugins(loaded, built_in=[builtin])
+        plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)])
         return {plugin.name: plugin for plugin in plugins}
 
     return found
@@ -145,7 +146,8 @@ def test_a_required_plugin_that_is_not_active_stops_startup(found, install, text
 def test_two_plugins_with_one_name_do_not_both_load(found, install):
     install("twin", GOOD.format(name="good"), entry="good")
 
-    with_twin = load_plugins(load(environ={}, cwd=Path("/")), built_in=[builtin])
+    loaded = load(environ={}, cwd=Path("/"))
+    with_twin = load_plugins(loaded, built_in=[BuiltIn(loaded)])
     states = [(p.name, p.state) for p in with_twin if p.name == "good"]
 
     assert sorted(states) == [("good", "active"), ("good", "skipped")]
@@ -175,7 +177,7 @@ def test_the_list_shows_state_reason_and_risk(found, install, tmp_path, monkeypa
     rows = {row["name"]: row for row in listed["plugins"]}
     assert rows["bad"]["reason"] == "import failed: ValueError: no"
     assert rows["good"]["providers"][0]["status"] == "limited"
-    assert rows["core"]["hooks"] == ["proxy_dialects", "proxy_selectors"]
+    assert {"proxy_dialects", "proxy_selectors", "proxy_sanitizers"} <= set(rows["core"]["hooks"])
     assert rows["openai_compat"]["state"] == "disabled"
     for word in ("dist-good", "1.2", "terms apply", "https://example.com/terms", "import failed"):
         assert word in table

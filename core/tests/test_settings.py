@@ -79,12 +79,14 @@ SAMPLE = {
     "streams.max_event_bytes": (2048, "2048"),
     "upstream.max_connections": (5, "5"),
     "upstream.max_reply_bytes": (2048, "2048"),
+    "upstream.fetch_links": ("nowhere", "nowhere"),
     "routing.selector": ("sequential", "sequential"),
     "routing.attempts_per_credential": (3, "3"),
     "routing.max_attempts": (3, "3"),
     "routing.budget_s": (3.0, "3"),
     "routing.models_ttl_s": (3.0, "3"),
     "sanitizers.order": (["a", "b"], "a,b"),
+    "sanitizers.temperature_zero": ("remove", "remove"),
 }
 KEYS = list(samples(ProxySettings))
 
@@ -135,9 +137,19 @@ def test_command_line_over_environment_over_dotenv_over_file_over_default(read):
     assert timeouts.first_event_s == 600
 
 
+COMPATIBLE_VALUES = {"OVERRIDE_TEMPERATURE_ZERO": ("yes", "set")}
+
+
 @pytest.mark.parametrize(("name", "path"), COMPATIBLE_NAMES.items())
 def test_names_of_the_replaced_system_still_work(read, name, path):
-    assert str(plain(value_at(read(environ={name: "42"}).settings, path))) in ("42", "42.0")
+    text, value = COMPATIBLE_VALUES.get(name, ("42", "42"))
+
+    assert str(plain(value_at(read(environ={name: text}).settings, path))).removesuffix(".0") == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", "keep"), ("TRUE", "set"), ("1", "set"), ("remove", "remove")])
+def test_override_temperature_zero_has_several_spellings(read, text, value):
+    assert read(environ={"OVERRIDE_TEMPERATURE_ZERO": text}).settings.sanitizers.temperature_zero == value
 
 
 def test_an_empty_variable_is_no_variable(read):

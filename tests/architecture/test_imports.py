@@ -13,9 +13,12 @@ CORE = Path(__file__).parents[2] / "core" / "src" / "proxy_core"
 LAYERS = [
     "cli",
     "runtime",
+    "builtin",
     "server",
     "pipeline",
-    "credentials|records|upstream|routing|builtin",
+    "credentials|records|routing",
+    "fetch",
+    "upstream",
     "catalog",
     "plugins",
     "hookspecs",

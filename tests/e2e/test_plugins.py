@@ -1,6 +1,7 @@
 """What plugins can do to a request, a reply and a provider; and that their failures stay closed."""
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
@@ -265,6 +266,28 @@ async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):
 
     assert answer.json["data"][0]["embedding"] == "AAAAPwAAgL8="
     assert answer.json["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+
+
+@pytest.mark.parametrize("reach", ["anywhere", "public", "nowhere"])
+async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, upstream, reach):
+    def encode(call, credential):
+        image = call.chat.messages[0].parts[0].source
+        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=image.data.encode())
+
+    provider = dataclasses.replace(parrot(upstream, fetch_links=proxy_core.FetchLimits()), encode=encode)
+    upstream.for_path("/a.png").replies(body=b"PNG", headers={"content-type": "image/png"})
+    proxy = await make_proxy({"upstream": {"fetch_links": reach}}, modules=[plugin(proxy_providers=[provider])])
+    image = {"type": "image_url", "image_url": {"url": upstream.url + "/a.png"}}
+
+    answer = await proxy.post(
+        "/chat/completions", {"model": "parrot/grey", "messages": [{"role": "user", "content": [image]}]}
+    )
+
+    if reach == "anywhere":
+        assert (answer.text, upstream.last.body) == ("hello", b"UE5H")
+    else:
+        assert (answer.status, answer.error["code"]) == (400, "link_refused")
+        assert upstream.requests == []
 
 
 # --- Selectors, observers ----------------------------------------------------------------

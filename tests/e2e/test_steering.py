@@ -27,6 +27,46 @@ async def test_a_body_cannot_choose_where_a_request_goes_or_with_which_key(proxy
     assert upstream.last.path == "/v1/chat/completions"
     assert upstream.last.key == "key-a"
     assert "x-evil" not in upstream.last.headers
+    assert not STEERING.keys() & upstream.last.json.keys()
+    assert b"evil" not in upstream.last.body
+
+
+@pytest.mark.parametrize("place", ["extra_body", "metadata", "optional_params", "own_extension"])
+async def test_nested_fields_do_not_leave_either(proxy, upstream, place):
+    await proxy.chat("demo/small", "hi", **{place: {"kept": [{"x": 1, **STEERING}], **STEERING}})
+
+    assert upstream.last.json[place] == {"kept": [{"x": 1}]}
+
+
+@pytest.mark.parametrize("path", ["/embeddings", "/completions"])
+async def test_no_endpoint_passes_them_on(proxy, upstream, path):
+    await proxy.post(path, {"model": "demo/small", "input": "a", "prompt": "a", **STEERING})
+
+    assert not STEERING.keys() & upstream.last.json.keys()
+
+
+async def test_the_conversation_and_its_tools_may_use_any_word(proxy, upstream):
+    schema = {"type": "object", "properties": {"headers": {"type": "object"}, "api_key": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "call", "parameters": schema}}]
+    response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+    await proxy.chat("demo/small", "timeout and api_base", tools=tools, response_format=response_format)
+
+    assert upstream.last.json["tools"] == tools
+    assert upstream.last.json["response_format"] == response_format
+
+
+@pytest.mark.parametrize(("action", "sent"), [("keep", 0), ("remove", None), ("set", 1.0)])
+async def test_temperature_zero_becomes_what_settings_say(make_proxy, upstream, action, sent):
+    provider = {"base_url": upstream.url}
+    proxy = await make_proxy({"providers": {"demo": provider}, "sanitizers": {"temperature_zero": action}})
+
+    await proxy.chat("demo/small", "hi", temperature=0)
+    zero = upstream.last.json.get("temperature")
+    await proxy.chat("demo/small", "hi", temperature=0.5)
+
+    assert zero == sent
+    assert upstream.last.json["temperature"] == 0.5
 
 
 async def test_no_header_of_the_client_reaches_the_upstream(proxy, upstream):

@@ -1,4 +1,4 @@
-"""The built-in parts, brought through the same hooks as anyone's: dialects and selectors."""
+"""The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,28 @@ from collections.abc import Iterable
 from proxy_core.credentials import selectors
 from proxy_core.dialects import openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
-from proxy_core.interfaces import API, Dialect, PluginContext, PluginInfo, Selector
-
-PLUGIN = PluginInfo(name="core", api=API)
-
-
-@hookimpl
-def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
-    return [openai_chat.DIALECT, openai_embeddings.DIALECT, openai_completions.DIALECT]
+from proxy_core.interfaces import API, Dialect, PluginContext, PluginInfo, Sanitizer, Selector
+from proxy_core.loading import LoadedSettings
+from proxy_core.pipeline.steering import STEERING, temperature_zero
 
 
-@hookimpl
-def proxy_selectors(ctx: PluginContext) -> Iterable[Selector]:
-    return selectors.BUILT_IN
+class BuiltIn:
+    """The plugin ``core``. Unlike others it is given the proxy's own settings."""
+
+    PLUGIN = PluginInfo(name="core", api=API)
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+
+    @hookimpl
+    def proxy_dialects(self, ctx: PluginContext) -> Iterable[Dialect]:
+        return [openai_chat.DIALECT, openai_embeddings.DIALECT, openai_completions.DIALECT]
+
+    @hookimpl
+    def proxy_selectors(self, ctx: PluginContext) -> Iterable[Selector]:
+        return selectors.BUILT_IN
+
+    @hookimpl
+    def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:
+        action = self._loaded.settings.sanitizers.temperature_zero
+        return [STEERING] if action == "keep" else [STEERING, temperature_zero(action)]

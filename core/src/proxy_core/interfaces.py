@@ -192,6 +192,19 @@ class ListModels:
     parse: Callable[[bytes], Sequence[ModelSpec]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchLimits:
+    """What a provider takes of documents that clients link to.
+
+    ``max_bytes`` and ``timeout_s`` are for each document, redirects included; ``types`` are
+    prefixes of media types.
+    """
+
+    max_bytes: int = 20 * 1024 * 1024
+    timeout_s: float = 20.0
+    types: Sequence[str] = ("image/", "audio/", "video/", "application/pdf", "text/plain")
+
+
 Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
 Judge = Callable[[UpstreamFailure], Verdict]
 
@@ -207,6 +220,8 @@ class Provider:
     provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
     ``anonymous`` providers (a local server) work without a credential.
     ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
+    ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
+    guarded, and hands it over as ``InlineData``.
     """
 
     name: str
@@ -220,6 +235,7 @@ class Provider:
     closed: bool = False
     credential_kind: str = "api_key"
     anonymous: bool = False
+    fetch_links: FetchLimits | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from proxy_core import builtin
+from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import anonymous, api_key
 from proxy_core.credentials.pool import Pool
 from proxy_core.errors import SettingsError
+from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import Credential, Provider, Selector
 from proxy_core.loading import LoadedSettings, load
 from proxy_core.pipeline.calls import Calls
@@ -71,7 +72,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     Raises ``SetupError`` for what the operator must mend.
     """
     clock, settings = clock or SystemClock(), loaded.settings
-    plugins = load_plugins(loaded, built_in=[builtin, *modules], only=_SERVER_HOOKS)
+    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
     per_provider = {name: loaded.provider(name) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
@@ -88,6 +89,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         connect_s=settings.timeouts.connect_s,
         pool_s=settings.timeouts.pool_s,
     )
+    fetcher = GuardedFetcher(user_agent=USER_AGENT, reach=settings.upstream.fetch_links)
     observers = Observers(catalog.observers)
     limits = Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream)
     services = Services(
@@ -101,6 +103,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
             limits=limits,
             clock=clock,
             scrub=scrub,
+            fetcher=fetcher,
         ),
         observers=observers,
         clock=clock,
@@ -125,6 +128,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(upstream)
+            await resources.enter_async_context(fetcher)
             await resources.enter_async_context(observers)
             yield
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -49,6 +49,12 @@ StrList = Annotated[list[str], BeforeValidator(_listed)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 KeyList = Annotated[list[Key], BeforeValidator(_listed)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
+
+
+def _override(value: object) -> object:
+    """``OVERRIDE_TEMPERATURE_ZERO`` says false, remove, or set in several spellings."""
+    word = str(value).strip().lower()
+    return {"false": "keep", "0": "keep", "no": "keep", "true": "set", "1": "set", "yes": "set"}.get(word, word)
 
 
 class _Table(BaseModel):
@@ -140,6 +146,9 @@ class UpstreamSettings(_Table):
 
     max_connections: int = Field(1000, ge=1, description="Connections open at once, all providers together.")
     max_reply_bytes: int = Field(256 * MiB, ge=1024, description="Largest plain reply taken from an upstream.")
+    fetch_links: Literal["nowhere", "public", "anywhere"] = Field(
+        "public", description="Where documents that clients link to may be, for providers that cannot open links."
+    )
 
 
 class RoutingSettings(_Table):
@@ -157,6 +166,10 @@ class SanitizerSettings(_Table):
 
     order: StrList = Field(
         default_factory=list, description="Sanitizers by name, in order; unnamed ones follow by rank."
+    )
+    temperature_zero: Annotated[Literal["keep", "remove", "set"], BeforeValidator(_override)] = Field(
+        "keep",
+        description="What becomes of temperature 0; ``set`` sends 1.0. Environment: ``OVERRIDE_TEMPERATURE_ZERO``.",
     )
 
 

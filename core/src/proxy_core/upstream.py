@@ -7,11 +7,12 @@ cookie of one account may reach another, and a redirect is an answer, not an ins
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
 
@@ -27,6 +28,15 @@ _SLICED_ABOVE = 512 * 1024
 _SLICE = 128 * 1024
 
 Progress = Callable[[int], None]
+
+
+class Resolver(Protocol):
+    """Names to addresses, as aiohttp asks for them."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[dict[str, Any]]: ...
+    async def close(self) -> None: ...
 
 
 class TransportError(Exception):
@@ -118,8 +128,17 @@ async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
 class Upstream:
     """Connections to all providers. An async context manager; opens nothing before its first request."""
 
-    def __init__(self, *, user_agent: str, max_connections: int, connect_s: float, pool_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        max_connections: int,
+        connect_s: float,
+        pool_s: float,
+        resolver: Resolver | None = None,
+    ) -> None:
         self._user_agent = user_agent
+        self._resolver = resolver
         self._max_connections = max_connections
         self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
         self._open: AiohttpTransport | None = None
@@ -143,11 +162,13 @@ class Upstream:
         if len(request.content) > _SLICED_ABOVE:
             headers.append(("content-length", str(len(request.content))))
             content = _slices(request.content, progress)
-        sent = httpx.Request(
-            request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
-        )
         try:
+            sent = httpx.Request(
+                request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
+            )
             return UpstreamReply(await self._transport().handle_async_request(sent))
+        except httpx.InvalidURL as error:
+            raise TransportError("connect") from error
         except (httpx.TransportError, OSError) as error:
             raise TransportError(_fault(error)) from error
 
@@ -162,18 +183,24 @@ class Upstream:
 
     def _transport(self) -> AiohttpTransport:
         if self._open is None:
-            self._open = _transport(self._max_connections)
+            self._open = _transport(self._max_connections, self._resolver)
         return self._open
 
 
-def _transport(max_connections: int) -> AiohttpTransport:
+def _transport(max_connections: int, resolver: Resolver | None) -> AiohttpTransport:
     # Imported at the first request: aiohttp takes longer to import than the rest of us together.
     import aiohttp
     from httpx_aiohttp import AiohttpTransport
 
     context = httpx.create_ssl_context()
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=_KEEP_ALIVE_S, ssl=context),
+        connector=aiohttp.TCPConnector(
+            limit=max_connections,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ssl=context,
+            resolver=resolver,  # type: ignore[arg-type]  # aiohttp names its own base class, which adds nothing
+            use_dns_cache=resolver is None,
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("user-agent", "accept", "accept-encoding"),
         # The proxy's environment says nothing about where providers' requests go; netrc least of all.

@@ -165,3 +165,58 @@ def test_providers_of_other_plugins_are_left_alone(tmp_path):
 @pytest.mark.parametrize("name", [name for name, vendor in PRESETS.items() if vendor.local])
 def test_a_local_server_needs_no_key(tmp_path, name):
     assert providers(tmp_path, {"providers": {name: {"preset": name}}})[name].anonymous
+
+
+# --- Rules that depend on a value or on the model ----------------------------------------
+
+THINKING = {
+    "nim v4": ("nvidia_nim", "deepseek-ai/deepseek-v4-pro", "low", {"chat_template_kwargs": "TE high"}),
+    "nim v4, left out": ("nvidia_nim", "deepseek-ai/deepseek-v4-flash", None, {"chat_template_kwargs": "TE max"}),
+    "nim v3": ("nvidia_nim", "deepseek-ai/deepseek-v3.2", "high", {"chat_template_kwargs": {"thinking": True}}),
+    "nim kimi": ("nvidia_nim", "moonshotai/kimi-k2.5", None, {"chat_template_kwargs": {"thinking": True}}),
+    "nim kimi, off": ("nvidia_nim", "moonshotai/kimi-k2.5", "none", {}),
+    "nim other": ("nvidia_nim", "meta/llama", "low", {"reasoning_effort": "low"}),
+    "mistral": ("mistral", "mistral-small-2603", "low", {"reasoning_effort": "high"}),
+    "mistral, off": ("mistral", "mistral-small-2603", "off", {}),
+    "deepseek": ("deepseek", "deepseek-v4-pro", "xhigh", {"thinking": {"type": "enabled"}, "reasoning_effort": "max"}),
+    "deepseek, off": ("deepseek", "deepseek-v4-pro", "disable", {"thinking": {"type": "disabled"}}),
+    "openai": ("openai", "gpt-5", "low", {"reasoning_effort": "low"}),
+}
+
+
+@pytest.mark.parametrize(("preset", "model", "effort", "expected"), THINKING.values(), ids=THINKING)
+def test_each_familys_form_of_thinking(preset, model, effort, expected):
+    fields = {"reasoning_effort": effort} if effort else {}
+    body = json.loads(sent(PRESETS[preset], model=model, **fields).content)
+    template = expected.get("chat_template_kwargs")
+    if isinstance(template, str):
+        expected = {"chat_template_kwargs": {"thinking": True, "reasoning_effort": template.removeprefix("TE ")}}
+
+    assert {k: v for k, v in body.items() if k not in ("model", "messages")} == expected
+
+
+def test_what_the_client_says_about_thinking_wins():
+    asked = {"chat_template_kwargs": {"thinking": False, "own": 1}}
+    body = json.loads(sent(PRESETS["nvidia_nim"], model="x/deepseek-v4-pro", **asked).content)
+
+    assert body["chat_template_kwargs"] == {"thinking": False, "own": 1, "reasoning_effort": "max"}
+    assert PRESETS["nvidia_nim"].thinking[0].levels[""] == {
+        "chat_template_kwargs": {"thinking": True, "reasoning_effort": "max"}
+    }
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(-1, False), (1024, True)])
+def test_a_dynamic_budget_that_only_gemini_knows_is_left_out(budget, kept):
+    thinking = {"type": "enabled", "budget_tokens": budget}
+
+    assert ("thinking" in json.loads(sent(thinking=thinking).content)) is kept
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "kept"),
+    [("openai", "text-embedding-3-small", True), ("openai", "text-embedding-ada-002", False), ("vllm", "bge", True)],
+)
+def test_dimensions_go_to_models_that_take_them(preset, model, kept):
+    body = json.loads(sent(PRESETS[preset], dialect="openai_embeddings", model=model, dimensions=8).content)
+
+    assert ("dimensions" in body) is kept

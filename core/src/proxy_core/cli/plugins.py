@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from proxy_core import builtin
+from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.interfaces import Provider
@@ -21,7 +21,7 @@ from proxy_core.plugins import Plugin, load_plugins
 def command(config: Path | None, no_plugin: tuple[str, ...], as_json: bool) -> None:
     """List installed plugins with their state and reason."""
     loaded = read_settings(config, no_plugin)
-    plugins = load_plugins(loaded, built_in=[builtin])
+    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)])
     catalog = build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
     rows = [_described(plugin, catalog) for plugin in plugins]
     chains = {

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
+from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import Credential, Deployment, Dialect, Provider, ProviderCall, ProxyRequest, ReplyContext
 from proxy_core.model import ChatRequest, UpstreamRequest
 from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
 from proxy_core.pipeline.sanitize import FilterChain
+from proxy_core.stash import StashKey
 
 
 class Calls:
@@ -42,6 +44,7 @@ class Calls:
 
 
 _NO_WAY = "\0"
+_FETCHED = StashKey[ChatRequest]("proxy_core.fetched")
 
 
 class Call:
@@ -62,6 +65,13 @@ class Call:
         self._client = client
         self._wire = wire
         self._max_event_bytes = max_event_bytes
+
+    async def fetch_links(self, fetcher: GuardedFetcher) -> None:
+        """For a provider that cannot open links: get what the request links to, once per request."""
+        limits = self._deployment.provider.fetch_links
+        if limits is None or self._wire is self._client or _FETCHED in self._request.stash:
+            return
+        self._request.stash[_FETCHED] = await fetcher.inline(self._chat(), limits)
 
     def encode(self, credential: Credential) -> UpstreamRequest:
         """Raises ``BadRequest`` for what the provider cannot represent."""
@@ -87,7 +97,8 @@ class Call:
         decode = self._client.decode
         if decode is None:
             raise InternalError(f"The dialect {self._client.name!r} cannot be translated.")
-        return replace(decode(self._request.body), model=self._deployment.model)
+        chat = self._request.stash.get(_FETCHED) or decode(self._request.body)
+        return replace(chat, model=self._deployment.model)
 
     def body(self, is_event_stream: bool) -> ReplyBody:
         """What turns the reply's bytes into the client's."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from proxy_core.clock import Clock, Deadline
 from proxy_core.credentials.pool import Lease, Pool
 from proxy_core.errors import BadRequest, CapacityExhausted, InternalError, ProxyError, Unavailable, UpstreamBroken
+from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import AttemptRecord, Deployment, ProxyRequest, Verdict
 from proxy_core.judging import default_judge
 from proxy_core.model import UpstreamFailure, Usage
@@ -114,6 +115,7 @@ class Executor:
         limits: Limits,
         clock: Clock,
         scrub: SecretScrubber,
+        fetcher: GuardedFetcher,
     ) -> None:
         self._pools = pools
         self._upstream = upstream
@@ -121,6 +123,7 @@ class Executor:
         self._limits = limits
         self._clock = clock
         self._scrub = scrub
+        self._fetcher = fetcher
 
     async def obtain(
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace
@@ -212,9 +215,11 @@ class Executor:
         """Send, and read up to the commit, under one limit. Failures come back as values."""
         name = deployment.provider.name
         call = self._calls.prepare(request, deployment, filters)
-        message = call.encode(lease.credential)
         try:
             async with asyncio.timeout(self._limits.timeouts.first_event_s) as scope:
+                if deployment.provider.fetch_links is not None:
+                    await call.fetch_links(self._fetcher)
+                message = call.encode(lease.credential)
                 reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)
                 if not 200 <= reply.status < 300:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from proxy_core import (
@@ -61,10 +63,24 @@ class OpenAICompatible:
                 body.setdefault(new, body.pop(old))
         for key in self.vendor.drops:
             body.pop(key, None)
+        self._apply_values(body)
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
         headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
         return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+
+    def _apply_values(self, body: dict[str, Any]) -> None:
+        """The row's rules that depend on a value or on the model."""
+        vendor, model = self.vendor, str(body.get("model", ""))
+        for key, values in vendor.drop_values.items():
+            if key in body and body[key] in values:
+                del body[key]
+        if vendor.dimensions is not None and not any(fnmatchcase(model, glob) for glob in vendor.dimensions):
+            body.pop("dimensions", None)
+        for rule in vendor.thinking:
+            if rule.applies(model):
+                fill(body, rule.fields(body.pop("reasoning_effort", None)))
+                return
 
     def _message(self, message: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in message.items() if key not in self.vendor.message_drops}
@@ -91,6 +107,18 @@ class OpenAICompatible:
     def list_request(self, credential: Credential) -> UpstreamRequest:
         headers = [*self._authorization(credential), *self.headers]
         return UpstreamRequest(method="GET", url=f"{self.base}/models", headers=headers)
+
+
+def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    """Add what ``body`` does not have, objects member by member."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping) and isinstance(body.get(key), dict):
+            body[key] = dict(body[key])
+            fill(body[key], value)
+        elif isinstance(value, Mapping):
+            body.setdefault(key, dict(value))
+        else:
+            body.setdefault(key, value)
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:

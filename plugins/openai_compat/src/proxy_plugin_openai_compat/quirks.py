@@ -7,8 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thinking:
+    """How a family of models is told to think: what ``reasoning_effort`` becomes.
+
+    ``levels`` are the fields for an effort, ``""`` those for an effort left out or unknown, ``off``
+    those for none. What the client set itself stays.
+    """
+
+    models: tuple[str, ...]
+    levels: Mapping[str, Mapping[str, Any]]
+    off: Mapping[str, Any] = field(default_factory=dict)
+
+    def applies(self, model: str) -> bool:
+        return any(fnmatchcase(model.lower(), glob) for glob in self.models)
+
+    def fields(self, effort: object) -> Mapping[str, Any]:
+        word = effort.lower() if isinstance(effort, str) else ""
+        return self.off if word in OFF else self.levels.get(word, self.levels[""])
+
+
+OFF = frozenset({"none", "disable", "disabled", "off"})
+#: A dynamic budget, in a form that only Gemini knows.
+DYNAMIC_THINKING = {"type": "enabled", "budget_tokens": -1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +54,26 @@ class Vendor:
     #: Advisory request fields, and fields of messages, that it refuses instead of ignoring.
     drops: frozenset[str] = frozenset()
     message_drops: frozenset[str] = frozenset()
+    #: Values it refuses, by field.
+    drop_values: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"thinking": (DYNAMIC_THINKING,)})
+    #: Models that take ``dimensions`` (globs); the others get a 400 for it. ``None``: all of them.
+    dimensions: tuple[str, ...] | None = None
+    #: How its reasoning models are told to think.
+    thinking: tuple[Thinking, ...] = ()
     #: Further statuses that mean a rate limit here.
     rate_limited: frozenset[int] = frozenset()
 
+
+#: They know one effort.
+_HIGH: Mapping[str, Mapping[str, Any]] = {"": {"reasoning_effort": "high"}}
+#: DeepSeek's v4 models know two efforts.
+_DEEPSEEK_EFFORTS = {"low": "high", "medium": "high", "high": "max", "max": "max", "xhigh": "max", "": "max"}
 
 #: An upstream nobody has a row for.
 PLAIN = Vendor(local=True)
 
 PRESETS: Mapping[str, Vendor] = {
-    "openai": Vendor(base_url="https://api.openai.com/v1"),
+    "openai": Vendor(base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",)),
     "openrouter": Vendor(base_url="https://openrouter.ai/api/v1"),
     # console.groq.com/docs/openai: these are a 400. 498 is "flex tier capacity exceeded".
     "groq": Vendor(
@@ -54,15 +92,43 @@ PRESETS: Mapping[str, Vendor] = {
         renames={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
         drops=frozenset({"logit_bias", "user", "store", "service_tier", "prompt_cache_key"}),
         message_drops=frozenset({"name", "reasoning_content"}),
+        thinking=(Thinking(models=("mistral-medium*", "mistral-small*"), levels=_HIGH),),
     ),
     # api-docs.deepseek.com: knows max_tokens only.
     "deepseek": Vendor(
         base_url="https://api.deepseek.com/v1",
         endpoints=(CHAT,),
         renames={"max_completion_tokens": "max_tokens"},
+        thinking=(
+            Thinking(
+                models=("*deepseek-v4*",),
+                levels={
+                    effort: {"thinking": {"type": "enabled"}, "reasoning_effort": word}
+                    for effort, word in _DEEPSEEK_EFFORTS.items()
+                },
+                off={"thinking": {"type": "disabled"}},
+            ),
+        ),
     ),
-    # Hangs silently on include_usage: DeepTutor #420.
-    "nvidia_nim": Vendor(base_url="https://integrate.api.nvidia.com/v1", stream_usage=False),
+    # Hangs silently on include_usage: DeepTutor #420. Its models think only if their templates are told to.
+    "nvidia_nim": Vendor(
+        base_url="https://integrate.api.nvidia.com/v1",
+        stream_usage=False,
+        thinking=(
+            Thinking(
+                models=("*deepseek-v4*",),
+                levels={
+                    effort: {"chat_template_kwargs": {"thinking": True, "reasoning_effort": word}}
+                    for effort, word in _DEEPSEEK_EFFORTS.items()
+                },
+            ),
+            Thinking(
+                models=("*deepseek-v3.1*", "*deepseek-v3.2*", "*kimi-k2*"),
+                levels={"": {"chat_template_kwargs": {"thinking": True}}},
+            ),
+            Thinking(models=("*mistral-medium-3.5*", "*mistral-small-4*"), levels=_HIGH),
+        ),
+    ),
     "together": Vendor(base_url="https://api.together.xyz/v1"),
     "fireworks": Vendor(base_url="https://api.fireworks.ai/inference/v1"),
     # inference-docs.cerebras.ai: these are a 400.

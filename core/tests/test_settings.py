@@ -85,6 +85,18 @@ SAMPLE = {
     "routing.max_attempts": (3, "3"),
     "routing.budget_s": (3.0, "3"),
     "routing.models_ttl_s": (3.0, "3"),
+    "log.level": ("debug", "debug"),
+    "log.format": ("json", "json"),
+    "log.folder": ("/a/logs", "/a/logs"),
+    "log.max_file_bytes": (2048, "2048"),
+    "log.max_files": (3, "3"),
+    "log.debug": (True, "true"),
+    "records.enabled": (True, "true"),
+    "records.folder": ("/a/records", "/a/records"),
+    "records.max_body_bytes": (2048, "2048"),
+    "records.max_file_bytes": (2048, "2048"),
+    "records.max_files": (3, "3"),
+    "records.max_age_days": (3.0, "3"),
     "sanitizers.order": (["a", "b"], "a,b"),
     "sanitizers.temperature_zero": ("remove", "remove"),
 }
@@ -137,7 +149,7 @@ def test_command_line_over_environment_over_dotenv_over_file_over_default(read):
     assert timeouts.first_event_s == 600
 
 
-COMPATIBLE_VALUES = {"OVERRIDE_TEMPERATURE_ZERO": ("yes", "set")}
+COMPATIBLE_VALUES = {"PROXY_DEBUG_LOG": ("true", "True"), "OVERRIDE_TEMPERATURE_ZERO": ("yes", "set")}
 
 
 @pytest.mark.parametrize(("name", "path"), COMPATIBLE_NAMES.items())

@@ -49,6 +49,8 @@ TABLES = {
     "upstream": settings.UpstreamSettings,
     "routing": settings.RoutingSettings,
     "sanitizers": settings.SanitizerSettings,
+    "log": settings.LogSettings,
+    "records": settings.RecordSettings,
 }
 
 

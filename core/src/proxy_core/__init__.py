@@ -74,6 +74,7 @@ from proxy_core.model import (
     HostedTool,
     Image,
     InlineData,
+    JsonObject,
     Link,
     Message,
     Native,
@@ -99,7 +100,7 @@ from proxy_core.model import (
     Usage,
     UsageReport,
 )
-from proxy_core.settings import PluginSettings, ProviderSettings
+from proxy_core.settings import PluginSettings, ProviderSettings, StrList
 from proxy_core.stash import Stash, StashKey
 
 __all__ = [
@@ -142,6 +143,7 @@ __all__ = [
     "Image",
     "InlineData",
     "InternalError",
+    "JsonObject",
     "Lifecycle",
     "Link",
     "ListModels",
@@ -181,6 +183,7 @@ __all__ = [
     "StashKey",
     "StateBackend",
     "StateStore",
+    "StrList",
     "StreamCut",
     "StreamMeter",
     "SystemClock",

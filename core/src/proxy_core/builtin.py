@@ -1,4 +1,5 @@
-"""The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers."""
+"""The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers, the
+default log sink."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from collections.abc import Iterable
 from proxy_core.credentials import selectors
 from proxy_core.dialects import openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
-from proxy_core.interfaces import API, Dialect, PluginContext, PluginInfo, Sanitizer, Selector
+from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector
 from proxy_core.loading import LoadedSettings
 from proxy_core.pipeline.steering import STEERING, temperature_zero
+from proxy_core.records.jsonl import jsonl_sink
 
 
 class BuiltIn:
@@ -27,6 +29,11 @@ class BuiltIn:
     @hookimpl
     def proxy_selectors(self, ctx: PluginContext) -> Iterable[Selector]:
         return selectors.BUILT_IN
+
+    @hookimpl
+    def proxy_log_sinks(self, ctx: PluginContext) -> Iterable[LogSink]:
+        records = self._loaded.settings.records
+        return [jsonl_sink(records, records.folder or self._loaded.data_dir / "records")] if records.enabled else []
 
     @hookimpl
     def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:

@@ -413,10 +413,15 @@ class Redactor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSink:
-    """Keeps records, a batch at a time. A slow one loses records, never time of a client."""
+    """Keeps records, a batch at a time. A slow one loses records, never time of a client.
+
+    A record is one line of JSON, redacted, without its line end; what it holds is in
+    ``docs/security.md``. ``close`` is awaited once, at the end.
+    """
 
     name: str
-    write: Callable[[Sequence[JsonObject]], Awaitable[None]]
+    write: Callable[[Sequence[bytes]], Awaitable[None]]
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 # --- Selection, credentials, state -------------------------------------------------------

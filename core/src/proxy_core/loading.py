@@ -45,6 +45,7 @@ COMPATIBLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "TIMEOUT_POOL": ("timeouts", "pool_s"),
     "TIMEOUT_READ_NON_STREAMING": ("timeouts", "first_event_s"),
     "TIMEOUT_READ_STREAMING": ("timeouts", "idle_s"),
+    "PROXY_DEBUG_LOG": ("log", "debug"),
     "OVERRIDE_TEMPERATURE_ZERO": ("sanitizers", "temperature_zero"),
 }
 _API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)

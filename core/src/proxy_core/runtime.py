@@ -6,12 +6,12 @@ Nothing here opens a connection; the application's lifespan does, and closes wha
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from starlette.applications import Starlette
 
 from proxy_core.builtin import BuiltIn
@@ -29,7 +29,8 @@ from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.plugins import HOOKS, Module, load_plugins
-from proxy_core.records.redact import SecretScrubber
+from proxy_core.records.recorder import Recorder
+from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.routing import Router
 from proxy_core.server.admin import Introspection
 from proxy_core.server.app import build_app
@@ -55,6 +56,7 @@ class Proxy:
     services: Services
     directory: ModelDirectory
     scrub: SecretScrubber
+    redaction: Redaction
     warnings: Sequence[str]
 
 
@@ -82,7 +84,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         for name, provider in catalog.providers.items()
     }
     keys = client_keys(loaded)
-    scrub = SecretScrubber(_secrets(keys, pools, per_provider))
+    scrub = SecretScrubber(_secrets(keys, pools, loaded, catalog))
     upstream = Upstream(
         user_agent=USER_AGENT,
         max_connections=settings.upstream.max_connections,
@@ -91,6 +93,13 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     )
     fetcher = GuardedFetcher(user_agent=USER_AGENT, reach=settings.upstream.fetch_links)
     observers = Observers(catalog.observers)
+    redaction = Redaction(catalog.redactors)
+    records = settings.records
+    recorder = (
+        Recorder(catalog.log_sinks, redaction, scrub, max_body_bytes=records.max_body_bytes)
+        if records.enabled
+        else None
+    )
     limits = Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream)
     services = Services(
         keys=ClientKeys(keys),
@@ -106,6 +115,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
             fetcher=fetcher,
         ),
         observers=observers,
+        recorder=recorder,
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
         streams=settings.streams,
@@ -130,6 +140,8 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
             await resources.enter_async_context(upstream)
             await resources.enter_async_context(fetcher)
             await resources.enter_async_context(observers)
+            if recorder is not None:
+                await resources.enter_async_context(recorder)
             yield
 
     app = build_app(catalog.dialects, services, introspection, lifespan)
@@ -141,6 +153,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         services=services,
         directory=directory,
         scrub=scrub,
+        redaction=redaction,
         warnings=warnings,
     )
 
@@ -165,13 +178,29 @@ def _credentials(provider: Provider, settings: ProviderSettings, loaded: LoadedS
 
 
 def _secrets(
-    clients: Mapping[str, SecretStr], pools: Mapping[str, Pool], per_provider: Mapping[str, ProviderSettings]
-) -> list[str]:
+    clients: Mapping[str, SecretStr], pools: Mapping[str, Pool], loaded: LoadedSettings, catalog: Catalog
+) -> Iterator[str]:
     """Everything that must never be written or repeated."""
-    known = [key.get_secret_value() for key in clients.values()]
-    known += [c.secret.get_secret_value() for pool in pools.values() for c in pool.credentials]
-    known += [value.get_secret_value() for p in per_provider.values() for value in p.headers.values()]
-    return known
+    yield from _secret_values(clients)
+    yield from (c.secret.get_secret_value() for pool in pools.values() for c in pool.credentials)
+    yield from _secret_values(loaded.settings)
+    yield from _secret_values([loaded.provider(name) for name in {*loaded.provider_names(), *catalog.providers}])
+    for plugin in catalog.plugins:
+        if plugin.state == "active" and plugin.info is not None and plugin.info.settings is not None:
+            yield from _secret_values(loaded.plugin(plugin.name, plugin.info.settings))
+
+
+def _secret_values(value: object) -> Iterator[str]:
+    """The secrets of settings, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        yield from _secret_values(dict(value))
+    elif isinstance(value, Mapping):
+        yield from _secret_values(list(value.values()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from _secret_values(inner)
 
 
 def _warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:

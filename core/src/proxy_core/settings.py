@@ -173,6 +173,32 @@ class SanitizerSettings(_Table):
     )
 
 
+class LogSettings(_Table):
+    """``[log]``: the program log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged, on the console and in ``proxy.log``."
+    )
+    format: Literal["human", "json"] = Field("human", description="Lines for people, or one JSON object each.")
+    folder: Path | None = Field(None, description="If set, ``proxy.log`` is written there too, and rotated.")
+    max_file_bytes: int = Field(10 * MiB, ge=1024, description="Size at which a log file is rotated.")
+    max_files: int = Field(5, ge=2, description="Files kept of each log, the current one included.")
+    debug: bool = Field(
+        False, description="Write ``proxy_debug.log`` with debug lines. Environment: ``PROXY_DEBUG_LOG``."
+    )
+
+
+class RecordSettings(_Table):
+    """``[records]``: one JSON line per request, for who asks for it."""
+
+    enabled: bool = Field(False, description="Keep request records; ``serve --enable-request-logging`` does the same.")
+    folder: Path | None = Field(None, description="Where the files are; unset: ``records`` in the data folder.")
+    max_body_bytes: int = Field(1 * MiB, ge=0, description="Most that is kept of a request's body, and of a reply's.")
+    max_file_bytes: int = Field(64 * MiB, ge=1024, description="Size at which a new file begins.")
+    max_files: int = Field(10, ge=1, description="Files kept; older ones are removed.")
+    max_age_days: float = Field(7, gt=0, description="Files untouched for this long are removed.")
+
+
 class PluginsTable(BaseModel):
     """``[plugins]``: which plugins load. Each plugin's own settings are in ``[plugins.<name>]``."""
 
@@ -210,6 +236,8 @@ class ProxySettings(_Table):
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     sanitizers: SanitizerSettings = Field(default_factory=SanitizerSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    records: RecordSettings = Field(default_factory=RecordSettings)
 
 
 class PluginSettings(_Table):

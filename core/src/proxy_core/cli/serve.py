@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings, load
-from proxy_core.records.redact import SecretScrubber
+from proxy_core.records.log import program_log
 from proxy_core.runtime import Proxy, compose
 from proxy_core.server.clientkey import generated_key_file
 from proxy_core.server.serve import (
@@ -39,13 +40,21 @@ log = logging.getLogger("proxy_core.serve")
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
 @click.option("--demo", is_flag=True, help="Add a built-in toy provider, demo/small: an answer without any account.")
-@click.option(
-    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), help="Program log."
-)
-def command(config: Path | None, no_plugin: tuple[str, ...], demo: bool, log_level: str, **server: Any) -> None:
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Program log.")
+@click.option("--enable-request-logging", is_flag=True, help="Keep a record of every request; see [records].")
+def command(
+    config: Path | None,
+    no_plugin: tuple[str, ...],
+    demo: bool,
+    log_level: str | None,
+    enable_request_logging: bool,
+    **server: Any,
+) -> None:
     """Run the proxy until SIGINT or SIGTERM."""
     overrides: dict[str, Any] = plugin_overrides(no_plugin, config)
     overrides["server"] = {key: value for key, value in server.items() if value is not None}
+    overrides["log"] = {"level": log_level} if log_level else {}
+    overrides["records"] = {"enabled": True} if enable_request_logging else {}
     demo_socket = _demo_socket() if demo else None
     if demo_socket is not None:
         host, port = demo_socket.getsockname()
@@ -53,7 +62,12 @@ def command(config: Path | None, no_plugin: tuple[str, ...], demo: bool, log_lev
     loaded = load(config, overrides=overrides)
     check_exposure(loaded)
     proxy = compose(loaded)
-    _start_logging(log_level, proxy.scrub)
+    with _logging(proxy):
+        _run(proxy, WorkerSpec(config=config, overrides=overrides), demo_socket)
+
+
+def _run(proxy: Proxy, spec: WorkerSpec, demo_socket: socket.socket | None) -> None:
+    loaded, demo = proxy.loaded, demo_socket is not None
     if demo and "demo" not in proxy.catalog.providers:
         raise SettingsError(["--demo needs the plugin proxy-plugin-openai-compat"])
     hypercorn_config(loaded.settings.server)  # its mistakes are told before anything starts
@@ -63,7 +77,6 @@ def command(config: Path | None, no_plugin: tuple[str, ...], demo: bool, log_lev
     if workers == 1:
         run_loop(_serve(proxy, sock, demo_socket))
         return
-    spec = WorkerSpec(config=config, overrides=overrides, log_level=log_level)
     supervise(
         _worker if demo_socket is None else _DemoWorker(demo_socket),
         spec,
@@ -76,8 +89,18 @@ def command(config: Path | None, no_plugin: tuple[str, ...], demo: bool, log_lev
 def _worker(spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None = None) -> None:
     """One worker process: the same settings, its own everything else."""
     proxy = compose(load(spec.config, overrides=spec.overrides))
-    _start_logging(spec.log_level, proxy.scrub)
-    run_loop(_serve(proxy, sock, demo_socket))
+    with _logging(proxy, spec.number):
+        run_loop(_serve(proxy, sock, demo_socket))
+
+
+def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[None]:
+    return program_log(
+        proxy.loaded.settings.log,
+        folder=proxy.loaded.data_dir / "logs",
+        scrub=proxy.scrub,
+        redaction=proxy.redaction,
+        worker=worker,
+    )
 
 
 class _DemoWorker:
@@ -118,24 +141,6 @@ def _demo_socket() -> socket.socket:
     sock.listen(128)
     sock.setblocking(False)
     return sock
-
-
-class _ScrubbingFormatter(logging.Formatter):
-    """Takes our own secrets out of whatever is about to be written, tracebacks included."""
-
-    def __init__(self, scrub: SecretScrubber) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-        self._scrub = scrub
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._scrub.text(super().format(record))
-
-
-def _start_logging(level: str, scrub: SecretScrubber) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_ScrubbingFormatter(scrub))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("proxy_core").setLevel(level.upper())
 
 
 def _greet(proxy: Proxy, url: str, demo: bool) -> None:

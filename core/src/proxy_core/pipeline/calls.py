@@ -66,6 +66,11 @@ class Call:
         self._wire = wire
         self._max_event_bytes = max_event_bytes
 
+    @property
+    def translated(self) -> bool:
+        """The upstream is sent something else than the client's own body."""
+        return self._wire is not self._client
+
     async def fetch_links(self, fetcher: GuardedFetcher) -> None:
         """For a provider that cannot open links: get what the request links to, once per request."""
         limits = self._deployment.provider.fetch_links

@@ -178,7 +178,7 @@ class Executor:
         async with AsyncExitStack() as resources:
             resources.callback(lease.give_back)
             try:
-                result = await self._try(request, deployment, lease, filters, resources)
+                result = await self._try(request, deployment, lease, filters, trace, resources)
             except BadRequest as error:  # what this provider cannot represent, the next one may
                 return Verdict(fault="client", next="fail_over", error=error)
             if isinstance(result, Reply):
@@ -210,6 +210,7 @@ class Executor:
         deployment: Deployment,
         lease: Lease,
         filters: FilterChain | None,
+        trace: Trace,
         resources: AsyncExitStack,
     ) -> Reply | UpstreamFailure:
         """Send, and read up to the commit, under one limit. Failures come back as values."""
@@ -222,8 +223,11 @@ class Executor:
                 message = call.encode(lease.credential)
                 reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)
+                error_body = b"" if 200 <= reply.status < 300 else await reply.read_error()
+                if trace.capture is not None:
+                    sent = message.content if call.translated else b""
+                    trace.capture.attempt(sent=sent, headers=reply.headers, error_body=error_body)
                 if not 200 <= reply.status < 300:
-                    error_body = await reply.read_error()
                     return UpstreamFailure(provider=name, status=reply.status, headers=reply.headers, body=error_body)
                 body = call.body(reply.is_event_stream)
                 if request.stream:

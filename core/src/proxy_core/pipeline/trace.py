@@ -9,6 +9,7 @@ from typing import Literal
 from proxy_core.clock import Clock
 from proxy_core.interfaces import AttemptRecord, ProxyRequest, RequestRecord
 from proxy_core.model import Usage
+from proxy_core.records.capture import Capture
 
 Outcome = Literal["completed", "failed", "cut", "client_left"]
 
@@ -23,6 +24,8 @@ class Trace:
     attempts: list[AttemptRecord] = field(default_factory=list)
     first_event_s: float | None = None
     usage: Usage | None = None
+    #: What is kept for the request's record; ``None`` unless records are asked for.
+    capture: Capture | None = None
 
     @classmethod
     def begin(cls, clock: Clock) -> Trace:

@@ -1,9 +1,16 @@
-"""Taking known secrets out of text. The core always does this to what it writes or repeats."""
+"""Taking secrets out of what is written: our own always, everybody else's by redactors."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from proxy_core.interfaces import Redactor
+from proxy_core.model import JsonObject
+
+log = logging.getLogger("proxy_core.redact")
 
 MASK = "[redacted]"
 #: Shorter than this, replacing it would shred ordinary text instead of hiding a secret.
@@ -11,15 +18,74 @@ _MIN_LENGTH = 4
 
 
 class SecretScrubber:
-    """Replaces every known secret, in text or bytes. Longer secrets first, so none leaves a tail."""
+    """Replaces every known secret, in text or bytes, as it is and as JSON and URLs spell it.
+
+    Longer secrets first, so none leaves a tail. One pass per secret of the interpreter's own
+    substring search: an alternation of all of them would be tried at every position.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        known = sorted({s for s in secrets if len(s) >= _MIN_LENGTH}, key=len, reverse=True)
-        self._text = re.compile("|".join(map(re.escape, known))) if known else None
-        self._bytes = re.compile(b"|".join(re.escape(s.encode()) for s in known)) if known else None
+        self._secrets: list[tuple[str, bytes]] = []
+        self._known: set[str] = set()
+        self.learn(*secrets)
+
+    def learn(self, *secrets: str) -> None:
+        """Know more secrets from now on."""
+        for secret in secrets:
+            if len(secret) >= _MIN_LENGTH:
+                self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+        self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
 
     def text(self, value: str) -> str:
-        return self._text.sub(MASK, value) if self._text else value
+        for secret, _ in self._secrets:
+            if secret in value:
+                value = value.replace(secret, MASK)
+        return value
 
     def bytes(self, value: bytes) -> bytes:
-        return self._bytes.sub(MASK.encode(), value) if self._bytes else value
+        for _, secret in self._secrets:
+            if secret in value:
+                value = value.replace(secret, MASK.encode())
+        return value
+
+
+class Redaction:
+    """The chain of redactors. Without any there is nothing that may see bodies or headers."""
+
+    def __init__(self, redactors: Sequence[Redactor]) -> None:
+        self._redactors = redactors
+        self._complained: set[tuple[str, type[BaseException]]] = set()
+        self.failures = 0
+
+    @property
+    def installed(self) -> bool:
+        return bool(self._redactors)
+
+    def apply(self, record: JsonObject) -> JsonObject | None:
+        """The cleaned record; ``None`` if a redactor failed, and then nothing of it may be kept."""
+        for redactor in self._redactors:
+            try:
+                record = redactor.redact(record)
+            except Exception as error:  # a redactor may fail in any way; it must not open a way past itself
+                self._complain(redactor.name, error)
+                return None
+        return record
+
+    def text(self, text: str) -> str:
+        """A line for the program log."""
+        if not self._redactors:
+            return text
+        cleaned = self.apply({"text": text})
+        kept = cleaned.get("text") if cleaned is not None else None
+        return kept if isinstance(kept, str) else "[withheld: a redactor failed]"
+
+    def _complain(self, name: str, error: Exception) -> None:
+        self.failures += 1
+        cause = (name, type(error))
+        if cause not in self._complained:
+            self._complained.add(cause)
+            log.error(
+                "redactor %s failed (%s); what it was given is not kept, and this is not repeated",
+                name,
+                type(error).__name__,
+            )

@@ -24,6 +24,8 @@ from proxy_core.pipeline.executor import Executor, Reply
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.trace import Outcome, Trace
+from proxy_core.records.log import REQUEST_ID
+from proxy_core.records.recorder import Recorder
 from proxy_core.routing import Router
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import (
@@ -69,6 +71,7 @@ class Services:
     sanitizers: Sanitizers
     executor: Executor
     observers: Observers
+    recorder: Recorder | None
     clock: Clock
     max_body_bytes: int
     streams: StreamSettings
@@ -115,6 +118,7 @@ class _Exchange:
         """Every way a request can end, in one place."""
         outcome: Outcome = "completed"
         error: ProxyError | None = None
+        REQUEST_ID.set(self._id)
         self._services.running.scopes.add(self._interrupt)
         try:
             async with self._interrupt:
@@ -128,7 +132,7 @@ class _Exchange:
         except ProxyError as raised:
             error = raised
         except Exception as raised:  # the last resort: a bug of ours still gets a clean answer
-            log.exception("request %s failed", self._id)
+            log.exception("the request failed")
             error = InternalError("The proxy failed; its log has the details under this request id.")
             error.__cause__ = raised
         finally:
@@ -141,7 +145,11 @@ class _Exchange:
     async def _answer(self) -> None:
         services = self._services
         client = services.keys.identify(self._scope)
-        body = parse_body(await self._read_body())
+        raw = await self._read_body()
+        if services.recorder is not None:
+            self._trace.capture = services.recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
+            self._trace.capture.request(raw)
+        body = parse_body(raw)
         self._dialect.check(body)
         self._request = request = ProxyRequest(
             id=self._id,
@@ -178,6 +186,8 @@ class _Exchange:
 
     async def _whole(self, reply: Reply) -> None:
         body = reply.whole
+        if self._trace.capture is not None:
+            self._trace.capture.piece(body, self._trace.elapsed_s)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -195,7 +205,12 @@ class _Exchange:
             *self._id_headers(),
         ]
         await self._start(200, headers)
-        streams, timeouts = self._services.streams, self._services.timeouts
+        streams, timeouts, trace, capture = (
+            self._services.streams,
+            self._services.timeouts,
+            self._trace,
+            self._trace.capture,
+        )
         beat = self._beat if self._dialect.heartbeat else None
         with Silence(self._interrupt, beat, heartbeat_s=streams.heartbeat_s, idle_s=timeouts.idle_s) as silence:
             while True:
@@ -204,6 +219,8 @@ class _Exchange:
                 if piece is None:
                     break
                 silence.writing()
+                if capture is not None:
+                    capture.piece(piece, trace.elapsed_s)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -248,21 +265,23 @@ class _Exchange:
         trace, request = self._trace, self._request
         code = (error.code or error.kind) if error else None
         if request is None:
-            log.info("%s %s -> %s %s", self._id, self._dialect.name, self._status, code)
+            log.info("%s -> %s %s", self._dialect.name, self._status, code)
+            if trace.capture is not None:
+                trace.capture.release()
             return
         record = trace.record(request, status=self._status, outcome=outcome, error=code)
         if log.isEnabledFor(logging.INFO):
             where = trace.attempts[-1].deployment if trace.attempts else "-"
+            ending = f", {outcome} {code or ''}" if outcome != "completed" else ""
             log.info(
-                "%s %s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
-                *(request.id, request.client, request.model, where, self._status, " stream" if request.stream else ""),
-                *(
-                    record.duration_s * 1000,
-                    len(record.attempts),
-                    f", {outcome} {code or ''}" if outcome != "completed" else "",
-                ),
+                "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
+                *(request.client, request.model, where, self._status, " stream" if request.stream else ""),
+                *(record.duration_s * 1000, len(record.attempts), ending),
             )
         self._services.observers.tell(record)
+        if self._services.recorder is not None and trace.capture is not None:
+            trace.capture.error = error.message if error is not None else None
+            self._services.recorder.tell(record, trace.capture)
 
 
 def id_headers(request_id: str) -> Headers:

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ class WorkerSpec:
 
     config: Path | None
     overrides: Mapping[str, Any]
-    log_level: str
+    #: Workers count from 1 and keep their number when they are replaced.
+    number: int = 0
 
 
 Worker = Callable[[WorkerSpec, socket.socket], None]
@@ -175,18 +176,19 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    workers: list[BaseProcess] = []
+    workers: dict[int, BaseProcess] = {}
     while not stopping:
-        for dead in [w for w in workers if not w.is_alive()]:
+        for index, dead in [(n, w) for n, w in workers.items() if not w.is_alive()]:
             log.error("worker %s ended with exit code %s; starting another", dead.pid, dead.exitcode)
-            workers.remove(dead)
+            del workers[index]
             time.sleep(_RESTART_S)
-        while len(workers) < count and not stopping:
-            process = context.Process(target=worker, args=(spec, sock), name="proxy-core-worker")
-            process.start()
-            workers.append(process)
-        multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.5)
-    _end(workers, drain_s + 2 * _GRACE_S)
+        for index in range(1, count + 1):
+            if index not in workers and not stopping:
+                arguments = (replace(spec, number=index), sock)
+                workers[index] = context.Process(target=worker, args=arguments, name=f"proxy-core-worker-{index}")
+                workers[index].start()
+        multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
+    _end(list(workers.values()), drain_s + 2 * _GRACE_S)
 
 
 def _end(workers: list[BaseProcess], limit_s: float) -> None:

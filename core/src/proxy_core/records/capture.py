@@ -1,0 +1,89 @@
+"""What is kept of one request while it runs, for its record: references to bytes that are there anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from proxy_core.interfaces import Dialect
+
+Headers = Sequence[tuple[bytes, bytes]]
+#: Of longer streams only the first pieces' times are kept.
+_MAX_PIECES = 2_000
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much all captures together may hold, running and waiting to be written."""
+
+    limit: int
+    held: int = 0
+
+    def take(self, size: int) -> bool:
+        if self.held + size > self.limit:
+            return False
+        self.held += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self.held -= size
+
+
+@dataclass(slots=True, kw_only=True)
+class AttemptCapture:
+    """``sent`` is the body of a translated request; a relayed one is the client's own."""
+
+    sent: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error_body: bytes = b""
+
+
+@dataclass(slots=True, kw_only=True)
+class Capture:
+    """One request's. Each side is kept up to ``max_body_bytes``, and nothing once the budget is used up."""
+
+    dialect: Dialect
+    path: str
+    headers: Headers
+    budget: Budget
+    max_body_bytes: int
+    request_body: bytes | None = None
+    request_bytes: int = 0
+    attempts: list[AttemptCapture] = field(default_factory=list)
+    reply: list[bytes] = field(default_factory=list)
+    reply_bytes: int = 0
+    reply_truncated: bool = False
+    pieces: list[tuple[float, int]] = field(default_factory=list)
+    error: str | None = None
+    held: int = 0
+
+    def request(self, body: bytes) -> None:
+        self.request_bytes = len(body)
+        if len(body) <= self.max_body_bytes and self._take(len(body)):
+            self.request_body = body
+
+    def attempt(self, *, sent: bytes, headers: Mapping[str, str], error_body: bytes) -> None:
+        kept = sent if len(sent) <= self.max_body_bytes and self._take(len(sent)) else b""
+        error_body = error_body if self._take(len(error_body)) else b""
+        self.attempts.append(AttemptCapture(sent=kept, headers=headers, error_body=error_body))
+
+    def piece(self, data: bytes, at_s: float) -> None:
+        """Bytes on their way to the client."""
+        size = len(data)
+        self.reply_bytes += size
+        if len(self.pieces) < _MAX_PIECES:
+            self.pieces.append((at_s, size))
+        if self.reply_truncated or self.reply_bytes > self.max_body_bytes or not self._take(size):
+            self.reply_truncated = True
+        else:
+            self.reply.append(data)
+
+    def release(self) -> None:
+        self.budget.give_back(self.held)
+        self.held = 0
+
+    def _take(self, size: int) -> bool:
+        if not self.budget.take(size):
+            return False
+        self.held += size
+        return True

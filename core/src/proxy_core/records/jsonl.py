@@ -1,0 +1,85 @@
+"""The default sink: JSON lines in rotating files, mode 0600, kept by size, count and age."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from proxy_core.interfaces import LogSink
+from proxy_core.settings import RecordSettings
+
+_DAY_S = 86_400.0
+#: Another worker may be writing to a file this young.
+_IN_USE_S = 60.0
+
+
+def jsonl_sink(settings: RecordSettings, folder: Path) -> LogSink:
+    """Writes below ``folder``. Each process has files of its own: ``requests-<time>-<pid>-<n>.jsonl``."""
+    files = JsonLines(folder, settings)
+    return LogSink(name="jsonl", write=files.write, close=files.close)
+
+
+class JsonLines:
+    """One thread does all file work."""
+
+    def __init__(self, folder: Path, settings: RecordSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jsonl")
+        self._file: int | None = None
+        self._path = folder
+        self._size = 0
+        self._number = 0
+
+    async def write(self, lines: Sequence[bytes]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._write, lines)
+
+    async def close(self) -> None:
+        self._thread.submit(self._end)
+        self._thread.shutdown(wait=False)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        data = b"\n".join(lines) + b"\n"
+        if self._file is None or self._size + len(data) > self._settings.max_file_bytes:
+            self._next_file()
+        assert self._file is not None
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self._size += len(data)
+
+    def _next_file(self) -> None:
+        self._end()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._number += 1
+        self._path = self._folder / f"requests-{stamp}-{os.getpid()}-{self._number:04}.jsonl"
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._size = 0
+        self._prune()
+
+    def _prune(self) -> None:
+        files = sorted(self._folder.glob("requests-*.jsonl"))
+        kept = len(files)
+        for file in files:
+            try:
+                age_s = time.time() - file.stat().st_mtime
+                if file == self._path or (age_s < _IN_USE_S and not self._mine(file)):
+                    continue
+                if age_s > self._settings.max_age_days * _DAY_S or kept > self._settings.max_files:
+                    file.unlink()
+                    kept -= 1
+            except FileNotFoundError:
+                kept -= 1  # another worker was faster
+
+    def _mine(self, file: Path) -> bool:
+        return file.name.split("-")[2] == str(os.getpid())
+
+    def _end(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

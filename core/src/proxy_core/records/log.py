@@ -1,0 +1,200 @@
+"""The program log: on the console, for people or as JSON, and in rotating files if settings say so.
+
+Loggers hand lines to a bounded queue; a thread of the standard library's formats and writes
+them, so that a slow terminal or disk costs lines and never a client's time. Every line passes
+the secrets' scrubber and the redactors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import logging.handlers
+import os
+import queue
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+from proxy_core.records.redact import Redaction, SecretScrubber
+from proxy_core.settings import LogSettings
+
+#: The request the current task works for.
+REQUEST_ID: ContextVar[str] = ContextVar("proxy_core_request_id", default="-")
+
+_QUEUE = 10_000
+#: Line ends and other controls in a message would forge lines.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+@contextmanager
+def program_log(
+    settings: LogSettings, *, folder: Path, scrub: SecretScrubber, redaction: Redaction, worker: int = 0
+) -> Iterator[None]:
+    """Take over the process's logging for the block; ``folder`` is used unless settings name another.
+
+    With several workers each writes files of its own: ``proxy.1.log``, ``proxy.2.log``.
+    """
+    clean = _Cleaner(scrub, redaction)
+    shown: logging.Formatter = _Json(clean) if settings.format == "json" else _Human(clean)
+    console = logging.StreamHandler()
+    console.setLevel(settings.level.upper())
+    handlers: list[logging.Handler] = [console]
+    suffix = f".{worker}" if worker else ""
+    if settings.folder is not None:
+        handlers.append(_file(settings, settings.folder / f"proxy{suffix}.log", settings.level.upper()))
+    if settings.debug:
+        handlers.append(_file(settings, (settings.folder or folder) / f"proxy_debug{suffix}.log", "DEBUG"))
+    for handler in handlers:
+        handler.setFormatter(shown)
+    lines = _Queue()
+    root, ours = logging.getLogger(), logging.getLogger("proxy_core")
+    before = root.handlers[:], root.level, ours.level, sys.excepthook
+    root.handlers[:] = [lines]
+    root.setLevel(logging.WARNING)
+    ours.setLevel(logging.DEBUG if settings.debug else settings.level.upper())
+    logging.captureWarnings(True)
+    sys.excepthook = _unexpected
+    listener = _Listener(lines, *handlers)
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+        logging.captureWarnings(False)
+        root.handlers[:], root.level, ours.level, sys.excepthook = before
+        for handler in handlers:
+            handler.close()
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    logging.getLogger("proxy_core").critical("the program ends unexpectedly", exc_info=(kind, error, trace))
+
+
+class _Queue(logging.handlers.QueueHandler):
+    """Hands lines over; when the writer is behind, they are dropped and counted."""
+
+    queue: queue.Queue[logging.LogRecord | None]
+
+    def __init__(self) -> None:
+        super().__init__(queue.Queue(_QUEUE))
+        self.dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Only what depends on the moment is done here; the rest is the writer's."""
+        ready = copy.copy(record)
+        ready.msg, ready.args = record.getMessage(), None
+        ready.request_id = REQUEST_ID.get()
+        return ready
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class _Listener(logging.handlers.QueueListener):
+    def __init__(self, lines: _Queue, *handlers: logging.Handler) -> None:
+        super().__init__(lines.queue, *handlers, respect_handler_level=True)
+        self._lines = lines
+        self._told = 0
+
+    def handle(self, record: logging.LogRecord) -> None:
+        if self._lines.dropped > self._told:
+            lost, self._told = self._lines.dropped - self._told, self._lines.dropped
+            note = {
+                "msg": f"{lost} lines were lost: the log could not be written fast enough",
+                "name": "proxy_core.log",
+            }
+            super().handle(logging.makeLogRecord({**note, "levelno": logging.WARNING, "levelname": "WARNING"}))
+        super().handle(record)
+
+    def enqueue_sentinel(self) -> None:
+        self._lines.queue.put(None)  # waits for room: what is queued is still written
+
+
+class _Cleaner:
+    """What every line passes."""
+
+    def __init__(self, scrub: SecretScrubber, redaction: Redaction) -> None:
+        self._scrub = scrub
+        self._redaction = redaction
+
+    def message(self, record: logging.LogRecord) -> str:
+        return self._clean(record.getMessage()).translate(_CONTROLS)
+
+    def trace(self, error: BaseException) -> str:
+        """Frames and types. Messages may hold a prompt, so they are shown only if a redactor cleans them."""
+        lines = "".join(self._lines(traceback.TracebackException.from_exception(error, compact=True)))
+        return self._clean(lines.rstrip("\n"))
+
+    def _lines(self, error: traceback.TracebackException) -> Iterator[str]:
+        if self._redaction.installed:
+            yield from error.format()
+            return
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is not None:
+            yield from self._lines(cause)
+            yield "which led to:\n"
+        yield from error.stack.format()
+        name = error.exc_type.__qualname__ if error.exc_type else "exception"
+        yield f"{name} (message withheld: no redactor is installed)\n"
+
+    def _clean(self, text: str) -> str:
+        return self._scrub.text(self._redaction.text(text))
+
+
+class _Human(logging.Formatter):
+    def __init__(self, clean: _Cleaner) -> None:
+        super().__init__()
+        self._clean = clean
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
+        request_id = getattr(record, "request_id", "-")
+        line = f"{at} {record.levelname:7} [{request_id}] {record.name}: {self._clean.message(record)}"
+        error = record.exc_info[1] if record.exc_info else None
+        return f"{line}\n{self._clean.trace(error)}" if error is not None else line
+
+
+class _Json(logging.Formatter):
+    def __init__(self, clean: _Cleaner) -> None:
+        super().__init__()
+        self._clean = clean
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "request_id": getattr(record, "request_id", "-"),
+            "message": self._clean.message(record),
+        }
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            line["exception"] = self._clean.trace(error)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """A rotating file only its owner can read."""
+
+    def _open(self) -> TextIOWrapper:
+        return os.fdopen(
+            os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8"
+        )
+
+
+def _file(settings: LogSettings, path: Path, level: str) -> logging.Handler:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = _PrivateFile(path, maxBytes=settings.max_file_bytes, backupCount=settings.max_files - 1, encoding="utf-8")
+    handler.setLevel(level)
+    return handler

@@ -1,0 +1,141 @@
+"""A request record: one JSON object per request. Pure: a captured request in, JSON out.
+
+Without a redactor a record has ids, times, counts and outcomes. With one it has headers, bodies
+and error texts too. A streamed reply is put together into the message it amounts to, so that
+nothing can hide by being split between two events; of the events themselves the record keeps
+how many there were, and when which amount of bytes went out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proxy_core.dialects.common import load_object
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
+from proxy_core.model import JsonObject, Usage
+from proxy_core.records.capture import AttemptCapture, Capture
+
+
+def bare(record: RequestRecord) -> JsonObject:
+    """What may be kept of any request, redactor or not."""
+    return {
+        "id": record.id,
+        "client": record.client,
+        "dialect": record.dialect,
+        "stream": record.stream,
+        "status": record.status,
+        "outcome": record.outcome,
+        "error": record.error,
+        "started_at": record.started_at.isoformat(timespec="milliseconds"),
+        "first_event_s": _rounded(record.first_event_s),
+        "duration_s": _rounded(record.duration_s),
+    }
+
+
+def counted(record: RequestRecord, capture: Capture) -> JsonObject:
+    """Everything that is not content."""
+    attempts = [
+        {
+            "deployment": a.deployment,
+            "credential": a.credential,
+            "status": a.status,
+            "fault": a.fault,
+            "duration_s": _rounded(a.duration_s),
+        }
+        for a in record.attempts
+    ]
+    found = {
+        **bare(record),
+        "model": record.model,
+        "attempts": attempts,
+        "usage": _usage(record.usage),
+        "request": {"path": capture.path, "bytes": capture.request_bytes},
+        "reply": {"bytes": capture.reply_bytes},
+    }
+    if record.stream and record.status == 200:
+        found["reply"]["pieces"] = [[_rounded(at), size] for at, size in capture.pieces]
+    return found
+
+
+def full(record: RequestRecord, capture: Capture) -> JsonObject:
+    """With content. Whoever calls this passes the result through the redactors."""
+    found = counted(record, capture)
+    found["request"] |= {"headers": _headers(capture), "body": _body(capture.request_body, capture.request_bytes)}
+    for shown, attempt, kept in zip(found["attempts"], record.attempts, capture.attempts, strict=False):
+        shown |= {"message": attempt.message, **_attempt(kept)}
+    reply = b"".join(capture.reply)
+    if capture.error is not None:
+        found["reply"]["error"] = capture.error
+    if capture.reply_truncated:
+        found["reply"]["truncated"] = True
+    if reply:
+        streamed = record.stream and record.status == 200
+        found["reply"]["body"] = (
+            aggregated(capture.dialect, record, reply) if streamed else _body(reply, capture.reply_bytes)
+        )
+    return found
+
+
+def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonObject | None:
+    """The whole message that a stream of ``dialect`` amounts to, as far as it came."""
+    if dialect.decoder is None or dialect.encoder is None:
+        return None
+    decoder = dialect.decoder(True)
+    context = ReplyContext(
+        id=record.id,
+        model=record.model,
+        stream=False,
+        include_usage=True,
+        created=int(record.started_at.timestamp()),
+    )
+    encoder = dialect.encoder(context)
+    try:
+        encoder.feed(decoder.feed(stream))
+        encoder.feed(decoder.close())
+    except ProxyError:
+        pass  # cut off, or an error event: what came before it is still the message
+    try:
+        return load_object(encoder.close())
+    except ProxyError:
+        return None
+
+
+def _attempt(kept: AttemptCapture) -> JsonObject:
+    found: JsonObject = {"reply_headers": dict(kept.headers)}
+    if kept.sent:
+        found["sent"] = _body(kept.sent, len(kept.sent))
+    if kept.error_body:
+        found["reply_body"] = _body(kept.error_body, len(kept.error_body))
+    return found
+
+
+def _headers(capture: Capture) -> Mapping[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in capture.headers}
+
+
+def _body(data: bytes | None, size: int) -> Any:
+    if data is None:
+        return {"omitted_bytes": size}
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return data.decode("utf-8", "replace")
+
+
+def _usage(usage: Usage | None) -> JsonObject | None:
+    if usage is None:
+        return None
+    return {
+        "prompt": usage.prompt,
+        "completion": usage.completion,
+        "cached": usage.cached,
+        "cache_write": usage.cache_write,
+        "reasoning": usage.reasoning,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

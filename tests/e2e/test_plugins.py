@@ -7,25 +7,14 @@ import json
 import pytest
 
 import proxy_core
-from proxy_core import hookimpl
-from proxy_core.testing import chunk, pause
-
-
-def plugin(**hooks):
-    """A plugin of these hooks: ``plugin(proxy_sanitizers=[...])``."""
-    members = {"PLUGIN": proxy_core.PluginInfo(name="tested", api=1)}
-    for name, brought in hooks.items():
-        namespace = {"brought": brought}
-        exec(f"def {name}(ctx):\n    return brought", namespace)  # pluggy reads the argument's name
-        members[name] = staticmethod(hookimpl(namespace[name]))
-    return type("Tested", (), members)
+from proxy_core.testing import chunk, pause, plugin_with
 
 
 @pytest.fixture
 def with_plugin(make_proxy, upstream):
     async def make(**hooks):
         provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
-        return await make_proxy({"providers": {"demo": provider}}, modules=[plugin(**hooks)])
+        return await make_proxy({"providers": {"demo": provider}}, modules=[plugin_with(**hooks)])
 
     return make
 
@@ -154,45 +143,9 @@ async def test_a_filter_that_fails_ends_the_stream_and_keeps_what_it_held(with_p
 # --- Providers ---------------------------------------------------------------------------
 
 
-class LineDecoder:
-    """A wire format of one JSON object a line: ``{"say": "text"}``, ending with ``{"end": true}``."""
-
-    def __init__(self, streaming):
-        self.rest = b""
-        self.ended = False
-
-    def feed(self, data):
-        *lines, self.rest = (self.rest + data).split(b"\n")
-        return [event for line in lines if line for event in self.read(json.loads(line))]
-
-    def read(self, line):
-        if "end" in line:
-            self.ended = True
-            yield proxy_core.Finish(reason="stop")
-            yield proxy_core.UsageReport(usage=proxy_core.Usage(prompt=7, completion=2))
-        else:
-            yield proxy_core.TextDelta(text=line["say"])
-
-    def close(self):
-        if not self.ended:
-            raise proxy_core.StreamCut("cut")
-        return []
-
-
-def parrot(upstream, **fields):
-    def encode(call, credential):
-        asked = [part.text for message in call.chat.messages for part in message.parts]
-        content = proxy_core.json_bytes({"ask": asked, "model": call.chat.model})
-        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=content)
-
-    provider = proxy_core.Provider(name="parrot", encode=encode, decoder=LineDecoder, anonymous=True, **fields)
-    upstream.for_path("/parrot").replies(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
-    return provider
-
-
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-async def test_a_provider_with_its_own_format_serves_chat(with_plugin, upstream, stream):
-    proxy = await with_plugin(proxy_providers=[parrot(upstream)])
+async def test_a_provider_with_its_own_format_serves_chat(with_plugin, upstream, parrot, stream):
+    proxy = await with_plugin(proxy_providers=[parrot()])
 
     answer = await proxy.chat("parrot/grey", "hi", stream=stream)
 
@@ -203,8 +156,8 @@ async def test_a_provider_with_its_own_format_serves_chat(with_plugin, upstream,
         assert answer.json["model"] == "parrot/grey"
 
 
-async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstream):
-    proxy = await with_plugin(proxy_providers=[parrot(upstream)])
+async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstream, parrot):
+    proxy = await with_plugin(proxy_providers=[parrot()])
 
     answer = await proxy.post("/completions", {"model": "parrot/grey", "prompt": "hi"})
     several = await proxy.post("/completions", {"model": "parrot/grey", "prompt": ["a", "b"]})
@@ -214,12 +167,12 @@ async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstre
     assert (several.status, several.error["param"]) == (400, "prompt")
 
 
-async def test_a_providers_own_judge_decides(with_plugin, upstream):
+async def test_a_providers_own_judge_decides(with_plugin, upstream, parrot):
     def judge(failure):
         error = proxy_core.Unavailable("The parrot sleeps.", retry_after_s=12)
         return proxy_core.Verdict(fault="provider", next="reject", error=error)
 
-    proxy = await with_plugin(proxy_providers=[parrot(upstream, judge=judge)])
+    proxy = await with_plugin(proxy_providers=[parrot(judge=judge)])
     upstream.for_path("/parrot").queue.clear()
     upstream.for_path("/parrot").replies(418)
 
@@ -229,12 +182,12 @@ async def test_a_providers_own_judge_decides(with_plugin, upstream):
 
 
 @pytest.mark.parametrize("broken", ["judge", "decoder"])
-async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream, broken):
+async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream, parrot, broken):
     def fail(*_):
         raise ZeroDivisionError
 
     fields = {"judge": fail} if broken == "judge" else {}
-    provider = parrot(upstream, **fields)
+    provider = parrot(**fields)
     if broken == "judge":
         upstream.for_path("/parrot").queue.clear()
         upstream.for_path("/parrot").replies(500)
@@ -269,14 +222,14 @@ async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):
 
 
 @pytest.mark.parametrize("reach", ["anywhere", "public", "nowhere"])
-async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, upstream, reach):
+async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, upstream, parrot, reach):
     def encode(call, credential):
         image = call.chat.messages[0].parts[0].source
         return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=image.data.encode())
 
-    provider = dataclasses.replace(parrot(upstream, fetch_links=proxy_core.FetchLimits()), encode=encode)
+    provider = dataclasses.replace(parrot(fetch_links=proxy_core.FetchLimits()), encode=encode)
     upstream.for_path("/a.png").replies(body=b"PNG", headers={"content-type": "image/png"})
-    proxy = await make_proxy({"upstream": {"fetch_links": reach}}, modules=[plugin(proxy_providers=[provider])])
+    proxy = await make_proxy({"upstream": {"fetch_links": reach}}, modules=[plugin_with(proxy_providers=[provider])])
     image = {"type": "image_url", "image_url": {"url": upstream.url + "/a.png"}}
 
     answer = await proxy.post(
@@ -297,7 +250,8 @@ async def test_a_selector_from_a_plugin_is_named_in_settings(make_proxy, upstrea
     last = proxy_core.Selector(name="last", select=lambda candidates, request: candidates[-1])
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
     proxy = await make_proxy(
-        {"providers": {"demo": provider}, "routing": {"selector": "last"}}, modules=[plugin(proxy_selectors=[last])]
+        {"providers": {"demo": provider}, "routing": {"selector": "last"}},
+        modules=[plugin_with(proxy_selectors=[last])],
     )
 
     await proxy.chat("demo/small", "hi")

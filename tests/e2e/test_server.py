@@ -12,7 +12,8 @@ import subprocess
 import httpx
 import pytest
 
-from proxy_core.testing import chunk, pause, run, serving, stall
+import proxy_core
+from proxy_core.testing import chunk, pause, plugin_with, run, serving, stall
 
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -302,20 +303,10 @@ async def test_no_secret_is_in_the_process_list(tmp_path, upstream):
 
 
 def _observer(seen):
-    import proxy_core
-
     async def observe(record):
         seen.append(record)
 
-    class Watching:
-        PLUGIN = proxy_core.PluginInfo(name="watching", api=1)
-
-        @staticmethod
-        @proxy_core.hookimpl
-        def proxy_observers(ctx):
-            return [proxy_core.Observer(name="watching", observe=observe)]
-
-    return Watching
+    return plugin_with(proxy_observers=[proxy_core.Observer(name="watching", observe=observe)])
 
 
 async def _until(condition):

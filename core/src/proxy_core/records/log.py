@@ -132,9 +132,12 @@ class _Cleaner:
         return self._clean(record.getMessage()).translate(_CONTROLS)
 
     def trace(self, error: BaseException) -> str:
-        """Frames and types. Messages may hold a prompt, so they are shown only if a redactor cleans them."""
+        """Frames and types, indented, so that no line passes for one of the log's own.
+
+        Messages may hold a prompt; they are shown only if a redactor cleans them.
+        """
         lines = "".join(self._lines(traceback.TracebackException.from_exception(error, compact=True)))
-        return self._clean(lines.rstrip("\n"))
+        return "\n".join("  " + line.translate(_CONTROLS) for line in self._clean(lines).rstrip("\n").split("\n"))
 
     def _lines(self, error: traceback.TracebackException) -> Iterator[str]:
         if self._redaction.installed:

@@ -6,6 +6,7 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 """
 
 from proxy_core.testing.contract import ProviderContract, every_split
+from proxy_core.testing.plugin import plugin_with
 from proxy_core.testing.program import Program, run, serving
 from proxy_core.testing.proxy import Answer, RunningProxy, run_proxy
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
@@ -22,6 +23,7 @@ __all__ = [
     "cut",
     "every_split",
     "pause",
+    "plugin_with",
     "run",
     "run_proxy",
     "serving",

@@ -1,0 +1,48 @@
+"""What several end-to-end tests need."""
+
+import json
+
+import pytest
+
+import proxy_core
+
+
+class LineDecoder:
+    """A wire format of one JSON object a line: ``{"say": "text"}``, ending with ``{"end": true}``."""
+
+    def __init__(self, streaming):
+        self.rest = b""
+        self.ended = False
+
+    def feed(self, data):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        return [event for line in lines if line for event in self.read(json.loads(line))]
+
+    def read(self, line):
+        if "end" in line:
+            self.ended = True
+            yield proxy_core.Finish(reason="stop")
+            yield proxy_core.UsageReport(usage=proxy_core.Usage(prompt=7, completion=2))
+        else:
+            yield proxy_core.TextDelta(text=line["say"])
+
+    def close(self):
+        if not self.ended:
+            raise proxy_core.StreamCut("cut")
+        return []
+
+
+@pytest.fixture
+def parrot(upstream):
+    """Makes a provider that speaks a format of its own: ``parrot(judge=...)``."""
+
+    def encode(call, credential):
+        asked = [part.text for message in call.chat.messages for part in message.parts]
+        content = proxy_core.json_bytes({"ask": asked, "model": call.chat.model})
+        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=content)
+
+    def make(**fields):
+        upstream.for_path("/parrot").replies(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
+        return proxy_core.Provider(name="parrot", encode=encode, decoder=LineDecoder, anonymous=True, **fields)
+
+    return make

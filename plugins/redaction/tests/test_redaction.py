@@ -224,7 +224,7 @@ def test_a_megabyte_of_prose_is_cleaned_in_50_ms():
     text = "The quick brown fox jumps over the lazy dog, 42 times; see https://example.com/?page=2. " * 12_000
     record = {"body": {"messages": [{"role": "user", "content": text[:1_000_000] + SECRETS["openai"]}]}}
     took = []
-    for _ in range(3):
+    for _ in range(7):  # the best of several: other programs share the machine
         began = time.process_time()
         cleaned = PERSONAL_TOO(record)
         took.append(time.process_time() - began)
@@ -266,7 +266,7 @@ def test_a_megabyte_of_small_strings_is_cleaned_in_time():
     assert len(json.dumps(messages)) > 1_000_000
     messages[77]["content"][0]["text"] = SECRETS["openai"]
     took = []
-    for _ in range(3):
+    for _ in range(7):
         began = time.process_time()
         cleaned = REDACT({"messages": messages, "headers": {"authorization": "Bearer x"}})
         took.append(time.process_time() - began)
@@ -280,6 +280,19 @@ def test_own_patterns_may_be_anchored_to_the_text(pattern):
     redact = redactor(patterns={"tickets": pattern})
 
     assert redact({"a": "before", "b": ["ticket"], "c": "after"}) == {"a": "before", "b": [MASK], "c": "after"}
+
+
+@pytest.mark.parametrize("letters", [40, 150])
+def test_patterns_too_large_for_one_search_are_still_all_looked_for(letters):
+    redact = redactor(patterns={"large": rf"\pL{{{letters}}}T", "larger": rf"T\pL{{{letters}}}"})
+
+    assert redact({"a": "x" * letters + "T", "b": SECRETS["jwt"], "c": "xT"}) == {"a": MASK, "b": MASK, "c": "xT"}
+
+
+def test_what_stood_behind_something_that_was_taken_out_goes_too():
+    redact = redactor(patterns={"mark": "MARK[0-9]", "word": r"\bhidden\b"})
+
+    assert redact({"a": "MARK1hidden."}) == {"a": f"{MASK}{MASK}."}
 
 
 def test_halves_of_surrogate_pairs_do_not_stop_redaction():

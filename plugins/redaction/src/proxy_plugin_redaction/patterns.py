@@ -105,10 +105,11 @@ def cards(run: str) -> Iterator[tuple[int, int]]:
     groups = [m.span() for m in re.finditer(r"[0-9]+", run)]
     first = 0
     while first < len(groups):
-        start, width = groups[first][0], 1
-        for last in range(first, min(first + _MAX_GROUPS, len(groups))):
+        start, width, digits = groups[first][0], 1, 0
+        for last in range(first, min(first + _MAX_GROUPS, len(groups)) if run[start] in "23456" else first):
             end = groups[last][1]
-            if _luhn([int(c) for c in run[start:end] if c.isdigit()]):
+            digits += end - groups[last][0]
+            if 13 <= digits <= 19 and _luhn([int(c) for c in run[start:end] if c.isdigit()]):
                 yield start, end
                 width = last - first + 1
                 break
@@ -116,8 +117,6 @@ def cards(run: str) -> Iterator[tuple[int, int]]:
 
 
 def _luhn(digits: list[int]) -> bool:
-    if not 13 <= len(digits) <= 19 or digits[0] not in (2, 3, 4, 5, 6):
-        return False
     doubled = [d if i % 2 == 0 else sum(divmod(2 * d, 10)) for i, d in enumerate(reversed(digits))]
     return sum(doubled) % 10 == 0
 

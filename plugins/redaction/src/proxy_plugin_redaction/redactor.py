@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -15,48 +16,71 @@ from proxy_plugin_redaction.patterns import PERSONAL, Shape, cards, is_secret_fi
 from proxy_plugin_redaction.settings import quiet
 
 #: Between strings that are searched together.
-_BETWEEN = b"\n\x00\n"
+_BETWEEN = "\n\x00\n"
+#: Ends every search for what occurs; whoever does not find it has failed, and found nothing at all.
+_END = b"\n\x00end\x00"
 #: What stands for a thing that was found: (kind, found) -> text.
 Replacement = Callable[[str, str], str]
 
 
 class Finder:
-    """All shapes at once, to know whether there is anything to do, and then one by one.
+    """One search tells which shapes occur at all, and then those go one by one.
 
     One by one, because after a match of one shape the search for all would look far ahead for
     the end of another's, again and again: time in the square of the length.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        self._shapes = {name: (re2.compile(shape.pattern, quiet()), shape) for name, shape in shapes.items()}
-        self._any = re2.compile(("|".join(f"(?:{s.pattern})" for s in shapes.values()) or r"\A\b\B").encode(), quiet())
-        self._encoded = [re2.compile(shape.pattern.encode(), quiet()) for shape in shapes.values()]
+        self._shapes = [(name, re2.compile(s.pattern.encode(), quiet()), s) for name, s in shapes.items()]
         self._joinable = not any(shape.anchored for shape in shapes.values())
+        self._set = _set([*(shape.pattern for shape in shapes.values()), _END.decode()])
+
+    def _occurring(self, encoded: bytes) -> set[int]:
+        """Which shapes occur. All of them, if the search cannot tell."""
+        every = set(range(len(self._shapes)))
+        if self._set is None or not self._joinable:
+            return every
+        found = set(self._set.Match(encoded + _END))
+        # Out of memory looks like finding nothing.
+        return found & every if len(every) in found else every
 
     def among(self, texts: Sequence[str]) -> set[str]:
         """Those of ``texts`` in which something may be found."""
         if not self._joinable:
             return set(texts)
-        encoded = [_encoded(text) for text in texts]
-        joined = _BETWEEN.join(encoded)
-        if self._any.search(joined) is None:
+        joined = _encoded(_BETWEEN.join(texts))
+        occurring = self._occurring(joined)
+        if not occurring:
             return set()
-        ends = list(accumulate(len(text) + len(_BETWEEN) for text in encoded))
+        ends = list(accumulate(len(_encoded(text)) + len(_BETWEEN) for text in texts))
         found: set[str] = set()
-        for pattern in self._encoded:
-            for match in pattern.finditer(joined):
+        for index in occurring:
+            for match in self._shapes[index][1].finditer(joined):
                 found.update(texts[bisect_right(ends, match.start()) : bisect_left(ends, match.end()) + 1])
         return found
 
     def replaced(self, text: str, replacement: Replacement) -> str:
         """``text`` with what was found replaced by ``replacement(kind, found)``."""
-        encoded = _encoded(text)
-        if self._any.search(encoded) is None:
-            return text
-        text = encoded.decode()
-        for name, (pattern, shape) in self._shapes.items():
-            text = pattern.sub(_replacer(name, shape, replacement), text)
-        return text
+        encoded, done = _encoded(text), set[int]()
+        # Again until nothing new occurs: what was taken out may have stood right before something else.
+        while new := self._occurring(encoded) - done:
+            for index in sorted(new):
+                name, pattern, shape = self._shapes[index]
+                encoded = pattern.sub(_replacer(name, shape, replacement), encoded)
+            done |= new
+        return encoded.decode() if done else text
+
+
+def _set(patterns: Iterable[str]) -> Any:
+    """All patterns as one automaton; ``None`` if together they are too large for one."""
+    found = re2.Set.SearchSet(quiet())
+    for pattern in patterns:
+        found.Add(pattern)
+    try:
+        found.Compile()
+    except re2.error:
+        return None
+    return found
 
 
 def _encoded(text: str) -> bytes:
@@ -64,14 +88,15 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _replacer(kind: str, shape: Shape, replacement: Replacement) -> Callable[[Any], str]:
-    def replace(match: Any) -> str:
-        whole: str = match.group()
-        kept: str = match.group(1) if shape.after_group else ""
-        found = whole[len(kept) :]
+def _replacer(kind: str, shape: Shape, replacement: Replacement) -> Callable[[Any], bytes]:
+    def replace(match: Any) -> bytes:
+        whole: bytes = match.group()
+        kept: bytes = match.group(1) if shape.after_group else b""
+        found = whole[len(kept) :].decode()
         if shape.check is not None and not shape.check(found):
             return whole
-        return kept + (_each_card(found, replacement) if shape is PERSONAL["card"] else replacement(kind, found))
+        put = _each_card(found, replacement) if shape is PERSONAL["card"] else replacement(kind, found)
+        return kept + put.encode()
 
     return replace
 
@@ -93,46 +118,60 @@ class RecordRedactor:
         self._is_secret = lru_cache(maxsize=4096)(lambda name: is_secret_field(name, more))
 
     def __call__(self, record: JsonObject) -> JsonObject:
-        texts: list[str] = []
-        named = self._collect(record, texts)
-        dirty = self._finder.among(texts)
-        if not named and not dirty:
+        texts, names = _strings(record)
+        dirty = self._finder.among([*texts, *names])
+        secret = {name for name in names if self._is_secret(name)}
+        if not secret and not dirty:
             return record
-        cleaned: JsonObject = self._clean(record, dirty)
+        clean = _Cleaning({text: self._finder.replaced(text, _mark) for text in dirty}, secret)
+        cleaned: JsonObject = clean.value(record)
         return cleaned
 
-    def _collect(self, value: Any, texts: list[str]) -> bool:
-        """All strings of ``value``, keys included; true if a field is secret by its name."""
-        named = False
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, dict):
-            for name, inner in value.items():
-                texts.append(name)
-                named = named or self._is_secret(name)
-                named = self._collect(inner, texts) or named
-        elif isinstance(value, list | tuple):
-            for inner in value:
-                named = self._collect(inner, texts) or named
-        return named
 
-    def _clean(self, value: Any, dirty: set[str]) -> Any:
+def _strings(record: JsonObject) -> tuple[set[str], set[str]]:
+    """All strings of ``record``: values, and names of fields."""
+    texts: set[str] = set()
+    names: set[str] = set()
+    waiting: list[Any] = [record]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, str):
-            return self._finder.replaced(value, _mark) if value in dirty else value
+            texts.add(value)
+        elif isinstance(value, dict):
+            names.update(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return texts, names
+
+
+class _Cleaning:
+    """One record's: what each dirty string becomes, and which of its fields are secret by name."""
+
+    def __init__(self, becomes: Mapping[str, str], secret: AbstractSet[str]) -> None:
+        self._becomes = becomes
+        self._secret = secret
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._becomes.get(value, value)
         if isinstance(value, dict):
-            return {self._clean(name, dirty): self._field(name, inner, dirty) for name, inner in value.items()}
+            becomes, secret = self._becomes, self._secret
+            return {
+                becomes.get(name, name): self._field(name, inner) if name in secret else self.value(inner)
+                for name, inner in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self._clean(inner, dirty) for inner in value]
+            return [self.value(inner) for inner in value]
         return value
 
-    def _field(self, name: str, value: Any, dirty: set[str]) -> Any:
+    def _field(self, name: str, value: Any) -> Any:
         """An object below ``password`` is a schema or a form, and is looked through like any other."""
-        if self._is_secret(name):
-            if (isinstance(value, str) and value) or (isinstance(value, int | float) and not isinstance(value, bool)):
-                return _mark(name, str(value))
-            if isinstance(value, list | tuple):
-                return [_mark(name, v) if isinstance(v, str) else self._clean(v, dirty) for v in value]
-        return self._clean(value, dirty)
+        if (isinstance(value, str) and value) or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return _mark(name, str(value))
+        if isinstance(value, list | tuple):
+            return [_mark(name, v) if isinstance(v, str) else self.value(v) for v in value]
+        return self.value(value)
 
 
 def _mark(kind: str, found: str) -> str:

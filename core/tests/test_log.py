@@ -1,8 +1,11 @@
 """The program log: what a line has, what it must not have, and that writing it costs nobody anything."""
 
+import asyncio
+import gc
 import json
 import logging
 import stat
+import sys
 import threading
 import time
 import warnings
@@ -10,11 +13,13 @@ import warnings
 import pytest
 
 import proxy_core
+from proxy_core.errors import SettingsError
 from proxy_core.records.log import REQUEST_ID, program_log
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.settings import LogSettings
 
 log = logging.getLogger("proxy_core.tested")
+SAID = "somebody's prompt"
 
 
 @pytest.fixture
@@ -155,14 +160,78 @@ def test_a_redactor_that_fails_withholds_the_line(logging_to, capsys):
 
 
 def test_what_nobody_caught_is_logged_and_cleaned_too(logging_to, capsys):
-    import sys
-
-    with logging_to():
-        sys.excepthook(ValueError, ValueError("somebody's prompt"), None)
+    with pytest.raises(SystemExit, match="1"), logging_to():
+        raise ValueError(SAID)
     shown = capsys.readouterr().err
 
     assert "the program ends unexpectedly" in shown
+    assert "ValueError (message withheld" in shown
     assert "prompt" not in shown
+
+
+def test_what_an_operator_must_mend_is_told_by_whoever_catches_it(logging_to, capsys):
+    with pytest.raises(SettingsError), logging_to():
+        raise SettingsError(["a wrong setting"])
+
+    assert capsys.readouterr().err == ""
+
+
+def _in_a_thread():
+    thread = threading.Thread(target=lambda: {}[SAID])
+    thread.start()
+    thread.join()
+
+
+def _where_nobody_can_catch_it():
+    class Left:
+        def __del__(self):
+            raise ValueError(SAID)
+
+    Left()
+
+
+def _in_a_task():
+    async def fail():
+        raise ValueError(SAID)
+
+    async def main():
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    asyncio.run(main())
+
+
+def _in_a_callback():
+    async def main():
+        asyncio.get_running_loop().call_soon(lambda words: {}[words], SAID)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fail", [_in_a_thread, _where_nobody_can_catch_it, _in_a_task, _in_a_callback])
+def test_what_the_interpreter_would_print_is_logged_and_cleaned(logging_to, capsys, fail):
+    with logging_to():
+        fail()
+    shown = capsys.readouterr().err
+
+    assert "Error (message withheld" in shown
+    assert "prompt" not in shown
+
+
+@pytest.mark.parametrize("format", ["human", "json"])
+def test_a_request_id_is_cleaned_like_the_rest(logging_to, capsys, format):
+    with logging_to(format=format):
+        token = REQUEST_ID.set("the-secret")
+        log.info("something happened")
+        REQUEST_ID.reset(token)
+    shown = capsys.readouterr().err
+
+    assert "the-secret" not in shown
+    assert "[redacted]" in shown
 
 
 # --- Files -------------------------------------------------------------------------------
@@ -245,11 +314,13 @@ def test_a_stuck_writer_costs_lines_and_no_time(logging_to, capsys, monkeypatch)
 
 
 def test_afterwards_everything_is_as_it_was(logging_to, tmp_path):
-    import sys
+    def state():
+        root = logging.getLogger()
+        hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+        return root.handlers[:], root.level, logging.getLogger("proxy_core").level, hooks
 
-    root = logging.getLogger()
-    before = root.handlers[:], root.level, logging.getLogger("proxy_core").level, sys.excepthook
+    before = state()
     with logging_to(level="debug"):
-        pass
+        assert state() != before
 
-    assert (root.handlers, root.level, logging.getLogger("proxy_core").level, sys.excepthook) == before
+    assert state() == before

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 import platformdirs
 from dotenv import dotenv_values
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
@@ -161,6 +161,12 @@ class LoadedSettings:
             ("plugins", name),
         )
 
+    def sets_up(self, plugin: str) -> bool:
+        """Whether settings say anything to this plugin."""
+        prefix = f"{PREFIX}PLUGINS{DELIMITER}{plugin.upper()}{DELIMITER}"
+        in_environment = any(name.startswith(prefix) for name in self.sources.variables)
+        return in_environment or plugin in (self.settings.plugins.model_extra or {})
+
     def provider_names(self) -> list[str]:
         """Providers from ``[providers]`` and from ``<NAME>_API_BASE``."""
         in_file = set(self.settings.providers)
@@ -180,6 +186,19 @@ class LoadedSettings:
             raise SettingsError(
                 _problems(error, ProviderSettings, ("providers", name), origins, self.sources)
             ) from None
+
+
+def secret_values(value: object) -> Iterator[str]:
+    """The secrets of settings, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        yield from secret_values(dict(value))
+    elif isinstance(value, Mapping):
+        yield from secret_values(list(value.values()))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for inner in value:
+            yield from secret_values(inner)
 
 
 # --- Loading -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +23,7 @@ import pluggy
 from proxy_core import hookspecs
 from proxy_core.errors import PluginError, SettingsError
 from proxy_core.interfaces import API, PluginInfo
-from proxy_core.loading import LoadedSettings
+from proxy_core.loading import LoadedSettings, secret_values
 from proxy_core.settings import PluginSettings, ProviderSettings
 from proxy_core.version import VERSION
 
@@ -44,6 +45,9 @@ HOOKS = (
     "proxy_checks",
     "proxy_cli_commands",
 )
+
+
+_GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
 
 
 class Module(Protocol):
@@ -163,7 +167,7 @@ def _import_installed(installed: _Installed, loaded: LoadedSettings, manager: pl
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
-        return _with(plugin, reason=f"import failed: {_one_line(error)}", load_s=time.perf_counter() - started)
+        return _with(plugin, reason=f"import failed: {_said(error, loaded)}", load_s=time.perf_counter() - started)
     return _with(_register(plugin, module, manager), load_s=time.perf_counter() - started)
 
 
@@ -209,7 +213,7 @@ def _ask(
         return _with(plugin, state="skipped", reason="; ".join(error.problems))
     except Exception as error:  # a hook may fail in any way; it takes its own plugin out, nobody else
         log.debug("plugin %s", plugin.name, exc_info=True)
-        return _with(plugin, state="skipped", reason=_one_line(error))
+        return _with(plugin, state="skipped", reason=_said(error, loaded, plugin))
     return _with(plugin, brought=brought, load_s=plugin.load_s + time.perf_counter() - started)
 
 
@@ -243,6 +247,18 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _said(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
+    """What a plugin's own exception says, without the secrets it may have been given."""
+    secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names())]))
+    if plugin is not None and plugin.info is not None and plugin.info.settings is not None:
+        with suppress(SettingsError):
+            secrets.update(secret_values(loaded.plugin(plugin.name, plugin.info.settings)))
+    text = _one_line(error)
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return text
+
+
 def _with(plugin: Plugin, **changes: Any) -> Plugin:
     return replace(plugin, **changes)
 
@@ -257,6 +273,14 @@ def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
             problems.append(f"plugins.{name}: no plugin of this name is installed{hint}")
     if problems:
         raise SettingsError(problems)
+
+
+def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    """Raises ``PluginError`` for a guard that was set up and cannot work: without it, things would pass unguarded."""
+    for plugin in plugins:
+        guards = not plugin.hooks or not _GUARDS.isdisjoint(plugin.hooks)
+        if plugin.state == "skipped" and guards and loaded.sets_up(plugin.name):
+            raise PluginError(plugin.name, f"{plugin.reason}; mend it, or list it in [plugins] disabled")
 
 
 def _check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

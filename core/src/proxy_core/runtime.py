@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from proxy_core.builtin import BuiltIn
@@ -22,13 +22,13 @@ from proxy_core.credentials.pool import Pool
 from proxy_core.errors import SettingsError
 from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import Credential, Provider, Selector
-from proxy_core.loading import LoadedSettings, load
+from proxy_core.loading import LoadedSettings, load, secret_values
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.discovery import ModelDirectory
 from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
-from proxy_core.plugins import HOOKS, Module, load_plugins
+from proxy_core.plugins import HOOKS, Module, check_guards, load_plugins
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.routing import Router
@@ -75,6 +75,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     """
     clock, settings = clock or SystemClock(), loaded.settings
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
+    check_guards(loaded, plugins)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
     per_provider = {name: loaded.provider(name) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
@@ -116,6 +117,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         ),
         observers=observers,
         recorder=recorder,
+        scrub=scrub,
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
         streams=settings.streams,
@@ -123,7 +125,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     )
     warnings = _warnings(loaded, catalog, router)
     directory = ModelDirectory(
-        catalog.providers, per_provider, pools, router, upstream, clock, settings.routing.models_ttl_s
+        catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
     )
     introspection = Introspection(
         catalog=catalog,
@@ -181,26 +183,13 @@ def _secrets(
     clients: Mapping[str, SecretStr], pools: Mapping[str, Pool], loaded: LoadedSettings, catalog: Catalog
 ) -> Iterator[str]:
     """Everything that must never be written or repeated."""
-    yield from _secret_values(clients)
+    yield from secret_values(clients)
     yield from (c.secret.get_secret_value() for pool in pools.values() for c in pool.credentials)
-    yield from _secret_values(loaded.settings)
-    yield from _secret_values([loaded.provider(name) for name in {*loaded.provider_names(), *catalog.providers}])
+    yield from secret_values(loaded.settings)
+    yield from secret_values([loaded.provider(name) for name in {*loaded.provider_names(), *catalog.providers}])
     for plugin in catalog.plugins:
         if plugin.state == "active" and plugin.info is not None and plugin.info.settings is not None:
-            yield from _secret_values(loaded.plugin(plugin.name, plugin.info.settings))
-
-
-def _secret_values(value: object) -> Iterator[str]:
-    """The secrets of settings, however deep."""
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        yield from _secret_values(dict(value))
-    elif isinstance(value, Mapping):
-        yield from _secret_values(list(value.values()))
-    elif isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from _secret_values(inner)
+            yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
 
 
 def _warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:

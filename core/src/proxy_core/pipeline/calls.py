@@ -9,6 +9,7 @@ from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBro
 from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import Credential, Deployment, Dialect, Provider, ProviderCall, ProxyRequest, ReplyContext
 from proxy_core.model import ChatRequest, UpstreamRequest
+from proxy_core.pipeline.echo import WithoutSecrets, sent_secrets
 from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.stash import StashKey
@@ -65,6 +66,7 @@ class Call:
         self._client = client
         self._wire = wire
         self._max_event_bytes = max_event_bytes
+        self._secrets: tuple[bytes, ...] = ()
 
     @property
     def translated(self) -> bool:
@@ -81,7 +83,9 @@ class Call:
     def encode(self, credential: Credential) -> UpstreamRequest:
         """Raises ``BadRequest`` for what the provider cannot represent."""
         try:
-            return self._deployment.provider.encode(self._call(), credential)
+            message = self._deployment.provider.encode(self._call(), credential)
+            self._secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
+            return message
         except ProxyError:
             raise
         except Exception as error:  # a plugin's encoder may fail in any way
@@ -106,7 +110,11 @@ class Call:
         return replace(chat, model=self._deployment.model)
 
     def body(self, is_event_stream: bool) -> ReplyBody:
-        """What turns the reply's bytes into the client's."""
+        """What turns the reply's bytes into the client's, without the secrets that the upstream was sent."""
+        body = self._body(is_event_stream)
+        return WithoutSecrets(body, self._secrets) if self._secrets else body
+
+    def _body(self, is_event_stream: bool) -> ReplyBody:
         provider, client, request = self._deployment.provider, self._client, self._request
         context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from proxy_core.clock import Clock
 from proxy_core.credentials.pool import Pool
 from proxy_core.interfaces import ListModels, ModelSpec, Provider
+from proxy_core.records.redact import SecretScrubber
 from proxy_core.routing import Router
 from proxy_core.settings import ProviderSettings
 from proxy_core.upstream import ReplyTooLarge, TransportError, Upstream
@@ -41,6 +42,7 @@ class ModelDirectory:
         pools: Mapping[str, Pool],
         router: Router,
         upstream: Upstream,
+        scrub: SecretScrubber,
         clock: Clock,
         ttl_s: float,
     ) -> None:
@@ -49,6 +51,7 @@ class ModelDirectory:
         self._pools = pools
         self._router = router
         self._upstream = upstream
+        self._scrub = scrub
         self._clock = clock
         self._ttl_s = ttl_s
         self._known: dict[str, _Known] = {}
@@ -100,7 +103,7 @@ class ModelDirectory:
             try:
                 async with asyncio.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
                     if reply.status == 200:
-                        return listing.parse(await reply.read(_MAX_LIST_BYTES))
+                        return listing.parse(self._scrub.bytes(await reply.read(_MAX_LIST_BYTES)))
                     problem = f"status {reply.status}"
             except (TransportError, TimeoutError, ReplyTooLarge) as error:
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)

@@ -24,10 +24,14 @@ _PARSE_LIMIT = 1024 * 1024
 class ReplyBody(Protocol):
     """A reply on its way: feed it what was read, send what it gives back."""
 
-    usage: Usage | None
-    failure: UpstreamFailure | None
-    #: The first upstream event has been seen.
-    committed: bool
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def failure(self) -> UpstreamFailure | None: ...
+    @property
+    def committed(self) -> bool:
+        """The first upstream event has been seen."""
+        ...
 
     def feed(self, data: bytes) -> bytes: ...
     def close(self) -> bytes:

@@ -92,7 +92,8 @@ def _without_steering(request: ProxyRequest) -> ProxyRequest:
     body = unsteered(request.body)
     if body is request.body:
         return request
-    log.debug("%s: left out %s", request.id, ", ".join(steering_fields(request.body)))
+    # How many, not which: what leads to a field are names that a client made up.
+    log.debug("left out %d steering fields", sum(1 for _ in steering_fields(request.body)))
     return request.with_body(body)
 
 

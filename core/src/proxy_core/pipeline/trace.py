@@ -24,6 +24,8 @@ class Trace:
     attempts: list[AttemptRecord] = field(default_factory=list)
     first_event_s: float | None = None
     usage: Usage | None = None
+    #: A model that nothing here serves is a client's words, and written nowhere.
+    routed: bool = False
     #: What is kept for the request's record; ``None`` unless records are asked for.
     capture: Capture | None = None
 
@@ -43,7 +45,7 @@ class Trace:
             id=request.id,
             client=request.client,
             dialect=request.dialect,
-            model=request.model,
+            model=request.model if self.routed else "-",
             stream=request.stream,
             status=status,
             outcome=outcome,

@@ -13,7 +13,9 @@ import logging
 import logging.handlers
 import os
 import queue
+import re
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from proxy_core.errors import SetupError
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.settings import LogSettings
 
@@ -56,26 +59,36 @@ def program_log(
         handler.setFormatter(shown)
     lines = _Queue()
     root, ours = logging.getLogger(), logging.getLogger("proxy_core")
-    before = root.handlers[:], root.level, ours.level, sys.excepthook
+    before = root.handlers[:], root.level, ours.level
+    hooks = sys.unraisablehook, threading.excepthook
     root.handlers[:] = [lines]
     root.setLevel(logging.WARNING)
     ours.setLevel(logging.DEBUG if settings.debug else settings.level.upper())
     logging.captureWarnings(True)
-    sys.excepthook = _unexpected
+    sys.unraisablehook = _unexpected
+    threading.excepthook = _unexpected
     listener = _Listener(lines, *handlers)
     listener.start()
     try:
         yield
+    except SetupError:
+        raise
+    except Exception as error:  # what nobody caught; the interpreter would print it as it is
+        ours.critical("the program ends unexpectedly", exc_info=error)
+        raise SystemExit(1) from None
     finally:
         listener.stop()
         logging.captureWarnings(False)
-        root.handlers[:], root.level, ours.level, sys.excepthook = before
+        root.handlers[:], root.level, ours.level = before
+        sys.unraisablehook, threading.excepthook = hooks
         for handler in handlers:
             handler.close()
 
 
-def _unexpected(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    logging.getLogger("proxy_core").critical("the program ends unexpectedly", exc_info=(kind, error, trace))
+def _unexpected(failure: Any) -> None:
+    """Where the interpreter would print an exception: in threads, and where nobody can catch it."""
+    error = failure.exc_value or failure.exc_type()
+    logging.getLogger("proxy_core").error("an exception was left over", exc_info=error)
 
 
 class _Queue(logging.handlers.QueueHandler):
@@ -129,7 +142,15 @@ class _Cleaner:
         self._redaction = redaction
 
     def message(self, record: logging.LogRecord) -> str:
-        return self._clean(record.getMessage()).translate(_CONTROLS)
+        text = record.getMessage()
+        if record.name == "asyncio" and not self._redaction.installed:
+            # It shows tasks and callbacks with their arguments and their exceptions' words.
+            text = re.split(r"[\n(<{]", text, maxsplit=1)[0]
+        return self._clean(text).translate(_CONTROLS)
+
+    def request_id(self, record: logging.LogRecord) -> str:
+        """A client may have chosen it."""
+        return self._clean(getattr(record, "request_id", "-"))
 
     def trace(self, error: BaseException) -> str:
         """Frames and types, indented, so that no line passes for one of the log's own.
@@ -162,8 +183,9 @@ class _Human(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
-        request_id = getattr(record, "request_id", "-")
-        line = f"{at} {record.levelname:7} [{request_id}] {record.name}: {self._clean.message(record)}"
+        line = (
+            f"{at} {record.levelname:7} [{self._clean.request_id(record)}] {record.name}: {self._clean.message(record)}"
+        )
         error = record.exc_info[1] if record.exc_info else None
         return f"{line}\n{self._clean.trace(error)}" if error is not None else line
 
@@ -178,7 +200,7 @@ class _Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "request_id": getattr(record, "request_id", "-"),
+            "request_id": self._clean.request_id(record),
             "message": self._clean.message(record),
         }
         error = record.exc_info[1] if record.exc_info else None

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from proxy_core.interfaces import Dialect, LogSink, RequestRecord
+from proxy_core.model import JsonObject
 from proxy_core.records.capture import Budget, Capture, Headers
 from proxy_core.records.record import bare, counted, full
 from proxy_core.records.redact import Redaction, SecretScrubber
@@ -124,13 +125,24 @@ class Recorder:
         return [self._line(record, capture) for record, capture in batch]
 
     def _line(self, record: RequestRecord, capture: Capture) -> bytes:
-        """One record, cleaned. A redactor that fails leaves only ids, status and times."""
-        if not self._redaction.installed:
+        """One record, cleaned. Whatever fails leaves only ids, status and times."""
+        try:
             kept = counted(record, capture)
-        else:
-            kept = self._redaction.apply(full(record, capture)) or {**bare(record), "redaction": "failed"}
-        line = json.dumps(kept, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+            if self._redaction.installed:
+                kept = self._redaction.apply(full(record, capture)) or _failed(record)
+            line = _json(kept)
+        except Exception as error:  # a dialect's decoder or a redactor's result; the next record is another matter
+            log.error("a request record could not be built (%s)", type(error).__name__)
+            line = _json(_failed(record))
         return self._scrub.bytes(line)
+
+
+def _failed(record: RequestRecord) -> JsonObject:
+    return {**bare(record), "redaction": "failed"}
+
+
+def _json(record: JsonObject) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
 
 
 class _Feed:
@@ -164,8 +176,11 @@ class _Feed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._sink.close is not None:
-            await self._sink.close()
+        try:
+            if self._sink.close is not None:
+                await self._sink.close()
+        except Exception as error:  # as below
+            self._complain(error)
 
     async def _run(self) -> None:
         while (lines := await self._batches.get()) is not None:
@@ -173,11 +188,12 @@ class _Feed:
                 await self._sink.write(lines)
             except Exception as error:  # a sink may fail in any way; nobody else notices
                 self.lost += len(lines)
-                if type(error) not in self._complained:
-                    self._complained.add(type(error))
-                    log.error(
-                        "log sink %s failed (%s); further failures are only counted",
-                        self._sink.name,
-                        type(error).__name__,
-                    )
+                self._complain(error)
             self._held -= sum(map(len, lines))
+
+    def _complain(self, error: Exception) -> None:
+        if type(error) not in self._complained:
+            self._complained.add(type(error))
+            log.error(
+                "log sink %s failed (%s); further failures are only counted", self._sink.name, type(error).__name__
+            )

@@ -15,6 +15,8 @@ log = logging.getLogger("proxy_core.redact")
 MASK = "[redacted]"
 #: Shorter than this, replacing it would shred ordinary text instead of hiding a secret.
 _MIN_LENGTH = 4
+#: ``Bearer KEY`` is a secret with a secret in it; shorter words of it are none.
+_MIN_WORD = 12
 
 
 class SecretScrubber:
@@ -31,9 +33,10 @@ class SecretScrubber:
 
     def learn(self, *secrets: str) -> None:
         """Know more secrets from now on."""
-        for secret in secrets:
+        words = (word for secret in secrets for word in secret.split() if len(word) >= _MIN_WORD)
+        for secret in (*secrets, *words):
             if len(secret) >= _MIN_LENGTH:
-                self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
+                self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
         self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
 
     def text(self, value: str) -> str:

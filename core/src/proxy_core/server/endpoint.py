@@ -26,6 +26,7 @@ from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.records.recorder import Recorder
+from proxy_core.records.redact import SecretScrubber
 from proxy_core.routing import Router
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import (
@@ -46,6 +47,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+#: An upstream's own code is noted only if it is a word or a number.
+_CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
 #: How much of a body that is too large is still read, so that the client gets to see why.
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_S = 5.0
@@ -72,6 +75,7 @@ class Services:
     executor: Executor
     observers: Observers
     recorder: Recorder | None
+    scrub: SecretScrubber
     clock: Clock
     max_body_bytes: int
     streams: StreamSettings
@@ -161,6 +165,7 @@ class _Exchange:
         )
         with ClientWatch(self._receive, self._interrupt):
             deployments = services.router.resolve(request.model)
+            self._trace.routed = True
             request = services.sanitizers.request(request)
             filters = services.sanitizers.filters(request)
             async with await services.executor.obtain(request, deployments, filters, self._trace) as reply:
@@ -232,14 +237,16 @@ class _Exchange:
         self._status = status
 
     async def _tell(self, error: ProxyError) -> None:
-        """As a status while that is possible, inside the stream afterwards."""
+        """As a status while that is possible, inside the stream afterwards; without any secret of ours."""
+        scrub = self._services.scrub.bytes
         if self._status:
             if self._request is not None and self._request.stream:
-                body = self._dialect.stream_error(error, self._id)
+                body = scrub(self._dialect.stream_error(error, self._id))
                 await self._send({"type": "http.response.body", "body": body})
             return
         encoded = self._dialect.encode_error(error, self._id)
-        await send_json(self._send, encoded.status, encoded.body, self._id_headers() + error_headers(error), end=False)
+        headers = self._id_headers() + error_headers(error)
+        await send_json(self._send, encoded.status, scrub(encoded.body), headers, end=False)
         self._status = encoded.status
         if not self._body_read:
             await self._drain()
@@ -263,7 +270,7 @@ class _Exchange:
 
     def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
         trace, request = self._trace, self._request
-        code = (error.code or error.kind) if error else None
+        code = _noted(error) if error else None
         if request is None:
             log.info("%s -> %s %s", self._dialect.name, self._status, code)
             if trace.capture is not None:
@@ -275,13 +282,17 @@ class _Exchange:
             ending = f", {outcome} {code or ''}" if outcome != "completed" else ""
             log.info(
                 "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
-                *(request.client, request.model, where, self._status, " stream" if request.stream else ""),
+                *(request.client, record.model, where, self._status, " stream" if request.stream else ""),
                 *(record.duration_s * 1000, len(record.attempts), ending),
             )
         self._services.observers.tell(record)
         if self._services.recorder is not None and trace.capture is not None:
             trace.capture.error = error.message if error is not None else None
             self._services.recorder.tell(record, trace.capture)
+
+
+def _noted(error: ProxyError) -> str:
+    return error.code if error.code and _CODE.fullmatch(error.code) else error.kind
 
 
 def id_headers(request_id: str) -> Headers:

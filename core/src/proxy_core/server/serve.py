@@ -33,6 +33,7 @@ _KEEP_ALIVE_S = 75.0
 #: What ending in-flight requests may take once they were interrupted.
 _GRACE_S = 5.0
 _RESTART_S = 1.0
+_LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
 
 
 def check_exposure(loaded: LoadedSettings) -> None:
@@ -94,6 +95,8 @@ def hypercorn_config(server: ServerSettings) -> Config:
         _check_readable("server.tls_key", server.tls_key)
         config.certfile, config.keyfile = str(server.tls_certificate), str(server.tls_key)
     for name, value in server.hypercorn.items():
+        if name in _LOGS:
+            raise SettingsError([f"server.hypercorn.{name}: see [log]; Hypercorn's own would show keys in addresses"])
         if name.startswith("_") or not hasattr(Config, name):
             raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
         setattr(config, name, _like(getattr(config, name), value))

@@ -74,6 +74,12 @@ CONTEXTS = {
     "token in a link": ("https://x/?access_token=abc123#top", "https://x/?access_token=[redacted]#top"),
     "assigned": ("OPENAI_API_KEY=abc123def", "OPENAI_API_KEY=[redacted]"),
     "escaped JSON": (r"{\"api_key\": \"abc123def\"}", r"{\"api_key\": \"[redacted]\"}"),
+    "escaped twice": (r"{\\\"api_key\\\": \\\"abc123def\\\"}", r"{\\\"api_key\\\": \\\"[redacted]\\\"}"),
+    "escaped authorization": (
+        r"{\\\"authorization\\\": \\\"Basic dXNlcjpwYXNz\\\"}",
+        r"{\\\"authorization\\\": \\\"Basic [redacted]\\\"}",
+    ),
+    "cookie in JSON": (r"{\"cookie\": \"session=abc\"", r"{\"cookie\": \"[redacted]"),
     "yaml": ("password: hunter22", "password: [redacted]"),
     "cookie": ("Cookie: session=abc; theme=dark", "Cookie: [redacted]"),
 }

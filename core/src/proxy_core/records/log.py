@@ -173,15 +173,32 @@ class _Cleaner:
         yield f"{name} (message withheld: no redactor is installed)\n"
 
     def _clean(self, text: str) -> str:
+        # First too: a redactor that knows the first half of a secret would leave the other one.
+        text = self._scrub.text(text)
         return self._scrub.text(self._redaction.text(text))
 
 
-class _Human(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """One for all handlers, so that a line that goes to several is cleaned once."""
+
     def __init__(self, clean: _Cleaner) -> None:
         super().__init__()
         self._clean = clean
+        self._last: tuple[logging.LogRecord | None, str] = None, ""
 
     def format(self, record: logging.LogRecord) -> str:
+        last, line = self._last
+        if last is not record:
+            line = self._line(record)
+            self._last = record, line
+        return line
+
+    def _line(self, record: logging.LogRecord) -> str:
+        raise NotImplementedError
+
+
+class _Human(_Formatter):
+    def _line(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
         line = (
             f"{at} {record.levelname:7} [{self._clean.request_id(record)}] {record.name}: {self._clean.message(record)}"
@@ -190,12 +207,8 @@ class _Human(logging.Formatter):
         return f"{line}\n{self._clean.trace(error)}" if error is not None else line
 
 
-class _Json(logging.Formatter):
-    def __init__(self, clean: _Cleaner) -> None:
-        super().__init__()
-        self._clean = clean
-
-    def format(self, record: logging.LogRecord) -> str:
+class _Json(_Formatter):
+    def _line(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

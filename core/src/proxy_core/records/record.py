@@ -9,14 +9,17 @@ how many there were, and when which amount of bytes went out.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
 from proxy_core.model import JsonObject, Usage
-from proxy_core.records.capture import AttemptCapture, Capture
+from proxy_core.records.capture import AttemptCapture, Capture, Headers
+
+#: Headers that hold nothing but keys are not kept at all.
+_KEYS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split())
 
 
 def bare(record: RequestRecord) -> JsonObject:
@@ -63,7 +66,10 @@ def counted(record: RequestRecord, capture: Capture) -> JsonObject:
 def full(record: RequestRecord, capture: Capture) -> JsonObject:
     """With content. Whoever calls this passes the result through the redactors."""
     found = counted(record, capture)
-    found["request"] |= {"headers": _headers(capture), "body": _body(capture.request_body, capture.request_bytes)}
+    found["request"] |= {
+        "headers": _headers(_text(capture.headers)),
+        "body": _body(capture.request_body, capture.request_bytes),
+    }
     for shown, attempt, kept in zip(found["attempts"], record.attempts, capture.attempts, strict=False):
         shown |= {"message": attempt.message, **_attempt(kept)}
     reply = b"".join(capture.reply)
@@ -104,7 +110,7 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
 
 
 def _attempt(kept: AttemptCapture) -> JsonObject:
-    found: JsonObject = {"reply_headers": dict(kept.headers)}
+    found: JsonObject = {"reply_headers": _headers(kept.headers.items())}
     if kept.sent:
         found["sent"] = _body(kept.sent, len(kept.sent))
     if kept.error_body:
@@ -112,8 +118,12 @@ def _attempt(kept: AttemptCapture) -> JsonObject:
     return found
 
 
-def _headers(capture: Capture) -> Mapping[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in capture.headers}
+def _headers(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
+    return {name: value for name, value in headers if name.lower() not in _KEYS}
+
+
+def _text(headers: Headers) -> Iterator[tuple[str, str]]:
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
 
 
 def _body(data: bytes | None, size: int) -> Any:

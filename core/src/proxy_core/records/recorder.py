@@ -127,14 +127,23 @@ class Recorder:
     def _line(self, record: RequestRecord, capture: Capture) -> bytes:
         """One record, cleaned. Whatever fails leaves only ids, status and times."""
         try:
-            kept = counted(record, capture)
-            if self._redaction.installed:
-                kept = self._redaction.apply(full(record, capture)) or _failed(record)
-            line = _json(kept)
+            line = self._redacted(record, capture) if self._redaction.installed else _json(counted(record, capture))
         except Exception as error:  # a dialect's decoder or a redactor's result; the next record is another matter
             log.error("a request record could not be built (%s)", type(error).__name__)
             line = _json(_failed(record))
         return self._scrub.bytes(line)
+
+    def _redacted(self, record: RequestRecord, capture: Capture) -> bytes:
+        found = full(record, capture)
+        line = _json(found)
+        if self._scrub.occurs(line):
+            # Ours go first: a redactor that knows the first half of one would leave the other.
+            found = self._scrub.value(found)
+            line = _json(found)
+        kept = self._redaction.apply(found)
+        if kept is found:
+            return line
+        return _json(_failed(record) if kept is None else kept)
 
 
 def _failed(record: RequestRecord) -> JsonObject:

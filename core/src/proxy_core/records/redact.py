@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from proxy_core.interfaces import Redactor
@@ -38,6 +39,17 @@ class SecretScrubber:
             if len(secret) >= _MIN_LENGTH:
                 self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
         self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
+
+    def occurs(self, value: bytes) -> bool:
+        return any(secret in value for _, secret in self._secrets)
+
+    def value(self, value: Any) -> Any:
+        """Every string of a JSON value, names of fields included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(name): self.value(inner) for name, inner in value.items()}
+        return [self.value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     def text(self, value: str) -> str:
         for secret, _ in self._secrets:

@@ -46,6 +46,9 @@ _NAMED = (
     r"|refresh[_-]?token|session[_-]?token|secret[_-]?access[_-]?key|pass(?:word|wd|phrase)|x-goog-api-key"
 )
 
+#: JSON in JSON in JSON: each time its quotes get another backslash.
+_QUOTE = r"\\{0,15}[\"']?"
+
 #: How vendors' keys begin. ``sk-``: OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot and others.
 _PREFIX = (
     r"(?:sk|pk|rk|csk|cpk)[-_]|AIza|AQ\.|GOCSPX-|ya29\.|gsk_|xai-|hf_|nvapi-|pplx-|r8_|fw_|tvly-|tgp_v1_|key_"
@@ -67,11 +70,13 @@ SECRETS: Mapping[str, Shape] = {
     "zai": Shape(pattern=r"[0-9a-f]{32}\.[A-Za-z0-9]{16}"),
     "authorization": Shape(
         after_group=True,
-        pattern=r"(?i)(\b(?:proxy-)?authorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:bearer|basic|token|digest|negotiate)\s+)?)"
+        pattern=rf"(?i)(\b(?:proxy-)?authorization{_QUOTE}\s*[:=]\s*{_QUOTE}(?:(?:bearer|basic|token|digest|negotiate)\s+)?)"
         r"[A-Za-z0-9._~+/=-]{6,}",
     ),
     "bearer": Shape(pattern=r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{16,}", check=_has_digit, after_group=True),
-    "cookie": Shape(pattern=r"(?i)(\b(?:set-)?cookie\s*[:=]\s*)[^\s=;,]+=[^\s]+[^\r\n]*", after_group=True),
+    "cookie": Shape(
+        pattern=rf"(?i)(\b(?:set-)?cookie{_QUOTE}\s*[:=]\s*{_QUOTE})[^\s=;,]+=[^\s]+[^\r\n]*", after_group=True
+    ),
     "query": Shape(
         after_group=True,
         pattern=r"(?i)([?&](?:key|api[_-]?key|(?:access|refresh|auth|id)?_?token|auth|sig(?:nature)?|(?:client_)?secret"
@@ -79,7 +84,7 @@ SECRETS: Mapping[str, Shape] = {
     ),
     "assigned": Shape(
         after_group=True,
-        pattern=rf"(?i)(\b[a-z0-9_.-]{{0,40}}(?:{_NAMED})\\?[\"']?\s*[:=]\s*\\?[\"']?)[^\s\"'\\,;&<>{{}}()\[\]]{{6,}}",
+        pattern=rf"(?i)(\b[a-z0-9_.-]{{0,40}}(?:{_NAMED}){_QUOTE}\s*[:=]\s*{_QUOTE})[^\s\"'\\,;&<>{{}}()\[\]]{{6,}}",
         check=_random,
     ),
 }

@@ -100,6 +100,19 @@ async def test_a_record_tells_the_whole_story_of_a_request(recording, upstream):
     assert first["credential"] != second["credential"]
 
 
+async def test_a_reset_before_an_answer_leaves_the_answer_where_it_belongs(recording, upstream):
+    proxy, sink = await recording({"routing": {"attempts_per_credential": 2}})
+    upstream.resets()
+    upstream.replies(200, headers={"x-which": "second"})
+
+    await proxy.chat("demo/small", "hi")
+    first, second = (await sink.first())["attempts"]
+
+    assert (first["status"], first["message"]) == (None, "demo closed the connection.")
+    assert "reply_headers" not in first
+    assert second["reply_headers"]["x-which"] == "second"
+
+
 async def test_a_stream_becomes_the_message_it_amounts_to(recording, upstream):
     proxy, sink = await recording()
     call = {"index": 0, "id": "call_1", "function": {"name": "look", "arguments": '{"at":'}}

@@ -226,7 +226,7 @@ class Executor:
                 error_body = b"" if 200 <= reply.status < 300 else await reply.read_error()
                 if trace.capture is not None:
                     sent = message.content if call.translated else b""
-                    trace.capture.attempt(sent=sent, headers=reply.headers, error_body=error_body)
+                    trace.capture.attempt(len(trace.attempts), sent=sent, headers=reply.headers, error_body=error_body)
                 if not 200 <= reply.status < 300:
                     return UpstreamFailure(provider=name, status=reply.status, headers=reply.headers, body=error_body)
                 body = call.body(reply.is_event_stream)

@@ -31,8 +31,12 @@ class Budget:
 
 @dataclass(slots=True, kw_only=True)
 class AttemptCapture:
-    """``sent`` is the body of a translated request; a relayed one is the client's own."""
+    """``sent`` is the body of a translated request; a relayed one is the client's own.
 
+    Of an attempt that got no answer there is none; ``number`` says which one this is, from 0.
+    """
+
+    number: int
     sent: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     error_body: bytes = b""
@@ -62,10 +66,10 @@ class Capture:
         if len(body) <= self.max_body_bytes and self._take(len(body)):
             self.request_body = body
 
-    def attempt(self, *, sent: bytes, headers: Mapping[str, str], error_body: bytes) -> None:
+    def attempt(self, number: int, *, sent: bytes, headers: Mapping[str, str], error_body: bytes) -> None:
         kept = sent if len(sent) <= self.max_body_bytes and self._take(len(sent)) else b""
         error_body = error_body if self._take(len(error_body)) else b""
-        self.attempts.append(AttemptCapture(sent=kept, headers=headers, error_body=error_body))
+        self.attempts.append(AttemptCapture(number=number, sent=kept, headers=headers, error_body=error_body))
 
     def piece(self, data: bytes, at_s: float) -> None:
         """Bytes on their way to the client."""

@@ -169,6 +169,9 @@ class _Cleaner:
             yield from self._lines(cause)
             yield "which led to:\n"
         yield from error.stack.format()
+        for inner in error.exceptions or ():
+            yield from self._lines(inner)
+            yield "which is part of:\n"
         name = error.exc_type.__qualname__ if error.exc_type else "exception"
         yield f"{name} (message withheld: no redactor is installed)\n"
 

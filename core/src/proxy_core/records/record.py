@@ -70,8 +70,12 @@ def full(record: RequestRecord, capture: Capture) -> JsonObject:
         "headers": _headers(_text(capture.headers)),
         "body": _body(capture.request_body, capture.request_bytes),
     }
-    for shown, attempt, kept in zip(found["attempts"], record.attempts, capture.attempts, strict=False):
-        shown |= {"message": attempt.message, **_attempt(kept)}
+    for shown, attempt in zip(found["attempts"], record.attempts, strict=True):
+        shown["message"] = attempt.message
+    for kept in capture.attempts:
+        # A request that ended in the middle of an attempt has no such attempt on record.
+        if kept.number < len(found["attempts"]):
+            found["attempts"][kept.number] |= _attempt(kept)
     reply = b"".join(capture.reply)
     if capture.error is not None:
         found["reply"]["error"] = capture.error

@@ -7,7 +7,6 @@ loses records, which are counted; nobody waits.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -16,9 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from proxy_core.interfaces import Dialect, LogSink, RequestRecord
-from proxy_core.model import JsonObject
 from proxy_core.records.capture import Budget, Capture, Headers
-from proxy_core.records.record import bare, counted, full
+from proxy_core.records.line import Lines
 from proxy_core.records.redact import Redaction, SecretScrubber
 
 log = logging.getLogger("proxy_core.records")
@@ -40,8 +38,8 @@ class Recorder:
         self, sinks: Sequence[LogSink], redaction: Redaction, scrub: SecretScrubber, *, max_body_bytes: int
     ) -> None:
         self._feeds = [_Feed(sink) for sink in sinks]
-        self._redaction = redaction
-        self._scrub = scrub
+        self._build = Lines(redaction, scrub)
+        self._with_content = redaction.installed
         self._max_body_bytes = max_body_bytes
         self._budget = Budget(_MAX_HELD)
         self._waiting: deque[tuple[RequestRecord, Capture]] = deque()
@@ -69,7 +67,7 @@ class Recorder:
         self._waiting.append((record, capture))
 
     async def __aenter__(self) -> Self:
-        if not self._redaction.installed:
+        if not self._with_content:
             log.warning("request records hold no headers and no bodies: no redactor is installed")
         self._task = asyncio.create_task(self._run(), name="recorder")
         for feed in self._feeds:
@@ -122,36 +120,7 @@ class Recorder:
             pass
 
     def _lines(self, batch: Sequence[tuple[RequestRecord, Capture]]) -> list[bytes]:
-        return [self._line(record, capture) for record, capture in batch]
-
-    def _line(self, record: RequestRecord, capture: Capture) -> bytes:
-        """One record, cleaned. Whatever fails leaves only ids, status and times."""
-        try:
-            line = self._redacted(record, capture) if self._redaction.installed else _json(counted(record, capture))
-        except Exception as error:  # a dialect's decoder or a redactor's result; the next record is another matter
-            log.error("a request record could not be built (%s)", type(error).__name__)
-            line = _json(_failed(record))
-        return self._scrub.bytes(line)
-
-    def _redacted(self, record: RequestRecord, capture: Capture) -> bytes:
-        found = full(record, capture)
-        line = _json(found)
-        if self._scrub.occurs(line):
-            # Ours go first: a redactor that knows the first half of one would leave the other.
-            found = self._scrub.value(found)
-            line = _json(found)
-        kept = self._redaction.apply(found)
-        if kept is found:
-            return line
-        return _json(_failed(record) if kept is None else kept)
-
-
-def _failed(record: RequestRecord) -> JsonObject:
-    return {**bare(record), "redaction": "failed"}
-
-
-def _json(record: JsonObject) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+        return [self._build.line(record, capture) for record, capture in batch]
 
 
 class _Feed:

@@ -21,7 +21,7 @@ Figures = dict[str, dict[str, list[float]]]
 
 def main() -> int:
     options = _options()
-    systems = [relay("httpx"), relay("aiohttp"), proxy_core()]
+    systems = [relay("httpx"), relay("aiohttp"), proxy_core(), proxy_core(records=True)]
     if options.litellm_python:
         systems.append(litellm(options.litellm_python))
     figures: Figures = defaultdict(lambda: defaultdict(list))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 
 Medians = Mapping[str, Mapping[str, float]]
-YARDSTICK, OURS, RIVAL = "relay over aiohttp", "proxy-core", "LiteLLM"
+YARDSTICK, OURS, RECORDS, RIVAL = "relay over aiohttp", "proxy-core", "proxy-core, records", "LiteLLM"
 MEASURES = ("plain /s", "streams /s", "chunk us", "added p50 ms", "added p99 ms", "cold start s", "idle MB")
 
 #: Name, our figure from the medians, what it must be.
@@ -20,6 +20,8 @@ BARS: tuple[tuple[str, Callable[[Medians], float], Callable[[float], bool], str]
     ("added latency p99, ms", lambda m: m[OURS]["added p99 ms"], lambda v: v <= 5, "<= 5"),
     ("cold start, s", lambda m: m[OURS]["cold start s"], lambda v: v <= 0.9, "<= 0.9"),
     ("idle memory, MB", lambda m: m[OURS]["idle MB"], lambda v: v <= 80, "<= 80"),
+    ("records on, share of plain", lambda m: _cost(m, "plain /s"), lambda v: v >= 0.85, ">= 0.85"),
+    ("records on, times CPU per chunk", lambda m: _cost(m, "chunk us"), lambda v: v <= 1.3, "<= 1.3"),
     ("import proxy_core, ms", lambda m: m[OURS]["import ms"], lambda v: v <= 250, "<= 250"),
 )
 RIVAL_BARS = (
@@ -30,6 +32,11 @@ RIVAL_BARS = (
 
 def _ratio(medians: Medians, measure: str) -> float:
     return medians[OURS][measure] / medians[YARDSTICK][measure]
+
+
+def _cost(medians: Medians, measure: str) -> float:
+    """With request records and redaction, against without."""
+    return medians[RECORDS][measure] / medians[OURS][measure]
 
 
 def print_report(medians: Medians) -> None:

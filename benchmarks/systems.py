@@ -54,16 +54,19 @@ def relay(transport: str) -> System:
     )
 
 
-def proxy_core() -> System:
-    program = str(Path(sys.executable).with_name("proxy-core"))
+def proxy_core(*, records: bool = False) -> System:
+    """With every plugin that is installed; ``records`` keeps a record of each request."""
+    command = [str(Path(sys.executable).with_name("proxy-core")), "serve", "--log-level", "warning"]
+    command += ["--enable-request-logging"] if records else []
     return System(
-        name="proxy-core",
+        name="proxy-core, records" if records else "proxy-core",
         model="bench/small",
-        command=lambda port, up: [program, "serve", "--port", str(port), "--log-level", "warning"],
+        command=lambda port, up: [*command, "--port", str(port)],
         environment=lambda up: {
             "PROXY_API_KEY": KEY,
             "BENCH_API_BASE": f"http://127.0.0.1:{up}/v1",
-            "BENCH_API_KEY": "upstream-key",
+            # As long as keys are: what an upstream was sent is looked for in its replies.
+            "BENCH_API_KEY": "sk-" + "upstream-key" * 4,
         },
     )
 

@@ -1,5 +1,6 @@
 """The chat dialect through the neutral model and back."""
 
+import contextlib
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from proxy_core import (
     Failed,
     Finish,
     Opaque,
+    ProxyError,
     ReasoningDelta,
     RefusalDelta,
     ReplyContext,
@@ -28,6 +30,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.openai_chat import decode, encode
+from proxy_core.dialects.openai_chat_condense import condensed
 from proxy_core.dialects.openai_chat_reply import OpenAIChatDecoder, OpenAIChatEncoder
 from proxy_core.testing import chunk, every_split
 
@@ -471,3 +474,57 @@ def test_streamed_and_whole_replies_assemble_to_the_same(events, made):
     rebuilt.feed(read(stream))
 
     assert json.loads(rebuilt.close())["choices"] == write([Start(), *events], stream=False)["choices"]
+
+
+# --- Condensing --------------------------------------------------------------------------
+
+said = st.one_of(
+    st.fixed_dictionaries({"content": st.sampled_from(["a", "é", "", "\ud83d", "\ude00", '"\\\n'])}),
+    st.fixed_dictionaries({"reasoning_content": st.just("r"), "role": st.just("assistant")}),
+    st.fixed_dictionaries({"content": st.none() | st.just("x"), "refusal": st.none() | st.just("no")}),
+    st.fixed_dictionaries(
+        {"tool_calls": st.just([{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}])}
+    ),
+    st.just({}),
+)
+streamed = st.builds(
+    lambda index, delta, finish, more: {
+        "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
+        **more,
+    },
+    st.integers(0, 1),
+    said,
+    st.sampled_from([None, None, None, "stop"]),
+    st.sampled_from([{}, {}, {"usage": {"prompt_tokens": 3}}, {"obfuscation": "xyz"}, {"usage": None}]),
+)
+
+
+@given(st.lists(streamed, max_size=12), st.sampled_from([b"data: [DONE]\n\n", b"", b"data: {", b": beat\n\n"]))
+def test_a_condensed_stream_amounts_to_the_same(chunks, tail):
+    stream = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks) + tail
+
+    def whole(data):
+        decoder = OpenAIChatDecoder(True)
+        encoder = OpenAIChatEncoder(ReplyContext(id="r", model="m", stream=False, include_usage=True, created=1))
+        with contextlib.suppress(ProxyError):
+            encoder.feed(decoder.feed(data))
+            encoder.feed(decoder.close())
+        return json.loads(encoder.close())
+
+    assert whole(condensed(stream)) == whole(stream)
+
+
+def test_hundreds_of_chunks_become_a_few():
+    parts = [chunk({"content": "word "}) for _ in range(300)]
+    stream = b"".join([chunk({"role": "assistant"}), *parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])
+
+    assert condensed(stream).count(b"data: ") == 4
+
+
+@pytest.mark.parametrize(
+    "odd", [b"data: {}\r\n\r\n", b"event: x\ndata: {}\n\n", b"data: nonsense\n\n", b"data: {]\n\n"]
+)
+def test_a_stream_that_is_not_plain_lines_is_left_alone(odd):
+    stream = chunk({"content": "a"}) + odd + chunk({"content": "b"})
+
+    assert condensed(stream) == stream

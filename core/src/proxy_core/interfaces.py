@@ -316,6 +316,7 @@ class Dialect:
     ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``.
     ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
     usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
+    ``condense`` makes a finished stream one of fewer events that amounts to the same reply.
     """
 
     name: str
@@ -336,6 +337,7 @@ class Dialect:
     encoder: Callable[[ReplyContext], EventEncoder] | None = None
     meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
     heartbeat: bytes = b""
+    condense: Callable[[bytes], bytes] | None = None
 
 
 # --- Sanitizers, redactors, observers, sinks ---------------------------------------------

@@ -16,6 +16,7 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.openai_chat_condense import condensed
 from proxy_core.dialects.openai_chat_decode import decode
 from proxy_core.dialects.openai_chat_encode import encode
 from proxy_core.dialects.openai_chat_reply import OpenAIChatDecoder, OpenAIChatEncoder
@@ -71,4 +72,5 @@ DIALECT = Dialect(
     whole_usage=shared.whole_usage,
     whole_failure=shared.whole_failure,
     heartbeat=shared.HEARTBEAT,
+    condense=condensed,
 )

@@ -250,8 +250,7 @@ class OpenAIChatEncoder:
         self._usage: Usage | None = None
 
     def feed(self, events: Sequence[ChatEvent]) -> bytes:
-        deltas = [chunk for event in events for chunk in self._event(event)]
-        return b"".join(deltas) if self._context.stream else b""
+        return b"".join(chunk for event in events for chunk in self._event(event))
 
     def close(self) -> bytes:
         if not self._choices:
@@ -285,7 +284,7 @@ class OpenAIChatEncoder:
             case _:
                 choice = self._choice(event.choice)
                 delta = choice.add(event)
-                if delta is not None:
+                if delta is not None and self._context.stream:
                     if not choice.opened:
                         delta = {**choice.open(), **delta}
                     logprobs = delta.pop("logprobs", None)

@@ -12,6 +12,7 @@ from proxy_core.records.record import bare, counted, full
 from proxy_core.records.redact import Redaction, SecretScrubber
 
 log = logging.getLogger("proxy_core.records")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class Lines:
@@ -48,4 +49,4 @@ def _failed(record: RequestRecord) -> JsonObject:
 
 
 def _json(record: JsonObject) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
+    return _ENCODER.encode(record).encode("utf-8", "replace")

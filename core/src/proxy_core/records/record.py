@@ -102,6 +102,8 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
         created=int(record.started_at.timestamp()),
     )
     encoder = dialect.encoder(context)
+    if dialect.condense is not None:
+        stream = dialect.condense(stream)
     try:
         encoder.feed(decoder.feed(stream))
         encoder.feed(decoder.close())

@@ -49,8 +49,10 @@ def record_of(capture, stream=False, message=None):
     )  # fmt: skip
 
 
-def capture_of(headers=(), path="/v1/chat/completions"):
-    return Capture(dialect=CHAT, path=path, headers=list(headers), budget=Budget(10_000_000), max_body_bytes=1_000_000)
+def capture_of(headers=()):
+    capture = Capture(dialect=CHAT, path="/v1/chat/completions", budget=Budget(10_000_000), max_body_bytes=1_000_000)
+    capture.request_headers(list(headers))
+    return capture
 
 
 def line_of(capture, **record):

@@ -1,8 +1,13 @@
-"""What is kept of one request while it runs, for its record: references to bytes that are there anyway."""
+"""What is kept of one request while it runs, for its record: bytes, most of which are there anyway.
+
+Bytes and not lists of headers or of pieces: thousands of small objects that wait together would
+keep the garbage collector busy at the requests' cost.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy_core.interfaces import Dialect
@@ -10,6 +15,11 @@ from proxy_core.interfaces import Dialect
 Headers = Sequence[tuple[bytes, bytes]]
 #: Of longer streams only the first pieces' times are kept.
 _MAX_PIECES = 2_000
+
+
+def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they are on the wire; nothing that is a header has a line end."""
+    return b"\n".join([name + b":" + value for name, value in headers])
 
 
 @dataclass(slots=True)
@@ -38,7 +48,7 @@ class AttemptCapture:
 
     number: int
     sent: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: bytes = b""
     error_body: bytes = b""
 
 
@@ -48,18 +58,24 @@ class Capture:
 
     dialect: Dialect
     path: str
-    headers: Headers
     budget: Budget
     max_body_bytes: int
+    headers: bytes = b""
     request_body: bytes | None = None
     request_bytes: int = 0
     attempts: list[AttemptCapture] = field(default_factory=list)
     reply: list[bytes] = field(default_factory=list)
     reply_bytes: int = 0
     reply_truncated: bool = False
-    pieces: list[tuple[float, int]] = field(default_factory=list)
+    #: Time and size of each piece, one behind the other.
+    pieces: array[float] = field(default_factory=lambda: array("d"))
     error: str | None = None
     held: int = 0
+
+    def request_headers(self, headers: Headers) -> None:
+        block = header_block(headers)
+        if self._take(len(block)):
+            self.headers = block
 
     def request(self, body: bytes) -> None:
         self.request_bytes = len(body)
@@ -69,14 +85,19 @@ class Capture:
     def attempt(self, number: int, *, sent: bytes, headers: Mapping[str, str], error_body: bytes) -> None:
         kept = sent if len(sent) <= self.max_body_bytes and self._take(len(sent)) else b""
         error_body = error_body if self._take(len(error_body)) else b""
-        self.attempts.append(AttemptCapture(number=number, sent=kept, headers=headers, error_body=error_body))
+        block = header_block(
+            (name.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for name, v in headers.items()
+        )
+        block = block if self._take(len(block)) else b""
+        self.attempts.append(AttemptCapture(number=number, sent=kept, headers=block, error_body=error_body))
 
     def piece(self, data: bytes, at_s: float) -> None:
         """Bytes on their way to the client."""
         size = len(data)
         self.reply_bytes += size
-        if len(self.pieces) < _MAX_PIECES:
-            self.pieces.append((at_s, size))
+        if len(self.pieces) < 2 * _MAX_PIECES:
+            self.pieces.append(at_s)
+            self.pieces.append(size)
         if self.reply_truncated or self.reply_bytes > self.max_body_bytes or not self._take(size):
             self.reply_truncated = True
         else:

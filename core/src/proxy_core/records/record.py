@@ -9,14 +9,14 @@ how many there were, and when which amount of bytes went out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
 from proxy_core.model import JsonObject, Usage
-from proxy_core.records.capture import AttemptCapture, Capture, Headers
+from proxy_core.records.capture import AttemptCapture, Capture
 
 #: Headers that hold nothing but keys are not kept at all.
 _KEYS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split())
@@ -59,7 +59,10 @@ def counted(record: RequestRecord, capture: Capture) -> JsonObject:
         "reply": {"bytes": capture.reply_bytes},
     }
     if record.stream and record.status == 200:
-        found["reply"]["pieces"] = [[_rounded(at), size] for at, size in capture.pieces]
+        at_and_size = iter(capture.pieces)
+        found["reply"]["pieces"] = [
+            [_rounded(at), int(size)] for at, size in zip(at_and_size, at_and_size, strict=True)
+        ]
     return found
 
 
@@ -67,7 +70,7 @@ def full(record: RequestRecord, capture: Capture) -> JsonObject:
     """With content. Whoever calls this passes the result through the redactors."""
     found = counted(record, capture)
     found["request"] |= {
-        "headers": _headers(_text(capture.headers)),
+        "headers": _headers(capture.headers),
         "body": _body(capture.request_body, capture.request_bytes),
     }
     for shown, attempt in zip(found["attempts"], record.attempts, strict=True):
@@ -116,7 +119,7 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
 
 
 def _attempt(kept: AttemptCapture) -> JsonObject:
-    found: JsonObject = {"reply_headers": _headers(kept.headers.items())}
+    found: JsonObject = {"reply_headers": _headers(kept.headers)}
     if kept.sent:
         found["sent"] = _body(kept.sent, len(kept.sent))
     if kept.error_body:
@@ -124,21 +127,19 @@ def _attempt(kept: AttemptCapture) -> JsonObject:
     return found
 
 
-def _headers(headers: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    return {name: value for name, value in headers if name.lower() not in _KEYS}
-
-
-def _text(headers: Headers) -> Iterator[tuple[str, str]]:
-    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+def _headers(block: bytes) -> Mapping[str, str]:
+    pairs = (line.split(":", 1) for line in block.decode("latin-1").split("\n") if line)
+    return {name: value for name, value in pairs if name.lower() not in _KEYS}
 
 
 def _body(data: bytes | None, size: int) -> Any:
     if data is None:
         return {"omitted_bytes": size}
+    text = data.decode("utf-8", "replace")
     try:
-        return json.loads(data)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return data.decode("utf-8", "replace")
+        return text
 
 
 def _usage(usage: Usage | None) -> JsonObject | None:

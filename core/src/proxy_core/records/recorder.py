@@ -54,9 +54,9 @@ class Recorder:
         return self.dropped + sum(feed.lost for feed in self._feeds)
 
     def begin(self, dialect: Dialect, path: str, headers: Headers) -> Capture:
-        return Capture(
-            dialect=dialect, path=path, headers=headers, budget=self._budget, max_body_bytes=self._max_body_bytes
-        )
+        capture = Capture(dialect=dialect, path=path, budget=self._budget, max_body_bytes=self._max_body_bytes)
+        capture.request_headers(headers)
+        return capture
 
     def tell(self, record: RequestRecord, capture: Capture) -> None:
         """Queue a finished request; a full queue drops and counts."""

@@ -19,6 +19,7 @@ from proxy_plugin_redaction.settings import quiet
 _BETWEEN = "\n\x00\n"
 #: Ends every search for what occurs; whoever does not find it has failed, and found nothing at all.
 _END = b"\n\x00end\x00"
+_CONTAINERS = (dict, list, tuple)
 #: What stands for a thing that was found: (kind, found) -> text.
 Replacement = Callable[[str, str], str]
 
@@ -132,16 +133,15 @@ def _strings(record: JsonObject) -> tuple[set[str], set[str]]:
     """All strings of ``record``: values, and names of fields."""
     texts: set[str] = set()
     names: set[str] = set()
-    waiting: list[Any] = [record]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            texts.add(value)
-        elif isinstance(value, dict):
-            names.update(value)
-            waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend(value)
+    containers: list[Any] = [record]
+    for container in containers:  # grows on the way
+        if isinstance(container, dict):
+            names.update(container)
+        for value in container.values() if isinstance(container, dict) else container:
+            if isinstance(value, str):
+                texts.add(value)
+            elif isinstance(value, _CONTAINERS):
+                containers.append(value)
     return texts, names
 
 

@@ -59,16 +59,14 @@ def _end(out: list[Any], run: list[str], kind: tuple[object, str] | None) -> Non
 
 def _only_text(chunk: JsonObject) -> tuple[object, str] | None:
     """``(choice, field)`` of a chunk that adds a piece of text to one choice and says nothing else."""
-    choices = chunk.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or chunk.get("usage") or chunk.get("error"):
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        said = [name for name, value in delta.items() if value is not None and name != "role"]
+        ends = choice.get("finish_reason") is not None or choice.get("logprobs")
+    except (KeyError, ValueError, TypeError, AttributeError):  # some other shape: it stays as it is
         return None
-    choice = choices[0]
-    if not isinstance(choice, dict) or choice.get("finish_reason") is not None or choice.get("logprobs"):
+    if ends or len(said) != 1 or chunk.get("usage") or chunk.get("error"):
         return None
-    delta = choice.get("delta")
-    if not isinstance(delta, dict):
-        return None
-    said = [name for name, value in delta.items() if value is not None and name != "role"]
-    if len(said) == 1 and said[0] in _TEXTS and isinstance(delta[said[0]], str):
-        return choice.get("index"), said[0]
-    return None
+    name: str = said[0]
+    return (choice.get("index"), name) if name in _TEXTS and isinstance(delta[name], str) else None

@@ -1,0 +1,224 @@
+"""The classes of incidents that others had, each tried here. Secrets in what is written: ``test_canary.py``."""
+
+import asyncio
+import json
+
+import pytest
+
+import proxy_core
+from proxy_core.testing import FakeUpstream, chunk, plugin_with, run, serving
+
+CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+LONG_KEY = "sk-" + "proj-" + "a1B2c3D4e5F6g7H8"
+
+
+async def raw(proxy, request):
+    """The status line and everything behind it, for a request that no client library would send."""
+    host, _, port = proxy.url.removeprefix("http://").removesuffix("/v1").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request.encode())
+    reply = await asyncio.wait_for(reader.read(65536), 5)
+    writer.close()
+    return reply
+
+
+# --- A caller's address is only text -----------------------------------------------------
+
+
+@pytest.fixture
+async def elsewhere():
+    """Where nobody may go."""
+    async with FakeUpstream() as running:
+        yield running
+
+
+async def test_nothing_connects_to_an_address_that_a_client_names(proxy, upstream, elsewhere):
+    url = elsewhere.url
+    tools = [{"type": "mcp", "server_label": "x", "server_url": url}, {"type": "function", "function": {"name": url}}]
+    parts = [
+        {"type": "image_url", "image_url": {"url": url + "/a.png"}},
+        {"type": "file", "file": {"file_url": url, "file_data": url}},
+        {"type": "text", "text": url},
+    ]
+    names = "api_base base_url url plugin plugins plugin_url callback callbacks callback_url webhook proxy proxies"
+    fields = dict.fromkeys(names.split(), url)
+    body = {"model": "demo/small", "messages": [{"role": "user", "content": parts}], "tools": tools, **fields}
+    headers = {"x-plugin-url": url, "referer": url, "origin": url, "x-forwarded-host": url, "location": url}
+
+    for extra in ({}, {"stream": True}, {"metadata": fields}, {"extra_body": fields}):
+        assert (await proxy.post("/chat/completions", {**body, **extra}, headers=headers)).status == 200
+    await proxy.post("/chat/completions", {**body, "model": url})
+    await proxy.get(f"/models/{url}")
+
+    assert elsewhere.connections == 0
+    assert {request.path for request in upstream.requests} <= {"/v1/chat/completions", "/v1/models"}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_an_upstream_cannot_send_the_proxy_elsewhere(proxy, upstream, elsewhere, status):
+    upstream.replies(status, headers={"location": elsewhere.url, "refresh": f"0; url={elsewhere.url}"})
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert answer.status >= 400
+    assert "location" not in answer.headers
+    assert elsewhere.connections == 0
+
+
+# --- Code comes from installed packages --------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["https://x.example/p.py", "./plugin.py", "plugin"])
+@pytest.mark.parametrize("table", ["[plugins.{}]\nx = 1", "[plugins]\nrequired = [{}]", "[plugins]\nallowed = [{}]"])
+async def test_a_setting_loads_no_code(tmp_path, name, table):
+    (tmp_path / "plugin.py").write_text("open('ran', 'w')")
+    (tmp_path / "proxy-core.toml").write_text(table.format(json.dumps(name)))
+
+    code, output = await run(tmp_path, "plugins")
+
+    assert not (tmp_path / "ran").exists()
+    assert (code, "Traceback" in output) == (0 if "allowed" in table else 2, False)
+
+
+async def test_files_where_it_is_started_are_not_code(tmp_path):
+    for name in ("uvloop", "aiohttp", "httpx", "sitecustomize", "proxy_core", "json"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "mine.py").write_text("open('ran', 'w')")
+
+    async with serving(tmp_path, "--demo"):
+        pass
+
+    assert not (tmp_path / "ran").exists()
+
+
+# --- What a request says of itself opens nothing -----------------------------------------
+
+CLAIMS = {
+    "host": "Host: localhost",
+    "no host": "X-A: b",
+    "two hosts": "Host: 127.0.0.1\r\nX-Host: localhost",
+    "forwarded": "Host: x\r\nForwarded: for=127.0.0.1;host=localhost;proto=https",
+    "forwarded for": "Host: x\r\nX-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\nX-Forwarded-Host: localhost",
+    "rewritten": "Host: x\r\nX-Original-URL: /healthz\r\nX-Rewrite-URL: /healthz\r\nX-Forwarded-Prefix: /healthz",
+    "overridden": "Host: x\r\nX-HTTP-Method-Override: GET",
+    "prefixed": "Host: x\r\nX-Forwarded-User: admin\r\nX-Authenticated: 1\r\nCookie: session=admin",
+    "empty key": "Host: x\r\nAuthorization: Bearer \r\nX-API-Key: ",
+    "undefined key": "Host: x\r\nAuthorization: Bearer null",
+}
+PATHS = [
+    *("/v1/models", "/v1/providers", "//v1/models", "/v1/../v1/models", "/healthz/../v1/models", "/v1/models/"),
+    *(
+        "/V1/models",
+        "/v1/models;x",
+        "/v1/models%00",
+        "/v1%2fmodels",
+        "http://localhost/v1/models",
+        "/healthz?/v1/models",
+    ),
+]
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
+async def test_no_header_stands_for_a_key(proxy, claim):
+    reply = await raw(proxy, f"GET /v1/providers HTTP/1.1\r\n{claim}\r\nConnection: close\r\n\r\n")
+
+    assert reply[9:12] in (b"401", b"400")
+    assert b"demo" not in reply
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_no_spelling_of_a_path_stands_for_a_key(proxy, path):
+    reply = await raw(proxy, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    assert b"demo" not in reply
+    assert reply[9:12] in (b"401", b"404", b"400") or path.startswith("/healthz?")
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/models", "/v1/providers", "/v1/chat/completions", "/nowhere"])
+@pytest.mark.parametrize("method", ["OPTIONS", "GET", "POST"])
+async def test_no_other_origin_is_let_in(proxy, path, method):
+    headers = {
+        "origin": "https://evil.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
+
+    reply = await proxy.client.request(method, proxy.url.removesuffix("/v1") + path, headers=headers)
+
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+    assert method != "OPTIONS" or reply.status_code in (404, 405)
+
+
+# --- Keys --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_a_credential_that_an_upstream_repeats_is_taken_out_and_the_rest_stays(make_proxy, upstream, stream):
+    provider = {"base_url": upstream.url, "api_keys": [LONG_KEY], "headers": {"x-team-token": "team-token-1234567"}}
+    proxy = await make_proxy({"providers": {"demo": provider}})
+    words = f"odd  bytes {{ {LONG_KEY} and team-token-1234567 }}"
+    if stream:
+        sent = chunk({"content": words}) + chunk({}, finish="stop") + b"data: [DONE]\n\n"
+        upstream.says(sent)
+    else:
+        sent = json.dumps({"choices": [{"message": {"content": words}}]}, indent=3).encode()
+        upstream.replies(body=sent)
+
+    answer = await proxy.chat("demo/small", "hi", stream=stream)
+
+    assert answer.body == sent.replace(LONG_KEY.encode(), b"[redacted]").replace(b"team-token-1234567", b"[redacted]")
+    assert int(answer.headers.get("content-length", len(answer.body))) == len(answer.body)
+
+
+async def test_a_stand_in_for_a_key_is_a_word_like_any_other(make_proxy, upstream):
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url, "api_keys": ["ollama"]}}})
+    upstream.streams("run ollama ", "serve")
+
+    assert (await proxy.chat("demo/small", "hi", stream=True)).text == "run ollama serve"
+
+
+async def test_hypercorns_logs_which_show_keys_in_addresses_are_refused(tmp_path):
+    code, output = await run(tmp_path, "serve", "--port", "0", PROXY_SERVER__HYPERCORN__ACCESSLOG="-")
+
+    assert (code, "server.hypercorn.accesslog: see [log]" in output) == (2, True)
+
+
+# --- Guards stay closed ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ['mask = ["emial"]', 'patterns = { a = "(" }', "mask = 1", "nope = 1"])
+async def test_a_guard_that_was_set_up_wrongly_stops_the_program(tmp_path, wrong):
+    (tmp_path / "proxy-core.toml").write_text(f"[plugins.redaction]\n{wrong}\n")
+
+    code, output = await run(tmp_path, "serve", "--port", "0")
+
+    assert code == 2
+    assert "plugin 'redaction'" in output
+    assert "mend it, or list it in [plugins] disabled" in output
+
+
+async def test_so_it_does_from_the_environment(tmp_path):
+    code, output = await run(tmp_path, "serve", "--port", "0", PROXY_PLUGINS__REDACTION__MASK="emial")
+
+    assert (code, "plugin 'redaction'" in output) == (2, True)
+
+
+class Strange:
+    """What a redactor must not return."""
+
+
+@pytest.mark.parametrize("result", [None, {}, [], "text", Strange(), {"id": Strange()}], ids=repr)
+async def test_whatever_a_redactor_returns_no_content_passes_it_unseen(make_proxy, upstream, tmp_path, result):
+    redactor = proxy_core.Redactor(name="strange", rank=9, redact=lambda record: result)
+    settings = {"providers": {"demo": {"base_url": upstream.url}}, "records": {"enabled": True}}
+    proxy = await make_proxy(settings, modules=[plugin_with(proxy_redactors=[redactor])])
+
+    await proxy.chat("demo/small", "private-words")
+    proxy.stop.set()
+    written = ""
+    while not written:
+        await asyncio.sleep(0.05)
+        written = "".join(file.read_text() for file in tmp_path.rglob("*.jsonl"))
+
+    assert "private-words" not in written

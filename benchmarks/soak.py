@@ -36,23 +36,27 @@ _ROUND_S = 5.0
 #: Buffers fill first; what grows after this share of the requests is a leak.
 _WARM_UP = 0.3
 _GROWTH = 1.1
+#: Beside the same program on a quick disk; the two take turns on a machine that others use too.
+_SLOWER = 1.5
 
 
 def main() -> int:
     options = _options()
-    with tempfile.TemporaryDirectory() as folder, upstream() as upstream_port:
-        with running(proxy_core(), upstream_port) as started:
-            without = drive(started.load(kind="burst", seconds=_ROUND_S))
-        with running(_slow(Path(folder)), upstream_port) as started:
-            rows = _soak(started, options.requests, Path(folder))
-    p99 = statistics.median(row["p99_ms"] for row in rows)
+    with tempfile.TemporaryDirectory() as name, upstream() as port:
+        folder = Path(name)
+        with running(proxy_core(records=True), port) as quick, running(_slow(folder), port) as slow:
+            rows, compared = _soak(slow, quick, options.requests, folder)
+    p99, usual = statistics.median(row["p99_ms"] for row in rows), statistics.median(compared)
     warm = [row["mb"] for row in rows if row["requests"] >= _WARM_UP * options.requests]
-    lost = int(rows[-1]["lost"])
-    print(f"\nwithout records: p99 {without['p99_ms']:.0f} ms, {without['per_s']:.0f}/s")
-    print(f"with records on a slow disk: p99 {p99:.0f} ms, {lost} records dropped, {warm[0]:.0f} to {max(warm):.0f} MB")
-    flat, told, quick = max(warm) <= _GROWTH * warm[0], lost > 0, p99 <= 2 * without["p99_ms"]
-    print(f"memory flat: {flat}; drops counted: {told}; clients not waiting: {quick}")
-    return 0 if flat and told and quick else 1
+    verdicts = {
+        f"memory flat: {warm[0]:.0f} to {max(warm):.0f} MB": max(warm) <= _GROWTH * warm[0],
+        f"records dropped and counted: {rows[-1]['lost']:.0f}": rows[-1]["lost"] > 0,
+        f"clients do not wait: p99 {p99:.0f} ms, on a quick disk {usual:.0f} ms": p99 <= _SLOWER * usual,
+    }
+    print()
+    for what, holds in verdicts.items():
+        print(f"{'ok    ' if holds else 'MISSED'}  {what}")
+    return 0 if all(verdicts.values()) else 1
 
 
 def _options() -> argparse.Namespace:
@@ -73,21 +77,25 @@ def _slow(folder: Path) -> System:
     return replace(base, environment=lambda up: {**base.environment(up), **more})
 
 
-def _soak(started: Running, requests: int, folder: Path) -> list[dict[str, float]]:
+def _soak(slow: Running, quick: Running, requests: int, folder: Path) -> tuple[list[dict[str, float]], list[float]]:
+    """Rounds of load, with one in four for the same program on a quick disk, to compare p99 with."""
     rows: list[dict[str, float]] = []
+    compared: list[float] = []
     done, began = 0.0, time.perf_counter()
     print(f"{'seconds':>8}{'requests':>10}{'per s':>8}{'p99 ms':>8}{'MB':>8}{'dropped':>9}")
     while done < requests:
-        result = drive(started.load(kind="burst", seconds=_ROUND_S))
+        if len(rows) % 4 == 0:
+            compared.append(drive(quick.load(kind="burst", seconds=_ROUND_S))["p99_ms"])
+        result = drive(slow.load(kind="burst", seconds=_ROUND_S))
         done += result["count"]
-        row = {"requests": done, "mb": started.resident_mb(), "lost": _lost(folder), **result}
+        row = {**result, "requests": done, "mb": slow.resident_mb(), "lost": _lost(folder)}
         rows.append(row)
         seconds = time.perf_counter() - began
         print(
             f"{seconds:8.0f}{done:10.0f}{row['per_s']:8.0f}{row['p99_ms']:8.0f}{row['mb']:8.0f}{row['lost']:9.0f}",
             flush=True,
         )
-    return rows
+    return rows, compared
 
 
 def _lost(folder: Path) -> float:

@@ -244,7 +244,6 @@ WRONG = {
     "keys": '[clients.ann]\nkey = "{} with \\u00fcmlaut"\n[providers.a]\napi_keys = ["{}\\n{}"]\nkey = "{}"',
     "addresses": '[providers.a]\nbase_url = "https://user:{}@x.example/?key={}"\n[providers]\nb = "{}{}"',
     "syntax": '[clients.ann]\nkey = "{}" "{}"\nother = {}{}',
-    "unclosed": '[clients.ann]\nkey = "{}{}{}{}',
 }
 
 

@@ -133,8 +133,8 @@ class Story:
         return {"x-upstream": self.own.openai(), "set-cookie": f"id={self.own.core()}", "x-plain": PLAIN}
 
     def fails(self, status):
-        # Slashes as PHP writes them: the same text, other bytes.
-        body = json.dumps(self.error()).replace("/", "\\/").encode()
+        # The same text in other bytes, as some languages write it.
+        body = json.dumps(self.error()).replace("/", "\\/").replace("k-", "k\\u002d").encode()
         self.upstream.replies(status, body=body, headers=self.reply_headers())
 
     def streams(self, *texts, after=()):

@@ -1,160 +1,394 @@
-"""The pool: who is usable, who goes next, who rests."""
+"""The pool: who goes next, leases, waiting, clearing, and what a look costs."""
 
-from datetime import UTC, datetime
+import asyncio
+import gc
+import time
+from statistics import median
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import SecretStr
 
-from proxy_core import ProxyRequest, Unavailable, Verdict
-from proxy_core.credentials.fingerprint import api_key
-from proxy_core.credentials.pool import BACK_OFF_S, Pool
-from proxy_core.credentials.selectors import BUILT_IN
+from proxy_core import ProxyRequest
+from proxy_core.credentials.ledger import MAX_LANES
 
 REQUEST = ProxyRequest(id="r", client="c", dialect="openai_chat", model="m", stream=False, body={})
-SELECTORS = {selector.name: selector for selector in BUILT_IN}
 
 
-class FakeClock:
-    def __init__(self):
-        self.time = 1000.0
-
-    def monotonic(self):
-        return self.time
-
-    def now(self):
-        return datetime.fromtimestamp(self.time, UTC)
+# --- balanced ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def clock():
-    return FakeClock()
-
-
-def pool_of(count, clock, selector="sequential"):
-    return Pool([api_key("demo", SecretStr(f"key-{i}"), f"k{i}") for i in range(count)], SELECTORS[selector], clock)
-
-
-def rest(scope, seconds):
-    return Verdict(fault="credential", next="rotate", error=Unavailable("x"), rest=scope, rest_s=seconds)
-
-
-def label(lease):
-    return lease.credential.label if lease else None
-
-
-def test_a_rate_limited_model_rests_for_that_credential_alone(clock):
-    pool = pool_of(2, clock)
-    pool.take(REQUEST, "m", set()).failed(rest("model", 30))
-
-    assert label(pool.take(REQUEST, "m", set())) == "k1"
-    assert label(pool.take(REQUEST, "other", set())) == "k0"
-    clock.time += 31
-    assert label(pool.take(REQUEST, "m", set())) == "k0"
-
-
-def test_a_refused_credential_rests_for_every_model(clock):
-    pool = pool_of(1, clock)
-    pool.take(REQUEST, "m", set()).failed(rest("credential", 30))
-
-    assert pool.take(REQUEST, "other", set()) is None
-    assert pool.soonest_s("other") == 30
-
-
-def test_rest_without_a_hint_grows_and_has_an_end(clock):
-    pool, rests = pool_of(1, clock), []
-    for _ in range(7):
-        pool.take(REQUEST, "m", set()).failed(rest("model", None))
-        rests.append(pool.soonest_s("m"))
-        clock.time += rests[-1] + 1
-
-    assert rests == [*BACK_OFF_S, BACK_OFF_S[-1], BACK_OFF_S[-1]]
-
-
-def test_success_clears_what_was_held_against_a_credential(clock):
-    pool = pool_of(1, clock)
-    lease = pool.take(REQUEST, "m", set())
-    other = pool.take(REQUEST, "m", set())
-    lease.failed(rest("model", None))
-    other.succeeded()
-
-    assert pool.soonest_s("m") == 0
-    pool.take(REQUEST, "m", set()).failed(rest("model", None))
-    assert pool.soonest_s("m") == BACK_OFF_S[0]
-
-
-def test_a_shorter_rest_does_not_shorten_a_longer_one(clock):
-    pool = pool_of(1, clock)
-    first, second = pool.take(REQUEST, "m", set()), pool.take(REQUEST, "m", set())
-    first.failed(rest("model", 100))
-    second.failed(rest("model", 5))
-
-    assert pool.soonest_s("m") == 100
-
-
-def test_tried_credentials_are_left_out(clock):
-    pool = pool_of(2, clock)
-    first = pool.take(REQUEST, "m", set())
-
-    assert label(pool.take(REQUEST, "m", {first.credential.id})) == "k1"
-    assert pool.take(REQUEST, "m", {c.id for c in pool.credentials}) is None
-
-
-def test_balanced_spreads_over_idle_credentials(clock):
-    pool = pool_of(3, clock, "balanced")
-    leases = []
-    for _ in range(3):
-        leases.append(pool.take(REQUEST, "m", set()))
-        clock.time += 1
-    assert {label(lease) for lease in leases} == {"k0", "k1", "k2"}
+def test_balanced_takes_the_least_busy_first(desk):
+    desk = desk(3, "balanced")
+    leases = [desk.take() for _ in range(3)]
+    assert [lease.credential.label for lease in leases] == ["k0", "k1", "k2"]
 
     leases[1].give_back()
-    assert label(pool.take(REQUEST, "m", set())) == "k1"
+
+    assert desk.take().credential.label == "k1"
 
 
-def test_sequential_stays_with_the_first_usable(clock):
-    pool = pool_of(3, clock)
+def test_balanced_takes_the_least_used_of_the_idle(desk):
+    desk = desk(3, "balanced")
 
-    assert {label(pool.take(REQUEST, "m", set())) for _ in range(5)} == {"k0"}
-
-
-def test_an_empty_pool_says_so(clock):
-    assert pool_of(0, clock).take(REQUEST, "m", set()) is None
-    assert pool_of(0, clock).soonest_s("m") is None
+    assert [desk.ask() for _ in range(6)] == ["k0", "k1", "k2"] * 2
 
 
-moves = st.lists(
-    st.one_of(
-        st.tuples(st.just("take"), st.sampled_from(["a", "b"])),
-        st.tuples(st.just("fail"), st.sampled_from(["model", "credential"]), st.sampled_from([None, 1.0, 50.0])),
-        st.tuples(st.just("succeed")),
-        st.tuples(st.just("wait"), st.floats(0, 400)),
-    ),
-    max_size=40,
-)
+def test_balanced_counts_use_by_model(desk):
+    desk = desk(2, "balanced")
+    desk.ask("m")
+
+    assert desk.ask("other") == "k0"
+    assert desk.ask("m") == "k1"
 
 
-@given(moves, st.sampled_from(sorted(SELECTORS)))
-def test_no_resting_credential_is_ever_lent_and_every_lease_comes_back(history, selector):
-    clock = FakeClock()
-    pool, lent = pool_of(3, clock, selector), []
-    for kind, *details in history:
-        match kind:
-            case "take":
-                before = pool.soonest_s(details[0])
-                lease = pool.take(REQUEST, details[0], set())
-                assert (lease is not None) == (before == 0)
-                lent += [lease] if lease else []
-            case "wait":
-                clock.time += details[0]
-            case _ if lent:
-                lease = lent.pop()
-                lease.failed(rest(*details)) if kind == "fail" else lease.succeeded()
-                lease.give_back()
-    for lease in lent:
-        lease.give_back()
-    clock.time += 10_000
+def test_balanced_with_a_tolerance_never_gets_further_ahead_than_it(desk):
+    desk = desk(4, "balanced", tolerance=2)
+    served = [desk.ask() for _ in range(400)]
+    used = desk.pool.ledger.lane("m").used
 
-    assert pool.all_resting() == {}
-    assert pool.in_flight == 0
+    assert max(used) - min(used) <= 3  # one that was two ahead was never taken
+    assert served != ["k0", "k1", "k2", "k3"] * 100
+
+
+def test_balanced_with_a_tolerance_still_prefers_the_idle(desk):
+    desk = desk(3, "balanced", tolerance=50)
+
+    assert {desk.take().credential.label for _ in range(3)} == {"k0", "k1", "k2"}
+
+
+def test_a_request_the_provider_could_not_serve_is_not_counted(desk):
+    desk = desk(2, "balanced")
+    assert desk.fail(rest=None, fault="provider") == "k0"
+
+    assert desk.ask() == "k0"
+
+
+# --- sequential --------------------------------------------------------------------------
+
+
+def test_sequential_stays_with_one(desk):
+    desk = desk(3)
+
+    assert {desk.ask() for _ in range(5)} == {"k0"}
+
+
+def test_sequential_stays_with_one_however_busy_it_is(desk):
+    desk = desk(3)
+
+    assert {desk.take().credential.label for _ in range(5)} == {"k0"}
+
+
+def test_sequential_moves_on_when_it_is_unusable_and_stays_there(desk, clock):
+    desk = desk(3, fair_cycle=False)
+    desk.fail(rest_s=30)
+    assert {desk.ask() for _ in range(3)} == {"k1"}
+
+    clock.passes(30)
+    assert desk.ask() == "k0"  # finds out that it may be used again
+
+    assert {desk.ask() for _ in range(3)} == {"k1"}
+
+
+def test_sequential_leaves_an_exhausted_credential_alone_until_all_are(desk, clock):
+    desk = desk(2)
+    desk.fail(rest_s=3600)
+    clock.passes(4000)
+    assert {desk.ask() for _ in range(3)} == {"k1"}
+
+    desk.fail(rest_s=3600)
+
+    assert desk.ask() == "k0"
+
+
+def test_sequential_keeps_one_for_each_model(desk):
+    desk = desk(2, fair_cycle=False)
+    desk.fail("m", rest_s=30)
+
+    assert desk.ask("m") == "k1"
+    assert desk.ask("other") == "k0"
+
+
+# --- What is left out --------------------------------------------------------------------
+
+
+def test_tried_credentials_are_left_out(desk):
+    desk = desk(2)
+
+    assert desk.ask(tried=["k0"]) == "k1"
+    assert desk.ask(tried=["k0", "k1"]) is None
+
+
+def test_a_request_that_failed_once_is_not_spent_on_a_probe(desk, clock):
+    desk = desk(3, "balanced")
+    desk.fail(rest_s=10)
+    clock.passes(10)
+
+    assert desk.take(tried=["k1"]).credential.label == "k2"
+    assert desk.take().credential.label == "k0"
+
+
+def test_an_empty_pool_says_so(desk):
+    desk = desk(0)
+
+    assert desk.take() is None
+    assert desk.pool.soonest_s("m") is None
+    assert desk.pool.peek(REQUEST, "m") is None
+
+
+def test_soonest_is_the_first_that_comes_back(desk):
+    desk = desk(2)
+    desk.fail(rest_s=50)
+    desk.fail(rest_s=20)
+
+    assert desk.rests() == 20
+    assert desk.pool.soonest_s("m", spent={desk.id("k1")}) == 50
+    assert desk.pool.soonest_s("m", spent={desk.id("k0"), desk.id("k1")}) is None
+
+
+def test_soonest_is_now_while_one_is_only_lent(desk):
+    desk = desk(1, max_concurrent=1)
+    desk.take()
+
+    assert desk.take() is None
+    assert desk.rests() == 0
+
+
+# --- Leases ------------------------------------------------------------------------------
+
+
+def test_a_lease_given_back_twice_is_given_back_once(desk):
+    desk = desk(1)
+    lease, other = desk.take(), desk.take()
+    lease.give_back()
+    lease.give_back()
+    assert desk.pool.in_flight == 1
+
+    other.give_back()
+    assert desk.pool.in_flight == 0
+
+
+@pytest.mark.parametrize("rest", ["model", "credential", "provider", None])
+def test_a_lease_comes_back_after_any_failure(desk, rest):
+    desk = desk(1)
+    desk.fail(rest=rest)
+
+    assert desk.pool.in_flight == 0
+
+
+def test_a_lease_knows_whether_it_is_a_probe(desk, clock):
+    desk = desk(1)
+    assert not desk.take().probes
+    desk.fail(rest_s=10)
+    clock.passes(10)
+
+    assert desk.take().probes
+
+
+# --- Waiting -----------------------------------------------------------------------------
+
+
+async def waiters(pool, count):
+    made = [asyncio.get_running_loop().create_future() for _ in range(count)]
+    for waiter in made:
+        pool.wait(waiter)
+    return made
+
+
+async def test_the_one_that_waits_longest_is_told_of_a_lease_given_back(desk):
+    desk = desk(1, max_concurrent=1)
+    lease = desk.take()
+    first, second = await waiters(desk.pool, 2)
+
+    lease.give_back()
+
+    assert (first.done(), second.done()) == (True, False)
+
+
+async def test_one_that_gave_up_is_passed_over(desk):
+    desk = desk(1)
+    first, second = await waiters(desk.pool, 2)
+    first.cancel()
+
+    desk.pool.notify()
+
+    assert second.done()
+
+
+async def test_everybody_is_told_when_a_probe_ends_a_rest(desk, clock):
+    desk = desk(1)
+    desk.fail(rest_s=10)
+    clock.passes(10)
+    probe = desk.take()
+    waiting = await waiters(desk.pool, 3)
+
+    probe.succeeded()
+
+    assert all(waiter.done() for waiter in waiting)
+
+
+async def test_everybody_is_told_when_rests_are_cleared(desk):
+    desk = desk(1)
+    waiting = await waiters(desk.pool, 3)
+
+    desk.pool.clear()
+
+    assert all(waiter.done() for waiter in waiting)
+
+
+async def test_those_that_gave_up_are_not_kept(desk):
+    desk = desk(1)
+    for _ in range(1000):
+        (waiter,) = await waiters(desk.pool, 1)
+        desk.pool.forget(waiter)
+
+    assert desk.pool.waiting == 0
+
+
+# --- Clearing and peeking ----------------------------------------------------------------
+
+
+def test_clear_of_one_credential_leaves_the_others(desk):
+    desk = desk(2)
+    desk.fail(rest="credential", rest_s=60)
+    desk.fail(rest="credential", rest_s=60)
+
+    assert desk.pool.clear(desk.id("k1")) == 1
+    assert desk.pool.all_resting() == {desk.id("k0"): 60}
+
+
+def test_clear_of_one_model_leaves_the_others(desk):
+    desk = desk(1)
+    desk.fail("m", rest_s=60)
+    desk.fail("other", rest_s=60)
+
+    assert desk.pool.clear(model="m") == 1
+    assert desk.ask("m") == "k0"
+    assert desk.ask("other") is None
+
+
+def test_clear_of_everything_counts_what_there_was(desk):
+    desk = desk(2, caps=[{"limit": "1"}], routing={"outage_after": 1})
+    desk.fail("m", rest_s=600)
+    desk.fail("m", rest="credential", rest_s=60)
+    desk.fail("other", rest=None, fault="provider")
+
+    assert desk.pool.clear() == 4  # the outage, k1 itself, and k0 and k1 for one model each
+    assert desk.pool.all_resting() == {}
+    assert desk.pool.ledger.outage is None
+    assert desk.pool.clear() == 0
+
+
+def test_a_failure_after_clearing_counts_as_the_first(desk, clock):
+    desk = desk(1)
+    for _ in range(3):
+        desk.fail()
+        clock.passes(desk.rests())
+    desk.pool.clear()
+
+    desk.fail()
+
+    assert desk.rests() == 10
+
+
+def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
+    desk = desk(2, "sticky")
+    desk.ask()
+    assert {desk.pool.peek(REQUEST, "m").label for _ in range(3)} == {"k0"}
+
+    assert desk.pool.in_flight == 0
+    assert desk.pool.ledger.lane("m").used == [1, 0]
+    other = ProxyRequest(id="r", client="else", dialect="openai_chat", model="m", stream=False, body={})
+    assert desk.pool.peek(other, "m").label == "k1"
+    desk.ask(tried=["k0"])
+    desk.ask(tried=["k0"])
+    assert desk.ask(client="else") == "k0"  # the look was not remembered as a choice
+
+
+# --- Lanes and what things cost ----------------------------------------------------------
+
+
+def test_lanes_are_bounded_and_the_idle_go_first(desk):
+    desk = desk(2)
+    desk.fail("precious", rest_s=600)
+    for n in range(1000):
+        desk.ask(f"model-{n}")
+
+    assert len(desk.pool.ledger.lanes) == MAX_LANES
+    assert desk.ask("precious") == "k1"
+
+
+def test_the_lane_that_goes_is_the_one_unused_for_longest(desk):
+    desk = desk(2, "balanced")
+    for n in range(1000):
+        desk.ask("busy")
+        desk.ask(f"model-{n}")
+
+    assert sum(desk.pool.ledger.lane("busy").used) == 1000
+
+
+def test_a_failure_after_its_lane_went_still_counts(desk):
+    desk = desk(1)
+    lease = desk.take("m")
+    for n in range(MAX_LANES):
+        desk.ask(f"model-{n}")
+
+    desk.fail("m", rest_s=60, lease=lease)
+
+    assert desk.rests("m") == 60
+
+
+def test_ten_thousand_model_names_take_little_memory(desk):
+    desk = desk(2, "balanced")
+    for n in range(2000):  # fills what has bounds
+        desk.ask(f"model-{n}")
+    before = things()
+    for n in range(2000, 10_000):
+        desk.ask(f"model-{n}")
+
+    assert things() - before < 100
+
+
+def things():
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def cost_us(desk, models=1):
+    """Of taking a lease: the best of some medians, as other things run on this machine."""
+    medians = []
+    for _ in range(5):
+        costs = []
+        for n in range(150):
+            started = time.perf_counter()
+            lease = desk.take(f"m{n % models}")
+            costs.append(time.perf_counter() - started)
+            lease.succeeded()
+            lease.give_back()
+        medians.append(median(costs))
+    return min(medians) * 1e6
+
+
+@pytest.mark.parametrize("selector", ["balanced", "sequential", "sticky"])
+def test_choosing_among_a_thousand_takes_no_more_than_50_us(desk, selector):
+    desk = desk(1000, selector)
+    desk.ask("m0")
+
+    assert cost_us(desk) <= 50
+
+
+def test_choosing_takes_no_longer_when_many_models_were_asked_for(desk):
+    few, many = desk(1000, "balanced"), desk(1000, "balanced")
+    few.ask("m0")
+    for n in range(100):
+        many.ask(f"m{n}")
+    many.ask("m0")
+
+    assert cost_us(many) <= 2 * cost_us(few)
+
+
+def test_choosing_takes_no_longer_when_most_are_set_aside(desk):
+    few, many = desk(1000), desk(1000)
+    few.ask("m0")
+    for _ in range(900):
+        many.fail("m0", rest_s=600)
+
+    assert cost_us(many) <= 2 * cost_us(few)

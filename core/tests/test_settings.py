@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from proxy_core import PluginSettings, SettingsError
-from proxy_core.loading import COMPATIBLE_NAMES, load
+from proxy_core.compatible import COMPATIBLE_NAMES
+from proxy_core.loading import load
 from proxy_core.settings import ProxySettings
 
 
@@ -43,7 +44,10 @@ def _samples(annotation, path):
     elif origin is dict and isinstance(arguments[1], type) and issubclass(arguments[1], BaseModel):
         yield from samples(arguments[1], (*path, "some"))
     else:
-        yield path, *SAMPLE[".".join(p for p in path if p != "some")]
+        value, text = SAMPLE[".".join(p for p in path if p != "some")]
+        if origin is list and issubclass(arguments[0], BaseModel):
+            assert {key for entry in value for key in entry} == set(arguments[0].model_fields)
+        yield path, value, text
 
 
 SAMPLE = {
@@ -52,13 +56,18 @@ SAMPLE = {
     "server.workers": (2, "2"),
     "server.max_body_bytes": (4096, "4096"),
     "server.drain_s": (1.5, "1.5"),
+    "server.reply_headers": (False, "false"),
     "server.tls_certificate": ("/a/b.pem", "/a/b.pem"),
     "server.tls_key": ("/a/b.key", "/a/b.key"),
     "server.hypercorn": ({"backlog": "7"}, None),
     "clients.key": ("a-client-key", "a-client-key"),
+    "admin.key": ("an-admin-key", "an-admin-key"),
     "providers.preset": ("vllm", "vllm"),
     "providers.base_url": ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
-    "providers.api_keys": (["k1", "k2"], "k1,k2"),
+    "providers.api_keys": (
+        [{"key": "k1"}, {"key": "k2", "label": "two", "tier": "pro", "priority": 1}],
+        '["k1", {"key": "k2", "label": "two", "tier": "pro", "priority": 1}]',
+    ),
     "providers.headers": ({"x-a": "b"}, None),
     "providers.models.id": ("up", "up"),
     "providers.models.options": ({"temperature": 0}, None),
@@ -66,6 +75,26 @@ SAMPLE = {
     "providers.whitelist": (["b", "c"], '["b", "c"]'),
     "providers.discover": (False, "false"),
     "providers.stream_usage": (True, "true"),
+    "providers.rotation.selector": ("sticky", "sticky"),
+    "providers.rotation.tolerance": (2.0, "2"),
+    "providers.rotation.max_concurrent": (3, "3"),
+    "providers.rotation.optimal_concurrent": (2, "2"),
+    "providers.rotation.multipliers": ({"1": 2.0}, None),
+    "providers.rotation.default_multiplier": (1.5, "1.5"),
+    "providers.rotation.tiers": ({"pro": 1}, None),
+    "providers.rotation.quota_groups": ({"big": ["a-*", "b"]}, None),
+    "providers.rotation.caps": (
+        [{"on": "pro", "priorities": [1, 2], "limit": "80%", "rest": "fixed:60"}],
+        '[{"on": "pro", "priorities": [1, 2], "limit": "80%", "rest": "fixed:60"}]',
+    ),
+    "providers.rotation.window_s": (60.0, "60"),
+    "providers.rotation.fair_cycle": (True, "true"),
+    "providers.rotation.fair_cycle_scope": ("credential", "credential"),
+    "providers.rotation.fair_cycle_cross_tier": (True, "true"),
+    "providers.rotation.fair_cycle_s": (60.0, "60"),
+    "providers.rotation.fair_cycle_share": (0.5, "0.5"),
+    "providers.rotation.fair_cycle_short_rest_s": (3.0, "3"),
+    "providers.rotation.exhausted_rest_s": (3.0, "3"),
     "models": ({"fast": "one/x"}, None),
     "plugins.disabled": (["a"], "a"),
     "plugins.allowed": (["a", "b"], "a, b"),
@@ -75,6 +104,7 @@ SAMPLE = {
     "timeouts.pool_s": (3.0, "3"),
     "timeouts.first_event_s": (3.0, "3"),
     "timeouts.idle_s": (3.0, "3"),
+    "timeouts.total_s": (3.0, "3"),
     "streams.heartbeat_s": (3.0, "3"),
     "streams.max_event_bytes": (2048, "2048"),
     "upstream.max_connections": (5, "5"),
@@ -84,6 +114,15 @@ SAMPLE = {
     "routing.attempts_per_credential": (3, "3"),
     "routing.max_attempts": (3, "3"),
     "routing.budget_s": (3.0, "3"),
+    "routing.retry_delay_s": (3.0, "3"),
+    "routing.retry_jitter_s": (3.0, "3"),
+    "routing.max_rest_s": (3.0, "3"),
+    "routing.probe_after_s": (3.0, "3"),
+    "routing.outage_after": (3, "3"),
+    "routing.hedge_after_s": (3.0, "3"),
+    "routing.hedge_share": (0.5, "0.5"),
+    "routing.session_ttl_s": (3.0, "3"),
+    "routing.explained": (3, "3"),
     "routing.models_ttl_s": (3.0, "3"),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
@@ -116,7 +155,9 @@ def plain(value):
     if isinstance(value, list):
         return [plain(v) for v in value]
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, BaseModel):
+        return {k: plain(getattr(value, k)) for k in value.model_fields_set}
     return value if isinstance(value, bool | int | float | type(None)) else str(value)
 
 
@@ -193,7 +234,7 @@ def test_numbered_keys_come_in_order_and_once(read):
     names = {"DEMO_API_KEY_10": "c", "DEMO_API_KEY_2": "b", "DEMO_API_KEY": "a", "DEMO_API_KEY_3": "b"}
     keys = read(environ=names).provider("demo").api_keys
 
-    assert [key.get_secret_value() for key in keys] == ["a", "b", "c"]
+    assert [entry.key.get_secret_value() for entry in keys] == ["a", "b", "c"]
 
 
 def test_a_base_address_makes_a_provider(read):
@@ -211,7 +252,7 @@ def test_a_name_with_dashes_is_the_files_and_its_variables_still_apply(read):
 
     assert loaded.provider_names() == ["my-llm.v2"]
     assert str(loaded.provider("my-llm.v2").base_url) == "http://127.0.0.1:2/v1"
-    assert loaded.provider("my-llm.v2").api_keys[0].get_secret_value() == "k"
+    assert loaded.provider("my-llm.v2").api_keys[0].key.get_secret_value() == "k"
 
 
 MODEL_FORMS = [
@@ -226,6 +267,13 @@ def test_models_of_a_provider_have_three_forms(read, text, ids):
     models = read(environ={"DEMO_MODELS": text}).provider("demo").models
 
     assert {name: model.id for name, model in models.items()} == ids
+
+
+@pytest.mark.parametrize("text", ["a, b", '["a", "b"]', '[{"key": "a"}, "b"]'])
+def test_keys_of_a_provider_have_three_forms(read, text):
+    keys = read(environ={"PROXY_PROVIDERS__DEMO__API_KEYS": text}).provider("demo").api_keys
+
+    assert [entry.key.get_secret_value() for entry in keys] == ["a", "b"]
 
 
 def test_filters_come_from_the_environment(read):

@@ -14,9 +14,12 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from proxy_core import hookspecs, settings
-from proxy_core.loading import COMPATIBLE_NAMES, load
+from proxy_core import hookspecs, rotation, settings
+from proxy_core.compatible import COMPATIBLE_NAMES, WITHOUT_EFFECT
+from proxy_core.loading import load
 from proxy_core.plugins import HOOKS
+from proxy_core.rotation_names import ROTATION_NAMES
+from proxy_core.tables import Table
 from proxy_core.testing import run
 from proxy_plugin_openai_compat.quirks import PRESETS
 
@@ -40,8 +43,12 @@ def blocks(page, language):
 TABLES = {
     "server": settings.ServerSettings,
     "clients.<name>": settings.ClientSettings,
+    "admin": settings.AdminSettings,
     "providers.<name>": settings.ProviderSettings,
+    "providers.<name>.api_keys": rotation.KeySettings,
     "providers.<name>.models.<model>": settings.ModelOptions,
+    "providers.<name>.rotation": rotation.RotationSettings,
+    "providers.<name>.rotation.caps": rotation.CapSettings,
     "models.<name>": settings.DeploymentRoute,
     "plugins": settings.PluginsTable,
     "timeouts": settings.TimeoutSettings,
@@ -58,7 +65,7 @@ def described():
     """``{table: {key: (default, meaning)}}`` as docs/settings.md has it."""
     found = {}
     for section in re.split(r"^## ", (DOCS / "settings.md").read_text(), flags=re.MULTILINE)[1:]:
-        name = re.match(r"`\[(.+?)\]`", section)
+        name = re.match(r"`\[{1,2}(.+?)\]{1,2}`", section)
         if name:
             rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
             found[name[1]] = {row[0].strip("`"): (row[2], row[4]) for row in rows}
@@ -74,10 +81,10 @@ def default_of(field):
 
 
 def test_the_page_of_settings_has_every_table():
-    nested = {m for m in vars(settings).values() if isinstance(m, type) and issubclass(m, settings._Table)}
+    nested = {m for m in vars(settings).values() if isinstance(m, type) and issubclass(m, Table)}
 
     assert described().keys() == TABLES.keys()
-    assert nested - {settings._Table, settings.ProxySettings, settings.PluginSettings} <= set(TABLES.values())
+    assert nested - {Table, settings.ProxySettings, settings.PluginSettings} <= set(TABLES.values())
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -91,7 +98,7 @@ def test_the_page_of_settings_says_of_each_key_what_the_model_says(table):
 def test_the_page_of_settings_names_every_compatible_variable():
     text = (DOCS / "settings.md").read_text()
 
-    assert all(f"`{name}`" in text for name in COMPATIBLE_NAMES)
+    assert [n for n in (*COMPATIBLE_NAMES, *ROTATION_NAMES, *WITHOUT_EFFECT) if f"`{n}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

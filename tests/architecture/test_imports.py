@@ -16,16 +16,22 @@ LAYERS = [
     "builtin",
     "server",
     "pipeline",
-    "credentials|records|routing",
+    "records",
+    "credentials|routing",
     "fetch",
-    "upstream",
+    "upstream|control",
     "catalog",
     "plugins",
     "hookspecs",
     "dialects|judging",
+    "hints",
     "interfaces",
     "loading",
+    "problems|rotation_names",
+    "compatible",
     "settings",
+    "rotation",
+    "tables",
     "model:errors:sse:clock:stash:version",
 ]
 
@@ -73,7 +79,7 @@ def test_nothing_but_tests_imports_the_testing_kit(graph):
 
 
 HOMES = {
-    "httpx": {"upstream.py"},
+    "httpx": {"upstream.py", "control.py"},
     "aiohttp": {"upstream.py"},
     "httpx_aiohttp": {"upstream.py"},
     "starlette": {"server/", "runtime.py"},

@@ -52,7 +52,8 @@ def test_importing_the_app_factory_has_no_side_effects():
 def test_composing_a_proxy_opens_no_connection_and_starts_nothing(tmp_path):
     seen = probe(
         "import os\n"
-        f"os.environ.update(PROXY_API_KEY='some-key', DEMO_API_BASE='http://127.0.0.1:1/v1', HOME={str(tmp_path)!r})\n"
+        "os.environ.update(PROXY_API_KEY='some-key', PROXY_ADMIN__KEY='admin-key')\n"
+        f"os.environ.update(DEMO_API_BASE='http://127.0.0.1:1/v1', HOME={str(tmp_path)!r})\n"
         f"os.chdir({str(tmp_path)!r})\n"
         "from proxy_core.runtime import create_app\n"
         "create_app()"

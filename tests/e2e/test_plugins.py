@@ -247,7 +247,7 @@ async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, 
 
 
 async def test_a_selector_from_a_plugin_is_named_in_settings(make_proxy, upstream):
-    last = proxy_core.Selector(name="last", select=lambda candidates, request: candidates[-1])
+    last = proxy_core.Selector(name="last", select=lambda candidates, request: list(candidates)[-1])
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
     proxy = await make_proxy(
         {"providers": {"demo": provider}, "routing": {"selector": "last"}},

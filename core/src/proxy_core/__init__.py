@@ -18,6 +18,7 @@ from proxy_core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from proxy_core.hints import quota_windows, reset_after_s, retry_after_s
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
@@ -44,6 +45,8 @@ from proxy_core.interfaces import (
     Provider,
     ProviderCall,
     ProxyRequest,
+    QuotaWindow,
+    ReadQuota,
     Redactor,
     ReplyContext,
     RequestRecord,
@@ -54,7 +57,18 @@ from proxy_core.interfaces import (
     StreamMeter,
     Verdict,
 )
-from proxy_core.judging import ErrorBody, default_judge, judge_status, read_error, rejected, retry_after_s
+from proxy_core.judging import (
+    ErrorBody,
+    ErrorRules,
+    Meaning,
+    default_judge,
+    judge_as,
+    judge_by,
+    judge_status,
+    meaning_of,
+    read_error,
+    rejected,
+)
 from proxy_core.model import (
     Audio,
     CallDelta,
@@ -100,8 +114,10 @@ from proxy_core.model import (
     Usage,
     UsageReport,
 )
-from proxy_core.settings import PluginSettings, ProviderSettings, StrList
+from proxy_core.rotation import RotationSettings
+from proxy_core.settings import PluginSettings, ProviderSettings
 from proxy_core.stash import Stash, StashKey
+from proxy_core.tables import StrList
 
 __all__ = [
     "API",
@@ -129,6 +145,7 @@ __all__ = [
     "EmbedRequest",
     "EncodedError",
     "ErrorBody",
+    "ErrorRules",
     "EventDecoder",
     "EventEncoder",
     "EventFilter",
@@ -148,6 +165,7 @@ __all__ = [
     "Link",
     "ListModels",
     "LogSink",
+    "Meaning",
     "Message",
     "ModelNotFound",
     "ModelSpec",
@@ -164,6 +182,8 @@ __all__ = [
     "ProviderSettings",
     "ProxyError",
     "ProxyRequest",
+    "QuotaWindow",
+    "ReadQuota",
     "Reasoning",
     "ReasoningDelta",
     "ReasoningOptions",
@@ -173,6 +193,7 @@ __all__ = [
     "ReplyContext",
     "RequestRecord",
     "ResponseFormat",
+    "RotationSettings",
     "Sampling",
     "Sanitizer",
     "Selector",
@@ -206,9 +227,14 @@ __all__ = [
     "default_judge",
     "hookimpl",
     "json_bytes",
+    "judge_as",
+    "judge_by",
     "judge_status",
     "load_object",
+    "meaning_of",
+    "quota_windows",
     "read_error",
     "rejected",
+    "reset_after_s",
     "retry_after_s",
 ]

@@ -17,6 +17,7 @@
     │   └── StreamCut         502   a reply ended before it was complete
     ├── Unavailable           503   no credential, an upstream that is down, a server that is stopping
     └── UpstreamTimeout       504   a limit passed
+        └── DeadlinePassed    504   the request's own
     SetupError                      told to the operator, at startup
     ├── SettingsError               every wrong setting at once, each with its origin
     └── PluginError                 a plugin that cannot be loaded, by name
@@ -34,7 +35,8 @@ class ProxyError(Exception):
     """A failure with an answer for the client.
 
     ``kind`` is the word dialects translate into their own vocabulary; ``retry_after_s``
-    is how long the client should wait, where that is known.
+    is how long the client should wait, where that is known; ``attempts`` is what was tried
+    upstream, one JSON object each, credentials by fingerprint.
     """
 
     status: int = 500
@@ -53,6 +55,7 @@ class ProxyError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.attempts: Sequence[Mapping[str, Any]] = ()
         if code is not None:
             self.code = code
 
@@ -162,6 +165,12 @@ class UpstreamTimeout(ProxyError):
     """An upstream kept silent for longer than its limit."""
 
     status, code, kind = 504, "timeout", "timeout"
+
+
+class DeadlinePassed(UpstreamTimeout):
+    """The whole request took longer than settings or the client allow."""
+
+    code = "deadline_passed"
 
 
 class SetupError(Exception):

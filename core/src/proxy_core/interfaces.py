@@ -7,7 +7,7 @@ The core does all I/O with providers: encoders, decoders and judges are pure.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from proxy_core.model import (
     UpstreamRequest,
     Usage,
 )
+from proxy_core.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings import PluginSettings, ProviderSettings
 from proxy_core.stash import Stash
 
@@ -88,7 +89,10 @@ class PluginContext(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRequest:
-    """One client request on its way through. ``body`` is the client's JSON and is never changed in place."""
+    """One client request on its way through. ``body`` is the client's JSON and is never changed in place.
+
+    ``session`` is what a header of the client named as its conversation.
+    """
 
     id: str
     client: str
@@ -96,6 +100,7 @@ class ProxyRequest:
     model: str
     stream: bool
     body: JsonObject = field(repr=False)
+    session: str | None = None
     stash: Stash = field(default_factory=Stash, repr=False)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:
@@ -115,13 +120,18 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """One identity a provider accepts. ``id`` is a fingerprint, ``label`` says where it came from."""
+    """One identity a provider accepts. ``id`` is a fingerprint, ``label`` says where it came from.
+
+    ``tier`` is the plan behind it. Lower ``priority`` goes first.
+    """
 
     id: str
     provider: str
     kind: str
     secret: SecretStr
     label: str
+    tier: str | None = None
+    priority: int = DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +171,9 @@ class Verdict:
 
     ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
     next, ``fail_over`` to the next deployment, ``reject`` to the client. ``rest`` is what cools
-    down, for ``rest_s`` seconds (``None``: the core's own back-off). ``error`` is what the client
-    is told if the request ends here.
+    down: the whole credential, this credential for the model (or its quota group), or the whole
+    provider; for ``rest_s`` seconds (``None``: the core's own back-off). ``error`` is what the
+    client is told if the request ends here.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
@@ -170,6 +181,21 @@ class Verdict:
     error: ProxyError
     rest: Literal["credential", "model", "provider"] | None = None
     rest_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaWindow:
+    """What a provider says of an interval it counts over.
+
+    ``limit`` and ``used`` are in ``unit``; ``None`` is unknown. ``resets_at`` is UTC.
+    ``group`` names a quota group or a model; empty: the one that was asked for.
+    """
+
+    unit: Literal["requests", "tokens"] = "requests"
+    limit: float | None = None
+    used: float | None = None
+    resets_at: datetime | None = None
+    group: str = ""
 
 
 # --- Providers ---------------------------------------------------------------------------
@@ -207,6 +233,8 @@ class FetchLimits:
 
 Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
 Judge = Callable[[UpstreamFailure], Verdict]
+#: Reply headers (lower-case names) and the time they came, to what they say about quota. Pure.
+ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +247,9 @@ class Provider:
     ``decoder(streaming)`` is fresh per attempt. ``decode_embeddings`` reads a whole reply of a
     provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
     ``anonymous`` providers (a local server) work without a credential.
+    ``read_quota=None`` is the core's reading of rate-limit headers. ``rotation`` is how its
+    credentials are spent unless settings say otherwise; ``worst_priority(model)`` the highest
+    priority number that may serve a model, where its plans differ.
     ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
     ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
     guarded, and hands it over as ``InlineData``.
@@ -230,6 +261,9 @@ class Provider:
     decoder: Callable[[bool], EventDecoder] | None = None
     decode_embeddings: Callable[[bytes], EmbedReply] | None = None
     judge: Judge | None = None
+    read_quota: ReadQuota | None = None
+    rotation: RotationSettings = field(default_factory=RotationSettings)
+    worst_priority: Callable[[str], int | None] | None = None
     list_models: ListModels | None = None
     models: Sequence[ModelSpec] = ()
     closed: bool = False
@@ -378,8 +412,39 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """Why a credential could not be chosen. ``left_s``: seconds until that may change, where known."""
+
+    credential: str
+    reason: Literal["busy", "resting", "being tried", "own cap", "fair cycle", "priority", "tried"]
+    left_s: float | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One look for a credential. ``chosen`` is a fingerprint, ``None`` if nobody could serve;
+    ``outage_s`` how long the provider as a whole still rests; ``at_s`` seconds into the request.
+
+    ``excluded`` names the first few of those that could not be chosen, ``unnamed`` counts the rest.
+    """
+
+    deployment: str
+    candidates: int
+    excluded: Sequence[Exclusion] = ()
+    unnamed: int = 0
+    chosen: str | None = None
+    probe: bool = False
+    outage_s: float | None = None
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """What happened to one request: ids, times and counts; no body, no header, no key."""
+    """What happened to one request: ids, times and counts; no body, no header, no key.
+
+    ``changed_by`` names the sanitizers that changed the request or saw its reply.
+    """
 
     id: str
     client: str
@@ -394,6 +459,8 @@ class RequestRecord:
     duration_s: float
     attempts: Sequence[AttemptRecord]
     usage: Usage | None
+    decisions: Sequence[Decision] = ()
+    changed_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,20 +498,55 @@ class LogSink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A usable credential, as a selector sees it. ``last_used`` is monotonic seconds."""
+    """A usable credential, as a selector sees it.
+
+    ``used`` counts requests for the model (or its quota group) in the current quota window;
+    ``last_used`` is monotonic seconds.
+    """
 
     credential: Credential
     in_flight: int
-    uses: int
+    used: int
     last_used: float
+
+
+class Candidates(Protocol):
+    """The usable credentials of the best priority, in the order of settings; never empty.
+
+    Where settings name an optimal concurrency, only the least busy of them. Iterating makes a
+    :class:`Candidate` of each; the other members cost the same however many there are.
+    """
+
+    def __iter__(self) -> Iterator[Candidate]: ...
+    @property
+    def first(self) -> Candidate: ...
+    @property
+    def last(self) -> Candidate | None:
+        """The one chosen before for this model or quota group, if it is among them."""
+        ...
+
+    @property
+    def of_session(self) -> Candidate | None:
+        """The one this conversation had before, if it is among them. Asking makes the pool remember the choice."""
+        ...
+
+    def least_used(self) -> Candidate:
+        """One that is at most ``rotation.tolerance`` requests ahead of the least used."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """Picks among usable credentials: a pure function. Settings choose one by ``name``."""
+    """Picks among usable credentials: a pure function. Settings choose one by ``name``.
+
+    ``optimal_concurrent`` and ``fair_cycle`` are what ``[providers.<name>.rotation]`` means by
+    leaving them unset.
+    """
 
     name: str
-    select: Callable[[Sequence[Candidate], ProxyRequest], Candidate]
+    select: Callable[[Candidates, ProxyRequest], Candidate]
+    optimal_concurrent: int | None = None
+    fair_cycle: bool = False
 
 
 class HttpExchange(Protocol):

@@ -7,66 +7,55 @@ module that reads ``os.environ``. Nested keys in the environment are joined by t
 
 from __future__ import annotations
 
-import difflib
+import hashlib
 import json
 import os
-import re
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import platformdirs
 from dotenv import dotenv_values
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
+from proxy_core.compatible import (
+    COMPATIBLE_NAMES,
+    WITHOUT_EFFECT,
+    Variable,
+    Variables,
+    based_providers,
+    is_key_variable,
+    key_variables,
+    provider_table,
+    proxy_table,
+)
 from proxy_core.errors import SettingsError
+from proxy_core.problems import KeyPath, problems
+from proxy_core.rotation import RotationSettings
+from proxy_core.rotation_names import MAY_BE_EMPTY, RotationTable, rotation_readings, rotation_table
 from proxy_core.settings import ProviderSettings, ProxySettings
+from proxy_core.tables import environment_name
 
 APP = "proxy-core"
 FILE_NAME = "proxy-core.toml"
 PREFIX = "PROXY_"
 DELIMITER = "__"
+_MAX_RUNTIME_DIR = 80
 
 P = TypeVar("P", bound=BaseModel)
 
+#: What plugins say of the rotation of their providers, by provider.
+Rotations = Mapping[str, RotationSettings]
+NO_ROTATIONS: Rotations = MappingProxyType({})
+
 
 # --- Where values come from --------------------------------------------------------------
-
-#: Names of the system we replace, and the key each one sets.
-COMPATIBLE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "PROXY_API_KEY": ("clients", "default", "key"),
-    "TIMEOUT_CONNECT": ("timeouts", "connect_s"),
-    "TIMEOUT_WRITE": ("timeouts", "write_s"),
-    "TIMEOUT_POOL": ("timeouts", "pool_s"),
-    "TIMEOUT_READ_NON_STREAMING": ("timeouts", "first_event_s"),
-    "TIMEOUT_READ_STREAMING": ("timeouts", "idle_s"),
-    "PROXY_DEBUG_LOG": ("log", "debug"),
-    "OVERRIDE_TEMPERATURE_ZERO": ("sanitizers", "temperature_zero"),
-}
-_API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)
-_API_BASE = re.compile(r"(?P<name>[A-Z0-9_]+)_API_BASE", re.ASCII)
-
-
-def environment_name(provider: str) -> str:
-    """``my-llm.v2`` is ``MY_LLM_V2`` in the environment."""
-    return re.sub(r"[^A-Za-z0-9]", "_", provider).upper()
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One environment variable that sets something, and the file it was read from, if any."""
-
-    name: str
-    value: str = field(repr=False)
-    file: Path | None = None
-
-    def __str__(self) -> str:
-        return f"environment variable {self.name}" + (f" ({self.file})" if self.file else "")
 
 
 @dataclass(frozen=True)
@@ -75,51 +64,21 @@ class Sources:
 
     file: Path | None
     table: Mapping[str, Any] = field(repr=False)
-    variables: Mapping[str, Variable] = field(repr=False)
-
-    def provider_table(self, name: str) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-        """One provider's raw settings from the compatible names, and their origins."""
-        prefix = environment_name(name)
-        found: dict[str, Any] = {}
-        origins: dict[tuple[str, ...], str] = {}
-        simple = {
-            "base_url": f"{prefix}_API_BASE",
-            "models": f"{prefix}_MODELS",
-            "ignore": f"IGNORE_MODELS_{prefix}",
-            "whitelist": f"WHITELIST_MODELS_{prefix}",
-        }
-        for key, variable in simple.items():
-            if variable in self.variables:
-                found[key] = self.variables[variable].value
-                origins["providers", name, key] = str(self.variables[variable])
-        keys = self.key_variables(name)
-        if keys:
-            # The same key under two names is one credential.
-            found["api_keys"] = list(dict.fromkeys(v.value for v in keys))
-            origins["providers", name, "api_keys"] = ", ".join(str(v) for v in keys)
-        return found, origins
+    variables: Variables = field(repr=False)
 
     def key_variables(self, provider: str) -> list[Variable]:
-        """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number."""
-        prefix, found = environment_name(provider), []
-        for name, variable in self.variables.items():
-            match = _API_KEY.fullmatch(name)
-            if match and match["name"] == prefix:
-                found.append((int(match["n"] or 0), variable))
-        return [variable for _, variable in sorted(found, key=lambda pair: pair[0])]
+        """The variables a provider's keys are in, by number."""
+        return key_variables(self.variables, provider)
 
     def key_variables_of_others(self, providers: Sequence[str]) -> list[str]:
         """Variables that look like keys and belong to none of ``providers``: named, never used."""
         taken = {v.name for p in providers for v in self.key_variables(p)} | set(COMPATIBLE_NAMES)
-        return sorted(
-            n for n in self.variables if _API_KEY.fullmatch(n) and n not in taken and not n.startswith(PREFIX)
-        )
+        return sorted(n for n in self.variables if is_key_variable(n) and n not in taken and not n.startswith(PREFIX))
 
     @cached_property
     def based(self) -> list[str]:
         """Provider names given by ``<NAME>_API_BASE``."""
-        names = (m["name"] for n in self.variables if (m := _API_BASE.fullmatch(n)) and not n.startswith(PREFIX))
-        return sorted(name.lower() for name in names)
+        return based_providers(self.variables, PREFIX)
 
     def stray(self) -> list[str]:
         """``PROXY_`` variables that set nothing: usually a misspelling."""
@@ -145,6 +104,17 @@ class LoadedSettings:
     settings: ProxySettings
     sources: Sources
     data_dir: Path
+    #: What wins over the compatible names: nested names and the command line, not yet validated.
+    above: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where running processes of this installation have their sockets, whose paths have to be short."""
+        folder = self.data_dir.absolute() / "run"
+        if len(str(folder)) <= _MAX_RUNTIME_DIR:
+            return folder
+        digest = hashlib.blake2b(str(folder).encode(), digest_size=6).hexdigest()
+        return Path(tempfile.gettempdir()) / f"proxy-core-{digest}"
 
     def plugin(self, name: str, cls: type[P]) -> P:
         """Validate ``[plugins.<name>]`` and its environment. Raises ``SettingsError``."""
@@ -155,7 +125,7 @@ class LoadedSettings:
         nested = _nested(cls, prefix, self.sources.variables)
         return _validate(
             cls,
-            _merge(_file_table(self.sources, "plugins", name) or table, nested),
+            _merge(_mapping(self.sources.table, "plugins", name) or table, nested),
             self.sources,
             prefix,
             ("plugins", name),
@@ -173,19 +143,55 @@ class LoadedSettings:
         spelled = {environment_name(name) for name in in_file}
         return sorted(in_file | {name for name in self.sources.based if environment_name(name) not in spelled})
 
-    def provider(self, name: str) -> ProviderSettings:
-        """One provider's settings, compatible names over the file. Raises ``SettingsError``."""
-        found, origins = self.sources.provider_table(name)
-        base = self.settings.providers.get(name)
+    def provider(self, name: str, plugins: Rotations = NO_ROTATIONS) -> ProviderSettings:
+        """One provider's settings, compatible names over the file. Raises ``SettingsError``.
+
+        ``plugins`` is what the plugins say of the rotation of all providers there are. It is not part of the
+        result, but which variable is about whom, which selector is in effect and what a group is called follow from it.
+        """
+        below = _mapping(self.sources.table, "providers", name)
+        above = _mapping(self.above, "providers", name)
+        found, origins = provider_table(self.sources.variables, name)
+        rotation = self._rotation(name, plugins)
+        if rotation.table:
+            found["rotation"] = rotation.table
         if not found:
-            return base or ProviderSettings()
-        explicit = {k: getattr(base, k) for k in base.model_fields_set} if base else {}
+            return self.settings.providers.get(name) or ProviderSettings()
         try:
-            return ProviderSettings.model_validate({**explicit, **found})
+            return ProviderSettings.model_validate(_merge(_merge(below, found), above))
         except ValidationError as error:
-            raise SettingsError(
-                _problems(error, ProviderSettings, ("providers", name), origins, self.sources)
-            ) from None
+            origin = partial(_origin, origins={**origins, **rotation.origins}, sources=self.sources, prefix="")
+            raise SettingsError(problems(error, ProviderSettings, ("providers", name), origin)) from None
+
+    def without_effect(self, plugins: Rotations) -> list[str]:
+        """A line for each variable of the system we replace that sets nothing, and why; ``plugins`` as above."""
+        variables = self.sources.variables
+        _, nobodys = rotation_readings(variables, self._known(plugins))
+        return [
+            *(f"{name} has no effect: {why}" for name, why in WITHOUT_EFFECT.items() if name in variables),
+            *(f"{name} is not used: no provider, or no setting, of that name" for name in nobodys),
+            *(line for name in sorted(plugins) for line in self._rotation(name, plugins).idle),
+        ]
+
+    def _rotation(self, name: str, plugins: Rotations) -> RotationTable:
+        readings, _ = rotation_readings(self.sources.variables, {*self._known(plugins), name})
+        below = _mapping(self.sources.table, "providers", name, "rotation")
+        groups = {*plugins.get(name, RotationSettings()).quota_groups, *below.get("quota_groups", ())}
+        return rotation_table(readings, name, self._selector(name, plugins), below, groups)
+
+    def _known(self, plugins: Rotations) -> set[str]:
+        return {*self.provider_names(), *plugins}
+
+    def _selector(self, name: str, plugins: Rotations) -> str:
+        """The one that will be in effect."""
+        mode = self.sources.variables.get(f"ROTATION_MODE_{environment_name(name)}")
+        return (
+            _mapping(self.above, "providers", name, "rotation").get("selector")
+            or (mode.value.strip().lower() if mode else None)
+            or _mapping(self.sources.table, "providers", name, "rotation").get("selector")
+            or plugins.get(name, RotationSettings()).selector
+            or self.settings.routing.selector
+        )
 
 
 def secret_values(value: object) -> Iterator[str]:
@@ -233,13 +239,14 @@ def load(
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
     sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, dotenvs))
-    compatible, origins = _compatible(sources)
+    compatible, origins = proxy_table(sources.variables)
     nested = _nested(ProxySettings, PREFIX, sources.variables)
     # The compatible names are the older form: a nested name beside one is more specific and wins.
-    merged = _merge(_merge(_merge(sources.table, compatible), nested), overrides or {})
+    above = _merge(nested, overrides or {})
+    merged = _merge(_merge(sources.table, compatible), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), origins)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return LoadedSettings(settings, sources, data_dir)
+    return LoadedSettings(settings, sources, data_dir, above)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -252,30 +259,19 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str, Variable]:
-    """Non-empty variables, upper-case names; later files over earlier ones, the process's own over all."""
-    found: dict[str, Variable] = {}
-    for file in dotenvs:
-        if file.is_file():
-            values = dotenv_values(file, interpolate=False)
-            found.update({name.upper(): Variable(name.upper(), value, file) for name, value in values.items() if value})
-    found.update({name.upper(): Variable(name.upper(), value) for name, value in environ.items() if value})
-    return found
+    """Variables that say something, upper-case names; later files over earlier ones, the process's own over all."""
+    layers: list[tuple[Mapping[str, str | None], Path | None]] = [
+        (dotenv_values(file, interpolate=False), file) for file in dotenvs if file.is_file()
+    ]
+    return {
+        name.upper(): Variable(name.upper(), value, file)
+        for values, file in [*layers, (environ, None)]
+        for name, value in values.items()
+        if value or (value is not None and name.upper().startswith(MAY_BE_EMPTY))
+    }
 
 
-def _compatible(sources: Sources) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    table: dict[str, Any] = {}
-    origins: dict[tuple[str, ...], str] = {}
-    for name, path in COMPATIBLE_NAMES.items():
-        if name in sources.variables:
-            node = table
-            for key in path[:-1]:
-                node = node.setdefault(key, {})
-            node[path[-1]] = sources.variables[name].value
-            origins[path] = str(sources.variables[name])
-    return table, origins
-
-
-def _nested(cls: type[BaseModel], prefix: str, variables: Mapping[str, Variable]) -> dict[str, Any]:
+def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:
     # The source reads a class's fields and configuration, which every pydantic model has; the tables
     # are plain models, so that importing proxy_core does not cost the import of pydantic-settings.
     source = EnvSettingsSource(cast(type[BaseSettings], cls), env_prefix=prefix, env_nested_delimiter=DELIMITER)
@@ -284,13 +280,12 @@ def _nested(cls: type[BaseModel], prefix: str, variables: Mapping[str, Variable]
     return source()
 
 
-def _file_table(sources: Sources, *path: str) -> Mapping[str, Any] | None:
-    node: Any = sources.table
+def _mapping(table: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """The table at ``path``; empty where there is none."""
+    node: Any = table
     for key in path:
-        if not isinstance(node, Mapping) or key not in node:
-            return None
-        node = node[key]
-    return node if isinstance(node, Mapping) else None
+        node = node.get(key) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else {}
 
 
 def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,42 +301,22 @@ def _validate(
     data: Mapping[str, Any],
     sources: Sources,
     prefix: str,
-    at: tuple[str, ...],
-    origins: Mapping[tuple[str, ...], str] | None = None,
+    at: KeyPath,
+    origins: Mapping[KeyPath, str] | None = None,
 ) -> P:
     try:
         return cls(**data)
     except ValidationError as error:
-        raise SettingsError(_problems(error, cls, at, origins or {}, sources, prefix)) from None
+        origin = partial(_origin, origins=origins or {}, sources=sources, prefix=prefix)
+        raise SettingsError(problems(error, cls, at, origin)) from None
     except json.JSONDecodeError as error:
         raise SettingsError([f"{'.'.join(at) or 'settings'}: not JSON: {error}"]) from None
 
 
-def _problems(
-    error: ValidationError,
-    cls: type[BaseModel],
-    at: tuple[str, ...],
-    origins: Mapping[tuple[str, ...], str],
-    sources: Sources,
-    prefix: str = "",
-) -> list[str]:
-    """One line per problem: key, what is wrong, where it was set. Values are not shown: they may be secrets."""
-    lines = []
-    for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        local = tuple(str(part) for part in detail["loc"])
-        path = at + local
-        origin = _origin(path, local, origins, sources, prefix)
-        lines.append(f"{'.'.join(path)}: {_message(detail, cls, local)}" + (f" (from {origin})" if origin else ""))
-    return lines
-
-
 def _origin(
-    path: tuple[str, ...],
-    local: tuple[str, ...],
-    origins: Mapping[tuple[str, ...], str],
-    sources: Sources,
-    prefix: str,
+    path: KeyPath, local: KeyPath, *, origins: Mapping[KeyPath, str], sources: Sources, prefix: str
 ) -> str | None:
+    """Where the nearest thing above a key was set."""
     for length in range(len(path), 0, -1):
         if path[:length] in origins:
             return origins[path[:length]]
@@ -350,22 +325,3 @@ def _origin(
         if prefix and name in sources.variables:
             return str(sources.variables[name])
     return str(sources.file) if sources.file and path and path[0] in sources.table else None
-
-
-def _message(detail: ErrorDetails, cls: type[BaseModel], local: tuple[str, ...]) -> str:
-    if detail["type"] != "extra_forbidden":
-        return detail["msg"]
-    known = list(_fields_at(cls, local[:-1]))
-    close = difflib.get_close_matches(local[-1], known, n=1)
-    return "no such setting" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-def _fields_at(cls: type[BaseModel], local: Sequence[str]) -> Iterator[str]:
-    """Field names of the table at ``local``, for suggestions."""
-    schema = TypeAdapter(cls).json_schema()
-    node: dict[str, Any] = schema
-    for part in local:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-        while "$ref" in node:
-            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-    yield from node.get("properties", {})

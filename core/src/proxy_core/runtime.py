@@ -25,18 +25,22 @@ from proxy_core.interfaces import Credential, Provider, Selector
 from proxy_core.loading import LoadedSettings, load, secret_values
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.discovery import ModelDirectory
+from proxy_core.pipeline.dryrun import DryRun
 from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.plugins import HOOKS, Module, check_guards, load_plugins
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction, SecretScrubber
+from proxy_core.records.ring import RecentRequests
+from proxy_core.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.routing import Router
 from proxy_core.server.admin import Introspection
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.clientkey import client_keys
+from proxy_core.server.clientkey import admin_key, client_keys
 from proxy_core.server.endpoint import Services
+from proxy_core.server.operate import Operations
 from proxy_core.settings import ProviderSettings
 from proxy_core.upstream import Upstream
 from proxy_core.version import USER_AGENT
@@ -55,6 +59,7 @@ class Proxy:
     pools: Mapping[str, Pool]
     services: Services
     directory: ModelDirectory
+    dry_run: DryRun
     scrub: SecretScrubber
     redaction: Redaction
     warnings: Sequence[str]
@@ -77,15 +82,16 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
-    per_provider = {name: loaded.provider(name) for name in catalog.providers}
+    per_provider = {name: loaded.provider(name, _rotations(catalog)) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
-    selector = _selector(catalog, settings.routing.selector)
+    _selector(catalog, settings.routing.selector, "routing.selector")
     pools = {
-        name: Pool(_credentials(provider, per_provider[name], loaded), selector, clock)
+        name: _pool(provider, per_provider[name], loaded, catalog, clock)
         for name, provider in catalog.providers.items()
     }
     keys = client_keys(loaded)
-    scrub = SecretScrubber(_secrets(keys, pools, loaded, catalog))
+    admin = admin_key(loaded)
+    scrub = SecretScrubber(_secrets({**keys, "admin": admin}, pools, loaded, catalog))
     upstream = Upstream(
         user_agent=USER_AGENT,
         max_connections=settings.upstream.max_connections,
@@ -101,15 +107,17 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         if records.enabled
         else None
     )
+    calls = Calls(catalog.dialects, settings.streams.max_event_bytes)
+    sanitizers = Sanitizers(catalog.sanitizers)
     limits = Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream)
     services = Services(
         keys=ClientKeys(keys),
         router=router,
-        sanitizers=Sanitizers(catalog.sanitizers),
+        sanitizers=sanitizers,
         executor=Executor(
             pools=pools,
             upstream=upstream,
-            calls=Calls(catalog.dialects, settings.streams.max_event_bytes),
+            calls=calls,
             limits=limits,
             clock=clock,
             scrub=scrub,
@@ -120,6 +128,8 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         scrub=scrub,
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
+        reply_headers=settings.server.reply_headers,
+        recent=RecentRequests(settings.routing.explained),
         streams=settings.streams,
         timeouts=settings.timeouts,
     )
@@ -136,6 +146,17 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         problems=lambda: [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"],
     )
 
+    dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
+    operations = Operations(
+        keys=ClientKeys({"admin": admin}),
+        admin_key=admin.get_secret_value(),
+        router=router,
+        pools=pools,
+        recent=services.recent,
+        dry_run=dry_run,
+        runtime_dir=loaded.runtime_dir,
+    )
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as resources:
@@ -146,7 +167,7 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
                 await resources.enter_async_context(recorder)
             yield
 
-    app = build_app(catalog.dialects, services, introspection, lifespan)
+    app = build_app(catalog.dialects, services, introspection, operations, lifespan)
     return Proxy(
         app=app,
         loaded=loaded,
@@ -154,25 +175,36 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         pools=pools,
         services=services,
         directory=directory,
+        dry_run=dry_run,
         scrub=scrub,
         redaction=redaction,
         warnings=warnings,
     )
 
 
-def _selector(catalog: Catalog, name: str) -> Selector:
+def _pool(
+    provider: Provider, settings: ProviderSettings, loaded: LoadedSettings, catalog: Catalog, clock: Clock
+) -> Pool:
+    routing, rotation = loaded.settings.routing, settings.rotation.over(provider.rotation)
+    selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{provider.name}.rotation.selector")
+    return Pool(_credentials(provider, settings, loaded), selector, clock, rotation, routing)
+
+
+def _selector(catalog: Catalog, name: str, key: str) -> Selector:
     if name not in catalog.selectors:
-        raise SettingsError([f"routing.selector: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
+        raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
     return catalog.selectors[name]
 
 
 def _credentials(provider: Provider, settings: ProviderSettings, loaded: LoadedSettings) -> list[Credential]:
     """API keys from settings, each secret once; a stand-in for providers that need none."""
     variables = [v.name for v in loaded.sources.key_variables(provider.name)]
+    tiers = {**provider.rotation.tiers, **settings.rotation.tiers}
     found: dict[str, Credential] = {}
-    for index, key in enumerate(settings.api_keys):
-        label = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
-        credential = api_key(provider.name, key, label)
+    for index, entry in enumerate(settings.api_keys):
+        place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
+        priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
+        credential = api_key(provider.name, entry.key, entry.label or place, tier=entry.tier, priority=priority)
         found.setdefault(credential.id, credential)
     if not found and provider.anonymous:
         return [anonymous(provider.name)]
@@ -192,11 +224,17 @@ def _secrets(
             yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
 
 
+def _rotations(catalog: Catalog) -> dict[str, RotationSettings]:
+    """How plugins would have their providers' credentials spent."""
+    return {name: provider.rotation for name, provider in catalog.providers.items()}
+
+
 def _warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
     """What an operator should know at startup; none of it stops the proxy."""
     lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
     lines += router.warnings
     lines += [f"no active plugin brings provider {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
+    lines += loaded.without_effect(_rotations(catalog))
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [
         f"{name} is not used: no provider of that name"

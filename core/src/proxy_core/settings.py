@@ -9,46 +9,23 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    HttpUrl,
-    SecretStr,
-    field_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from proxy_core.rotation import KeySettings, RotationSettings
+from proxy_core.tables import BaseUrl, Key, StrList, Table, listed
 
 MiB = 1024 * 1024
 
 
-def _listed(value: object) -> object:
-    """Lists may be written as JSON or with commas where only a string fits (the environment)."""
-    if isinstance(value, str):
-        text = value.strip()
-        return json.loads(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
+def _key_entries(value: object) -> object:
+    """A bare string is a key without anything to say about it."""
+    value = listed(value)
+    if isinstance(value, list | tuple):
+        return [{"key": entry} if isinstance(entry, str) else entry for entry in value]
     return value
 
 
-def _key(value: SecretStr) -> SecretStr:
-    """A key as it goes into a header: no line end from a file, nothing a header cannot carry."""
-    text = value.get_secret_value().strip()
-    if not text or not text.isascii() or not text.isprintable():
-        raise ValueError("a key is one line of printable ASCII characters")
-    return SecretStr(text)
-
-
-def _plain_url(value: HttpUrl) -> HttpUrl:
-    if value.username or value.password or value.query or value.fragment:
-        raise ValueError("an address without credentials, query or fragment is wanted; keys have their own setting")
-    return value
-
-
-StrList = Annotated[list[str], BeforeValidator(_listed)]
-Key = Annotated[SecretStr, AfterValidator(_key)]
-KeyList = Annotated[list[Key], BeforeValidator(_listed)]
-BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
+KeyList = Annotated[list[KeySettings], BeforeValidator(_key_entries)]
 
 
 def _override(value: object) -> object:
@@ -57,11 +34,7 @@ def _override(value: object) -> object:
     return {"false": "keep", "0": "keep", "no": "keep", "true": "set", "1": "set", "yes": "set"}.get(word, word)
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class ServerSettings(_Table):
+class ServerSettings(Table):
     """``[server]``: where the proxy listens and what it accepts."""
 
     host: str = Field(
@@ -71,6 +44,9 @@ class ServerSettings(_Table):
     workers: int = Field(1, ge=1, le=64, description="Worker processes sharing the port.")
     max_body_bytes: int = Field(64 * MiB, ge=1024, description="Largest request body accepted; above it 413.")
     drain_s: float = Field(30, ge=0, description="How long a stopping server lets running requests finish.")
+    reply_headers: bool = Field(
+        True, description="Name provider, model, attempts and credential in ``X-Proxy-...`` headers of replies."
+    )
     tls_certificate: Path | None = Field(
         None, description="PEM certificate chain; with ``tls_key`` the server speaks TLS."
     )
@@ -80,18 +56,28 @@ class ServerSettings(_Table):
     )
 
 
-class ClientSettings(_Table):
+class ClientSettings(Table):
     """``[clients.<name>]``: who may use the proxy."""
 
     key: Key = Field(description="The key this client sends.")
 
 
-class ProviderSettings(_Table):
+class AdminSettings(Table):
+    """``[admin]``: who may look inside and change what rests."""
+
+    key: Key | None = Field(
+        None, description="Key of ``/admin/...``; unset: one is made and kept in ``admin.key`` in the data folder."
+    )
+
+
+class ProviderSettings(Table):
     """``[providers.<name>]``: what every provider has, whichever plugin brings it."""
 
     preset: str | None = Field(None, description="A vendor a plugin knows by name; gives base URL and deviations.")
     base_url: BaseUrl | None = Field(None, description="Upstream address up to and including the version.")
-    api_keys: KeyList = Field(default_factory=list, description="Keys, in order of preference.")
+    api_keys: KeyList = Field(
+        default_factory=list, description="Keys, in order of preference; ``{ key, tier, priority }`` says more of one."
+    )
     headers: dict[str, Key] = Field(default_factory=dict, description="Headers added to every request upstream.")
     models: dict[str, ModelOptions] = Field(
         default_factory=dict, description="Models by public name; a list of names is enough."
@@ -100,18 +86,19 @@ class ProviderSettings(_Table):
     whitelist: StrList = Field(default_factory=list, description="Globs of models kept although ``ignore`` matches.")
     discover: bool = Field(True, description="Ask the upstream for its model list.")
     stream_usage: bool | None = Field(None, description="Ask for usage in streams; unset: as the vendor's row says.")
+    rotation: RotationSettings = Field(default_factory=RotationSettings, description="How its credentials are spent.")
 
     @field_validator("models", mode="before")
     @classmethod
     def _models(cls, value: object) -> object:
         if isinstance(value, str):
-            value = json.loads(value) if value.lstrip().startswith(("[", "{")) else _listed(value)
+            value = json.loads(value) if value.lstrip().startswith(("[", "{")) else listed(value)
         if isinstance(value, list):
             return {str(name): {} for name in value}
         return value
 
 
-class ModelOptions(_Table):
+class ModelOptions(Table):
     """One entry of ``[providers.<name>.models]``."""
 
     id: str | None = Field(None, description="The upstream's id, where it differs from the public name.")
@@ -120,7 +107,7 @@ class ModelOptions(_Table):
     )
 
 
-class TimeoutSettings(_Table):
+class TimeoutSettings(Table):
     """``[timeouts]``: what one attempt may take."""
 
     connect_s: float = Field(30, gt=0, description="Opening a connection. Environment: ``TIMEOUT_CONNECT``.")
@@ -132,16 +119,19 @@ class TimeoutSettings(_Table):
         600, gt=0, description="The first event, or the whole plain reply. Environment: ``TIMEOUT_READ_NON_STREAMING``."
     )
     idle_s: float = Field(300, gt=0, description="Silence between events. Environment: ``TIMEOUT_READ_STREAMING``.")
+    total_s: float | None = Field(
+        None, gt=0, description="A whole request with all its attempts and its reply; unset: no limit."
+    )
 
 
-class StreamSettings(_Table):
+class StreamSettings(Table):
     """``[streams]``: event streams."""
 
     heartbeat_s: float = Field(15, gt=0, description="Silence after which a keep-alive comment is sent.")
     max_event_bytes: int = Field(16 * MiB, ge=1024, description="Largest single event taken from an upstream.")
 
 
-class UpstreamSettings(_Table):
+class UpstreamSettings(Table):
     """``[upstream]``: connections to providers."""
 
     max_connections: int = Field(1000, ge=1, description="Connections open at once, all providers together.")
@@ -151,17 +141,39 @@ class UpstreamSettings(_Table):
     )
 
 
-class RoutingSettings(_Table):
+class RoutingSettings(Table):
     """``[routing]``: choosing credentials and deployments."""
 
     selector: str = Field("balanced", description="Which selector picks among usable credentials.")
     attempts_per_credential: int = Field(2, ge=1, le=10, description="Tries with one credential when a retry may help.")
     max_attempts: int = Field(20, ge=1, le=1000, description="Tries for one request, all deployments together.")
-    budget_s: float = Field(30, gt=0, description="After this long no further attempt starts; one in flight goes on.")
+    budget_s: float = Field(
+        30,
+        ge=0,
+        description="How long to wait for a credential, back off and start attempts; one in flight goes on. "
+        "Environment: ``GLOBAL_TIMEOUT``.",
+    )
+    retry_delay_s: float = Field(
+        0.25,
+        ge=0,
+        description="Before the same credential is asked again; doubles. Environment: ``TRANSIENT_RETRY_DELAY``.",
+    )
+    retry_jitter_s: float = Field(
+        0.25, ge=0, description="At most this much is added by chance. Environment: ``TRANSIENT_RETRY_JITTER``."
+    )
+    max_rest_s: float = Field(86_400, gt=0, description="No credential rests longer, whatever an upstream says.")
+    probe_after_s: float = Field(300, gt=0, description="A longer rest is tried with one request, again and again.")
+    outage_after: int = Field(5, ge=1, description="Failures of a provider in a row after which it rests as a whole.")
+    hedge_after_s: float | None = Field(
+        None, gt=0, description="Without a first event for this long a second credential is asked too; unset: never."
+    )
+    hedge_share: float = Field(0.1, ge=0, le=1, description="Most requests, as a share, that may be asked twice.")
+    session_ttl_s: float = Field(3600, gt=0, description="``sticky``: how long a session keeps its credential unused.")
+    explained: int = Field(1000, ge=0, description="Requests of which ``proxy-core explain`` can tell; 0 for none.")
     models_ttl_s: float = Field(3600, gt=0, description="How long a provider's model list is believed.")
 
 
-class SanitizerSettings(_Table):
+class SanitizerSettings(Table):
     """``[sanitizers]``: the chain of sanitizers."""
 
     order: StrList = Field(
@@ -173,7 +185,7 @@ class SanitizerSettings(_Table):
     )
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """``[log]``: the program log."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -188,7 +200,7 @@ class LogSettings(_Table):
     )
 
 
-class RecordSettings(_Table):
+class RecordSettings(Table):
     """``[records]``: one JSON line per request, for who asks for it."""
 
     enabled: bool = Field(False, description="Keep request records; ``serve --enable-request-logging`` does the same.")
@@ -209,7 +221,7 @@ class PluginsTable(BaseModel):
     required: StrList = Field(default_factory=list, description="Startup stops unless all of these are active.")
 
 
-class DeploymentRoute(_Table):
+class DeploymentRoute(Table):
     """``[models.<name>]`` in its long form."""
 
     deployments: StrList = Field(min_length=1, description="``provider/model``, best first.")
@@ -221,11 +233,12 @@ def _route(value: object) -> object:
     return value
 
 
-class ProxySettings(_Table):
+class ProxySettings(Table):
     """Everything in ``proxy-core.toml``."""
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     clients: dict[str, ClientSettings] = Field(default_factory=dict)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     models: dict[str, Annotated[DeploymentRoute, BeforeValidator(_route)]] = Field(
         default_factory=dict, description="Public model to an ordered list of ``provider/model``."
@@ -240,7 +253,7 @@ class ProxySettings(_Table):
     records: RecordSettings = Field(default_factory=RecordSettings)
 
 
-class PluginSettings(_Table):
+class PluginSettings(Table):
     """Base of a plugin's settings: ``[plugins.<name>]``, ``PROXY_PLUGINS__<NAME>__<KEY>``."""
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure
+from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, default_judge
 from proxy_core.loading import load
 from proxy_core.plugins import Context
 from proxy_core.testing import ProviderContract
@@ -88,11 +88,98 @@ def test_a_rows_deviations_apply():
     assert MESSAGES[0]["name"] == "ann", "the client's own message is not changed"
 
 
-def test_a_row_knows_statuses_that_mean_a_rate_limit():
-    judge = build_provider("p", PRESETS["groq"], ProviderSettings()).judge
+def words(message="words", **fields):
+    return {"error": {"message": message, **fields}}
 
-    assert judge(UpstreamFailure(provider="p", status=498)).error.status == 429
-    assert judge(UpstreamFailure(provider="p", status=400)).error.status == 400
+
+IN_FLIGHT = {"limit_source": "openrouter_in_flight_budget"}
+SUSPENDED = "Account me is suspended, possibly due to reaching the monthly spending limit or failure to pay."
+NO_BALANCE = "Your account org-1 is not active, organization exceeded current quota, please check your plan"
+LOADING = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
+CREDENTIAL, MODEL = ("rotate", "credential"), ("rotate", "model")
+REJECT, FAIL_OVER, RETRY = ("reject", None), ("fail_over", None), ("retry", None)
+
+ERRORS = [
+    ("groq", 498, words(code="capacity_exceeded"), MODEL, 429),
+    ("groq", 400, words(), REJECT, 400),
+    ("groq", 413, words("Request too large for model `x`", code="rate_limit_exceeded"), FAIL_OVER, 413),
+    ("groq", 400, words("Organization has been restricted. Please reach out to support."), CREDENTIAL, 503),
+    ("openrouter", 402, words(code=402), CREDENTIAL, 429),
+    ("openrouter", 402, words(code=402, metadata=IN_FLIGHT), MODEL, 429),
+    ("openrouter", 403, words("x requires moderation. Your input was flagged for y", code=403), REJECT, 403),
+    ("openrouter", 403, words(code=403, metadata={"limit_source": "openrouter_key_limit"}), CREDENTIAL, 429),
+    ("openrouter", 403, words(code=403), CREDENTIAL, 503),
+    ("openrouter", 408, words(code=408), RETRY, 504),
+    ("openrouter", 429, words(code=429), MODEL, 429),
+    ("openrouter", 502, words(code=502), RETRY, 502),
+    ("deepseek", 402, words("Insufficient Balance", code="invalid_request_error"), CREDENTIAL, 429),
+    ("deepseek", 422, words(), REJECT, 422),
+    ("deepseek", 400, words("Model Not Exist"), FAIL_OVER, 404),
+    ("nvidia_nim", 404, {"status": 404, "detail": "Function 'a-b': Not found for account 'c'"}, FAIL_OVER, 404),
+    ("nvidia_nim", 429, {"status": 429, "title": "Too Many Requests"}, MODEL, 429),
+    ("nvidia_nim", 403, {"status": 403, "detail": "Authorization failed"}, CREDENTIAL, 503),
+    ("together", 402, words(), CREDENTIAL, 429),
+    ("together", 403, words("Input token count + max_tokens must be less"), REJECT, 403),
+    ("fireworks", 412, words(SUSPENDED, code="PRECONDITION_FAILED"), CREDENTIAL, 429),
+    ("fireworks", 412, words(code="PRECONDITION_FAILED"), FAIL_OVER, 404),
+    (
+        "cerebras",
+        429,
+        {"type": "too_many_requests_error", "code": "request_quota_exceeded"},
+        MODEL,
+        429,
+    ),
+    ("cerebras", 429, {"message": "x", "code": "token_quota_exceeded"}, MODEL, 429),
+    ("cerebras", 429, {"message": "We're experiencing high traffic right now!"}, RETRY, 503),
+    ("xai", 400, {"code": "x", "error": "Incorrect API key provided: na***ys."}, CREDENTIAL, 503),
+    ("xai", 400, {"code": "x", "error": "The model expects a single `text` element."}, REJECT, 400),
+    ("xai", 403, {"error": "Your newly created team doesn't have any credits or licenses yet."}, CREDENTIAL, 429),
+    ("moonshot", 403, words(NO_BALANCE, type="exceeded_current_quota_error"), CREDENTIAL, 429),
+    ("moonshot", 429, words(type="exceeded_current_quota_error"), CREDENTIAL, 429),
+    ("moonshot", 429, words(type="rate_limit_reached_error"), MODEL, 429),
+    ("moonshot", 429, words(type="engine_overloaded_error"), RETRY, 503),
+    ("moonshot", 404, words(type="resource_not_found_error"), FAIL_OVER, 404),
+    ("moonshot", 400, words(type="content_filter"), REJECT, 400),
+    ("moonshot", 401, words(type="invalid_authentication_error"), CREDENTIAL, 503),
+    ("zai", 429, words(code="1113"), CREDENTIAL, 429),
+    ("zai", 200, words(code="1113"), CREDENTIAL, 429),
+    ("zai", 429, words(code="1302"), MODEL, 429),
+    ("zai", 200, words(code="1302"), MODEL, 429),
+    ("zai", 429, words("Your limit will reset at 2026-01-08 14:33:33", code="1308"), MODEL, 429),
+    ("zai", 400, words(code="1211"), FAIL_OVER, 404),
+    ("zai", 429, words(code="1112"), CREDENTIAL, 503),
+    ("zai", 400, words(code="1301"), REJECT, 400),
+    ("dashscope", 400, words(code="Arrearage"), CREDENTIAL, 429),
+    ("dashscope", 400, words(code="DataInspectionFailed"), REJECT, 400),
+    ("dashscope", 429, {"code": "Throttling.RateQuota", "message": "words"}, MODEL, 429),
+    ("dashscope", 429, words(code="Throttling.AllocationQuota"), MODEL, 429),
+    ("dashscope", 429, words(code="insufficient_quota"), MODEL, 429),
+    ("dashscope", 403, words(code="AccessDenied.Unpurchased"), MODEL, 404),
+    ("dashscope", 401, words(code="InvalidApiKey"), CREDENTIAL, 503),
+    ("ollama", 404, words('model "x" not found, try pulling it first', type="api_error"), FAIL_OVER, 404),
+    ("ollama", 503, {"error": "Server overloaded, please retry shortly"}, RETRY, 503),
+    ("vllm", 404, {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}, FAIL_OVER, 404),
+    ("llama_cpp", 503, LOADING, RETRY, 503),
+    ("llama_cpp", 400, words(type="exceed_context_size_error", code=400), REJECT, 400),
+]
+
+
+@pytest.mark.parametrize(("preset", "status", "body", "course", "told"), ERRORS)
+def test_each_vendors_errors_are_understood(preset, status, body, course, told):
+    judge = build_provider("p", PRESETS[preset], ProviderSettings()).judge or default_judge
+    verdict = judge(UpstreamFailure(provider="p", status=status, body=json.dumps(body).encode()))
+
+    assert (verdict.next, verdict.rest, verdict.error.status) == (*course, told)
+
+
+def test_a_quota_rests_longer_than_a_rate():
+    judge = build_provider("p", PRESETS["zai"], ProviderSettings()).judge
+    rests = [
+        judge(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).rest_s
+        for code in ("1302", "1308")
+    ]
+
+    assert rests == [None, 3600]
 
 
 LISTS = {

@@ -9,7 +9,7 @@ import click
 
 from proxy_core.errors import SetupError
 
-_BUILT_IN = ("serve", "plugins", "models")
+_BUILT_IN = ("serve", "plugins", "models", "why", "explain", "cooldown")
 
 
 class Commands(click.Group):

@@ -50,8 +50,14 @@ def plugin_commands() -> dict[str, click.Command]:
     return found
 
 
+def printable(text: str) -> str:
+    """On one line, and nothing a terminal would obey: upstreams and clients choose words that are shown."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the last one runs free."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = []
     for row in (head, *rows):

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from proxy_core.cli.common import plugin_overrides, settings_options
+from proxy_core.control import own_socket
 from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings, load
 from proxy_core.records.log import program_log
@@ -127,7 +128,12 @@ async def _serve(proxy: Proxy, sock: socket.socket, demo_socket: socket.socket |
         if demo_socket is not None:
             tasks.create_task(_serve_demo(demo_socket, stop))
         config = hypercorn_config(server)
-        tasks.create_task(serve_app(proxy.app, sock, config, stop, running=running, drain_s=server.drain_s))
+        own = own_socket(proxy.loaded.runtime_dir)
+        if own is None:
+            log.warning("why, explain and cooldown cannot ask: %s is not for one user alone", proxy.loaded.runtime_dir)
+        tasks.create_task(
+            serve_app(proxy.app, sock, config, stop, running=running, drain_s=server.drain_s, own_socket=own)
+        )
 
 
 async def _serve_demo(demo_socket: socket.socket, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from pydantic import SecretStr
 
 from proxy_core.interfaces import Credential
+from proxy_core.rotation import DEFAULT_PRIORITY
 
 
 def fingerprint(secret: str) -> str:
@@ -14,9 +15,17 @@ def fingerprint(secret: str) -> str:
     return hashlib.blake2b(secret.encode(), digest_size=4, person=b"proxy-core").hexdigest()
 
 
-def api_key(provider: str, secret: SecretStr, label: str) -> Credential:
+def api_key(
+    provider: str, secret: SecretStr, label: str, *, tier: str | None = None, priority: int = DEFAULT_PRIORITY
+) -> Credential:
     return Credential(
-        id=fingerprint(secret.get_secret_value()), provider=provider, kind="api_key", secret=secret, label=label
+        id=fingerprint(secret.get_secret_value()),
+        provider=provider,
+        kind="api_key",
+        secret=secret,
+        label=label,
+        tier=tier,
+        priority=priority,
     )
 
 

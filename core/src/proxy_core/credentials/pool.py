@@ -1,122 +1,215 @@
-"""All of a provider's credentials: who is usable now, who goes next, who rests until when."""
+"""All of a provider's credentials: who goes next. Choosing reads memory and awaits nothing."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import datetime
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import Candidate, Credential, ProxyRequest, Selector, Verdict
-
-#: Rest without a hint from the upstream, by consecutive failures.
-BACK_OFF_S = (10.0, 30.0, 60.0, 120.0, 300.0)
-#: The scope "every model of this credential".
-ANY_MODEL = ""
-
-
-@dataclass(slots=True)
-class _State:
-    credential: Credential
-    in_flight: int = 0
-    uses: int = 0
-    last_used: float = -math.inf
-    #: By model, or ``ANY_MODEL``: monotonic seconds until which it rests, and failures in a row.
-    rests_until: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, int] = field(default_factory=dict)
-
-    def usable_at(self, model: str) -> float:
-        rests = self.rests_until
-        if not rests:
-            return -math.inf
-        return max(rests.get(ANY_MODEL, -math.inf), rests.get(model, -math.inf))
+from proxy_core.credentials.choice import Choice
+from proxy_core.credentials.lane import PRIORITY, UNUSABLE, Lane, beyond
+from proxy_core.credentials.ledger import Ledger, Use
+from proxy_core.credentials.sessions import Sessions
+from proxy_core.interfaces import Credential, ProxyRequest, QuotaWindow, Selector, Verdict
+from proxy_core.rotation import RotationSettings
+from proxy_core.settings import RoutingSettings
 
 
 class Lease:
     """One credential, lent to one attempt. Given back when the attempt's block ends."""
 
-    __slots__ = ("_clock", "_model", "_state", "_whole")
+    __slots__ = ("_held", "_pool", "_use", "credential")
 
-    def __init__(self, state: _State, model: str, clock: Clock) -> None:
-        self._state = state
-        self._model = model
-        self._clock = clock
-        state.in_flight += 1
-        state.uses += 1
-        state.last_used = clock.monotonic()
+    def __init__(self, pool: Pool, use: Use) -> None:
+        self._pool = pool
+        self._use = use
+        self._held = True
+        self.credential = pool.ledger.slots[use.index].credential
 
     @property
-    def credential(self) -> Credential:
-        return self._state.credential
+    def index(self) -> int:
+        """The credential's place in the pool."""
+        return self._use.index
+
+    @property
+    def probes(self) -> bool:
+        """This attempt finds out whether a rest is over."""
+        return bool(self._use.probes)
 
     def give_back(self) -> None:
-        self._state.in_flight -= 1
+        """However the attempt ended, and however often this is said."""
+        if self._held:
+            self._held = False
+            self._pool.ledger.returned(self._use)
+            self._pool.notify(every=self.probes)
 
     def succeeded(self) -> None:
-        """A reply came: whatever was held against this credential for this model is forgotten."""
-        for scope in (ANY_MODEL, self._model):
-            self._state.failures.pop(scope, None)
-            self._state.rests_until.pop(scope, None)
+        """A reply came: whatever was held against this credential before the attempt began is forgotten."""
+        if self._pool.ledger.succeeded(self._use):  # not one, as for a lease: a rest is over, and all may go
+            self._pool.notify(every=True)
 
     def failed(self, verdict: Verdict) -> None:
-        """Let what the verdict names rest. A longer rest already running stays."""
-        if verdict.rest not in ("credential", "model"):
-            return
-        scope = ANY_MODEL if verdict.rest == "credential" else self._model
-        row = self._state.failures.get(scope, 0)
-        self._state.failures[scope] = row + 1
-        rest_s = BACK_OFF_S[min(row, len(BACK_OFF_S) - 1)] if verdict.rest_s is None else verdict.rest_s
-        until = self._clock.monotonic() + rest_s
-        self._state.rests_until[scope] = max(until, self._state.rests_until.get(scope, -math.inf))
+        """Let what the verdict names rest."""
+        self._pool.ledger.failed(self._use, verdict, self._pool.clock.monotonic())
+
+    def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
+        """What a reply said of the provider's own counting."""
+        self._pool.ledger.learned(self._use, windows, self._pool.clock.monotonic(), received_at)
 
 
 class Pool:
-    """A provider's credentials. Choosing reads memory and awaits nothing."""
+    """A provider's credentials, their ledger, and who waits for one."""
 
-    def __init__(self, credentials: Iterable[Credential], selector: Selector, clock: Clock) -> None:
-        self._states = [_State(c) for c in credentials]
-        self._selector = selector
-        self._clock = clock
+    def __init__(
+        self,
+        credentials: Iterable[Credential],
+        selector: Selector,
+        clock: Clock,
+        rotation: RotationSettings | None = None,
+        rules: RoutingSettings | None = None,
+    ) -> None:
+        rules = rules or RoutingSettings()
+        self.ledger = Ledger(credentials, selector, rotation or RotationSettings(), rules)
+        self.sessions = Sessions(rules.session_ttl_s)
+        self.selector = selector
+        self.clock = clock
+        #: Who waits for a lease, longest first, and what was the news when they last looked.
+        self._waiting: OrderedDict[asyncio.Future[None], int] = OrderedDict()
+        self._news = 0
+        #: Who only waits for a rest to end: a lease that comes back is nothing to them.
+        self._resting: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self.ledger.slots)
 
     @property
     def in_flight(self) -> int:
         """Leases not yet given back."""
-        return sum(state.in_flight for state in self._states)
+        return sum(slot.in_flight for slot in self.ledger.slots)
 
     @property
     def credentials(self) -> Sequence[Credential]:
-        return [state.credential for state in self._states]
+        return [slot.credential for slot in self.ledger.slots]
 
-    def take(self, request: ProxyRequest, model: str, tried: Set[str]) -> Lease | None:
+    def take(
+        self, request: ProxyRequest, model: str, tried: Set[str] = frozenset(), worst_priority: int | None = None
+    ) -> Lease | None:
         """Lend a usable credential that is not in ``tried``; ``None`` if there is none.
 
-        Whoever takes a lease gives it back, whatever happens.
+        Whoever takes a lease gives it back, whatever happens. ``worst_priority`` is the highest
+        priority number that may serve this model.
         """
-        now = self._clock.monotonic()
-        usable = [s for s in self._states if s.credential.id not in tried and s.usable_at(model) <= now]
-        if not usable:
+        now = self.clock.monotonic()
+        found = self._found(request, model, tried, worst_priority, now)
+        if found is None:
             return None
-        if len(usable) == 1:
-            return Lease(usable[0], model, self._clock)
-        candidates = [
-            Candidate(credential=s.credential, in_flight=s.in_flight, uses=s.uses, last_used=s.last_used)
-            for s in usable
+        index, lane, session = found
+        if session is not None:
+            self.sessions.remember(session, index, now)
+        return Lease(self, self.ledger.lent(index, lane, now))
+
+    def peek(self, request: ProxyRequest, model: str, worst_priority: int | None = None) -> Credential | None:
+        """Whose lease :meth:`take` would give. Changes nothing."""
+        found = self._found(request, model, frozenset(), worst_priority, self.clock.monotonic())
+        return self.ledger.slots[found[0]].credential if found is not None else None
+
+    def _found(
+        self, request: ProxyRequest, model: str, tried: Set[str], worst_priority: int | None, now: float
+    ) -> tuple[int, Lane, str | None] | None:
+        """Who goes next, for which lane, and the session to remember it for."""
+        ledger = self.ledger
+        if ledger.outage is not None and ledger.outage.closed(now):
+            return None
+        lane = ledger.settled(model, now)
+        loads = _without(lane.loads, [ledger.places[credential] for credential in tried]) if tried else lane.loads
+        low = min(loads, default=UNUSABLE)
+        if low >= beyond(worst_priority):
+            return None
+        index = _due(lane, low) if lane.due and not tried else None
+        if index is not None:
+            return index, lane, None
+        choice = Choice(self, lane, loads, low, request)
+        index = ledger.places[self.selector.select(choice, request).credential.id]
+        return index, lane, choice.session
+
+    def soonest_s(self, model: str, worst_priority: int | None = None, spent: Set[str] = frozenset()) -> float | None:
+        """Seconds until a credential that is not in ``spent`` may be usable for ``model``; ``None`` if none ever is.
+
+        0 where one is only lent to somebody else: it may come back at any moment.
+        """
+        now, ledger = self.clock.monotonic(), self.ledger
+        lane = ledger.settled(model, now)
+        waits = [
+            ledger.usable_at(lane, index, now) - now
+            for index, slot in enumerate(ledger.slots)
+            if slot.credential.id not in spent
+            and (worst_priority is None or slot.credential.priority <= worst_priority)
         ]
-        chosen = self._selector.select(candidates, request)
-        state = next(s for s in usable if s.credential is chosen.credential)
-        return Lease(state, model, self._clock)
-
-    def soonest_s(self, model: str) -> float | None:
-        """Seconds until some credential is usable for ``model``; ``None`` without credentials."""
-        if not self._states:
+        if not waits:
             return None
-        return max(0.0, min(s.usable_at(model) for s in self._states) - self._clock.monotonic())
+        outage_s = ledger.outage.probe_at - now if ledger.outage is not None else 0.0
+        return max(0.0, outage_s, min(waits))
 
-    def all_resting(self) -> dict[str, float]:
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting) + len(self._resting)
+
+    def wait(self, waiter: asyncio.Future[None], *, for_lease: bool = True) -> None:
+        """Have ``waiter`` told when a credential may be had. Whoever was told and took none passes it on.
+
+        Not ``for_lease``: only of rests that end before their time.
+        """
+        if for_lease:
+            self._waiting[waiter] = self._news
+        else:
+            self._resting.add(waiter)
+
+    def forget(self, waiter: asyncio.Future[None]) -> None:
+        """It waits no longer."""
+        self._waiting.pop(waiter, None)
+        self._resting.discard(waiter)
+
+    def notify(self, *, every: bool = False) -> None:
+        """There are news, for the one that waits longest or for ``every`` one."""
+        self._news += 1
+        for _ in range(len(self._waiting) if every else 1):
+            self.pass_on()
+        while every and self._resting:
+            waiter = self._resting.pop()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def pass_on(self) -> None:
+        """Tell the next that has not looked since the last news; so no news goes round for ever."""
+        while self._waiting:
+            waiter, looked_at = next(iter(self._waiting.items()))
+            if looked_at == self._news:
+                return
+            del self._waiting[waiter]
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def clear(self, credential: str | None = None, model: str | None = None) -> int:
+        """Forget rests, caps and marks: of one credential or all, for one model or altogether. How many there were."""
+        cleared = self.ledger.clear(credential, model)
+        self.notify(every=True)
+        return cleared
+
+    def all_resting(self) -> Mapping[str, float]:
         """Fingerprint to seconds left, for credentials that rest for some model or for all."""
-        now = self._clock.monotonic()
-        longest = {s.credential.id: max(s.rests_until.values(), default=now) - now for s in self._states}
-        return {credential: left for credential, left in longest.items() if left > 0}
+        return self.ledger.resting(self.clock.monotonic())
+
+
+def _without(loads: Sequence[float], indexes: Iterable[int]) -> Sequence[float]:
+    rest = list(loads)
+    for index in indexes:
+        rest[index] = UNUSABLE
+    return rest
+
+
+def _due(lane: Lane, low: float) -> int | None:
+    """One whose rest may be tried, unless something of a better priority is usable."""
+    return next((index for index in lane.due if lane.loads[index] // PRIORITY <= low // PRIORITY), None)

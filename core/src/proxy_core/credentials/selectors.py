@@ -1,20 +1,27 @@
-"""The built-in selectors: pure functions over usable candidates, never empty."""
+"""The built-in selectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from proxy_core.interfaces import Candidate, ProxyRequest, Selector
+from proxy_core.interfaces import Candidate, Candidates, ProxyRequest, Selector
 
 
-def balanced(candidates: Sequence[Candidate], request: ProxyRequest) -> Candidate:
-    """The least busy; among equals the one unused for longest."""
-    return min(candidates, key=lambda c: (c.in_flight, c.last_used))
+def balanced(candidates: Candidates, request: ProxyRequest) -> Candidate:
+    """The least busy, and of these the least used."""
+    return candidates.least_used()
 
 
-def sequential(candidates: Sequence[Candidate], request: ProxyRequest) -> Candidate:
-    """The first usable one in the order of settings: drain one, keep its prompt cache warm."""
-    return candidates[0]
+def sequential(candidates: Candidates, request: ProxyRequest) -> Candidate:
+    """The same one for as long as it lasts: drains one after the other and keeps its prompt cache warm."""
+    return candidates.last or candidates.first
 
 
-BUILT_IN = (Selector(name="balanced", select=balanced), Selector(name="sequential", select=sequential))
+def sticky(candidates: Candidates, request: ProxyRequest) -> Candidate:
+    """A conversation stays where it began; new ones go to the least used."""
+    return candidates.of_session or candidates.least_used()
+
+
+BUILT_IN = (
+    Selector(name="balanced", select=balanced, optimal_concurrent=1),
+    Selector(name="sequential", select=sequential, fair_cycle=True),
+    Selector(name="sticky", select=sticky),
+)

@@ -38,6 +38,8 @@ def error_object(error: ProxyError) -> JsonObject:
         "param": error.param,
         "code": code,
     }
+    if error.attempts:
+        known["attempts"] = list(error.attempts)
     if isinstance(error, UpstreamRejected):
         known["type"] = error.type or known["type"]
         return {**error.details, **known}

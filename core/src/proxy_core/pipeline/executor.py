@@ -11,23 +11,27 @@ import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 from proxy_core.clock import Clock, Deadline
 from proxy_core.credentials.pool import Lease, Pool
-from proxy_core.errors import BadRequest, CapacityExhausted, InternalError, ProxyError, Unavailable, UpstreamBroken
+from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.fetch import GuardedFetcher
+from proxy_core.hints import quota_windows
 from proxy_core.interfaces import AttemptRecord, Deployment, ProxyRequest, Verdict
 from proxy_core.judging import default_judge
-from proxy_core.model import UpstreamFailure, Usage
+from proxy_core.model import UpstreamFailure
 from proxy_core.pipeline.calls import Calls
+from proxy_core.pipeline.committed import Reply
+from proxy_core.pipeline.hedge import Hedges
 from proxy_core.pipeline.reply import ReplyBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.trace import Trace
+from proxy_core.pipeline.walk import Stop, Walk, told
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.settings import RoutingSettings, TimeoutSettings, UpstreamSettings
 from proxy_core.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply
 
-_BACK_OFF_S = 0.25
 _MAX_BACK_OFF_S = 8.0
 
 
@@ -40,67 +44,13 @@ class Limits:
     upstream: UpstreamSettings
 
 
-class Reply:
-    """A committed reply. ``read`` gives the client's bytes, piece by piece; leaving the block closes the upstream."""
+@dataclass(frozen=True, slots=True)
+class Try:
+    """What every attempt of one request is given."""
 
-    def __init__(
-        self,
-        body: ReplyBody,
-        first: bytes,
-        pieces: AsyncGenerator[bytes, None] | None,
-        deployment: Deployment,
-        owner: Executor,
-    ) -> None:
-        self._body = body
-        self._first = first
-        self._pieces = pieces
-        self._owner = owner
-        self._resources = AsyncExitStack()
-        self.deployment = deployment
-
-    @property
-    def whole(self) -> bytes:
-        """The body of a reply that was read to its end before it was committed."""
-        return self._first
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._body.usage
-
-    def own(self, resources: AsyncExitStack) -> None:
-        self._resources = resources
-
-    async def read(self) -> bytes | None:
-        """The next bytes for the client; ``None`` at a complete end. Raises ``ProxyError`` for any other end."""
-        if self._first:
-            first, self._first = self._first, b""
-            return first
-        while self._body.failure is None:
-            if self._pieces is None:
-                return None
-            out = await self._next(self._pieces)
-            if out:
-                return out
-        raise self._owner.judge(self.deployment, self._body.failure).error
-
-    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
-        try:
-            data = await anext(pieces)
-        except StopAsyncIteration:
-            self._pieces = None
-            return self._body.close()
-        except TransportError as error:
-            failure = UpstreamFailure(provider=self.deployment.provider.name, transport=error.fault)
-            raise self._owner.judge(self.deployment, failure).error from error
-        return self._body.feed(data)
-
-    async def __aenter__(self) -> Reply:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._pieces is not None:
-            await self._pieces.aclose()
-        await self._resources.aclose()
+    request: ProxyRequest
+    filters: FilterChain | None
+    trace: Trace
 
 
 class Executor:
@@ -124,6 +74,7 @@ class Executor:
         self._clock = clock
         self._scrub = scrub
         self._fetcher = fetcher
+        self._hedges = Hedges(limits.routing)
 
     async def obtain(
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace
@@ -133,32 +84,55 @@ class Executor:
         if not able:
             raise unable
         routing = self._limits.routing
-        budget = Deadline.after(routing.budget_s, self._clock)
-        last: Verdict | None = None
-        for deployment in able:
-            pool, tried, tries = self._pools[deployment.provider.name], set[str](), 0
-            while (lease := pool.take(request, deployment.model, tried)) is not None:
-                if last is not None and (
-                    len(trace.attempts) >= routing.max_attempts or not budget.remaining_s(self._clock)
-                ):
-                    lease.give_back()
-                    raise last.error
-                outcome = await self._attempt(request, deployment, lease, filters, trace)
-                if isinstance(outcome, Reply):
-                    return outcome
-                last, tries = outcome, tries + 1
-                if outcome.next == "reject":
-                    raise outcome.error
-                if outcome.next == "fail_over":
+        walk = Walk(request, able, self._pools, routing, Deadline.after(routing.budget_s, self._clock), trace)
+        this = Try(request, filters, trace)
+        while not walk.exhausted:
+            step = walk.next()
+            if step is None:
+                if not await self._wait(walk):
                     break
-                if outcome.next == "retry" and tries < routing.attempts_per_credential:
-                    await self._back_off(tries, budget)
-                    continue
-                if outcome.fault == "network":
-                    break  # another credential would not find the host either
-                tried.add(lease.credential.id)
-                tries = 0
-        raise last.error if last is not None else self._nobody(able)
+                continue
+            reply = await self._asked(walk, *step, this)
+            if reply is not None:
+                return reply
+        raise walk.error()
+
+    async def _asked(self, walk: Walk, stop: Stop, lease: Lease, this: Try) -> Reply | None:
+        """One attempt, or two if the first is slow. Raises what ends the request at once."""
+        for at, used, outcome in await self._hedges.ask(partial(self._attempt, this), walk, stop, lease):
+            if isinstance(outcome, Reply):
+                return outcome
+            if outcome.next == "reject":
+                raise outcome.error if outcome.fault == "client" else told(outcome.error, this.trace.attempts)
+            if walk.failed(at, used, outcome):
+                await self._back_off(at.tries, outcome.error.retry_after_s, walk.budget)
+        return None
+
+    async def _wait(self, walk: Walk) -> bool:
+        """Until a credential may be usable again; false if that takes longer than the budget lasts."""
+        soonest_s, left_s = walk.soonest_s, walk.budget.remaining_s(self._clock)
+        if soonest_s is None or soonest_s >= left_s:
+            return False
+        rest_ends_s = walk.rest_ends_s
+        waiter = asyncio.get_running_loop().create_future()
+        for stop in walk.stops:
+            if (stop_s := stop.soonest_s) is not None:
+                stop.pool.wait(waiter, for_lease=stop_s == 0)
+        try:
+            async with asyncio.timeout(left_s if rest_ends_s is None else min(left_s, rest_ends_s)):
+                await waiter
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            if waiter.done():  # told, and gone
+                walk.pass_on(None)
+            raise
+        finally:
+            waiter.cancel()
+            for stop in walk.stops:
+                stop.pool.forget(waiter)
+        walk.rested()
+        return True
 
     def judge(self, deployment: Deployment, failure: UpstreamFailure) -> Verdict:
         """The provider's judge, else ours; secrets an upstream repeats are taken out first."""
@@ -170,52 +144,58 @@ class Executor:
             broken.__cause__ = error
             return Verdict(fault="provider", next="fail_over", error=broken)
 
-    async def _attempt(
-        self, request: ProxyRequest, deployment: Deployment, lease: Lease, filters: FilterChain | None, trace: Trace
-    ) -> Reply | Verdict:
+    async def _attempt(self, this: Try, deployment: Deployment, lease: Lease) -> Reply | Verdict:
         """One try: a committed reply, or what its failure means. The lease is given back either way."""
-        started = self._clock.monotonic()
+        started, trace = self._clock.monotonic(), this.trace
         async with AsyncExitStack() as resources:
             resources.callback(lease.give_back)
             try:
-                result = await self._try(request, deployment, lease, filters, trace, resources)
+                result = await self._try(deployment, lease, this, resources)
             except BadRequest as error:  # what this provider cannot represent, the next one may
                 return Verdict(fault="client", next="fail_over", error=error)
+            except ProxyError as error:
+                return Verdict(fault="provider", next="reject", error=error)
+            except asyncio.CancelledError:
+                trace.attempts.append(self._note(deployment, lease, started, None, None, "given up"))
+                raise
             if isinstance(result, Reply):
                 lease.succeeded()
                 trace.committed()
-                trace.attempts.append(self._note(deployment, lease, started, None, None))
-                result.own(resources.pop_all())
+                trace.attempts.append(self._note(deployment, lease, started, 200, None, None))
+                result.own(resources.pop_all(), lease.credential.id)
                 return result
             verdict = self.judge(deployment, result)
             lease.failed(verdict)
-            trace.attempts.append(self._note(deployment, lease, started, result.status, verdict))
+            trace.attempts.append(
+                self._note(deployment, lease, started, result.status, verdict.fault, verdict.error.message)
+            )
             return verdict
 
     def _note(
-        self, deployment: Deployment, lease: Lease, started: float, status: int | None, verdict: Verdict | None
+        self,
+        deployment: Deployment,
+        lease: Lease,
+        started: float,
+        status: int | None,
+        fault: str | None,
+        message: str | None,
     ) -> AttemptRecord:
         return AttemptRecord(
             deployment=str(deployment),
             credential=lease.credential.id,
-            status=200 if verdict is None else status,
-            fault=verdict.fault if verdict else None,
-            message=verdict.error.message if verdict else None,
+            status=status,
+            fault=fault,
+            message=message,
             duration_s=self._clock.monotonic() - started,
         )
 
     async def _try(
-        self,
-        request: ProxyRequest,
-        deployment: Deployment,
-        lease: Lease,
-        filters: FilterChain | None,
-        trace: Trace,
-        resources: AsyncExitStack,
+        self, deployment: Deployment, lease: Lease, this: Try, resources: AsyncExitStack
     ) -> Reply | UpstreamFailure:
         """Send, and read up to the commit, under one limit. Failures come back as values."""
         name = deployment.provider.name
-        call = self._calls.prepare(request, deployment, filters)
+        request, trace = this.request, this.trace
+        call = self._calls.prepare(request, deployment, this.filters)
         try:
             async with asyncio.timeout(self._limits.timeouts.first_event_s) as scope:
                 if deployment.provider.fetch_links is not None:
@@ -223,6 +203,7 @@ class Executor:
                 message = call.encode(lease.credential)
                 reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)
+                self._learn(deployment, lease, reply)
                 error_body = b"" if 200 <= reply.status < 300 else await reply.read_error()
                 if trace.capture is not None:
                     sent = message.content if call.translated else b""
@@ -252,34 +233,41 @@ class Executor:
         async for data in pieces:
             first += body.feed(data)
             if body.committed:
-                return Reply(body, first, pieces, deployment, self)
+                return self._committed(body, first, pieces, deployment)
             if body.failure is not None:
                 return body.failure
         first += body.close()
-        return body.failure if body.failure is not None and not first else Reply(body, first, None, deployment, self)
+        if body.failure is not None and not first:
+            return body.failure
+        return self._committed(body, first, None, deployment)
 
     async def _until_end(
         self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment
     ) -> Reply | UpstreamFailure:
         first = body.feed(await reply.read(self._limits.upstream.max_reply_bytes))
         first += body.close()
-        return body.failure if body.failure is not None else Reply(body, first, None, deployment, self)
+        return body.failure if body.failure is not None else self._committed(body, first, None, deployment)
+
+    def _committed(
+        self, body: ReplyBody, first: bytes, pieces: AsyncGenerator[bytes, None] | None, deployment: Deployment
+    ) -> Reply:
+        return Reply(body, first, pieces, deployment, lambda failure: self.judge(deployment, failure).error)
+
+    def _learn(self, deployment: Deployment, lease: Lease, reply: UpstreamReply) -> None:
+        """What the provider says of its own counting, if it does."""
+        windows = (deployment.provider.read_quota or quota_windows)(reply.headers, self._clock.now())
+        if windows:
+            lease.learned(windows, self._clock.now())
 
     def _upload_limit(self, scope: asyncio.Timeout) -> _UploadLimit:
         return _UploadLimit(scope, self._limits.timeouts)
 
-    async def _back_off(self, tries: int, budget: Deadline) -> None:
-        limit = min(_MAX_BACK_OFF_S, _BACK_OFF_S * 2 ** (tries - 1))
-        jittered = limit * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, hides nothing
-        await asyncio.sleep(min(budget.remaining_s(self._clock), jittered))
-
-    def _nobody(self, deployments: Sequence[Deployment]) -> ProxyError:
-        """No credential was usable at all."""
-        waits = [self._pools[d.provider.name].soonest_s(d.model) for d in deployments]
-        known = [wait for wait in waits if wait is not None]
-        if not known:
-            return Unavailable("No credential is configured for this model.", code="no_credential")
-        return CapacityExhausted("Every credential for this model is resting.", retry_after_s=min(known))
+    async def _back_off(self, tries: int, asked_s: float | None, budget: Deadline) -> None:
+        """Doubling, with jitter; never less than what the upstream asked for."""
+        routing = self._limits.routing
+        delay_s = min(_MAX_BACK_OFF_S, routing.retry_delay_s * 2 ** (tries - 1))
+        jitter_s = routing.retry_jitter_s * random.random()  # noqa: S311  # spreads retries, hides nothing
+        await asyncio.sleep(min(budget.remaining_s(self._clock), max(delay_s, asked_s or 0.0) + jitter_s))
 
 
 class _UploadLimit:

@@ -19,19 +19,25 @@ class Sanitizers:
         self._requests = [(s.name, s.request) for s in chain if s.request is not None]
         self._events = [(s.name, s.events) for s in reversed(chain) if s.events is not None]
 
-    def request(self, request: ProxyRequest) -> ProxyRequest:
-        """Raises whatever a sanitizer refuses with, or ``InternalError`` if it failed itself."""
+    def request(self, request: ProxyRequest, changed_by: list[str]) -> ProxyRequest:
+        """Raises whatever a sanitizer refuses with, or ``InternalError`` if it failed itself.
+
+        Who changed something is added to ``changed_by``.
+        """
         for name, sanitize in self._requests:
+            before = request
             try:
                 request = sanitize(request)
             except ProxyError:
                 raise
             except Exception as error:  # a sanitizer may fail in any way; the request must not pass
                 raise _failed(name) from error
+            if request is not before:
+                changed_by.append(name)
         return request
 
-    def filters(self, request: ProxyRequest) -> FilterChain | None:
-        """Filters for this request's reply; ``None`` if nobody asks to see it."""
+    def filters(self, request: ProxyRequest, changed_by: list[str]) -> FilterChain | None:
+        """Filters for this request's reply; ``None`` if nobody asks to see it. Who does is added to ``changed_by``."""
         if not self._events:
             return None
         chain = []
@@ -44,6 +50,7 @@ class Sanitizers:
                 raise _failed(name) from error
             if filter_ is not None:
                 chain.append((name, filter_))
+                changed_by.append(f"{name} (reply)")
         return FilterChain(chain) if chain else None
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import AttemptRecord, ProxyRequest, RequestRecord
+from proxy_core.interfaces import AttemptRecord, Decision, ProxyRequest, RequestRecord
 from proxy_core.model import Usage
 from proxy_core.records.capture import Capture
 
@@ -22,6 +22,8 @@ class Trace:
     started_at: datetime
     started: float
     attempts: list[AttemptRecord] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    changed_by: list[str] = field(default_factory=list)
     first_event_s: float | None = None
     usage: Usage | None = None
     #: A model that nothing here serves is a client's words, and written nowhere.
@@ -36,6 +38,12 @@ class Trace:
     @property
     def elapsed_s(self) -> float:
         return self.clock.monotonic() - self.started
+
+    @property
+    def decisive(self) -> AttemptRecord | None:
+        """The attempt that answered, else the last one; of two at once the loser is noted last."""
+        answered = (a for a in reversed(self.attempts) if a.status == 200 and a.fault is None)
+        return next(answered, self.attempts[-1] if self.attempts else None)
 
     def committed(self) -> None:
         self.first_event_s = self.elapsed_s
@@ -55,4 +63,6 @@ class Trace:
             duration_s=self.elapsed_s,
             attempts=tuple(self.attempts),
             usage=self.usage,
+            decisions=tuple(self.decisions),
+            changed_by=tuple(self.changed_by),
         )

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from proxy_core.credentials.explain import as_json
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
@@ -38,8 +39,8 @@ def bare(record: RequestRecord) -> JsonObject:
     }
 
 
-def counted(record: RequestRecord, capture: Capture) -> JsonObject:
-    """Everything that is not content."""
+def explained(record: RequestRecord) -> JsonObject:
+    """How it was decided who is asked, and what came of it."""
     attempts = [
         {
             "deployment": a.deployment,
@@ -50,11 +51,20 @@ def counted(record: RequestRecord, capture: Capture) -> JsonObject:
         }
         for a in record.attempts
     ]
-    found = {
+    return {
         **bare(record),
         "model": record.model,
+        "changed_by": list(record.changed_by),
+        "decisions": [as_json(decision) for decision in record.decisions],
         "attempts": attempts,
         "usage": _usage(record.usage),
+    }
+
+
+def counted(record: RequestRecord, capture: Capture) -> JsonObject:
+    """Everything that is not content."""
+    found = {
+        **explained(record),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
         "reply": {"bytes": capture.reply_bytes},
     }

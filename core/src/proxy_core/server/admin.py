@@ -17,14 +17,15 @@ from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.interfaces import ModelSpec
 from proxy_core.pipeline.discovery import ModelDirectory
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.endpoint import error_headers, id_headers, request_id
+from proxy_core.server.endpoint import error_headers
+from proxy_core.server.said import id_headers, read
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def json_response(value: object, request: Request, status: int = 200) -> Response:
     response = Response(json_bytes(value), status_code=status, media_type="application/json")
-    response.raw_headers.extend(id_headers(request_id(request.scope["headers"])))
+    response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
     return response
 
 

@@ -15,12 +15,17 @@ from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFo
 from proxy_core.interfaces import Dialect
 from proxy_core.server.admin import Introspection, error_response
 from proxy_core.server.endpoint import DialectEndpoint, Services
+from proxy_core.server.operate import Operations
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 def build_app(
-    dialects: Mapping[str, Dialect], services: Services, introspection: Introspection, lifespan: Lifespan
+    dialects: Mapping[str, Dialect],
+    services: Services,
+    introspection: Introspection,
+    operations: Operations,
+    lifespan: Lifespan,
 ) -> Starlette:
     """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
     routes = [
@@ -40,6 +45,13 @@ def build_app(
             Route(f"{prefix}/models/{{model:path}}", i.model, methods=["GET"]),
             Route(f"{prefix}/providers", i.providers, methods=["GET"]),
         ]
+    o = operations
+    routes += [
+        Route("/admin/why", o.why, methods=["GET"]),
+        Route("/admin/explain", o.dry, methods=["POST"]),
+        Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
+        Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
+    ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

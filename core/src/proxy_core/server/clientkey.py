@@ -1,4 +1,4 @@
-"""The key of a first start: made once, stored 0600, never printed."""
+"""The keys of a first start, the clients' and the operator's: made once, stored 0600, never printed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings
 
 FILE_NAME = "client.key"
+ADMIN_FILE_NAME = "admin.key"
 
 
 def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
@@ -22,6 +23,14 @@ def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
         _check_distinct(configured)
         return configured
     return {"default": SecretStr(_generated(loaded.data_dir / FILE_NAME))}
+
+
+def admin_key(loaded: LoadedSettings) -> SecretStr:
+    """The key of ``/admin``, configured or generated. Raises ``SettingsError``."""
+    key = loaded.settings.admin.key or SecretStr(_generated(loaded.data_dir / ADMIN_FILE_NAME))
+    if any(client.key == key for client in loaded.settings.clients.values()):
+        raise SettingsError(["admin.key: a client has the same key"])
+    return key
 
 
 def generated_key_file(loaded: LoadedSettings) -> Path | None:
@@ -52,9 +61,7 @@ def _generated(file: Path) -> str:
         finally:
             temporary.unlink()
     except OSError as error:
-        raise SettingsError(
-            [f"no client key is configured and none can be stored in {file}: {error.strerror}"]
-        ) from None
+        raise SettingsError([f"no key is configured and none can be stored in {file}: {error.strerror}"]) from None
     if not key:
-        raise SettingsError([f"{file} is empty: delete it to have a new client key made"])
+        raise SettingsError([f"{file} is empty: delete it to have a new key made"])
     return key

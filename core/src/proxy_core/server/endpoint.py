@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,39 +13,44 @@ from proxy_core.clock import Clock
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import (
     BodyTooLarge,
+    DeadlinePassed,
     InternalError,
     ProxyError,
     Unavailable,
     UpstreamTimeout,
 )
 from proxy_core.interfaces import Dialect, ProxyRequest
-from proxy_core.pipeline.executor import Executor, Reply
+from proxy_core.pipeline.committed import Reply
+from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.trace import Outcome, Trace
+from proxy_core.pipeline.walk import told
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import SecretScrubber
+from proxy_core.records.ring import RecentRequests
 from proxy_core.routing import Router
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import (
     ClientLeft,
     ClientWatch,
     Interruptible,
+    OutOfTime,
     Receive,
     ServerStopping,
     Silence,
     Stalled,
 )
+from proxy_core.server.said import Headers, attempt_headers, id_headers, read
 from proxy_core.settings import StreamSettings, TimeoutSettings
 
 log = logging.getLogger("proxy_core.request")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+#: An SDK's own limit is met a little early, so that the client gets to see why.
+_EARLY = 0.95
 #: An upstream's own code is noted only if it is a word or a number.
 _CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
 #: How much of a body that is too large is still read, so that the client gets to see why.
@@ -78,17 +82,11 @@ class Services:
     scrub: SecretScrubber
     clock: Clock
     max_body_bytes: int
+    reply_headers: bool
+    recent: RecentRequests
     streams: StreamSettings
     timeouts: TimeoutSettings
     running: Running = field(default_factory=Running)
-
-
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The client's ``X-Request-ID`` if it is sane, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value.decode("ascii")
-    return secrets.token_hex(12)
 
 
 class DialectEndpoint:
@@ -111,7 +109,8 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._id = request_id(scope["headers"])
+        self._said = read(scope["headers"])
+        self._id = self._said.request_id
         self._trace = Trace.begin(services.clock)
         self._request: ProxyRequest | None = None
         self._status = 0
@@ -124,6 +123,7 @@ class _Exchange:
         error: ProxyError | None = None
         REQUEST_ID.set(self._id)
         self._services.running.scopes.add(self._interrupt)
+        timers = self._timers()
         try:
             async with self._interrupt:
                 await self._answer()
@@ -133,6 +133,8 @@ class _Exchange:
             error = Unavailable("The server is stopping.")
         except Stalled:
             error = UpstreamTimeout("The upstream fell silent in the middle of its reply.")
+        except OutOfTime:
+            error = told(DeadlinePassed("The request took longer than it may."), self._trace.attempts)
         except ProxyError as raised:
             error = raised
         except Exception as raised:  # the last resort: a bug of ours still gets a clean answer
@@ -141,10 +143,28 @@ class _Exchange:
             error.__cause__ = raised
         finally:
             self._services.running.scopes.discard(self._interrupt)
+            for timer in timers:
+                timer.cancel()
         if error is not None:
             outcome = "cut" if self._status else "failed"
             await self._tell(error)
         self._finish(outcome, error)
+
+    def _timers(self) -> list[asyncio.TimerHandle]:
+        """The end of the request's time: as settings say, and as the client says."""
+        loop, total_s, patience_s = asyncio.get_running_loop(), self._services.timeouts.total_s, self._said.patience_s
+        timers = [loop.call_later(total_s, self._out_of_time)] if total_s is not None else []
+        if patience_s is not None:
+            timers.append(loop.call_later(patience_s * _EARLY, self._impatient))
+        return timers
+
+    def _out_of_time(self) -> None:
+        self._interrupt.interrupt(OutOfTime())
+
+    def _impatient(self) -> None:
+        """The client would leave now, unless it reads a reply already."""
+        if not self._status:
+            self._out_of_time()
 
     async def _answer(self) -> None:
         services = self._services
@@ -162,12 +182,13 @@ class _Exchange:
             model=body["model"],
             stream=self._dialect.family == "chat" and bool(body.get("stream")),
             body=body,
+            session=self._said.session,
         )
         with ClientWatch(self._receive, self._interrupt):
             deployments = services.router.resolve(request.model)
             self._trace.routed = True
-            request = services.sanitizers.request(request)
-            filters = services.sanitizers.filters(request)
+            request = services.sanitizers.request(request, self._trace.changed_by)
+            filters = services.sanitizers.filters(request, self._trace.changed_by)
             async with await services.executor.obtain(request, deployments, filters, self._trace) as reply:
                 try:
                     await (self._stream(reply) if request.stream else self._whole(reply))
@@ -196,7 +217,7 @@ class _Exchange:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            *self._id_headers(),
+            *self._own_headers(),
         ]
         await self._start(200, headers)
         await self._send({"type": "http.response.body", "body": body})
@@ -207,7 +228,7 @@ class _Exchange:
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
-            *self._id_headers(),
+            *self._own_headers(),
         ]
         await self._start(200, headers)
         streams, timeouts, trace, capture = (
@@ -245,7 +266,7 @@ class _Exchange:
                 await self._send({"type": "http.response.body", "body": body})
             return
         encoded = self._dialect.encode_error(error, self._id)
-        headers = self._id_headers() + error_headers(error)
+        headers = self._own_headers() + error_headers(error)
         await send_json(self._send, encoded.status, scrub(encoded.body), headers, end=False)
         self._status = encoded.status
         if not self._body_read:
@@ -265,8 +286,11 @@ class _Exchange:
         except TimeoutError:
             return
 
-    def _id_headers(self) -> Headers:
-        return id_headers(self._id)
+    def _own_headers(self) -> Headers:
+        headers = id_headers(self._id)
+        if not self._services.reply_headers:
+            return headers
+        return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts))
 
     def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
         trace, request = self._trace, self._request
@@ -278,7 +302,7 @@ class _Exchange:
             return
         record = trace.record(request, status=self._status, outcome=outcome, error=code)
         if log.isEnabledFor(logging.INFO):
-            where = trace.attempts[-1].deployment if trace.attempts else "-"
+            where = trace.decisive.deployment if trace.decisive is not None else "-"
             ending = f", {outcome} {code or ''}" if outcome != "completed" else ""
             log.info(
                 "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
@@ -286,6 +310,7 @@ class _Exchange:
                 *(record.duration_s * 1000, len(record.attempts), ending),
             )
         self._services.observers.tell(record)
+        self._services.recent.keep(record)
         if self._services.recorder is not None and trace.capture is not None:
             trace.capture.error = error.message if error is not None else None
             self._services.recorder.tell(record, trace.capture)
@@ -293,12 +318,6 @@ class _Exchange:
 
 def _noted(error: ProxyError) -> str:
     return error.code if error.code and _CODE.fullmatch(error.code) else error.kind
-
-
-def id_headers(request_id: str) -> Headers:
-    """The request id under the names of both SDK families."""
-    value = request_id.encode("ascii")
-    return [(b"x-request-id", value), (b"request-id", value)]
 
 
 def error_headers(error: ProxyError) -> Headers:

@@ -22,6 +22,10 @@ class Stalled(Exception):
     """The upstream was silent for too long in the middle of a reply."""
 
 
+class OutOfTime(Exception):
+    """The whole request's time is over."""
+
+
 class Interruptible:
     """A block that :meth:`interrupt` ends by raising the given exception where it waits.
 

@@ -20,6 +20,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 
+from proxy_core import control
 from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings
 from proxy_core.server.endpoint import Running
@@ -118,17 +119,37 @@ def _check_readable(key: str, file: Path) -> None:
 
 
 async def serve_app(
-    app: Starlette, sock: socket.socket, config: Config, stop: asyncio.Event, *, running: Running, drain_s: float
+    app: Starlette,
+    sock: socket.socket,
+    config: Config,
+    stop: asyncio.Event,
+    *,
+    running: Running,
+    drain_s: float,
+    own_socket: Path | None = None,
 ) -> None:
-    """Serve on ``sock``, and own it, until ``stop``; then drain: requests get ``drain_s``, after that a clean error."""
+    """Serve on ``sock``, and own it, until ``stop``; then drain: requests get ``drain_s``, after that a clean error.
+
+    ``own_socket`` is where the command line reaches this process.
+    """
     config.bind = [f"fd://{sock.detach()}"]
+    if own_socket is not None:
+        local = f"unix:{own_socket}"
+        if config.ssl_enabled:  # the command line needs no certificate; the folder is its owner's alone
+            config.insecure_bind = [*config.insecure_bind, local]
+        else:
+            config.bind = [*config.bind, local]
 
     async def stopping() -> None:
         await stop.wait()
         asyncio.get_running_loop().call_later(drain_s, running.interrupt)
 
-    # Hypercorn declares a narrower type than the ASGI callables it takes.
-    await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
+    try:
+        # Hypercorn declares a narrower type than the ASGI callables it takes.
+        await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
+    finally:
+        if own_socket is not None:
+            control.remove(own_socket)
 
 
 def stop_on_signals(stop: asyncio.Event, running: Running) -> None:

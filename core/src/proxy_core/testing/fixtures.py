@@ -43,7 +43,7 @@ async def make_proxy(tmp_path: Path) -> AsyncIterator[MakeProxy]:
 async def proxy(upstream: FakeUpstream, make_proxy: MakeProxy) -> RunningProxy:
     """A proxy with one provider, ``demo``, that has the keys ``key-a`` and ``key-b`` for ``upstream``.
 
-    Needs the plugin openai_compat.
+    It does not wait long for a resting key. Needs the plugin openai_compat.
     """
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
-    return await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential"}})
+    return await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential", "budget_s": 1}})

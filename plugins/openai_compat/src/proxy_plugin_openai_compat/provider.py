@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy_core import (
     Credential,
+    ErrorRules,
     ListModels,
     ModelSpec,
     Provider,
@@ -18,10 +19,8 @@ from proxy_core import (
     UpstreamFailure,
     UpstreamRequest,
     Verdict,
-    default_judge,
     json_bytes,
-    judge_status,
-    read_error,
+    judge_by,
 )
 from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
 
@@ -37,7 +36,7 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
         name=name,
         dialects=vendor.endpoints,
         encode=upstream.encode,
-        judge=upstream.judge if vendor.rate_limited else None,
+        judge=upstream.judge if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
         anonymous=vendor.local or settings.base_url is not None,
     )
@@ -100,9 +99,7 @@ class OpenAICompatible:
         return [("authorization", f"Bearer {secret}")] if secret else []
 
     def judge(self, failure: UpstreamFailure) -> Verdict:
-        if failure.status in self.vendor.rate_limited:
-            return judge_status(failure, 429, read_error(failure.body))
-        return default_judge(failure)
+        return judge_by(failure, self.vendor.errors)
 
     def list_request(self, credential: Credential) -> UpstreamRequest:
         headers = [*self._authorization(credential), *self.headers]

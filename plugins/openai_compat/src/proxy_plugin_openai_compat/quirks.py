@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from proxy_core import ErrorRules, Meaning
+
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
 
 
@@ -60,8 +62,13 @@ class Vendor:
     dimensions: tuple[str, ...] | None = None
     #: How its reasoning models are told to think.
     thinking: tuple[Thinking, ...] = ()
-    #: Further statuses that mean a rate limit here.
-    rate_limited: frozenset[int] = frozenset()
+    #: What its errors mean where neither the words nor the statuses are OpenAI's.
+    errors: ErrorRules = field(default_factory=ErrorRules)
+
+
+def _codes(table: Mapping[Meaning, str]) -> dict[str, Meaning]:
+    """``{meaning: "word word"}`` to what :class:`ErrorRules` takes."""
+    return {word: meaning for meaning, words in table.items() for word in words.split()}
 
 
 #: They know one effort.
@@ -74,14 +81,29 @@ PLAIN = Vendor(local=True)
 
 PRESETS: Mapping[str, Vendor] = {
     "openai": Vendor(base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",)),
-    "openrouter": Vendor(base_url="https://openrouter.ai/api/v1"),
+    # openrouter.ai/docs/api/reference/errors-and-debugging and …/limits: 403 is moderation or a spent
+    # budget; a 402 may be over in seconds. The upstream's own words are in metadata.
+    "openrouter": Vendor(
+        base_url="https://openrouter.ai/api/v1",
+        errors=ErrorRules(
+            codes=_codes(
+                {
+                    "rate_limited": "openrouter_in_flight_budget in_flight_budget_exhausted",
+                    "too_large": "weight_exceeds_budget",
+                    "unpaid": "openrouter_credits openrouter_key_limit openrouter_guardrail_budget"
+                    " openrouter_workspace_budget",
+                }
+            ),
+            says={r".{0,300}input was flagged": "client"},
+        ),
+    ),
     # console.groq.com/docs/openai: these are a 400. 498 is "flex tier capacity exceeded".
     "groq": Vendor(
         base_url="https://api.groq.com/openai/v1",
         endpoints=(CHAT,),
         drops=frozenset({"logit_bias"}),
         message_drops=frozenset({"name"}),
-        rate_limited=frozenset({498}),
+        errors=ErrorRules(says={r"organization has been restricted": "disabled"}, statuses={498: "rate_limited"}),
     ),
     # Validates strictly (422 "Extra inputs are not permitted"); usage is always in the last chunk.
     # openai-agents-python #442, eca #231, crush #1590.
@@ -114,6 +136,8 @@ PRESETS: Mapping[str, Vendor] = {
     "nvidia_nim": Vendor(
         base_url="https://integrate.api.nvidia.com/v1",
         stream_usage=False,
+        # A model that was taken away (free-claude-code #1021).
+        errors=ErrorRules(says={r"function \S{1,60}: not found for account": "no_model"}),
         thinking=(
             Thinking(
                 models=("*deepseek-v4*",),
@@ -129,17 +153,90 @@ PRESETS: Mapping[str, Vendor] = {
             Thinking(models=("*mistral-medium-3.5*", "*mistral-small-4*"), levels=_HIGH),
         ),
     ),
-    "together": Vendor(base_url="https://api.together.xyz/v1"),
-    "fireworks": Vendor(base_url="https://api.fireworks.ai/inference/v1"),
-    # inference-docs.cerebras.ai: these are a 400.
+    # docs.together.ai/docs/error-codes: 403 is a context that is too long.
+    "together": Vendor(base_url="https://api.together.xyz/v1", errors=ErrorRules(statuses={403: "client"})),
+    # docs.fireworks.ai/guides/inference-error-codes: 412 is a suspended account (its words: llmgateway #3838,
+    # pollinations #12136) or an adapter that does not load.
+    "fireworks": Vendor(
+        base_url="https://api.fireworks.ai/inference/v1",
+        errors=ErrorRules(says={r"account \S{1,100} is suspended": "unpaid"}, statuses={412: "no_model"}),
+    ),
+    # inference-docs.cerebras.ai: these are a 400. Its "quota" is one per second or minute (explyt #35).
     "cerebras": Vendor(
         base_url="https://api.cerebras.ai/v1",
         endpoints=(CHAT, COMPLETIONS),
         drops=frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "service_tier"}),
+        errors=ErrorRules(
+            codes=_codes({"rate_limited": "request_quota_exceeded token_quota_exceeded"}),
+            says={r"we're experiencing high traffic": "overloaded"},
+        ),
     ),
-    "xai": Vendor(base_url="https://api.x.ai/v1", endpoints=(CHAT, COMPLETIONS)),
-    "moonshot": Vendor(base_url="https://api.moonshot.ai/v1", endpoints=(CHAT,)),
-    "zai": Vendor(base_url="https://api.z.ai/api/paas/v4", endpoints=(CHAT, EMBEDDINGS)),
+    # A wrong key is a 400 (openai/codex #1352).
+    "xai": Vendor(
+        base_url="https://api.x.ai/v1",
+        endpoints=(CHAT, COMPLETIONS),
+        errors=ErrorRules(says={r"incorrect api key provided": "refused"}),
+    ),
+    # platform.kimi.ai/docs/api/errors; no balance is 403 or 429 (Kimi-K2 #5, opencode #24462).
+    "moonshot": Vendor(
+        base_url="https://api.moonshot.ai/v1",
+        endpoints=(CHAT,),
+        errors=ErrorRules(
+            codes=_codes(
+                {
+                    "unpaid": "exceeded_current_quota_error",
+                    "rate_limited": "rate_limit_reached_error",
+                    "overloaded": "engine_overloaded_error",
+                    "refused": "invalid_authentication_error incorrect_api_key_error",
+                    "no_model": "resource_not_found_error",
+                }
+            )
+        ),
+    ),
+    # docs.z.ai/api-reference/api-code: most of these are a 429, or inside a reply with status 200.
+    # 1305 is seen, too. 1308 names its reset in Beijing time without saying so (model-hotel #955).
+    "zai": Vendor(
+        base_url="https://api.z.ai/api/paas/v4",
+        endpoints=(CHAT, EMBEDDINGS),
+        errors=ErrorRules(
+            codes=_codes(
+                {
+                    "refused": "1000 1001 1002 1003 1004",
+                    "disabled": "1110 1111 1112 1121",
+                    "unpaid": "1113 1309",
+                    "client": "1210 1212 1213 1214 1215 1300 1301",
+                    "no_model": "1211",
+                    "model_denied": "1220",
+                    "rate_limited": "1302 1303 1305",
+                    "quota": "1304 1308",
+                    "broken": "1120 1200 1230 1234",
+                    "conflict": "1231",
+                }
+            )
+        ),
+    ),
+    # help.aliyun.com/zh/dashscope/return-status-code-description; "AllocationQuota" is tokens per minute there,
+    # and insufficient_quota a free or daily allowance. A key is valid in its own region: base_url moves it.
+    "dashscope": Vendor(
+        base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        endpoints=(CHAT, EMBEDDINGS),
+        errors=ErrorRules(
+            codes=_codes(
+                {
+                    "unpaid": "arrearage",
+                    "refused": "invalidapikey",
+                    "model_denied": "accessdenied accessdenied.unpurchased model.accessdenied",
+                    "client": "datainspectionfailed data_inspection_failed badrequest.toolarge",
+                    "quota": "insufficient_quota",
+                    "rate_limited": "throttling throttling.ratequota throttling.allocationquota limit_requests"
+                    " limit_burst_rate",
+                    "overloaded": "modelunavailable serviceunavailable",
+                    "timeout": "requesttimeout",
+                    "broken": "internalerror internalerror.algo",
+                }
+            )
+        ),
+    ),
     "chutes": Vendor(base_url="https://llm.chutes.ai/v1"),
     "nanogpt": Vendor(base_url="https://nano-gpt.com/api/v1"),
     "ollama": Vendor(base_url="http://127.0.0.1:11434/v1", local=True),

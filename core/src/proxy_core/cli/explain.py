@@ -1,0 +1,102 @@
+"""``proxy-core explain``: how a request found its credential, or would."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from proxy_core.cli.common import printable, read_settings, settings_options
+from proxy_core.cli.running import NotRunning, ask, processes
+from proxy_core.errors import ProxyError
+from proxy_core.loading import LoadedSettings
+
+
+@click.command("explain")
+@settings_options
+@click.argument("request_id", required=False)
+@click.option("--dry-run", is_flag=True, help="Walk the way of a request that is not sent.")
+@click.option("--model", help="With --dry-run: the model it asks for.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(
+    config: Path | None,
+    no_plugin: tuple[str, ...],
+    request_id: str | None,
+    dry_run: bool,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Explain the request REQUEST_ID (the X-Request-ID of its reply), or with --dry-run one that is not sent."""
+    loaded = read_settings(config, no_plugin)
+    if dry_run == bool(request_id) or dry_run != bool(model):
+        raise click.UsageError("either REQUEST_ID, or --dry-run with --model")
+    if request_id is not None:
+        record = ask(loaded, "GET", f"/admin/explain/{quote(request_id, safe='')}?local=1")[0]
+        click.echo(json.dumps(record, indent=2) if as_json else "\n".join(_told(record)))
+        return
+    found = _dry(loaded, {"model": model})
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for process in found:
+        click.echo("\n".join(_planned(process)))
+
+
+def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
+    """By the running proxy; without one by a proxy put together for it, in which nothing rests."""
+    try:
+        return processes(loaded, "POST", "/admin/explain", body)
+    except NotRunning:
+        click.echo("no proxy is running: this is the way with nothing at rest", err=True)
+    from proxy_core.runtime import compose
+
+    try:
+        return [{"process": None, **compose(loaded).dry_run(body)}]
+    except ProxyError as error:
+        raise click.ClickException(error.message) from None
+
+
+def _told(record: dict[str, Any]) -> Iterator[str]:
+    model = printable(record["model"])
+    yield f"{record['id']}: {model} for {record['client']}, {record['dialect']}, {record['started_at']}"
+    error = f" ({record['error']})" if record["error"] else ""
+    yield f"ended {record['status']} {record['outcome']}{error} after {record['duration_s']} s"
+    if record["changed_by"]:
+        yield f"changed by: {', '.join(record['changed_by'])}"
+    for decision in record["decisions"]:
+        yield from _decision(decision)
+    for number, attempt in enumerate(record["attempts"], 1):
+        fault = f", fault of the {attempt['fault']}" if attempt["fault"] else ""
+        yield (
+            f"attempt {number}: {printable(attempt['deployment'])} with {attempt['credential']}, "
+            f"{attempt['status'] or 'no status'}{fault}, {attempt['duration_s']} s"
+        )
+
+
+def _planned(process: dict[str, Any]) -> Iterator[str]:
+    if process["changed_by"]:
+        yield f"changed by: {', '.join(process['changed_by'])}"
+    for step in process["steps"]:
+        yield from _decision(step)
+        for key in ("would_send", "cannot"):
+            if key in step:
+                yield f"    {key.replace('_', ' ')}: {printable(step[key])}"
+
+
+def _decision(decision: dict[str, Any]) -> Iterator[str]:
+    at = f"at {decision['at_s']} s: " if "at_s" in decision else ""
+    chosen = decision["chosen"] or "nobody"
+    probe = ", to find out whether its rest is over" if decision.get("probe") else ""
+    yield f"{at}{printable(decision['deployment'])}: {decision.get('candidates', 0)} usable, chosen {chosen}{probe}"
+    if "outage_s" in decision:
+        yield f"    the provider rests for {decision['outage_s']} s"
+    for one in decision.get("excluded", ()):
+        left = f" for {one['left_s']} s" if "left_s" in one else ""
+        said = f": {printable(one['said'])}" if "said" in one else ""
+        yield f"    not {one['credential']}: {one['reason']}{left}{said}"
+    if "unnamed" in decision:
+        yield f"    and {decision['unnamed']} others not"

@@ -1,0 +1,63 @@
+"""``proxy-core why MODEL``: which credentials could serve it now, and what keeps the others from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from proxy_core.cli.common import printable, read_settings, settings_options, table
+from proxy_core.cli.running import processes
+
+
+@click.command("why")
+@settings_options
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(config: Path | None, no_plugin: tuple[str, ...], model: str, as_json: bool) -> None:
+    """Say of each credential for MODEL whether the running proxy would use it, and if not why and until when."""
+    found = processes(read_settings(config, no_plugin), "GET", f"/admin/why?model={quote(model, safe='')}")
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for process in found:
+        if len(found) > 1:
+            click.echo(f"process {process['process']}")
+        for deployment in process["deployments"]:
+            click.echo("\n".join(_told(deployment)) + "\n")
+
+
+def _told(deployment: dict[str, Any]) -> Iterator[str]:
+    group = f", quota group {deployment['quota_group']}" if deployment["quota_group"] else ""
+    yield f"{deployment['deployment']} ({deployment['selector']}{group})"
+    outage = deployment["outage"]
+    if outage:
+        said = printable(outage["said"])
+        yield f"  the provider rests since {outage['since']}, tried again at {outage['next_probe']}: {said}"
+    if not deployment["credentials"]:
+        yield "  no credential is configured"
+        return
+    rows = [_row(credential) for credential in deployment["credentials"]]
+    head = ("credential", "from", "tier", "state", "now", "used", "since", "until", "next try", "it said")
+    yield from ("  " + line for line in table(head, rows).splitlines())
+
+
+def _row(credential: dict[str, Any]) -> tuple[str, ...]:
+    rest = max(credential["rests"], key=lambda r: r["until"], default=None)
+    limit = f"/{credential['limit']:.0f}" if credential["limit"] else ""
+    return (
+        credential["id"],
+        credential["label"],
+        f"{credential['tier'] or '-'} ({credential['priority']})",
+        credential["state"],
+        str(credential["in_flight"]),
+        f"{credential['used']}{limit}",
+        rest["since"] if rest else "-",
+        rest["until"] if rest else credential["own_cap_until"] or "-",
+        rest["next_probe"] if rest else "-",
+        f"{rest['said']} (for {rest['for']})" if rest else "-",
+    )

@@ -1,0 +1,89 @@
+"""Talking to the running processes of one installation: each has a socket, in a folder only its owner can enter.
+
+A command line finds every worker this way, whatever port and address the proxy listens on.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_ASK_S = 10.0
+#: What the system's addresses of sockets hold.
+_MAX_PATH = 100
+
+
+class Unreachable(Exception):
+    """No process answers here."""
+
+
+def own_socket(folder: Path) -> Path | None:
+    """Where this process may listen; ``None`` where the folder cannot be had or trusted."""
+    path = folder / f"{os.getpid()}.sock"
+    if not hasattr(os, "getuid") or len(str(path)) > _MAX_PATH:
+        return None
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path if _is_private(folder) else None
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        about = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
+
+
+async def ask(
+    folder: Path,
+    method: str,
+    path: str,
+    key: str,
+    body: Mapping[str, Any] | None = None,
+    but: Path | None = None,
+) -> list[tuple[int, Any]]:
+    """Each process's status and JSON, ``but`` one's. Raises ``Unreachable`` if there is none."""
+    answers = []
+    for socket in _sockets(folder, but):
+        answer = await _ask(socket, method, path, key, body)
+        if answer is not None:
+            answers.append(answer)
+    if not answers:
+        raise Unreachable
+    return answers
+
+
+def _sockets(folder: Path, but: Path | None) -> list[Path]:
+    """Whoever could put a socket into a shared folder would be sent the admin key."""
+    if not hasattr(os, "getuid") or not _is_private(folder):
+        return []
+    return [socket for socket in sorted(folder.glob("*.sock")) if socket != but]
+
+
+def remove(socket: Path) -> None:
+    """Its process is gone, or about to be."""
+    with suppress(OSError):
+        socket.unlink()
+
+
+async def _ask(
+    socket: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None
+) -> tuple[int, Any] | None:
+    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    headers = {"authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(transport=transport, timeout=_ASK_S, trust_env=False) as client:
+        try:
+            reply = await client.request(method, f"http://proxy-core{path}", headers=headers, json=body)
+            return reply.status_code, reply.json()
+        except httpx.ConnectError:
+            remove(socket)
+            return None
+        except (httpx.TransportError, ValueError):
+            return None

@@ -1,0 +1,68 @@
+"""How much of a quota window is used: our own count, and what a provider says of its own.
+
+Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from proxy_core.credentials import caps
+from proxy_core.credentials.lane import BUSY, UNUSABLE, Lane, Window
+from proxy_core.interfaces import QuotaWindow
+
+if TYPE_CHECKING:
+    from proxy_core.credentials.ledger import Ledger
+
+
+def count(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
+    """One more request."""
+    lane.used[index] += 1
+    if index not in lane.windows:
+        lane.windows[index] = Window(now + ledger.rotation.window_s)
+    _apply_limits(ledger, lane, index, now)
+
+
+def uncount(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
+    """One less: a provider counts no request that it could not serve."""
+    if lane.used[index]:
+        lane.used[index] -= 1
+        _apply_limits(ledger, lane, index, now)
+
+
+def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float, received_at: datetime) -> None:
+    """What the provider says takes the place of what we counted."""
+    if told.unit != "requests" or told.resets_at is None:
+        return
+    left_s = (told.resets_at - received_at).total_seconds()
+    resets_at = now + min(max(0.0, left_s), ledger.rules.max_rest_s)
+    limit = told.limit if told.limit is not None and told.limit > 0 else None  # -1 and 0 say "none"
+    lane.windows[index] = Window(resets_at, limit)
+    if told.used is not None:
+        lane.used[index] = int(min(max(0.0, told.used), BUSY))
+    _apply_limits(ledger, lane, index, now)
+
+
+def expire(lane: Lane, index: int, now: float) -> None:
+    """Begin anew what is over."""
+    window = lane.windows.get(index)
+    if window is not None and window.resets_at <= now:
+        del lane.windows[index]
+        lane.used[index] = 0
+    if lane.capped.get(index, UNUSABLE) <= now:
+        del lane.capped[index]
+
+
+def _apply_limits(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
+    used, window = lane.used[index], lane.windows.get(index)
+    lane.capped.pop(index, None)
+    if window is None:
+        return
+    for cap in ledger.caps_for(lane.name, ledger.slots[index].credential.priority):
+        limit = caps.cap_limit(cap, window.limit)
+        if limit is not None and used >= limit:
+            until = caps.cap_rest_until(cap, now, window.resets_at)
+            lane.capped[index] = max(until, lane.capped.get(index, until))
+    if ledger.fair_cycle and window.limit is not None and used >= window.limit * ledger.rotation.fair_cycle_share // 1:
+        lane.marks[index] = now

@@ -1,0 +1,91 @@
+"""Which conversation a request belongs to. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from proxy_core.interfaces import ProxyRequest
+
+#: Names under which clients say it, in the body or in its ``metadata``.
+_NAMES = ("session_id", "conversation_id", "thread_id", "chat_id", "conversation", "prompt_cache_key")
+#: Of a long first message its beginning is enough, and of many before the user's the first few.
+_MAX_CHARS = 20_000
+_MAX_MESSAGES = 8
+#: Clients change these while the conversation goes on: a cache mark moves, a bare text becomes a list of parts.
+_FLEETING = frozenset({"cache_control", "id", "role", "type"})
+
+
+def session_key(request: ProxyRequest) -> str:
+    """A digest that stays the same while a conversation grows: of an explicit id, else of how it began.
+
+    Two clients never share one.
+    """
+    said = request.session or next(_explicit(request.body), None)
+    if said is None:
+        said = "\0".join(_words(part) for part in islice(_beginning(request.body), _MAX_MESSAGES))
+    return hashlib.blake2b(f"{request.client}\0{said}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def _explicit(body: Mapping[str, Any]) -> Iterator[str]:
+    metadata = body.get("metadata")
+    for place in (body, metadata if isinstance(metadata, Mapping) else {}):
+        for name in _NAMES:
+            value = place.get(name)
+            if isinstance(value, Mapping):  # the Responses dialect's ``{"id": ...}``
+                value = value.get("id")
+            if isinstance(value, str) and value:
+                yield value
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("user_id"), str):
+        yield metadata["user_id"]  # Claude Code puts its session's id in here
+
+
+def _beginning(body: Mapping[str, Any]) -> Iterator[Any]:
+    """Instructions, and messages up to the first of the user's."""
+    yield body.get("instructions") or body.get("system") or body.get("systemInstruction")
+    messages = body.get("messages") or body.get("input") or body.get("contents")
+    if not isinstance(messages, list):
+        yield messages or body.get("prompt")
+        return
+    for message in messages:
+        yield message
+        if not isinstance(message, Mapping) or message.get("role", "user") == "user":
+            return
+
+
+def _words(value: Any) -> str:
+    """The first words of a message, whatever its shape."""
+    found: list[str] = []
+    waiting, left = [value], _MAX_CHARS
+    while waiting and left > 0:
+        match waiting.pop():
+            case str(text):
+                found.append(text[:left])
+                left -= len(text)
+            case list(parts):
+                waiting.extend(reversed(parts))
+            case dict(fields):
+                waiting.extend(part for name, part in reversed(fields.items()) if name not in _FLEETING)
+    return "".join(found)
+
+
+class Sessions:
+    """Which credential a conversation had: the recent ones, in memory. Times are monotonic seconds."""
+
+    def __init__(self, ttl_s: float, most: int = 10_000) -> None:
+        self._ttl_s = ttl_s
+        self._most = most
+        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def get(self, session: str, now: float) -> int | None:
+        index, at = self._known.get(session, (None, 0.0))
+        return index if now - at <= self._ttl_s else None
+
+    def remember(self, session: str, index: int, now: float) -> None:
+        self._known[session] = (index, now)
+        self._known.move_to_end(session)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)

@@ -1,0 +1,47 @@
+"""Mistakes in settings, told in one line each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+KeyPath = tuple[str, ...]
+
+
+def problems(
+    error: ValidationError, cls: type[BaseModel], at: KeyPath, origin: Callable[[KeyPath, KeyPath], str | None]
+) -> list[str]:
+    """One line per problem: key, what is wrong, where it was set. Values are not shown: they may be secrets.
+
+    ``at`` is where ``cls`` is among all settings; ``origin`` is asked with a key's path from the top and from there.
+    """
+    lines = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        local = tuple(str(part) for part in detail["loc"])
+        path = at + local
+        place = origin(path, local)
+        lines.append(f"{'.'.join(path)}: {_message(detail, cls, local)}" + (f" (from {place})" if place else ""))
+    return lines
+
+
+def _message(detail: ErrorDetails, cls: type[BaseModel], local: tuple[str, ...]) -> str:
+    if detail["type"] != "extra_forbidden":
+        return detail["msg"]
+    known = list(_fields_at(cls, local[:-1]))
+    close = difflib.get_close_matches(local[-1], known, n=1)
+    return "no such setting" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _fields_at(cls: type[BaseModel], local: Sequence[str]) -> Iterator[str]:
+    """Field names of the table at ``local``, for suggestions."""
+    schema = TypeAdapter(cls).json_schema()
+    node: dict[str, Any] = schema
+    for part in local:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        while "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    yield from node.get("properties", {})

@@ -1,0 +1,29 @@
+"""The last requests' records, in memory, for ``proxy-core explain``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy_core.interfaces import RequestRecord
+
+
+class RecentRequests:
+    """The newest ``most`` by request id; of two with one id the later."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[str, RequestRecord] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def keep(self, record: RequestRecord) -> None:
+        if not self._most:
+            return
+        self._known.pop(record.id, None)
+        self._known[record.id] = record
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+    def get(self, request_id: str) -> RequestRecord | None:
+        return self._known.get(request_id)

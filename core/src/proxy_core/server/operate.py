@@ -1,0 +1,117 @@
+"""For the operator, behind the admin key: why a model has no credential, what became of a request, ending a rest.
+
+Every process has its own books, so a question that came over the network is passed on to the
+others; each answers with its process id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy_core import control
+from proxy_core.credentials.explain import described
+from proxy_core.credentials.pool import Pool
+from proxy_core.dialects.common import parse_body
+from proxy_core.errors import BadRequest, NotFound
+from proxy_core.interfaces import Deployment
+from proxy_core.pipeline.dryrun import DryRun
+from proxy_core.records.record import explained
+from proxy_core.records.ring import RecentRequests
+from proxy_core.routing import Router
+from proxy_core.server.admin import json_response
+from proxy_core.server.auth import ClientKeys
+
+#: A question that another process passed on is not passed on again.
+_LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """The endpoints below ``/admin``."""
+
+    keys: ClientKeys
+    admin_key: str = field(repr=False)
+    router: Router
+    pools: Mapping[str, Pool]
+    recent: RecentRequests
+    dry_run: DryRun
+    runtime_dir: Path
+
+    async def why(self, request: Request) -> Response:
+        """``GET /admin/why?model=M``: each deployment's credentials, and what keeps them from being used."""
+        self.keys.identify(request.scope)
+        deployments = self._resolved(request.query_params.get("model"))
+        found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
+        return await self._answer(request, {"deployments": found})
+
+    async def explain(self, request: Request) -> Response:
+        """``GET /admin/explain/{request_id}``: what was decided and tried. Raises ``NotFound``."""
+        self.keys.identify(request.scope)
+        request_id = request.path_params["request_id"]
+        record = self.recent.get(request_id)
+        if record is not None:
+            return json_response(explained(record), request)
+        for status, answer in await self._others(request):
+            if status == 200:
+                return json_response(answer, request)
+        raise NotFound(f"No request {request_id!r} is remembered here.")
+
+    async def dry(self, request: Request) -> Response:
+        """``POST /admin/explain``: ``{"model": M}``, or a whole request body; the way it would go, without going it."""
+        self.keys.identify(request.scope)
+        return await self._answer(request, self.dry_run(parse_body(await request.body())))
+
+    async def clear(self, request: Request) -> Response:
+        """``POST /admin/cooldowns/clear``: ``{"provider", "credential", "model"}``, each optional."""
+        self.keys.identify(request.scope)
+        asked = parse_body(await request.body() or b"{}")
+        unknown = [name for name in asked if name not in ("provider", "credential", "model")]
+        if unknown:
+            raise BadRequest(f"There is no {unknown[0]!r} here.", param=unknown[0])
+        for name, value in asked.items():
+            if not isinstance(value, str):
+                raise BadRequest(f"{name} is a string.", param=name)
+        return await self._answer(request, {"cleared": self._clear(**asked)})
+
+    def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
+        if provider is not None and provider not in self.pools:
+            raise BadRequest(f"There is no provider {provider!r}.", param="provider")
+        if credential is not None and not any(credential in pool.ledger.places for pool in self.pools.values()):
+            raise BadRequest(f"There is no credential {credential!r}.", param="credential")
+        if model is not None:
+            deployments = [d for d in self._resolved(model) if provider in (None, d.provider.name)]
+            return sum(self.pools[d.provider.name].clear(credential, d.model) for d in deployments)
+        pools = self.pools.values() if provider is None else [self.pools[provider]]
+        return sum(pool.clear(credential) for pool in pools)
+
+    def _resolved(self, model: object) -> Sequence[Deployment]:
+        if not isinstance(model, str) or not model:
+            raise BadRequest("A model is needed.", param="model")
+        return self.router.resolve(model)
+
+    async def _answer(self, request: Request, mine: dict[str, Any]) -> Response:
+        others = [answer["processes"][0] for status, answer in await self._others(request) if status == 200]
+        processes = sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
+        return json_response({"processes": processes}, request)
+
+    async def _others(self, request: Request) -> list[tuple[int, Any]]:
+        """What the other processes answer to the same question."""
+        if _LOCAL in request.query_params:
+            return []
+        url = request.url
+        path = f"{request.scope['path']}?{url.query + '&' if url.query else ''}{_LOCAL}=1"
+        raw = await request.body()
+        body = parse_body(raw) if raw else None
+        try:
+            return await control.ask(
+                self.runtime_dir, request.method, path, self.admin_key, body, but=control.own_socket(self.runtime_dir)
+            )
+        except control.Unreachable:
+            return []

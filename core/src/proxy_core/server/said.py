@@ -1,0 +1,90 @@
+"""What a client's headers say to the proxy itself; nothing of them goes upstream. And what ours say back."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy_core.interfaces import AttemptRecord
+
+Headers = list[tuple[bytes, bytes]]
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+#: Under which clients name a conversation: agents' and SDKs' own names.
+_SESSION = frozenset(
+    {
+        b"x-session-id",
+        b"session-id",
+        b"session_id",
+        b"x-session-affinity",
+        b"x-conversation-id",
+        b"conversation_id",
+        b"x-opencode-session",
+        b"x-claude-code-session-id",
+    }
+)
+#: Seconds for which the official SDKs wait, by their own account.
+_PATIENCE = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
+_NAMES = _SESSION | _PATIENCE | {b"x-request-id"}
+_MAX_SESSION = 256
+#: Clients refuse replies with long headers.
+_MAX_HEADER = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """``request_id`` is the client's if it is sane, else a new one; ``patience_s`` is how long it will wait."""
+
+    request_id: str
+    session: str | None = None
+    patience_s: float | None = None
+
+
+def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
+    """Unreadable values count as not given."""
+    request_id, session, patience_s = None, None, None
+    for name, value in headers:
+        if name not in _NAMES or not value:
+            continue
+        if name in _SESSION:
+            session = session or value[:_MAX_SESSION].decode("latin-1")
+        elif name in _PATIENCE:
+            patience_s = patience_s or _seconds(value)
+        elif request_id is None and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode("ascii")
+    return Said(request_id or secrets.token_hex(12), session, patience_s)
+
+
+def _seconds(value: bytes) -> float | None:
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def id_headers(request_id: str) -> Headers:
+    """The request id under the names of both SDK families."""
+    value = request_id.encode("ascii")
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
+def attempt_headers(decisive: AttemptRecord | None, attempts: int) -> Headers:
+    """Who answered, or failed last: ``X-Proxy-...``; empty if nobody was asked."""
+    if decisive is None:
+        return []
+    provider, _, model = decisive.deployment.partition("/")
+    return [
+        (b"x-proxy-provider", _header(provider)),
+        (b"x-proxy-model", _header(model)),
+        (b"x-proxy-credential", _header(decisive.credential)),
+        (b"x-proxy-attempts", str(attempts).encode()),
+    ]
+
+
+def _header(text: str) -> bytes:
+    """Models' names come from clients; what a header cannot carry is left out."""
+    return "".join(c for c in text[:_MAX_HEADER] if c.isascii() and c.isprintable()).strip().encode()

@@ -1,0 +1,99 @@
+"""A pool to ask, under a clock that stands still."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from proxy_core import CapacityExhausted, ProxyRequest, QuotaWindow, Verdict
+from proxy_core.credentials.fingerprint import api_key
+from proxy_core.credentials.pool import Pool
+from proxy_core.credentials.selectors import BUILT_IN
+from proxy_core.rotation import RotationSettings
+from proxy_core.settings import RoutingSettings
+
+SELECTORS = {selector.name: selector for selector in BUILT_IN}
+
+
+class FakeClock:
+    def __init__(self):
+        self.time = 1000.0
+
+    def monotonic(self):
+        return self.time
+
+    def now(self):
+        return datetime.fromtimestamp(self.time, UTC)
+
+    def passes(self, seconds):
+        self.time += seconds
+
+
+def verdict(rest=None, rest_s=None, fault="model", words="Slow down."):
+    return Verdict(fault=fault, next="rotate", error=CapacityExhausted(words), rest=rest, rest_s=rest_s)
+
+
+class Desk:
+    """Credentials are called k0, k1, ... in the order of settings."""
+
+    verdict = staticmethod(verdict)
+
+    def __init__(self, pool, clock):
+        self.pool = pool
+        self.clock = clock
+
+    def take(self, model="m", *, body=None, client="c", session=None, tried=(), worst=None):
+        request = ProxyRequest(
+            id="r", client=client, dialect="openai_chat", model=model, stream=False, body=body or {}, session=session
+        )
+        return self.pool.take(request, model, {self.id(name) for name in tried}, worst)
+
+    def ask(self, model="m", **more):
+        """Who served, or ``None``; the request has succeeded."""
+        lease = self.take(model, **more)
+        if lease is None:
+            return None
+        lease.succeeded()
+        lease.give_back()
+        return lease.credential.label
+
+    def fail(self, model="m", rest="model", rest_s=None, *, lease=None, tried=(), **more):
+        """One request fails; who it was."""
+        lease = lease or self.take(model, tried=tried)
+        lease.failed(verdict(rest, rest_s, **more))
+        lease.give_back()
+        return lease.credential.label
+
+    def rests(self, model="m"):
+        """Seconds until somebody may be had."""
+        return self.pool.soonest_s(model)
+
+    def learn(self, model="m", *, lease=None, resets_in=600, **said):
+        """A reply says something of the provider's counting; the window unless told otherwise ends in 600 s."""
+        lease = lease or self.take(model)
+        window = QuotaWindow(resets_at=self.clock.now() + timedelta(seconds=resets_in), **said)
+        lease.learned([window], self.clock.now())
+        lease.succeeded()
+        lease.give_back()
+        return lease.credential.label
+
+    def id(self, name):
+        return next(c.id for c in self.pool.credentials if c.label == name)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def desk(clock):
+    """``desk(3)``: three credentials; ``desk([1, 2])``: of these priorities."""
+
+    def make(credentials, selector="sequential", *, routing=None, **rotation):
+        priorities = [1] * credentials if isinstance(credentials, int) else credentials
+        keys = [api_key("demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)]
+        rules = RoutingSettings(**(routing or {}))
+        return Desk(Pool(keys, SELECTORS[selector], clock, RotationSettings(**rotation), rules), clock)
+
+    return make

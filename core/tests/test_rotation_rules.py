@@ -1,0 +1,343 @@
+"""How credentials are spent: priorities, concurrency, quota groups, caps, fair cycle, windows."""
+
+import math
+
+import pytest
+
+# --- Priorities --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("selector", ["balanced", "sequential", "sticky"])
+def test_the_lowest_number_goes_first_for_as_long_as_it_is_usable(desk, selector):
+    desk = desk([3, 1, 2], selector)
+
+    assert [desk.take().credential.label for _ in range(3)] == ["k1", "k1", "k1"]
+    desk.fail(rest="credential", rest_s=50)
+    assert [desk.take().credential.label for _ in range(3)] == ["k2", "k2", "k2"]
+
+
+def test_a_better_priority_that_comes_back_is_used_again(desk, clock):
+    desk = desk([1, 2])
+    desk.fail(rest_s=50)
+    assert desk.ask() == "k1"
+    clock.passes(50)
+
+    assert [desk.ask() for _ in range(3)] == ["k0"] * 3
+
+
+def test_a_model_may_be_for_good_priorities_only(desk):
+    desk = desk([1, 2, 3])
+    served = [desk.take(worst=2) for _ in range(2)]
+    desk.fail(lease=served[0], rest="credential", rest_s=50)
+
+    assert desk.ask(worst=2) == "k1"
+    assert desk.ask(worst=1) is None
+    assert desk.ask(worst=0) is None
+    assert desk.pool.soonest_s("m", worst_priority=1) == 50
+    assert desk.pool.soonest_s("m", worst_priority=0) is None
+
+
+def test_thousands_at_once_do_not_spill_into_the_next_priority(desk):
+    desk = desk([1, 2], "balanced")
+    leases = [desk.take(worst=1) for _ in range(2500)]
+
+    assert {lease.credential.label for lease in leases} == {"k0"}
+
+
+# --- Concurrency -------------------------------------------------------------------------
+
+
+def test_no_credential_has_more_at_once_than_it_may(desk):
+    desk = desk(2, max_concurrent=2)
+    leases = [desk.take() for _ in range(5)]
+    assert [lease and lease.credential.label for lease in leases] == ["k0", "k0", "k1", "k1", None]
+
+    leases[0].give_back()
+
+    assert desk.take("other").credential.label == "k0"
+
+
+def test_concurrency_counts_over_all_models(desk):
+    desk = desk(1, max_concurrent=1)
+    desk.take("m")
+
+    assert desk.take("other") is None
+
+
+@pytest.mark.parametrize("most", [None, 0, -1])
+def test_below_one_means_no_limit(desk, most):
+    desk = desk(1, max_concurrent=most)
+
+    assert all(desk.take() for _ in range(50))
+
+
+def test_limits_are_multiplied_by_priority(desk):
+    desk = desk([1, 2, 3], max_concurrent=2, multipliers={1: 2, 2: 0.1}, default_multiplier=1.5)
+    most = [sum(desk.take(worst=p) is not None for _ in range(9)) for p in (1, 2, 3)]
+
+    assert most == [4, 1, 3]
+
+
+def test_above_the_optimum_others_go_first_but_nobody_is_refused(desk):
+    desk = desk(2, optimal_concurrent=2)
+
+    assert [desk.take().credential.label for _ in range(6)] == ["k0", "k0", "k1", "k1", "k1", "k0"]
+
+
+def test_the_optimum_is_multiplied_too(desk):
+    desk = desk(2, "balanced", multipliers={1: 2})
+
+    assert [desk.take().credential.label for _ in range(4)] == ["k0", "k1", "k0", "k1"]
+    assert desk.pool.ledger.slots[0].optimal == 2
+
+
+# --- Caps --------------------------------------------------------------------------------
+
+
+def serves(desk, times, model="m"):
+    return sum(desk.ask(model) is not None for _ in range(times))
+
+
+def test_a_cap_ends_with_the_window_that_began_with_the_first_request(desk, clock):
+    desk = desk(1, caps=[{"limit": "3"}], window_s=100)
+    desk.ask()
+    clock.passes(60)
+    assert serves(desk, 9) == 2
+    assert desk.rests() == 40
+    clock.passes(40)
+
+    assert serves(desk, 9) == 3
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [("130", 10), ("8", 8), ("-2", 8), ("+5", 10), ("80%", 8), ("200%", 10)])
+def test_a_cap_is_relative_to_the_known_limit_and_never_more(desk, limit, allowed):
+    desk = desk(1, caps=[{"limit": limit}])
+    desk.learn(limit=10, used=0)
+
+    assert serves(desk, 20) == allowed
+
+
+@pytest.mark.parametrize("limit", ["-2", "80%"])
+def test_a_relative_cap_waits_until_the_limit_is_known(desk, limit):
+    desk = desk(1, caps=[{"limit": limit}])
+
+    assert serves(desk, 50) == 50
+
+
+@pytest.mark.parametrize(
+    ("rest", "seconds"), [("quota_reset", 100), ("offset:20", 120), ("offset:-30", 70), ("fixed:5", 5)]
+)
+def test_a_cap_rests_as_its_setting_says(desk, rest, seconds):
+    desk = desk(1, caps=[{"limit": "1", "rest": rest}], window_s=100)
+    desk.ask()
+
+    assert desk.rests() == seconds
+
+
+def test_a_cap_is_for_its_models_and_priorities(desk):
+    desk = desk([1, 2], caps=[{"on": "big", "limit": "1"}, {"on": "big", "priorities": [2], "limit": "2"}])
+
+    assert [desk.ask("big") for _ in range(4)] == ["k0", "k1", "k1", None]
+    assert serves(desk, 9, "small") == 9
+
+
+def test_a_cap_of_a_quota_group_counts_all_its_models(desk):
+    desk = desk(1, quota_groups={"pro": ["big-*"]}, caps=[{"on": "pro", "limit": "2"}])
+
+    assert [desk.ask(model) for model in ("big-1", "big-2", "big-1")] == ["k0", "k0", None]
+
+
+def test_requests_the_provider_could_not_serve_do_not_use_up_a_cap(desk):
+    desk = desk(1, caps=[{"limit": "3"}])
+    for lease in [desk.take() for _ in range(3)]:
+        desk.fail(lease=lease, rest=None, fault="network")
+
+    assert serves(desk, 9) == 3
+
+
+def test_what_a_provider_counted_reaches_a_cap_at_once(desk):
+    desk = desk(1, caps=[{"limit": "50"}])
+    desk.learn(limit=100, used=60, resets_in=30)
+
+    assert desk.take() is None
+    assert desk.rests() == 30
+
+
+# --- Windows that providers tell ---------------------------------------------------------
+
+
+def test_what_a_provider_counted_decides_who_is_least_used(desk):
+    desk = desk(2, "balanced")
+    desk.learn(used=40)
+
+    assert {desk.ask() for _ in range(30)} == {"k1"}
+
+
+def test_counts_begin_anew_when_the_window_resets(desk, clock):
+    desk = desk(2, "balanced")
+    desk.learn(used=40, resets_in=60)
+    desk.ask()
+    clock.passes(60)
+
+    assert desk.ask() == "k0"
+
+
+def test_a_window_may_be_told_of_another_group(desk):
+    desk = desk(2, "balanced", quota_groups={"pro": ["big-*"]})
+    desk.learn("m", group="pro", used=40)
+
+    assert [desk.ask("big-1") for _ in range(2)] == ["k1", "k1"]
+    assert desk.ask("m") == "k1"
+    assert desk.ask("m") == "k0"
+
+
+def test_windows_of_tokens_or_without_an_end_change_nothing(desk):
+    desk = desk(1, caps=[{"limit": "50"}])
+    lease = desk.take()
+    desk.learn(lease=lease, unit="tokens", limit=10, used=60)
+    window = desk.pool.ledger.lane("m").windows[0]
+
+    assert window.limit is None
+    assert desk.ask() == "k0"
+
+
+@pytest.mark.parametrize("limit", [0, -1, math.inf, math.nan])
+@pytest.mark.parametrize("used", [-5, math.inf, math.nan, 1e30])
+def test_absurd_figures_of_a_provider_break_nothing(desk, limit, used):
+    desk = desk([1, 1, 2], caps=[{"limit": "80%"}])
+    desk.learn(limit=limit, used=used, resets_in=1e9)
+
+    assert desk.ask() in ("k0", "k1")
+    assert desk.rests() == 0
+
+
+def test_a_window_is_no_longer_than_the_longest_rest(desk, clock):
+    desk = desk(1, caps=[{"limit": "1"}])
+    desk.learn(limit=100, used=60, resets_in=1e9)
+
+    assert desk.rests() == 86_400
+
+
+# --- Fair cycle --------------------------------------------------------------------------
+
+
+def exhaust(desk, name, model="m", rest_s=300):
+    others = [c.label for c in desk.pool.credentials if c.label != name]
+    assert desk.fail(model, rest_s=rest_s, tried=others) == name
+
+
+def test_who_reached_its_limit_is_left_alone_until_all_have(desk):
+    desk = desk(2)
+    desk.learn(limit=3, used=2, resets_in=9999)
+    assert [desk.ask() for _ in range(3)] == ["k0", "k1", "k1"]
+
+    desk.learn(limit=3, used=3, resets_in=9999)
+
+    assert {desk.ask() for _ in range(2)} == {"k0", "k1"}
+
+
+def test_a_share_of_the_limit_can_count_as_exhausted(desk):
+    desk = desk(2, fair_cycle_share=0.5)
+    desk.learn(limit=5, used=0)
+
+    assert [desk.ask() for _ in range(4)] == ["k0", "k0", "k1", "k1"]
+
+
+def test_a_rest_counts_as_exhausted_from_the_setting_on(desk, clock):
+    desk = desk(2, exhausted_rest_s=100)
+    exhaust(desk, "k0", rest_s=99)
+    exhaust(desk, "k1", rest_s=100)
+    clock.passes(200)
+
+    assert desk.pool.ledger.lane("m").marks.keys() == {1}
+    assert desk.ask() == "k0"
+
+
+def test_a_mark_ends_by_itself(desk, clock):
+    desk = desk(2, fair_cycle_s=1000)
+    exhaust(desk, "k0")
+    clock.passes(999)
+    assert desk.ask() == "k1"
+    assert desk.ask(tried=["k1"]) is None
+    assert desk.pool.soonest_s("m", spent={desk.id("k1")}) == 1
+    clock.passes(1)
+
+    assert desk.ask(tried=["k1"]) == "k0"
+
+
+def test_each_priority_is_a_cycle_of_its_own(desk, clock):
+    desk = desk([1, 2])
+    exhaust(desk, "k0")
+
+    assert desk.pool.ledger.settled("m", clock.time).marks == {}
+
+
+def test_all_priorities_can_be_one_cycle(desk, clock):
+    desk = desk([1, 2], fair_cycle_cross_tier=True)
+    exhaust(desk, "k0")
+    clock.passes(1000)
+    assert desk.ask() == "k1"
+    exhaust(desk, "k1")
+
+    assert desk.ask() == "k0"
+
+
+def test_a_cycle_is_for_one_model(desk, clock):
+    desk = desk(2)
+    exhaust(desk, "k0", "m")
+    clock.passes(1000)
+
+    assert desk.ask("other") == "k0"
+
+
+def test_a_cycle_can_be_for_every_model_and_ends_for_every_model(desk, clock):
+    desk = desk(2, fair_cycle_scope="credential")
+    assert desk.ask("other") == "k0"
+    exhaust(desk, "k0", "m")
+    clock.passes(1000)
+    assert desk.ask("other") == "k1"
+
+    exhaust(desk, "k1", "m")
+
+    assert desk.ask("m") == "k0"
+    assert desk.ask("other", tried=["k1"]) == "k0"
+
+
+def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, clock):
+    desk = desk(2)
+    exhaust(desk, "k0")
+    clock.passes(1000)
+    exhaust(desk, "k1", rest_s=3600)
+
+    assert desk.rests() == 0
+    assert desk.ask() == "k0"
+
+
+def test_when_all_rest_the_wait_is_for_the_first_of_them_and_not_for_the_cycle(desk):
+    desk = desk(2)
+    exhaust(desk, "k0", rest_s=3600)
+    exhaust(desk, "k1", rest_s=3600)
+
+    assert desk.rests() == 300
+
+
+def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
+    desk = desk(3, routing={"probe_after_s": 10_000})
+    exhaust(desk, "k0", rest_s=300)
+    clock.passes(250)
+    exhaust(desk, "k1", rest_s=300)
+    exhaust(desk, "k2", rest_s=300)
+
+    assert desk.rests() == 50  # k0's own rest
+    clock.passes(50)
+    assert desk.ask() == "k0"
+
+
+def test_balanced_has_no_cycle_unless_told(desk, clock):
+    for told, served in ((None, "k0"), (True, "k1")):
+        some = desk(2, "balanced", fair_cycle=told)
+        exhaust(some, "k0")
+        clock.passes(1000)
+        for _ in range(3):
+            some.ask(tried=["k0"])
+        assert some.ask() == served

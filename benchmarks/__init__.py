@@ -1,1 +1,1 @@
-"""How fast the proxy is, against the same stack with nothing in it. Run ``python -m benchmarks``."""
+"""How fast the proxy is, against the same stack with nothing in it; and how it bears faults."""

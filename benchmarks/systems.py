@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.load import Load, as_line
 
 KEY = "bench-client-key"
+ROOT = Path(__file__).parent.parent
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -120,10 +121,10 @@ def _tree(pid: int) -> list[int]:
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
+def upstream(module: str = "benchmarks.upstream", *arguments: str) -> Iterator[int]:
     """The fake upstream's port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.upstream", str(port)], preexec_fn=pin(1))
+    process = subprocess.Popen([sys.executable, "-m", module, str(port), *arguments], cwd=ROOT, preexec_fn=pin(1))
     try:
         _wait_for_port(port, process)
         yield port
@@ -140,7 +141,7 @@ def running(system: System, upstream_port: int) -> Iterator[Running]:
         for name, text in system.files(upstream_port).items():
             Path(home, name).write_text(text)
         folders = {"HOME": home, "XDG_DATA_HOME": f"{home}/data", "XDG_CONFIG_HOME": f"{home}/config"}
-        paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parent.parent)}
+        paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         began = time.perf_counter()
         process = subprocess.Popen(
             system.command(port, upstream_port),

@@ -1,0 +1,127 @@
+"""The parts of a fault run: the real program with low limits, the faulty upstream's log, the clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults_check import Bounds
+from benchmarks.faults_load import FaultLoad, Told
+from benchmarks.faulty import Attempt
+from benchmarks.systems import KEY, ROOT, Running, System, pin
+
+_MODEL = "faulty/small"
+_ADMIN_KEY = "bench-admin-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A fault run: how much of it, and the limits the proxy is given."""
+
+    requests: int = 10_000
+    concurrency: int = 64
+    credentials: int = 20
+    seed: int = 1
+    bounds: Bounds = Bounds(budget_s=30, first_event_s=3, idle_s=3, max_rest_s=10)
+    probe_after_s: float = 2.5
+    served: float = 0.9
+    longest_s: float = 1200
+
+
+def program(run: Run, keys: int, log: Path) -> System:
+    """The real program over a provider with that many keys, its limits low, its log kept."""
+
+    def settings(upstream_port: int) -> Mapping[str, str]:
+        tables: dict[str, dict[str, object]] = {
+            "clients.load": {"key": KEY},
+            "admin": {"key": _ADMIN_KEY},
+            "providers.faulty": {
+                "base_url": f"http://127.0.0.1:{upstream_port}/v1",
+                "api_keys": [f"k{number}" for number in range(keys)],
+                "discover": False,
+            },
+            "timeouts": {"first_event_s": run.bounds.first_event_s, "idle_s": run.bounds.idle_s},
+            "routing": {
+                "budget_s": run.bounds.budget_s,
+                "max_rest_s": run.bounds.max_rest_s,
+                "probe_after_s": run.probe_after_s,
+            },
+            "log": {"level": "warning", "folder": str(log)},
+        }
+        return {"proxy-core.toml": "\n".join(_table(name, values) for name, values in tables.items())}
+
+    command = str(Path(sys.executable).with_name("proxy-core"))
+    return System(
+        name="proxy-core",
+        model=_MODEL,
+        command=lambda port, up: [command, "serve", "--port", str(port)],
+        files=settings,
+    )
+
+
+def _table(name: str, values: Mapping[str, object]) -> str:
+    # JSON's strings, numbers, booleans and lists of strings are TOML's too.
+    return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+
+
+@contextmanager
+def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[Told]]]]:
+    """The load in its own process, and what it was told once that has ended."""
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as wish:
+        wish.write(json.dumps(asdict(load)).encode() + b"\n")
+        wish.seek(0)
+        command = [sys.executable, "-m", "benchmarks.faults_load"]
+        process = subprocess.Popen(command, stdin=wish, stdout=told, cwd=ROOT, preexec_fn=pin(1))
+
+        def read() -> list[Told]:
+            told.seek(0)
+            return [Told(**json.loads(line)) for line in told]
+
+        try:
+            yield process, read
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _get(port: int, path: str, key: str = "") -> Any:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+def attempts_of(upstream_port: int) -> list[Attempt]:
+    return [Attempt(**fields) for fields in _get(upstream_port, "/log")]
+
+
+def why(port: int) -> Any:
+    """What the proxy says of the model's credentials; ``None`` where it has no such endpoint."""
+    try:
+        return _get(port, f"/admin/why?model={_MODEL}", _ADMIN_KEY)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+def in_flight(value: Any) -> list[int]:
+    """Every ``in_flight`` in a report, wherever it stands."""
+    if isinstance(value, dict):
+        own = [value["in_flight"]] if isinstance(value.get("in_flight"), int) else []
+        return own + [count for part in value.values() for count in in_flight(part)]
+    return [count for part in value for count in in_flight(part)] if isinstance(value, list) else []
+
+
+def load_of(run: Run, proxy: Running, **fields: Any) -> FaultLoad:
+    """A load of this run's kind on a running program."""
+    patience_s = run.bounds.request_s + 10
+    return FaultLoad(port=proxy.port, key=KEY, model=_MODEL, seed=run.seed, patience_s=patience_s, **fields)

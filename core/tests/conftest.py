@@ -92,7 +92,9 @@ def desk(clock):
 
     def make(credentials, selector="sequential", *, routing=None, **rotation):
         priorities = [1] * credentials if isinstance(credentials, int) else credentials
-        keys = [api_key("demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)]
+        keys = [
+            api_key(f"id-{n}", "demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)
+        ]
         rules = RoutingSettings(**(routing or {}))
         return Desk(Pool(keys, SELECTORS[selector], clock, RotationSettings(**rotation), rules), clock)
 

@@ -62,7 +62,9 @@ class Rotation(RuleBasedStateMachine):
     )
     def start(self, selector, rotation, priorities):
         self.clock = Clock()
-        keys = [api_key("demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)]
+        keys = [
+            api_key(f"id-{n}", "demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)
+        ]
         rules = RoutingSettings(outage_after=3)
         self.pool = Pool(keys, selector, self.clock, RotationSettings(**rotation), rules)
         self.ledger = self.pool.ledger

@@ -61,6 +61,10 @@ SAMPLE = {
     "server.tls_key": ("/a/b.key", "/a/b.key"),
     "server.hypercorn": ({"backlog": "7"}, None),
     "clients.key": ("a-client-key", "a-client-key"),
+    "clients.models": (["fast", "groq/*"], "fast, groq/*"),
+    "clients.requests_per_minute": (3, "3"),
+    "clients.tokens_per_minute": (3000, "3000"),
+    "clients.cost_per_day": (0.5, "0.5"),
     "admin.key": ("an-admin-key", "an-admin-key"),
     "providers.preset": ("vllm", "vllm"),
     "providers.base_url": ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1"),
@@ -71,6 +75,9 @@ SAMPLE = {
     "providers.headers": ({"x-a": "b"}, None),
     "providers.models.id": ("up", "up"),
     "providers.models.options": ({"temperature": 0}, None),
+    "providers.models.input_price": (0.5, "0.5"),
+    "providers.models.cached_price": (0.1, "0.1"),
+    "providers.models.output_price": (1.5, "1.5"),
     "providers.ignore": (["a*"], "a*"),
     "providers.whitelist": (["b", "c"], '["b", "c"]'),
     "providers.discover": (False, "false"),
@@ -124,12 +131,16 @@ SAMPLE = {
     "routing.session_ttl_s": (3.0, "3"),
     "routing.explained": (3, "3"),
     "routing.models_ttl_s": (3.0, "3"),
+    "embeddings.batch_window_s": (0.01, "0.01"),
+    "embeddings.batch_inputs": (8, "8"),
     "log.level": ("debug", "debug"),
     "log.format": ("json", "json"),
     "log.folder": ("/a/logs", "/a/logs"),
     "log.max_file_bytes": (2048, "2048"),
     "log.max_files": (3, "3"),
     "log.debug": (True, "true"),
+    "metrics.enabled": (False, "false"),
+    "metrics.open": (True, "true"),
     "records.enabled": (True, "true"),
     "records.folder": ("/a/records", "/a/records"),
     "records.max_body_bytes": (2048, "2048"),
@@ -138,8 +149,14 @@ SAMPLE = {
     "records.max_age_days": (3.0, "3"),
     "sanitizers.order": (["a", "b"], "a,b"),
     "sanitizers.temperature_zero": ("remove", "remove"),
+    "state.url": ("memory:", "memory:"),
+    "state.every_s": (0.5, "0.5"),
+    "state.usage_days": (30, "30"),
+    "state.secret": ("a-state-secret", "a-state-secret"),
 }
 KEYS = list(samples(ProxySettings))
+#: What a table cannot be without, by its name.
+NEEDED = {"clients": {"PROXY_CLIENTS__SOME__KEY": "a-client-key"}}
 
 
 def value_at(settings, path):
@@ -166,14 +183,15 @@ def test_every_key_can_be_set_by_file_and_by_environment(tmp_path, path, value, 
     table = value
     for key in reversed(path):
         table = {key: table}
-    by_file = load(overrides=table, environ={}, cwd=tmp_path).settings
+    needed = NEEDED.get(path[0], {}) if path[-1] != "key" else {}
+    by_file = load(overrides=table, environ=needed, cwd=tmp_path).settings
 
     if path == ("models",):
         assert by_file.models["fast"].deployments == ["one/x"]
     else:
         assert plain(value_at(by_file, path)) == value
     if text is not None:
-        by_environment = load(environ={"PROXY_" + "__".join(path).upper(): text}, cwd=tmp_path).settings
+        by_environment = load(environ={**needed, "PROXY_" + "__".join(path).upper(): text}, cwd=tmp_path).settings
         assert plain(value_at(by_environment, path)) == value
 
 

@@ -55,9 +55,12 @@ TABLES = {
     "streams": settings.StreamSettings,
     "upstream": settings.UpstreamSettings,
     "routing": settings.RoutingSettings,
+    "embeddings": settings.EmbeddingsSettings,
     "sanitizers": settings.SanitizerSettings,
     "log": settings.LogSettings,
     "records": settings.RecordSettings,
+    "metrics": settings.MetricsSettings,
+    "state": settings.StateSettings,
 }
 
 

@@ -37,7 +37,7 @@ def test_importing_the_authors_api_has_no_side_effects_and_no_heavy_library():
 
     assert seen["events"] == []
     assert seen["threads"] == 1
-    heavy = {"litellm", "httpx", "aiohttp", "starlette", "hypercorn", "click", "pydantic_settings"}
+    heavy = {"litellm", "httpx", "aiohttp", "starlette", "hypercorn", "click", "pydantic_settings", "prometheus_client"}
     assert heavy & set(seen["modules"]) == set()
 
 
@@ -46,14 +46,14 @@ def test_importing_the_app_factory_has_no_side_effects():
 
     assert seen["events"] == []
     assert seen["threads"] == 1
-    assert {"litellm", "aiohttp"} & set(seen["modules"]) == set()
+    assert {"litellm", "aiohttp", "prometheus_client", "opentelemetry"} & set(seen["modules"]) == set()
 
 
 def test_composing_a_proxy_opens_no_connection_and_starts_nothing(tmp_path):
     seen = probe(
         "import os\n"
-        "os.environ.update(PROXY_API_KEY='some-key', PROXY_ADMIN__KEY='admin-key')\n"
-        f"os.environ.update(DEMO_API_BASE='http://127.0.0.1:1/v1', HOME={str(tmp_path)!r})\n"
+        "os.environ.update(PROXY_ADMIN__KEY='an-admin-key', PROXY_STATE__SECRET='a-state-secret')\n"
+        f"os.environ.update(PROXY_API_KEY='some-key', DEMO_API_BASE='http://127.0.0.1:1/v1', HOME={str(tmp_path)!r})\n"
         f"os.chdir({str(tmp_path)!r})\n"
         "from proxy_core.runtime import create_app\n"
         "create_app()"
@@ -61,5 +61,5 @@ def test_composing_a_proxy_opens_no_connection_and_starts_nothing(tmp_path):
 
     assert seen["events"] == []
     assert seen["threads"] == 1
-    assert {"litellm", "aiohttp"} & set(seen["modules"]) == set()
+    assert {"litellm", "aiohttp", "prometheus_client", "opentelemetry"} & set(seen["modules"]) == set()
     assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from proxy_core.credentials.fingerprint import fingerprint
-from proxy_core.testing import chunk, cut, pause
+from proxy_core.testing import chunk, cut, fingerprint, pause
 
 HINTED = {"retry-after": "30"}
 

@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from proxy_core.credentials.fingerprint import fingerprint
-from proxy_core.testing import chunk, pause, stall
+from proxy_core.testing import chunk, fingerprint, pause, stall
 
 TOTAL = {"timeouts": {"total_s": 0.5}}
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}

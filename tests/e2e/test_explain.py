@@ -8,11 +8,10 @@ import pytest
 
 import proxy_core
 from proxy_core import control
-from proxy_core.credentials.fingerprint import fingerprint
 from proxy_core.errors import SettingsError
 from proxy_core.loading import load
 from proxy_core.runtime import compose
-from proxy_core.testing import plugin_with, stall
+from proxy_core.testing import fingerprint, plugin_with, stall
 
 HINTED = {"retry-after": "30"}
 

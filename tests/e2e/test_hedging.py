@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from proxy_core.credentials.fingerprint import fingerprint
-from proxy_core.testing import chunk, pause, stall
+from proxy_core.testing import chunk, fingerprint, pause, stall
 
 EITHER = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 

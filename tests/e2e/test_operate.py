@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from proxy_core.credentials.fingerprint import fingerprint
-from proxy_core.testing import run, serving
+from proxy_core.testing import fingerprint, run, serving
+from proxy_core.testing.proxy import STATE_SECRET
 
 CLIENT = {"authorization": "Bearer some-key"}
 
@@ -33,6 +33,7 @@ def variables(upstream):
         "DEMO_API_KEY_1": "key-a",
         "DEMO_API_KEY_2": "key-b",
         "PROXY_ROUTING__SELECTOR": "sequential",
+        "PROXY_STATE__SECRET": STATE_SECRET,
     }
 
 

@@ -1,5 +1,5 @@
 """The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers, the
-default log sink."""
+default log sink, the stores for state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from proxy_core.credentials import selectors
 from proxy_core.dialects import openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
-from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector
+from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector, StateStore
 from proxy_core.loading import LoadedSettings
 from proxy_core.pipeline.steering import STEERING, temperature_zero
 from proxy_core.records.jsonl import jsonl_sink
+from proxy_core.state.memory import memory_store
+from proxy_core.state.sqlite import sqlite_store
 
 
 class BuiltIn:
@@ -39,3 +41,7 @@ class BuiltIn:
     def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:
         action = self._loaded.settings.sanitizers.temperature_zero
         return [STEERING] if action == "keep" else [STEERING, temperature_zero(action)]
+
+    @hookimpl
+    def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:
+        return [sqlite_store(), memory_store()]

@@ -12,6 +12,7 @@
     ├── Forbidden             403   this client may not do this
     ├── UpstreamRejected      4xx   the upstream found a fault in the client's request
     ├── CapacityExhausted     429   every credential that could serve the model is resting
+    │   └── LimitReached      429   the client's own limit
     ├── InternalError         500   a bug of ours or of a plugin
     ├── UpstreamBroken        502   the upstream answered, but not usefully
     │   └── StreamCut         502   a reply ended before it was complete
@@ -135,6 +136,12 @@ class CapacityExhausted(ProxyError):
     """Every credential that could serve the model is resting; ``retry_after_s`` is the shortest wait."""
 
     status, code, kind = 429, "capacity_exhausted", "rate_limit"
+
+
+class LimitReached(CapacityExhausted):
+    """A client's own limit, which says when it may ask again."""
+
+    code = "rate_limit_exceeded"
 
 
 class InternalError(ProxyError):

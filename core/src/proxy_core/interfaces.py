@@ -91,7 +91,8 @@ class PluginContext(Protocol):
 class ProxyRequest:
     """One client request on its way through. ``body`` is the client's JSON and is never changed in place.
 
-    ``session`` is what a header of the client named as its conversation.
+    ``session`` is what a header of the client named as its conversation; ``traceparent`` its
+    header of that name, if it is one by W3C's Trace Context.
     """
 
     id: str
@@ -101,6 +102,7 @@ class ProxyRequest:
     stream: bool
     body: JsonObject = field(repr=False)
     session: str | None = None
+    traceparent: str | None = None
     stash: Stash = field(default_factory=Stash, repr=False)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:
@@ -343,6 +345,21 @@ class EncodedError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """How several requests of a format become one, and its reply several. Pure.
+
+    Requests with the same ``key`` can be merged; ``None``: this one cannot be. ``size`` is its
+    number of inputs. ``split`` gives each of the merged bodies its own reply; the usages in them
+    add up to that of the whole. Raises ``UpstreamBroken`` if the reply has not what was asked for.
+    """
+
+    key: Callable[[JsonObject], str | None]
+    size: Callable[[JsonObject], int]
+    merge: Callable[[Sequence[JsonObject]], JsonObject]
+    split: Callable[[bytes, Sequence[JsonObject]], Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """A wire format, both directions, pure.
 
@@ -370,6 +387,7 @@ class Dialect:
     decoder: Callable[[bool], EventDecoder] | None = None
     encoder: Callable[[ReplyContext], EventEncoder] | None = None
     meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
+    batching: Batching | None = None
     heartbeat: bytes = b""
     condense: Callable[[bytes], bytes] | None = None
 
@@ -401,7 +419,11 @@ class Sanitizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One try. ``credential`` is a fingerprint."""
+    """One try. ``credential`` is a fingerprint; ``at_s`` is when it began, seconds into the request.
+
+    ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: made for
+    several requests, and counted with another.
+    """
 
     deployment: str
     credential: str
@@ -409,6 +431,14 @@ class AttemptRecord:
     fault: str | None
     message: str | None
     duration_s: float
+    at_s: float = 0.0
+    shared: bool = False
+
+
+def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
+    """The one that answered, else the last; of two at once the loser is noted last."""
+    answered = (a for a in reversed(attempts) if a.status == 200 and a.fault is None)
+    return next(answered, attempts[-1] if attempts else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,6 +474,8 @@ class RequestRecord:
     """What happened to one request: ids, times and counts; no body, no header, no key.
 
     ``changed_by`` names the sanitizers that changed the request or saw its reply.
+    ``overhead_s`` is what the proxy itself took until the reply's first byte, waiting excluded;
+    ``None`` without a reply. ``traceparent`` as in :class:`ProxyRequest`.
     """
 
     id: str
@@ -461,14 +493,25 @@ class RequestRecord:
     usage: Usage | None
     decisions: Sequence[Decision] = ()
     changed_by: Sequence[str] = ()
+    overhead_s: float | None = None
+    traceparent: str | None = None
+
+    @property
+    def decisive(self) -> AttemptRecord | None:
+        """The attempt that answered, else the last one; ``None`` if nobody was asked."""
+        return decisive(self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Is told after the fact, from a bounded queue. What it raises is logged once and counted."""
+    """Is told after the fact, from a bounded queue. What it raises is logged once and counted.
+
+    ``close`` is awaited once, at the end, for a few seconds at most.
+    """
 
     name: str
     observe: Callable[[RequestRecord], Awaitable[None]]
+    close: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -565,20 +608,149 @@ class CredentialRefresher:
     discover: Callable[[], Sequence[Credential]] | None = None
 
 
-class StateBackend(Protocol):
-    """An open store behind the in-memory state: batches of changes, never on a request's path."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """What was used on one UTC day, by one client through one credential for one model.
 
-    async def load(self) -> Mapping[str, bytes]: ...
-    async def write(self, changes: Mapping[str, bytes | None]) -> None: ...
+    ``credential`` is a fingerprint, empty for requests nobody could be asked for. ``prompt``
+    includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``. ``cost`` is in
+    US dollars, of the requests whose price is known; ``priced`` counts those.
+    """
+
+    day: date
+    client: str
+    provider: str
+    credential: str
+    model: str
+    requests: int = 0
+    attempts: int = 0
+    failures: int = 0
+    prompt: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    cost: float = 0.0
+    priced: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A value under a name: the last one to reach the store counts. ``expires_at`` is epoch seconds.
+
+    ``None`` takes it away; that is told to others for as long as they may remember the note.
+    """
+
+    value: bytes | None
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """``add`` is added to what all processes counted under a name; forgotten at ``expires_at``, epoch seconds.
+
+    Where processes differ about ``expires_at``, the latest holds. An add that comes later than
+    its own ``expires_at`` is dropped.
+    """
+
+    add: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Permits this process would like to hold, of ``limit`` that all processes share. 0 gives them back.
+
+    ``used``: how many it cannot give back now. They stay its own even where it is granted fewer,
+    so that they are not in use twice. A process that has not started more than ``used`` when the
+    answer comes never takes part in exceeding the limit.
+    """
+
+    want: int
+    limit: int
+    used: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What one process has to say since its last sync. Names and texts are valid Unicode.
+
+    ``holder`` names the process, ``number`` rises with each push that was applied: a push that
+    comes twice (its answer was lost) counts once, however late. A push with no notes, counts and
+    usage does not use its number up. ``seen`` is the cursor of the last pull, 0 at first; one
+    that the store never gave is taken for 0. ``claims`` not named stay as they were. ``lives_s``:
+    what this holder claims is free again when it has been silent for this long, not earlier and
+    at most half as much later; it has to claim anew then.
+    """
+
+    holder: str
+    number: int
+    seen: int = 0
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    usage: Sequence[UsageRow] = ()
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    lives_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """What the others did since ``Push.seen``, and what is granted.
+
+    ``notes``: names others wrote (``value=None``: took away). ``counts``: the totals of names to
+    which somebody, this process included, added. Everything not expired, its own too, when
+    ``seen`` was 0. ``holders``: how many processes are alive, this one included.
+
+    ``held``: permits per claim in the push, at most ``Claim.want``, the rest of ``Claim.limit``
+    after what the others hold, and after what each of them still lacks of its share. The share is
+    the limit divided by the living holders that want any, rounded down: when more want than there
+    are permits, who came first keeps them. What is granted, and what is still in use beyond that,
+    never exceeds the limit.
+    """
+
+    cursor: int
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
+    held: Mapping[str, int] = field(default_factory=dict)
+    holders: int = 1
+
+
+class StateBackend(Protocol):
+    """An open store behind the in-memory state. Never on a request's path.
+
+    ``sync`` is one atomic exchange; it may raise anything, and is then repeated with the same
+    number. It returns within seconds or raises.
+    """
+
+    async def sync(self, push: Push) -> Pull: ...
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
+        """Rows of these days, both included, by day and then by name."""
+        ...
+
+    async def forget_usage(self, before: date) -> None:
+        """Take away the rows of days before this one."""
+        ...
+
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateStore:
-    """A kind of store, chosen by the scheme of ``state.url``."""
+    """A kind of store, chosen by the scheme of ``state.url``.
+
+    ``open`` is awaited once with the whole URL, and again after anything raised
+    :class:`StateLost`, which may be ``open`` itself: then not at once.
+    """
 
     scheme: str
     open: Callable[[str], Awaitable[StateBackend]]
+
+
+class StateLost(Exception):
+    """The store has to be opened anew, and everything pulled with ``seen=0``.
+
+    The message says what is wrong, for the operator, without a secret.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

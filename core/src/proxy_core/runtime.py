@@ -9,20 +9,27 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
+from proxy_core.advice import startup_warnings
 from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.clock import Clock, SystemClock
-from proxy_core.credentials.fingerprint import anonymous, api_key
+from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.pool import Pool
 from proxy_core.errors import SettingsError
 from proxy_core.fetch import GuardedFetcher
-from proxy_core.interfaces import Credential, Provider, Selector
+from proxy_core.interfaces import StateBackend, StateStore
 from proxy_core.loading import LoadedSettings, load, secret_values
+from proxy_core.metrics.count import Counts
+from proxy_core.metrics.gauges import Gauges
+from proxy_core.metrics.meter import Meter
+from proxy_core.metrics.timed import PluginTimes
+from proxy_core.pipeline.batching import Batcher
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.discovery import ModelDirectory
 from proxy_core.pipeline.dryrun import DryRun
@@ -30,18 +37,24 @@ from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.plugins import HOOKS, Module, check_guards, load_plugins
+from proxy_core.pools import build_pools, rotations
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.records.ring import RecentRequests
-from proxy_core.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.routing import Router
 from proxy_core.server.admin import Introspection
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.clientkey import admin_key, client_keys
-from proxy_core.server.endpoint import Services
+from proxy_core.server.clientkey import admin_key, client_keys, state_secret
+from proxy_core.server.endpoint import Running, Services
 from proxy_core.server.operate import Operations
+from proxy_core.server.scrape import Scrape
+from proxy_core.server.stats import QuotaStats
 from proxy_core.settings import ProviderSettings
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.pricing import Prices
+from proxy_core.state.shared import SharedState
+from proxy_core.state.usage import UsageBook
 from proxy_core.upstream import Upstream
 from proxy_core.version import USER_AGENT
 
@@ -60,8 +73,11 @@ class Proxy:
     services: Services
     directory: ModelDirectory
     dry_run: DryRun
+    state: SharedState
+    fingerprint: Fingerprints
     scrub: SecretScrubber
     redaction: Redaction
+    meter: Meter | None
     warnings: Sequence[str]
 
 
@@ -82,16 +98,17 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
-    per_provider = {name: loaded.provider(name, _rotations(catalog)) for name in catalog.providers}
+    times = PluginTimes()
+    if settings.metrics.enabled:
+        catalog = times.watch(catalog)
+    per_provider = {name: loaded.provider(name, rotations(catalog)) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
-    _selector(catalog, settings.routing.selector, "routing.selector")
-    pools = {
-        name: _pool(provider, per_provider[name], loaded, catalog, clock)
-        for name, provider in catalog.providers.items()
-    }
+    secret = state_secret(loaded)
+    fingerprint = Fingerprints(secret)
+    pools = build_pools(catalog, per_provider, loaded, fingerprint, clock)
     keys = client_keys(loaded)
     admin = admin_key(loaded)
-    scrub = SecretScrubber(_secrets({**keys, "admin": admin}, pools, loaded, catalog))
+    scrub = SecretScrubber(_secrets({**keys, "admin": admin, "state": secret}, pools, loaded, catalog))
     upstream = Upstream(
         user_agent=USER_AGENT,
         max_connections=settings.upstream.max_connections,
@@ -110,20 +127,38 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
     calls = Calls(catalog.dialects, settings.streams.max_event_bytes)
     sanitizers = Sanitizers(catalog.sanitizers)
     limits = Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream)
+    usage, budgets = UsageBook(), Budgets(settings.clients, clock)
+    store, url = state_store(catalog, loaded)
+    state = SharedState(store, url, settings.state, pools, usage, budgets, clock)
+    executor = Executor(
+        pools=pools,
+        upstream=upstream,
+        calls=calls,
+        limits=limits,
+        clock=clock,
+        scrub=scrub,
+        fetcher=fetcher,
+    )
+    batcher = Batcher(executor, settings.embeddings)
+    running = Running()
+    gauges = Gauges(
+        pools=pools,
+        observers=observers,
+        recorder=recorder,
+        redaction=redaction,
+        in_flight=lambda: len(running.scopes),
+        started_at=time.time(),
+    )
+    meter = Meter(Counts(_named_deployments(loaded, per_provider)), times, gauges) if settings.metrics.enabled else None
     services = Services(
         keys=ClientKeys(keys),
         router=router,
         sanitizers=sanitizers,
-        executor=Executor(
-            pools=pools,
-            upstream=upstream,
-            calls=calls,
-            limits=limits,
-            clock=clock,
-            scrub=scrub,
-            fetcher=fetcher,
-        ),
+        batcher=batcher,
         observers=observers,
+        budgets=budgets,
+        usage=usage,
+        prices=Prices(per_provider),
         recorder=recorder,
         scrub=scrub,
         clock=clock,
@@ -132,8 +167,10 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         recent=RecentRequests(settings.routing.explained),
         streams=settings.streams,
         timeouts=settings.timeouts,
+        meter=meter,
+        running=running,
     )
-    warnings = _warnings(loaded, catalog, router)
+    warnings = startup_warnings(loaded, catalog, router)
     directory = ModelDirectory(
         catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
     )
@@ -142,13 +179,15 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         pools=pools,
         directory=directory,
         keys=services.keys,
+        budgets=budgets,
         started_at=int(time.time()),
-        problems=lambda: [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"],
+        problems=partial(_problems, catalog, state),
     )
-
+    stats = QuotaStats(keys=services.keys, pools=pools, state=state, clock=clock)
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
+    admin_keys = ClientKeys({"admin": admin})
     operations = Operations(
-        keys=ClientKeys({"admin": admin}),
+        keys=admin_keys,
         admin_key=admin.get_secret_value(),
         router=router,
         pools=pools,
@@ -162,12 +201,25 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(upstream)
             await resources.enter_async_context(fetcher)
+            await resources.enter_async_context(state)
             await resources.enter_async_context(observers)
+            await resources.enter_async_context(batcher)
             if recorder is not None:
                 await resources.enter_async_context(recorder)
             yield
 
-    app = build_app(catalog.dialects, services, introspection, operations, lifespan)
+    scrape = (
+        None
+        if meter is None
+        else Scrape(
+            meter=meter,
+            keys=admin_keys,
+            admin_key=admin.get_secret_value(),
+            open=settings.metrics.open,
+            runtime_dir=loaded.runtime_dir,
+        )
+    )
+    app = build_app(catalog.dialects, services, introspection, operations, stats, lifespan, scrape)
     return Proxy(
         app=app,
         loaded=loaded,
@@ -176,39 +228,13 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         services=services,
         directory=directory,
         dry_run=dry_run,
+        state=state,
+        fingerprint=fingerprint,
         scrub=scrub,
         redaction=redaction,
+        meter=meter,
         warnings=warnings,
     )
-
-
-def _pool(
-    provider: Provider, settings: ProviderSettings, loaded: LoadedSettings, catalog: Catalog, clock: Clock
-) -> Pool:
-    routing, rotation = loaded.settings.routing, settings.rotation.over(provider.rotation)
-    selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{provider.name}.rotation.selector")
-    return Pool(_credentials(provider, settings, loaded), selector, clock, rotation, routing)
-
-
-def _selector(catalog: Catalog, name: str, key: str) -> Selector:
-    if name not in catalog.selectors:
-        raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
-    return catalog.selectors[name]
-
-
-def _credentials(provider: Provider, settings: ProviderSettings, loaded: LoadedSettings) -> list[Credential]:
-    """API keys from settings, each secret once; a stand-in for providers that need none."""
-    variables = [v.name for v in loaded.sources.key_variables(provider.name)]
-    tiers = {**provider.rotation.tiers, **settings.rotation.tiers}
-    found: dict[str, Credential] = {}
-    for index, entry in enumerate(settings.api_keys):
-        place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
-        priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
-        credential = api_key(provider.name, entry.key, entry.label or place, tier=entry.tier, priority=priority)
-        found.setdefault(credential.id, credential)
-    if not found and provider.anonymous:
-        return [anonymous(provider.name)]
-    return list(found.values())
 
 
 def _secrets(
@@ -224,25 +250,33 @@ def _secrets(
             yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
 
 
-def _rotations(catalog: Catalog) -> dict[str, RotationSettings]:
-    """How plugins would have their providers' credentials spent."""
-    return {name: provider.rotation for name, provider in catalog.providers.items()}
+def _problems(catalog: Catalog, state: SharedState) -> list[str]:
+    """What does not work as it should, for ``/readyz``."""
+    found = [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"]
+    return [*found, f"state store: {state.problem}"] if state.problem is not None else found
 
 
-def _warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
-    """What an operator should know at startup; none of it stops the proxy."""
-    lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
-    lines += router.warnings
-    lines += [f"no active plugin brings provider {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
-    lines += loaded.without_effect(_rotations(catalog))
-    lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
-    lines += [
-        f"{name} is not used: no provider of that name"
-        for name in loaded.sources.key_variables_of_others(list(catalog.providers))
-    ]
-    lines += [
-        f"provider {name} has ended{f' on {p.lifecycle.until}' if p.lifecycle.until else ''}: {p.lifecycle.note}"
-        for name, p in catalog.providers.items()
-        if p.lifecycle.status == "ended"
-    ]
-    return lines
+def state_store(catalog: Catalog, loaded: LoadedSettings) -> tuple[StateStore, str]:
+    """The store that settings choose, and its URL. Raises ``SettingsError``."""
+    configured = loaded.settings.state.url
+    url = configured.get_secret_value() if configured else f"sqlite:///{loaded.data_dir.absolute() / 'state.db'}"
+    scheme = url.partition(":")[0]
+    if scheme not in catalog.state_stores:
+        known = ", ".join(sorted(catalog.state_stores))
+        raise SettingsError([f"state.url: no store for {scheme!r}: is one of {known}"])
+    return catalog.state_stores[scheme], url
+
+
+def _named_deployments(loaded: LoadedSettings, per_provider: Mapping[str, ProviderSettings]) -> Iterator[str]:
+    """``provider/model`` of every model that settings name."""
+    for route in loaded.settings.models.values():
+        yield from route.deployments
+    for name, provider in per_provider.items():
+        yield from (f"{name}/{options.id or model}" for model, options in provider.models.items())
+
+
+async def open_store(loaded: LoadedSettings) -> StateBackend:
+    """The state of this installation, without a proxy around it. Raises ``SettingsError`` and what the store raises."""
+    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=("proxy_state_stores",))
+    store, url = state_store(build_catalog(plugins), loaded)
+    return await store.open(url)

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from proxy_core.rotation import KeySettings, RotationSettings
 from proxy_core.tables import BaseUrl, Key, StrList, Table, listed
@@ -60,6 +60,14 @@ class ClientSettings(Table):
     """``[clients.<name>]``: who may use the proxy."""
 
     key: Key = Field(description="The key this client sends.")
+    models: StrList = Field(
+        default_factory=list, description="Models it may use, as globs of public names; empty: all."
+    )
+    requests_per_minute: int | None = Field(None, ge=1, description="Above this it gets 429.")
+    tokens_per_minute: int | None = Field(None, ge=1, description="Prompt and completion together; above it 429.")
+    cost_per_day: float | None = Field(
+        None, gt=0, description="US dollars in a UTC day, of models whose price is known; above it 429."
+    )
 
 
 class AdminSettings(Table):
@@ -105,6 +113,11 @@ class ModelOptions(Table):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Request fields filled in when the client left them out."
     )
+    input_price: float | None = Field(None, ge=0, description="US dollars per million prompt tokens.")
+    cached_price: float | None = Field(
+        None, ge=0, description="The same for prompt tokens read from a cache; unset: as ``input_price``."
+    )
+    output_price: float | None = Field(None, ge=0, description="US dollars per million completion tokens.")
 
 
 class TimeoutSettings(Table):
@@ -173,6 +186,15 @@ class RoutingSettings(Table):
     models_ttl_s: float = Field(3600, gt=0, description="How long a provider's model list is believed.")
 
 
+class EmbeddingsSettings(Table):
+    """``[embeddings]``: several small requests as one."""
+
+    batch_window_s: float = Field(
+        0, ge=0, le=1, description="How long a request waits for others like it, to be sent as one; 0: not at all."
+    )
+    batch_inputs: int = Field(256, ge=2, description="Most inputs sent as one.")
+
+
 class SanitizerSettings(Table):
     """``[sanitizers]``: the chain of sanitizers."""
 
@@ -209,6 +231,27 @@ class RecordSettings(Table):
     max_file_bytes: int = Field(64 * MiB, ge=1024, description="Size at which a new file begins.")
     max_files: int = Field(10, ge=1, description="Files kept; older ones are removed.")
     max_age_days: float = Field(7, gt=0, description="Files untouched for this long are removed.")
+
+
+class MetricsSettings(Table):
+    """``[metrics]``: numbers for Prometheus."""
+
+    enabled: bool = Field(True, description="Count, and serve ``/metrics``.")
+    open: bool = Field(False, description="Serve it to whoever asks; otherwise the admin key is wanted.")
+
+
+class StateSettings(Table):
+    """``[state]``: what survives a restart, and what several processes share."""
+
+    url: SecretStr | None = Field(
+        None,
+        description="``sqlite:///path``, ``memory:`` or a plugin's scheme; unset: ``state.db`` in the data folder.",
+    )
+    every_s: float = Field(0.1, gt=0, le=10, description="How often changes are exchanged with the store.")
+    usage_days: int = Field(400, ge=1, description="Days of usage kept.")
+    secret: Key | None = Field(
+        None, description="Key of fingerprints; the same on all machines that share a store. Unset: one is made."
+    )
 
 
 class PluginsTable(BaseModel):
@@ -248,9 +291,12 @@ class ProxySettings(Table):
     streams: StreamSettings = Field(default_factory=StreamSettings)
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    embeddings: EmbeddingsSettings = Field(default_factory=EmbeddingsSettings)
     sanitizers: SanitizerSettings = Field(default_factory=SanitizerSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     records: RecordSettings = Field(default_factory=RecordSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    state: StateSettings = Field(default_factory=StateSettings)
 
 
 class PluginSettings(Table):

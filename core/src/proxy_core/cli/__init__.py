@@ -9,7 +9,7 @@ import click
 
 from proxy_core.errors import SetupError
 
-_BUILT_IN = ("serve", "plugins", "models", "why", "explain", "cooldown")
+_BUILT_IN = ("serve", "plugins", "models", "why", "explain", "cooldown", "usage")
 
 
 class Commands(click.Group):

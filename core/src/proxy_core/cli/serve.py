@@ -97,6 +97,8 @@ def _run(proxy: Proxy, spec: WorkerSpec, demo_socket: socket.socket | None) -> N
 def _worker(spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None = None) -> None:
     """One worker process: the same settings, its own everything else."""
     proxy = compose(load(spec.config, overrides=spec.overrides))
+    if proxy.meter is not None:
+        proxy.meter.becomes(spec.number)
     with _logging(proxy, spec.number):
         run_loop(_serve(proxy, sock, demo_socket))
 

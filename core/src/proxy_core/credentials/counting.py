@@ -10,25 +10,31 @@ from typing import TYPE_CHECKING
 
 from proxy_core.credentials import caps
 from proxy_core.credentials.lane import BUSY, UNUSABLE, Lane, Window
+from proxy_core.credentials.news import Place
 from proxy_core.interfaces import QuotaWindow
 
 if TYPE_CHECKING:
     from proxy_core.credentials.ledger import Ledger
 
+#: Windows that end this close to each other are the same window, told twice.
+_SAME_WINDOW_S = 60.0
+
 
 def count(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
     """One more request."""
     lane.used[index] += 1
+    ledger.news.count(index, lane.name, 1)
     if index not in lane.windows:
-        lane.windows[index] = Window(now + ledger.rotation.window_s)
-    _apply_limits(ledger, lane, index, now)
+        lane.windows[index] = Window(ends(ledger, now))
+    apply_limits(ledger, lane, index, now)
 
 
 def uncount(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
     """One less: a provider counts no request that it could not serve."""
     if lane.used[index]:
         lane.used[index] -= 1
-        _apply_limits(ledger, lane, index, now)
+        ledger.news.count(index, lane.name, -1)
+        apply_limits(ledger, lane, index, now)
 
 
 def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float, received_at: datetime) -> None:
@@ -38,10 +44,19 @@ def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float,
     left_s = (told.resets_at - received_at).total_seconds()
     resets_at = now + min(max(0.0, left_s), ledger.rules.max_rest_s)
     limit = told.limit if told.limit is not None and told.limit > 0 else None  # -1 and 0 say "none"
-    lane.windows[index] = Window(resets_at, limit)
+    before = lane.windows.get(index)
+    lane.windows[index] = Window(resets_at, limit, told=True)
+    if before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S:
+        ledger.news.changed(Place(index, lane.name), now)
     if told.used is not None:
         lane.used[index] = int(min(max(0.0, told.used), BUSY))
-    _apply_limits(ledger, lane, index, now)
+    apply_limits(ledger, lane, index, now)
+
+
+def ends(ledger: Ledger, now: float) -> float:
+    """All processes count in the same windows, whoever was the first: a day begins at 00:00 UTC."""
+    length_s = ledger.rotation.window_s
+    return ((now + ledger.epoch) // length_s + 1) * length_s - ledger.epoch
 
 
 def expire(lane: Lane, index: int, now: float) -> None:
@@ -54,7 +69,8 @@ def expire(lane: Lane, index: int, now: float) -> None:
         del lane.capped[index]
 
 
-def _apply_limits(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
+def apply_limits(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
+    """Own caps and the share that fair cycle allows, against the count as it is now."""
     used, window = lane.used[index], lane.windows.get(index)
     lane.capped.pop(index, None)
     if window is None:

@@ -61,7 +61,7 @@ def _exclusion(
         return Exclusion(credential=name, reason=reason, left_s=_left(rest, now), words=rest.words)  # type: ignore[arg-type]  # of two literals
     if index in lane.capped:
         return Exclusion(credential=name, reason="own cap", left_s=lane.capped[index] - now)
-    if slot.in_flight >= slot.most:
+    if slot.in_flight >= min(slot.most, slot.granted):
         return Exclusion(credential=name, reason="busy")
     return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(lane, index, now) - now)
 
@@ -151,3 +151,26 @@ def _said(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
         yield "left_s", round(exclusion.left_s, 1)
     if exclusion.words:
         yield "said", exclusion.words
+
+
+def every_lane(pool: Pool, index: int) -> dict[str, Any]:
+    """One credential over all models it was used for, as JSON. Clients see it: no words of an upstream."""
+    now, ledger = pool.clock.monotonic(), pool.ledger
+    times = _Times(now, pool.clock.now())
+    slot = ledger.slots[index]
+    lanes = {
+        name: {
+            "used": lane.used[index],
+            "limit": window.limit if window is not None else None,
+            "window_resets": times(window.resets_at) if window is not None else None,
+            "rest": _wordless(lane.cooldowns.get(index), times),
+        }
+        for name, lane in ledger.lanes.items()
+        if (window := lane.windows.get(index)) is not None or index in lane.cooldowns
+    }
+    return {"in_flight": slot.in_flight, "rest": _wordless(slot.cooldown, times), "windows": lanes}
+
+
+def _wordless(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
+    told = _cooldown(cooldown, times)
+    return {name: value for name, value in told.items() if name != "said"} if told is not None else None

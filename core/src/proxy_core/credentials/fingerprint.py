@@ -10,22 +10,31 @@ from proxy_core.interfaces import Credential
 from proxy_core.rotation import DEFAULT_PRIORITY
 
 
-def fingerprint(secret: str) -> str:
-    """Eight hex digits that tell two keys apart and give neither away."""
-    return hashlib.blake2b(secret.encode(), digest_size=4, person=b"proxy-core").hexdigest()
+class Fingerprints:
+    """Ten hex digits that tell two secrets apart and give neither away.
+
+    Keyed, so that whoever has a store or a log cannot try guesses; with another key all
+    names are others.
+    """
+
+    def __init__(self, key: SecretStr) -> None:
+        self._key = hashlib.blake2b(key.get_secret_value().encode(), digest_size=32).digest()
+
+    def __call__(self, secret: str) -> str:
+        return hashlib.blake2b(secret.encode(), digest_size=5, key=self._key, person=b"proxy-core").hexdigest()
 
 
 def api_key(
-    provider: str, secret: SecretStr, label: str, *, tier: str | None = None, priority: int = DEFAULT_PRIORITY
+    fingerprint: str,
+    provider: str,
+    secret: SecretStr,
+    label: str,
+    *,
+    tier: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
 ) -> Credential:
     return Credential(
-        id=fingerprint(secret.get_secret_value()),
-        provider=provider,
-        kind="api_key",
-        secret=secret,
-        label=label,
-        tier=tier,
-        priority=priority,
+        id=fingerprint, provider=provider, kind="api_key", secret=secret, label=label, tier=tier, priority=priority
     )
 
 

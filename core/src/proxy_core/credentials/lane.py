@@ -20,10 +20,14 @@ UNUSABLE = math.inf
 
 @dataclass(slots=True)
 class Window:
-    """A quota window of one credential. Monotonic seconds; ``limit`` is in requests, ``None`` if nobody said."""
+    """A quota window of one credential. Monotonic seconds; ``limit`` is in requests, ``None`` if nobody said.
+
+    ``told``: by the provider, not by settings.
+    """
 
     resets_at: float
     limit: float | None = None
+    told: bool = False
 
 
 @dataclass(slots=True)

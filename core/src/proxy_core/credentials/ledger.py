@@ -16,6 +16,7 @@ from functools import lru_cache
 from proxy_core.credentials import counting, cycle
 from proxy_core.credentials.cooldown import Cooldown, Failure, rested
 from proxy_core.credentials.lane import UNUSABLE, Lane, load, new_lane
+from proxy_core.credentials.news import PROVIDER, News, Place
 from proxy_core.credentials.slot import new_slot
 from proxy_core.interfaces import Credential, QuotaWindow, Selector, Verdict
 from proxy_core.rotation import RotationSettings
@@ -39,8 +40,14 @@ class Ledger:
     """The books of one provider."""
 
     def __init__(
-        self, credentials: Iterable[Credential], selector: Selector, rotation: RotationSettings, rules: RoutingSettings
+        self,
+        credentials: Iterable[Credential],
+        selector: Selector,
+        rotation: RotationSettings,
+        rules: RoutingSettings,
+        epoch: float = 0.0,
     ) -> None:
+        """``epoch``: what to add to monotonic seconds to get the time of day."""
         self.rotation = rotation
         self.rules = rules
         self.fair_cycle = selector.fair_cycle if rotation.fair_cycle is None else rotation.fair_cycle
@@ -55,6 +62,8 @@ class Ledger:
         #: The provider as a whole: failures in a row, and its rest after too many.
         self.streak = 0
         self.outage: Cooldown | None = None
+        self.epoch = epoch
+        self.news = News()
         self.group_of = lru_cache(maxsize=1024)(self._group_of)
         self.caps_for = lru_cache(maxsize=1024)(rotation.caps_for)
         #: Places by when they last changed, in ticks; the latest last.
@@ -72,13 +81,15 @@ class Ledger:
 
     def lane(self, model: str) -> Lane:
         """The lane a model belongs to: its quota group's, else its own."""
-        return self._lane(self.group_of(model) or model)
+        return self.lane_named(self.group_of(model) or model)
 
-    def _lane(self, name: str) -> Lane:
+    def lane_named(self, name: str) -> Lane:
         lane = self.lanes.get(name)
         if lane is None:
             if len(self.lanes) >= MAX_LANES:
-                del self.lanes[next((n for n, old in self.lanes.items() if self._idle(old)), next(iter(self.lanes)))]
+                gone = next((n for n, old in self.lanes.items() if self._idle(old)), next(iter(self.lanes)))
+                del self.lanes[gone]
+                self.news.forget(gone)
             marks = {} if self._marks is None else self._marks
             lane = self.lanes[name] = new_lane(name, len(self.slots), marks)
         self.lanes.move_to_end(name)
@@ -129,7 +140,7 @@ class Ledger:
         rests = [c for c in (slot.cooldown, lane.cooldowns.get(index)) if c is not None]
         waits = (
             (self.fair_cycle and cycle.sets_aside(self, lane, index, now))
-            or slot.in_flight >= slot.most
+            or slot.in_flight >= min(slot.most, slot.granted)
             or index in lane.capped
             or any(c.closed(now) for c in rests)
         )
@@ -184,23 +195,25 @@ class Ledger:
             cooldown.probing = False
         self.touch(use.index)
 
-    def succeeded(self, use: Use) -> bool:
+    def succeeded(self, use: Use, now: float) -> bool:
         """A reply came: the rests that this attempt tried are over, unless one failed again meanwhile."""
         slot, cooldowns = self.slots[use.index], use.lane.cooldowns
         ended = [cooldown for cooldown in use.probes if cooldown.failed_at <= use.started]
         if slot.cooldown in ended:
             slot.cooldown = None
+            self.news.changed(Place(use.index), now)
         if cooldowns.get(use.index) in ended:
             del cooldowns[use.index]
+            self.news.changed(Place(use.index, use.lane.name), now)
         if self.outage in ended:
-            self.outage = None
+            self._end_outage(now)
         self.streak = 0
         self.touch(use.index)
         return bool(ended)
 
     def failed(self, use: Use, verdict: Verdict, now: float) -> None:
         """Let what the verdict names rest."""
-        index, lane, slot = use.index, self._lane(use.lane.name), self.slots[use.index]
+        index, lane, slot = use.index, self.lane_named(use.lane.name), self.slots[use.index]
         failure = Failure(
             now=now,
             rest_s=verdict.rest_s,
@@ -219,40 +232,51 @@ class Ledger:
             return
         if self.fair_cycle and cooldown.until - now >= self.rotation.exhausted_rest_s:
             lane.marks[index] = now
+        self.news.changed(Place(index, None if verdict.rest == "credential" else lane.name), now)
 
     def _provider_failed(self, use: Use, verdict: Verdict, failure: Failure) -> None:
         """Many failures in a row that are nobody's but the provider's rest it once, not each credential."""
         if verdict.rest != "provider" and verdict.fault not in ("provider", "network"):
             self.streak = 0
             if self.outage in use.probes:
-                self.outage = None
+                self._end_outage(failure.now)
             return
         self.streak += 1
         if verdict.rest == "provider" or self.streak >= self.rules.outage_after:
             hint_s = failure.rest_s if verdict.rest == "provider" else None
             self.outage = rested(self.outage, replace(failure, rest_s=hint_s), self.rules, use.probes)
+            self.news.changed(PROVIDER, failure.now)
+
+    def _end_outage(self, now: float) -> None:
+        self.outage, self.streak = None, 0
+        self.news.changed(PROVIDER, now)
 
     def learned(self, use: Use, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
         """What a reply said of the provider's own counting."""
         for told in windows:
-            lane = self.lane(told.group) if told.group else self._lane(use.lane.name)
+            lane = self.lane(told.group) if told.group else self.lane_named(use.lane.name)
             counting.learn(self, lane, use.index, told, now, received_at)
         self.touch(use.index)
 
-    def clear(self, credential: str | None = None, model: str | None = None) -> int:
+    def clear(self, now: float, credential: str | None = None, model: str | None = None) -> int:
         """Forget rests, caps and marks: of one credential or all, for one model or altogether. How many there were."""
         cleared = 0
         if credential is None and self.outage is not None:
-            self.outage, self.streak, cleared = None, 0, 1
+            self._end_outage(now)
+            cleared = 1
         lanes = list(self.lanes.values()) if model is None else [self.lane(model)]
         for index, slot in enumerate(self.slots):
             if credential not in (None, slot.credential.id):
                 continue
-            cleared += slot.cooldown is not None
-            slot.cooldown = None
+            if slot.cooldown is not None:
+                slot.cooldown = None
+                cleared += 1
+                self.news.changed(Place(index), now)
             for lane in lanes:
                 kept = (lane.cooldowns.pop(index, None), lane.capped.pop(index, None), lane.marks.pop(index, None))
-                cleared += any(found is not None for found in kept)
+                if any(found is not None for found in kept):
+                    cleared += 1
+                    self.news.changed(Place(index, lane.name), now)
             self.touch(index)
         return cleared
 

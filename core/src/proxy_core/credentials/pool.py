@@ -47,8 +47,8 @@ class Lease:
 
     def succeeded(self) -> None:
         """A reply came: whatever was held against this credential before the attempt began is forgotten."""
-        if self._pool.ledger.succeeded(self._use):  # not one, as for a lease: a rest is over, and all may go
-            self._pool.notify(every=True)
+        if self._pool.ledger.succeeded(self._use, self._pool.clock.monotonic()):
+            self._pool.notify(every=True)  # not one, as for a lease: a rest is over, and all may go
 
     def failed(self, verdict: Verdict) -> None:
         """Let what the verdict names rest."""
@@ -71,7 +71,8 @@ class Pool:
         rules: RoutingSettings | None = None,
     ) -> None:
         rules = rules or RoutingSettings()
-        self.ledger = Ledger(credentials, selector, rotation or RotationSettings(), rules)
+        epoch = clock.now().timestamp() - clock.monotonic()
+        self.ledger = Ledger(credentials, selector, rotation or RotationSettings(), rules, epoch)
         self.sessions = Sessions(rules.session_ttl_s)
         self.selector = selector
         self.clock = clock
@@ -154,6 +155,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
+        """How many wait for a credential."""
         return len(self._waiting) + len(self._resting)
 
     def wait(self, waiter: asyncio.Future[None], *, for_lease: bool = True) -> None:
@@ -163,6 +165,8 @@ class Pool:
         """
         if for_lease:
             self._waiting[waiter] = self._news
+            if any(slot.granted < slot.most for slot in self.ledger.slots):
+                self.ledger.news.tell()  # other processes may have some to spare
         else:
             self._resting.add(waiter)
 
@@ -194,7 +198,7 @@ class Pool:
 
     def clear(self, credential: str | None = None, model: str | None = None) -> int:
         """Forget rests, caps and marks: of one credential or all, for one model or altogether. How many there were."""
-        cleared = self.ledger.clear(credential, model)
+        cleared = self.ledger.clear(self.clock.monotonic(), credential, model)
         self.notify(every=True)
         return cleared
 

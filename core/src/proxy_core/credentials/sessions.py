@@ -79,13 +79,27 @@ class Sessions:
         self._ttl_s = ttl_s
         self._most = most
         self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        #: For other processes: sessions that have another credential than they know of.
+        self.changes: set[str] = set()
 
     def get(self, session: str, now: float) -> int | None:
         index, at = self._known.get(session, (None, 0.0))
         return index if now - at <= self._ttl_s else None
 
+    def known(self, session: str) -> tuple[int, float] | None:
+        """The credential's place and when it was chosen, however long ago."""
+        return self._known.get(session)
+
     def remember(self, session: str, index: int, now: float) -> None:
-        self._known[session] = (index, now)
+        before = self._known.get(session)
+        if before is None or before[0] != index or now - before[1] > self._ttl_s / 2:
+            self.changes.add(session)
+        self.take_over(session, index, now)
+
+    def take_over(self, session: str, index: int, at: float) -> None:
+        """What another process chose."""
+        self._known[session] = (index, at)
         self._known.move_to_end(session)
         if len(self._known) > self._most:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            self.changes.discard(gone)

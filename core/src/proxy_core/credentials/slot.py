@@ -12,11 +12,15 @@ from proxy_core.rotation import RotationSettings
 
 @dataclass(slots=True)
 class Slot:
-    """``most`` and ``optimal`` are requests at once. ``cooldown`` is for every model."""
+    """``most`` and ``optimal`` are requests at once; ``granted``: of ``most``, what other processes leave.
+
+    ``cooldown`` is for every model.
+    """
 
     credential: Credential
     most: float
     optimal: float
+    granted: float = UNUSABLE
     in_flight: int = 0
     last_used: float = -1.0
     cooldown: Cooldown | None = None

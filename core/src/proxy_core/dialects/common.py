@@ -67,6 +67,10 @@ def require_model(body: JsonObject) -> str:
         raise missing("model")
     if not isinstance(model, str) or not model.strip():
         raise wrong_type("model", "a non-empty string")
+    try:
+        model.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        raise wrong_type("model", "valid Unicode") from None
     return model
 
 

@@ -10,11 +10,12 @@ import base64
 import struct
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from proxy_core.dialects import openai_common as shared
 from proxy_core.dialects.common import json_bytes, load_object, missing, optional_int, require_model, wrong_type
 from proxy_core.errors import BadRequest, UpstreamBroken
-from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ReplyContext
 from proxy_core.model import EmbedReply, JsonObject
 
 NAME = "openai_embeddings"
@@ -96,6 +97,71 @@ def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
     return json_bytes({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
+# --- Several requests in one ---------------------------------------------------------------
+
+
+def batch_key(body: JsonObject) -> str | None:
+    """Everything but the texts. Token arrays are left alone: one of them looks like a list of inputs."""
+    texts = _texts(body)
+    if texts is None:
+        return None
+    return json_bytes({name: body[name] for name in sorted(body) if name != "input"}).decode()
+
+
+def _texts(body: JsonObject) -> list[str] | None:
+    value = body["input"]
+    texts = [value] if isinstance(value, str) else value
+    return texts if all(isinstance(text, str) for text in texts) else None
+
+
+def merged(bodies: Sequence[JsonObject]) -> JsonObject:
+    return {**bodies[0], "input": [text for body in bodies for text in _texts(body) or ()]}
+
+
+def split(reply: bytes, bodies: Sequence[JsonObject]) -> list[bytes]:
+    """Each body's vectors, numbered anew, and its share of the usage, by the length of its texts."""
+    value = load_object(reply) or {}
+    data = value.get("data")
+    sizes = [len(_texts(body) or ()) for body in bodies]
+    if not isinstance(data, list) or sorted(_index(item) for item in data) != list(range(sum(sizes))):
+        raise UpstreamBroken("The upstream's reply has not one embedding for each input.")
+    data.sort(key=_index)
+    usage = value.get("usage") if isinstance(value.get("usage"), dict) else None
+    weights = [sum(map(len, _texts(body) or ())) for body in bodies]
+    replies, start = [], 0
+    for number, size in enumerate(sizes):
+        mine = [{**item, "index": index} for index, item in enumerate(data[start : start + size])]
+        share = {"usage": _share(usage, weights, number)} if usage is not None else {}
+        replies.append(json_bytes({**value, "data": mine, **share}))
+        start += size
+    return replies
+
+
+def _share(value: Any, weights: Sequence[int], number: int) -> Any:
+    """One body's part of a usage: of every number in it, at any depth."""
+    if isinstance(value, dict):
+        return {name: _share(member, weights, number) for name, member in value.items()}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return apportioned(value, weights)[number]
+    return value * weights[number] / sum(weights) if isinstance(value, float) else value
+
+
+def _index(item: object) -> int:
+    index = item.get("index") if isinstance(item, dict) else None
+    return index if isinstance(index, int) else -1
+
+
+def apportioned(total: int, weights: Sequence[int]) -> list[int]:
+    """``total`` in parts like ``weights`` that add up to it exactly: the largest remainders get what is left."""
+    whole = sum(weights) or 1
+    parts = [total * weight // whole for weight in weights]
+    order = sorted(range(len(weights)), key=lambda n: (-(total * weights[n] % whole), n))
+    for n in order[: total - sum(parts)]:
+        parts[n] += 1
+    return parts
+
+
+BATCHING = Batching(key=batch_key, size=lambda body: len(_texts(body) or ()), merge=merged, split=split)
 DIALECT = Dialect(
     name=NAME,
     family="embeddings",
@@ -103,6 +169,7 @@ DIALECT = Dialect(
     check=check,
     context=context,
     finish_whole=finish_whole,
+    batching=BATCHING,
     encode_embeddings=encode_embeddings,
     encode_error=shared.encode_error,
     stream_error=shared.stream_error,

@@ -89,7 +89,7 @@ class Executor:
         while not walk.exhausted:
             step = walk.next()
             if step is None:
-                if not await self._wait(walk):
+                if not await self._wait(walk, trace):
                     break
                 continue
             reply = await self._asked(walk, *step, this)
@@ -108,7 +108,7 @@ class Executor:
                 await self._back_off(at.tries, outcome.error.retry_after_s, walk.budget)
         return None
 
-    async def _wait(self, walk: Walk) -> bool:
+    async def _wait(self, walk: Walk, trace: Trace) -> bool:
         """Until a credential may be usable again; false if that takes longer than the budget lasts."""
         soonest_s, left_s = walk.soonest_s, walk.budget.remaining_s(self._clock)
         if soonest_s is None or soonest_s >= left_s:
@@ -119,8 +119,9 @@ class Executor:
             if (stop_s := stop.soonest_s) is not None:
                 stop.pool.wait(waiter, for_lease=stop_s == 0)
         try:
-            async with asyncio.timeout(left_s if rest_ends_s is None else min(left_s, rest_ends_s)):
-                await waiter
+            with trace.waiting():
+                async with asyncio.timeout(left_s if rest_ends_s is None else min(left_s, rest_ends_s)):
+                    await waiter
         except TimeoutError:
             pass
         except asyncio.CancelledError:
@@ -154,25 +155,27 @@ class Executor:
             except BadRequest as error:  # what this provider cannot represent, the next one may
                 return Verdict(fault="client", next="fail_over", error=error)
             except ProxyError as error:
+                trace.attempts.append(self._note(trace, deployment, lease, started, None, "provider", error.message))
                 return Verdict(fault="provider", next="reject", error=error)
             except asyncio.CancelledError:
-                trace.attempts.append(self._note(deployment, lease, started, None, None, "given up"))
+                trace.attempts.append(self._note(trace, deployment, lease, started, None, None, "given up"))
                 raise
             if isinstance(result, Reply):
                 lease.succeeded()
                 trace.committed()
-                trace.attempts.append(self._note(deployment, lease, started, 200, None, None))
+                trace.attempts.append(self._note(trace, deployment, lease, started, 200, None, None))
                 result.own(resources.pop_all(), lease.credential.id)
                 return result
             verdict = self.judge(deployment, result)
             lease.failed(verdict)
             trace.attempts.append(
-                self._note(deployment, lease, started, result.status, verdict.fault, verdict.error.message)
+                self._note(trace, deployment, lease, started, result.status, verdict.fault, verdict.error.message)
             )
             return verdict
 
     def _note(
         self,
+        trace: Trace,
         deployment: Deployment,
         lease: Lease,
         started: float,
@@ -187,6 +190,7 @@ class Executor:
             fault=fault,
             message=message,
             duration_s=self._clock.monotonic() - started,
+            at_s=started - trace.started,
         )
 
     async def _try(
@@ -199,8 +203,10 @@ class Executor:
         try:
             async with asyncio.timeout(self._limits.timeouts.first_event_s) as scope:
                 if deployment.provider.fetch_links is not None:
-                    await call.fetch_links(self._fetcher)
+                    with trace.waiting():
+                        await call.fetch_links(self._fetcher)
                 message = call.encode(lease.credential)
+                trace.sending()
                 reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)
                 self._learn(deployment, lease, reply)
@@ -212,8 +218,8 @@ class Executor:
                     return UpstreamFailure(provider=name, status=reply.status, headers=reply.headers, body=error_body)
                 body = call.body(reply.is_event_stream)
                 if request.stream:
-                    return await self._until_commit(body, reply, deployment)
-                return await self._until_end(body, reply, deployment)
+                    return await self._until_commit(body, reply, deployment, trace)
+                return await self._until_end(body, reply, deployment, trace)
         except TimeoutError:
             return UpstreamFailure(provider=name, transport="timeout")
         except TransportError as error:
@@ -227,10 +233,11 @@ class Executor:
             raise InternalError(f"The reply of provider {name!r} could not be read by its plugin.") from error
 
     async def _until_commit(
-        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment
+        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment, trace: Trace
     ) -> Reply | UpstreamFailure:
         first, pieces = b"", reply.pieces()
         async for data in pieces:
+            trace.heard()
             first += body.feed(data)
             if body.committed:
                 return self._committed(body, first, pieces, deployment)
@@ -242,9 +249,11 @@ class Executor:
         return self._committed(body, first, None, deployment)
 
     async def _until_end(
-        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment
+        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment, trace: Trace
     ) -> Reply | UpstreamFailure:
-        first = body.feed(await reply.read(self._limits.upstream.max_reply_bytes))
+        data = await reply.read(self._limits.upstream.max_reply_bytes)
+        trace.heard()
+        first = body.feed(data)
         first += body.close()
         return body.failure if body.failure is not None else self._committed(body, first, None, deployment)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,7 @@ from proxy_core.interfaces import Observer, RequestRecord
 
 log = logging.getLogger("proxy_core.observe")
 _QUEUE = 10_000
+_END_S = 5.0
 
 
 class Observers:
@@ -45,6 +46,16 @@ class Observers:
         if self._task is not None:
             await self._queue.put(None)
             await self._task
+        for observer in self._observers:
+            if observer.close is not None:
+                await self._close(observer.name, observer.close)
+
+    async def _close(self, name: str, close: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(_END_S):
+                await close()
+        except Exception as error:  # as in _run
+            self._complain(name, error)
 
     async def _run(self) -> None:
         while (record := await self._queue.get()) is not None:

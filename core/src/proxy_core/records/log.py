@@ -114,6 +114,11 @@ class _Queue(logging.handlers.QueueHandler):
             self.dropped += 1
 
 
+def dropped_lines() -> int:
+    """Lines that were not written because the writer was behind."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
+
+
 class _Listener(logging.handlers.QueueListener):
     def __init__(self, lines: _Queue, *handlers: logging.Handler) -> None:
         super().__init__(lines.queue, *handlers, respect_handler_level=True)

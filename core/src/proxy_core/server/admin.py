@@ -19,6 +19,7 @@ from proxy_core.pipeline.discovery import ModelDirectory
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.endpoint import error_headers
 from proxy_core.server.said import id_headers, read
+from proxy_core.state.budgets import Budgets
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,6 +44,7 @@ class Introspection:
     pools: Mapping[str, Pool]
     directory: ModelDirectory
     keys: ClientKeys
+    budgets: Budgets
     started_at: int
     problems: Callable[[], list[str]]
 
@@ -57,19 +59,19 @@ class Introspection:
         """Able to serve: some provider has a credential. Degradations are named, without detail."""
         ready = any(len(pool) for pool in self.pools.values())
         problems = self.problems() if ready else [*self.problems(), "no provider has a credential"]
-        return json_response(
-            {"status": "ok" if ready else "unavailable", "problems": problems}, request, 200 if ready else 503
-        )
+        status = "unavailable" if not ready else "degraded" if problems else "ok"
+        return json_response({"status": status, "problems": problems}, request, 200 if ready else 503)
 
     async def models(self, request: Request) -> Response:
-        self.keys.identify(request.scope)
-        found = await self.directory.all()
+        client = self.keys.identify(request.scope)
+        every = await self.directory.all()
+        found = {name: model for name, model in every.items() if self.budgets.allows(client, name)}
         return json_response({"object": "list", "data": [self._card(i, m) for i, m in found.items()]}, request)
 
     async def model(self, request: Request) -> Response:
-        self.keys.identify(request.scope)
+        client = self.keys.identify(request.scope)
         name = request.path_params["model"]
-        found = await self.directory.find(name)
+        found = await self.directory.find(name) if self.budgets.allows(client, name) else None
         if found is None:
             raise ModelNotFound(f"The model {name!r} does not exist.")
         return json_response(self._card(name, found), request)

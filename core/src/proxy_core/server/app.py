@@ -16,6 +16,8 @@ from proxy_core.interfaces import Dialect
 from proxy_core.server.admin import Introspection, error_response
 from proxy_core.server.endpoint import DialectEndpoint, Services
 from proxy_core.server.operate import Operations
+from proxy_core.server.scrape import Scrape
+from proxy_core.server.stats import QuotaStats
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -25,7 +27,9 @@ def build_app(
     services: Services,
     introspection: Introspection,
     operations: Operations,
+    stats: QuotaStats,
     lifespan: Lifespan,
+    scrape: Scrape | None = None,
 ) -> Starlette:
     """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
     routes = [
@@ -44,6 +48,7 @@ def build_app(
             Route(f"{prefix}/models", i.models, methods=["GET"]),
             Route(f"{prefix}/models/{{model:path}}", i.model, methods=["GET"]),
             Route(f"{prefix}/providers", i.providers, methods=["GET"]),
+            Route(f"{prefix}/quota-stats", stats.show, methods=["GET"]),
         ]
     o = operations
     routes += [
@@ -52,6 +57,8 @@ def build_app(
         Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
         Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
     ]
+    if scrape is not None:
+        routes.append(Route("/metrics", scrape.metrics, methods=["GET"]))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

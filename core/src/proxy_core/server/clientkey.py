@@ -14,6 +14,7 @@ from proxy_core.loading import LoadedSettings
 
 FILE_NAME = "client.key"
 ADMIN_FILE_NAME = "admin.key"
+STATE_FILE_NAME = "state.key"
 
 
 def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
@@ -31,6 +32,11 @@ def admin_key(loaded: LoadedSettings) -> SecretStr:
     if any(client.key == key for client in loaded.settings.clients.values()):
         raise SettingsError(["admin.key: a client has the same key"])
     return key
+
+
+def state_secret(loaded: LoadedSettings) -> SecretStr:
+    """The key of fingerprints, configured or generated. Raises ``SettingsError`` as above."""
+    return loaded.settings.state.secret or SecretStr(_generated(loaded.data_dir / STATE_FILE_NAME))
 
 
 def generated_key_file(loaded: LoadedSettings) -> Path | None:

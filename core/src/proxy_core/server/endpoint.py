@@ -19,9 +19,10 @@ from proxy_core.errors import (
     Unavailable,
     UpstreamTimeout,
 )
-from proxy_core.interfaces import Dialect, ProxyRequest
+from proxy_core.interfaces import Dialect, ProxyRequest, RequestRecord
+from proxy_core.metrics.meter import Meter
+from proxy_core.pipeline.batching import Batcher, Share
 from proxy_core.pipeline.committed import Reply
-from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.trace import Outcome, Trace
@@ -44,6 +45,9 @@ from proxy_core.server.interrupt import (
 )
 from proxy_core.server.said import Headers, attempt_headers, id_headers, read
 from proxy_core.settings import StreamSettings, TimeoutSettings
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.pricing import Prices
+from proxy_core.state.usage import UsageBook
 
 log = logging.getLogger("proxy_core.request")
 
@@ -76,8 +80,11 @@ class Services:
     keys: ClientKeys
     router: Router
     sanitizers: Sanitizers
-    executor: Executor
+    batcher: Batcher
     observers: Observers
+    budgets: Budgets
+    usage: UsageBook
+    prices: Prices
     recorder: Recorder | None
     scrub: SecretScrubber
     clock: Clock
@@ -86,6 +93,7 @@ class Services:
     recent: RecentRequests
     streams: StreamSettings
     timeouts: TimeoutSettings
+    meter: Meter | None = None
     running: Running = field(default_factory=Running)
 
 
@@ -170,6 +178,7 @@ class _Exchange:
         services = self._services
         client = services.keys.identify(self._scope)
         raw = await self._read_body()
+        self._trace.read()
         if services.recorder is not None:
             self._trace.capture = services.recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
             self._trace.capture.request(raw)
@@ -183,15 +192,18 @@ class _Exchange:
             stream=self._dialect.family == "chat" and bool(body.get("stream")),
             body=body,
             session=self._said.session,
+            traceparent=self._said.traceparent,
         )
+        services.budgets.admit(client, request.model)
         with ClientWatch(self._receive, self._interrupt):
             deployments = services.router.resolve(request.model)
             self._trace.routed = True
             request = services.sanitizers.request(request, self._trace.changed_by)
             filters = services.sanitizers.filters(request, self._trace.changed_by)
-            async with await services.executor.obtain(request, deployments, filters, self._trace) as reply:
+            obtained = services.batcher.obtain(request, self._dialect, deployments, filters, self._trace)
+            async with await obtained as reply:
                 try:
-                    await (self._stream(reply) if request.stream else self._whole(reply))
+                    await (self._stream(reply) if isinstance(reply, Reply) and request.stream else self._whole(reply))
                 finally:
                     self._trace.usage = reply.usage
 
@@ -210,7 +222,7 @@ class _Exchange:
                 self._body_read = True
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _whole(self, reply: Reply) -> None:
+    async def _whole(self, reply: Reply | Share) -> None:
         body = reply.whole
         if self._trace.capture is not None:
             self._trace.capture.piece(body, self._trace.elapsed_s)
@@ -221,6 +233,7 @@ class _Exchange:
         ]
         await self._start(200, headers)
         await self._send({"type": "http.response.body", "body": body})
+        self._trace.told()
 
     async def _stream(self, reply: Reply) -> None:
         send = self._send
@@ -248,6 +261,8 @@ class _Exchange:
                 if capture is not None:
                     capture.piece(piece, trace.elapsed_s)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if trace.told_at is None:
+                    trace.told()
         await send({"type": "http.response.body", "body": b""})
 
     async def _beat(self) -> None:
@@ -286,8 +301,19 @@ class _Exchange:
         except TimeoutError:
             return
 
+    def _count(self, record: RequestRecord) -> None:
+        """What this request used, for the books and for its client's limits."""
+        usage, answered, cost = record.usage, record.decisive, None
+        if usage is not None and answered is not None:
+            provider, _, model = answered.deployment.partition("/")
+            cost = self._services.prices.cost(provider, model, usage)
+            self._services.budgets.count(record.client, usage.total, cost)
+        self._services.usage.count(record, cost)
+
     def _own_headers(self) -> Headers:
         headers = id_headers(self._id)
+        if self._request is not None:
+            headers += self._services.budgets.headers(self._request.client)
         if not self._services.reply_headers:
             return headers
         return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts))
@@ -295,7 +321,10 @@ class _Exchange:
     def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
         trace, request = self._trace, self._request
         code = _noted(error) if error else None
+        meter = self._services.meter
         if request is None:
+            if meter is not None:
+                meter.counts.refused(self._dialect.name, self._status, outcome)
             log.info("%s -> %s %s", self._dialect.name, self._status, code)
             if trace.capture is not None:
                 trace.capture.release()
@@ -309,6 +338,9 @@ class _Exchange:
                 *(request.client, record.model, where, self._status, " stream" if request.stream else ""),
                 *(record.duration_s * 1000, len(record.attempts), ending),
             )
+        self._count(record)
+        if meter is not None:
+            meter.counts.finished(record)
         self._services.observers.tell(record)
         self._services.recent.keep(record)
         if self._services.recorder is not None and trace.capture is not None:

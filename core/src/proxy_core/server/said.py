@@ -27,8 +27,10 @@ _SESSION = frozenset(
     }
 )
 #: Seconds for which the official SDKs wait, by their own account.
+#: W3C Trace Context; of a later version than 00 what 00 has.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
 _PATIENCE = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
-_NAMES = _SESSION | _PATIENCE | {b"x-request-id"}
+_NAMES = _SESSION | _PATIENCE | {b"x-request-id", b"traceparent"}
 _MAX_SESSION = 256
 #: Clients refuse replies with long headers.
 _MAX_HEADER = 256
@@ -41,11 +43,12 @@ class Said:
     request_id: str
     session: str | None = None
     patience_s: float | None = None
+    traceparent: str | None = None
 
 
 def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
     """Unreadable values count as not given."""
-    request_id, session, patience_s = None, None, None
+    request_id, session, patience_s, traceparent = None, None, None, None
     for name, value in headers:
         if name not in _NAMES or not value:
             continue
@@ -53,9 +56,18 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
             session = session or value[:_MAX_SESSION].decode("latin-1")
         elif name in _PATIENCE:
             patience_s = patience_s or _seconds(value)
+        elif name == b"traceparent":
+            traceparent = traceparent or _traceparent(value)
         elif request_id is None and _REQUEST_ID.fullmatch(value):
             request_id = value.decode("ascii")
-    return Said(request_id or secrets.token_hex(12), session, patience_s)
+    return Said(request_id or secrets.token_hex(12), session, patience_s, traceparent)
+
+
+def _traceparent(value: bytes) -> str | None:
+    found = _TRACEPARENT.fullmatch(value)
+    if found is None or (value.startswith(b"00") and len(value) != 55):
+        return None
+    return f"00{found[1].decode('ascii')}"
 
 
 def _seconds(value: bytes) -> float | None:

@@ -8,20 +8,26 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 from proxy_core.testing.contract import ProviderContract, every_split
 from proxy_core.testing.plugin import plugin_with
 from proxy_core.testing.program import Program, run, serving
-from proxy_core.testing.proxy import Answer, RunningProxy, run_proxy
+from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, fingerprint, run_proxy
+from proxy_core.testing.state_contract import StateStoreContract
+from proxy_core.testing.state_peer import Peer
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
 
 __all__ = [
+    "STATE_SECRET",
     "Answer",
     "FakeUpstream",
+    "Peer",
     "Program",
     "ProviderContract",
     "RunningProxy",
     "Script",
     "SeenRequest",
+    "StateStoreContract",
     "chunk",
     "cut",
     "every_split",
+    "fingerprint",
     "pause",
     "plugin_with",
     "run",

@@ -12,16 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from proxy_core import sse
 from proxy_core.clock import Clock
-from proxy_core.credentials.fingerprint import fingerprint
+from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.loading import load
 from proxy_core.plugins import Module
 from proxy_core.runtime import Proxy, compose
 from proxy_core.server.serve import hypercorn_config, listen, serve_app
 
 CLIENT_KEY = "test-client-key"
+STATE_SECRET = "test-state-secret"
+
+
+def fingerprint(key: str) -> str:
+    """What a credential with this key is called in replies, logs and statistics of :func:`run_proxy`'s proxies."""
+    return Fingerprints(SecretStr(STATE_SECRET))(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class RunningProxy:
         left = 0.0
         for pool in self.proxy.pools.values():
             for credential, seconds in pool.all_resting().items():
-                if credential == fingerprint(key):
+                if credential == self.proxy.fingerprint(key):
                     left = max(left, seconds)
         return left
 
@@ -112,9 +119,9 @@ async def run_proxy(
     """Compose and serve a proxy; ``folder`` is its working and data directory.
 
     ``settings`` are the tables of ``proxy-core.toml``. Without ``[clients]`` there is one client
-    with the key ``CLIENT_KEY``. The process's own environment is not read.
+    with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk. The process's own environment is not read.
     """
-    tables = {"clients": {"test": {"key": CLIENT_KEY}}, **settings}
+    tables = {"clients": {"test": {"key": CLIENT_KEY}}, "state": {"url": "memory:", "secret": STATE_SECRET}, **settings}
     tables["server"] = {"host": "127.0.0.1", "port": 0, "drain_s": 1.0, **tables.get("server", {})}
     names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}
     proxy = compose(load(overrides=tables, environ=names, cwd=folder), clock, modules)

@@ -1,0 +1,106 @@
+"""``proxy-core usage``: what was used, by whom, from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from proxy_core.cli.common import read_settings, settings_options, table
+from proxy_core.errors import SetupError
+from proxy_core.interfaces import UsageRow
+from proxy_core.loading import LoadedSettings
+from proxy_core.runtime import open_store
+from proxy_core.state.usage import COUNTED, summed
+
+_BY = ("day", "client", "provider", "credential", "model")
+
+
+def _day(ctx: click.Context, param: click.Parameter, text: str) -> date:
+    """``2026-11-24``, ``today``, or ``7d`` for the last seven days."""
+    today = datetime.now(UTC).date()
+    if text == "today":
+        return today
+    try:
+        if text.endswith("d") and int(text[:-1]) > 0:
+            return today - timedelta(days=int(text[:-1]) - 1)
+        return date.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise click.BadParameter("a day is written 2026-11-24, today, or 7d for the last seven") from None
+
+
+@click.command("usage")
+@settings_options
+@click.option("--by", default="day,provider,model", show_default=True, help=f"Any of {', '.join(_BY)}, with commas.")
+@click.option("--since", callback=_day, default="30d", show_default=True, help="First day (UTC): 2026-11-24, 7d.")
+@click.option("--until", callback=_day, default="today", show_default=True, help="Last day.")
+@click.option("--client", help="Only this client's.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(
+    config: Path | None,
+    no_plugin: tuple[str, ...],
+    by: str,
+    since: date,
+    until: date,
+    client: str | None,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    """Show requests, attempts, tokens and cost; needs no running proxy."""
+    names = [name.strip() for name in by.split(",")]
+    if unknown := [name for name in names if name not in _BY]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_BY)}", param_hint="--by")
+    if since > until:
+        raise click.BadParameter(f"{since} is after --until {until}", param_hint="--since")
+    rows = asyncio.run(_rows(read_settings(config, no_plugin), since, until))
+    totals = summed([row for row in rows if client in (None, row.client)], names)
+    head = (*names, *COUNTED)
+    if as_json:
+        click.echo(json.dumps([_object(names, key, row) for key, row in totals], indent=2))
+    elif as_csv:
+        click.echo(_csv([head, *((*key, *_counts(row)) for key, row in totals)]), nl=False)
+    elif totals:
+        click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
+    else:
+        click.echo("nothing was used in this time")
+
+
+async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:
+    configured = loaded.settings.state.url
+    if configured is not None and configured.get_secret_value().startswith("memory:"):
+        raise click.ClickException("usage is kept in memory only (state.url): ask GET /v1/quota-stats while it runs")
+    try:
+        backend = await open_store(loaded)
+        try:
+            return await backend.usage(since, until)
+        finally:
+            await backend.close()
+    except SetupError:
+        raise
+    except Exception as error:  # a store may fail in any way
+        raise click.ClickException(f"the state store cannot be read: {error}") from error
+
+
+def _counts(row: UsageRow) -> list[float]:
+    return [getattr(row, name) for name in COUNTED]
+
+
+def _cell(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _object(names: Sequence[str], key: tuple[object, ...], row: UsageRow) -> dict[str, object]:
+    return {**dict(zip(names, map(str, key), strict=True)), **dict(zip(COUNTED, _counts(row), strict=True))}
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()

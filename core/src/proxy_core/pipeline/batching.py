@@ -1,0 +1,175 @@
+"""Several requests that came at once sent as one, where a dialect knows how; off unless settings ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from proxy_core.dialects.common import load_object
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces import Batching, Deployment, Dialect, ProxyRequest
+from proxy_core.model import Usage
+from proxy_core.pipeline.committed import Reply
+from proxy_core.pipeline.executor import Executor
+from proxy_core.pipeline.sanitize import FilterChain
+from proxy_core.pipeline.trace import Trace
+from proxy_core.settings import EmbeddingsSettings
+
+log = logging.getLogger("proxy_core.batching")
+
+
+@dataclass(slots=True)
+class Share:
+    """One request's part of a reply that several share; like a :class:`Reply` that was read to its end."""
+
+    whole: bytes
+    usage: Usage | None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Nothing is held."""
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    request: ProxyRequest
+    trace: Trace
+    share: asyncio.Future[Share | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    dialect: Dialect
+    batching: Batching
+    deployments: Sequence[Deployment]
+    trace: Trace
+    members: list[_Member] = field(default_factory=list)
+    size: int = 0
+    full: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def present(self) -> list[_Member]:
+        """Whose clients are still there."""
+        return [member for member in self.members if not member.share.done()]
+
+    def note_attempts(self, members: Sequence[_Member]) -> None:
+        """What was asked belongs to all of them, and is counted with the first."""
+        for number, member in enumerate(members):
+            member.trace.attempts += [replace(a, shared=True) if number else a for a in self.trace.attempts]
+            member.trace.decisions += self.trace.decisions
+
+
+class Batcher:
+    """An async context manager around the batches under way."""
+
+    def __init__(self, executor: Executor, settings: EmbeddingsSettings) -> None:
+        self._executor = executor
+        self._settings = settings
+        self._open: dict[str, _Batch] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._tasks.__aexit__(kind, error, trace)
+
+    async def obtain(
+        self,
+        request: ProxyRequest,
+        dialect: Dialect,
+        deployments: Sequence[Deployment],
+        filters: FilterChain | None,
+        trace: Trace,
+    ) -> Reply | Share:
+        """A reply of its own, or a share of one. Raises the ``ProxyError`` the client should see."""
+        batching = dialect.batching if self._settings.batch_window_s else None
+        key = batching.key(request.body) if batching is not None else None
+        if batching is not None and key is not None:
+            share = await self._shared(request, dialect, key, batching, deployments, trace)
+            if share is not None:
+                return share
+        return await self._executor.obtain(request, deployments, filters, trace)
+
+    async def _shared(
+        self,
+        request: ProxyRequest,
+        dialect: Dialect,
+        key: str,
+        batching: Batching,
+        deployments: Sequence[Deployment],
+        trace: Trace,
+    ) -> Share | None:
+        """``None`` where it was alone after all, or where asking for all at once was refused."""
+        key, size = f"{dialect.name} {key}", batching.size(request.body)
+        batch = self._open.get(key)
+        if batch is None or batch.size + size > self._settings.batch_inputs:
+            if batch is not None:
+                batch.full.set()
+            batch = self._open[key] = _Batch(dialect, batching, deployments, Trace.begin(trace.clock))
+            batch.task = self._tasks.create_task(self._run(key, batch))
+        member = _Member(request, trace, asyncio.get_running_loop().create_future())
+        batch.members.append(member)
+        batch.size += size
+        if batch.size >= self._settings.batch_inputs:
+            batch.full.set()
+        try:
+            with trace.waiting():
+                return await member.share
+        except asyncio.CancelledError:
+            if not batch.present:
+                await self._give_up(key, batch, member)
+            raise
+
+    async def _give_up(self, key: str, batch: _Batch, last: _Member) -> None:
+        """Nobody waits for it any more."""
+        self._close(key, batch)
+        if batch.task is not None and not batch.task.done() and not batch.task.cancelling():
+            batch.task.cancel()
+            await asyncio.wait([batch.task])
+            batch.note_attempts([last])
+
+    def _close(self, key: str, batch: _Batch) -> None:
+        if self._open.get(key) is batch:
+            del self._open[key]
+
+    async def _run(self, key: str, batch: _Batch) -> None:
+        try:
+            async with asyncio.timeout(self._settings.batch_window_s):
+                await batch.full.wait()
+        except TimeoutError:
+            pass
+        self._close(key, batch)
+        members, shares = batch.present, dict[_Member, Share]()
+        try:
+            if len(members) > 1:
+                shares = await self._ask(batch, members)
+        except ProxyError:
+            pass  # each finds out for itself whose fault it was
+        except Exception:  # a bug here must not end the batches of others
+            log.exception("a batch failed")
+        present = batch.present
+        batch.note_attempts(present)
+        for member in present:
+            member.share.set_result(shares.get(member))
+
+    async def _ask(self, batch: _Batch, members: Sequence[_Member]) -> dict[_Member, Share]:
+        first, bodies = members[0], [member.request.body for member in members]
+        merged = first.request.with_body(batch.batching.merge(bodies))
+        async with await self._executor.obtain(merged, batch.deployments, None, batch.trace) as reply:
+            whole = reply.whole
+        parts = batch.batching.split(whole, bodies)
+        for member in batch.present:
+            member.trace.committed()
+        shares = (Share(part, batch.dialect.whole_usage(load_object(part) or {})) for part in parts)
+        return dict(zip(members, shares, strict=True))

@@ -1,0 +1,63 @@
+"""Pools from settings: each provider's credentials, how they are spent, and who picks among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy_core.catalog import Catalog
+from proxy_core.clock import Clock
+from proxy_core.credentials.fingerprint import Fingerprints, anonymous, api_key
+from proxy_core.credentials.pool import Pool
+from proxy_core.errors import SettingsError
+from proxy_core.interfaces import Credential, Provider, Selector
+from proxy_core.loading import LoadedSettings
+from proxy_core.rotation import DEFAULT_PRIORITY, RotationSettings
+from proxy_core.settings import ProviderSettings
+
+
+def build_pools(
+    catalog: Catalog,
+    settings: Mapping[str, ProviderSettings],
+    loaded: LoadedSettings,
+    fingerprint: Fingerprints,
+    clock: Clock,
+) -> dict[str, Pool]:
+    """A pool for each provider. Raises ``SettingsError``."""
+    routing = loaded.settings.routing
+    _selector(catalog, routing.selector, "routing.selector")
+    pools = {}
+    for name, provider in catalog.providers.items():
+        rotation = settings[name].rotation.over(provider.rotation)
+        selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
+        credentials = _credentials(provider, settings[name], loaded, fingerprint)
+        pools[name] = Pool(credentials, selector, clock, rotation, routing)
+    return pools
+
+
+def rotations(catalog: Catalog) -> dict[str, RotationSettings]:
+    """How plugins would have their providers' credentials spent."""
+    return {name: provider.rotation for name, provider in catalog.providers.items()}
+
+
+def _selector(catalog: Catalog, name: str, key: str) -> Selector:
+    if name not in catalog.selectors:
+        raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
+    return catalog.selectors[name]
+
+
+def _credentials(
+    provider: Provider, settings: ProviderSettings, loaded: LoadedSettings, fingerprint: Fingerprints
+) -> list[Credential]:
+    """API keys from settings, each secret once; a stand-in for providers that need none."""
+    variables = [v.name for v in loaded.sources.key_variables(provider.name)]
+    tiers = settings.rotation.over(provider.rotation).tiers
+    found: dict[str, Credential] = {}
+    for index, entry in enumerate(settings.api_keys):
+        place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
+        priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
+        name = fingerprint(entry.key.get_secret_value())
+        credential = api_key(name, provider.name, entry.key, entry.label or place, tier=entry.tier, priority=priority)
+        found.setdefault(name, credential)
+    if not found and provider.anonymous:
+        return [anonymous(provider.name)]
+    return list(found.values())

@@ -1,0 +1,1 @@
+"""What survives a restart, and what several processes share: the built-in stores."""

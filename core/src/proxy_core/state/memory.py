@@ -1,0 +1,125 @@
+"""State within one process: nothing survives it. For ``state.url = "memory:"`` and for tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+
+from proxy_core.interfaces import Claim, Count, Note, Pull, Push, StateBackend, StateStore, UsageRow
+from proxy_core.state.sharing import share
+
+_SUMS = [f.name for f in fields(UsageRow)][5:]
+
+
+def memory_store() -> StateStore:
+    """All that is opened of one store is one state."""
+    state = MemoryState()
+
+    async def open_it(url: str) -> StateBackend:
+        return state
+
+    return StateStore(scheme="memory", open=open_it)
+
+
+@dataclass(slots=True)
+class _Noted:
+    note: Note
+    writer: str
+    version: int
+    #: Until when somebody may remember a value of this name, and has to be told of the next.
+    kept_until: float
+
+
+@dataclass(slots=True)
+class _Counted:
+    total: float
+    expires_at: float
+    version: int
+
+
+@dataclass(slots=True)
+class _Holder:
+    number: int = 0
+    dies_at: float = 0.0
+    #: want, kept
+    claims: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class MemoryState:
+    """A ``StateBackend``. Each method runs without awaiting anything, so it is atomic."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._notes: dict[str, _Noted] = {}
+        self._counts: dict[str, _Counted] = {}
+        self._holders: dict[str, _Holder] = {}
+        self._usage: dict[tuple[date, str, str, str, str], UsageRow] = {}
+
+    async def sync(self, push: Push) -> Pull:
+        now = time.time()
+        self._forget(now)
+        me = self._holders.setdefault(push.holder, _Holder())
+        if me.dies_at <= now:
+            me.claims.clear()
+        me.dies_at = now + push.lives_s
+        if push.number > me.number and (push.notes or push.counts or push.usage):
+            me.number = push.number
+            self._apply(push, now)
+        seen = push.seen if push.seen <= self._version else 0
+        return Pull(
+            cursor=self._version,
+            notes={
+                name: n.note
+                for name, n in self._notes.items()
+                if n.version > seen
+                and (n.writer != push.holder if seen else n.note.value is not None and n.note.expires_at > now)
+            },
+            counts={name: c.total for name, c in self._counts.items() if c.version > seen},
+            held={name: self._grant(me, name, claim, now) for name, claim in push.claims.items()},
+            holders=sum(1 for _ in self._living(now)),
+        )
+
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
+        return [self._usage[key] for key in sorted(self._usage) if since <= self._usage[key].day <= until]
+
+    async def forget_usage(self, before: date) -> None:
+        self._usage = {key: row for key, row in self._usage.items() if row.day >= before}
+
+    async def close(self) -> None:
+        """It stays as it is for who opens it again."""
+
+    def _apply(self, push: Push, now: float) -> None:
+        self._version += 1
+        for name, note in push.notes.items():
+            old = self._notes.get(name)
+            until = max(note.expires_at, old.kept_until if old else 0)
+            self._notes[name] = _Noted(note, push.holder, self._version, until)
+        for name, count in push.counts.items():
+            if count.expires_at > now:
+                self._count(name, count)
+        for row in push.usage:
+            key = (row.day, row.client, row.provider, row.credential, row.model)
+            known = self._usage.get(key)
+            sums = {name: getattr(known, name) + getattr(row, name) for name in _SUMS} if known else {}
+            self._usage[key] = replace(row, **sums)
+
+    def _count(self, name: str, count: Count) -> None:
+        known = self._counts.setdefault(name, _Counted(0, 0, 0))
+        known.total += count.add
+        known.expires_at = max(known.expires_at, count.expires_at)
+        known.version = self._version
+
+    def _grant(self, me: _Holder, name: str, claim: Claim, now: float) -> int:
+        others = [h.claims[name] for h in self._living(now) if h is not me and name in h.claims]
+        granted, kept = share(claim, me.claims.get(name, (0, 0))[1], others)
+        me.claims[name] = (claim.want, kept)
+        return granted
+
+    def _living(self, now: float) -> Iterator[_Holder]:
+        return (holder for holder in self._holders.values() if holder.dies_at > now)
+
+    def _forget(self, now: float) -> None:
+        self._notes = {name: n for name, n in self._notes.items() if n.kept_until > now}
+        self._counts = {name: c for name, c in self._counts.items() if c.expires_at > now}

@@ -1,0 +1,325 @@
+"""Keeping the in-memory state in a store, and in step with other processes: one exchange after the other, off the path.
+
+A store that fails costs nobody a request: what was not kept waits in memory, the trouble is
+shown in ``/readyz``, and the next exchange that works makes up for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote, unquote
+
+from proxy_core.clock import Clock
+from proxy_core.credentials import notes
+from proxy_core.credentials.pool import Pool
+from proxy_core.interfaces import (
+    Claim,
+    Count,
+    Note,
+    Pull,
+    Push,
+    StateBackend,
+    StateLost,
+    StateStore,
+    UsageRow,
+)
+from proxy_core.settings import StateSettings
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.usage import UsageBook
+
+log = logging.getLogger("proxy_core.state")
+
+T = TypeVar("T")
+
+#: A start waits this long for what is in the store, an end for keeping what is not.
+_START_S = 2.0
+_END_S = 5.0
+#: A store that takes longer is taken for one that hangs.
+_ANSWER_S = 10.0
+#: Without an answer for this long, shared limits are divided evenly.
+_ALONE_S = 2.0
+#: As often is a push repeated that the store does not understand.
+_TRIES = 5
+_AT_LEAST_S = 0.01
+_MAX_BACK_OFF_S = 2.0
+_FORGET_EVERY_S = 3600.0
+_MAX_PROBLEM = 200
+#: A process that was silent for this long holds nothing any more.
+LIVES_S = 10.0
+
+
+@dataclass(slots=True)
+class _Unsent:
+    """One push, the same until it was applied."""
+
+    number: int
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    usage: Sequence[UsageRow] = ()
+
+
+class SharedState:
+    """An async context manager around the exchanges. Entering it takes over what the store has."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        url: str,
+        settings: StateSettings,
+        pools: Mapping[str, Pool],
+        usage: UsageBook,
+        budgets: Budgets,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._url = url
+        self._settings = settings
+        self._pools = pools
+        self._usage = usage
+        self._budgets = budgets
+        self._clock = clock
+        self._holder = secrets.token_hex(8)
+        self._backend: StateBackend | None = None
+        self._unsent = _Unsent(0)
+        self._applied = True
+        self._cursor = 0
+        self._failures = 0
+        self._answered_at = -math.inf
+        self._holders = 1
+        self._held: dict[str, int] = {}
+        self._forgotten_at = -_FORGET_EVERY_S
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        #: What is wrong, for the operator; ``None`` if nothing is.
+        self.problem: str | None = None
+
+    async def __aenter__(self) -> Self:
+        for pool in self._pools.values():
+            pool.ledger.news.tell = self._wake.set
+        try:
+            async with asyncio.timeout(_START_S):
+                await self._exchange()
+                if self._holders > 1:
+                    await self._exchange()  # and be granted something
+        except TimeoutError:
+            self._complain("it does not answer")
+        self._task = asyncio.create_task(self._run(), name="state")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._wake.set()
+        try:
+            async with asyncio.timeout(_END_S):
+                if self._task is not None:
+                    await self._task
+        except TimeoutError:
+            log.error("the state store does not answer: usage since the last exchange is lost")
+        await self._close()
+
+    async def rows(self, since: date, until: date) -> Sequence[UsageRow]:
+        """Usage of these days, as of the last exchange. Raises what the store raises."""
+        if self._backend is None:
+            return []
+        self._wake.set()
+        return await self._backend.usage(since, until)
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            await self._pause()
+            await self._exchange()
+        kept = False
+        while not kept:  # also what came in while the last one was under way
+            gathers = self._applied
+            await self._exchange()
+            kept = gathers and self._applied
+            if not self._applied:
+                await asyncio.sleep(self._settings.every_s)
+
+    async def _pause(self) -> None:
+        """Until something rests anew, which the others should know at once; else until it is time."""
+        waited_for = self._stop if self._failures else self._wake
+        await asyncio.sleep(_AT_LEAST_S)
+        try:
+            async with asyncio.timeout(min(self._settings.every_s * 2**self._failures, _MAX_BACK_OFF_S)):
+                await waited_for.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _exchange(self) -> None:
+        began = self._clock.monotonic()
+        if began - self._answered_at > LIVES_S:
+            self._held.clear()  # what was held is others' by now, and has to be claimed anew
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                if self._backend is None:
+                    self._backend = await self._store.open(self._url)
+                pull = await self._backend.sync(self._push())
+        except StateLost as lost:
+            self._complain(str(lost))
+            await self._reopen()
+        except TimeoutError:
+            self._complain("it does not answer")
+        except Exception as error:  # a store may fail in any way; requests go on without it
+            self._complain(f"{type(error).__name__}: {error}"[:_MAX_PROBLEM])
+            log.debug("state store", exc_info=True)
+            self._give_up(error)
+        else:
+            self._applied, self._answered_at, self._cursor = True, began, pull.cursor
+            self._relieved()
+            self._take_over(pull)
+            await self._forget_old()
+        if self._failures and self._holders > 1 and self._clock.monotonic() - self._answered_at > _ALONE_S:
+            for pool in self._pools.values():
+                notes.without_store(pool, self._holders)
+                pool.notify(every=True)
+
+    def _give_up(self, error: Exception) -> None:
+        """A push that the store cannot take at all would keep everything after it waiting for ever."""
+        if isinstance(error, ValueError | TypeError | OverflowError) and self._failures >= _TRIES and not self._applied:
+            log.error("the state store cannot take what it was given; that much is lost", exc_info=error)
+            self._applied = True
+
+    def _push(self) -> Push:
+        if self._applied:
+            self._unsent = self._gathered()
+            self._applied = False
+        return Push(
+            holder=self._holder,
+            number=self._unsent.number,
+            seen=self._cursor,
+            notes=self._unsent.notes,
+            counts=self._unsent.counts,
+            usage=self._unsent.usage,
+            claims=self._claims(),
+            lives_s=LIVES_S,
+        )
+
+    def _gathered(self) -> _Unsent:
+        moment = self._moment()
+        found_notes: dict[str, Note] = {}
+        found_counts: dict[str, Count] = dict(self._budgets.unsent())
+        for provider, pool in self._pools.items():
+            ledger = pool.ledger
+            places, ledger.news.places = ledger.news.places, set()
+            for place in places:
+                at = ledger.news.at.get(place, moment.monotonic)
+                found_notes[notes.name_of(provider, ledger, place)] = notes.written(ledger, place, at, moment)
+            found_counts |= notes.counted(provider, ledger, moment)
+            found_notes |= notes.sessions_written(provider, pool, moment)
+        return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
+
+    def _claims(self) -> dict[str, Claim]:
+        """Of limits that all processes share. Whoever is alone asks for nothing and has everything."""
+        now, asked = self._clock.monotonic(), dict[str, Claim]()
+        for provider, pool in self._pools.items():
+            if self._holders == 1:
+                continue
+            for credential, claim in notes.claims(pool, now, self._holders).items():
+                name = _claim_name(provider, credential)
+                wanted = claim if not self._stop.is_set() else replace(claim, want=0)
+                held = self._held.get(name, 0)
+                # Who has more than its share has to ask for it again and again: somebody may lack it.
+                if held != wanted.want or held * self._holders > claim.limit:
+                    asked[name] = wanted
+        return asked
+
+    def _granted(self, pull: Pull) -> None:
+        self._holders = pull.holders
+        self._held |= pull.held
+        for provider, pool in self._pools.items():
+            if self._holders == 1:
+                notes.alone(pool)
+            else:
+                held = {c.id: self._held.get(_claim_name(provider, c.id), 0) for c in pool.credentials}
+                notes.granted(pool, held)
+
+    def _take_over(self, pull: Pull) -> None:
+        for name, note in pull.notes.items():
+            self._understood(self._noted, name, note)
+        for name, total in pull.counts.items():
+            self._understood(self._counted, name, total)
+        self._granted(pull)
+        for pool in self._pools.values():
+            pool.notify(every=True)
+
+    def _understood(self, take: Callable[[str, T], None], name: str, value: T) -> None:
+        """One that makes no sense, of another version perhaps, does not keep the others away."""
+        try:
+            take(name, value)
+        except (ValueError, TypeError, LookupError, AttributeError):
+            log.warning("the state store has something under %r that is not understood", name)
+
+    def _noted(self, name: str, note: Note) -> None:
+        kind, provider = map(unquote, name.split("/")[:2])
+        pool = self._pools.get(provider)
+        if pool is not None and kind == "state":
+            notes.applied(pool.ledger, name, note, self._moment())
+        elif pool is not None and kind == "session":
+            notes.session_applied(pool, name, note, self._moment())
+
+    def _counted(self, name: str, total: float) -> None:
+        kind, owner = map(unquote, name.split("/")[:2])
+        if kind == "client":
+            self._budgets.told(name, total)
+        elif kind == "used" and owner in self._pools:
+            notes.count_applied(owner, self._pools[owner].ledger, name, total, self._moment())
+
+    def _moment(self) -> notes.Moment:
+        return notes.Moment(self._clock.monotonic(), self._clock.now().timestamp())
+
+    async def _reopen(self) -> None:
+        """A new store, or one that lost everything: it is told everything again."""
+        await self._close()
+        self._cursor = 0
+        self._held.clear()
+        for pool in self._pools.values():
+            pool.ledger.news.places |= pool.ledger.news.at.keys()
+
+    async def _close(self) -> None:
+        backend, self._backend = self._backend, None
+        if backend is None:
+            return
+        try:
+            async with asyncio.timeout(_END_S):
+                await backend.close()
+        except Exception:  # what could be kept has been kept
+            log.debug("closing a state store", exc_info=True)
+
+    async def _forget_old(self) -> None:
+        now = self._clock.monotonic()
+        if self._backend is None or now - self._forgotten_at <= _FORGET_EVERY_S:
+            return
+        self._forgotten_at = now
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._backend.forget_usage(self._clock.now().date() - timedelta(days=self._settings.usage_days))
+        except Exception:  # there is time; what has to be known the next exchange says
+            log.warning("old usage could not be taken away", exc_info=True)
+
+    def _complain(self, problem: str) -> None:
+        self._failures = min(self._failures + 1, 10)
+        if problem != self.problem:
+            log.error("the state store cannot be used (%s): going on in memory", problem)
+        self.problem = problem
+
+    def _relieved(self) -> None:
+        if self.problem is not None:
+            log.warning("the state store works again")
+        self.problem, self._failures = None, 0
+
+
+def _claim_name(provider: str, credential: str) -> str:
+    return f"slots/{quote(provider, safe='')}/{credential}"

@@ -1,0 +1,21 @@
+"""How permits that several processes want are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy_core.interfaces import Claim
+
+
+def share(claim: Claim, had: int, others: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """What a holder is granted, and what counts as its own: more than that while it is in use.
+
+    ``others`` are ``(want, kept)`` of the other living holders, ``had`` what this one kept.
+    See :class:`~proxy_core.interfaces.Pull`.
+    """
+    others = list(others)
+    wanting = sum(want > 0 for want, _ in others) + (claim.want > 0)
+    fair = claim.limit // wanting if wanting else 0
+    taken = sum(max(kept, min(want, fair)) for want, kept in others)
+    granted = max(0, min(claim.want, claim.limit - taken))
+    return granted, max(granted, min(claim.used, had))

@@ -1,0 +1,247 @@
+"""The default store: one SQLite file that all processes of a machine share.
+
+Writing takes the file's one lock for a few milliseconds (``BEGIN IMMEDIATE``), so the version
+that each writing sync gives its rows orders them for everybody. A sync that brings nothing new
+and finds nothing new reads one counter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import TypeVar
+
+from proxy_core.interfaces import Claim, Note, Pull, Push, StateBackend, StateLost, StateStore, UsageRow
+from proxy_core.state.sharing import share
+from proxy_core.state.sqlite_file import DatabaseFile
+
+T = TypeVar("T")
+
+#: A holder's life is written down this much longer, so that not every sync has to write.
+_SLACK = 1.25
+#: How often what has expired is taken away, and how long a silent holder's number is remembered.
+_PURGE_EVERY_S = 60.0
+_NUMBER_KEPT_S = 7 * 86_400.0
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+#: After any other error the file is opened again, in case the connection is what is broken.
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+
+_PUT_NOTE = """
+    INSERT INTO notes (name, value, expires_at, writer, version, kept_until) VALUES (?1, ?2, ?3, ?4, ?5, ?3)
+    ON CONFLICT DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, writer = excluded.writer,
+        version = excluded.version, kept_until = max(kept_until, excluded.kept_until)"""
+_ADD_COUNT = """
+    INSERT INTO counts (name, total, expires_at, version) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET total = excluded.total + iif(expires_at > ?5, total, 0),
+        expires_at = max(expires_at, excluded.expires_at), version = excluded.version"""
+_ADD_USAGE = """
+    INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, attempts = attempts + excluded.attempts,
+        failures = failures + excluded.failures, prompt = prompt + excluded.prompt, cached = cached + excluded.cached,
+        cache_write = cache_write + excluded.cache_write, completion = completion + excluded.completion,
+        reasoning = reasoning + excluded.reasoning, cost = cost + excluded.cost, priced = priced + excluded.priced"""
+_OTHERS_CLAIMS = """
+    SELECT want, kept FROM claims JOIN holders USING (holder) WHERE name = ? AND holder != ? AND dies_at > ?"""
+_NEWS = "SELECT name, value, expires_at FROM notes WHERE version > ? AND writer != ?"
+_ALL_NOTES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
+_USAGE = "SELECT * FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, client, provider, credential, model"
+_USAGE_FIELDS = [f.name for f in fields(UsageRow)]
+
+
+def sqlite_store() -> StateStore:
+    """``sqlite:///absolute/path``."""
+    return StateStore(scheme="sqlite", open=_open)
+
+
+async def _open(url: str) -> StateBackend:
+    path = Path(url.removeprefix("sqlite://"))
+    if not path.is_absolute():
+        path = Path(url.removeprefix("sqlite:///"))  # sqlite:///C:/state.db
+    if not (path.is_absolute() and path.name):
+        raise StateLost("state.url has to be sqlite:///absolute/path")
+    state = SqliteState(path)
+    try:
+        await state.connect()
+    except BaseException:
+        await state.close()
+        raise
+    return state
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The database as it was when ``data_version`` was read: the newest version, and when holders die."""
+
+    data_version: int
+    version: int
+    lives: Sequence[float]
+
+
+class SqliteState:
+    """A ``StateBackend``. One thread does all file work."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = DatabaseFile(path)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._open: sqlite3.Connection | None = None
+        self._closed = False
+        self._seen: _Seen | None = None
+        self._lives: dict[str, float] = {}
+        self._purge_at = 0.0
+
+    async def connect(self) -> None:
+        await self._run(lambda db: None)
+
+    async def sync(self, push: Push) -> Pull:
+        return await self._run(lambda db: self._sync(db, push, time.time()))
+
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
+        rows = await self._run(lambda db: db.execute(_USAGE, (since.isoformat(), until.isoformat())).fetchall())
+        return [
+            UsageRow(**{**dict(zip(_USAGE_FIELDS, row, strict=True)), "day": date.fromisoformat(row[0])})
+            for row in rows
+        ]
+
+    async def forget_usage(self, before: date) -> None:
+        await self._run(lambda db: db.execute("DELETE FROM usage WHERE day < ?", (before.isoformat(),)).close())
+
+    async def close(self) -> None:
+        """Everything goes into the one file, unless others still use it."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+            self._thread.shutdown(wait=False)
+
+    # --- In the thread
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, work)
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._open is None:
+                self._open = self._file.connect()
+            done = work(self._open)
+        except BaseException as error:
+            self._recover(error)
+            raise
+        if self._file.moved:  # what was written went with it
+            self._disconnect()
+            raise StateLost(f"{self._file.path} was deleted or replaced")
+        return done
+
+    def _recover(self, error: BaseException) -> None:
+        """Back to where the work can be repeated. Raises ``StateLost`` where it cannot."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        self._seen = None
+        self._lives.clear()
+        if self._open is not None and self._open.in_transaction:
+            with suppress(sqlite3.Error):
+                self._open.execute("ROLLBACK")
+        if code in _DAMAGED:
+            self._disconnect()
+            target = self._file.set_aside()
+            what = f"was damaged ({error})" + (f" and is now {target.name}" if target else "")
+            raise StateLost(f"{self._file.path} {what}: starting a new one") from error
+        if code not in _PASSING:
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._open is not None:
+            with suppress(sqlite3.Error):
+                self._open.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            with suppress(sqlite3.Error):
+                self._open.close()
+        self._open = self._seen = None
+        self._lives.clear()
+
+    def _sync(self, db: sqlite3.Connection, push: Push, now: float) -> Pull:
+        if push.notes or push.counts or push.usage or push.claims or self._life(push, now) is not None:
+            return self._write(db, push, now)
+        data_version = db.execute("PRAGMA data_version").fetchone()[0]
+        if self._seen is None or (self._seen.data_version, self._seen.version) != (data_version, push.seen):
+            db.execute("BEGIN")
+            pull = self._pull(db, push, now, data_version, {})
+            db.execute("COMMIT")
+            return pull
+        return Pull(cursor=push.seen, holders=sum(dies_at > now for dies_at in self._seen.lives))
+
+    def _write(self, db: sqlite3.Connection, push: Push, now: float) -> Pull:
+        data_version = db.execute("PRAGMA data_version").fetchone()[0]
+        db.execute("BEGIN IMMEDIATE")
+        me = db.execute("SELECT number, dies_at FROM holders WHERE holder = ?", (push.holder,)).fetchone()
+        number, dies_at = me or (0, 0.0)
+        if dies_at <= now:
+            db.execute("DELETE FROM claims WHERE holder = ?", (push.holder,))
+        fresh = push.number > number and bool(push.notes or push.counts or push.usage)
+        life = self._life(push, now) or self._lives[push.holder]
+        if fresh or life != dies_at:
+            row = (push.holder, push.number if fresh else number, life)
+            db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", row)
+        if fresh:
+            _apply(db, push, now)
+        held = {name: _grant(db, push.holder, name, claim, now) for name, claim in push.claims.items()}
+        if now >= self._purge_at:
+            self._purge_at = now + _PURGE_EVERY_S
+            _purge(db, now)
+        pull = self._pull(db, push, now, data_version, held)
+        db.execute("COMMIT")
+        self._lives[push.holder] = life
+        return pull
+
+    def _life(self, push: Push, now: float) -> float | None:
+        """Until when the holder lives, if that has to be written."""
+        known = self._lives.get(push.holder, 0.0)
+        enough = now + push.lives_s <= known <= now + push.lives_s * _SLACK
+        return None if enough else now + push.lives_s * _SLACK
+
+    def _pull(self, db: sqlite3.Connection, push: Push, now: float, data_version: int, held: dict[str, int]) -> Pull:
+        version = db.execute("SELECT version FROM cursor").fetchone()[0]
+        seen = push.seen if push.seen <= version else 0
+        notes = db.execute(_NEWS, (seen, push.holder)) if seen else db.execute(_ALL_NOTES, (now,))
+        counts = db.execute("SELECT name, total FROM counts WHERE version > ? AND expires_at > ?", (seen, now))
+        lives = [row[0] for row in db.execute("SELECT dies_at FROM holders WHERE dies_at > ?", (now,))]
+        pull = Pull(
+            cursor=version,
+            notes={name: Note(value=value, expires_at=expires_at) for name, value, expires_at in notes},
+            counts=dict(counts.fetchall()),
+            held=held,
+            holders=len(lives),
+        )
+        self._seen = _Seen(data_version, version, lives)
+        return pull
+
+
+def _apply(db: sqlite3.Connection, push: Push, now: float) -> None:
+    version = db.execute("UPDATE cursor SET version = version + 1 RETURNING version").fetchone()[0]
+    notes = [(name, n.value, n.expires_at, push.holder, version) for name, n in push.notes.items()]
+    counts = [(name, c.add, c.expires_at, version, now) for name, c in push.counts.items() if c.expires_at > now]
+    db.executemany(_PUT_NOTE, notes)
+    db.executemany(_ADD_COUNT, counts)
+    db.executemany(_ADD_USAGE, [(row.day.isoformat(), *astuple(row)[1:]) for row in push.usage])
+
+
+def _grant(db: sqlite3.Connection, holder: str, name: str, claim: Claim, now: float) -> int:
+    mine = db.execute("SELECT want, kept FROM claims WHERE name = ? AND holder = ?", (name, holder)).fetchone()
+    others = db.execute(_OTHERS_CLAIMS, (name, holder, now)).fetchall()
+    granted, kept = share(claim, mine[1] if mine else 0, others)
+    if not claim.want and not kept:
+        db.execute("DELETE FROM claims WHERE name = ? AND holder = ?", (name, holder))
+    elif mine != (claim.want, kept):
+        db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (name, holder, claim.want, kept))
+    return granted
+
+
+def _purge(db: sqlite3.Connection, now: float) -> None:
+    db.execute("DELETE FROM notes WHERE kept_until <= ?", (now,))
+    db.execute("DELETE FROM counts WHERE expires_at <= ?", (now,))
+    db.execute("DELETE FROM claims WHERE holder NOT IN (SELECT holder FROM holders WHERE dies_at > ?)", (now,))
+    db.execute("DELETE FROM holders WHERE dies_at <= ?", (now - _NUMBER_KEPT_S,))

@@ -1,0 +1,153 @@
+"""The database file: made, opened, migrated, and set aside when it is damaged.
+
+Opening and setting aside happen one process at a time, under ``<name>.lock``, so that nobody
+opens a file that is being renamed. The lock is a transaction on an empty database: it ends with
+its process on every system.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from proxy_core.interfaces import StateLost
+
+#: How long to wait for another process, for ``sync`` returns within seconds.
+BUSY_S = 2.0
+_LOG_LIMIT = 16 * 1024 * 1024
+
+#: What makes a file of the schema before it one of the next; ``PRAGMA user_version`` counts them.
+#: A step that has been released is not changed.
+STEPS: Sequence[Sequence[str]] = (
+    (
+        "CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL)",
+        # Later than any cursor of a file that was here before, unless that had 1000 writes a second.
+        "INSERT INTO cursor VALUES (1, CAST(strftime('%s', 'now') AS INTEGER) * 1000)",
+        "CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB, expires_at REAL NOT NULL, writer TEXT NOT NULL,"
+        " version INTEGER NOT NULL, kept_until REAL NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX notes_by_version ON notes (version)",
+        "CREATE TABLE counts (name TEXT PRIMARY KEY, total REAL NOT NULL, expires_at REAL NOT NULL,"
+        " version INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX counts_by_version ON counts (version)",
+        "CREATE TABLE holders (holder TEXT PRIMARY KEY, number INTEGER NOT NULL, dies_at REAL NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE usage (day TEXT, client TEXT, provider TEXT, credential TEXT, model TEXT,"
+        " requests INTEGER NOT NULL, attempts INTEGER NOT NULL, failures INTEGER NOT NULL, prompt INTEGER NOT NULL,"
+        " cached INTEGER NOT NULL, cache_write INTEGER NOT NULL, completion INTEGER NOT NULL,"
+        " reasoning INTEGER NOT NULL, cost REAL NOT NULL, priced INTEGER NOT NULL,"
+        " PRIMARY KEY (day, client, provider, credential, model)) WITHOUT ROWID",
+    ),
+    (
+        "CREATE TABLE claims (name TEXT, holder TEXT, want INTEGER NOT NULL, kept INTEGER NOT NULL,"
+        " PRIMARY KEY (name, holder)) WITHOUT ROWID",
+    ),
+)
+
+
+class DatabaseFile:
+    """``path`` and which file was found there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: tuple[int, int] | None = None
+
+    def connect(self) -> sqlite3.Connection:
+        """Open it, make it if it is not there, bring its schema up to date.
+
+        Raises ``StateLost`` if the file is not the one that was opened before, or is not ours.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone():
+            if not self.path.exists():
+                for suffix in ("-wal", "-shm"):  # of a file that was deleted: not to be read into the new one
+                    self._beside(suffix).unlink(missing_ok=True)
+            _private(self.path)
+            here = self._here()
+            if self._found not in (None, here):
+                raise StateLost(f"{self.path} was deleted or replaced")
+            self._found = here
+            db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            try:
+                _prepare(db, self.path)
+            except BaseException:
+                db.close()
+                raise
+            return db
+
+    @property
+    def moved(self) -> bool:
+        """What is at ``path`` now is not what was opened."""
+        return self._here() != self._found
+
+    def set_aside(self) -> Path | None:
+        """Rename the file that was found, unless another process has; the new name."""
+        with self._alone():
+            if self.moved:
+                return None
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            target = self._beside(f".damaged-{stamp}")
+            if target.exists():
+                target = self._beside(f".damaged-{stamp}-{time.time_ns() % 1_000_000_000}")
+            for suffix in ("-wal", "-shm", ""):
+                with suppress(FileNotFoundError):
+                    self._beside(suffix).rename(target.with_name(target.name + suffix))
+            return target
+
+    def _here(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        lock = self._beside(".lock")
+        _private(lock)
+        with closing(sqlite3.connect(lock, timeout=BUSY_S, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            yield
+
+
+def _private(path: Path) -> None:
+    """Make the file if it is not there. An existing one is not opened: closing it would drop SQLite's locks."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        if path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    schema = _schema(db)
+    if schema > len(STEPS):
+        raise StateLost(
+            f"{path} was written by a newer proxy-core (schema {schema}, known up to {len(STEPS)}): "
+            "upgrade, or name another file in state.url"
+        )
+    if schema == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise StateLost(f"{path} is a database of another program")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")
+    while (schema := _schema(db)) < len(STEPS):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in STEPS[schema]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {schema + 1}")
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _schema(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,118 @@
+"""Counting what was used: one row a day for each client, credential and model, exact, in memory until it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from datetime import date
+
+from proxy_core.interfaces import RequestRecord, UsageRow
+from proxy_core.model import Usage
+
+Key = tuple[date, str, str, str, str]
+#: Members of a row that add up.
+COUNTED = tuple(f.name for f in fields(UsageRow) if f.name not in ("day", "client", "provider", "credential", "model"))
+
+
+#: Clients choose models' names: on one day one process tells so many rows apart, further models share "other".
+MAX_ROWS = 10_000
+
+
+@dataclass(slots=True)
+class _Counts:
+    requests: int = 0
+    attempts: int = 0
+    failures: int = 0
+    prompt: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    cost: float = 0.0
+    priced: int = 0
+
+    def add(self, usage: Usage, cost: float | None) -> None:
+        self.prompt += usage.prompt
+        self.cached += usage.cached
+        self.cache_write += usage.cache_write
+        self.completion += usage.completion
+        self.reasoning += usage.reasoning
+        if cost is not None:
+            self.cost += cost
+            self.priced += 1
+
+
+class UsageBook:
+    """Rows not yet kept by a store."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Key, _Counts] = {}
+        self._day = date.min
+        self._known: set[Key] = set()
+
+    def count(self, record: RequestRecord, cost: float | None) -> None:
+        """Add one finished request, to the day it began: the request and its tokens to who answered, or was
+        asked last; each attempt to its own."""
+        day, client, decisive = record.started_at.date(), record.client, record.decisive
+        row = None
+        for attempt in record.attempts:
+            tried = self._row(day, client, attempt.deployment, attempt.credential)
+            if not attempt.shared:
+                tried.attempts += 1
+                tried.failures += attempt.fault is not None
+            if attempt is decisive:
+                row = tried
+        if row is None:
+            row = self._row(day, client, "", "")
+        row.requests += 1
+        if record.usage is not None:
+            row.add(record.usage, cost)
+
+    def _row(self, day: date, client: str, deployment: str, credential: str) -> _Counts:
+        provider, _, model = deployment.partition("/")
+        key = (day, client, provider, credential, model)
+        row = self._rows.get(key)
+        if row is None:
+            key = self._bounded(key)
+            row = self._rows.setdefault(key, _Counts())
+        return row
+
+    def _bounded(self, key: Key) -> Key:
+        if key[0] > self._day:
+            self._day, self._known = key[0], set()
+        if key not in self._known:
+            if len(self._known) >= MAX_ROWS:
+                return (*key[:4], "other")
+            self._known.add(key)
+        return key
+
+    def take(self) -> list[UsageRow]:
+        """All rows, to be kept somewhere."""
+        rows, self._rows = self._rows, {}
+        return [
+            UsageRow(
+                day=key[0],
+                client=key[1],
+                provider=key[2],
+                credential=key[3],
+                model=key[4],
+                **{name: getattr(counts, name) for name in COUNTED},
+            )
+            for key, counts in rows.items()
+            if counts.requests or counts.attempts
+        ]
+
+
+def summed(rows: Iterable[UsageRow], by: Iterable[str]) -> list[tuple[tuple[object, ...], UsageRow]]:
+    """Rows added up by some of ``day``, ``client``, ``provider``, ``credential``, ``model``; sorted by these."""
+    names = tuple(by)
+    totals: dict[tuple[object, ...], UsageRow] = {}
+    for row in rows:
+        key = tuple(getattr(row, name) for name in names)
+        before = totals.get(key)
+        totals[key] = row if before is None else added(before, row)
+    return sorted(totals.items(), key=lambda item: tuple(map(str, item[0])))
+
+
+def added(one: UsageRow, other: UsageRow) -> UsageRow:
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in COUNTED})

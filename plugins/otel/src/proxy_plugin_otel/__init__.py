@@ -1,0 +1,29 @@
+"""Traces for proxy-core: a span per request, one per attempt below it, sent to an OpenTelemetry collector.
+
+Nothing is imported and nothing starts before a collector is named and a first request has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy_core import Observer, PluginContext, PluginInfo, hookimpl
+from proxy_plugin_otel.settings import OtelSettings, collector
+from proxy_plugin_otel.tracing import Tracing
+
+PLUGIN = PluginInfo(name="otel", api=1, settings=OtelSettings)
+
+
+@hookimpl
+def proxy_observers(ctx: PluginContext) -> Iterable[Observer]:
+    settings = ctx.settings(OtelSettings)
+    if collector(settings) is None:
+        return []
+    tracing = Tracing(settings, _hosts(ctx), ctx.log)
+    return [Observer(name="otel", observe=tracing.observe, close=tracing.close)]
+
+
+def _hosts(ctx: PluginContext) -> dict[str, tuple[str, int | None]]:
+    """Where providers are, of those whose address settings say."""
+    urls = {name: ctx.provider(name).base_url for name in ctx.provider_names()}
+    return {name: (url.host, url.port) for name, url in urls.items() if url is not None and url.host}

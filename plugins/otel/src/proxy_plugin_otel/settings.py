@@ -1,0 +1,42 @@
+"""``[plugins.otel]``, and what OpenTelemetry's own variables say of the collector."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from proxy_core import PluginSettings
+
+
+class OtelSettings(PluginSettings):
+    """``[plugins.otel]``; ``PROXY_PLUGINS__OTEL__<KEY>`` wins over the file."""
+
+    endpoint: HttpUrl | None = Field(
+        None, description="The collector's address for traces, to its end: `http://127.0.0.1:4318/v1/traces`."
+    )
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Headers of each export; secret.")
+    service_name: str = Field("proxy-core", description="`service.name` of every span.")
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of requests that are traced; a client's `traceparent` decides for its own."
+    )
+    max_queue: int = Field(2048, ge=1, description="Spans that wait for the collector; beyond that the oldest go.")
+    flush_s: float = Field(
+        3.0, ge=0, le=4.5, description="How long a stopping proxy waits for the last spans to leave."
+    )
+
+
+def collector(settings: OtelSettings) -> str | None:
+    """Where traces go; ``None``: nowhere, so that nothing has to start.
+
+    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` and ``OTEL_EXPORTER_OTLP_ENDPOINT`` name a collector
+    if settings do not, and ``OTEL_SDK_DISABLED`` means nowhere. The other ``OTEL_`` variables
+    are the SDK's own business.
+    """
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    if settings.endpoint is not None:
+        return str(settings.endpoint)
+    traces = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
+    base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
+    return traces or (f"{base.rstrip('/')}/v1/traces" if base else None)

@@ -1,0 +1,132 @@
+"""A push as the script's arguments, its reply as a pull. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from urllib.parse import quote
+
+from proxy_core import Note, Pull, Push, UsageRow
+
+#: Dollars are kept as whole billionths, so that sums are exact; a row holds nine billion dollars.
+NANO = 1_000_000_000
+_FIGURES = (
+    *("requests", "attempts", "failures", "prompt", "cached", "cache_write", "completion", "reasoning"),
+    "priced",
+)
+_COST = "cost_nano"
+
+#: In the order of the script's ``KEYS``.
+_KEYS = (
+    *("meta", "pushed", "heard", "alive", "claims", "claimed_by"),
+    *("notes", "note_log", "note_keep", "counts", "count_log", "count_keep", "days"),
+)
+
+Argument = str | bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names in the store. The prefix is a hash tag: in a cluster, all are in one slot."""
+
+    prefix: str
+
+    def __call__(self, name: str) -> str:
+        return f"{{{self.prefix}}}:{name}"
+
+    def usage(self, day: date) -> str:
+        return self(f"usage:{day.isoformat()}")
+
+    def of(self, push: Push) -> list[str]:
+        return [*map(self, _KEYS), *map(self.usage, _days(push.usage))]
+
+
+def arguments(push: Push, *, clock: float, known: str, fresh: bool) -> list[Argument]:
+    """``ARGV`` of the script: a head, then sections, each after its length."""
+    days = _days(push.usage)
+    usage = [(days.index(row.day) + 1, *figure) for row in push.usage for figure in _figures(row)]
+    return [
+        quote(push.holder, safe=""),
+        push.number,
+        push.seen,
+        repr(_finite(push.lives_s)),
+        repr(clock),
+        known,
+        int(fresh),
+        *_section(_note(name, note) for name, note in push.notes.items()),
+        *_section((name, repr(_finite(c.add)), repr(_instant(c.expires_at))) for name, c in push.counts.items()),
+        *_section((name, max(claim.want, 0), claim.limit, max(claim.used, 0)) for name, claim in push.claims.items()),
+        *_section((day.toordinal(), day.isoformat()) for day in days),
+        *_section(usage),
+    ]
+
+
+def pull(reply: Sequence[Any], claims: Iterable[str]) -> Pull:
+    """What the script told: after ``1`` and the base a cursor, a count of holders and three flat lists."""
+    _, _, cursor, holders, notes, counts, held = reply
+    return Pull(
+        cursor=int(cursor),
+        notes={
+            name.decode(): Note(value=value if sign == b"+" else None, expires_at=float(expires))
+            for name, expires, sign, value in zip(*[iter(notes)] * 4, strict=True)
+        },
+        counts={name.decode(): float(total) for name, total in zip(*[iter(counts)] * 2, strict=True)},
+        held=dict(zip(claims, map(int, held), strict=True)),
+        holders=int(holders),
+    )
+
+
+def rows(day: date, figures: Mapping[str, int]) -> list[UsageRow]:
+    """The rows of one day, by name; ``figures`` are the fields of its hash, unknown ones are skipped."""
+    found: dict[tuple[str, ...], dict[str, int]] = {}
+    for name, value in figures.items():
+        row, _, figure = name.rpartition(" ")
+        found.setdefault(tuple(json.loads(row)), {})[figure] = value
+    return [_row(day, row, found[row]) for row in sorted(found)]
+
+
+def _section(items: Iterable[tuple[Argument, ...]]) -> list[Argument]:
+    listed = list(items)
+    return [len(listed), *(argument for item in listed for argument in item)]
+
+
+def _note(name: str, note: Note) -> tuple[Argument, ...]:
+    return name, repr(_instant(note.expires_at)), "-" if note.value is None else "+", note.value or b""
+
+
+def _days(usage: Sequence[UsageRow]) -> list[date]:
+    return sorted({row.day for row in usage})
+
+
+def _figures(row: UsageRow) -> list[tuple[str, int]]:
+    name = json.dumps([row.client, row.provider, row.credential, row.model])
+    figures = [(figure, int(getattr(row, figure))) for figure in _FIGURES]
+    figures.append((_COST, round(_finite(row.cost) * NANO)))
+    # Requests are written even if there were none, so that the row is there.
+    return [(f"{name} {figure}", value) for figure, value in figures if value or figure == "requests"]
+
+
+def _row(day: date, names: Sequence[str], figures: Mapping[str, int]) -> UsageRow:
+    client, provider, credential, model = names
+    return UsageRow(
+        day=day,
+        client=client,
+        provider=provider,
+        credential=credential,
+        model=model,
+        cost=figures.get(_COST, 0) / NANO,
+        **{figure: figures[figure] for figure in _FIGURES if figure in figures},
+    )
+
+
+def _finite(value: float) -> float:
+    """The script must not stop halfway over a value that is no number."""
+    return value if math.isfinite(value) else 0.0
+
+
+def _instant(value: float) -> float:
+    return 0.0 if math.isnan(value) else value

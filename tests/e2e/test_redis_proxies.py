@@ -1,0 +1,115 @@
+"""Two proxies on two ports against one real Redis."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import httpx
+import pytest
+from benchmarks.shared_run import CountingUpstream, Seen, load, redis_binary, redis_server, settings, used
+
+from proxy_core.testing import serving
+
+pytestmark = pytest.mark.skipif(redis_binary() is None, reason="needs redis-server or valkey-server")
+
+KEYS = ("key-a", "key-b")
+MOST = 3
+
+
+@pytest.fixture
+def homes():
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        found = [Path(folder, "one"), Path(folder, "other")]
+        for home in found:
+            home.mkdir()
+        yield found
+
+
+@pytest.fixture
+def redis(tmp_path):
+    with redis_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+async def counting():
+    upstream = CountingUpstream()
+    async with upstream.listening() as upstream.url:
+        yield upstream
+
+
+def port_of(program):
+    return int(program.url.rpartition(":")[2])
+
+
+async def health(url):
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"{url}/readyz")).json()
+
+
+async def until_it_is(status, *programs):
+    async with asyncio.timeout(10):
+        while {(await health(program.url))["status"] for program in programs} != {status}:
+            await asyncio.sleep(0.05)
+
+
+async def test_one_of_two_proxies_killed_under_load(homes, redis, counting):
+    variables = settings(counting.url, KEYS, MOST, PROXY_STATE__URL=redis.url)
+    async with serving(homes[0], **variables) as first, serving(homes[1], **variables) as second:
+        ports = [port_of(first), port_of(second)]
+        await asyncio.sleep(0.3)
+        seen, stop = Seen(), asyncio.Event()
+        loading = asyncio.create_task(load(lambda: ports, 16, stop, seen))
+        await asyncio.sleep(0.7)
+        counting.limit("key-a")
+        await asyncio.sleep(0.5)
+        del ports[0]
+        first.process.kill()
+        await asyncio.sleep(0.8)
+        stop.set()
+        await loading
+    usage = await used(homes[1], variables)
+
+    assert seen.other == {}
+    assert counting.above(MOST) == []
+    assert 0 <= counting.served.total() - usage["requests"] <= seen.last_second
+    assert usage["prompt"] == 7 * usage["requests"]
+    assert counting.shared_s("key-a") <= 0.25
+
+
+async def test_redis_away_emptied_and_back(homes, redis, counting):
+    variables = settings(counting.url, KEYS, MOST, PROXY_STATE__URL=redis.url)
+    async with serving(homes[0], **variables) as first, serving(homes[1], **variables) as second:
+        ports = [port_of(first), port_of(second)]
+        await asyncio.sleep(0.3)
+        seen, stop = Seen(), asyncio.Event()
+        loading = asyncio.create_task(load(lambda: ports, 12, stop, seen))
+        await asyncio.sleep(0.5)
+        redis.stop()
+        await until_it_is("degraded", first, second)
+        problems = (await health(first.url))["problems"]
+        during = seen.ok
+        await asyncio.sleep(0.5)
+        during = seen.ok - during
+        redis.start()
+        await until_it_is("ok", first, second)
+        await asyncio.sleep(0.3)
+        stop.set()
+        await loading
+        await asyncio.sleep(0.4)
+        usage = await used(homes[1], variables)
+        served = counting.served.total()
+
+        redis.tell("FLUSHALL")
+        stop = asyncio.Event()
+        loading = asyncio.create_task(load(lambda: ports, 6, stop, seen))
+        await asyncio.sleep(0.5)
+        stop.set()
+        await loading
+    after = await used(homes[1], variables)
+
+    assert "cannot be reached" in problems[0]
+    assert seen.other == {}
+    assert during > 5
+    assert usage["requests"] == served
+    assert after["requests"] == counting.served.total() - served

@@ -1,0 +1,314 @@
+"""State behind a proxy: what survives, and what happens when the store is slow, broken, damaged, locked or gone."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from benchmarks.shared_run import CountingUpstream, Seen, load, settings, used
+
+from proxy_core import StateLost, StateStore
+from proxy_core.state.memory import MemoryState
+from proxy_core.testing import plugin_with, run, serving
+
+CLIENT = {"authorization": "Bearer some-client-key"}
+
+
+@pytest.fixture
+def home():
+    """A short one: with a long path the sockets are elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def counting():
+    upstream = CountingUpstream()
+    async with upstream.listening() as upstream.url:
+        yield upstream
+
+
+class Moody(MemoryState):
+    """A store that sleeps or raises when told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.sleeps_s, self.raises, self.syncs = 0.0, None, 0
+
+    async def sync(self, push):
+        self.syncs += 1
+        await asyncio.sleep(self.sleeps_s)
+        if self.raises is not None:
+            raise self.raises
+        return await super().sync(push)
+
+
+@pytest.fixture
+def moody():
+    return Moody()
+
+
+@pytest.fixture
+def with_store(make_proxy, upstream, moody):
+    async def start(**state):
+        async def open_it(url):
+            return moody
+
+        plugin = plugin_with(proxy_state_stores=[StateStore(scheme="moody", open=open_it)])
+        provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
+        tables = {"providers": {"demo": provider}, "routing": {"selector": "sequential"}}
+        secret = {"url": "moody:", "secret": "s", **state}
+        return await make_proxy({**tables, "state": secret}, modules=[plugin])
+
+    return start
+
+
+async def ready(client, url):
+    return (await client.get(f"{url}/readyz")).json()
+
+
+async def until(question, within_s=8.0):
+    """Its answer, as soon as it is true."""
+    async with asyncio.timeout(within_s):
+        while not (answer := await question()):
+            await asyncio.sleep(0.03)
+    return answer
+
+
+async def counted(state):
+    today = time.gmtime()
+    rows = await state.usage(
+        __import__("datetime").date(2020, 1, 1), __import__("datetime").date(today.tm_year + 1, 1, 1)
+    )
+    return sum(row.requests for row in rows), sum(row.prompt for row in rows)
+
+
+# --- A store that sleeps, a store that raises ---------------------------------------------
+
+
+async def test_a_store_that_sleeps_is_not_waited_for_by_requests_and_not_long_by_the_start(with_store, moody, upstream):
+    moody.sleeps_s = 5
+    began = time.monotonic()
+    proxy = await with_store()
+    assert time.monotonic() - began < 2.5
+    await proxy.chat("demo/small", "warm")
+    took = []
+    for _ in range(20):
+        began = time.monotonic()
+        answer = await proxy.chat("demo/small", "hi")
+        took.append(upstream.last.at - began)
+        assert answer.status == 200
+    assert max(took) < 0.1
+    assert sorted(took)[10] < 0.02
+    moody.sleeps_s = 0
+    proxy.proxy.state._wake.set()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no route"), ValueError("odd"), StateLost("gone")], ids=lambda e: type(e).__name__
+)
+async def test_a_store_that_raises_costs_no_request_is_told_and_catches_up(with_store, moody, error):
+    proxy = await with_store()
+    base = proxy.url.removesuffix("/v1")
+    await proxy.chat("demo/small", "hi")
+    moody.raises = error
+    assert [(await proxy.chat("demo/small", "hi")).status for _ in range(20)] == [200] * 20
+
+    async def degraded():
+        return (await ready(proxy.client, base))["problems"]
+
+    [problem] = await until(degraded)
+    assert problem.startswith("state store: ")
+    assert str(error) in problem
+    moody.raises = None
+    await until(lambda: _fine(proxy.client, base))
+    await proxy.chat("demo/small", "hi")
+
+    async def all_of_it():
+        return await counted(moody) == (22, 66)
+
+    await until(all_of_it)
+
+
+async def _fine(client, base):
+    return (await ready(client, base))["status"] == "ok"
+
+
+async def test_what_makes_no_sense_in_a_store_ends_nothing(with_store, moody, upstream):
+    from proxy_core.testing.state_peer import Peer, count, note
+
+    peer = Peer(moody, "other")
+    proxy = await with_store()
+    names = ["x", "state", "state/demo", "state/demo/%", "session/demo/x", "client/x", "used/demo", "client/a/b/c"]
+    await peer.sync(notes={name: note(b"\xff{") for name in names}, counts={name: count(1) for name in names})
+    await asyncio.sleep(0.3)
+    await proxy.chat("demo/small", "hi")
+
+    async def counts():
+        return (await counted(moody))[0] == 1
+
+    await until(counts)
+
+
+async def test_a_store_that_cannot_forget_old_usage_ends_nothing(with_store, moody):
+    async def forget(before):
+        raise OSError("locked")
+
+    moody.forget_usage = forget
+    proxy = await with_store()
+    await proxy.chat("demo/small", "hi")
+
+    async def counts():
+        return (await counted(moody))[0] == 1
+
+    await until(counts)
+
+
+# --- The real program, stopped and killed --------------------------------------------------
+
+
+async def chat(client, program, text="hi"):
+    body = {"model": "demo/small", "messages": [{"role": "user", "content": text}]}
+    return await client.post(f"{program.url}/v1/chat/completions", json=body, headers=CLIENT, timeout=20)
+
+
+async def why(home, variables):
+    _, output = await run(home, "why", "demo/small", "--json", **variables)
+    [process] = json.loads(output)
+    return process["deployments"][0]["credentials"]
+
+
+async def test_a_restart_by_signal_loses_nothing(home, upstream):
+    variables = settings(upstream.url, ["key-a", "key-b", "key-c"], 0, PROXY_ROUTING__SELECTOR="sticky")
+    said = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
+    upstream.for_key("key-a").replies(429, said, headers={"retry-after": "900"})
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+        texts = [f"conversation {n}" for n in range(8)]
+        first = [(await chat(client, program, text)).headers["x-proxy-credential"] for text in texts]
+        before = await why(home, variables)
+    usage = await used(home, variables)
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+        after = await why(home, variables)
+        again = [(await chat(client, program, text)).headers["x-proxy-credential"] for text in texts]
+    assert usage["requests"] == 8
+    assert usage["attempts"] == len([r for r in upstream.requests if "chat" in r.path]) - 8
+    assert (await used(home, variables))["requests"] == 16
+    assert again == first
+    assert [c["state"] for c in after] == [c["state"] for c in before]
+    assert after[0]["rests"][0]["code"] == "rate_limit_exceeded"
+    assert [c["used"] for c in after] == [c["used"] for c in before]
+    assert sum(c["used"] for c in after) > 0
+
+
+async def test_an_outage_survives_a_restart(home, upstream):
+    variables = settings(upstream.url, ["key-a"], 0, PROXY_ROUTING__OUTAGE_AFTER="1", PROXY_ROUTING__BUDGET_S="0.2")
+    upstream.replies(503, headers={"retry-after": "120"})
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+        await chat(client, program)
+    asked = len(upstream.requests)
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+        reply = await chat(client, program)
+    assert reply.status_code in (429, 503)
+    assert len(upstream.requests) == asked
+
+
+async def test_a_kill_under_load_loses_at_most_the_last_second_and_corrupts_nothing(home, counting):
+    variables = settings(counting.url, ["key-a"], 0)
+    async with serving(home, **variables) as program:
+        port = int(program.url.rpartition(":")[2])
+        seen, stop = Seen(), asyncio.Event()
+        loading = asyncio.create_task(load(lambda: [port], 16, stop, seen))
+        await asyncio.sleep(1.2)
+        program.process.send_signal(signal.SIGKILL)
+        await program.process.wait()
+        stop.set()
+        await loading
+    usage = await used(home, variables)
+    assert 0 <= counting.served.total() - usage["requests"] <= seen.last_second
+    with sqlite3.connect(home / "data/proxy-core/state.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+# --- Its file: damaged, deleted, locked, read-only ----------------------------------------
+
+
+async def test_a_damaged_deleted_or_locked_file_costs_no_request_and_is_recovered_from(home, counting):
+    variables = settings(counting.url, ["key-a"], 0)
+    file = home / "data/proxy-core/state.db"
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+
+        async def degraded():
+            assert (await chat(client, program)).status_code == 200
+            return (await ready(client, program.url))["problems"]
+
+        async def fine():
+            assert (await chat(client, program)).status_code == 200
+            return await _fine(client, program.url)
+
+        async def in_file():
+            return (await used(home, variables))["requests"]
+
+        await until(fine)
+        blocker = sqlite3.connect(file, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        [problem] = await until(degraded)
+        assert "locked" in problem
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await until(fine)
+        await asyncio.sleep(0.5)
+        assert await in_file() == counting.served.total(), "what came while it was locked is told then"
+
+        for name in (file.name, file.name + "-wal", file.name + "-shm"):
+            file.with_name(name).unlink(missing_ok=True)
+        gone = counting.served.total()
+        await until(fine)
+        await until(lambda: _exists(file))
+        await chat(client, program)
+        await until(fine)
+        await asyncio.sleep(0.5)
+        assert await in_file() >= counting.served.total() - gone
+
+        for name in (file.name, file.name + "-wal"):
+            with open(file.with_name(name), "r+b") as damaged:
+                damaged.write(os.urandom(64 * 1024))
+        code, told = await run(home, "usage", **variables)  # whoever reads first finds out
+        assert "Traceback" not in told
+        await until(lambda: _aside(file, degraded))
+        await until(fine)
+        since = counting.served.total()
+        await chat(client, program)
+        await asyncio.sleep(0.5)
+        assert await in_file() >= counting.served.total() - since
+        code, output = await run(home, "usage", **variables)
+        assert code == 0, output
+    assert "going on in memory" in program.output
+    assert "works again" in program.output
+
+
+async def _exists(file):
+    return file.exists()
+
+
+async def _aside(file, ask):
+    await ask()
+    return list(file.parent.glob("state.db.damaged-*"))
+
+
+async def test_a_start_with_an_unusable_file_serves_and_says_so(home, counting):
+    variables = settings(counting.url, ["key-a"], 0)
+    file = home / "data/proxy-core/state.db"
+    file.mkdir(parents=True)
+    async with serving(home, **variables) as program, httpx.AsyncClient() as client:
+        assert (await chat(client, program)).status_code == 200
+        assert (await ready(client, program.url))["status"] == "degraded"
+        file.rmdir()
+        await until(lambda: _fine(client, program.url))
+    assert (await used(home, variables))["requests"] == 1

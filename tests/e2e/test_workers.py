@@ -1,0 +1,95 @@
+"""Several workers of the real program on the default store."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+from benchmarks.shared_run import CountingUpstream, Seen, all_workers, load, settings, used
+
+from proxy_core.testing import run, serving
+
+KEYS = ("key-a", "key-b", "key-c")
+
+
+@pytest.fixture
+def home():
+    """A short one: with a long path the sockets are elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def counting():
+    upstream = CountingUpstream()
+    async with upstream.listening() as upstream.url:
+        yield upstream
+
+
+async def under_load(program, seconds, *steps, connections=24):
+    """Load on all workers; ``steps`` happen in it, evenly spread."""
+    port = int(program.url.rpartition(":")[2])
+    seen, stop = Seen(), asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(load(lambda: [port], connections, stop, seen))
+        for step in (*steps, stop.set):
+            await asyncio.sleep(seconds / (len(steps) + 1))
+            done = step()
+            if asyncio.iscoroutine(done):
+                await done
+    return seen
+
+
+async def test_four_workers_count_exactly_hold_limits_and_share_rests_and_their_ends(home, counting):
+    variables = settings(counting.url, KEYS, 4)
+    async with serving(home, "--workers", "4", **variables) as program:
+        await all_workers(home, 4)
+
+        async def clear():
+            shared.append(counting.shared_s("key-a"))
+            assert len([key for key in KEYS if key in counting.limited]) == 1
+            del counting.limited["key-a"]
+            before.update(counting.served)
+            code, output = await run(home, "cooldown", "clear", **variables)
+            assert (code, "in 4 processes" in output) == (0, True), output
+
+        shared, before = [], {}
+        seen = await under_load(program, 3, lambda: counting.limit("key-a"), clear)
+    usage = await used(home, variables)
+
+    assert seen.other == {}
+    assert usage["requests"] == counting.served.total() == seen.ok
+    assert usage["failures"] == counting.refused.total()
+    assert usage["attempts"] == seen.ok + counting.refused.total()
+    assert (usage["prompt"], usage["completion"]) == (7 * seen.ok, 3 * seen.ok)
+    assert counting.above(4) == []
+    assert shared[0] <= 0.25
+    assert counting.served["key-a"] > before["key-a"] + 20
+
+
+async def test_a_killed_worker_loses_at_most_its_last_second(home, counting):
+    variables = settings(counting.url, KEYS, 0)
+    async with serving(home, "--workers", "2", **variables) as program:
+        workers = await all_workers(home, 2)
+        seen = await under_load(program, 1.5, lambda: os.kill(workers[1], signal.SIGKILL))
+    usage = await used(home, variables)
+
+    assert seen.broken
+    assert seen.other == {}
+    assert 0 <= counting.served.total() - usage["requests"] <= seen.last_second
+    assert usage["requests"] >= seen.ok - seen.last_second
+
+
+async def test_one_permit_goes_from_worker_to_worker(home, counting):
+    counting.hold_s = (0.01, 0.02)
+    variables = settings(counting.url, ["key-a"], 1)
+    async with serving(home, "--workers", "2", **variables) as program:
+        await all_workers(home, 2)
+        seen = await under_load(program, 1.5, connections=6)
+
+    assert seen.other == {}
+    assert seen.slowest_s < 5
+    assert counting.above(1) == []
+    assert counting.served.total() == seen.ok

@@ -141,6 +141,7 @@ SAMPLE = {
     "log.debug": (True, "true"),
     "metrics.enabled": (False, "false"),
     "metrics.open": (True, "true"),
+    "credentials.refresh_interval_s": (42.0, "42"),
     "records.enabled": (True, "true"),
     "records.folder": ("/a/records", "/a/records"),
     "records.max_body_bytes": (2048, "2048"),
@@ -221,6 +222,21 @@ def test_names_of_the_replaced_system_still_work(read, name, path):
 @pytest.mark.parametrize(("text", "value"), [("false", "keep"), ("TRUE", "set"), ("1", "set"), ("remove", "remove")])
 def test_override_temperature_zero_has_several_spellings(read, text, value):
     assert read(environ={"OVERRIDE_TEMPERATURE_ZERO": text}).settings.sanitizers.temperature_zero == value
+
+
+@pytest.mark.parametrize("text", ["0", "0.5", "90000", "-1", "x", "nan", "inf"])
+def test_a_refresh_interval_outside_a_second_and_a_day_is_refused_by_the_variables_name(read, text):
+    with pytest.raises(SettingsError) as caught:
+        read(environ={"OAUTH_REFRESH_INTERVAL": text})
+
+    [line] = caught.value.problems
+    assert line.startswith("credentials.refresh_interval_s: Input should be ")
+    assert line.endswith("(from environment variable OAUTH_REFRESH_INTERVAL)")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("86400", 86_400), ("", 600)])
+def test_a_refresh_interval_may_be_a_second_or_a_day(read, text, value):
+    assert read(environ={"OAUTH_REFRESH_INTERVAL": text}).settings.credentials.refresh_interval_s == value
 
 
 def test_an_empty_variable_is_no_variable(read):

@@ -12,6 +12,7 @@ CORE = Path(__file__).parents[2] / "core" / "src" / "proxy_core"
 #: independent of each other where they stand apart by ``|``, and not where by ``:``.
 LAYERS = [
     "cli",
+    "reload",
     "runtime",
     "advice",
     "builtin|pools",
@@ -21,11 +22,11 @@ LAYERS = [
     "state",
     "records",
     "credentials|routing",
-    "fetch",
+    "fetch|exchange",
     "upstream|control",
     "catalog",
     "plugins",
-    "hookspecs",
+    "hookspecs|oauth",
     "dialects|judging",
     "hints",
     "interfaces",
@@ -94,6 +95,9 @@ HOMES = {
     "platformdirs": {"loading.py"},
     "pydantic_settings": {"loading.py"},
     "prometheus_client": {"metrics/page.py"},
+    "oauthlib": {"oauth/"},
+    "segno": {"oauth/qr.py"},
+    "filelock": {"credentials/locks.py"},
     "litellm": set(),
     "subprocess": set(),
 }

@@ -89,6 +89,12 @@ SURFACES = {
     "command plugins": ("once", printed("plugins")),
     "command plugins --json": ("once", printed("plugins", "--json")),
     "command models --json": ("once", printed("models", "--json")),
+    "command config show --all": ("once", printed("config", "show", "--all", "--json")),
+    "command config check": ("once", printed("config", "check")),
+    "command config diff": ("once", printed("config", "diff")),
+    "command doctor": ("once", printed("doctor", "--upstreams")),
+    "command credentials list": ("once", printed("credentials", "list")),
+    "command credentials test": ("once", printed("credentials", "test", "judged")),
     "console": ("ended", console),
     "files": ("ended", files),
 }

@@ -19,6 +19,7 @@ Origins = dict[tuple[str, ...], str]
 #: Names that set one key for the whole proxy.
 COMPATIBLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "PROXY_API_KEY": ("clients", "default", "key"),
+    "OAUTH_REFRESH_INTERVAL": ("credentials", "refresh_interval_s"),
     "TIMEOUT_CONNECT": ("timeouts", "connect_s"),
     "TIMEOUT_WRITE": ("timeouts", "write_s"),
     "TIMEOUT_POOL": ("timeouts", "pool_s"),

@@ -7,6 +7,7 @@
     │   ├── ModelNotFound     404
     │   ├── NotFound          404   no such path
     │   ├── MethodNotAllowed  405
+    │   ├── Conflict          409   not in the state things are in
     │   └── BodyTooLarge      413
     ├── Unauthorized          401   the client's own key
     ├── Forbidden             403   this client may not do this
@@ -88,6 +89,12 @@ class MethodNotAllowed(BadRequest):
     """The path exists, the method does not."""
 
     status, code, kind = 405, None, "not_found"
+
+
+class Conflict(BadRequest):
+    """What was asked for cannot be done as things are."""
+
+    status, code = 409, "conflict"
 
 
 class BodyTooLarge(BadRequest):

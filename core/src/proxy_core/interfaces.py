@@ -124,6 +124,10 @@ class ModelSpec:
 class Credential:
     """One identity a provider accepts. ``id`` is a fingerprint, ``label`` says where it came from.
 
+    ``secret`` is what a request carries: a key, or an access token, which ``expires_at`` (UTC) and
+    can be renewed with ``refresh_token``. ``identity`` is the account's own name (an address, a
+    subject); two credentials with one are duplicates. ``details`` are a plugin's own words about
+    it (a project, a base URL, a token's client); what is secret among them is ``SecretStr``.
     ``tier`` is the plan behind it. Lower ``priority`` goes first.
     """
 
@@ -134,6 +138,10 @@ class Credential:
     label: str
     tier: str | None = None
     priority: int = DEFAULT_PRIORITY
+    refresh_token: SecretStr | None = None
+    expires_at: datetime | None = None
+    identity: str | None = None
+    details: Mapping[str, str | SecretStr] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,12 +449,17 @@ def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
     return next(answered, attempts[-1] if attempts else None)
 
 
+Reason = Literal[
+    "busy", "resting", "being tried", "own cap", "fair cycle", "priority", "tried", "being renewed", "needs login"
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:
     """Why a credential could not be chosen. ``left_s``: seconds until that may change, where known."""
 
     credential: str
-    reason: Literal["busy", "resting", "being tried", "own cap", "fair cycle", "priority", "tried"]
+    reason: Reason
     left_s: float | None = None
     words: str = ""
 
@@ -592,20 +605,117 @@ class Selector:
     fair_cycle: bool = False
 
 
-class HttpExchange(Protocol):
-    """The core's guarded door to the network, for refreshers: one request, its status and body."""
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer. ``headers`` have lower-case names."""
 
-    async def __call__(self, request: UpstreamRequest, *, timeout_s: float) -> tuple[int, bytes]: ...
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class HttpExchange(Protocol):
+    """The core's guarded door to the network, for refreshers and logins: one request, its answer.
+
+    Raises ``TransportFailed`` if there was none within ``timeout_s``.
+    """
+
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer: ...
+
+
+class TransportFailed(Exception):
+    """No answer came. ``sent``: the request may have reached the other side."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class LoginNeeded(Exception):
+    """The credential is no longer accepted and renewing it cannot help; the message says how to log in again."""
+
+
+class RefreshLater(Exception):
+    """The token server cannot now: again after ``retry_after_s``, or the core's own back-off."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What a token server gave. ``refresh_token=None`` keeps the old one; ``details`` are added to the old."""
+
+    access_token: SecretStr
+    refresh_token: SecretStr | None = None
+    expires_at: datetime | None = None
+    identity: str | None = None
+    tier: str | None = None
+    details: Mapping[str, str | SecretStr] = field(default_factory=dict)
+
+
+#: With a browser on this machine; by pasting what a browser elsewhere shows; by typing a code in elsewhere.
+LoginWay = Literal["browser", "paste", "device"]
+
+
+class LoginPrompt(Protocol):
+    """Talking to whoever logs in, on a plain terminal."""
+
+    @property
+    def way(self) -> LoginWay | None:
+        """The one that was asked for, among ``CredentialRefresher.ways``; ``None``: whichever is best here."""
+        ...
+
+    @property
+    def headless(self) -> bool:
+        """There is no browser here that could reach this machine."""
+        ...
+
+    def say(self, text: str) -> None: ...
+    async def ask(self, question: str, *, secret: bool = False) -> str: ...
+    def show_link(self, url: str, *, code: str | None = None, qr: bool = False) -> None:
+        """Print the address, open it where there is a browser; ``code`` is to be typed in there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFile:
+    """How another program keeps its login: for import and for sharing one file with it.
+
+    ``read`` raises ``ValueError`` for what is not such a file; ``write`` gives the file's new
+    bytes from its old ones and keeps what it does not know. ``paths`` are where it usually is.
+    ``lock`` is the path of the lock that program takes, from the file's path.
+    """
+
+    name: str
+    read: Callable[[bytes], Tokens]
+    write: Callable[[bytes, Credential], bytes] | None = None
+    paths: Sequence[str] = ()
+    lock: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRefresher:
-    """Renews the credentials of one ``kind``. ``refresh`` returns the renewed credential."""
+    """Renews the credentials of one ``kind`` and knows how to get new ones. The core does everything else:
+    when, one at a time across processes and machines, journal, files, back-off.
+
+    ``refresh`` raises ``LoginNeeded`` or ``RefreshLater``; whatever else it raises counts as the latter.
+    ``early_s``: how long before its end a token is renewed. ``login`` talks to a person.
+    ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``notice`` is
+    shown before a login: what the vendor's terms say and what is at risk. ``ways`` are those in
+    which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
+    """
 
     kind: str
-    refresh: Callable[[Credential, HttpExchange], Awaitable[Credential]]
-    login: Callable[[HttpExchange], Awaitable[Credential]] | None = None
-    discover: Callable[[], Sequence[Credential]] | None = None
+    refresh: Callable[[Credential, HttpExchange], Awaitable[Tokens]]
+    login: Callable[[LoginPrompt, HttpExchange], Awaitable[Tokens]] | None = None
+    test: Callable[[Credential, HttpExchange], Awaitable[str]] | None = None
+    files: Sequence[TokenFile] = ()
+    environment: str | None = None
+    early_s: float = 300.0
+    notice: str = ""
+    ways: Sequence[LoginWay] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -20,8 +21,11 @@ from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.keeper import Keeper, keep_all
 from proxy_core.credentials.pool import Pool
+from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
+from proxy_core.exchange import UpstreamExchange
 from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import StateBackend, StateStore
 from proxy_core.loading import LoadedSettings, load, secret_values
@@ -37,7 +41,7 @@ from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.plugins import HOOKS, Module, check_guards, load_plugins
-from proxy_core.pools import build_pools, rotations
+from proxy_core.pools import build_pools, open_vault, rotations, stored_credentials
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.records.ring import RecentRequests
@@ -47,10 +51,11 @@ from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.clientkey import admin_key, client_keys, state_secret
 from proxy_core.server.endpoint import Running, Services
+from proxy_core.server.interrupt import ServerStopping
 from proxy_core.server.operate import Operations
 from proxy_core.server.scrape import Scrape
 from proxy_core.server.stats import QuotaStats
-from proxy_core.settings import ProviderSettings
+from proxy_core.settings import ProviderSettings, RecordSettings
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.pricing import Prices
 from proxy_core.state.shared import SharedState
@@ -64,21 +69,41 @@ _SERVER_HOOKS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """A composed proxy, ready to be served."""
+    """A composed proxy, ready to be served.
+
+    ``state`` is entered once and goes on when settings are read again; ``resources`` are this proxy's own.
+    """
 
     app: Starlette
     loaded: LoadedSettings
     catalog: Catalog
+    providers: Mapping[str, ProviderSettings]
     pools: Mapping[str, Pool]
     services: Services
+    executor: Executor
     directory: ModelDirectory
     dry_run: DryRun
     state: SharedState
+    vault: Vault
+    resources: Sequence[AbstractAsyncContextManager[Any]]
     fingerprint: Fingerprints
     scrub: SecretScrubber
     redaction: Redaction
     meter: Meter | None
     warnings: Sequence[str]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """With what it opens, but ``state``."""
+        async with AsyncExitStack() as opened:
+            for resource in self.resources:
+                await opened.enter_async_context(resource)
+            yield
+        for pool in self.pools.values():
+            pool.heir = None  # nothing happens here any more that it should hear of
+
+    def interrupt(self, reason: ServerStopping) -> None:
+        self.services.running.interrupt(reason)
 
 
 def create_app(config: str | Path | None = None) -> Starlette:
@@ -89,72 +114,81 @@ def create_app(config: str | Path | None = None) -> Starlette:
     return compose(load(Path(config) if config else None)).app
 
 
-def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequence[Module] = ()) -> Proxy:
+def compose(
+    loaded: LoadedSettings,
+    clock: Clock | None = None,
+    modules: Sequence[Module] = (),
+    previous: Proxy | None = None,
+) -> Proxy:
     """Put a proxy together. ``modules`` are plugins that are not installed, as in a test.
 
-    Raises ``SetupError`` for what the operator must mend.
+    ``previous`` is the one whose place it will take: what goes on is shared with it, which
+    nobody notices before :func:`proxy_core.reload.hand_over`. Raises ``SetupError`` for what the operator must mend.
     """
-    clock, settings = clock or SystemClock(), loaded.settings
+    settings = loaded.settings
+    clock = clock or (previous.services.clock if previous else SystemClock())
+    was = previous.services if previous else None
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
-    times = PluginTimes()
+    times = was.meter.times if was and was.meter else PluginTimes()
     if settings.metrics.enabled:
         catalog = times.watch(catalog)
     per_provider = {name: loaded.provider(name, rotations(catalog)) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
     secret = state_secret(loaded)
     fingerprint = Fingerprints(secret)
-    pools = build_pools(catalog, per_provider, loaded, fingerprint, clock)
-    keys = client_keys(loaded)
-    admin = admin_key(loaded)
-    scrub = SecretScrubber(_secrets({**keys, "admin": admin, "state": secret}, pools, loaded, catalog))
+    vault = previous.vault if previous else open_vault(catalog, loaded)
+    stored = stored_credentials(catalog, loaded, vault)
+    pools = build_pools(catalog, per_provider, loaded, stored, fingerprint, clock)
+    keys, admin = client_keys(loaded), admin_key(loaded)
+    scrub = was.scrub if was else SecretScrubber(())
+    scrub.learn(*_secrets({**keys, "admin": admin, "state": secret}, pools, loaded, catalog))
     upstream = Upstream(
         user_agent=USER_AGENT,
         max_connections=settings.upstream.max_connections,
         connect_s=settings.timeouts.connect_s,
         pool_s=settings.timeouts.pool_s,
     )
+    every_s = settings.credentials.refresh_interval_s
+    keeper = Keeper(vault, UpstreamExchange(upstream), clock, fingerprint, scrub.learn, every_s)
+    keep_all(keeper, pools, catalog.refreshers, stored)
     fetcher = GuardedFetcher(user_agent=USER_AGENT, reach=settings.upstream.fetch_links)
     observers = Observers(catalog.observers)
     redaction = Redaction(catalog.redactors)
-    records = settings.records
-    recorder = (
-        Recorder(catalog.log_sinks, redaction, scrub, max_body_bytes=records.max_body_bytes)
-        if records.enabled
-        else None
-    )
+    recorder = _recorder(catalog, redaction, scrub, settings.records)
     calls = Calls(catalog.dialects, settings.streams.max_event_bytes)
     sanitizers = Sanitizers(catalog.sanitizers)
-    limits = Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream)
-    usage, budgets = UsageBook(), Budgets(settings.clients, clock)
-    store, url = state_store(catalog, loaded)
-    state = SharedState(store, url, settings.state, pools, usage, budgets, clock)
+    budgets = Budgets(settings.clients, clock)
+    usage = was.usage if was else UsageBook()
+    state = previous.state if previous else _state(catalog, loaded, pools, usage, budgets, clock)
     executor = Executor(
         pools=pools,
         upstream=upstream,
         calls=calls,
-        limits=limits,
+        limits=Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream),
         clock=clock,
         scrub=scrub,
         fetcher=fetcher,
     )
-    batcher = Batcher(executor, settings.embeddings)
-    running = Running()
+    running = Running(all=was.running.all) if was else Running()
     gauges = Gauges(
         pools=pools,
         observers=observers,
         recorder=recorder,
         redaction=redaction,
-        in_flight=lambda: len(running.scopes),
-        started_at=time.time(),
+        in_flight=lambda: len(running.all),
+        started_at=was.meter.gauges.started_at if was and was.meter else time.time(),
     )
-    meter = Meter(Counts(_named_deployments(loaded, per_provider)), times, gauges) if settings.metrics.enabled else None
+    meter = None
+    if settings.metrics.enabled:
+        meter = _meter(gauges, times, was.meter if was else None)
+        meter.counts.know(_named_deployments(loaded, per_provider))
     services = Services(
         keys=ClientKeys(keys),
         router=router,
         sanitizers=sanitizers,
-        batcher=batcher,
+        batcher=Batcher(executor, settings.embeddings),
         observers=observers,
         budgets=budgets,
         usage=usage,
@@ -164,77 +198,123 @@ def compose(loaded: LoadedSettings, clock: Clock | None = None, modules: Sequenc
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
         reply_headers=settings.server.reply_headers,
-        recent=RecentRequests(settings.routing.explained),
+        recent=was.recent if was else RecentRequests(settings.routing.explained),
         streams=settings.streams,
         timeouts=settings.timeouts,
         meter=meter,
         running=running,
     )
-    warnings = startup_warnings(loaded, catalog, router)
     directory = ModelDirectory(
         catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
     )
-    introspection = Introspection(
-        catalog=catalog,
-        pools=pools,
-        directory=directory,
-        keys=services.keys,
-        budgets=budgets,
-        started_at=int(time.time()),
-        problems=partial(_problems, catalog, state),
-    )
-    stats = QuotaStats(keys=services.keys, pools=pools, state=state, clock=clock)
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
-    admin_keys = ClientKeys({"admin": admin})
-    operations = Operations(
-        keys=admin_keys,
-        admin_key=admin.get_secret_value(),
-        router=router,
-        pools=pools,
-        recent=services.recent,
-        dry_run=dry_run,
-        runtime_dir=loaded.runtime_dir,
-    )
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as resources:
-            await resources.enter_async_context(upstream)
-            await resources.enter_async_context(fetcher)
-            await resources.enter_async_context(state)
-            await resources.enter_async_context(observers)
-            await resources.enter_async_context(batcher)
-            if recorder is not None:
-                await resources.enter_async_context(recorder)
-            yield
-
-    scrape = (
-        None
-        if meter is None
-        else Scrape(
-            meter=meter,
-            keys=admin_keys,
-            admin_key=admin.get_secret_value(),
-            open=settings.metrics.open,
-            runtime_dir=loaded.runtime_dir,
-        )
-    )
-    app = build_app(catalog.dialects, services, introspection, operations, stats, lifespan, scrape)
+    opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, services.batcher]
+    if recorder is not None:
+        opened.append(recorder)
+    parts = _Parts(loaded, catalog, pools, services, directory, dry_run, state, keeper, opened)
     return Proxy(
-        app=app,
+        app=_app(parts, admin),
         loaded=loaded,
         catalog=catalog,
+        providers=per_provider,
         pools=pools,
         services=services,
+        executor=executor,
         directory=directory,
         dry_run=dry_run,
         state=state,
+        vault=vault,
+        resources=opened,
         fingerprint=fingerprint,
         scrub=scrub,
         redaction=redaction,
         meter=meter,
-        warnings=warnings,
+        warnings=startup_warnings(loaded, catalog, router),
     )
+
+
+def _recorder(
+    catalog: Catalog, redaction: Redaction, scrub: SecretScrubber, settings: RecordSettings
+) -> Recorder | None:
+    if not settings.enabled:
+        return None
+    return Recorder(catalog.log_sinks, redaction, scrub, max_body_bytes=settings.max_body_bytes)
+
+
+def _state(
+    catalog: Catalog,
+    loaded: LoadedSettings,
+    pools: Mapping[str, Pool],
+    usage: UsageBook,
+    budgets: Budgets,
+    clock: Clock,
+) -> SharedState:
+    store, url = state_store(catalog, loaded)
+    return SharedState(store, url, loaded.settings.state, pools, usage, budgets, clock)
+
+
+def _meter(gauges: Gauges, times: PluginTimes, before: Meter | None) -> Meter:
+    """What was counted goes on."""
+    meter = Meter(before.counts if before else Counts(), times, gauges)
+    if before is not None:
+        meter.worker, meter.parent = before.worker, before.parent
+    return meter
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the application's pages speak of."""
+
+    loaded: LoadedSettings
+    catalog: Catalog
+    pools: Mapping[str, Pool]
+    services: Services
+    directory: ModelDirectory
+    dry_run: DryRun
+    state: SharedState
+    keeper: Keeper
+    resources: Sequence[AbstractAsyncContextManager[Any]]
+
+
+def _app(parts: _Parts, admin: SecretStr) -> Starlette:
+    loaded, services, admin_keys = parts.loaded, parts.services, ClientKeys({"admin": admin})
+    introspection = Introspection(
+        catalog=parts.catalog,
+        pools=parts.pools,
+        directory=parts.directory,
+        keys=services.keys,
+        budgets=services.budgets,
+        started_at=int(time.time()),
+        problems=partial(_problems, parts.catalog, parts.state, parts.keeper),
+    )
+    stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
+    operations = Operations(
+        keys=admin_keys,
+        admin_key=admin.get_secret_value(),
+        router=services.router,
+        pools=parts.pools,
+        recent=services.recent,
+        dry_run=parts.dry_run,
+        runtime_dir=loaded.runtime_dir,
+    )
+    scrape = None
+    if services.meter is not None:
+        scrape = Scrape(
+            meter=services.meter,
+            keys=admin_keys,
+            admin_key=admin.get_secret_value(),
+            open=loaded.settings.metrics.open,
+            runtime_dir=loaded.runtime_dir,
+        )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as opened:
+            for resource in (parts.state, *parts.resources):
+                await opened.enter_async_context(resource)
+            yield
+
+    return build_app(parts.catalog.dialects, services, introspection, operations, stats, lifespan, scrape)
 
 
 def _secrets(
@@ -250,9 +330,10 @@ def _secrets(
             yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
 
 
-def _problems(catalog: Catalog, state: SharedState) -> list[str]:
+def _problems(catalog: Catalog, state: SharedState, keeper: Keeper) -> list[str]:
     """What does not work as it should, for ``/readyz``."""
     found = [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"]
+    found += [f"{provider}: a login has ended" for provider in keeper.ended]
     return [*found, f"state store: {state.problem}"] if state.problem is not None else found
 
 

@@ -254,6 +254,18 @@ class StateSettings(Table):
     )
 
 
+class CredentialsSettings(Table):
+    """``[credentials]``: logins and their renewal."""
+
+    refresh_interval_s: float = Field(
+        600,
+        ge=1,
+        le=86_400,
+        description="How often is looked for tokens to renew, besides when one ends. Environment: "
+        "``OAUTH_REFRESH_INTERVAL``.",
+    )
+
+
 class PluginsTable(BaseModel):
     """``[plugins]``: which plugins load. Each plugin's own settings are in ``[plugins.<name>]``."""
 
@@ -297,6 +309,7 @@ class ProxySettings(Table):
     records: RecordSettings = Field(default_factory=RecordSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     state: StateSettings = Field(default_factory=StateSettings)
+    credentials: CredentialsSettings = Field(default_factory=CredentialsSettings)
 
 
 class PluginSettings(Table):

@@ -7,10 +7,12 @@ cookie of one account may reach another, and a redirect is an answer, not an ins
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -144,6 +146,8 @@ class Upstream:
         self._open: AiohttpTransport | None = None
 
     async def __aenter__(self) -> Self:
+        # So that the first request does not pay for it; nobody waits.
+        asyncio.get_running_loop().run_in_executor(None, import_module, "httpx_aiohttp")
         return self
 
     async def __aexit__(
@@ -188,7 +192,7 @@ class Upstream:
 
 
 def _transport(max_connections: int, resolver: Resolver | None) -> AiohttpTransport:
-    # Imported at the first request: aiohttp takes longer to import than the rest of us together.
+    # Not imported at the top: aiohttp takes longer to import than the rest of us together.
     import aiohttp
     from httpx_aiohttp import AiohttpTransport
 

@@ -9,7 +9,20 @@ import click
 
 from proxy_core.errors import SetupError
 
-_BUILT_IN = ("serve", "plugins", "models", "why", "explain", "cooldown", "usage")
+_BUILT_IN = (
+    "serve",
+    "plugins",
+    "models",
+    "why",
+    "explain",
+    "cooldown",
+    "reload",
+    "usage",
+    "login",
+    "credentials",
+    "config",
+    "doctor",
+)
 
 
 class Commands(click.Group):

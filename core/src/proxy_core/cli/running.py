@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from proxy_core import control
+from proxy_core.cli.common import printable
+from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings
 from proxy_core.server.clientkey import admin_key
 
@@ -17,11 +19,13 @@ class NotRunning(click.ClickException):
     """Nobody answers."""
 
 
-def ask(loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None) -> list[Any]:
+def ask(
+    loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None, within_s: float = 10.0
+) -> list[Any]:
     """What the proxy's processes answer; several where it has workers. Raises ``ClickException`` in its own words."""
     key = admin_key(loaded).get_secret_value()
     try:
-        answers = asyncio.run(control.ask(loaded.runtime_dir, method, path, key, body))
+        answers = asyncio.run(control.ask(loaded.runtime_dir, method, path, key, body, within_s=within_s))
     except control.Unreachable:
         raise NotRunning(
             f"no running proxy was found for the data folder {loaded.data_dir}; start it, or set PROXY_DATA_DIR"
@@ -33,8 +37,27 @@ def ask(loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] 
     return good
 
 
-def processes(loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None) -> list[Any]:
+def processes(
+    loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None, within_s: float = 10.0
+) -> list[Any]:
     """The ``processes`` of a question that each answers for itself."""
     separator = "&" if "?" in path else "?"
-    answers = ask(loaded, method, f"{path}{separator}local=1", body)
+    answers = ask(loaded, method, f"{path}{separator}local=1", body, within_s)
     return [process for answer in answers for process in answer["processes"]]
+
+
+def tell_credentials(loaded: LoadedSettings) -> None:
+    """Have a running proxy take up what changed, and say what came of it; nothing if none runs."""
+    try:
+        key = admin_key(loaded).get_secret_value()
+        answers = asyncio.run(control.ask(loaded.runtime_dir, "POST", "/admin/reload?local=1", key, {}))
+    except (control.Unreachable, SettingsError):
+        return
+    refused = [answer for status, answer in answers if status not in (200, 404)]
+    if any(status == 404 for status, _ in answers):
+        click.echo("a proxy is running: restart the proxy to use it")
+    elif refused:
+        why = refused[0].get("error", {}).get("message", "") if isinstance(refused[0], dict) else ""
+        click.echo(f"the running proxy did not take it up: {printable(why)}", err=True)
+    else:
+        click.echo("the running proxy uses it from now on")

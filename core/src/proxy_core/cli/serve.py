@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,24 @@ from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.control import own_socket
 from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings, load
-from proxy_core.records.log import program_log
+from proxy_core.records.log import ProgramLog, program_log
+from proxy_core.reload import Reloader
 from proxy_core.runtime import Proxy, compose
 from proxy_core.server.clientkey import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
     check_exposure,
+    hold_reloads,
     hypercorn_config,
     listen,
+    reload_on_signal,
     run_loop,
     serve_app,
     stop_on_signals,
     supervise,
     url_of,
 )
+from proxy_core.server.switch import Switch
 
 log = logging.getLogger("proxy_core.serve")
 
@@ -64,9 +69,10 @@ def command(
     loaded = load(config, overrides=overrides)
     check_exposure(loaded)
     proxy = compose(loaded)
-    with _logging(proxy):
+    hold_reloads()
+    with _logging(proxy) as written:
         signal.signal(signal.SIGTERM, _leave)
-        _run(proxy, WorkerSpec(config=config, overrides=overrides), demo_socket)
+        _run(proxy, written, WorkerSpec(config=config, overrides=overrides), demo_socket)
 
 
 def _leave(*_: object) -> None:
@@ -74,7 +80,7 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _run(proxy: Proxy, spec: WorkerSpec, demo_socket: socket.socket | None) -> None:
+def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo_socket: socket.socket | None) -> None:
     loaded, demo = proxy.loaded, demo_socket is not None
     if demo and "demo" not in proxy.catalog.providers:
         raise SettingsError(["--demo needs the plugin proxy-plugin-openai-compat"])
@@ -83,7 +89,7 @@ def _run(proxy: Proxy, spec: WorkerSpec, demo_socket: socket.socket | None) -> N
     _greet(proxy, url_of(sock, loaded.settings.server), demo)
     workers = loaded.settings.server.workers
     if workers == 1:
-        run_loop(_serve(proxy, sock, demo_socket))
+        run_loop(_serve(proxy, written, spec, sock, demo_socket))
         return
     supervise(
         _worker if demo_socket is None else _DemoWorker(demo_socket),
@@ -99,11 +105,11 @@ def _worker(spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | 
     proxy = compose(load(spec.config, overrides=spec.overrides))
     if proxy.meter is not None:
         proxy.meter.becomes(spec.number)
-    with _logging(proxy, spec.number):
-        run_loop(_serve(proxy, sock, demo_socket))
+    with _logging(proxy, spec.number) as written:
+        run_loop(_serve(proxy, written, spec, sock, demo_socket))
 
 
-def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[None]:
+def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[ProgramLog]:
     return program_log(
         proxy.loaded.settings.log,
         folder=proxy.loaded.data_dir / "logs",
@@ -123,18 +129,34 @@ class _DemoWorker:
         _worker(spec, sock, self._demo_socket)
 
 
-async def _serve(proxy: Proxy, sock: socket.socket, demo_socket: socket.socket | None) -> None:
-    server, running, stop = proxy.loaded.settings.server, proxy.services.running, asyncio.Event()
-    stop_on_signals(stop, running)
+async def _serve(
+    proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None
+) -> None:
+    server, stop = proxy.loaded.settings.server, asyncio.Event()
+    switch = Switch(proxy, proxy.state, server.drain_s)
+
+    def turned(now: Proxy) -> None:
+        written.redaction = now.redaction
+        if now.meter is not None and spec.number:
+            now.meter.becomes(spec.number)
+
+    reloader = Reloader(
+        switch=switch, read=partial(load, spec.config, overrides=spec.overrides), turned=turned, stop=stop
+    )
+    switch.reload = reloader.answer
+    stop_on_signals(stop, switch.interrupt)
     async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reload_on_signal(reloader, stop))
         if demo_socket is not None:
             tasks.create_task(_serve_demo(demo_socket, stop))
         config = hypercorn_config(server)
         own = own_socket(proxy.loaded.runtime_dir)
         if own is None:
-            log.warning("why, explain and cooldown cannot ask: %s is not for one user alone", proxy.loaded.runtime_dir)
+            log.warning(
+                "why, explain, cooldown and reload cannot ask: %s is not for one user alone", proxy.loaded.runtime_dir
+            )
         tasks.create_task(
-            serve_app(proxy.app, sock, config, stop, running=running, drain_s=server.drain_s, own_socket=own)
+            serve_app(switch, sock, config, stop, interrupt=switch.interrupt, drain_s=server.drain_s, own_socket=own)
         )
 
 

@@ -11,7 +11,7 @@ from proxy_core.credentials.cooldown import Cooldown
 from proxy_core.credentials.lane import UNUSABLE, Lane, beyond
 from proxy_core.credentials.ledger import Ledger
 from proxy_core.credentials.pool import Lease, Pool
-from proxy_core.interfaces import Decision, Exclusion
+from proxy_core.interfaces import Decision, Exclusion, Reason
 
 #: Of a thousand credentials that rest, the first few tell the story.
 _NAMED = 20
@@ -55,10 +55,15 @@ def _exclusion(
         return Exclusion(credential=name, reason="tried")
     if worst_priority is not None and slot.credential.priority > worst_priority:
         return Exclusion(credential=name, reason="priority")
+    if slot.out:
+        reason: Reason = "needs login" if slot.for_good else "being renewed"
+        return Exclusion(credential=name, reason=reason, words=slot.out)
+    if slot.ends_at <= now:
+        return Exclusion(credential=name, reason="being renewed", words="its token has ended")
     rest = _rest(ledger, lane, index, now)
     if rest is not None:
-        reason = "being tried" if rest.probing else "resting"
-        return Exclusion(credential=name, reason=reason, left_s=_left(rest, now), words=rest.words)  # type: ignore[arg-type]  # of two literals
+        state: Reason = "being tried" if rest.probing else "resting"
+        return Exclusion(credential=name, reason=state, left_s=_left(rest, now), words=rest.words)
     if index in lane.capped:
         return Exclusion(credential=name, reason="own cap", left_s=lane.capped[index] - now)
     if slot.in_flight >= min(slot.most, slot.granted):

@@ -17,7 +17,7 @@ from proxy_core.credentials import counting, cycle
 from proxy_core.credentials.cooldown import Cooldown, Failure, rested
 from proxy_core.credentials.lane import UNUSABLE, Lane, load, new_lane
 from proxy_core.credentials.news import PROVIDER, News, Place
-from proxy_core.credentials.slot import new_slot
+from proxy_core.credentials.slot import ends_at, new_slot
 from proxy_core.interfaces import Credential, QuotaWindow, Selector, Verdict
 from proxy_core.rotation import RotationSettings
 from proxy_core.settings import RoutingSettings
@@ -51,7 +51,7 @@ class Ledger:
         self.rotation = rotation
         self.rules = rules
         self.fair_cycle = selector.fair_cycle if rotation.fair_cycle is None else rotation.fair_cycle
-        self.slots = [new_slot(credential, selector, rotation) for credential in credentials]
+        self.slots = [new_slot(credential, selector, rotation, epoch) for credential in credentials]
         self.places = {slot.credential.id: index for index, slot in enumerate(self.slots)}
         #: By place, those who share a cycle with it.
         self.cycles = self._cycles()
@@ -142,6 +142,8 @@ class Ledger:
             (self.fair_cycle and cycle.sets_aside(self, lane, index, now))
             or slot.in_flight >= min(slot.most, slot.granted)
             or index in lane.capped
+            or bool(slot.out)
+            or slot.ends_at <= now
             or any(c.closed(now) for c in rests)
         )
         if waits:
@@ -154,6 +156,8 @@ class Ledger:
         else:
             lane.due.discard(index)
         ends = [c.probe_at for c in rests if c.probe_at > now]
+        if now < slot.ends_at < UNUSABLE:
+            ends.append(slot.ends_at)
         if index in lane.windows:
             ends.append(lane.windows[index].resets_at)
         if index in lane.capped:
@@ -187,6 +191,14 @@ class Ledger:
         counting.count(self, lane, index, now)
         self.touch(index)
         return Use(index=index, lane=lane, started=now, probes=probes)
+
+    def lent_before(self, use: Use, now: float) -> None:
+        """A credential went to work for who still has the pool that was there before this one."""
+        slot = self.slots[use.index]
+        slot.in_flight += 1
+        slot.last_used = now
+        counting.count(self, use.lane, use.index, now)
+        self.touch(use.index)
 
     def returned(self, use: Use) -> None:
         """It is back, whatever came of it."""
@@ -280,10 +292,30 @@ class Ledger:
             self.touch(index)
         return cleared
 
+    def renewed(self, credential: Credential) -> None:
+        """The same account with a new token. What was held against the old one is forgotten."""
+        index = self.places[credential.id]
+        slot = self.slots[index]
+        slot.credential = replace(credential, priority=slot.credential.priority)
+        slot.ends_at = ends_at(credential, self.epoch)
+        slot.out, slot.for_good, slot.cooldown = "", False, None
+        self.touch(index)
+
+    def taken_out(self, credential: str, why: str, *, for_good: bool) -> None:
+        """Not lent until it is renewed."""
+        index = self.places[credential]
+        self.slots[index].out, self.slots[index].for_good = why, for_good
+        self.touch(index)
+
     # --- Looking -------------------------------------------------------------------------
 
     def usable_at(self, lane: Lane, index: int, now: float) -> float:
-        """When nothing that is known now keeps this credential from being used for ``lane``."""
+        """When nothing that is known now keeps this credential from being used for ``lane``.
+
+        A renewal may be over at any moment, a login may never come.
+        """
+        if self.slots[index].for_good:
+            return UNUSABLE
         rests = (self.slots[index].cooldown, lane.cooldowns.get(index))
         ends = [now, lane.capped.get(index, now), *(c.probe_at for c in rests if c is not None)]
         if self.fair_cycle:

@@ -35,6 +35,10 @@ class News:
     def count(self, index: int, lane: str, requests: int) -> None:
         self.used[index, lane] = self.used.get((index, lane), 0) + requests
 
+    def silence(self) -> None:
+        """Somebody else tells the news from now on."""
+        self.places, self.used, self.tell = set(), {}, _nobody
+
     def forget(self, lane: str) -> None:
         """A lane nobody asks for any more."""
         for place in [place for place in self.at if place.lane == lane]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import datetime
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.choice import Choice
+from proxy_core.credentials.heir import heirs
 from proxy_core.credentials.lane import PRIORITY, UNUSABLE, Lane, beyond
 from proxy_core.credentials.ledger import Ledger, Use
 from proxy_core.credentials.sessions import Sessions
 from proxy_core.interfaces import Credential, ProxyRequest, QuotaWindow, Selector, Verdict
 from proxy_core.rotation import RotationSettings
 from proxy_core.settings import RoutingSettings
+
+#: HTTP's "your token is not good".
+_REFUSED = 401
 
 
 class Lease:
@@ -44,19 +49,33 @@ class Lease:
             self._held = False
             self._pool.ledger.returned(self._use)
             self._pool.notify(every=self.probes)
+            for heir, use in heirs(self._pool, self._use):
+                heir.ledger.returned(replace(use, probes=()))
+                heir.notify()
 
     def succeeded(self) -> None:
         """A reply came: whatever was held against this credential before the attempt began is forgotten."""
-        if self._pool.ledger.succeeded(self._use, self._pool.clock.monotonic()):
-            self._pool.notify(every=True)  # not one, as for a lease: a rest is over, and all may go
+        for pool, use in self._everywhere():
+            if pool.ledger.succeeded(use, pool.clock.monotonic()):
+                pool.notify(every=True)  # not one, as for a lease: a rest is over, and all may go
 
-    def failed(self, verdict: Verdict) -> None:
-        """Let what the verdict names rest."""
-        self._pool.ledger.failed(self._use, verdict, self._pool.clock.monotonic())
+    def failed(self, verdict: Verdict, status: int | None = None) -> None:
+        """Let what the verdict names rest; a token that was refused is renewed instead, if it can be."""
+        token_refused = status == _REFUSED and verdict.rest == "credential"
+        for pool, use in self._everywhere():
+            if not (token_refused and pool.refused(self.credential)):
+                pool.ledger.failed(use, verdict, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
         """What a reply said of the provider's own counting."""
-        self._pool.ledger.learned(self._use, windows, self._pool.clock.monotonic(), received_at)
+        windows = list(windows)
+        for pool, use in self._everywhere():
+            pool.ledger.learned(use, windows, pool.clock.monotonic(), received_at)
+
+    def _everywhere(self) -> Iterable[tuple[Pool, Use]]:
+        if self._pool.heir is None:
+            return ((self._pool, self._use),)
+        return [(self._pool, self._use), *heirs(self._pool, self._use)]
 
 
 class Pool:
@@ -76,6 +95,10 @@ class Pool:
         self.sessions = Sessions(rules.session_ttl_s)
         self.selector = selector
         self.clock = clock
+        #: Asked to renew a credential; whether it will.
+        self.renew: Callable[[Credential], bool] | None = None
+        #: The pool that took this one's place when settings were read again.
+        self.heir: Pool | None = None
         #: Who waits for a lease, longest first, and what was the news when they last looked.
         self._waiting: OrderedDict[asyncio.Future[None], int] = OrderedDict()
         self._news = 0
@@ -109,7 +132,12 @@ class Pool:
         index, lane, session = found
         if session is not None:
             self.sessions.remember(session, index, now)
-        return Lease(self, self.ledger.lent(index, lane, now))
+        use = self.ledger.lent(index, lane, now)
+        for heir, its_use in heirs(self, use):
+            heir.ledger.lent_before(its_use, now)
+            if session is not None:
+                heir.sessions.remember(session, its_use.index, now)
+        return Lease(self, use)
 
     def peek(self, request: ProxyRequest, model: str, worst_priority: int | None = None) -> Credential | None:
         """Whose lease :meth:`take` would give. Changes nothing."""
@@ -143,9 +171,10 @@ class Pool:
         now, ledger = self.clock.monotonic(), self.ledger
         lane = ledger.settled(model, now)
         waits = [
-            ledger.usable_at(lane, index, now) - now
+            at - now
             for index, slot in enumerate(ledger.slots)
-            if slot.credential.id not in spent
+            if (at := ledger.usable_at(lane, index, now)) < UNUSABLE
+            and slot.credential.id not in spent
             and (worst_priority is None or slot.credential.priority <= worst_priority)
         ]
         if not waits:
@@ -195,6 +224,21 @@ class Pool:
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+    def refused(self, credential: Credential) -> bool:
+        """A token was refused. True if that is no reason to rest: it is an old one, or it is being renewed now."""
+        now_held = self.ledger.slots[self.ledger.places[credential.id]].credential
+        if now_held.secret != credential.secret:
+            return True
+        if credential.refresh_token is None or self.renew is None or not self.renew(credential):
+            return False
+        self.ledger.taken_out(credential.id, "its token was refused and is being renewed", for_good=False)
+        return True
+
+    def renewed(self, credential: Credential) -> None:
+        """The same account with a new token."""
+        self.ledger.renewed(credential)
+        self.notify(every=True)
 
     def clear(self, credential: str | None = None, model: str | None = None) -> int:
         """Forget rests, caps and marks: of one credential or all, for one model or altogether. How many there were."""

@@ -90,6 +90,14 @@ class Sessions:
         """The credential's place and when it was chosen, however long ago."""
         return self._known.get(session)
 
+    def inherit(self, before: Sessions, moved: Mapping[int, int]) -> None:
+        """Take over what was known where credentials had other places: ``moved`` says which have which now."""
+        for session, (index, at) in before._known.items():
+            if index in moved:
+                self.take_over(session, moved[index], at)
+        self.changes |= before.changes & self._known.keys()
+        before.changes = set()
+
     def remember(self, session: str, index: int, now: float) -> None:
         before = self._known.get(session)
         if before is None or before[0] != index or now - before[1] > self._ttl_s / 2:

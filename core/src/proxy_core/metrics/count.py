@@ -47,6 +47,11 @@ class Counts:
         self._rows: dict[_Group, _Row] = {}
         self._attempts: defaultdict[tuple[str, str | None, int | None], int] = defaultdict(int)
 
+    def know(self, deployments: Iterable[str]) -> None:
+        """Settings name more of them now."""
+        for deployment in deployments:
+            self._names.setdefault(deployment, _parted(deployment))
+
     def finished(self, record: RequestRecord) -> None:
         name, decisive = ("", ""), record.decisive
         for attempt in record.attempts:

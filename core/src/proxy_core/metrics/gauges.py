@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy_core.credentials.pool import Pool
 from proxy_core.metrics.families import Samples
@@ -25,8 +26,20 @@ class Gauges:
     redaction: Redaction
     in_flight: Callable[[], int]
     started_at: float
+    #: What was lost and failed under settings that are no longer in force.
+    before: Counter[str] = field(default_factory=Counter)
+
+    def lost(self) -> Counter[str]:
+        """What went wrong, since the process started."""
+        return self.before + Counter(
+            records=self.recorder.lost if self.recorder is not None else 0,
+            observer_records=self.observers.dropped,
+            observer=self.observers.failures,
+            redactor=self.redaction.failures,
+        )
 
     def samples(self) -> Samples:
+        lost = self.lost()
         named = [((name,), pool) for name, pool in self.pools.items()]
         return {
             "proxy_core_requests_in_flight": [((), self.in_flight())],
@@ -37,13 +50,13 @@ class Gauges:
             ],
             "proxy_core_provider_outage": [(labels, int(_outage(pool))) for labels, pool in named],
             "proxy_core_dropped_total": [
-                (("records",), self.recorder.lost if self.recorder is not None else 0),
+                (("records",), lost["records"]),
                 (("log_lines",), dropped_lines()),
-                (("observer_records",), self.observers.dropped),
+                (("observer_records",), lost["observer_records"]),
             ],
             "proxy_core_kept_away_failures_total": [
-                (("observer",), self.observers.failures),
-                (("redactor",), self.redaction.failures),
+                (("observer",), lost["observer"]),
+                (("redactor",), lost["redactor"]),
             ],
             "proxy_core_start_time_seconds": [((), self.started_at)],
             "proxy_core_build_info": [((VERSION, platform.python_version()), 1)],

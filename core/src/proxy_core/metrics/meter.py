@@ -17,7 +17,8 @@ class Meter:
 
     def __init__(self, counts: Counts, times: PluginTimes, gauges: Gauges) -> None:
         self.counts = counts
-        self._parts = (counts, times, gauges)
+        self.times = times
+        self.gauges = gauges
         #: Workers count from 1, and whoever replaces one has its number.
         self.worker = 1
         #: The process all workers of one program descend from; ``None``: there is only this one.
@@ -28,7 +29,10 @@ class Meter:
         self.worker, self.parent = worker, os.getppid()
 
     def samples(self) -> Samples:
-        return {name: found for part in self._parts for name, found in part.samples().items()}
+        return {name: found for part in self._parts() for name, found in part.samples().items()}
+
+    def _parts(self) -> tuple[Counts, PluginTimes, Gauges]:
+        return self.counts, self.times, self.gauges
 
     def said(self) -> Mapping[str, Any]:
         """What another worker is answered."""

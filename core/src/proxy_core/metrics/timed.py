@@ -26,6 +26,8 @@ class Cell:
 
     calls: int = 0
     seconds: float = 0.0
+    #: Redactors run in the log's thread and in the records'.
+    lock: Lock = field(default_factory=Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,12 @@ def _timed(call: Callable[[*Ts], R], cell: Cell) -> Callable[[*Ts], R]:
 
 
 def _timed_in_threads(call: Callable[[*Ts], R], cell: Cell) -> Callable[[*Ts], R]:
-    """Redactors run in the log's thread and in the records'."""
-    lock = Lock()
-
     def timed(*args: *Ts) -> R:
         began = perf_counter()
         try:
             return call(*args)
         finally:
-            with lock:
+            with cell.lock:
                 cell.seconds += perf_counter() - began
                 cell.calls += 1
 

@@ -74,7 +74,7 @@ class Executor:
         self._clock = clock
         self._scrub = scrub
         self._fetcher = fetcher
-        self._hedges = Hedges(limits.routing)
+        self.hedges = Hedges(limits.routing)
 
     async def obtain(
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace
@@ -99,7 +99,7 @@ class Executor:
 
     async def _asked(self, walk: Walk, stop: Stop, lease: Lease, this: Try) -> Reply | None:
         """One attempt, or two if the first is slow. Raises what ends the request at once."""
-        for at, used, outcome in await self._hedges.ask(partial(self._attempt, this), walk, stop, lease):
+        for at, used, outcome in await self.hedges.ask(partial(self._attempt, this), walk, stop, lease):
             if isinstance(outcome, Reply):
                 return outcome
             if outcome.next == "reject":
@@ -167,7 +167,7 @@ class Executor:
                 result.own(resources.pop_all(), lease.credential.id)
                 return result
             verdict = self.judge(deployment, result)
-            lease.failed(verdict)
+            lease.failed(verdict, result.status)
             trace.attempts.append(
                 self._note(trace, deployment, lease, started, result.status, verdict.fault, verdict.error.message)
             )

@@ -26,6 +26,10 @@ class Hedges:
         self._share = routing.hedge_share
         self._saved = 1.0
 
+    def inherit(self, before: Hedges) -> None:
+        """What was earned is not lost with other settings."""
+        self._saved = before._saved
+
     async def ask(self, attempt: Attempt, walk: Walk, stop: Stop, lease: Lease) -> list[Outcome]:
         """What came of asking: the committed reply alone, or one verdict for each that was asked."""
         if self._after_s is None:

@@ -165,7 +165,9 @@ class Walk:
         if not any(len(stop.pool) for stop in self.stops):
             return Unavailable("No credential is configured for this model.", code="no_credential")
         if soonest_s is None:
-            return Unavailable("No credential may serve this model.", code="no_credential")
+            why = next((slot.out for stop in self.stops for slot in stop.pool.ledger.slots if slot.for_good), "")
+            text = "No credential may serve this model." + (f" {why}" if why else "")
+            return Unavailable(text, code="no_credential")
         outage = self._outage
         if outage is not None:
             return Unavailable(f"The provider rests after failures: {outage.words}", retry_after_s=max(soonest_s, 1.0))

@@ -40,12 +40,12 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} 
 @contextmanager
 def program_log(
     settings: LogSettings, *, folder: Path, scrub: SecretScrubber, redaction: Redaction, worker: int = 0
-) -> Iterator[None]:
+) -> Iterator[ProgramLog]:
     """Take over the process's logging for the block; ``folder`` is used unless settings name another.
 
     With several workers each writes files of its own: ``proxy.1.log``, ``proxy.2.log``.
     """
-    clean = _Cleaner(scrub, redaction)
+    clean = ProgramLog(scrub, redaction)
     shown: logging.Formatter = _Json(clean) if settings.format == "json" else _Human(clean)
     console = logging.StreamHandler()
     console.setLevel(settings.level.upper())
@@ -70,7 +70,7 @@ def program_log(
     listener = _Listener(lines, *handlers)
     listener.start()
     try:
-        yield
+        yield clean
     except SetupError:
         raise
     except Exception as error:  # what nobody caught; the interpreter would print it as it is
@@ -139,57 +139,59 @@ class _Listener(logging.handlers.QueueListener):
         self._lines.queue.put(None)  # waits for room: what is queued is still written
 
 
-class _Cleaner:
-    """What every line passes."""
+class ProgramLog:
+    """What every line passes. ``redaction`` may be another from one line to the next."""
 
     def __init__(self, scrub: SecretScrubber, redaction: Redaction) -> None:
         self._scrub = scrub
-        self._redaction = redaction
+        self.redaction = redaction
 
     def message(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        if record.name == "asyncio" and not self._redaction.installed:
+        text, redaction = record.getMessage(), self.redaction
+        if record.name == "asyncio" and not redaction.installed:
             # It shows tasks and callbacks with their arguments and their exceptions' words.
             text = re.split(r"[\n(<{]", text, maxsplit=1)[0]
-        return self._clean(text).translate(_CONTROLS)
+        return self._clean(text, redaction).translate(_CONTROLS)
 
     def request_id(self, record: logging.LogRecord) -> str:
         """A client may have chosen it."""
-        return self._clean(getattr(record, "request_id", "-"))
+        return self._clean(getattr(record, "request_id", "-"), self.redaction)
 
     def trace(self, error: BaseException) -> str:
         """Frames and types, indented, so that no line passes for one of the log's own.
 
         Messages may hold a prompt; they are shown only if a redactor cleans them.
         """
-        lines = "".join(self._lines(traceback.TracebackException.from_exception(error, compact=True)))
-        return "\n".join("  " + line.translate(_CONTROLS) for line in self._clean(lines).rstrip("\n").split("\n"))
+        redaction = self.redaction  # whether it may be shown, and who cleans it, is one question
+        lines = "".join(self._lines(traceback.TracebackException.from_exception(error, compact=True), redaction))
+        cleaned = self._clean(lines, redaction).rstrip("\n").split("\n")
+        return "\n".join("  " + line.translate(_CONTROLS) for line in cleaned)
 
-    def _lines(self, error: traceback.TracebackException) -> Iterator[str]:
-        if self._redaction.installed:
+    def _lines(self, error: traceback.TracebackException, redaction: Redaction) -> Iterator[str]:
+        if redaction.installed:
             yield from error.format()
             return
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         if cause is not None:
-            yield from self._lines(cause)
+            yield from self._lines(cause, redaction)
             yield "which led to:\n"
         yield from error.stack.format()
         for inner in error.exceptions or ():
-            yield from self._lines(inner)
+            yield from self._lines(inner, redaction)
             yield "which is part of:\n"
         name = error.exc_type.__qualname__ if error.exc_type else "exception"
         yield f"{name} (message withheld: no redactor is installed)\n"
 
-    def _clean(self, text: str) -> str:
+    def _clean(self, text: str, redaction: Redaction) -> str:
         # First too: a redactor that knows the first half of a secret would leave the other one.
         text = self._scrub.text(text)
-        return self._scrub.text(self._redaction.text(text))
+        return self._scrub.text(redaction.text(text))
 
 
 class _Formatter(logging.Formatter):
     """One for all handlers, so that a line that goes to several is cleaned once."""
 
-    def __init__(self, clean: _Cleaner) -> None:
+    def __init__(self, clean: ProgramLog) -> None:
         super().__init__()
         self._clean = clean
         self._last: tuple[logging.LogRecord | None, str] = None, ""

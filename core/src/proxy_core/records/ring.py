@@ -17,6 +17,12 @@ class RecentRequests:
     def __len__(self) -> int:
         return len(self._known)
 
+    def resize(self, most: int) -> None:
+        """Remember so many from now on."""
+        self._most = most
+        while len(self._known) > most:
+            self._known.popitem(last=False)
+
     def keep(self, record: RequestRecord) -> None:
         if not self._most:
             return

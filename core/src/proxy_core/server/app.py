@@ -56,6 +56,7 @@ def build_app(
         Route("/admin/explain", o.dry, methods=["POST"]),
         Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
         Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
+        Route("/admin/reload", o.reload, methods=["POST"]),
     ]
     if scrape is not None:
         routes.append(Route("/metrics", scrape.metrics, methods=["GET"]))

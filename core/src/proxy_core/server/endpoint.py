@@ -64,13 +64,22 @@ _DRAIN_S = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """Requests in flight, so that a stopping server can end them."""
+    """Requests in flight of one set of settings, so that they can be ended; ``all``: of every set there is."""
 
     scopes: set[Interruptible] = field(default_factory=set)
+    all: set[Interruptible] = field(default_factory=set)
 
-    def interrupt(self) -> None:
+    def began(self, scope: Interruptible) -> None:
+        self.scopes.add(scope)
+        self.all.add(scope)
+
+    def ended(self, scope: Interruptible) -> None:
+        self.scopes.discard(scope)
+        self.all.discard(scope)
+
+    def interrupt(self, reason: ServerStopping | None = None) -> None:
         for scope in list(self.scopes):
-            scope.interrupt(ServerStopping())
+            scope.interrupt(reason or ServerStopping())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,15 +139,15 @@ class _Exchange:
         outcome: Outcome = "completed"
         error: ProxyError | None = None
         REQUEST_ID.set(self._id)
-        self._services.running.scopes.add(self._interrupt)
+        self._services.running.began(self._interrupt)
         timers = self._timers()
         try:
             async with self._interrupt:
                 await self._answer()
         except ClientLeft:
             outcome = "client_left"
-        except ServerStopping:
-            error = Unavailable("The server is stopping.")
+        except ServerStopping as stopping:
+            error = Unavailable(str(stopping))
         except Stalled:
             error = UpstreamTimeout("The upstream fell silent in the middle of its reply.")
         except OutOfTime:
@@ -150,7 +159,7 @@ class _Exchange:
             error = InternalError("The proxy failed; its log has the details under this request id.")
             error.__cause__ = raised
         finally:
-            self._services.running.scopes.discard(self._interrupt)
+            self._services.running.ended(self._interrupt)
             for timer in timers:
                 timer.cancel()
         if error is not None:

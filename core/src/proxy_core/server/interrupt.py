@@ -15,7 +15,10 @@ class ClientLeft(Exception):
 
 
 class ServerStopping(Exception):
-    """The time a stopping server gives running requests is over."""
+    """The time a stopping server gives running requests is over; says so to the client."""
+
+    def __init__(self, message: str = "The server is stopping.") -> None:
+        super().__init__(message)
 
 
 class Stalled(Exception):

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from proxy_core import control
 from proxy_core.credentials.explain import described
 from proxy_core.credentials.pool import Pool
+from proxy_core.dialects import openai_common
 from proxy_core.dialects.common import parse_body
-from proxy_core.errors import BadRequest, NotFound
+from proxy_core.errors import BadRequest, Conflict, NotFound
 from proxy_core.interfaces import Deployment
 from proxy_core.pipeline.dryrun import DryRun
 from proxy_core.records.record import explained
@@ -27,6 +28,7 @@ from proxy_core.records.ring import RecentRequests
 from proxy_core.routing import Router
 from proxy_core.server.admin import json_response
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.switch import RELOAD
 
 #: A question that another process passed on is not passed on again.
 _LOCAL = "local"
@@ -80,6 +82,19 @@ class Operations:
                 raise BadRequest(f"{name} is a string.", param=name)
         return await self._answer(request, {"cleared": self._clear(**asked)})
 
+    async def reload(self, request: Request) -> Response:
+        """``POST /admin/reload``: read settings again, in every process. 409 if one of them goes on with the old."""
+        self.keys.identify(request.scope)
+        reload = request.scope.get(RELOAD)
+        if reload is None:
+            raise NotFound("This server was not started by proxy-core: its settings are read when it starts.")
+        processes = await self._processes(request, await reload())
+        refused = [problem for process in processes for problem in process["problems"]]
+        if _LOCAL in request.query_params or not refused:
+            return json_response({"processes": processes}, request)
+        error = Conflict("Not all settings were replaced: " + "; ".join(dict.fromkeys(refused)))
+        return json_response({"error": openai_common.error_object(error), "processes": processes}, request, 409)
+
     def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
         if provider is not None and provider not in self.pools:
             raise BadRequest(f"There is no provider {provider!r}.", param="provider")
@@ -97,9 +112,11 @@ class Operations:
         return self.router.resolve(model)
 
     async def _answer(self, request: Request, mine: dict[str, Any]) -> Response:
+        return json_response({"processes": await self._processes(request, mine)}, request)
+
+    async def _processes(self, request: Request, mine: dict[str, Any]) -> list[dict[str, Any]]:
         others = [answer["processes"][0] for status, answer in await self._others(request) if status == 200]
-        processes = sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
-        return json_response({"processes": processes}, request)
+        return sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
 
     async def _others(self, request: Request) -> list[tuple[int, Any]]:
         """What the other processes answer to the same question."""

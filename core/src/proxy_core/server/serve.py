@@ -7,10 +7,11 @@ import ipaddress
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,12 +19,11 @@ from typing import Any
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from proxy_core import control
 from proxy_core.errors import SettingsError
 from proxy_core.loading import LoadedSettings
-from proxy_core.server.endpoint import Running
 from proxy_core.settings import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
@@ -40,7 +40,7 @@ _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "l
 def check_exposure(loaded: LoadedSettings) -> None:
     """Raises ``SettingsError`` if the proxy would listen beyond loopback without a configured client key."""
     host = loaded.settings.server.host
-    if not _is_loopback(host) and not loaded.settings.clients:
+    if not is_loopback(host) and not loaded.settings.clients:
         raise SettingsError(
             [
                 f"server.host: {host} is reachable from other machines, and no client key is configured; "
@@ -49,7 +49,7 @@ def check_exposure(loaded: LoadedSettings) -> None:
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
@@ -119,18 +119,18 @@ def _check_readable(key: str, file: Path) -> None:
 
 
 async def serve_app(
-    app: Starlette,
+    app: ASGIApp,
     sock: socket.socket,
     config: Config,
     stop: asyncio.Event,
     *,
-    running: Running,
+    interrupt: Callable[[], None],
     drain_s: float,
     own_socket: Path | None = None,
 ) -> None:
     """Serve on ``sock``, and own it, until ``stop``; then drain: requests get ``drain_s``, after that a clean error.
 
-    ``own_socket`` is where the command line reaches this process.
+    ``interrupt`` ends what still runs. ``own_socket`` is where the command line reaches this process.
     """
     config.bind = [f"fd://{sock.detach()}"]
     if own_socket is not None:
@@ -142,7 +142,7 @@ async def serve_app(
 
     async def stopping() -> None:
         await stop.wait()
-        asyncio.get_running_loop().call_later(drain_s, running.interrupt)
+        asyncio.get_running_loop().call_later(drain_s, interrupt)
 
     try:
         # Hypercorn declares a narrower type than the ASGI callables it takes.
@@ -152,17 +152,43 @@ async def serve_app(
             control.remove(own_socket)
 
 
-def stop_on_signals(stop: asyncio.Event, running: Running) -> None:
+def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:
     """The first SIGINT or SIGTERM drains, a second ends running requests at once."""
 
     def on_signal() -> None:
         if stop.is_set():
-            running.interrupt()
+            interrupt()
         stop.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+
+
+def hold_reloads() -> None:
+    """A SIGHUP from now on waits for :func:`reload_on_signal`; unheard it would end the process."""
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+async def reload_on_signal(reload: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    """Call ``reload`` at each SIGHUP until ``stop``. Several while one is at work are one."""
+    if not hasattr(signal, "SIGHUP"):
+        return
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    _hear_reloads()
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while not stop.is_set():
+            waiting = asyncio.ensure_future(asked.wait())
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if asked.is_set() and not stop.is_set():
+                asked.clear()
+                await reload()
+    finally:
+        stopping.cancel()
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -193,6 +219,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
     """Run ``count`` worker processes on one socket until a signal; replace those that die."""
     context = multiprocessing.get_context("spawn")
     stopping = False
+    workers: dict[int, BaseProcess] = {}
 
     def on_signal(*_: object) -> None:
         nonlocal stopping
@@ -200,7 +227,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    workers: dict[int, BaseProcess] = {}
+    _pass_reloads_on(workers)
     while not stopping:
         for index, dead in [(n, w) for n, w in workers.items() if not w.is_alive()]:
             log.error("worker %s ended with exit code %s; starting another", dead.pid, dead.exitcode)
@@ -210,9 +237,28 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
             if index not in workers and not stopping:
                 arguments = (replace(spec, number=index), sock)
                 workers[index] = context.Process(target=worker, args=arguments, name=f"proxy-core-worker-{index}")
+                hold_reloads()  # which the worker inherits, and ends when it can hear one
                 workers[index].start()
+        _hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
     _end(list(workers.values()), drain_s + 2 * _GRACE_S)
+
+
+def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:
+    """Every worker reads settings again; one that starts later reads what is there then."""
+
+    def on_signal(*_: object) -> None:
+        for worker in workers.values():
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGHUP)
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, on_signal)
+
+
+def _hear_reloads() -> None:
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _end(workers: list[BaseProcess], limit_s: float) -> None:

@@ -48,13 +48,21 @@ class _Meter:
 class _Client:
     def __init__(self, settings: ClientSettings) -> None:
         self.models = tuple(settings.models)
-        self.requests, self.tokens, self.cost = _Meter(_MINUTE_S), _Meter(_MINUTE_S), _Meter(_DAY_S)
-        self.limits = (
-            ("requests", self.requests, settings.requests_per_minute, "requests a minute"),
-            ("tokens", self.tokens, settings.tokens_per_minute, "tokens a minute"),
-            ("cost", self.cost, settings.cost_per_day, "US dollars a day"),
-        )
+        self._settings = settings
+        self._use(_Meter(_MINUTE_S), _Meter(_MINUTE_S), _Meter(_DAY_S))
         self.limited = any(limit is not None for _, _, limit, _ in self.limits)
+
+    def _use(self, requests: _Meter, tokens: _Meter, cost: _Meter) -> None:
+        settings = self._settings
+        self.requests, self.tokens, self.cost = requests, tokens, cost
+        self.limits = (
+            ("requests", requests, settings.requests_per_minute, "requests a minute"),
+            ("tokens", tokens, settings.tokens_per_minute, "tokens a minute"),
+            ("cost", cost, settings.cost_per_day, "US dollars a day"),
+        )
+
+    def count_with(self, before: _Client) -> None:
+        self._use(before.requests, before.tokens, before.cost)
 
 
 class Budgets:
@@ -64,6 +72,11 @@ class Budgets:
         self._clock = clock
         found = {name: _Client(settings) for name, settings in clients.items()}
         self._clients = {name: client for name, client in found.items() if client.limited or client.models}
+
+    def inherit(self, before: Budgets) -> None:
+        """Go on counting where ``before`` does, which requests that still run count with too."""
+        for name in self._clients.keys() & before._clients.keys():
+            self._clients[name].count_with(before._clients[name])
 
     def allows(self, client: str, model: str) -> bool:
         known = self._clients.get(client)

@@ -96,6 +96,8 @@ class SharedState:
         self._holders = 1
         self._held: dict[str, int] = {}
         self._forgotten_at = -_FORGET_EVERY_S
+        #: Ask for everything the store has, as at the start.
+        self._anew = False
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -127,6 +129,16 @@ class SharedState:
         except TimeoutError:
             log.error("the state store does not answer: usage since the last exchange is lost")
         await self._close()
+
+    def turn(self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings) -> None:
+        """Go on with these. They know already what the ones before them did."""
+        known = {(name, credential) for name, pool in self._pools.items() for credential in pool.ledger.places}
+        wanted = {(name, credential) for name, pool in pools.items() for credential in pool.ledger.places}
+        self._anew |= not wanted <= known
+        self._pools, self._budgets, self._settings = pools, budgets, settings
+        for pool in pools.values():
+            pool.ledger.news.tell = self._wake.set
+        self._wake.set()
 
     async def rows(self, since: date, until: date) -> Sequence[UsageRow]:
         """Usage of these days, as of the last exchange. Raises what the store raises."""
@@ -193,6 +205,8 @@ class SharedState:
             self._applied = True
 
     def _push(self) -> Push:
+        if self._anew:
+            self._cursor, self._anew = 0, False
         if self._applied:
             self._unsent = self._gathered()
             self._applied = False

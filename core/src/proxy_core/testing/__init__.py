@@ -6,6 +6,7 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 """
 
 from proxy_core.testing.contract import ProviderContract, every_split
+from proxy_core.testing.oauth import FakeOAuthServer, ScriptedPrompt, open_exchange
 from proxy_core.testing.plugin import plugin_with
 from proxy_core.testing.program import Program, run, serving
 from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, fingerprint, run_proxy
@@ -16,18 +17,21 @@ from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk
 __all__ = [
     "STATE_SECRET",
     "Answer",
+    "FakeOAuthServer",
     "FakeUpstream",
     "Peer",
     "Program",
     "ProviderContract",
     "RunningProxy",
     "Script",
+    "ScriptedPrompt",
     "SeenRequest",
     "StateStoreContract",
     "chunk",
     "cut",
     "every_split",
     "fingerprint",
+    "open_exchange",
     "pause",
     "plugin_with",
     "run",

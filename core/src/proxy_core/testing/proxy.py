@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from proxy_core import sse
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.loading import load
+from proxy_core.loading import LoadedSettings, load
 from proxy_core.plugins import Module
+from proxy_core.reload import Reloaded, Reloader
 from proxy_core.runtime import Proxy, compose
 from proxy_core.server.serve import hypercorn_config, listen, serve_app
+from proxy_core.server.switch import Switch
 
 CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"
@@ -66,11 +68,23 @@ class Answer:
 class RunningProxy:
     """A proxy that listens. ``url`` ends with ``/v1``."""
 
-    proxy: Proxy
+    switch: Switch[Proxy]
     url: str
+    reloader: Reloader
+    tables: dict[str, Any]
     key: str = CLIENT_KEY
     client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def proxy(self) -> Proxy:
+        """What is in force now."""
+        return self.switch.current
+
+    async def reload(self, **tables: Any) -> Reloaded:
+        """Replace these tables of the settings and have them read again; ``None`` takes one away."""
+        self.tables.update(tables)
+        return await self.reloader()
 
     async def post(
         self, path: str, body: Any, *, key: str | None = None, headers: Mapping[str, str] | None = None
@@ -124,14 +138,23 @@ async def run_proxy(
     tables = {"clients": {"test": {"key": CLIENT_KEY}}, "state": {"url": "memory:", "secret": STATE_SECRET}, **settings}
     tables["server"] = {"host": "127.0.0.1", "port": 0, "drain_s": 1.0, **tables.get("server", {})}
     names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}
-    proxy = compose(load(overrides=tables, environ=names, cwd=folder), clock, modules)
-    server, services = proxy.loaded.settings.server, proxy.services
+
+    def read() -> LoadedSettings:
+        given = {name: table for name, table in tables.items() if table is not None}
+        return load(overrides=given, environ=names, cwd=folder)
+
+    first = compose(read(), clock, modules)
+    server = first.loaded.settings.server
+    switch = Switch(first, first.state, server.drain_s)
+    del first  # so that it can go when it is replaced
+    stop = asyncio.Event()
+    reloader = Reloader(switch=switch, read=read, modules=modules, stop=stop)
+    switch.reload = reloader.answer
     sock = listen(server)
-    running = RunningProxy(proxy, _url(sock))
+    running = RunningProxy(switch, _url(sock), reloader, tables, stop=stop)
+    config, interrupt = hypercorn_config(server), switch.interrupt
     serving = asyncio.create_task(
-        serve_app(
-            proxy.app, sock, hypercorn_config(server), running.stop, running=services.running, drain_s=server.drain_s
-        )
+        serve_app(switch, sock, config, running.stop, interrupt=interrupt, drain_s=server.drain_s)
     )
     try:
         async with running.client:

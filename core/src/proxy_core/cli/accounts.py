@@ -1,0 +1,243 @@
+"""What the commands about credentials share: who is configured, where, and in which state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from proxy_core.builtin import BuiltIn
+from proxy_core.catalog import Catalog, build_catalog
+from proxy_core.cli.common import read_settings
+from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.stateless import from_environment
+from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
+from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.errors import SettingsError
+from proxy_core.interfaces import CredentialRefresher, Provider
+from proxy_core.loading import LoadedSettings
+from proxy_core.plugins import load_plugins
+from proxy_core.pools import rotations
+from proxy_core.server.clientkey import state_secret
+from proxy_core.tables import environment_name
+
+API_KEY = "api_key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One credential, wherever it is. ``place`` is its file, or what sets it; ``state`` is one of a few words."""
+
+    provider: str
+    name: str
+    id: str
+    kind: str
+    place: str
+    source: str
+    state: str = "ok"
+    why: str = ""
+    stored: StoredCredential | None = field(default=None, repr=False)
+    same_as: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accounts:
+    """Settings, what plugins brought, and the vault."""
+
+    loaded: LoadedSettings
+    catalog: Catalog
+    vault: Vault
+    fingerprint: Fingerprints
+
+    def provider(self, wanted: str) -> Provider:
+        """By its name, ``-`` or ``_``, or by the kind of its credentials. Raises ``UsageError``."""
+        spelled = environment_name(wanted)
+        providers = self.catalog.providers
+        found = [p for n, p in providers.items() if n == wanted] or [
+            p for n, p in providers.items() if environment_name(n) == spelled
+        ]
+        found = found or [p for p in providers.values() if environment_name(p.credential_kind) == spelled]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(p.name for p in found) or ", ".join(providers) or "none"
+        what = "is the kind of several, name one" if found else "is not a provider here; there are"
+        raise click.UsageError(f"{wanted!r} {what}: {names} (`proxy-core plugins` says why one is missing)")
+
+    def refresher(self, provider: Provider) -> CredentialRefresher | None:
+        return self.catalog.refreshers.get(provider.credential_kind)
+
+    def names(self) -> list[str]:
+        """Providers there are, and those that only the vault knows."""
+        return sorted({*self.catalog.providers, *self.vault.providers()})
+
+    def of(self, provider: str, now: datetime | None = None) -> list[Account]:
+        """All of one provider, duplicates marked, whichever way they are configured."""
+        now = now or datetime.now(UTC)
+        contents = self.vault.load(provider)
+        found = [self._stored(stored, now) for stored in contents.credentials]
+        found += [
+            _damaged(provider, p) for p in contents.problems if p.path not in {s.path for s in contents.credentials}
+        ]
+        found += [self._stored(stored, now) for stored in self.environment(provider)]
+        found += self._keys(provider)
+        return _marked(found)
+
+    def environment(self, provider: str) -> list[StoredCredential]:
+        """Logins in variables, with the tokens that have replaced theirs; nothing is written."""
+        known = self.catalog.providers.get(provider)
+        refresher = self.refresher(known) if known else None
+        if refresher is None or not refresher.environment:
+            return []
+        variables = {name: v.value for name, v in self.loaded.sources.variables.items()}
+        given = from_environment(refresher.environment, variables, provider=provider, kind=refresher.kind)
+        return [self._kept(stored) for stored in given]
+
+    def _kept(self, given: StoredCredential) -> StoredCredential:
+        path = self.vault.folder / given.provider / "environment" / f"{given.name}.json"
+        try:
+            kept = self.vault.read(replace(given, path=path))
+        except VaultProblem:
+            return given
+        return kept if kept.seed == digest(given.refresh_token) else given
+
+    def _keys(self, provider: str) -> Iterator[Account]:
+        settings = self.loaded.provider(provider, rotations(self.catalog))
+        variables = self.loaded.sources.key_variables(provider)
+        for index, entry in enumerate(settings.api_keys):
+            from_variable = index < len(variables)
+            name = variables[index].name if from_variable else f"providers.{provider}.api_keys[{index}]"
+            place = str(variables[index]) if from_variable else str(self.loaded.sources.file or "settings")
+            stored = StoredCredential(
+                provider=provider,
+                name=entry.label or name,
+                kind=API_KEY,
+                access_token=entry.key,
+                tier=entry.tier,
+                priority=entry.priority,
+                origin=name,
+            )
+            yield Account(
+                provider=provider,
+                name=stored.name,
+                id=self.fingerprint(entry.key.get_secret_value()),
+                kind=API_KEY,
+                place=place,
+                source="environment" if from_variable else "settings",
+                stored=stored,
+            )
+
+    def _stored(self, stored: StoredCredential, now: datetime) -> Account:
+        if stored.path is None or stored.path.parent.name == "environment":
+            place, source = stored.origin, "environment"
+        elif stored.link is not None:
+            place, source = str(stored.link.path), "link"
+        else:
+            place, source = str(stored.path), "file"
+        state, why = self._state(stored, now)
+        return Account(
+            provider=stored.provider,
+            name=stored.name,
+            id=stored.credential(self.fingerprint).id,
+            kind=stored.kind,
+            place=place,
+            source=source,
+            state=state,
+            why=why,
+            stored=stored,
+        )
+
+    def _state(self, stored: StoredCredential, now: datetime) -> tuple[str, str]:
+        if stored.disabled:
+            return "disabled", ""
+        if stored.needs_login is not None:
+            return "needs login", stored.needs_login.why
+        refresher = self.catalog.refreshers.get(stored.kind)
+        if stored.kind != API_KEY and refresher is None:
+            return "unknown kind", f"no active plugin renews {stored.kind!r}"
+        if stored.expires_at is None:
+            return "ok", ""
+        if stored.expires_at <= now:
+            return (
+                "expired",
+                "renewed when a proxy runs" if stored.refresh_token else "it cannot be renewed: log in again",
+            )
+        if refresher is not None and stored.due(now, refresher.early_s):
+            return "expires soon", "renewed when a proxy runs" if stored.refresh_token else "log in again"
+        return "ok", ""
+
+    def matching(self, provider: str, name: str | None) -> list[Account]:
+        """By name or fingerprint; all without a name. Raises ``UsageError`` for one that is not there."""
+        found = [a for a in self.of(provider) if name in (None, a.name, a.id)]
+        if not found and name is not None:
+            there = ", ".join(a.name for a in self.of(provider)) or "none"
+            raise click.UsageError(f"{provider} has no credential {name!r}; it has: {there}")
+        return found
+
+    def in_vault(self, provider: str, name: str) -> StoredCredential:
+        """One that commands may change. Raises ``ClickException`` for others."""
+        account = next((a for a in self.matching(provider, name) if a.source in ("file", "link")), None)
+        if account is None:
+            account = self.matching(provider, name)[0]
+            raise click.ClickException(f"{name} is set by {account.place}; change it there")
+        if account.stored is None:
+            raise click.ClickException(f"{account.place}: {account.why}; mend or delete that file")
+        return account.stored
+
+
+def _damaged(provider: str, problem: VaultProblem) -> Account:
+    return Account(
+        provider=provider,
+        name=problem.path.stem,
+        id="-",
+        kind="-",
+        place=str(problem.path),
+        source="file",
+        state="damaged",
+        why=problem.why,
+    )
+
+
+def _marked(found: Sequence[Account]) -> list[Account]:
+    first: dict[str, str] = {}
+    marked = []
+    for account in found:
+        if account.stored is None:
+            marked.append(account)
+            continue
+        identity = account.stored.identity or digest(account.stored.refresh_token) or account.id
+        other = first.setdefault(identity, account.name)
+        marked.append(replace(account, same_as=other) if other != account.name else account)
+    return marked
+
+
+def open_accounts(config: Path | None, no_plugin: Sequence[str] = ()) -> Accounts:
+    """Raises ``SetupError``."""
+    loaded = read_settings(config, no_plugin)
+    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=_HOOKS)
+    catalog = build_catalog(plugins)
+    files = [form for refresher in catalog.refreshers.values() for form in refresher.files]
+    vault = Vault(loaded.data_dir.absolute() / FOLDER_NAME, files)
+    return Accounts(loaded=loaded, catalog=catalog, vault=vault, fingerprint=Fingerprints(state_secret(loaded)))
+
+
+_HOOKS = ("proxy_dialects", "proxy_credential_refreshers", "proxy_providers")
+
+
+def checked_name(vault: Vault, provider: str, name: str | None) -> str | None:
+    """A name somebody asked for. Raises ``UsageError``."""
+    if name is not None:
+        try:
+            vault.path_of(provider, name)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    return name
+
+
+def cannot(error: OSError | VaultProblem | SettingsError) -> click.ClickException:
+    """A file that does not do what is wanted, in one line."""
+    if isinstance(error, OSError):
+        return click.ClickException(f"{error.filename or 'a file'}: {error.strerror or error}")
+    return click.ClickException(str(error))

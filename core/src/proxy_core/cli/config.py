@@ -1,0 +1,166 @@
+"""``proxy-core config``: are the settings good, what are they, what would change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from proxy_core.builtin import BuiltIn
+from proxy_core.catalog import Catalog, build_catalog
+from proxy_core.cli.common import printable, read_settings, settings_options, table
+from proxy_core.cli.effective import Value, effective, stray
+from proxy_core.errors import PluginError, SettingsError, SetupError
+from proxy_core.loading import LoadedSettings
+from proxy_core.plugins import HOOKS, load_plugins
+
+
+@click.group("config")
+def command() -> None:
+    """Settings: check them before a start, show what is in effect, compare two files."""
+
+
+# --- check -------------------------------------------------------------------------------
+
+
+@command.command("check")
+@settings_options
+def check_command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
+    """Do everything a start does short of listening, and tell all that is wrong. Exit code 1 if anything is."""
+    problems, warnings = checked(config, no_plugin)
+    for line in problems:
+        click.echo(f"problem: {printable(line)}")
+    for line in warnings:
+        click.echo(f"warning: {printable(line)}")
+    if problems:
+        raise SystemExit(1)
+    click.echo("the settings are good" + (", see the warnings" if warnings else ""))
+
+
+def checked(config: Path | None, no_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
+    """What would stop a start or leave out a plugin that settings are for, and what a start would warn of."""
+    from proxy_core.runtime import compose
+    from proxy_core.server.serve import check_exposure, hypercorn_config
+
+    try:
+        loaded = read_settings(config, no_plugin)
+    except SetupError as error:
+        return _lines(error), ()
+    problems = _tried(lambda: check_exposure(loaded))
+    problems += _tried(lambda: hypercorn_config(loaded.settings.server))
+    for name in loaded.provider_names():
+        problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
+    warnings: Sequence[str] = ()
+    try:
+        proxy = compose(loaded)
+    except SetupError as error:
+        problems += _lines(error)
+    else:
+        warnings = proxy.warnings
+        misspelled = [line for line in stray(loaded, proxy.catalog) if line not in warnings]
+        warnings = [*warnings, *misspelled]
+        skipped = [p for p in proxy.catalog.plugins if p.state == "skipped" and loaded.sets_up(p.name)]
+        for plugin in skipped:
+            told = f"plugin {plugin.name} is not used: {plugin.reason}"
+            problems.append(told)
+            warnings = [line for line in warnings if line != told]
+    return list(dict.fromkeys(problems)), warnings
+
+
+def _tried(work: Callable[[], object]) -> list[str]:
+    try:
+        work()
+    except SetupError as error:
+        return _lines(error)
+    return []
+
+
+def _lines(error: SetupError) -> list[str]:
+    if isinstance(error, SettingsError):
+        return list(error.problems)
+    return str(error).splitlines()
+
+
+# --- show --------------------------------------------------------------------------------
+
+
+@command.command("show")
+@settings_options
+@click.option("--all", "everything", is_flag=True, help="Defaults too.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def show_command(config: Path | None, no_plugin: tuple[str, ...], everything: bool, as_json: bool) -> None:
+    """Show what is set, with its value and where it was set; secrets are masked."""
+    loaded = read_settings(config, no_plugin)
+    values = effective(loaded, catalog_of(loaded), defaults=everything)
+    if as_json:
+        click.echo(json.dumps([described(value) for value in values], indent=2))
+    elif values:
+        click.echo(table(("setting", "value", "from"), [(v.key, v.shown, v.origin or "default") for v in values]))
+    else:
+        click.echo("nothing is set; --all shows the defaults")
+
+
+def described(value: Value) -> dict[str, str]:
+    return {"key": value.key, "value": value.shown, "origin": value.origin or "default"}
+
+
+def catalog_of(loaded: LoadedSettings) -> Catalog:
+    """What plugins bring, commands aside. Raises ``SetupError``."""
+    only = [hook for hook in HOOKS if hook != "proxy_cli_commands"]
+    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=only))
+
+
+# --- diff --------------------------------------------------------------------------------
+
+
+@command.command("diff")
+@settings_options
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
+def diff_command(config: Path | None, no_plugin: tuple[str, ...], file: Path | None, exit_code: bool) -> None:
+    """Show what would change with FILE in place of the settings file; without FILE, what differs from the defaults.
+
+    The environment is the same on both sides, as it would be after a reload. Secrets are masked.
+    """
+    now = read_settings(config, no_plugin)
+    new = _by_key(read_settings(file, no_plugin) if file else now)
+    old: Mapping[str, Value] = _by_key(now) if file else _defaults(now)
+    lines = _difference(old, new)
+    click.echo("\n".join(lines) if lines else "no difference")
+    if lines and exit_code:
+        raise SystemExit(1)
+
+
+def _by_key(loaded: LoadedSettings) -> dict[str, Value]:
+    return {value.key: value for value in effective(loaded, catalog_of(loaded), defaults=True)}
+
+
+def _defaults(loaded: LoadedSettings) -> dict[str, Value]:
+    """The same without any source."""
+    from proxy_core.loading import load
+
+    try:
+        bare = load(environ={"PROXY_DATA_DIR": str(loaded.data_dir)}, cwd=loaded.data_dir / "no-settings-here")
+        return _by_key(bare)
+    except PluginError:
+        return {}
+
+
+def _difference(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]:
+    """``-`` what is, ``+`` what would be; a secret only says that it is another."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if before is not None and after is not None:
+            if before.compared == after.compared:
+                continue
+            if before.shown == after.shown:
+                lines.append(f"~ {key}: another secret, from {printable(after.origin or 'default')}")
+                continue
+        if before is not None and (before.origin is not None or after is not None):
+            lines.append(f"- {key} = {printable(before.shown)}")
+        if after is not None and (after.origin is not None or before is not None):
+            lines.append(f"+ {key} = {printable(after.shown)}  ({printable(after.origin or 'default')})")
+    return lines

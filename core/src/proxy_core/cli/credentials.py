@@ -1,0 +1,229 @@
+"""``proxy-core credentials``: what there is, and changing it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from proxy_core.cli.accounts import API_KEY, Account, Accounts, cannot, checked_name, open_accounts
+from proxy_core.cli.common import settings_options, table
+from proxy_core.cli.running import tell_credentials
+from proxy_core.cli.terminal import TerminalPrompt, agreed
+from proxy_core.credentials.stored import StoredCredential, VaultProblem
+
+_ELSEWHERE = {"import": "credentials_files", "export": "credentials_files", "test": "credentials_try"}
+
+
+class _Credentials(click.Group):
+    """Some commands are in modules of their own, imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            module = import_module(f"proxy_core.cli.{_ELSEWHERE[cmd_name]}")
+            found: click.Command = getattr(module, f"{cmd_name}_command")
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group("credentials", cls=_Credentials)
+def command() -> None:
+    """Logins and API keys: list them, add, remove, disable, try, import and export them."""
+
+
+# --- list --------------------------------------------------------------------------------
+
+
+@command.command("list")
+@settings_options
+@click.argument("provider", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def list_command(config: Path | None, no_plugin: tuple[str, ...], provider: str | None, as_json: bool) -> None:
+    """List credentials, wherever they are: files, links, variables, settings. Never a secret."""
+    accounts = open_accounts(config, no_plugin)
+    names = accounts.names()
+    if provider is not None and provider not in names:
+        names = [accounts.provider(provider).name]
+    elif provider is not None:
+        names = [provider]
+    found = [account for name in names for account in accounts.of(name)]
+    if as_json:
+        click.echo(json.dumps([described(account) for account in found], indent=2))
+    elif not found:
+        click.echo("no credentials; `proxy-core login PROVIDER` or `proxy-core credentials add PROVIDER` adds one")
+    else:
+        click.echo(_listed(found))
+
+
+def described(account: Account) -> dict[str, Any]:
+    """One of ``--json``."""
+    stored = account.stored
+    return {
+        "provider": account.provider,
+        "name": account.name,
+        "id": account.id,
+        "kind": account.kind,
+        "identity": stored.identity if stored else None,
+        "tier": stored.tier if stored else None,
+        "priority": stored.priority if stored else None,
+        "expires_at": stored.expires_at.isoformat() if stored and stored.expires_at else None,
+        "state": account.state,
+        "why": account.why or None,
+        "source": account.source,
+        "place": account.place,
+        "same_as": account.same_as or None,
+    }
+
+
+def _listed(found: list[Account]) -> str:
+    head = ("provider", "name", "id", "kind", "account", "tier", "expires", "state", "from", "where")
+    rows = []
+    for account in found:
+        stored = account.stored
+        state = f"{account.state}: {account.why}" if account.why else account.state
+        if account.same_as:
+            state += f" (the same account as {account.same_as})"
+        rows.append(
+            (
+                *(account.provider, account.name, account.id, account.kind),
+                (stored.identity if stored else None) or "-",
+                (stored.tier if stored else None) or "-",
+                f"{stored.expires_at:%Y-%m-%d %H:%M}" if stored and stored.expires_at else "-",
+                *(state, account.source, account.place),
+            )
+        )
+    return table(head, rows)
+
+
+# --- Changing ----------------------------------------------------------------------------
+
+
+@command.command("add")
+@settings_options
+@click.argument("provider")
+@click.option("--name", help="What to call it; else a number.")
+@click.option("--tier", help="The plan behind it, for [providers.<name>.rotation] tiers.")
+@click.option("--priority", type=click.IntRange(min=1), help="Lower goes first.")
+def add_command(
+    config: Path | None,
+    no_plugin: tuple[str, ...],
+    provider: str,
+    name: str | None,
+    tier: str | None,
+    priority: int | None,
+) -> None:
+    """Store an API key for PROVIDER, typed in without showing or read from the standard input.
+
+    \b
+    proxy-core credentials add groq < key.txt
+    """
+    accounts = open_accounts(config, no_plugin)
+    found = accounts.provider(provider)
+    if found.credential_kind != API_KEY:
+        raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
+    name = checked_name(accounts.vault, found.name, name)
+    key = _read_key(found.name)
+    new = StoredCredential(
+        provider=found.name,
+        name=name or accounts.vault.free_name(found.name, None),
+        kind=API_KEY,
+        access_token=key,
+        tier=tier,
+        priority=priority,
+        origin="proxy-core credentials add",
+        added_at=datetime.now(UTC),
+    )
+    there = {a.id: a for a in accounts.of(found.name)}.get(new.credential(accounts.fingerprint).id)
+    if there is not None:
+        raise click.ClickException(f"this key is there already: {there.name} ({there.place})")
+    try:
+        stored = accounts.vault.add(new)
+    except FileExistsError as error:
+        raise click.ClickException(f"{error}; remove it first, or choose another --name") from error
+    except (OSError, VaultProblem) as error:
+        raise cannot(error) from error
+    click.echo(f"{found.name}: {stored.name} was saved in {stored.path}")
+    tell_credentials(accounts.loaded)
+
+
+def _read_key(provider: str) -> SecretStr:
+    """A key as settings take it. Raises ``ClickException``."""
+    try:
+        text = asyncio.run(TerminalPrompt(headless=True).ask(f"API key of {provider} (does not show)", secret=True))
+    except (EOFError, KeyboardInterrupt):
+        click.echo()
+        raise click.ClickException("no key was given; nothing was saved") from None
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise click.ClickException("a key is one line of printable ASCII characters; nothing was saved")
+    return SecretStr(text)
+
+
+@command.command("remove")
+@settings_options
+@click.argument("provider")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str, yes: bool) -> None:
+    """Forget a credential of the vault. A linked file stays: it is another program's."""
+    accounts, stored = _one(config, no_plugin, provider, name)
+    prompt = TerminalPrompt(headless=True)
+    if not yes and not asyncio.run(agreed(prompt, f"Forget {stored.provider} {stored.name}? Its tokens are deleted")):
+        raise click.ClickException("nothing was removed")
+    try:
+        accounts.vault.remove(stored)
+    except OSError as error:
+        raise cannot(error) from error
+    kept = f"; {stored.link.path} stays as it is" if stored.link else ""
+    click.echo(f"{stored.provider}: {stored.name} was removed{kept}")
+    tell_credentials(accounts.loaded)
+
+
+@command.command("disable")
+@settings_options
+@click.argument("provider")
+@click.argument("name")
+def disable_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str) -> None:
+    """Keep a credential, and do not use it."""
+    _set_disabled(config, no_plugin, provider, name, True)
+
+
+@command.command("enable")
+@settings_options
+@click.argument("provider")
+@click.argument("name")
+def enable_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str) -> None:
+    """Use a disabled credential again."""
+    _set_disabled(config, no_plugin, provider, name, False)
+
+
+def _set_disabled(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str, disabled: bool) -> None:
+    accounts, stored = _one(config, no_plugin, provider, name)
+    word = "disabled" if disabled else "enabled"
+    if stored.disabled == disabled:
+        click.echo(f"{stored.provider}: {stored.name} is {word} already")
+        return
+    try:
+        accounts.vault.set_disabled(stored, disabled)
+    except (OSError, VaultProblem) as error:
+        raise cannot(error) from error
+    click.echo(f"{stored.provider}: {stored.name} is {word}")
+    tell_credentials(accounts.loaded)
+
+
+def _one(
+    config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str
+) -> tuple[Accounts, StoredCredential]:
+    """One of the vault's; its provider's plugin may be gone."""
+    accounts = open_accounts(config, no_plugin)
+    known = provider if provider in accounts.names() else accounts.provider(provider).name
+    return accounts, accounts.in_vault(known, name)

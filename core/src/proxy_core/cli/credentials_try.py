@@ -1,0 +1,122 @@
+"""``proxy-core credentials test``: whether a provider takes them, now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from proxy_core.cli.accounts import API_KEY, Account, Accounts, open_accounts
+from proxy_core.cli.common import printable, settings_options
+from proxy_core.clock import SystemClock
+from proxy_core.credentials.refresh import refresh_once
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.exchange import open_exchange
+from proxy_core.interfaces import (
+    CredentialRefresher,
+    HttpExchange,
+    LoginNeeded,
+    Provider,
+    RefreshLater,
+    TransportFailed,
+)
+from proxy_core.loading import secret_values
+
+
+@click.command("test")
+@settings_options
+@click.argument("provider")
+@click.argument("name", required=False)
+def test_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str | None) -> None:
+    """Try PROVIDER's credentials, or the one called NAME: a login's own test, else a request for its models.
+
+    A token that has ended is renewed first. Exit code 1 if one does not work.
+    """
+    accounts = open_accounts(config, no_plugin)
+    found = accounts.provider(provider)
+    chosen = accounts.matching(found.name, name)
+    if not chosen:
+        raise click.ClickException(f"{found.name} has no credential")
+    results = asyncio.run(_try_all(accounts, found, chosen))
+    for account, (good, words) in zip(chosen, results, strict=True):
+        click.echo(f"{found.name} {account.name}: {'ok' if good else 'FAILED'}{': ' if words else ''}{words}")
+    if not all(good for good, _ in results):
+        raise SystemExit(1)
+
+
+async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
+    results = []
+    async with open_exchange() as exchange:
+        for account in chosen:
+            good, words = await _try(accounts, provider, account, exchange)
+            results.append((good, _clean(words, account.stored)))
+    return results
+
+
+async def _try(accounts: Accounts, provider: Provider, account: Account, exchange: HttpExchange) -> tuple[bool, str]:
+    if account.stored is None:
+        return False, account.why
+    if account.stored.needs_login is not None:
+        return False, account.why
+    refresher = accounts.refresher(provider) if account.kind != API_KEY else None
+    stored = account.stored
+    try:
+        if refresher is not None and stored.due(datetime.now(UTC), 0.0):
+            stored = await _renewed(accounts, account, refresher, exchange)
+        return await _asked(accounts, provider, stored, refresher, exchange)
+    except LoginNeeded as error:
+        return False, str(error)
+    except RefreshLater as error:
+        return False, f"cannot be renewed now: {error}"
+    except TransportFailed as error:
+        return False, f"the provider cannot be reached ({error})"
+    except Exception as error:  # a plugin's test may fail in any way; its words may hold secrets
+        return False, type(error).__name__
+
+
+async def _renewed(
+    accounts: Accounts, account: Account, refresher: CredentialRefresher, exchange: HttpExchange
+) -> StoredCredential:
+    stored = account.stored
+    assert stored is not None
+    if account.source == "environment":
+        # Whoever renews it must keep what replaces its token.
+        [stored] = await asyncio.to_thread(accounts.vault.adopt, [replace(stored, path=None)])
+    return (await refresh_once(stored, refresher, exchange, accounts.vault, SystemClock())).stored
+
+
+async def _asked(
+    accounts: Accounts,
+    provider: Provider,
+    stored: StoredCredential,
+    refresher: CredentialRefresher | None,
+    exchange: HttpExchange,
+) -> tuple[bool, str]:
+    credential = stored.credential(accounts.fingerprint)
+    if refresher is not None and refresher.test is not None:
+        return True, await refresher.test(credential, exchange)
+    if provider.list_models is None:
+        return True, "cannot be tried: the provider has neither a test nor a list of models"
+    answer = await exchange(provider.list_models.request(credential))
+    if answer.status in (401, 403):
+        return False, f"it is not accepted (status {answer.status})"
+    if answer.status != 200:
+        return False, f"the provider answered its models request with status {answer.status}"
+    try:
+        return True, f"{len(provider.list_models.parse(answer.body))} models"
+    except ValueError:
+        return False, "the provider's list of models cannot be read"
+
+
+def _clean(words: str, stored: StoredCredential | None) -> str:
+    """For a terminal, and without the credential, which an upstream or a plugin may repeat."""
+    text = printable(words)
+    if stored is not None:
+        hidden = [stored.access_token, stored.refresh_token, *stored.details.values()]
+        for secret in sorted(secret_values(hidden), key=len, reverse=True):
+            text = text.replace(secret, "[redacted]") if secret else text
+    return text

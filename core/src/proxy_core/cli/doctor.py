@@ -1,0 +1,114 @@
+"""``proxy-core doctor``: what is wrong here, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy_core.catalog import Catalog
+from proxy_core.cli.accounts import Accounts, open_accounts
+from proxy_core.cli.common import printable, settings_options, table
+from proxy_core.cli.config import catalog_of, checked, described
+from proxy_core.cli.effective import effective, stray
+from proxy_core.cli.findings import (
+    Finding,
+    of_checks,
+    of_credentials,
+    of_files,
+    of_serving,
+    of_sockets,
+    of_store,
+)
+from proxy_core.errors import SetupError
+
+
+@click.command("doctor")
+@settings_options
+@click.option("--upstreams", is_flag=True, help="Also ask each provider's address whether it answers, and the time.")
+@click.option("--fix", is_flag=True, help="Mend modes of files; delete what killed processes left.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def command(config: Path | None, no_plugin: tuple[str, ...], upstreams: bool, fix: bool, as_json: bool) -> None:
+    """Look at settings, plugins, credentials, files and the store. Exit code 1 if anything needs doing.
+
+    Nothing is sent anywhere without --upstreams, and then no credential.
+    """
+    problems, warnings = checked(config, no_plugin)
+    findings = [
+        Finding(area="settings", what=line, do="mend it; a start stops or goes without it") for line in problems
+    ]
+    settings: list[dict[str, str]] = []
+    plugins: list[dict[str, Any]] = []
+    try:
+        accounts = open_accounts(config, no_plugin)
+        catalog = catalog_of(accounts.loaded)
+        settings = [described(value) for value in effective(accounts.loaded, catalog)]
+    except SetupError:
+        pass  # told above
+    else:
+        plugins = [{"name": p.name, "state": p.state, "reason": p.reason} for p in catalog.plugins]
+        findings += _looked(accounts, catalog, problems, warnings)
+        if upstreams:
+            from proxy_core.cli.reach import of_upstreams
+
+            findings += of_upstreams(accounts)
+    told = [_told(finding, fix) for finding in findings]
+    if as_json:
+        click.echo(json.dumps({"settings": settings, "plugins": plugins, "findings": told}, indent=2))
+    else:
+        _print(settings, plugins, told)
+    if any(line["level"] == "problem" for line in told):
+        raise SystemExit(1)
+
+
+def _looked(
+    accounts: Accounts, catalog: Catalog, problems: Sequence[str], warnings: Sequence[str]
+) -> Iterator[Finding]:
+    misspelled = stray(accounts.loaded, catalog)
+    known = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins]
+    for line in misspelled:
+        quiet = not line.endswith("sets nothing: no such setting")
+        yield Finding(area="settings", what=line, do="" if quiet else "correct its name or unset it", note=quiet)
+    for line in warnings:
+        if line not in misspelled and line not in known:
+            yield Finding(area="settings", what=line, note=True)
+    for plugin in catalog.plugins:
+        told = f"plugin {plugin.name} is not used: {plugin.reason}"
+        if plugin.state != "active" and told not in problems:
+            quiet = plugin.state != "skipped"
+            what = f"{plugin.name} is {plugin.state}: {plugin.reason}"
+            yield Finding(area="plugins", what=what, do="" if quiet else "mend it, or disable it", note=quiet)
+    yield from of_files(accounts)
+    yield from of_credentials(accounts)
+    yield from of_sockets(accounts.loaded)
+    yield from of_serving(accounts.loaded)
+    yield from of_store(accounts.loaded)
+    yield from of_checks(catalog.checks)
+
+
+def _told(finding: Finding, fix: bool) -> dict[str, str]:
+    """As it is printed; mended first, if that was asked for and can be done."""
+    level = "note" if finding.note else "problem"
+    if fix and finding.fix is not None:
+        try:
+            finding.fix()
+            level = "fixed"
+        except OSError as error:
+            return {"level": level, "area": finding.area, "what": finding.what, "do": f"{error.strerror}: {finding.do}"}
+    return {"level": level, "area": finding.area, "what": finding.what, "do": finding.do}
+
+
+def _print(settings: list[dict[str, str]], plugins: list[dict[str, Any]], told: list[dict[str, str]]) -> None:
+    if settings:
+        click.echo(table(("setting", "value", "from"), [(s["key"], s["value"], s["origin"]) for s in settings]) + "\n")
+    if plugins:
+        active = ", ".join(p["name"] for p in plugins if p["state"] == "active")
+        click.echo(f"active plugins: {active or 'none'}\n")
+    for line in told:
+        do = f"; {line['do']}" if line["do"] else ""
+        click.echo(f"{line['level']}: {line['area']}: {printable(line['what'] + do)}")
+    open_ones = sum(line["level"] == "problem" for line in told)
+    click.echo(f"{open_ones} to be mended" if open_ones else "nothing needs doing")

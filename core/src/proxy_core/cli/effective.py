@@ -1,0 +1,190 @@
+"""Every setting in effect: its value, secrets masked, and where it was set."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from proxy_core.catalog import Catalog
+from proxy_core.cli.tomllines import KeyPath, key_lines
+from proxy_core.compatible import COMPATIBLE_NAMES, provider_table
+from proxy_core.interfaces import PluginInfo
+from proxy_core.loading import DELIMITER, PREFIX, LoadedSettings
+from proxy_core.pools import rotations
+from proxy_core.rotation_names import rotation_readings, rotation_table
+
+MASK = "********"
+_HIDDEN_NAME = re.compile(r"(password|passphrase|secret|token|api_?key|authorization|cookie)", re.IGNORECASE)
+_HIDDEN_END = re.compile(r"(^|_|-)key$", re.IGNORECASE)
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_PLACES = ("tls_key", "ssl_keyfile", "keyfile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """``shown`` is fit for a terminal; ``compared`` is the real value. ``origin`` is ``None`` for a default."""
+
+    key: str
+    shown: str
+    compared: object
+    origin: str | None
+
+
+class Origins:
+    """Where the nearest thing at or above a key was set."""
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+        self._sources = loaded.sources
+        self._compatible = {path: name for name, path in COMPATIBLE_NAMES.items() if name in loaded.sources.variables}
+        self._providers: dict[str, dict[KeyPath, str]] = {}
+
+    @cached_property
+    def _lines(self) -> Mapping[KeyPath, int]:
+        if self._sources.file is None:
+            return {}
+        try:
+            return key_lines(self._sources.file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return {}
+
+    def of(self, path: KeyPath) -> str | None:
+        """The strongest source that says something about it."""
+        return self._nested(path) or self._older_name(path) or self._in_file(path)
+
+    def _nested(self, path: KeyPath) -> str | None:
+        for length in range(len(path), 0, -1):
+            name = (PREFIX + DELIMITER.join(path[:length])).upper()
+            if name in self._sources.variables and name not in COMPATIBLE_NAMES:
+                return str(self._sources.variables[name])
+        return None
+
+    def _older_name(self, path: KeyPath) -> str | None:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._compatible:
+                return str(self._sources.variables[self._compatible[path[:length]]])
+        if path[0] != "providers" or len(path) < 3:
+            return None
+        found = self._of_provider(path[1])
+        return next((found[path[:n]] for n in range(len(path), 2, -1) if path[:n] in found), None)
+
+    def _of_provider(self, name: str) -> dict[KeyPath, str]:
+        if name not in self._providers:
+            variables = self._sources.variables
+            _, origins = provider_table(variables, name)
+            readings, _ = rotation_readings(variables, {*self._loaded.provider_names(), name})
+            table = rotation_table(readings, name, self._loaded.settings.routing.selector, {}, ())
+            self._providers[name] = {**origins, **table.origins}
+        return self._providers[name]
+
+    def _in_file(self, path: KeyPath) -> str | None:
+        node: Any = self._sources.table
+        reached = 0
+        for name in path:
+            if not isinstance(node, Mapping) or name not in node:
+                break
+            node, reached = node[name], reached + 1
+        if reached == 0 or (reached < len(path) and isinstance(node, Mapping)):
+            return None
+        line = next((self._lines[path[:n]] for n in range(reached, 0, -1) if path[:n] in self._lines), None)
+        return f"{self._sources.file}:{line}" if line else str(self._sources.file)
+
+
+def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = False) -> list[Value]:
+    """Everything that is set, by key; with ``defaults`` the rest too. Raises ``SettingsError``."""
+    origins = Origins(loaded)
+    found = [v for v in _values(loaded.settings, (), origins) if not v.key.startswith(("providers.", "plugins."))]
+    found += _values(
+        loaded.settings.plugins, ("plugins",), origins, only=tuple(type(loaded.settings.plugins).model_fields)
+    )
+    for name in sorted({*loaded.provider_names(), *catalog.providers}):
+        found += _values(loaded.provider(name, rotations(catalog)), ("providers", name), origins)
+    for plugin in catalog.plugins:
+        found += _of_plugin(loaded, plugin.name, plugin.info if plugin.state == "active" else None, origins)
+    return [value for value in found if defaults or value.origin is not None]
+
+
+def _of_plugin(loaded: LoadedSettings, name: str, info: PluginInfo | None, origins: Origins) -> Iterator[Value]:
+    if info is not None and info.settings is not None:
+        yield from _values(loaded.plugin(name, info.settings), ("plugins", name), origins)
+    elif loaded.sets_up(name):
+        yield Value(
+            key=f"plugins.{name}",
+            shown="(not read: the plugin is not active)",
+            compared=None,
+            origin=origins.of(("plugins", name)) or f"{PREFIX}PLUGINS{DELIMITER}{name.upper()}{DELIMITER}*",
+        )
+
+
+def _values(value: Any, path: KeyPath, origins: Origins, *, only: Sequence[str] = ()) -> Iterator[Value]:
+    """Leaves, by the names they have in the file."""
+    if isinstance(value, BaseModel):
+        items = {name: getattr(value, name) for name in only or type(value).model_fields}
+    elif isinstance(value, Mapping) and value:
+        items = dict(value)
+    elif isinstance(value, list | tuple) and any(isinstance(entry, BaseModel) for entry in value):
+        for index, entry in enumerate(value):
+            for name, inner in dict(entry).items():
+                leaf = (*path[:-1], f"{path[-1]}[{index}]", name)
+                if inner is not None:
+                    yield _leaf(inner, leaf, origins.of(path))
+        return
+    else:
+        yield _leaf(value, path, origins.of(path))
+        return
+    for name, inner in items.items():
+        yield from _values(inner, (*path, str(name)), origins)
+
+
+def _leaf(value: Any, path: KeyPath, origin: str | None) -> Value:
+    hidden = isinstance(value, SecretStr) or (isinstance(value, str) and _hides(path))
+    real = value.get_secret_value() if isinstance(value, SecretStr) else value
+    shown = MASK if hidden else _shown(value)
+    return Value(key=".".join(path), shown=shown, compared=_plain(real), origin=origin)
+
+
+def _hides(path: KeyPath) -> bool:
+    """Tables that take anything may hold secrets under names that say so."""
+    name = path[-1]
+    return name not in _PLACES and bool(_HIDDEN_NAME.search(name) or _HIDDEN_END.search(name))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unset"
+    text = json.dumps(_plain(value), ensure_ascii=False)
+    return _USER_INFO.sub(f"{MASK}@", text)
+
+
+def stray(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
+    """Variables that look as if they set something here, and do not: a misspelling, or an older system's."""
+    lines = [
+        f"{name} sets nothing: no such setting" for name in [*loaded.sources.stray(), *_of_plugins(loaded, catalog)]
+    ]
+    return lines + loaded.without_effect(rotations(catalog))
+
+
+def _of_plugins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
+    """Variables of active plugins that name none of their settings."""
+    for plugin in catalog.plugins:
+        prefix = f"{PREFIX}PLUGINS{DELIMITER}{plugin.name.upper()}{DELIMITER}"
+        if plugin.state == "active" and plugin.info is not None:
+            known = plugin.info.settings.model_fields if plugin.info.settings else {}
+            for name in sorted(loaded.sources.variables):
+                key = name.removeprefix(prefix).partition(DELIMITER)[0].lower()
+                if name.startswith(prefix) and key not in known:
+                    yield name

@@ -1,0 +1,136 @@
+"""``proxy-core login PROVIDER``: a new login, or an old one anew."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from proxy_core.cli.accounts import Accounts, cannot, checked_name, open_accounts
+from proxy_core.cli.common import settings_options
+from proxy_core.cli.running import tell_credentials
+from proxy_core.cli.terminal import TerminalPrompt, agreed, is_headless
+from proxy_core.credentials.stored import StoredCredential, VaultProblem
+from proxy_core.exchange import open_exchange
+from proxy_core.interfaces import CredentialRefresher, LoginNeeded, LoginWay, Provider, RefreshLater, Tokens
+from proxy_core.oauth.tokens import LoginFailed, OAuthRefused
+
+_INTERRUPTED = 130
+
+
+@click.command("login")
+@settings_options
+@click.argument("provider")
+@click.option("--name", help="What to call it; else the account's name. An existing one of that name is renewed.")
+@click.option("--browser", "way", flag_value="browser", help="With a browser on this machine.")
+@click.option("--paste", "way", flag_value="paste", help="With a browser elsewhere: paste what it shows.")
+@click.option("--device", "way", flag_value="device", help="Type a code in on any other device.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+def command(
+    config: Path | None,
+    no_plugin: tuple[str, ...],
+    provider: str,
+    name: str | None,
+    way: LoginWay | None,
+    yes: bool,
+) -> None:
+    """Log in to PROVIDER and keep the login. Works over SSH: no browser is needed on this machine.
+
+    An account that is there already is renewed, not doubled. A running proxy is told.
+    """
+    accounts = open_accounts(config, no_plugin)
+    found = accounts.provider(provider)
+    refresher = accounts.refresher(found)
+    if refresher is None or refresher.login is None:
+        if found.credential_kind == "api_key":
+            raise click.UsageError(f"{found.name} takes API keys: proxy-core credentials add {found.name}")
+        raise click.UsageError(f"{found.name} has no login here; see `proxy-core credentials import --help`")
+    if way is not None and way not in refresher.ways:
+        offered = ", ".join(f"--{w}" for w in refresher.ways) or "none of --browser, --paste, --device; leave it out"
+        raise click.UsageError(f"the login of {found.name} offers {offered}")
+    checked_name(accounts.vault, found.name, name)
+    try:
+        tokens = asyncio.run(_log_in(accounts, found, refresher, way, yes))
+    except KeyboardInterrupt:
+        click.echo("\nstopped; nothing was saved", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    if tokens is None:
+        raise click.ClickException("not logged in; nothing was saved")
+    try:
+        save(accounts, found, tokens, name)
+    except (OSError, VaultProblem) as error:
+        raise cannot(error) from error
+    tell_credentials(accounts.loaded)
+
+
+async def _log_in(
+    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, way: LoginWay | None, yes: bool
+) -> Tokens | None:
+    prompt = TerminalPrompt(headless=is_headless(accounts.loaded), way=way)
+    for line in about(provider, refresher):
+        prompt.say(line)
+    if not yes and not await agreed(prompt, f"Log in to {provider.name}?"):
+        return None
+    assert refresher.login is not None
+    try:
+        async with open_exchange() as exchange:
+            return await refresher.login(prompt, exchange)
+    except (LoginFailed, LoginNeeded, OAuthRefused, RefreshLater) as error:
+        raise click.ClickException(str(error)) from error
+    except EOFError:
+        raise click.ClickException("the standard input ended before the login did; nothing was saved") from None
+    except Exception as error:  # a plugin's login may fail in any way; its words may hold secrets
+        raise click.ClickException(f"the login of {provider.name} failed: {type(error).__name__}") from error
+
+
+def about(provider: Provider, refresher: CredentialRefresher) -> list[str]:
+    """What one should know before: whether the provider lasts, and what its terms say."""
+    life = provider.lifecycle
+    until = f" until {life.until}" if life.status == "limited" and life.until else ""
+    until = f" since {life.until}" if life.status == "ended" and life.until else until
+    lines = [f"{provider.name}: {life.status}{until}"]
+    return [line for line in (*lines, life.note, life.link, refresher.notice) if line]
+
+
+def save(accounts: Accounts, provider: Provider, tokens: Tokens, name: str | None) -> StoredCredential:
+    """New, or in place of the same account's. Raises ``VaultProblem``, ``OSError``."""
+    vault = accounts.vault
+    there = vault.all(provider.name)
+    same = _same_account(there, tokens, name)
+    if same is not None:
+        stored = vault.login(same, tokens)
+        click.echo(f"{provider.name}: the login of {_called(stored)} was renewed")
+        if stored.disabled:
+            click.echo(f"it is disabled: proxy-core credentials enable {provider.name} {stored.name}")
+        return stored
+    if name is not None and any(s.name == name for s in there):
+        click.echo(f"{name!r} is another account; this one gets a name of its own")
+        name = None
+    blank = StoredCredential(
+        provider=provider.name,
+        name=name or vault.free_name(provider.name, tokens.identity),
+        kind=provider.credential_kind,
+        origin="login",
+        added_at=datetime.now(UTC),
+    )
+    stored = vault.add(blank.with_tokens(tokens))
+    click.echo(f"{provider.name}: {_called(stored)} was saved in {stored.path}")
+    return stored
+
+
+def _same_account(there: list[StoredCredential], tokens: Tokens, name: str | None) -> StoredCredential | None:
+    """By its identity, a file of our own first; by its name, if either has no identity."""
+    if tokens.identity:
+        same = [s for s in there if s.identity == tokens.identity]
+        if same:
+            return min(same, key=lambda s: (s.name != name, s.link is not None, s.disabled))
+    named = [s for s in there if s.name == name]
+    return next((s for s in named if not (s.identity and tokens.identity)), None)
+
+
+def _called(stored: StoredCredential) -> str:
+    if stored.identity and stored.identity != stored.name:
+        return f"{stored.name} ({stored.identity})"
+    return stored.name

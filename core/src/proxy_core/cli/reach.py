@@ -1,0 +1,81 @@
+"""Do upstreams answer, and do their clocks agree with ours? No credential is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from proxy_core.cli.accounts import Accounts
+from proxy_core.cli.findings import Finding
+from proxy_core.exchange import open_exchange
+from proxy_core.interfaces import Credential, HttpAnswer, HttpExchange, Provider, ProviderCall, TransportFailed
+from proxy_core.model import UpstreamRequest
+
+_ANSWER_S = 10.0
+#: Tokens are renewed minutes early, so less than this does no harm.
+_SKEW_S = 30.0
+
+
+def of_upstreams(accounts: Accounts) -> list[Finding]:
+    """One line per provider that has a credential or needs none."""
+    chosen = [p for p in accounts.catalog.providers.values() if p.anonymous or accounts.of(p.name)]
+    return asyncio.run(_ask_all(chosen))
+
+
+async def _ask_all(providers: Sequence[Provider]) -> list[Finding]:
+    async with open_exchange(connect_s=_ANSWER_S) as exchange:
+        found = await asyncio.gather(*(_ask(provider, exchange) for provider in providers))
+    return [finding for findings in found for finding in findings]
+
+
+async def _ask(provider: Provider, exchange: HttpExchange) -> list[Finding]:
+    url = address(provider)
+    if url is None:
+        return [Finding(area="upstreams", what=f"{provider.name}: its address is not known beforehand", note=True)]
+    try:
+        answer = await exchange(UpstreamRequest(url=url, headers=[], method="GET"), timeout_s=_ANSWER_S)
+    except TransportFailed as error:
+        do = "check the address, the network and the provider's status page"
+        return [Finding(area="upstreams", what=f"{provider.name}: {_place(url)} does not answer: {error}", do=do)]
+    there = Finding(area="upstreams", what=f"{provider.name}: {_place(url)} answers ({answer.status})", note=True)
+    return [there, *_skew(provider, answer)]
+
+
+def _skew(provider: Provider, answer: HttpAnswer) -> list[Finding]:
+    with suppress(ValueError, TypeError):
+        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+        if theirs.tzinfo is None:
+            theirs = theirs.replace(tzinfo=UTC)
+        ahead_s = (datetime.now(UTC) - theirs).total_seconds()
+        if abs(ahead_s) > _SKEW_S:
+            way = "ahead of" if ahead_s > 0 else "behind"
+            words = f"this machine's clock is {abs(ahead_s):.0f} s {way} that of {provider.name}"
+            return [Finding(area="clock", what=words, do="set it by NTP; tokens seem to end early or late otherwise")]
+    return []
+
+
+def address(provider: Provider) -> str | None:
+    """Where it would be asked, from what it would send; both functions are pure."""
+    nobody = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
+    with suppress(Exception):  # a plugin that wants a real credential to know its address
+        if provider.list_models is not None:
+            return _bare(provider.list_models.request(nobody).url)
+        dialect = provider.dialects[0] if provider.dialects else None
+        call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
+        return _bare(provider.encode(call, nobody).url)
+    return None
+
+
+def _bare(url: str) -> str:
+    return url.partition("?")[0]
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

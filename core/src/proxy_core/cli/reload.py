@@ -1,0 +1,54 @@
+"""``proxy-core reload``: the running proxy reads its settings and credentials again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy_core.cli.common import printable, read_settings, settings_options
+from proxy_core.cli.running import processes
+from proxy_core.errors import SetupError
+
+#: Reading takes less than a second, but one reload waits for another.
+_WITHIN_S = 60.0
+
+
+@click.command("reload")
+@settings_options
+def command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
+    """Have the running proxy, every process of it, read settings and credentials again.
+
+    What is wrong with them changes nothing, is told here, and the exit code is 1.
+    """
+    try:
+        loaded = read_settings(config, no_plugin)
+    except SetupError as error:  # the same that the proxy would find; without settings it cannot even be asked
+        for line in str(error).splitlines():
+            click.echo(f"proxy-core: {line}", err=True)
+        click.echo("nothing was changed", err=True)
+        sys.exit(1)
+    found = processes(loaded, "POST", "/admin/reload", within_s=_WITHIN_S)
+    for process in found:
+        _show(process, several=len(found) > 1)
+    if not all(process["reloaded"] for process in found):
+        sys.exit(1)
+
+
+def _show(process: Mapping[str, Any], *, several: bool) -> None:
+    where = f"process {process['process']}: " if several else ""
+    if not process["reloaded"]:
+        for problem in process["problems"]:
+            click.echo(f"{where}{printable(problem)}", err=True)
+        click.echo(f"{where}nothing was changed", err=True)
+        return
+    click.echo(f"{where}read again" if process["changed"] else f"{where}read again, nothing is different")
+    for key in process["changed"]:
+        click.echo(f"  changed: {printable(key)}")
+    for key in process["needs_restart"]:
+        click.echo(f"  needs a restart: {printable(key)}")
+    for warning in process["warnings"]:
+        click.echo(f"  warning: {printable(warning)}")

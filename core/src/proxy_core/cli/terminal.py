@@ -1,0 +1,166 @@
+"""A ``LoginPrompt`` on a plain terminal, or on pipes: no display, no cursor, nothing but lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+from proxy_core.interfaces import LoginWay
+from proxy_core.loading import LoadedSettings
+from proxy_core.oauth.qr import qr_text
+
+_STDIN = 0
+
+
+class TerminalPrompt:
+    """Prints to the standard error stream's neighbour, the standard output, and reads lines from the standard input."""
+
+    def __init__(self, *, headless: bool, way: LoginWay | None = None) -> None:
+        self.headless = headless or way in ("paste", "device")
+        self.way = way
+        self._lines = _Lines()
+
+    def say(self, text: str) -> None:
+        click.echo("\n".join("".join(c for c in line if c.isprintable()) for line in text.splitlines()))
+
+    async def ask(self, question: str, *, secret: bool = False) -> str:
+        """One line. Raises ``EOFError`` when the standard input has ended; cancelling it is at once."""
+        click.echo(f"{question}: ", nl=False)
+        with _echo_off() if secret else _as_it_is():
+            line = await self._lines.next()
+        if secret or not sys.stdin.isatty():
+            click.echo()
+        return line
+
+    def show_link(self, url: str, *, code: str | None = None, qr: bool = False) -> None:
+        """The address alone on its line, so that it can be copied out of a terminal."""
+        opened = not self.headless and _open(url)
+        click.echo("A browser was opened; if it was not, open this address:" if opened else "Open this address:")
+        click.echo(f"\n  {url}\n")
+        if code is not None:
+            click.echo(f"The code is  {code}\n")
+        picture = qr_text(url) if qr and sys.stdout.isatty() else None
+        if picture:
+            click.echo(picture)
+
+
+def is_headless(loaded: LoadedSettings) -> bool:
+    """No browser here could show anything to whoever types: an SSH session, or a Unix without a display."""
+    variables = loaded.sources.variables
+    if any(name in variables for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")):
+        return True
+    has_display = any(name in variables for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return not has_display and sys.platform not in ("win32", "darwin", "cygwin")
+
+
+def _open(url: str) -> bool:
+    import webbrowser
+
+    with suppress(webbrowser.Error, OSError):
+        return webbrowser.open(url)
+    return False
+
+
+class _Lines:
+    """Lines of the standard input, from a thread nobody has to wait for.
+
+    It reads the descriptor itself: a buffered reader could not be left behind at the end of the program.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[str]] = deque()
+        self._ready: deque[str] = deque()
+        self._ended = False
+        self._started = False
+
+    async def next(self) -> str:
+        if self._ready:
+            return self._ready.popleft()
+        if self._ended:
+            raise EOFError
+        loop = asyncio.get_running_loop()
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._read, args=(loop,), daemon=True).start()
+        future: asyncio.Future[str] = loop.create_future()
+        self._waiting.append(future)
+        return await future
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        rest = b""
+        with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
+            while data := _some():
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    loop.call_soon_threadsafe(self._come, line.decode("utf-8", "replace").rstrip("\r"))
+            if rest:
+                loop.call_soon_threadsafe(self._come, rest.decode("utf-8", "replace"))
+            loop.call_soon_threadsafe(self._end)
+
+    def _come(self, line: str) -> None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(line)
+                return
+        self._ready.append(line)
+
+    def _end(self) -> None:
+        self._ended = True
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(EOFError())
+
+
+def _some() -> bytes:
+    try:
+        return os.read(_STDIN, 65536)
+    except OSError:
+        return b""
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def _echo_off() -> Iterator[None]:
+    """What is typed does not show, and shows again whatever happens."""
+    try:
+        import termios
+
+        before = termios.tcgetattr(_STDIN)
+    except (ImportError, OSError):
+        yield
+        return
+    except Exception as error:
+        if type(error).__name__ != "error":  # termios.error, which is no OSError
+            raise
+        yield
+        return
+    quiet = [*before]
+    quiet[3] = int(quiet[3]) & ~termios.ECHO
+    termios.tcsetattr(_STDIN, termios.TCSADRAIN, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
+
+
+async def agreed(prompt: TerminalPrompt, question: str) -> bool:
+    """Raises ``ClickException`` where nobody can answer."""
+    try:
+        answer = await prompt.ask(f"{question} [y/N]")
+    except EOFError:
+        click.echo()
+        raise click.ClickException("nobody can answer here (the standard input has ended); --yes goes on") from None
+    return answer.strip().lower() in ("y", "yes")

@@ -1,0 +1,42 @@
+"""Other programs' files: read as their format says, written so that they keep what it does not know."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from proxy_core.credentials.files import write_private
+from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
+from proxy_core.interfaces import TokenFile, Tokens
+
+
+def read_foreign(path: Path, form: TokenFile) -> Tokens:
+    """Raises ``VaultProblem``."""
+    try:
+        return form.read(path.read_bytes())
+    except OSError as error:
+        raise VaultProblem(path, f"cannot be read ({error.strerror}); did its program move its login?") from error
+    except ValueError as error:
+        raise VaultProblem(path, f"is not a file of {form.name!r}: {error}") from error
+
+
+def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None:
+    """New tokens into the file. Raises ``VaultProblem``, ``OSError``."""
+    if form.write is None:
+        raise VaultProblem(link.path, f"files of {form.name!r} can only be copied")
+    target = real(link)
+    data = form.write(target.read_bytes(), stored.credential(lambda account: account))
+    write_private(target, data, target.stat().st_mode & 0o700)
+
+
+def real(link: Link) -> Path:
+    """What a symbolic link points to is replaced and locked, not the link."""
+    return Path(os.path.realpath(link.path))
+
+
+def beside(stored: StoredCredential, what: str) -> Path | None:
+    """A credential's lock and journal. A linked file's lie beside it, so that all proxies that share it find them."""
+    if stored.link is not None:
+        target = real(stored.link)
+        return target.with_name(f".{target.name}.proxy-core.{what}")
+    return stored.path.with_name(f".{stored.path.name}.{what}") if stored.path else None

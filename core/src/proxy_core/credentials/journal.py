@@ -1,0 +1,146 @@
+"""What a refresh was about to do, and what came of it: the first thing on disk after the server's answer.
+
+A refresh token that rotates is worth nothing once it was sent and its successor was lost. So the
+intent is durable before the request leaves, and the answer is written, as it came, before anyone
+reads it. Whoever finds the journal, this process or another, carries on from there.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core.credentials.files import SAFE, sync_folder
+from proxy_core.credentials.stored import digest
+from proxy_core.interfaces import HttpAnswer, Tokens
+
+#: Room for the answer is taken together with the intent, so that a disk that fills up in between does no harm.
+_ROOM = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """``token`` is the digest of the refresh token, ``since`` when it was first sent without an answer on record."""
+
+    token: str
+    since: datetime
+    answer: HttpAnswer | None = None
+    tokens: Tokens | None = field(default=None, repr=False)
+    answered_at: datetime | None = None
+
+
+class Journal:
+    """One credential's. Only who holds the credential's lock may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+        self._at = 0
+
+    def read(self) -> Entry | None:
+        """What a killed process left. A line that was not finished does not count. Raises ``OSError``."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return None
+        try:
+            intent = json.loads(lines[0])
+            entry = Entry(token=intent["token"], since=datetime.fromisoformat(intent["since"]))
+        except (ValueError, KeyError, TypeError):
+            # Torn before it was durable, so nothing was sent.
+            return None
+        try:
+            return _outcome(entry, json.loads(lines[1]))
+        except (ValueError, KeyError, TypeError, IndexError):
+            return entry
+
+    def begin(self, refresh_token: SecretStr, since: datetime) -> None:
+        """On disk when this returns; only then may the token be sent. Raises ``OSError``."""
+        self.close()
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | SAFE, 0o600)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+            intent = json.dumps({"token": digest(refresh_token), "since": since.isoformat(), "pid": os.getpid()})
+            line = intent.encode() + b"\n"
+            _write(descriptor, line + b" " * _ROOM, 0)
+            os.fsync(descriptor)
+            sync_folder(self.path.parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor, self._at = descriptor, len(line)
+
+    def write_answer(self, answer: HttpAnswer, at: datetime) -> None:
+        """The answer as it came. In the system's hands when this returns, on disk after :meth:`sync`."""
+        kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "date")}
+        body = base64.b64encode(answer.body).decode()
+        self._add({"status": answer.status, "headers": kept, "body": body, "at": at.isoformat()})
+
+    def write_tokens(self, tokens: Tokens, at: datetime) -> None:
+        """For a refresher whose token request was not recognised as one. Else like :meth:`write_answer`."""
+        hidden = {k: v.get_secret_value() for k, v in tokens.details.items() if isinstance(v, SecretStr)}
+        fields = {
+            "access_token": tokens.access_token.get_secret_value(),
+            "refresh_token": tokens.refresh_token.get_secret_value() if tokens.refresh_token else None,
+            "expires_at": tokens.expires_at.isoformat() if tokens.expires_at else None,
+            "identity": tokens.identity,
+            "tier": tokens.tier,
+            "details": {k: v for k, v in tokens.details.items() if isinstance(v, str)},
+            "secret_details": hidden,
+        }
+        self._add({"tokens": fields, "at": at.isoformat()})
+
+    def sync(self) -> None:
+        """Raises ``OSError``."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+
+    def end(self) -> None:
+        """All that was in it is where it belongs. Raises ``OSError``."""
+        self.close()
+        # Should the name come back after a power cut: its token is not the stored one's any more.
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _add(self, fields: dict[str, Any]) -> None:
+        if self._descriptor is None:
+            raise OSError("the journal is not open")
+        _write(self._descriptor, json.dumps(fields).encode() + b"\n", self._at)
+
+
+def _write(descriptor: int, data: bytes, at: int) -> None:
+    os.lseek(descriptor, at, os.SEEK_SET)
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _outcome(entry: Entry, fields: dict[str, Any]) -> Entry:
+    at = datetime.fromisoformat(fields["at"])
+    if "tokens" in fields:
+        return Entry(token=entry.token, since=entry.since, tokens=_tokens(fields["tokens"]), answered_at=at)
+    answer = HttpAnswer(fields["status"], fields["headers"], base64.b64decode(fields["body"]))
+    return Entry(token=entry.token, since=entry.since, answer=answer, answered_at=at)
+
+
+def _tokens(fields: dict[str, Any]) -> Tokens:
+    hidden = {name: SecretStr(value) for name, value in fields["secret_details"].items()}
+    return Tokens(
+        access_token=SecretStr(fields["access_token"]),
+        refresh_token=SecretStr(fields["refresh_token"]) if fields["refresh_token"] else None,
+        expires_at=datetime.fromisoformat(fields["expires_at"]) if fields["expires_at"] else None,
+        identity=fields["identity"],
+        tier=fields["tier"],
+        details={**fields["details"], **hidden},
+    )

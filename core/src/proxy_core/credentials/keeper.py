@@ -1,0 +1,226 @@
+"""Keeping logins alive: renews what is near its end in time, and what an upstream refused at once.
+
+One renewal at a time per credential, whoever asks; the new token is on disk before it is lent.
+While a token is being renewed its requests wait for it, or go to another credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.cooldown import BACK_OFF_S
+from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.pool import Pool
+from proxy_core.credentials.refresh import refresh_once
+from proxy_core.credentials.stored import StoredCredential, VaultProblem
+from proxy_core.credentials.vault import Vault
+from proxy_core.interfaces import Credential, CredentialRefresher, HttpExchange, LoginNeeded, RefreshLater
+
+log = logging.getLogger("proxy_core.credentials")
+
+#: A token that is refused this soon after it was given is not renewed again: the account has another problem.
+_FRESH_S = 30.0
+#: Linked files may be renewed by their own program at any moment.
+_LOOK_S = 5.0
+_END_S = 10.0
+
+
+class _Kept:
+    """One login and what is being done about it."""
+
+    def __init__(self, stored: StoredCredential, refresher: CredentialRefresher, pool: Pool, name: str) -> None:
+        self.stored = stored
+        self.refresher = refresher
+        self.pool = pool
+        self.id = name
+        self.renewing = False
+        self.renewed_at = float("-inf")
+        self.failures = 0
+        self.again_at = float("-inf")
+        #: The upstream refused its token before its time.
+        self.refused = False
+
+    def wanted(self, now: datetime, monotonic: float) -> bool:
+        if self.renewing or self.stored.needs_login is not None or monotonic < self.again_at:
+            return False
+        return self.refused or self.stored.due(now, self.refresher.early_s)
+
+
+class Keeper:
+    """An async context manager around the task that looks after all logins."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        exchange: HttpExchange,
+        clock: Clock,
+        fingerprint: Fingerprints,
+        learn: Callable[..., None],
+        interval_s: float,
+    ) -> None:
+        """``learn(*secrets)`` is told every token before it is used, for whoever hides them."""
+        self._vault = vault
+        self._exchange = exchange
+        self._clock = clock
+        self._fingerprint = fingerprint
+        self._learn = learn
+        self._interval_s = interval_s
+        self._kept: dict[str, _Kept] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def keep(self, pool: Pool, refresher: CredentialRefresher, stored: Iterable[StoredCredential]) -> None:
+        """Look after these from now on. Those that need a login are taken out of the pool, with the reason."""
+        pool.renew = self._renew
+        for one in stored:
+            name = one.credential(self._fingerprint).id
+            if name in pool.ledger.places:
+                self._kept[name] = kept = _Kept(one, refresher, pool, name)
+                self._show(kept)
+
+    @property
+    def ended(self) -> list[str]:
+        """Providers of which a login has ended."""
+        return sorted({k.stored.provider for k in self._kept.values() if k.stored.needs_login is not None})
+
+    async def __aenter__(self) -> Self:
+        if self._kept:
+            self._task = asyncio.create_task(self._run(), name="credentials")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_END_S)
+
+    def _renew(self, credential: Credential) -> bool:
+        """A pool's token was refused."""
+        kept = self._kept.get(credential.id)
+        if kept is None or self._clock.monotonic() - kept.renewed_at < _FRESH_S:
+            return False
+        kept.refused = True
+        kept.again_at = float("-inf")
+        self._wake.set()
+        return True
+
+    async def _run(self) -> None:
+        """A renewal under way when this ends is carried to its end by ``refresh_once`` itself."""
+        async with asyncio.TaskGroup() as tasks:
+            for kept in self._kept.values():
+                path = self._vault.journal_path(kept.stored)
+                kept.refused = path is not None and await asyncio.to_thread(path.exists)  # a killed renewal
+            while True:
+                await self._look()
+                now, monotonic = self._clock.now(), self._clock.monotonic()
+                for kept in self._kept.values():
+                    if kept.wanted(now, monotonic):
+                        kept.renewing = True
+                        tasks.create_task(self._refresh(kept))
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_s()):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _wait_s(self) -> float:
+        """Until something may have to be done."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        waits = [self._interval_s]
+        for kept in self._kept.values():
+            if kept.stored.link is not None:
+                waits.append(_LOOK_S)
+            if kept.again_at > monotonic:
+                waits.append(kept.again_at - monotonic)
+            elif kept.stored.expires_at is not None and kept.stored.needs_login is None:
+                waits.append((kept.stored.expires_at - now).total_seconds() - kept.refresher.early_s)
+        return max(0.05, min(waits))
+
+    async def _look(self) -> None:
+        """Take over what others wrote: another process, the command line, the program a file is shared with."""
+        for kept in self._kept.values():
+            if kept.renewing:
+                continue
+            try:
+                if await asyncio.to_thread(self._vault.changed, kept.stored):
+                    kept.stored = await asyncio.to_thread(self._vault.read, kept.stored)
+                    self._show(kept)
+            except (OSError, VaultProblem) as error:
+                log.warning("%s %s cannot be read: %s", kept.stored.provider, kept.stored.name, error)
+
+    async def _refresh(self, kept: _Kept) -> None:
+        name = f"{kept.stored.provider} {kept.stored.name}"
+        try:
+            done = await refresh_once(kept.stored, kept.refresher, self._exchange, self._vault, self._clock)
+        except LoginNeeded as needed:
+            log.error("%s needs a login: %s", name, needed)
+            await self._reread(kept)
+            kept.pool.ledger.taken_out(kept.id, str(needed), for_good=True)
+        except RefreshLater as later:
+            self._later(kept, str(later), later.retry_after_s)
+            log.warning("%s cannot be renewed now: %s", name, later)
+        except Exception as error:  # a refresher may fail in any way; its credential alone is concerned
+            self._later(kept, type(error).__name__, None)
+            log.exception("%s could not be renewed", name)
+        else:
+            kept.stored, kept.failures, kept.refused = done.stored, 0, False
+            kept.renewed_at = self._clock.monotonic()
+            log.info("%s: its token is renewed (%s)", name, done.how)
+            self._show(kept)
+        finally:
+            kept.renewing = False
+            self._wake.set()
+
+    def _later(self, kept: _Kept, why: str, after_s: float | None) -> None:
+        wait_s = BACK_OFF_S[min(kept.failures, len(BACK_OFF_S) - 1)] if after_s is None else after_s
+        kept.failures += 1
+        kept.again_at = self._clock.monotonic() + wait_s
+        if kept.refused:
+            kept.pool.ledger.taken_out(kept.id, f"its token cannot be renewed now: {why}", for_good=False)
+
+    async def _reread(self, kept: _Kept) -> None:
+        try:
+            kept.stored = await asyncio.to_thread(self._vault.read, kept.stored)
+        except (OSError, VaultProblem) as error:
+            log.warning("%s %s cannot be read: %s", kept.stored.provider, kept.stored.name, error)
+
+    def _show(self, kept: _Kept) -> None:
+        """The pool lends what is stored now."""
+        stored = kept.stored
+        self._learn(*_secrets(stored))
+        if stored.needs_login is not None:
+            kept.pool.ledger.taken_out(kept.id, stored.needs_login.why, for_good=True)
+        elif stored.access_token.get_secret_value():
+            kept.pool.renewed(stored.credential(self._fingerprint))
+        else:
+            kept.pool.ledger.taken_out(kept.id, "it has no token yet and is being renewed", for_good=False)
+
+
+def _secrets(stored: StoredCredential) -> list[str]:
+    hidden = [stored.access_token, stored.refresh_token, *stored.details.values()]
+    return [value.get_secret_value() for value in hidden if value is not None and not isinstance(value, str)]
+
+
+def keep_all(
+    keeper: Keeper,
+    pools: Mapping[str, Pool],
+    refreshers: Mapping[str, CredentialRefresher],
+    stored: Mapping[str, Iterable[StoredCredential]],
+) -> None:
+    """Give a keeper every login of every provider."""
+    for provider, credentials in stored.items():
+        for kind, refresher in refreshers.items():
+            mine = [one for one in credentials if one.kind == kind]
+            if mine and provider in pools:
+                keeper.keep(pools[provider], refresher, mine)

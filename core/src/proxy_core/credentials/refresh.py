@@ -1,0 +1,277 @@
+"""Renewing one credential, once: whoever calls it, no refresh token is sent while another process might.
+
+::
+
+    lock → read → carry on what a killed process left → journal the intent → send
+         → journal the answer → save → clear the journal → unlock
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from time import perf_counter
+from typing import Literal, TypeVar
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.journal import Entry, Journal
+from proxy_core.credentials.locks import CredentialLock, LockBusy
+from proxy_core.credentials.recording import Recorder
+from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
+from proxy_core.credentials.vault import Stale, Vault
+from proxy_core.interfaces import (
+    CredentialRefresher,
+    HttpExchange,
+    LoginNeeded,
+    RefreshLater,
+    Tokens,
+)
+
+log = logging.getLogger("proxy_core.credentials")
+
+#: A whole refresh, whatever a plugin does in it, ends after this; the lock is free again then.
+_REFRESH_S = 120.0
+_SAVE_AGAIN_S = 30.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """``how``: ``renewed`` by us now, ``theirs`` (somebody else had done it), ``recovered`` from a journal.
+
+    ``saved=False``: the tokens are good and only in memory; they are written as soon as they can
+    be. ``window_s`` is how long the answer was nowhere but in this process, ``durable_s`` until it
+    would have survived a power cut.
+    """
+
+    stored: StoredCredential
+    how: Literal["renewed", "theirs", "recovered"]
+    saved: bool = True
+    window_s: float | None = None
+    durable_s: float | None = None
+
+
+async def refresh_once(
+    stored: StoredCredential,
+    refresher: CredentialRefresher,
+    exchange: HttpExchange,
+    vault: Vault,
+    clock: Clock,
+    *,
+    lock: CredentialLock | None = None,
+) -> Refreshed:
+    """Tokens newer than those of ``stored``: the stored ones if they are, else new ones.
+
+    Cancelling it while it waits for the lock is at once; from then on it runs to its end first.
+    Raises ``LoginNeeded`` (and the vault says so from then on) or ``RefreshLater``.
+    """
+    if vault.holds_lock(stored):
+        # Ours, together with tokens that could not be written.
+        return await _save_first(stored, vault, clock)
+    lock = lock or vault.lock(stored)
+    try:
+        await lock.acquire()
+    except (LockBusy, OSError) as error:
+        raise RefreshLater(f"no lock for {stored.name}: {error}") from error
+    work = _Refresh(refresher, exchange, vault, clock, lock)
+    try:
+        return await _to_the_end(work.run(stored))
+    finally:
+        if not work.keeps_lock:
+            lock.release()
+
+
+async def _save_first(stored: StoredCredential, vault: Vault, clock: Clock) -> Refreshed:
+    try:
+        current = await asyncio.to_thread(vault.save_unsaved, stored)
+    except (OSError, VaultProblem) as error:
+        log.error("the new tokens of %s still cannot be saved: %s", stored.name, error)
+        current = await asyncio.to_thread(vault.read, stored)
+        if not _newer(current, stored, clock.now()):
+            text = f"the tokens of {stored.name} cannot be saved; no more are asked for until they are"
+            raise RefreshLater(text, retry_after_s=_SAVE_AGAIN_S) from error
+        return Refreshed(stored=current, how="theirs", saved=False)
+    if not _newer(current, stored, clock.now()):
+        raise RefreshLater(f"the tokens of {stored.name} were saved just now", retry_after_s=0.0)
+    return Refreshed(stored=current, how="theirs")
+
+
+def _newer(current: StoredCredential, than: StoredCredential, now: datetime) -> bool:
+    other = current.access_token != than.access_token and bool(current.access_token.get_secret_value())
+    return other and (current.expires_at is None or current.expires_at > now)
+
+
+class _Refresh:
+    """One refresh, under the lock."""
+
+    def __init__(
+        self,
+        refresher: CredentialRefresher,
+        exchange: HttpExchange,
+        vault: Vault,
+        clock: Clock,
+        lock: CredentialLock,
+    ) -> None:
+        self._refresher = refresher
+        self._exchange = exchange
+        self._vault = vault
+        self._clock = clock
+        self._lock = lock
+        self.keeps_lock = False
+
+    async def run(self, stored: StoredCredential) -> Refreshed:
+        try:
+            current = await asyncio.to_thread(self._vault.read, stored)
+            journal = self._vault.journal(current)
+            left = await asyncio.to_thread(journal.read) if journal else None
+        except (VaultProblem, OSError) as error:
+            raise RefreshLater(str(error)) from error
+        try:
+            return await self._run(stored, current, journal, left)
+        finally:
+            if journal is not None:
+                journal.close()
+
+    async def _run(
+        self, stored: StoredCredential, current: StoredCredential, journal: Journal | None, left: Entry | None
+    ) -> Refreshed:
+        how: Literal["theirs", "recovered"] = "theirs"
+        if self._vault.is_unsaved(current):
+            return await _save_first(stored, self._vault, self._clock)
+        if journal is not None and left is not None and left.token != digest(current.refresh_token):
+            # Somebody saved, or logged in anew, and did not come to clearing it.
+            await asyncio.to_thread(journal.end)
+            left = None
+        if journal is not None and left is not None and left.answered_at is not None:
+            done = await self._recover(current, journal, left)
+            if not done.saved:
+                return done
+            current, how, left = done.stored, "recovered", None
+        if _newer(current, stored, self._clock.now()):
+            return Refreshed(stored=current, how=how)
+        if current.needs_login is not None:
+            raise LoginNeeded(current.needs_login.why)
+        return await self._renew(current, journal, left)
+
+    async def _recover(self, current: StoredCredential, journal: Journal, left: Entry) -> Refreshed:
+        """Carry on from the answer that a killed process had written down."""
+        log.warning("%s: carrying on a refresh that was interrupted at %s", current.name, left.since)
+        recorder = Recorder(self._exchange, None, current.refresh_token, self._clock, left.answer)
+        tokens = left.tokens or await self._ask(current, recorder, journal, left)
+        if left.answer is not None and left.answered_at is not None and tokens.expires_at is not None:
+            # What the answer says counts from when it came.
+            tokens = replace(tokens, expires_at=tokens.expires_at - (self._clock.now() - left.answered_at))
+        return await self._save(current, tokens, journal, recorder, "recovered")
+
+    async def _renew(self, current: StoredCredential, journal: Journal | None, left: Entry | None) -> Refreshed:
+        since = left.since if left is not None else self._clock.now()
+        if journal is not None and current.refresh_token is not None:
+            try:
+                await asyncio.to_thread(journal.begin, current.refresh_token, since)
+            except OSError as error:
+                # Sent without a word on disk, it could be lost or sent twice.
+                log.error("%s is not renewed, because its journal cannot be written: %s", current.name, error)
+                text = f"the journal of {current.name} cannot be written ({error.strerror})"
+                raise RefreshLater(text, retry_after_s=_SAVE_AGAIN_S) from error
+        recorder = Recorder(self._exchange, journal, current.refresh_token, self._clock)
+        tokens = await self._ask(current, recorder, journal, left)
+        if not recorder.recorded and journal is not None and current.refresh_token is not None:
+            await recorder.record(lambda: journal.write_tokens(tokens, self._clock.now()), perf_counter())
+        return await self._save(current, tokens, journal, recorder, "renewed")
+
+    async def _ask(
+        self, current: StoredCredential, recorder: Recorder, journal: Journal | None, left: Entry | None
+    ) -> Tokens:
+        credential = current.credential(lambda account: account)
+        try:
+            async with asyncio.timeout(_REFRESH_S):
+                return await self._refresher.refresh(credential, recorder)
+        except LoginNeeded as error:
+            raise await self._refused(current, error, journal, left) from error
+        except Exception as error:
+            if not recorder.uncertain and not recorder.recorded and journal is not None and left is None:
+                await _quietly(journal.end)
+            if isinstance(error, RefreshLater):
+                raise
+            log.warning("%s could not be renewed", current.name, exc_info=error)
+            raise RefreshLater(f"renewing {current.name} failed: {type(error).__name__}") from error
+
+    async def _refused(
+        self, current: StoredCredential, error: LoginNeeded, journal: Journal | None, left: Entry | None
+    ) -> Exception:
+        """Before it counts, look once more: a program that takes no lock may have been first."""
+        try:
+            again = await asyncio.to_thread(self._vault.read, current)
+        except VaultProblem as problem:
+            return RefreshLater(str(problem))
+        if journal is not None:
+            await _quietly(journal.end)
+        if digest(again.refresh_token) != digest(current.refresh_token):
+            return RefreshLater(f"{current.name} was renewed by another program meanwhile", retry_after_s=0.0)
+        why = str(error)
+        if left is not None:
+            why += (
+                f". A refresh was interrupted at {left.since:%Y-%m-%d %H:%M:%S} UTC before its answer was on disk;"
+                " the server had probably taken the refresh token by then"
+            )
+        try:
+            await asyncio.to_thread(self._vault.mark_needs_login, current, why, self._clock.now())
+        except (VaultProblem, OSError) as problem:
+            log.error("%s needs a login, which cannot be noted: %s", current.name, problem)
+        return LoginNeeded(why)
+
+    async def _save(
+        self,
+        current: StoredCredential,
+        tokens: Tokens,
+        journal: Journal | None,
+        recorder: Recorder,
+        how: Literal["renewed", "recovered"],
+    ) -> Refreshed:
+        try:
+            saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)
+        except Stale as stale:
+            log.warning("%s: another program stored other tokens meanwhile; those are kept", current.name)
+            saved = stale.current
+        except (OSError, VaultProblem) as error:
+            on_disk = recorder.recorded or how == "recovered"
+            self.keeps_lock = not on_disk
+            lock = self._lock if self.keeps_lock else None
+            log.error(
+                "the new tokens of %s cannot be saved (%s): they are kept in memory%s and saved when that works",
+                current.name,
+                error,
+                " and in the journal" if on_disk else " only; do not stop this process",
+            )
+            return Refreshed(stored=self._vault.keep_unsaved(current, tokens, lock), how=how, saved=False)
+        if journal is not None:
+            await _quietly(journal.end)
+        return Refreshed(stored=saved, how=how, window_s=recorder.window_s, durable_s=recorder.durable_s)
+
+
+async def _quietly(end: Callable[[], None]) -> None:
+    """A journal that cannot be cleared is found stale later."""
+    try:
+        await asyncio.to_thread(end)
+    except OSError as error:
+        log.warning("a journal cannot be cleared: %s", error)
+
+
+async def _to_the_end(work: Awaitable[T]) -> T:
+    """Run it to its end even if the caller is cancelled: a refresh cut off after sending loses the login."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()
+        raise cancelled
+    return task.result()

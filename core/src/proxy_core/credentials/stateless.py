@@ -1,0 +1,86 @@
+"""Credentials as variables, for hosts without a disk: ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import SecretStr
+
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.oauth.tokens import expiry
+
+#: Without a number only these belong to a credential; other variables of the prefix are settings.
+_UNNUMBERED = (
+    "ACCESS_TOKEN REFRESH_TOKEN EXPIRY_DATE EMAIL TIER PRIORITY "
+    "CLIENT_ID CLIENT_SECRET TOKEN_URI UNIVERSE_DOMAIN PROJECT_ID"
+).split()
+_HIDDEN = ("SECRET", "TOKEN", "KEY", "PASSWORD")
+
+
+def from_environment(prefix: str, variables: Mapping[str, str], *, provider: str, kind: str) -> list[StoredCredential]:
+    """One per number that has an access or a refresh token; the form without a number, as 0, if there is none.
+
+    ``EXPIRY_DATE`` is in seconds, milliseconds or ISO 8601, ``EMAIL`` the identity; any other
+    word is one of ``details``, secret if it ends like one.
+    """
+    groups: dict[int, dict[str, str]] = {}
+    pattern = re.compile(rf"{re.escape(prefix)}_(?:(\d{{1,4}})_)?([A-Z][A-Z0-9_]*)")
+    for name, value in variables.items():
+        match = pattern.fullmatch(name)
+        if match and value.strip() and (match[1] or match[2] in _UNNUMBERED):
+            groups.setdefault(int(match[1]) if match[1] else -1, {})[match[2]] = value.strip()
+    found = {n: fields for n, fields in sorted(groups.items()) if {"ACCESS_TOKEN", "REFRESH_TOKEN"} & fields.keys()}
+    alone = found.pop(-1, None)
+    if not found and alone is not None:
+        found = {0: alone}
+    return [_stored(prefix, number, fields, provider, kind) for number, fields in found.items()]
+
+
+def _stored(prefix: str, number: int, fields: dict[str, str], provider: str, kind: str) -> StoredCredential:
+    access, refresh = fields.pop("ACCESS_TOKEN", ""), fields.pop("REFRESH_TOKEN", None)
+    ends, priority = fields.pop("EXPIRY_DATE", None), fields.pop("PRIORITY", "")
+    identity, tier = fields.pop("EMAIL", None), fields.pop("TIER", None)
+    return StoredCredential(
+        provider=provider,
+        name=f"env-{number}",
+        kind=kind,
+        access_token=SecretStr(access),
+        refresh_token=SecretStr(refresh) if refresh else None,
+        expires_at=expiry(ends),
+        identity=identity,
+        tier=tier,
+        priority=int(priority) if priority.isdecimal() else None,
+        details={k.lower(): SecretStr(v) if k.endswith(_HIDDEN) else v for k, v in sorted(fields.items())},
+        origin=f"{prefix}_{number}_*" if number else f"{prefix}_*",
+    )
+
+
+def to_environment(prefix: str, credentials: Iterable[StoredCredential]) -> Sequence[tuple[str, str]]:
+    """The same, backwards: numbered from 1, in order. The values are secrets in plain text."""
+    pairs: list[tuple[str, str]] = []
+    for number, stored in enumerate(credentials, 1):
+        fields: dict[str, str | None] = {
+            "ACCESS_TOKEN": stored.access_token.get_secret_value(),
+            "REFRESH_TOKEN": stored.refresh_token.get_secret_value() if stored.refresh_token else None,
+            "EXPIRY_DATE": str(int(stored.expires_at.timestamp() * 1000)) if stored.expires_at else None,
+            "EMAIL": stored.identity,
+            "TIER": stored.tier,
+            "PRIORITY": None if stored.priority is None else str(stored.priority),
+        }
+        for name, value in stored.details.items():
+            fields[re.sub(r"[^A-Z0-9]", "_", name.upper())] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else value
+            )
+        pairs += [(f"{prefix}_{number}_{name}", value) for name, value in fields.items() if value]
+    return pairs
+
+
+def env_file(pairs: Iterable[tuple[str, str]]) -> str:
+    """As a file that python-dotenv, Docker's ``--env-file`` (without quotes where it can) and a shell read."""
+    lines = []
+    for name, value in pairs:
+        plain = re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]*", value)
+        quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        lines.append(f"{name}={value if plain else quoted}\n")
+    return "".join(lines)

@@ -1,0 +1,238 @@
+"""A credential at rest, and its JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+
+from proxy_core.interfaces import Credential, Tokens
+from proxy_core.rotation import DEFAULT_PRIORITY
+from proxy_core.tables import Table
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class VaultProblem(Exception):
+    """A credential's file that cannot be used, and why. It is left as it is."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """The tokens live in another program's file; ``format`` names the ``TokenFile`` that reads it."""
+
+    path: Path
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeedsLogin:
+    """Renewing cannot help, until there is another refresh token than the refused one, whose digest is ``token``."""
+
+    why: str
+    since: datetime
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCredential:
+    """One credential of the vault. ``path`` is its file, ``None`` for one that is only in memory.
+
+    ``seed`` is the digest of the refresh token that a variable named, for credentials from the
+    environment. ``stamp`` is what its files looked like when they were read.
+    """
+
+    provider: str
+    name: str
+    kind: str
+    path: Path | None = None
+    access_token: SecretStr = SecretStr("")
+    refresh_token: SecretStr | None = None
+    expires_at: datetime | None = None
+    identity: str | None = None
+    tier: str | None = None
+    priority: int | None = None
+    details: Mapping[str, str | SecretStr] = field(default_factory=dict)
+    disabled: bool = False
+    link: Link | None = None
+    needs_login: NeedsLogin | None = None
+    origin: str = ""
+    added_at: datetime | None = None
+    seed: str | None = None
+    stamp: Stamp = ()
+
+    @property
+    def account(self) -> str:
+        """What stays the same when tokens change: for fingerprints and records of usage."""
+        return f"{self.provider}:{self.identity or self.name}"
+
+    def credential(self, fingerprint: Callable[[str], str]) -> Credential:
+        """What the pool lends. Its id is the account's, so that a renewal does not make it another one.
+
+        A key's id is the key's, so that it is one credential wherever else it is set.
+        """
+        return Credential(
+            id=fingerprint(self.access_token.get_secret_value() if self.kind == "api_key" else self.account),
+            provider=self.provider,
+            kind=self.kind,
+            secret=self.access_token,
+            label=self.origin or self.name,
+            tier=self.tier,
+            priority=DEFAULT_PRIORITY if self.priority is None else self.priority,
+            refresh_token=self.refresh_token,
+            expires_at=self.expires_at,
+            identity=self.identity,
+            details=self.details,
+        )
+
+    def with_tokens(self, tokens: Tokens) -> StoredCredential:
+        """With new tokens; what they leave out stays, but for the end of the old access token."""
+        return replace(
+            self,
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token or self.refresh_token,
+            expires_at=tokens.expires_at,
+            identity=tokens.identity or self.identity,
+            tier=tokens.tier or self.tier,
+            details={**self.details, **tokens.details},
+            needs_login=None,
+        )
+
+    def due(self, now: datetime, early_s: float) -> bool:
+        """It is time to renew: no access token, or its end is near."""
+        if not self.access_token.get_secret_value():
+            return True
+        return self.expires_at is not None and self.expires_at - now <= timedelta(seconds=early_s)
+
+
+def digest(secret: SecretStr | None) -> str:
+    """Names a token without giving it away. Tokens are long and random, so an unkeyed hash does."""
+    if secret is None:
+        return ""
+    return hashlib.blake2b(secret.get_secret_value().encode(), digest_size=16, person=b"proxy-core").hexdigest()
+
+
+# --- JSON --------------------------------------------------------------------------------
+
+Text = Annotated[str, Field(max_length=100_000)]
+
+
+class _LinkRecord(Table):
+    path: str
+    format: str
+
+
+class _NeedsLoginRecord(Table):
+    why: str
+    since: datetime
+    token: str = ""
+
+
+class _Record(Table):
+    version: Literal[1]
+    kind: Text
+    access_token: SecretStr = SecretStr("")
+    refresh_token: SecretStr | None = None
+    expires_at: datetime | None = None
+    identity: str | None = None
+    tier: str | None = None
+    priority: int | None = None
+    details: dict[str, str] = Field(default_factory=dict)
+    secret_details: dict[str, SecretStr] = Field(default_factory=dict)
+    disabled: bool = False
+    link: _LinkRecord | None = None
+    needs_login: _NeedsLoginRecord | None = None
+    origin: str = ""
+    added_at: datetime | None = None
+    seed: str | None = None
+
+
+def to_json(stored: StoredCredential) -> bytes:
+    """Its file. A linked one's holds no token."""
+    details, hidden = {}, {}
+    for name, value in sorted(stored.details.items()):
+        if isinstance(value, SecretStr):
+            hidden[name] = value.get_secret_value()
+        else:
+            details[name] = value
+    fields: dict[str, Any] = {"version": 1, "kind": stored.kind}
+    if stored.link is None:
+        fields["access_token"] = stored.access_token.get_secret_value()
+        fields["refresh_token"] = stored.refresh_token.get_secret_value() if stored.refresh_token else None
+        fields["expires_at"] = _iso(stored.expires_at)
+    else:
+        fields["link"] = {"path": str(stored.link.path), "format": stored.link.format}
+    fields |= {
+        "identity": stored.identity,
+        "tier": stored.tier,
+        "priority": stored.priority,
+        "details": details,
+        "secret_details": hidden,
+        "disabled": stored.disabled,
+        "origin": stored.origin,
+        "added_at": _iso(stored.added_at),
+        "seed": stored.seed,
+    }
+    if stored.needs_login is not None:
+        about = stored.needs_login
+        fields["needs_login"] = {"why": about.why, "since": _iso(about.since), "token": about.token}
+    kept = {name: value for name, value in fields.items() if value is not None and value is not False and value != {}}
+    return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCredential:
+    """Raises ``ValueError`` saying what is wrong with the file, without what is in it."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        raise ValueError("it is not JSON") from None
+    if isinstance(fields, dict) and isinstance(fields.get("version"), int) and fields["version"] > 1:
+        raise ValueError(f"it is of version {fields['version']}, newer than this proxy")
+    try:
+        record = _Record.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where or 'it'}: {first['msg']}") from None
+    needs = record.needs_login
+    stored = StoredCredential(
+        provider=provider,
+        name=name,
+        kind=record.kind,
+        path=path,
+        access_token=record.access_token,
+        refresh_token=record.refresh_token,
+        expires_at=_utc(record.expires_at),
+        identity=record.identity,
+        tier=record.tier,
+        priority=record.priority,
+        details={**record.details, **record.secret_details},
+        disabled=record.disabled,
+        link=Link(path=Path(record.link.path), format=record.link.format) if record.link else None,
+        needs_login=NeedsLogin(why=needs.why, since=_utc(needs.since), token=needs.token) if needs else None,
+        origin=record.origin,
+        added_at=_utc(record.added_at),
+        seed=record.seed,
+    )
+    if stored.link is None and not record.access_token.get_secret_value() and record.refresh_token is None:
+        raise ValueError("it has neither access_token nor refresh_token nor link")
+    return stored
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
+
+
+def _utc(moment: Any) -> Any:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,385 @@
+"""Credentials at rest: one private file each, or a link to another program's file.
+
+Every method touches files and may wait for milliseconds: call them in a thread. Reading and
+replacing a credential's file belong together, so they share a short lock per provider; who
+refreshes also holds :meth:`Vault.lock`, which lasts from reading the old token to saving the new.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from proxy_core.credentials.files import private_folder, stamp, write_private
+from proxy_core.credentials.foreign import beside, read_foreign, write_foreign
+from proxy_core.credentials.journal import Journal
+from proxy_core.credentials.locks import CredentialLock, short_lock
+from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, from_json, to_json
+from proxy_core.interfaces import TokenFile, Tokens
+
+FOLDER_NAME = "credentials"
+_NAME = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]{0,99}")
+_ENVIRONMENT = "environment"
+
+
+class Stale(Exception):
+    """The stored refresh token is another one by now. ``current`` is what is stored."""
+
+    def __init__(self, current: StoredCredential) -> None:
+        super().__init__("newer tokens are stored already")
+        self.current = current
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A provider's credentials, by name, and what is wrong with files that could or could not be read."""
+
+    credentials: Sequence[StoredCredential]
+    problems: Sequence[VaultProblem] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsaved:
+    tokens: Tokens
+    expected: str
+    lock: CredentialLock | None
+
+
+class Vault:
+    """The folder. ``files`` are how other programs keep their logins, from the refreshers."""
+
+    def __init__(self, folder: Path, files: Iterable[TokenFile] = ()) -> None:
+        self.folder = folder
+        self._formats = {file.name: file for file in files}
+        self._unsaved: dict[Path, _Unsaved] = {}
+        #: Credentials without a file, as they are by now.
+        self._memory: dict[str, StoredCredential] = {}
+
+    # --- Reading -------------------------------------------------------------------------
+
+    def providers(self) -> list[str]:
+        """Those with a folder of their own, sorted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name))
+
+    def all(self, provider: str) -> list[StoredCredential]:
+        """What can be read, by name. Who wants to know about the rest calls :meth:`load`."""
+        return list(self.load(provider).credentials)
+
+    def load(self, provider: str) -> Contents:
+        """All of a provider's. A damaged file is a problem of its own; the others load."""
+        found, problems = [], []
+        for path in sorted((self.folder / provider).glob("*.json")):
+            if path.name.startswith("."):
+                continue
+            try:
+                found.append(self._read(path, provider))
+            except VaultProblem as problem:
+                problems.append(problem)
+                continue
+            problems += _loose(path)
+        return Contents(found, problems)
+
+    def read(self, stored: StoredCredential) -> StoredCredential:
+        """The same credential as it is now. Raises ``VaultProblem``."""
+        if stored.path is None:
+            kept = self._memory.get(_key(stored))
+            return kept if kept is not None and kept.seed == stored.seed else stored
+        return self._read(stored.path, stored.provider)
+
+    def changed(self, stored: StoredCredential) -> bool:
+        """Some process, or the other program, wrote since it was read. Costs one or two ``stat``."""
+        if stored.path is None:
+            return self.read(stored) is not stored
+        return self._stamp(stored.path, stored.link) != stored.stamp
+
+    def duplicates(self, provider: str) -> Mapping[str, Sequence[StoredCredential]]:
+        """Credentials of one account, by its identity; of one refresh token, where no identity is known."""
+        groups: dict[str, list[StoredCredential]] = {}
+        for stored in self.all(provider):
+            key = stored.identity or (f"token {digest(stored.refresh_token)[:10]}" if stored.refresh_token else "")
+            if key:
+                groups.setdefault(key, []).append(stored)
+        return {key: group for key, group in groups.items() if len(group) > 1}
+
+    def by_identity(self, provider: str, identity: str) -> Sequence[StoredCredential]:
+        return [stored for stored in self.all(provider) if stored.identity == identity]
+
+    def _read(self, path: Path, provider: str) -> StoredCredential:
+        """Its file, then the linked one, then what could not be saved yet."""
+        try:
+            data = path.read_bytes()
+            stored = from_json(data, provider, path.stem, path)
+        except FileNotFoundError:
+            raise VaultProblem(path, "it is gone") from None
+        except OSError as error:
+            raise VaultProblem(path, str(error.strerror)) from error
+        except ValueError as error:
+            raise VaultProblem(path, str(error)) from error
+        seen = self._stamp(path, stored.link)
+        if stored.link is not None:
+            stored = self._follow(stored, stored.link)
+        stored = self._with_unsaved(replace(stored, stamp=seen))
+        needs = stored.needs_login
+        if needs is not None and needs.token != digest(stored.refresh_token):
+            # Somebody logged in anew since.
+            stored = replace(stored, needs_login=None)
+        return stored
+
+    def _follow(self, stored: StoredCredential, link: Link) -> StoredCredential:
+        form = self._formats.get(link.format)
+        if form is None:
+            raise VaultProblem(link.path, f"nobody here reads files of {link.format!r}; is its plugin active?")
+        needs = stored.needs_login
+        return replace(stored.with_tokens(read_foreign(link.path, form)), needs_login=needs)
+
+    def _with_unsaved(self, stored: StoredCredential) -> StoredCredential:
+        assert stored.path is not None
+        unsaved = self._unsaved.get(stored.path)
+        if unsaved is None:
+            return stored
+        if digest(stored.refresh_token) != unsaved.expected:
+            self._forget_unsaved(stored.path)
+            return stored
+        return stored.with_tokens(unsaved.tokens)
+
+    def _stamp(self, path: Path, link: Link | None) -> tuple[tuple[int, int, int] | None, ...]:
+        return (stamp(path),) if link is None else (stamp(path), stamp(link.path))
+
+    # --- Writing -------------------------------------------------------------------------
+
+    def add(self, stored: StoredCredential, *, replace_it: bool = False) -> StoredCredential:
+        """Store a new credential under its name. Raises ``FileExistsError``, ``ValueError`` (the name), ``OSError``."""
+        path = self.path_of(stored.provider, stored.name)
+        self._prepare(path.parent)
+        with self._writing(path):
+            if path.exists() and not replace_it:
+                raise FileExistsError(f"{stored.provider} already has a credential {stored.name!r}")
+            self._write(replace(stored, path=path))
+            self._forget_unsaved(path)
+        return self._read(path, stored.provider)
+
+    def remove(self, stored: StoredCredential) -> None:
+        """Forget it. A linked file stays: it is not ours. Raises ``OSError``."""
+        assert stored.path is not None
+        with self._writing(stored.path):
+            stored.path.unlink(missing_ok=True)
+            self._forget_unsaved(stored.path)
+            for path in (self.journal_path(stored), beside(stored, "lock")):
+                if path is not None and stored.link is None:
+                    path.unlink(missing_ok=True)
+
+    def set_disabled(self, stored: StoredCredential, disabled: bool) -> StoredCredential:
+        """Raises ``VaultProblem``, ``OSError``."""
+        return self._change(stored, lambda now: replace(now, disabled=disabled))
+
+    def mark_needs_login(self, stored: StoredCredential, why: str, since: datetime) -> StoredCredential:
+        """Out of rotation until its refresh token is another one. Raises ``VaultProblem``, ``OSError``."""
+        mark = NeedsLogin(why=why, since=since, token=digest(stored.refresh_token))
+        if stored.path is None:
+            self._memory[_key(stored)] = marked = replace(self.read(stored), needs_login=mark)
+            return marked
+        return self._change(stored, lambda now: replace(now, needs_login=mark))
+
+    def save_tokens(self, stored: StoredCredential, tokens: Tokens, expected: SecretStr | None) -> StoredCredential:
+        """Replace the tokens if the stored refresh token still is ``expected``: a late writer loses.
+
+        Durable when it returns. Raises ``Stale``, ``VaultProblem``, ``OSError``.
+        """
+        if stored.path is None:
+            now = self.read(stored)
+            if digest(now.refresh_token) != digest(expected):
+                raise Stale(now)
+            self._memory[_key(stored)] = new = now.with_tokens(tokens)
+            return new
+        with self._writing(stored.path):
+            now = self._read(stored.path, stored.provider)
+            if digest(now.refresh_token) != digest(expected):
+                raise Stale(now)
+            new = now.with_tokens(tokens)
+            if new.link is not None:
+                write_foreign(new, new.link, self._formats[new.link.format])
+            if new.link is None or to_json(new) != to_json(now):
+                self._write(new)
+        return self._read(stored.path, stored.provider)
+
+    def login(self, stored: StoredCredential, tokens: Tokens) -> StoredCredential:
+        """Replace the tokens whatever is stored: a person logged in anew. Raises ``VaultProblem``, ``OSError``."""
+        return self.save_tokens(stored, tokens, self.read(stored).refresh_token)
+
+    def path_of(self, provider: str, name: str) -> Path:
+        """Raises ``ValueError`` for a name that is none."""
+        for word in (provider, name):
+            if not _NAME.fullmatch(word):
+                raise ValueError(f"{word!r} is not a name: letters, digits and . _ @ + - are")
+        return self.folder / provider / f"{name}.json"
+
+    def free_name(self, provider: str, wanted: str | None) -> str:
+        """``wanted`` (an address, say) as a name, or the first number that is free."""
+        base = re.sub(r"[^A-Za-z0-9._@+-]+", "-", wanted or "").strip(".-")[:80] or "1"
+        name, number = base, 2
+        while self.path_of(provider, name).exists():
+            name = str(number) if base == "1" else f"{base}-{number}"
+            number += 1
+        return name
+
+    def _change(
+        self, stored: StoredCredential, change: Callable[[StoredCredential], StoredCredential]
+    ) -> StoredCredential:
+        assert stored.path is not None
+        with self._writing(stored.path):
+            self._write(change(self._read(stored.path, stored.provider)))
+        return self._read(stored.path, stored.provider)
+
+    def _writing(self, path: Path) -> AbstractContextManager[None]:
+        return short_lock(path.parent / ".lock")
+
+    def _write(self, stored: StoredCredential) -> None:
+        assert stored.path is not None
+        write_private(stored.path, to_json(stored))
+
+    def _prepare(self, folder: Path) -> None:
+        private_folder(folder)
+        for path in (self.folder, folder):
+            if path.is_relative_to(self.folder) and path.stat().st_mode & 0o077:
+                path.chmod(0o700)
+
+    # --- Importing -----------------------------------------------------------------------
+
+    def import_copy(
+        self, provider: str, kind: str, path: Path, form: TokenFile, *, name: str | None = None
+    ) -> StoredCredential:
+        """Its tokens become ours. The other program must not go on with them if they rotate. Raises as ``add``."""
+        found = read_foreign(path, form)
+        blank = StoredCredential(provider=provider, name="", kind=kind, origin=f"copied from {path}")
+        name = name or self.free_name(provider, found.identity)
+        return self.add(replace(blank.with_tokens(found), name=name))
+
+    def import_link(
+        self, provider: str, kind: str, path: Path, form: TokenFile, *, name: str | None = None
+    ) -> StoredCredential:
+        """Share its file: read it whenever it changes, write new tokens into it. Raises as ``add``."""
+        if form.write is None:
+            raise VaultProblem(path, f"files of {form.name!r} can only be copied")
+        self._formats.setdefault(form.name, form)
+        path = Path(os.path.abspath(path))
+        found = read_foreign(path, form)
+        link = Link(path=path, format=form.name)
+        name = name or self.free_name(provider, found.identity)
+        blank = StoredCredential(provider=provider, name=name, kind=kind, link=link, origin=f"linked to {path}")
+        return self.add(replace(blank, identity=found.identity))
+
+    # --- Credentials from the environment ------------------------------------------------
+
+    def adopt(self, given: Iterable[StoredCredential]) -> list[StoredCredential]:
+        """Credentials of the environment, with the tokens that replaced theirs since.
+
+        A rotated token cannot go back into a variable, so it is kept here, until the variable
+        names another. Where nothing can be written they stay in memory, each process for itself.
+        """
+        return [self._adopt(stored) for stored in given]
+
+    def _adopt(self, given: StoredCredential) -> StoredCredential:
+        path = self.folder / given.provider / _ENVIRONMENT / f"{given.name}.json"
+        given = replace(given, path=path, seed=digest(given.refresh_token))
+        if given.refresh_token is None:
+            return replace(given, path=None)
+        try:
+            self._prepare(path.parent)
+            with self._writing(path):
+                try:
+                    kept = self._read(path, given.provider)
+                except VaultProblem:
+                    kept = None
+                if kept is None or kept.seed != given.seed:
+                    self._write(given)
+            return self._read(path, given.provider)
+        except (OSError, VaultProblem):
+            return replace(given, path=None)
+
+    # --- Refreshing ----------------------------------------------------------------------
+
+    def lock(self, stored: StoredCredential, *, wait_s: float = 60.0) -> CredentialLock:
+        """To be held from reading the refresh token to saving the next. A linked file's program's is taken too."""
+        path, foreign = beside(stored, "lock"), None
+        if stored.link is not None:
+            form = self._formats.get(stored.link.format)
+            foreign = form.lock(stored.link.path) if form is not None and form.lock else None
+        return CredentialLock(path or _key(stored), foreign, wait_s=wait_s)
+
+    def journal(self, stored: StoredCredential) -> Journal | None:
+        """Only for who holds the lock."""
+        path = self.journal_path(stored)
+        return Journal(path) if path else None
+
+    def journal_path(self, stored: StoredCredential) -> Path | None:
+        """It exists while a refresh is under way, or after one that was killed."""
+        return beside(stored, "journal")
+
+    def interrupted(self, provider: str) -> list[StoredCredential]:
+        """Those with a journal: a refresh is under way in some process, or was killed. For a look at startup."""
+        return [stored for stored in self.all(provider) if (path := self.journal_path(stored)) and path.exists()]
+
+    def keep_unsaved(
+        self, stored: StoredCredential, tokens: Tokens, lock: CredentialLock | None = None
+    ) -> StoredCredential:
+        """Tokens that could not be written: :meth:`read` gives them from memory until they are.
+
+        ``lock`` is kept with them, where no other process could learn that the old token is spent.
+        """
+        assert stored.path is not None
+        self._unsaved[stored.path] = _Unsaved(tokens, digest(stored.refresh_token), lock)
+        return stored.with_tokens(tokens)
+
+    def unsaved(self) -> Sequence[Path]:
+        """Credentials whose newest tokens are only in memory."""
+        return list(self._unsaved)
+
+    def is_unsaved(self, stored: StoredCredential) -> bool:
+        return stored.path in self._unsaved
+
+    def holds_lock(self, stored: StoredCredential) -> bool:
+        """This process kept the lock together with unsaved tokens."""
+        unsaved = self._unsaved.get(stored.path) if stored.path else None
+        return unsaved is not None and unsaved.lock is not None
+
+    def save_unsaved(self, stored: StoredCredential) -> StoredCredential:
+        """Try again. Raises ``VaultProblem``, ``OSError`` if it still cannot be."""
+        assert stored.path is not None
+        unsaved = self._unsaved.pop(stored.path, None)
+        if unsaved is None:
+            return self.read(stored)
+        try:
+            on_disk = self._read(stored.path, stored.provider)
+            if digest(on_disk.refresh_token) == unsaved.expected:
+                on_disk = self.save_tokens(on_disk, unsaved.tokens, on_disk.refresh_token)
+        except (OSError, VaultProblem):
+            self._unsaved[stored.path] = unsaved
+            raise
+        if unsaved.lock is not None:
+            unsaved.lock.release()
+        return on_disk
+
+    def _forget_unsaved(self, path: Path) -> None:
+        unsaved = self._unsaved.pop(path, None)
+        if unsaved is not None and unsaved.lock is not None:
+            unsaved.lock.release()
+
+
+def _key(stored: StoredCredential) -> str:
+    return f"{stored.provider}/{stored.name}"
+
+
+def _loose(path: Path) -> list[VaultProblem]:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0
+    if mode & 0o077 and hasattr(os, "getuid"):
+        return [VaultProblem(path, f"others may read it (mode {mode:04o}): chmod 600 {path}")]
+    return []

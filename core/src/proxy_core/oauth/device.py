@@ -1,0 +1,164 @@
+"""Login without a browser here: a code is typed in on any other device (RFC 8628)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core.clock import Clock, Deadline, SystemClock
+from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginPrompt, RefreshLater, Tokens, TransportFailed
+from proxy_core.oauth.client import OAuthClient
+from proxy_core.oauth.pkce import Pkce, new_pkce
+from proxy_core.oauth.tokens import LoginFailed, OAuthRefused, read_tokens
+
+_SLOWER_S = 5.0
+_MAX_INTERVAL_S = 60.0
+_MAX_LIFE_S = 3600.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCode:
+    """What the server wants typed in, where, and how often it may be asked. ``complete_url`` holds the code already."""
+
+    device_code: SecretStr
+    user_code: str
+    url: str
+    complete_url: str | None = None
+    expires_in_s: float = field(default=300.0)
+    interval_s: float = field(default=5.0)
+
+
+async def device_login(
+    prompt: LoginPrompt,
+    exchange: HttpExchange,
+    client: OAuthClient,
+    *,
+    device_url: str,
+    scope: str,
+    details: Sequence[str] = (),
+    pkce: bool = True,
+    clock: Clock | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> Tokens:
+    """Show a code and wait until it was typed in. Cancelling it ends the wait at once.
+
+    ``details`` as in :func:`~proxy_core.oauth.read_tokens`. Raises ``LoginFailed``, ``OAuthRefused``.
+    """
+    clock = clock or SystemClock()
+    proof = new_pkce() if pkce else None
+    try:
+        answer = await exchange(client.device_code_request(device_url, scope=scope, pkce=proof))
+    except TransportFailed as error:
+        raise LoginFailed("the login server did not answer; try again") from error
+    code = read_device_code(answer)
+    prompt.show_link(code.complete_url or code.url, code=code.user_code, qr=True)
+    return await poll_device(exchange, client, code, pkce=proof, details=details, clock=clock, sleep=sleep)
+
+
+def read_device_code(answer: HttpAnswer) -> DeviceCode:
+    """A good answer has a ``device_code``: some servers say errors with status 200. Raises ``LoginFailed``."""
+    fields = _object(answer)
+    code, typed, url = (fields.get(name) for name in ("device_code", "user_code", "verification_uri"))
+    complete = fields.get("verification_uri_complete")
+    url = url or complete
+    if not (isinstance(code, str) and isinstance(typed, str) and isinstance(url, str)):
+        error = fields.get("error")
+        why = f" ({error[:100]!r})" if isinstance(error, str) else ""
+        raise LoginFailed(f"the login server gave no code, with status {answer.status}{why}")
+    return DeviceCode(
+        device_code=SecretStr(code),
+        user_code="".join(c for c in typed if c.isprintable())[:64],
+        url=_web(url),
+        complete_url=_web(complete) if isinstance(complete, str) and complete else None,
+        expires_in_s=_between(fields.get("expires_in"), 1.0, _MAX_LIFE_S, 300.0),
+        interval_s=_between(fields.get("interval"), 0.0, _MAX_INTERVAL_S, 5.0),
+    )
+
+
+async def poll_device(
+    exchange: HttpExchange,
+    client: OAuthClient,
+    code: DeviceCode,
+    *,
+    pkce: Pkce | None,
+    details: Sequence[str] = (),
+    clock: Clock | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> Tokens:
+    """Ask until the code was typed in, refused or ran out. What is not an answer does not end the wait.
+
+    Raises ``LoginFailed``, ``OAuthRefused``.
+    """
+    clock = clock or SystemClock()
+    end = Deadline.after(code.expires_in_s, clock)
+    interval = code.interval_s
+    request = client.device_token_request(code.device_code, pkce=pkce)
+    while True:
+        left = end.remaining_s(clock)
+        await sleep(min(interval, left))
+        if end.remaining_s(clock) <= 0:
+            raise LoginFailed(f"nobody typed in the code within {code.expires_in_s:.0f} seconds; start over")
+        try:
+            answer = await exchange(request)
+        except TransportFailed:
+            # RFC 8628 asks for fewer requests after a timeout.
+            interval = min(interval * 2 or _SLOWER_S, _MAX_INTERVAL_S)
+            continue
+        error, slower = _waiting(answer)
+        if slower:
+            interval = min(interval + _SLOWER_S, _MAX_INTERVAL_S)
+        elif error == "access_denied":
+            raise LoginFailed("the login was refused on the other device")
+        elif error == "expired_token" or answer.status == 401:
+            raise LoginFailed("the code ran out before it was typed in; start over")
+        elif error == "invalid_grant":
+            raise LoginFailed("the login server does not know this code any more; start over")
+        elif error != "authorization_pending":
+            try:
+                return read_tokens(answer, now=clock.now(), login="start over", details=details)
+            except RefreshLater as later:
+                interval = min(max(interval, later.retry_after_s or interval), _MAX_INTERVAL_S)
+            except OAuthRefused as refused:
+                if refused.status != 200 and refused.error == "unknown":
+                    continue
+                raise
+
+
+def _waiting(answer: HttpAnswer) -> tuple[str, bool]:
+    """The error word, and whether to ask more slowly. Some servers say "pending" with status 200."""
+    fields = _object(answer)
+    if fields.get("status") == "pending" and "access_token" not in fields:
+        return "authorization_pending", bool(fields.get("slowDown"))
+    error = fields.get("error")
+    return (error if isinstance(error, str) else ""), error == "slow_down"
+
+
+def _object(answer: HttpAnswer) -> Mapping[str, Any]:
+    try:
+        value = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _web(url: str) -> str:
+    """An address that is shown and opened: the web, and nothing a terminal would obey."""
+    if not url.startswith(("https://", "http://")) or not url.isascii() or not url.isprintable() or " " in url:
+        raise LoginFailed("the login server gave an address that is not a web page's")
+    return url
+
+
+def _between(value: object, low: float, high: float, default: float) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever JSON holds; TypeError says so
+    except (TypeError, ValueError):
+        return default
+    return min(max(number, low), high) if math.isfinite(number) else default

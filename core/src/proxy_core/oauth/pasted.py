@@ -1,0 +1,62 @@
+"""What comes back from an authorization page: in a request's query, or pasted by a person."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_OTHER = "this does not belong to the login that was started here (its state differs)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """``code``, or the ``error`` that the server gave instead."""
+
+    code: str | None = field(default=None, repr=False)
+    error: str | None = None
+
+
+def read_pasted(text: str, state: str) -> Callback:
+    """The redirected address, its query or fragment, or the bare code; blanks around it do not matter.
+
+    A bare code comes without a state, and the proof of PKCE binds it; any state that is there must
+    be ``state``. Raises ``ValueError`` saying what is wrong, without the code.
+    """
+    text = "".join(text.split())
+    query = text
+    if "://" in text:
+        parts = urlsplit(text)
+        query = parts.query or parts.fragment
+        if not query:
+            raise ValueError("that address has no code in it")
+    query = query.lstrip("?#&")
+    if "code=" not in query and "error=" not in query:
+        if not query or "=" in query.rstrip("=") or "&" in query:
+            raise ValueError("there is no code in that")
+        # Some pages show code and state together, as "code#state".
+        code, joined, given = query.partition("#")
+        if joined and not hmac.compare_digest(given.encode(), state.encode()):
+            raise ValueError(_OTHER)
+        return _with_code(unquote(code))
+    return read_query(query, state, state_needed="state=" in query)
+
+
+def read_query(query: str, state: str, *, state_needed: bool = True) -> Callback:
+    """A redirect's query. Raises ``ValueError`` unless its state is ``state``, once, exactly."""
+    fields = parse_qs(query, keep_blank_values=True, max_num_fields=50)
+    if any(len(fields.get(name, ())) > 1 for name in ("code", "state", "error")):
+        raise ValueError("a parameter appears twice")
+    given = fields.get("state", [""])[0]
+    if state_needed and not hmac.compare_digest(given.encode(), state.encode()):
+        raise ValueError(_OTHER)
+    if fields.get("error", [""])[0]:
+        words = " ".join(part for name in ("error", "error_description") for part in fields.get(name, ()))
+        return Callback(error="".join(c if c.isprintable() else " " for c in words)[:200])
+    return _with_code(fields.get("code", [""])[0])
+
+
+def _with_code(code: str) -> Callback:
+    if not code or len(code) > 4096 or not code.isascii() or not code.isprintable():
+        raise ValueError("there is no code in that")
+    return Callback(code=code)

@@ -1,0 +1,200 @@
+"""A token endpoint's answer: tokens, or what its refusal means."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core.clock import Clock, SystemClock
+from proxy_core.hints import retry_after_s
+from proxy_core.interfaces import (
+    Credential,
+    HttpAnswer,
+    HttpExchange,
+    LoginNeeded,
+    RefreshLater,
+    Tokens,
+    TransportFailed,
+)
+from proxy_core.model import UpstreamRequest
+from proxy_core.oauth.client import OAuthClient
+
+_SHOWN = 200
+#: RFC 6749 and RFC 8628 words for "not now".
+_LATER = ("temporarily_unavailable", "server_error", "slow_down", "authorization_pending")
+#: Numbers below this are seconds since the epoch, above it milliseconds (seconds reach it in the year 5138).
+_SECONDS_BELOW = 10**11
+
+
+class OAuthRefused(Exception):
+    """The server refused for a reason that neither waiting nor a new login mends: a wrong client, a wrong request.
+
+    ``error`` is the server's word for it, ``invalid_client`` for example.
+    """
+
+    def __init__(self, message: str, *, error: str, status: int) -> None:
+        super().__init__(message)
+        self.error = error
+        self.status = status
+
+
+class LoginFailed(Exception):
+    """A login came to nothing; the message is for whoever tried."""
+
+
+async def refresh_tokens(
+    credential: Credential,
+    exchange: HttpExchange,
+    client: OAuthClient,
+    *,
+    login: str,
+    details: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> Tokens:
+    """Spend the credential's refresh token: the whole ``refresh`` of a plugin, where nothing is special.
+
+    ``login`` is the command that logs in again. Raises as :func:`read_tokens` does.
+    """
+    if credential.refresh_token is None:
+        raise LoginNeeded(f"it has no refresh token; log in again: {login}")
+    request = client.refresh_request(credential.refresh_token)
+    return await ask_for_tokens(exchange, request, login=login, details=details, clock=clock)
+
+
+async def ask_for_tokens(
+    exchange: HttpExchange,
+    request: UpstreamRequest,
+    *,
+    login: str,
+    details: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> Tokens:
+    """Send to a token endpoint and read the answer. Raises as :func:`read_tokens` does."""
+    try:
+        answer = await exchange(request)
+    except TransportFailed as error:
+        raise RefreshLater("the token server did not answer") from error
+    return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details)
+
+
+def read_tokens(answer: HttpAnswer, *, now: datetime, login: str, details: Sequence[str] = ()) -> Tokens:
+    """Tokens of an RFC 6749 answer; a missing refresh token stays ``None``, which keeps the old one.
+
+    ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is kept
+    anyway. ``identity`` is the ``id_token``'s address or subject, unverified: a label, not a proof.
+    Raises ``LoginNeeded`` for ``invalid_grant``, saying ``login``; ``RefreshLater`` for 429, 5xx and
+    what is not an answer; ``OAuthRefused`` for other refusals.
+    """
+    fields = _object(answer.body)
+    if fields is None:
+        raise _later(answer, now, "no token answer" if answer.status < 500 else "")
+    if answer.status == 429 or answer.status >= 500:
+        raise _later(answer, now, "")
+    if answer.status >= 300 and not fields.get("error"):
+        fields = {**fields, "error": "unknown"}
+    found = _parsed(fields, answer, now, login)
+    kept = {name: value for name in ("scope", *details) if isinstance(value := fields.get(name), str) and value}
+    refresh = fields.get("refresh_token")
+    return Tokens(
+        access_token=SecretStr(found["access_token"]),
+        refresh_token=SecretStr(refresh) if isinstance(refresh, str) and refresh else None,
+        expires_at=now + timedelta(seconds=found["expires_in"]) if found.get("expires_in") else None,
+        identity=id_token_label(fields.get("id_token")),
+        details=kept,
+    )
+
+
+def _parsed(fields: dict[str, Any], answer: HttpAnswer, now: datetime, login: str) -> dict[str, Any]:
+    from oauthlib.oauth2 import OAuth2Error
+    from oauthlib.oauth2.rfc6749.parameters import parse_token_response
+
+    # What it does not need can only trip it: a list of scopes, an expiry of another kind.
+    known = ("access_token", "token_type", "expires_in", "error", "error_description")
+    try:
+        found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
+    except OAuth2Error as error:
+        raise _refusal(str(error.error), _shown(fields.get("error_description")), answer, now, login) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _later(answer, now, "a token answer that cannot be read") from error
+    if not isinstance(found["access_token"], str) or not found["access_token"]:
+        raise _later(answer, now, "a token answer without a token")
+    if not 0 <= (found.get("expires_in") or 0) <= 10 * 366 * 86_400:
+        raise _later(answer, now, "a token answer with an impossible expires_in")
+    return found
+
+
+def _refusal(error: str, words: str, answer: HttpAnswer, now: datetime, login: str) -> Exception:
+    said = f"{_shown(error)}: {words}" if words else _shown(error)
+    if error == "missing_token":
+        return _later(answer, now, "a token answer without a token")
+    if error in _LATER:
+        return _later(answer, now, said)
+    if error == "invalid_grant":
+        return LoginNeeded(f"the token server no longer accepts this login ({said}); log in again: {login}")
+    return OAuthRefused(
+        f"the token server refused with status {answer.status} ({said})", error=error, status=answer.status
+    )
+
+
+def _later(answer: HttpAnswer, now: datetime, why: str) -> RefreshLater:
+    text = f"the token server answered with status {answer.status}" + (f" ({why})" if why else "")
+    return RefreshLater(text, retry_after_s=retry_after_s(answer.headers, now))
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _shown(words: object) -> str:
+    """A server's words, fit for a terminal and a log."""
+    text = "".join(c if c.isprintable() else " " for c in words[: _SHOWN * 2]) if isinstance(words, str) else ""
+    return " ".join(text.split())[:_SHOWN]
+
+
+def id_token_label(token: object) -> str | None:
+    """``email``, else ``sub`` of a JWT, without verifying it: good for telling accounts apart, for nothing else."""
+    if not isinstance(token, str) or token.count(".") != 2:
+        return None
+    payload = token.split(".")[1]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        return None
+    if not isinstance(claims, dict):
+        return None
+    return next((_shown(v) for name in ("email", "sub") if isinstance(v := claims.get(name), str) and v), None)
+
+
+def expiry(value: object) -> datetime | None:
+    """When a token ends, as files and variables have it: seconds, milliseconds, text of either, ISO 8601.
+
+    ``None`` for what is missing, zero or unreadable: such a token is renewed first.
+    """
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return _iso(str(value))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    try:
+        return datetime.fromtimestamp(value if value < _SECONDS_BELOW else value / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _iso(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

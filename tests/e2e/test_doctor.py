@@ -1,0 +1,178 @@
+"""``proxy-core doctor``: each thing it looks for, planted."""
+
+import asyncio
+import json
+import os
+import stat
+
+import pytest
+from oauth_site import install, typed
+
+from proxy_core.testing import FakeOAuthServer, FakeUpstream
+
+SECRET = "canary-0123456789"
+
+
+@pytest.fixture
+async def server():
+    async with FakeOAuthServer() as server:
+        yield server
+
+
+@pytest.fixture
+def doctor(tmp_path, server):
+    variables = install(tmp_path, server)
+
+    async def doctor(*arguments, **more):
+        """Its exit code, and its findings by level."""
+        code, output = await typed(tmp_path, variables | more, "doctor", "--json", *arguments)
+        assert SECRET not in output and "Traceback" not in output, output
+        found = json.loads(output)["findings"]
+        told = {
+            level: [f"{f['area']}: {f['what']}; {f['do']}" for f in found if f["level"] == level] for level in LEVELS
+        }
+        return code, told
+
+    return doctor
+
+
+LEVELS = ("problem", "note", "fixed")
+
+
+def has(lines, *words):
+    return any(all(word in line for word in words) for line in lines)
+
+
+def put(home, name, **fields):
+    folder = home / "data" / "credentials" / "ex_ample"
+    for part in (folder.parent.parent, folder.parent, folder):
+        part.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{name}.json"
+    stored = {"version": 1, "kind": "example_oauth", "access_token": SECRET, "refresh_token": f"{SECRET}-{name}"}
+    file.write_text(json.dumps(stored | fields))
+    file.chmod(0o600)
+    return file
+
+
+async def test_a_fresh_installation_needs_nothing(doctor, tmp_path):
+    code, told = await doctor()
+
+    assert (code, told["problem"]) == (0, [])
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+async def test_people_get_lines_with_settings_and_what_to_do(tmp_path, server):
+    variables = install(tmp_path, server) | {"PROXY_SERVR__PORT": "1", "PROXY_API_KEY": SECRET}
+    code, output = await typed(tmp_path, variables, "doctor")
+
+    assert code == 1
+    assert SECRET not in output
+    assert "environment variable PROXY_API_KEY" in output
+    assert "problem: settings: PROXY_SERVR__PORT sets nothing: no such setting; correct its name or unset it" in output
+    assert "1 to be mended" in output
+
+
+async def test_modes_are_found_and_mended(doctor, tmp_path):
+    file = put(tmp_path, "work")
+    file.chmod(0o644)
+    file.parent.chmod(0o755)
+    code, told = await doctor()
+    fixed, after = await doctor("--fix")
+    again, _ = await doctor()
+
+    assert (code, fixed, again) == (1, 0, 0)
+    assert has(told["problem"], f"others may read {file}", "0644", f"chmod 600 {file}")
+    assert has(told["problem"], f"others may enter {file.parent}", "chmod 700")
+    assert len(after["fixed"]) == 2
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+
+
+async def test_credentials_that_cannot_be_used_are_found(doctor, tmp_path):
+    past = "2020-01-01T00:00:00+00:00"
+    put(tmp_path, "one", identity="a@b")
+    put(tmp_path, "two", identity="a@b")
+    put(tmp_path, "ended", expires_at=past, refresh_token=None, identity="c@d")
+    put(tmp_path, "due", expires_at=past)
+    put(tmp_path, "strange", kind="gone_oauth")
+    put(tmp_path, "damaged").write_text("{")
+    from pydantic import SecretStr
+
+    from proxy_core.credentials.stored import digest
+
+    token = digest(SecretStr(f"{SECRET}-refused"))
+    put(tmp_path, "refused", needs_login={"why": "the server said no", "since": past, "token": token})
+    code, told = await doctor()
+
+    assert code == 1
+    assert has(told["problem"], "ex_ample two is the same account as one", "remove one")
+    assert has(told["problem"], "ex_ample ended: expired", "proxy-core login ex_ample")
+    assert has(told["problem"], "ex_ample strange", "gone_oauth")
+    assert has(told["problem"], "ex_ample damaged: it is not JSON")
+    assert has(told["problem"], "ex_ample refused: the server said no", "proxy-core login ex_ample")
+    assert has(told["note"], "ex_ample due: expired", "renewed when a proxy runs")
+
+
+async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path):
+    left = put(tmp_path, "work").with_name(".work.json.1-abcdabcd.tmp")
+    left.write_text(SECRET)
+    left.chmod(0o600)
+    os.utime(left, (1, 1))
+    run = tmp_path / "data" / "run"
+    run.mkdir(mode=0o700)
+    (run / "4194399.sock").touch()
+    code, told = await doctor()
+    fixed, _ = await doctor("--fix")
+
+    assert (code, fixed) == (1, 0)
+    assert has(told["problem"], "4194399.sock was left")
+    assert has(told["problem"], "tmp was left by a killed process")
+    assert not left.exists() and list(run.iterdir()) == []
+
+
+async def test_how_it_would_be_served_is_judged(doctor):
+    (
+        (open_code, opened),
+        (memory, shared),
+        (keyless, refused),
+        (complains, complained),
+        (skipped, left_out),
+    ) = await asyncio.gather(
+        doctor(PROXY_SERVER__HOST="0.0.0.0", PROXY_API_KEY=SECRET),
+        doctor(PROXY_SERVER__WORKERS="2", PROXY_STATE__URL="memory:"),
+        doctor(PROXY_SERVER__HOST="0.0.0.0"),
+        doctor(PROXY_PLUGINS__EXAMPLE__COMPLAINT="the vendor's app is too old"),
+        doctor(PROXY_PLUGINS__EXAMPLE__NOSUCH="1", OAUTH_REFRESH_INTERVAL="90000"),
+    )
+
+    assert (open_code, memory, keyless, complains, skipped) == (1, 1, 1, 1, 1)
+    assert has(opened["problem"], "without TLS")
+    assert has(shared["problem"], "2 workers", "memory")
+    assert has(refused["problem"], "no client key is configured")
+    assert has(complained["problem"], "example: the vendor's app is too old")
+    assert has(left_out["problem"], "OAUTH_REFRESH_INTERVAL")
+
+
+async def test_a_damaged_store_is_told(doctor, tmp_path):
+    folder = tmp_path / "not-a-file.db"
+    folder.mkdir()
+    code, told = await doctor(PROXY_STATE__URL=f"sqlite:///{folder}")
+
+    assert code == 1
+    assert has(told["problem"], "state:")
+
+
+async def test_upstreams_are_asked_only_if_asked_for_and_without_a_key(doctor):
+    async with FakeUpstream() as upstream:
+        house = {"HOUSE_API_BASE": upstream.url, "HOUSE_API_KEY": SECRET}
+        gone = {"GONE_API_BASE": "http://127.0.0.1:9/v1", "GONE_API_KEY": SECRET}
+        upstream.for_path("/models").replies(401, headers={"date": "Tue, 01 Jan 2030 00:00:00 GMT"}, body=b"{}")
+        quiet, _ = await doctor(**house)
+        asked_before = len(upstream.requests)
+        code, told = await doctor("--upstreams", **house, **gone)
+        place = upstream.url.removesuffix("/v1")
+
+    assert (quiet, asked_before, code) == (0, 0, 1)
+    assert has(told["note"], f"house: {place} answers (401)")
+    assert has(told["problem"], "gone: http://127.0.0.1:9 does not answer")
+    assert has(told["problem"], "clock", "behind that of house")
+    assert SECRET not in str([r.headers for r in upstream.requests])

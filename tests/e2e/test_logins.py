@@ -1,0 +1,204 @@
+"""Logins in a running proxy: renewed in time, renewed when refused, waited for, and taken out when they have ended."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.credentials.vault import Vault
+from proxy_core.testing import FakeOAuthServer
+from proxy_core.testing.example_oauth import KIND, example_plugin
+
+
+@pytest.fixture
+async def server():
+    async with FakeOAuthServer() as running:
+        yield running
+
+
+@pytest.fixture
+def vault(tmp_path):
+    return Vault(tmp_path / "data" / "credentials")
+
+
+def login(vault, tokens, *, name="one", ends_in_s=3600, **fields):
+    """A credential as a login stored it."""
+    expires_at = datetime.now(UTC) + timedelta(seconds=ends_in_s)
+    stored = StoredCredential(
+        provider="example",
+        name=name,
+        kind=KIND,
+        access_token=tokens.access_token,
+        refresh_token=tokens.refresh_token,
+        expires_at=expires_at,
+        identity=tokens.identity,
+        **fields,
+    )
+    return vault.add(stored)
+
+
+@pytest.fixture
+def start(make_proxy, server):
+    async def make(**settings):
+        return await make_proxy({"routing": {"budget_s": 5}, **settings}, modules=[example_plugin(server)])
+
+    return make
+
+
+def bearer_of(server):
+    return [r.key for r in server.requests if r.path.endswith("/chat/completions")]
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_login_serves_requests(start, server, vault):
+    tokens = server.issue("a@example.com")
+    login(vault, tokens)
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+
+    assert answer.status == 200
+    assert bearer_of(server) == [tokens.access_token.get_secret_value()]
+    assert server.accepted == []
+
+
+async def test_a_token_near_its_end_is_renewed_in_the_background(start, server, vault):
+    tokens = server.issue("a@example.com")
+    login(vault, tokens, ends_in_s=60)
+    proxy = await start()
+
+    await until(lambda: server.accepted)
+    await until(lambda: vault.all("example")[0].access_token != tokens.access_token)
+    await proxy.chat("example/m", "hi")
+
+    assert bearer_of(server) == [vault.all("example")[0].access_token.get_secret_value()]
+    assert server.spent_again == []
+
+
+async def test_a_request_waits_for_a_token_that_has_ended(start, server, vault):
+    login(vault, server.issue("a@example.com"), ends_in_s=-10)
+    proxy = await start()
+
+    answers = await asyncio.gather(*(proxy.chat("example/m", "hi") for _ in range(8)))
+
+    assert [answer.status for answer in answers] == [200] * 8
+    assert len(server.accepted) == 1
+
+
+async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, server, vault):
+    tokens = server.issue("a@example.com")
+    login(vault, tokens)
+    server.for_key(tokens.access_token.get_secret_value()).replies(401)
+    proxy = await start()
+
+    answers = await asyncio.gather(*(proxy.chat("example/m", "hi") for _ in range(5)))
+
+    assert [answer.status for answer in answers] == [200] * 5
+    assert len(server.accepted) == 1
+    assert proxy.proxy.pools["example"].all_resting() == {}
+
+
+async def test_an_account_that_is_refused_with_a_new_token_rests(start, server, vault):
+    login(vault, server.issue("a@example.com"))
+    server.for_path("/chat/completions").replies(401)
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+
+    assert answer.status == 503
+    assert len(server.accepted) == 1
+    assert len(proxy.proxy.pools["example"].all_resting()) == 1
+
+
+async def test_a_login_that_has_ended_is_taken_out_and_says_how_to_log_in(start, server, vault):
+    tokens = server.issue("a@example.com")
+    login(vault, tokens, ends_in_s=-10)
+    server.revoke_all()
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+    ready = await proxy.client.get(proxy.url.removesuffix("/v1") + "/readyz")
+
+    assert answer.status == 503
+    assert "log in" in answer.error["message"].lower() or "login" in answer.error["message"].lower()
+    assert "example: a login has ended" in json.dumps(ready.json())
+    assert vault.all("example")[0].needs_login is not None
+
+
+async def test_another_login_answers_while_one_is_renewed(start, server, vault):
+    slow, quick = server.issue("slow@example.com"), server.issue("quick@example.com")
+    login(vault, slow, name="slow", ends_in_s=-10)
+    login(vault, quick, name="quick")
+    server.stalls()
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+
+    assert answer.status == 200
+    assert bearer_of(server) == [quick.access_token.get_secret_value()]
+
+
+async def test_a_token_server_in_trouble_is_asked_again(start, server, vault):
+    login(vault, server.issue("a@example.com"), ends_in_s=-10)
+    server.fails(429, headers={"retry-after": "1"})
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+
+    assert answer.status == 200
+    assert len(server.accepted) == 1
+
+
+async def test_a_login_made_while_the_proxy_runs_elsewhere_is_taken_over_from_its_file(start, server, vault):
+    tokens = server.issue("a@example.com")
+    stored = login(vault, tokens, ends_in_s=60)
+    first, second = await start(), await start()
+
+    await until(lambda: server.accepted)
+    await until(lambda: vault.read(stored).access_token != tokens.access_token)
+    answers = [await proxy.chat("example/m", "hi") for proxy in (first, second)]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert len(server.accepted) == 1
+    assert server.spent_again == []
+
+
+async def test_the_environments_form_needs_no_file(make_proxy, server):
+    tokens = server.issue("a@example.com")
+    environ = {
+        "EXAMPLE_1_ACCESS_TOKEN": tokens.access_token.get_secret_value(),
+        "EXAMPLE_1_REFRESH_TOKEN": tokens.refresh_token.get_secret_value(),
+        "EXAMPLE_1_EMAIL": "a@example.com",
+    }
+    proxy = await make_proxy({}, environ=environ, modules=[example_plugin(server)])
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert bearer_of(server) == [tokens.access_token.get_secret_value()]
+
+
+async def test_a_disabled_login_is_not_used(start, server, vault):
+    stored = login(vault, server.issue("a@example.com"))
+    vault.set_disabled(stored, True)
+    proxy = await start()
+
+    assert (await proxy.chat("example/m", "hi")).status == 503
+    assert bearer_of(server) == []
+
+
+async def test_no_token_is_written_to_the_log(start, server, vault, caplog):
+    tokens = server.issue("a@example.com")
+    login(vault, tokens, ends_in_s=60, details={"client_secret": SecretStr("the-client-secret")})
+    await start()
+    await until(lambda: server.accepted)
+
+    held = [tokens.access_token, tokens.refresh_token, vault.all("example")[0].access_token]
+    assert not any(token.get_secret_value() in caplog.text for token in held)
+    assert "the-client-secret" not in caplog.text

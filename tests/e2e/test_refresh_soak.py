@@ -1,0 +1,20 @@
+"""The short form of ``python -m benchmarks.refresh``: killed processes share one rotating refresh token."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_processes_that_are_killed_spend_no_token_twice_and_lose_none_unexplained():
+    command = "-m benchmarks.refresh --refreshes 30 --proxies 3 --workers 1 --kill-every 0.3 --limit 15"
+    done = subprocess.run(
+        [sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    refreshes, kills = map(int, re.match(r"(\d+) refreshes, (\d+) kills", done.stdout).groups())
+    assert refreshes >= 5
+    assert kills

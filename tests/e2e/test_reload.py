@@ -1,0 +1,393 @@
+"""Reading settings again while requests run."""
+
+import asyncio
+import gc
+import os
+import re
+import signal
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from proxy_core.runtime import Proxy
+from proxy_core.testing import FakeUpstream, fingerprint, run, serving
+from proxy_core.testing.proxy import CLIENT_KEY
+from proxy_core.testing.upstream import chunk, pause
+
+
+async def until(holds, within_s=5.0):
+    async with asyncio.timeout(within_s):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+def demo(upstream, *keys, **more):
+    return {"demo": {"base_url": upstream.url, "api_keys": list(keys), **more}}
+
+
+@pytest.fixture
+async def other():
+    async with FakeUpstream() as running:
+        yield running
+
+
+# --- What is new is in force ---------------------------------------------------------------
+
+
+async def test_a_new_key_provider_route_and_client_serve_the_next_request(proxy, upstream, other):
+    done = await proxy.reload(
+        providers=demo(upstream, "key-c") | {"second": {"base_url": other.url, "api_keys": ["key-s"]}},
+        models={"best": ["second/small"]},
+        clients={"test": {"key": CLIENT_KEY}, "bob": {"key": "bobs-own-key"}},
+    )
+    first = await proxy.chat("demo/small", "hi")
+    body = {"model": "best", "messages": [{"role": "user", "content": "hi"}]}
+    second = await proxy.post("/chat/completions", body, key="bobs-own-key")
+
+    assert done.reloaded
+    assert {"clients.bob (new)", "models.best (new)", "providers.second (new)"} <= set(done.changed)
+    assert {f"credential demo +{fingerprint('key-c')}", f"credential demo -{fingerprint('key-a')}"} <= set(done.changed)
+    assert (first.status, second.status) == (200, 200)
+    assert (upstream.keys_seen, other.keys_seen) == (["key-c"], ["key-s"])
+    assert "key-c" not in str(done)
+
+
+async def test_a_removed_client_is_refused(proxy):
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+
+    await proxy.reload(clients={"bob": {"key": "bobs-own-key"}})
+
+    assert (await proxy.chat("demo/small", "hi")).status == 401
+
+
+async def test_a_running_stream_finishes_on_the_old_set_whose_connections_then_close(proxy, upstream, other):
+    upstream.streams(*"abcdefgh", gap_s=0.05)
+    stream = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers=demo(other, "key-n"))
+    meanwhile = await proxy.chat("demo/small", "hi")
+    open_then = len(proxy.switch)
+    answer = await stream
+
+    assert (meanwhile.status, other.keys_seen, open_then) == (200, ["key-n"], 2)
+    assert (answer.text, answer.done) == ("abcdefgh", True)
+    await until(lambda: len(proxy.switch) == 1)
+    await until(lambda: not upstream._tasks)  # which live as long as their connections
+
+
+async def test_what_takes_longer_than_draining_may_is_told_so(make_proxy, upstream):
+    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "server": {"drain_s": 0.1}})
+    upstream.says(chunk({"content": "a"}), "stall")
+    stream = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers=demo(upstream, "key-b"))
+
+    assert "server.drain_s" in (await stream).error["message"]
+    await until(lambda: len(proxy.switch) == 1)
+
+
+# --- What is wrong changes nothing ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"routing": {"selector": "nope"}}, "routing.selector"),
+        ({"timeouts": {"idle_s": -1}}, "timeouts.idle_s"),
+        ({"nonsense": {}}, "nonsense"),
+        ({"plugins": {"required": ["missing"]}}, "missing"),
+        ({"clients": {"a": {"key": "same-key"}, "b": {"key": "same-key"}}}, "clients.b.key"),
+    ],
+)
+async def test_what_is_wrong_changes_nothing_and_is_told(proxy, tables, said):
+    before = proxy.proxy
+
+    done = await proxy.reload(**tables)
+
+    assert (done.reloaded, done.changed) == (False, ())
+    assert any(said in problem for problem in done.problems)
+    assert proxy.proxy is before
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+
+
+async def test_what_needs_a_restart_is_named_and_the_rest_applies(proxy, upstream):
+    done = await proxy.reload(
+        server={"port": 1, "host": "127.0.0.1", "drain_s": 1.0, "max_body_bytes": 2000}, log={"level": "debug"}
+    )
+
+    assert (done.reloaded, list(done.needs_restart)) == (True, ["server.port", "log.level"])
+    assert (await proxy.chat("demo/small", "x" * 3000)).status == 413
+
+
+async def test_two_at_once_come_one_after_the_other_and_none_when_stopping(proxy, upstream):
+    done = await asyncio.gather(*(proxy.reload(providers=demo(upstream, f"key-{n}")) for n in range(4)))
+    proxy.stop.set()
+    refused = await proxy.reloader()
+
+    assert [d.reloaded for d in done] == [True] * 4
+    assert list(refused.problems) == ["the server is stopping"]
+
+
+# --- What goes on --------------------------------------------------------------------------
+
+
+async def test_rests_counts_and_windows_go_on_wherever_a_credential_now_is(proxy, upstream):
+    upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
+    await proxy.chat("demo/small", "hi")
+
+    await proxy.reload(providers=demo(upstream, "key-new", "key-b", "key-a"))
+    ledger = proxy.proxy.pools["demo"].ledger
+    used = dict(zip(ledger.places, ledger.lanes["small"].used, strict=True))
+
+    assert proxy.resting("key-a") == pytest.approx(30, abs=1)
+    assert used == {fingerprint("key-new"): 0, fingerprint("key-b"): 1, fingerprint("key-a"): 1}
+
+
+async def test_what_an_old_request_learns_is_known_to_the_new_set_at_once(proxy, upstream):
+    upstream.for_key("key-a").says(pause(0.2), status=429, headers={"retry-after": "40"})
+    upstream.for_key("key-b").streams("hello")
+    old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers=demo(upstream, "key-b", "key-a"))
+    at_work = proxy.proxy.pools["demo"].in_flight
+
+    assert (await old).text == "hello"
+    assert at_work == 1
+    assert proxy.resting("key-a") == pytest.approx(40, abs=1)
+    await until(lambda: proxy.proxy.pools["demo"].in_flight == 0)
+
+
+async def test_a_limit_of_requests_at_once_holds_for_both_sets(make_proxy, upstream):
+    one_at_once = {"rotation": {"max_concurrent": 1}}
+    proxy = await make_proxy({"providers": demo(upstream, "key-a", **one_at_once)})
+    upstream.streams("a", "b", gap_s=0.1)
+    upstream.replies()
+    old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers=demo(upstream, "key-a", ignore=["x"], **one_at_once))
+    new = asyncio.create_task(proxy.chat("demo/small", "hi"))
+    await asyncio.sleep(0.05)
+    sent_meanwhile = len(upstream.requests)
+
+    assert (await old).done
+    assert (await new).status == 200
+    assert (sent_meanwhile, len(upstream.requests)) == (1, 2)
+
+
+async def test_conversations_keep_their_credential(make_proxy, upstream):
+    routing = {"selector": "sticky"}
+    proxy = await make_proxy({"providers": demo(upstream, "key-a", "key-b"), "routing": routing})
+    for n in range(6):
+        await proxy.chat("demo/small", "hi", user=None, session_id=f"s{n}")
+    had = upstream.keys_seen
+
+    await proxy.reload(providers=demo(upstream, "key-new", "key-b", "key-a"))
+    for n in range(6):
+        await proxy.chat("demo/small", "hi", session_id=f"s{n}")
+
+    assert upstream.keys_seen[6:] == had
+
+
+async def test_a_clients_budget_usage_metrics_and_explanations_go_on(make_proxy, upstream):
+    clients = {"test": {"key": CLIENT_KEY, "requests_per_minute": 3}}
+    tables = {"providers": demo(upstream, "key-a"), "clients": clients, "metrics": {"open": True}}
+    proxy = await make_proxy(tables)
+    first = await proxy.chat("demo/small", "hi")
+    key = (proxy.proxy.loaded.data_dir / "admin.key").read_text().strip()
+    root = proxy.url.removesuffix("/v1")
+
+    await proxy.reload(
+        providers=demo(upstream, "key-b"), clients={"test": {**clients["test"], "tokens_per_minute": 99}}
+    )
+    second, third, fourth = [await proxy.chat("demo/small", "hi") for _ in range(3)]
+    headers = {"authorization": f"Bearer {key}"}
+    told = await proxy.client.get(f"{root}/admin/explain/{first.headers['x-request-id']}", headers=headers)
+    page = (await proxy.client.get(f"{root}/metrics")).text
+    await asyncio.sleep(0.3)
+    usage = (await proxy.get("/quota-stats")).json
+
+    assert [a.status for a in (second, third, fourth)] == [200, 200, 429]
+    assert told.status_code == 200
+    answered = re.findall(r'requests_total\{.*status="2xx".*\} (\S+)', page)
+    assert sum(map(float, answered)) == 3
+    assert usage["summary"]["attempts"] == 3
+    assert usage["summary"]["prompt"] == 9
+
+
+# --- The real program ----------------------------------------------------------------------
+
+FILE = """
+[server]
+port = 0
+{server}
+[clients.bob]
+key = "{client}"
+[routing]
+budget_s = 1
+[providers.demo]
+base_url = "{url}"
+api_keys = ["{key}"]
+"""
+
+
+@pytest.fixture
+def home():
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        yield Path(folder)
+
+
+def write(home, upstream, *, client="bobs-first-key", key="key-one", server=""):
+    text = FILE.format(url=upstream.url, client=client, key=key, server=server)
+    (home / "proxy-core.toml").write_text(text)
+
+
+async def asked(program, client="bobs-first-key"):
+    body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {client}"}) as http:
+        return (await http.post(f"{program.url}/v1/chat/completions", json=body)).status_code
+
+
+async def test_the_command_says_what_changed_and_what_is_wrong(home, upstream):
+    write(home, upstream)
+    async with serving(home) as program:
+        assert await asked(program) == 200
+        write(home, upstream, client="bobs-second-key", key="key-two", server="workers = 3")
+        done = await run(home, "reload")
+        statuses = await asked(program), await asked(program, "bobs-second-key")
+        write(home, upstream, server="nonsense = 1")
+        refused = await run(home, "reload")
+        still = await asked(program, "bobs-second-key")
+
+    assert done[0] == 0, done
+    assert "changed: clients.bob.key" in done[1]
+    assert "changed: providers.demo.api_keys" in done[1]
+    assert "needs a restart: server.workers" in done[1]
+    assert "second-key" not in done[1] + program.output
+    assert statuses == (401, 200)
+    assert upstream.keys_seen == ["key-one", "key-two", "key-two"]
+    assert refused[0] == 1
+    assert "server.nonsense" in refused[1]
+    assert "nothing was changed" in refused[1]
+    assert still == 200
+
+
+async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(home, upstream):
+    write(home, upstream)
+    async with serving(home) as program:
+        write(home, upstream, server="nonsense = 1")
+        program.process.send_signal(signal.SIGHUP)
+        await until(lambda: "nonsense" in program.output)
+        assert "the old ones stay in force" in program.output
+        write(home, upstream, client="bobs-second-key", key="key-very-secret")
+        program.process.send_signal(signal.SIGHUP)
+        await until(lambda: "settings were read again; changed: clients.bob.key" in program.output)
+        upstream.replies(429, {"error": {"message": "slow: key-very-secret", "code": "rate_limit_exceeded"}})
+        await asked(program, "bobs-second-key")
+        code, why = await run(home, "why", "demo/small")
+
+    assert (code, "slow: [redacted]" in why) == (0, True), why
+    assert not {"key-very-secret", "bobs-second-key"} & set(program.output.split())
+
+
+async def test_every_worker_reads_again_by_command_by_signal_and_over_http(home, upstream):
+    write(home, upstream)
+    folder = home / "data" / "proxy-core" / "run"
+    async with serving(home, "--workers", "2") as program:
+        await until(lambda: len(list(folder.glob("*.sock"))) == 2, 20)
+        write(home, upstream, client="bobs-second-key")
+        by_command = await run(home, "reload")
+        after_command = {await asked(program, "bobs-second-key") for _ in range(8)}
+        write(home, upstream, client="bobs-third-key")
+        program.process.send_signal(signal.SIGHUP)
+        await until(lambda: program.output.count("changed: clients.bob.key") == 4)
+        after_signal = {await asked(program, "bobs-third-key") for _ in range(8)}
+        write(home, upstream, client="bobs-fourth-key")
+        key = (home / "data" / "proxy-core" / "admin.key").read_text().strip()
+        async with httpx.AsyncClient() as http:
+            reload = program.url + "/admin/reload"
+            headers = {"authorization": f"Bearer {key}"}
+            over_http = await http.post(reload, headers=headers)
+            write(home, upstream, server="nonsense = 1")
+            refused = await http.post(reload, headers=headers)
+            stranger = await http.post(reload, headers={"authorization": "Bearer bobs-fourth-key"})
+        victim = int(next(folder.glob("*.sock")).stem)
+        write(home, upstream, client="bobs-fifth-key")
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: "starting another" in program.output)
+        await until(lambda: len([s for s in folder.glob("*.sock") if s.stem != str(victim)]) == 2, 20)
+        (young,) = [s for s in sorted(folder.glob("*.sock")) if s.stem not in by_command[1]]
+        transport = httpx.AsyncHTTPTransport(uds=str(young))
+        async with httpx.AsyncClient(transport=transport, headers={"authorization": "Bearer bobs-fifth-key"}) as http:
+            later = await http.get("http://proxy-core/v1/providers")
+
+    assert by_command[1].count("changed: clients.bob.key") == 2
+    assert (after_command, after_signal) == ({200}, {200})
+    assert [p["reloaded"] for p in over_http.json()["processes"]] == [True, True]
+    assert refused.status_code == 409
+    assert "nonsense" in refused.json()["error"]["message"]
+    assert stranger.status_code == 401
+    assert later.status_code == 200
+
+
+async def test_what_the_command_line_said_still_holds(home):
+    async with serving(home, "--demo") as program:
+        (home / "proxy-core.toml").write_text('[clients.bob]\nkey = "bobs-own-key"\n')
+        code, said = await run(home, "reload")
+        status = await asked(program, "bobs-own-key")
+
+    assert (code, status) == (0, 200), said
+    assert "providers.demo" not in said
+
+
+# --- Under load ----------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def load(proxy, clients):
+    """Clients that ask, plain and streamed, until the block ends."""
+    ended, answers = asyncio.Event(), []
+
+    async def ask(streamed):
+        while not ended.is_set():
+            answers.append(await proxy.chat("demo/small", "hi", stream=streamed))
+
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(clients):
+            tasks.create_task(ask(bool(n % 2)))
+        yield answers
+        ended.set()
+
+
+async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, upstream):
+    upstream.for_key("key-a").streams("a", "b", gap_s=0.01)
+    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "routing": {"budget_s": 5}})
+    done = []
+    async with load(proxy, 32) as answers:
+        for n in range(30):
+            if n % 2:
+                done.append(await proxy.reload(timeouts={"idle_s": -1}))
+            else:
+                done.append(
+                    await proxy.reload(timeouts={"idle_s": 100 + n}, providers=demo(upstream, "key-a", f"k{n}"))
+                )
+            await asyncio.sleep(0.02)
+    await until(lambda: len(proxy.switch) == 1)
+    gc.collect()
+    kept = [o for o in gc.get_objects() if type(o) is Proxy]
+
+    assert [d.reloaded for d in done] == [True, False] * 15
+    assert len(answers) > 100
+    assert {a.status for a in answers} == {200}
+    assert all(a.done and a.error is None for a in answers if a.events)
+    assert len(upstream._tasks) <= 32, "each is a connection"
+    assert kept == [proxy.proxy]
+    assert sum("in force" in t.get_name() for t in asyncio.all_tasks()) == 1
+    assert proxy.proxy.pools["demo"].in_flight == 0
+    assert not proxy.proxy.services.running.all

@@ -1,0 +1,293 @@
+"""Refreshes under fire: many processes and one outside program share one linked file; all are killed at random.
+
+Each worker is a process that renews the same credential again and again, as if every access token
+had just been refused. The outside program knows nothing of us but its file and its lock. The
+server rotates refresh tokens and, being strict, ends a login whose old token comes back; then the
+soak logs in anew. It fails if a refresh token was spent twice, or lost where none may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from proxy_core.clock import SystemClock
+from proxy_core.credentials.files import write_private
+from proxy_core.credentials.journal import Journal
+from proxy_core.credentials.locks import ForeignLock
+from proxy_core.credentials.refresh import refresh_once
+from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
+from proxy_core.credentials.vault import Vault
+from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginNeeded, RefreshLater, Tokens
+from proxy_core.model import UpstreamRequest
+from proxy_core.testing.example_oauth import EXAMPLE_FILE, example_refresher
+from proxy_core.testing.oauth import FakeOAuthServer, open_exchange
+
+PROVIDER = "example"
+
+
+# --- The workers: processes of their own -------------------------------------------------
+
+
+@dataclass(slots=True)
+class Trace:
+    """One line per event into a file. A line is in the system's hands at once, whenever we are killed."""
+
+    descriptor: int
+
+    def __call__(self, event: str, **about: object) -> None:
+        os.write(self.descriptor, json.dumps({"event": event, "at": time.time(), **about}).encode() + b"\n")
+
+
+def traced(exchange: HttpExchange, trace: Trace) -> HttpExchange:
+    """Says when an answer reached the process, before anybody else knows."""
+
+    async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+        answer = await exchange(request, timeout_s=timeout_s)
+        trace("answer", body=answer.body.decode())
+        return answer
+
+    return send
+
+
+async def work(base: str, folder: Path, trace: Trace, pause_s: float) -> None:
+    """A worker of a proxy: it wants newer tokens than it has, for ever."""
+    vault, refresher = Vault(folder, [EXAMPLE_FILE]), example_refresher(base)
+    clock = SystemClock()
+    async with open_exchange() as exchange:
+        door = traced(exchange, trace)
+        (stored,) = await asyncio.to_thread(vault.all, PROVIDER)
+        trace("ready")
+        while True:
+            try:
+                done = await refresh_once(stored, refresher, door, vault, clock)
+                stored = done.stored
+                trace(done.how, window_s=done.window_s, durable_s=done.durable_s)
+            except LoginNeeded as error:
+                trace("login", why=str(error), token=digest(vault.read(stored).refresh_token))
+                await asyncio.sleep(0.2)
+            except (RefreshLater, VaultProblem) as error:
+                trace("later", why=str(error))
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(random.uniform(0, pause_s))
+
+
+async def work_outside(base: str, file: Path, trace: Trace, pause_s: float) -> None:
+    """The vendor's own program: its lock, read, refresh, write. No journal, nothing of ours but a lock class."""
+    refresher = example_refresher(base)
+    assert EXAMPLE_FILE.lock is not None
+    assert EXAMPLE_FILE.write is not None
+    trace("ready")
+    async with open_exchange() as exchange:
+        while True:
+            await asyncio.sleep(random.uniform(0, pause_s * 4))
+            lock = ForeignLock(EXAMPLE_FILE.lock(file))
+            while not lock.try_acquire():  # noqa: ASYNC110  # the other holder is another process
+                await asyncio.sleep(0.02)
+            try:
+                data = await asyncio.to_thread(file.read_bytes)
+                blank = StoredCredential(provider=PROVIDER, name="outside", kind=refresher.kind)
+                held = blank.with_tokens(EXAMPLE_FILE.read(data))
+                tokens = await refresher.refresh(held.credential(str), exchange)
+                write_private(file, EXAMPLE_FILE.write(data, held.with_tokens(tokens).credential(str)))
+                trace("outside renewed", now=digest(tokens.refresh_token))
+            except (LoginNeeded, RefreshLater) as error:
+                trace("outside refused", why=str(error))
+            finally:
+                lock.release()
+
+
+def child(name: str, base: str, place: Path, trace_file: Path, pause_s: float) -> None:
+    """A process of the soak, until it is killed."""
+    trace = Trace(os.open(trace_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    asyncio.run((work_outside if name == "outside" else work)(base, place, trace, pause_s))
+
+
+# --- The soak ----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it. ``lost``: logins that ended because of a kill, by where the kill fell.
+
+    ``forgiven``: the same, where the server's reuse window gave the answer once more.
+    """
+
+    accepted: int = 0
+    spent_twice: int = 0
+    kills: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    forgiven: Counter[str] = field(default_factory=Counter)
+    unexplained: list[str] = field(default_factory=list)
+    events: Counter[str] = field(default_factory=Counter)
+    windows_us: list[float] = field(default_factory=list)
+    durables_us: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return not self.spent_twice and not self.unexplained
+
+
+class Soak:
+    """The server, the shared file, the processes, and who kills them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        proxies: int,
+        workers: int,
+        kill_s: float,
+        pause_s: float,
+        outside: bool,
+        reuse_s: float,
+        delay_s: float,
+    ) -> None:
+        self._folder = folder
+        self._file = folder / "oauth_creds.json"
+        self._server = FakeOAuthServer(strict=True, reuse_s=reuse_s)
+        self._server.delay_s = delay_s
+        self._kill_s = kill_s
+        self._pause_s = pause_s
+        self._names = [f"proxy-{p}/worker-{w}" for p in range(proxies) for w in range(workers)]
+        self._names += ["outside"] if outside else []
+        self._running: dict[str, BaseProcess] = {}
+        # Forked from a process that has imported everything: else they would be killed while importing.
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["benchmarks.refresh_fire"])
+        self._result = Result()
+        self._journaled: set[str] = set()
+
+    async def run(self, refreshes: int, limit_s: float) -> Result:
+        began = time.monotonic()
+        async with self._server:
+            self._log_in()
+            for name in self._names:
+                if name != "outside":
+                    vault = Vault(self._vault(name), [EXAMPLE_FILE])
+                    if not vault.all(PROVIDER):
+                        vault.import_link(PROVIDER, "example_oauth", self._file, EXAMPLE_FILE)
+            for name in self._names:
+                await self._start(name)
+            while len(self._server.accepted) < refreshes and time.monotonic() - began < limit_s:
+                await asyncio.sleep(random.uniform(0.2, 1.8) * self._kill_s)
+                await self._kill(random.choice(self._names))
+                self._heal()
+            for name in self._names:
+                await self._kill(name, again=False)
+        self._result.seconds = time.monotonic() - began
+        self._count()
+        return self._result
+
+    def _vault(self, name: str) -> Path:
+        return self._folder / name.partition("/")[0] / "credentials"
+
+    async def _start(self, name: str) -> None:
+        place = self._file if name == "outside" else self._vault(name)
+        trace = self._folder / f"{name.replace('/', '-')}.trace"
+        about = (name, self._server.base, place, trace, self._pause_s)
+        process = self._processes.Process(target=child, args=about, daemon=True)
+        await asyncio.to_thread(process.start)
+        self._running[name] = process
+
+    async def _kill(self, name: str, *, again: bool = True) -> None:
+        """The outside program is killed only at the end: it keeps no journal, so a kill of it says nothing of us."""
+        if name == "outside" and again:
+            return
+        process = self._running[name]
+        if process.exitcode is not None:
+            self._result.unexplained.append(f"{name} ended by itself with {process.exitcode}")
+        else:
+            process.kill()
+            self._result.kills += again
+        await asyncio.to_thread(process.join)
+        self._look_at_journal()
+        if again:
+            await self._start(name)
+
+    def _look_at_journal(self) -> None:
+        """What is in there is not lost, whoever is killed: no token whose successor it names may come back."""
+        entry = Journal(self._file.with_name(f".{self._file.name}.proxy-core.journal")).read()
+        if entry is not None and entry.answer is not None:
+            self._journaled.add(json.loads(entry.answer.body)["refresh_token"])
+
+    def _log_in(self) -> None:
+        tokens: Tokens = self._server.issue()
+        held = StoredCredential(provider=PROVIDER, name="x", kind="x").with_tokens(tokens)
+        assert EXAMPLE_FILE.write is not None
+        write_private(self._file, EXAMPLE_FILE.write(b"", held.credential(str)))
+
+    def _heal(self) -> None:
+        """Somebody logs in anew where the login was lost, as the message said."""
+        if self._server.families[-1].revoked:
+            self._log_in()
+
+    def _count(self) -> None:
+        result, server = self._result, self._server
+        taken = Counter(s.token for s in server.spendings if s.outcome == "accepted")
+        result.accepted = len(server.accepted)
+        result.spent_twice = sum(n - 1 for n in taken.values() if n > 1)
+        answers: dict[str, list[str]] = {}
+        for file in self._folder.glob("*.trace"):
+            events = [json.loads(line) for line in file.read_bytes().splitlines()]
+            for event, following in pairwise([*events, {"event": "ready"}]):
+                result.events[event["event"]] += 1
+                if event["event"] == "answer":
+                    answers.setdefault(json.loads(event["body"]).get("refresh_token", ""), []).append(
+                        following["event"]
+                    )
+                if event.get("window_s") is not None:
+                    result.windows_us.append(event["window_s"] * 1e6)
+                    result.durables_us.append(event["durable_s"] * 1e6)
+        back = {s.token: s.outcome for s in server.spendings if s.outcome in ("replayed", "reused")}
+        # Of every token that came back: had the answer to it reached a process, and was that killed next?
+        for family in server.families:
+            for token, successor in pairwise([*family.rotated, family.current]):
+                if token not in back:
+                    continue
+                # "ready" is a process's first word: whoever had the answer was killed with it.
+                then = answers.get(successor, [])
+                fell = "after the answer, before the journal" if "ready" in then else "answer under way"
+                forgiven = back[token] == "reused"
+                (result.forgiven if forgiven else result.lost)[fell] += 1
+                if successor in self._journaled:
+                    result.unexplained.append("a token came back whose successor was in the journal")
+                if len(then) - then.count("ready") > forgiven:
+                    result.unexplained.append(f"a token came back although its successor had arrived: {then}")
+        if (gone := sum(result.lost.values()) + sum(result.forgiven.values())) > result.kills:
+            result.unexplained.append(f"{gone} answers lost by {result.kills} kills")
+
+
+def report(result: Result) -> Sequence[str]:
+    lines = [
+        f"{result.accepted} refreshes, {result.kills} kills, {result.seconds:.0f} s",
+        f"refresh tokens spent twice: {result.spent_twice}",
+        f"logins lost: {sum(result.lost.values())} {dict(result.lost)}",
+        f"answers lost and had again: {sum(result.forgiven.values())} {dict(result.forgiven)}",
+        f"events: {dict(sorted(result.events.items()))}",
+    ]
+    for name, values in (
+        ("answer to journal (survives a kill)", result.windows_us),
+        ("answer to disk (survives a power cut)", result.durables_us),
+    ):
+        if len(values) > 1:
+            cut = statistics.quantiles(values, n=100)
+            lines.append(f"{name}: median {cut[49]:.0f} µs, 99% {cut[98]:.0f} µs, most {max(values):.0f} µs")
+    return [*lines, *(f"UNEXPLAINED: {line}" for line in result.unexplained)]
+
+
+async def soak(folder: Path, *, refreshes: int, limit_s: float, **more: object) -> Result:
+    """Run it in ``folder``."""
+    return await Soak(folder, **more).run(refreshes, limit_s)  # type: ignore[arg-type]  # Soak's own keywords

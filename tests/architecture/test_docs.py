@@ -61,6 +61,7 @@ TABLES = {
     "records": settings.RecordSettings,
     "metrics": settings.MetricsSettings,
     "state": settings.StateSettings,
+    "credentials": settings.CredentialsSettings,
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 from contextlib import asynccontextmanager
 
 from warm import run_warm
@@ -101,6 +102,8 @@ async def talking(home, variables, *arguments):
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        # As at a terminal; whoever starts the tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield Talk(process)

@@ -77,6 +77,8 @@ async def test_a_token_near_its_end_is_renewed_in_the_background(start, server, 
 
     await until(lambda: server.accepted)
     await until(lambda: vault.all("example")[0].access_token != tokens.access_token)
+    # It is on disk before it is lent.
+    await until(lambda: proxy.proxy.pools["example"].credentials[0].secret != tokens.access_token)
     await proxy.chat("example/m", "hi")
 
     assert bearer_of(server) == [vault.all("example")[0].access_token.get_secret_value()]

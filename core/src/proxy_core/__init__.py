@@ -22,6 +22,7 @@ from proxy_core.hints import quota_windows, reset_after_s, retry_after_s
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
+    AskQuota,
     AttemptRecord,
     Candidate,
     Check,
@@ -136,6 +137,7 @@ from proxy_core.tables import StrList
 
 __all__ = [
     "API",
+    "AskQuota",
     "AttemptRecord",
     "Audio",
     "BadRequest",

@@ -150,13 +150,15 @@ class ProviderCall:
 
     ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (top level),
     with ``model`` and ``stream`` already those of the attempt. A provider without dialects gets
-    ``dialect=None``, an empty body and reads ``chat``.
+    ``dialect=None``, an empty body and reads ``chat``. ``client`` is who asks, for what a provider
+    must keep apart.
     """
 
     dialect: str | None
     body: JsonObject = field(repr=False)
     chat: ChatRequest | None = field(default=None, repr=False)
     stream: bool = False
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +185,10 @@ class Verdict:
     next, ``fail_over`` to the next deployment, ``reject`` to the client. ``rest`` is what cools
     down: the whole credential, this credential for the model (or its quota group), or the whole
     provider; for ``rest_s`` seconds (``None``: the core's own back-off). ``error`` is what the
-    client is told if the request ends here.
+    client is told if the request ends here. ``renew``: with ``rest="credential"``, a login's token
+    was refused and is renewed instead; of a 401 that is believed anyway. ``until_login``: no time
+    mends it; the credential is out until its owner has acted and somebody logs in anew, and
+    ``error`` says why.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
@@ -191,6 +196,8 @@ class Verdict:
     error: ProxyError
     rest: Literal["credential", "model", "provider"] | None = None
     rest_s: float | None = None
+    renew: bool = False
+    until_login: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,19 +254,46 @@ Judge = Callable[[UpstreamFailure], Verdict]
 ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
 
 
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer. ``headers`` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class HttpExchange(Protocol):
+    """The core's guarded door to the network, for refreshers, logins and quotas: one request, its answer.
+
+    Raises ``TransportFailed`` if there was none within ``timeout_s``.
+    """
+
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer: ...
+
+
+#: Asks what a login has left. What it raises is logged and asked again later.
+AskQuota = Callable[[Credential, HttpExchange], Awaitable[Sequence[QuotaWindow]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """How to talk to one upstream. The core does the I/O; ``None`` means "cannot" or "as usual".
 
     ``dialects`` are the wire formats it speaks, best first. A client of one of them is relayed;
-    any other chat client is translated into the first that can carry it. A provider with no
-    dialect of its own is given the neutral ``ProviderCall.chat`` and brings a ``decoder``.
-    ``decoder(streaming)`` is fresh per attempt. ``decode_embeddings`` reads a whole reply of a
+    any other chat client is translated into the first that can carry it. A provider with no chat
+    dialect of its own is given the neutral ``ProviderCall.chat`` and brings a ``decoder``; with
+    ``reads_chat`` it is given that, and no body, wherever it does not relay. One with a dialect may
+    bring a decoder whose replies need mending: then none of its chat replies is relayed.
+    ``decoder(streaming)`` is fresh per attempt; ``decoder_for(call, streaming)`` instead is one that
+    has to know what was asked. ``decode_embeddings`` reads a whole reply of a
     provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
+    ``takes_keys``: API keys do as well as credentials of its ``credential_kind``.
     ``anonymous`` providers (a local server) work without a credential.
     ``read_quota=None`` is the core's reading of rate-limit headers. ``rotation`` is how its
     credentials are spent unless settings say otherwise; ``worst_priority(model)`` the highest
-    priority number that may serve a model, where its plans differ.
+    priority number that may serve a model, where its plans differ. ``quota`` is asked for each login
+    every ``quota_every_s``, off the path of requests.
     ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
     ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
     guarded, and hands it over as ``InlineData``.
@@ -268,16 +302,21 @@ class Provider:
     name: str
     encode: Encode
     dialects: Sequence[str] = ()
+    reads_chat: bool = False
     decoder: Callable[[bool], EventDecoder] | None = None
+    decoder_for: Callable[[ProviderCall, bool], EventDecoder] | None = None
     decode_embeddings: Callable[[bytes], EmbedReply] | None = None
     judge: Judge | None = None
     read_quota: ReadQuota | None = None
+    quota: AskQuota | None = None
+    quota_every_s: float = 300.0
     rotation: RotationSettings = field(default_factory=RotationSettings)
     worst_priority: Callable[[str], int | None] | None = None
     list_models: ListModels | None = None
     models: Sequence[ModelSpec] = ()
     closed: bool = False
     credential_kind: str = "api_key"
+    takes_keys: bool = False
     anonymous: bool = False
     fetch_links: FetchLimits | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
@@ -303,7 +342,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyContext:
-    """What an encoder of replies needs to know about the request it answers."""
+    """What an encoder of replies needs to know about the request it answers. ``extra`` is its dialect's own."""
 
     id: str
     model: str
@@ -312,6 +351,7 @@ class ReplyContext:
     created: int
     max_event_bytes: int = 16 * 1024 * 1024
     expected_choices: int = 1
+    extra: Extra = field(default_factory=dict)
 
 
 class EventEncoder(Protocol):
@@ -376,6 +416,10 @@ class Dialect:
     ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
     usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
     ``condense`` makes a finished stream one of fewer events that amounts to the same reply.
+    ``paths`` may have parameters, as Starlette writes them (``/models/{model:path}:{method}``);
+    ``read_path(parameters, query)`` gives what they say of the request as members of its body,
+    ``model`` and ``stream`` at least, over what the body says. ``usage_key`` is the member of a
+    whole reply that has its usage.
     """
 
     name: str
@@ -397,6 +441,8 @@ class Dialect:
     meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
     batching: Batching | None = None
     heartbeat: bytes = b""
+    read_path: Callable[[Mapping[str, str], Mapping[str, str]], JsonObject] | None = None
+    usage_key: str = "usage"
     condense: Callable[[bytes], bytes] | None = None
 
 
@@ -605,24 +651,6 @@ class Selector:
     fair_cycle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """A whole answer. ``headers`` have lower-case names."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-class HttpExchange(Protocol):
-    """The core's guarded door to the network, for refreshers and logins: one request, its answer.
-
-    Raises ``TransportFailed`` if there was none within ``timeout_s``.
-    """
-
-    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer: ...
-
-
 class TransportFailed(Exception):
     """No answer came. ``sent``: the request may have reached the other side."""
 
@@ -685,7 +713,8 @@ class TokenFile:
 
     ``read`` raises ``ValueError`` for what is not such a file; ``write`` gives the file's new
     bytes from its old ones and keeps what it does not know. ``paths`` are where it usually is.
-    ``lock`` is the path of the lock that program takes, from the file's path.
+    ``lock`` is the path of the lock that program takes, from the file's path. ``owner`` finds out
+    whose login it is, from files beside it, where the file itself does not say.
     """
 
     name: str
@@ -693,6 +722,7 @@ class TokenFile:
     write: Callable[[bytes, Credential], bytes] | None = None
     paths: Sequence[str] = ()
     lock: Callable[[Path], Path] | None = None
+    owner: Callable[[Path], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -702,9 +732,10 @@ class CredentialRefresher:
 
     ``refresh`` raises ``LoginNeeded`` or ``RefreshLater``; whatever else it raises counts as the latter.
     ``early_s``: how long before its end a token is renewed. ``login`` talks to a person.
-    ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``notice`` is
-    shown before a login: what the vendor's terms say and what is at risk. ``ways`` are those in
-    which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
+    ``unready`` says what a credential still lacks before it can be lent and ``refresh`` may find out
+    (a project); ``None``: nothing. ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN``
+    and so on. ``notice`` is shown before a login: what the vendor's terms say and what is at risk.
+    ``ways`` are those in which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
     """
 
     kind: str
@@ -712,6 +743,7 @@ class CredentialRefresher:
     login: Callable[[LoginPrompt, HttpExchange], Awaitable[Tokens]] | None = None
     test: Callable[[Credential, HttpExchange], Awaitable[str]] | None = None
     files: Sequence[TokenFile] = ()
+    unready: Callable[[Credential], str | None] | None = None
     environment: str | None = None
     early_s: float = 300.0
     notice: str = ""

@@ -39,7 +39,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.problems import KeyPath, problems
 from proxy_core.rotation import RotationSettings
 from proxy_core.rotation_names import MAY_BE_EMPTY, RotationTable, rotation_readings, rotation_table
-from proxy_core.settings import ProviderSettings, ProxySettings
+from proxy_core.settings import PluginSettings, ProviderSettings, ProxySettings
 from proxy_core.tables import environment_name
 
 APP = "proxy-core"
@@ -123,12 +123,15 @@ class LoadedSettings:
             raise SettingsError([f"plugins.{name}: a table is wanted here"])
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{name.upper()}{DELIMITER}"
         nested = _nested(cls, prefix, self.sources.variables)
+        named, origins = _named(cls, ("plugins", name), self.sources.variables)
+        below = _merge(_mapping(self.sources.table, "plugins", name) or table, named)
         return _validate(
             cls,
-            _merge(_mapping(self.sources.table, "plugins", name) or table, nested),
+            _merge(below, nested),
             self.sources,
             prefix,
             ("plugins", name),
+            {path: said for path, said in origins.items() if path[-1] not in nested},
         )
 
     def sets_up(self, plugin: str) -> bool:
@@ -278,6 +281,18 @@ def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str
     source.config = {**source.config, "enable_decoding": False}  # lists are read by the fields themselves
     source.env_vars = {name.lower(): v.value for name, v in variables.items() if name not in COMPATIBLE_NAMES}
     return source()
+
+
+def _named(cls: type[BaseModel], at: KeyPath, variables: Variables) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    """What a plugin's settings take from variables of other names."""
+    found: dict[str, Any] = {}
+    origins: dict[KeyPath, str] = {}
+    names = cls.variables if issubclass(cls, PluginSettings) else {}
+    for key, candidates in names.items():
+        variable = next((variables[name] for name in candidates if name in variables), None)
+        if variable is not None:
+            found[key], origins[(*at, key)] = variable.value, str(variable)
+    return found, origins
 
 
 def _mapping(table: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

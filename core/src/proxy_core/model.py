@@ -401,12 +401,13 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The upstream reported an error inside a reply; nothing follows."""
+    """The upstream reported an error inside a reply; nothing follows. ``extra``: its other members."""
 
     message: str
     status: int | None = None
     type: str | None = None
     code: str | None = None
+    extra: Extra = field(default_factory=dict)
 
 
 ChatEvent = (
@@ -430,12 +431,17 @@ ChatEvent = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """What to send. Built from configuration and the request's body; it never holds a client's header."""
+    """What to send. Built from configuration and the request's body; it never holds a client's header.
+
+    ``dropped`` names the fields of the client's request that only advise and that the provider
+    has no word for; the client is told in a header of the reply.
+    """
 
     url: str
     headers: Sequence[tuple[str, str]] = field(repr=False)
     content: bytes = field(repr=False, default=b"")
     method: str = "POST"
+    dropped: Sequence[str] = ()
 
 
 #: How an exchange broke without a status: no connection; silence; a connection lost before
@@ -447,12 +453,16 @@ TransportFault = Literal["connect", "timeout", "disconnect", "cut", "unreadable"
 class UpstreamFailure:
     """One failed attempt, as a judge sees it.
 
-    ``headers`` have lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` when
-    the transport failed; an error inside a reply with status 200 keeps the status it names.
+    ``credential_kind`` is that of the credential it was tried with: one status means another thing
+    for a key than for a login; ``model`` the upstream's id of what was asked for. ``headers`` have
+    lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` when the transport failed;
+    an error inside a reply with status 200 keeps the status it names.
     ``received_at`` is what relative and absolute reset hints are read against.
     """
 
     provider: str
+    credential_kind: str = ""
+    model: str = ""
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)

@@ -17,7 +17,7 @@ from proxy_core.credentials.heir import inherit
 from proxy_core.errors import SetupError
 from proxy_core.loading import LoadedSettings
 from proxy_core.plugins import Module
-from proxy_core.runtime import Proxy, compose
+from proxy_core.runtime import Proxy, compose, kept_words
 from proxy_core.server.serve import check_exposure
 from proxy_core.server.switch import Stopping, Switch
 from proxy_core.settings import ProxySettings
@@ -96,7 +96,8 @@ def hand_over(old: Proxy, new: Proxy) -> None:
         if name in old.pools:
             inherit(pool, old.pools[name])
     new.services.budgets.inherit(old.services.budgets)
-    new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state)
+    clean = kept_words(new.redaction, new.scrub)
+    new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state, clean)
     new.services.recent.resize(new.loaded.settings.routing.explained)
     new.executor.hedges.inherit(old.executor.hedges)
     if old.meter is not None and new.meter is not None:

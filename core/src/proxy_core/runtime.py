@@ -6,10 +6,9 @@ Nothing here opens a connection; the application's lifespan does, and closes wha
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from proxy_core.advice import startup_warnings
+from proxy_core.application import Parts, application
 from proxy_core.builtin import BuiltIn
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.clock import Clock, SystemClock
@@ -46,15 +46,10 @@ from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.records.ring import RecentRequests
 from proxy_core.routing import Router
-from proxy_core.server.admin import Introspection
-from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.clientkey import admin_key, client_keys, state_secret
 from proxy_core.server.endpoint import Running, Services
 from proxy_core.server.interrupt import ServerStopping
-from proxy_core.server.operate import Operations
-from proxy_core.server.scrape import Scrape
-from proxy_core.server.stats import QuotaStats
 from proxy_core.settings import ProviderSettings, RecordSettings
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.pricing import Prices
@@ -152,7 +147,7 @@ def compose(
     )
     every_s = settings.credentials.refresh_interval_s
     keeper = Keeper(vault, UpstreamExchange(upstream), clock, fingerprint, scrub.learn, every_s)
-    keep_all(keeper, pools, catalog.refreshers, stored)
+    keep_all(keeper, pools, catalog.refreshers, stored, catalog.providers)
     fetcher = GuardedFetcher(user_agent=USER_AGENT, reach=settings.upstream.fetch_links)
     observers = Observers(catalog.observers)
     redaction = Redaction(catalog.redactors)
@@ -161,7 +156,11 @@ def compose(
     sanitizers = Sanitizers(catalog.sanitizers)
     budgets = Budgets(settings.clients, clock)
     usage = was.usage if was else UsageBook()
-    state = previous.state if previous else _state(catalog, loaded, pools, usage, budgets, clock)
+    state = (
+        previous.state
+        if previous
+        else _state(catalog, loaded, pools, usage, budgets, clock, kept_words(redaction, scrub))
+    )
     executor = Executor(
         pools=pools,
         upstream=upstream,
@@ -211,9 +210,9 @@ def compose(
     opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, services.batcher]
     if recorder is not None:
         opened.append(recorder)
-    parts = _Parts(loaded, catalog, pools, services, directory, dry_run, state, keeper, opened)
+    parts = Parts(loaded, catalog, pools, services, directory, dry_run, state, keeper, opened)
     return Proxy(
-        app=_app(parts, admin),
+        app=application(parts, admin),
         loaded=loaded,
         catalog=catalog,
         providers=per_provider,
@@ -248,9 +247,15 @@ def _state(
     usage: UsageBook,
     budgets: Budgets,
     clock: Clock,
+    clean: Callable[[str], str],
 ) -> SharedState:
     store, url = state_store(catalog, loaded)
-    return SharedState(store, url, loaded.settings.state, pools, usage, budgets, clock)
+    return SharedState(store, url, loaded.settings.state, pools, usage, budgets, clock, clean)
+
+
+def kept_words(redaction: Redaction, scrub: SecretScrubber) -> Callable[[str], str]:
+    """What is kept of an upstream's words."""
+    return lambda words: scrub.text(redaction.words(words))
 
 
 def _meter(gauges: Gauges, times: PluginTimes, before: Meter | None) -> Meter:
@@ -259,62 +264,6 @@ def _meter(gauges: Gauges, times: PluginTimes, before: Meter | None) -> Meter:
     if before is not None:
         meter.worker, meter.parent = before.worker, before.parent
     return meter
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What the application's pages speak of."""
-
-    loaded: LoadedSettings
-    catalog: Catalog
-    pools: Mapping[str, Pool]
-    services: Services
-    directory: ModelDirectory
-    dry_run: DryRun
-    state: SharedState
-    keeper: Keeper
-    resources: Sequence[AbstractAsyncContextManager[Any]]
-
-
-def _app(parts: _Parts, admin: SecretStr) -> Starlette:
-    loaded, services, admin_keys = parts.loaded, parts.services, ClientKeys({"admin": admin})
-    introspection = Introspection(
-        catalog=parts.catalog,
-        pools=parts.pools,
-        directory=parts.directory,
-        keys=services.keys,
-        budgets=services.budgets,
-        started_at=int(time.time()),
-        problems=partial(_problems, parts.catalog, parts.state, parts.keeper),
-    )
-    stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
-    operations = Operations(
-        keys=admin_keys,
-        admin_key=admin.get_secret_value(),
-        router=services.router,
-        pools=parts.pools,
-        recent=services.recent,
-        dry_run=parts.dry_run,
-        runtime_dir=loaded.runtime_dir,
-    )
-    scrape = None
-    if services.meter is not None:
-        scrape = Scrape(
-            meter=services.meter,
-            keys=admin_keys,
-            admin_key=admin.get_secret_value(),
-            open=loaded.settings.metrics.open,
-            runtime_dir=loaded.runtime_dir,
-        )
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as opened:
-            for resource in (parts.state, *parts.resources):
-                await opened.enter_async_context(resource)
-            yield
-
-    return build_app(parts.catalog.dialects, services, introspection, operations, stats, lifespan, scrape)
 
 
 def _secrets(
@@ -328,13 +277,6 @@ def _secrets(
     for plugin in catalog.plugins:
         if plugin.state == "active" and plugin.info is not None and plugin.info.settings is not None:
             yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
-
-
-def _problems(catalog: Catalog, state: SharedState, keeper: Keeper) -> list[str]:
-    """What does not work as it should, for ``/readyz``."""
-    found = [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"]
-    found += [f"{provider}: a login has ended" for provider in keeper.ended]
-    return [*found, f"state store: {state.problem}"] if state.problem is not None else found
 
 
 def state_store(catalog: Catalog, loaded: LoadedSettings) -> tuple[StateStore, str]:

@@ -6,8 +6,9 @@ Unknown keys are errors. How files and environment become these values is in ``l
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
@@ -313,7 +314,13 @@ class ProxySettings(Table):
 
 
 class PluginSettings(Table):
-    """Base of a plugin's settings: ``[plugins.<name>]``, ``PROXY_PLUGINS__<NAME>__<KEY>``."""
+    """Base of a plugin's settings: ``[plugins.<name>]``, ``PROXY_PLUGINS__<NAME>__<KEY>``.
+
+    ``variables`` are further names in the environment, by key, the first that is set wins: those a
+    vendor's own tools read. They win over the file; ``PROXY_PLUGINS__...`` wins over them.
+    """
+
+    variables: ClassVar[Mapping[str, Sequence[str]]] = {}
 
 
 ProviderSettings.model_rebuild()

@@ -161,7 +161,9 @@ class Upstream:
 
         ``progress`` is told the bytes still unsent of a large body, before each slice and at its end.
         """
-        headers = [("user-agent", self._user_agent), ("accept-encoding", "identity"), *request.headers]
+        headers = [("accept-encoding", "identity"), *request.headers]
+        if not any(name.lower() == "user-agent" for name, _ in request.headers):
+            headers.insert(0, ("user-agent", self._user_agent))
         content: bytes | AsyncIterator[bytes] = request.content
         if len(request.content) > _SLICED_ABOVE:
             headers.append(("content-length", str(len(request.content))))

@@ -128,7 +128,7 @@ def add_command(
     """
     accounts = open_accounts(config, no_plugin)
     found = accounts.provider(provider)
-    if found.credential_kind != API_KEY:
+    if found.credential_kind != API_KEY and not found.takes_keys:
         raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
     name = checked_name(accounts.vault, found.name, name)
     key = _read_key(found.name)

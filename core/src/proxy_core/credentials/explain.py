@@ -142,19 +142,19 @@ def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None
     }
 
 
-def as_json(decision: Decision) -> dict[str, Any]:
-    """Without what says nothing."""
+def as_json(decision: Decision, *, words: bool = True) -> dict[str, Any]:
+    """Without what says nothing, and without upstreams' ``words`` where those may not be kept."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(decision).items()}
-    rounded["excluded"] = [dict(_said(exclusion)) for exclusion in decision.excluded]
+    rounded["excluded"] = [dict(_said(exclusion, words)) for exclusion in decision.excluded]
     return {name: value for name, value in rounded.items() if value not in (None, [], 0, False) or name == "chosen"}
 
 
-def _said(exclusion: Exclusion) -> Iterator[tuple[str, Any]]:
+def _said(exclusion: Exclusion, words: bool) -> Iterator[tuple[str, Any]]:
     yield "credential", exclusion.credential
     yield "reason", exclusion.reason
     if exclusion.left_s is not None:
         yield "left_s", round(exclusion.left_s, 1)
-    if exclusion.words:
+    if words and exclusion.words:
         yield "said", exclusion.words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from proxy_core.credentials.files import write_private
@@ -13,7 +14,10 @@ from proxy_core.interfaces import TokenFile, Tokens
 def read_foreign(path: Path, form: TokenFile) -> Tokens:
     """Raises ``VaultProblem``."""
     try:
-        return form.read(path.read_bytes())
+        found = form.read(path.read_bytes())
+        if found.identity is None and form.owner is not None:
+            found = replace(found, identity=form.owner(path))
+        return found
     except OSError as error:
         raise VaultProblem(path, f"cannot be read ({error.strerror}); did its program move its login?") from error
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Keeping logins alive: renews what is near its end in time, and what an upstream refused at once.
+"""Keeping logins alive: renews what is near its end in time, and what an upstream refused at once; asks for quotas.
 
 One renewal at a time per credential, whoever asks; the new token is on disk before it is lent.
 While a token is being renewed its requests wait for it, or go to another credential.
@@ -20,7 +20,14 @@ from proxy_core.credentials.pool import Pool
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
-from proxy_core.interfaces import Credential, CredentialRefresher, HttpExchange, LoginNeeded, RefreshLater
+from proxy_core.interfaces import (
+    Credential,
+    CredentialRefresher,
+    HttpExchange,
+    LoginNeeded,
+    Provider,
+    RefreshLater,
+)
 
 log = logging.getLogger("proxy_core.credentials")
 
@@ -29,16 +36,28 @@ _FRESH_S = 30.0
 #: Linked files may be renewed by their own program at any moment.
 _LOOK_S = 5.0
 _END_S = 10.0
+_QUOTA_S = 60.0
+_QUOTA_LEAST_S = 1.0
 
 
 class _Kept:
     """One login and what is being done about it."""
 
-    def __init__(self, stored: StoredCredential, refresher: CredentialRefresher, pool: Pool, name: str) -> None:
+    def __init__(
+        self, stored: StoredCredential, refresher: CredentialRefresher, pool: Pool, name: str, provider: Provider | None
+    ) -> None:
         self.stored = stored
         self.refresher = refresher
         self.pool = pool
         self.id = name
+        self.quota = provider.quota if provider is not None else None
+        self.quota_every_s = provider.quota_every_s if provider is not None else 0.0
+        self.quota_at = float("-inf")
+        self.asking = False
+        #: Why it is of no use, to be written down.
+        self.barred: str | None = None
+        #: What it lacks before it can be lent.
+        self.lacks: str | None = None
         self.renewing = False
         self.renewed_at = float("-inf")
         self.failures = 0
@@ -49,7 +68,12 @@ class _Kept:
     def wanted(self, now: datetime, monotonic: float) -> bool:
         if self.renewing or self.stored.needs_login is not None or monotonic < self.again_at:
             return False
-        return self.refused or self.stored.due(now, self.refresher.early_s)
+        return self.refused or self.lacks is not None or self.stored.due(now, self.refresher.early_s)
+
+    def wants_quota(self, monotonic: float) -> bool:
+        usable = bool(self.stored.access_token.get_secret_value()) and self.stored.needs_login is None
+        busy = self.asking or self.renewing or self.lacks is not None
+        return self.quota is not None and usable and not busy and monotonic >= self.quota_at
 
 
 class Keeper:
@@ -75,13 +99,19 @@ class Keeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def keep(self, pool: Pool, refresher: CredentialRefresher, stored: Iterable[StoredCredential]) -> None:
+    def keep(
+        self,
+        pool: Pool,
+        refresher: CredentialRefresher,
+        stored: Iterable[StoredCredential],
+        provider: Provider | None = None,
+    ) -> None:
         """Look after these from now on. Those that need a login are taken out of the pool, with the reason."""
-        pool.renew = self._renew
+        pool.renew, pool.bar = self._renew, self._bar
         for one in stored:
             name = one.credential(self._fingerprint).id
             if name in pool.ledger.places:
-                self._kept[name] = kept = _Kept(one, refresher, pool, name)
+                self._kept[name] = kept = _Kept(one, refresher, pool, name, provider)
                 self._show(kept)
 
     @property
@@ -111,6 +141,13 @@ class Keeper:
         self._wake.set()
         return True
 
+    def _bar(self, credential: Credential, why: str) -> None:
+        """A pool's login was refused for what only its owner can mend."""
+        kept = self._kept.get(credential.id)
+        if kept is not None:
+            kept.barred = why
+            self._wake.set()
+
     async def _run(self) -> None:
         """A renewal under way when this ends is carried to its end by ``refresh_once`` itself."""
         async with asyncio.TaskGroup() as tasks:
@@ -121,9 +158,14 @@ class Keeper:
                 await self._look()
                 now, monotonic = self._clock.now(), self._clock.monotonic()
                 for kept in self._kept.values():
+                    if kept.barred is not None and not kept.renewing:
+                        await self._mark(kept, kept.barred)
                     if kept.wanted(now, monotonic):
                         kept.renewing = True
                         tasks.create_task(self._refresh(kept))
+                    elif kept.wants_quota(monotonic):
+                        kept.asking = True
+                        tasks.create_task(self._ask_quota(kept))
                 await self._pause()
 
     async def _pause(self) -> None:
@@ -139,6 +181,8 @@ class Keeper:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         waits = [self._interval_s]
         for kept in self._kept.values():
+            if kept.quota is not None and kept.quota_at > monotonic:
+                waits.append(kept.quota_at - monotonic)
             if kept.stored.link is not None:
                 waits.append(_LOOK_S)
             if kept.again_at > monotonic:
@@ -159,14 +203,23 @@ class Keeper:
             except (OSError, VaultProblem) as error:
                 log.warning("%s %s cannot be read: %s", kept.stored.provider, kept.stored.name, error)
 
+    async def _mark(self, kept: _Kept, why: str) -> None:
+        """Other processes, and this one after a restart, leave it alone too."""
+        kept.barred = None
+        log.error("%s %s is out until somebody logs in again: %s", kept.stored.provider, kept.stored.name, why)
+        try:
+            kept.stored = await asyncio.to_thread(self._vault.mark_needs_login, kept.stored, why, self._clock.now())
+        except (OSError, VaultProblem) as error:
+            log.warning("%s %s cannot be marked: %s", kept.stored.provider, kept.stored.name, error)
+
     async def _refresh(self, kept: _Kept) -> None:
         name = f"{kept.stored.provider} {kept.stored.name}"
         try:
             done = await refresh_once(kept.stored, kept.refresher, self._exchange, self._vault, self._clock)
         except LoginNeeded as needed:
             log.error("%s needs a login: %s", name, needed)
-            await self._reread(kept)
             kept.pool.ledger.taken_out(kept.id, str(needed), for_good=True)
+            await self._reread(kept)
         except RefreshLater as later:
             self._later(kept, str(later), later.retry_after_s)
             log.warning("%s cannot be renewed now: %s", name, later)
@@ -174,12 +227,33 @@ class Keeper:
             self._later(kept, type(error).__name__, None)
             log.exception("%s could not be renewed", name)
         else:
-            kept.stored, kept.failures, kept.refused = done.stored, 0, False
+            kept.stored, kept.refused = done.stored, False
             kept.renewed_at = self._clock.monotonic()
-            log.info("%s: its token is renewed (%s)", name, done.how)
             self._show(kept)
+            if kept.lacks is not None:
+                self._later(kept, kept.lacks, None)
+                # Nobody need wait for it: whatever it is, the last try did not find it.
+                kept.pool.ledger.taken_out(kept.id, kept.lacks, for_good=True)
+                log.warning("%s cannot be used yet: %s", name, kept.lacks)
+            else:
+                kept.failures = 0
+                log.info("%s: its token is renewed (%s)", name, done.how)
         finally:
             kept.renewing = False
+            self._wake.set()
+
+    async def _ask_quota(self, kept: _Kept) -> None:
+        """Figures for the pool. Nothing depends on them, so nothing is done about what goes wrong."""
+        assert kept.quota is not None
+        try:
+            async with asyncio.timeout(_QUOTA_S):
+                windows = await kept.quota(kept.stored.credential(self._fingerprint), self._exchange)
+            kept.pool.told(kept.id, windows, self._clock.now())
+        except Exception as error:  # a plugin's question may fail in any way
+            log.warning("the quota of %s %s is not known: %s", kept.stored.provider, kept.stored.name, _brief(error))
+        finally:
+            kept.asking = False
+            kept.quota_at = self._clock.monotonic() + max(_QUOTA_LEAST_S, kept.quota_every_s)
             self._wake.set()
 
     def _later(self, kept: _Kept, why: str, after_s: float | None) -> None:
@@ -201,10 +275,19 @@ class Keeper:
         self._learn(*_secrets(stored))
         if stored.needs_login is not None:
             kept.pool.ledger.taken_out(kept.id, stored.needs_login.why, for_good=True)
+            return
+        credential = stored.credential(self._fingerprint)
+        kept.lacks = kept.refresher.unready(credential) if kept.refresher.unready is not None else None
+        if stored.access_token.get_secret_value() and kept.lacks is None:
+            kept.pool.renewed(credential)
         elif stored.access_token.get_secret_value():
-            kept.pool.renewed(stored.credential(self._fingerprint))
+            kept.pool.ledger.taken_out(kept.id, kept.lacks or "", for_good=False)
         else:
             kept.pool.ledger.taken_out(kept.id, "it has no token yet and is being renewed", for_good=False)
+
+
+def _brief(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _secrets(stored: StoredCredential) -> list[str]:
@@ -217,10 +300,11 @@ def keep_all(
     pools: Mapping[str, Pool],
     refreshers: Mapping[str, CredentialRefresher],
     stored: Mapping[str, Iterable[StoredCredential]],
+    providers: Mapping[str, Provider],
 ) -> None:
     """Give a keeper every login of every provider."""
     for provider, credentials in stored.items():
         for kind, refresher in refreshers.items():
             mine = [one for one in credentials if one.kind == kind]
             if mine and provider in pools:
-                keeper.keep(pools[provider], refresher, mine)
+                keeper.keep(pools[provider], refresher, mine, providers.get(provider))

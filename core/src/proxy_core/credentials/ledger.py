@@ -19,7 +19,7 @@ from proxy_core.credentials.lane import UNUSABLE, Lane, load, new_lane
 from proxy_core.credentials.news import PROVIDER, News, Place
 from proxy_core.credentials.slot import ends_at, new_slot
 from proxy_core.interfaces import Credential, QuotaWindow, Selector, Verdict
-from proxy_core.rotation import RotationSettings
+from proxy_core.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings import RoutingSettings
 
 #: Clients choose models, so what is kept of them is bounded.
@@ -270,6 +270,13 @@ class Ledger:
             counting.learn(self, lane, use.index, told, now, received_at)
         self.touch(use.index)
 
+    def told(self, credential: str, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
+        """What the provider says of a credential's quota, each window of the group or model it names."""
+        for told in windows:
+            if told.group:
+                counting.learn(self, self.lane(told.group), self.places[credential], told, now, received_at)
+        self.touch(self.places[credential])
+
     def clear(self, now: float, credential: str | None = None, model: str | None = None) -> int:
         """Forget rests, caps and marks: of one credential or all, for one model or altogether. How many there were."""
         cleared = 0
@@ -296,10 +303,16 @@ class Ledger:
         """The same account with a new token. What was held against the old one is forgotten."""
         index = self.places[credential.id]
         slot = self.slots[index]
-        slot.credential = replace(credential, priority=slot.credential.priority)
+        slot.credential = replace(credential, priority=self._priority(slot.credential, credential))
         slot.ends_at = ends_at(credential, self.epoch)
         slot.out, slot.for_good, slot.cooldown = "", False, None
         self.touch(index)
+
+    def _priority(self, old: Credential, new: Credential) -> int:
+        """A plan that has only now become known changes it, unless settings had said another."""
+        tiers = self.rotation.tiers
+        said = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
+        return old.priority if said else tiers.get(new.tier or "", DEFAULT_PRIORITY)
 
     def taken_out(self, credential: str, why: str, *, for_good: bool) -> None:
         """Not lent until it is renewed."""

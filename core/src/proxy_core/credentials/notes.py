@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -23,6 +23,7 @@ from proxy_core.credentials.pool import Pool
 from proxy_core.interfaces import Claim, Count, Note
 
 T = TypeVar("T")
+Clean = Callable[[str], str]
 
 #: A rest that is over is still worth knowing: the next failure builds on it.
 _KEPT_S = 3600.0
@@ -69,7 +70,7 @@ def place_of(ledger: Ledger, name: str) -> Place | None:
     return Place(index, rest[1] if len(rest) > 1 else None) if index is not None else None
 
 
-def written(ledger: Ledger, place: Place, at: float, moment: Moment) -> Note:
+def written(ledger: Ledger, place: Place, at: float, moment: Moment, clean: Clean) -> Note:
     """The note about ``place`` as it is now; ``at`` is when it changed. That nothing rests is news, too."""
     value: dict[str, Any] = {"at": moment.outside(at)}
     ends = [moment.epoch + _OVER_S]
@@ -82,7 +83,7 @@ def written(ledger: Ledger, place: Place, at: float, moment: Moment) -> Note:
             "failed_at": moment.outside(rest.failed_at),
             "failures": rest.failures,
             "code": rest.code,
-            "words": rest.words,
+            "words": clean(rest.words),
         }
         ends.append(moment.outside(rest.until) + _KEPT_S)
     if place.index is not None:

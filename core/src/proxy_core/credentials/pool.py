@@ -61,9 +61,11 @@ class Lease:
 
     def failed(self, verdict: Verdict, status: int | None = None) -> None:
         """Let what the verdict names rest; a token that was refused is renewed instead, if it can be."""
-        token_refused = status == _REFUSED and verdict.rest == "credential"
+        token_refused = (status == _REFUSED or verdict.renew) and verdict.rest == "credential"
         for pool, use in self._everywhere():
-            if not (token_refused and pool.refused(self.credential)):
+            if verdict.until_login:
+                pool.barred(self.credential, verdict.error.message)
+            elif not (token_refused and pool.refused(self.credential)):
                 pool.ledger.failed(use, verdict, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
@@ -99,6 +101,8 @@ class Pool:
         self.renew: Callable[[Credential], bool] | None = None
         #: The pool that took this one's place when settings were read again.
         self.heir: Pool | None = None
+        #: Told of a login that is of no use until its owner has acted, and why.
+        self.bar: Callable[[Credential, str], None] | None = None
         #: Who waits for a lease, longest first, and what was the news when they last looked.
         self._waiting: OrderedDict[asyncio.Future[None], int] = OrderedDict()
         self._news = 0
@@ -234,6 +238,16 @@ class Pool:
             return False
         self.ledger.taken_out(credential.id, "its token was refused and is being renewed", for_good=False)
         return True
+
+    def barred(self, credential: Credential, why: str) -> None:
+        """Not lent again until somebody logs in anew; a key, until settings change."""
+        self.ledger.taken_out(credential.id, why, for_good=True)
+        if self.bar is not None:
+            self.bar(credential, why)
+
+    def told(self, credential: str, windows: Iterable[QuotaWindow], asked_at: datetime) -> None:
+        """What the provider answered when it was asked for a credential's quota."""
+        self.ledger.told(credential, windows, self.clock.monotonic(), asked_at)
 
     def renewed(self, credential: Credential) -> None:
         """The same account with a new token."""

@@ -13,7 +13,7 @@ from proxy_core.oauth.tokens import expiry
 #: Without a number only these belong to a credential; other variables of the prefix are settings.
 _UNNUMBERED = (
     "ACCESS_TOKEN REFRESH_TOKEN EXPIRY_DATE EMAIL TIER PRIORITY "
-    "CLIENT_ID CLIENT_SECRET TOKEN_URI UNIVERSE_DOMAIN PROJECT_ID"
+    "CLIENT_ID CLIENT_SECRET TOKEN_URI UNIVERSE_DOMAIN PROJECT_ID RESOURCE_URL"
 ).split()
 _HIDDEN = ("SECRET", "TOKEN", "KEY", "PASSWORD")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from proxy_core.dialects.common import (
     missing,
@@ -15,6 +18,7 @@ from proxy_core.dialects.common import (
     without_none,
     wrong_type,
 )
+from proxy_core.dialects.openai_common import google_signature
 from proxy_core.errors import BadRequest
 from proxy_core.model import (
     Audio,
@@ -254,7 +258,7 @@ def _decode_message(message: JsonObject, index: int) -> Message:
             raise missing(f"{at}.tool_call_id")
         return Message(role="tool", parts=[ToolResult(call_id=call_id, parts=content, name=name)], extra=extra)
     if role == "assistant":
-        content = [*_decode_thoughts(message), *content, *_decode_calls(message, at)]
+        content = [*_decode_thoughts(message), *_signed(content, message), *_decode_calls(message, at)]
         if isinstance(message.get("refusal"), str):
             content.append(Refusal(text=message["refusal"]))
     elif message.get("content") is None:
@@ -305,6 +309,8 @@ def _decode_url(url: str) -> Source:
     """``data:image/png;base64,...`` or an address the provider may fetch."""
     if url.startswith("data:"):
         head, _, data = url[5:].partition(",")
+        if not head.endswith(";base64"):
+            data = base64.b64encode(unquote_to_bytes(data)).decode()
         return InlineData(media_type=head.removesuffix(";base64") or "text/plain", data=data)
     return Link(url=url)
 
@@ -312,9 +318,12 @@ def _decode_url(url: str) -> Source:
 def _decode_file(file: JsonObject, at: str) -> Source:
     match file:
         case {"file_data": str(data)}:
-            return (
-                _decode_url(data) if data.startswith("data:") else InlineData(media_type="application/pdf", data=data)
-            )
+            if data.startswith("data:"):
+                return _decode_url(data)
+            # Without a data URL only the name can tell; OpenAI itself takes PDFs.
+            name = str(file.get("filename") or "").lower()
+            known = name.endswith(".pdf") or "." not in name
+            return InlineData(media_type="application/pdf" if known else "application/octet-stream", data=data)
         case {"file_id": str(file_id)}:
             return UploadedFile(file_id=file_id)
         case _:
@@ -329,6 +338,16 @@ def _decode_thoughts(message: JsonObject) -> Iterable[Part]:
         yield Reasoning(text=text if isinstance(text, str) else "", extra=extra)
 
 
+def _signed(content: list[Part], message: JsonObject) -> list[Part]:
+    """The signature of the message is that of its last text."""
+    opaque = google_signature(message)
+    if opaque is None:
+        return content
+    if content and isinstance(content[-1], Text):
+        return [*content[:-1], replace(content[-1], opaque=opaque)]
+    return [*content, Text(text="", opaque=opaque)]
+
+
 def _decode_calls(message: JsonObject, at: str) -> Iterable[Part]:
     calls = message.get("tool_calls") or []
     if isinstance(message.get("function_call"), dict):
@@ -340,14 +359,20 @@ def _decode_calls(message: JsonObject, at: str) -> Iterable[Part]:
 
 
 def _decode_call(call: object, at: str) -> ToolCall:
-    match call:
-        case {"id": str(call_id), "function": {"name": str(name), **rest}, **more}:
-            arguments = rest.get("arguments")
-            extra = {str(k): v for k, v in more.items() if k not in ("type", "index")}
+    if isinstance(call, dict) and isinstance(call_id := call.get("id"), str):
+        function, custom = call.get("function"), call.get("custom")
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            arguments = function.get("arguments")
             return ToolCall(
-                id=call_id, name=name, arguments=arguments if isinstance(arguments, str) else "", extra=extra
+                id=call_id,
+                name=function["name"],
+                arguments=arguments if isinstance(arguments, str) else "",
+                opaque=google_signature(call) or google_signature(function),
+                extra={str(k): v for k, v in call.items() if k not in _CALL_NAMED},
             )
-        case {"id": str(call_id), "custom": {"name": str(name), "input": str(text)}}:
-            return ToolCall(id=call_id, name=name, arguments=text, kind="custom")
-        case _:
-            raise wrong_type(at, "a call with an id and a function or custom member")
+        if isinstance(custom, dict) and isinstance(custom.get("name"), str) and isinstance(custom.get("input"), str):
+            return ToolCall(id=call_id, name=custom["name"], arguments=custom["input"], kind="custom")
+    raise wrong_type(at, "a call with an id and a function or custom member")
+
+
+_CALL_NAMED = frozenset({"id", "function", "type", "index"})

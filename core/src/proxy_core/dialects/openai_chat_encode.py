@@ -205,6 +205,9 @@ def _encode_part(part: Part) -> JsonObject:
             return {**part.extra, "type": "file", "file": without_none(**_file(part.source), filename=part.filename)}
         case Native(dialect=dialect) if dialect == NAME:
             return dict(part.payload)
+        case Native():
+            kind = part.payload.get("type")
+            raise BadRequest(f"Content of type {kind!r} is not available for this model.", param="messages")
         case _:
             raise BadRequest(f"{type(part).__name__} content is not available for this model.", param="messages")
 

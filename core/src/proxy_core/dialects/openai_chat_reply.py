@@ -203,6 +203,7 @@ class _ChoiceState:
                 id=call_id or f"call_{uuid.uuid4().hex[:24]}",
                 name=name,
                 kind="custom" if kind == "custom" else "function",
+                opaque=shared.google_signature(call),
                 choice=self.choice,
             )
         text = spec.get("arguments" if kind == "function" else "input")
@@ -333,7 +334,7 @@ class _Assembly:
             case RefusalDelta():
                 return self._append("refusal", event.text)
             case ReasoningDelta():
-                return self._append("reasoning_content", event.text) if event.text else None
+                return self._thought(event)
             case CallStart():
                 return self._start(event)
             case CallDelta():
@@ -356,10 +357,17 @@ class _Assembly:
         self.message[key] = self.message.get(key, "") + text
         return {key: text}
 
+    def _thought(self, event: ReasoningDelta) -> JsonObject | None:
+        signature = shared.signature_content(event.opaque)
+        self.message.update(signature)
+        text = self._append("reasoning_content", event.text) if event.text else {}
+        return {**text, **signature} or None
+
     def _start(self, event: CallStart) -> JsonObject:
         text_key = "arguments" if event.kind == "function" else "input"
-        self.calls[event.call] = {"id": event.id, "type": event.kind, event.kind: {"name": event.name, text_key: ""}}
-        opening = {"id": event.id, "type": event.kind, event.kind: {"name": event.name, text_key: ""}}
+        head = {"id": event.id, "type": event.kind, **shared.signature_content(event.opaque)}
+        self.calls[event.call] = {**head, event.kind: {"name": event.name, text_key: ""}}
+        opening = {**head, event.kind: {"name": event.name, text_key: ""}}
         return {"tool_calls": [{"index": event.call, **opening}]}
 
     def _arguments(self, call: int, text: str) -> JsonObject:

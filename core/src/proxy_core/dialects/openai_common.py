@@ -13,7 +13,7 @@ from proxy_core import sse
 from proxy_core.dialects.common import count, json_bytes, load_object
 from proxy_core.errors import ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError, ReplyContext
-from proxy_core.model import JsonObject, UpstreamFailure, Usage
+from proxy_core.model import JsonObject, Opaque, UpstreamFailure, Usage
 
 HEARTBEAT = sse.comment("keep-alive")
 
@@ -78,6 +78,36 @@ def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
 
 def failure_of(provider: str, body: JsonObject) -> UpstreamFailure:
     return UpstreamFailure(provider=provider, status=status_of_error(body.get("error")), body=json_bytes(body)[:65536])
+
+
+# --- Signatures --------------------------------------------------------------------------
+
+#: Who made the signatures that ride in ``extra_content``, as Google's own OpenAI endpoint does it.
+_GOOGLE = "google"
+_CARRIERS = frozenset({"extra_content", "provider_specific_fields", "thought_signature", "thoughtSignature"})
+
+
+def google_signature(carrier: Mapping[Any, Any]) -> Opaque | None:
+    """A thought signature beside a call or a message, wherever proxies and clients were seen to put it."""
+    if _CARRIERS.isdisjoint(carrier):
+        return None
+    match carrier:
+        case (
+            {"extra_content": {"google": {"thought_signature": str(found)}}}
+            | {"provider_specific_fields": {"thought_signature": str(found)}}
+            | {"thought_signature": str(found)}
+            | {"thoughtSignature": str(found)}
+        ) if found:
+            return Opaque(maker=_GOOGLE, payload=found)
+        case _:
+            return None
+
+
+def signature_content(opaque: Opaque | None) -> JsonObject:
+    """The member that carries it; nothing for other makers' bytes."""
+    if opaque is None or opaque.maker != _GOOGLE:
+        return {}
+    return {"extra_content": {"google": {"thought_signature": opaque.payload}}}
 
 
 # --- Usage -------------------------------------------------------------------------------

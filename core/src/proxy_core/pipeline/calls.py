@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.fetch import GuardedFetcher
-from proxy_core.interfaces import Credential, Deployment, Dialect, Provider, ProviderCall, ProxyRequest, ReplyContext
+from proxy_core.interfaces import (
+    Credential,
+    Deployment,
+    Dialect,
+    EventDecoder,
+    Provider,
+    ProviderCall,
+    ProxyRequest,
+    ReplyContext,
+)
 from proxy_core.model import ChatRequest, UpstreamRequest
 from proxy_core.pipeline.echo import WithoutSecrets, sent_secrets
 from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
@@ -39,7 +48,7 @@ class Calls:
             return client.name
         if client.family != "chat" or client.decode is None or client.encoder is None:
             return _NO_WAY
-        if not provider.dialects:
+        if not any(self._dialects[d].family == "chat" for d in provider.dialects):
             return ""
         return next((d for d in provider.dialects if self._dialects[d].encode is not None), _NO_WAY)
 
@@ -67,6 +76,7 @@ class Call:
         self._wire = wire
         self._max_event_bytes = max_event_bytes
         self._secrets: tuple[bytes, ...] = ()
+        self._sent: ProviderCall | None = None
 
     @property
     def translated(self) -> bool:
@@ -83,7 +93,8 @@ class Call:
     def encode(self, credential: Credential) -> UpstreamRequest:
         """Raises ``BadRequest`` for what the provider cannot represent."""
         try:
-            message = self._deployment.provider.encode(self._call(), credential)
+            self._sent = self._call()
+            message = self._deployment.provider.encode(self._sent, credential)
             self._secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
             return message
         except ProxyError:
@@ -95,12 +106,12 @@ class Call:
         request, stream = self._request, self._request.stream
         if self._wire is self._client:
             body = {**self._deployment.options, **request.body, "model": self._deployment.model}
-            return ProviderCall(dialect=self._client.name, body=body, stream=stream)
+            return ProviderCall(dialect=self._client.name, body=body, stream=stream, client=request.client)
         chat = self._chat()
-        if self._wire is None or self._wire.encode is None:
-            return ProviderCall(dialect=None, body={}, chat=chat, stream=stream)
+        if self._wire is None or self._wire.encode is None or self._deployment.provider.reads_chat:
+            return ProviderCall(dialect=None, body={}, chat=chat, stream=stream, client=request.client)
         body = {**self._deployment.options, **self._wire.encode(chat)}
-        return ProviderCall(dialect=self._wire.name, body=body, chat=chat, stream=stream)
+        return ProviderCall(dialect=self._wire.name, body=body, chat=chat, stream=stream, client=request.client)
 
     def _chat(self) -> ChatRequest:
         decode = self._client.decode
@@ -121,7 +132,8 @@ class Call:
             if provider.decode_embeddings is not None and client.encode_embeddings is not None:
                 return TranslatedEmbeddings(provider.decode_embeddings, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
-        if self._wire is client and self._filters is None and is_event_stream == request.stream:
+        relayed = self._wire is client and provider.decoder is None and self._filters is None
+        if relayed and is_event_stream == request.stream:
             if client.meter is None or not request.stream:
                 return RelayedWhole(client, provider.name, request.body)
             # Whoever asked for usage is the provider's encoder; if the client did not, its event goes.
@@ -131,7 +143,14 @@ class Call:
 
     def _translated(self, context: ReplyContext, is_event_stream: bool) -> ReplyBody:
         provider = self._deployment.provider
-        decoder = provider.decoder or (self._wire.decoder if self._wire else None)
+        decoder = self._decoder(is_event_stream)
         if decoder is None or self._client.encoder is None:
             raise UpstreamBroken(f"{provider.name} answered in a form that cannot be translated.")
-        return TranslatedReply(provider.name, decoder(is_event_stream), self._filters, self._client.encoder(context))
+        return TranslatedReply(provider.name, decoder, self._filters, self._client.encoder(context))
+
+    def _decoder(self, is_event_stream: bool) -> EventDecoder | None:
+        provider = self._deployment.provider
+        if provider.decoder_for is not None and self._sent is not None:
+            return provider.decoder_for(self._sent, is_event_stream)
+        decoder = provider.decoder or (self._wire.decoder if self._wire else None)
+        return decoder(is_event_stream) if decoder is not None else None

@@ -80,7 +80,9 @@ class ModelDirectory:
     async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
-        known = {spec.id: spec for spec in (*configured, *provider.models)}
+        # What a provider is known to offer is nobody's who has no credential for it.
+        offered = provider.models if self._pools[provider.name].credentials else ()
+        known = {spec.id: spec for spec in (*configured, *offered)}
         if provider.list_models is not None and settings.discover and not provider.closed:
             for spec in await self._discovered(provider, provider.list_models):
                 known.setdefault(spec.id, spec)

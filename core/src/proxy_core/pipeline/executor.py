@@ -139,7 +139,10 @@ class Executor:
         """The provider's judge, else ours; secrets an upstream repeats are taken out first."""
         failure = replace(failure, body=self._scrub.bytes(failure.body))
         try:
-            return (deployment.provider.judge or default_judge)(failure)
+            verdict = (deployment.provider.judge or default_judge)(failure)
+            message = self._scrub.text(verdict.error.message)  # JSON spells secrets in escapes
+            verdict.error.message, verdict.error.args = message, (message,)
+            return verdict
         except Exception as error:  # a plugin's judge may fail in any way
             broken = InternalError(f"The judge of provider {deployment.provider.name!r} failed.")
             broken.__cause__ = error
@@ -166,7 +169,8 @@ class Executor:
                 trace.attempts.append(self._note(trace, deployment, lease, started, 200, None, None))
                 result.own(resources.pop_all(), lease.credential.id)
                 return result
-            verdict = self.judge(deployment, result)
+            failure = replace(result, credential_kind=lease.credential.kind, model=deployment.model)
+            verdict = self.judge(deployment, failure)
             lease.failed(verdict, result.status)
             trace.attempts.append(
                 self._note(trace, deployment, lease, started, result.status, verdict.fault, verdict.error.message)
@@ -206,6 +210,7 @@ class Executor:
                     with trace.waiting():
                         await call.fetch_links(self._fetcher)
                 message = call.encode(lease.credential)
+                trace.dropped = message.dropped
                 trace.sending()
                 reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)

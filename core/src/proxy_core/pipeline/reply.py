@@ -169,7 +169,7 @@ class RelayedWhole:
 
     def close(self) -> bytes:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        value = load_object(data) if len(data) <= _PARSE_LIMIT else _glance(data)
+        value = load_object(data) if len(data) <= _PARSE_LIMIT else _glance(data, self._dialect.usage_key)
         if value is None:
             raise UpstreamBroken("The upstream's reply is not a JSON object.")
         self.failure = self._dialect.whole_failure(self._provider, value)
@@ -181,19 +181,19 @@ class RelayedWhole:
         return finish(data, self._request_body) if finish is not None else data
 
 
-def _glance(data: bytes) -> JsonObject | None:
+def _glance(data: bytes, key: str) -> JsonObject | None:
     """The usage of a large reply, found without parsing the rest; ``None`` if it cannot be an object."""
     if not (data.lstrip().startswith(b"{") and data.rstrip().endswith(b"}")):
         return None
-    at = data.rfind(b'"usage"')
+    at = data.rfind(f'"{key}"'.encode())
     _, colon, rest = data[at : at + 4096].partition(b":") if at >= 0 else (b"", b"", b"")
-    glance: JsonObject = {"data": True}
+    glance: JsonObject = {"data": True, "candidates": []}
     if colon:
         with suppress(ValueError):  # usage is then unknown, which is what a reply without it says too
-            glance["usage"], _ = json.JSONDecoder().raw_decode(rest.decode("utf-8", "replace").lstrip())
+            glance[key], _ = json.JSONDecoder().raw_decode(rest.decode("utf-8", "replace").lstrip())
     return glance
 
 
 def failure_of(provider: str, event: Failed) -> UpstreamFailure:
-    error = {"message": event.message, "type": event.type, "code": event.code}
+    error = {**event.extra, "message": event.message, "type": event.type, "code": event.code}
     return UpstreamFailure(provider=provider, status=event.status, body=json.dumps({"error": error}).encode())

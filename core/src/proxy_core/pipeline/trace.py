@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,6 +37,8 @@ class Trace:
     #: Waiting for others before anything was sent.
     waited_s: float = 0.0
     usage: Usage | None = None
+    #: What the provider asked last had no word for.
+    dropped: Sequence[str] = ()
     #: A model that nothing here serves is a client's words, and written nowhere.
     routed: bool = False
     #: What is kept for the request's record; ``None`` unless records are asked for.

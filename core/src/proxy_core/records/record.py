@@ -39,8 +39,8 @@ def bare(record: RequestRecord) -> JsonObject:
     }
 
 
-def explained(record: RequestRecord) -> JsonObject:
-    """How it was decided who is asked, and what came of it."""
+def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
+    """How it was decided who is asked, and what came of it; with upstreams' ``words``, which are content."""
     attempts = [
         {
             "deployment": a.deployment,
@@ -55,7 +55,7 @@ def explained(record: RequestRecord) -> JsonObject:
         **bare(record),
         "model": record.model,
         "changed_by": list(record.changed_by),
-        "decisions": [as_json(decision) for decision in record.decisions],
+        "decisions": [as_json(decision, words=words) for decision in record.decisions],
         "attempts": attempts,
         "usage": _usage(record.usage),
     }
@@ -64,7 +64,7 @@ def explained(record: RequestRecord) -> JsonObject:
 def counted(record: RequestRecord, capture: Capture) -> JsonObject:
     """Everything that is not content."""
     found = {
-        **explained(record),
+        **explained(record, words=False),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
         "reply": {"bytes": capture.reply_bytes},
     }
@@ -78,7 +78,7 @@ def counted(record: RequestRecord, capture: Capture) -> JsonObject:
 
 def full(record: RequestRecord, capture: Capture) -> JsonObject:
     """With content. Whoever calls this passes the result through the redactors."""
-    found = counted(record, capture)
+    found = counted(record, capture) | explained(record)
     found["request"] |= {
         "headers": _headers(capture.headers),
         "body": _body(capture.request_body, capture.request_bytes),

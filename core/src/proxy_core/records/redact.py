@@ -94,6 +94,10 @@ class Redaction:
         kept = cleaned.get("text") if cleaned is not None else None
         return kept if isinstance(kept, str) else "[withheld: a redactor failed]"
 
+    def words(self, text: str) -> str:
+        """What may be kept of somebody's words: nothing that no redactor has seen."""
+        return self.text(text) if self._redactors else ""
+
     def _complain(self, name: str, error: Exception) -> None:
         self.failures += 1
         cause = (name, type(error))

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from proxy_core.catalog import Catalog
 from proxy_core.credentials.pool import Pool
-from proxy_core.dialects import openai_common
+from proxy_core.dialects import gemini_common, openai_common
 from proxy_core.dialects.common import json_bytes
 from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.interfaces import ModelSpec
@@ -31,9 +31,23 @@ def json_response(value: object, request: Request, status: int = 200) -> Respons
 
 
 def error_response(error: ProxyError, request: Request) -> Response:
-    response = json_response({"error": openai_common.error_object(error)}, request, error.status)
+    words = gemini_common if _googles(request) else openai_common
+    response = json_response({"error": words.error_object(error)}, request, error.status)
     response.raw_headers.extend(error_headers(error))
     return response
+
+
+def _googles(request: Request) -> bool:
+    """One of Google's clients asks: by its path, or under ``/v1`` by its headers or its key in the address."""
+    if request.url.path.startswith("/v1beta/") or "key" in request.query_params:
+        return True
+    return "x-goog-api-key" in request.headers or "x-goog-api-client" in request.headers
+
+
+def _google_card(public_id: str, model: ModelSpec) -> dict[str, Any]:
+    """What is known of a model's limits is in the provider's own words, and left out here."""
+    methods = ["generateContent", "streamGenerateContent"]
+    return {"name": f"models/{public_id}", "displayName": public_id, "supportedGenerationMethods": methods}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +80,8 @@ class Introspection:
         client = self.keys.identify(request.scope)
         every = await self.directory.all()
         found = {name: model for name, model in every.items() if self.budgets.allows(client, name)}
+        if _googles(request):
+            return json_response({"models": [_google_card(i, m) for i, m in found.items()]}, request)
         return json_response({"object": "list", "data": [self._card(i, m) for i, m in found.items()]}, request)
 
     async def model(self, request: Request) -> Response:
@@ -74,6 +90,8 @@ class Introspection:
         found = await self.directory.find(name) if self.budgets.allows(client, name) else None
         if found is None:
             raise ModelNotFound(f"The model {name!r} does not exist.")
+        if _googles(request):
+            return json_response(_google_card(name, found), request)
         return json_response(self._card(name, found), request)
 
     async def providers(self, request: Request) -> Response:

@@ -50,6 +50,10 @@ def build_app(
             Route(f"{prefix}/providers", i.providers, methods=["GET"]),
             Route(f"{prefix}/quota-stats", stats.show, methods=["GET"]),
         ]
+    routes += [
+        Route("/v1beta/models", i.models, methods=["GET"]),
+        Route("/v1beta/models/{model:path}", i.model, methods=["GET"]),
+    ]
     o = operations
     routes += [
         Route("/admin/why", o.why, methods=["GET"]),

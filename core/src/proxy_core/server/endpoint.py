@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from proxy_core.clock import Clock
 from proxy_core.dialects.common import parse_body
@@ -192,6 +193,9 @@ class _Exchange:
             self._trace.capture = services.recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
             self._trace.capture.request(raw)
         body = parse_body(raw)
+        if self._dialect.read_path is not None:
+            query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
+            body |= self._dialect.read_path(self._scope["path_params"], query)
         self._dialect.check(body)
         self._request = request = ProxyRequest(
             id=self._id,
@@ -325,7 +329,7 @@ class _Exchange:
             headers += self._services.budgets.headers(self._request.client)
         if not self._services.reply_headers:
             return headers
-        return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts))
+        return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts), self._trace.dropped)
 
     def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
         trace, request = self._trace, self._request

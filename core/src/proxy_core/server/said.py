@@ -84,12 +84,14 @@ def id_headers(request_id: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def attempt_headers(decisive: AttemptRecord | None, attempts: int) -> Headers:
-    """Who answered, or failed last: ``X-Proxy-...``; empty if nobody was asked."""
+def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iterable[str] = ()) -> Headers:
+    """Who answered, or failed last, and what it was not told: ``X-Proxy-...``; empty if nobody was asked."""
     if decisive is None:
         return []
     provider, _, model = decisive.deployment.partition("/")
+    left_out = _header(", ".join(dropped))
     return [
+        *([(b"x-proxy-dropped", left_out)] if left_out else []),
         (b"x-proxy-provider", _header(provider)),
         (b"x-proxy-model", _header(model)),
         (b"x-proxy-credential", _header(decisive.credential)),

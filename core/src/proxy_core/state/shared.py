@@ -78,7 +78,9 @@ class SharedState:
         usage: UsageBook,
         budgets: Budgets,
         clock: Clock,
+        clean: notes.Clean,
     ) -> None:
+        """``clean`` takes out of an upstream's words what may not be kept."""
         self._store = store
         self._url = url
         self._settings = settings
@@ -86,6 +88,7 @@ class SharedState:
         self._usage = usage
         self._budgets = budgets
         self._clock = clock
+        self._clean = clean
         self._holder = secrets.token_hex(8)
         self._backend: StateBackend | None = None
         self._unsent = _Unsent(0)
@@ -130,12 +133,12 @@ class SharedState:
             log.error("the state store does not answer: usage since the last exchange is lost")
         await self._close()
 
-    def turn(self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings) -> None:
+    def turn(self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings, clean: notes.Clean) -> None:
         """Go on with these. They know already what the ones before them did."""
         known = {(name, credential) for name, pool in self._pools.items() for credential in pool.ledger.places}
         wanted = {(name, credential) for name, pool in pools.items() for credential in pool.ledger.places}
         self._anew |= not wanted <= known
-        self._pools, self._budgets, self._settings = pools, budgets, settings
+        self._pools, self._budgets, self._settings, self._clean = pools, budgets, settings, clean
         for pool in pools.values():
             pool.ledger.news.tell = self._wake.set
         self._wake.set()
@@ -230,7 +233,9 @@ class SharedState:
             places, ledger.news.places = ledger.news.places, set()
             for place in places:
                 at = ledger.news.at.get(place, moment.monotonic)
-                found_notes[notes.name_of(provider, ledger, place)] = notes.written(ledger, place, at, moment)
+                found_notes[notes.name_of(provider, ledger, place)] = notes.written(
+                    ledger, place, at, moment, self._clean
+                )
             found_counts |= notes.counted(provider, ledger, moment)
             found_notes |= notes.sessions_written(provider, pool, moment)
         return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())

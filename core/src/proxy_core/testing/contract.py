@@ -74,16 +74,19 @@ class ProviderContract:
                 assert isinstance(verdict.error, ProxyError)
                 assert verdict.error.status != 401, "an upstream's 401 is never the client's"
 
-    def test_any_split_of_the_bytes_gives_the_same_events(self, provider: Provider) -> None:
-        if not self.stream_sample or provider.decoder is None:
+    def test_any_split_of_the_bytes_gives_the_same_events(self, provider: Provider, call: ProviderCall) -> None:
+        if not self.stream_sample or (provider.decoder is None and provider.decoder_for is None):
             pytest.skip("the provider has no decoder of its own, or no stream_sample is given")
-        whole = self._decode(provider, self.stream_sample)
+        whole = self._decode(provider, call, self.stream_sample)
         assert whole
         for first, second in every_split(self.stream_sample):
-            assert self._decode(provider, first, second) == whole
+            assert self._decode(provider, call, first, second) == whole
 
-    def _decode(self, provider: Provider, *reads: bytes) -> list[ChatEvent]:
-        assert provider.decoder is not None
-        decoder = provider.decoder(True)
+    def _decode(self, provider: Provider, call: ProviderCall, *reads: bytes) -> list[ChatEvent]:
+        if provider.decoder_for is not None:
+            decoder = provider.decoder_for(call, True)
+        else:
+            assert provider.decoder is not None
+            decoder = provider.decoder(True)
         events = [event for read in reads for event in decoder.feed(read)]
         return [*events, *decoder.close()]

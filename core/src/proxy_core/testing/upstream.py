@@ -212,6 +212,7 @@ class FakeUpstream(Scripts):
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the turn after
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -225,6 +226,8 @@ class FakeUpstream(Scripts):
         finally:
             self._tasks.discard(task)
             writer.close()
+            if task.cancelling():  # the upstream ends: nothing more is sent, whatever is still waiting to be
+                writer.transport.abort()
 
     async def _converse(self, connection: _Connection) -> None:
         while (request := await connection.receive()) is not None:

@@ -1,0 +1,109 @@
+"""What the keeper does beside renewing: asking for quotas, and waiting for what a login still lacks."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from proxy_core import CredentialRefresher, QuotaWindow, RotationSettings, Tokens, UpstreamRequest
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.credentials.vault import Vault
+from proxy_core.testing import plugin_with
+
+pytestmark = pytest.mark.anyio
+pytest_plugins = ["proxy_core.testing.fixtures"]
+
+
+@pytest.fixture
+def vault(tmp_path):
+    return Vault(tmp_path / "data" / "credentials")
+
+
+@pytest.fixture
+def stored(vault):
+    login = StoredCredential(provider="example", name="one", kind="example_oauth", access_token=SecretStr("at"))
+    return vault.add(login)
+
+
+def plugin(upstream, *, refresher=None, **provider):
+    from proxy_core import Provider
+
+    def encode(call, credential):
+        headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
+        return UpstreamRequest(url=upstream.url + "/chat/completions", headers=headers, content=b"{}")
+
+    async def refresh(credential, exchange):
+        raise AssertionError("nothing is to be renewed")
+
+    made = Provider(
+        name="example", encode=encode, dialects=["openai_chat"], credential_kind="example_oauth", **provider
+    )
+    refresher = refresher or CredentialRefresher(kind="example_oauth", refresh=refresh)
+    return plugin_with(proxy_providers=[made], proxy_credential_refreshers=[refresher])
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_login_is_asked_for_its_quota_and_the_pool_learns_it(make_proxy, upstream, stored):
+    asked = []
+
+    async def quota(credential, exchange):
+        asked.append(credential.secret.get_secret_value())
+        resets_at = datetime.now(UTC) + timedelta(hours=1)
+        return [QuotaWindow(limit=100, used=40, resets_at=resets_at, group="small")]
+
+    rotation = RotationSettings(quota_groups={"family": ["small", "large"]})
+    proxy = await make_proxy({}, modules=[plugin(upstream, quota=quota, rotation=rotation)])
+
+    await until(lambda: asked)
+    lane = proxy.proxy.pools["example"].ledger.lane("large")
+    await until(lambda: lane.windows)
+
+    assert asked == ["at"]
+    assert (lane.name, lane.used[0], lane.windows[0].limit) == ("family", 40, 100)
+
+
+async def test_a_quota_that_cannot_be_had_is_asked_for_again_and_hurts_nobody(make_proxy, upstream, stored):
+    asked = []
+
+    async def quota(credential, exchange):
+        asked.append(1)
+        raise ValueError("no figures")
+
+    proxy = await make_proxy({}, modules=[plugin(upstream, quota=quota, quota_every_s=0.01)])
+    await until(lambda: len(asked) > 1)
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+
+
+async def test_a_login_that_lacks_something_is_not_lent_before_refresh_has_found_it(
+    make_proxy, upstream, vault, stored
+):
+    found = asyncio.Event()
+
+    async def refresh(credential, exchange):
+        await found.wait()
+        return Tokens(access_token=credential.secret, tier="gold", details={"project": "p-1"})
+
+    def unready(credential):
+        return None if credential.details.get("project") else "its project is not known yet"
+
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, unready=unready)
+    rotation = RotationSettings(tiers={"gold": 1})
+    proxy = await make_proxy(
+        {"routing": {"budget_s": 5}}, modules=[plugin(upstream, refresher=refresher, rotation=rotation)]
+    )
+
+    asking = asyncio.create_task(proxy.chat("example/m", "hi"))
+    await asyncio.sleep(0.2)
+    assert not upstream.requests
+    found.set()
+
+    assert (await asking).status == 200
+    assert vault.read(stored).details["project"] == "p-1"
+    assert proxy.proxy.pools["example"].credentials[0].priority == 1

@@ -1,0 +1,183 @@
+"""The provider ``gemini_cli``: Google's Code Assist backend, an envelope around Gemini's requests and replies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from time import monotonic
+from uuid import UUID, uuid4
+
+from proxy_core import (
+    CapacityExhausted,
+    Credential,
+    FetchLimits,
+    HttpExchange,
+    InlineData,
+    JsonObject,
+    Provider,
+    ProviderCall,
+    ProviderSettings,
+    QuotaWindow,
+    Text,
+    Unavailable,
+    UpstreamFailure,
+    UpstreamRequest,
+    Verdict,
+    json_bytes,
+)
+from proxy_plugin_gemini_cli.errors import judge, read_google_error
+from proxy_plugin_gemini_cli.models import (
+    CODE_ASSIST_MODELS,
+    LIFECYCLE,
+    PAID,
+    ROTATION,
+    STAND_INS,
+    backend_name,
+    spec,
+)
+from proxy_plugin_gemini_cli.oauth import KIND
+from proxy_plugin_gemini_cli.onboarding import Backend
+from proxy_plugin_gemini_cli.quota import ask_quota
+from proxy_plugin_gemini_cli.settings import GeminiCliSettings
+from proxy_plugin_gemini_cli.signatures import SignatureCache
+from proxy_plugin_gemini_cli.wire import SAFETY_OFF, chat_of, decoder_for, request_of
+
+#: How long a model is taken for crowded, as in Google's client.
+_CROWDED_S = 30.0
+_MODEL = re.compile(r"for model (gemini-[\w.-]{1,60})")
+
+
+def backend_of(settings: GeminiCliSettings, provider: ProviderSettings | None = None) -> Backend:
+    """``[providers.gemini_cli]`` may name the whole base, version included, and more headers."""
+    provider = provider or ProviderSettings()
+    own = tuple((name, value.get_secret_value()) for name, value in provider.headers.items())
+    return Backend(
+        base=str(provider.base_url).rstrip("/") if provider.base_url else settings.code_assist,
+        headers=(*identity_headers(settings), *own),
+        poll_s=settings.onboard_poll_s,
+        onboard_s=settings.onboard_s,
+    )
+
+
+def identity_headers(settings: GeminiCliSettings) -> tuple[tuple[str, str], ...]:
+    """None of Google's client's own: the backend needs none. proxy-core's User-Agent is what it is."""
+    return (("user-agent", settings.user_agent),) if settings.user_agent else ()
+
+
+class CodeAssist:
+    """Its settings, ready to be used. ``clock`` is monotonic seconds."""
+
+    def __init__(
+        self,
+        settings: GeminiCliSettings,
+        backend: Backend,
+        signatures: SignatureCache,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._signatures = signatures
+        self._clock = clock
+        #: Until when a model has no capacity.
+        self._crowded: dict[str, float] = {}
+
+    def provider(self) -> Provider:
+        listed = {model.id: model for model in CODE_ASSIST_MODELS}
+        listed |= {name: spec(name) for name in self._settings.models}
+        return Provider(
+            name="gemini_cli",
+            encode=self.encode,
+            decoder_for=decoder_for(self._signatures),
+            judge=self.judge,
+            quota=self.quota,
+            quota_every_s=self._settings.quota_every_s,
+            rotation=ROTATION,
+            models=list(listed.values()),
+            credential_kind=KIND,
+            fetch_links=FetchLimits(),
+            lifecycle=LIFECYCLE,
+        )
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        project = credential.details.get("project_id")
+        if not isinstance(project, str) or not project:
+            # The keeper lends none without; a made-up one would be answered by errors about something else.
+            raise Unavailable("This login's project is not known.", code="project_required")
+        model = self._model(chat_of(call).model)
+        call = replace(call, chat=replace(chat_of(call), model=model))
+        request, dropped = request_of(call, self._signatures)
+        if self._settings.safety_off:
+            request.setdefault("safetySettings", [dict(setting) for setting in SAFETY_OFF])
+        request["session_id"] = session_id(call)
+        body: JsonObject = {
+            "model": model,
+            "project": project,
+            "user_prompt_id": f"{uuid4().hex[:16]}########0",
+            "request": request,
+        }
+        if self._settings.paid_credits and call.stream and model in PAID:
+            body["enabled_credit_types"] = ["GOOGLE_ONE_AI"]
+        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        return UpstreamRequest(
+            url=f"{self._backend.base}:{method}",
+            headers=self._headers(credential),
+            content=json_bytes(body),
+            dropped=dropped,
+        )
+
+    def _headers(self, credential: Credential) -> list[tuple[str, str]]:
+        headers = [
+            ("authorization", f"Bearer {credential.secret.get_secret_value()}"),
+            ("content-type", "application/json"),
+            *self._backend.headers,
+        ]
+        quota_project = credential.details.get("quota_project_id")
+        if isinstance(quota_project, str) and quota_project:
+            headers.append(("x-goog-user-project", quota_project))
+        return headers
+
+    def _model(self, name: str) -> str:
+        settings = self._settings
+        model = backend_name(
+            name,
+            previews=settings.previews,
+            newest_flash=settings.newest_flash,
+            newest_lite=settings.newest_lite,
+        )
+        if settings.capacity_fallback and self._crowded.get(model, 0.0) > self._clock():
+            return STAND_INS.get(model, model)
+        return model
+
+    def judge(self, failure: UpstreamFailure) -> Verdict:
+        verdict = judge(failure)
+        if self._settings.capacity_fallback and verdict.error.code == "model_capacity_exhausted":
+            model = _named_model(failure)
+            if model in STAND_INS:
+                self._crowded[model] = self._clock() + _CROWDED_S
+                # No wait is told: the stand-in is asked at once.
+                crowded = CapacityExhausted(verdict.error.message, code=verdict.error.code)
+                return Verdict(fault="model", next="retry", error=crowded)
+        return verdict
+
+    async def quota(self, credential: Credential, exchange: HttpExchange) -> Sequence[QuotaWindow]:
+        return await ask_quota(credential, exchange, self._backend)
+
+
+def _named_model(failure: UpstreamFailure) -> str:
+    error = read_google_error(failure.body)
+    match = _MODEL.search(error.message)
+    return error.said("model") or (match[1].rstrip(".") if match else "")
+
+
+def session_id(call: ProviderCall) -> str:
+    """The same for a client's whole conversation: made of its first user message."""
+    first = next((message for message in chat_of(call).messages if message.role == "user"), None)
+    digest = sha256(f"{call.client}\0".encode())
+    for part in first.parts if first is not None else ():
+        if isinstance(part, Text):
+            digest.update(part.text.encode("utf-8", "surrogatepass"))
+        elif isinstance(source := getattr(part, "source", None), InlineData):
+            digest.update(source.data[:4096].encode())
+    return str(UUID(bytes=digest.digest()[:16], version=4))

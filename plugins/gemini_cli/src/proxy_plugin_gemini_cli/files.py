@@ -1,0 +1,218 @@
+"""How Google's tools keep their logins: the Gemini CLI's files and keychain entry, gcloud's file."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core import Credential, TokenFile, Tokens
+from proxy_core.oauth import expiry, id_token_label
+
+_SERVICE, _ACCOUNT = "gemini-cli-oauth", "main-account"
+_OTHER_KINDS = (
+    "service_account",
+    "external_account",
+    "impersonated_service_account",
+    "external_account_authorized_user",
+)
+_NEEDS_CRYPTOGRAPHY = "it is encrypted; reading it needs: pip install 'proxy-plugin-gemini-cli[encrypted]'"
+
+
+def read_plain(data: bytes) -> Tokens:
+    """``oauth_creds.json`` of the Gemini CLI, and what other tools write in its place.
+
+    The kind is told by the keys. Raises ``ValueError`` naming what is missing, never a token.
+    """
+    fields = _object(data)
+    kind = fields.get("type")
+    if kind == "authorized_user":
+        return _authorized_user(fields)
+    if kind in _OTHER_KINDS:
+        raise ValueError(f"it is of type {kind!r}, whose tokens come another way; only logins of persons can be used")
+    if isinstance(fields.get("token"), dict):
+        return _nested(fields)
+    access, refresh = _text(fields, "access_token"), _text(fields, "refresh_token")
+    if not access and not refresh:
+        raise ValueError("access_token and refresh_token are missing")
+    details: dict[str, str | SecretStr] = {}
+    for name in ("client_id", "token_uri", "project_id", "quota_project_id"):
+        if value := _text(fields, name):
+            details[name] = value
+    if secret := _text(fields, "client_secret"):
+        details["client_secret"] = SecretStr(secret)
+    identity = id_token_label(fields.get("id_token")) or _text(fields, "email")
+    return _tokens(access, refresh, expiry(fields.get("expiry_date")), identity, details)
+
+
+def write_plain(old: bytes, credential: Credential) -> bytes:
+    """The same file with new tokens. Keys it does not know stay."""
+    fields = _object(old) if old.strip() else {}
+    fields["access_token"] = credential.secret.get_secret_value()
+    fields.setdefault("token_type", "Bearer")
+    if credential.refresh_token is not None:
+        fields["refresh_token"] = credential.refresh_token.get_secret_value()
+    if credential.expires_at is not None:
+        fields["expiry_date"] = int(credential.expires_at.timestamp() * 1000)
+    return json.dumps(fields, indent=2, ensure_ascii=False).encode()
+
+
+def read_gcloud(data: bytes) -> Tokens:
+    """``application_default_credentials.json``. It holds no access token; its own client renews it."""
+    fields = _object(data)
+    if fields.get("type") != "authorized_user":
+        raise ValueError(f"it is of type {fields.get('type')!r}, not 'authorized_user'")
+    return _authorized_user(fields)
+
+
+def _authorized_user(fields: Mapping[str, Any]) -> Tokens:
+    missing = [name for name in ("client_id", "client_secret", "refresh_token") if not _text(fields, name)]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    details: dict[str, str | SecretStr] = {
+        "client_id": fields["client_id"],
+        "client_secret": SecretStr(fields["client_secret"]),
+    }
+    for name in ("quota_project_id", "token_uri", "universe_domain"):
+        if value := _text(fields, name):
+            details[name] = value
+    return Tokens(
+        access_token=SecretStr(""),
+        refresh_token=SecretStr(fields["refresh_token"]),
+        identity=_text(fields, "account"),
+        details=details,
+    )
+
+
+def _nested(fields: Mapping[str, Any]) -> Tokens:
+    token = fields["token"]
+    access, refresh = _text(token, "accessToken"), _text(token, "refreshToken")
+    if not access and not refresh:
+        raise ValueError("token.accessToken and token.refreshToken are missing")
+    return _tokens(access, refresh, expiry(token.get("expiresAt")), None, {})
+
+
+def _tokens(
+    access: str | None,
+    refresh: str | None,
+    ends: datetime | None,
+    identity: str | None,
+    details: Mapping[str, str | SecretStr],
+) -> Tokens:
+    """An access token whose end is not known is renewed first, if it can be."""
+    if refresh and ends is None:
+        access = None
+    return Tokens(
+        access_token=SecretStr(access or ""),
+        refresh_token=SecretStr(refresh) if refresh else None,
+        expires_at=ends if access else None,
+        identity=identity,
+        details=details,
+    )
+
+
+def read_encrypted(data: bytes) -> Tokens:
+    """``gemini-credentials.json``, which is not JSON: ``iv:tag:ciphertext`` in hex, AES-256-GCM.
+
+    The key comes of this host's and user's names, so a copy from elsewhere cannot be read.
+    """
+    parts = data.strip().split(b":")
+    try:
+        iv, tag, sealed = (bytes.fromhex(part.decode("ascii")) for part in parts)
+    except ValueError:
+        raise ValueError("it is not iv:tag:ciphertext in hex") from None
+    if len(iv) not in (12, 16) or len(tag) != 16:
+        raise ValueError("its iv or tag has the wrong length")
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError:
+        raise ValueError(_NEEDS_CRYPTOGRAPHY) from None
+    try:
+        plain = AESGCM(_file_key()).decrypt(iv, sealed + tag, None)
+    except InvalidTag:
+        raise ValueError("it was written on another host or by another user, or is damaged") from None
+    kept = _object(plain).get(_SERVICE)
+    entry = kept.get(_ACCOUNT) if isinstance(kept, dict) else None
+    if not isinstance(entry, str):
+        raise ValueError(f"{_SERVICE}.{_ACCOUNT} is missing")
+    return read_plain(entry.encode())
+
+
+def _file_key() -> bytes:
+    salt = f"{socket.gethostname()}-{getpass.getuser()}-gemini-cli".encode()
+    return hashlib.scrypt(_SERVICE.encode(), salt=salt, n=16_384, r=8, p=1, dklen=32, maxmem=64 * 1024 * 1024)
+
+
+def read_keychain() -> Tokens:
+    """The system keychain's entry. Raises ``ValueError`` where there is no keychain, or no entry."""
+    try:
+        import keyring  # type: ignore[import-not-found,unused-ignore]  # an extra
+        from keyring.errors import KeyringError  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise ValueError("reading the keychain needs: pip install 'proxy-plugin-gemini-cli[keychain]'") from None
+    try:
+        entry = keyring.get_password(_SERVICE, _ACCOUNT)
+    except KeyringError as error:
+        raise ValueError(f"the keychain cannot be read ({type(error).__name__})") from error
+    if not entry:
+        raise ValueError(f"the keychain has no entry {_SERVICE!r} for {_ACCOUNT!r}")
+    return read_plain(entry.encode())
+
+
+def active_account(path: Path) -> str | None:
+    """Who is logged in by the ``google_accounts.json`` beside it; an unreadable one counts as empty."""
+    try:
+        fields = json.loads(path.with_name("google_accounts.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    active = fields.get("active") if isinstance(fields, dict) else None
+    return active if isinstance(active, str) and active else None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except ValueError:
+        raise ValueError("it is empty" if not data.strip() else "it is not JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value.strip() if isinstance(value, str) and value.strip() else None
+
+
+FILES = (
+    TokenFile(
+        name="gemini_cli",
+        read=read_plain,
+        write=write_plain,
+        paths=("$GEMINI_CLI_HOME/.gemini/oauth_creds.json", "~/.gemini/oauth_creds.json"),
+        owner=active_account,
+    ),
+    TokenFile(
+        name="gemini_cli_encrypted",
+        read=read_encrypted,
+        paths=("$GEMINI_CLI_HOME/.gemini/gemini-credentials.json", "~/.gemini/gemini-credentials.json"),
+        owner=active_account,
+    ),
+    TokenFile(
+        name="gcloud",
+        read=read_gcloud,
+        paths=(
+            "$CLOUDSDK_CONFIG/application_default_credentials.json",
+            "~/.config/gcloud/application_default_credentials.json",
+            "$APPDATA/gcloud/application_default_credentials.json",
+        ),
+    ),
+)

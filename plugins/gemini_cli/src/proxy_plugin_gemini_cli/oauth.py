@@ -1,0 +1,273 @@
+"""Logging in with Google, renewing, and finding out whose login it is and what it may use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from pydantic import SecretStr
+
+from proxy_core import (
+    Clock,
+    Credential,
+    CredentialRefresher,
+    HttpExchange,
+    LoginNeeded,
+    LoginPrompt,
+    RefreshLater,
+    SystemClock,
+    Tokens,
+    TransportFailed,
+    UpstreamRequest,
+)
+from proxy_core.oauth import (
+    Authorized,
+    LoginFailed,
+    OAuthClient,
+    OAuthRefused,
+    ask_for_tokens,
+    authorize,
+    refresh_tokens,
+)
+from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
+from proxy_plugin_gemini_cli.files import FILES
+from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
+from proxy_plugin_gemini_cli.settings import GeminiCliSettings
+
+KIND = "google_oauth"
+LOGIN = "proxy-core login gemini_cli"
+SCOPE = " ".join(
+    f"https://www.googleapis.com/auth/{name}" for name in ("cloud-platform", "userinfo.email", "userinfo.profile")
+)
+NOTICE = """\
+Before you log in:
+- This uses an undocumented internal API of Google's (Code Assist). It can break at any time.
+- Google's terms say that reaching Code Assist through third-party software on such a login is against them, and that
+  accounts doing so may be suspended or closed, even at once. That has happened, also to users within their limits.
+- Since 18 June 2026 it can work only for accounts with a Gemini Code Assist Standard or Enterprise licence and a Google
+  Cloud project. Free, Google AI Pro and AI Ultra accounts are no longer served.
+- The supported way is the public Gemini API with a key: provider gemini, GEMINI_API_KEY.
+Which terms apply depends on the kind of account; free use may be used to improve Google's products."""
+
+#: Project and tier are looked up again with the first renewal after this long.
+_KNOWN_FOR = timedelta(hours=6)
+_WINDOW_S = 300.0
+_RENEWAL_S = 60.0
+_EARLY_S = 300.0
+
+
+class GoogleLogin:
+    """What a refresher is made of. ``backend`` is where accounts are set up."""
+
+    def __init__(self, settings: GeminiCliSettings, backend: Backend, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._backend = backend
+        #: A renewal ends soon; the next one goes on waiting for the same operation.
+        self._hurried = replace(backend, onboard_s=min(backend.onboard_s, _RENEWAL_S))
+        self._clock = clock or SystemClock()
+
+    def refresher(self) -> CredentialRefresher:
+        return CredentialRefresher(
+            kind=KIND,
+            refresh=self.refresh,
+            login=self.login,
+            test=self.test,
+            files=FILES,
+            unready=unready,
+            environment="GEMINI_CLI",
+            early_s=_EARLY_S,
+            notice=NOTICE,
+        )
+
+    # --- Logging in ----------------------------------------------------------------------
+
+    async def login(self, prompt: LoginPrompt, exchange: HttpExchange) -> Tokens:
+        """A browser here, or a code pasted; then the account's project and tier. Raises ``LoginFailed``."""
+        try:
+            client = await asyncio.to_thread(own_client, self._settings)
+        except NoClient as error:
+            raise LoginFailed(str(error)) from error
+        got = await self._authorized(prompt, client)
+        request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
+        try:
+            tokens = await ask_for_tokens(exchange, request, login="start over", clock=self._clock)
+        except (LoginNeeded, RefreshLater, OAuthRefused) as error:
+            raise LoginFailed(f"the code could not be redeemed: {error}") from error
+        if tokens.refresh_token is None:
+            raise LoginFailed("Google gave no refresh token; take the app's access away in your account and start over")
+        tokens = await self._with_identity(exchange, tokens)
+        return await self._set_up(prompt, exchange, tokens)
+
+    async def _authorized(self, prompt: LoginPrompt, client: OAuthClient) -> Authorized:
+        """Where the browser is elsewhere, Google's own page shows the code; else it comes back to this machine."""
+        page = str(self._settings.code_page_url) if prompt.headless else None
+        return await authorize(
+            prompt,
+            authorize_url=str(self._settings.authorize_url),
+            client_id=client.client_id,
+            scope=SCOPE,
+            # prompt=consent: without it a second login of an account brings no refresh token.
+            more={"access_type": "offline", "prompt": "consent"},
+            port=self._settings.callback_port,
+            redirect_uri=page,
+            timeout_s=_WINDOW_S,
+        )
+
+    async def _set_up(self, prompt: LoginPrompt, exchange: HttpExchange, tokens: Tokens) -> Tokens:
+        project = self._settings.project
+        while True:
+            try:
+                ready = await discover(exchange, self._backend, tokens.access_token, project)
+            except NotServed as error:
+                if error.code != "project_required" or project is not None:
+                    raise LoginFailed(f"Google does not serve this account: {error}") from error
+                project = await self._ask_project(prompt, error)
+            except AskAgain as error:
+                # The login is good; what is missing is found out when it is first used.
+                prompt.say(
+                    f"Your account's project could not be looked up now ({error}); it will be when it is first used."
+                )
+                return self._with_project(tokens, None, project)
+            else:
+                prompt.say(f"Tier: {ready.tier}. Project: {ready.project}.")
+                return self._with_project(tokens, ready, project)
+
+    async def _ask_project(self, prompt: LoginPrompt, error: NotServed) -> str:
+        prompt.say(str(error))
+        try:
+            project = (await prompt.ask("Google Cloud project id (empty to give up)")).strip()
+        except EOFError:
+            project = ""
+        try:
+            project = check_project(project) or ""
+        except NotServed as wrong:
+            raise LoginFailed(str(wrong)) from wrong
+        if not project:
+            raise LoginFailed(f"Google does not serve this account: {error}") from error
+        return project
+
+    async def _with_identity(self, exchange: HttpExchange, tokens: Tokens) -> Tokens:
+        """By userinfo; failing is not fatal, and the id token's address then stands."""
+        try:
+            return replace(tokens, identity=await self._who(exchange, tokens.access_token) or tokens.identity)
+        except (TransportFailed, LoginNeeded, RefreshLater):
+            return tokens
+
+    async def _who(self, exchange: HttpExchange, token: SecretStr) -> str | None:
+        headers = [("authorization", f"Bearer {token.get_secret_value()}"), *self._backend.headers]
+        answer = await exchange(UpstreamRequest(url=str(self._settings.userinfo_url), headers=headers, method="GET"))
+        if answer.status == 401:
+            raise LoginNeeded(f"the access token is not accepted; log in again: {LOGIN}")
+        try:
+            fields = json.loads(answer.body) if answer.status == 200 else {}
+        except ValueError:
+            fields = {}
+        email = fields.get("email") if isinstance(fields, dict) else None
+        return email if isinstance(email, str) and email.isprintable() else None
+
+    async def test(self, credential: Credential, exchange: HttpExchange) -> str:
+        """Ask Google who it is, and what it may use; one line."""
+        try:
+            who = await self._who(exchange, credential.secret)
+            ready = await discover(exchange, self._backend, credential.secret, self._project(credential), onboard=False)
+        except TransportFailed as error:
+            raise RefreshLater("Google did not answer") from error
+        except NotServed as error:
+            raise LoginNeeded(str(error)) from error
+        except AskAgain as error:
+            raise RefreshLater(str(error)) from error
+        return f"{who or 'somebody'}, {ready.tier}, project {ready.project}"
+
+    # --- Renewing ------------------------------------------------------------------------
+
+    async def refresh(self, credential: Credential, exchange: HttpExchange) -> Tokens:
+        """New tokens if they are due, and the account's project and tier if they are not known.
+
+        Raises ``LoginNeeded``, ``RefreshLater``. Tokens that came are returned whatever the project says.
+        """
+        tokens = await self._renewed(credential, exchange)
+        if credential.identity is None and tokens.identity is None:
+            tokens = await self._with_identity(exchange, tokens)
+        return await self._looked_up(credential, exchange, tokens)
+
+    async def _renewed(self, credential: Credential, exchange: HttpExchange) -> Tokens:
+        if self._only_unready(credential):
+            return Tokens(access_token=credential.secret, expires_at=credential.expires_at)
+        if credential.refresh_token is None:
+            raise LoginNeeded("it is a token without a refresh token, and has ended")
+        try:
+            client = client_of(credential, self._settings)
+            if client is None:
+                client = await asyncio.to_thread(own_client, self._settings)
+            return await refresh_tokens(credential, exchange, client, login=LOGIN, clock=self._clock)
+        except NoClient as error:
+            raise RefreshLater(f"it cannot be renewed: {error}", retry_after_s=600.0) from error
+        except OAuthRefused as error:
+            raise RefreshLater(_misconfigured(error), retry_after_s=600.0) from error
+        except LoginNeeded as error:
+            if "rapt" in str(error):
+                raise LoginNeeded(f"its administrator demands a new login ({error})") from error
+            raise
+
+    def _only_unready(self, credential: Credential) -> bool:
+        """The token is good for a while; it is only the project that is missing."""
+        if not credential.secret.get_secret_value() or unready(credential) is None:
+            return False
+        if credential.expires_at is None:
+            return credential.refresh_token is None
+        return credential.expires_at - self._clock.now() > timedelta(seconds=_EARLY_S)
+
+    async def _looked_up(self, credential: Credential, exchange: HttpExchange, tokens: Tokens) -> Tokens:
+        known = unready(credential) is None
+        if known and not self._stale(credential):
+            return tokens
+        project = self._project(credential)
+        try:
+            ready = await discover(exchange, self._hurried, tokens.access_token, project)
+        except (NotServed, AskAgain) as error:
+            if known:
+                return tokens
+            return self._with_project(tokens, None, project, problem=str(error))
+        return self._with_project(tokens, ready, project)
+
+    def _stale(self, credential: Credential) -> bool:
+        said = credential.details.get("looked_up")
+        if not isinstance(said, str) or not said:
+            # A project that was given, in a variable say: nothing has to be looked up.
+            return False
+        try:
+            return self._clock.now() - datetime.fromisoformat(said) > _KNOWN_FOR
+        except (ValueError, TypeError):
+            return True
+
+    def _project(self, credential: Credential) -> str | None:
+        given = credential.details.get("configured_project") or credential.details.get("quota_project_id")
+        return (given if isinstance(given, str) else None) or self._settings.project
+
+    def _with_project(self, tokens: Tokens, ready: Ready | None, configured: str | None, problem: str = "") -> Tokens:
+        details: dict[str, str | SecretStr] = {**tokens.details, "problem": problem}
+        if configured:
+            details["configured_project"] = configured
+        if ready is not None:
+            details |= {"project_id": ready.project, "looked_up": self._clock.now().astimezone(UTC).isoformat()}
+        return replace(tokens, details=details, tier=ready.tier if ready is not None else tokens.tier)
+
+
+def unready(credential: Credential) -> str | None:
+    """Without a project nothing may be asked: made-up ones get errors that blame something else."""
+    if credential.details.get("project_id"):
+        return None
+    problem = credential.details.get("problem")
+    return problem if isinstance(problem, str) and problem else "its project is being looked up"
+
+
+def _misconfigured(error: OAuthRefused) -> str:
+    match error.error:
+        case "invalid_client":
+            return f"the OAuth client id or secret is wrong: {error}"
+        case "unauthorized_client":
+            return f"the login was made with another OAuth client; set that one's id and secret: {error}"
+        case _:
+            return str(error)

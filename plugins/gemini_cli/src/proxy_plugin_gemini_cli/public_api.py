@@ -1,0 +1,152 @@
+"""The provider ``gemini``: Google's public API, with keys from AI Studio."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxy_core import (
+    BadRequest,
+    Credential,
+    EmbedReply,
+    FetchLimits,
+    JsonObject,
+    ListModels,
+    ModelSpec,
+    Provider,
+    ProviderCall,
+    UpstreamBroken,
+    UpstreamRequest,
+    Usage,
+    json_bytes,
+)
+from proxy_core.dialects.gemini import request_body
+from proxy_core.dialects.gemini_common import NAME
+from proxy_plugin_gemini_cli.errors import judge
+from proxy_plugin_gemini_cli.signatures import SignatureCache
+from proxy_plugin_gemini_cli.wire import decoder_for, request_of
+
+EMBEDDINGS = "openai_embeddings"
+_PAGE = 1000
+_BATCH = 100
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+class PublicApi:
+    """Its settings, ready to be used. ``base`` holds the version, ``headers`` are the operator's own."""
+
+    def __init__(self, base: str, headers: tuple[tuple[str, str], ...], signatures: SignatureCache) -> None:
+        self._base = base.rstrip("/")
+        self._own_headers = headers
+        self._signatures = signatures
+
+    def provider(self) -> Provider:
+        return Provider(
+            name="gemini",
+            dialects=[NAME, EMBEDDINGS],
+            reads_chat=True,
+            encode=self.encode,
+            decoder_for=decoder_for(self._signatures),
+            decode_embeddings=read_embeddings,
+            judge=judge,
+            list_models=ListModels(request=self.list_request, parse=parse_models),
+            fetch_links=FetchLimits(),
+        )
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        if call.dialect == EMBEDDINGS:
+            return self._embed(call.body, credential)
+        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        if call.chat is None:
+            # A client that speaks Gemini: relayed as it is.
+            model = _checked(str(call.body.get("model", "")))
+            return self._post(f"{model}:{method}", request_body(call.body), credential)
+        model = _checked(call.chat.model)
+        body, dropped = request_of(call, self._signatures)
+        return replace(self._post(f"{model}:{method}", body, credential), dropped=dropped)
+
+    def _embed(self, body: JsonObject, credential: Credential) -> UpstreamRequest:
+        model = _checked(str(body.get("model", "")))
+        given = body.get("input")
+        if isinstance(given, str):
+            return self._post(f"{model}:embedContent", _embedding(given, body), credential)
+        texts = given if isinstance(given, list) else []
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise BadRequest("Gemini embeds texts, not tokens.", param="input", code="invalid_type")
+        if len(texts) > _BATCH:
+            raise BadRequest(f"At most {_BATCH} inputs at once are possible.", param="input", code="invalid_value")
+        requests = [{"model": f"models/{model}", **_embedding(text, body)} for text in texts]
+        return self._post(f"{model}:batchEmbedContents", {"requests": requests}, credential)
+
+    def _post(self, path: str, body: JsonObject, credential: Credential) -> UpstreamRequest:
+        headers = [("content-type", "application/json"), *self._headers(credential)]
+        return UpstreamRequest(url=f"{self._base}/models/{path}", headers=headers, content=json_bytes(body))
+
+    def _headers(self, credential: Credential) -> list[tuple[str, str]]:
+        secret = credential.secret.get_secret_value()
+        return [*([("x-goog-api-key", secret)] if secret else []), *self._own_headers]
+
+    def list_request(self, credential: Credential) -> UpstreamRequest:
+        url = f"{self._base}/models?pageSize={_PAGE}"
+        return UpstreamRequest(method="GET", url=url, headers=self._headers(credential))
+
+
+def _checked(model: str) -> str:
+    """A model's name is part of the path."""
+    name = model.removeprefix("models/")
+    if not _MODEL.fullmatch(name):
+        raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
+    return name
+
+
+def _embedding(text: str, body: JsonObject) -> JsonObject:
+    out: JsonObject = {"content": {"parts": [{"text": text}]}}
+    for name in ("taskType", "title"):
+        if isinstance(body.get(name), str):
+            out[name] = body[name]
+    if body.get("dimensions") is not None:
+        out["outputDimensionality"] = body["dimensions"]
+    return out
+
+
+def read_embeddings(data: bytes) -> EmbedReply:
+    """``embedContent``'s and ``batchEmbedContents``' answers. Usage is rarely told."""
+    try:
+        value = json.loads(data)
+        found = [value["embedding"]] if "embedding" in value else value["embeddings"]
+        vectors = [[float(number) for number in entry["values"]] for entry in found]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UpstreamBroken("gemini sent a reply without embeddings.") from error
+    usage = value.get("usageMetadata")
+    tokens = usage.get("promptTokenCount") if isinstance(usage, dict) else None
+    return EmbedReply(model="", vectors=vectors, usage=Usage(prompt=tokens if isinstance(tokens, int) else 0))
+
+
+def parse_models(body: bytes) -> Sequence[ModelSpec]:
+    """``ListModels``: those that generate or embed, with what is said of them. Raises ``ValueError``."""
+    value = json.loads(body)
+    models = value.get("models") if isinstance(value, dict) else None
+    if not isinstance(models, list):
+        raise ValueError("no list of models")
+    return [_spec(item) for item in models if _serves(item)]
+
+
+def _serves(item: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return False
+    methods = item.get("supportedGenerationMethods")
+    return not isinstance(methods, list) or bool({"generateContent", "embedContent"} & {str(m) for m in methods})
+
+
+def _spec(item: dict[str, Any]) -> ModelSpec:
+    named = {
+        "context_window": "inputTokenLimit",
+        "max_output_tokens": "outputTokenLimit",
+        "display_name": "displayName",
+        "reasoning": "thinking",
+    }
+    extra = {ours: item[theirs] for ours, theirs in named.items() if item.get(theirs) is not None}
+    return ModelSpec(id=item["name"].removeprefix("models/"), owned_by="google", extra=extra)

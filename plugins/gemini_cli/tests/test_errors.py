@@ -1,0 +1,165 @@
+"""Every case of the backend's error tables, and what follows from it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from proxy_core import UpstreamFailure
+from proxy_plugin_gemini_cli.errors import duration_s, judge, limit_of, read_google_error
+from proxy_plugin_gemini_cli.testing import ERRORS, error_body, info, quota, retry, variants
+
+NOW = datetime(2026, 11, 1, 20, 0, tzinfo=UTC)
+DAY = 86_400.0
+
+
+def verdict_of(name, body=None):
+    status, own = ERRORS[name]
+    return judge(UpstreamFailure(provider="gemini_cli", status=status, body=body or own, received_at=NOW))
+
+
+# name: (fault, next, rest, rest_s, the client's status, the client's code); rest_s ... is "some"
+CASES = {
+    "unknown_field": ("client", "reject", None, None, 400, None),
+    "too_long": ("client", "reject", None, None, 400, "context_length_exceeded"),
+    "string": ("client", "reject", None, None, 400, None),
+    "location": ("credential", "rotate", "credential", ..., 503, "upstream_credential_refused"),
+    "bad_key": ("credential", "rotate", "credential", ..., 503, "upstream_credential_refused"),
+    "unauthenticated": ("credential", "rotate", "credential", ..., 503, "upstream_credential_refused"),
+    "token_type": ("credential", "rotate", "credential", ..., 503, "upstream_credential_refused"),
+    "validation_required": ("credential", "rotate", "credential", DAY, 503, "validation_required"),
+    "subscription_required": ("credential", "rotate", "credential", DAY, 503, "account_ineligible"),
+    "service_disabled": ("credential", "rotate", "credential", DAY, 503, "project_required"),
+    "consumer_invalid": ("credential", "rotate", "credential", DAY, 503, "project_required"),
+    "iam_denied": ("credential", "rotate", "credential", DAY, 503, "account_ineligible"),
+    "tos_violation": ("credential", "rotate", "credential", DAY, 503, "account_ineligible"),
+    "vpc_sc": ("credential", "rotate", "credential", DAY, 503, "account_ineligible"),
+    "scope": ("credential", "rotate", "credential", DAY, 503, "reauthentication_required"),
+    "not_found": ("model", "rotate", "model", ..., 404, "model_not_found"),
+    "slow_408": ("provider", "retry", None, None, 504, "timeout"),
+    "slow_504": ("provider", "retry", None, None, 504, "timeout"),
+    "conflict": ("client", "reject", None, None, 409, None),
+    "precondition": ("client", "reject", None, None, 412, None),
+    "too_large": ("client", "reject", None, None, 413, None),
+    "daily": ("model", "rotate", "model", 31447.216, 429, "quota_exhausted"),
+    "per_minute": ("model", "rotate", "model", 12.5, 429, "rate_limit_exceeded"),
+    "per_minute_no_delay": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
+    "per_minute_limit": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
+    "per_day_id": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
+    "per_day_limit": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
+    "capacity": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "capacity_delay": ("model", "rotate", "model", 7, 429, "model_capacity_exhausted"),
+    "capacity_text": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "credits": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "rate_short": ("model", "rotate", "model", 0.84765501, 429, "rate_limit_exceeded"),
+    "rate_long": ("model", "rotate", "model", 3601, 429, "quota_exhausted"),
+    "rate_no_delay": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "retry_elsewhere": ("model", "rotate", "model", 20, 429, "rate_limit_exceeded"),
+    "retry_elsewhere_long": ("model", "rotate", "model", 581981.300432511, 429, "quota_exhausted"),
+    "text_short": ("model", "rotate", "model", 0.9, 429, "rate_limit_exceeded"),
+    "text_long": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "no_entitlement": ("model", "rotate", "model", ..., 404, "model_not_found"),
+    "plain_429": ("model", "rotate", "model", None, 429, "rate_limit_exceeded"),
+    "cancelled": ("provider", "retry", None, None, 502, "upstream_error"),
+    "internal": ("provider", "retry", None, None, 502, "upstream_error"),
+    "html_502": ("provider", "retry", None, None, 502, "upstream_error"),
+    "unavailable": ("provider", "retry", None, None, 503, "server_is_overloaded"),
+    "html_503": ("provider", "retry", None, None, 503, "server_is_overloaded"),
+    "empty_500": ("provider", "retry", None, None, 502, "upstream_error"),
+}
+
+
+def test_every_error_has_a_case():
+    assert CASES.keys() == ERRORS.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_follows(name):
+    fault, following, rest, rest_s, status, code = CASES[name]
+    verdict = verdict_of(name)
+
+    assert (verdict.fault, verdict.next, verdict.rest) == (fault, following, rest)
+    assert (verdict.error.status, verdict.error.code) == (status, code)
+    if rest_s is ...:
+        assert verdict.rest_s is not None and verdict.rest_s >= 60
+    else:
+        assert verdict.rest_s == (None if rest_s is None else pytest.approx(rest_s))
+
+
+@pytest.mark.parametrize("name", [n for n in ERRORS if ERRORS[n][1].startswith(b'{"error": {')])
+def test_the_same_in_every_wrapping(name):
+    plain = verdict_of(name)
+    for body in variants(ERRORS[name][1]):
+        verdict = verdict_of(name, body)
+        assert (verdict.fault, verdict.next, verdict.rest) == (plain.fault, plain.next, plain.rest), body
+        assert verdict.error.code == plain.error.code, body
+
+
+def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
+    assert "https://accounts.google.com/example?x=1" in verdict_of("validation_required").error.message
+    disabled = verdict_of("service_disabled").error.message
+    assert "https://console.developers.google.com/apis/api/cloudaicompanion" in disabled
+    assert "my-project-123" not in disabled
+    assert "who=me" not in verdict_of("tos_violation").error.message
+
+
+def test_a_wait_for_clients_is_rounded_up():
+    assert verdict_of("rate_short").error.retry_after_s == 1
+    assert verdict_of("per_minute").error.retry_after_s == 13
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("9s", 9),
+        ("0.847655010s", 0.84765501),
+        ("900ms", 0.9),
+        ("373.801628ms", 0.373801628),
+        ("8h44m7s", 31447),
+        ("161h39m41.300432511s", 581981.300432511),
+        ("33740.910400305s", 33740.910400305),
+        ("5m", 300),
+        ("0s", 1),
+        ("-3s", 1),
+        ("900h", 8 * DAY),
+        ("", None),
+        ("soon", None),
+        ("5", None),
+    ],
+)
+def test_durations(text, seconds):
+    assert duration_s(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("details", "wait_s"),
+    [
+        ([info("QUOTA_EXHAUSTED", quotaResetDelay="2h"), retry("10s")], 10),
+        ([info("QUOTA_EXHAUSTED", quotaResetDelay="2h", quotaResetTimeStamp="2026-11-01T21:00:00Z")], 7200),
+        ([info("QUOTA_EXHAUSTED", quotaResetTimeStamp="2026-11-01T21:00:00Z")], 3600),
+        ([info("QUOTA_EXHAUSTED", quotaResetTimeStamp="2026-11-01T19:00:00Z")], 1),
+        ([info("QUOTA_EXHAUSTED")], 31447),
+    ],
+)
+def test_where_the_reset_is_read_from(details, wait_s):
+    body = error_body(429, "RESOURCE_EXHAUSTED", "Your quota will reset after 8h44m7s.", *details)
+    limit = limit_of(read_google_error(body), NOW)
+
+    assert (limit.kind, limit.wait_s) == ("quota", pytest.approx(wait_s))
+
+
+def test_a_day_ends_at_midnight_in_california():
+    body = error_body(429, "RESOURCE_EXHAUSTED", "x", quota("GenerateRequestsPerDay"))
+
+    assert limit_of(read_google_error(body), datetime(2026, 7, 1, 6, 0, tzinfo=UTC)).wait_s == 3600
+
+
+def test_an_error_within_a_stream_keeps_its_own_code():
+    body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("QUOTA_EXHAUSTED"), retry("600s"))
+    verdict = judge(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
+
+    assert (verdict.rest, verdict.rest_s) == ("model", 600)
+
+
+@pytest.mark.parametrize("transport", ["connect", "timeout", "disconnect", "cut", "unreadable"])
+def test_broken_transport_is_the_cores_business(transport):
+    assert judge(UpstreamFailure(provider="gemini", transport=transport)).rest is None

@@ -1,0 +1,280 @@
+"""What a failure of this vendor means: the table of qwen-code.md section 8.2, row by row. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from proxy_core import (
+    ErrorBody,
+    Meaning,
+    ProxyError,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamFailure,
+    UpstreamRejected,
+    Verdict,
+    default_judge,
+    judge_as,
+    read_error,
+)
+from proxy_plugin_qwen_code.hosts import KIND
+from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
+from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, RestS, told_or, until_midnight, until_monday
+
+#: A refused key or login is not mended within minutes.
+REFUSED_REST_S = 6 * HOUR_S
+CONCURRENCY_REST_S = 3.0
+PAGE_WAIT_S = 5.0
+
+PAGE = "firewall_page"
+PAGE_WORDS = "its firewall answered with a web page instead"
+KEY_REFUSED = (
+    "not a key for this plan (a Coding Plan key, sk-sp-..., works only on coding hosts, and only such a key does"
+    " there), a key of another region, a deleted one, or a subscription that ended"
+)
+NOT_AN_AGENT = (
+    "the Coding Plan serves only programs it knows as coding agents; [plugins.qwen_code] user_agent is what this proxy"
+    " calls itself"
+)
+WRONG_BASE = "its base URL may lack /v1 or /compatible-mode/v1"
+
+_ANY_4XX = frozenset({None, 400, 401, 403, 429})
+_LIMITS = frozenset({None, 403, 429})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row: what is seen, and what follows where the meaning's usual course is not it.
+
+    ``codes`` are ``code`` or ``type``, lower case; ``says`` is looked for in the message. Without
+    either the status decides. A status of ``None`` is an error inside a reply. ``kind``: only of
+    credentials of this kind. ``next`` and ``rest`` replace the usual ones; ``words`` the message.
+    """
+
+    meaning: Meaning
+    statuses: frozenset[int | None] | None = None
+    codes: frozenset[str] = frozenset()
+    says: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
+    kind: str | None = None
+    rest: Literal["credential", "model"] | None = None
+    rest_s: RestS | None = None
+    renew: bool = False
+    error: Callable[[UpstreamFailure, ErrorBody], ProxyError] | None = None
+
+    def fits(self, failure: UpstreamFailure, error: ErrorBody) -> bool:
+        if self.statuses is not None and failure.status not in self.statuses:
+            return False
+        if self.kind is not None and failure.credential_kind != self.kind:
+            return False
+        message = error.message or ""
+        if self.unless is not None and self.unless.search(message):
+            return False
+        if not self.codes and self.says is None:
+            return True
+        said = self.says is not None and self.says.search(message) is not None
+        return said or not self.codes.isdisjoint(error.words)
+
+
+def judge(failure: UpstreamFailure) -> Verdict:
+    """The first row that fits; what no row knows is the core's to judge."""
+    if failure.transport is not None:
+        return default_judge(failure)
+    error = read_error(failure.body)
+    if PAGE in error.words or is_page(failure.headers, failure.body):
+        told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAIT_S)
+        return Verdict(fault="provider", next="retry", error=told)
+    row = next((row for row in ROWS if row.fits(failure, error)), None)
+    if row is None:
+        return default_judge(failure)
+    verdict = judge_as(row.meaning, failure, failure.status, error)
+    if row.rest is not None:
+        verdict = replace(verdict, rest=row.rest, fault=row.rest)
+    if row.rest_s is not None:
+        verdict = replace(verdict, rest_s=row.rest_s(failure, error.message or ""))
+    told_instead = row.error(failure, error) if row.error is not None else verdict.error
+    return replace(verdict, renew=row.renew, error=told_instead)
+
+
+_THINKS_ALWAYS = re.compile(
+    r"enable_thinking.{0,80}(restricted to|must be true)|must be true.{0,40}enable_thinking", re.I
+)
+
+
+def thinks_always(failure: UpstreamFailure) -> bool:
+    """A 400 to ``enable_thinking: false``: this model cannot stop thinking (6.4)."""
+    if failure.status != 400:
+        return False
+    return _THINKS_ALWAYS.search(read_error(failure.body).message or "") is not None
+
+
+def is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """A web page where JSON or events belong (8.4). It blames nobody's credential and is shown to nobody."""
+    return headers.get("content-type", "").lower().startswith("text/html") or body.lstrip()[:1] == b"<"
+
+
+# --- What the client is told -------------------------------------------------------------
+
+
+def _refused(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
+    """Refused for a login: its tier has ended. For a key: what usually is the cause (8.3)."""
+    why = DISCONTINUED if failure.credential_kind == KIND else KEY_REFUSED
+    text = f"{failure.provider} refused this proxy's credential: {why}."
+    return Unavailable(text, code="upstream_credential_refused")
+
+
+def _filtered(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
+    words = error.message or "The content was refused by the vendor's inspection."
+    return UpstreamRejected(words, status=400, type=error.type, code="content_filter")
+
+
+def _too_long(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
+    """Its own words: clients recognise "range of input length should be"."""
+    words = error.message or "The context is too long."
+    return UpstreamRejected(words, status=400, type=error.type, param="messages", code="context_length_exceeded")
+
+
+def _not_an_agent(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
+    return UpstreamBroken(f"{failure.provider} refused this proxy: {NOT_AN_AGENT}.", code="upstream_misconfigured")
+
+
+def _wrong_base(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
+    return UpstreamBroken(f"{failure.provider} answered 404: {WRONG_BASE}.", code="upstream_misconfigured")
+
+
+# --- The table ---------------------------------------------------------------------------
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _says(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.I | re.S)
+
+
+_CURRENT_QUOTA = r"^(allocated quota exceeded, please increase your quota limit|you exceeded your current quota)"
+
+ROWS: Sequence[Row] = (
+    Row(
+        meaning="misconfigured",
+        statuses=frozenset({405}),
+        says=_says(r"only available for coding agents"),
+        error=_not_an_agent,
+    ),
+    # A plan's windows are the account's, whatever the model.
+    Row(
+        meaning="rate_limited",
+        statuses=_ANY_4XX,
+        says=_says(r"concurrency allocated quota exceeded"),
+        rest="credential",
+        rest_s=lambda failure, message: CONCURRENCY_REST_S,
+    ),
+    Row(
+        meaning="quota",
+        statuses=_ANY_4XX,
+        says=_says(r"hour allocated quota exceeded"),
+        rest="credential",
+        rest_s=told_or(HOUR_S),
+    ),
+    Row(
+        meaning="quota",
+        statuses=_ANY_4XX,
+        says=_says(r"week allocated quota exceeded"),
+        rest="credential",
+        rest_s=until_monday,
+    ),
+    # The billing day is not known: asked again after a day.
+    Row(
+        meaning="quota",
+        statuses=_ANY_4XX,
+        says=_says(r"month allocated quota exceeded"),
+        rest="credential",
+        rest_s=told_or(DAY_S),
+    ),
+    Row(
+        meaning="quota",
+        statuses=_LIMITS,
+        says=_says(r"^(?=.*quota)(?=.*(exhausted|exceeded)).*(will reset|reset at)"),
+        rest_s=told_or(HOUR_S),
+    ),
+    Row(
+        meaning="quota",
+        statuses=_LIMITS,
+        codes=_words("insufficient_quota quota_exceeded"),
+        says=_says(r"free allocated quota exceeded"),
+        unless=_says(_CURRENT_QUOTA),
+        kind=KIND,
+        rest="credential",
+        rest_s=until_midnight,
+    ),
+    Row(
+        meaning="quota",
+        statuses=_LIMITS,
+        codes=_words("throttling.allocationquota insufficient_quota quota_exceeded"),
+        says=_says(f"{_CURRENT_QUOTA}|free allocated quota exceeded"),
+    ),
+    Row(
+        meaning="rate_limited",
+        codes=_words("throttling throttling.ratequota limit_requests limit_burst_rate 1302 1305"),
+    ),
+    Row(meaning="rate_limited", statuses=frozenset({429})),
+    Row(
+        meaning="unpaid",
+        statuses=_ANY_4XX,
+        codes=_words("arrearage accessdenied.unpurchased"),
+    ),
+    Row(
+        meaning="model_denied",
+        statuses=frozenset({None, 400, 403, 404}),
+        codes=_words("accessdenied model.accessdenied model_not_found modelnotfound"),
+        says=_says(r"^(the )?model [`'\"]?[^\s`'\"]{1,120}[`'\"]? is not supported"),
+    ),
+    Row(
+        meaning="client",
+        statuses=frozenset({None, 400}),
+        codes=_words("datainspectionfailed data_inspection_failed content_filter"),
+        error=_filtered,
+    ),
+    Row(
+        meaning="client",
+        statuses=frozenset({None, 400}),
+        codes=_words("context_length_exceeded"),
+        says=_says(r"range of input length should be|^.{0,60}maximum context length"),
+        error=_too_long,
+    ),
+    Row(
+        meaning="client",
+        statuses=frozenset({None, 400}),
+        codes=_words("invalidparameter invalid_parameter_error invalid_request_error"),
+    ),
+    Row(meaning="client", statuses=frozenset({413})),
+    Row(meaning="client", codes=_words("badrequest.toolarge request_too_large")),
+    Row(meaning="timeout", codes=_words("requesttimeout")),
+    Row(meaning="overloaded", codes=_words("modelunavailable serviceunavailable")),
+    Row(meaning="broken", codes=_words("internalerror internalerror.algo")),
+    # One renewal for a login, whichever status says it; then hours, not seconds.
+    Row(
+        meaning="refused",
+        statuses=frozenset({401}),
+        rest_s=lambda failure, message: REFUSED_REST_S,
+        renew=True,
+        error=_refused,
+    ),
+    Row(
+        meaning="refused",
+        statuses=frozenset({None, 403}),
+        codes=_words("invalidapikey invalid_api_key"),
+        says=_says(
+            r"unauthorized|forbidden|invalid api.?key|invalid access token|token expired|access denied"
+            r"|incorrect api key"
+        ),
+        rest_s=lambda failure, message: REFUSED_REST_S,
+        renew=True,
+        error=_refused,
+    ),
+    Row(meaning="misconfigured", statuses=frozenset({404}), says=_says(r"^$"), error=_wrong_base),
+)

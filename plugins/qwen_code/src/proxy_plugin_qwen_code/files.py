@@ -1,0 +1,92 @@
+"""Where Qwen Code and other proxies keep logins. Pure; qwen-code.md section 3."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core import Credential, TokenFile, Tokens
+from proxy_core.oauth import expiry
+
+#: What says no end has ended.
+_ENDED = datetime.fromtimestamp(0, UTC)
+
+
+def read_file(data: bytes) -> Tokens:
+    """``oauth_creds.json``: ``access_token``, ``refresh_token``, ``expiry_date`` in ms, ``resource_url``."""
+    fields = _object(data)
+    if any(name in fields for name in ("type", "_proxy_metadata")):
+        raise ValueError("it is another proxy's, which takes no lock")
+    return _tokens(fields)
+
+
+def _tokens(fields: dict[str, Any]) -> Tokens:
+    resource = fields.get("resource_url")
+    return Tokens(
+        access_token=SecretStr(_text(fields, "access_token")),
+        refresh_token=SecretStr(_text(fields, "refresh_token")),
+        expires_at=expiry(fields.get("expiry_date")) or _ENDED,
+        details={"resource_url": resource} if isinstance(resource, str) and resource else {},
+    )
+
+
+def write_file(old: bytes, credential: Credential) -> bytes:
+    """The file with new tokens; what it does not know stays. All that Qwen Code insists on is there."""
+    fields = _object(old) if old.strip() else {}
+    fields["access_token"] = credential.secret.get_secret_value()
+    if credential.refresh_token is not None:
+        fields["refresh_token"] = credential.refresh_token.get_secret_value()
+    fields.setdefault("token_type", "Bearer")
+    fields["expiry_date"] = int((credential.expires_at or _ENDED).timestamp() * 1000)
+    if isinstance(resource := credential.details.get("resource_url"), str):
+        fields["resource_url"] = resource
+    return json.dumps(fields, indent=2).encode()
+
+
+def read_proxy_file(data: bytes) -> Tokens:
+    """CLIProxyAPI's ``qwen-<email>.json`` and Mirrowel's ``qwen_code_oauth_<n>.json``."""
+    fields = _object(data)
+    if fields.get("type") not in (None, "qwen"):
+        raise ValueError(f"it is of type {str(fields['type'])[:40]!r}")
+    if "expired" in fields:
+        fields["expiry_date"] = fields["expired"]
+    found = _tokens(fields)
+    about = fields.get("_proxy_metadata")
+    email = fields.get("email") or (about.get("email") if isinstance(about, dict) else None)
+    return Tokens(
+        access_token=found.access_token,
+        refresh_token=found.refresh_token,
+        expires_at=found.expires_at,
+        identity=email if isinstance(email, str) and email else None,
+        details=found.details,
+    )
+
+
+def lock_of(path: Path) -> Path:
+    """``~/.qwen/oauth_creds.lock``: there while somebody refreshes, stale after 35 s (2.2)."""
+    return path.with_suffix(".lock")
+
+
+QWEN_FILE = TokenFile(
+    name="qwen_code", read=read_file, write=write_file, paths=("~/.qwen/oauth_creds.json",), lock=lock_of
+)
+#: Not shared: those proxies take no lock.
+PROXY_FILE = TokenFile(name="qwen_proxies", read=read_proxy_file)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    fields = json.loads(data)
+    if not isinstance(fields, dict):
+        raise ValueError("it is not a JSON object")
+    return fields
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is missing")
+    return value

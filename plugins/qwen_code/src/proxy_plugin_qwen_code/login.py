@@ -1,0 +1,211 @@
+"""Logging in with a device code, and renewing tokens that rotate; qwen-code.md sections 1 and 2.
+
+The core does the rest: when, one at a time, journal, files, back-off. Nothing is tried twice in
+here that may have spent a refresh token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from proxy_core import (
+    Credential,
+    CredentialRefresher,
+    HttpAnswer,
+    HttpExchange,
+    LoginNeeded,
+    LoginPrompt,
+    RefreshLater,
+    SystemClock,
+    Tokens,
+    TransportFailed,
+    UpstreamRequest,
+    retry_after_s,
+)
+from proxy_core.oauth import LoginFailed, OAuthClient, OAuthRefused, device_login, read_tokens
+from proxy_plugin_qwen_code.client import NoClient, installed_client
+from proxy_plugin_qwen_code.errors import is_page
+from proxy_plugin_qwen_code.files import PROXY_FILE, QWEN_FILE
+from proxy_plugin_qwen_code.hosts import KIND, target_of
+from proxy_plugin_qwen_code.lifecycle import DISCONTINUED, NOTICE
+from proxy_plugin_qwen_code.settings import QwenCodeSettings
+
+SCOPE = "openid profile email model.completion"
+LOGIN = "proxy-core login qwen_code"
+KEPT = ("resource_url",)
+#: The firewall lets a patient asker through (8.4).
+PAGE_WAITS_S = (5.0, 15.0, 45.0)
+#: Without ``Retry-After`` (2).
+LATER_S = 60.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def qwen_refresher(settings: QwenCodeSettings, *, sleep: Sleep = asyncio.sleep) -> CredentialRefresher:
+    qwen = _QwenLogin(settings, sleep)
+    return CredentialRefresher(
+        kind=KIND,
+        refresh=qwen.refresh,
+        login=qwen.login,
+        test=qwen.test,
+        files=[QWEN_FILE, PROXY_FILE],
+        environment="QWEN_CODE",
+        early_s=settings.refresh_early_s,
+        notice=NOTICE,
+        ways=("device",),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _QwenLogin:
+    settings: QwenCodeSettings
+    sleep: Sleep
+
+    # --- Logging in ----------------------------------------------------------------------
+
+    async def login(self, prompt: LoginPrompt, exchange: HttpExchange) -> Tokens:
+        """Raises ``LoginFailed``, ``OAuthRefused``."""
+        try:
+            client = await self._client(None)
+        except NoClient as error:
+            raise LoginFailed(str(error)) from error
+        # Nothing in the token says whose it is (3.2); asked first, so that nothing is lost here.
+        label = await _label(prompt)
+        tokens = await device_login(
+            prompt,
+            self._patient(exchange),
+            client,
+            device_url=str(self.settings.device_url),
+            scope=SCOPE,
+            details=KEPT,
+            sleep=self.sleep,
+        )
+        return replace(tokens, identity=label or tokens.identity, details={**tokens.details, **_of(client)})
+
+    def _patient(self, exchange: HttpExchange) -> HttpExchange:
+        """Waits while the firewall answers instead of who gives codes; ends where polling is refused for good."""
+        device_url = str(self.settings.device_url)
+
+        async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+            answer = await exchange(request, timeout_s=timeout_s)
+            if request.url == device_url:
+                for wait_s in PAGE_WAITS_S:
+                    if not is_page(answer.headers, answer.body):
+                        return answer
+                    await self.sleep(wait_s)
+                    answer = await exchange(request, timeout_s=timeout_s)
+                if is_page(answer.headers, answer.body):
+                    raise LoginFailed("the vendor's firewall answers instead of its login; try again in some minutes")
+            elif answer.status == 429 and _fields(answer).get("error") != "slow_down" and _fields(answer):
+                raise LoginFailed(f"the login server limits how often one may ask ({_words(answer)}); try again later")
+            return answer
+
+        return send
+
+    # --- Renewing ------------------------------------------------------------------------
+
+    async def refresh(self, credential: Credential, exchange: HttpExchange) -> Tokens:
+        """Raises ``LoginNeeded``, ``RefreshLater``."""
+        if credential.refresh_token is None:
+            raise LoginNeeded(f"it has no refresh token; log in again: {LOGIN}")
+        try:
+            client = await self._client(credential)
+        except NoClient as error:
+            raise RefreshLater(str(error)) from error
+        answer = await _send(exchange, client, credential.refresh_token)
+        if answer.status == 400 and _unclear(answer):
+            answer = await _send(exchange, client, credential.refresh_token)  # a refusal has spent nothing
+        return _read(answer)
+
+    async def test(self, credential: Credential, exchange: HttpExchange) -> str:
+        """Asks for the models: some hosts of logins have no such list, which is an answer, too."""
+        base = target_of(credential, self.settings, None).base
+        headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
+        answer = await exchange(UpstreamRequest(method="GET", url=f"{base}/models", headers=headers))
+        if answer.status == 401:
+            raise LoginNeeded(DISCONTINUED)
+        if is_page(answer.headers, answer.body):
+            raise RefreshLater("the vendor's firewall answered instead of it", retry_after_s=PAGE_WAITS_S[0])
+        return credential.identity or base
+
+    async def _client(self, credential: Credential | None) -> OAuthClient:
+        """The credential's own client and server where it names them: tokens are good only there."""
+        own = credential.details if credential is not None else {}
+        client_id = _plain(own.get("client_id")) or self.settings.client_id
+        if not client_id:
+            client_id = await asyncio.to_thread(installed_client)
+        return OAuthClient(
+            client_id=client_id,
+            token_url=_plain(own.get("token_uri")) or str(self.settings.token_url),
+            headers=(("x-request-id", str(uuid.uuid4())),),
+        )
+
+
+async def _label(prompt: LoginPrompt) -> str:
+    try:
+        return (await prompt.ask("A name for this account, its address for example (Enter for none)")).strip()
+    except EOFError:  # nobody is there to type: the login itself needs no keyboard
+        return ""
+
+
+def _of(client: OAuthClient) -> Mapping[str, str]:
+    return {"client_id": client.client_id}
+
+
+def _plain(value: str | SecretStr | None) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+async def _send(exchange: HttpExchange, client: OAuthClient, token: SecretStr) -> HttpAnswer:
+    try:
+        return await exchange(client.refresh_request(token))
+    except TransportFailed as error:
+        raise RefreshLater("the token server did not answer") from error
+
+
+def _read(answer: HttpAnswer) -> Tokens:
+    """Tokens, or what the refusal means (section 2). Raises ``LoginNeeded``, ``RefreshLater``."""
+    if is_page(answer.headers, answer.body):
+        raise RefreshLater("the vendor's firewall answered instead of the token server")
+    now = SystemClock().now()
+    if answer.status == 429:
+        raise RefreshLater(
+            "the token server limits how often one may ask",
+            retry_after_s=retry_after_s(answer.headers, now) or LATER_S,
+        )
+    if answer.status in (400, 401, 403):
+        why = f"the token server no longer accepts this login (status {answer.status}: {_words(answer)})"
+        raise LoginNeeded(f"{why}; log in again: {LOGIN}. {DISCONTINUED}")
+    try:
+        return read_tokens(answer, now=now, login=LOGIN, details=KEPT)
+    except OAuthRefused as error:
+        raise RefreshLater(str(error)) from error
+
+
+def _unclear(answer: HttpAnswer) -> bool:
+    """A 400 that does not say that the token is at fault deserves another try (section 2)."""
+    fields = _fields(answer)
+    described = str(fields.get("error_description") or "").lower()
+    return "invalid" not in described and fields.get("error") not in ("invalid_request", "invalid_grant")
+
+
+def _fields(answer: HttpAnswer) -> Mapping[str, Any]:
+    try:
+        value = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _words(answer: HttpAnswer) -> str:
+    """At most 200 characters of what it said, fit for a terminal; no token is among an error's words."""
+    fields = _fields(answer)
+    said = ": ".join(str(fields[key]) for key in ("error", "error_description", "message") if fields.get(key))
+    return " ".join("".join(c if c.isprintable() else " " for c in said[:200]).split()) or "no reason given"

@@ -1,0 +1,151 @@
+"""The provider: requests out, replies in, models. Pure: the core owns the sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from importlib.metadata import version
+
+from proxy_core import (
+    Check,
+    Credential,
+    ListModels,
+    ModelSpec,
+    Provider,
+    ProviderCall,
+    ProviderSettings,
+    RotationSettings,
+    UpstreamFailure,
+    UpstreamRequest,
+    Verdict,
+    json_bytes,
+)
+from proxy_plugin_qwen_code.catalogue import NOT_CHAT, OFFERED, matches
+from proxy_plugin_qwen_code.errors import judge, thinks_always
+from proxy_plugin_qwen_code.hosts import CODING, KIND, TIERS, TOKEN, Target, mismatch, plan_of, target_of
+from proxy_plugin_qwen_code.lifecycle import LIFECYCLE
+from proxy_plugin_qwen_code.reply import QwenDecoder
+from proxy_plugin_qwen_code.request import mended
+from proxy_plugin_qwen_code.settings import QwenCodeSettings
+
+NAME = "qwen_code"
+MOST_LEARNED = 1000
+#: What is paid for already goes first.
+PLAN_PRIORITY, OTHER_PRIORITY = 5, 10
+
+
+def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Provider:
+    qwen = QwenCode(
+        settings=settings,
+        base_url=str(provider.base_url) if provider.base_url else None,
+        headers=tuple((name, value.get_secret_value()) for name, value in provider.headers.items()),
+    )
+    return Provider(
+        name=NAME,
+        dialects=("openai_chat",),
+        encode=qwen.encode,
+        decoder=partial(QwenDecoder, think_tags=settings.think_tags),
+        judge=qwen.judge,
+        list_models=ListModels(request=qwen.list_request, parse=parse_models),
+        models=offered(settings, provider),
+        credential_kind=KIND,
+        takes_keys=True,
+        rotation=ROTATION,
+        lifecycle=LIFECYCLE,
+    )
+
+
+#: A prompt's cache is the account's: a conversation stays with its account.
+ROTATION = RotationSettings(
+    selector="sticky",
+    tiers={tier: PLAN_PRIORITY if tier.startswith((CODING, TOKEN)) else OTHER_PRIORITY for tier in TIERS},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QwenCode:
+    """Settings, ready to be used. ``base_url`` and ``headers`` are ``[providers.qwen_code]``'s."""
+
+    settings: QwenCodeSettings
+    base_url: str | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    #: Learned: models that refused not to think. Nothing else is remembered here.
+    always: set[str] = field(default_factory=set)
+
+    def judge(self, failure: UpstreamFailure) -> Verdict:
+        """As the table says; the one request a model refused for being told not to think is sent without that."""
+        verdict = judge(failure)
+        if not thinks_always(failure) or len(self.always) >= MOST_LEARNED:
+            return verdict
+        self.always.add(failure.model)
+        return replace(verdict, fault="provider", next="retry")
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        target = target_of(credential, self.settings, self.base_url)
+        reasoning = call.chat.reasoning if call.chat is not None else None
+        body = mended(call.body, target, self.settings, reasoning, self.always)
+        headers = [("content-type", "application/json"), *self._headers(credential, target, str(body.get("model")))]
+        return UpstreamRequest(url=f"{target.base}/chat/completions", headers=headers, content=json_bytes(body))
+
+    def list_request(self, credential: Credential) -> UpstreamRequest:
+        target = target_of(credential, self.settings, self.base_url)
+        return UpstreamRequest(method="GET", url=f"{target.base}/models", headers=self._headers(credential, target, ""))
+
+    def _headers(self, credential: Credential, target: Target, model: str) -> list[tuple[str, str]]:
+        """Section 5, of which only what does something; settings' own headers win over it."""
+        agent = self.settings.user_agent
+        headers = {
+            "authorization": f"Bearer {credential.secret.get_secret_value()}",
+            "accept": "application/json",  # also of a stream
+        }
+        if agent is not None:
+            headers["user-agent"] = agent
+        if target.dashscope:
+            headers["x-dashscope-useragent"] = agent or _own_name()
+            headers["x-dashscope-cachecontrol"] = "enable"
+            headers["x-dashscope-authtype"] = "qwen-oauth" if target.login else "openai"
+            if "omni" in model:
+                headers["x-dashscope-ossresourceresolve"] = "enable"
+        return list({**headers, **{name.lower(): value for name, value in self.headers}}.items())
+
+
+@lru_cache(maxsize=1)
+def _own_name() -> str:
+    return f"proxy-plugin-qwen-code/{version('proxy-plugin-qwen-code')}"
+
+
+def parse_models(body: bytes) -> list[ModelSpec]:
+    """``{"data": [{"id": ...}]}`` without models of other kinds. Raises ``ValueError`` on anything else."""
+    value = json.loads(body)
+    items = value.get("data") if isinstance(value, dict) else None
+    if not isinstance(items, list):
+        raise ValueError("no list of models")
+    named = [item for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    return [
+        ModelSpec(id=item["id"], created=created if isinstance(created := item.get("created"), int) else None)
+        for item in named
+        if not matches(item["id"], NOT_CHAT)
+    ]
+
+
+def offered(settings: QwenCodeSettings, provider: ProviderSettings) -> list[ModelSpec]:
+    """What the plans of the configured keys are known to have; a login's model where there is no key."""
+    plans = {plan_of(entry.key.get_secret_value(), entry.tier, settings) for entry in provider.api_keys} or {KIND}
+    return [ModelSpec(id=model) for model in dict.fromkeys(m for plan in sorted(plans) for m in OFFERED[plan])]
+
+
+def key_check(settings: QwenCodeSettings, provider: ProviderSettings) -> Check:
+    """Keys that cannot be good where they would be sent, told without asking anybody."""
+
+    def run() -> str | None:
+        base_url = str(provider.base_url) if provider.base_url else None
+        for number, entry in enumerate(provider.api_keys, 1):
+            credential = Credential(id="", provider=NAME, kind="api_key", secret=entry.key, label="", tier=entry.tier)
+            base = target_of(credential, settings, base_url).base
+            if problem := mismatch(entry.key.get_secret_value(), base):
+                return f"key {number} of {NAME}: {problem}"
+        return None
+
+    return Check(name="qwen_code_keys", run=run)

@@ -1,0 +1,49 @@
+"""What the core relies on."""
+
+import pytest
+from pydantic import SecretStr
+
+from proxy_core import Credential, ProviderSettings
+from proxy_core.testing import ProviderContract, chunk
+from proxy_plugin_qwen_code.provider import qwen_provider
+from proxy_plugin_qwen_code.settings import QwenCodeSettings
+
+CALL = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"a":'}}
+STREAM = b"".join(
+    [
+        b": keep-alive\r\n\r\n",
+        chunk({"role": "assistant", "content": None, "reasoning_content": "hm"}),
+        chunk({"content": "hé"}),
+        chunk({"tool_calls": [CALL]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"name": None, "arguments": "1}"}}]}),
+        chunk(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "cached_tokens": 1}),
+        chunk({}, finish="stop"),
+        b"data:[DONE]\n\n",
+    ]
+)
+
+
+class TestLogins(ProviderContract):
+    stream_sample = STREAM
+
+    @pytest.fixture
+    def provider(self):
+        return qwen_provider(QwenCodeSettings(), ProviderSettings())
+
+
+class TestKeys(TestLogins):
+    @pytest.fixture
+    def credential(self, provider):
+        secret = SecretStr("contract-secret-0123456789")
+        return Credential(id="k", provider=provider.name, kind="api_key", secret=secret, label="test")
+
+
+class TestPages(TestLogins):
+    stream_sample = b"\n<!doctype html><p>no</p>"
+
+
+class TestLines(TestLogins):
+    stream_sample = (
+        b'{"choices":[{"index":0,"delta":{"content":"a"}}]}\n'
+        b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n'
+    )

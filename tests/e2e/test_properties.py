@@ -139,14 +139,14 @@ def raised(links, text):
             if link == "context":
                 try:
                     raise error
-                except Exception:
+                except (ValueError, KeyError, ExceptionGroup):
                     raise KeyError("outer")  # noqa: B904
             if link == "group":
                 raise ExceptionGroup("outer", [error])
             noted = KeyError("outer")
             noted.add_note(str(error))
             raise noted
-        except Exception as outer:
+        except (KeyError, ExceptionGroup) as outer:
             error = outer
     return error
 

@@ -164,6 +164,8 @@ class _Exchange:
             for timer in timers:
                 timer.cancel()
         if error is not None:
+            # It holds the frames that hold it, and so the body, until the garbage collector comes by.
+            error.__traceback__ = None
             outcome = "cut" if self._status else "failed"
             await self._tell(error)
         self._finish(outcome, error)

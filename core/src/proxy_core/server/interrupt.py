@@ -76,17 +76,20 @@ class ClientWatch:
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch())
+        self._task = asyncio.create_task(_watch(self._receive, self._scope))
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._scope.interrupt(ClientLeft())
+
+async def _watch(receive: Receive, scope: Interruptible) -> None:
+    # A method would tie the watch, its task and the traceback of its end into a cycle per request,
+    # which only the garbage collector undoes.
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.interrupt(ClientLeft())
 
 
 class Silence:

@@ -108,6 +108,8 @@ def _checked(
         owner = owners["proxy_providers", name]
         if "/" in name or not name:
             raise PluginError(owner, f"provider name {name!r} may not be empty or contain '/'")
+        if provider.prefix is not None and (not all(provider.prefix.split("/")) or provider.prefix.count("/") > 1):
+            raise PluginError(owner, f"provider {name!r}: prefix {provider.prefix!r} is not 'word' or 'word/word'")
         unknown = [d for d in provider.dialects if d not in dialects]
         if unknown:
             raise PluginError(owner, f"provider {name!r} speaks unknown dialect {unknown[0]!r}")

@@ -7,7 +7,7 @@ The core does all I/O with providers: encoders, decoders and judges are pure.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -249,6 +249,27 @@ class FetchLimits:
 
 
 Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
+
+
+class Pieces(Protocol):
+    """A body while it comes. ``aclose`` ends the exchange; iterating raises ``OSError`` where it breaks off."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentReply:
+    """What a provider's ``send`` got: a whole body, or one still to come. ``headers`` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | Pieces = b""
+
+
+#: An encoded request to its answer, for who talks to its upstream itself. May raise ``TimeoutError``
+#: and ``TransportFailed``; cancelling it ends the exchange.
+Send = Callable[[UpstreamRequest, Credential], Awaitable[SentReply]]
 Judge = Callable[[UpstreamFailure], Verdict]
 #: Reply headers (lower-case names) and the time they came, to what they say about quota. Pure.
 ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
@@ -297,10 +318,15 @@ class Provider:
     ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
     ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
     guarded, and hands it over as ``InlineData``.
+    ``send``: what ``encode`` makes is not for the core's sockets but for this, a library that has its
+    own; deadline, cancelling, retries and rests stay the core's. ``prefix`` is what comes before
+    its models' names where that is not ``name``; it may have one ``/``.
     """
 
     name: str
     encode: Encode
+    send: Send | None = None
+    prefix: str | None = None
     dialects: Sequence[str] = ()
     reads_chat: bool = False
     decoder: Callable[[bool], EventDecoder] | None = None

@@ -27,6 +27,8 @@ class Router:
         self.warnings: list[str] = []
         self._providers = providers
         self._settings = settings
+        prefixes = {provider.prefix: provider for provider in providers.values() if provider.prefix is not None}
+        self._prefixes = {**prefixes, **providers}
         self._routes = {name: self._route(name, targets) for name, targets in routes.items()}
 
     @property
@@ -43,6 +45,15 @@ class Router:
             raise Unavailable(f"No provider of the model {model!r} is active.")
         return route
 
+    def addressed(self, model: str) -> tuple[Provider, str] | None:
+        """Whose model this is by its name's beginning, and the rest; ``None`` if it is nobody's."""
+        name, _, rest = model.partition("/")
+        second, slash, last = rest.partition("/")
+        if slash and (provider := self._prefixes.get(f"{name}/{second}")) is not None:
+            return (provider, last) if last else None
+        provider = self._prefixes.get(name)
+        return (provider, rest) if provider is not None and rest else None
+
     def allowed(self, provider: str, model: str) -> bool:
         """Whether ``ignore`` and ``whitelist`` leave ``model`` in; globs match with and without the prefix."""
         settings = self._settings.get(provider)
@@ -54,12 +65,12 @@ class Router:
         return not any(fnmatchcase(name, glob) for glob in settings.ignore for name in names)
 
     def _direct(self, model: str) -> Deployment:
-        name, slash, upstream_model = model.partition("/")
-        provider = self._providers.get(name)
-        if not slash or not upstream_model or provider is None:
+        found = self.addressed(model)
+        if found is None:
             raise ModelNotFound(self._unknown(model))
+        provider, upstream_model = found
         known = provider.closed and upstream_model not in {spec.id for spec in provider.models}
-        if known or not self.allowed(name, upstream_model):
+        if known or not self.allowed(provider.name, upstream_model):
             raise ModelNotFound(f"The model {model!r} is not available here.")
         return self._deployment(provider, upstream_model)
 
@@ -71,19 +82,19 @@ class Router:
     def _route(self, name: str, targets: Sequence[str]) -> tuple[Deployment, ...]:
         deployments, problems = [], []
         for target in targets:
-            provider, slash, model = target.partition("/")
-            if not slash or not provider or not model:
+            found, (provider, _, model) = self.addressed(target), target.partition("/")
+            if not provider or not model:
                 problems.append(f"models.{name}: {target!r} is not 'provider/model'")
-            elif provider not in self._providers:
+            elif found is None:
                 self.warnings.append(f"models.{name}: no provider {provider!r} is active")
             else:
-                deployments.append(self._deployment(self._providers[provider], model))
+                deployments.append(self._deployment(*found))
         if problems:
             raise SettingsError(problems)
         return tuple(deployments)
 
     def _unknown(self, model: str) -> str:
-        names = [*self._routes, *(f"{name}/" for name in self._providers)]
+        names = [*self._routes, *(f"{provider.prefix or name}/" for name, provider in self._providers.items())]
         close = difflib.get_close_matches(model, self._routes, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(sorted(names)[:20]) or 'none'}."
         return f"The model {model!r} does not exist. Models are named 'provider/model'. {hint}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
 
+from proxy_core.interfaces import Credential, Pieces, Send, TransportFailed
 from proxy_core.model import TransportFault, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -125,6 +126,29 @@ async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
         raise TransportError("unreadable") from error
     except (httpx.TransportError, OSError) as error:
         raise TransportError("cut") from error
+
+
+async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamReply:
+    """The reply of a provider that talks to its upstream itself. Raises ``TransportError``, ``TimeoutError``."""
+    try:
+        reply = await send(request, credential)
+    except TransportFailed as error:
+        raise TransportError("disconnect" if error.sent else "connect") from error
+    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _Pieces(reply.body)
+    return UpstreamReply(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body of somebody else's sockets."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
 
 
 class Upstream:

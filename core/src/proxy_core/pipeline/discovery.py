@@ -61,19 +61,21 @@ class ModelDirectory:
         """Public id to model: names from ``[models]`` first, then each provider's, filtered and sorted."""
         lists = await asyncio.gather(*(self._of(provider) for provider in self._providers.values()))
         found = {name: ModelSpec(id=name, owned_by="proxy-core") for name in self._router.public_models}
-        for provider, models in zip(self._providers, lists, strict=True):
+        for provider, models in zip(self._providers.values(), lists, strict=True):
             for model in sorted(models, key=lambda m: m.id):
-                if self._router.allowed(provider, model.id):
-                    found.setdefault(f"{provider}/{model.id}", model)
+                if self._router.allowed(provider.name, model.id):
+                    found.setdefault(f"{provider.prefix or provider.name}/{model.id}", model)
         return found
 
     async def find(self, model: str) -> ModelSpec | None:
         """One model by its public id, asking only its own provider."""
         if model in self._router.public_models:
             return ModelSpec(id=model, owned_by="proxy-core")
-        name, _, upstream_model = model.partition("/")
-        provider = self._providers.get(name)
-        if provider is None or not self._router.allowed(name, upstream_model):
+        addressed = self._router.addressed(model)
+        if addressed is None:
+            return None
+        provider, upstream_model = addressed
+        if not self._router.allowed(provider.name, upstream_model):
             return None
         return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
 

@@ -30,7 +30,7 @@ from proxy_core.pipeline.trace import Trace
 from proxy_core.pipeline.walk import Stop, Walk, told
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.settings import RoutingSettings, TimeoutSettings, UpstreamSettings
-from proxy_core.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply
+from proxy_core.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply, sent_by
 
 _MAX_BACK_OFF_S = 8.0
 
@@ -212,7 +212,10 @@ class Executor:
                 message = call.encode(lease.credential)
                 trace.dropped = message.dropped
                 trace.sending()
-                reply = await self._upstream.send(message, self._upload_limit(scope))
+                if deployment.provider.send is not None:
+                    reply = await sent_by(deployment.provider.send, message, lease.credential)
+                else:
+                    reply = await self._upstream.send(message, self._upload_limit(scope))
                 resources.push_async_callback(reply.aclose)
                 self._learn(deployment, lease, reply)
                 error_body = b"" if 200 <= reply.status < 300 else await reply.read_error()

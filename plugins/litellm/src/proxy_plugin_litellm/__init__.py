@@ -1,11 +1,23 @@
 """What litellm is best at: providers without a plugin of their own, token counters, prices and capabilities.
 
-litellm itself is imported on first need, in the background; see :mod:`proxy_plugin_litellm.library`.
+litellm itself is imported on first need, in a thread of its own; see :mod:`proxy_plugin_litellm.library`.
 """
 
 from __future__ import annotations
 
-from proxy_core import PluginInfo
+from collections.abc import Iterable
+
+from proxy_core import PluginContext, PluginInfo, Provider, hookimpl
 from proxy_plugin_litellm.settings import LitellmSettings
 
 PLUGIN = PluginInfo(name="litellm", api=1, settings=LitellmSettings)
+
+
+@hookimpl
+def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
+    configured = ctx.settings(LitellmSettings).providers
+    if not configured:
+        return []
+    from proxy_plugin_litellm.provider import build_provider  # which most installations of a counter do not need
+
+    return [build_provider(name, settings) for name, settings in configured.items()]

@@ -2,8 +2,69 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+
 from proxy_core import PluginSettings
+
+#: Keywords with such a name are never shown, logged or repeated.
+_SECRET = re.compile(r"key|secret|token|password|credential|private|assertion", re.I)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+#: What a request says, and what is the core's to decide.
+_OURS = frozenset(
+    "model messages input stream stream_options timeout max_retries num_retries retry_policy fallbacks "
+    "context_window_fallback_dict custom_llm_provider mock_response mock_tool_calls callbacks success_callback "
+    "failure_callback logger_fn metadata litellm_metadata cache caching drop_params client".split()
+)
+
+
+class ProviderKeywords(BaseModel):
+    """``[plugins.litellm.providers.<name>]``: one of litellm's providers, with the keywords that its calls get."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    provider: str | None = Field(None, description="litellm's name for it, where that is not the table's own.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hidden(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if name in _OURS:
+                raise ValueError(f"{name} is not for settings to say")
+        return {k: SecretStr(v) if isinstance(v, str) and _SECRET.search(k) else v for k, v in value.items()}
+
+    def keywords(self) -> dict[str, Any]:
+        """For litellm's functions, secrets in the open."""
+        given = self.model_extra or {}
+        return {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in given.items()}
+
+
+def _named(value: object) -> object:
+    """A list of names, or names with commas, is as good as empty tables."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = json.loads(text) if text.startswith(("{", "[")) else [n.strip() for n in text.split(",") if n.strip()]
+    return {str(name): {} for name in value} if isinstance(value, list) else value
 
 
 class LitellmSettings(PluginSettings):
-    """What of litellm is used, and with which keywords."""
+    """Which of litellm's providers there are, and with which keywords."""
+
+    providers: Annotated[dict[str, ProviderKeywords], BeforeValidator(_named)] = Field(
+        default_factory=dict, description="litellm's providers in use, each with the keywords of its calls."
+    )
+
+    @field_validator("providers")
+    @classmethod
+    def _nameable(cls, value: dict[str, ProviderKeywords]) -> dict[str, ProviderKeywords]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot be part of a model's name: lower-case letters, digits, '-', '_', '.'"
+                )
+        return value

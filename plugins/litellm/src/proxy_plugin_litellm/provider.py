@@ -1,0 +1,113 @@
+"""One of litellm's providers as one of ours: the core has the deadline, retries, rests and limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy_core import Credential, FetchLimits, Provider, ProviderCall, SentReply, UpstreamRequest, json_bytes
+from proxy_core.dialects import openai_chat
+from proxy_plugin_litellm import failures
+from proxy_plugin_litellm.library import LIBRARY
+from proxy_plugin_litellm.parameters import CHAT, EMBEDDINGS, allowed, check_chat
+from proxy_plugin_litellm.settings import ProviderKeywords
+
+_EMBEDDINGS = "openai_embeddings"
+#: Where ``encode`` says what it is; no address, for litellm finds its own.
+_CHAT_URL, _EMBEDDINGS_URL = "litellm:chat", "litellm:embeddings"
+#: The core's limits are shorter, and end the call by cancelling it.
+_FOREVER_S = 24 * 3600.0
+
+
+def build_provider(name: str, settings: ProviderKeywords) -> Provider:
+    """``litellm/<name>/<model>``, with credentials and rotation from ``[providers.litellm-<name>]``."""
+    adapter = Adapter(provider=settings.provider or name, keywords=settings.keywords())
+    return Provider(
+        name=f"litellm-{name}",
+        prefix=f"litellm/{name}",
+        # Chat is translated from the neutral form, in which the core has fetched what it links to.
+        dialects=(_EMBEDDINGS,),
+        decoder=openai_chat.DIALECT.decoder,
+        encode=adapter.encode,
+        send=adapter.send,
+        anonymous=True,
+        fetch_links=FetchLimits(),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """``provider`` is litellm's name; ``keywords`` go into every call."""
+
+    provider: str
+    keywords: dict[str, Any] = field(repr=False)
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        """The parameters as JSON. Raises ``BadRequest`` for what litellm would open connections for."""
+        if call.dialect == _EMBEDDINGS:
+            kept, dropped = allowed(call.body, EMBEDDINGS)
+            return self._message(_EMBEDDINGS_URL, str(call.body["model"]), kept, dropped)
+        assert call.chat is not None  # as build_provider asked for
+        assert openai_chat.DIALECT.encode is not None
+        body = {**openai_chat.DIALECT.encode(call.chat), "stream": call.stream}
+        if call.stream:
+            body["stream_options"] = {"include_usage": True}
+        check_chat(body)
+        kept, dropped = allowed(body, CHAT)
+        return self._message(_CHAT_URL, call.chat.model, kept, dropped)
+
+    def _message(self, url: str, model: str, kept: dict[str, Any], dropped: list[str]) -> UpstreamRequest:
+        return UpstreamRequest(
+            url=url, headers=(), content=json_bytes({**kept, "model": f"{self.provider}/{model}"}), dropped=dropped
+        )
+
+    async def send(self, message: UpstreamRequest, credential: Credential) -> SentReply:
+        """Ask litellm. Its exceptions become statuses; see :mod:`proxy_plugin_litellm.failures`."""
+        parameters = json.loads(message.content)
+        keywords = {**self.keywords, "timeout": _FOREVER_S, "max_retries": 0, "num_retries": 0}
+        if secret := credential.secret.get_secret_value():
+            keywords["api_key"] = secret
+
+        async def ask(litellm: Any) -> SentReply:
+            ask_for = litellm.aembedding if message.url == _EMBEDDINGS_URL else litellm.acompletion
+            try:
+                reply = await ask_for(**parameters, **keywords)
+            except Exception as error:  # whatever its providers raise; what is no upstream's answer is raised again
+                return failures.answer(error)
+            if parameters.get("stream"):
+                return SentReply(status=200, headers={"content-type": "text/event-stream"}, body=_Events(reply))
+            return SentReply(status=200, headers={"content-type": "application/json"}, body=_json(reply))
+
+        return await LIBRARY.run(ask)
+
+
+class _Events:
+    """litellm's chunks, one at a time, as OpenAI's event stream. Read here, made over there."""
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (event := await LIBRARY.run(self._next)) is not None:
+            yield event
+        yield b"data: [DONE]\n\n"
+
+    async def _next(self, litellm: Any) -> bytes | None:
+        try:
+            chunk = await anext(self._chunks, None)
+        except Exception as error:  # as in ``send``, but the status is out
+            return failures.event(error)
+        return b"data: " + _json(chunk) + b"\n\n" if chunk is not None else None
+
+    async def aclose(self) -> None:
+        async def close(litellm: Any) -> None:
+            await self._chunks.aclose()
+
+        await LIBRARY.run(close)
+
+
+def _json(reply: Any) -> bytes:
+    """What an OpenAI server would have sent; litellm's own additions without a value left out."""
+    return json_bytes(reply.model_dump(mode="json", exclude_none=True, warnings=False))

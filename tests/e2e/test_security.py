@@ -214,6 +214,9 @@ async def test_so_it_does_from_the_environment(tmp_path):
 class Strange:
     """What a redactor must not return."""
 
+    def __repr__(self):
+        return "Strange()"
+
 
 @pytest.mark.parametrize("result", [None, {}, [], "text", Strange(), {"id": Strange()}], ids=repr)
 async def test_whatever_a_redactor_returns_no_content_passes_it_unseen(make_proxy, upstream, tmp_path, result):

@@ -182,6 +182,7 @@ async def test_the_demo_answers_without_any_account(tmp_path):
     assert "You said: hi" in chat.json()["choices"][0]["message"]["content"]
     assert stream.text.endswith("data: [DONE]\n\n")
     assert {model["id"] for model in models.json()["data"]} == {"demo/small", "demo/large"}
+    assert "providers: demo\n" in program.output, "what waits for a login is no news to who has none"
 
 
 async def test_variables_taken_and_not_taken_are_named_but_not_shown(tmp_path):

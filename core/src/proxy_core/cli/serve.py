@@ -200,8 +200,11 @@ def _greet(proxy: Proxy, url: str, demo: bool) -> None:
 
 
 def _described(loaded: LoadedSettings, proxy: Proxy) -> list[str]:
+    """Those that could serve now: one that waits for a login or a key is not news to who has neither."""
     described = []
     for name, pool in proxy.pools.items():
+        if not pool.credentials:
+            continue
         labels = [c.label for c in pool.credentials if c.kind != "none"]
         described.append(f"{name} ({', '.join(labels)})" if labels else name)
     return described

@@ -210,7 +210,7 @@ class _Exchange:
             traceparent=self._said.traceparent,
         )
         services.budgets.admit(client, request.model)
-        with ClientWatch(self._receive, self._interrupt):
+        with ClientWatch(self._receive, self._interrupt) as watch:
             deployments = services.router.resolve(request.model)
             self._trace.routed = True
             request = services.sanitizers.request(request, self._trace.changed_by)
@@ -221,6 +221,7 @@ class _Exchange:
                     await (self._stream(reply) if isinstance(reply, Reply) and request.stream else self._whole(reply))
                 finally:
                     self._trace.usage = reply.usage
+                watch.end()  # closing what is upstream may take longer than the client stays
 
     async def _read_body(self) -> bytes:
         limit, parts, size = self._services.max_body_bytes, [], 0

@@ -80,6 +80,10 @@ class ClientWatch:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """From now on the client may leave: it has all that it asked for."""
         if self._task is not None:
             self._task.cancel()
 

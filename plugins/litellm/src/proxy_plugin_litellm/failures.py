@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy_core import SentReply, TransportFailed
 
 #: Of a body that is no longer there.
 _BODYS = frozenset({"content-length", "content-encoding", "transfer-encoding", "content-type"})
+
+#: httpx's and aiohttp's, for a connection that never opened.
+_UNREACHED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError"})
 
 
 def answer(error: Exception) -> SentReply:
@@ -20,12 +23,20 @@ def answer(error: Exception) -> SentReply:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "Timeout" in kinds or "APITimeoutError" in kinds:
         raise TimeoutError from error
+    if _UNREACHED & {type(cause).__name__ for cause in _causes(error)}:  # told as the upstream's own 500
+        raise TransportFailed("litellm could not connect", sent=False) from error
     if "APIConnectionError" in kinds:
         raise TransportFailed("litellm got no answer", sent=True) from error
     status = _status(error)
     if status is None:
         raise error
     return SentReply(status=status, headers=_headers(error), body=_body(error, status))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def event(error: Exception) -> bytes:

@@ -29,8 +29,9 @@ class FakeClock:
         self.time += seconds
 
 
-def verdict(rest=None, rest_s=None, fault="model", words="Slow down."):
-    return Verdict(fault=fault, next="rotate", error=CapacityExhausted(words), rest=rest, rest_s=rest_s)
+def verdict(rest=None, rest_s=None, fault="model", words="Slow down.", back_off_s=()):
+    error = CapacityExhausted(words)
+    return Verdict(fault=fault, next="rotate", error=error, rest=rest, rest_s=rest_s, back_off_s=back_off_s)
 
 
 class Desk:

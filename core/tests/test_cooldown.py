@@ -18,6 +18,18 @@ def test_rest_without_a_hint_grows_and_has_an_end(desk, clock, scope):
     assert fails_until(desk(1), clock, 7, rest=scope) == [10, 30, 60, 120, 300, 300, 300]
 
 
+@pytest.mark.parametrize("scope", ["model", "credential", "provider"])
+def test_a_provider_may_have_steps_of_its_own(desk, clock, scope):
+    assert fails_until(desk(1), clock, 4, rest=scope, back_off_s=(5, 15, 45)) == [5, 15, 45, 45]
+
+
+def test_an_outage_that_nobody_named_has_the_usual_steps(desk):
+    desk = desk(1, routing={"outage_after": 1})
+    desk.fail("m", rest="model", fault="provider", back_off_s=(1,))
+
+    assert desk.rests("other") == 10
+
+
 def test_models_escalate_apart_from_each_other(desk, clock):
     desk = desk(1)
     fails_until(desk, clock, 3, model="m")

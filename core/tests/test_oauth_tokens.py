@@ -98,6 +98,16 @@ def test_retry_after_is_kept_and_capped():
         assert caught.value.retry_after_s == seconds
 
 
+def test_a_limit_that_names_no_time_is_not_tried_within_seconds():
+    with pytest.raises(RefreshLater) as limited:
+        read({}, 429)
+    with pytest.raises(RefreshLater) as failed:
+        read({}, 503)
+
+    assert limited.value.back_off_s[0] == 60
+    assert not failed.value.back_off_s
+
+
 @pytest.mark.parametrize("value", [1790000000, 1790000000000, "1790000000000", "1790000000.0", "2026-09-21T14:13:20Z"])
 def test_an_expiry_may_be_seconds_milliseconds_or_text(value):
     assert expiry(value) == datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)

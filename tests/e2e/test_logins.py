@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
+from proxy_core.credentials.cooldown import step
+from proxy_core.credentials.keeper import RENEW_AGAIN_S
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.testing import FakeOAuthServer
@@ -157,6 +159,22 @@ async def test_a_token_server_in_trouble_is_asked_again(start, server, vault):
 
     assert answer.status == 200
     assert len(server.accepted) == 1
+
+
+async def test_a_failed_renewal_is_soon_tried_again_and_then_ever_more_rarely(start, server, vault, caplog):
+    login(vault, server.issue("a@example.com"), ends_in_s=-10)
+    server.fails(503)
+    server.resets()
+    proxy = await start()
+
+    answer = await proxy.chat("example/m", "hi")
+
+    assert answer.status == 200
+    assert [words for words in ("again in 1 s", "again in 2 s", "again in 4 s") if words in caplog.text] == [
+        "again in 1 s",
+        "again in 2 s",
+    ]
+    assert [step(RENEW_AGAIN_S, failures) for failures in range(1, 10)] == [1, 2, 4, 30, 60, 120, 240, 300, 300]
 
 
 async def test_a_login_made_while_the_proxy_runs_elsewhere_is_taken_over_from_its_file(start, server, vault):

@@ -184,7 +184,8 @@ class Verdict:
     ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
     next, ``fail_over`` to the next deployment, ``reject`` to the client. ``rest`` is what cools
     down: the whole credential, this credential for the model (or its quota group), or the whole
-    provider; for ``rest_s`` seconds (``None``: the core's own back-off). ``error`` is what the
+    provider; for ``rest_s`` seconds (``None``: ``back_off_s``, seconds by failures in a row, of
+    which the last stays; without these the core's own). ``error`` is what the
     client is told if the request ends here. ``renew``: with ``rest="credential"``, a login's token
     was refused and is renewed instead; of a 401 that is believed anyway. ``until_login``: no time
     mends it; the credential is out until its owner has acted and somebody logs in anew, and
@@ -196,6 +197,7 @@ class Verdict:
     error: ProxyError
     rest: Literal["credential", "model", "provider"] | None = None
     rest_s: float | None = None
+    back_off_s: Sequence[float] = ()
     renew: bool = False
     until_login: bool = False
 
@@ -690,11 +692,15 @@ class LoginNeeded(Exception):
 
 
 class RefreshLater(Exception):
-    """The token server cannot now: again after ``retry_after_s``, or the core's own back-off."""
+    """The token server cannot now: again after ``retry_after_s``, else the core's own back-off.
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    ``back_off_s`` replaces that: seconds after the first failure in a row, the second and so on; the last stays.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, back_off_s: Sequence[float] = ()) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.back_off_s = back_off_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,12 @@ async def qwen():
 def start(make_proxy, qwen):
     """A proxy whose logins are the fake's; ``keys`` are sent there, too."""
 
-    async def make(*keys, environ=None, plugin=None, **settings):
+    async def make(*keys, environ=None, plugin=None, clock=None, **settings):
         qwen.keys.update(keys)
         provider = {"base_url": qwen.url, "api_keys": list(keys)} if keys else {}
         tables = {"plugins": {"qwen_code": {**qwen.settings, **(plugin or {})}}, "routing": {"budget_s": 5}}
         if provider:
             tables["providers"] = {"qwen_code": provider}
-        return await make_proxy({**tables, **settings}, environ=environ)
+        return await make_proxy({**tables, **settings}, environ=environ, clock=clock)
 
     return make

@@ -279,14 +279,14 @@ ROWS = {
     "529": (529, b"", KEY, ("provider", "retry", None, None, 503, "server_is_overloaded")),
     "no coding agent": (405, NOT_AN_AGENT, KEY, ("provider", "fail_over", None, None, 502, "upstream_misconfigured")),
     "wrong base": (404, b"", KEY, ("provider", "fail_over", None, None, 502, "upstream_misconfigured")),
-    "page, 200": (200, PAGE, LOGIN, ("provider", "retry", None, None, 502, "upstream_error")),
-    "page, 403": (403, PAGE, LOGIN, ("provider", "retry", None, None, 502, "upstream_error")),
-    "page, 405": (405, PAGE, LOGIN, ("provider", "retry", None, None, 502, "upstream_error")),
+    "page, 200": (200, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
+    "page, 403": (403, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
+    "page, 405": (405, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
     "page inside a reply": (
         None,
         error(PAGE_WORDS, "firewall_page"),
         LOGIN,
-        ("provider", "retry", None, None, 502, "upstream_error"),
+        ("provider", "rotate", "credential", None, 502, "upstream_error"),
     ),
 }
 
@@ -322,10 +322,11 @@ def test_whoever_is_refused_is_told_why():
 
 
 def test_a_page_is_shown_to_nobody_and_waited_for():
-    told = judge(failed(405, PAGE, **{"content-type": "text/html"})).error
+    verdict = judge(failed(405, PAGE, **{"content-type": "text/html"}))
 
-    assert "aliyun" not in told.message
-    assert told.retry_after_s == 5
+    assert "aliyun" not in verdict.error.message
+    assert verdict.error.retry_after_s == 5
+    assert verdict.back_off_s == (5, 15, 45)
 
 
 def test_wording_that_clients_recognise_is_kept():

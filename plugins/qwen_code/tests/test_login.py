@@ -245,8 +245,10 @@ async def test_an_unclear_400_is_asked_once_more(qwen, refresher, exchange):
 async def test_a_page_says_nothing_of_the_token(qwen, refresher, exchange, status):
     qwen.page(status=status)
 
-    with pytest.raises(RefreshLater, match="firewall"):
+    with pytest.raises(RefreshLater, match="firewall") as raised:
         await refresher.refresh(credential(qwen.issue()), exchange)
+
+    assert raised.value.back_off_s == (5, 15, 45, 60, 120, 240, 300)
 
 
 async def test_a_credential_may_name_its_own_client_and_server(qwen, exchange, monkeypatch):

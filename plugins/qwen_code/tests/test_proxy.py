@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from openai import AsyncOpenAI
 
+from proxy_core import SystemClock
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.testing import chunk
@@ -98,19 +99,47 @@ async def test_keys_rotate_past_a_used_up_window(start, qwen):
     assert proxy.resting("sk-sp-a") == pytest.approx(3600, abs=5)
 
 
-async def test_a_page_is_tried_again_and_never_shown(start, qwen):
-    proxy = await start("sk-a", routing={"budget_s": 1, "retry_delay_s": 0})
-    qwen.replies(403, body=PAGE, headers={"content-type": "text/html"})
+class Shifted(SystemClock):
+    """The time, and what a test adds to it."""
 
-    answer = await proxy.chat(MODEL, "hi")
+    by_s = 0.0
 
-    assert answer.status == 502
-    assert "aliyun" not in answer.body.decode()
+    def monotonic(self):
+        return super().monotonic() + self.by_s
+
+
+async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, qwen):
+    clock = Shifted()
+    proxy = await start("sk-a", routing={"budget_s": 1}, clock=clock)
+    for _ in range(4):
+        qwen.replies(403, body=PAGE, headers={"content-type": "text/html"})
+    qwen.streams("ok")
+
+    for wait_s in (5, 15, 45, 45):
+        answer = await proxy.chat(MODEL, "hi")
+
+        assert answer.status == 502
+        assert "aliyun" not in answer.body.decode()
+        assert proxy.resting("sk-a") == pytest.approx(wait_s, abs=1)
+        assert float(answer.headers["retry-after"]) == pytest.approx(wait_s, abs=1)
+        clock.by_s += wait_s
+    assert (await proxy.chat(MODEL, "hi")).text == "ok"
     assert proxy.resting("sk-a") == 0
 
 
+async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
+    proxy = await start("sk-a", "sk-b", routing={"budget_s": 1})
+    qwen.for_key("sk-a").replies(403, body=PAGE, headers={"content-type": "text/html"})
+    qwen.for_key("sk-b").streams("ok")
+
+    answers = [await proxy.chat(MODEL, "hi") for _ in range(3)]
+
+    assert [answer.text for answer in answers] == ["ok"] * 3
+    assert [chat.key for chat in qwen.chats].count("sk-a") <= 1
+
+
 async def test_a_page_with_status_200_is_no_reply(start, qwen):
-    proxy = await start("sk-a", routing={"budget_s": 1, "retry_delay_s": 0})
+    proxy = await start("sk-a", "sk-b", routing={"budget_s": 1, "max_attempts": 1})
     qwen.replies(200, body=PAGE, headers={"content-type": "text/html"})
 
     for stream in (True, False):

@@ -42,6 +42,7 @@ class Failure:
 
     now: float
     rest_s: float | None
+    back_off_s: Sequence[float] = ()
     code: str = ""
     words: str = ""
 
@@ -63,7 +64,7 @@ def rested(
     if failure.rest_s is not None:
         until = now + min(failure.rest_s, rules.max_rest_s)
     else:
-        guessed = now + min(BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1], rules.max_rest_s)
+        guessed = now + min(step(failure.back_off_s or BACK_OFF_S, failures), rules.max_rest_s)
         until = max(guessed, before.until) if before is not None else guessed
     gap = min(rules.probe_after_s * 2 ** min(failures - 1, 16), max(_MAX_PROBE_GAP_S, rules.probe_after_s))
     return Cooldown(
@@ -75,6 +76,11 @@ def rested(
         code=failure.code,
         words=failure.words[:_MAX_WORDS],
     )
+
+
+def step(back_off_s: Sequence[float], failures: int) -> float:
+    """The rest after so many failures in a row, from 1; the last one stays."""
+    return back_off_s[min(failures, len(back_off_s)) - 1]
 
 
 def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldown:

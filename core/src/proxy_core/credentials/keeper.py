@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from proxy_core.clock import Clock
-from proxy_core.credentials.cooldown import BACK_OFF_S
+from proxy_core.credentials.cooldown import BACK_OFF_S, step
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.pool import Pool
 from proxy_core.credentials.refresh import refresh_once
@@ -33,6 +33,9 @@ log = logging.getLogger("proxy_core.credentials")
 
 #: A token that is refused this soon after it was given is not renewed again: the account has another problem.
 _FRESH_S = 30.0
+#: Without a word from the token server: soon at first, as most failures are over in seconds, then ever more rarely.
+#: What Mirrowel's proxy does with Qwen's; each try is a renewal of its own, with the file read anew under its lock.
+RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
 #: Linked files may be renewed by their own program at any moment.
 _LOOK_S = 5.0
 _END_S = 10.0
@@ -221,17 +224,17 @@ class Keeper:
             kept.pool.ledger.taken_out(kept.id, str(needed), for_good=True)
             await self._reread(kept)
         except RefreshLater as later:
-            self._later(kept, str(later), later.retry_after_s)
-            log.warning("%s cannot be renewed now: %s", name, later)
+            wait_s = self._later(kept, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
+            log.warning("%s cannot be renewed now: %s; again in %.0f s", name, later, wait_s)
         except Exception as error:  # a refresher may fail in any way; its credential alone is concerned
-            self._later(kept, type(error).__name__, None)
+            self._later(kept, type(error).__name__)
             log.exception("%s could not be renewed", name)
         else:
             kept.stored, kept.refused = done.stored, False
             kept.renewed_at = self._clock.monotonic()
             self._show(kept)
             if kept.lacks is not None:
-                self._later(kept, kept.lacks, None)
+                self._later(kept, kept.lacks)
                 # Nobody need wait for it: whatever it is, the last try did not find it.
                 kept.pool.ledger.taken_out(kept.id, kept.lacks, for_good=True)
                 log.warning("%s cannot be used yet: %s", name, kept.lacks)
@@ -256,12 +259,16 @@ class Keeper:
             kept.quota_at = self._clock.monotonic() + max(_QUOTA_LEAST_S, kept.quota_every_s)
             self._wake.set()
 
-    def _later(self, kept: _Kept, why: str, after_s: float | None) -> None:
-        wait_s = BACK_OFF_S[min(kept.failures, len(BACK_OFF_S) - 1)] if after_s is None else after_s
+    def _later(
+        self, kept: _Kept, why: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S
+    ) -> float:
+        """Seconds until the next try."""
         kept.failures += 1
+        wait_s = step(back_off_s, kept.failures) if after_s is None else after_s
         kept.again_at = self._clock.monotonic() + wait_s
         if kept.refused:
             kept.pool.ledger.taken_out(kept.id, f"its token cannot be renewed now: {why}", for_good=False)
+        return wait_s
 
     async def _reread(self, kept: _Kept) -> None:
         try:

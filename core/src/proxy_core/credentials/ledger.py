@@ -229,6 +229,7 @@ class Ledger:
         failure = Failure(
             now=now,
             rest_s=verdict.rest_s,
+            back_off_s=verdict.back_off_s,
             code=verdict.error.code or verdict.error.kind,
             words=verdict.error.message,
         )
@@ -255,8 +256,9 @@ class Ledger:
             return
         self.streak += 1
         if verdict.rest == "provider" or self.streak >= self.rules.outage_after:
-            hint_s = failure.rest_s if verdict.rest == "provider" else None
-            self.outage = rested(self.outage, replace(failure, rest_s=hint_s), self.rules, use.probes)
+            if verdict.rest != "provider":
+                failure = replace(failure, rest_s=None, back_off_s=())
+            self.outage = rested(self.outage, failure, self.rules, use.probes)
             self.news.changed(PROVIDER, failure.now)
 
     def _end_outage(self, now: float) -> None:

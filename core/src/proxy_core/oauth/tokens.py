@@ -25,6 +25,8 @@ from proxy_core.model import UpstreamRequest
 from proxy_core.oauth.client import OAuthClient
 
 _SHOWN = 200
+#: Whoever limits how often one may ask is not asked again in a second.
+_LIMITED_BACK_OFF_S = (60.0, 120.0, 240.0, 300.0)
 #: RFC 6749 and RFC 8628 words for "not now".
 _LATER = ("temporarily_unavailable", "server_error", "slow_down", "authorization_pending")
 #: Numbers below this are seconds since the epoch, above it milliseconds (seconds reach it in the year 5138).
@@ -143,7 +145,8 @@ def _refusal(error: str, words: str, answer: HttpAnswer, now: datetime, login: s
 
 def _later(answer: HttpAnswer, now: datetime, why: str) -> RefreshLater:
     text = f"the token server answered with status {answer.status}" + (f" ({why})" if why else "")
-    return RefreshLater(text, retry_after_s=retry_after_s(answer.headers, now))
+    back_off_s = _LIMITED_BACK_OFF_S if answer.status == 429 else ()
+    return RefreshLater(text, retry_after_s=retry_after_s(answer.headers, now), back_off_s=back_off_s)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

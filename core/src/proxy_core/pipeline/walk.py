@@ -154,6 +154,8 @@ class Walk:
         error = max(reversed(self._last), key=_hope).error
         if soonest_s is not None and (isinstance(error, CapacityExhausted | Unavailable) or self._outage is not None):
             error.retry_after_s = max(soonest_s, 1.0)
+        elif soonest_s is not None and error.retry_after_s is not None:
+            error.retry_after_s = max(soonest_s, error.retry_after_s)
         return told(error, self._trace.attempts)
 
     @property

@@ -27,7 +27,8 @@ from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, RestS, told_or, until_m
 #: A refused key or login is not mended within minutes.
 REFUSED_REST_S = 6 * HOUR_S
 CONCURRENCY_REST_S = 3.0
-PAGE_WAIT_S = 5.0
+#: By failures in a row: the firewall lets a patient asker through (8.4).
+PAGE_WAITS_S = (5.0, 15.0, 45.0)
 
 PAGE = "firewall_page"
 PAGE_WORDS = "its firewall answered with a web page instead"
@@ -85,8 +86,9 @@ def judge(failure: UpstreamFailure) -> Verdict:
         return default_judge(failure)
     error = read_error(failure.body)
     if PAGE in error.words or is_page(failure.headers, failure.body):
-        told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAIT_S)
-        return Verdict(fault="provider", next="retry", error=told)
+        told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])
+        # Not the credential's fault, but what rests is: others are asked on other hosts, which may have no firewall.
+        return Verdict(fault="provider", next="rotate", error=told, rest="credential", back_off_s=PAGE_WAITS_S)
     row = next((row for row in ROWS if row.fits(failure, error)), None)
     if row is None:
         return default_judge(failure)

@@ -31,7 +31,7 @@ from proxy_core import (
 )
 from proxy_core.oauth import LoginFailed, OAuthClient, OAuthRefused, device_login, read_tokens
 from proxy_plugin_qwen_code.client import NoClient, installed_client
-from proxy_plugin_qwen_code.errors import is_page
+from proxy_plugin_qwen_code.errors import PAGE_WAITS_S, is_page
 from proxy_plugin_qwen_code.files import PROXY_FILE, QWEN_FILE
 from proxy_plugin_qwen_code.hosts import KIND, target_of
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED, NOTICE
@@ -40,8 +40,8 @@ from proxy_plugin_qwen_code.settings import QwenCodeSettings
 SCOPE = "openid profile email model.completion"
 LOGIN = "proxy-core login qwen_code"
 KEPT = ("resource_url",)
-#: The firewall lets a patient asker through (8.4).
-PAGE_WAITS_S = (5.0, 15.0, 45.0)
+#: Renewals the firewall answers: its own steps, then on as after other failures (2).
+PAGE_RENEW_S = (*PAGE_WAITS_S, 60.0, 120.0, 240.0, 300.0)
 #: Without ``Retry-After`` (2).
 LATER_S = 60.0
 
@@ -132,7 +132,7 @@ class _QwenLogin:
         if answer.status == 401:
             raise LoginNeeded(DISCONTINUED)
         if is_page(answer.headers, answer.body):
-            raise RefreshLater("the vendor's firewall answered instead of it", retry_after_s=PAGE_WAITS_S[0])
+            raise RefreshLater("the vendor's firewall answered instead of it", back_off_s=PAGE_RENEW_S)
         return credential.identity or base
 
     async def _client(self, credential: Credential | None) -> OAuthClient:
@@ -173,7 +173,7 @@ async def _send(exchange: HttpExchange, client: OAuthClient, token: SecretStr) -
 def _read(answer: HttpAnswer) -> Tokens:
     """Tokens, or what the refusal means (section 2). Raises ``LoginNeeded``, ``RefreshLater``."""
     if is_page(answer.headers, answer.body):
-        raise RefreshLater("the vendor's firewall answered instead of the token server")
+        raise RefreshLater("the vendor's firewall answered instead of the token server", back_off_s=PAGE_RENEW_S)
     now = SystemClock().now()
     if answer.status == 429:
         raise RefreshLater(

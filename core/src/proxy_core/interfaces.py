@@ -220,6 +220,32 @@ class QuotaWindow:
 # --- Providers ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundKey:
+    """An API key of another program. ``name`` is what to call it, ``tier`` as in ``[providers.<name>] api_keys``."""
+
+    key: SecretStr
+    name: str
+    tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    """Another program's settings, of which its API keys can be copied.
+
+    ``read(data, variables)`` raises ``ValueError`` for what is no such file and for one without a
+    key, saying what it looked for; at least one key otherwise. ``variables`` are upper-case names:
+    the environment's, and below it those of ``dotenvs``, ``.env`` files that the program reads, the
+    most decisive first; a relative one is looked for in the working folder and those above.
+    ``paths`` are where it usually is.
+    """
+
+    name: str
+    read: Callable[[bytes, Mapping[str, str]], Sequence[FoundKey]]
+    paths: Sequence[str] = ()
+    dotenvs: Sequence[str] = ()
+
+
 class EventDecoder(Protocol):
     """Reply bytes to events. Any split of the bytes gives the same events."""
 
@@ -311,7 +337,8 @@ class Provider:
     ``decoder(streaming)`` is fresh per attempt; ``decoder_for(call, streaming)`` instead is one that
     has to know what was asked. ``decode_embeddings`` reads a whole reply of a
     provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
-    ``takes_keys``: API keys do as well as credentials of its ``credential_kind``.
+    ``takes_keys``: API keys do as well as credentials of its ``credential_kind``; ``key_files`` are
+    other programs' settings to import them from.
     ``anonymous`` providers (a local server) work without a credential.
     ``read_quota=None`` is the core's reading of rate-limit headers. ``rotation`` is how its
     credentials are spent unless settings say otherwise; ``worst_priority(model)`` the highest
@@ -345,6 +372,7 @@ class Provider:
     closed: bool = False
     credential_kind: str = "api_key"
     takes_keys: bool = False
+    key_files: Sequence[KeyFile] = ()
     anonymous: bool = False
     fetch_links: FetchLimits | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

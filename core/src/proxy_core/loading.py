@@ -274,6 +274,19 @@ def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str,
     }
 
 
+def other_variables(sources: Sources, dotenvs: Sequence[str], cwd: Path | None = None) -> dict[str, str]:
+    """Ours over those of another program's ``.env`` files, ``dotenvs`` as in ``KeyFile``; unreadable ones are none."""
+    cwd = cwd or Path.cwd()
+    found = [
+        folder / name
+        for name in dotenvs
+        for folder in ([Path()] if name.startswith(("~", "/")) else [cwd, *cwd.parents])
+    ]
+    files = [path for path in (file.expanduser() for file in reversed(found)) if os.access(path, os.R_OK)]
+    theirs = {name: variable.value for name, variable in _variables({}, files).items()}
+    return theirs | {name: variable.value for name, variable in sources.variables.items()}
+
+
 def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:
     # The source reads a class's fields and configuration, which every pydantic model has; the tables
     # are plain models, so that importing proxy_core does not cost the import of pydantic-settings.

@@ -11,13 +11,17 @@ import click
 
 from proxy_core.cli.accounts import API_KEY, Accounts, cannot, checked_name, open_accounts
 from proxy_core.cli.common import printable, settings_options
+from proxy_core.cli.credentials_keys import copy_keys
 from proxy_core.cli.running import tell_credentials
 from proxy_core.credentials.files import write_private
 from proxy_core.credentials.foreign import read_foreign
 from proxy_core.credentials.stateless import env_file, to_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
-from proxy_core.interfaces import CredentialRefresher, Provider, TokenFile, Tokens
+from proxy_core.interfaces import FoundKey, KeyFile, Provider, TokenFile, Tokens
+from proxy_core.loading import other_variables
 from proxy_core.tables import environment_name
+
+AnyFile = TokenFile | KeyFile
 
 # --- import ------------------------------------------------------------------------------
 
@@ -39,41 +43,60 @@ def import_command(
     form: str | None,
     name: str | None,
 ) -> None:
-    """Take the login that another program keeps in FILE; without FILE, from where that program has it.
+    """Take the login, or the API keys, that another program keeps in FILE; without FILE, where that program has it.
 
-    It is linked where the file can be shared, unless you say --copy.
+    A login is linked where the file can be shared, unless you say --copy. Keys are always copied.
     """
     accounts = open_accounts(config, no_plugin)
     found = accounts.provider(provider)
-    refresher = accounts.refresher(found)
-    if refresher is None or not refresher.files:
-        raise click.UsageError(f"{found.name} knows no other program's files")
     name = checked_name(accounts.vault, found.name, name)
-    path, known, tokens = _readable(_candidates(refresher, file, _formats(refresher, form)))
-    how = how or ("link" if known.write is not None else "copy")
+    candidates = _candidates(file, _formats(accounts, found, form))
+    path, known, read = _readable(accounts, candidates)
     try:
-        told = _import(accounts, found, path, known, tokens, how, name)
+        if isinstance(known, TokenFile) and isinstance(read, Tokens):
+            _take_login(accounts, found, path, known, read, how, name)
+        elif isinstance(known, KeyFile) and not isinstance(read, Tokens):
+            if how == "link":
+                raise click.UsageError("keys can only be copied")
+            copy_keys(accounts, found, path, read, name)
     except FileExistsError as error:
         raise click.ClickException(f"{error}; choose another --name") from error
     except (OSError, VaultProblem) as error:
         raise cannot(error) from error
-    click.echo(told)
-    if how == "copy" and tokens.refresh_token is not None:
-        click.echo("its refresh token is in two places now: stop using that file, or import it with --link", err=True)
+    for other, form_of_it in candidates:
+        if file is None and isinstance(form_of_it, KeyFile) and isinstance(known, TokenFile):
+            click.echo(f"{other} may have keys: proxy-core credentials import {found.name} {other}", err=True)
     tell_credentials(accounts.loaded)
 
 
-def _formats(refresher: CredentialRefresher, wanted: str | None) -> Sequence[TokenFile]:
-    known = [form for form in refresher.files if wanted in (None, form.name)]
+def _take_login(
+    accounts: Accounts,
+    provider: Provider,
+    path: Path,
+    form: TokenFile,
+    tokens: Tokens,
+    how: str | None,
+    name: str | None,
+) -> None:
+    how = how or ("link" if form.write is not None else "copy")
+    click.echo(_import(accounts, provider, path, form, tokens, how, name))
+    if how == "copy" and tokens.refresh_token is not None:
+        click.echo("its refresh token is in two places now: stop using that file, or import it with --link", err=True)
+
+
+def _formats(accounts: Accounts, provider: Provider, wanted: str | None) -> Sequence[AnyFile]:
+    """What its logins and keys may come from. Raises ``UsageError``."""
+    refresher = accounts.refresher(provider)
+    every: list[AnyFile] = [*(refresher.files if refresher is not None else ()), *provider.key_files]
+    if not every:
+        raise click.UsageError(f"{provider.name} knows no other program's files")
+    known = [form for form in every if wanted in (None, form.name)]
     if not known:
-        names = ", ".join(form.name for form in refresher.files)
-        raise click.UsageError(f"--format {wanted!r} is not one of {names}")
+        raise click.UsageError(f"--format {wanted!r} is not one of {', '.join(form.name for form in every)}")
     return known
 
 
-def _candidates(
-    refresher: CredentialRefresher, file: Path | None, forms: Sequence[TokenFile]
-) -> list[tuple[Path, TokenFile]]:
+def _candidates(file: Path | None, forms: Sequence[AnyFile]) -> list[tuple[Path, AnyFile]]:
     if file is not None:
         if not file.is_file():
             raise click.UsageError(f"there is no file {file}")
@@ -86,11 +109,15 @@ def _candidates(
     return there
 
 
-def _readable(candidates: Sequence[tuple[Path, TokenFile]]) -> tuple[Path, TokenFile, Tokens]:
+def _readable(
+    accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]
+) -> tuple[Path, AnyFile, Tokens | Sequence[FoundKey]]:
     """The first that can be read. Raises ``ClickException`` with a line per attempt."""
     problems = []
     for path, form in candidates:
         try:
+            if isinstance(form, KeyFile):
+                return path, form, _read_keys(accounts, path, form)
             tokens = read_foreign(path, form)
         except VaultProblem as problem:
             problems.append(printable(str(problem)))
@@ -103,6 +130,16 @@ def _readable(candidates: Sequence[tuple[Path, TokenFile]]) -> tuple[Path, Token
             continue
         return path, form, tokens
     raise click.ClickException("; ".join(problems))
+
+
+def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
+    """Raises ``VaultProblem``."""
+    try:
+        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources, form.dotenvs))
+    except OSError as error:
+        raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise VaultProblem(path, f"has nothing for {form.name!r}: {error}") from error
 
 
 def _import(

@@ -87,6 +87,14 @@ def login_base(credential: Credential) -> str:
     return base if base.endswith("/v1") else f"{base}/v1"
 
 
+def tier_of(url: str) -> str | None:
+    """The plan and region whose host this is, as a key's tier; ``None`` for other hosts."""
+    host = urlsplit(url).hostname
+    return next(
+        (f"{p}-{r}" for p, bases in BASES.items() for r, base in bases.items() if urlsplit(base).hostname == host), None
+    )
+
+
 def is_dashscope(url: str) -> bool:
     """By the parsed host: a substring would match hostile names."""
     host = urlsplit(url).hostname or ""

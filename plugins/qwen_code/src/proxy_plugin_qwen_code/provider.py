@@ -25,6 +25,7 @@ from proxy_core import (
 from proxy_plugin_qwen_code.catalogue import NOT_CHAT, OFFERED, matches
 from proxy_plugin_qwen_code.errors import judge, thinks_always
 from proxy_plugin_qwen_code.hosts import CODING, KIND, TIERS, TOKEN, Target, mismatch, plan_of, target_of
+from proxy_plugin_qwen_code.keys import SETTINGS_FILE
 from proxy_plugin_qwen_code.lifecycle import LIFECYCLE
 from proxy_plugin_qwen_code.reply import QwenDecoder
 from proxy_plugin_qwen_code.request import mended
@@ -52,6 +53,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         models=offered(settings, provider),
         credential_kind=KIND,
         takes_keys=True,
+        key_files=[SETTINGS_FILE],
         rotation=ROTATION,
         lifecycle=LIFECYCLE,
     )

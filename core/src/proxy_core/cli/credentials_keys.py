@@ -1,0 +1,39 @@
+"""Keys of other programs become the vault's, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from proxy_core.cli.accounts import API_KEY, Accounts
+from proxy_core.cli.common import printable
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.interfaces import FoundKey, Provider
+
+
+def copy_keys(accounts: Accounts, provider: Provider, path: Path, keys: Sequence[FoundKey], name: str | None) -> None:
+    """Tells what became of each. Raises ``ClickException`` if none is new, ``OSError``, ``VaultProblem``."""
+    there = {account.id: account for account in accounts.of(provider.name)}
+    new = 0
+    for found in keys:
+        key = StoredCredential(
+            provider=provider.name,
+            name=accounts.vault.free_name(provider.name, name or found.name),
+            kind=API_KEY,
+            access_token=found.key,
+            tier=found.tier,
+            origin=f"copied from {path}",
+            added_at=datetime.now(UTC),
+        )
+        same = there.get(key.credential(accounts.fingerprint).id)
+        if same is not None:
+            click.echo(f"{provider.name}: {printable(found.name)} is there already: {same.name} ({same.place})")
+            continue
+        stored = accounts.vault.add(key)
+        click.echo(f"{provider.name}: {stored.name} was copied from {path} to {stored.path}")
+        new += 1
+    if not new:
+        raise click.ClickException(f"no key in {path} is new; nothing was saved")

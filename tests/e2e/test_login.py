@@ -157,7 +157,7 @@ async def test_a_running_proxy_is_told(tmp_path, variables, server):
         code, output, _ = await log_in(tmp_path, variables)
 
     assert code == 0
-    assert "the running proxy uses it" in output or "restart the proxy to use it" in output
+    assert "the running proxy has taken it up" in output or "restart the proxy to use it" in output
 
 
 async def test_help_says_how_it_works_over_ssh(tmp_path, variables):

@@ -63,7 +63,7 @@ ROWS = {
         429,
         error("hour allocated quota exceeded"),
         KEY,
-        ("credential", "rotate", "credential", HOUR, 429, "insufficient_quota"),
+        ("credential", "rotate", "credential", None, 429, "insufficient_quota"),
     ),
     "five hours, until": (
         429,
@@ -140,6 +140,24 @@ ROWS = {
         KEY,
         ("model", "rotate", "model", MIDNIGHT, 429, "insufficient_quota"),
     ),
+    "quota until, as 403": (
+        403,
+        error("quota exceeded, will reset at 2026-11-25 00:00:00"),
+        KEY,
+        ("model", "rotate", "model", MIDNIGHT, 429, "insufficient_quota"),
+    ),
+    "quota by its type alone": (
+        429,
+        error("no", None, "insufficient_quota"),
+        LOGIN,
+        ("credential", "rotate", "credential", MIDNIGHT, 429, "insufficient_quota"),
+    ),
+    "quota in capitals and without a message": (
+        429,
+        {"error": {"code": "INSUFFICIENT_QUOTA"}},
+        LOGIN,
+        ("credential", "rotate", "credential", MIDNIGHT, 429, "insufficient_quota"),
+    ),
     "expired token": (
         401,
         error("invalid access token or token expired"),
@@ -150,6 +168,36 @@ ROWS = {
         403,
         error("Token expired"),
         LOGIN,
+        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+    ),
+    "refused as 403: unauthorized": (
+        403,
+        error("Unauthorized"),
+        LOGIN,
+        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+    ),
+    "refused as 403: forbidden.": (
+        403,
+        error("Forbidden."),
+        LOGIN,
+        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+    ),
+    "refused as 403: invalid access token": (
+        403,
+        error("invalid access token"),
+        LOGIN,
+        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+    ),
+    "refused as 403: access denied": (
+        403,
+        error("Access denied"),
+        LOGIN,
+        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+    ),
+    "refused as 403: invalid api key.": (
+        403,
+        error("Invalid API key."),
+        KEY,
         ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
     ),
     "a wrong key": (
@@ -179,6 +227,18 @@ ROWS = {
     "not bought": (
         403,
         error("no", "AccessDenied.Unpurchased"),
+        KEY,
+        ("credential", "rotate", "credential", HOUR, 429, "insufficient_quota"),
+    ),
+    "arrears as 403": (
+        403,
+        native("Arrearage", "no"),
+        KEY,
+        ("credential", "rotate", "credential", HOUR, 429, "insufficient_quota"),
+    ),
+    "not bought as 400": (
+        400,
+        native("AccessDenied.Unpurchased", "no"),
         KEY,
         ("credential", "rotate", "credential", HOUR, 429, "insufficient_quota"),
     ),
@@ -224,6 +284,12 @@ ROWS = {
         KEY,
         ("client", "reject", None, None, 400, "content_filter"),
     ),
+    "content, filtered": (
+        400,
+        error("no", "content_filter"),
+        KEY,
+        ("client", "reject", None, None, 400, "content_filter"),
+    ),
     "parameter": (
         400,
         native("InvalidParameter", "temperature is wrong"),
@@ -236,6 +302,12 @@ ROWS = {
         KEY,
         ("client", "reject", None, None, 400, "invalid_parameter_error"),
     ),
+    "parameter, of a request": (
+        400,
+        error("no", "invalid_request_error"),
+        KEY,
+        ("client", "reject", None, None, 400, "invalid_request_error"),
+    ),
     "input too long": (
         400,
         error("<400> Range of input length should be [1, 98304]", "invalid_parameter_error"),
@@ -247,6 +319,18 @@ ROWS = {
         error("This model's maximum context length is 9 tokens"),
         KEY,
         ("client", "reject", None, None, 400, "context_length_exceeded"),
+    ),
+    "context too long, by its code": (
+        400,
+        error("too long", "context_length_exceeded"),
+        KEY,
+        ("client", "reject", None, None, 400, "context_length_exceeded"),
+    ),
+    "body too large, compatible": (
+        413,
+        error("no", "request_too_large"),
+        KEY,
+        ("client", "reject", None, None, 413, "request_too_large"),
     ),
     "body too large": (
         413,
@@ -278,6 +362,7 @@ ROWS = {
     "504": (504, b"", KEY, ("provider", "retry", None, None, 504, "timeout")),
     "529": (529, b"", KEY, ("provider", "retry", None, None, 503, "server_is_overloaded")),
     "no coding agent": (405, NOT_AN_AGENT, KEY, ("provider", "fail_over", None, None, 502, "upstream_misconfigured")),
+    "529, with nothing said": (529, {}, KEY, ("provider", "retry", None, None, 503, "server_is_overloaded")),
     "wrong base": (404, b"", KEY, ("provider", "fail_over", None, None, 502, "upstream_misconfigured")),
     "page, 200": (200, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
     "page, 403": (403, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
@@ -305,6 +390,25 @@ def test_a_failure_means_what_the_table_says(row):
 def test_a_rate_limit_rests_as_long_as_it_says():
     assert judge(failed(429, native("Throttling", "x"), **{"retry-after": "7"})).rest_s == 7
     assert judge(failed(429, native("Throttling", "x"), **{"retry-after-ms": "2500"})).rest_s == 2.5
+
+
+def test_a_window_that_names_no_end_rests_ever_longer():
+    assert judge(failed(429, error("hour allocated quota exceeded"))).back_off_s == (HOUR, 2 * HOUR, 5 * HOUR)
+
+
+# 8.3: what a key in the wrong place is told
+WRONG_PLACE = {
+    "no key of the plan": (401, error("invalid access token or token expired"), "works only on coding hosts"),
+    "a plan's key elsewhere": (403, error("invalid api-key"), "only such a key does"),
+    "another region": (401, error("Incorrect API key provided."), "another region"),
+    "deleted": (401, native("InvalidApiKey", "no"), "a deleted one"),
+    "a base without a version": (404, b"", "/compatible-mode/v1"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "told"), WRONG_PLACE.values(), ids=WRONG_PLACE)
+def test_a_key_in_the_wrong_place_is_told_where_it_belongs(status, body, told):
+    assert told in judge(failed(status, body)).error.message
 
 
 def test_a_login_is_renewed_whichever_status_refuses_it():

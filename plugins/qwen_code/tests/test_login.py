@@ -235,6 +235,18 @@ async def test_a_refusal_means_what_the_table_says(qwen, refresher, exchange, st
     assert getattr(raised.value, "retry_after_s", None) == after
 
 
+async def test_a_server_that_says_when_is_believed_and_one_that_is_away_is_asked_later(qwen, refresher, exchange):
+    qwen.fails(429, b"{}", headers={"retry-after": "7"})
+    qwen.resets()
+
+    with pytest.raises(RefreshLater) as limited:
+        await refresher.refresh(credential(qwen.issue()), exchange)
+    with pytest.raises(RefreshLater, match="did not answer") as away:
+        await refresher.refresh(credential(qwen.issue()), exchange)
+
+    assert (limited.value.retry_after_s, away.value.retry_after_s) == (7, None)
+
+
 async def test_an_unclear_400_is_asked_once_more(qwen, refresher, exchange):
     qwen.fails(400, ODD)
 

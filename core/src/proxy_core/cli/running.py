@@ -60,4 +60,4 @@ def tell_credentials(loaded: LoadedSettings) -> None:
         why = refused[0].get("error", {}).get("message", "") if isinstance(refused[0], dict) else ""
         click.echo(f"the running proxy did not take it up: {printable(why)}", err=True)
     else:
-        click.echo("the running proxy uses it from now on")
+        click.echo("the running proxy has taken it up")

@@ -27,6 +27,8 @@ from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, RestS, told_or, until_m
 #: A refused key or login is not mended within minutes.
 REFUSED_REST_S = 6 * HOUR_S
 CONCURRENCY_REST_S = 3.0
+#: A window of five hours that names no end: some of it may be free in an hour, all of it is after five.
+WINDOW_BACK_OFF_S = (HOUR_S, 2 * HOUR_S, 5 * HOUR_S)
 #: By failures in a row: the firewall lets a patient asker through (8.4).
 PAGE_WAITS_S = (5.0, 15.0, 45.0)
 
@@ -52,7 +54,8 @@ class Row:
 
     ``codes`` are ``code`` or ``type``, lower case; ``says`` is looked for in the message. Without
     either the status decides. A status of ``None`` is an error inside a reply. ``kind``: only of
-    credentials of this kind. ``next`` and ``rest`` replace the usual ones; ``words`` the message.
+    credentials of this kind. ``rest``, ``rest_s`` and ``error`` replace the usual ones; ``back_off_s``
+    is for a reply in which ``rest_s`` finds no time.
     """
 
     meaning: Meaning
@@ -63,6 +66,7 @@ class Row:
     kind: str | None = None
     rest: Literal["credential", "model"] | None = None
     rest_s: RestS | None = None
+    back_off_s: Sequence[float] = ()
     renew: bool = False
     error: Callable[[UpstreamFailure, ErrorBody], ProxyError] | None = None
 
@@ -96,7 +100,7 @@ def judge(failure: UpstreamFailure) -> Verdict:
     if row.rest is not None:
         verdict = replace(verdict, rest=row.rest, fault=row.rest)
     if row.rest_s is not None:
-        verdict = replace(verdict, rest_s=row.rest_s(failure, error.message or ""))
+        verdict = replace(verdict, rest_s=row.rest_s(failure, error.message or ""), back_off_s=row.back_off_s)
     told_instead = row.error(failure, error) if row.error is not None else verdict.error
     return replace(verdict, renew=row.renew, error=told_instead)
 
@@ -180,7 +184,8 @@ ROWS: Sequence[Row] = (
         statuses=_ANY_4XX,
         says=_says(r"hour allocated quota exceeded"),
         rest="credential",
-        rest_s=told_or(HOUR_S),
+        rest_s=told_or(None),
+        back_off_s=WINDOW_BACK_OFF_S,
     ),
     Row(
         meaning="quota",

@@ -13,7 +13,7 @@ CHINA = timezone(timedelta(hours=8))
 DAY_S, HOUR_S = 86_400.0, 3600.0
 
 #: Seconds to rest, from a failure and its message.
-RestS = Callable[[UpstreamFailure, str], float]
+RestS = Callable[[UpstreamFailure, str], float | None]
 
 
 def until_midnight(failure: UpstreamFailure, message: str) -> float:
@@ -31,10 +31,10 @@ def until_monday(failure: UpstreamFailure, message: str) -> float:
 _LOCAL = re.compile(r"(?:reset|until)\D{0,20}(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?![\d:])", re.I)
 
 
-def told_or(fallback_s: float) -> RestS:
-    """The time the reply names, else this."""
+def told_or(fallback_s: float | None) -> RestS:
+    """The time the reply names, else this; ``None``: the row's back-off."""
 
-    def rest(failure: UpstreamFailure, message: str) -> float:
+    def rest(failure: UpstreamFailure, message: str) -> float | None:
         told = reset_after_s(failure.headers, failure.body, failure.received_at)
         told = told if told is not None else _local_reset_s(message, failure.received_at)
         return max(told, 1.0) if told is not None else fallback_s

@@ -20,9 +20,12 @@ async def server():
 
 
 @pytest.fixture
-def doctor(tmp_path, server):
-    variables = install(tmp_path, server)
+def variables(tmp_path, server):
+    return install(tmp_path, server)
 
+
+@pytest.fixture
+def doctor(tmp_path, variables):
     async def doctor(*arguments, **more):
         """Its exit code, and its findings by level."""
         code, output = await typed(tmp_path, variables | more, "doctor", "--json", *arguments)
@@ -85,6 +88,19 @@ async def test_modes_are_found_and_mended(doctor, tmp_path):
     assert has(told["problem"], f"others may enter {file.parent}", "chmod 700")
     assert len(after["fixed"]) == 2
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
+
+
+async def test_a_linked_file_that_others_may_read_is_found(doctor, tmp_path, variables):
+    file = tmp_path / "creds.json"
+    file.write_text(json.dumps({"access_token": SECRET, "refresh_token": f"{SECRET}-r", "expiry_date": 2e12}))
+    await typed(tmp_path, variables, "credentials", "import", "ex_ample", str(file), "--link")
+    file.chmod(0o666)
+    code, told = await doctor()
+    fixed, _ = await doctor("--fix")
+
+    assert (code, fixed) == (1, 0)
+    assert has(told["problem"], f"others may read {file}", "0666")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 async def test_credentials_that_cannot_be_used_are_found(doctor, tmp_path):

@@ -73,6 +73,17 @@ async def test_the_address_a_browser_elsewhere_ended_at_is_pasted(tmp_path, vari
     assert parse_qs(urlsplit(gone_to).query)["code"][0] not in talk.output
 
 
+async def test_a_code_that_is_none_is_told_in_words_for_a_login(tmp_path, variables, server):
+    async with talking(tmp_path, variables, "login", "ex_ample", "--yes", "--paste") as talk:
+        await talk.until(LINK)
+        talk.type("no-such-code")
+        code = await talk.rest()
+
+    assert code == 1
+    assert "the login server did not accept the code; start over" in talk.output
+    assert "log in again" not in talk.output
+
+
 async def test_a_device_code_is_typed_in_elsewhere(tmp_path, variables, server):
     async with talking(tmp_path, variables, "login", "ex_ample", "--yes", "--device", "--name", "work") as talk:
         server.approve((await talk.until(r"The code is  (\S+)"))[1])
@@ -104,7 +115,7 @@ async def test_the_same_account_again_is_renewed_and_not_doubled(tmp_path, varia
     code, output, _ = await log_in(tmp_path, variables)
 
     assert code == 0
-    assert "the login of home (dev@example.com) was renewed" in output
+    assert "\nex_ample: the login of home (dev@example.com) was renewed" in output  # on a line of its own
     assert [f.name for f in vault(tmp_path).glob("*.json")] == ["home.json"]
     assert json.loads((vault(tmp_path) / "home.json").read_text())["refresh_token"] == server.families[1].current
 

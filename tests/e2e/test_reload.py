@@ -296,6 +296,19 @@ async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(
     assert not {"key-very-secret", "bobs-second-key"} & set(program.output.split())
 
 
+async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
+    write(home, upstream)
+    async with serving(home) as program:
+        (home / "proxy-core.toml").rename(home / "aside")
+        code, said = await run(home, "reload")
+        still = await asked(program)
+        (home / "aside").rename(home / "proxy-core.toml")
+        again, _ = await run(home, "reload")
+
+    assert (code, still, again) == (1, 200, 0)
+    assert "proxy-core.toml: the settings file is gone" in said
+
+
 async def test_every_worker_reads_again_by_command_by_signal_and_over_http(home, upstream):
     write(home, upstream)
     folder = home / "data" / "proxy-core" / "run"

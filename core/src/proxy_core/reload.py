@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from proxy_core.credentials.heir import inherit
-from proxy_core.errors import SetupError
+from proxy_core.errors import SettingsError, SetupError
 from proxy_core.loading import LoadedSettings
 from proxy_core.plugins import Module
 from proxy_core.runtime import Proxy, compose, kept_words
@@ -85,7 +85,11 @@ class Reloader:
         return Reloaded(reloaded=True, changed=changed, needs_restart=needs_restart, warnings=new.warnings)
 
     def _composed(self, old: Proxy) -> tuple[Proxy, list[str]]:
-        loaded, needs_restart = _with_fixed(self.read(), old.loaded.settings)
+        read, file = self.read(), old.loaded.sources.file
+        if file is not None and not file.exists():
+            # An editor that is saving it, more likely than a wish to have no clients and no providers.
+            raise SettingsError([f"{file}: the settings file is gone; put it back, or restart without it"])
+        loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
         return compose(loaded, modules=self.modules, previous=old), needs_restart
 

@@ -118,6 +118,8 @@ def of_credentials(accounts: Accounts) -> Iterator[Finding]:
     for provider in accounts.names():
         for account in accounts.of(provider):
             yield from _of_account(account)
+            if account.source == "link" and hasattr(os, "getuid"):
+                yield from _mode(Path(account.place), 0o600)
         for stored in accounts.vault.interrupted(provider):
             path = accounts.vault.journal_path(stored)
             if path is not None and _age_s(path) > _JOURNAL_S:

@@ -33,8 +33,12 @@ class TerminalPrompt:
     async def ask(self, question: str, *, secret: bool = False) -> str:
         """One line. Raises ``EOFError`` when the standard input has ended; cancelling it is at once."""
         click.echo(f"{question}: ", nl=False)
-        with _echo_off() if secret else _as_it_is():
-            line = await self._lines.next()
+        try:
+            with _echo_off() if secret else _as_it_is():
+                line = await self._lines.next()
+        except asyncio.CancelledError:
+            click.echo()  # what is said next is no answer to this question
+            raise
         if secret or not sys.stdin.isatty():
             click.echo()
         return line

@@ -59,7 +59,9 @@ async def loopback_login(
     request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
     try:
         return await ask_for_tokens(exchange, request, login="start over")
-    except (LoginNeeded, RefreshLater) as error:
+    except LoginNeeded as error:
+        raise LoginFailed("the login server did not accept the code; start over") from error
+    except RefreshLater as error:
         raise LoginFailed(f"the code could not be redeemed: {error}") from error
 
 

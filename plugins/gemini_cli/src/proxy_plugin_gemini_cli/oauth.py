@@ -93,7 +93,9 @@ class GoogleLogin:
         request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
         try:
             tokens = await ask_for_tokens(exchange, request, login="start over", clock=self._clock)
-        except (LoginNeeded, RefreshLater, OAuthRefused) as error:
+        except LoginNeeded as error:
+            raise LoginFailed("Google did not accept the code; start over") from error
+        except (RefreshLater, OAuthRefused) as error:
             raise LoginFailed(f"the code could not be redeemed: {error}") from error
         if tokens.refresh_token is None:
             raise LoginFailed("Google gave no refresh token; take the app's access away in your account and start over")

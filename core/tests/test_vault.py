@@ -83,6 +83,21 @@ def test_files_are_private_and_nothing_else_is_left(vault):
     assert set(modes) <= {"work.json", ".lock"}
 
 
+@pytest.mark.parametrize("before", [None, 0o755])
+def test_folders_of_logins_in_variables_are_private_too(tmp_path, before):
+    vault = Vault(tmp_path / "new" / "data" / "credentials")
+    if before is not None:
+        (vault.folder / "example").mkdir(parents=True)
+        (vault.folder / "example").chmod(before)
+
+    vault.adopt(environment({"EXAMPLE_1_REFRESH_TOKEN": "r1"}))
+    folders = [p for p in (vault.folder, *vault.folder.rglob("*")) if p.is_dir()]
+
+    assert len(folders) == 3
+    assert {stat.S_IMODE(p.stat().st_mode) for p in folders} == {0o700}
+    assert before is not None or stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
 def test_secrets_do_not_show(vault):
     shown = repr(vault.add(stored())) + repr(stored().credential(str))
 

@@ -15,7 +15,10 @@ SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 def private_folder(path: Path) -> None:
     """Make it, and those above it that are missing, 0700. Raises ``OSError``."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # With ``parents=True`` those above would get the usual mode.
+    for folder in reversed([path, *path.parents]):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -248,7 +248,7 @@ class Vault:
 
     def _prepare(self, folder: Path) -> None:
         private_folder(folder)
-        for path in (self.folder, folder):
+        for path in (folder, *folder.parents):
             if path.is_relative_to(self.folder) and path.stat().st_mode & 0o077:
                 path.chmod(0o700)
 

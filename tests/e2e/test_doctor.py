@@ -103,6 +103,14 @@ async def test_a_linked_file_that_others_may_read_is_found(doctor, tmp_path, var
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+async def test_tokens_in_variables_are_looked_at_and_not_written(doctor, tmp_path):
+    given = {"EXAMPLE_1_ACCESS_TOKEN": SECRET, "EXAMPLE_1_REFRESH_TOKEN": f"{SECRET}-r", "EXAMPLE_1_EXPIRY_DATE": "1"}
+    code, told = await doctor(**given)
+
+    assert has(told["note"], "ex_ample env-1: expired"), (code, told)
+    assert not any(SECRET in file.read_text("latin-1") for file in (tmp_path / "data").rglob("*") if file.is_file())
+
+
 async def test_credentials_that_cannot_be_used_are_found(doctor, tmp_path):
     past = "2020-01-01T00:00:00+00:00"
     put(tmp_path, "one", identity="a@b")

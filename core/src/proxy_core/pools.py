@@ -27,8 +27,11 @@ def open_vault(catalog: Catalog, loaded: LoadedSettings) -> Vault:
     return Vault(loaded.data_dir / FOLDER_NAME, files)
 
 
-def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault) -> Stored:
-    """Each provider's credentials from the vault and from the environment's stateless form, but disabled ones."""
+def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
+    """Each provider's credentials from the vault and from the environment's stateless form, but disabled ones.
+
+    ``adopt``: tokens of variables get the file in which their successors are kept.
+    """
     variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
     found: dict[str, Sequence[StoredCredential]] = {}
     for name, provider in catalog.providers.items():
@@ -36,7 +39,7 @@ def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault) -
         refresher = catalog.refreshers.get(provider.credential_kind)
         if refresher is not None and refresher.environment is not None:
             given = from_environment(refresher.environment, variables, provider=name, kind=refresher.kind)
-            stored += vault.adopt(given)
+            stored += vault.adopt(given) if adopt else given
         found[name] = [one for one in stored if not one.disabled]
     return found
 

@@ -114,8 +114,12 @@ def compose(
     clock: Clock | None = None,
     modules: Sequence[Module] = (),
     previous: Proxy | None = None,
+    *,
+    to_run: bool = True,
 ) -> Proxy:
     """Put a proxy together. ``modules`` are plugins that are not installed, as in a test.
+
+    Not ``to_run``: only to see whether it can be done; no token is written.
 
     ``previous`` is the one whose place it will take: what goes on is shared with it, which
     nobody notices before :func:`proxy_core.reload.hand_over`. Raises ``SetupError`` for what the operator must mend.
@@ -134,7 +138,7 @@ def compose(
     secret = state_secret(loaded)
     fingerprint = Fingerprints(secret)
     vault = previous.vault if previous else open_vault(catalog, loaded)
-    stored = stored_credentials(catalog, loaded, vault)
+    stored = stored_credentials(catalog, loaded, vault, adopt=to_run)
     pools = build_pools(catalog, per_provider, loaded, stored, fingerprint, clock)
     keys, admin = client_keys(loaded), admin_key(loaded)
     scrub = was.scrub if was else SecretScrubber(())

@@ -54,7 +54,7 @@ def checked(config: Path | None, no_plugin: Sequence[str] = ()) -> tuple[list[st
         problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
     warnings: Sequence[str] = ()
     try:
-        proxy = compose(loaded)
+        proxy = compose(loaded, to_run=False)
     except SetupError as error:
         problems += _lines(error)
     else:

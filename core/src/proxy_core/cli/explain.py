@@ -55,7 +55,7 @@ def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
     from proxy_core.runtime import compose
 
     try:
-        return [{"process": None, **compose(loaded).dry_run(body)}]
+        return [{"process": None, **compose(loaded, to_run=False).dry_run(body)}]
     except ProxyError as error:
         raise click.ClickException(error.message) from None
 

@@ -291,3 +291,34 @@ async def test_models(google, upstream, make_proxy, version):
 
     assert names == [one.name] == ["models/google/gemini-2.5-pro"]
     assert one.supported_actions == ["generateContent", "streamGenerateContent"]
+
+
+# --- Embeddings --------------------------------------------------------------------------
+
+
+async def test_embeddings_of_a_provider_that_speaks_openais(client, upstream):
+    data = [{"object": "embedding", "index": n, "embedding": [0.5, n]} for n in (1, 0)]
+    usage = {"prompt_tokens": 4, "total_tokens": 4}
+    upstream.for_path("/embeddings").replies(json_body={"object": "list", "data": data, "model": "m", "usage": usage})
+    config = types.EmbedContentConfig(output_dimensionality=2, task_type="RETRIEVAL_QUERY")
+
+    reply = await client.models.embed_content(model="demo/small", contents=["one", "two"], config=config)
+
+    assert [vector.values for vector in reply.embeddings] == [[0.5, 0.0], [0.5, 1.0]]
+    assert upstream.last.json == {
+        "model": "small",
+        "input": ["one", "two"],
+        "encoding_format": "float",
+        "dimensions": 2,
+    }
+
+
+async def test_a_method_that_is_not_served_is_named(client, proxy):
+    answer = await proxy.client.post(
+        f"{proxy.url.removesuffix('/v1')}/v1beta/models/demo/small:batchGenerateContent",
+        json={},
+        headers={"x-goog-api-key": proxy.key},
+    )
+
+    assert answer.status_code == 404
+    assert "batchGenerateContent" in answer.json()["error"]["message"]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy_core.credentials import selectors
-from proxy_core.dialects import gemini, openai_chat, openai_completions, openai_embeddings
+from proxy_core.dialects import gemini, gemini_embeddings, openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector, StateStore
 from proxy_core.loading import LoadedSettings
@@ -26,7 +26,14 @@ class BuiltIn:
 
     @hookimpl
     def proxy_dialects(self, ctx: PluginContext) -> Iterable[Dialect]:
-        return [openai_chat.DIALECT, openai_embeddings.DIALECT, openai_completions.DIALECT, gemini.DIALECT]
+        return [
+            openai_chat.DIALECT,
+            openai_embeddings.DIALECT,
+            openai_completions.DIALECT,
+            # Before Gemini's chat, whose paths take any method.
+            gemini_embeddings.DIALECT,
+            gemini.DIALECT,
+        ]
 
     @hookimpl
     def proxy_selectors(self, ctx: PluginContext) -> Iterable[Selector]:

@@ -20,6 +20,7 @@ from proxy_core.model import (
     ChatEvent,
     ChatRequest,
     EmbedReply,
+    EmbedRequest,
     Extra,
     JsonObject,
     UpstreamFailure,
@@ -151,7 +152,7 @@ class ProviderCall:
     ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (top level),
     with ``model`` and ``stream`` already those of the attempt. A provider without dialects gets
     ``dialect=None``, an empty body and reads ``chat``. ``client`` is who asks, for what a provider
-    must keep apart.
+    must keep apart. ``options`` are the deployment's: a ``body`` has them already, a ``chat`` has not.
     """
 
     dialect: str | None
@@ -159,6 +160,7 @@ class ProviderCall:
     chat: ChatRequest | None = field(default=None, repr=False)
     stream: bool = False
     client: str = ""
+    options: Extra = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -468,7 +470,9 @@ class Dialect:
     """A wire format, both directions, pure.
 
     ``check`` raises ``BadRequest`` naming the field. ``decode``/``encode`` translate requests,
-    ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``.
+    ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``. Of the family
+    ``embeddings`` these are ``decode_inputs``/``encode_inputs`` and, of whole replies,
+    ``decode_embeddings``/``encode_embeddings(reply, request body)``.
     ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
     usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
     ``condense`` makes a finished stream one of fewer events that amounts to the same reply.
@@ -489,6 +493,9 @@ class Dialect:
     context: Callable[[ProxyRequest], ReplyContext]
     relay_body: Callable[[JsonObject], JsonObject] | None = None
     finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
+    decode_inputs: Callable[[JsonObject], EmbedRequest] | None = None
+    encode_inputs: Callable[[EmbedRequest], JsonObject] | None = None
+    decode_embeddings: Callable[[bytes], EmbedReply] | None = None
     encode_embeddings: Callable[[EmbedReply, JsonObject], bytes] | None = None
     decode: Callable[[JsonObject], ChatRequest] | None = None
     encode: Callable[[ChatRequest], JsonObject] | None = None

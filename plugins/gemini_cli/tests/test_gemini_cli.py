@@ -9,7 +9,7 @@ from proxy_core import Credential, ProviderCall
 from proxy_core.testing import ProviderContract
 from proxy_plugin_gemini_cli.code_assist import CodeAssist, backend_of
 from proxy_plugin_gemini_cli.models import CODE_ASSIST_MODELS, LIFECYCLE, PLANS, ROTATION, backend_name, daily_limit
-from proxy_plugin_gemini_cli.public_api import PublicApi, parse_models, read_embeddings
+from proxy_plugin_gemini_cli.public_api import PublicApi, parse_models
 from proxy_plugin_gemini_cli.quota import quota_windows, read_buckets
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 from proxy_plugin_gemini_cli.signatures import SignatureCache
@@ -139,14 +139,6 @@ def test_the_providers_life_is_told():
 def test_no_list_of_models(body):
     with pytest.raises(ValueError):
         parse_models(body)
-
-
-def test_embeddings_that_are_none():
-    from proxy_core import UpstreamBroken
-
-    for body in (b"{}", b"[]", b"{", b'{"embedding": {}}'):
-        with pytest.raises(UpstreamBroken):
-            read_embeddings(body)
 
 
 # --- Signatures --------------------------------------------------------------------------

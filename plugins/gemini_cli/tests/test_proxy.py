@@ -518,6 +518,28 @@ async def test_embeddings(client, google):
     assert [r.path.rpartition(":")[2] for r in google.called("mbedContent")] == ["embedContent", "batchEmbedContents"]
 
 
+async def test_geminis_own_embeddings_are_relayed_with_every_field(proxy, google):
+    one = {"content": {"parts": [{"text": "four"}]}, "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
+    headers = {"x-goog-api-key": proxy.key, "authorization": ""}
+    path = f"{proxy.url.removesuffix('/v1')}/v1beta/models/gemini/gemini-embedding-001"
+
+    single = await proxy.client.post(f"{path}:embedContent", json=one, headers=headers)
+    batch = {"requests": [{"model": "models/gemini/gemini-embedding-001", **one}] * 2}
+    many = await proxy.client.post(f"{path}:batchEmbedContents", json=batch, headers=headers)
+
+    assert single.json() == {"embedding": {"values": [4.0, 0.0]}}
+    assert many.json() == {"embeddings": [{"values": [4.0, 0.0]}] * 2}
+    sent_single, sent_batch = (r.json for r in google.called("mbedContent"))
+    assert sent_single == one
+    assert sent_batch == {"requests": [{"model": "models/gemini-embedding-001", **one}] * 2}
+
+
+async def test_more_inputs_than_a_batch_takes_are_refused(proxy):
+    answer = await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a"] * 101})
+
+    assert (answer.status, answer.error["param"]) == (400, "input")
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of aiohttp, about how google-genai uses it
 async def test_the_vendors_own_library_takes_the_fake_for_google(google):
     genai = pytest.importorskip("google.genai")

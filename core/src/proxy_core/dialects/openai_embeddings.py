@@ -13,10 +13,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy_core.dialects import openai_common as shared
-from proxy_core.dialects.common import json_bytes, load_object, missing, optional_int, require_model, wrong_type
+from proxy_core.dialects.common import (
+    json_bytes,
+    load_object,
+    missing,
+    optional_int,
+    optional_str,
+    require_model,
+    wrong_type,
+)
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ReplyContext
-from proxy_core.model import EmbedReply, JsonObject
+from proxy_core.model import EmbedReply, EmbedRequest, JsonObject, Usage
 
 NAME = "openai_embeddings"
 
@@ -84,6 +92,52 @@ def from_base64(vector: str) -> list[float]:
         return list(struct.unpack(f"<{len(raw) // 4}f", raw))
     except (ValueError, struct.error):
         raise UpstreamBroken("The upstream's embedding is neither numbers nor base64.") from None
+
+
+# --- For and from other formats ------------------------------------------------------------
+
+
+def decode_inputs(body: JsonObject) -> EmbedRequest:
+    """A single text or token array is one input. ``encoding_format`` is about our own reply."""
+    given = body["input"]
+    one = isinstance(given, str) or _tokens(given)
+    known = ("model", "input", "dimensions", "user", "encoding_format")
+    return EmbedRequest(
+        model=body["model"],
+        inputs=[given] if one else given,
+        dimensions=optional_int(body, "dimensions"),
+        user=optional_str(body, "user"),
+        extra={name: value for name, value in body.items() if name not in known},
+    )
+
+
+def encode_inputs(request: EmbedRequest) -> JsonObject:
+    """Without ``extra``: those are another format's words, which OpenAI's upstreams may refuse."""
+    out: JsonObject = {"model": request.model, "input": list(request.inputs), "encoding_format": "float"}
+    if request.dimensions is not None:
+        out["dimensions"] = request.dimensions
+    if request.user is not None:
+        out["user"] = request.user
+    return out
+
+
+def decode_embeddings(data: bytes) -> EmbedReply:
+    """Vectors in the order of their inputs, in either encoding. Raises ``UpstreamBroken``."""
+    value = load_object(data) or {}
+    items = value.get("data")
+    if not isinstance(items, list) or sorted(_index(item) for item in items) != list(range(len(items))):
+        raise UpstreamBroken("The upstream sent a reply without embeddings.")
+    usage = shared.whole_usage(value) or Usage()
+    vectors = [_vector(item.get("embedding")) for item in sorted(items, key=_index)]
+    return EmbedReply(model=str(value.get("model", "")), vectors=vectors, usage=usage)
+
+
+def _vector(value: object) -> Sequence[float]:
+    if isinstance(value, str):
+        return from_base64(value)
+    if not isinstance(value, list) or not all(isinstance(v, int | float) for v in value):
+        raise UpstreamBroken("The upstream's embedding is not a list of numbers.")
+    return value
 
 
 def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
@@ -170,6 +224,9 @@ DIALECT = Dialect(
     context=context,
     finish_whole=finish_whole,
     batching=BATCHING,
+    decode_inputs=decode_inputs,
+    encode_inputs=encode_inputs,
+    decode_embeddings=decode_embeddings,
     encode_embeddings=encode_embeddings,
     encode_error=shared.encode_error,
     stream_error=shared.stream_error,

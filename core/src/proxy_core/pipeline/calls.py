@@ -17,7 +17,7 @@ from proxy_core.interfaces import (
     ProxyRequest,
     ReplyContext,
 )
-from proxy_core.model import ChatRequest, UpstreamRequest
+from proxy_core.model import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.pipeline.echo import WithoutSecrets, sent_secrets
 from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
 from proxy_core.pipeline.sanitize import FilterChain
@@ -46,11 +46,23 @@ class Calls:
         """The dialect to speak upstream; ``""`` for the provider's own, ``_NO_WAY`` if there is none."""
         if client.name in provider.dialects:
             return client.name
-        if client.family != "chat" or client.decode is None or client.encoder is None:
+        if client.family == "embeddings":
+            return self._embeddings_wire(client, provider)
+        if client.decode is None or client.encoder is None:
             return _NO_WAY
         if not any(self._dialects[d].family == "chat" for d in provider.dialects):
             return ""
         return next((d for d in provider.dialects if self._dialects[d].encode is not None), _NO_WAY)
+
+    def _embeddings_wire(self, client: Dialect, provider: Provider) -> str:
+        """One that inputs can be translated into, and whose vectors out of."""
+        if client.decode_inputs is None or client.encode_embeddings is None:
+            return _NO_WAY
+        for name in provider.dialects:
+            wire = self._dialects[name]
+            if wire.encode_inputs is not None and (provider.decode_embeddings or wire.decode_embeddings) is not None:
+                return name
+        return _NO_WAY
 
 
 _NO_WAY = "\0"
@@ -86,7 +98,8 @@ class Call:
     async def fetch_links(self, fetcher: GuardedFetcher) -> None:
         """For a provider that cannot open links: get what the request links to, once per request."""
         limits = self._deployment.provider.fetch_links
-        if limits is None or self._wire is self._client or _FETCHED in self._request.stash:
+        chat = self._wire is not self._client and self._client.family == "chat"
+        if limits is None or not chat or _FETCHED in self._request.stash:
             return
         self._request.stash[_FETCHED] = await fetcher.inline(self._chat(), limits)
 
@@ -103,15 +116,24 @@ class Call:
             raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
 
     def _call(self) -> ProviderCall:
-        request, stream = self._request, self._request.stream
+        request, options = self._request, self._deployment.options
+        call = ProviderCall(dialect=None, body={}, stream=request.stream, client=request.client, options=options)
         if self._wire is self._client:
-            body = {**self._deployment.options, **request.body, "model": self._deployment.model}
-            return ProviderCall(dialect=self._client.name, body=body, stream=stream, client=request.client)
+            body = {**options, **request.body, "model": self._deployment.model}
+            return replace(call, dialect=self._client.name, body=body)
+        if self._client.family == "embeddings" and self._wire is not None:
+            return replace(call, dialect=self._wire.name, body={**options, **self._inputs(self._wire)})
         chat = self._chat()
         if self._wire is None or self._wire.encode is None or self._deployment.provider.reads_chat:
-            return ProviderCall(dialect=None, body={}, chat=chat, stream=stream, client=request.client)
-        body = {**self._deployment.options, **self._wire.encode(chat)}
-        return ProviderCall(dialect=self._wire.name, body=body, chat=chat, stream=stream, client=request.client)
+            return replace(call, chat=chat)
+        return replace(call, dialect=self._wire.name, body={**options, **self._wire.encode(chat)}, chat=chat)
+
+    def _inputs(self, wire: Dialect) -> JsonObject:
+        """What is to be embedded, in the provider's words."""
+        decode, encode = self._client.decode_inputs, wire.encode_inputs
+        if decode is None or encode is None:
+            raise InternalError(f"The dialect {self._client.name!r} cannot be translated into {wire.name!r}.")
+        return encode(replace(decode(self._request.body), model=self._deployment.model))
 
     def _chat(self) -> ChatRequest:
         decode = self._client.decode
@@ -129,8 +151,10 @@ class Call:
         provider, client, request = self._deployment.provider, self._client, self._request
         context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":
-            if provider.decode_embeddings is not None and client.encode_embeddings is not None:
-                return TranslatedEmbeddings(provider.decode_embeddings, client.encode_embeddings, request.body)
+            wire = self._wire if self._wire is not client else None
+            read = provider.decode_embeddings or (wire.decode_embeddings if wire is not None else None)
+            if read is not None and client.encode_embeddings is not None:
+                return TranslatedEmbeddings(read, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
         relayed = self._wire is client and provider.decoder is None and self._filters is None
         if relayed and is_event_stream == request.stream:

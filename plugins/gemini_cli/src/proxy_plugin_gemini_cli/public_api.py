@@ -11,25 +11,23 @@ from typing import Any
 from proxy_core import (
     BadRequest,
     Credential,
-    EmbedReply,
     FetchLimits,
     JsonObject,
     ListModels,
     ModelSpec,
     Provider,
     ProviderCall,
-    UpstreamBroken,
     UpstreamRequest,
-    Usage,
     json_bytes,
 )
 from proxy_core.dialects.gemini import request_body
 from proxy_core.dialects.gemini_common import NAME
+from proxy_core.dialects.gemini_embeddings import NAME as EMBEDDINGS
+from proxy_core.dialects.gemini_embeddings import request_body as request_for_vectors
 from proxy_plugin_gemini_cli.errors import judge
 from proxy_plugin_gemini_cli.signatures import SignatureCache
 from proxy_plugin_gemini_cli.wire import decoder_for, request_of
 
-EMBEDDINGS = "openai_embeddings"
 _PAGE = 1000
 _BATCH = 100
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
@@ -50,7 +48,6 @@ class PublicApi:
             reads_chat=True,
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
-            decode_embeddings=read_embeddings,
             judge=judge,
             list_models=ListModels(request=self.list_request, parse=parse_models),
             fetch_links=FetchLimits(),
@@ -70,16 +67,13 @@ class PublicApi:
 
     def _embed(self, body: JsonObject, credential: Credential) -> UpstreamRequest:
         model = _checked(str(body.get("model", "")))
-        given = body.get("input")
-        if isinstance(given, str):
-            return self._post(f"{model}:embedContent", _embedding(given, body), credential)
-        texts = given if isinstance(given, list) else []
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise BadRequest("Gemini embeds texts, not tokens.", param="input", code="invalid_type")
-        if len(texts) > _BATCH:
+        content = request_for_vectors(body, model)
+        requests = content.get("requests")
+        if requests is None:
+            return self._post(f"{model}:embedContent", content, credential)
+        if len(requests) > _BATCH:
             raise BadRequest(f"At most {_BATCH} inputs at once are possible.", param="input", code="invalid_value")
-        requests = [{"model": f"models/{model}", **_embedding(text, body)} for text in texts]
-        return self._post(f"{model}:batchEmbedContents", {"requests": requests}, credential)
+        return self._post(f"{model}:batchEmbedContents", content, credential)
 
     def _post(self, path: str, body: JsonObject, credential: Credential) -> UpstreamRequest:
         headers = [("content-type", "application/json"), *self._headers(credential)]
@@ -100,29 +94,6 @@ def _checked(model: str) -> str:
     if not _MODEL.fullmatch(name):
         raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
     return name
-
-
-def _embedding(text: str, body: JsonObject) -> JsonObject:
-    out: JsonObject = {"content": {"parts": [{"text": text}]}}
-    for name in ("taskType", "title"):
-        if isinstance(body.get(name), str):
-            out[name] = body[name]
-    if body.get("dimensions") is not None:
-        out["outputDimensionality"] = body["dimensions"]
-    return out
-
-
-def read_embeddings(data: bytes) -> EmbedReply:
-    """``embedContent``'s and ``batchEmbedContents``' answers. Usage is rarely told."""
-    try:
-        value = json.loads(data)
-        found = [value["embedding"]] if "embedding" in value else value["embeddings"]
-        vectors = [[float(number) for number in entry["values"]] for entry in found]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UpstreamBroken("gemini sent a reply without embeddings.") from error
-    usage = value.get("usageMetadata")
-    tokens = usage.get("promptTokenCount") if isinstance(usage, dict) else None
-    return EmbedReply(model="", vectors=vectors, usage=Usage(prompt=tokens if isinstance(tokens, int) else 0))
 
 
 def parse_models(body: bytes) -> Sequence[ModelSpec]:

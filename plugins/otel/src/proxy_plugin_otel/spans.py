@@ -13,7 +13,12 @@ from proxy_core import AttemptRecord, RequestRecord, Usage
 
 Value = str | int | float | bool
 
-_OPERATIONS = {"openai_embeddings": "embeddings", "openai_completions": "text_completion", "gemini": "generate_content"}
+_OPERATIONS = {
+    "openai_embeddings": "embeddings",
+    "gemini_embeddings": "embeddings",
+    "openai_completions": "text_completion",
+    "gemini": "generate_content",
+}
 Hosts = Mapping[str, tuple[str, int | None]]
 
 

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from proxy_core import Credential, ProviderCall
+from proxy_core import Credential, ProviderCall, ProviderSettings, SettingsError
 from proxy_core.testing import ProviderContract
 from proxy_plugin_gemini_cli.code_assist import CodeAssist, backend_of
 from proxy_plugin_gemini_cli.models import CODE_ASSIST_MODELS, LIFECYCLE, PLANS, ROTATION, backend_name, daily_limit
+from proxy_plugin_gemini_cli.options import check_options, filled
 from proxy_plugin_gemini_cli.public_api import PublicApi, parse_models
 from proxy_plugin_gemini_cli.quota import quota_windows, read_buckets
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
@@ -164,6 +165,31 @@ def test_none_are_kept_where_settings_say_so():
     cache.keep("client", "gemini-3-pro-preview", "a", "sig")
 
     assert len(cache) == 0
+
+
+# --- A model's options -------------------------------------------------------------------
+
+
+def test_an_option_that_gemini_has_no_field_for_is_named():
+    provider = ProviderSettings.model_validate({"models": {"careful": {"options": {"temperature": 0.2}}}})
+
+    with pytest.raises(SettingsError, match=r"gemini_cli.models.careful.options: .*'temperature'.*generationConfig"):
+        check_options("gemini_cli", provider)
+
+
+@pytest.mark.parametrize(
+    ("own", "options", "together"),
+    [
+        ({"thinkingLevel": "LOW"}, {"thinkingBudget": 1}, {"thinkingLevel": "LOW"}),
+        ({"thinking_budget": 1}, {"thinkingLevel": "LOW"}, {"thinking_budget": 1}),
+        ({"responseMimeType": "text/plain"}, {"responseSchema": {}}, {"responseMimeType": "text/plain"}),
+        ({"generationConfig": {}}, {"generationConfig": {"topK": 1}}, {"generationConfig": {"topK": 1}}),
+        ({"labels": {}}, {"labels": {"a": "b"}}, {"labels": {}}),
+        ({"top_k": 2}, {"topK": 1, "topP": 0.5}, {"top_k": 2, "topP": 0.5}),
+    ],
+)
+def test_a_clients_choice_stands_alone(own, options, together):
+    assert filled(own, options) == together
 
 
 # --- Settings ----------------------------------------------------------------------------

@@ -496,6 +496,58 @@ async def test_a_stream_that_is_cut(proxy, google, provider):
     assert answer.error["code"] == "upstream_cut_off"
 
 
+# --- A model's options -------------------------------------------------------------------
+
+OPTIONS = {
+    "generationConfig": {"temperature": 0.25, "topK": 7, "thinkingConfig": {"thinkingBudget": 300}},
+    "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
+}
+
+
+@pytest.fixture
+async def tuned(start, login):
+    login()
+    models = {"models": {"careful": {"id": "gemini-2.5-pro", "options": OPTIONS}}}
+    return await start(providers={"gemini": {"api_keys": [API_KEY], **models}, "gemini_cli": models})
+
+
+async def test_options_fill_in_what_a_client_leaves_out(tuned, google, provider):
+    await tuned.chat(f"{provider}/careful", "hi")
+    assert sent(google)["generationConfig"] == {
+        "temperature": 0.25,
+        "topK": 7,
+        "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 300},
+    }
+    assert sent(google)["safetySettings"] == OPTIONS["safetySettings"]
+
+    await tuned.chat(f"{provider}/careful", "hi", temperature=1, reasoning_effort="low")
+    config = sent(google)["generationConfig"]
+    assert (config["temperature"], config["topK"], config["thinkingConfig"]["thinkingBudget"]) == (1, 7, 1024)
+
+
+@pytest.mark.parametrize("spelling", ["generationConfig", "generation_config"])
+async def test_options_fill_in_what_a_gemini_client_leaves_out(tuned, google, spelling):
+    google.checks = False  # the fake knows one spelling
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], spelling: {"temperature": 1}}
+    answer = await tuned.post("/models/gemini/careful:generateContent", body)
+
+    assert answer.status == 200
+    sent_body = google.called("generateContent")[0].json
+    assert sent_body[spelling] == {**OPTIONS["generationConfig"], "temperature": 1}
+    assert len({"generationConfig", "generation_config"} & sent_body.keys()) == 1
+
+
+async def test_options_of_an_embedding_model(start, google):
+    options = {"taskType": "RETRIEVAL_DOCUMENT", "outputDimensionality": 2}
+    models = {"gemini-embedding-001": {"options": options}}
+    proxy = await start(providers={"gemini": {"api_keys": [API_KEY], "models": models}})
+
+    await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a", "b"], "dimensions": 1})
+
+    for one in google.called("batchEmbed")[0].json["requests"]:
+        assert (one["taskType"], one["outputDimensionality"]) == ("RETRIEVAL_DOCUMENT", 1)
+
+
 # --- Models and embeddings ---------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ from proxy_core.dialects.gemini_common import NAME
 from proxy_core.dialects.gemini_embeddings import NAME as EMBEDDINGS
 from proxy_core.dialects.gemini_embeddings import request_body as request_for_vectors
 from proxy_plugin_gemini_cli.errors import judge
+from proxy_plugin_gemini_cli.options import relayed
 from proxy_plugin_gemini_cli.signatures import SignatureCache
 from proxy_plugin_gemini_cli.wire import decoder_for, request_of
 
@@ -60,7 +61,7 @@ class PublicApi:
         if call.chat is None:
             # A client that speaks Gemini: relayed as it is.
             model = _checked(str(call.body.get("model", "")))
-            return self._post(f"{model}:{method}", request_body(call.body), credential)
+            return self._post(f"{model}:{method}", relayed(request_body(call.body), call.options), credential)
         model = _checked(call.chat.model)
         body, dropped = request_of(call, self._signatures)
         return replace(self._post(f"{model}:{method}", body, credential), dropped=dropped)

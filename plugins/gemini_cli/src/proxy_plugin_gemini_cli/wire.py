@@ -9,6 +9,7 @@ from proxy_core import CallStart, ChatEvent, ChatRequest, EventDecoder, Internal
 from proxy_core.dialects.gemini_encode import translate
 from proxy_core.dialects.gemini_names import name_table
 from proxy_core.dialects.gemini_reply import GeminiDecoder
+from proxy_plugin_gemini_cli.options import filled
 from proxy_plugin_gemini_cli.signatures import SignatureCache
 
 #: The categories of harm, with the least that each takes.
@@ -25,14 +26,14 @@ def chat_of(call: ProviderCall) -> ChatRequest:
 
 
 def request_of(call: ProviderCall, signatures: SignatureCache) -> tuple[JsonObject, Sequence[str]]:
-    """The inner request, without its model, and the fields it has none for."""
+    """The inner request, without its model, with the deployment's options; and the fields it has none for."""
     chat = chat_of(call)
 
     def known(call_id: str) -> str | None:
         return signatures.find(call.client, chat.model, call_id)
 
     encoded = translate(chat, signatures=known)
-    return encoded.body, encoded.dropped
+    return filled(encoded.body, call.options), encoded.dropped
 
 
 class KeepingDecoder:

@@ -793,6 +793,18 @@ class TokenFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenStore:
+    """Where another program keeps its login if not in a file: a system's keychain. Its tokens can only be copied.
+
+    ``read`` may block, while the system asks whether it is allowed; it raises ``ValueError`` saying what
+    is missing, a library say.
+    """
+
+    name: str
+    read: Callable[[], Tokens]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRefresher:
     """Renews the credentials of one ``kind`` and knows how to get new ones. The core does everything else:
     when, one at a time across processes and machines, journal, files, back-off.
@@ -801,7 +813,8 @@ class CredentialRefresher:
     ``early_s``: how long before its end a token is renewed. ``login`` talks to a person.
     ``unready`` says what a credential still lacks before it can be lent and ``refresh`` may find out
     (a project); ``None``: nothing. ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN``
-    and so on. ``notice`` is shown before a login: what the vendor's terms say and what is at risk.
+    and so on. ``stores`` are asked where none of the ``files`` is there.
+    ``notice`` is shown before a login: what the vendor's terms say and what is at risk.
     ``ways`` are those in which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
     """
 
@@ -810,6 +823,7 @@ class CredentialRefresher:
     login: Callable[[LoginPrompt, HttpExchange], Awaitable[Tokens]] | None = None
     test: Callable[[Credential, HttpExchange], Awaitable[str]] | None = None
     files: Sequence[TokenFile] = ()
+    stores: Sequence[TokenStore] = ()
     unready: Callable[[Credential], str | None] | None = None
     environment: str | None = None
     early_s: float = 300.0

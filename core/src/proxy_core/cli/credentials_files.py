@@ -10,18 +10,15 @@ from pathlib import Path
 import click
 
 from proxy_core.cli.accounts import API_KEY, Accounts, cannot, checked_name, open_accounts
-from proxy_core.cli.common import printable, settings_options
+from proxy_core.cli.common import settings_options
 from proxy_core.cli.credentials_keys import copy_keys
+from proxy_core.cli.origins import Origin, find
 from proxy_core.cli.running import tell_credentials
 from proxy_core.credentials.files import write_private
-from proxy_core.credentials.foreign import read_foreign
 from proxy_core.credentials.stateless import env_file, to_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
-from proxy_core.interfaces import FoundKey, KeyFile, Provider, TokenFile, Tokens
-from proxy_core.loading import other_variables
+from proxy_core.interfaces import Provider, Tokens
 from proxy_core.tables import environment_name
-
-AnyFile = TokenFile | KeyFile
 
 # --- import ------------------------------------------------------------------------------
 
@@ -45,110 +42,41 @@ def import_command(
 ) -> None:
     """Take the login, or the API keys, that another program keeps in FILE; without FILE, where that program has it.
 
-    A login is linked where the file can be shared, unless you say --copy. Keys are always copied.
+    A login is linked where the file can be shared, unless you say --copy. Keys are always copied. Where there is no
+    file, the system's keychain is asked, if that program uses it; --format asks nothing else.
     """
     accounts = open_accounts(config, no_plugin)
     found = accounts.provider(provider)
     name = checked_name(accounts.vault, found.name, name)
-    candidates = _candidates(file, _formats(accounts, found, form))
-    path, known, read = _readable(accounts, candidates)
+    origin = find(accounts, found, file, form)
+    how = how or ("link" if origin.shared else "copy")
+    if how == "link" and origin.form is None:
+        raise click.UsageError(f"{'keys' if origin.tokens is None else origin.where} can only be copied")
     try:
-        if isinstance(known, TokenFile) and isinstance(read, Tokens):
-            _take_login(accounts, found, path, known, read, how, name)
-        elif isinstance(known, KeyFile) and not isinstance(read, Tokens):
-            if how == "link":
-                raise click.UsageError("keys can only be copied")
-            copy_keys(accounts, found, path, read, name)
+        if origin.tokens is None:
+            copy_keys(accounts, found, Path(origin.where), origin.keys, name)
+        else:
+            click.echo(_import(accounts, found, origin, origin.tokens, how, name))
+            _warn(origin, origin.tokens, how)
     except FileExistsError as error:
         raise click.ClickException(f"{error}; choose another --name") from error
     except (OSError, VaultProblem) as error:
         raise cannot(error) from error
-    for other, form_of_it in candidates:
-        if file is None and isinstance(form_of_it, KeyFile) and isinstance(known, TokenFile):
-            click.echo(f"{other} may have keys: proxy-core credentials import {found.name} {other}", err=True)
     tell_credentials(accounts.loaded)
 
 
-def _take_login(
-    accounts: Accounts,
-    provider: Provider,
-    path: Path,
-    form: TokenFile,
-    tokens: Tokens,
-    how: str | None,
-    name: str | None,
-) -> None:
-    how = how or ("link" if form.write is not None else "copy")
-    click.echo(_import(accounts, provider, path, form, tokens, how, name))
+def _warn(origin: Origin, tokens: Tokens, how: str) -> None:
     if how == "copy" and tokens.refresh_token is not None:
-        click.echo("its refresh token is in two places now: stop using that file, or import it with --link", err=True)
+        advice = ", or import it with --link" if origin.shared else ""
+        click.echo(f"its refresh token is in two places now: stop using the other{advice}", err=True)
 
 
-def _formats(accounts: Accounts, provider: Provider, wanted: str | None) -> Sequence[AnyFile]:
-    """What its logins and keys may come from. Raises ``UsageError``."""
-    refresher = accounts.refresher(provider)
-    every: list[AnyFile] = [*(refresher.files if refresher is not None else ()), *provider.key_files]
-    if not every:
-        raise click.UsageError(f"{provider.name} knows no other program's files")
-    known = [form for form in every if wanted in (None, form.name)]
-    if not known:
-        raise click.UsageError(f"--format {wanted!r} is not one of {', '.join(form.name for form in every)}")
-    return known
-
-
-def _candidates(file: Path | None, forms: Sequence[AnyFile]) -> list[tuple[Path, AnyFile]]:
-    if file is not None:
-        if not file.is_file():
-            raise click.UsageError(f"there is no file {file}")
-        return [(file, form) for form in forms]
-    usual = [(Path(path).expanduser(), form) for form in forms for path in form.paths]
-    there = [(path, form) for path, form in usual if path.is_file()]
-    if not there:
-        looked = ", ".join(str(path) for path, _ in usual) or "nowhere: no usual place is known, name the file"
-        raise click.ClickException(f"nothing to import; looked at {looked}")
-    return there
-
-
-def _readable(
-    accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]
-) -> tuple[Path, AnyFile, Tokens | Sequence[FoundKey]]:
-    """The first that can be read. Raises ``ClickException`` with a line per attempt."""
-    problems = []
-    for path, form in candidates:
-        try:
-            if isinstance(form, KeyFile):
-                return path, form, _read_keys(accounts, path, form)
-            tokens = read_foreign(path, form)
-        except VaultProblem as problem:
-            problems.append(printable(str(problem)))
-            continue
-        except Exception as error:  # a plugin's reader, given a file it did not expect
-            problems.append(f"{path}: is not a file of {form.name!r} ({type(error).__name__})")
-            continue
-        if tokens.refresh_token is None and not tokens.access_token.get_secret_value():
-            problems.append(f"{path}: there is no token in it; log in with its program first")
-            continue
-        return path, form, tokens
-    raise click.ClickException("; ".join(problems))
-
-
-def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
-    """Raises ``VaultProblem``."""
-    try:
-        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources, form.dotenvs))
-    except OSError as error:
-        raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise VaultProblem(path, f"has nothing for {form.name!r}: {error}") from error
-
-
-def _import(
-    accounts: Accounts, provider: Provider, path: Path, form: TokenFile, tokens: Tokens, how: str, name: str | None
-) -> str:
-    vault, kind = accounts.vault, provider.credential_kind
+def _import(accounts: Accounts, provider: Provider, origin: Origin, tokens: Tokens, how: str, name: str | None) -> str:
+    vault, kind, path = accounts.vault, provider.credential_kind, origin.path
     same = _same(vault.all(provider.name), tokens)
     if same is not None and same.link is not None:
-        where = "this file" if same.link.path == Path(os.path.abspath(path)) else str(same.link.path)
+        this = path is not None and same.link.path == Path(os.path.abspath(path))
+        where = "this file" if this else str(same.link.path)
         raise click.ClickException(f"{same.name} is this account already, linked to {where}")
     if same is not None and how == "link":
         raise click.ClickException(
@@ -157,12 +85,12 @@ def _import(
         )
     if same is not None:
         vault.login(same, tokens)
-        return f"{provider.name}: {same.name} has the tokens of {path} now"
-    if how == "link":
-        stored = vault.import_link(provider.name, kind, path, form, name=name)
+        return f"{provider.name}: {same.name} has the tokens of {origin.where} now"
+    if how == "link" and path is not None and origin.form is not None:
+        stored = vault.import_link(provider.name, kind, path, origin.form, name=name)
         return f"{provider.name}: {stored.name} is linked to {path}; its program and the proxy share it"
-    stored = vault.import_copy(provider.name, kind, path, form, name=name)
-    return f"{provider.name}: {stored.name} was copied from {path} to {stored.path}"
+    stored = vault.import_tokens(provider.name, kind, tokens, f"copied from {origin.where}", name=name)
+    return f"{provider.name}: {stored.name} was copied from {origin.where} to {stored.path}"
 
 
 def _same(there: Sequence[StoredCredential], tokens: Tokens) -> StoredCredential | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core import Credential, TokenFile, Tokens
+from proxy_core import Credential, TokenFile, Tokens, TokenStore
 from proxy_core.oauth import expiry, id_token_label
 
 _SERVICE, _ACCOUNT = "gemini-cli-oauth", "main-account"
@@ -152,19 +154,32 @@ def _file_key() -> bytes:
 
 
 def read_keychain() -> Tokens:
-    """The system keychain's entry. Raises ``ValueError`` where there is no keychain, or no entry."""
+    """The system keychain's entry. Raises ``ValueError`` where there is no keychain, or no entry.
+
+    Source: gemini-cli ``code_assist/oauth-credential-storage.ts``: service ``gemini-cli-oauth``, account
+    ``main-account``, the same JSON as within its encrypted file.
+    """
     try:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # an extra
-        from keyring.errors import KeyringError  # type: ignore[import-not-found,unused-ignore]
+        from keyring.errors import KeyringError, NoKeyringError  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise ValueError("reading the keychain needs: pip install 'proxy-plugin-gemini-cli[keychain]'") from None
+        raise ValueError("reading it needs: pip install 'proxy-plugin-gemini-cli[keychain]'") from None
     try:
         entry = keyring.get_password(_SERVICE, _ACCOUNT)
+    except NoKeyringError:
+        raise ValueError("this system has none that can be used") from None
     except KeyringError as error:
-        raise ValueError(f"the keychain cannot be read ({type(error).__name__})") from error
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
     if not entry:
-        raise ValueError(f"the keychain has no entry {_SERVICE!r} for {_ACCOUNT!r}")
-    return read_plain(entry.encode())
+        raise ValueError(f"it has no entry {_SERVICE!r} of {_ACCOUNT!r}")
+    tokens = read_plain(entry.encode())
+    return replace(tokens, identity=tokens.identity or _signed_in())
+
+
+def _signed_in() -> str | None:
+    """Whose login the keychain's is: the Gemini CLI says so in its folder."""
+    home = os.path.expandvars("$GEMINI_CLI_HOME")
+    return active_account(Path("~" if home.startswith("$") else home).expanduser() / ".gemini" / "x")
 
 
 def active_account(path: Path) -> str | None:
@@ -216,3 +231,4 @@ FILES = (
         ),
     ),
 )
+STORES = (TokenStore(name="keychain", read=read_keychain),)

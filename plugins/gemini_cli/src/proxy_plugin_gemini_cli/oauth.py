@@ -32,7 +32,7 @@ from proxy_core.oauth import (
     refresh_tokens,
 )
 from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
-from proxy_plugin_gemini_cli.files import FILES
+from proxy_plugin_gemini_cli.files import FILES, STORES
 from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 
@@ -75,6 +75,7 @@ class GoogleLogin:
             login=self.login,
             test=self.test,
             files=FILES,
+            stores=STORES,
             unready=unready,
             environment="GEMINI_CLI",
             early_s=_EARLY_S,

@@ -1,0 +1,129 @@
+"""Where other programs keep logins and keys: their files, and the system's keychain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from proxy_core.cli.accounts import Accounts
+from proxy_core.cli.common import printable
+from proxy_core.credentials.foreign import read_foreign
+from proxy_core.credentials.stored import VaultProblem
+from proxy_core.interfaces import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
+from proxy_core.loading import other_variables
+
+AnyFile = TokenFile | KeyFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What was found and where: a login, or keys. ``path`` is of a file, ``form`` of one with a login."""
+
+    where: str
+    tokens: Tokens | None = None
+    keys: Sequence[FoundKey] = ()
+    path: Path | None = None
+    form: TokenFile | None = None
+
+    @property
+    def shared(self) -> bool:
+        """The other program and the proxy may both go on with it."""
+        return self.form is not None and self.form.write is not None
+
+
+def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str | None) -> Origin:
+    """What can be read, of ``file`` or else where it usually is; files before stores, logins before keys.
+
+    Raises ``UsageError``, and ``ClickException`` saying where it was looked for.
+    """
+    files, stores = _known(accounts, provider, wanted)
+    if file is not None:
+        if not files:
+            raise click.UsageError(f"{wanted} is no file")
+        if not file.is_file():
+            raise click.UsageError(f"there is no file {file}")
+        return _readable(accounts, [(file, form) for form in files])
+    there = usual_files(files)
+    if not there:
+        return _in_stores(stores, [place for form in files for place in _places(form)])
+    origin = _readable(accounts, there)
+    for path, form in there:
+        if origin.tokens is not None and isinstance(form, KeyFile):
+            click.echo(f"{path} may have keys: proxy-core credentials import {provider.name} {path}", err=True)
+    return origin
+
+
+def usual_files(forms: Sequence[AnyFile]) -> list[tuple[Path, AnyFile]]:
+    """Those that are there."""
+    usual = [(Path(place), form) for form in forms for place in _places(form)]
+    return [(path, form) for path, form in usual if path.is_file()]
+
+
+def _known(
+    accounts: Accounts, provider: Provider, wanted: str | None
+) -> tuple[Sequence[AnyFile], Sequence[TokenStore]]:
+    refresher = accounts.refresher(provider)
+    files: list[AnyFile] = [*(refresher.files if refresher else ()), *provider.key_files]
+    stores = list(refresher.stores) if refresher else []
+    if not files and not stores:
+        raise click.UsageError(f"{provider.name} knows no other program's files")
+    chosen = [form for form in files if wanted in (None, form.name)]
+    chosen_stores = [store for store in stores if wanted in (None, store.name)]
+    if not chosen and not chosen_stores:
+        names = ", ".join([*(form.name for form in files), *(store.name for store in stores)])
+        raise click.UsageError(f"--format {wanted!r} is not one of {names}")
+    return chosen, chosen_stores
+
+
+def _places(form: AnyFile) -> list[str]:
+    """Where it usually is; a place below a variable that is not set is none."""
+    places = (os.path.expanduser(os.path.expandvars(path)) for path in form.paths)
+    return [place for place in places if not place.startswith("$")]
+
+
+def _in_stores(stores: Sequence[TokenStore], looked_at: Sequence[str]) -> Origin:
+    problems = [f"looked at {', '.join(looked_at)}"] if looked_at else []
+    for store in stores:
+        try:
+            return Origin(where=store.name, tokens=store.read())
+        except ValueError as error:
+            problems.append(f"{store.name}: {printable(str(error))}")
+        except Exception as error:  # a plugin's reader, and a system's service behind it
+            problems.append(f"{store.name}: cannot be read ({type(error).__name__})")
+    nowhere = "looked at nowhere: no usual place is known, name the file"
+    raise click.ClickException(f"nothing to import; {'; '.join(problems) or nowhere}")
+
+
+def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]) -> Origin:
+    """The first that can be read. Raises ``ClickException`` with a line per attempt."""
+    problems = []
+    for path, form in candidates:
+        try:
+            if isinstance(form, KeyFile):
+                return Origin(where=str(path), keys=_read_keys(accounts, path, form), path=path)
+            tokens = read_foreign(path, form)
+        except VaultProblem as problem:
+            problems.append(printable(str(problem)))
+            continue
+        except Exception as error:  # a plugin's reader, given a file it did not expect
+            problems.append(f"{path}: is not a file of {form.name!r} ({type(error).__name__})")
+            continue
+        if tokens.refresh_token is None and not tokens.access_token.get_secret_value():
+            problems.append(f"{path}: there is no token in it; log in with its program first")
+            continue
+        return Origin(where=str(path), tokens=tokens, path=path, form=form)
+    raise click.ClickException("; ".join(problems))
+
+
+def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
+    """Raises ``VaultProblem``."""
+    try:
+        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources, form.dotenvs))
+    except OSError as error:
+        raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise VaultProblem(path, f"has nothing for {form.name!r}: {error}") from error

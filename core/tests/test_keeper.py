@@ -6,7 +6,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import CredentialRefresher, QuotaWindow, RotationSettings, Tokens, UpstreamRequest
+from proxy_core import (
+    CredentialRefresher,
+    QuotaWindow,
+    RotationSettings,
+    Tokens,
+    Unavailable,
+    UpstreamRequest,
+    Verdict,
+)
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.testing import plugin_with
@@ -107,3 +115,37 @@ async def test_a_login_that_lacks_something_is_not_lent_before_refresh_has_found
     assert (await asking).status == 200
     assert vault.read(stored).details["project"] == "p-1"
     assert proxy.proxy.pools["example"].credentials[0].priority == 1
+
+
+async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault):
+    seen = []
+
+    async def refresh(credential, exchange):
+        seen.append(dict(credential.details))
+        return Tokens(access_token=credential.secret, details={"project": "right"})
+
+    def judge(failure):
+        error = Unavailable("not this project")
+        return Verdict(fault="credential", next="rotate", rest="credential", rest_s=60, doubts=["project"], error=error)
+
+    vault.add(
+        StoredCredential(
+            provider="example",
+            name="one",
+            kind="example_oauth",
+            access_token=SecretStr("at"),
+            refresh_token=SecretStr("rt"),
+            details={"project": "wrong", "other": "kept"},
+        )
+    )
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher, judge=judge)])
+    upstream.replies(403)
+    upstream.replies()
+    upstream.replies(403)
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert (await proxy.chat("example/m", "hi")).status == 503
+    assert seen == [{"other": "kept"}]
+    (stored,) = vault.all("example")
+    assert stored.details == {"project": "right", "other": "kept"}

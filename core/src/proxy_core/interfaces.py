@@ -191,7 +191,8 @@ class Verdict:
     client is told if the request ends here. ``renew``: with ``rest="credential"``, a login's token
     was refused and is renewed instead; of a 401 that is believed anyway. ``until_login``: no time
     mends it; the credential is out until its owner has acted and somebody logs in anew, and
-    ``error`` says why.
+    ``error`` says why. ``doubts``: with ``rest="credential"``, the names of its details that may be
+    wrong (a project); its refresher is asked once without them, and within some hours not again.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
@@ -202,6 +203,7 @@ class Verdict:
     back_off_s: Sequence[float] = ()
     renew: bool = False
     until_login: bool = False
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

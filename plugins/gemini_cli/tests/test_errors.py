@@ -102,6 +102,14 @@ def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
     assert "who=me" not in verdict_of("tos_violation").error.message
 
 
+def test_a_project_is_in_doubt_where_google_refuses_it():
+    doubted = {name for name in ERRORS if verdict_of(name).doubts}
+
+    assert doubted == {"subscription_required", "service_disabled", "consumer_invalid", "iam_denied"}
+    unnamed = error_body(403, "PERMISSION_DENIED", "The caller does not have permission")
+    assert judge(UpstreamFailure(provider="gemini_cli", status=403, body=unnamed, received_at=NOW)).doubts
+
+
 def test_a_wait_for_clients_is_rounded_up():
     assert verdict_of("rate_short").error.retry_after_s == 1
     assert verdict_of("per_minute").error.retry_after_s == 13

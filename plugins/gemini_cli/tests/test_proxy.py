@@ -304,6 +304,57 @@ async def test_a_login_without_a_project_is_set_up_before_it_is_used(start, logi
     assert proxy.proxy.pools["gemini_cli"].credentials[0].priority == 2
 
 
+# A project, once known, is believed until Google refuses it with a 403: then it is looked up once more.
+
+
+async def test_a_project_that_is_refused_is_looked_up_anew(start, login, google, vault):
+    stored = login(details={"project_id": "gone-project"})
+    proxy = await start()
+    answers = await asyncio.gather(*(proxy.chat("gemini_cli/gemini-2.5-pro", "hi") for _ in range(3)))
+
+    assert [answer.text for answer in answers] == ["hello"] * 3
+    assert vault.read(stored).details["project_id"] == PROJECT
+    assert len(google.called("loadCodeAssist")) == 1
+    assert google.accepted == []
+
+
+@pytest.mark.parametrize("name", ["service_disabled", "consumer_invalid", "iam_denied", "subscription_required"])
+async def test_a_project_that_is_refused_still_is_not_looked_up_again(start, login, google, name):
+    login()
+    google.errs(name, times=4)
+    proxy = await start()
+    answers = [await proxy.chat("gemini_cli/gemini-2.5-pro", "hi") for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [503, 429, 429]
+    assert answers[0].error["code"] in ("project_required", "account_ineligible")
+    assert len(google.called("loadCodeAssist")) == 1
+    assert len(google.called("generateContent")) == 2
+    assert PROJECT not in answers[0].error["message"]
+
+
+async def test_a_refused_project_without_another_is_dropped_with_advice(start, login, google, vault):
+    google.account(load="subscription_required")
+    stored = login()
+    google.errs("subscription_required")
+    proxy = await start()
+    answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
+
+    assert answer.status == 503 and "licence" in answer.error["message"]
+    assert len(google.called("generateContent")) == 1
+    kept = vault.read(stored).details
+    assert kept["project_id"] == "" and "licence" in kept["problem"]
+
+
+@pytest.mark.parametrize("name", ["validation_required", "tos_violation", "vpc_sc", "scope"])
+async def test_what_no_other_project_would_mend_is_not_looked_up(start, login, google, name):
+    login()
+    google.errs(name)
+    proxy = await start()
+
+    assert (await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")).status == 503
+    assert google.called("loadCodeAssist") == []
+
+
 async def test_an_account_that_is_not_served_is_never_asked_and_says_why(start, login, google):
     google.account(load="ended")
     login(details={})
@@ -367,11 +418,12 @@ async def test_a_used_up_quota_is_told_to_the_client(proxy, google):
 
 @pytest.mark.parametrize("name", ["subscription_required", "service_disabled", "iam_denied", "vpc_sc"])
 async def test_an_account_that_may_not_rests_as_a_whole(proxy, google, name):
-    google.errs(name)
+    google.errs(name, times=2)
 
     assert (await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")).status == 503
     assert (await proxy.chat("gemini_cli/gemini-2.5-flash", "hi")).status == 429
-    assert len(google.called("generateContent")) == 1
+    # Where it may be the project's fault that is looked up, and it is asked once more.
+    assert len(google.called("generateContent")) == (1 if name == "vpc_sc" else 2)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ _FRESH_S = 30.0
 #: Without a word from the token server: soon at first, as most failures are over in seconds, then ever more rarely.
 #: What Mirrowel's proxy does with Qwen's; each try is a renewal of its own, with the file read anew under its lock.
 RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
+#: Details in doubt are found anew once in this long: what is refused after that is right, and refused.
+_DOUBT_S = 6 * 3600.0
 #: Linked files may be renewed by their own program at any moment.
 _LOOK_S = 5.0
 _END_S = 10.0
@@ -67,6 +69,9 @@ class _Kept:
         self.again_at = float("-inf")
         #: The upstream refused its token before its time.
         self.refused = False
+        #: Details that the next renewal is not to believe.
+        self.doubts: Sequence[str] = ()
+        self.doubted_at = float("-inf")
 
     def wanted(self, now: datetime, monotonic: float) -> bool:
         if self.renewing or self.stored.needs_login is not None or monotonic < self.again_at:
@@ -134,11 +139,15 @@ class Keeper:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=_END_S)
 
-    def _renew(self, credential: Credential) -> bool:
-        """A pool's token was refused."""
-        kept = self._kept.get(credential.id)
-        if kept is None or self._clock.monotonic() - kept.renewed_at < _FRESH_S:
+    def _renew(self, credential: Credential, doubts: Sequence[str]) -> bool:
+        """A pool's token was refused, or what its details name."""
+        kept, now = self._kept.get(credential.id), self._clock.monotonic()
+        if kept is None or (not doubts and now - kept.renewed_at < _FRESH_S):
             return False
+        if doubts and not kept.doubts:
+            if now - kept.doubted_at < _DOUBT_S:
+                return False
+            kept.doubts, kept.doubted_at = doubts, now
         kept.refused = True
         kept.again_at = float("-inf")
         self._wake.set()
@@ -218,7 +227,9 @@ class Keeper:
     async def _refresh(self, kept: _Kept) -> None:
         name = f"{kept.stored.provider} {kept.stored.name}"
         try:
-            done = await refresh_once(kept.stored, kept.refresher, self._exchange, self._vault, self._clock)
+            done = await refresh_once(
+                kept.stored, kept.refresher, self._exchange, self._vault, self._clock, doubts=kept.doubts
+            )
         except LoginNeeded as needed:
             log.error("%s needs a login: %s", name, needed)
             kept.pool.ledger.taken_out(kept.id, str(needed), for_good=True)
@@ -230,7 +241,7 @@ class Keeper:
             self._later(kept, type(error).__name__)
             log.exception("%s could not be renewed", name)
         else:
-            kept.stored, kept.refused = done.stored, False
+            kept.stored, kept.refused, kept.doubts = done.stored, False, ()
             kept.renewed_at = self._clock.monotonic()
             self._show(kept)
             if kept.lacks is not None:

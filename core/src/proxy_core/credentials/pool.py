@@ -60,12 +60,12 @@ class Lease:
                 pool.notify(every=True)  # not one, as for a lease: a rest is over, and all may go
 
     def failed(self, verdict: Verdict, status: int | None = None) -> None:
-        """Let what the verdict names rest; a token that was refused is renewed instead, if it can be."""
-        token_refused = (status == _REFUSED or verdict.renew) and verdict.rest == "credential"
+        """Let what the verdict names rest; what was refused is renewed or found anew instead, if it can be."""
+        mendable = (status == _REFUSED or verdict.renew or bool(verdict.doubts)) and verdict.rest == "credential"
         for pool, use in self._everywhere():
             if verdict.until_login:
                 pool.barred(self.credential, verdict.error.message)
-            elif not (token_refused and pool.refused(self.credential)):
+            elif not (mendable and pool.refused(self.credential, verdict.doubts)):
                 pool.ledger.failed(use, verdict, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
@@ -97,8 +97,8 @@ class Pool:
         self.sessions = Sessions(rules.session_ttl_s)
         self.selector = selector
         self.clock = clock
-        #: Asked to renew a credential; whether it will.
-        self.renew: Callable[[Credential], bool] | None = None
+        #: Asked to renew a credential, without details that are in doubt; whether it will.
+        self.renew: Callable[[Credential, Sequence[str]], bool] | None = None
         #: The pool that took this one's place when settings were read again.
         self.heir: Pool | None = None
         #: Told of a login that is of no use until its owner has acted, and why.
@@ -229,14 +229,20 @@ class Pool:
                 waiter.set_result(None)
                 return
 
-    def refused(self, credential: Credential) -> bool:
-        """A token was refused. True if that is no reason to rest: it is an old one, or it is being renewed now."""
+    def refused(self, credential: Credential, doubts: Sequence[str] = ()) -> bool:
+        """A token was refused, or what its details name. True if that is no reason to rest: it is an old one, or it
+        is being renewed now."""
         now_held = self.ledger.slots[self.ledger.places[credential.id]].credential
-        if now_held.secret != credential.secret:
+        if now_held.secret != credential.secret or any(
+            now_held.details.get(name) != credential.details.get(name) for name in doubts
+        ):
             return True
-        if credential.refresh_token is None or self.renew is None or not self.renew(credential):
+        if credential.refresh_token is None or self.renew is None or not self.renew(credential, doubts):
             return False
-        self.ledger.taken_out(credential.id, "its token was refused and is being renewed", for_good=False)
+        why = "its token was refused and is being renewed"
+        if doubts:
+            why = f"its {', '.join(doubts)} may be wrong and is being looked up"
+        self.ledger.taken_out(credential.id, why, for_good=False)
         return True
 
     def barred(self, credential: Credential, why: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -63,8 +63,11 @@ async def refresh_once(
     clock: Clock,
     *,
     lock: CredentialLock | None = None,
+    doubts: Sequence[str] = (),
 ) -> Refreshed:
     """Tokens newer than those of ``stored``: the stored ones if they are, else new ones.
+
+    The refresher is not shown the details that ``doubts`` names.
 
     Cancelling it while it waits for the lock is at once; from then on it runs to its end first.
     Raises ``LoginNeeded`` (and the vault says so from then on) or ``RefreshLater``.
@@ -77,7 +80,7 @@ async def refresh_once(
         await lock.acquire()
     except (LockBusy, OSError) as error:
         raise RefreshLater(f"no lock for {stored.name}: {error}") from error
-    work = _Refresh(refresher, exchange, vault, clock, lock)
+    work = _Refresh(refresher, exchange, vault, clock, lock, doubts)
     try:
         return await _to_the_end(work.run(stored))
     finally:
@@ -115,12 +118,14 @@ class _Refresh:
         vault: Vault,
         clock: Clock,
         lock: CredentialLock,
+        doubts: Sequence[str],
     ) -> None:
         self._refresher = refresher
         self._exchange = exchange
         self._vault = vault
         self._clock = clock
         self._lock = lock
+        self._doubts = doubts
         self.keeps_lock = False
 
     async def run(self, stored: StoredCredential) -> Refreshed:
@@ -187,6 +192,8 @@ class _Refresh:
         self, current: StoredCredential, recorder: Recorder, journal: Journal | None, left: Entry | None
     ) -> Tokens:
         credential = current.credential(lambda account: account)
+        believed = {name: value for name, value in credential.details.items() if name not in self._doubts}
+        credential = replace(credential, details=believed)
         try:
             async with asyncio.timeout(_REFRESH_S):
                 return await self._refresher.refresh(credential, recorder)

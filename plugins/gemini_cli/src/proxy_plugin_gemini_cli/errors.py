@@ -292,6 +292,9 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 }
 
 
+#: It may be the project that is wrong, which may have changed: it is looked up anew, once.
+_OF_PROJECT = frozenset({"SUBSCRIPTION_REQUIRED", "SERVICE_DISABLED", "CONSUMER_INVALID", "IAM_PERMISSION_DENIED"})
+PROJECT = "project_id"
 #: Asking again would only make it worse, or is of no use before its owner has acted.
 _FOR_GOOD = frozenset({"TOS_VIOLATION", "VALIDATION_REQUIRED"})
 
@@ -354,7 +357,8 @@ def _refused(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> 
 def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
     info = error.info(*ADVICE)
     if info is None:
-        return default_judge(failure)
+        verdict = default_judge(failure)
+        return replace(verdict, doubts=[PROJECT]) if verdict.rest == "credential" else verdict
     code, advice = ADVICE[info.reason]
     url = _url(error, info)
     text = f"{failure.provider} refused this proxy's credential: {advice.format(url=f' ({url})' if url else '')}."
@@ -366,6 +370,7 @@ def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -
         rest_s=_OWNER_REST_S,
         error=told,
         until_login=info.reason in _FOR_GOOD,
+        doubts=[PROJECT] if info.reason in _OF_PROJECT else (),
     )
 
 

@@ -232,6 +232,7 @@ class GoogleLogin:
         except (NotServed, AskAgain) as error:
             if known:
                 return tokens
+            # What was stored may be what Google just refused.
             return self._with_project(tokens, None, project, problem=str(error))
         return self._with_project(tokens, ready, project)
 
@@ -253,7 +254,9 @@ class GoogleLogin:
         details: dict[str, str | SecretStr] = {**tokens.details, "problem": problem}
         if configured:
             details["configured_project"] = configured
-        if ready is not None:
+        if ready is None:
+            details["project_id"] = ""
+        else:
             details |= {"project_id": ready.project, "looked_up": self._clock.now().astimezone(UTC).isoformat()}
         return replace(tokens, details=details, tier=ready.tier if ready is not None else tokens.tier)
 

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.refresh_fire import report, soak
+from benchmarks.refresh_vendors import VENDORS
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refresh", description=__doc__)
+    parser.add_argument("--provider", choices=VENDORS, default="example", help="whose file and server")
     parser.add_argument("--refreshes", type=int, default=1000)
     parser.add_argument("--proxies", type=int, default=3)
     parser.add_argument("--workers", type=int, default=4, help="of each proxy")
@@ -29,6 +31,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory() as folder:
         more: Mapping[str, object] = {
+            "vendor": options.provider,
             "proxies": options.proxies,
             "workers": options.workers,
             "kill_s": options.kill_every,

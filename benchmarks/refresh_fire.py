@@ -4,6 +4,10 @@ Each worker is a process that renews the same credential again and again, as if 
 had just been refused. The outside program knows nothing of us but its file and its lock. The
 server rotates refresh tokens and, being strict, ends a login whose old token comes back; then the
 soak logs in anew. It fails if a refresh token was spent twice, or lost where none may be.
+
+A server that does not rotate them, as Google's, takes one again and again. There the soak fails if the
+login is ever refused or the shared file loses anything, although its own program takes no lock and
+writes it in place.
 """
 
 from __future__ import annotations
@@ -17,11 +21,12 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from benchmarks.refresh_vendors import VENDORS, Vendor
 from proxy_core.clock import SystemClock
 from proxy_core.credentials.files import write_private
 from proxy_core.credentials.journal import Journal
@@ -31,10 +36,10 @@ from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
 from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginNeeded, RefreshLater, Tokens
 from proxy_core.model import UpstreamRequest
-from proxy_core.testing.example_oauth import EXAMPLE_FILE, example_refresher
-from proxy_core.testing.oauth import FakeOAuthServer, open_exchange
+from proxy_core.testing.oauth import open_exchange
 
-PROVIDER = "example"
+#: What only the outside program knows of in its file.
+_THEIRS = {"theirs": {"kept": True}}
 
 
 # --- The workers: processes of their own -------------------------------------------------
@@ -61,13 +66,13 @@ def traced(exchange: HttpExchange, trace: Trace) -> HttpExchange:
     return send
 
 
-async def work(base: str, folder: Path, trace: Trace, pause_s: float) -> None:
+async def work(vendor: Vendor, base: str, folder: Path, trace: Trace, pause_s: float) -> None:
     """A worker of a proxy: it wants newer tokens than it has, for ever."""
-    vault, refresher = Vault(folder, [EXAMPLE_FILE]), example_refresher(base)
+    vault, refresher = Vault(folder, [vendor.file]), vendor.refresher(base)
     clock = SystemClock()
     async with open_exchange() as exchange:
         door = traced(exchange, trace)
-        (stored,) = await asyncio.to_thread(vault.all, PROVIDER)
+        (stored,) = await asyncio.to_thread(vault.all, vendor.provider)
         trace("ready")
         while True:
             try:
@@ -83,35 +88,45 @@ async def work(base: str, folder: Path, trace: Trace, pause_s: float) -> None:
             await asyncio.sleep(random.uniform(0, pause_s))
 
 
-async def work_outside(base: str, file: Path, trace: Trace, pause_s: float) -> None:
-    """The vendor's own program: its lock, read, refresh, write. No journal, nothing of ours but a lock class."""
-    refresher = example_refresher(base)
-    assert EXAMPLE_FILE.lock is not None
-    assert EXAMPLE_FILE.write is not None
+async def work_outside(vendor: Vendor, base: str, file: Path, trace: Trace, pause_s: float) -> None:
+    """The vendor's own program: its lock if it has one, read, refresh, write. No journal, nothing else of ours."""
+    refresher = vendor.refresher(base)
     trace("ready")
     async with open_exchange() as exchange:
         while True:
             await asyncio.sleep(random.uniform(0, pause_s * 4))
-            lock = ForeignLock(EXAMPLE_FILE.lock(file))
-            while not lock.try_acquire():  # noqa: ASYNC110  # the other holder is another process
+            lock = ForeignLock(vendor.file.lock(file)) if vendor.file.lock is not None else None
+            while lock is not None and not lock.try_acquire():  # noqa: ASYNC110  # the other holder is another process
                 await asyncio.sleep(0.02)
             try:
                 data = await asyncio.to_thread(file.read_bytes)
-                blank = StoredCredential(provider=PROVIDER, name="outside", kind=refresher.kind)
-                held = blank.with_tokens(EXAMPLE_FILE.read(data))
+                blank = StoredCredential(provider=vendor.provider, name="outside", kind=refresher.kind)
+                # It knows its project, so it does what its program does: renew.
+                held = replace(blank.with_tokens(vendor.file.read(data)), details={"project_id": "its own"})
                 tokens = await refresher.refresh(held.credential(str), exchange)
-                write_private(file, EXAMPLE_FILE.write(data, held.with_tokens(tokens).credential(str)))
+                _write(vendor, file, data, held.with_tokens(tokens))
                 trace("outside renewed", now=digest(tokens.refresh_token))
             except (LoginNeeded, RefreshLater) as error:
                 trace("outside refused", why=str(error))
             finally:
-                lock.release()
+                if lock is not None:
+                    lock.release()
 
 
-def child(name: str, base: str, place: Path, trace_file: Path, pause_s: float) -> None:
+def _write(vendor: Vendor, file: Path, old: bytes, stored: StoredCredential) -> None:
+    assert vendor.file.write is not None
+    data = vendor.file.write(old, stored.credential(str))
+    if vendor.file.lock is not None:
+        write_private(file, data)
+    else:
+        file.write_bytes(data)
+
+
+def child(vendor: str, name: str, base: str, place: Path, trace_file: Path, pause_s: float) -> None:
     """A process of the soak, until it is killed."""
     trace = Trace(os.open(trace_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    asyncio.run((work_outside if name == "outside" else work)(base, place, trace, pause_s))
+    does = work_outside if name == "outside" else work
+    asyncio.run(does(VENDORS[vendor], base, place, trace, pause_s))
 
 
 # --- The soak ----------------------------------------------------------------------------
@@ -147,6 +162,7 @@ class Soak:
         self,
         folder: Path,
         *,
+        vendor: str,
         proxies: int,
         workers: int,
         kill_s: float,
@@ -157,7 +173,8 @@ class Soak:
     ) -> None:
         self._folder = folder
         self._file = folder / "oauth_creds.json"
-        self._server = FakeOAuthServer(strict=True, reuse_s=reuse_s)
+        self._vendor = VENDORS[vendor]
+        self._server = self._vendor.server(reuse_s)
         self._server.delay_s = delay_s
         self._kill_s = kill_s
         self._pause_s = pause_s
@@ -176,9 +193,9 @@ class Soak:
             self._log_in()
             for name in self._names:
                 if name != "outside":
-                    vault = Vault(self._vault(name), [EXAMPLE_FILE])
-                    if not vault.all(PROVIDER):
-                        vault.import_link(PROVIDER, "example_oauth", self._file, EXAMPLE_FILE)
+                    vendor, vault = self._vendor, Vault(self._vault(name), [self._vendor.file])
+                    if not vault.all(vendor.provider):
+                        vault.import_link(vendor.provider, vendor.kind, self._file, vendor.file)
             for name in self._names:
                 await self._start(name)
             while len(self._server.accepted) < refreshes and time.monotonic() - began < limit_s:
@@ -187,6 +204,7 @@ class Soak:
                 self._heal()
             for name in self._names:
                 await self._kill(name, again=False)
+            self._look_at_file()
         self._result.seconds = time.monotonic() - began
         self._count()
         return self._result
@@ -197,7 +215,7 @@ class Soak:
     async def _start(self, name: str) -> None:
         place = self._file if name == "outside" else self._vault(name)
         trace = self._folder / f"{name.replace('/', '-')}.trace"
-        about = (name, self._server.base, place, trace, self._pause_s)
+        about = (self._vendor.provider, name, self._server.base, place, trace, self._pause_s)
         process = self._processes.Process(target=child, args=about, daemon=True)
         await asyncio.to_thread(process.start)
         self._running[name] = process
@@ -214,20 +232,36 @@ class Soak:
             self._result.kills += again
         await asyncio.to_thread(process.join)
         self._look_at_journal()
+        if not again and name == "outside":
+            self._finish_writing()
         if again:
             await self._start(name)
 
     def _look_at_journal(self) -> None:
         """What is in there is not lost, whoever is killed: no token whose successor it names may come back."""
         entry = Journal(self._file.with_name(f".{self._file.name}.proxy-core.journal")).read()
-        if entry is not None and entry.answer is not None:
+        if entry is not None and entry.answer is not None and self._vendor.rotates:
             self._journaled.add(json.loads(entry.answer.body)["refresh_token"])
+
+    def _finish_writing(self) -> None:
+        """The outside program, killed while it wrote in place: that half a file is its doing, not ours."""
+        if self._vendor.file.lock is None and not self._file.read_bytes().endswith(b"}"):
+            self._log_in()
+
+    def _look_at_file(self) -> None:
+        """After all of it the file is whole, and has what only the outside program knows of."""
+        data = self._file.read_bytes()
+        if {**json.loads(data), **_THEIRS} != json.loads(data):
+            self._result.unexplained.append("the file lost what is not ours")
+        kept = self._vendor.file.read(data).refresh_token
+        if not self._vendor.rotates and (kept is None or kept.get_secret_value() != self._server.families[-1].current):
+            self._result.unexplained.append("the file lost its refresh token")
 
     def _log_in(self) -> None:
         tokens: Tokens = self._server.issue()
-        held = StoredCredential(provider=PROVIDER, name="x", kind="x").with_tokens(tokens)
-        assert EXAMPLE_FILE.write is not None
-        write_private(self._file, EXAMPLE_FILE.write(b"", held.credential(str)))
+        held = StoredCredential(provider=self._vendor.provider, name="x", kind="x").with_tokens(tokens)
+        assert self._vendor.file.write is not None
+        write_private(self._file, self._vendor.file.write(json.dumps(_THEIRS).encode(), held.credential(str)))
 
     def _heal(self) -> None:
         """Somebody logs in anew where the login was lost, as the message said."""
@@ -238,7 +272,7 @@ class Soak:
         result, server = self._result, self._server
         taken = Counter(s.token for s in server.spendings if s.outcome == "accepted")
         result.accepted = len(server.accepted)
-        result.spent_twice = sum(n - 1 for n in taken.values() if n > 1)
+        result.spent_twice = sum(n - 1 for n in taken.values() if n > 1) if self._vendor.rotates else 0
         answers: dict[str, list[str]] = {}
         for file in self._folder.glob("*.trace"):
             events = [json.loads(line) for line in file.read_bytes().splitlines()]
@@ -266,6 +300,9 @@ class Soak:
                     result.unexplained.append("a token came back whose successor was in the journal")
                 if len(then) - then.count("ready") > forgiven:
                     result.unexplained.append(f"a token came back although its successor had arrived: {then}")
+        refused = result.events["login"] + result.events["outside refused"]
+        if not self._vendor.rotates and refused:
+            result.unexplained.append(f"a login that nobody ended was refused {refused} times")
         if (gone := sum(result.lost.values()) + sum(result.forgiven.values())) > result.kills:
             result.unexplained.append(f"{gone} answers lost by {result.kills} kills")
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from proxy_core import Tokens
 from proxy_core.credentials.files import write_private
+from proxy_core.credentials.foreign import write_foreign
 from proxy_core.credentials.stateless import env_file, from_environment, to_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
@@ -305,6 +306,29 @@ def test_what_the_other_program_writes_is_seen(vault, foreign):
     assert vault.read(link).needs_login is None
     with pytest.raises(Stale):
         vault.save_tokens(link, tokens(1), link.refresh_token)
+
+
+def test_a_linked_file_that_is_being_written_in_place_is_waited_for(vault, foreign):
+    link = vault.import_link("example", "example_oauth", foreign, EXAMPLE_FILE)
+    data = foreign.read_bytes()
+    foreign.write_bytes(b"")
+    later = threading.Timer(0.03, foreign.write_bytes, [data])
+    later.start()
+
+    assert vault.read(link).refresh_token.get_secret_value() == "rt-0"
+    later.join()
+
+
+@pytest.mark.parametrize("data", [b"", b"{"])
+def test_a_linked_file_that_is_not_whole_is_not_written(vault, foreign, data):
+    link = vault.read(vault.import_link("example", "example_oauth", foreign, EXAMPLE_FILE))
+    foreign.write_bytes(data)
+
+    with pytest.raises(VaultProblem):
+        vault.save_tokens(link, tokens(1), link.refresh_token)
+    with pytest.raises(VaultProblem):
+        write_foreign(link, link.link, EXAMPLE_FILE)
+    assert foreign.read_bytes() == data
 
 
 def test_a_symbolic_link_stays_one(vault, foreign, tmp_path):

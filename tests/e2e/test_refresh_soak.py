@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_processes_that_are_killed_spend_no_token_twice_and_lose_none_unexplained():
-    command = "-m benchmarks.refresh --refreshes 30 --proxies 3 --workers 1 --kill-every 0.3 --limit 15"
+@pytest.mark.parametrize("provider", ["example", "gemini_cli"])
+def test_processes_that_are_killed_spend_no_token_twice_and_lose_none_unexplained(provider):
+    command = f"-m benchmarks.refresh --provider {provider} --refreshes 30 --workers 1 --kill-every 0.3 --limit 15"
     done = subprocess.run(
         [sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

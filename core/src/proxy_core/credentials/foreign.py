@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from proxy_core.credentials.files import write_private
 from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
 from proxy_core.interfaces import TokenFile, Tokens
 
+_LOOKS = 5
+_MOMENT_S = 0.02
+
 
 def read_foreign(path: Path, form: TokenFile) -> Tokens:
     """Raises ``VaultProblem``."""
     try:
-        found = form.read(path.read_bytes())
+        found = form.read(_read(path))
         if found.identity is None and form.owner is not None:
             found = replace(found, identity=form.owner(path))
         return found
@@ -25,12 +29,29 @@ def read_foreign(path: Path, form: TokenFile) -> Tokens:
 
 
 def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None:
-    """New tokens into the file. Raises ``VaultProblem``, ``OSError``."""
+    """New tokens into the file, if it is whole. Raises ``VaultProblem``, ``OSError``."""
     if form.write is None:
         raise VaultProblem(link.path, f"files of {form.name!r} can only be copied")
     target = real(link)
-    data = form.write(target.read_bytes(), stored.credential(lambda account: account))
+    old = _read(target)
+    if not old.strip():
+        # What its program keeps in there besides would be lost.
+        raise VaultProblem(link.path, "is empty; is its program writing it just now?")
+    try:
+        data = form.write(old, stored.credential(lambda account: account))
+    except ValueError as error:
+        raise VaultProblem(link.path, f"is not a file of {form.name!r}: {error}") from error
     write_private(target, data, target.stat().st_mode & 0o700)
+
+
+def _read(path: Path) -> bytes:
+    """A program that writes in place cuts its file to nothing first: an empty one is looked at again for a moment."""
+    for _ in range(_LOOKS):
+        data = path.read_bytes()
+        if data.strip():
+            return data
+        time.sleep(_MOMENT_S)
+    return path.read_bytes()
 
 
 def real(link: Link) -> Path:

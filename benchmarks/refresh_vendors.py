@@ -1,0 +1,65 @@
+"""Whose login the processes of :mod:`benchmarks.refresh_fire` share: a vendor's file, its refresher, its server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy_core.interfaces import CredentialRefresher, TokenFile
+from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND, example_refresher
+from proxy_core.testing.oauth import CLIENT_ID, CLIENT_SECRET, FakeOAuthServer
+from proxy_plugin_gemini_cli.code_assist import backend_of
+from proxy_plugin_gemini_cli.files import FILES
+from proxy_plugin_gemini_cli.oauth import KIND as GOOGLE
+from proxy_plugin_gemini_cli.oauth import GoogleLogin
+from proxy_plugin_gemini_cli.settings import GeminiCliSettings
+from proxy_plugin_gemini_cli.testing import FakeGoogle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """``rotates``: a refresh gives a new refresh token, and the old one must never come back.
+
+    ``server(reuse_s)`` is the authorization server, ``refresher(base)`` the way to ask it. A vendor
+    whose file has no lock writes it as Node's ``fs.writeFile`` does: cut to nothing first, then filled.
+    """
+
+    provider: str
+    kind: str
+    file: TokenFile
+    refresher: Callable[[str], CredentialRefresher]
+    server: Callable[[float], FakeOAuthServer]
+    rotates: bool
+
+
+def _google(base: str) -> CredentialRefresher:
+    settings = GeminiCliSettings.model_validate(
+        {
+            "code_assist_endpoint": base,
+            "token_url": f"{base}/token",
+            "userinfo_url": f"{base}/userinfo",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
+    )
+    return GoogleLogin(settings, backend_of(settings)).refresher()
+
+
+VENDORS: Mapping[str, Vendor] = {
+    "example": Vendor(
+        provider="example",
+        kind=KIND,
+        file=EXAMPLE_FILE,
+        refresher=example_refresher,
+        server=lambda reuse_s: FakeOAuthServer(strict=True, reuse_s=reuse_s),
+        rotates=True,
+    ),
+    "gemini_cli": Vendor(
+        provider="gemini_cli",
+        kind=GOOGLE,
+        file=FILES[0],
+        refresher=_google,
+        server=lambda reuse_s: FakeGoogle(reuse_s=reuse_s),
+        rotates=False,
+    ),
+}

@@ -149,3 +149,29 @@ async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault)
     assert seen == [{"other": "kept"}]
     (stored,) = vault.all("example")
     assert stored.details == {"project": "right", "other": "kept"}
+
+
+async def test_a_token_that_ends_early_is_not_renewed_without_pause(make_proxy, upstream, vault):
+    renewals = []
+
+    async def refresh(credential, exchange):
+        renewals.append(1)
+        ends = datetime.now(UTC) + timedelta(seconds=60)
+        return Tokens(access_token=SecretStr(f"at-{len(renewals)}"), expires_at=ends)
+
+    vault.add(
+        StoredCredential(
+            provider="example",
+            name="one",
+            kind="example_oauth",
+            access_token=SecretStr("at"),
+            refresh_token=SecretStr("rt"),
+            expires_at=datetime.now(UTC),
+        )
+    )
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, early_s=300)
+    await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
+    await until(lambda: renewals)
+    await asyncio.sleep(0.5)
+
+    assert len(renewals) == 1

@@ -43,6 +43,7 @@ _LOOK_S = 5.0
 _END_S = 10.0
 _QUOTA_S = 60.0
 _QUOTA_LEAST_S = 1.0
+_SHORTEST_S = 0.1
 
 
 class _Kept:
@@ -243,6 +244,7 @@ class Keeper:
         else:
             kept.stored, kept.refused, kept.doubts = done.stored, False, ()
             kept.renewed_at = self._clock.monotonic()
+            self._spare(kept)
             self._show(kept)
             if kept.lacks is not None:
                 self._later(kept, kept.lacks)
@@ -269,6 +271,12 @@ class Keeper:
             kept.asking = False
             kept.quota_at = self._clock.monotonic() + max(_QUOTA_LEAST_S, kept.quota_every_s)
             self._wake.set()
+
+    def _spare(self, kept: _Kept) -> None:
+        """A token that does not live as long as it is renewed early is due at once: it is let live half of its time."""
+        now, ends = self._clock.now(), kept.stored.expires_at
+        if ends is not None and kept.stored.due(now, kept.refresher.early_s):
+            kept.again_at = kept.renewed_at + max(_SHORTEST_S, (ends - now).total_seconds() / 2)
 
     def _later(
         self, kept: _Kept, why: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S

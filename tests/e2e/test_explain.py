@@ -46,6 +46,7 @@ def rewriting(name="rewriting"):
 
 PATHS = [
     ("GET", "/admin/why?model=demo/small"),
+    ("GET", "/admin/quotas"),
     ("GET", "/admin/explain/x"),
     ("POST", "/admin/explain"),
     ("POST", "/admin/cooldowns/clear"),

@@ -9,16 +9,19 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
 from proxy_core.cli.common import read_settings, settings_options, table
-from proxy_core.errors import SetupError
+from proxy_core.cli.running import NotRunning, processes
+from proxy_core.errors import SettingsError, SetupError
 from proxy_core.interfaces import UsageRow
 from proxy_core.loading import LoadedSettings
 from proxy_core.runtime import open_store
 from proxy_core.state.usage import COUNTED, summed
 
+_QUOTA = ("provider", "credential", "quota", "tier", "used", "limit", "left", "resets")
 _BY = ("day", "client", "provider", "credential", "model")
 
 
@@ -53,13 +56,17 @@ def command(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show requests, attempts, tokens and cost; needs no running proxy."""
+    """Show requests, attempts, tokens and cost; needs no running proxy.
+
+    If one is running, what it knows of its credentials' quotas is shown below.
+    """
     names = [name.strip() for name in by.split(",")]
     if unknown := [name for name in names if name not in _BY]:
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_BY)}", param_hint="--by")
     if since > until:
         raise click.BadParameter(f"{since} is after --until {until}", param_hint="--since")
-    rows = asyncio.run(_rows(read_settings(config, no_plugin), since, until))
+    loaded = read_settings(config, no_plugin)
+    rows = asyncio.run(_rows(loaded, since, until))
     totals = summed([row for row in rows if client in (None, row.client)], names)
     head = (*names, *COUNTED)
     if as_json:
@@ -70,6 +77,28 @@ def command(
         click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
     else:
         click.echo("nothing was used in this time")
+    if not as_json and not as_csv and (left := _quotas(loaded)):
+        click.echo(f"\n{table(_QUOTA, left)}")
+
+
+def _quotas(loaded: LoadedSettings) -> list[tuple[str, ...]]:
+    """Of several processes the one that counted most: each counts what went through it since it last heard more."""
+    try:
+        answers = processes(loaded, "GET", "/admin/quotas")
+    except (NotRunning, SettingsError):
+        return []
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in (window for answer in answers for window in answer["quotas"]):
+        key = (one["provider"], one["credential"], one["quota"])
+        if key not in found or found[key]["used"] < one["used"]:
+            found[key] = one
+    return [(*key, *_window(one)) for key, one in sorted(found.items())]
+
+
+def _window(one: dict[str, Any]) -> tuple[str, ...]:
+    limit = one["limit"]
+    left = f"{max(0.0, 1 - one['used'] / limit):.0%}" if limit else "-"
+    return (str(one["tier"] or "-"), str(one["used"]), f"{limit:.0f}" if limit else "-", left, one["resets"])
 
 
 async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:

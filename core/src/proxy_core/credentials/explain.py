@@ -176,6 +176,25 @@ def every_lane(pool: Pool, index: int) -> dict[str, Any]:
     return {"in_flight": slot.in_flight, "rest": _wordless(slot.cooldown, times), "windows": lanes}
 
 
+def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
+    """Windows of a provider's credentials, as JSON; ``used`` and ``limit`` are requests, ``limit`` may be unknown."""
+    times = _Times(pool.clock.monotonic(), pool.clock.now())
+    for name, lane in sorted(pool.ledger.lanes.items()):
+        for index, window in sorted(lane.windows.items()):
+            credential = pool.ledger.slots[index].credential
+            if window.resets_at > times.now:
+                yield {
+                    "provider": provider,
+                    "credential": credential.id,
+                    "label": credential.label,
+                    "tier": credential.tier,
+                    "quota": name,
+                    "used": lane.used[index],
+                    "limit": window.limit,
+                    "resets": times(window.resets_at),
+                }
+
+
 def _wordless(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
     told = _cooldown(cooldown, times)
     return {name: value for name, value in told.items() if name != "said"} if told is not None else None

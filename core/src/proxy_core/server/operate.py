@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy_core import control
-from proxy_core.credentials.explain import described
+from proxy_core.credentials.explain import described, quotas
 from proxy_core.credentials.pool import Pool
 from proxy_core.dialects import openai_common
 from proxy_core.dialects.common import parse_body
@@ -52,6 +52,13 @@ class Operations:
         deployments = self._resolved(request.query_params.get("model"))
         found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
         return await self._answer(request, {"deployments": found})
+
+    async def quotas(self, request: Request) -> Response:
+        """``GET /admin/quotas``: what is known of how much each credential has left, by model or quota group."""
+        self.keys.identify(request.scope)
+        return await self._answer(
+            request, {"quotas": [window for name, pool in self.pools.items() for window in quotas(name, pool)]}
+        )
 
     async def explain(self, request: Request) -> Response:
         """``GET /admin/explain/{request_id}``: what was decided and tried. Raises ``NotFound``."""

@@ -20,6 +20,9 @@ def verdict_of(name, body=None):
 # name: (fault, next, rest, rest_s, the client's status, the client's code); rest_s ... is "some"
 CASES = {
     "unknown_field": ("client", "reject", None, None, 400, None),
+    "turn_order": ("client", "reject", None, None, 400, None),
+    "oneof": ("client", "reject", None, None, 400, None),
+    "too_complex": ("client", "reject", None, None, 400, None),
     "too_long": ("client", "reject", None, None, 400, "context_length_exceeded"),
     "string": ("client", "reject", None, None, 400, None),
     "location": ("credential", "rotate", "credential", ..., 503, "upstream_credential_refused"),
@@ -45,14 +48,21 @@ CASES = {
     "per_minute_no_delay": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
     "per_minute_limit": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
     "per_day_id": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
+    "daily_id": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
     "per_day_limit": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
     "capacity": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "capacity_delay": ("model", "rotate", "model", 7, 429, "model_capacity_exhausted"),
     "capacity_text": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "capacity_text_exceeded": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "capacity_text_reason": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "capacity_text_detailed": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "credits": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
     "rate_short": ("model", "rotate", "model", 0.84765501, 429, "rate_limit_exceeded"),
     "rate_long": ("model", "rotate", "model", 3601, 429, "quota_exhausted"),
     "rate_no_delay": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "rate_staging": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "rate_autopush": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
+    "rate_foreign": ("model", "rotate", "model", None, 429, "rate_limit_exceeded"),
     "retry_elsewhere": ("model", "rotate", "model", 20, 429, "rate_limit_exceeded"),
     "retry_elsewhere_long": ("model", "rotate", "model", 581981.300432511, 429, "quota_exhausted"),
     "text_short": ("model", "rotate", "model", 0.9, 429, "rate_limit_exceeded"),
@@ -63,6 +73,8 @@ CASES = {
     "internal": ("provider", "retry", None, None, 502, "upstream_error"),
     "html_502": ("provider", "retry", None, None, 502, "upstream_error"),
     "unavailable": ("provider", "retry", None, None, 503, "server_is_overloaded"),
+    "no_capacity_503": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
+    "cancelled_quota": ("model", "rotate", "model", 20, 429, "rate_limit_exceeded"),
     "html_503": ("provider", "retry", None, None, 503, "server_is_overloaded"),
     "empty_500": ("provider", "retry", None, None, 502, "upstream_error"),
 }
@@ -153,6 +165,38 @@ def test_where_the_reset_is_read_from(details, wait_s):
     limit = limit_of(read_google_error(body), NOW)
 
     assert (limit.kind, limit.wait_s) == ("quota", pytest.approx(wait_s))
+
+
+@pytest.mark.parametrize(
+    ("words", "wait_s"),
+    [
+        ("Please retry in 2m.", 120),
+        ("Your quota will reset after 1h2m3s.", 3723),
+        ("Resets in 90s.", 90),
+        ("Nothing is promised.", 12 * 3600),
+    ],
+)
+def test_a_reset_that_only_the_text_tells(words, wait_s):
+    body = error_body(429, "RESOURCE_EXHAUSTED", words, info("QUOTA_EXHAUSTED"))
+
+    assert limit_of(read_google_error(body), NOW).wait_s == pytest.approx(wait_s)
+
+
+@pytest.mark.parametrize("domain", ["cloudcode-pa.googleapis.com", "googleapis.com"])
+@pytest.mark.parametrize(("delay", "terminal"), [("300s", False), ("300.5s", True)])
+def test_five_minutes_are_sat_out_and_no_more(domain, delay, terminal):
+    body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("RATE_LIMIT_EXCEEDED", domain), retry(delay))
+
+    assert limit_of(read_google_error(body), NOW).terminal is terminal
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [("limit: 0", "none"), ("limit: 0, model: x", "none"), ("limit: 0.5", "rate")]
+)
+def test_only_a_plain_zero_is_no_entitlement(words, kind):
+    body = error_body(429, "RESOURCE_EXHAUSTED", f"Quota exceeded, {words}")
+
+    assert limit_of(read_google_error(body), NOW).kind == kind
 
 
 def test_a_day_ends_at_midnight_in_california():

@@ -209,6 +209,10 @@ async def test_without_a_client_nothing_is_condemned_either(made, google, exchan
             },
             "administrator demands",
         ),
+        (
+            {"error": "invalid_grant", "error_subtype": "invalid_rapt", "error_description": "Bad Request"},
+            "administrator demands",
+        ),
     ],
 )
 async def test_a_login_that_has_ended(made, google, exchange, body, words):
@@ -222,6 +226,42 @@ async def test_a_token_server_in_trouble_is_asked_later(made, google, exchange, 
     google.fails(status)
     with pytest.raises(RefreshLater):
         await made().refresh(ended(google.issue()), exchange)
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_token_server_that_does_not_answer_is_asked_later(made, google, exchange, done):
+    google.resets(done=done)
+    with pytest.raises(RefreshLater):
+        await made().refresh(ended(google.issue()), exchange)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        (401, "invalid_client", "client id or secret is wrong"),
+        (400, "unauthorized_client", "another OAuth client"),
+        (401, "unauthorized_client", "another OAuth client"),
+    ],
+)
+async def test_a_client_that_is_refused_is_a_matter_of_settings(made, google, exchange, status, error, words):
+    google.fails(status, json.dumps({"error": error}).encode())
+    with pytest.raises(RefreshLater, match=words):
+        await made().refresh(ended(google.issue()), exchange)
+
+
+@pytest.mark.parametrize("error", ["redirect_uri_mismatch", "invalid_request", "invalid_grant", "invalid_client"])
+async def test_a_code_that_is_refused_fails_the_login(made, google, exchange, error):
+    google.fails(400, json.dumps({"error": error}).encode())
+    with pytest.raises(LoginFailed, match=error):
+        await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_a_login_goes_on_without_knowing_whose_it_is(made, google, exchange, status):
+    google.fails(status, path="/userinfo")
+    tokens = await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
+
+    assert tokens.refresh_token is not None and tokens.details["project_id"] == PROJECT
 
 
 async def test_a_static_token_that_ended_needs_a_login(made, google, exchange):

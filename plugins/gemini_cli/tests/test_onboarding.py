@@ -7,6 +7,7 @@ import pytest
 from proxy_plugin_gemini_cli.code_assist import backend_of
 from proxy_plugin_gemini_cli.errors import read_google_error
 from proxy_plugin_gemini_cli.onboarding import (
+    INELIGIBLE,
     AskAgain,
     NotServed,
     Onboard,
@@ -62,6 +63,16 @@ def test_refusals_say_what_would_help(load, code, words):
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("reason", [*INELIGIBLE, "UNKNOWN", "SOMETHING_NEW"])
+def test_every_reason_for_not_being_served_is_told(reason):
+    refusal = {"reasonCode": reason, "reasonMessage": "What Google says.", "tierId": "free-tier"}
+    with pytest.raises(NotServed, match="What Google says") as raised:
+        decide({"ineligibleTiers": [refusal]}, None)
+
+    assert raised.value.code == "account_ineligible"
+    assert INELIGIBLE.get(reason, "") in str(raised.value)
+
+
 def test_bodies_leave_the_project_out_where_it_must_be_absent():
     assert "duetProject" not in load_body(None)["metadata"]
     assert load_body("p")["cloudaicompanionProject"] == load_body("p")["metadata"]["duetProject"] == "p"
@@ -93,6 +104,9 @@ def test_tiers_and_projects_in_every_form():
     [
         ("service_disabled", "project_required", "https://console"),
         ("subscription_required", "account_ineligible", "licence"),
+        ("consumer_invalid", "project_required", "set another one"),
+        ("iam_denied", "account_ineligible", "cloudaicompanion.user"),
+        ("scope", "reauthentication_required", "log in again"),
         ("tos_violation", "account_ineligible", "https://example.com/appeal"),
         ("validation_required", "validation_required", "https://accounts.google.com"),
     ],
@@ -142,6 +156,29 @@ async def test_a_free_account_is_set_up_without_a_project(found, google):
 async def test_setting_up_that_fails_says_why(found):
     with pytest.raises(NotServed, match="Caller lacks permission"):
         await found("mine", load="new", onboard_error="Caller lacks permission on the project.")
+
+
+@pytest.mark.parametrize(("name", "words"), [("precondition", "Precondition Failed"), ("iam_denied", "permission")])
+async def test_setting_up_that_is_refused_says_why(found, google, name, words):
+    status, body = ERRORS[name]
+    google.fails(status, body, path="/v1internal:onboardUser")
+    with pytest.raises(NotServed, match=words):
+        await found("mine", load="new")
+
+
+@pytest.mark.parametrize("name", ["plain_429", "internal", "html_502"])
+async def test_setting_up_is_tried_again_where_it_may_work_later(found, google, name):
+    status, body = ERRORS[name]
+    google.fails(status, body, path="/v1internal:onboardUser")
+    with pytest.raises(AskAgain, match=str(status)):
+        await found("mine", load="new")
+
+
+async def test_an_operation_without_a_name_is_asked_for_anew(found, google):
+    google.fails(200, b'{"done": false}', path="/v1internal:onboardUser")
+
+    assert await found("mine", load="new") == Ready(project="mine", tier="standard-tier")
+    assert len(google.called("onboardUser")) == 2
 
 
 async def test_setting_up_ends_some_time(google, settings, exchange):

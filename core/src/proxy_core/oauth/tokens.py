@@ -120,7 +120,9 @@ def _parsed(fields: dict[str, Any], answer: HttpAnswer, now: datetime, login: st
     try:
         found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
     except OAuth2Error as error:
-        raise _refusal(str(error.error), _shown(fields.get("error_description")), answer, now, login) from error
+        # Google names the kind of an invalid_grant beside it.
+        told = (_shown(fields.get(name)) for name in ("error_description", "error_subtype"))
+        raise _refusal(str(error.error), ", ".join(filter(None, told)), answer, now, login) from error
     except (ValueError, TypeError, OverflowError) as error:
         raise _later(answer, now, "a token answer that cannot be read") from error
     if not isinstance(found["access_token"], str) or not found["access_token"]:

@@ -35,6 +35,10 @@ def help_links(**links: str) -> dict[str, Any]:
     return {"@type": f"{_TYPE}Help", "links": [{"description": k, "url": url} for k, url in links.items()]}
 
 
+def _400(message: str) -> tuple[int, bytes]:
+    return 400, error_body(400, "INVALID_ARGUMENT", message)
+
+
 def _429(message: str, *details: Mapping[str, Any]) -> tuple[int, bytes]:
     return 429, error_body(429, "RESOURCE_EXHAUSTED", message, *details)
 
@@ -55,6 +59,9 @@ ERRORS: Mapping[str, tuple[int, bytes]] = {
             "Invalid JSON payload received. Unknown name \"x\" at 'request': Cannot find field.",
         ),
     ),
+    "turn_order": _400("Please ensure that function call turn comes immediately after a user turn."),
+    "oneof": _400("contents[0].parts[0].data: required oneof field 'data' must have one initialized field"),
+    "too_complex": _400("The specified schema produces a constraint that has too many states for serving."),
     "too_long": (
         400,
         error_body(
@@ -141,6 +148,7 @@ ERRORS: Mapping[str, tuple[int, bytes]] = {
         "Quota exceeded.", info("SOMETHING", "googleapis.com", quota_limit="Gemini25ProRequestsPerMinute")
     ),
     "per_day_id": _429("Quota exceeded.", quota("GenerateRequestsPerDayPerProjectPerModel"), retry("9s")),
+    "daily_id": _429("Quota exceeded.", quota("DailyLimitPerUser")),
     "per_day_limit": _429(
         "Quota exceeded.",
         info("RATE_LIMIT_EXCEEDED", "googleapis.com", quota_limit="Gemini25ProRequestsPerDay"),
@@ -151,10 +159,16 @@ ERRORS: Mapping[str, tuple[int, bytes]] = {
     ),
     "capacity_delay": _429("No capacity", info("MODEL_CAPACITY_EXCEEDED"), retry("7s")),
     "capacity_text": _429("You have exhausted your capacity on this model."),
+    "capacity_text_exceeded": _429("Capacity exceeded."),
+    "capacity_text_reason": _429("MODEL_CAPACITY_EXHAUSTED"),
+    "capacity_text_detailed": _429("You have exhausted your capacity on this model.", info("SOMETHING")),
     "credits": _429("Not enough credits.", info("INSUFFICIENT_G1_CREDITS_BALANCE")),
     "rate_short": _429("Slow down.", info("RATE_LIMIT_EXCEEDED"), retry("0.847655010s")),
     "rate_long": _429("Slow down.", info("RATE_LIMIT_EXCEEDED"), retry("3601s")),
     "rate_no_delay": _429("Slow down.", info("RATE_LIMIT_EXCEEDED")),
+    "rate_staging": _429("Slow down.", info("RATE_LIMIT_EXCEEDED", "staging-cloudcode-pa.googleapis.com")),
+    "rate_autopush": _429("Slow down.", info("RATE_LIMIT_EXCEEDED", "autopush-cloudcode-pa.googleapis.com")),
+    "rate_foreign": _429("Slow down.", info("RATE_LIMIT_EXCEEDED", "googleapis.com")),
     "retry_elsewhere": _429("Slow down.", retry("20s")),
     "retry_elsewhere_long": _429("Slow down.", retry("161h39m41.300432511s")),
     "text_short": _429("Too many. Please retry in 900ms."),
@@ -165,6 +179,8 @@ ERRORS: Mapping[str, tuple[int, bytes]] = {
     "internal": (500, error_body(500, "INTERNAL", "Internal error encountered.")),
     "html_502": (502, b"<!DOCTYPE html><title>Error 502 (Server Error)</title>"),
     "unavailable": (503, error_body(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")),
+    "no_capacity_503": (503, error_body(503, "UNAVAILABLE", "No capacity available for model gemini-2.5-pro")),
+    "cancelled_quota": (499, error_body(499, "CANCELLED", "Cancelled.", retry("20s"))),
     "html_503": (503, b"<html>503</html>"),
     "empty_500": (500, b""),
     "string": (400, b'{"error":"invalid_request"}'),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy_core.cards import Cards
 from proxy_core.interfaces import AttemptRecord, RequestRecord, UsageRow
 from proxy_core.model import Usage
 from proxy_core.settings import ProviderSettings
@@ -190,7 +191,8 @@ def test_rows_are_added_up_by_any_names():
     ],
 )
 def test_what_a_reply_costs(prices, cost):
-    known = Prices({"demo": ProviderSettings.model_validate({"models": {"small": {"id": "small-v2", **prices}}})})
+    models = {"small": {"id": "small-v2", **prices}}
+    known = Prices(Cards({"demo": ProviderSettings.model_validate({"models": models})}))
 
     assert known.cost("demo", "small-v2", TOKENS) == (pytest.approx(cost) if cost is not None else None)
     assert known.cost("demo", "small", TOKENS) is None, "the price is of the provider's own id"

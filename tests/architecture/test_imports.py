@@ -22,13 +22,13 @@ LAYERS = [
     "state",
     "records",
     "credentials|routing",
-    "fetch|exchange",
+    "fetch|exchange|cards",
     "upstream|control",
     "catalog",
     "plugins",
     "hookspecs|oauth",
     "dialects|judging",
-    "hints",
+    "hints|listing",
     "interfaces",
     "loading",
     "problems|rotation_names",
@@ -36,6 +36,7 @@ LAYERS = [
     "settings",
     "rotation",
     "tables",
+    "estimate",
     "model:errors:sse:clock:stash:version",
 ]
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
+from proxy_core.cards import Cards
 from proxy_core.catalog import Catalog
 from proxy_core.credentials.keeper import Keeper
 from proxy_core.credentials.pool import Pool
@@ -22,6 +23,7 @@ from proxy_core.server.admin import Introspection
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.endpoint import Services
+from proxy_core.server.measure import Measures
 from proxy_core.server.operate import Operations
 from proxy_core.server.scrape import Scrape
 from proxy_core.server.stats import QuotaStats
@@ -38,6 +40,7 @@ class Parts:
     services: Services
     directory: ModelDirectory
     dry_run: DryRun
+    cards: Cards
     state: SharedState
     keeper: Keeper
     resources: Sequence[AbstractAsyncContextManager[Any]]
@@ -51,10 +54,22 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         directory=parts.directory,
         keys=services.keys,
         budgets=services.budgets,
+        router=services.router,
+        routes=loaded.settings.models,
+        cards=parts.cards,
+        prices=services.prices,
         started_at=int(time.time()),
         problems=partial(_problems, parts.catalog, parts.state, parts.keeper),
     )
     stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
+    measures = Measures(
+        keys=services.keys,
+        budgets=services.budgets,
+        router=services.router,
+        counters=parts.catalog.token_counters,
+        prices=services.prices,
+        max_body_bytes=services.max_body_bytes,
+    )
     operations = Operations(
         keys=admin_keys,
         admin_key=admin.get_secret_value(),
@@ -81,7 +96,7 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
                 await opened.enter_async_context(resource)
             yield
 
-    return build_app(parts.catalog.dialects, services, introspection, operations, stats, lifespan, scrape)
+    return build_app(parts.catalog.dialects, services, introspection, operations, stats, measures, lifespan, scrape)
 
 
 def _problems(catalog: Catalog, state: SharedState, keeper: Keeper) -> list[str]:

@@ -13,12 +13,14 @@ from proxy_core.interfaces import (
     CredentialRefresher,
     Dialect,
     LogSink,
+    ModelCatalog,
     Observer,
     Provider,
     Redactor,
     Sanitizer,
     Selector,
     StateStore,
+    TokenCounter,
 )
 from proxy_core.plugins import Plugin
 
@@ -40,6 +42,8 @@ class Catalog:
     redactors: Sequence[Redactor]
     log_sinks: Sequence[LogSink]
     observers: Sequence[Observer]
+    token_counters: Sequence[TokenCounter]
+    model_catalogs: Sequence[ModelCatalog]
     checks: Sequence[Check]
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -80,6 +84,8 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         redactors=_listed_first(named("proxy_redactors", Redactor), (), lambda r: r.rank),
         log_sinks=tuple(named("proxy_log_sinks", LogSink).values()),
         observers=tuple(named("proxy_observers", Observer).values()),
+        token_counters=_listed_first(named("proxy_token_counters", TokenCounter), (), lambda c: c.rank),
+        model_catalogs=_listed_first(named("proxy_model_catalogs", ModelCatalog), (), lambda c: c.rank),
         checks=tuple(v for _, v in sorted(named("proxy_checks", Check).items())),
         owners=MappingProxyType(owners),
     )

@@ -30,6 +30,7 @@ from proxy_core.interfaces import (
     CredentialRefresher,
     Dialect,
     LogSink,
+    ModelCatalog,
     Observer,
     PluginContext,
     Provider,
@@ -37,6 +38,7 @@ from proxy_core.interfaces import (
     Sanitizer,
     Selector,
     StateStore,
+    TokenCounter,
 )
 
 if TYPE_CHECKING:
@@ -144,6 +146,29 @@ def proxy_state_stores(ctx: PluginContext) -> Iterable[StateStore]:
     Returns: stores, each for one URL scheme; ``open`` is awaited at startup.
     Raises: an unreachable store degrades to memory, with a warning in ``/readyz``.
     Order: none; the scheme of ``state.url`` picks one. Since: API 1.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
+    """Bring counters for ``POST /v1/token-count``.
+
+    Returns: counters; ``count`` is called in a thread and may take its time, without the network.
+    Raises: logged once per cause; the next counter is asked, in the end the core's estimate.
+    Order: ``rank``, then name; the first that knows the model counts. Since: API 1.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def proxy_model_catalogs(ctx: PluginContext) -> Iterable[ModelCatalog]:
+    """Bring tables of models: limits, capabilities, prices.
+
+    Returns: catalogs; ``load`` is called once, in a thread, on first need and never at startup.
+    Raises: what ``load`` raises is logged once; the table counts as empty.
+    Order: ``rank``, then name; field by field the first that knows is believed, after settings
+        and the provider's own list. Since: API 1.
     """
     raise NotImplementedError
 

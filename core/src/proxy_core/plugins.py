@@ -42,6 +42,8 @@ HOOKS = (
     "proxy_redactors",
     "proxy_log_sinks",
     "proxy_observers",
+    "proxy_token_counters",
+    "proxy_model_catalogs",
     "proxy_checks",
     "proxy_cli_commands",
 )

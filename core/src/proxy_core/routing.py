@@ -36,6 +36,10 @@ class Router:
         """Names from ``[models]``."""
         return tuple(self._routes)
 
+    def deployments(self, public_model: str) -> Sequence[Deployment]:
+        """Those of a name from ``[models]``, best first; empty where no provider of theirs is active."""
+        return self._routes.get(public_model, ())
+
     def resolve(self, model: str) -> tuple[Deployment, ...]:
         """The deployments of ``model``, best first. Raises ``ModelNotFound``, ``Unavailable``."""
         route = self._routes.get(model)

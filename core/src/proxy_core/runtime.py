@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from proxy_core.advice import startup_warnings
 from proxy_core.application import Parts, application
 from proxy_core.builtin import BuiltIn
+from proxy_core.cards import Cards, Catalogs
 from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import Fingerprints
@@ -187,6 +188,10 @@ def compose(
     if settings.metrics.enabled:
         meter = _meter(gauges, times, was.meter if was else None)
         meter.counts.know(_named_deployments(loaded, per_provider))
+    directory = ModelDirectory(
+        catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
+    )
+    cards = Cards(per_provider, Catalogs(catalog.model_catalogs), directory.listed)
     services = Services(
         keys=ClientKeys(keys),
         router=router,
@@ -195,7 +200,7 @@ def compose(
         observers=observers,
         budgets=budgets,
         usage=usage,
-        prices=Prices(per_provider),
+        prices=Prices(cards, catalog.providers, pools),
         recorder=recorder,
         scrub=scrub,
         clock=clock,
@@ -207,14 +212,11 @@ def compose(
         meter=meter,
         running=running,
     )
-    directory = ModelDirectory(
-        catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
-    )
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
     opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, services.batcher]
     if recorder is not None:
         opened.append(recorder)
-    parts = Parts(loaded, catalog, pools, services, directory, dry_run, state, keeper, opened)
+    parts = Parts(loaded, catalog, pools, services, directory, dry_run, cards, state, keeper, opened)
     return Proxy(
         app=application(parts, admin),
         loaded=loaded,

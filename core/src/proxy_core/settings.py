@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from proxy_core.rotation import KeySettings, RotationSettings
-from proxy_core.tables import BaseUrl, Key, StrList, Table, listed
+from proxy_core.tables import BaseUrl, Described, Key, StrList, Table, listed
 
 MiB = 1024 * 1024
 
@@ -107,7 +107,7 @@ class ProviderSettings(Table):
         return value
 
 
-class ModelOptions(Table):
+class ModelOptions(Described):
     """One entry of ``[providers.<name>.models]``."""
 
     id: str | None = Field(None, description="The upstream's id, where it differs from the public name.")
@@ -117,6 +117,9 @@ class ModelOptions(Table):
     input_price: float | None = Field(None, ge=0, description="US dollars per million prompt tokens.")
     cached_price: float | None = Field(
         None, ge=0, description="The same for prompt tokens read from a cache; unset: as ``input_price``."
+    )
+    cache_write_price: float | None = Field(
+        None, ge=0, description="The same for prompt tokens written to a cache; unset: as ``input_price``."
     )
     output_price: float | None = Field(None, ge=0, description="US dollars per million completion tokens.")
 
@@ -277,7 +280,7 @@ class PluginsTable(BaseModel):
     required: StrList = Field(default_factory=list, description="Startup stops unless all of these are active.")
 
 
-class DeploymentRoute(Table):
+class DeploymentRoute(Described):
     """``[models.<name>]`` in its long form."""
 
     deployments: StrList = Field(min_length=1, description="``provider/model``, best first.")

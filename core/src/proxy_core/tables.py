@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, HttpUrl, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
 
 class Table(BaseModel):
@@ -45,3 +45,21 @@ def _plain_url(value: HttpUrl) -> HttpUrl:
 StrList = Annotated[list[str], BeforeValidator(listed)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
+
+
+def _capabilities(value: object) -> object:
+    """A list of words is what it has."""
+    value = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("{") else listed(value)
+    return {str(word): True for word in value} if isinstance(value, list | tuple) else value
+
+
+class Described(Table):
+    """What settings may say of a model, over what its provider and catalogs say."""
+
+    context_length: int | None = Field(None, ge=1, description="Tokens it takes, as model lists say.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Tokens it gives at most, as model lists say.")
+    input_modalities: StrList | None = Field(None, description="What it reads: ``text``, ``image``, ``audio``.")
+    output_modalities: StrList | None = Field(None, description="What it writes.")
+    capabilities: Annotated[dict[str, bool], BeforeValidator(_capabilities)] = Field(
+        default_factory=dict, description="What it can: ``function_calling``, ``vision``; ``{ word = false }``: cannot."
+    )

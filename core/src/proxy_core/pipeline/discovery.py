@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from proxy_core.clock import Clock
 from proxy_core.credentials.pool import Pool
 from proxy_core.interfaces import ListModels, ModelSpec, Provider
+from proxy_core.model import Extra
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.routing import Router
 from proxy_core.settings import ProviderSettings
@@ -28,7 +29,7 @@ _MAX_LIST_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    models: Sequence[ModelSpec]
+    models: Mapping[str, ModelSpec]
     until: float
 
 
@@ -79,6 +80,14 @@ class ModelDirectory:
             return None
         return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
 
+    def listed(self, provider: str, model: str) -> Extra | None:
+        """What the provider says of its model, as far as it was read: nobody is asked."""
+        known = self._known.get(provider)
+        if known is not None and model in known.models:
+            return known.models[model].extra
+        given = self._providers.get(provider)
+        return next((spec.extra for spec in given.models if spec.id == model), None) if given else None
+
     async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
@@ -94,12 +103,12 @@ class ModelDirectory:
         async with self._asking[provider.name]:
             known = self._known.get(provider.name)
             if known is not None and self._clock.monotonic() < known.until:
-                return known.models
+                return list(known.models.values())
             models = await self._ask(provider, listing)
             ttl_s = self._ttl_s if models else _FAILED_TTL_S
-            kept = models or (known.models if known else ())
+            kept = {spec.id: spec for spec in models} or (known.models if known else {})
             self._known[provider.name] = _Known(kept, self._clock.monotonic() + ttl_s)
-            return kept
+            return list(kept.values())
 
     async def _ask(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
         """Try credentials in turn, until one gets an answer; empty if none does."""

@@ -9,17 +9,22 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from proxy_core.cards import Cards
 from proxy_core.catalog import Catalog
 from proxy_core.credentials.pool import Pool
 from proxy_core.dialects import gemini_common, openai_common
 from proxy_core.dialects.common import json_bytes
-from proxy_core.errors import ModelNotFound, ProxyError
+from proxy_core.errors import BadRequest, ModelNotFound, ProxyError
 from proxy_core.interfaces import ModelSpec
 from proxy_core.pipeline.discovery import ModelDirectory
+from proxy_core.routing import Router
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.card import bare, known_fields
 from proxy_core.server.endpoint import error_headers
 from proxy_core.server.said import id_headers, read
+from proxy_core.settings import DeploymentRoute
 from proxy_core.state.budgets import Budgets
+from proxy_core.state.pricing import Prices
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -59,6 +64,10 @@ class Introspection:
     directory: ModelDirectory
     keys: ClientKeys
     budgets: Budgets
+    router: Router
+    routes: Mapping[str, DeploymentRoute]
+    cards: Cards
+    prices: Prices
     started_at: int
     problems: Callable[[], list[str]]
 
@@ -82,7 +91,8 @@ class Introspection:
         found = {name: model for name, model in every.items() if self.budgets.allows(client, name)}
         if _googles(request):
             return json_response({"models": [_google_card(i, m) for i, m in found.items()]}, request)
-        return json_response({"object": "list", "data": [self._card(i, m) for i, m in found.items()]}, request)
+        card = await self._cards(request)
+        return json_response({"object": "list", "data": [card(i, m) for i, m in found.items()]}, request)
 
     async def model(self, request: Request) -> Response:
         client = self.keys.identify(request.scope)
@@ -92,7 +102,8 @@ class Introspection:
             raise ModelNotFound(f"The model {name!r} does not exist.")
         if _googles(request):
             return json_response(_google_card(name, found), request)
-        return json_response(self._card(name, found), request)
+        card = await self._cards(request)
+        return json_response(card(name, found), request)
 
     async def providers(self, request: Request) -> Response:
         self.keys.identify(request.scope)
@@ -100,9 +111,29 @@ class Introspection:
             {"object": "list", "data": [self._provider(name) for name in self.catalog.providers]}, request
         )
 
-    def _card(self, public_id: str, model: ModelSpec) -> dict[str, Any]:
-        card = {"id": public_id, "object": "model", "created": model.created or self.started_at}
-        return {**model.extra, **card, "owned_by": model.owned_by or public_id.partition("/")[0]}
+    async def _cards(self, request: Request) -> Callable[[str, ModelSpec], dict[str, Any]]:
+        """How models are told: with all that is known, or bare with ``?enriched=false``. Raises ``BadRequest``."""
+        wanted = request.query_params.get("enriched", "true").lower()
+        if wanted not in ("true", "1", "false", "0"):
+            raise BadRequest("'enriched' is true or false.", param="enriched")
+        if wanted in ("false", "0"):
+            return lambda public_id, model: bare(public_id, model, self.started_at)
+        await self.cards.catalogs.load()
+        return self._enriched
+
+    def _enriched(self, public_id: str, model: ModelSpec) -> dict[str, Any]:
+        """What is known of a public model is what is known of its first deployment, after its own settings."""
+        route = self.routes.get(public_id)
+        provider, _, upstream_model = public_id.partition("/")
+        if route is not None:
+            deployments = self.router.deployments(public_id)
+            if not deployments:
+                return {**bare(public_id, model, self.started_at), "_sources": {}}
+            provider, upstream_model = deployments[0].provider.name, deployments[0].model
+        else:
+            upstream_model = self.cards.own_id(provider, upstream_model)
+        facts, priced = self.cards.facts(provider, upstream_model, route), self.prices.priced(provider, upstream_model)
+        return {**bare(public_id, model, self.started_at), **known_fields(facts, priced)}
 
     def _provider(self, name: str) -> dict[str, Any]:
         provider, pool = self.catalog.providers[name], self.pools[name]

@@ -15,6 +15,7 @@ from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFo
 from proxy_core.interfaces import Dialect
 from proxy_core.server.admin import Introspection, error_response
 from proxy_core.server.endpoint import DialectEndpoint, Services
+from proxy_core.server.measure import Measures
 from proxy_core.server.operate import Operations
 from proxy_core.server.scrape import Scrape
 from proxy_core.server.stats import QuotaStats
@@ -28,6 +29,7 @@ def build_app(
     introspection: Introspection,
     operations: Operations,
     stats: QuotaStats,
+    measures: Measures,
     lifespan: Lifespan,
     scrape: Scrape | None = None,
 ) -> Starlette:
@@ -49,6 +51,8 @@ def build_app(
             Route(f"{prefix}/models/{{model:path}}", i.model, methods=["GET"]),
             Route(f"{prefix}/providers", i.providers, methods=["GET"]),
             Route(f"{prefix}/quota-stats", stats.show, methods=["GET"]),
+            Route(f"{prefix}/token-count", measures.count, methods=["POST"]),
+            Route(f"{prefix}/cost-estimate", measures.cost, methods=["POST"]),
         ]
     routes += [
         Route("/v1beta/models", i.models, methods=["GET"]),

@@ -168,7 +168,7 @@ class _Exchange:
             error.__traceback__ = None
             outcome = "cut" if self._status else "failed"
             await self._tell(error)
-        self._finish(outcome, error)
+        await self._count_all(self._finish(outcome, error))
 
     def _timers(self) -> list[asyncio.TimerHandle]:
         """The end of the request's time: as settings say, and as the client says."""
@@ -317,14 +317,29 @@ class _Exchange:
         except TimeoutError:
             return
 
-    def _count(self, record: RequestRecord) -> None:
-        """What this request used, for the books and for its client's limits."""
-        usage, answered, cost = record.usage, record.decisive, None
-        if usage is not None and answered is not None:
-            provider, _, model = answered.deployment.partition("/")
-            cost = self._services.prices.cost(provider, model, usage)
-            self._services.budgets.count(record.client, usage.total, cost)
-        self._services.usage.count(record, cost)
+    async def _count_all(self, record: RequestRecord | None) -> None:
+        """What this request used, for the books and for its client's limits.
+
+        The client has its reply. Where nobody near knows the price, what it cost is counted when
+        the catalogs were read, the first time a moment after everything else.
+        """
+        if record is None:
+            return
+        usage, answered, services = record.usage, record.decisive, self._services
+        if usage is None or answered is None:
+            services.usage.count(record, None)
+            return
+        prices, (provider, _, model) = services.prices, answered.deployment.partition("/")
+        sure = prices.sure(provider, model, answered.credential)
+        cost = prices.cost(provider, model, usage, answered.credential) if sure else None
+        services.budgets.count(record.client, usage.total, cost)
+        services.usage.count(record, cost)
+        if not sure:
+            await prices.load()
+            late = prices.cost(provider, model, usage, answered.credential)
+            if late is not None:
+                services.budgets.count(record.client, 0, late)
+                services.usage.add_cost(record, late)
 
     def _own_headers(self) -> Headers:
         headers = id_headers(self._id)
@@ -334,7 +349,8 @@ class _Exchange:
             return headers
         return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts), self._trace.dropped)
 
-    def _finish(self, outcome: Outcome, error: ProxyError | None) -> None:
+    def _finish(self, outcome: Outcome, error: ProxyError | None) -> RequestRecord | None:
+        """Say what became of it, but for what it used. The record, if it was a request."""
         trace, request = self._trace, self._request
         code = _noted(error) if error else None
         meter = self._services.meter
@@ -344,7 +360,7 @@ class _Exchange:
             log.info("%s -> %s %s", self._dialect.name, self._status, code)
             if trace.capture is not None:
                 trace.capture.release()
-            return
+            return None
         record = trace.record(request, status=self._status, outcome=outcome, error=code)
         if log.isEnabledFor(logging.INFO):
             where = trace.decisive.deployment if trace.decisive is not None else "-"
@@ -354,7 +370,6 @@ class _Exchange:
                 *(request.client, record.model, where, self._status, " stream" if request.stream else ""),
                 *(record.duration_s * 1000, len(record.attempts), ending),
             )
-        self._count(record)
         if meter is not None:
             meter.counts.finished(record)
         self._services.observers.tell(record)
@@ -362,6 +377,7 @@ class _Exchange:
         if self._services.recorder is not None and trace.capture is not None:
             trace.capture.error = error.message if error is not None else None
             self._services.recorder.tell(record, trace.capture)
+        return record
 
 
 def _noted(error: ProxyError) -> str:

@@ -82,15 +82,19 @@ class Budgets:
         known = self._clients.get(client)
         return known is None or not known.models or any(fnmatchcase(model, glob) for glob in known.models)
 
+    def check_model(self, client: str, model: str) -> None:
+        """Raises ``Forbidden`` for a model that is not the client's."""
+        if not self.allows(client, model):
+            raise Forbidden(
+                f"The model {model!r} is not one this key may use.", param="model", code="model_not_allowed"
+            )
+
     def admit(self, client: str, model: str) -> None:
         """Count one request. Raises ``Forbidden`` for a model that is not the client's, ``LimitReached``."""
         known = self._clients.get(client)
         if known is None:
             return
-        if not self.allows(client, model):
-            raise Forbidden(
-                f"The model {model!r} is not one this key may use.", param="model", code="model_not_allowed"
-            )
+        self.check_model(client, model)
         now = self._clock.now().timestamp()
         for _, meter, limit, words in known.limits:
             if limit is not None and meter.at(now).used >= limit:

@@ -68,6 +68,18 @@ class UsageBook:
         if record.usage is not None:
             row.add(record.usage, cost)
 
+    def add_cost(self, record: RequestRecord, cost: float) -> None:
+        """Of a request that was counted before its price was known."""
+        answered = record.decisive
+        row = self._row(
+            record.started_at.date(),
+            record.client,
+            answered.deployment if answered else "",
+            answered.credential if answered else "",
+        )
+        row.cost += cost
+        row.priced += 1
+
     def _row(self, day: date, client: str, deployment: str, credential: str) -> _Counts:
         provider, _, model = deployment.partition("/")
         key = (day, client, provider, credential, model)
@@ -99,7 +111,7 @@ class UsageBook:
                 **{name: getattr(counts, name) for name in COUNTED},
             )
             for key, counts in rows.items()
-            if counts.requests or counts.attempts
+            if counts.requests or counts.attempts or counts.priced
         ]
 
 

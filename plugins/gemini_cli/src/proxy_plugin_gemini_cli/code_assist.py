@@ -96,6 +96,7 @@ class CodeAssist:
             rotation=ROTATION,
             models=list(listed.values()),
             credential_kind=KIND,
+            costs_nothing=True,
             fetch_links=FetchLimits(),
             lifecycle=LIFECYCLE,
         )

@@ -54,6 +54,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         credential_kind=KIND,
         takes_keys=True,
         key_files=[SETTINGS_FILE],
+        costs_nothing=True,
         rotation=ROTATION,
         lifecycle=LIFECYCLE,
     )

@@ -1,0 +1,208 @@
+"""litellm's table of models, read from its file without importing litellm, and reduced to what is asked for.
+
+``model_prices_and_context_window_backup.json`` is one object: ``{"<provider>/<model>" or "<model>":
+{"litellm_provider": str, "mode": str, "max_input_tokens": int, "input_cost_per_token": US dollars,
+"supports_<word>": bool, ...}}``; every member is optional and sometimes of another type.
+Source: github.com/BerriAI/litellm, ``model_prices_and_context_window.json``; MIT.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from proxy_core import FindCard, JsonObject, ModelCard
+from proxy_plugin_litellm.names import providers_of, stem
+
+_FILE = "model_prices_and_context_window_backup.json"
+_BLANK = re.compile(r"[\s,]*")
+_MILLION = 1_000_000
+
+_CAPABILITIES = {
+    f"supports_{theirs}": ours
+    for theirs, ours in {
+        "function_calling": "function_calling",
+        "parallel_function_calling": "parallel_function_calling",
+        "tool_choice": "tool_choice",
+        "vision": "vision",
+        "audio_input": "audio_input",
+        "audio_output": "audio_output",
+        "pdf_input": "pdf_input",
+        "video_input": "video_input",
+        "prompt_caching": "prompt_caching",
+        "reasoning": "reasoning",
+        "response_schema": "structured_output",
+        "system_messages": "system_messages",
+        "web_search": "web_search",
+        "assistant_prefill": "assistant_prefill",
+        "computer_use": "computer_use",
+    }.items()
+}
+_CHAT = ("chat", "responses", "completion")
+_READ = {"vision": "image", "audio_input": "audio", "video_input": "video", "pdf_input": "file"}
+_WRITTEN = {
+    "embedding": "embedding",
+    "image_generation": "image",
+    "audio_speech": "audio",
+    "audio_transcription": "text",
+}
+
+
+_NO_PRICES = dict.fromkeys(("input_price", "output_price", "cached_price", "cache_write_price"))
+
+
+def table_path() -> Path:
+    """Where the installed litellm has its table. Finding it imports nothing. Raises ``FileNotFoundError``."""
+    spec = find_spec("litellm")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / _FILE
+        if path.is_file():
+            return path
+    raise FileNotFoundError(_FILE)
+
+
+@lru_cache(maxsize=1)
+def load_table() -> FindCard:
+    """Read the table: a quarter of a second, and two megabytes that stay. Raises ``OSError``, ``ValueError``."""
+    return Table.read(table_path().read_text(encoding="utf-8")).find
+
+
+def entries(text: str) -> Iterator[tuple[str, JsonObject]]:
+    """The members of one JSON object, one after the other: other threads get their turn in between, and
+    what is not kept is gone before the next. Raises ``ValueError``."""
+    decode = json.JSONDecoder().raw_decode
+    at = text.index("{") + 1
+    while True:
+        at = _after(text, at)
+        if text[at : at + 1] == "}":
+            return
+        key, at = decode(text, at)
+        if not isinstance(key, str):
+            raise ValueError(f"a name is wanted at character {at}")
+        at = text.index(":", at) + 1
+        value, at = decode(text, _after(text, at))
+        if isinstance(value, dict):
+            yield key, value
+
+
+def _after(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cards by litellm's provider and the provider's own model id.
+
+    ``near`` has them by :func:`stem`; ``None`` where models of one stem differ.
+    """
+
+    exact: dict[str, dict[str, ModelCard]] = field(default_factory=dict)
+    near: dict[str, dict[str, ModelCard | None]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> Table:
+        table, shared = cls(), _Shared()
+        for key, entry in entries(text):
+            named = entry.get("litellm_provider")
+            if isinstance(named, str) and key != "sample_spec":
+                table._add(*_split(key, named), shared.card(entry))
+        return table
+
+    def _add(self, provider: str, model: str, card: ModelCard) -> None:
+        self.exact.setdefault(provider, {})[model] = card
+        near = self.near.setdefault(provider, {})
+        known = near.setdefault(stem(model), card)
+        if known != card:
+            near[stem(model)] = None
+
+    def find(self, provider: str, model: str) -> ModelCard | None:
+        """By the proxy's name of a provider; a model's exact name is believed before a near one."""
+        model = model.removeprefix("models/")
+        candidates = providers_of(provider)
+        for name in candidates:
+            card = self.exact.get(name, {}).get(model)
+            if card is not None:
+                return card
+        for name in candidates:
+            card = self.near.get(name, {}).get(stem(model))
+            if card is not None:
+                return card
+        return self._of_vendor(candidates, model)
+
+    def _of_vendor(self, candidates: tuple[str, ...], model: str) -> ModelCard | None:
+        """``anthropic/claude-...`` at a router: the same model, at that router's own price."""
+        vendor, slash, own = model.partition("/")
+        if not slash or "openrouter" not in candidates:
+            return None
+        card = self.find(vendor, own)
+        return replace(card, **_NO_PRICES) if card is not None else None
+
+
+def _split(key: str, named: str) -> tuple[str, str]:
+    """``vertex_ai/claude-x`` of ``vertex_ai-anthropic_models`` to ``vertex_ai``, ``claude-x``."""
+    provider = providers_of(named)[0]
+    first, slash, rest = key.partition("/")
+    return (provider, rest) if slash and providers_of(first)[0] == provider else (provider, key)
+
+
+class _Shared:
+    """Few capabilities and modalities are told of many models: each is kept once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def card(self, entry: JsonObject) -> ModelCard:
+        said = {ours: entry.get(theirs) for theirs, ours in _CAPABILITIES.items()}
+        capabilities = {word: has for word, has in said.items() if isinstance(has, bool)}
+        mode = entry.get("mode")
+        return ModelCard(
+            context_length=_tokens(entry, "max_input_tokens") or _tokens(entry, "max_tokens"),
+            max_output_tokens=_tokens(entry, "max_output_tokens"),
+            input_modalities=self._once(_words(entry, "supported_modalities") or _reads(mode, capabilities)),
+            output_modalities=self._once(_words(entry, "supported_output_modalities") or _writes(mode)),
+            capabilities=self._once_of(capabilities),
+            input_price=_price(entry, "input_cost_per_token"),
+            output_price=_price(entry, "output_cost_per_token"),
+            cached_price=_price(entry, "cache_read_input_token_cost"),
+            cache_write_price=_price(entry, "cache_creation_input_token_cost"),
+        )
+
+    def _once(self, words: tuple[str, ...]) -> tuple[str, ...] | None:
+        return self._known.setdefault(words, words) if words else None
+
+    def _once_of(self, capabilities: dict[str, bool]) -> Mapping[str, bool] | None:
+        return self._known.setdefault(tuple(capabilities.items()), capabilities) if capabilities else None
+
+
+def _tokens(entry: JsonObject, key: str) -> int | None:
+    found = entry.get(key)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
+def _price(entry: JsonObject, key: str) -> float | None:
+    found = entry.get(key)
+    known = isinstance(found, int | float) and not isinstance(found, bool) and found >= 0
+    return round(found * _MILLION, 9) if known and found is not None else None
+
+
+def _words(entry: JsonObject, key: str) -> tuple[str, ...]:
+    found = entry.get(key)
+    return tuple(word for word in found if isinstance(word, str)) if isinstance(found, list) else ()
+
+
+def _reads(mode: Any, capabilities: Mapping[str, bool]) -> tuple[str, ...]:
+    if mode not in (*_CHAT, "embedding"):
+        return ()
+    return ("text", *(word for capability, word in _READ.items() if capabilities.get(capability)))
+
+
+def _writes(mode: Any) -> tuple[str, ...]:
+    word = "text" if mode in _CHAT else _WRITTEN.get(str(mode))
+    return (word,) if word else ()

@@ -1,6 +1,8 @@
 """What the proxy knows of models: lists, counts and costs, as a client gets them."""
 
 import asyncio
+import sqlite3
+import time
 
 import openai
 import pytest
@@ -19,6 +21,7 @@ CARD = ModelCard(
     cached_price=0.5,
 )
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
+ANSWER = {"object": "chat.completion", "choices": [{"message": {"content": "x"}}], "usage": USAGE}
 COST = (6 * 1.0 + 4 * 0.5 + 5 * 2.0) / 1e6
 
 
@@ -28,9 +31,11 @@ class Tables:
     def __init__(self):
         self.loads = 0
         self.fail = False
+        self.takes_s = 0.0
 
     def load(self):
         self.loads += 1
+        time.sleep(self.takes_s)
         if self.fail:
             raise OSError("no table")
         return lambda provider, model: CARD if (provider, model) == ("demo", "big") else None
@@ -151,9 +156,7 @@ async def used(proxy):
 
 async def test_a_reply_is_priced_by_a_catalog_that_is_read_after_it(knowing, upstream, tables):
     upstream.says(chunk({"content": "hi"}), chunk(finish="stop"), chunk(usage=USAGE), b"data: [DONE]\n\n")
-    upstream.replies(
-        json_body={"object": "chat.completion", "choices": [{"message": {"content": "x"}}], "usage": USAGE}
-    )
+    upstream.replies(json_body=ANSWER)
     proxy = await knowing(clients={"test": {"key": "test-client-key", "cost_per_day": 1.5 * COST}})
     await proxy.chat("demo/big", "hi", stream=True)
     rows = await used(proxy)
@@ -167,9 +170,7 @@ async def test_a_reply_is_priced_by_a_catalog_that_is_read_after_it(knowing, ups
 
 
 async def test_a_price_in_settings_needs_no_table(knowing, upstream, tables):
-    upstream.replies(
-        json_body={"object": "chat.completion", "choices": [{"message": {"content": "x"}}], "usage": USAGE}
-    )
+    upstream.replies(json_body=ANSWER)
     proxy = await knowing({"models": {"big": {"input_price": 10.0}}})
     await proxy.chat("demo/big", "hi")
 
@@ -214,6 +215,43 @@ async def test_a_wrong_estimate_names_the_field(knowing, body, status, param):
     refused = await proxy.post("/cost-estimate", body)
 
     assert (refused.status, refused.error["param"]) == (status, param)
+
+
+async def test_nobody_waits_while_a_table_is_read(knowing, upstream, tables):
+    tables.takes_s = 0.5
+    listing(upstream, {"id": "big"})
+    proxy = await knowing()
+
+    async with asyncio.TaskGroup() as group:
+        slow = group.create_task(proxy.get("/models"))
+        await asyncio.sleep(0.1)
+        began = time.perf_counter()
+        assert (await proxy.chat("demo/big", "hi")).status == 200
+        took = time.perf_counter() - began
+        assert not slow.done()
+
+    assert took < 0.3
+    assert slow.result().status == 200
+    assert tables.loads == 1
+
+
+async def test_what_a_reply_cost_is_kept_although_the_proxy_ends_while_the_table_is_read(
+    knowing, upstream, tables, tmp_path
+):
+    tables.takes_s = 0.4
+    upstream.replies(json_body=ANSWER)
+    proxy = await knowing(state={"url": f"sqlite:///{tmp_path / 'state.db'}"})
+    await proxy.chat("demo/big", "hi")
+    proxy.stop.set()
+
+    def kept():
+        with sqlite3.connect(tmp_path / "state.db") as database:
+            return database.execute("SELECT SUM(requests), SUM(priced), SUM(cost) FROM usage").fetchone()
+
+    async with asyncio.timeout(5):
+        while kept()[1] != 1:
+            await asyncio.sleep(0.05)
+    assert kept() == (1, 1, pytest.approx(COST))
 
 
 # --- Counting ----------------------------------------------------------------------------

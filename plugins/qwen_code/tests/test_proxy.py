@@ -346,3 +346,21 @@ async def test_the_vendors_lock_is_waited_for_and_its_program_may_win(start, qwe
     assert answer.status == 200
     assert qwen.spendings == []
     assert [request.key for request in qwen.chats] == [new.access_token.get_secret_value()]
+
+
+# --- Costs -------------------------------------------------------------------------------
+
+
+async def test_a_login_costs_nothing_and_a_key_what_somebody_says(start, qwen, vault):
+    keys = (await start("sk-a")).proxy
+    assert keys.services.prices.priced("qwen_code", "coder-model") is None
+    add_login(vault, qwen.issue())
+    both = (await start("sk-a")).proxy
+    costs = {
+        credential.kind: both.services.prices.priced("qwen_code", "coder-model", credential.id)
+        for credential in both.pools["qwen_code"].credentials
+    }
+
+    assert costs["api_key"] is None
+    assert costs[KIND].source == "provider"
+    assert costs[KIND].price.prompt == 0.0

@@ -38,6 +38,8 @@ class Measures:
     counters: Sequence[TokenCounter]
     prices: Prices
     max_body_bytes: int
+    #: Two at a time: much text takes seconds, and the threads are everybody's.
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     _told: set[tuple[str, type[Exception]]] = field(default_factory=set)
 
     async def count(self, request: Request) -> Response:
@@ -45,7 +47,8 @@ class Measures:
         ``{"token_count", "exact", "source", "model", "note"?}``. Raises ``BadRequest``, ``ModelNotFound``."""
         body, deployment = await self._asked(request, ("model", "text", "messages", "tools"))
         asked = read_count(body, deployment)
-        answer = await asyncio.to_thread(self._count, asked)
+        async with self._turns:
+            answer = await asyncio.to_thread(self._count, asked)
         return json_response({**answer, "model": body["model"]}, request)
 
     async def cost(self, request: Request) -> Response:

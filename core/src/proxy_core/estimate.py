@@ -1,8 +1,8 @@
 """Tokens estimated from text alone, for any model. Pure, one pass per kind of character at the speed of C.
 
 The weights were fitted to ``o200k_base`` over English prose, Python, JSON and one text in thirty
-languages, where half of 679 documents came out within 5 % and 95 % within 20 %. Other tokenizers
-differ from that one by as much: older ones count more, above all outside English.
+languages. Of 262 other files (Python, Perl, C, documentation) half came out within 5 % and 95 %
+within 21 %. Other tokenizers differ from that one by as much, above all outside English.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LONGEST_WORD = 25
 
 
 def estimate_text(text: str) -> int:
-    """Tokens of ``text``; 0 only if it is empty. O(n), about 25 ms for 1 MB."""
+    """Tokens of ``text``; 0 only if it is empty. O(n), about 30 ms for 1 MB."""
     if not text:
         return 0
     data = text.encode("utf-8", "surrogatepass")

@@ -116,7 +116,7 @@ def test_names_that_say_nothing_are_left_to_others(model):
     ("provider", "model", "why"),
     [
         ("anthropic", "claude-sonnet-4-5", "Anthropic publishes no tokenizer"),
-        ("gemini", "gemini-2.5-pro", "Google publishes no tokenizer"),
+        ("gemini", "gemini-2.5-pro", "is not downloaded"),
         ("groq", "llama-3.3-70b", "would have to be downloaded"),
     ],
 )

@@ -50,7 +50,7 @@ def tokenizer_of(provider: str, model: str) -> Known | None:
     if "claude" in own:
         return Known(name="Claude's", note="Anthropic publishes no tokenizer of its current models.")
     if "gemini" in own:
-        return Known(name="Gemini's", note="Google publishes no tokenizer of this model that is on this disk.")
+        return Known(name="Gemini's", note="Gemini's tokenizer is not on this disk, and is not downloaded.")
     if own.startswith("deepseek"):
         note = "Counted by the tokenizer of DeepSeek V3; the model may have another."
         return Known(name="deepseek", encoding="deepseek", note=note)

@@ -249,10 +249,18 @@ async def test_a_client_that_is_refused_is_a_matter_of_settings(made, google, ex
         await made().refresh(ended(google.issue()), exchange)
 
 
-@pytest.mark.parametrize("error", ["redirect_uri_mismatch", "invalid_request", "invalid_grant", "invalid_client"])
-async def test_a_code_that_is_refused_fails_the_login(made, google, exchange, error):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("redirect_uri_mismatch", "redirect_uri_mismatch"),
+        ("invalid_request", "invalid_request"),
+        ("invalid_grant", "did not accept the code; start over"),
+        ("invalid_client", "invalid_client"),
+    ],
+)
+async def test_a_code_that_is_refused_fails_the_login(made, google, exchange, error, words):
     google.fails(400, json.dumps({"error": error}).encode())
-    with pytest.raises(LoginFailed, match=error):
+    with pytest.raises(LoginFailed, match=words):
         await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
 
 

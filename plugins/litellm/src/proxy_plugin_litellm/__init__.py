@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import PluginContext, PluginInfo, Provider, hookimpl
-from proxy_core import ModelCatalog, PluginContext, PluginInfo, TokenCounter, hookimpl
+from proxy_core import ModelCatalog, PluginContext, PluginInfo, Provider, TokenCounter, hookimpl
 from proxy_plugin_litellm.counting import counter
 from proxy_plugin_litellm.settings import LitellmSettings
 from proxy_plugin_litellm.table import load_table
@@ -24,6 +23,9 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     from proxy_plugin_litellm.provider import build_provider  # which most installations of a counter do not need
 
     return [build_provider(name, settings) for name, settings in configured.items()]
+
+
+@hookimpl
 def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
     return [counter()]
 

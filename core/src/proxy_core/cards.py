@@ -36,8 +36,14 @@ class Facts:
 class Catalogs:
     """The tables of plugins, in the order in which they are believed."""
 
-    def __init__(self, catalogs: Sequence[ModelCatalog]) -> None:
+    def __init__(
+        self, catalogs: Sequence[ModelCatalog], kept: Callable[[ModelCatalog], str | None] = lambda catalog: None
+    ) -> None:
+        """``kept`` has the text of a table that was got from its source."""
         self._catalogs = catalogs
+        self._kept = kept
+        #: Set once somebody has wanted to know.
+        self.wanted = asyncio.Event()
         self._tables: Sequence[tuple[str, FindCard]] | None = None if catalogs else ()
         self._loading = asyncio.Lock()
 
@@ -47,6 +53,7 @@ class Catalogs:
 
     async def load(self) -> None:
         """Read them, unless that was done. Takes a moment the first time; nothing else waits for it."""
+        self.wanted.set()
         if self._tables is not None:
             return
         async with self._loading:
@@ -60,14 +67,32 @@ class Catalogs:
             if card is not None:
                 yield name, card
 
+    @property
+    def sourced(self) -> Sequence[ModelCatalog]:
+        """Those of which there may be newer ones."""
+        return [catalog for catalog in self._catalogs if catalog.source is not None]
+
+    def replace(self, name: str, find: FindCard) -> None:
+        """A newer table, from now on."""
+        self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
+
     def _read(self) -> list[tuple[str, FindCard]]:
         tables = []
         for catalog in self._catalogs:
             try:
-                tables.append((catalog.name, catalog.load()))
+                tables.append((catalog.name, self._newest(catalog)))
             except Exception:  # a plugin's table may fail in any way
                 log.warning("the catalog %s cannot be read and counts as empty", catalog.name, exc_info=True)
         return tables
+
+    def _newest(self, catalog: ModelCatalog) -> FindCard:
+        text = self._kept(catalog)
+        if text is not None and catalog.source is not None:
+            try:
+                return catalog.source.parse(text)
+            except ValueError:
+                log.warning("what was kept of the catalog %s cannot be read", catalog.name, exc_info=True)
+        return catalog.load()
 
 
 class Cards:

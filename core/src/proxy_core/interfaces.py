@@ -464,16 +464,27 @@ FindCard = Callable[[str, str], ModelCard | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogSource:
+    """Where a newer table is: asked for every ``every_s``, with the validators of the last answer. ``parse`` may
+    block and raises ``ValueError``; an answer that it cannot read changes nothing."""
+
+    url: str
+    every_s: float
+    parse: Callable[[str], FindCard]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCatalog:
     """A table of models. Lower ``rank`` is believed first, then by name.
 
     ``load`` may block: it runs once, in a thread, when somebody first wants to know. What it raises
-    is logged, and the table counts as empty.
+    is logged, and the table counts as empty. With a ``source`` the core gets newer ones, and keeps them on disk.
     """
 
     name: str
     load: Callable[[], FindCard]
     rank: int = 0
+    source: CatalogSource | None = None
 
 
 # --- Dialects ----------------------------------------------------------------------------

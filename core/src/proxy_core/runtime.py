@@ -41,6 +41,8 @@ from proxy_core.pipeline.dryrun import DryRun
 from proxy_core.pipeline.executor import Executor, Limits
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
+from proxy_core.pipeline.tables import FOLDER_NAME as TABLES
+from proxy_core.pipeline.tables import TableFiles, TableRefresher
 from proxy_core.plugins import HOOKS, Module, check_guards, load_plugins
 from proxy_core.pools import build_pools, open_vault, rotations, stored_credentials
 from proxy_core.records.recorder import Recorder
@@ -191,7 +193,8 @@ def compose(
     directory = ModelDirectory(
         catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
     )
-    cards = Cards(per_provider, Catalogs(catalog.model_catalogs), directory.listed)
+    tables = TableFiles(loaded.data_dir / TABLES)
+    cards = Cards(per_provider, Catalogs(catalog.model_catalogs, tables.text), directory.listed)
     services = Services(
         keys=ClientKeys(keys),
         router=router,
@@ -214,6 +217,7 @@ def compose(
     )
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
     opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, services.batcher]
+    opened.append(TableRefresher(cards.catalogs, tables, upstream, clock))
     if recorder is not None:
         opened.append(recorder)
     parts = Parts(loaded, catalog, pools, services, directory, dry_run, cards, state, keeper, opened)

@@ -273,3 +273,19 @@ async def test_a_client_that_leaves_at_the_end_marker_has_not_left_early(make_pr
         while not seen:
             await asyncio.sleep(0.01)
     assert seen[0].outcome == "completed"
+
+
+async def test_a_newer_table_may_be_asked_for(make_proxy, upstream):
+    table = {"anthropic/new-model": {"litellm_provider": "anthropic", "mode": "chat", "max_input_tokens": 4321}}
+    upstream.for_path("/table.json").replies(200, table)
+    settings = tables(upstream)
+    settings["plugins"]["litellm"]["table_url"] = upstream.url + "/table.json"
+    settings["plugins"]["litellm"]["table_every_s"] = 60
+    settings["providers"]["litellm-anthropic"]["models"] = ["new-model"]
+    proxy = await make_proxy(settings)
+
+    async with asyncio.timeout(10):
+        while (card := (await proxy.get("/models/litellm/anthropic/new-model")).json).get("context_length") is None:
+            await asyncio.sleep(0.02)
+
+    assert card["context_length"] == 4321

@@ -127,14 +127,15 @@ class Introspection:
     def _enriched(self, public_id: str, model: ModelSpec) -> dict[str, Any]:
         """What is known of a public model is what is known of its first deployment, after its own settings."""
         route = self.routes.get(public_id)
-        provider, _, upstream_model = public_id.partition("/")
         if route is not None:
             deployments = self.router.deployments(public_id)
             if not deployments:
                 return {**bare(public_id, model, self.started_at), "_sources": {}}
             provider, upstream_model = deployments[0].provider.name, deployments[0].model
         else:
-            upstream_model = self.cards.own_id(provider, upstream_model)
+            addressed = self.router.addressed(public_id)
+            assert addressed is not None  # as it is listed
+            provider, upstream_model = addressed[0].name, self.cards.own_id(addressed[0].name, addressed[1])
         facts, priced = self.cards.facts(provider, upstream_model, route), self.prices.priced(provider, upstream_model)
         return {**bare(public_id, model, self.started_at), **known_fields(facts, priced)}
 

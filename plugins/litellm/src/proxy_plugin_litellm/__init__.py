@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import ModelCatalog, PluginContext, PluginInfo, Provider, TokenCounter, hookimpl
+from proxy_core import CatalogSource, ModelCatalog, PluginContext, PluginInfo, Provider, TokenCounter, hookimpl
 from proxy_plugin_litellm.counting import counter
 from proxy_plugin_litellm.settings import LitellmSettings
-from proxy_plugin_litellm.table import load_table
+from proxy_plugin_litellm.table import load_table, parse_table
 
 PLUGIN = PluginInfo(name="litellm", api=1, settings=LitellmSettings)
 
@@ -32,4 +32,7 @@ def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
 
 @hookimpl
 def proxy_model_catalogs(ctx: PluginContext) -> Iterable[ModelCatalog]:
-    return [ModelCatalog(name="litellm", load=load_table)]
+    settings, source = ctx.settings(LitellmSettings), None
+    if settings.table_url is not None:
+        source = CatalogSource(url=str(settings.table_url), every_s=settings.table_every_s, parse=parse_table)
+    return [ModelCatalog(name="litellm", load=load_table, source=source)]

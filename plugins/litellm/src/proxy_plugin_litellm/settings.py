@@ -6,7 +6,7 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from proxy_core import PluginSettings
 
@@ -58,6 +58,9 @@ class LitellmSettings(PluginSettings):
     providers: Annotated[dict[str, ProviderKeywords], BeforeValidator(_named)] = Field(
         default_factory=dict, description="litellm's providers in use, each with the keywords of its calls."
     )
+
+    table_url: HttpUrl | None = Field(None, description="Where a newer table of models is; unset: the installed one's.")
+    table_every_s: float = Field(86_400, ge=60, description="How often it is asked for, in seconds.")
 
     @field_validator("providers")
     @classmethod

@@ -73,6 +73,14 @@ def load_table() -> FindCard:
     return Table.read(table_path().read_text(encoding="utf-8")).find
 
 
+def parse_table(text: str) -> FindCard:
+    """A table from elsewhere, in the same form. Raises ``ValueError``, also for one without a single model."""
+    table = Table.read(text)
+    if not table.exact:
+        raise ValueError("there is no model in it")
+    return table.find
+
+
 def entries(text: str) -> Iterator[tuple[str, JsonObject]]:
     """The members of one JSON object, one after the other: other threads get their turn in between, and
     what is not kept is gone before the next. Raises ``ValueError``."""

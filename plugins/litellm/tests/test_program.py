@@ -1,12 +1,14 @@
 """The real program: nothing waits for litellm's import, and its own logging tells no secret."""
 
 import asyncio
+import json
 import time
 
 import httpx
 import pytest
+from canary import STORIES, Canaries, Story
 
-from proxy_core.testing import chunk, serving
+from proxy_core.testing import serving
 
 KEY = "sk-" + "ours-and-nobody-elses-7f3a" * 2
 
@@ -47,24 +49,49 @@ async def test_the_first_use_keeps_nobody_waiting(tmp_path, upstream, client):
     assert longest < max(0.5, took / 5)
 
 
-async def test_litellms_debug_logging_tells_no_secret(tmp_path, upstream, client):
-    echo = {"error": {"message": f"bad key {KEY}", "type": "invalid_request_error", "code": "invalid_api_key"}}
-    debug = {"LITELLM_LOG": "DEBUG", "PROXY_DEBUG_LOG": "true", "PROXY_LOG__LEVEL": "debug", "DETAILED_DEBUG": "true"}
-    replies = []
-    async with serving(tmp_path, "--enable-request-logging", **settings(upstream), **debug) as program:
-        upstream.replies()
-        replies.append(await chat(client, program))
-        upstream.queue.clear()
-        upstream.says(chunk({"content": "hi"}), b'data: {"error": {"message": "no"}}\n\n')
-        replies.append(await chat(client, program, stream=True))
-        upstream.queue.clear()
-        upstream.replies(401, echo)
-        replies.append(await chat(client, program))
-    written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+#: Of the canary test's stories: replies, refusals, and streams that end in every way.
+TOLD = ("plain", "streamed", "split-over-chunks", "upstream-401", "upstream-429", "upstream-500", "error-after-events")
+CUT = ("cut-stream", "stalled-stream", "unreadable-reply", "reset-connection", "embeddings")
 
-    assert [r.status_code for r in replies] == [200, 200, 503]
-    assert upstream.last.key == KEY
-    for place, text in [("console", program.output.encode()), *((r.url, r.content) for r in replies), *written.items()]:
-        assert KEY.encode() not in text, place
-        assert KEY[:20].encode() not in text, place
-    assert b"quite private" not in program.output.encode()
+
+async def test_the_canary_test_holds_with_litellms_debug_logging_on(tmp_path, upstream, client):
+    ours, stories = Canaries("ours"), []
+    tables = {}
+    for name in (*TOLD, *CUT):
+        story = Story(name, Canaries(name), ours.openai(), ours.jwt(), None)
+        story.upstream = upstream.for_key(story.credential)
+        stories.append(story)
+        tables[name] = {"provider": "openai", "api_base": upstream.url, "organization_token": story.header}
+    environ = {
+        "PROXY_API_KEY": ours.openai(),
+        "PROXY_PLUGINS__LITELLM__PROVIDERS": json.dumps(tables),
+        **{f"LITELLM_{s.name.upper().replace('-', '_')}_API_KEY": s.credential for s in stories},
+        **{"LITELLM_LOG": "DEBUG", "DETAILED_DEBUG": "true", "PROXY_DEBUG_LOG": "true", "PROXY_LOG__LEVEL": "debug"},
+        **{
+            "PROXY_TIMEOUTS__IDLE_S": "1",
+            "PROXY_ROUTING__BUDGET_S": "1",
+            "PROXY_ROUTING__ATTEMPTS_PER_CREDENTIAL": "1",
+        },
+    }
+
+    async def tell(story):
+        sent = STORIES[story.name](story)
+        sent.body["model"] = f"litellm/{story.name}/small"
+        headers = {**sent.headers, "authorization": f"Bearer {environ['PROXY_API_KEY']}"}
+        return await client.post(program.url + sent.path, json=sent.body, headers=headers)
+
+    async with serving(tmp_path, "--enable-request-logging", **environ) as program:
+        replies = dict(zip(TOLD + CUT, await asyncio.gather(*map(tell, stories)), strict=True))
+        await asyncio.sleep(0.5)  # records are written a moment later
+
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".key")
+    written += program.output.encode()
+    every = [needle for owner in (ours, *(s.own for s in stories)) for needle in owner.needles]
+    assert [needle for needle in every if needle in written] == []
+    for name, reply in replies.items():
+        others = [n for owner in (ours, *(s.own for s in stories if s.name != name)) for n in owner.needles]
+        answered = reply.content + repr(reply.headers).encode()
+        assert [needle for needle in others if needle in answered] == [], name
+    assert {request.key for request in upstream.requests} >= {story.credential for story in stories}
+    assert replies["plain"].status_code == replies["streamed"].status_code == replies["embeddings"].status_code == 200
+    assert b"litellm" in written

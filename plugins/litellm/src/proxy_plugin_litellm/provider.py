@@ -23,7 +23,9 @@ _FOREVER_S = 24 * 3600.0
 
 def build_provider(name: str, settings: ProviderKeywords) -> Provider:
     """``litellm/<name>/<model>``, with credentials and rotation from ``[providers.litellm-<name>]``."""
-    adapter = Adapter(provider=settings.provider or name, keywords=settings.keywords())
+    adapter = Adapter(
+        provider=settings.provider or name, keywords=settings.keywords(), secrets=tuple(settings.secrets())
+    )
     return Provider(
         name=f"litellm-{name}",
         prefix=f"litellm/{name}",
@@ -39,10 +41,11 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """``provider`` is litellm's name; ``keywords`` go into every call."""
+    """``provider`` is litellm's name; ``keywords`` go into every call, and ``secrets`` are in them."""
 
     provider: str
     keywords: dict[str, Any] = field(repr=False)
+    secrets: tuple[tuple[str, str], ...] = field(repr=False)
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         """The parameters as JSON. Raises ``BadRequest`` for what litellm would open connections for."""
@@ -59,9 +62,9 @@ class Adapter:
         return self._message(_CHAT_URL, call.chat.model, kept, dropped)
 
     def _message(self, url: str, model: str, kept: dict[str, Any], dropped: list[str]) -> UpstreamRequest:
-        return UpstreamRequest(
-            url=url, headers=(), content=json_bytes({**kept, "model": f"{self.provider}/{model}"}), dropped=dropped
-        )
+        # litellm makes the real headers; these are for the core to take out of replies.
+        content = json_bytes({**kept, "model": f"{self.provider}/{model}"})
+        return UpstreamRequest(url=url, headers=self.secrets, content=content, dropped=dropped)
 
     async def send(self, message: UpstreamRequest, credential: Credential) -> SentReply:
         """Ask litellm. Its exceptions become statuses; see :mod:`proxy_plugin_litellm.failures`."""

@@ -38,6 +38,11 @@ class ProviderKeywords(BaseModel):
                 raise ValueError(f"{name} is not for settings to say")
         return {k: SecretStr(v) if isinstance(v, str) and _SECRET.search(k) else v for k, v in value.items()}
 
+    def secrets(self) -> list[tuple[str, str]]:
+        """Those of the keywords that are secret, by name."""
+        given = (self.model_extra or {}).items()
+        return [(name, value.get_secret_value()) for name, value in given if isinstance(value, SecretStr)]
+
     def keywords(self) -> dict[str, Any]:
         """For litellm's functions, secrets in the open."""
         given = self.model_extra or {}

@@ -1,0 +1,132 @@
+"""Wire formats that clients speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces.providers import EventDecoder
+from proxy_core.interfaces.requests import ProxyRequest
+from proxy_core.model import (
+    ChatEvent,
+    ChatRequest,
+    EmbedReply,
+    EmbedRequest,
+    Extra,
+    JsonObject,
+    UpstreamFailure,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyContext:
+    """What an encoder of replies needs to know about the request it answers. ``extra`` is its dialect's own."""
+
+    id: str
+    model: str
+    stream: bool
+    include_usage: bool
+    created: int
+    max_event_bytes: int = 16 * 1024 * 1024
+    expected_choices: int = 1
+    extra: Extra = field(default_factory=dict)
+
+
+class EventEncoder(Protocol):
+    """Events to reply bytes: as they come when streaming, all at ``close`` when not."""
+
+    def feed(self, events: Sequence[ChatEvent]) -> bytes: ...
+    def close(self) -> bytes: ...
+
+
+class StreamMeter(Protocol):
+    """Looks at a relayed stream without changing it, but for a usage event nobody asked for.
+
+    ``feed`` gets whole events and returns what goes on. ``failure`` is an error the upstream
+    put into the stream: the bytes before it were returned, it and what follows were not.
+    """
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def complete(self) -> bool:
+        """The reply said that it is whole."""
+        ...
+
+    @property
+    def failure(self) -> UpstreamFailure | None: ...
+    def feed(self, block: bytes) -> bytes: ...
+    def close(self) -> bytes:
+        """What the client's dialect still wants at a complete end (an end marker)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedError:
+    """An error in a dialect's words. Bodies are JSON."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """How several requests of a format become one, and its reply several. Pure.
+
+    Requests with the same ``key`` can be merged; ``None``: this one cannot be. ``size`` is its
+    number of inputs. ``split`` gives each of the merged bodies its own reply; the usages in them
+    add up to that of the whole. Raises ``UpstreamBroken`` if the reply has not what was asked for.
+    """
+
+    key: Callable[[JsonObject], str | None]
+    size: Callable[[JsonObject], int]
+    merge: Callable[[Sequence[JsonObject]], JsonObject]
+    split: Callable[[bytes, Sequence[JsonObject]], Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """A wire format, both directions, pure.
+
+    ``check`` raises ``BadRequest`` naming the field. ``decode``/``encode`` translate requests,
+    ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``. Of the family
+    ``embeddings`` these are ``decode_inputs``/``encode_inputs`` and, of whole replies,
+    ``decode_embeddings``/``encode_embeddings(reply, request body)``.
+    ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
+    usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
+    ``condense`` makes a finished stream one of fewer events that amounts to the same reply.
+    ``paths`` may have parameters, as Starlette writes them (``/models/{model:path}:{method}``);
+    ``read_path(parameters, query)`` gives what they say of the request as members of its body,
+    ``model`` and ``stream`` at least, over what the body says. ``usage_key`` is the member of a
+    whole reply that has its usage.
+    """
+
+    name: str
+    family: Literal["chat", "embeddings"]
+    paths: Sequence[str]
+    check: Callable[[JsonObject], None]
+    encode_error: Callable[[ProxyError, str], EncodedError]
+    stream_error: Callable[[ProxyError, str], bytes]
+    whole_usage: Callable[[JsonObject], Usage | None]
+    whole_failure: Callable[[str, JsonObject], UpstreamFailure | None]
+    context: Callable[[ProxyRequest], ReplyContext]
+    relay_body: Callable[[JsonObject], JsonObject] | None = None
+    finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
+    decode_inputs: Callable[[JsonObject], EmbedRequest] | None = None
+    encode_inputs: Callable[[EmbedRequest], JsonObject] | None = None
+    decode_embeddings: Callable[[bytes], EmbedReply] | None = None
+    encode_embeddings: Callable[[EmbedReply, JsonObject], bytes] | None = None
+    decode: Callable[[JsonObject], ChatRequest] | None = None
+    encode: Callable[[ChatRequest], JsonObject] | None = None
+    decoder: Callable[[bool], EventDecoder] | None = None
+    encoder: Callable[[ReplyContext], EventEncoder] | None = None
+    meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
+    batching: Batching | None = None
+    heartbeat: bytes = b""
+    read_path: Callable[[Mapping[str, str], Mapping[str, str]], JsonObject] | None = None
+    usage_key: str = "usage"
+    condense: Callable[[bytes], bytes] | None = None

@@ -15,7 +15,7 @@ SLACK_S = 2.5
 #: What the longest reply of the upstream takes after its first event, pauses included.
 _REPLY_S = 2.5
 #: A request may be on its way to a key while the 429 of that key is on its way back; on a busy machine for long.
-_CROSSED_S = 0.3
+_CROSSED_S = 0.45
 _EARLY_S = 0.05
 
 

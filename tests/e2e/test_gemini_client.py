@@ -139,13 +139,13 @@ async def test_errors_are_googles(client, proxy, upstream):
     with pytest.raises(errors.ClientError) as unauthorized:
         await stranger.models.generate_content(model="demo/small", contents="hi")
     await stranger.aclose()
-    with pytest.raises(errors.ClientError) as counting:
-        await client.models.count_tokens(model="demo/small", contents="hi")
+    address = proxy.url.removesuffix("/v1") + "/v1beta/models/demo%2Fsmall:predict"
+    unserved = await proxy.client.post(address, json={"instances": []}, headers={"x-goog-api-key": proxy.key})
 
     assert (refused.value.code, refused.value.status, refused.value.message) == (400, "INVALID_ARGUMENT", "too long")
     assert (unknown.value.code, unknown.value.status) == (404, "NOT_FOUND")
     assert (unauthorized.value.code, unauthorized.value.status) == (401, "UNAUTHENTICATED")
-    assert (counting.value.code, counting.value.status) == (404, "NOT_FOUND")
+    assert (unserved.status_code, unserved.json()["error"]["status"]) == (404, "NOT_FOUND")
 
 
 async def test_a_resting_pool_says_how_long(client, proxy, upstream):
@@ -322,3 +322,22 @@ async def test_a_method_that_is_not_served_is_named(client, proxy):
 
     assert answer.status_code == 404
     assert "batchGenerateContent" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("version", ["v1beta", "v1"])
+async def test_tokens_are_counted_without_asking_anybody(proxy, upstream, version):
+    client = client_of(proxy, version)
+
+    counted = await client.models.count_tokens(model="demo/small", contents="Hello there, how are you today?")
+    longer = await client.models.count_tokens(model="demo/small", contents="Hello there, how are you today? " * 9)
+    await client.aclose()
+
+    assert 0 < counted.total_tokens < longer.total_tokens < 200
+    assert upstream.requests == []
+
+
+async def test_counting_refuses_what_is_no_request(client):
+    with pytest.raises(errors.ClientError) as refused:
+        await client.models.count_tokens(model="nobody/small", contents="Hello")
+
+    assert (refused.value.code, refused.value.status) == (404, "NOT_FOUND")

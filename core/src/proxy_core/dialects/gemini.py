@@ -2,7 +2,7 @@
 
 Both directions, whole and streamed. ``model`` and what kind of reply is wanted stand in the path;
 here they are members ``model``, ``stream`` and ``alt`` of the body, which :func:`request_body` takes out again.
-Source: ai.google.dev API reference; ``google-genai`` 3.x. ``countTokens`` is not served.
+Source: ai.google.dev API reference; ``google-genai`` 3.x.
 """
 
 from __future__ import annotations

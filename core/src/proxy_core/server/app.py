@@ -34,7 +34,12 @@ def build_app(
     scrape: Scrape | None = None,
 ) -> Starlette:
     """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
+    # Before the dialect of the same addresses, which has the methods that go to a provider.
     routes = [
+        Route(f"{prefix}/models/{{model:path}}:countTokens", measures.count_for_google, methods=["POST"])
+        for prefix in ("/v1beta", "/v1")
+    ]
+    routes += [
         Route(path, DialectEndpoint(dialect, services), methods=["POST"])
         for dialect in dialects.values()
         for path in dialect.paths

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from proxy_core.dialects import gemini, gemini_decode, openai_chat_encode
 from proxy_core.dialects.common import missing, parse_body, require_model, wrong_type
 from proxy_core.errors import BadRequest, BodyTooLarge
 from proxy_core.estimate import estimate_chat, estimate_text
@@ -46,10 +47,32 @@ class Measures:
         """``{"model", "text"}`` or ``{"model", "messages", "tools"?}`` (OpenAI's chat shape) to
         ``{"token_count", "exact", "source", "model", "note"?}``. Raises ``BadRequest``, ``ModelNotFound``."""
         body, deployment = await self._asked(request, ("model", "text", "messages", "tools"))
-        asked = read_count(body, deployment)
-        async with self._turns:
-            answer = await asyncio.to_thread(self._count, asked)
+        answer = await self._counted(read_count(body, deployment))
         return json_response({**answer, "model": body["model"]}, request)
+
+    async def count_for_google(self, request: Request) -> Response:
+        """Gemini's ``countTokens``: ``{"contents"}`` or ``{"generateContentRequest"}`` to ``{"totalTokens"}``,
+        which is an estimate like any other. Raises ``BadRequest``, ``ModelNotFound``."""
+        client = self.keys.identify(request.scope)
+        body = parse_body(await read_body(request, self.max_body_bytes))
+        inner, model = body.get("generateContentRequest"), request.path_params["model"].removeprefix("models/")
+        asked = {**(inner if isinstance(inner, dict) else body), "model": model}
+        gemini.check(asked)
+        self.budgets.check_model(client, model)
+        deployment = self.router.resolve(model)[0]
+        sent = openai_chat_encode.encode(gemini_decode.decode(asked))
+        count = CountTokens(
+            provider=deployment.provider.name,
+            model=deployment.model,
+            messages=sent["messages"],
+            tools=sent.get("tools") or (),
+        )
+        answer = await self._counted(count)
+        return json_response({"totalTokens": answer["token_count"]}, request)
+
+    async def _counted(self, asked: CountTokens) -> JsonObject:
+        async with self._turns:
+            return await asyncio.to_thread(self._count, asked)
 
     async def cost(self, request: Request) -> Response:
         """``{"model", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens"}``

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from proxy_core import Tokens
 from proxy_core.credentials.files import write_private
-from proxy_core.credentials.foreign import write_foreign
+from proxy_core.credentials.foreign import read_foreign, write_foreign
 from proxy_core.credentials.stateless import env_file, from_environment, to_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
@@ -272,7 +272,7 @@ def test_a_killed_writer_leaves_the_old_file_and_its_remains_are_swept(vault, mo
 
 def test_a_copy_is_ours_and_the_file_stays(vault, foreign):
     before = foreign.read_bytes()
-    copy = vault.import_copy("example", "example_oauth", foreign, EXAMPLE_FILE)
+    copy = vault.import_tokens("example", "example_oauth", read_foreign(foreign, EXAMPLE_FILE), "copied")
     vault.save_tokens(copy, tokens(1), copy.refresh_token)
 
     assert copy.name == copy.identity == "dev@example.com"

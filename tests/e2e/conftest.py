@@ -1,10 +1,28 @@
 """What several end-to-end tests need."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from benchmarks.shared_run import CountingUpstream
 
 import proxy_core
+
+
+@pytest.fixture
+def home():
+    """A short one: with a long path the sockets are elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+async def counting():
+    """An upstream that keeps the books itself."""
+    upstream = CountingUpstream()
+    async with upstream.listening() as upstream.url:
+        yield upstream
 
 
 class LineDecoder:

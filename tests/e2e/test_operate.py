@@ -7,8 +7,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import tempfile
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,13 +15,6 @@ from proxy_core.testing import fingerprint, run, serving
 from proxy_core.testing.proxy import STATE_SECRET
 
 CLIENT = {"authorization": "Bearer some-key"}
-
-
-@pytest.fixture
-def home():
-    """A short one: with a long path the sockets are elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
-        yield Path(folder)
 
 
 def variables(upstream):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from benchmarks.shared_run import CountingUpstream, Seen, load, redis_binary, redis_server, settings, used
+from benchmarks.shared_run import Seen, load, redis_binary, redis_server, settings, used
 
 from proxy_core.testing import serving
 
@@ -29,13 +29,6 @@ def homes():
 def redis(tmp_path):
     with redis_server(tmp_path) as server:
         yield server
-
-
-@pytest.fixture
-async def counting():
-    upstream = CountingUpstream()
-    async with upstream.listening() as upstream.url:
-        yield upstream
 
 
 def port_of(program):

@@ -5,9 +5,7 @@ import gc
 import os
 import re
 import signal
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -235,12 +233,6 @@ budget_s = 1
 base_url = "{url}"
 api_keys = ["{key}"]
 """
-
-
-@pytest.fixture
-def home():
-    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
-        yield Path(folder)
 
 
 def write(home, upstream, *, client="bobs-first-key", key="key-one", server=""):

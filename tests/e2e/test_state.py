@@ -5,33 +5,17 @@ import json
 import os
 import signal
 import sqlite3
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
 import pytest
-from benchmarks.shared_run import CountingUpstream, Seen, load, settings, used
+from benchmarks.shared_run import Seen, load, settings, used
 
 from proxy_core import StateLost, StateStore
 from proxy_core.state.memory import MemoryState
 from proxy_core.testing import plugin_with, run, serving
 
 CLIENT = {"authorization": "Bearer some-client-key"}
-
-
-@pytest.fixture
-def home():
-    """A short one: with a long path the sockets are elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-async def counting():
-    upstream = CountingUpstream()
-    async with upstream.listening() as upstream.url:
-        yield upstream
 
 
 class Moody(MemoryState):

@@ -3,29 +3,12 @@
 import asyncio
 import os
 import signal
-import tempfile
-from pathlib import Path
 
-import pytest
-from benchmarks.shared_run import CountingUpstream, Seen, all_workers, load, settings, used
+from benchmarks.shared_run import Seen, all_workers, load, settings, used
 
 from proxy_core.testing import run, serving
 
 KEYS = ("key-a", "key-b", "key-c")
-
-
-@pytest.fixture
-def home():
-    """A short one: with a long path the sockets are elsewhere."""
-    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-async def counting():
-    upstream = CountingUpstream()
-    async with upstream.listening() as upstream.url:
-        yield upstream
 
 
 async def under_load(program, seconds, *steps, connections=24):

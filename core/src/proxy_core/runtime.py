@@ -53,7 +53,7 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.clientkey import admin_key, client_keys, state_secret
 from proxy_core.server.endpoint import Running, Services
 from proxy_core.server.interrupt import ServerStopping
-from proxy_core.settings import ProviderSettings, RecordSettings
+from proxy_core.settings import ProviderSettings, ProxySettings, RecordSettings
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.pricing import Prices
 from proxy_core.state.shared import SharedState
@@ -146,12 +146,7 @@ def compose(
     keys, admin = client_keys(loaded), admin_key(loaded)
     scrub = was.scrub if was else SecretScrubber(())
     scrub.learn(*_secrets({**keys, "admin": admin, "state": secret}, pools, loaded, catalog))
-    upstream = Upstream(
-        user_agent=USER_AGENT,
-        max_connections=settings.upstream.max_connections,
-        connect_s=settings.timeouts.connect_s,
-        pool_s=settings.timeouts.pool_s,
-    )
+    upstream = _upstream(settings)
     every_s = settings.credentials.refresh_interval_s
     keeper = Keeper(vault, UpstreamExchange(upstream), clock, fingerprint, scrub.learn, every_s)
     keep_all(keeper, pools, catalog.refreshers, stored, catalog.providers)
@@ -168,15 +163,7 @@ def compose(
         if previous
         else _state(catalog, loaded, pools, usage, budgets, clock, kept_words(redaction, scrub))
     )
-    executor = Executor(
-        pools=pools,
-        upstream=upstream,
-        calls=calls,
-        limits=Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream),
-        clock=clock,
-        scrub=scrub,
-        fetcher=fetcher,
-    )
+    executor = _executor(settings, pools, upstream, calls, clock, scrub, fetcher)
     running = Running(all=was.running.all) if was else Running()
     gauges = Gauges(
         pools=pools,
@@ -239,6 +226,35 @@ def compose(
         redaction=redaction,
         meter=meter,
         warnings=startup_warnings(loaded, catalog, router),
+    )
+
+
+def _upstream(settings: ProxySettings) -> Upstream:
+    return Upstream(
+        user_agent=USER_AGENT,
+        max_connections=settings.upstream.max_connections,
+        connect_s=settings.timeouts.connect_s,
+        pool_s=settings.timeouts.pool_s,
+    )
+
+
+def _executor(
+    settings: ProxySettings,
+    pools: Mapping[str, Pool],
+    upstream: Upstream,
+    calls: Calls,
+    clock: Clock,
+    scrub: SecretScrubber,
+    fetcher: GuardedFetcher,
+) -> Executor:
+    return Executor(
+        pools=pools,
+        upstream=upstream,
+        calls=calls,
+        limits=Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream),
+        clock=clock,
+        scrub=scrub,
+        fetcher=fetcher,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, Tokens
+from proxy_core.credentials.foreign import read_foreign
 from proxy_plugin_gemini_cli.client import NoClient, installed_client, own_client
 from proxy_plugin_gemini_cli.files import FILES, read_encrypted, read_gcloud, read_plain, write_plain
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
@@ -164,7 +165,7 @@ def test_whose_login_it_is_may_stand_beside_it(tmp_path, vault, accounts):
     if accounts is not None:
         (tmp_path / "google_accounts.json").write_text(accounts)
 
-    stored = vault.import_copy("gemini_cli", "google_oauth", file, FILES[0])
+    stored = vault.import_tokens("gemini_cli", "google_oauth", read_foreign(file, FILES[0]), "copied")
 
     assert stored.identity == ("beside@example.com" if accounts and "beside" in accounts else None)
 
@@ -185,7 +186,7 @@ def test_a_shared_file_gets_new_tokens_and_keeps_the_rest(tmp_path, vault):
 def test_the_same_account_twice_is_noticed(tmp_path, vault):
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(dumped(PLAIN))
-        vault.import_copy("gemini_cli", "google_oauth", tmp_path / name, FILES[0])
+        vault.import_tokens("gemini_cli", "google_oauth", read_foreign(tmp_path / name, FILES[0]), "copied")
 
     assert list(vault.duplicates("gemini_cli")) == ["dev@example.com"]
 

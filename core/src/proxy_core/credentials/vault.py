@@ -254,16 +254,10 @@ class Vault:
 
     # --- Importing -----------------------------------------------------------------------
 
-    def import_copy(
-        self, provider: str, kind: str, path: Path, form: TokenFile, *, name: str | None = None
-    ) -> StoredCredential:
-        """Its tokens become ours. The other program must not go on with them if they rotate. Raises as ``add``."""
-        return self.import_tokens(provider, kind, read_foreign(path, form), f"copied from {path}", name=name)
-
     def import_tokens(
         self, provider: str, kind: str, found: Tokens, origin: str, *, name: str | None = None
     ) -> StoredCredential:
-        """Tokens that another program had somewhere. Raises as ``add``."""
+        """Another program's tokens become ours. It must not go on with them if they rotate. Raises as ``add``."""
         name = name or self.free_name(provider, found.identity)
         blank = StoredCredential(provider=provider, name=name, kind=kind, origin=origin)
         return self.add(blank.with_tokens(found))

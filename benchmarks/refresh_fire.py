@@ -35,7 +35,7 @@ from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
 from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginNeeded, RefreshLater, Tokens
-from proxy_core.model import UpstreamRequest
+from proxy_core.messages import UpstreamRequest
 from proxy_core.testing.oauth import open_exchange
 
 #: What only the outside program knows of in its file.

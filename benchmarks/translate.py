@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from proxy_core.dialects import gemini_decode, openai_chat_decode, openai_chat_encode
+from proxy_core.dialects import gemini_decode
 from proxy_core.dialects.gemini_encode import translate
 from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
-from proxy_core.dialects.openai_chat_reply import OpenAIChatDecoder, OpenAIChatEncoder
+from proxy_core.dialects.openai_chat import decode, encode
+from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
 from proxy_core.interfaces import EventDecoder, EventEncoder, ReplyContext
 
 EVENT_US, REQUEST_MS = 60.0, 2.0
@@ -110,13 +111,13 @@ def main() -> int:
         print(f"{name}: {cost:.1f} us per event (bar {EVENT_US:.0f})")
     for tools in (0, 40):
         body = _request(tools)
-        back = {**translate(openai_chat_decode.decode(body)).body, "model": "m"}
+        back = {**translate(decode(body)).body, "model": "m"}
 
         def up(body: dict[str, Any] = body) -> object:
-            return translate(openai_chat_decode.decode(body))
+            return translate(decode(body))
 
         def down(back: dict[str, Any] = back) -> object:
-            return openai_chat_encode.encode(gemini_decode.decode(back))
+            return encode(gemini_decode.decode(back))
 
         for name, request in (("OpenAI to Gemini", up), ("Gemini to OpenAI", down)):
             cost = _least_s(request) * 1e3

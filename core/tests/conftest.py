@@ -7,10 +7,10 @@ from pydantic import SecretStr
 
 from proxy_core import CapacityExhausted, ProxyRequest, QuotaWindow, Verdict
 from proxy_core.credentials.fingerprint import api_key
-from proxy_core.credentials.pool import Pool
-from proxy_core.credentials.selectors import BUILT_IN
-from proxy_core.rotation import RotationSettings
-from proxy_core.settings import RoutingSettings
+from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.selectors import BUILT_IN
+from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.schema import RoutingSettings
 
 SELECTORS = {selector.name: selector for selector in BUILT_IN}
 

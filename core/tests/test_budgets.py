@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core.errors import Forbidden, LimitReached
-from proxy_core.settings import ClientSettings
+from proxy_core.settings.schema import ClientSettings
 from proxy_core.state.budgets import Budgets
 
 

@@ -2,7 +2,7 @@
 
 import json
 
-from proxy_core.credentials.explain import as_json, decided, described
+from proxy_core.rotation.explain import as_json, decided, described
 
 
 def decision(desk, lease=None, tried=(), worst=None, model="m"):

@@ -8,8 +8,8 @@ import socket
 import pytest
 
 from proxy_core import BadRequest, FetchLimits
-from proxy_core.fetch import GuardedFetcher, Refused, _check_public
-from proxy_core.model import ChatRequest, Image, InlineData, Link, Message, Text, ToolResult
+from proxy_core.messages import ChatRequest, Image, InlineData, Link, Message, Text, ToolResult
+from proxy_core.network.fetch import GuardedFetcher, Refused, _check_public
 from proxy_core.testing import pause
 
 pytestmark = pytest.mark.anyio

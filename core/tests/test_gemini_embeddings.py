@@ -7,7 +7,7 @@ import pytest
 from proxy_core.dialects import gemini_embeddings as gemini
 from proxy_core.dialects import openai_embeddings as openai
 from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
-from proxy_core.model import EmbedReply, EmbedRequest, Usage
+from proxy_core.messages import EmbedReply, EmbedRequest, Usage
 
 
 def content(*texts):

@@ -34,7 +34,7 @@ from proxy_core.dialects import gemini
 from proxy_core.dialects.gemini_names import NameTable, Original
 from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
-from proxy_core.dialects.openai_chat_reply import OpenAIChatEncoder
+from proxy_core.dialects.openai_chat.response import OpenAIChatEncoder
 from proxy_core.testing import every_split
 
 

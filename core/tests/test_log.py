@@ -16,7 +16,7 @@ import proxy_core
 from proxy_core.errors import SettingsError
 from proxy_core.records.log import REQUEST_ID, program_log
 from proxy_core.records.redact import Redaction, SecretScrubber
-from proxy_core.settings import LogSettings
+from proxy_core.settings.schema import LogSettings
 
 log = logging.getLogger("proxy_core.tested")
 SAID = "somebody's prompt"

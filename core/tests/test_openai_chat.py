@@ -30,8 +30,8 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.openai_chat import decode, encode
-from proxy_core.dialects.openai_chat_condense import condensed
-from proxy_core.dialects.openai_chat_reply import OpenAIChatDecoder, OpenAIChatEncoder
+from proxy_core.dialects.openai_chat.condense import condensed
+from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
 from proxy_core.testing import chunk, every_split
 
 DONE = b"data: [DONE]\n\n"

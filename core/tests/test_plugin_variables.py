@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from proxy_core import PluginSettings, SettingsError
-from proxy_core.loading import load
+from proxy_core.settings.loading import load
 
 
 class Named(PluginSettings):

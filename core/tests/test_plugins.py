@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from proxy_core import PluginError, SettingsError
-from proxy_core.builtin import BuiltIn
-from proxy_core.catalog import build_catalog
 from proxy_core.cli import cli
-from proxy_core.loading import load
-from proxy_core.plugins import load_plugins
+from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.registry import build_catalog
+from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.settings.loading import load
 
 GOOD = """
 from proxy_core import PluginInfo, Provider, hookimpl, Lifecycle

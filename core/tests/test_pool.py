@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from proxy_core import ProxyRequest
-from proxy_core.credentials.ledger import MAX_LANES
+from proxy_core.rotation.ledger import MAX_LANES
 
 REQUEST = ProxyRequest(id="r", client="c", dialect="openai_chat", model="m", stream=False, body={})
 

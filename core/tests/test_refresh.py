@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from proxy_core import HttpAnswer, LoginNeeded, RefreshLater, SystemClock, Tokens
 from proxy_core.credentials import vault as vault_module
+from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.locks import CredentialLock, ForeignLock, LockBusy
 from proxy_core.credentials.refresh import refresh_once
-from proxy_core.credentials.stateless import from_environment
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.testing import FakeOAuthServer, open_exchange

@@ -10,10 +10,10 @@ from pydantic import SecretStr
 
 from proxy_core import ProxyRequest, QuotaWindow, Unavailable, Verdict
 from proxy_core.credentials.fingerprint import api_key
-from proxy_core.credentials.pool import Pool
-from proxy_core.credentials.selectors import BUILT_IN
-from proxy_core.rotation import RotationSettings
-from proxy_core.settings import RoutingSettings
+from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.selectors import BUILT_IN
+from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.schema import RoutingSettings
 
 MODELS = st.sampled_from(["a", "b", "big-1", "big-2"])
 PLACES = st.integers(0, 3)

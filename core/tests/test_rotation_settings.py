@@ -3,10 +3,10 @@
 import pytest
 
 from proxy_core import SettingsError
-from proxy_core.compatible import WITHOUT_EFFECT
-from proxy_core.loading import load
-from proxy_core.rotation import CapSettings, RotationSettings
-from proxy_core.rotation_names import ROTATION_NAMES
+from proxy_core.settings.legacy_env import WITHOUT_EFFECT
+from proxy_core.settings.legacy_rotation_env import ROTATION_NAMES
+from proxy_core.settings.loading import load
+from proxy_core.settings.rotation import CapSettings, RotationSettings
 
 
 @pytest.fixture

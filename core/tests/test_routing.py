@@ -3,8 +3,8 @@
 import pytest
 
 from proxy_core import ModelNotFound, ModelSpec, Provider, SettingsError, Unavailable
-from proxy_core.routing import Router
-from proxy_core.settings import ProviderSettings
+from proxy_core.models.routing import Router
+from proxy_core.settings.schema import ProviderSettings
 
 
 def provider(name, **fields):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy_core import ProxyRequest
-from proxy_core.credentials.sessions import Sessions, session_key
+from proxy_core.rotation.sessions import Sessions, session_key
 
 HI = {"role": "user", "content": "hi"}
 

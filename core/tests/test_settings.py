@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from proxy_core import PluginSettings, SettingsError
-from proxy_core.compatible import COMPATIBLE_NAMES
-from proxy_core.loading import load
-from proxy_core.settings import ProxySettings
+from proxy_core.settings.legacy_env import COMPATIBLE_NAMES
+from proxy_core.settings.loading import load
+from proxy_core.settings.schema import ProxySettings
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.cards import Cards
 from proxy_core.interfaces import AttemptRecord, RequestRecord, UsageRow
-from proxy_core.model import Usage
-from proxy_core.settings import ProviderSettings
+from proxy_core.messages import Usage
+from proxy_core.models.info import Cards
+from proxy_core.models.pricing import Prices
+from proxy_core.settings.schema import ProviderSettings
 from proxy_core.state import usage as counting
-from proxy_core.state.pricing import Prices
 from proxy_core.state.usage import COUNTED, UsageBook, summed
 
 TODAY = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Tokens
+from proxy_core.credentials.environment import env_file, from_environment, to_environment
 from proxy_core.credentials.files import write_private
-from proxy_core.credentials.foreign import read_foreign, write_foreign
-from proxy_core.credentials.stateless import env_file, from_environment, to_environment
+from proxy_core.credentials.linked_files import read_foreign, write_foreign
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
 from proxy_core.testing.example_oauth import EXAMPLE_FILE

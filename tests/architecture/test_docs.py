@@ -14,12 +14,13 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from proxy_core import hookspecs, rotation, settings
-from proxy_core.compatible import COMPATIBLE_NAMES, WITHOUT_EFFECT
-from proxy_core.loading import load
-from proxy_core.plugins import HOOKS
-from proxy_core.rotation_names import ROTATION_NAMES
-from proxy_core.tables import Described, Table
+from proxy_core import hookspecs
+from proxy_core.plugins.loader import HOOKS
+from proxy_core.settings import rotation, schema
+from proxy_core.settings.base import Described, Table
+from proxy_core.settings.legacy_env import COMPATIBLE_NAMES, WITHOUT_EFFECT
+from proxy_core.settings.legacy_rotation_env import ROTATION_NAMES
+from proxy_core.settings.loading import load
 from proxy_core.testing import run
 from proxy_plugin_openai_compat.quirks import PRESETS
 
@@ -41,27 +42,27 @@ def blocks(page, language):
 # --- Settings ----------------------------------------------------------------------------
 
 TABLES = {
-    "server": settings.ServerSettings,
-    "clients.<name>": settings.ClientSettings,
-    "admin": settings.AdminSettings,
-    "providers.<name>": settings.ProviderSettings,
+    "server": schema.ServerSettings,
+    "clients.<name>": schema.ClientSettings,
+    "admin": schema.AdminSettings,
+    "providers.<name>": schema.ProviderSettings,
     "providers.<name>.api_keys": rotation.KeySettings,
-    "providers.<name>.models.<model>": settings.ModelOptions,
+    "providers.<name>.models.<model>": schema.ModelOptions,
     "providers.<name>.rotation": rotation.RotationSettings,
     "providers.<name>.rotation.caps": rotation.CapSettings,
-    "models.<name>": settings.DeploymentRoute,
-    "plugins": settings.PluginsTable,
-    "timeouts": settings.TimeoutSettings,
-    "streams": settings.StreamSettings,
-    "upstream": settings.UpstreamSettings,
-    "routing": settings.RoutingSettings,
-    "embeddings": settings.EmbeddingsSettings,
-    "sanitizers": settings.SanitizerSettings,
-    "log": settings.LogSettings,
-    "records": settings.RecordSettings,
-    "metrics": settings.MetricsSettings,
-    "state": settings.StateSettings,
-    "credentials": settings.CredentialsSettings,
+    "models.<name>": schema.DeploymentRoute,
+    "plugins": schema.PluginsTable,
+    "timeouts": schema.TimeoutSettings,
+    "streams": schema.StreamSettings,
+    "upstream": schema.UpstreamSettings,
+    "routing": schema.RoutingSettings,
+    "embeddings": schema.EmbeddingsSettings,
+    "sanitizers": schema.SanitizerSettings,
+    "log": schema.LogSettings,
+    "records": schema.RecordSettings,
+    "metrics": schema.MetricsSettings,
+    "state": schema.StateSettings,
+    "credentials": schema.CredentialsSettings,
 }
 
 
@@ -85,10 +86,10 @@ def default_of(field):
 
 
 def test_the_page_of_settings_has_every_table():
-    nested = {m for m in vars(settings).values() if isinstance(m, type) and issubclass(m, Table)}
+    nested = {m for m in vars(schema).values() if isinstance(m, type) and issubclass(m, Table)}
 
     assert described().keys() == TABLES.keys()
-    assert nested - {Table, Described, settings.ProxySettings, settings.PluginSettings} <= set(TABLES.values())
+    assert nested - {Table, Described, schema.ProxySettings, schema.PluginSettings} <= set(TABLES.values())
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from proxy_core import hookspecs
-from proxy_core.plugins import HOOKS
+from proxy_core.plugins.loader import HOOKS
 
 SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("proxy_")}
 

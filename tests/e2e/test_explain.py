@@ -7,10 +7,10 @@ import stat
 import pytest
 
 import proxy_core
-from proxy_core import control
 from proxy_core.errors import SettingsError
-from proxy_core.loading import load
-from proxy_core.runtime import compose
+from proxy_core.runtime.compose import compose
+from proxy_core.server import control_socket
+from proxy_core.settings.loading import load
 from proxy_core.testing import fingerprint, plugin_with, stall
 
 HINTED = {"retry-after": "30"}
@@ -297,7 +297,7 @@ async def test_clear_refuses_what_does_not_exist(proxy):
 def test_sockets_are_in_a_folder_only_their_owner_can_enter(tmp_path):
     folder = tmp_path / "run"
 
-    own = control.own_socket(folder)
+    own = control_socket.own_socket(folder)
 
     assert own is not None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -314,11 +314,11 @@ async def test_a_folder_others_can_enter_is_not_used_and_hears_no_key(tmp_path, 
         writer.close()
 
     server = await asyncio.start_unix_server(listens, folder / "1.sock")
-    with pytest.raises(control.Unreachable):
-        await control.ask(folder, "GET", "/admin/why", "the-key")
+    with pytest.raises(control_socket.Unreachable):
+        await control_socket.ask(folder, "GET", "/admin/why", "the-key")
     server.close()
 
-    assert control.own_socket(folder) is None
+    assert control_socket.own_socket(folder) is None
     assert heard == []
 
 
@@ -326,7 +326,7 @@ async def test_a_link_to_a_folder_is_not_one(tmp_path):
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "run").symlink_to(tmp_path / "real")
 
-    assert control.own_socket(tmp_path / "run") is None
+    assert control_socket.own_socket(tmp_path / "run") is None
 
 
 def _request():

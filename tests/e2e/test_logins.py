@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core.credentials.cooldown import step
-from proxy_core.credentials.keeper import RENEW_AGAIN_S
+from proxy_core.credentials.refresher import RENEW_AGAIN_S
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
+from proxy_core.rotation.cooldown import step
 from proxy_core.testing import FakeOAuthServer
 from proxy_core.testing.example_oauth import KIND, example_plugin
 

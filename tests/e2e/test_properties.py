@@ -9,16 +9,16 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.builtin import BuiltIn
-from proxy_core.catalog import build_catalog
 from proxy_core.interfaces import AttemptRecord, RequestRecord
-from proxy_core.loading import load
-from proxy_core.plugins import load_plugins
+from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.registry import build_catalog
 from proxy_core.records.capture import Budget, Capture
-from proxy_core.records.line import Lines
+from proxy_core.records.encode import Lines
 from proxy_core.records.log import program_log
 from proxy_core.records.redact import Redaction, SecretScrubber
-from proxy_core.settings import LogSettings
+from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.settings.loading import load
+from proxy_core.settings.schema import LogSettings
 
 OURS = "our-own/" + "secret+1234567890"
 LOADED = load(environ={}, cwd=Path("/"))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from proxy_core.runtime import Proxy
+from proxy_core.runtime.compose import Proxy
 from proxy_core.testing import FakeUpstream, fingerprint, run, serving
 from proxy_core.testing.proxy import CLIENT_KEY
 from proxy_core.testing.upstream import chunk, pause

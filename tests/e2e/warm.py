@@ -13,8 +13,8 @@ _END_S = 40
 PRELOADED = (
     "pytest aiohttp httpx_aiohttp oauthlib.oauth2 filelock hypercorn.asyncio proxy_core.cli.login"
     " proxy_core.cli.credentials proxy_core.cli.credentials_files proxy_core.cli.credentials_try proxy_core.cli.config"
-    " proxy_core.cli.doctor proxy_core.cli.reach proxy_core.runtime proxy_core.testing.example_oauth proxy_core.fetch"
-    " proxy_plugin_openai_compat proxy_plugin_otel proxy_plugin_redaction proxy_plugin_redis"
+    " proxy_core.cli.doctor proxy_core.cli.reach proxy_core.runtime.compose proxy_core.testing.example_oauth"
+    " proxy_core.network.fetch proxy_plugin_openai_compat proxy_plugin_otel proxy_plugin_redaction proxy_plugin_redis"
 ).split()
 
 

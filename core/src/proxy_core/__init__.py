@@ -18,7 +18,19 @@ from proxy_core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from proxy_core.hints import quota_windows, reset_after_s, retry_after_s
+from proxy_core.failures.policy import (
+    ErrorBody,
+    ErrorRules,
+    Meaning,
+    default_judge,
+    judge_as,
+    judge_by,
+    judge_status,
+    meaning_of,
+    read_error,
+    rejected,
+)
+from proxy_core.failures.rate_limit_headers import quota_windows, reset_after_s, retry_after_s
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
@@ -86,19 +98,7 @@ from proxy_core.interfaces import (
     UsageRow,
     Verdict,
 )
-from proxy_core.judging import (
-    ErrorBody,
-    ErrorRules,
-    Meaning,
-    default_judge,
-    judge_as,
-    judge_by,
-    judge_status,
-    meaning_of,
-    read_error,
-    rejected,
-)
-from proxy_core.model import (
+from proxy_core.messages import (
     Audio,
     CallDelta,
     CallEnd,
@@ -143,10 +143,10 @@ from proxy_core.model import (
     Usage,
     UsageReport,
 )
-from proxy_core.rotation import RotationSettings
-from proxy_core.settings import PluginSettings, ProviderSettings
+from proxy_core.settings.base import StrList
+from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.schema import PluginSettings, ProviderSettings
 from proxy_core.stash import Stash, StashKey
-from proxy_core.tables import StrList
 
 __all__ = [
     "API",

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, LoginNeeded, RefreshLater
-from proxy_core.credentials.stateless import from_environment
+from proxy_core.credentials.environment import from_environment
 from proxy_core.oauth import LoginFailed
 from proxy_core.testing import ScriptedPrompt
 from proxy_plugin_gemini_cli.code_assist import backend_of

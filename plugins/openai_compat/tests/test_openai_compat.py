@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, default_judge
-from proxy_core.loading import load
-from proxy_core.plugins import Context
+from proxy_core.plugins.loader import Context
+from proxy_core.settings.loading import load
 from proxy_core.testing import ProviderContract
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models

@@ -282,8 +282,8 @@ async def test_without_a_collector_nothing_is_there(traced):
 def test_nothing_is_imported_before_it_is_needed(tmp_path):
     code = (
         "import sys, threading\n"
-        "from proxy_core.loading import load\n"
-        "from proxy_core.runtime import compose\n"
+        "from proxy_core.settings.loading import load\n"
+        "from proxy_core.runtime.compose import compose\n"
         "from pathlib import Path\n"
         "tables = {'plugins': {'otel': {'endpoint': 'http://127.0.0.1:1/v1/traces'}}}\n"
         f"environ = {{'PROXY_DATA_DIR': {str(tmp_path)!r}}}\n"

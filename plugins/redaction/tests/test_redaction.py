@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.loading import load
-from proxy_core.plugins import Context
+from proxy_core.plugins.loader import Context
+from proxy_core.settings.loading import load
 from proxy_plugin_redaction import PLUGIN, proxy_redactors
 from proxy_plugin_redaction.patterns import PERSONAL
 from proxy_plugin_redaction.settings import RedactionSettings

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import click
 
-from proxy_core.builtin import BuiltIn
-from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.cli.common import read_settings
+from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.credentials.stateless import from_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import FOLDER_NAME, Vault
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import CredentialRefresher, Provider
-from proxy_core.loading import LoadedSettings
-from proxy_core.plugins import load_plugins
-from proxy_core.pools import rotations
-from proxy_core.server.clientkey import state_secret
-from proxy_core.tables import environment_name
+from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.runtime.pools import rotations
+from proxy_core.server.client_key import state_secret
+from proxy_core.settings.base import environment_name
+from proxy_core.settings.loading import LoadedSettings
 
 API_KEY = "api_key"
 

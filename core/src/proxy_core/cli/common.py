@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from proxy_core.errors import PluginError
-from proxy_core.loading import LoadedSettings, load
-from proxy_core.plugins import load_plugins
+from proxy_core.plugins.loader import load_plugins
+from proxy_core.settings.loading import LoadedSettings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from proxy_core.builtin import BuiltIn
-from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.cli.common import printable, read_settings, settings_options, table
 from proxy_core.cli.effective import Value, effective, stray
 from proxy_core.errors import PluginError, SettingsError, SetupError
-from proxy_core.loading import LoadedSettings
-from proxy_core.plugins import HOOKS, load_plugins
+from proxy_core.plugins.loader import HOOKS, load_plugins
+from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.settings.loading import LoadedSettings
 
 
 @click.group("config")
@@ -41,7 +41,7 @@ def check_command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
 
 def checked(config: Path | None, no_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
     """What would stop a start or leave out a plugin that settings are for, and what a start would warn of."""
-    from proxy_core.runtime import compose
+    from proxy_core.runtime.compose import compose
     from proxy_core.server.serve import check_exposure, hypercorn_config
 
     try:
@@ -139,7 +139,7 @@ def _by_key(loaded: LoadedSettings) -> dict[str, Value]:
 
 def _defaults(loaded: LoadedSettings) -> dict[str, Value]:
     """The same without any source."""
-    from proxy_core.loading import load
+    from proxy_core.settings.loading import load
 
     try:
         bare = load(environ={"PROXY_DATA_DIR": str(loaded.data_dir)}, cwd=loaded.data_dir / "no-settings-here")

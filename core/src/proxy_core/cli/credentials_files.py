@@ -14,11 +14,11 @@ from proxy_core.cli.common import settings_options
 from proxy_core.cli.credentials_keys import copy_keys
 from proxy_core.cli.origins import Origin, find
 from proxy_core.cli.running import tell_credentials
+from proxy_core.credentials.environment import env_file, to_environment
 from proxy_core.credentials.files import write_private
-from proxy_core.credentials.stateless import env_file, to_environment
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.interfaces import Provider, Tokens
-from proxy_core.tables import environment_name
+from proxy_core.settings.base import environment_name
 
 # --- import ------------------------------------------------------------------------------
 

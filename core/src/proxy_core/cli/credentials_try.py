@@ -15,7 +15,6 @@ from proxy_core.cli.common import printable, settings_options
 from proxy_core.clock import SystemClock
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential
-from proxy_core.exchange import open_exchange
 from proxy_core.interfaces import (
     CredentialRefresher,
     HttpExchange,
@@ -24,7 +23,8 @@ from proxy_core.interfaces import (
     RefreshLater,
     TransportFailed,
 )
-from proxy_core.loading import secret_values
+from proxy_core.network.exchange import open_exchange
+from proxy_core.settings.loading import secret_values
 
 
 @click.command("test")

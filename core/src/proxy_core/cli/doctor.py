@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from proxy_core.catalog import Catalog
 from proxy_core.cli.accounts import Accounts, open_accounts
 from proxy_core.cli.common import printable, settings_options, table
 from proxy_core.cli.config import catalog_of, checked, described
@@ -24,6 +23,7 @@ from proxy_core.cli.findings import (
     of_store,
 )
 from proxy_core.errors import SetupError
+from proxy_core.plugins.registry import Catalog
 
 
 @click.command("doctor")

@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from proxy_core.catalog import Catalog
 from proxy_core.cli.tomllines import KeyPath, key_lines
-from proxy_core.compatible import COMPATIBLE_NAMES, provider_table
 from proxy_core.interfaces import PluginInfo
-from proxy_core.loading import DELIMITER, PREFIX, LoadedSettings
-from proxy_core.pools import rotations
-from proxy_core.rotation_names import rotation_readings, rotation_table
+from proxy_core.plugins.registry import Catalog
+from proxy_core.runtime.pools import rotations
+from proxy_core.settings.legacy_env import COMPATIBLE_NAMES, provider_table
+from proxy_core.settings.legacy_rotation_env import rotation_readings, rotation_table
+from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings
 
 MASK = "********"
 _HIDDEN_NAME = re.compile(r"(password|passphrase|secret|token|api_?key|authorization|cookie)", re.IGNORECASE)

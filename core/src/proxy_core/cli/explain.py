@@ -13,7 +13,7 @@ import click
 from proxy_core.cli.common import printable, read_settings, settings_options
 from proxy_core.cli.running import NotRunning, ask, processes
 from proxy_core.errors import ProxyError
-from proxy_core.loading import LoadedSettings
+from proxy_core.settings.loading import LoadedSettings
 
 
 @click.command("explain")
@@ -52,7 +52,7 @@ def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
         return processes(loaded, "POST", "/admin/explain", body)
     except NotRunning:
         click.echo("no proxy is running: this is the way with nothing at rest", err=True)
-    from proxy_core.runtime import compose
+    from proxy_core.runtime.compose import compose
 
     try:
         return [{"process": None, **compose(loaded, to_run=False).dry_run(body)}]

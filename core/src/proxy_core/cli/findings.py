@@ -15,9 +15,9 @@ from proxy_core.cli.accounts import Account, Accounts
 from proxy_core.cli.common import printable
 from proxy_core.errors import SetupError
 from proxy_core.interfaces import Check
-from proxy_core.loading import LoadedSettings
-from proxy_core.runtime import open_store
+from proxy_core.runtime.compose import open_store
 from proxy_core.server.serve import is_loopback
+from proxy_core.settings.loading import LoadedSettings
 
 _STORE_S = 10.0
 #: No refresh takes this long, so who wrote the journal is gone.

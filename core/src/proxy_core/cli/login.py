@@ -13,8 +13,8 @@ from proxy_core.cli.common import settings_options
 from proxy_core.cli.running import tell_credentials
 from proxy_core.cli.terminal import TerminalPrompt, agreed, is_headless
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
-from proxy_core.exchange import open_exchange
 from proxy_core.interfaces import CredentialRefresher, LoginNeeded, LoginWay, Provider, RefreshLater, Tokens
+from proxy_core.network.exchange import open_exchange
 from proxy_core.oauth.tokens import LoginFailed, OAuthRefused
 
 _INTERRUPTED = 130

@@ -10,7 +10,7 @@ import click
 
 from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.interfaces import ModelSpec
-from proxy_core.runtime import compose
+from proxy_core.runtime.compose import compose
 
 
 @click.command("models")

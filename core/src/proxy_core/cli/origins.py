@@ -11,10 +11,10 @@ import click
 
 from proxy_core.cli.accounts import Accounts
 from proxy_core.cli.common import printable
-from proxy_core.credentials.foreign import read_foreign
+from proxy_core.credentials.linked_files import read_foreign
 from proxy_core.credentials.stored import VaultProblem
 from proxy_core.interfaces import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
-from proxy_core.loading import other_variables
+from proxy_core.settings.loading import other_variables
 
 AnyFile = TokenFile | KeyFile
 

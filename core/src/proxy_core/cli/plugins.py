@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from proxy_core.builtin import BuiltIn
-from proxy_core.catalog import Catalog, build_catalog
 from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.interfaces import Provider
-from proxy_core.plugins import Plugin, load_plugins
+from proxy_core.plugins.loader import Plugin, load_plugins
+from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.runtime.builtin import BuiltIn
 
 
 @click.command("plugins")

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from proxy_core.cli.accounts import Accounts
 from proxy_core.cli.findings import Finding
-from proxy_core.exchange import open_exchange
 from proxy_core.interfaces import Credential, HttpAnswer, HttpExchange, Provider, ProviderCall, TransportFailed
-from proxy_core.model import UpstreamRequest
+from proxy_core.messages import UpstreamRequest
+from proxy_core.network.exchange import open_exchange
 
 _ANSWER_S = 10.0
 #: Tokens are renewed minutes early, so less than this does no harm.

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from proxy_core import control
 from proxy_core.cli.common import printable
 from proxy_core.errors import SettingsError
-from proxy_core.loading import LoadedSettings
-from proxy_core.server.clientkey import admin_key
+from proxy_core.server import control_socket
+from proxy_core.server.client_key import admin_key
+from proxy_core.settings.loading import LoadedSettings
 
 
 class NotRunning(click.ClickException):
@@ -25,8 +25,8 @@ def ask(
     """What the proxy's processes answer; several where it has workers. Raises ``ClickException`` in its own words."""
     key = admin_key(loaded).get_secret_value()
     try:
-        answers = asyncio.run(control.ask(loaded.runtime_dir, method, path, key, body, within_s=within_s))
-    except control.Unreachable:
+        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, within_s=within_s))
+    except control_socket.Unreachable:
         raise NotRunning(
             f"no running proxy was found for the data folder {loaded.data_dir}; start it, or set PROXY_DATA_DIR"
         ) from None
@@ -50,8 +50,8 @@ def tell_credentials(loaded: LoadedSettings) -> None:
     """Have a running proxy take up what changed, and say what came of it; nothing if none runs."""
     try:
         key = admin_key(loaded).get_secret_value()
-        answers = asyncio.run(control.ask(loaded.runtime_dir, "POST", "/admin/reload?local=1", key, {}))
-    except (control.Unreachable, SettingsError):
+        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, "POST", "/admin/reload?local=1", key, {}))
+    except (control_socket.Unreachable, SettingsError):
         return
     refused = [answer for status, answer in answers if status not in (200, 404)]
     if any(status == 404 for status, _ in answers):

@@ -14,13 +14,13 @@ from typing import Any
 import click
 
 from proxy_core.cli.common import plugin_overrides, settings_options
-from proxy_core.control import own_socket
 from proxy_core.errors import SettingsError
-from proxy_core.loading import LoadedSettings, load
 from proxy_core.records.log import ProgramLog, program_log
-from proxy_core.reload import Reloader
-from proxy_core.runtime import Proxy, compose
-from proxy_core.server.clientkey import generated_key_file
+from proxy_core.runtime.active import Switch
+from proxy_core.runtime.compose import Proxy, compose
+from proxy_core.runtime.reload import Reloader
+from proxy_core.server.client_key import generated_key_file
+from proxy_core.server.control_socket import own_socket
 from proxy_core.server.serve import (
     WorkerSpec,
     check_exposure,
@@ -34,7 +34,7 @@ from proxy_core.server.serve import (
     supervise,
     url_of,
 )
-from proxy_core.server.switch import Switch
+from proxy_core.settings.loading import LoadedSettings, load
 
 log = logging.getLogger("proxy_core.serve")
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 import click
 
 from proxy_core.interfaces import LoginWay
-from proxy_core.loading import LoadedSettings
 from proxy_core.oauth.qr import qr_text
+from proxy_core.settings.loading import LoadedSettings
 
 _STDIN = 0
 

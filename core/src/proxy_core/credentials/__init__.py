@@ -1,1 +1,1 @@
-"""Credentials: who is usable now, who goes next, who rests."""
+"""Credentials on disk: logins, their files, their locks, and the refresh of their tokens."""

@@ -7,7 +7,7 @@ import hashlib
 from pydantic import SecretStr
 
 from proxy_core.interfaces import Credential
-from proxy_core.rotation import DEFAULT_PRIORITY
+from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
 
 class Fingerprints:

@@ -18,8 +18,8 @@ from typing import Literal, TypeVar
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.journal import Entry, Journal
+from proxy_core.credentials.journaled_client import Recorder
 from proxy_core.credentials.locks import CredentialLock, LockBusy
-from proxy_core.credentials.recording import Recorder
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Stale, Vault
 from proxy_core.interfaces import (

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 
 from proxy_core.interfaces import Credential, Tokens
-from proxy_core.rotation import DEFAULT_PRIORITY
-from proxy_core.tables import Table
+from proxy_core.settings.base import Table
+from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 

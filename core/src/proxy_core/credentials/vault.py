@@ -18,8 +18,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from proxy_core.credentials.files import private_folder, stamp, write_private
-from proxy_core.credentials.foreign import beside, read_foreign, write_foreign
 from proxy_core.credentials.journal import Journal
+from proxy_core.credentials.linked_files import beside, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
 from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, from_json, to_json
 from proxy_core.interfaces import TokenFile, Tokens

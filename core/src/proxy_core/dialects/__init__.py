@@ -1,1 +1,1 @@
-"""Wire formats, one pure module each, both directions. None imports another."""
+"""OpenAI's wire formats, the common language of clients and upstreams."""

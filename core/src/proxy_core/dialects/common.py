@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from proxy_core.errors import BadRequest
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 
 def json_bytes(value: object) -> bytes:

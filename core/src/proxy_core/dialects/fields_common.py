@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 FIELDS: Mapping[str, frozenset[str]] = {
     "openai_chat": frozenset(

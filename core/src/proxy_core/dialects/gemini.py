@@ -29,7 +29,7 @@ from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
 from proxy_core.errors import NotFound
 from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
-from proxy_core.model import JsonObject, UpstreamFailure, Usage
+from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
 _FROM_PATH = frozenset({"model", "stream", "alt"})
 _MARKS = (b'"usageMetadata"', b'"finishReason"', b'"promptFeedback"', b'"error"')

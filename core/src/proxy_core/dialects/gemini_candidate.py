@@ -11,7 +11,7 @@ from proxy_core.dialects.common import json_bytes
 from proxy_core.dialects.gemini_common import MAKER, NAME, REASONS
 from proxy_core.dialects.gemini_extras import candidate_extras, code_text, image_delta
 from proxy_core.dialects.gemini_names import NameTable
-from proxy_core.model import (
+from proxy_core.messages import (
     CallDelta,
     CallEnd,
     CallStart,

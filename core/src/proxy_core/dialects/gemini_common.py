@@ -17,7 +17,7 @@ from proxy_core import sse
 from proxy_core.dialects.common import count, json_bytes, load_object
 from proxy_core.errors import BadRequest, ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError
-from proxy_core.model import FinishReason, JsonObject, UpstreamFailure, Usage
+from proxy_core.messages import FinishReason, JsonObject, UpstreamFailure, Usage
 
 NAME = "gemini"
 #: Who can read a thought signature.

@@ -20,7 +20,7 @@ from proxy_core.dialects.gemini_common import NAME, field
 from proxy_core.dialects.gemini_decode_parts import decode_contents, decode_system
 from proxy_core.dialects.gemini_schema_plain import plain_schema
 from proxy_core.errors import BadRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatRequest,
     FunctionTool,
     HostedTool,

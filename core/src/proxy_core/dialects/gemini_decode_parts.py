@@ -10,7 +10,7 @@ from typing import Any
 from proxy_core.dialects.common import json_bytes, missing, wrong_type
 from proxy_core.dialects.gemini_common import MAKER, NAME, field
 from proxy_core.errors import BadRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     Audio,
     File,
     Image,

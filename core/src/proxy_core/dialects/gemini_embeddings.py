@@ -23,7 +23,7 @@ from proxy_core.dialects.gemini_common import (
 )
 from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
-from proxy_core.model import EmbedReply, EmbedRequest, JsonObject, Usage
+from proxy_core.messages import EmbedReply, EmbedRequest, JsonObject, Usage
 
 NAME = "gemini_embeddings"
 #: What else belongs to each input, and has no counterpart elsewhere: hints for the kind of vector wanted.

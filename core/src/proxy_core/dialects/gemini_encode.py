@@ -15,7 +15,7 @@ from proxy_core.dialects.gemini_schema import clean_response, upper_types
 from proxy_core.dialects.gemini_tools import encode_choice, encode_tools
 from proxy_core.dialects.gemini_turns import Signatures, TurnWriter
 from proxy_core.errors import BadRequest
-from proxy_core.model import ChatRequest, JsonObject, ReasoningOptions, ResponseFormat, Sampling
+from proxy_core.messages import ChatRequest, JsonObject, ReasoningOptions, ResponseFormat, Sampling
 
 _MAX_TOKENS = 65536
 _MAX_STOPS = 5

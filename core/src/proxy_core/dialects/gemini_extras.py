@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy_core.dialects.gemini_common import NAME
-from proxy_core.model import Carried, ChatEvent, Citation, JsonObject
+from proxy_core.messages import Carried, ChatEvent, Citation, JsonObject
 
 _OPENAI = "openai_chat"
 _NAMED = frozenset("content finishReason index groundingMetadata logprobsResult tokenCount".split())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from proxy_core.dialects.common import without_none
 from proxy_core.errors import BadRequest
-from proxy_core.model import JsonObject, ReasoningOptions
+from proxy_core.messages import JsonObject, ReasoningOptions
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 

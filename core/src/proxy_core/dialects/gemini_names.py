@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
-from proxy_core.model import ChatRequest, CustomTool, FunctionTool, ToolCall, ToolResult
+from proxy_core.messages import ChatRequest, CustomTool, FunctionTool, ToolCall, ToolResult
 
 _FITS = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}")
 _BAD = re.compile(r"[^A-Za-z0-9_.:-]")

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from proxy_core.dialects.gemini_common import NAME
 from proxy_core.errors import BadRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     Audio,
     File,
     Image,

@@ -16,7 +16,7 @@ from proxy_core.dialects.gemini_candidate import Candidate, ending
 from proxy_core.dialects.gemini_common import NAME, created_of, decode_usage, error_of, status_of
 from proxy_core.dialects.gemini_names import NameTable
 from proxy_core.errors import StreamCut, UpstreamBroken
-from proxy_core.model import (
+from proxy_core.messages import (
     CallStart,
     Carried,
     ChatEvent,

@@ -15,7 +15,7 @@ from proxy_core.dialects.common import json_bytes
 from proxy_core.dialects.gemini_common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
 from proxy_core.errors import UpstreamBroken
 from proxy_core.interfaces import ReplyContext
-from proxy_core.model import (
+from proxy_core.messages import (
     CallDelta,
     CallEnd,
     CallStart,

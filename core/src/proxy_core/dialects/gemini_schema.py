@@ -20,7 +20,7 @@ from proxy_core.dialects.gemini_schema_values import (
     plain,
     set_bounds,
 )
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 #: All keywords the ``Schema`` message has; any other is refused by the backend.
 KEYWORDS = frozenset(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 _MAX_MERGED = 64
 _INDEX = re.compile(r"[0-9]{1,5}")

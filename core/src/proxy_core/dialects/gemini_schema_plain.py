@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_core.dialects.common import wrong_type
 from proxy_core.dialects.gemini_common import field, snake
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 _NAMES = (
     "title description enum items minItems maxItems properties minProperties maxProperties required minimum maximum "

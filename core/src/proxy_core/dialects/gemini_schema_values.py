@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 _TYPES = ("string", "number", "integer", "boolean", "object", "array")
 _HINTS: tuple[tuple[str, frozenset[str]], ...] = (

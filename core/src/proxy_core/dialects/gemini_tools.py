@@ -10,7 +10,7 @@ from proxy_core.dialects.gemini_common import NAME
 from proxy_core.dialects.gemini_names import NameTable
 from proxy_core.dialects.gemini_schema import clean_parameters, upper_types
 from proxy_core.errors import BadRequest
-from proxy_core.model import ChatRequest, CustomTool, FunctionTool, HostedTool, JsonObject, Tool
+from proxy_core.messages import ChatRequest, CustomTool, FunctionTool, HostedTool, JsonObject, Tool
 
 
 def encode_tools(tools: Sequence[Tool], names: NameTable, schemas: str, dropped: list[str]) -> list[JsonObject]:

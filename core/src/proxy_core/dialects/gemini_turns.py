@@ -14,7 +14,7 @@ from proxy_core.dialects.gemini_models import Family
 from proxy_core.dialects.gemini_names import NameTable
 from proxy_core.dialects.gemini_parts import media_part, text_of
 from proxy_core.errors import BadRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatRequest,
     Image,
     InlineData,

@@ -13,7 +13,7 @@ from proxy_core import sse
 from proxy_core.dialects.common import count, json_bytes, load_object
 from proxy_core.errors import ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError, ReplyContext
-from proxy_core.model import JsonObject, Opaque, UpstreamFailure, Usage
+from proxy_core.messages import JsonObject, Opaque, UpstreamFailure, Usage
 
 HEARTBEAT = sse.comment("keep-alive")
 

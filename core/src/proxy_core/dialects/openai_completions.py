@@ -24,7 +24,7 @@ from proxy_core.dialects.common import (
 )
 from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatEvent,
     ChatRequest,
     Failed,

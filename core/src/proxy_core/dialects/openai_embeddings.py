@@ -24,7 +24,7 @@ from proxy_core.dialects.common import (
 )
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ReplyContext
-from proxy_core.model import EmbedReply, EmbedRequest, JsonObject, Usage
+from proxy_core.messages import EmbedReply, EmbedRequest, JsonObject, Usage
 
 NAME = "openai_embeddings"
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces.providers import EventDecoder
 from proxy_core.interfaces.requests import ProxyRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatEvent,
     ChatRequest,
     EmbedReply,

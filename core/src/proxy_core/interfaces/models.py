@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from proxy_core.model import (
+from proxy_core.messages import (
     JsonObject,
 )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from proxy_core.settings import PluginSettings, ProviderSettings
+from proxy_core.settings.schema import PluginSettings, ProviderSettings
 
 #: The hook API this core speaks. It rises when a hook or a required field goes away.
 API = 1

@@ -10,14 +10,14 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from proxy_core.interfaces.requests import Credential, Lifecycle, ModelSpec, ProviderCall, QuotaWindow, Verdict
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatEvent,
     EmbedReply,
     Extra,
     UpstreamFailure,
     UpstreamRequest,
 )
-from proxy_core.rotation import RotationSettings
+from proxy_core.settings.rotation import RotationSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

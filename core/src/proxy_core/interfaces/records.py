@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from proxy_core.interfaces.requests import ProxyRequest
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatEvent,
     JsonObject,
     Usage,

@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
-from proxy_core.model import (
+from proxy_core.messages import (
     ChatRequest,
     Extra,
     JsonObject,
 )
-from proxy_core.rotation import DEFAULT_PRIORITY
+from proxy_core.settings.rotation import DEFAULT_PRIORITY
 from proxy_core.stash import Stash
 
 

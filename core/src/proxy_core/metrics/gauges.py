@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from proxy_core.credentials.pool import Pool
 from proxy_core.metrics.families import Samples
 from proxy_core.pipeline.observe import Observers
 from proxy_core.records.log import dropped_lines
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction
+from proxy_core.rotation.pool import Pool
 from proxy_core.version import VERSION
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from proxy_core.metrics.count import Counts
 from proxy_core.metrics.families import Samples
 from proxy_core.metrics.gauges import Gauges
-from proxy_core.metrics.timed import PluginTimes
+from proxy_core.metrics.plugin_timing import PluginTimes
 
 
 class Meter:

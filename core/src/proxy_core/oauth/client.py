@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from proxy_core.model import UpstreamRequest
+from proxy_core.messages import UpstreamRequest
 from proxy_core.oauth.pkce import Pkce
 
 

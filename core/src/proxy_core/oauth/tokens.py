@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from proxy_core.clock import Clock, SystemClock
-from proxy_core.hints import retry_after_s
+from proxy_core.failures.rate_limit_headers import retry_after_s
 from proxy_core.interfaces import (
     Credential,
     HttpAnswer,
@@ -21,7 +21,7 @@ from proxy_core.interfaces import (
     Tokens,
     TransportFailed,
 )
-from proxy_core.model import UpstreamRequest
+from proxy_core.messages import UpstreamRequest
 from proxy_core.oauth.client import OAuthClient
 
 _SHOWN = 200

@@ -1,1 +1,1 @@
-"""What happens to a request between the client's bytes and the upstream's."""
+"""The path of one request: sanitizers, attempts, translation, the response."""

@@ -12,12 +12,12 @@ from typing import Self
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Batching, Deployment, Dialect, ProxyRequest
-from proxy_core.model import Usage
-from proxy_core.pipeline.committed import Reply
+from proxy_core.messages import Usage
 from proxy_core.pipeline.executor import Executor
+from proxy_core.pipeline.response import Reply
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.trace import Trace
-from proxy_core.settings import EmbeddingsSettings
+from proxy_core.settings.schema import EmbeddingsSettings
 
 log = logging.getLogger("proxy_core.batching")
 

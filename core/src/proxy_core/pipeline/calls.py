@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
-from proxy_core.fetch import GuardedFetcher
 from proxy_core.interfaces import (
     Credential,
     Deployment,
@@ -17,10 +16,17 @@ from proxy_core.interfaces import (
     ProxyRequest,
     ReplyContext,
 )
-from proxy_core.model import ChatRequest, JsonObject, UpstreamRequest
-from proxy_core.pipeline.echo import WithoutSecrets, sent_secrets
-from proxy_core.pipeline.reply import RelayedStream, RelayedWhole, ReplyBody, TranslatedEmbeddings, TranslatedReply
+from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
+from proxy_core.network.fetch import GuardedFetcher
+from proxy_core.pipeline.response_body import (
+    RelayedStream,
+    RelayedWhole,
+    ReplyBody,
+    TranslatedEmbeddings,
+    TranslatedReply,
+)
 from proxy_core.pipeline.sanitize import FilterChain
+from proxy_core.pipeline.secret_filter import WithoutSecrets, sent_secrets
 from proxy_core.stash import StashKey
 
 

@@ -14,23 +14,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from proxy_core.clock import Clock, Deadline
-from proxy_core.credentials.pool import Lease, Pool
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
-from proxy_core.fetch import GuardedFetcher
-from proxy_core.hints import quota_windows
+from proxy_core.failures.policy import default_judge
+from proxy_core.failures.rate_limit_headers import quota_windows
 from proxy_core.interfaces import AttemptRecord, Deployment, ProxyRequest, Verdict
-from proxy_core.judging import default_judge
-from proxy_core.model import UpstreamFailure
+from proxy_core.messages import UpstreamFailure
+from proxy_core.network.fetch import GuardedFetcher
+from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply, sent_by
 from proxy_core.pipeline.calls import Calls
-from proxy_core.pipeline.committed import Reply
 from proxy_core.pipeline.hedge import Hedges
-from proxy_core.pipeline.reply import ReplyBody
+from proxy_core.pipeline.plan import Stop, Walk, told
+from proxy_core.pipeline.response import Reply
+from proxy_core.pipeline.response_body import ReplyBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.trace import Trace
-from proxy_core.pipeline.walk import Stop, Walk, told
 from proxy_core.records.redact import SecretScrubber
-from proxy_core.settings import RoutingSettings, TimeoutSettings, UpstreamSettings
-from proxy_core.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply, sent_by
+from proxy_core.rotation.pool import Lease, Pool
+from proxy_core.settings.schema import RoutingSettings, TimeoutSettings, UpstreamSettings
 
 _MAX_BACK_OFF_S = 8.0
 

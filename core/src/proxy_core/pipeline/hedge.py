@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from proxy_core.credentials.pool import Lease
 from proxy_core.interfaces import Deployment, Verdict
-from proxy_core.pipeline.committed import Reply
-from proxy_core.pipeline.walk import Stop, Walk
-from proxy_core.settings import RoutingSettings
+from proxy_core.pipeline.plan import Stop, Walk
+from proxy_core.pipeline.response import Reply
+from proxy_core.rotation.pool import Lease
+from proxy_core.settings.schema import RoutingSettings
 
 Attempt = Callable[[Deployment, Lease], Coroutine[None, None, Reply | Verdict]]
 Outcome = tuple[Stop, Lease, Reply | Verdict]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
-from proxy_core.model import ChatEvent
+from proxy_core.messages import ChatEvent
 
 log = logging.getLogger("proxy_core.sanitize")
 

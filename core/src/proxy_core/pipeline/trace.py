@@ -11,7 +11,7 @@ from typing import Literal
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import AttemptRecord, Decision, ProxyRequest, RequestRecord, decisive
-from proxy_core.model import Usage
+from proxy_core.messages import Usage
 from proxy_core.records.capture import Capture
 
 Outcome = Literal["completed", "failed", "cut", "client_left"]

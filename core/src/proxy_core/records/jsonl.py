@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from proxy_core.interfaces import LogSink
-from proxy_core.settings import RecordSettings
+from proxy_core.settings.schema import RecordSettings
 
 _DAY_S = 86_400.0
 #: Another worker may be writing to a file this young.

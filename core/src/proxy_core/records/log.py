@@ -27,7 +27,7 @@ from typing import Any
 
 from proxy_core.errors import SetupError
 from proxy_core.records.redact import Redaction, SecretScrubber
-from proxy_core.settings import LogSettings
+from proxy_core.settings.schema import LogSettings
 
 #: The request the current task works for.
 REQUEST_ID: ContextVar[str] = ContextVar("proxy_core_request_id", default="-")

@@ -12,12 +12,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_core.credentials.explain import as_json
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
-from proxy_core.model import JsonObject, Usage
+from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
+from proxy_core.rotation.explain import as_json
 
 #: Headers that hold nothing but keys are not kept at all.
 _KEYS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split())

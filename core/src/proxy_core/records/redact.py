@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from proxy_core.interfaces import Redactor
-from proxy_core.model import JsonObject
+from proxy_core.messages import JsonObject
 
 log = logging.getLogger("proxy_core.redact")
 

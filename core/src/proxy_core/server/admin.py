@@ -1,156 +1,141 @@
-"""What the proxy says of itself: health, models, providers. Never a key, a header or a prompt."""
+"""For the operator, behind the admin key: why a model has no credential, what became of a request, ending a rest.
+
+Every process has its own books, so a question that came over the network is passed on to the
+others; each answers with its process id.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy_core.cards import Cards
-from proxy_core.catalog import Catalog
-from proxy_core.credentials.pool import Pool
-from proxy_core.dialects import gemini_common, openai_common
-from proxy_core.dialects.common import json_bytes
-from proxy_core.errors import BadRequest, ModelNotFound, ProxyError
-from proxy_core.interfaces import ModelSpec
-from proxy_core.pipeline.discovery import ModelDirectory
-from proxy_core.routing import Router
+from proxy_core.dialects import openai_common
+from proxy_core.dialects.common import parse_body
+from proxy_core.errors import BadRequest, Conflict, NotFound
+from proxy_core.interfaces import Deployment
+from proxy_core.models.routing import Router
+from proxy_core.pipeline.dry_run import DryRun
+from proxy_core.records.recent import RecentRequests
+from proxy_core.records.record import explained
+from proxy_core.rotation.explain import described, quotas
+from proxy_core.rotation.pool import Pool
+from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.card import bare, known_fields
-from proxy_core.server.endpoint import error_headers
-from proxy_core.server.said import id_headers, read
-from proxy_core.settings import DeploymentRoute
-from proxy_core.state.budgets import Budgets
-from proxy_core.state.pricing import Prices
+from proxy_core.server.info import json_response
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-def json_response(value: object, request: Request, status: int = 200) -> Response:
-    response = Response(json_bytes(value), status_code=status, media_type="application/json")
-    response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
-    return response
-
-
-def error_response(error: ProxyError, request: Request) -> Response:
-    words = gemini_common if _googles(request) else openai_common
-    response = json_response({"error": words.error_object(error)}, request, error.status)
-    response.raw_headers.extend(error_headers(error))
-    return response
-
-
-def _googles(request: Request) -> bool:
-    """One of Google's clients asks: by its path, or under ``/v1`` by its headers or its key in the address."""
-    if request.url.path.startswith("/v1beta/") or "key" in request.query_params:
-        return True
-    return "x-goog-api-key" in request.headers or "x-goog-api-client" in request.headers
-
-
-def _google_card(public_id: str, model: ModelSpec) -> dict[str, Any]:
-    """What is known of a model's limits is in the provider's own words, and left out here."""
-    methods = ["generateContent", "streamGenerateContent"]
-    return {"name": f"models/{public_id}", "displayName": public_id, "supportedGenerationMethods": methods}
+#: Where a request finds the way to have settings read again.
+RELOAD = "proxy_core.reload"
+#: A question that another process passed on is not passed on again.
+_LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Introspection:
-    """The read-only endpoints."""
+class Operations:
+    """The endpoints below ``/admin``."""
 
-    catalog: Catalog
-    pools: Mapping[str, Pool]
-    directory: ModelDirectory
     keys: ClientKeys
-    budgets: Budgets
+    admin_key: str = field(repr=False)
     router: Router
-    routes: Mapping[str, DeploymentRoute]
-    cards: Cards
-    prices: Prices
-    started_at: int
-    problems: Callable[[], list[str]]
+    pools: Mapping[str, Pool]
+    recent: RecentRequests
+    dry_run: DryRun
+    runtime_dir: Path
 
-    async def root(self, request: Request) -> Response:
-        return json_response({"service": "proxy-core", "status": "ok"}, request)
-
-    async def healthz(self, request: Request) -> Response:
-        """Alive: the event loop answers."""
-        return json_response({"status": "ok"}, request)
-
-    async def readyz(self, request: Request) -> Response:
-        """Able to serve: some provider has a credential. Degradations are named, without detail."""
-        ready = any(len(pool) for pool in self.pools.values())
-        problems = self.problems() if ready else [*self.problems(), "no provider has a credential"]
-        status = "unavailable" if not ready else "degraded" if problems else "ok"
-        return json_response({"status": status, "problems": problems}, request, 200 if ready else 503)
-
-    async def models(self, request: Request) -> Response:
-        client = self.keys.identify(request.scope)
-        every = await self.directory.all()
-        found = {name: model for name, model in every.items() if self.budgets.allows(client, name)}
-        if _googles(request):
-            return json_response({"models": [_google_card(i, m) for i, m in found.items()]}, request)
-        card = await self._cards(request)
-        # In a thread: of thousands of models it takes a tenth of a second to say what is known.
-        data = await asyncio.to_thread(lambda: [card(name, model) for name, model in found.items()])
-        return json_response({"object": "list", "data": data}, request)
-
-    async def model(self, request: Request) -> Response:
-        client = self.keys.identify(request.scope)
-        name = request.path_params["model"]
-        found = await self.directory.find(name) if self.budgets.allows(client, name) else None
-        if found is None:
-            raise ModelNotFound(f"The model {name!r} does not exist.")
-        if _googles(request):
-            return json_response(_google_card(name, found), request)
-        card = await self._cards(request)
-        return json_response(card(name, found), request)
-
-    async def providers(self, request: Request) -> Response:
+    async def why(self, request: Request) -> Response:
+        """``GET /admin/why?model=M``: each deployment's credentials, and what keeps them from being used."""
         self.keys.identify(request.scope)
-        return json_response(
-            {"object": "list", "data": [self._provider(name) for name in self.catalog.providers]}, request
+        deployments = self._resolved(request.query_params.get("model"))
+        found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
+        return await self._answer(request, {"deployments": found})
+
+    async def quotas(self, request: Request) -> Response:
+        """``GET /admin/quotas``: what is known of how much each credential has left, by model or quota group."""
+        self.keys.identify(request.scope)
+        return await self._answer(
+            request, {"quotas": [window for name, pool in self.pools.items() for window in quotas(name, pool)]}
         )
 
-    async def _cards(self, request: Request) -> Callable[[str, ModelSpec], dict[str, Any]]:
-        """How models are told: with all that is known, or bare with ``?enriched=false``. Raises ``BadRequest``."""
-        wanted = request.query_params.get("enriched", "true").lower()
-        if wanted not in ("true", "1", "false", "0"):
-            raise BadRequest("'enriched' is true or false.", param="enriched")
-        if wanted in ("false", "0"):
-            return lambda public_id, model: bare(public_id, model, self.started_at)
-        await self.cards.catalogs.load()
-        return self._enriched
+    async def explain(self, request: Request) -> Response:
+        """``GET /admin/explain/{request_id}``: what was decided and tried. Raises ``NotFound``."""
+        self.keys.identify(request.scope)
+        request_id = request.path_params["request_id"]
+        record = self.recent.get(request_id)
+        if record is not None:
+            return json_response(explained(record), request)
+        for status, answer in await self._others(request):
+            if status == 200:
+                return json_response(answer, request)
+        raise NotFound(f"No request {request_id!r} is remembered here.")
 
-    def _enriched(self, public_id: str, model: ModelSpec) -> dict[str, Any]:
-        """What is known of a public model is what is known of its first deployment, after its own settings."""
-        route = self.routes.get(public_id)
-        if route is not None:
-            deployments = self.router.deployments(public_id)
-            if not deployments:
-                return {**bare(public_id, model, self.started_at), "_sources": {}}
-            provider, upstream_model = deployments[0].provider.name, deployments[0].model
-        else:
-            addressed = self.router.addressed(public_id)
-            assert addressed is not None  # as it is listed
-            provider, upstream_model = addressed[0].name, self.cards.own_id(addressed[0].name, addressed[1])
-        facts, priced = self.cards.facts(provider, upstream_model, route), self.prices.priced(provider, upstream_model)
-        return {**bare(public_id, model, self.started_at), **known_fields(facts, priced)}
+    async def dry(self, request: Request) -> Response:
+        """``POST /admin/explain``: ``{"model": M}``, or a whole request body; the way it would go, without going it."""
+        self.keys.identify(request.scope)
+        return await self._answer(request, self.dry_run(parse_body(await request.body())))
 
-    def _provider(self, name: str) -> dict[str, Any]:
-        provider, pool = self.catalog.providers[name], self.pools[name]
-        life = provider.lifecycle
-        return {
-            "id": name,
-            "object": "provider",
-            "plugin": self.catalog.owner("proxy_providers", name),
-            "dialects": list(provider.dialects),
-            "credentials": 0 if provider.anonymous and pool.credentials[0].kind == "none" else len(pool),
-            "resting": len(pool.all_resting()),
-            "status": life.status,
-            "until": life.until.isoformat() if life.until else None,
-            "note": life.note or None,
-            "link": life.link or None,
-        }
+    async def clear(self, request: Request) -> Response:
+        """``POST /admin/cooldowns/clear``: ``{"provider", "credential", "model"}``, each optional."""
+        self.keys.identify(request.scope)
+        asked = parse_body(await request.body() or b"{}")
+        unknown = [name for name in asked if name not in ("provider", "credential", "model")]
+        if unknown:
+            raise BadRequest(f"There is no {unknown[0]!r} here.", param=unknown[0])
+        for name, value in asked.items():
+            if not isinstance(value, str):
+                raise BadRequest(f"{name} is a string.", param=name)
+        return await self._answer(request, {"cleared": self._clear(**asked)})
+
+    async def reload(self, request: Request) -> Response:
+        """``POST /admin/reload``: read settings again, in every process. 409 if one of them goes on with the old."""
+        self.keys.identify(request.scope)
+        reload = request.scope.get(RELOAD)
+        if reload is None:
+            raise NotFound("This server was not started by proxy-core: its settings are read when it starts.")
+        processes = await self._processes(request, await reload())
+        refused = [problem for process in processes for problem in process["problems"]]
+        if _LOCAL in request.query_params or not refused:
+            return json_response({"processes": processes}, request)
+        error = Conflict("Not all settings were replaced: " + "; ".join(dict.fromkeys(refused)))
+        return json_response({"error": openai_common.error_object(error), "processes": processes}, request, 409)
+
+    def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
+        if provider is not None and provider not in self.pools:
+            raise BadRequest(f"There is no provider {provider!r}.", param="provider")
+        if credential is not None and not any(credential in pool.ledger.places for pool in self.pools.values()):
+            raise BadRequest(f"There is no credential {credential!r}.", param="credential")
+        if model is not None:
+            deployments = [d for d in self._resolved(model) if provider in (None, d.provider.name)]
+            return sum(self.pools[d.provider.name].clear(credential, d.model) for d in deployments)
+        pools = self.pools.values() if provider is None else [self.pools[provider]]
+        return sum(pool.clear(credential) for pool in pools)
+
+    def _resolved(self, model: object) -> Sequence[Deployment]:
+        if not isinstance(model, str) or not model:
+            raise BadRequest("A model is needed.", param="model")
+        return self.router.resolve(model)
+
+    async def _answer(self, request: Request, mine: dict[str, Any]) -> Response:
+        return json_response({"processes": await self._processes(request, mine)}, request)
+
+    async def _processes(self, request: Request, mine: dict[str, Any]) -> list[dict[str, Any]]:
+        others = [answer["processes"][0] for status, answer in await self._others(request) if status == 200]
+        return sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
+
+    async def _others(self, request: Request) -> list[tuple[int, Any]]:
+        """What the other processes answer to the same question."""
+        if _LOCAL in request.query_params:
+            return []
+        url = request.url
+        path = f"{request.scope['path']}?{url.query + '&' if url.query else ''}{_LOCAL}=1"
+        raw = await request.body()
+        body = parse_body(raw) if raw else None
+        try:
+            own = control_socket.own_socket(self.runtime_dir)
+            return await control_socket.ask(self.runtime_dir, request.method, path, self.admin_key, body, but=own)
+        except control_socket.Unreachable:
+            return []

@@ -22,17 +22,18 @@ from proxy_core.errors import (
 )
 from proxy_core.interfaces import Dialect, ProxyRequest, RequestRecord
 from proxy_core.metrics.meter import Meter
+from proxy_core.models.pricing import Prices
+from proxy_core.models.routing import Router
 from proxy_core.pipeline.batching import Batcher, Share
-from proxy_core.pipeline.committed import Reply
 from proxy_core.pipeline.observe import Observers
+from proxy_core.pipeline.plan import told
+from proxy_core.pipeline.response import Reply
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.trace import Outcome, Trace
-from proxy_core.pipeline.walk import told
 from proxy_core.records.log import REQUEST_ID
+from proxy_core.records.recent import RecentRequests
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import SecretScrubber
-from proxy_core.records.ring import RecentRequests
-from proxy_core.routing import Router
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import (
     ClientLeft,
@@ -44,10 +45,9 @@ from proxy_core.server.interrupt import (
     Silence,
     Stalled,
 )
-from proxy_core.server.said import Headers, attempt_headers, id_headers, read
-from proxy_core.settings import StreamSettings, TimeoutSettings
+from proxy_core.server.request_headers import Headers, attempt_headers, id_headers, read
+from proxy_core.settings.schema import StreamSettings, TimeoutSettings
 from proxy_core.state.budgets import Budgets
-from proxy_core.state.pricing import Prices
 from proxy_core.state.usage import UsageBook
 
 log = logging.getLogger("proxy_core.request")

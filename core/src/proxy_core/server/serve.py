@@ -22,10 +22,10 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from starlette.types import ASGIApp
 
-from proxy_core import control
 from proxy_core.errors import SettingsError
-from proxy_core.loading import LoadedSettings
-from proxy_core.settings import ServerSettings
+from proxy_core.server import control_socket
+from proxy_core.settings.loading import LoadedSettings
+from proxy_core.settings.schema import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
 
@@ -150,7 +150,7 @@ async def serve_app(
         await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
     finally:
         if own_socket is not None:
-            control.remove(own_socket)
+            control_socket.remove(own_socket)
 
 
 def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from proxy_core.clock import Clock
 from proxy_core.errors import Forbidden, LimitReached
 from proxy_core.interfaces import Count
-from proxy_core.settings import ClientSettings
+from proxy_core.settings.schema import ClientSettings
 
 _MINUTE_S = 60
 _DAY_S = 86_400

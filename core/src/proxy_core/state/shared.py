@@ -18,8 +18,6 @@ from typing import Self, TypeVar
 from urllib.parse import quote, unquote
 
 from proxy_core.clock import Clock
-from proxy_core.credentials import notes
-from proxy_core.credentials.pool import Pool
 from proxy_core.interfaces import (
     Claim,
     Count,
@@ -31,7 +29,9 @@ from proxy_core.interfaces import (
     StateStore,
     UsageRow,
 )
-from proxy_core.settings import StateSettings
+from proxy_core.rotation import sync_codec
+from proxy_core.rotation.pool import Pool
+from proxy_core.settings.schema import StateSettings
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.usage import UsageBook
 
@@ -78,7 +78,7 @@ class SharedState:
         usage: UsageBook,
         budgets: Budgets,
         clock: Clock,
-        clean: notes.Clean,
+        clean: sync_codec.Clean,
     ) -> None:
         """``clean`` takes out of an upstream's words what may not be kept."""
         self._store = store
@@ -133,7 +133,9 @@ class SharedState:
             log.error("the state store does not answer: usage since the last exchange is lost")
         await self._close()
 
-    def turn(self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings, clean: notes.Clean) -> None:
+    def turn(
+        self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings, clean: sync_codec.Clean
+    ) -> None:
         """Go on with these. They know already what the ones before them did."""
         known = {(name, credential) for name, pool in self._pools.items() for credential in pool.ledger.places}
         wanted = {(name, credential) for name, pool in pools.items() for credential in pool.ledger.places}
@@ -198,7 +200,7 @@ class SharedState:
             await self._forget_old()
         if self._failures and self._holders > 1 and self._clock.monotonic() - self._answered_at > _ALONE_S:
             for pool in self._pools.values():
-                notes.without_store(pool, self._holders)
+                sync_codec.without_store(pool, self._holders)
                 pool.notify(every=True)
 
     def _give_up(self, error: Exception) -> None:
@@ -233,11 +235,11 @@ class SharedState:
             places, ledger.news.places = ledger.news.places, set()
             for place in places:
                 at = ledger.news.at.get(place, moment.monotonic)
-                found_notes[notes.name_of(provider, ledger, place)] = notes.written(
+                found_notes[sync_codec.name_of(provider, ledger, place)] = sync_codec.written(
                     ledger, place, at, moment, self._clean
                 )
-            found_counts |= notes.counted(provider, ledger, moment)
-            found_notes |= notes.sessions_written(provider, pool, moment)
+            found_counts |= sync_codec.counted(provider, ledger, moment)
+            found_notes |= sync_codec.sessions_written(provider, pool, moment)
         return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
 
     def _claims(self) -> dict[str, Claim]:
@@ -246,7 +248,7 @@ class SharedState:
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 continue
-            for credential, claim in notes.claims(pool, now, self._holders).items():
+            for credential, claim in sync_codec.claims(pool, now, self._holders).items():
                 name = _claim_name(provider, credential)
                 wanted = claim if not self._stop.is_set() else replace(claim, want=0)
                 held = self._held.get(name, 0)
@@ -260,10 +262,10 @@ class SharedState:
         self._held |= pull.held
         for provider, pool in self._pools.items():
             if self._holders == 1:
-                notes.alone(pool)
+                sync_codec.alone(pool)
             else:
                 held = {c.id: self._held.get(_claim_name(provider, c.id), 0) for c in pool.credentials}
-                notes.granted(pool, held)
+                sync_codec.granted(pool, held)
 
     def _take_over(self, pull: Pull) -> None:
         for name, note in pull.notes.items():
@@ -285,19 +287,19 @@ class SharedState:
         kind, provider = map(unquote, name.split("/")[:2])
         pool = self._pools.get(provider)
         if pool is not None and kind == "state":
-            notes.applied(pool.ledger, name, note, self._moment())
+            sync_codec.applied(pool.ledger, name, note, self._moment())
         elif pool is not None and kind == "session":
-            notes.session_applied(pool, name, note, self._moment())
+            sync_codec.session_applied(pool, name, note, self._moment())
 
     def _counted(self, name: str, total: float) -> None:
         kind, owner = map(unquote, name.split("/")[:2])
         if kind == "client":
             self._budgets.told(name, total)
         elif kind == "used" and owner in self._pools:
-            notes.count_applied(owner, self._pools[owner].ledger, name, total, self._moment())
+            sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, self._moment())
 
-    def _moment(self) -> notes.Moment:
-        return notes.Moment(self._clock.monotonic(), self._clock.now().timestamp())
+    def _moment(self) -> sync_codec.Moment:
+        return sync_codec.Moment(self._clock.monotonic(), self._clock.now().timestamp())
 
     async def _reopen(self) -> None:
         """A new store, or one that lost everything: it is told everything again."""

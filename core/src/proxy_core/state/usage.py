@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import date
 
 from proxy_core.interfaces import RequestRecord, UsageRow
-from proxy_core.model import Usage
+from proxy_core.messages import Usage
 
 Key = tuple[date, str, str, str, str]
 #: Members of a row that add up.

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
+from proxy_core.failures.policy import default_judge
 from proxy_core.interfaces import Credential, Provider, ProviderCall, Verdict
-from proxy_core.judging import default_judge
-from proxy_core.model import ChatEvent, ChatRequest, Message, Text, UpstreamFailure
+from proxy_core.messages import ChatEvent, ChatRequest, Message, Text, UpstreamFailure
 
 SECRET = "contract-secret-0123456789"
 

@@ -20,9 +20,9 @@ from proxy_core.interfaces import (
     TokenFile,
     Tokens,
 )
-from proxy_core.model import UpstreamRequest
+from proxy_core.messages import UpstreamRequest
 from proxy_core.oauth import OAuthClient, device_login, expiry, loopback_login, refresh_tokens
-from proxy_core.plugins import Module
+from proxy_core.plugins.loader import Module
 from proxy_core.testing.oauth import CLIENT_ID, CLIENT_SECRET, FakeOAuthServer
 from proxy_core.testing.plugin import plugin_with
 

@@ -28,8 +28,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import SecretStr
 
-from proxy_core.exchange import open_exchange
 from proxy_core.interfaces import LoginWay, Tokens
+from proxy_core.network.exchange import open_exchange
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step, pause, stall
 
 CLIENT_ID = "example-client"

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import API, PluginContext, PluginInfo
-from proxy_core.plugins import Module
+from proxy_core.plugins.loader import Module
 
 
 def plugin_with(**hooks: Sequence[Any]) -> Module:

@@ -17,12 +17,12 @@ from pydantic import SecretStr
 from proxy_core import sse
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.loading import LoadedSettings, load
-from proxy_core.plugins import Module
-from proxy_core.reload import Reloaded, Reloader
-from proxy_core.runtime import Proxy, compose
+from proxy_core.plugins.loader import Module
+from proxy_core.runtime.active import Switch
+from proxy_core.runtime.compose import Proxy, compose
+from proxy_core.runtime.reload import Reloaded, Reloader
 from proxy_core.server.serve import hypercorn_config, listen, serve_app
-from proxy_core.server.switch import Switch
+from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"

@@ -1,0 +1,97 @@
+"""The door to the network that a refresher is given: what a spent refresh token brought is written down first."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from urllib.parse import unquote_plus
+
+from pydantic import SecretStr
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.journal import Journal
+from proxy_core.interfaces import HttpAnswer, HttpExchange, TransportFailed
+from proxy_core.messages import UpstreamRequest
+
+log = logging.getLogger("proxy_core.credentials")
+
+
+class Recorder:
+    """An ``HttpExchange`` that writes the answer to a request with the refresh token into the journal.
+
+    With ``answer``, what a killed process had written there, that is given instead of asking again.
+    """
+
+    def __init__(
+        self,
+        exchange: HttpExchange,
+        journal: Journal | None,
+        token: SecretStr | None,
+        clock: Clock,
+        answer: HttpAnswer | None = None,
+    ) -> None:
+        self._exchange = exchange
+        self._journal = journal
+        self._token = token
+        self._clock = clock
+        self._answer = answer
+        #: The server may have taken the token, and nothing on disk says what it gave.
+        self.uncertain = False
+        self.recorded = False
+        self.window_s: float | None = None
+        self.durable_s: float | None = None
+
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+        if self._token is None or not _spends(request, self._token):
+            return await self._exchange(request, timeout_s=timeout_s)
+        if self._answer is not None:
+            return self._answer
+        before, self.uncertain = self.uncertain, True
+        try:
+            answer = await self._exchange(request, timeout_s=timeout_s)
+        except TransportFailed as error:
+            self.uncertain = before or error.sent
+            raise
+        arrived = time.perf_counter()
+        if gives_tokens(answer):
+            await self.record(lambda: self._write(answer), arrived)
+        elif 300 <= answer.status < 500:
+            self.uncertain = before
+        return answer
+
+    async def record(self, write: Callable[[], None], arrived: float) -> None:
+        """In this thread, at once: the system has it after microseconds, even if this process dies. Then the disk."""
+        if self._journal is None:
+            return
+        try:
+            write()
+            self.window_s = time.perf_counter() - arrived
+            await asyncio.to_thread(self._journal.sync)
+            self.durable_s = time.perf_counter() - arrived
+            self.recorded = True
+        except OSError as error:
+            log.error("the journal of a refresh cannot be written: %s", error)
+
+    def _write(self, answer: HttpAnswer) -> None:
+        if self._journal is not None:
+            self._journal.write_answer(answer, self._clock.now())
+
+
+def gives_tokens(answer: HttpAnswer) -> bool:
+    """It looks like a success of a token endpoint."""
+    if not 200 <= answer.status < 300:
+        return False
+    try:
+        fields = json.loads(answer.body)
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and bool(fields.get("access_token") or fields.get("accessToken"))
+
+
+def _spends(request: UpstreamRequest, token: SecretStr) -> bool:
+    secret = token.get_secret_value()
+    sent = request.content.decode("utf-8", "replace")
+    return bool(secret) and (secret in sent or secret in unquote_plus(sent) or secret in unquote_plus(request.url))

@@ -1,0 +1,72 @@
+"""A streamed chat reply in a few events instead of hundreds, for who wants only its whole.
+
+Putting a stream together for a record would otherwise cost more than relaying it did.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from proxy_core import sse
+from proxy_core.dialects.common import json_bytes
+from proxy_core.messages import JsonObject
+
+_TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
+_PREFIX = b"data: "
+
+
+def condensed(stream: bytes) -> bytes:
+    """The same reply: texts of one kind that follow one another become one.
+
+    A stream that is not plain lines of JSON objects comes back as it is.
+    """
+    *events, rest = stream.split(b"\n\n")
+    tail = rest
+    if events and events[-1].startswith(b"data: [DONE]"):
+        tail = events.pop() + b"\n\n" + rest
+    # A stray CR or a second line in an event is legal, and rare enough for the long way.
+    if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
+        return stream
+    try:
+        chunks = json.loads(b"[" + b",".join(event[len(_PREFIX) :] for event in events) + b"]")
+    except (ValueError, RecursionError):
+        return stream
+    return b"".join(sse.encode(json_bytes(chunk)) for chunk in _merged(chunks)) + tail
+
+
+def _merged(chunks: list[Any]) -> list[Any]:
+    out: list[Any] = []
+    run: list[str] = []
+    before: tuple[object, str] | None = None
+    for chunk in chunks:
+        kind = _only_text(chunk)
+        if kind is not None and kind == before:
+            run.append(chunk["choices"][0]["delta"][kind[1]])
+            continue
+        _end(out, run, before)
+        out.append(chunk)
+        before, run = kind, []
+    _end(out, run, before)
+    return out
+
+
+def _end(out: list[Any], run: list[str], kind: tuple[object, str] | None) -> None:
+    if run and kind is not None:
+        delta = out[-1]["choices"][0]["delta"]
+        delta[kind[1]] = "".join([delta[kind[1]], *run])
+
+
+def _only_text(chunk: JsonObject) -> tuple[object, str] | None:
+    """``(choice, field)`` of a chunk that adds a piece of text to one choice and says nothing else."""
+    try:
+        (choice,) = chunk["choices"]
+        delta = choice["delta"]
+        said = [name for name, value in delta.items() if value is not None and name != "role"]
+        ends = choice.get("finish_reason") is not None or choice.get("logprobs")
+    except (KeyError, ValueError, TypeError, AttributeError):  # some other shape: it stays as it is
+        return None
+    if ends or len(said) != 1 or chunk.get("usage") or chunk.get("error"):
+        return None
+    name: str = said[0]
+    return (choice.get("index"), name) if name in _TEXTS and isinstance(delta[name], str) else None

@@ -1,0 +1,228 @@
+"""The wire format ``openai_chat``, requests out: neutral values to the JSON an upstream reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from proxy_core.dialects.common import (
+    without_none,
+)
+from proxy_core.errors import BadRequest
+from proxy_core.messages import (
+    Audio,
+    ChatRequest,
+    CustomTool,
+    File,
+    FunctionTool,
+    HostedTool,
+    Image,
+    InlineData,
+    JsonObject,
+    Link,
+    Message,
+    Native,
+    Part,
+    Reasoning,
+    Refusal,
+    ResponseFormat,
+    Source,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+    UploadedFile,
+)
+
+NAME = "openai_chat"
+
+
+def encode(chat: ChatRequest) -> JsonObject:
+    """Neutral values to a body an OpenAI-compatible upstream reads. Raises ``BadRequest``."""
+    s = chat.sampling
+    body = without_none(
+        model=chat.model,
+        messages=[m for message in chat.messages for m in _encode_message(message)],
+        stream=True if chat.stream else None,
+        stream_options={"include_usage": True} if chat.stream and chat.include_usage else None,
+        max_completion_tokens=s.max_tokens,
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        stop=list(s.stop) or None,
+        seed=s.seed,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=s.frequency_penalty,
+        logit_bias=s.logit_bias,
+        logprobs=s.logprobs,
+        top_logprobs=s.top_logprobs,
+        n=s.n,
+        response_format=_encode_format(chat.response_format),
+        tools=[_encode_tool(tool) for tool in chat.tools] or None,
+        tool_choice=_encode_tool_choice(chat.tool_choice, chat.tools),
+        parallel_tool_calls=chat.parallel_tool_calls if chat.tools else None,
+        reasoning_effort=chat.reasoning.effort if chat.reasoning else None,
+        verbosity=chat.verbosity,
+        modalities=list(chat.modalities) or None,
+        user=chat.user,
+        metadata=chat.metadata,
+        store=chat.store,
+        service_tier=chat.service_tier,
+        prompt_cache_key=chat.cache_key,
+    )
+    return {**chat.extra, **body} if chat.dialect == NAME else body
+
+
+def _encode_format(wanted: ResponseFormat | None) -> JsonObject | None:
+    if wanted is None:
+        return None
+    if wanted.kind != "json_schema":
+        return {"type": wanted.kind}
+    spec = without_none(
+        name=wanted.name or "reply", schema=wanted.schema, description=wanted.description, strict=wanted.strict
+    )
+    return {"type": "json_schema", "json_schema": spec}
+
+
+def _encode_tool(tool: Tool) -> JsonObject:
+    match tool:
+        case FunctionTool():
+            spec = without_none(
+                name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+            )
+            return {
+                **tool.extra.get("tool", {}),
+                "type": "function",
+                "function": {**tool.extra.get("function", {}), **spec},
+            }
+        case CustomTool():
+            style = {"type": "grammar", "grammar": tool.grammar} if tool.grammar else None
+            spec = without_none(name=tool.name, description=tool.description, format=style)
+            return {**tool.extra.get("tool", {}), "type": "custom", "custom": spec}
+        case HostedTool():
+            if tool.dialect == NAME:
+                return dict(tool.payload)
+            raise BadRequest(
+                f"Tools of type {tool.payload.get('type')!r} are not available for this model.", param="tools"
+            )
+        case _:
+            assert_never(tool)
+
+
+def _encode_tool_choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> object:
+    if choice is None:
+        return None
+    if choice.hosted is not None:
+        return {"type": choice.hosted}
+    if not choice.names:
+        return choice.mode
+    custom = {tool.name for tool in tools if isinstance(tool, CustomTool)}
+    named = [
+        {"type": "custom", "custom": {"name": n}} if n in custom else {"type": "function", "function": {"name": n}}
+        for n in choice.names
+    ]
+    if choice.mode == "required" and len(named) == 1:
+        return named[0]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
+
+
+def _encode_message(message: Message) -> Iterable[JsonObject]:
+    if message.role == "tool":
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                yield {
+                    **message.extra,
+                    **without_none(role="tool", tool_call_id=part.call_id, name=part.name),
+                    "content": _encode_result(part),
+                }
+        return
+    out: JsonObject = {**message.extra, "role": message.role}
+    if message.name is not None:
+        out["name"] = message.name
+    content, calls = [], []
+    for part in message.parts:
+        match part:
+            case ToolCall():
+                calls.append(_encode_call(part))
+            case Reasoning():
+                out.update(_encode_thought(part))
+            case Refusal():
+                out["refusal"] = part.text
+            case _:
+                content.append(_encode_part(part))
+    if calls:
+        out["tool_calls"] = calls
+    if content or not calls:
+        out["content"] = _join(content)
+    yield out
+
+
+def _join(content: list[JsonObject]) -> object:
+    """One plain text is a string, as most upstreams and their templates prefer."""
+    if not content:
+        return ""
+    if len(content) == 1 and content[0].keys() == {"type", "text"}:
+        return content[0]["text"]
+    return content
+
+
+def _encode_result(result: ToolResult) -> object:
+    text = [_encode_part(part) for part in result.parts]
+    joined = _join(text)
+    if result.is_error and isinstance(joined, str) and not joined.startswith("Error: "):
+        return f"Error: {joined}"
+    return joined
+
+
+def _encode_call(call: ToolCall) -> JsonObject:
+    if call.kind == "custom":
+        return {**call.extra, "id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    arguments = call.arguments or "{}"
+    return {**call.extra, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _encode_thought(part: Reasoning) -> JsonObject:
+    out: JsonObject = {"reasoning_content": part.text} if part.text else {}
+    if part.extra.get("reasoning_details"):
+        out["reasoning_details"] = part.extra["reasoning_details"]
+    return out
+
+
+def _encode_part(part: Part) -> JsonObject:
+    match part:
+        case Text():
+            return {**part.extra, "type": "text", "text": part.text}
+        case Image():
+            return {
+                **part.extra,
+                "type": "image_url",
+                "image_url": without_none(url=_url(part.source), detail=part.detail),
+            }
+        case Audio(source=InlineData(data=data)):
+            return {**part.extra, "type": "input_audio", "input_audio": {"data": data, "format": part.format or "wav"}}
+        case File():
+            return {**part.extra, "type": "file", "file": without_none(**_file(part.source), filename=part.filename)}
+        case Native(dialect=dialect) if dialect == NAME:
+            return dict(part.payload)
+        case Native():
+            kind = part.payload.get("type")
+            raise BadRequest(f"Content of type {kind!r} is not available for this model.", param="messages")
+        case _:
+            raise BadRequest(f"{type(part).__name__} content is not available for this model.", param="messages")
+
+
+def _url(source: Source) -> str:
+    match source:
+        case InlineData():
+            return f"data:{source.media_type};base64,{source.data}"
+        case Link():
+            return source.url
+        case UploadedFile():
+            raise BadRequest("Images by file id are not available for this model.", param="messages")
+        case _:
+            assert_never(source)
+
+
+def _file(source: Source) -> JsonObject:
+    return {"file_id": source.file_id} if isinstance(source, UploadedFile) else {"file_data": _url(source)}

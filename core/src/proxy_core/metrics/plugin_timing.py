@@ -1,0 +1,117 @@
+"""How long plugins' functions take: a watch around each, put there when the proxy is composed.
+
+Only totals are kept. What runs on the request's path is not told from what does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from time import perf_counter
+from typing import TypeVar, TypeVarTuple
+
+from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
+from proxy_core.messages import ChatEvent
+from proxy_core.metrics.families import Samples
+from proxy_core.plugins.registry import Catalog
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Cell:
+    """One function's total."""
+
+    calls: int = 0
+    seconds: float = 0.0
+    #: Redactors run in the log's thread and in the records'.
+    lock: Lock = field(default_factory=Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginTimes:
+    """Totals by plugin, role and name."""
+
+    cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
+
+    def watch(self, catalog: Catalog) -> Catalog:
+        """The same catalog, its sanitizers, redactors and selectors measured."""
+
+        def cell(hook: str, role: str, name: str) -> Cell:
+            return self.cells.setdefault((catalog.owner(hook, name), role, name), Cell())
+
+        def sanitizer(given: Sanitizer) -> Sanitizer:
+            request, events = given.request, given.events
+            if request is not None:
+                request = _timed(request, cell("proxy_sanitizers", "sanitizer", given.name))
+            if events is not None:
+                events = _filters(events, cell("proxy_sanitizers", "event_filter", given.name))
+            return replace(given, request=request, events=events)
+
+        return replace(
+            catalog,
+            sanitizers=tuple(sanitizer(s) for s in catalog.sanitizers),
+            redactors=tuple(
+                replace(r, redact=_timed_in_threads(r.redact, cell("proxy_redactors", "redactor", r.name)))
+                for r in catalog.redactors
+            ),
+            selectors={
+                name: replace(s, select=_timed(s.select, cell("proxy_selectors", "selector", name)))
+                for name, s in catalog.selectors.items()
+            },
+        )
+
+    def samples(self) -> Samples:
+        used = [(labels, cell) for labels, cell in self.cells.items() if cell.calls]
+        return {
+            "proxy_core_plugin_seconds_total": [(labels, cell.seconds) for labels, cell in used],
+            "proxy_core_plugin_calls_total": [(labels, cell.calls) for labels, cell in used],
+        }
+
+
+def _timed(call: Callable[[*Ts], R], cell: Cell) -> Callable[[*Ts], R]:
+    def timed(*args: *Ts) -> R:
+        began = perf_counter()
+        try:
+            return call(*args)
+        finally:
+            cell.seconds += perf_counter() - began
+            cell.calls += 1
+
+    return timed
+
+
+def _timed_in_threads(call: Callable[[*Ts], R], cell: Cell) -> Callable[[*Ts], R]:
+    def timed(*args: *Ts) -> R:
+        began = perf_counter()
+        try:
+            return call(*args)
+        finally:
+            with cell.lock:
+                cell.seconds += perf_counter() - began
+                cell.calls += 1
+
+    return timed
+
+
+def _filters(
+    events: Callable[[ProxyRequest], EventFilter | None], cell: Cell
+) -> Callable[[ProxyRequest], EventFilter | None]:
+    def timed(request: ProxyRequest) -> EventFilter | None:
+        found = events(request)
+        return _TimedFilter(found, cell) if found is not None else None
+
+    return timed
+
+
+class _TimedFilter:
+    __slots__ = ("close", "feed")
+
+    feed: Callable[[ChatEvent], Sequence[ChatEvent]]
+    close: Callable[[], Sequence[ChatEvent]]
+
+    def __init__(self, filter_: EventFilter, cell: Cell) -> None:
+        self.feed = _timed(filter_.feed, cell)
+        self.close = _timed(filter_.close, cell)

@@ -1,0 +1,1 @@
+"""What is known about models: who serves them, their limits, their prices."""

@@ -1,0 +1,136 @@
+"""Catalogs from an address, for who wants newer ones than are installed: asked for now and then, kept on disk.
+
+Nothing is asked before somebody first wanted to know of a model, and nobody waits for an answer. What was
+kept is used from the next start on. An answer that cannot be read changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.files import private_folder, write_private
+from proxy_core.interfaces import CatalogSource, ModelCatalog
+from proxy_core.messages import UpstreamRequest
+from proxy_core.models.info import Catalogs
+from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+
+log = logging.getLogger("proxy_core.models")
+
+FOLDER_NAME = "catalogs"
+_ASK_S = 60.0
+_MAX_BYTES = 32 * 1024 * 1024
+_LEAST_S = 1.0
+#: What a server says of its answer, and how it is repeated to it.
+_VALIDATORS = {"etag": "if-none-match", "last-modified": "if-modified-since"}
+
+
+class TableFiles:
+    """Tables as they came, each with its address, its validators and when it was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def text(self, catalog: ModelCatalog) -> str | None:
+        """The table that was kept for this address."""
+        if catalog.source is None or self.about(catalog.name).get("url") != catalog.source.url:
+            return None
+        try:
+            return self._table(catalog.name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def about(self, name: str) -> Mapping[str, str]:
+        try:
+            value = json.loads(self._about(name).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+    def keep(self, name: str, about: Mapping[str, str], table: bytes | None = None) -> None:
+        """``table=None``: the one that is there is still true. Raises ``OSError``."""
+        private_folder(self._folder)
+        if table is not None:
+            write_private(self._table(name), table)
+        write_private(self._about(name), json.dumps(about).encode())
+
+    def _table(self, name: str) -> Path:
+        return self._folder / f"{quote(name, safe='')}.json"
+
+    def _about(self, name: str) -> Path:
+        return self._folder / f"{quote(name, safe='')}.about.json"
+
+
+class TableRefresher:
+    """Asks for the tables that have an address. An async context manager; its task asks nothing until one is wanted."""
+
+    def __init__(self, catalogs: Catalogs, files: TableFiles, upstream: Upstream, clock: Clock) -> None:
+        self._catalogs = catalogs
+        self._files = files
+        self._upstream = upstream
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [
+            asyncio.create_task(self._keep_fresh(catalog, catalog.source), name=f"table of {catalog.name}")
+            for catalog in self._catalogs.sourced
+            if catalog.source is not None
+        ]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _keep_fresh(self, catalog: ModelCatalog, source: CatalogSource) -> None:
+        await self._catalogs.wanted.wait()
+        while True:
+            about = await asyncio.to_thread(self._files.about, catalog.name)
+            await asyncio.sleep(self._due_s(about, source))
+            try:
+                await self._ask(catalog, source, about if about.get("url") == source.url else {})
+            except (TransportError, TimeoutError, ReplyTooLarge, OSError) as error:
+                log.warning("the table of %s was not renewed: %s", catalog.name, type(error).__name__)
+                await asyncio.sleep(max(_LEAST_S, source.every_s))
+            except Exception:  # a plugin's reader may fail in any way
+                log.warning("the new table of %s cannot be read; the old one stays", catalog.name, exc_info=True)
+                await asyncio.sleep(max(_LEAST_S, source.every_s))
+
+    def _due_s(self, about: Mapping[str, str], source: CatalogSource) -> float:
+        """Seconds until its time: a restart is no reason to ask again."""
+        if about.get("url") != source.url:
+            return 0.0
+        try:
+            asked_at = float(about.get("asked_at", ""))
+        except ValueError:
+            return 0.0
+        return min(max(0.0, asked_at + source.every_s - self._clock.now().timestamp()), source.every_s)
+
+    async def _ask(self, catalog: ModelCatalog, source: CatalogSource, about: Mapping[str, str]) -> None:
+        headers = [(ask, about[said]) for said, ask in _VALIDATORS.items() if said in about]
+        now = {"url": source.url, "asked_at": str(self._clock.now().timestamp())}
+        request = UpstreamRequest(method="GET", url=source.url, headers=headers)
+        async with asyncio.timeout(_ASK_S), self._upstream.exchange(request) as reply:
+            if reply.status == 304:
+                await asyncio.to_thread(self._files.keep, catalog.name, {**about, **now})
+                return
+            if reply.status != 200:
+                raise OSError(f"status {reply.status}")
+            validators = {said: reply.headers[said] for said in _VALIDATORS if said in reply.headers}
+            table = await reply.read(_MAX_BYTES)
+        find = await asyncio.to_thread(source.parse, table.decode())
+        await asyncio.to_thread(self._files.keep, catalog.name, {**validators, **now}, table)
+        self._catalogs.replace(catalog.name, find)
+        log.info("the table of %s is new", catalog.name)

@@ -1,0 +1,127 @@
+"""Which models there are: what settings say, and what upstreams answer when asked.
+
+Nothing is asked at startup. An answer is believed for ``routing.models_ttl_s``; an empty or
+failed one only for a short while, and it never replaces a good one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy_core.clock import Clock
+from proxy_core.interfaces import ListModels, ModelSpec, Provider
+from proxy_core.messages import Extra
+from proxy_core.models.routing import Router
+from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+from proxy_core.records.redact import SecretScrubber
+from proxy_core.rotation.pool import Pool
+from proxy_core.settings.schema import ProviderSettings
+
+log = logging.getLogger("proxy_core.models")
+
+_ASK_S = 10.0
+_FAILED_TTL_S = 30.0
+_MAX_LIST_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    models: Mapping[str, ModelSpec]
+    until: float
+
+
+class ModelDirectory:
+    """The models of all providers, asked for when somebody wants to know."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        settings: Mapping[str, ProviderSettings],
+        pools: Mapping[str, Pool],
+        router: Router,
+        upstream: Upstream,
+        scrub: SecretScrubber,
+        clock: Clock,
+        ttl_s: float,
+    ) -> None:
+        self._providers = providers
+        self._settings = settings
+        self._pools = pools
+        self._router = router
+        self._upstream = upstream
+        self._scrub = scrub
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._known: dict[str, _Known] = {}
+        self._asking: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in providers}
+
+    async def all(self) -> dict[str, ModelSpec]:
+        """Public id to model: names from ``[models]`` first, then each provider's, filtered and sorted."""
+        lists = await asyncio.gather(*(self._of(provider) for provider in self._providers.values()))
+        found = {name: ModelSpec(id=name, owned_by="proxy-core") for name in self._router.public_models}
+        for provider, models in zip(self._providers.values(), lists, strict=True):
+            for model in sorted(models, key=lambda m: m.id):
+                if self._router.allowed(provider.name, model.id):
+                    found.setdefault(f"{provider.prefix or provider.name}/{model.id}", model)
+        return found
+
+    async def find(self, model: str) -> ModelSpec | None:
+        """One model by its public id, asking only its own provider."""
+        if model in self._router.public_models:
+            return ModelSpec(id=model, owned_by="proxy-core")
+        addressed = self._router.addressed(model)
+        if addressed is None:
+            return None
+        provider, upstream_model = addressed
+        if not self._router.allowed(provider.name, upstream_model):
+            return None
+        return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
+
+    def listed(self, provider: str, model: str) -> Extra | None:
+        """What the provider says of its model, as far as it was read: nobody is asked."""
+        known = self._known.get(provider)
+        if known is not None and model in known.models:
+            return known.models[model].extra
+        given = self._providers.get(provider)
+        return next((spec.extra for spec in given.models if spec.id == model), None) if given else None
+
+    async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
+        settings = self._settings.get(provider.name, ProviderSettings())
+        configured = [ModelSpec(id=name) for name in settings.models]
+        # What a provider is known to offer is nobody's who has no credential for it.
+        offered = provider.models if self._pools[provider.name].credentials else ()
+        known = {spec.id: spec for spec in (*configured, *offered)}
+        if provider.list_models is not None and settings.discover and not provider.closed:
+            for spec in await self._discovered(provider, provider.list_models):
+                known.setdefault(spec.id, spec)
+        return list(known.values())
+
+    async def _discovered(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
+        async with self._asking[provider.name]:
+            known = self._known.get(provider.name)
+            if known is not None and self._clock.monotonic() < known.until:
+                return list(known.models.values())
+            models = await self._ask(provider, listing)
+            ttl_s = self._ttl_s if models else _FAILED_TTL_S
+            kept = {spec.id: spec for spec in models} or (known.models if known else {})
+            self._known[provider.name] = _Known(kept, self._clock.monotonic() + ttl_s)
+            return list(kept.values())
+
+    async def _ask(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
+        """Try credentials in turn, until one gets an answer; empty if none does."""
+        for credential in self._pools[provider.name].credentials:
+            try:
+                async with asyncio.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
+                    if reply.status == 200:
+                        return listing.parse(self._scrub.bytes(await reply.read(_MAX_LIST_BYTES)))
+                    problem = f"status {reply.status}"
+            except (TransportError, TimeoutError, ReplyTooLarge) as error:
+                log.info("models of %s: %s", provider.name, error or type(error).__name__)
+                return ()  # another credential would not find it either
+            except Exception as error:  # a plugin's parser may fail in any way
+                problem = f"unreadable ({type(error).__name__})"
+            log.info("models of %s: %s with credential %s", provider.name, problem, credential.id)
+        return ()

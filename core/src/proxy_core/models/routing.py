@@ -1,0 +1,104 @@
+"""Model ids to ordered deployments, by settings alone. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from proxy_core.errors import ModelNotFound, SettingsError, Unavailable
+from proxy_core.interfaces import Deployment, Provider
+from proxy_core.settings.schema import ModelOptions, ProviderSettings
+
+
+class Router:
+    """Finds who can serve a model. ``provider/model`` addresses one; ``[models]`` names lists of them."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        settings: Mapping[str, ProviderSettings],
+        routes: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Raises ``SettingsError`` for a route that is not ``provider/model``.
+
+        A route to a provider that is not active (its plugin was skipped) is left out and noted in ``warnings``.
+        """
+        self.warnings: list[str] = []
+        self._providers = providers
+        self._settings = settings
+        prefixes = {provider.prefix: provider for provider in providers.values() if provider.prefix is not None}
+        self._prefixes = {**prefixes, **providers}
+        self._routes = {name: self._route(name, targets) for name, targets in routes.items()}
+
+    @property
+    def public_models(self) -> Sequence[str]:
+        """Names from ``[models]``."""
+        return tuple(self._routes)
+
+    def deployments(self, public_model: str) -> Sequence[Deployment]:
+        """Those of a name from ``[models]``, best first; empty where no provider of theirs is active."""
+        return self._routes.get(public_model, ())
+
+    def resolve(self, model: str) -> tuple[Deployment, ...]:
+        """The deployments of ``model``, best first. Raises ``ModelNotFound``, ``Unavailable``."""
+        route = self._routes.get(model)
+        if route is None:
+            return (self._direct(model),)
+        if not route:
+            raise Unavailable(f"No provider of the model {model!r} is active.")
+        return route
+
+    def addressed(self, model: str) -> tuple[Provider, str] | None:
+        """Whose model this is by its name's beginning, and the rest; ``None`` if it is nobody's."""
+        name, _, rest = model.partition("/")
+        second, slash, last = rest.partition("/")
+        if slash and (provider := self._prefixes.get(f"{name}/{second}")) is not None:
+            return (provider, last) if last else None
+        provider = self._prefixes.get(name)
+        return (provider, rest) if provider is not None and rest else None
+
+    def allowed(self, provider: str, model: str) -> bool:
+        """Whether ``ignore`` and ``whitelist`` leave ``model`` in; globs match with and without the prefix."""
+        settings = self._settings.get(provider)
+        if settings is None:
+            return True
+        names = (model, f"{provider}/{model}")
+        if any(fnmatchcase(name, glob) for glob in settings.whitelist for name in names):
+            return True
+        return not any(fnmatchcase(name, glob) for glob in settings.ignore for name in names)
+
+    def _direct(self, model: str) -> Deployment:
+        found = self.addressed(model)
+        if found is None:
+            raise ModelNotFound(self._unknown(model))
+        provider, upstream_model = found
+        known = provider.closed and upstream_model not in {spec.id for spec in provider.models}
+        if known or not self.allowed(provider.name, upstream_model):
+            raise ModelNotFound(f"The model {model!r} is not available here.")
+        return self._deployment(provider, upstream_model)
+
+    def _deployment(self, provider: Provider, model: str) -> Deployment:
+        settings = self._settings.get(provider.name)
+        entry = settings.models.get(model, ModelOptions()) if settings else ModelOptions()
+        return Deployment(provider=provider, model=entry.id or model, options=entry.options)
+
+    def _route(self, name: str, targets: Sequence[str]) -> tuple[Deployment, ...]:
+        deployments, problems = [], []
+        for target in targets:
+            found, (provider, _, model) = self.addressed(target), target.partition("/")
+            if not provider or not model:
+                problems.append(f"models.{name}: {target!r} is not 'provider/model'")
+            elif found is None:
+                self.warnings.append(f"models.{name}: no provider {provider!r} is active")
+            else:
+                deployments.append(self._deployment(*found))
+        if problems:
+            raise SettingsError(problems)
+        return tuple(deployments)
+
+    def _unknown(self, model: str) -> str:
+        names = [*self._routes, *(f"{provider.prefix or name}/" for name, provider in self._providers.items())]
+        close = difflib.get_close_matches(model, self._routes, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(sorted(names)[:20]) or 'none'}."
+        return f"The model {model!r} does not exist. Models are named 'provider/model'. {hint}"

@@ -1,0 +1,255 @@
+"""The only sockets to providers. httpx's request and response over aiohttp's connections.
+
+httpx's own transport costs four to five times as much; the client layer above the transport
+(cookies, redirects, per-request URL work) is left out because a proxy wants none of it: no
+cookie of one account may reach another, and a redirect is an answer, not an instruction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import httpx
+
+from proxy_core.interfaces import Credential, Pieces, Send, TransportFailed
+from proxy_core.messages import TransportFault, UpstreamRequest
+
+if TYPE_CHECKING:
+    from httpx_aiohttp import AiohttpTransport
+
+_KEEP_ALIVE_S = 60.0
+_MAX_ERROR_BYTES = 64 * 1024
+#: Bodies above this leave in slices, so that other requests get their turn and a stuck upload shows.
+_SLICED_ABOVE = 512 * 1024
+_SLICE = 128 * 1024
+
+Progress = Callable[[int], None]
+
+
+class Resolver(Protocol):
+    """Names to addresses, as aiohttp asks for them."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[dict[str, Any]]: ...
+    async def close(self) -> None: ...
+
+
+class TransportError(Exception):
+    """An exchange that broke without a status. The cause is chained; its text may name addresses."""
+
+    def __init__(self, fault: TransportFault) -> None:
+        super().__init__(fault)
+        self.fault: TransportFault = fault
+
+
+class ReplyTooLarge(Exception):
+    """A plain reply outgrew ``upstream.max_reply_bytes``."""
+
+
+@lru_cache(maxsize=256)
+def _url(text: str) -> httpx.URL:
+    """Destinations come from settings, so they are few; parsing one costs more than the rest of a request."""
+    return httpx.URL(text)
+
+
+async def _slices(content: bytes, progress: Progress | None) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), _SLICE):
+        if progress is not None:
+            progress(len(content) - start)
+        yield content[start : start + _SLICE]
+    if progress is not None:
+        progress(0)
+
+
+class UpstreamReply:
+    """A status and headers that arrived, and a body still to come. Close it."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status: int = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body as it is read, content encoding undone. Raises ``TransportError``."""
+        encoded = self.headers.get("content-encoding", "identity").lower() not in ("", "identity")
+        # Only an encoded body needs httpx's decoding layer.
+        source = self._response.aiter_bytes() if encoded else aiter(self._response.stream)  # type: ignore[arg-type]  # async transport, async stream
+        return _translated(source)
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises ``TransportError``, ``ReplyTooLarge``."""
+        parts, size = [], 0
+        async for piece in self.pieces():
+            parts.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise ReplyTooLarge
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def read_error(self) -> bytes:
+        """The beginning of an error body; a body that breaks off is as good as its beginning."""
+        parts, size = [], 0
+        try:
+            async for piece in self.pieces():
+                parts.append(piece)
+                size += len(piece)
+                if size >= _MAX_ERROR_BYTES:
+                    break
+        except TransportError:
+            pass
+        return b"".join(parts)[:_MAX_ERROR_BYTES]
+
+    async def aclose(self) -> None:
+        """Give the connection back, or drop it if the body was not read to its end."""
+        await self._response.aclose()
+
+
+async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in source:
+            yield piece
+    except httpx.DecodingError as error:
+        raise TransportError("unreadable") from error
+    except (httpx.TransportError, OSError) as error:
+        raise TransportError("cut") from error
+
+
+async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamReply:
+    """The reply of a provider that talks to its upstream itself. Raises ``TransportError``, ``TimeoutError``."""
+    try:
+        reply = await send(request, credential)
+    except TransportFailed as error:
+        raise TransportError("disconnect" if error.sent else "connect") from error
+    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _Pieces(reply.body)
+    return UpstreamReply(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body of somebody else's sockets."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+
+
+class Upstream:
+    """Connections to all providers. An async context manager; opens nothing before its first request."""
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        max_connections: int,
+        connect_s: float,
+        pool_s: float,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._user_agent = user_agent
+        self._resolver = resolver
+        self._max_connections = max_connections
+        self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
+        self._open: AiohttpTransport | None = None
+
+    async def __aenter__(self) -> Self:
+        # So that the first request does not pay for it; nobody waits.
+        asyncio.get_running_loop().run_in_executor(None, import_module, "httpx_aiohttp")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._open is not None:
+            await self._open.aclose()
+
+    async def send(self, request: UpstreamRequest, progress: Progress | None = None) -> UpstreamReply:
+        """Send and wait for the status. Raises ``TransportError``; the caller's scope is the deadline.
+
+        ``progress`` is told the bytes still unsent of a large body, before each slice and at its end.
+        """
+        headers = [("accept-encoding", "identity"), *request.headers]
+        if not any(name.lower() == "user-agent" for name, _ in request.headers):
+            headers.insert(0, ("user-agent", self._user_agent))
+        content: bytes | AsyncIterator[bytes] = request.content
+        if len(request.content) > _SLICED_ABOVE:
+            headers.append(("content-length", str(len(request.content))))
+            content = _slices(request.content, progress)
+        try:
+            sent = httpx.Request(
+                request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
+            )
+            return UpstreamReply(await self._transport().handle_async_request(sent))
+        except httpx.InvalidURL as error:
+            raise TransportError("connect") from error
+        except (httpx.TransportError, OSError) as error:
+            raise TransportError(_fault(error)) from error
+
+    @asynccontextmanager
+    async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamReply]:
+        """A reply that is closed when the block ends."""
+        reply = await self.send(request)
+        try:
+            yield reply
+        finally:
+            await reply.aclose()
+
+    def _transport(self) -> AiohttpTransport:
+        if self._open is None:
+            self._open = _transport(self._max_connections, self._resolver)
+        return self._open
+
+
+def _transport(max_connections: int, resolver: Resolver | None) -> AiohttpTransport:
+    # Not imported at the top: aiohttp takes longer to import than the rest of us together.
+    import aiohttp
+    from httpx_aiohttp import AiohttpTransport
+
+    context = httpx.create_ssl_context()
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=max_connections,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ssl=context,
+            resolver=resolver,  # type: ignore[arg-type]  # aiohttp names its own base class, which adds nothing
+            use_dns_cache=resolver is None,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("user-agent", "accept", "accept-encoding"),
+        # The proxy's environment says nothing about where providers' requests go; netrc least of all.
+        trust_env=False,
+    )
+    return AiohttpTransport(client=session)
+
+
+def _fault(error: Exception) -> TransportFault:
+    """Tell a connection that never opened from one that was lost.
+
+    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, a lost
+    keep-alive connection included; the chained cause knows better.
+    """
+    import aiohttp
+
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) or isinstance(
+        error, httpx.ConnectError | httpx.UnsupportedProtocol
+    ):
+        return "connect"
+    return "disconnect"

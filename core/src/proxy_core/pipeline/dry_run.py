@@ -1,0 +1,80 @@
+"""The way a request would go, walked without sending anything or lending a credential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from proxy_core.errors import BadRequest, ProxyError
+from proxy_core.interfaces import Deployment, Dialect, ProxyRequest
+from proxy_core.messages import JsonObject
+from proxy_core.models.routing import Router
+from proxy_core.pipeline.calls import Calls
+from proxy_core.pipeline.sanitize import Sanitizers
+from proxy_core.rotation.explain import as_json, decided
+from proxy_core.rotation.pool import Pool
+
+_DIALECT = "openai_chat"
+
+
+class DryRun:
+    """Call it with a request body, of which only ``model`` is needed."""
+
+    def __init__(
+        self,
+        dialects: Mapping[str, Dialect],
+        router: Router,
+        sanitizers: Sanitizers,
+        calls: Calls,
+        pools: Mapping[str, Pool],
+    ) -> None:
+        self._dialects = dialects
+        self._router = router
+        self._sanitizers = sanitizers
+        self._calls = calls
+        self._pools = pools
+
+    def __call__(self, body: JsonObject) -> dict[str, Any]:
+        """Raises the ``ProxyError`` that the request would end with before anybody is asked."""
+        name = body.pop("dialect", _DIALECT)
+        if not isinstance(name, str) or name not in self._dialects:
+            raise BadRequest(f"There is no dialect {name!r}.", param="dialect")
+        dialect = self._dialects[name]
+        if dialect.family == "embeddings":
+            body.setdefault("input", "hi")
+        else:
+            body.setdefault("messages", [{"role": "user", "content": "hi"}])
+        dialect.check(body)
+        request = ProxyRequest(
+            id="dry-run",
+            client="dry-run",
+            dialect=name,
+            model=body["model"],
+            stream=bool(body.get("stream")),
+            body=body,
+        )
+        changed_by: list[str] = []
+        deployments = self._router.resolve(request.model)
+        request = self._sanitizers.request(request, changed_by)
+        able, unable = self._calls.able(request, deployments)
+        if not able:
+            raise unable
+        return {"changed_by": changed_by, "steps": [self._step(request, deployment) for deployment in able]}
+
+    def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:
+        pool = self._pools[deployment.provider.name]
+        worst_of = deployment.provider.worst_priority
+        worst = worst_of(deployment.model) if worst_of is not None else None
+        credential = pool.peek(request, deployment.model, worst)
+        decision = decided(pool, deployment.model, None, frozenset(), str(deployment), 0.0, worst)
+        step = as_json(replace(decision, chosen=credential.id if credential is not None else None))
+        if credential is None:
+            return step
+        try:
+            message = self._calls.prepare(request, deployment, None).encode(credential)
+        except ProxyError as error:
+            return {**step, "cannot": error.message}
+        parts = urlsplit(message.url)  # a query may hold a key
+        return {**step, "would_send": f"{message.method} {parts.scheme}://{parts.netloc}{parts.path}"}

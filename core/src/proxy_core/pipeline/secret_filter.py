@@ -1,0 +1,72 @@
+"""What an upstream was sent to prove who asks does not come back to a client.
+
+Debugging servers and gateways repeat a request's headers in their replies. A secret inside one
+event or one plain reply is taken out. Spread over several events it is not seen: an upstream
+that means to give a key away can spell it in any way it likes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from proxy_core.messages import UpstreamFailure, Usage
+from proxy_core.pipeline.response_body import ReplyBody
+from proxy_core.records.redact import MASK
+
+#: Stand-ins for a key, such as ``ollama`` or ``EMPTY``, are words that a reply may use.
+_MIN_LENGTH = 16
+_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
+_MASK = MASK.encode()
+
+
+def sent_secrets(headers: Iterable[tuple[str, str]], credential: str) -> tuple[bytes, ...]:
+    """The credential, and the values of headers that are secrets by their names."""
+    values = [value.rpartition(" ")[2] for name, value in headers if _is_secret(name)]
+    return tuple(s for value in {credential, *values} if len(value) >= _MIN_LENGTH for s in _spellings(value))
+
+
+@lru_cache(maxsize=256)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _spellings(secret: str) -> tuple[bytes, ...]:
+    return tuple({s.encode() for s in (secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"))})
+
+
+class WithoutSecrets:
+    """Another reply body, without these secrets."""
+
+    __slots__ = ("_body", "_secrets")
+
+    def __init__(self, body: ReplyBody, secrets: Sequence[bytes]) -> None:
+        self._body = body
+        self._secrets = secrets
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._body.usage
+
+    @property
+    def failure(self) -> UpstreamFailure | None:
+        return self._body.failure
+
+    @property
+    def committed(self) -> bool:
+        return self._body.committed
+
+    def feed(self, data: bytes) -> bytes:
+        return self._clean(self._body.feed(data))
+
+    def close(self) -> bytes:
+        return self._clean(self._body.close())
+
+    def _clean(self, out: bytes) -> bytes:
+        for secret in self._secrets:
+            if secret in out:
+                out = out.replace(secret, _MASK)
+        return out

@@ -1,0 +1,295 @@
+"""Finding plugins, checking them, and asking each what it brings.
+
+A plugin is skipped with a reason, never with a traceback, and the others still load. The kill
+switch and the API handshake act on package metadata, before any of a plugin's code runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import pluggy
+
+from proxy_core import hookspecs
+from proxy_core.errors import PluginError, SettingsError
+from proxy_core.interfaces import API, PluginInfo
+from proxy_core.settings.loading import LoadedSettings, secret_values
+from proxy_core.settings.schema import PluginSettings, ProviderSettings
+from proxy_core.version import VERSION
+
+GROUP = "proxy_core.plugins"
+#: Optional second entry point, same name, value ``v<N>``: the hook API the plugin was written for.
+API_GROUP = "proxy_core.hook_api"
+
+#: Hook names in the order in which they are asked.
+HOOKS = (
+    "proxy_dialects",
+    "proxy_selectors",
+    "proxy_state_stores",
+    "proxy_credential_refreshers",
+    "proxy_providers",
+    "proxy_sanitizers",
+    "proxy_redactors",
+    "proxy_log_sinks",
+    "proxy_observers",
+    "proxy_token_counters",
+    "proxy_model_catalogs",
+    "proxy_checks",
+    "proxy_cli_commands",
+)
+
+
+_GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
+
+
+class Module(Protocol):
+    """Anything with a ``PLUGIN`` and hook functions: a module, or an object in a test."""
+
+    PLUGIN: PluginInfo
+
+
+State = Literal["active", "disabled", "not allowed", "skipped"]
+S = TypeVar("S", bound=PluginSettings)
+log = logging.getLogger("proxy_core.plugins")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One installed plugin and what became of it."""
+
+    name: str
+    version: str = ""
+    distribution: str = ""
+    api: int | None = None
+    state: State = "skipped"
+    reason: str = ""
+    hooks: Sequence[str] = ()
+    load_s: float = 0.0
+    info: PluginInfo | None = None
+    brought: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Context:
+    """The :class:`~proxy_core.interfaces.PluginContext` of one plugin."""
+
+    plugin: str
+    loaded: LoadedSettings = field(repr=False)
+    reserved_providers: frozenset[str] = frozenset()
+
+    @property
+    def log(self) -> logging.Logger:
+        return logging.getLogger(f"proxy_core.plugin.{self.plugin}")
+
+    @property
+    def data_dir(self) -> Path:
+        folder = self.loaded.data_dir / "plugins" / self.plugin
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def settings(self, cls: type[S]) -> S:
+        return self.loaded.plugin(self.plugin, cls)
+
+    def provider_names(self) -> Sequence[str]:
+        return self.loaded.provider_names()
+
+    def provider(self, name: str) -> ProviderSettings:
+        return self.loaded.provider(name)
+
+
+def load_plugins(
+    loaded: LoadedSettings, *, built_in: Sequence[Module] = (), only: Sequence[str] = HOOKS
+) -> list[Plugin]:
+    """Every installed plugin, sorted by name after the built-in ones, asked for the hooks in ``only``.
+
+    Raises ``PluginError`` when a plugin that settings require is not active, ``SettingsError``
+    for a ``[plugins.<name>]`` table without such a plugin.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    found = [_import_built_in(module, manager) for module in built_in]
+    found += [_import_installed(entry, loaded, manager) for entry in _installed()]
+    plugins = [_ask(plugin, found, loaded, manager, only) for plugin in found]
+    _check_tables(loaded, plugins)
+    _check_required(loaded, plugins)
+    return plugins
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    entry: metadata.EntryPoint
+    api: int | None
+
+
+def _installed() -> list[_Installed]:
+    """Entry points, sorted: the order of ``importlib.metadata`` is that of a folder."""
+    entries = metadata.entry_points()
+    apis = {entry.name: entry.value for entry in entries.select(group=API_GROUP)}
+    found = sorted(entries.select(group=GROUP), key=lambda entry: (entry.name, entry.value))
+    return [_Installed(entry, _api_number(apis.get(entry.name))) for entry in found]
+
+
+def _api_number(value: str | None) -> int | None:
+    match = re.fullmatch(r"v(\d+)", value or "")
+    return int(match[1]) if match else None
+
+
+def _import_built_in(module: Module, manager: pluggy.PluginManager) -> Plugin:
+    info: PluginInfo = module.PLUGIN
+    return _register(Plugin(name=info.name, distribution="proxy-core", version=VERSION), module, manager)
+
+
+def _import_installed(installed: _Installed, loaded: LoadedSettings, manager: pluggy.PluginManager) -> Plugin:
+    entry, table = installed.entry, loaded.settings.plugins
+    plugin = Plugin(
+        name=entry.name,
+        version=entry.dist.version if entry.dist else "",
+        distribution=entry.dist.name if entry.dist else "",
+        api=installed.api,
+    )
+    if entry.name in table.disabled:
+        return _with(plugin, state="disabled", reason="listed in [plugins] disabled")
+    if table.allowed is not None and entry.name not in table.allowed:
+        return _with(plugin, state="not allowed", reason="not listed in [plugins] allowed")
+    if installed.api is not None and installed.api != API:
+        return _with(plugin, reason=_advice(installed.api))
+    if manager.has_plugin(entry.name):
+        return _with(plugin, reason=f"another plugin is named {entry.name!r}")
+    started = time.perf_counter()
+    try:
+        module = entry.load()
+    except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
+        return _with(plugin, reason=f"import failed: {_said(error, loaded)}", load_s=time.perf_counter() - started)
+    return _with(_register(plugin, module, manager), load_s=time.perf_counter() - started)
+
+
+def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> Plugin:
+    """Check a module's ``PLUGIN`` and hooks; the manager keeps it only if both are in order."""
+    info = getattr(module, "PLUGIN", None)
+    if not isinstance(info, PluginInfo):
+        return _with(plugin, reason="has no PLUGIN = PluginInfo(...)")
+    if info.name != plugin.name:
+        return _with(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
+    if info.api != API:
+        return _with(plugin, api=info.api, reason=_advice(info.api))
+    try:
+        manager.register(module, info.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        if manager.has_plugin(info.name):
+            manager.unregister(name=info.name)
+        return _with(plugin, api=info.api, reason=_hook_problem(error))
+    hooks = tuple(h for h in HOOKS if any(i.plugin_name == info.name for i in getattr(manager.hook, h).get_hookimpls()))
+    return _with(plugin, api=info.api, info=info, hooks=hooks, state="active")
+
+
+def _ask(
+    plugin: Plugin, found: Sequence[Plugin], loaded: LoadedSettings, manager: pluggy.PluginManager, only: Sequence[str]
+) -> Plugin:
+    """Validate an imported plugin's settings and collect what its hooks bring."""
+    if plugin.state != "active" or plugin.info is None:
+        return plugin
+    reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
+    context = Context(plugin.name, loaded, frozenset(reserved))
+    others = [manager.get_plugin(p.name) for p in found if p.name != plugin.name and manager.has_plugin(p.name)]
+    started = time.perf_counter()
+    try:
+        if plugin.info.settings is not None:
+            loaded.plugin(plugin.name, plugin.info.settings)
+        brought = {
+            hook: _collect(hook, manager.subset_hook_caller(hook, others), context)
+            for hook in HOOKS
+            if hook in only and hook in plugin.hooks
+        }
+    except SettingsError as error:
+        return _with(plugin, state="skipped", reason="; ".join(error.problems))
+    except Exception as error:  # a hook may fail in any way; it takes its own plugin out, nobody else
+        log.debug("plugin %s", plugin.name, exc_info=True)
+        return _with(plugin, state="skipped", reason=_said(error, loaded, plugin))
+    return _with(plugin, brought=brought, load_s=plugin.load_s + time.perf_counter() - started)
+
+
+def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:
+    brought: list[Any] = []
+    for result in caller(ctx=context):
+        if inspect.iscoroutine(result):
+            result.close()
+            raise TypeError(f"{hook} must be a plain function; the objects it returns may be async")
+        if not isinstance(result, Iterable):
+            raise TypeError(f"{hook} must return a list, not {type(result).__name__}")
+        brought += result
+    return brought
+
+
+def _hook_problem(error: pluggy.PluginValidationError) -> str:
+    match = re.search(r"unknown hook '?(\w+)'?", str(error))
+    if not match:
+        return _one_line(error)
+    close = difflib.get_close_matches(match[1], HOOKS, n=1)
+    return f"there is no hook {match[1]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+
+def _advice(api: int) -> str:
+    newer = "upgrade proxy-core" if api > API else "upgrade the plugin"
+    return f"written for hook API {api}, this core speaks {API}: {newer}"
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _said(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
+    """What a plugin's own exception says, without the secrets it may have been given."""
+    secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names())]))
+    if plugin is not None and plugin.info is not None and plugin.info.settings is not None:
+        with suppress(SettingsError):
+            secrets.update(secret_values(loaded.plugin(plugin.name, plugin.info.settings)))
+    text = _one_line(error)
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return text
+
+
+def _with(plugin: Plugin, **changes: Any) -> Plugin:
+    return replace(plugin, **changes)
+
+
+def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    known = [plugin.name for plugin in plugins]
+    problems = []
+    for name in loaded.settings.plugins.model_extra or {}:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.append(f"plugins.{name}: no plugin of this name is installed{hint}")
+    if problems:
+        raise SettingsError(problems)
+
+
+def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    """Raises ``PluginError`` for a guard that was set up and cannot work: without it, things would pass unguarded."""
+    for plugin in plugins:
+        guards = not plugin.hooks or not _GUARDS.isdisjoint(plugin.hooks)
+        if plugin.state == "skipped" and guards and loaded.sets_up(plugin.name):
+            raise PluginError(plugin.name, f"{plugin.reason}; mend it, or list it in [plugins] disabled")
+
+
+def _check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    by_name = {plugin.name: plugin for plugin in plugins}
+    for name in loaded.settings.plugins.required:
+        plugin = by_name.get(name)
+        if plugin is None:
+            raise PluginError(name, "required by [plugins] required, but not installed")
+        if plugin.state != "active":
+            raise PluginError(name, f"required by [plugins] required, but {plugin.state}: {plugin.reason}")

@@ -1,0 +1,133 @@
+"""All that plugins brought: named, ordered, frozen. Two plugins that claim one name stop startup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from proxy_core.errors import PluginError, SettingsError
+from proxy_core.interfaces import (
+    Check,
+    CredentialRefresher,
+    Dialect,
+    LogSink,
+    ModelCatalog,
+    Observer,
+    Provider,
+    Redactor,
+    Sanitizer,
+    Selector,
+    StateStore,
+    TokenCounter,
+)
+from proxy_core.plugins.loader import Plugin
+
+T = TypeVar("T")
+_KEYS: Mapping[str, str] = {"proxy_credential_refreshers": "kind", "proxy_state_stores": "scheme"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """What this process is made of."""
+
+    plugins: Sequence[Plugin]
+    providers: Mapping[str, Provider]
+    dialects: Mapping[str, Dialect]
+    selectors: Mapping[str, Selector]
+    refreshers: Mapping[str, CredentialRefresher]
+    state_stores: Mapping[str, StateStore]
+    sanitizers: Sequence[Sanitizer]
+    redactors: Sequence[Redactor]
+    log_sinks: Sequence[LogSink]
+    observers: Sequence[Observer]
+    token_counters: Sequence[TokenCounter]
+    model_catalogs: Sequence[ModelCatalog]
+    checks: Sequence[Check]
+    owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def owner(self, hook: str, name: str) -> str:
+        """The plugin that brought ``name`` through ``hook``."""
+        return self.owners[hook, name]
+
+
+def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] = ()) -> Catalog:
+    """Name, order and freeze. Raises ``PluginError`` on a name or path claimed twice."""
+    owners: dict[tuple[str, str], str] = {}
+
+    def named(hook: str, cls: type[T]) -> dict[str, T]:
+        found: dict[str, T] = {}
+        for plugin, item in _brought(plugins, hook):
+            if not isinstance(item, cls):
+                raise PluginError(plugin.name, f"{hook} returned a {type(item).__name__}, not a {cls.__name__}")
+            name: str = getattr(item, _KEYS.get(hook, "name"))
+            if name in found:
+                raise PluginError(plugin.name, f"{cls.__name__} {name!r} is already brought by {owners[hook, name]!r}")
+            owners[hook, name] = plugin.name
+            found[name] = item
+        return found
+
+    dialects = named("proxy_dialects", Dialect)
+    _check_paths(dialects)
+    sanitizers = named("proxy_sanitizers", Sanitizer)
+    return Catalog(
+        plugins=tuple(plugins),
+        providers=MappingProxyType(
+            dict(sorted(_checked(named("proxy_providers", Provider), dialects, owners).items()))
+        ),
+        dialects=MappingProxyType(dialects),
+        selectors=MappingProxyType(named("proxy_selectors", Selector)),
+        refreshers=MappingProxyType(named("proxy_credential_refreshers", CredentialRefresher)),
+        state_stores=MappingProxyType(named("proxy_state_stores", StateStore)),
+        sanitizers=_listed_first(sanitizers, sanitizer_order, lambda s: s.rank),
+        redactors=_listed_first(named("proxy_redactors", Redactor), (), lambda r: r.rank),
+        log_sinks=tuple(named("proxy_log_sinks", LogSink).values()),
+        observers=tuple(named("proxy_observers", Observer).values()),
+        token_counters=_listed_first(named("proxy_token_counters", TokenCounter), (), lambda c: c.rank),
+        model_catalogs=_listed_first(named("proxy_model_catalogs", ModelCatalog), (), lambda c: c.rank),
+        checks=tuple(v for _, v in sorted(named("proxy_checks", Check).items())),
+        owners=MappingProxyType(owners),
+    )
+
+
+def _brought(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any]]:
+    for plugin in plugins:
+        if plugin.state == "active":
+            for item in plugin.brought.get(hook, ()):
+                yield plugin, item
+
+
+def _check_paths(dialects: Mapping[str, Dialect]) -> None:
+    paths: dict[str, str] = {}
+    for dialect in dialects.values():
+        for path in dialect.paths:
+            if path in paths:
+                raise PluginError(dialect.name, f"path {path} already belongs to dialect {paths[path]!r}")
+            paths[path] = dialect.name
+
+
+def _checked(
+    providers: dict[str, Provider], dialects: Mapping[str, Dialect], owners: Mapping[tuple[str, str], str]
+) -> dict[str, Provider]:
+    for name, provider in providers.items():
+        owner = owners["proxy_providers", name]
+        if "/" in name or not name:
+            raise PluginError(owner, f"provider name {name!r} may not be empty or contain '/'")
+        if provider.prefix is not None and (not all(provider.prefix.split("/")) or provider.prefix.count("/") > 1):
+            raise PluginError(owner, f"provider {name!r}: prefix {provider.prefix!r} is not 'word' or 'word/word'")
+        unknown = [d for d in provider.dialects if d not in dialects]
+        if unknown:
+            raise PluginError(owner, f"provider {name!r} speaks unknown dialect {unknown[0]!r}")
+        if not provider.dialects and provider.decoder is None and provider.decoder_for is None:
+            raise PluginError(owner, f"provider {name!r} speaks no dialect and has no decoder of its own")
+    return providers
+
+
+def _listed_first(items: Mapping[str, T], order: Sequence[str], rank: Callable[[T], int]) -> tuple[T, ...]:
+    """Named ones first, as settings list them; the rest by rank, then name."""
+    missing = [name for name in order if name not in items]
+    if missing:
+        raise SettingsError([f"sanitizers.order: no sanitizer is named {name!r}" for name in missing])
+    rest = sorted((n for n in items if n not in order), key=lambda n: (rank(items[n]), n))
+    return tuple(items[name] for name in (*order, *rest))

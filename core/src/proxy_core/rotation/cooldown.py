@@ -1,0 +1,94 @@
+"""How long something rests after a failure, and when it is tried again. Pure; times are monotonic seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy_core.settings.schema import RoutingSettings
+
+#: Rest without a hint from the upstream, by consecutive failures.
+BACK_OFF_S = (10.0, 30.0, 60.0, 120.0, 300.0)
+#: Failures longer ago than this say nothing about the next one.
+_FORGOTTEN_S = 3600.0
+_MAX_PROBE_GAP_S = 3600.0
+_MAX_WORDS = 300
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Cooldown:
+    """One rest, equal to itself alone. ``words`` are the upstream's own; ``failed_at`` is when it last failed.
+
+    Until ``probe_at`` nobody passes. From then on, also after ``until``, one request at a time
+    may try: its success ends the rest, its failure prolongs it.
+    """
+
+    since: float
+    until: float
+    probe_at: float
+    failed_at: float
+    failures: int = 1
+    code: str = ""
+    words: str = ""
+    probing: bool = False
+
+    def closed(self, now: float) -> bool:
+        return self.probing or now < self.probe_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What is known of the failure that starts a rest."""
+
+    now: float
+    rest_s: float | None
+    back_off_s: Sequence[float] = ()
+    code: str = ""
+    words: str = ""
+
+
+def rested(
+    before: Cooldown | None, failure: Failure, rules: RoutingSettings, probes: Sequence[Cooldown] = ()
+) -> Cooldown:
+    """The rest after a failure. Its bounds: ``rules.max_rest_s``, and a probe from ``rules.probe_after_s`` on.
+
+    ``probes`` are the rests that the failed attempt was to find out about. One that is not among
+    them began later than the attempt did.
+    """
+    now = failure.now
+    if before is not None and now - before.until > _FORGOTTEN_S:
+        before = None
+    if before is not None and before not in probes:
+        return _late(before, failure, rules)
+    failures = before.failures + 1 if before is not None else 1
+    if failure.rest_s is not None:
+        until = now + min(failure.rest_s, rules.max_rest_s)
+    else:
+        guessed = now + min(step(failure.back_off_s or BACK_OFF_S, failures), rules.max_rest_s)
+        until = max(guessed, before.until) if before is not None else guessed
+    gap = min(rules.probe_after_s * 2 ** min(failures - 1, 16), max(_MAX_PROBE_GAP_S, rules.probe_after_s))
+    return Cooldown(
+        since=now,
+        until=until,
+        probe_at=min(until, now + gap),
+        failed_at=now,
+        failures=failures,
+        code=failure.code,
+        words=failure.words[:_MAX_WORDS],
+    )
+
+
+def step(back_off_s: Sequence[float], failures: int) -> float:
+    """The rest after so many failures in a row, from 1; the last one stays."""
+    return back_off_s[min(failures, len(back_off_s)) - 1]
+
+
+def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldown:
+    """Many requests were under way when the rest began: their failures are the same news, not worse news."""
+    rest_s = min(failure.rest_s or 0.0, rules.max_rest_s)
+    probe_is_near = failure.now < before.probe_at < before.until
+    if rest_s <= rules.probe_after_s or not probe_is_near:
+        before.probe_at = max(before.probe_at, failure.now + min(rest_s, rules.probe_after_s))
+    before.until = max(before.until, failure.now + rest_s)
+    before.failed_at = failure.now
+    return before

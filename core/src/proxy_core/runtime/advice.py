@@ -1,0 +1,27 @@
+"""What an operator should know at startup; none of it stops the proxy."""
+
+from __future__ import annotations
+
+from proxy_core.models.routing import Router
+from proxy_core.plugins.registry import Catalog
+from proxy_core.runtime.pools import rotations
+from proxy_core.settings.loading import LoadedSettings
+
+
+def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
+    """A line each."""
+    lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
+    lines += router.warnings
+    lines += [f"no active plugin brings provider {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
+    lines += loaded.without_effect(rotations(catalog))
+    lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
+    lines += [
+        f"{name} is not used: no provider of that name"
+        for name in loaded.sources.key_variables_of_others(list(catalog.providers))
+    ]
+    lines += [
+        f"provider {name} has ended{f' on {p.lifecycle.until}' if p.lifecycle.until else ''}: {p.lifecycle.note}"
+        for name, p in catalog.providers.items()
+        if p.lifecycle.status == "ended"
+    ]
+    return lines

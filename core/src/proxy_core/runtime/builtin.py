@@ -1,0 +1,54 @@
+"""The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers, the
+default log sink, the stores for state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy_core.dialects import gemini, gemini_embeddings, openai_chat, openai_completions, openai_embeddings
+from proxy_core.hookspecs import hookimpl
+from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector, StateStore
+from proxy_core.pipeline.guard import STEERING, temperature_zero
+from proxy_core.records.jsonl import jsonl_sink
+from proxy_core.rotation import selectors
+from proxy_core.settings.loading import LoadedSettings
+from proxy_core.state.memory import memory_store
+from proxy_core.state.sqlite import sqlite_store
+
+
+class BuiltIn:
+    """The plugin ``core``. Unlike others it is given the proxy's own settings."""
+
+    PLUGIN = PluginInfo(name="core", api=API)
+
+    def __init__(self, loaded: LoadedSettings) -> None:
+        self._loaded = loaded
+
+    @hookimpl
+    def proxy_dialects(self, ctx: PluginContext) -> Iterable[Dialect]:
+        return [
+            openai_chat.DIALECT,
+            openai_embeddings.DIALECT,
+            openai_completions.DIALECT,
+            # Before Gemini's chat, whose paths take any method.
+            gemini_embeddings.DIALECT,
+            gemini.DIALECT,
+        ]
+
+    @hookimpl
+    def proxy_selectors(self, ctx: PluginContext) -> Iterable[Selector]:
+        return selectors.BUILT_IN
+
+    @hookimpl
+    def proxy_log_sinks(self, ctx: PluginContext) -> Iterable[LogSink]:
+        records = self._loaded.settings.records
+        return [jsonl_sink(records, records.folder or self._loaded.data_dir / "records")] if records.enabled else []
+
+    @hookimpl
+    def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:
+        action = self._loaded.settings.sanitizers.temperature_zero
+        return [STEERING] if action == "keep" else [STEERING, temperature_zero(action)]
+
+    @hookimpl
+    def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:
+        return [sqlite_store(), memory_store()]

@@ -1,0 +1,102 @@
+"""Pools from settings: each provider's credentials, how they are spent, and who picks among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.environment import from_environment
+from proxy_core.credentials.fingerprint import Fingerprints, anonymous, api_key
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.errors import SettingsError
+from proxy_core.interfaces import Credential, Provider, Selector
+from proxy_core.plugins.registry import Catalog
+from proxy_core.rotation.pool import Pool
+from proxy_core.settings.loading import LoadedSettings
+from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
+from proxy_core.settings.schema import ProviderSettings
+
+Stored = Mapping[str, Sequence[StoredCredential]]
+
+
+def open_vault(catalog: Catalog, loaded: LoadedSettings) -> Vault:
+    """Where this installation's logins are."""
+    files = [file for refresher in catalog.refreshers.values() for file in refresher.files]
+    return Vault(loaded.data_dir / FOLDER_NAME, files)
+
+
+def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
+    """Each provider's credentials from the vault and from the environment's stateless form, but disabled ones.
+
+    ``adopt``: tokens of variables get the file in which their successors are kept.
+    """
+    variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
+    found: dict[str, Sequence[StoredCredential]] = {}
+    for name, provider in catalog.providers.items():
+        stored = vault.all(name)
+        refresher = catalog.refreshers.get(provider.credential_kind)
+        if refresher is not None and refresher.environment is not None:
+            given = from_environment(refresher.environment, variables, provider=name, kind=refresher.kind)
+            stored += vault.adopt(given) if adopt else given
+        found[name] = [one for one in stored if not one.disabled]
+    return found
+
+
+def build_pools(
+    catalog: Catalog,
+    settings: Mapping[str, ProviderSettings],
+    loaded: LoadedSettings,
+    stored: Stored,
+    fingerprint: Fingerprints,
+    clock: Clock,
+) -> dict[str, Pool]:
+    """A pool for each provider. Raises ``SettingsError``."""
+    routing = loaded.settings.routing
+    _selector(catalog, routing.selector, "routing.selector")
+    pools = {}
+    for name, provider in catalog.providers.items():
+        rotation = settings[name].rotation.over(provider.rotation)
+        selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
+        credentials = _credentials(provider, settings[name], loaded, stored[name], fingerprint)
+        pools[name] = Pool(credentials, selector, clock, rotation, routing)
+    return pools
+
+
+def rotations(catalog: Catalog) -> dict[str, RotationSettings]:
+    """How plugins would have their providers' credentials spent."""
+    return {name: provider.rotation for name, provider in catalog.providers.items()}
+
+
+def _selector(catalog: Catalog, name: str, key: str) -> Selector:
+    if name not in catalog.selectors:
+        raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
+    return catalog.selectors[name]
+
+
+def _credentials(
+    provider: Provider,
+    settings: ProviderSettings,
+    loaded: LoadedSettings,
+    stored: Sequence[StoredCredential],
+    fingerprint: Fingerprints,
+) -> list[Credential]:
+    """API keys from settings, each secret once, and logins, each account once; a stand-in where none is needed."""
+    variables = [v.name for v in loaded.sources.key_variables(provider.name)]
+    tiers = settings.rotation.over(provider.rotation).tiers
+    found: dict[str, Credential] = {}
+    for index, entry in enumerate(settings.api_keys):
+        place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
+        priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
+        name = fingerprint(entry.key.get_secret_value())
+        credential = api_key(name, provider.name, entry.key, entry.label or place, tier=entry.tier, priority=priority)
+        found.setdefault(name, credential)
+    for one in stored:
+        credential = one.credential(fingerprint)
+        if one.priority is None:
+            credential = replace(credential, priority=tiers.get(one.tier or "", DEFAULT_PRIORITY))
+        found.setdefault(credential.id, credential)
+    if not found and provider.anonymous:
+        return [anonymous(provider.name)]
+    return list(found.values())

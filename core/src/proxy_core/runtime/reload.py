@@ -1,0 +1,166 @@
+"""Reading settings again while requests run: everything is composed and checked first, then replaced at once.
+
+Requests that run finish with what they began with. What was learnt goes on: rests, counts,
+sessions, limits of clients, usage, metrics, recent requests. Whatever is wrong with the new
+settings, the old ones stay in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from proxy_core.errors import SettingsError, SetupError
+from proxy_core.plugins.loader import Module
+from proxy_core.rotation.heir import inherit
+from proxy_core.runtime.active import Stopping, Switch
+from proxy_core.runtime.compose import Proxy, compose, kept_words
+from proxy_core.server.serve import check_exposure
+from proxy_core.settings.loading import LoadedSettings
+from proxy_core.settings.schema import ProxySettings
+
+log = logging.getLogger("proxy_core.reload")
+
+#: What a running process cannot change: its sockets, its log, and whose state it is. ``None``: the whole table.
+_FIXED: Mapping[str, Sequence[str] | None] = {
+    "server": ("host", "port", "workers", "drain_s", "tls_certificate", "tls_key", "hypercorn"),
+    "log": None,
+    "state": ("url", "secret"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """What came of it. Keys of settings and fingerprints only, never a value."""
+
+    reloaded: bool
+    changed: Sequence[str] = ()
+    needs_restart: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Reloader:
+    """Reads settings again for one process, one time after the other.
+
+    ``read`` reads them as the start did. ``turned`` is told what is in force from now on.
+    After ``stop`` nothing is read any more.
+    """
+
+    switch: Switch[Proxy]
+    read: Callable[[], LoadedSettings]
+    modules: Sequence[Module] = ()
+    turned: Callable[[Proxy], None] = lambda proxy: None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self) -> Reloaded:
+        """Raises nothing: what is wrong is in the answer, and in the log."""
+        async with self._lock:
+            try:
+                done = await self._reload(self.switch.current)
+            except SetupError as error:
+                done = Reloaded(reloaded=False, problems=str(error).splitlines())
+            except Exception as error:  # a plugin may fail in any way; what is served now goes on
+                log.debug("reload", exc_info=True)
+                done = Reloaded(reloaded=False, problems=[f"the new settings cannot be used: {type(error).__name__}"])
+        _tell(done)
+        return done
+
+    async def answer(self) -> dict[str, Any]:
+        return asdict(await self())
+
+    async def _reload(self, old: Proxy) -> Reloaded:
+        # In a thread, because reading files and asking plugins takes longer than a stream should be held up.
+        if self.stop.is_set():
+            raise Stopping("the server is stopping")
+        new, needs_restart = await asyncio.to_thread(self._composed, old)
+        changed = list(_changed(old, new))
+        await self.switch.turn(new, hand_over, self.stop)
+        self.turned(new)
+        return Reloaded(reloaded=True, changed=changed, needs_restart=needs_restart, warnings=new.warnings)
+
+    def _composed(self, old: Proxy) -> tuple[Proxy, list[str]]:
+        read, file = self.read(), old.loaded.sources.file
+        if file is not None and not file.exists():
+            # An editor that is saving it, more likely than a wish to have no clients and no providers.
+            raise SettingsError([f"{file}: the settings file is gone; put it back, or restart without it"])
+        loaded, needs_restart = _with_fixed(read, old.loaded.settings)
+        check_exposure(loaded)
+        return compose(loaded, modules=self.modules, previous=old), needs_restart
+
+
+def hand_over(old: Proxy, new: Proxy) -> None:
+    """Everything that goes on. Awaits nothing, so no request comes between."""
+    for name, pool in new.pools.items():
+        if name in old.pools:
+            inherit(pool, old.pools[name])
+    new.services.budgets.inherit(old.services.budgets)
+    clean = kept_words(new.redaction, new.scrub)
+    new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state, clean)
+    new.services.recent.resize(new.loaded.settings.routing.explained)
+    new.executor.hedges.inherit(old.executor.hedges)
+    if old.meter is not None and new.meter is not None:
+        new.meter.gauges.before.update(old.meter.gauges.lost())
+
+
+def _tell(done: Reloaded) -> None:
+    if not done.reloaded:
+        log.error("settings were not replaced, the old ones stay in force: %s", "; ".join(done.problems))
+        return
+    log.info("settings were read again; changed: %s", ", ".join(done.changed) or "nothing")
+    for key in done.needs_restart:
+        log.warning("needs a restart: %s", key)
+    for warning in done.warnings:
+        log.warning("%s", warning)
+
+
+def _with_fixed(loaded: LoadedSettings, old: ProxySettings) -> tuple[LoadedSettings, list[str]]:
+    """The new settings with what cannot change as it was, and which keys that concerns."""
+    settings, concerned, kept = loaded.settings, [], {}
+    for table, keys in _FIXED.items():
+        was, wanted = getattr(old, table), getattr(settings, table)
+        fixed = [k for k in keys or type(was).model_fields if getattr(was, k) != getattr(wanted, k)]
+        concerned += [f"{table}.{key}" for key in fixed]
+        kept[table] = wanted.model_copy(update={key: getattr(was, key) for key in fixed})
+    return replace(loaded, settings=settings.model_copy(update=kept)), concerned
+
+
+def _changed(old: Proxy, new: Proxy) -> Iterator[str]:
+    """Keys of settings whose values are others now, and credentials that came and went."""
+    yield from _differences((), _effective(old), _effective(new))
+    for name in sorted({*old.pools, *new.pools}):
+        had, has = (set(p.pools[name].ledger.places) if name in p.pools else set() for p in (old, new))
+        yield from (f"credential {name} +{credential}" for credential in sorted(has - had))
+        yield from (f"credential {name} -{credential}" for credential in sorted(had - has))
+
+
+def _effective(proxy: Proxy) -> dict[str, Any]:
+    loaded = proxy.loaded
+    plugins = {
+        p.name: loaded.plugin(p.name, p.info.settings).model_dump()
+        for p in proxy.catalog.plugins
+        if p.state == "active" and p.info is not None and p.info.settings is not None
+    }
+    providers = {name: loaded.provider(name) for name in loaded.provider_names()} | dict(proxy.providers)
+    tables = loaded.settings.model_dump(exclude={"providers", "plugins"})
+    named = {name: settings.model_dump() for name, settings in providers.items()}
+    return {**tables, "providers": named, "plugins": {**dict(loaded.settings.plugins), **plugins}}
+
+
+def _differences(path: tuple[str, ...], old: object, new: object) -> Iterator[str]:
+    if old == new:
+        return
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        yield ".".join(path)
+        return
+    for key in sorted({*old, *new}):
+        inner = (*path, str(key))
+        if key in old and key in new:
+            yield from _differences(inner, old[key], new[key])
+        else:
+            yield f"{'.'.join(inner)} ({'new' if key in new else 'gone'})"

@@ -1,0 +1,73 @@
+"""The keys of a first start, the clients' and the operator's: made once, stored 0600, never printed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from proxy_core.errors import SettingsError
+from proxy_core.settings.loading import LoadedSettings
+
+FILE_NAME = "client.key"
+ADMIN_FILE_NAME = "admin.key"
+STATE_FILE_NAME = "state.key"
+
+
+def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
+    """The configured clients, else the one generated key. Raises ``SettingsError`` if it cannot be stored."""
+    configured = {name: client.key for name, client in loaded.settings.clients.items()}
+    if configured:
+        _check_distinct(configured)
+        return configured
+    return {"default": SecretStr(_generated(loaded.data_dir / FILE_NAME))}
+
+
+def admin_key(loaded: LoadedSettings) -> SecretStr:
+    """The key of ``/admin``, configured or generated. Raises ``SettingsError``."""
+    key = loaded.settings.admin.key or SecretStr(_generated(loaded.data_dir / ADMIN_FILE_NAME))
+    if any(client.key == key for client in loaded.settings.clients.values()):
+        raise SettingsError(["admin.key: a client has the same key"])
+    return key
+
+
+def state_secret(loaded: LoadedSettings) -> SecretStr:
+    """The key of fingerprints, configured or generated. Raises ``SettingsError`` as above."""
+    return loaded.settings.state.secret or SecretStr(_generated(loaded.data_dir / STATE_FILE_NAME))
+
+
+def generated_key_file(loaded: LoadedSettings) -> Path | None:
+    """Where the generated key is, if it is the one in use."""
+    return None if loaded.settings.clients else loaded.data_dir / FILE_NAME
+
+
+def _check_distinct(configured: Mapping[str, SecretStr]) -> None:
+    seen: dict[str, str] = {}
+    for name, key in configured.items():
+        other = seen.setdefault(key.get_secret_value(), name)
+        if other != name:
+            raise SettingsError([f"clients.{name}.key: the same key as clients.{other}.key"])
+
+
+def _generated(file: Path) -> str:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = f"pc-{secrets.token_urlsafe(32)}"
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
+            out.write(key + "\n")
+        try:
+            # Unlike a rename, a link never replaces: of two first starts at once, one key wins for both.
+            os.link(temporary, file)
+        except FileExistsError:
+            key = file.read_text("ascii").strip()
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise SettingsError([f"no key is configured and none can be stored in {file}: {error.strerror}"]) from None
+    if not key:
+        raise SettingsError([f"{file} is empty: delete it to have a new key made"])
+    return key

@@ -1,0 +1,192 @@
+"""``POST /v1/token-count`` and ``POST /v1/cost-estimate``: what a request would take, without making it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy_core.dialects import gemini, gemini_decode, openai_chat
+from proxy_core.dialects.common import missing, parse_body, require_model, wrong_type
+from proxy_core.errors import BadRequest, BodyTooLarge
+from proxy_core.interfaces import CountTokens, Deployment, TokenCounter
+from proxy_core.messages import JsonObject, Usage
+from proxy_core.models.pricing import Prices
+from proxy_core.models.routing import Router
+from proxy_core.models.token_estimate import estimate_chat, estimate_text
+from proxy_core.server.auth import ClientKeys
+from proxy_core.server.info import json_response
+from proxy_core.server.model_entry import pricing
+from proxy_core.state.budgets import Budgets
+
+log = logging.getLogger("proxy_core.count")
+
+_COUNTS = ("prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """The endpoints. Neither counts as a request of its client; its allowed models apply."""
+
+    keys: ClientKeys
+    budgets: Budgets
+    router: Router
+    counters: Sequence[TokenCounter]
+    prices: Prices
+    max_body_bytes: int
+    #: Two at a time: much text takes seconds, and the threads are everybody's.
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    _told: set[tuple[str, type[Exception]]] = field(default_factory=set)
+
+    async def count(self, request: Request) -> Response:
+        """``{"model", "text"}`` or ``{"model", "messages", "tools"?}`` (OpenAI's chat shape) to
+        ``{"token_count", "exact", "source", "model", "note"?}``. Raises ``BadRequest``, ``ModelNotFound``."""
+        body, deployment = await self._asked(request, ("model", "text", "messages", "tools"))
+        answer = await self._counted(read_count(body, deployment))
+        return json_response({**answer, "model": body["model"]}, request)
+
+    async def count_for_google(self, request: Request) -> Response:
+        """Gemini's ``countTokens``: ``{"contents"}`` or ``{"generateContentRequest"}`` to ``{"totalTokens"}``,
+        which is an estimate like any other. Raises ``BadRequest``, ``ModelNotFound``."""
+        client = self.keys.identify(request.scope)
+        body = parse_body(await read_body(request, self.max_body_bytes))
+        inner, model = body.get("generateContentRequest"), request.path_params["model"].removeprefix("models/")
+        asked = {**(inner if isinstance(inner, dict) else body), "model": model}
+        gemini.check(asked)
+        self.budgets.check_model(client, model)
+        deployment = self.router.resolve(model)[0]
+        sent = openai_chat.encode(gemini_decode.decode(asked))
+        count = CountTokens(
+            provider=deployment.provider.name,
+            model=deployment.model,
+            messages=sent["messages"],
+            tools=sent.get("tools") or (),
+        )
+        answer = await self._counted(count)
+        return json_response({"totalTokens": answer["token_count"]}, request)
+
+    async def _counted(self, asked: CountTokens) -> JsonObject:
+        async with self._turns:
+            return await asyncio.to_thread(self._count, asked)
+
+    async def cost(self, request: Request) -> Response:
+        """``{"model", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens"}``
+        to ``{"model", "cost", "currency", "pricing", "source", "reason"?}``; ``pricing`` is per token.
+
+        ``prompt_tokens`` are those neither read from a cache nor written to one.
+        Raises ``BadRequest``, ``ModelNotFound``.
+        """
+        body, deployment = await self._asked(request, ("model", *_COUNTS))
+        usage, model = read_usage(body), (deployment.provider.name, deployment.model)
+        if not self.prices.sure(*model):
+            await self.prices.load()
+        priced = self.prices.priced(*model)
+        answer: JsonObject = {"model": body["model"], "cost": None, "currency": "USD", "pricing": None, "source": None}
+        if priced is None:
+            answer["reason"] = f"Neither settings nor a catalog know a price of {str(deployment)!r}."
+        else:
+            answer |= {"cost": round(priced.price.of(usage), 12), "pricing": pricing(priced.price)}
+            answer["source"] = priced.source
+        return json_response(answer, request)
+
+    async def _asked(self, request: Request, known: Sequence[str]) -> tuple[JsonObject, Deployment]:
+        client = self.keys.identify(request.scope)
+        body = parse_body(await read_body(request, self.max_body_bytes))
+        model = require_model(body)
+        for name in body:
+            if name not in known:
+                raise BadRequest(f"There is no {name!r} here; {', '.join(known)} are understood.", param=name)
+        self.budgets.check_model(client, model)
+        return body, self.router.resolve(model)[0]
+
+    def _count(self, asked: CountTokens) -> JsonObject:
+        """In a thread: counters may be slow, and so is much text."""
+        note = "No counter knows this model's tokenizer."
+        for counter in self.counters:
+            try:
+                found = counter.count(asked)
+            except Exception as error:  # a plugin's counter may fail in any way
+                if (counter.name, type(error)) not in self._told:
+                    self._told.add((counter.name, type(error)))
+                    log.warning("the token counter %s failed", counter.name, exc_info=True)
+                note = f"The counter {counter.name} failed."
+                continue
+            if found is None:
+                continue
+            if found.tokens is not None:
+                source = f"{counter.name}: {found.tokenizer}"
+                counted = {"token_count": found.tokens, "exact": found.exact, "source": source}
+                return {**counted, "note": found.note} if found.note else counted
+            note = found.note or f"The tokenizer {found.tokenizer} is not here."
+        text = asked.text
+        tokens = estimate_text(text) if text is not None else estimate_chat(asked.messages, asked.tools)
+        return {"token_count": tokens, "exact": False, "source": "estimate", "note": note}
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Raises ``BodyTooLarge`` as soon as it is."""
+    parts, size = [], 0
+    async for part in request.stream():
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
+    return b"".join(parts)
+
+
+def read_count(body: JsonObject, deployment: Deployment) -> CountTokens:
+    """Raises ``BadRequest`` naming the field."""
+    provider, model = deployment.provider.name, deployment.model
+    text, messages, tools = body.get("text"), body.get("messages"), body.get("tools")
+    if text is not None and messages is not None:
+        raise BadRequest("Either 'text' or 'messages' is counted, not both.", param="messages")
+    if text is not None:
+        if not isinstance(text, str):
+            raise wrong_type("text", "a string")
+        if tools is not None:
+            raise BadRequest("'tools' are counted with 'messages'.", param="tools")
+        return CountTokens(provider=provider, model=model, text=text)
+    if messages is None:
+        raise missing("messages")
+    return CountTokens(
+        provider=provider, model=model, messages=_messages(messages), tools=_objects(tools or [], "tools")
+    )
+
+
+def _messages(value: Any) -> list[JsonObject]:
+    messages = _objects(value, "messages")
+    for index, message in enumerate(messages):
+        content, name = message.get("content"), f"messages[{index}].content"
+        if isinstance(content, list):
+            _objects(content, name)
+        elif content is not None and not isinstance(content, str):
+            raise wrong_type(name, "a string or a list of parts")
+        if not isinstance(message.get("role"), str):
+            raise wrong_type(f"messages[{index}].role", "a string")
+        if message.get("tool_calls") is not None:
+            _objects(message["tool_calls"], f"messages[{index}].tool_calls")
+    return messages
+
+
+def _objects(value: Any, param: str) -> list[JsonObject]:
+    if not isinstance(value, list):
+        raise wrong_type(param, "a list of objects")
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise wrong_type(f"{param}[{index}]", "an object")
+    return value
+
+
+def read_usage(body: Mapping[str, Any]) -> Usage:
+    """Raises ``BadRequest`` naming the field. What is not given is 0."""
+    counts = {name: body.get(name) or 0 for name in _COUNTS}
+    for name, value in ((n, body[n]) for n in _COUNTS if body.get(n) is not None):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:
+            raise wrong_type(name, "a non-negative integer")
+    prompt, completion, cached, written = (counts[name] for name in _COUNTS)
+    return Usage(prompt=prompt + cached + written, completion=completion, cached=cached, cache_write=written)

@@ -1,0 +1,197 @@
+"""Environment names about one provider's rotation, and what each sets in ``[providers.<name>.rotation]``.
+
+They are those of the system we replace, as in ``compatible.py``; reading them differs where its code failed
+what its pages promise: several priorities in one name, groups that begin with a digit, dashes and dots in names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy_core.settings.base import environment_name
+from proxy_core.settings.legacy_env import Origins, Variable, Variables
+
+#: Names about one provider's rotation, and the key each one sets. Of two that set the same key the later
+#: one wins, and one for a mode wins over one for all.
+ROTATION_NAMES: Mapping[str, str] = {
+    "ROTATION_TOLERANCE": "tolerance",
+    "EXHAUSTION_COOLDOWN_THRESHOLD": "exhausted_rest_s",
+    "EXHAUSTION_COOLDOWN_THRESHOLD_<NAME>": "exhausted_rest_s",
+    "ROTATION_MODE_<NAME>": "selector",
+    "MAX_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]": "max_concurrent",
+    "OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]": "optimal_concurrent",
+    "CONCURRENCY_MULTIPLIER_<NAME>_PRIORITY_<N>[_<MODE>]": "multipliers",
+    "SEQUENTIAL_FALLBACK_MULTIPLIER_<NAME>": "default_multiplier",
+    "FAIR_CYCLE_TRACKING_MODE_<NAME>": "fair_cycle_scope",
+    "FAIR_CYCLE_CROSS_TIER_<NAME>": "fair_cycle_cross_tier",
+    "FAIR_CYCLE_DURATION_<NAME>": "fair_cycle_s",
+    "FAIR_CYCLE_QUOTA_THRESHOLD_<NAME>": "fair_cycle_share",
+    "FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_<NAME>": "fair_cycle_short_rest_s",
+    "FAIR_CYCLE_ENABLED_<NAME>": "fair_cycle",
+    "FAIR_CYCLE_<NAME>": "fair_cycle",
+    "QUOTA_GROUPS_<NAME>_<GROUP>": "quota_groups",
+    "CUSTOM_CAP_<NAME>_T<PRIORITIES>_<ON>": "caps",
+    "CUSTOM_CAP_COOLDOWN_<NAME>_T<PRIORITIES>_<ON>": "caps",
+}
+
+#: With these, to be empty says something: the group is no longer one.
+MAY_BE_EMPTY = "QUOTA_GROUPS_"
+
+_PARTS = {
+    "[_<MODE>]": "(?:_(?P<mode>BALANCED|SEQUENTIAL))?",
+    "<N>": "(?P<item>[0-9]+)",
+    "<GROUP>": "(?P<item>.+)",
+    "<PRIORITIES>": "(?P<priorities>DEFAULT|[0-9]+(?:_[0-9]+)*)",
+    "<ON>": "(?P<on>.+)",
+}
+
+
+def _rest(form: str) -> re.Pattern[str]:
+    """What may follow the provider's name in a form."""
+    rest = form.partition("<NAME>")[2]
+    for part, pattern in _PARTS.items():
+        rest = rest.replace(part, pattern)
+    return re.compile(rest)
+
+
+#: What each form begins with, and what may follow the provider's name.
+_FORMS = {form: (form.partition("<NAME>")[0], _rest(form)) for form in ROTATION_NAMES}
+_PREFIXES = tuple(prefix for prefix, _ in _FORMS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A variable about rotation, its name taken apart; ``provider`` is ``None`` where it is for all."""
+
+    variable: Variable
+    form: str
+    provider: str | None
+    parts: Mapping[str, str | None]
+
+    @property
+    def key(self) -> str:
+        """What it sets in the table."""
+        return ROTATION_NAMES[self.form]
+
+    @property
+    def mode(self) -> str | None:
+        """The selector it is for; ``None``: any."""
+        mode = "SEQUENTIAL" if self.form.startswith("SEQUENTIAL_") else self.parts.get("mode")
+        return mode.lower() if mode else None
+
+    def caps(self) -> list[tuple[tuple[int, ...], str]]:
+        """What a cap may be on: priorities, and a model or group in the environment's spelling.
+
+        ``T2_3_FLASH`` is priorities 2 and 3 of ``flash``, or priority 2 of ``3-flash``. Models are not known
+        yet, so it is both; the one that no model or group is called by does nothing.
+        """
+        priorities, on = self.parts["priorities"] or "", self.parts["on"] or ""
+        if priorities == "DEFAULT":
+            return [((), on)]
+        numbers = priorities.split("_")
+        return [
+            (tuple(int(n) for n in numbers[:count]), "_".join([*numbers[count:], on]))
+            for count in range(len(numbers), 0, -1)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class RotationTable:
+    """What variables say of one provider's rotation; ``idle`` is a line for each that says nothing."""
+
+    table: Mapping[str, Any]
+    origins: Origins
+    idle: list[str]
+
+
+def rotation_table(
+    readings: Iterable[Reading], provider: str, selector: str, below: Mapping[str, Any], groups: Collection[str]
+) -> RotationTable:
+    """``[providers.<name>.rotation]`` from what was read of the environment.
+
+    ``selector`` is the one that will be in effect; ``below`` is the file's table, whose caps are added to;
+    ``groups`` are the quota groups there are, so that ``25_FLASH`` finds ``25-flash``.
+    """
+    mine = [r for r in readings if r.provider in (None, environment_name(provider))]
+    table, origins = _plain([r for r in mine if r.key != "caps" and r.mode in (None, selector)], groups)
+    caps, cap_origins, idle = _caps([r for r in mine if r.key == "caps"], below.get("caps", []))
+    if caps:
+        table["caps"] = caps
+        origins |= {("caps", *path): origin for path, origin in cap_origins.items()}
+    idle += [
+        f"{r.variable.name} has no effect: {provider} has the selector {selector}"
+        for r in mine
+        if r.mode not in (None, selector)
+    ]
+    return RotationTable(table, {("providers", provider, "rotation", *path): o for path, o in origins.items()}, idle)
+
+
+def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str, Any], Origins]:
+    """All but the caps: one value, or one of several by priority or group."""
+    order = list(ROTATION_NAMES)
+    spelled = {environment_name(group): group for group in groups}
+    table: dict[str, Any] = {}
+    origins: Origins = {}
+    for reading in sorted(readings, key=lambda r: (r.mode is not None, order.index(r.form))):
+        key, item, value = reading.key, reading.parts.get("item"), reading.variable.value.strip()
+        if item is None:
+            table[key] = value.lower()  # a number, a truth value or one of our own words
+            origins[key,] = str(reading.variable)
+        else:
+            item = spelled.get(item, item.lower()) if key == "quota_groups" else str(int(item))
+            table.setdefault(key, {})[item] = value
+            origins[key, item] = str(reading.variable)
+    return table, origins
+
+
+def _caps(
+    readings: Iterable[Reading], below: Iterable[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], Origins, list[str]]:
+    """All caps, none if no variable sets one. A variable replaces the file's cap on the same, and adds others."""
+    caps = {(tuple(c.get("priorities", ())), _spelled(c.get("on", "*"))): dict(c) for c in below}
+    origins: Origins = {}
+    idle = []
+    # What a cap is comes before how long it rests.
+    for reading in sorted(readings, key=lambda r: r.form.startswith("CUSTOM_CAP_COOLDOWN_")):
+        key = "rest" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
+        targets = [target for target in reading.caps() if key == "limit" or target in caps]
+        for target in targets:
+            cap = caps.setdefault(target, {"on": target[1], "priorities": list(target[0])})
+            cap[key] = reading.variable.value.strip().lower()
+            origins[str(list(caps).index(target)), key] = str(reading.variable)
+        if not targets:
+            idle.append(f"{reading.variable.name} has no effect: there is no cap on the same")
+    return (list(caps.values()) if origins else []), origins, idle
+
+
+def _spelled(on: str) -> str:
+    """A name as a variable spells it; no variable spells a glob."""
+    return on if any(sign in on for sign in "*?[") else environment_name(on)
+
+
+def rotation_readings(variables: Variables, providers: Iterable[str]) -> tuple[list[Reading], list[str]]:
+    """All variables about rotation, taken apart, and the names of those about no provider there is."""
+    # The longest first: GEMINI_CLI before GEMINI.
+    spelled = sorted({environment_name(name) for name in providers}, key=lambda name: (-len(name), name))
+    found, nobodys = [], []
+    for variable in variables.values():
+        if variable.name.startswith(_PREFIXES):
+            reading = _reading(variable, spelled)
+            if reading is None:
+                nobodys.append(variable.name)
+            else:
+                found.append(reading)
+    return found, sorted(nobodys)
+
+
+def _reading(variable: Variable, providers: Iterable[str]) -> Reading | None:
+    for form, (prefix, rest) in _FORMS.items():
+        if variable.name.startswith(prefix):
+            for provider in providers if "<NAME>" in form else [""]:
+                at = len(prefix) + len(provider)
+                if variable.name.startswith(provider, len(prefix)) and (match := rest.fullmatch(variable.name, at)):
+                    return Reading(variable, form, provider or None, match.groupdict())
+    return None

@@ -1,0 +1,370 @@
+"""What failures mean."""
+
+import json
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy_core import ErrorRules, Meaning, ProxyError, UpstreamFailure, default_judge, judge_as, judge_by, read_error
+from proxy_core.failures.policy import UNPAID_REST_S
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def failure(status=None, body=b"", headers=None, transport=None):
+    return UpstreamFailure(
+        provider="demo", status=status, body=body, headers=headers or {}, transport=transport, received_at=NOW
+    )
+
+
+def openai_error(**fields):
+    return json.dumps({"error": {"message": "words", **fields}}).encode()
+
+
+VERDICTS = [
+    # status, fault, next, rest, status told
+    (302, "provider", "retry", None, 502),
+    (400, "client", "reject", None, 400),
+    (401, "credential", "rotate", "credential", 503),
+    (402, "credential", "rotate", "credential", 429),
+    (403, "credential", "rotate", "credential", 503),
+    (404, "provider", "fail_over", None, 502),
+    (405, "provider", "fail_over", None, 502),
+    (407, "provider", "fail_over", None, 502),
+    (408, "provider", "retry", None, 504),
+    (409, "provider", "retry", None, 409),
+    (410, "provider", "fail_over", None, 502),
+    (413, "client", "reject", None, 413),
+    (415, "client", "reject", None, 415),
+    (418, "client", "reject", None, 418),
+    (422, "client", "reject", None, 422),
+    (423, "provider", "retry", None, 423),
+    (425, "provider", "retry", None, 425),
+    (429, "model", "rotate", "model", 429),
+    (451, "credential", "rotate", "credential", 503),
+    (498, "credential", "rotate", "credential", 503),
+    (499, "provider", "retry", None, 502),
+    (500, "provider", "retry", None, 502),
+    (501, "provider", "fail_over", None, 502),
+    (502, "provider", "retry", None, 502),
+    (503, "provider", "retry", None, 503),
+    (504, "provider", "retry", None, 504),
+    (520, "provider", "retry", None, 502),
+    (524, "provider", "retry", None, 504),
+    (529, "provider", "retry", None, 503),
+]
+
+
+@pytest.mark.parametrize(("status", "fault", "step", "rest", "told"), VERDICTS)
+def test_each_status_has_its_verdict(status, fault, step, rest, told):
+    verdict = default_judge(failure(status, openai_error()))
+
+    assert (verdict.fault, verdict.next, verdict.rest, verdict.error.status) == (fault, step, rest, told)
+
+
+TRANSPORT = [
+    ("connect", "network", "retry", 502),
+    ("disconnect", "network", "retry", 502),
+    ("timeout", "provider", "fail_over", 504),
+    ("cut", "provider", "retry", 502),
+    ("unreadable", "provider", "fail_over", 502),
+]
+
+
+@pytest.mark.parametrize(("transport", "fault", "step", "told"), TRANSPORT)
+def test_each_broken_exchange_has_its_verdict(transport, fault, step, told):
+    verdict = default_judge(failure(transport=transport))
+
+    assert (verdict.fault, verdict.next, verdict.error.status) == (fault, step, told)
+
+
+IN_BAND = [
+    ({"type": "rate_limit_error"}, 429),
+    ({"code": "insufficient_quota"}, 429),
+    ({"type": "invalid_request_error"}, 400),
+    ({"code": "context_length_exceeded"}, 400),
+    ({"type": "overloaded_error"}, 503),
+    ({"type": "authentication_error"}, 503),
+    ({"type": "permission_error"}, 503),
+    ({"type": "not_found_error"}, 404),
+    ({"code": "slow_down"}, 503),
+    ({"type": "api_error"}, 502),
+    ({}, 502),
+]
+
+
+@pytest.mark.parametrize(("error", "told"), IN_BAND)
+@pytest.mark.parametrize("status", [None, 200])
+def test_an_error_without_a_status_is_read_by_its_words(status, error, told):
+    assert default_judge(failure(status, openai_error(**error))).error.status == told
+
+
+CREDENTIAL = ("credential", "rotate", "credential")
+MODEL = ("model", "rotate", "model")
+CLIENT = ("client", "reject", None)
+UNKNOWN = ("client", "fail_over", None)
+SERVER = ("provider", "retry", None)
+
+
+def says(message, **fields):
+    return {"error": {"message": message, **fields}}
+
+
+def google(status, message="words", code=400, **detail):
+    kind = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "googleapis.com"}
+    return {"error": {"code": code, "status": status, "message": message, "details": [{**kind, **detail}]}}
+
+
+QUOTED = "Invalid value: 'Your credit balance is too low to access the Anthropic API'. Expected a number."
+OPENAI_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+ANTHROPIC_LOW = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
+XAI_SPENT = "Your team 16f2-40f4 has either used all available credits or reached its monthly spending limit."
+TOO_LARGE = "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 9000"
+LIMIT_0 = "Quota exceeded for metric: free_tier_requests, limit: 0, model: gemini-2.5-pro"
+PER_DAY = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
+PER_MINUTE = {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"}]}
+
+SPENT = "RESOURCE_EXHAUSTED"
+WORDS = [
+    # Account problems behind whatever status.
+    (429, says(OPENAI_QUOTA, type="insufficient_quota", code="insufficient_quota"), CREDENTIAL, 429, 3600),
+    (
+        400,
+        says("Billing hard limit has been reached", code="billing_hard_limit_reached"),
+        CREDENTIAL,
+        429,
+        3600,
+    ),
+    (400, says(ANTHROPIC_LOW, type="invalid_request_error"), CREDENTIAL, 429, 3600),
+    (400, says("This organization has been disabled.", type="invalid_request_error"), CREDENTIAL, 503, 3600),
+    (403, says(XAI_SPENT), CREDENTIAL, 429, 3600),
+    (429, {"code": "x", "error": XAI_SPENT}, CREDENTIAL, 429, 3600),
+    (402, says("Insufficient Balance", code="invalid_request_error"), CREDENTIAL, 429, 3600),
+    (503, says("Insufficient balance"), CREDENTIAL, 429, 3600),
+    (402, google(SPENT, "Your prepayment credits are depleted."), CREDENTIAL, 429, 3600),
+    (400, google("INVALID_ARGUMENT", "API key not valid.", reason="API_KEY_INVALID"), CREDENTIAL, 503, 300),
+    (
+        400,
+        says("API key expired.", status="INVALID_ARGUMENT"),
+        CREDENTIAL,
+        503,
+        300,
+    ),
+    (400, says("User location is not supported for the API use.", status="FAILED_PRECONDITION"), CREDENTIAL, 503, 3600),
+    (
+        403,
+        says("words", code="unsupported_country_region_territory"),
+        CREDENTIAL,
+        503,
+        3600,
+    ),
+    (403, google("PERMISSION_DENIED", reason="CONSUMER_SUSPENDED"), CREDENTIAL, 503, 3600),
+    (403, says("Permission denied: Consumer 'api_key:x' has been suspended."), CREDENTIAL, 503, 3600),
+    (403, google("PERMISSION_DENIED", reason="TOS_VIOLATION"), CREDENTIAL, 503, 3600),
+    (401, says("Your account has been deactivated", code="account_deactivated"), CREDENTIAL, 503, 3600),
+    (
+        401,
+        says("Incorrect API key", type="invalid_request_error", code="invalid_api_key"),
+        CREDENTIAL,
+        503,
+        300,
+    ),
+    # This credential, this model.
+    (403, says("Project `p` does not have access to model `gpt-5`", code="model_not_found"), MODEL, 404, 3600),
+    (403, says("You do not have access to this model."), MODEL, 404, 3600),
+    (403, says("The model is not enabled for your key."), MODEL, 404, 3600),
+    (429, google(SPENT, LIMIT_0, 429), MODEL, 404, 3600),
+    # Rates and quotas.
+    (429, says(OPENAI_QUOTA), MODEL, 429, 3600),
+    (429, google(SPENT, OPENAI_QUOTA, 429, **PER_MINUTE), MODEL, 429, None),
+    (
+        429,
+        google(SPENT, OPENAI_QUOTA + " Please retry in 9s.", 429, **PER_DAY),
+        MODEL,
+        429,
+        3600,
+    ),
+    (
+        429,
+        google(SPENT, "Your quota will reset after 2h", 429, reason="QUOTA_EXHAUSTED"),
+        MODEL,
+        429,
+        7200,
+    ),
+    (
+        429,
+        google(SPENT, code=429, metadata={"quota_limit": "XRequestsPerDay"}),
+        MODEL,
+        429,
+        3600,
+    ),
+    (429, google(SPENT, code=429, reason="RATE_LIMIT_EXCEEDED"), MODEL, 429, None),
+    (429, says("used up", type="usage_limit_reached", resets_in_seconds=600), MODEL, 429, 600),
+    (400, says("You have reached your specified API usage limits."), MODEL, 429, 3600),
+    (429, says("Service tier capacity exceeded for this model.", type="invalid_request_error"), MODEL, 429, None),
+    (403, says("User Rate Limit Exceeded", code="rateLimitExceeded"), MODEL, 429, None),
+    (500, says("x", type="rate_limit_error"), MODEL, 429, None),
+    (502, says("Upstream: too many requests"), MODEL, 429, None),
+    # One request above the limit of an account: neither a reason to rest nor to try every key.
+    (429, says(TOO_LARGE, code="rate_limit_exceeded"), UNKNOWN, 413, None),
+    (413, says(TOO_LARGE, code="rate_limit_exceeded"), UNKNOWN, 413, None),
+    # The upstream's own trouble.
+    (429, google(SPENT, code=429, reason="MODEL_CAPACITY_EXHAUSTED"), SERVER, 503, None),
+    (500, says("The engine is currently overloaded"), SERVER, 503, None),
+    (500, says("Overloaded", type="overloaded_error"), SERVER, 503, None),
+    (400, says("Overloaded", type="overloaded_error"), SERVER, 503, None),
+    # Unknown models.
+    (404, says("x", code="model_not_found"), UNKNOWN, 404, None),
+    (404, {"error": "model 'x' not found"}, UNKNOWN, 404, None),
+    (404, says("Requested entity was not found.", status="NOT_FOUND"), UNKNOWN, 404, None),
+    (400, says("Model Not Exist", type="invalid_request_error"), UNKNOWN, 404, None),
+    (400, says("openai/nope is not a valid model ID", code=400), UNKNOWN, 404, None),
+    (400, says("model `x` is not supported", code="invalid_parameter_error"), UNKNOWN, 404, None),
+    # The client's own.
+    (400, says(QUOTED, type="invalid_request_error", param="input"), CLIENT, 400, None),
+    (400, says(QUOTED), CLIENT, 400, None),
+    (400, says(ANTHROPIC_LOW, param="messages"), CLIENT, 400, None),
+    (400, says("Invalid 'tools[0]': quota_exceeded is no type; see billing"), CLIENT, 400, None),
+    (400, says("too long", code="context_length_exceeded"), CLIENT, 400, None),
+    (400, says("flagged", code="content_filter"), CLIENT, 400, None),
+    (403, says("flagged", code="content_policy_violation"), CLIENT, 403, None),
+    (422, {"detail": [{"loc": ["body", "billing"], "msg": "insufficient balance"}]}, CLIENT, 422, None),
+    (400, says("this model does not support tools"), CLIENT, 400, None),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "course", "told", "rest_s"), WORDS)
+def test_words_say_more_than_the_status(status, body, course, told, rest_s):
+    verdict = default_judge(failure(status, json.dumps(body).encode()))
+
+    assert (verdict.fault, verdict.next, verdict.rest) == course
+    assert (verdict.error.status, verdict.rest_s) == (told, rest_s)
+
+
+def test_a_firewalls_page_blames_no_credential_and_is_not_passed_on():
+    verdict = default_judge(failure(403, b"<!doctype html><p>blocked"))
+
+    assert (verdict.next, verdict.rest, verdict.error.status) == ("retry", None, 502)
+    assert "html" not in verdict.error.message
+
+
+def test_words_about_our_account_do_not_reach_the_client():
+    for status, words in ((401, "Incorrect API key provided: sk-ab***yz"), (403, XAI_SPENT), (402, "org-1 owes")):
+        verdict = default_judge(failure(status, json.dumps(says(words)).encode()))
+        assert words[-8:] not in verdict.error.message
+
+
+def test_an_unknown_model_is_the_clients_404():
+    for body in (openai_error(code="model_not_found"), b'{"error":"model \'x\' not found"}'):
+        verdict = default_judge(failure(404, body))
+        assert (verdict.error.status, verdict.error.code, verdict.next) == (404, "model_not_found", "fail_over")
+
+
+def test_a_hint_decides_the_rest_and_what_the_client_hears():
+    verdict = default_judge(failure(429, openai_error(), {"retry-after": "7"}))
+
+    assert (verdict.rest_s, verdict.error.retry_after_s) == (7, 7)
+
+
+def test_a_hint_of_nothing_still_rests_a_moment():
+    assert default_judge(failure(429, openai_error(), {"retry-after": "0"})).rest_s == 1
+
+
+def test_the_reset_of_a_limit_does_not_heal_an_account():
+    headers = {"x-ratelimit-reset-requests": "6s", "x-ratelimit-remaining-requests": "0"}
+    unpaid = default_judge(failure(429, openai_error(code="insufficient_quota"), headers))
+    told = default_judge(failure(402, openai_error(), {**headers, "retry-after": "20"}))
+
+    assert (unpaid.rest_s, told.rest_s) == (UNPAID_REST_S, 20)
+
+
+OUTAGES = [
+    # status, message, retry-after, next, rest, seconds
+    (503, "try later", "5", "retry", None, None),
+    (503, "try later", "40", "fail_over", "provider", 40),
+    (503, "try later", "4000", "fail_over", "provider", 300),
+    (503, "The model x is overloaded", "40", "fail_over", "model", 40),
+    (529, "Overloaded", "40", "fail_over", "provider", 40),
+    (502, "bad gateway", "40", "fail_over", "provider", 40),
+]
+
+
+@pytest.mark.parametrize(("status", "message", "retry_after", "step", "rest", "rest_s"), OUTAGES)
+def test_an_upstream_that_asks_for_a_pause_gets_it(status, message, retry_after, step, rest, rest_s):
+    verdict = default_judge(failure(status, json.dumps(says(message)).encode(), {"retry-after": retry_after}))
+
+    assert (verdict.next, verdict.rest, verdict.rest_s) == (step, rest, rest_s)
+    assert verdict.error.retry_after_s == float(retry_after)
+
+
+def test_a_vendors_rules_come_first():
+    rules = ErrorRules(codes={"1113": "unpaid"}, says={"flow": "overloaded"}, statuses={412: "no_model"})
+
+    def judged(status, **fields):
+        return judge_by(failure(status, openai_error(**fields)), rules).error.code
+
+    assert judged(429, code="1113") == "insufficient_quota"
+    assert judged(429, code=1113) == "insufficient_quota"
+    assert judged(400, message="Flow control") == "server_is_overloaded"
+    assert judged(412) == "model_not_found"
+    assert judge_by(failure(400, openai_error()), rules).error.status == 400
+
+
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=20)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from("error message code type status param details metadata reason violations".split()),
+            inner,
+            max_size=5,
+        ),
+    ),
+)
+
+
+@given(st.one_of(st.none(), st.integers(100, 999)), st.one_of(st.binary(max_size=80), ANYTHING))
+def test_every_failure_has_a_verdict_fit_for_a_client(status, body):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    verdict = default_judge(failure(status, body))
+
+    assert 400 <= verdict.error.status < 600
+    assert verdict.error.status not in (401, 402)
+    assert verdict.rest is None or verdict.next in ("rotate", "fail_over")
+
+
+@pytest.mark.parametrize("meaning", get_args(Meaning))
+def test_every_meaning_has_a_course(meaning):
+    failed = failure(400, openai_error())
+
+    assert isinstance(judge_as(meaning, failed, 400, read_error(failed.body)).error, ProxyError)
+
+
+BODIES = {
+    "openai": (openai_error(type="t", code="c", param="p"), ("words", "t", "c", "p")),
+    "anthropic": (b'{"type":"error","error":{"type":"t","message":"words"}}', ("words", "t", None, None)),
+    "gemini": (b'{"error":{"code":400,"status":"INVALID","message":"words"}}', ("words", "INVALID", None, None)),
+    "gemini list": (b'[{"error":{"message":"words"}}]', ("words", None, None, None)),
+    "string": (b'{"error":"words"}', ("words", None, None, None)),
+    "fastapi": (b'{"detail":"words"}', ("words", None, None, None)),
+    "fastapi list": (b'{"detail":[{"loc":["x"]}]}', ('[{"loc": ["x"]}]', None, None, None)),
+    "message": (b'{"message":"words","code":3}', ("words", None, None, None)),
+    "text": (b"words\n", ("words", None, None, None)),
+    "html": (b"<!doctype html><p>no", (None, None, None, None)),
+    "problem": (b'{"status":429,"title":"Too Many"}', ("Too Many", None, None, None)),
+    "nested": (b'{"error":{"message":"{\\"error\\":{\\"message\\":\\"words\\"}}"}}', ("words", None, None, None)),
+    "cut off": (b'{"error":{"mess', (None, None, None, None)),
+    "nothing": (b"", (None, None, None, None)),
+    "number": (b"3", (None, None, None, None)),
+}
+
+
+@pytest.mark.parametrize("case", BODIES.values(), ids=BODIES)
+def test_error_bodies_of_all_shapes_are_read(case):
+    body, wanted = case
+    error = read_error(body)
+
+    assert (error.message, error.type, error.code, error.param) == wanted

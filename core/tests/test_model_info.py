@@ -1,0 +1,143 @@
+"""What is known of a model: who is believed, and what it costs."""
+
+import asyncio
+import threading
+
+import pytest
+
+from proxy_core import ModelCard, ModelCatalog, Provider, ProviderSettings
+from proxy_core.messages import Usage
+from proxy_core.models.info import Cards, Catalogs, merged
+from proxy_core.models.listing import read_listing
+from proxy_core.models.pricing import Prices
+from proxy_core.settings.schema import DeploymentRoute
+
+CARD = ModelCard(context_length=1, input_price=1.0, output_price=2.0, capabilities={"vision": True, "reasoning": True})
+
+
+def catalog(*known, name="table", rank=0, seen=None):
+    def load():
+        if seen is not None:
+            seen.append(threading.current_thread())
+        return lambda provider, model: dict(known).get((provider, model))
+
+    return ModelCatalog(name=name, load=load, rank=rank)
+
+
+def settings(**model):
+    return {"demo": ProviderSettings.model_validate({"models": {"small": model}, "preset": "vendor"})}
+
+
+def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
+    facts = merged(
+        [
+            ("settings", ModelCard(context_length=7, input_price=5.0, capabilities={"vision": False})),
+            ("provider", ModelCard(max_output_tokens=3)),
+            ("table", CARD),
+        ]
+    )
+
+    assert facts.card == ModelCard(
+        context_length=7, max_output_tokens=3, input_price=5.0, capabilities={"vision": False, "reasoning": True}
+    )
+    assert facts.sources == {
+        "context_length": "settings",
+        "max_output_tokens": "provider",
+        "prices": "settings",
+        "capabilities": "settings, table",
+    }
+
+
+async def test_catalogs_are_read_once_in_a_thread_when_somebody_wants_to_know():
+    seen = []
+    catalogs = Catalogs([catalog((("demo", "m"), CARD), seen=seen)])
+
+    assert not catalogs.loaded
+    assert list(catalogs.find("demo", "m")) == []
+    await asyncio.gather(*(catalogs.load() for _ in range(5)))
+    assert [thread is threading.main_thread() for thread in seen] == [False]
+    assert list(catalogs.find("demo", "m")) == [("table", CARD)]
+    assert Catalogs([]).loaded
+
+
+async def test_a_catalog_that_cannot_be_read_is_told_once_and_is_empty(caplog):
+    def broken():
+        raise OSError("no table")
+
+    catalogs = Catalogs([ModelCatalog(name="broken", load=broken), catalog((("demo", "m"), CARD))])
+    await catalogs.load()
+    await catalogs.load()
+
+    assert list(catalogs.find("demo", "m")) == [("table", CARD)]
+    assert [record.message for record in caplog.records] == ["the catalog broken cannot be read and counts as empty"]
+
+
+async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
+    catalogs = Catalogs([catalog((("demo", "small-v2"), CARD), (("vendor", "other"), CARD))])
+    await catalogs.load()
+    listed = {("demo", "small-v2"): {"context_length": 9}}
+    cards = Cards(settings(id="small-v2", max_output_tokens=4), catalogs, lambda *model: listed.get(model))
+
+    assert cards.own_id("demo", "small") == "small-v2"
+    assert [source for source, _ in cards.said("demo", "small-v2")] == ["settings", "provider", "table"]
+    assert cards.facts("demo", "small-v2").card.context_length == 9
+    assert (
+        cards.facts("demo", "small-v2", DeploymentRoute(deployments=["a/b"], context_length=8)).card.context_length == 8
+    )
+    assert cards.facts("demo", "other").sources["prices"] == "table"
+
+
+@pytest.mark.parametrize(
+    ("extra", "card"),
+    [
+        ({"context_window": 8, "max_completion_tokens": 2}, ModelCard(context_length=8, max_output_tokens=2)),
+        ({"max_model_len": 8}, ModelCard(context_length=8)),
+        ({"context_length": "8", "capabilities": ["x"], "pricing": 3, "architecture": "moe"}, ModelCard()),
+        ({"capabilities": {"vision": True, "score": 3}}, ModelCard(capabilities={"vision": True})),
+        (
+            {
+                "context_length": 8,
+                "top_provider": {"max_completion_tokens": 4},
+                "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
+                "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
+            },
+            ModelCard(
+                context_length=8,
+                max_output_tokens=4,
+                input_modalities=["text", "image"],
+                output_modalities=["text"],
+                input_price=2.5,
+                output_price=10.0,
+                cached_price=1.25,
+            ),
+        ),
+        ({"pricing": {"prompt": 0.25, "completion": 1.0}}, ModelCard()),  # per million: only text is per token
+        ({"pricing": {"prompt": "0.25", "completion": "-1"}}, ModelCard()),
+        ({"pricing": {"prompt": "free", "completion": "nan"}}, ModelCard()),
+    ],
+)
+def test_what_providers_lists_say_is_read(extra, card):
+    assert read_listing(extra) == card
+
+
+USED = Usage(prompt=10, completion=5, cached=4, cache_write=1)
+
+
+def test_tokens_written_to_a_cache_have_their_own_price():
+    cards = Cards(settings(input_price=1.0, output_price=2.0, cached_price=0.5, cache_write_price=3.0))
+
+    assert Prices(cards).cost("demo", "small", USED) == pytest.approx((5 * 1 + 4 * 0.5 + 1 * 3 + 5 * 2) / 1e6)
+
+
+async def test_a_subscription_costs_nothing_unless_settings_say_otherwise():
+    free = {"demo": Provider(name="demo", encode=lambda call, credential: None, costs_nothing=True)}
+    catalogs = Catalogs([catalog((("demo", "small"), CARD), (("demo", "m"), CARD))])
+    prices = Prices(Cards(settings(input_price=1.0), catalogs), free)
+
+    assert prices.sure("demo", "m")
+    assert (prices.cost("demo", "m", USED), prices.priced("demo", "m").source) == (0.0, "provider")
+    assert prices.priced("demo", "small").source == "settings"
+    assert Prices(Cards({}, catalogs)).sure("demo", "m") is False
+    await catalogs.load()
+    assert prices.cost("demo", "m", USED) == 0.0
+    assert Prices(Cards({}, catalogs)).priced("demo", "m").source == "table"

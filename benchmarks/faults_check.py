@@ -23,15 +23,15 @@ _EARLY_S = 0.05
 class Bounds:
     """The limits the proxy was given."""
 
-    budget_s: float
+    max_wait_s: float
     first_event_s: float
     idle_s: float
-    max_rest_s: float
+    max_cooldown_s: float
 
     @property
     def request_s(self) -> float:
         """The last attempt starts within the budget, and has its own limits."""
-        return self.budget_s + self.first_event_s + _REPLY_S + self.idle_s + SLACK_S
+        return self.max_wait_s + self.first_event_s + _REPLY_S + self.idle_s + SLACK_S
 
 
 @dataclass(slots=True)
@@ -118,9 +118,9 @@ def _retry_after(story: Story, bounds: Bounds) -> list[str]:
     if value is None:
         known = story.ended == "429" or (story.ended == "503" and last == "503 with a hint")
         return [f"{story.ended} without Retry-After"] if known else []
-    if value.isdigit() and int(value) <= math.ceil(bounds.max_rest_s):
+    if value.isdigit() and int(value) <= math.ceil(bounds.max_cooldown_s):
         return []
-    return [f"Retry-After {value}, though no rest is longer than {bounds.max_rest_s:g} s"]
+    return [f"Retry-After {value}, though no rest is longer than {bounds.max_cooldown_s:g} s"]
 
 
 def _has_committed(attempt: Attempt) -> bool:
@@ -176,7 +176,7 @@ def _limits(story: Story, bounds: Bounds) -> list[str]:
             bounds.first_event_s if a.content_at is None else bounds.idle_s
         ):
             wrong.append(f"attempt {a.number} was left open for {a.ended_at - a.at:.1f} s")
-        if a.at - story.told.at > bounds.budget_s + SLACK_S:
+        if a.at - story.told.at > bounds.max_wait_s + SLACK_S:
             wrong.append(f"attempt {a.number} started {a.at - story.told.at:.1f} s after the request")
     return wrong
 

@@ -31,8 +31,8 @@ class Run:
     concurrency: int = 64
     credentials: int = 20
     seed: int = 1
-    bounds: Bounds = Bounds(budget_s=30, first_event_s=3, idle_s=3, max_rest_s=10)
-    probe_after_s: float = 2.5
+    bounds: Bounds = Bounds(max_wait_s=30, first_event_s=3, idle_s=3, max_cooldown_s=10)
+    half_open_after_s: float = 2.5
     served: float = 0.9
     longest_s: float = 1200
 
@@ -51,9 +51,9 @@ def program(run: Run, keys: int, log: Path) -> System:
             },
             "timeouts": {"first_event_s": run.bounds.first_event_s, "idle_s": run.bounds.idle_s},
             "routing": {
-                "budget_s": run.bounds.budget_s,
-                "max_rest_s": run.bounds.max_rest_s,
-                "probe_after_s": run.probe_after_s,
+                "max_wait_s": run.bounds.max_wait_s,
+                "max_cooldown_s": run.bounds.max_cooldown_s,
+                "half_open_after_s": run.half_open_after_s,
             },
             "log": {"level": "warning", "folder": str(log)},
         }

@@ -34,7 +34,7 @@ from proxy_core.credentials.locks import ForeignLock
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
-from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginNeeded, RefreshLater, Tokens
+from proxy_core.interfaces import HttpClient, HttpResponse, LoginRequired, RetryRefresh, Tokens
 from proxy_core.messages import UpstreamRequest
 from proxy_core.testing.oauth import open_exchange
 
@@ -55,10 +55,10 @@ class Trace:
         os.write(self.descriptor, json.dumps({"event": event, "at": time.time(), **about}).encode() + b"\n")
 
 
-def traced(exchange: HttpExchange, trace: Trace) -> HttpExchange:
+def traced(exchange: HttpClient, trace: Trace) -> HttpClient:
     """Says when an answer reached the process, before anybody else knows."""
 
-    async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+    async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         answer = await exchange(request, timeout_s=timeout_s)
         trace("answer", body=answer.body.decode())
         return answer
@@ -79,10 +79,10 @@ async def work(vendor: Vendor, base: str, folder: Path, trace: Trace, pause_s: f
                 done = await refresh_once(stored, refresher, door, vault, clock)
                 stored = done.stored
                 trace(done.how, window_s=done.window_s, durable_s=done.durable_s)
-            except LoginNeeded as error:
+            except LoginRequired as error:
                 trace("login", why=str(error), token=digest(vault.read(stored).refresh_token))
                 await asyncio.sleep(0.2)
-            except (RefreshLater, VaultProblem) as error:
+            except (RetryRefresh, VaultProblem) as error:
                 trace("later", why=str(error))
                 await asyncio.sleep(0.05)
             await asyncio.sleep(random.uniform(0, pause_s))
@@ -106,7 +106,7 @@ async def work_outside(vendor: Vendor, base: str, file: Path, trace: Trace, paus
                 tokens = await refresher.refresh(held.credential(str), exchange)
                 _write(vendor, file, data, held.with_tokens(tokens))
                 trace("outside renewed", now=digest(tokens.refresh_token))
-            except (LoginNeeded, RefreshLater) as error:
+            except (LoginRequired, RetryRefresh) as error:
                 trace("outside refused", why=str(error))
             finally:
                 if lock is not None:

@@ -17,7 +17,7 @@ from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
 from proxy_core.dialects.openai_chat import decode, encode
 from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
-from proxy_core.interfaces import EventDecoder, EventEncoder, ReplyContext
+from proxy_core.interfaces import EventDecoder, EventEncoder, ResponseContext
 
 EVENT_US, REQUEST_MS = 60.0, 2.0
 _EVENTS = 2000
@@ -96,7 +96,7 @@ def _least_s(work: Callable[[], object]) -> float:
 
 
 def main() -> int:
-    context = ReplyContext(id="r", model="m", stream=True, include_usage=True, created=1, extra={"thoughts": True})
+    context = ResponseContext(id="r", model="m", stream=True, include_usage=True, created=1, extra={"thoughts": True})
     google, openai = _gemini_stream(), _openai_stream()
     streams: dict[str, Callable[[], object]] = {
         "Gemini's stream to an OpenAI client": lambda: _through(

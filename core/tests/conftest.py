@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import CapacityExhausted, ProxyRequest, QuotaWindow, Verdict
+from proxy_core import CapacityExhausted, FailureDecision, ProxyRequest, QuotaWindow
 from proxy_core.credentials.fingerprint import api_key
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
@@ -29,15 +29,17 @@ class FakeClock:
         self.time += seconds
 
 
-def verdict(rest=None, rest_s=None, fault="model", words="Slow down.", back_off_s=()):
+def decision(cooldown=None, cooldown_s=None, fault="model", words="Slow down.", back_off_s=()):
     error = CapacityExhausted(words)
-    return Verdict(fault=fault, next="rotate", error=error, rest=rest, rest_s=rest_s, back_off_s=back_off_s)
+    return FailureDecision(
+        fault=fault, next="rotate", error=error, cooldown=cooldown, cooldown_s=cooldown_s, back_off_s=back_off_s
+    )
 
 
 class Desk:
     """Credentials are called k0, k1, ... in the order of settings."""
 
-    verdict = staticmethod(verdict)
+    decision = staticmethod(decision)
 
     def __init__(self, pool, clock):
         self.pool = pool
@@ -58,10 +60,10 @@ class Desk:
         lease.give_back()
         return lease.credential.label
 
-    def fail(self, model="m", rest="model", rest_s=None, *, lease=None, tried=(), **more):
+    def fail(self, model="m", cooldown="model", cooldown_s=None, *, lease=None, tried=(), **more):
         """One request fails; who it was."""
         lease = lease or self.take(model, tried=tried)
-        lease.failed(verdict(rest, rest_s, **more))
+        lease.failed(decision(cooldown, cooldown_s, **more))
         lease.give_back()
         return lease.credential.label
 

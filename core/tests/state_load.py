@@ -12,7 +12,7 @@ import sys
 import time
 from datetime import date
 
-from proxy_core.interfaces import Count, Note, Push, UsageRow
+from proxy_core.interfaces import Count, SharedValue, SyncRequest, UsageRow
 from proxy_core.state.sqlite import sqlite_store
 
 DAY = date(2026, 3, 1)
@@ -24,11 +24,11 @@ async def write(url, holder, told, *, for_s, pause_s):
     while time.monotonic() < end:
         number += 1
         soon = time.time() + 600
-        push = Push(
+        push = SyncRequest(
             holder=holder,
             number=number,
             seen=seen,
-            notes={f"{holder}-{number % 20}": Note(value=os.urandom(40), expires_at=soon)},
+            notes={f"{holder}-{number % 20}": SharedValue(value=os.urandom(40), expires_at=soon)},
             counts={f"c{n}": Count(add=1, expires_at=soon) for n in range(50)},
             usage=[
                 UsageRow(day=DAY, client=f"c{n}", provider="p", credential=holder, model="m", requests=1, cost=0.5)

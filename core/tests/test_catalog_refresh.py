@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy_core import CatalogSource, ModelCard, ModelCatalog, SystemClock
+from proxy_core import CatalogSource, ModelCatalog, ModelInfo, SystemClock
 from proxy_core.models.catalog_refresh import TableFiles, TableRefresher
 from proxy_core.models.info import Catalogs
 from proxy_core.network.upstream import Upstream
@@ -15,7 +15,7 @@ from proxy_core.testing import FakeUpstream
 
 def parse(text):
     length = json.loads(text)["length"]
-    return lambda provider, model: ModelCard(context_length=length)
+    return lambda provider, model: ModelInfo(context_length=length)
 
 
 @pytest.fixture

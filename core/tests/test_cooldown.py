@@ -15,17 +15,17 @@ def fails_until(desk, clock, times, model="m", **more):
 
 @pytest.mark.parametrize("scope", ["model", "credential"])
 def test_rest_without_a_hint_grows_and_has_an_end(desk, clock, scope):
-    assert fails_until(desk(1), clock, 7, rest=scope) == [10, 30, 60, 120, 300, 300, 300]
+    assert fails_until(desk(1), clock, 7, cooldown=scope) == [10, 30, 60, 120, 300, 300, 300]
 
 
 @pytest.mark.parametrize("scope", ["model", "credential", "provider"])
 def test_a_provider_may_have_steps_of_its_own(desk, clock, scope):
-    assert fails_until(desk(1), clock, 4, rest=scope, back_off_s=(5, 15, 45)) == [5, 15, 45, 45]
+    assert fails_until(desk(1), clock, 4, cooldown=scope, back_off_s=(5, 15, 45)) == [5, 15, 45, 45]
 
 
 def test_an_outage_that_nobody_named_has_the_usual_steps(desk):
-    desk = desk(1, routing={"outage_after": 1})
-    desk.fail("m", rest="model", fault="provider", back_off_s=(1,))
+    desk = desk(1, routing={"circuit_breaker_failures": 1})
+    desk.fail("m", cooldown="model", fault="provider", back_off_s=(1,))
 
     assert desk.rests("other") == 10
 
@@ -39,7 +39,7 @@ def test_models_escalate_apart_from_each_other(desk, clock):
 
 def test_a_refused_credential_rests_for_every_model(desk):
     desk = desk(1)
-    desk.fail("m", rest="credential", rest_s=30)
+    desk.fail("m", cooldown="credential", cooldown_s=30)
 
     assert desk.ask("other") is None
     assert desk.rests("other") == 30
@@ -47,7 +47,7 @@ def test_a_refused_credential_rests_for_every_model(desk):
 
 def test_a_limited_model_rests_for_that_credential_alone(desk):
     desk = desk(2)
-    desk.fail("m", rest_s=30)
+    desk.fail("m", cooldown_s=30)
 
     assert desk.ask("m") == "k1"
     assert desk.ask("other") == "k0"
@@ -55,27 +55,27 @@ def test_a_limited_model_rests_for_that_credential_alone(desk):
 
 def test_a_limited_model_rests_its_quota_group(desk):
     desk = desk(2, quota_groups={"pro": ["big-*"]})
-    desk.fail("big-1", rest_s=30)
+    desk.fail("big-1", cooldown_s=30)
 
     assert desk.ask("big-2") == "k1"
     assert desk.ask("small") == "k0"
 
 
 def test_no_rest_is_longer_than_the_bound(desk):
-    desk = desk(1, routing={"max_rest_s": 100, "probe_after_s": 1000})
-    desk.fail(rest_s=1e9)
+    desk = desk(1, routing={"max_cooldown_s": 100, "half_open_after_s": 1000})
+    desk.fail(cooldown_s=1e9)
 
-    assert desk.pool.all_resting() == {desk.id("k0"): 100}
+    assert desk.pool.cooling_down() == {desk.id("k0"): 100}
     assert desk.rests() == 100
 
 
 def test_no_guessed_rest_is_longer_than_the_bound(desk, clock):
-    assert fails_until(desk(1, routing={"max_rest_s": 45}), clock, 4) == [10, 30, 45, 45]
+    assert fails_until(desk(1, routing={"max_cooldown_s": 45}), clock, 4) == [10, 30, 45, 45]
 
 
 def test_a_far_hint_is_tried_early_and_its_success_ends_the_rest(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=7200)
+    desk.fail(cooldown_s=7200)
     assert desk.rests() == 300
     clock.passes(299)
     assert desk.take() is None
@@ -83,12 +83,12 @@ def test_a_far_hint_is_tried_early_and_its_success_ends_the_rest(desk, clock):
     clock.passes(1)
 
     assert desk.ask() == "k0"
-    assert desk.pool.all_resting() == {}
+    assert desk.pool.cooling_down() == {}
 
 
 def test_one_request_tries_it_and_not_a_herd(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=7200)
+    desk.fail(cooldown_s=7200)
     clock.passes(300)
 
     assert [lease is not None for lease in (desk.take() for _ in range(5))] == [True, False, False, False, False]
@@ -96,7 +96,7 @@ def test_one_request_tries_it_and_not_a_herd(desk, clock):
 
 def test_a_rest_that_is_over_is_tried_by_one_request_too(desk, clock):
     desk = desk(2, "balanced")
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(5000)
     took = [desk.take().credential.label for _ in range(4)]
 
@@ -105,7 +105,7 @@ def test_a_rest_that_is_over_is_tried_by_one_request_too(desk, clock):
 
 def test_a_probe_goes_before_what_is_usable_of_the_same_priority(desk, clock):
     desk = desk([1, 1, 2])
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
 
     assert desk.take().credential.label == "k0"
@@ -114,45 +114,45 @@ def test_a_probe_goes_before_what_is_usable_of_the_same_priority(desk, clock):
 
 def test_a_probe_of_a_worse_priority_waits_until_it_is_needed(desk, clock):
     desk = desk([1, 2], fair_cycle=False)
-    desk.fail(rest_s=10, tried=["k0"])
+    desk.fail(cooldown_s=10, tried=["k0"])
     clock.passes(10)
 
     assert desk.take().credential.label == "k0"
 
 
 def test_failed_probes_come_half_as_often_each_time(desk, clock):
-    desk = desk(1, routing={"max_rest_s": 1e6})
-    desk.fail(rest_s=1e6)
+    desk = desk(1, routing={"max_cooldown_s": 1e6})
+    desk.fail(cooldown_s=1e6)
     gaps = []
     for _ in range(6):
         gaps.append(desk.rests())
         clock.passes(gaps[-1])
-        desk.fail(rest_s=1e6)
+        desk.fail(cooldown_s=1e6)
 
     assert gaps == [300, 600, 1200, 2400, 3600, 3600]
 
 
 def test_a_failed_probe_without_a_hint_keeps_the_far_end(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=7200)
+    desk.fail(cooldown_s=7200)
     clock.passes(300)
     desk.fail()
 
-    assert desk.pool.all_resting() == {desk.id("k0"): 6900}
+    assert desk.pool.cooling_down() == {desk.id("k0"): 6900}
 
 
 def test_a_failed_probes_hint_replaces_the_old_one_even_if_it_is_shorter(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=7200)
+    desk.fail(cooldown_s=7200)
     clock.passes(300)
-    desk.fail(rest_s=40)
+    desk.fail(cooldown_s=40)
 
     assert desk.rests() == 40
 
 
 def test_a_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
     probe = desk.take()
     assert desk.take() is None
@@ -164,10 +164,10 @@ def test_a_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
 
 def test_what_comes_back_from_before_does_not_let_a_second_one_try(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
     first = desk.take()
-    first.failed(desk.verdict("model", 10))
+    first.failed(desk.decision("model", 10))
     clock.passes(10)
     assert desk.take().probes
 
@@ -207,9 +207,9 @@ def test_failures_of_what_was_under_way_do_not_escalate(desk, clock):
 def test_what_was_under_way_may_bring_a_longer_hint_but_no_shorter_rest(desk):
     desk = desk(1)
     first, second, third = desk.take(), desk.take(), desk.take()
-    desk.fail(lease=first, rest_s=20)
-    desk.fail(lease=second, rest_s=100)
-    desk.fail(lease=third, rest_s=5)
+    desk.fail(lease=first, cooldown_s=20)
+    desk.fail(lease=second, cooldown_s=100)
+    desk.fail(lease=third, cooldown_s=5)
 
     assert desk.rests() == 100
 
@@ -217,9 +217,9 @@ def test_what_was_under_way_may_bring_a_longer_hint_but_no_shorter_rest(desk):
 def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
     desk = desk(1)
     first, second = desk.take(), desk.take()
-    desk.fail(lease=first, rest_s=7200)
+    desk.fail(lease=first, cooldown_s=7200)
     clock.passes(200)
-    desk.fail(lease=second, rest_s=7200)
+    desk.fail(lease=second, cooldown_s=7200)
 
     assert desk.rests() == 100
 
@@ -227,10 +227,10 @@ def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
 def test_what_was_under_way_does_not_close_a_running_probe_for_ever(desk, clock):
     desk = desk(1)
     first, late = desk.take(), desk.take()
-    desk.fail(lease=first, rest_s=10)
+    desk.fail(lease=first, cooldown_s=10)
     clock.passes(10)
     probe = desk.take()
-    desk.fail(lease=late, rest_s=10)
+    desk.fail(lease=late, cooldown_s=10)
     probe.give_back()
     clock.passes(10)
 
@@ -248,13 +248,13 @@ def test_a_failure_an_hour_after_the_rest_counts_as_the_first(desk, clock):
 def test_the_longer_of_two_rests_counts(desk, clock):
     desk = desk(1)
     first, second = desk.take(), desk.take()
-    desk.fail(lease=first, rest="model", rest_s=20)
-    desk.fail(lease=second, rest="credential", rest_s=50)
+    desk.fail(lease=first, cooldown="model", cooldown_s=20)
+    desk.fail(lease=second, cooldown="credential", cooldown_s=50)
     assert desk.rests() == 50
     clock.passes(50)
 
     assert desk.ask() == "k0"
-    assert desk.pool.all_resting() == {}
+    assert desk.pool.cooling_down() == {}
 
 
 # --- Outages -----------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_the_longer_of_two_rests_counts(desk, clock):
 
 def breaks(desk, times=1, **more):
     for _ in range(times):
-        desk.fail(rest=None, fault="provider", **more)
+        desk.fail(cooldown=None, fault="provider", **more)
 
 
 def test_failures_of_the_provider_in_a_row_rest_it_once_and_not_each_credential(desk):
@@ -274,7 +274,7 @@ def test_failures_of_the_provider_in_a_row_rest_it_once_and_not_each_credential(
 
     assert desk.take() is None
     assert desk.rests("other") == 10
-    assert desk.pool.all_resting() == {}
+    assert desk.pool.cooling_down() == {}
 
 
 def test_a_success_in_between_begins_the_row_anew(desk):
@@ -290,7 +290,7 @@ def test_an_answer_in_between_begins_the_row_anew_even_if_it_is_a_refusal(desk):
     desk = desk(1)
     for _ in range(3):
         breaks(desk, 4)
-        desk.fail(rest=None, fault="client")
+        desk.fail(cooldown=None, fault="client")
 
     assert desk.pool.ledger.outage is None
 
@@ -312,7 +312,7 @@ def test_an_outage_is_over_when_the_provider_answers_at_all(desk, clock, fault, 
     desk = desk(2, "balanced")
     breaks(desk, 5)
     clock.passes(10)
-    desk.fail(rest=rest, fault=fault, rest_s=60 if rest else None)
+    desk.fail(cooldown=rest, fault=fault, cooldown_s=60 if rest else None)
 
     assert desk.pool.ledger.outage is None
     assert desk.ask() is not None
@@ -322,7 +322,7 @@ def test_an_answer_to_what_began_before_the_outage_does_not_end_it(desk):
     desk = desk(1)
     early = desk.take()
     breaks(desk, 5)
-    desk.fail(lease=early, rest=None, fault="client")
+    desk.fail(lease=early, cooldown=None, fault="client")
 
     assert desk.rests() == 10
 
@@ -331,7 +331,7 @@ def test_an_outage_escalates(desk, clock):
     desk = desk(1)
     breaks(desk, 4)
 
-    assert fails_until(desk, clock, 4, rest=None, fault="provider") == [10, 30, 60, 120]
+    assert fails_until(desk, clock, 4, cooldown=None, fault="provider") == [10, 30, 60, 120]
 
 
 def test_an_outage_does_not_escalate_by_what_was_under_way(desk):
@@ -344,7 +344,7 @@ def test_an_outage_does_not_escalate_by_what_was_under_way(desk):
 
 def test_a_verdict_can_rest_the_provider_at_once_for_as_long_as_it_says(desk):
     desk = desk(2)
-    desk.fail(rest="provider", rest_s=25, fault="provider")
+    desk.fail(cooldown="provider", cooldown_s=25, fault="provider")
 
     assert desk.rests() == 25
 

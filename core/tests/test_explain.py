@@ -32,8 +32,8 @@ def test_each_exclusion_has_its_reason(desk, clock):
         caps=[{"limit": "3"}],
     )
     others = {f"k{n}" for n in range(7)}
-    desk.fail(rest="credential", rest_s=50, tried=others - {"k0"})
-    desk.fail(rest_s=10, tried=others - {"k1"})
+    desk.fail(cooldown="credential", cooldown_s=50, tried=others - {"k0"})
+    desk.fail(cooldown_s=10, tried=others - {"k1"})
     clock.passes(10)
     assert desk.take().credential.label == "k1"  # a probe
     desk.learn(lease=desk.take(tried=others - {"k2"}), limit=10, used=3)
@@ -54,7 +54,7 @@ def test_each_exclusion_has_its_reason(desk, clock):
 
 def test_a_rest_is_told_with_what_is_left_of_it_and_in_the_upstreams_words(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=7200, words="Too many tokens per day.")
+    desk.fail(cooldown_s=7200, words="Too many tokens per day.")
     clock.passes(100)
     (exclusion,) = decision(desk).excluded
 
@@ -64,7 +64,7 @@ def test_a_rest_is_told_with_what_is_left_of_it_and_in_the_upstreams_words(desk,
 def test_of_a_thousand_a_few_are_named_and_the_others_counted(desk):
     desk = desk(1000)
     for _ in range(100):
-        desk.fail(rest_s=50)
+        desk.fail(cooldown_s=50)
     said = decision(desk)
 
     assert (len(said.excluded), said.unnamed, said.candidates) == (20, 80, 900)
@@ -72,7 +72,7 @@ def test_of_a_thousand_a_few_are_named_and_the_others_counted(desk):
 
 def test_during_an_outage_it_is_the_outage_that_is_told(desk):
     desk = desk(2)
-    desk.fail(rest="provider", rest_s=25, fault="provider")
+    desk.fail(cooldown="provider", cooldown_s=25, fault="provider")
     said = decision(desk, model="never asked for")
 
     assert said.outage_s == 25
@@ -81,7 +81,7 @@ def test_during_an_outage_it_is_the_outage_that_is_told(desk):
 
 def test_as_json_leaves_out_what_says_nothing(desk):
     desk = desk(2)
-    desk.fail(rest_s=49.96)
+    desk.fail(cooldown_s=49.96)
     lease = desk.take()
 
     assert as_json(decision(desk, lease)) == {
@@ -99,7 +99,7 @@ def test_nobody_chosen_is_said(desk):
 
 def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock):
     desk = desk(2, quota_groups={"pro": ["big-*"]})
-    desk.fail("big-1", rest_s=7200, words="Quota used up.")
+    desk.fail("big-1", cooldown_s=7200, words="Quota used up.")
     clock.passes(60)
     told = described(desk.pool, "big-2")
     first, second = told["credentials"]
@@ -123,7 +123,7 @@ def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock)
 def test_the_operator_sees_windows_caps_and_outages(desk):
     desk = desk(1, caps=[{"limit": "50"}])
     desk.learn(limit=100, used=60, resets_in=20)
-    desk.fail(rest="provider", rest_s=25, fault="provider", lease=desk.take("other"))
+    desk.fail(cooldown="provider", cooldown_s=25, fault="provider", lease=desk.take("other"))
     told = described(desk.pool, "m")
     (only,) = told["credentials"]
 
@@ -142,7 +142,7 @@ def test_no_secret_is_shown(desk):
 
 def test_a_look_of_the_operator_changes_nothing(desk):
     desk = desk(2, "balanced")
-    desk.fail(rest_s=50)
+    desk.fail(cooldown_s=50)
     before = described(desk.pool, "m")
 
     assert described(desk.pool, "m") == before

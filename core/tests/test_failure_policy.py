@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core import ErrorRules, Meaning, ProxyError, UpstreamFailure, default_judge, judge_as, judge_by, read_error
-from proxy_core.failures.policy import UNPAID_REST_S
+from proxy_core import (
+    ErrorRules,
+    FailureKind,
+    ProxyError,
+    UpstreamFailure,
+    classify_by_rules,
+    classify_failure,
+    decision_for,
+    read_error,
+)
+from proxy_core.failures.policy import UNPAID_COOLDOWN_S
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -60,9 +69,9 @@ VERDICTS = [
 
 @pytest.mark.parametrize(("status", "fault", "step", "rest", "told"), VERDICTS)
 def test_each_status_has_its_verdict(status, fault, step, rest, told):
-    verdict = default_judge(failure(status, openai_error()))
+    decision = classify_failure(failure(status, openai_error()))
 
-    assert (verdict.fault, verdict.next, verdict.rest, verdict.error.status) == (fault, step, rest, told)
+    assert (decision.fault, decision.next, decision.cooldown, decision.error.status) == (fault, step, rest, told)
 
 
 TRANSPORT = [
@@ -76,9 +85,9 @@ TRANSPORT = [
 
 @pytest.mark.parametrize(("transport", "fault", "step", "told"), TRANSPORT)
 def test_each_broken_exchange_has_its_verdict(transport, fault, step, told):
-    verdict = default_judge(failure(transport=transport))
+    decision = classify_failure(failure(transport=transport))
 
-    assert (verdict.fault, verdict.next, verdict.error.status) == (fault, step, told)
+    assert (decision.fault, decision.next, decision.error.status) == (fault, step, told)
 
 
 IN_BAND = [
@@ -99,7 +108,7 @@ IN_BAND = [
 @pytest.mark.parametrize(("error", "told"), IN_BAND)
 @pytest.mark.parametrize("status", [None, 200])
 def test_an_error_without_a_status_is_read_by_its_words(status, error, told):
-    assert default_judge(failure(status, openai_error(**error))).error.status == told
+    assert classify_failure(failure(status, openai_error(**error))).error.status == told
 
 
 CREDENTIAL = ("credential", "rotate", "credential")
@@ -236,49 +245,49 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "body", "course", "told", "rest_s"), WORDS)
-def test_words_say_more_than_the_status(status, body, course, told, rest_s):
-    verdict = default_judge(failure(status, json.dumps(body).encode()))
+@pytest.mark.parametrize(("status", "body", "course", "told", "cooldown_s"), WORDS)
+def test_words_say_more_than_the_status(status, body, course, told, cooldown_s):
+    decision = classify_failure(failure(status, json.dumps(body).encode()))
 
-    assert (verdict.fault, verdict.next, verdict.rest) == course
-    assert (verdict.error.status, verdict.rest_s) == (told, rest_s)
+    assert (decision.fault, decision.next, decision.cooldown) == course
+    assert (decision.error.status, decision.cooldown_s) == (told, cooldown_s)
 
 
 def test_a_firewalls_page_blames_no_credential_and_is_not_passed_on():
-    verdict = default_judge(failure(403, b"<!doctype html><p>blocked"))
+    decision = classify_failure(failure(403, b"<!doctype html><p>blocked"))
 
-    assert (verdict.next, verdict.rest, verdict.error.status) == ("retry", None, 502)
-    assert "html" not in verdict.error.message
+    assert (decision.next, decision.cooldown, decision.error.status) == ("retry", None, 502)
+    assert "html" not in decision.error.message
 
 
 def test_words_about_our_account_do_not_reach_the_client():
     for status, words in ((401, "Incorrect API key provided: sk-ab***yz"), (403, XAI_SPENT), (402, "org-1 owes")):
-        verdict = default_judge(failure(status, json.dumps(says(words)).encode()))
-        assert words[-8:] not in verdict.error.message
+        decision = classify_failure(failure(status, json.dumps(says(words)).encode()))
+        assert words[-8:] not in decision.error.message
 
 
 def test_an_unknown_model_is_the_clients_404():
     for body in (openai_error(code="model_not_found"), b'{"error":"model \'x\' not found"}'):
-        verdict = default_judge(failure(404, body))
-        assert (verdict.error.status, verdict.error.code, verdict.next) == (404, "model_not_found", "fail_over")
+        decision = classify_failure(failure(404, body))
+        assert (decision.error.status, decision.error.code, decision.next) == (404, "model_not_found", "fail_over")
 
 
 def test_a_hint_decides_the_rest_and_what_the_client_hears():
-    verdict = default_judge(failure(429, openai_error(), {"retry-after": "7"}))
+    decision = classify_failure(failure(429, openai_error(), {"retry-after": "7"}))
 
-    assert (verdict.rest_s, verdict.error.retry_after_s) == (7, 7)
+    assert (decision.cooldown_s, decision.error.retry_after_s) == (7, 7)
 
 
 def test_a_hint_of_nothing_still_rests_a_moment():
-    assert default_judge(failure(429, openai_error(), {"retry-after": "0"})).rest_s == 1
+    assert classify_failure(failure(429, openai_error(), {"retry-after": "0"})).cooldown_s == 1
 
 
 def test_the_reset_of_a_limit_does_not_heal_an_account():
     headers = {"x-ratelimit-reset-requests": "6s", "x-ratelimit-remaining-requests": "0"}
-    unpaid = default_judge(failure(429, openai_error(code="insufficient_quota"), headers))
-    told = default_judge(failure(402, openai_error(), {**headers, "retry-after": "20"}))
+    unpaid = classify_failure(failure(429, openai_error(code="insufficient_quota"), headers))
+    told = classify_failure(failure(402, openai_error(), {**headers, "retry-after": "20"}))
 
-    assert (unpaid.rest_s, told.rest_s) == (UNPAID_REST_S, 20)
+    assert (unpaid.cooldown_s, told.cooldown_s) == (UNPAID_COOLDOWN_S, 20)
 
 
 OUTAGES = [
@@ -292,25 +301,25 @@ OUTAGES = [
 ]
 
 
-@pytest.mark.parametrize(("status", "message", "retry_after", "step", "rest", "rest_s"), OUTAGES)
-def test_an_upstream_that_asks_for_a_pause_gets_it(status, message, retry_after, step, rest, rest_s):
-    verdict = default_judge(failure(status, json.dumps(says(message)).encode(), {"retry-after": retry_after}))
+@pytest.mark.parametrize(("status", "message", "retry_after", "step", "rest", "cooldown_s"), OUTAGES)
+def test_an_upstream_that_asks_for_a_pause_gets_it(status, message, retry_after, step, rest, cooldown_s):
+    decision = classify_failure(failure(status, json.dumps(says(message)).encode(), {"retry-after": retry_after}))
 
-    assert (verdict.next, verdict.rest, verdict.rest_s) == (step, rest, rest_s)
-    assert verdict.error.retry_after_s == float(retry_after)
+    assert (decision.next, decision.cooldown, decision.cooldown_s) == (step, rest, cooldown_s)
+    assert decision.error.retry_after_s == float(retry_after)
 
 
 def test_a_vendors_rules_come_first():
     rules = ErrorRules(codes={"1113": "unpaid"}, says={"flow": "overloaded"}, statuses={412: "no_model"})
 
     def judged(status, **fields):
-        return judge_by(failure(status, openai_error(**fields)), rules).error.code
+        return classify_by_rules(failure(status, openai_error(**fields)), rules).error.code
 
     assert judged(429, code="1113") == "insufficient_quota"
     assert judged(429, code=1113) == "insufficient_quota"
     assert judged(400, message="Flow control") == "server_is_overloaded"
     assert judged(412) == "model_not_found"
-    assert judge_by(failure(400, openai_error()), rules).error.status == 400
+    assert classify_by_rules(failure(400, openai_error()), rules).error.status == 400
 
 
 ANYTHING = st.recursive(
@@ -329,18 +338,18 @@ ANYTHING = st.recursive(
 @given(st.one_of(st.none(), st.integers(100, 999)), st.one_of(st.binary(max_size=80), ANYTHING))
 def test_every_failure_has_a_verdict_fit_for_a_client(status, body):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    verdict = default_judge(failure(status, body))
+    decision = classify_failure(failure(status, body))
 
-    assert 400 <= verdict.error.status < 600
-    assert verdict.error.status not in (401, 402)
-    assert verdict.rest is None or verdict.next in ("rotate", "fail_over")
+    assert 400 <= decision.error.status < 600
+    assert decision.error.status not in (401, 402)
+    assert decision.cooldown is None or decision.next in ("rotate", "fail_over")
 
 
-@pytest.mark.parametrize("meaning", get_args(Meaning))
+@pytest.mark.parametrize("meaning", get_args(FailureKind))
 def test_every_meaning_has_a_course(meaning):
     failed = failure(400, openai_error())
 
-    assert isinstance(judge_as(meaning, failed, 400, read_error(failed.body)).error, ProxyError)
+    assert isinstance(decision_for(meaning, failed, 400, read_error(failed.body)).error, ProxyError)
 
 
 BODIES = {

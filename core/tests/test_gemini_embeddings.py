@@ -7,7 +7,7 @@ import pytest
 from proxy_core.dialects import gemini_embeddings as gemini
 from proxy_core.dialects import openai_embeddings as openai
 from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
-from proxy_core.messages import EmbedReply, EmbedRequest, Usage
+from proxy_core.messages import EmbedRequest, EmbedResponse, Usage
 
 
 def content(*texts):
@@ -91,12 +91,12 @@ def test_tokens_are_no_texts(tokens):
 
 
 def test_replies_both_ways():
-    reply = EmbedReply(model="", vectors=[[0.5], [1.5]], usage=Usage(prompt=3))
+    reply = EmbedResponse(model="", vectors=[[0.5], [1.5]], usage=Usage(prompt=3))
 
     told = gemini.encode_embeddings(reply, MANY)
     assert json.loads(told)["usageMetadata"] == {"promptTokenCount": 3, "totalTokenCount": 3}
     assert gemini.decode_embeddings(told) == reply
-    one = gemini.encode_embeddings(EmbedReply(model="", vectors=[[0.5]], usage=Usage()), ONE)
+    one = gemini.encode_embeddings(EmbedResponse(model="", vectors=[[0.5]], usage=Usage()), ONE)
     assert json.loads(one) == {"embedding": {"values": [0.5]}}
     spoken = openai.encode_embeddings(reply, {"model": "m", "encoding_format": "base64"})
     assert openai.decode_embeddings(spoken).vectors == reply.vectors
@@ -125,7 +125,7 @@ def test_a_reply_without_vectors_is_the_upstreams_fault(decode, body):
 
 def test_a_vector_too_few_is_the_upstreams_fault():
     with pytest.raises(UpstreamBroken):
-        gemini.encode_embeddings(EmbedReply(model="", vectors=[[1.0]], usage=Usage()), MANY)
+        gemini.encode_embeddings(EmbedResponse(model="", vectors=[[1.0]], usage=Usage()), MANY)
 
 
 def test_what_neutral_values_say_of_one_input_and_several():

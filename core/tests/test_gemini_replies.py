@@ -20,7 +20,7 @@ from proxy_core import (
     Opaque,
     ReasoningDelta,
     RefusalDelta,
-    ReplyContext,
+    ResponseContext,
     Start,
     StreamCut,
     TextDelta,
@@ -383,7 +383,7 @@ def test_signatures_reach_openais_clients_as_google_sends_them():
 
 
 def context(streaming=False, **extra):
-    return ReplyContext(
+    return ResponseContext(
         id="r", model="m", stream=streaming, include_usage=True, created=1, extra={"thoughts": True, **extra}
     )
 
@@ -569,7 +569,7 @@ def test_errors_in_googles_words():
 def metered(data, choices=1):
     meter = gemini.GeminiMeter(
         "p",
-        ReplyContext(id="r", model="m", stream=True, include_usage=True, created=1, expected_choices=choices),
+        ResponseContext(id="r", model="m", stream=True, include_usage=True, created=1, expected_choices=choices),
         False,
     )
     out = b"".join(meter.feed(raw) for raw in sse.split(data)) + meter.close()

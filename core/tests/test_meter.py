@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core import ReplyContext
-from proxy_core.dialects.openai_common import OpenAIMeter
+from proxy_core import ResponseContext
+from proxy_core.dialects.openai_common import OpenAIUsageTap
 from proxy_core.testing import chunk
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -15,8 +15,10 @@ DONE = b"data: [DONE]\n\n"
 
 
 def meter(strip=True, choices=1):
-    context = ReplyContext(id="x", model="m", stream=True, include_usage=not strip, created=0, expected_choices=choices)
-    return OpenAIMeter("demo", context, strip)
+    context = ResponseContext(
+        id="x", model="m", stream=True, include_usage=not strip, created=0, expected_choices=choices
+    )
+    return OpenAIUsageTap("demo", context, strip)
 
 
 ODD_USAGE = [

@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from proxy_core import ModelCard, ModelCatalog, Provider, ProviderSettings
+from proxy_core import ModelCatalog, ModelInfo, Provider, ProviderSettings
 from proxy_core.messages import Usage
 from proxy_core.models.info import Cards, Catalogs, merged
 from proxy_core.models.listing import read_listing
 from proxy_core.models.pricing import Prices
 from proxy_core.settings.schema import DeploymentRoute
 
-CARD = ModelCard(context_length=1, input_price=1.0, output_price=2.0, capabilities={"vision": True, "reasoning": True})
+CARD = ModelInfo(context_length=1, input_price=1.0, output_price=2.0, capabilities={"vision": True, "reasoning": True})
 
 
 def catalog(*known, name="table", rank=0, seen=None):
@@ -31,13 +31,13 @@ def settings(**model):
 def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
     facts = merged(
         [
-            ("settings", ModelCard(context_length=7, input_price=5.0, capabilities={"vision": False})),
-            ("provider", ModelCard(max_output_tokens=3)),
+            ("settings", ModelInfo(context_length=7, input_price=5.0, capabilities={"vision": False})),
+            ("provider", ModelInfo(max_output_tokens=3)),
             ("table", CARD),
         ]
     )
 
-    assert facts.card == ModelCard(
+    assert facts.card == ModelInfo(
         context_length=7, max_output_tokens=3, input_price=5.0, capabilities={"vision": False, "reasoning": True}
     )
     assert facts.sources == {
@@ -90,10 +90,10 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
 @pytest.mark.parametrize(
     ("extra", "card"),
     [
-        ({"context_window": 8, "max_completion_tokens": 2}, ModelCard(context_length=8, max_output_tokens=2)),
-        ({"max_model_len": 8}, ModelCard(context_length=8)),
-        ({"context_length": "8", "capabilities": ["x"], "pricing": 3, "architecture": "moe"}, ModelCard()),
-        ({"capabilities": {"vision": True, "score": 3}}, ModelCard(capabilities={"vision": True})),
+        ({"context_window": 8, "max_completion_tokens": 2}, ModelInfo(context_length=8, max_output_tokens=2)),
+        ({"max_model_len": 8}, ModelInfo(context_length=8)),
+        ({"context_length": "8", "capabilities": ["x"], "pricing": 3, "architecture": "moe"}, ModelInfo()),
+        ({"capabilities": {"vision": True, "score": 3}}, ModelInfo(capabilities={"vision": True})),
         (
             {
                 "context_length": 8,
@@ -101,7 +101,7 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
                 "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
                 "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
             },
-            ModelCard(
+            ModelInfo(
                 context_length=8,
                 max_output_tokens=4,
                 input_modalities=["text", "image"],
@@ -111,9 +111,9 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
                 cached_price=1.25,
             ),
         ),
-        ({"pricing": {"prompt": 0.25, "completion": 1.0}}, ModelCard()),  # per million: only text is per token
-        ({"pricing": {"prompt": "0.25", "completion": "-1"}}, ModelCard()),
-        ({"pricing": {"prompt": "free", "completion": "nan"}}, ModelCard()),
+        ({"pricing": {"prompt": 0.25, "completion": 1.0}}, ModelInfo()),  # per million: only text is per token
+        ({"pricing": {"prompt": "0.25", "completion": "-1"}}, ModelInfo()),
+        ({"pricing": {"prompt": "free", "completion": "nan"}}, ModelInfo()),
     ],
 )
 def test_what_providers_lists_say_is_read(extra, card):
@@ -130,7 +130,7 @@ def test_tokens_written_to_a_cache_have_their_own_price():
 
 
 async def test_a_subscription_costs_nothing_unless_settings_say_otherwise():
-    free = {"demo": Provider(name="demo", encode=lambda call, credential: None, costs_nothing=True)}
+    free = {"demo": Provider(name="demo", encode=lambda call, credential: None, flat_rate=True)}
     catalogs = Catalogs([catalog((("demo", "small"), CARD), (("demo", "m"), CARD))])
     prices = Prices(Cards(settings(input_price=1.0), catalogs), free)
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from proxy_core import LoginNeeded
+from proxy_core import LoginRequired
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.oauth import LoginFailed, OAuthClient, OAuthRefused, authorize, device_login, loopback_login
 from proxy_core.testing import FakeOAuthServer, ScriptedPrompt, open_exchange
@@ -184,7 +184,7 @@ async def test_a_login_can_be_tested_and_revoked(server, exchange):
 
     assert await refresher.test(credential, exchange) == "dev@example.com"
     server.revoke_all()
-    with pytest.raises(LoginNeeded):
+    with pytest.raises(LoginRequired):
         await refresher.test(credential, exchange)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import HttpAnswer, LoginNeeded, RefreshLater
+from proxy_core import HttpResponse, LoginRequired, RetryRefresh
 from proxy_core.oauth import (
     OAuthClient,
     OAuthRefused,
@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 def answer(body, status=200, **headers):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return HttpAnswer(status, {k.replace("_", "-"): v for k, v in headers.items()}, data)
+    return HttpResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, data)
 
 
 def read(*args, **more):
@@ -59,26 +59,26 @@ def test_the_label_of_an_account_is_its_address_or_subject():
 
 
 REFUSED = [
-    (({"error": "invalid_grant", "error_description": "revoked"}, 400), LoginNeeded, "proxy-core login x"),
-    (({"error": "invalid_grant"}, 200), LoginNeeded, "log in again"),
+    (({"error": "invalid_grant", "error_description": "revoked"}, 400), LoginRequired, "proxy-core login x"),
+    (({"error": "invalid_grant"}, 200), LoginRequired, "log in again"),
     (({"error": "invalid_client"}, 401), OAuthRefused, "invalid_client"),
     (({"error": "unauthorized_client"}, 400), OAuthRefused, "unauthorized_client"),
     (({"error": "made\nup \x1b[2J"}, 400), OAuthRefused, "made up"),
     (({"error": {"message": "x"}}, 400), OAuthRefused, "400"),
     (({"nothing": 1}, 403), OAuthRefused, "403"),
-    (({"error": "temporarily_unavailable"}, 400), RefreshLater, "temporarily_unavailable"),
-    (({"error": "invalid_grant"}, 503), RefreshLater, "503"),
-    (({"error": "rate"}, 429), RefreshLater, "429"),
-    ((b"<html>firewall</html>", 403), RefreshLater, "403"),
-    ((b"access_token=a&expires_in=1", 200), RefreshLater, "200"),
-    ((b"", 200), RefreshLater, "200"),
-    ((b"[]", 200), RefreshLater, "200"),
-    (({"access_token": ""}, 200), RefreshLater, "without a token"),
-    (({"access_token": 5}, 200), RefreshLater, "without a token"),
-    (({"token": "x"}, 200), RefreshLater, "without a token"),
-    (({"access_token": "a", "expires_in": "soon"}, 200), RefreshLater, "cannot be read"),
-    (({"access_token": "a", "expires_in": -1}, 200), RefreshLater, "impossible"),
-    (({"access_token": "a", "expires_in": 1e30}, 200), RefreshLater, "impossible"),
+    (({"error": "temporarily_unavailable"}, 400), RetryRefresh, "temporarily_unavailable"),
+    (({"error": "invalid_grant"}, 503), RetryRefresh, "503"),
+    (({"error": "rate"}, 429), RetryRefresh, "429"),
+    ((b"<html>firewall</html>", 403), RetryRefresh, "403"),
+    ((b"access_token=a&expires_in=1", 200), RetryRefresh, "200"),
+    ((b"", 200), RetryRefresh, "200"),
+    ((b"[]", 200), RetryRefresh, "200"),
+    (({"access_token": ""}, 200), RetryRefresh, "without a token"),
+    (({"access_token": 5}, 200), RetryRefresh, "without a token"),
+    (({"token": "x"}, 200), RetryRefresh, "without a token"),
+    (({"access_token": "a", "expires_in": "soon"}, 200), RetryRefresh, "cannot be read"),
+    (({"access_token": "a", "expires_in": -1}, 200), RetryRefresh, "impossible"),
+    (({"access_token": "a", "expires_in": 1e30}, 200), RetryRefresh, "impossible"),
 ]
 
 
@@ -93,15 +93,15 @@ def test_what_is_no_answer_says_who_must_act(given, kind, words):
 
 def test_retry_after_is_kept_and_capped():
     for value, seconds in (("7", 7.0), ("Sun, 01 Nov 2026 00:01:00 GMT", 60.0)):
-        with pytest.raises(RefreshLater) as caught:
+        with pytest.raises(RetryRefresh) as caught:
             read({}, 429, retry_after=value)
         assert caught.value.retry_after_s == seconds
 
 
 def test_a_limit_that_names_no_time_is_not_tried_within_seconds():
-    with pytest.raises(RefreshLater) as limited:
+    with pytest.raises(RetryRefresh) as limited:
         read({}, 429)
-    with pytest.raises(RefreshLater) as failed:
+    with pytest.raises(RetryRefresh) as failed:
         read({}, 503)
 
     assert limited.value.back_off_s[0] == 60

@@ -20,7 +20,7 @@ from proxy_core import (
     ProxyError,
     ReasoningDelta,
     RefusalDelta,
-    ReplyContext,
+    ResponseContext,
     Start,
     StreamCut,
     TextDelta,
@@ -359,7 +359,7 @@ def test_what_only_this_dialect_knows_is_carried():
 
 
 def context(stream, include_usage=False):
-    return ReplyContext(id="chatcmpl-1", model="p/m", stream=stream, include_usage=include_usage, created=7)
+    return ResponseContext(id="chatcmpl-1", model="p/m", stream=stream, include_usage=include_usage, created=7)
 
 
 def write(events, stream=True, include_usage=False):
@@ -505,7 +505,7 @@ def test_a_condensed_stream_amounts_to_the_same(chunks, tail):
 
     def whole(data):
         decoder = OpenAIChatDecoder(True)
-        encoder = OpenAIChatEncoder(ReplyContext(id="r", model="m", stream=False, include_usage=True, created=1))
+        encoder = OpenAIChatEncoder(ResponseContext(id="r", model="m", stream=False, include_usage=True, created=1))
         with contextlib.suppress(ProxyError):
             encoder.feed(decoder.feed(data))
             encoder.feed(decoder.close())

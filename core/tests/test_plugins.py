@@ -172,7 +172,7 @@ def test_the_list_shows_state_reason_and_risk(found, install, tmp_path, monkeypa
 
     table = CliRunner().invoke(cli, ["plugins"], catch_exceptions=False).output
     listed = json.loads(CliRunner().invoke(cli, ["plugins", "--json"], catch_exceptions=False).output)
-    without = json.loads(CliRunner().invoke(cli, ["plugins", "--json", "--no-plugin", "good"]).output)
+    without = json.loads(CliRunner().invoke(cli, ["plugins", "--json", "--disable-plugin", "good"]).output)
 
     rows = {row["name"]: row for row in listed["plugins"]}
     assert rows["bad"]["reason"] == "import failed: ValueError: no"

@@ -57,7 +57,7 @@ def test_balanced_with_a_tolerance_still_prefers_the_idle(desk):
 
 def test_a_request_the_provider_could_not_serve_is_not_counted(desk):
     desk = desk(2, "balanced")
-    assert desk.fail(rest=None, fault="provider") == "k0"
+    assert desk.fail(cooldown=None, fault="provider") == "k0"
 
     assert desk.ask() == "k0"
 
@@ -79,7 +79,7 @@ def test_sequential_stays_with_one_however_busy_it_is(desk):
 
 def test_sequential_moves_on_when_it_is_unusable_and_stays_there(desk, clock):
     desk = desk(3, fair_cycle=False)
-    desk.fail(rest_s=30)
+    desk.fail(cooldown_s=30)
     assert {desk.ask() for _ in range(3)} == {"k1"}
 
     clock.passes(30)
@@ -90,18 +90,18 @@ def test_sequential_moves_on_when_it_is_unusable_and_stays_there(desk, clock):
 
 def test_sequential_leaves_an_exhausted_credential_alone_until_all_are(desk, clock):
     desk = desk(2)
-    desk.fail(rest_s=3600)
+    desk.fail(cooldown_s=3600)
     clock.passes(4000)
     assert {desk.ask() for _ in range(3)} == {"k1"}
 
-    desk.fail(rest_s=3600)
+    desk.fail(cooldown_s=3600)
 
     assert desk.ask() == "k0"
 
 
 def test_sequential_keeps_one_for_each_model(desk):
     desk = desk(2, fair_cycle=False)
-    desk.fail("m", rest_s=30)
+    desk.fail("m", cooldown_s=30)
 
     assert desk.ask("m") == "k1"
     assert desk.ask("other") == "k0"
@@ -119,7 +119,7 @@ def test_tried_credentials_are_left_out(desk):
 
 def test_a_request_that_failed_once_is_not_spent_on_a_probe(desk, clock):
     desk = desk(3, "balanced")
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
 
     assert desk.take(tried=["k1"]).credential.label == "k2"
@@ -136,8 +136,8 @@ def test_an_empty_pool_says_so(desk):
 
 def test_soonest_is_the_first_that_comes_back(desk):
     desk = desk(2)
-    desk.fail(rest_s=50)
-    desk.fail(rest_s=20)
+    desk.fail(cooldown_s=50)
+    desk.fail(cooldown_s=20)
 
     assert desk.rests() == 20
     assert desk.pool.soonest_s("m", spent={desk.id("k1")}) == 50
@@ -169,7 +169,7 @@ def test_a_lease_given_back_twice_is_given_back_once(desk):
 @pytest.mark.parametrize("rest", ["model", "credential", "provider", None])
 def test_a_lease_comes_back_after_any_failure(desk, rest):
     desk = desk(1)
-    desk.fail(rest=rest)
+    desk.fail(cooldown=rest)
 
     assert desk.pool.in_flight == 0
 
@@ -177,7 +177,7 @@ def test_a_lease_comes_back_after_any_failure(desk, rest):
 def test_a_lease_knows_whether_it_is_a_probe(desk, clock):
     desk = desk(1)
     assert not desk.take().probes
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
 
     assert desk.take().probes
@@ -215,7 +215,7 @@ async def test_one_that_gave_up_is_passed_over(desk):
 
 async def test_everybody_is_told_when_a_probe_ends_a_rest(desk, clock):
     desk = desk(1)
-    desk.fail(rest_s=10)
+    desk.fail(cooldown_s=10)
     clock.passes(10)
     probe = desk.take()
     waiting = await waiters(desk.pool, 3)
@@ -248,17 +248,17 @@ async def test_those_that_gave_up_are_not_kept(desk):
 
 def test_clear_of_one_credential_leaves_the_others(desk):
     desk = desk(2)
-    desk.fail(rest="credential", rest_s=60)
-    desk.fail(rest="credential", rest_s=60)
+    desk.fail(cooldown="credential", cooldown_s=60)
+    desk.fail(cooldown="credential", cooldown_s=60)
 
     assert desk.pool.clear(desk.id("k1")) == 1
-    assert desk.pool.all_resting() == {desk.id("k0"): 60}
+    assert desk.pool.cooling_down() == {desk.id("k0"): 60}
 
 
 def test_clear_of_one_model_leaves_the_others(desk):
     desk = desk(1)
-    desk.fail("m", rest_s=60)
-    desk.fail("other", rest_s=60)
+    desk.fail("m", cooldown_s=60)
+    desk.fail("other", cooldown_s=60)
 
     assert desk.pool.clear(model="m") == 1
     assert desk.ask("m") == "k0"
@@ -266,13 +266,13 @@ def test_clear_of_one_model_leaves_the_others(desk):
 
 
 def test_clear_of_everything_counts_what_there_was(desk):
-    desk = desk(2, caps=[{"limit": "1"}], routing={"outage_after": 1})
-    desk.fail("m", rest_s=600)
-    desk.fail("m", rest="credential", rest_s=60)
-    desk.fail("other", rest=None, fault="provider")
+    desk = desk(2, caps=[{"limit": "1"}], routing={"circuit_breaker_failures": 1})
+    desk.fail("m", cooldown_s=600)
+    desk.fail("m", cooldown="credential", cooldown_s=60)
+    desk.fail("other", cooldown=None, fault="provider")
 
     assert desk.pool.clear() == 4  # the outage, k1 itself, and k0 and k1 for one model each
-    assert desk.pool.all_resting() == {}
+    assert desk.pool.cooling_down() == {}
     assert desk.pool.ledger.outage is None
     assert desk.pool.clear() == 0
 
@@ -308,7 +308,7 @@ def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
 
 def test_lanes_are_bounded_and_the_idle_go_first(desk):
     desk = desk(2)
-    desk.fail("precious", rest_s=600)
+    desk.fail("precious", cooldown_s=600)
     for n in range(1000):
         desk.ask(f"model-{n}")
 
@@ -331,7 +331,7 @@ def test_a_failure_after_its_lane_went_still_counts(desk):
     for n in range(MAX_LANES):
         desk.ask(f"model-{n}")
 
-    desk.fail("m", rest_s=60, lease=lease)
+    desk.fail("m", cooldown_s=60, lease=lease)
 
     assert desk.rests("m") == 60
 
@@ -399,6 +399,6 @@ def test_choosing_takes_no_longer_when_most_are_set_aside(desk):
     few, many = desk(1000), desk(1000)
     few.ask("m0")
     for _ in range(900):
-        many.fail("m0", rest_s=600)
+        many.fail("m0", cooldown_s=600)
 
     assert cost_us(many) <= 2 * cost_us(few)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import HttpAnswer, LoginNeeded, RefreshLater, SystemClock, Tokens
+from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, Tokens
 from proxy_core.credentials import vault as vault_module
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.journal import Journal
@@ -162,7 +162,7 @@ async def test_the_lock_of_a_killed_process_of_ours_is_taken_over_without_a_gap(
 
 async def test_a_lock_that_is_held_too_long_is_for_later(server, vault, stored, renew):
     async with vault.lock(stored):
-        with pytest.raises(RefreshLater, match="no lock"):
+        with pytest.raises(RetryRefresh, match="no lock"):
             await renew(stored, lock=vault.lock(stored, wait_s=0.1))
 
 
@@ -172,7 +172,7 @@ async def test_a_lock_that_is_held_too_long_is_for_later(server, vault, stored, 
 async def test_a_refused_token_needs_a_login_and_is_not_sent_again(server, vault, stored, renew):
     server.revoke_all()
     for _ in range(3):
-        with pytest.raises(LoginNeeded, match="proxy-core login example_oauth"):
+        with pytest.raises(LoginRequired, match="proxy-core login example_oauth"):
             await renew(stored)
 
     (marked,) = vault.all("example")
@@ -188,7 +188,7 @@ async def test_a_refused_token_needs_a_login_and_is_not_sent_again(server, vault
 async def test_a_busy_server_changes_nothing(server, vault, stored, renew, status):
     server.fails(status, headers={"retry-after": "7"})
 
-    with pytest.raises(RefreshLater) as caught:
+    with pytest.raises(RetryRefresh) as caught:
         await renew(stored)
 
     assert caught.value.retry_after_s == 7
@@ -198,7 +198,7 @@ async def test_a_busy_server_changes_nothing(server, vault, stored, renew, statu
 
 async def test_no_connection_leaves_no_doubt(vault, stored, renew, server):
     refused = example_refresher("http://127.0.0.1:9")
-    with pytest.raises(RefreshLater):
+    with pytest.raises(RetryRefresh):
         await renew(stored, refresher=refused)
 
     assert not vault.journal_path(stored).exists()
@@ -208,7 +208,7 @@ async def test_a_plugins_bug_counts_as_later(server, vault, stored, renew):
     async def refresh(credential, exchange):
         raise KeyError("x")
 
-    with pytest.raises(RefreshLater, match="KeyError"):
+    with pytest.raises(RetryRefresh, match="KeyError"):
         await renew(stored, refresher=replace(example_refresher(server.base), refresh=refresh))
 
 
@@ -218,7 +218,7 @@ async def test_a_lost_answer_is_asked_for_once_more_and_a_reuse_window_forgives(
         stored = vault.add(blank.with_tokens(server.issue()))
         server.resets(done=True)
         refresher = example_refresher(server.base)
-        with pytest.raises(RefreshLater):
+        with pytest.raises(RetryRefresh):
             await refresh_once(stored, refresher, exchange, vault, CLOCK)
         assert vault.journal_path(stored).exists()
 
@@ -230,10 +230,10 @@ async def test_a_lost_answer_is_asked_for_once_more_and_a_reuse_window_forgives(
 
 async def test_a_lost_answer_without_a_reuse_window_says_what_happened(server, vault, stored, renew):
     server.resets(done=True)
-    with pytest.raises(RefreshLater):
+    with pytest.raises(RetryRefresh):
         await renew(stored)
 
-    with pytest.raises(LoginNeeded, match=r"log in again: .*interrupted at .* had probably taken"):
+    with pytest.raises(LoginRequired, match=r"log in again: .*interrupted at .* had probably taken"):
         await renew(stored)
 
     assert "interrupted" in vault.all("example")[0].needs_login.why
@@ -251,7 +251,7 @@ async def test_a_program_without_a_lock_that_was_first_is_noticed(server, vault,
         return await other(credential, exchange)
 
     server.strict = False
-    with pytest.raises(RefreshLater, match="another program") as caught:
+    with pytest.raises(RetryRefresh, match="another program") as caught:
         await renew(linked, refresher=replace(example_refresher(server.base), refresh=refresh))
 
     assert caught.value.retry_after_s == 0
@@ -341,11 +341,11 @@ async def test_a_plugin_that_fails_after_the_tokens_came_loses_nothing(server, v
     async def refresh(credential, exchange):
         tokens = await plain.refresh(credential, exchange)
         if fails.pop() if fails else False:
-            raise RefreshLater("the project could not be asked for")
+            raise RetryRefresh("the project could not be asked for")
         return tokens
 
     refresher = replace(plain, refresh=refresh)
-    with pytest.raises(RefreshLater, match="project"):
+    with pytest.raises(RetryRefresh, match="project"):
         await renew(stored, refresher=refresher)
 
     assert (await renew(stored, refresher=refresher)).how == "recovered"
@@ -378,7 +378,7 @@ async def test_a_refresher_with_a_grant_of_its_own_is_journaled_too(vault, store
 async def test_a_torn_journal_is_no_worse_than_none(tmp_path, cut):
     journal = Journal(tmp_path / "j")
     journal.begin(SecretStr("r"), datetime.now(UTC))
-    journal.write_answer(HttpAnswer(200, {}, b'{"access_token":"a"}' * 20), datetime.now(UTC))
+    journal.write_answer(HttpResponse(200, {}, b'{"access_token":"a"}' * 20), datetime.now(UTC))
     journal.close()
     whole = (tmp_path / "j").read_bytes().rstrip()
     (tmp_path / "j").write_bytes(whole[:cut])
@@ -422,7 +422,7 @@ async def test_tokens_that_cannot_be_saved_are_used_and_saved_later(server, vaul
     assert "cannot be saved" in caplog.text
     assert refresh_token(done.stored) not in caplog.text
     assert vault.read(stored).access_token == done.stored.access_token
-    with pytest.raises(RefreshLater, match="cannot be saved"):
+    with pytest.raises(RetryRefresh, match="cannot be saved"):
         await renew(done.stored)
     assert len(server.spendings) == 1
 
@@ -454,7 +454,7 @@ async def test_without_the_journal_too_the_lock_is_kept(server, vault, stored, r
     other = Vault(vault.folder)
 
     assert not done.saved
-    with pytest.raises(RefreshLater, match="no lock"):
+    with pytest.raises(RetryRefresh, match="no lock"):
         await renew(stored, vault=other, lock=other.lock(stored, wait_s=0.1))
 
     full_disk()
@@ -468,7 +468,7 @@ async def test_without_a_journal_nothing_is_sent(server, vault, stored, renew, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Journal, "begin", full)
-    with pytest.raises(RefreshLater, match="journal"):
+    with pytest.raises(RetryRefresh, match="journal"):
         await renew(stored)
 
     assert server.spendings == []

@@ -8,12 +8,12 @@ from pydantic import SecretStr
 
 from proxy_core import (
     CredentialRefresher,
+    FailureDecision,
     QuotaWindow,
     RotationSettings,
     Tokens,
     Unavailable,
     UpstreamRequest,
-    Verdict,
 )
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
@@ -98,13 +98,13 @@ async def test_a_login_that_lacks_something_is_not_lent_before_refresh_has_found
         await found.wait()
         return Tokens(access_token=credential.secret, tier="gold", details={"project": "p-1"})
 
-    def unready(credential):
+    def incomplete_reason(credential):
         return None if credential.details.get("project") else "its project is not known yet"
 
-    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, unready=unready)
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, incomplete_reason=incomplete_reason)
     rotation = RotationSettings(tiers={"gold": 1})
     proxy = await make_proxy(
-        {"routing": {"budget_s": 5}}, modules=[plugin(upstream, refresher=refresher, rotation=rotation)]
+        {"routing": {"max_wait_s": 5}}, modules=[plugin(upstream, refresher=refresher, rotation=rotation)]
     )
 
     asking = asyncio.create_task(proxy.chat("example/m", "hi"))
@@ -126,7 +126,14 @@ async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault)
 
     def judge(failure):
         error = Unavailable("not this project")
-        return Verdict(fault="credential", next="rotate", rest="credential", rest_s=60, doubts=["project"], error=error)
+        return FailureDecision(
+            fault="credential",
+            next="rotate",
+            cooldown="credential",
+            cooldown_s=60,
+            suspect_details=["project"],
+            error=error,
+        )
 
     vault.add(
         StoredCredential(
@@ -139,7 +146,7 @@ async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault)
         )
     )
     refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
-    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher, judge=judge)])
+    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher, classify_failure=judge)])
     upstream.replies(403)
     upstream.replies()
     upstream.replies(403)
@@ -169,7 +176,7 @@ async def test_a_token_that_ends_early_is_not_renewed_without_pause(make_proxy, 
             expires_at=datetime.now(UTC),
         )
     )
-    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, early_s=300)
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, refresh_margin_s=300)
     await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
     await until(lambda: renewals)
     await asyncio.sleep(0.5)

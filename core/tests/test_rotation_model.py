@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
 
-from proxy_core import ProxyRequest, QuotaWindow, Unavailable, Verdict
+from proxy_core import FailureDecision, ProxyRequest, QuotaWindow, Unavailable
 from proxy_core.credentials.fingerprint import api_key
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
@@ -21,26 +21,26 @@ ROTATIONS = st.fixed_dictionaries(
     {"quota_groups": st.just({"pro": ["big-*"]})},
     optional={
         "max_concurrent": st.integers(1, 3),
-        "optimal_concurrent": st.integers(1, 2),
+        "preferred_concurrency": st.integers(1, 2),
         "tolerance": st.sampled_from([0, 2]),
         "multipliers": st.just({1: 2}),
         "fair_cycle": st.booleans(),
         "fair_cycle_scope": st.sampled_from(["model_group", "credential"]),
         "fair_cycle_cross_tier": st.booleans(),
         "fair_cycle_s": st.sampled_from([50, 5000]),
-        "window_s": st.sampled_from([100, 86_400]),
+        "quota_window_s": st.sampled_from([100, 86_400]),
         "caps": st.sampled_from(
-            [[{"limit": "3"}], [{"limit": "80%", "rest": "fixed:20"}], [{"limit": "2", "rest": "offset:40"}]]
+            [[{"limit": "3"}], [{"limit": "80%", "cooldown": "fixed:20"}], [{"limit": "2", "cooldown": "offset:40"}]]
         ),
     },
 )
 VERDICTS = st.builds(
-    Verdict,
+    FailureDecision,
     fault=st.sampled_from(["client", "credential", "model", "provider", "network"]),
     next=st.just("rotate"),
     error=st.just(Unavailable("no")),
-    rest=st.sampled_from([None, "credential", "model", "provider"]),
-    rest_s=st.sampled_from([None, None, 0.0, 1.0, 40.0, 400.0, 5000.0, 1e9]),
+    cooldown=st.sampled_from([None, "credential", "model", "provider"]),
+    cooldown_s=st.sampled_from([None, None, 0.0, 1.0, 40.0, 400.0, 5000.0, 1e9]),
 )
 
 
@@ -65,7 +65,7 @@ class Rotation(RuleBasedStateMachine):
         keys = [
             api_key(f"id-{n}", "demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)
         ]
-        rules = RoutingSettings(outage_after=3)
+        rules = RoutingSettings(circuit_breaker_failures=3)
         self.pool = Pool(keys, selector, self.clock, RotationSettings(**rotation), rules)
         self.ledger = self.pool.ledger
         self.open = []
@@ -93,11 +93,11 @@ class Rotation(RuleBasedStateMachine):
         assert lease.probes == (outage is not None or bool(rests[lease.index]))
         self.open.append(lease)
 
-    @rule(data=st.data(), verdict=VERDICTS, back=st.booleans())
-    def fail(self, data, verdict, back):
+    @rule(data=st.data(), decision=VERDICTS, back=st.booleans())
+    def fail(self, data, decision, back):
         if self.open:
             lease = data.draw(st.sampled_from(self.open))
-            lease.failed(verdict)
+            lease.failed(decision)
             self.end(lease, back)
 
     @rule(data=st.data(), back=st.booleans())
@@ -113,7 +113,7 @@ class Rotation(RuleBasedStateMachine):
             self.end(data.draw(st.sampled_from(self.open)), True)
 
     def end(self, lease, back):
-        """Some are given back long after their verdict."""
+        """Some are given back long after their decision."""
         if back:
             self.open.remove(lease)
             lease.give_back()
@@ -225,7 +225,7 @@ class Rotation(RuleBasedStateMachine):
             request = ProxyRequest(id="r", client="c", dialect="d", model=model, stream=False, body={})
             assert self.pool.take(request, model).give_back() is None
         self.clock.time += 700_000
-        assert self.pool.all_resting() == {}
+        assert self.pool.cooling_down() == {}
         for model in ("a", "b", "big-1"):
             assert all(self.usable(model, n) for n in range(4))
 

@@ -12,13 +12,13 @@ def test_the_lowest_number_goes_first_for_as_long_as_it_is_usable(desk, selector
     desk = desk([3, 1, 2], selector)
 
     assert [desk.take().credential.label for _ in range(3)] == ["k1", "k1", "k1"]
-    desk.fail(rest="credential", rest_s=50)
+    desk.fail(cooldown="credential", cooldown_s=50)
     assert [desk.take().credential.label for _ in range(3)] == ["k2", "k2", "k2"]
 
 
 def test_a_better_priority_that_comes_back_is_used_again(desk, clock):
     desk = desk([1, 2])
-    desk.fail(rest_s=50)
+    desk.fail(cooldown_s=50)
     assert desk.ask() == "k1"
     clock.passes(50)
 
@@ -28,13 +28,13 @@ def test_a_better_priority_that_comes_back_is_used_again(desk, clock):
 def test_a_model_may_be_for_good_priorities_only(desk):
     desk = desk([1, 2, 3])
     served = [desk.take(worst=2) for _ in range(2)]
-    desk.fail(lease=served[0], rest="credential", rest_s=50)
+    desk.fail(lease=served[0], cooldown="credential", cooldown_s=50)
 
     assert desk.ask(worst=2) == "k1"
     assert desk.ask(worst=1) is None
     assert desk.ask(worst=0) is None
-    assert desk.pool.soonest_s("m", worst_priority=1) == 50
-    assert desk.pool.soonest_s("m", worst_priority=0) is None
+    assert desk.pool.soonest_s("m", max_priority=1) == 50
+    assert desk.pool.soonest_s("m", max_priority=0) is None
 
 
 def test_thousands_at_once_do_not_spill_into_the_next_priority(desk):
@@ -79,7 +79,7 @@ def test_limits_are_multiplied_by_priority(desk):
 
 
 def test_above_the_optimum_others_go_first_but_nobody_is_refused(desk):
-    desk = desk(2, optimal_concurrent=2)
+    desk = desk(2, preferred_concurrency=2)
 
     assert [desk.take().credential.label for _ in range(6)] == ["k0", "k0", "k1", "k1", "k1", "k0"]
 
@@ -99,7 +99,7 @@ def serves(desk, times, model="m"):
 
 
 def test_a_cap_ends_with_the_window_that_began_with_the_first_request(desk, clock):
-    desk = desk(1, caps=[{"limit": "3"}], window_s=100)
+    desk = desk(1, caps=[{"limit": "3"}], quota_window_s=100)
     desk.ask()
     clock.passes(60)
     assert serves(desk, 9) == 2
@@ -128,21 +128,21 @@ def test_a_relative_cap_waits_until_the_limit_is_known(desk, limit):
     ("rest", "seconds"), [("quota_reset", 100), ("offset:20", 120), ("offset:-30", 70), ("fixed:5", 5)]
 )
 def test_a_cap_rests_as_its_setting_says(desk, rest, seconds):
-    desk = desk(1, caps=[{"limit": "1", "rest": rest}], window_s=100)
+    desk = desk(1, caps=[{"limit": "1", "cooldown": rest}], quota_window_s=100)
     desk.ask()
 
     assert desk.rests() == seconds
 
 
 def test_a_cap_is_for_its_models_and_priorities(desk):
-    desk = desk([1, 2], caps=[{"on": "big", "limit": "1"}, {"on": "big", "priorities": [2], "limit": "2"}])
+    desk = desk([1, 2], caps=[{"models": "big", "limit": "1"}, {"models": "big", "priorities": [2], "limit": "2"}])
 
     assert [desk.ask("big") for _ in range(4)] == ["k0", "k1", "k1", None]
     assert serves(desk, 9, "small") == 9
 
 
 def test_a_cap_of_a_quota_group_counts_all_its_models(desk):
-    desk = desk(1, quota_groups={"pro": ["big-*"]}, caps=[{"on": "pro", "limit": "2"}])
+    desk = desk(1, quota_groups={"pro": ["big-*"]}, caps=[{"models": "pro", "limit": "2"}])
 
     assert [desk.ask(model) for model in ("big-1", "big-2", "big-1")] == ["k0", "k0", None]
 
@@ -150,7 +150,7 @@ def test_a_cap_of_a_quota_group_counts_all_its_models(desk):
 def test_requests_the_provider_could_not_serve_do_not_use_up_a_cap(desk):
     desk = desk(1, caps=[{"limit": "3"}])
     for lease in [desk.take() for _ in range(3)]:
-        desk.fail(lease=lease, rest=None, fault="network")
+        desk.fail(lease=lease, cooldown=None, fault="network")
 
     assert serves(desk, 9) == 3
 
@@ -221,9 +221,9 @@ def test_a_window_is_no_longer_than_the_longest_rest(desk, clock):
 # --- Fair cycle --------------------------------------------------------------------------
 
 
-def exhaust(desk, name, model="m", rest_s=300):
+def exhaust(desk, name, model="m", cooldown_s=300):
     others = [c.label for c in desk.pool.credentials if c.label != name]
-    assert desk.fail(model, rest_s=rest_s, tried=others) == name
+    assert desk.fail(model, cooldown_s=cooldown_s, tried=others) == name
 
 
 def test_who_reached_its_limit_is_left_alone_until_all_have(desk):
@@ -244,9 +244,9 @@ def test_a_share_of_the_limit_can_count_as_exhausted(desk):
 
 
 def test_a_rest_counts_as_exhausted_from_the_setting_on(desk, clock):
-    desk = desk(2, exhausted_rest_s=100)
-    exhaust(desk, "k0", rest_s=99)
-    exhaust(desk, "k1", rest_s=100)
+    desk = desk(2, exhausted_cooldown_s=100)
+    exhaust(desk, "k0", cooldown_s=99)
+    exhaust(desk, "k1", cooldown_s=100)
     clock.passes(200)
 
     assert desk.pool.ledger.lane("m").marks.keys() == {1}
@@ -307,7 +307,7 @@ def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, cloc
     desk = desk(2)
     exhaust(desk, "k0")
     clock.passes(1000)
-    exhaust(desk, "k1", rest_s=3600)
+    exhaust(desk, "k1", cooldown_s=3600)
 
     assert desk.rests() == 0
     assert desk.ask() == "k0"
@@ -315,18 +315,18 @@ def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, cloc
 
 def test_when_all_rest_the_wait_is_for_the_first_of_them_and_not_for_the_cycle(desk):
     desk = desk(2)
-    exhaust(desk, "k0", rest_s=3600)
-    exhaust(desk, "k1", rest_s=3600)
+    exhaust(desk, "k0", cooldown_s=3600)
+    exhaust(desk, "k1", cooldown_s=3600)
 
     assert desk.rests() == 300
 
 
 def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
-    desk = desk(3, routing={"probe_after_s": 10_000})
-    exhaust(desk, "k0", rest_s=300)
+    desk = desk(3, routing={"half_open_after_s": 10_000})
+    exhaust(desk, "k0", cooldown_s=300)
     clock.passes(250)
-    exhaust(desk, "k1", rest_s=300)
-    exhaust(desk, "k2", rest_s=300)
+    exhaust(desk, "k1", cooldown_s=300)
+    exhaust(desk, "k2", cooldown_s=300)
 
     assert desk.rests() == 50  # k0's own rest
     clock.passes(50)

@@ -24,8 +24,8 @@ def rotation(loaded, name="groq", **plugins):
     return loaded.provider(name, plugins).rotation
 
 
-def cap(on, limit, priorities=(), rest="quota_reset"):
-    return CapSettings(on=on, limit=limit, priorities=list(priorities), rest=rest)
+def cap(on, limit, priorities=(), cooldown="quota_reset"):
+    return CapSettings(models=on, limit=limit, priorities=list(priorities), cooldown=cooldown)
 
 
 # --- Names of the replaced system --------------------------------------------------------
@@ -33,12 +33,12 @@ def cap(on, limit, priorities=(), rest="quota_reset"):
 #: ``(form, name, value, key, what it becomes)``; the selector is ``sequential``.
 NAMES = [
     ("ROTATION_TOLERANCE", "ROTATION_TOLERANCE", "3.0", "tolerance", 3),
-    ("EXHAUSTION_COOLDOWN_THRESHOLD", "EXHAUSTION_COOLDOWN_THRESHOLD", "60", "exhausted_rest_s", 60),
-    ("EXHAUSTION_COOLDOWN_THRESHOLD_<NAME>", "EXHAUSTION_COOLDOWN_THRESHOLD_GROQ", "60", "exhausted_rest_s", 60),
+    ("EXHAUSTION_COOLDOWN_THRESHOLD", "EXHAUSTION_COOLDOWN_THRESHOLD", "60", "exhausted_cooldown_s", 60),
+    ("EXHAUSTION_COOLDOWN_THRESHOLD_<NAME>", "EXHAUSTION_COOLDOWN_THRESHOLD_GROQ", "60", "exhausted_cooldown_s", 60),
     ("ROTATION_MODE_<NAME>", "ROTATION_MODE_GROQ", "Sequential", "selector", "sequential"),
     *(
         (f"{prefix}_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]", name, value, key, int(value))
-        for prefix, key in (("MAX", "max_concurrent"), ("OPTIMAL", "optimal_concurrent"))
+        for prefix, key in (("MAX", "max_concurrent"), ("OPTIMAL", "preferred_concurrency"))
         for name, value in (
             (f"{prefix}_CONCURRENT_REQUESTS_PER_KEY_GROQ", "-1"),
             (f"{prefix}_CONCURRENT_REQUESTS_PER_KEY_GROQ_SEQUENTIAL", "4"),
@@ -65,7 +65,7 @@ NAMES = [
         "FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_<NAME>",
         "FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_GROQ",
         "30",
-        "fair_cycle_short_rest_s",
+        "fair_cycle_short_cooldown_s",
         30,
     ),
     (
@@ -126,7 +126,7 @@ def test_the_short_name_of_fair_cycle_wins_and_is_no_other(read):
 def test_a_name_for_one_provider_wins_over_one_for_all(read):
     loaded = read(EXHAUSTION_COOLDOWN_THRESHOLD_GROQ="1", EXHAUSTION_COOLDOWN_THRESHOLD="2")
 
-    assert (rotation(loaded).exhausted_rest_s, rotation(loaded, "other").exhausted_rest_s) == (1, 2)
+    assert (rotation(loaded).exhausted_cooldown_s, rotation(loaded, "other").exhausted_cooldown_s) == (1, 2)
 
 
 def test_names_with_underscores_are_not_taken_for_a_shorter_provider(read):
@@ -215,18 +215,18 @@ RESTS = [
 def test_how_long_a_cap_rests(read, text, rest):
     loaded = read(CUSTOM_CAP_COOLDOWN_GROQ_T2_3_PRO=text, CUSTOM_CAP_GROQ_T2_3_PRO="5")
 
-    assert {c.rest for c in rotation(loaded).caps} == {rest}
+    assert {c.cooldown for c in rotation(loaded).caps} == {rest}
 
 
 def test_a_variable_changes_the_files_cap_on_the_same_and_leaves_the_others(read):
     text = """
         [[providers.groq.rotation.caps]]
-        on = "gemini-2.5-pro"
+        models = "gemini-2.5-pro"
         priorities = [2]
         limit = 100
-        rest = "fixed:5"
+        cooldown = "fixed:5"
         [[providers.groq.rotation.caps]]
-        on = "*"
+        models = "*"
         limit = "50%"
     """
     loaded = read(text, CUSTOM_CAP_GROQ_T2_GEMINI_2_5_PRO="7", CUSTOM_CAP_GROQ_TDEFAULT_FLASH="8")
@@ -313,7 +313,7 @@ def test_nested_over_compatible_over_file_key_by_key(read):
     )
     found = rotation(loaded)
 
-    assert (found.selector, found.max_concurrent, found.optimal_concurrent) == ("balanced", 6, 2)
+    assert (found.selector, found.max_concurrent, found.preferred_concurrency) == ("balanced", 6, 2)
     assert found.multipliers == {1: 3, 2: 1.5, 3: 4}
     assert found.tiers == {"pro": 2, "free": 3}
     assert found.quota_groups == {"big": ["a-*", "b"], "small": ["c", "d"]}
@@ -338,7 +338,12 @@ def test_the_nested_selector_says_which_mode_counts(read):
 
 def test_what_is_said_goes_over_what_the_plugin_has():
     plugin = RotationSettings(
-        selector="sequential", max_concurrent=2, tiers={"pro": 1}, multipliers={1: 2}, caps=[cap("a", 1)], window_s=60
+        selector="sequential",
+        max_concurrent=2,
+        tiers={"pro": 1},
+        multipliers={1: 2},
+        caps=[cap("a", 1)],
+        quota_window_s=60,
     )
     said = RotationSettings(max_concurrent=None, tiers={"free": 3}, multipliers={2: 3}, caps=[])
     found = said.over(plugin)
@@ -349,7 +354,7 @@ def test_what_is_said_goes_over_what_the_plugin_has():
         tiers={"pro": 1, "free": 3},
         multipliers={1: 2, 2: 3},
         caps=[],
-        window_s=60,
+        quota_window_s=60,
     )
     assert found.over(plugin) == found
     assert RotationSettings().over(plugin) == plugin
@@ -367,7 +372,7 @@ MISTAKES = [
     ("CONCURRENCY_MULTIPLIER_GROQ_PRIORITY_1", "0", "multipliers.1: Input should be greater than 0"),
     ("FAIR_CYCLE_GROQ", "perhaps", "fair_cycle: Input should be a valid boolean, unable to interpret input"),
     ("FAIR_CYCLE_QUOTA_THRESHOLD_GROQ", "2", "fair_cycle_share: Input should be less than or equal to 1"),
-    ("EXHAUSTION_COOLDOWN_THRESHOLD", "-1", "exhausted_rest_s: Input should be greater than or equal to 0"),
+    ("EXHAUSTION_COOLDOWN_THRESHOLD", "-1", "exhausted_cooldown_s: Input should be greater than or equal to 0"),
     ("FAIR_CYCLE_TRACKING_MODE_GROQ", "key", "fair_cycle_scope: Input should be 'model_group' or 'credential'"),
 ]
 
@@ -381,20 +386,20 @@ def test_a_mistake_is_told_in_a_line_with_the_variable(read, name, value, told):
 
 
 def test_a_mistake_in_a_cap_names_its_variable(read):
-    text = "[[providers.groq.rotation.caps]]\non = 'a'\nlimit = 1\n"
+    text = "[[providers.groq.rotation.caps]]\nmodels = 'a'\nlimit = 1\n"
     with pytest.raises(SettingsError) as error:
         rotation(read(text, CUSTOM_CAP_GROQ_T1_B="lots", CUSTOM_CAP_COOLDOWN_GROQ_T1_B="soon"))
     limit, rest = error.value.problems
 
     assert limit.startswith("providers.groq.rotation.caps.1.limit: ")
     assert limit.endswith("(from environment variable CUSTOM_CAP_GROQ_T1_B)")
-    assert rest.startswith("providers.groq.rotation.caps.1.rest: ")
+    assert rest.startswith("providers.groq.rotation.caps.1.cooldown: ")
     assert rest.endswith("(from environment variable CUSTOM_CAP_COOLDOWN_GROQ_T1_B)")
 
 
 FILE_MISTAKES = [
     ("[providers.groq.rotation]\nmax_conc = 1\n", "max_conc: no such setting"),
-    ("[[providers.groq.rotation.caps]]\non = 'a'\n", "caps.0.limit: Field required"),
+    ("[[providers.groq.rotation.caps]]\nmodels = 'a'\n", "caps.0.limit: Field required"),
     ("[[providers.groq.rotation.caps]]\nlimit = 'much'\n", "caps.0.limit: String should match pattern"),
     ("[providers.groq.rotation.multipliers]\nfirst = 1\n", "multipliers.first"),
 ]

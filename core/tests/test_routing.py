@@ -46,12 +46,12 @@ def test_configured_names_and_options_apply():
 
 
 FILTERS = [
-    ({"ignore": ["gpt-*"]}, "gpt-4", False),
-    ({"ignore": ["gpt-*"]}, "other", True),
-    ({"ignore": ["one/gpt-*"]}, "gpt-4", False),
-    ({"ignore": ["*"], "whitelist": ["good"]}, "good", True),
-    ({"ignore": ["*"], "whitelist": ["good"]}, "bad", False),
-    ({"whitelist": ["good"]}, "bad", True),
+    ({"exclude_models": ["gpt-*"]}, "gpt-4", False),
+    ({"exclude_models": ["gpt-*"]}, "other", True),
+    ({"exclude_models": ["one/gpt-*"]}, "gpt-4", False),
+    ({"exclude_models": ["*"], "include_models": ["good"]}, "good", True),
+    ({"exclude_models": ["*"], "include_models": ["good"]}, "bad", False),
+    ({"include_models": ["good"]}, "bad", True),
 ]
 
 
@@ -68,7 +68,7 @@ def test_filters_restrict_calls(settings, model, served):
 
 
 def test_a_closed_provider_serves_only_what_it_lists():
-    finding = router(shut=provider("shut", closed=True, models=[ModelSpec(id="a")]))
+    finding = router(shut=provider("shut", models_complete=True, models=[ModelSpec(id="a")]))
 
     assert names(finding.resolve("shut/a")) == ["shut/a"]
     with pytest.raises(ModelNotFound):

@@ -139,7 +139,7 @@ def test_a_conversation_stays_where_it_began_and_new_ones_go_to_the_least_used(d
 def test_a_conversation_moves_on_when_its_credential_rests_and_stays_there(desk, clock):
     desk = desk(2, "sticky")
     lease = desk.take(session="a")
-    desk.fail(lease=lease, rest_s=50)
+    desk.fail(lease=lease, cooldown_s=50)
 
     assert desk.ask(session="a") == "k1"
     clock.passes(50)
@@ -149,7 +149,7 @@ def test_a_conversation_moves_on_when_its_credential_rests_and_stays_there(desk,
 
 def test_a_probe_is_not_remembered_as_the_conversations_choice(desk, clock):
     desk = desk(2, "sticky")
-    desk.fail(rest_s=50)
+    desk.fail(cooldown_s=50)
     desk.ask(session="a")
     clock.passes(50)
 
@@ -168,7 +168,7 @@ def test_a_conversation_is_forgotten_after_the_ttl_of_its_last_request(desk, clo
 
 def test_a_better_priority_wins_over_affinity(desk, clock):
     desk = desk([1, 2], "sticky")
-    desk.fail(rest_s=50)
+    desk.fail(cooldown_s=50)
     assert desk.ask(session="a") == "k1"
     clock.passes(50)
 

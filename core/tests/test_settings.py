@@ -55,8 +55,8 @@ SAMPLE = {
     "server.port": (1234, "1234"),
     "server.workers": (2, "2"),
     "server.max_body_bytes": (4096, "4096"),
-    "server.drain_s": (1.5, "1.5"),
-    "server.reply_headers": (False, "false"),
+    "server.shutdown_grace_s": (1.5, "1.5"),
+    "server.response_headers": (False, "false"),
     "server.tls_certificate": ("/a/b.pem", "/a/b.pem"),
     "server.tls_key": ("/a/b.key", "/a/b.key"),
     "server.hypercorn": ({"backlog": "7"}, None),
@@ -84,30 +84,30 @@ SAMPLE = {
     "providers.models.input_modalities": (["text", "image"], "text, image"),
     "providers.models.output_modalities": (["text"], "text"),
     "providers.models.capabilities": ({"vision": True, "reasoning": True}, "vision, reasoning"),
-    "providers.ignore": (["a*"], "a*"),
-    "providers.whitelist": (["b", "c"], '["b", "c"]'),
+    "providers.exclude_models": (["a*"], "a*"),
+    "providers.include_models": (["b", "c"], '["b", "c"]'),
     "providers.discover": (False, "false"),
     "providers.stream_usage": (True, "true"),
     "providers.rotation.selector": ("sticky", "sticky"),
     "providers.rotation.tolerance": (2.0, "2"),
     "providers.rotation.max_concurrent": (3, "3"),
-    "providers.rotation.optimal_concurrent": (2, "2"),
+    "providers.rotation.preferred_concurrency": (2, "2"),
     "providers.rotation.multipliers": ({"1": 2.0}, None),
     "providers.rotation.default_multiplier": (1.5, "1.5"),
     "providers.rotation.tiers": ({"pro": 1}, None),
     "providers.rotation.quota_groups": ({"big": ["a-*", "b"]}, None),
     "providers.rotation.caps": (
-        [{"on": "pro", "priorities": [1, 2], "limit": "80%", "rest": "fixed:60"}],
-        '[{"on": "pro", "priorities": [1, 2], "limit": "80%", "rest": "fixed:60"}]',
+        [{"models": "pro", "priorities": [1, 2], "limit": "80%", "cooldown": "fixed:60"}],
+        '[{"models": "pro", "priorities": [1, 2], "limit": "80%", "cooldown": "fixed:60"}]',
     ),
-    "providers.rotation.window_s": (60.0, "60"),
+    "providers.rotation.quota_window_s": (60.0, "60"),
     "providers.rotation.fair_cycle": (True, "true"),
     "providers.rotation.fair_cycle_scope": ("credential", "credential"),
     "providers.rotation.fair_cycle_cross_tier": (True, "true"),
     "providers.rotation.fair_cycle_s": (60.0, "60"),
     "providers.rotation.fair_cycle_share": (0.5, "0.5"),
-    "providers.rotation.fair_cycle_short_rest_s": (3.0, "3"),
-    "providers.rotation.exhausted_rest_s": (3.0, "3"),
+    "providers.rotation.fair_cycle_short_cooldown_s": (3.0, "3"),
+    "providers.rotation.exhausted_cooldown_s": (3.0, "3"),
     "models": ({"fast": "one/x"}, None),
     "plugins.disabled": (["a"], "a"),
     "plugins.allowed": (["a", "b"], "a, b"),
@@ -121,21 +121,21 @@ SAMPLE = {
     "streams.heartbeat_s": (3.0, "3"),
     "streams.max_event_bytes": (2048, "2048"),
     "upstream.max_connections": (5, "5"),
-    "upstream.max_reply_bytes": (2048, "2048"),
+    "upstream.max_response_bytes": (2048, "2048"),
     "upstream.fetch_links": ("nowhere", "nowhere"),
     "routing.selector": ("sequential", "sequential"),
     "routing.attempts_per_credential": (3, "3"),
     "routing.max_attempts": (3, "3"),
-    "routing.budget_s": (3.0, "3"),
+    "routing.max_wait_s": (3.0, "3"),
     "routing.retry_delay_s": (3.0, "3"),
     "routing.retry_jitter_s": (3.0, "3"),
-    "routing.max_rest_s": (3.0, "3"),
-    "routing.probe_after_s": (3.0, "3"),
-    "routing.outage_after": (3, "3"),
+    "routing.max_cooldown_s": (3.0, "3"),
+    "routing.half_open_after_s": (3.0, "3"),
+    "routing.circuit_breaker_failures": (3, "3"),
     "routing.hedge_after_s": (3.0, "3"),
-    "routing.hedge_share": (0.5, "0.5"),
+    "routing.hedge_max_ratio": (0.5, "0.5"),
     "routing.session_ttl_s": (3.0, "3"),
-    "routing.explained": (3, "3"),
+    "routing.explain_history": (3, "3"),
     "routing.models_ttl_s": (3.0, "3"),
     "embeddings.batch_window_s": (0.01, "0.01"),
     "embeddings.batch_inputs": (8, "8"),
@@ -146,7 +146,7 @@ SAMPLE = {
     "log.max_files": (3, "3"),
     "log.debug": (True, "true"),
     "metrics.enabled": (False, "false"),
-    "metrics.open": (True, "true"),
+    "metrics.public": (True, "true"),
     "credentials.refresh_interval_s": (42.0, "42"),
     "records.enabled": (True, "true"),
     "records.folder": ("/a/records", "/a/records"),
@@ -157,8 +157,8 @@ SAMPLE = {
     "sanitizers.order": (["a", "b"], "a,b"),
     "sanitizers.temperature_zero": ("remove", "remove"),
     "state.url": ("memory:", "memory:"),
-    "state.every_s": (0.5, "0.5"),
-    "state.usage_days": (30, "30"),
+    "state.sync_interval_s": (0.5, "0.5"),
+    "state.usage_retention_days": (30, "30"),
     "state.secret": ("a-state-secret", "a-state-secret"),
 }
 KEYS = list(samples(ProxySettings))
@@ -319,7 +319,7 @@ def test_keys_of_a_provider_have_three_forms(read, text):
 def test_filters_come_from_the_environment(read):
     provider = read(environ={"IGNORE_MODELS_DEMO": "a*,b", "WHITELIST_MODELS_DEMO": "abc"}).provider("demo")
 
-    assert (provider.ignore, provider.whitelist) == (["a*", "b"], ["abc"])
+    assert (provider.exclude_models, provider.include_models) == (["a*", "b"], ["abc"])
 
 
 def test_keys_of_nobody_are_named_and_not_taken(read):
@@ -397,21 +397,21 @@ def test_a_broken_file_is_told_in_a_line(read):
 
 
 class Own(PluginSettings):
-    early_s: float = Field(300, gt=0)
+    refresh_margin_s: float = Field(300, gt=0)
     token: SecretStr | None = None
 
 
 def test_a_plugins_table_follows_the_same_rules(read):
-    loaded = read("[plugins.own]\nearly_s = 1\n", {"PROXY_PLUGINS__OWN__TOKEN": "secret"})
+    loaded = read("[plugins.own]\nrefresh_margin_s = 1\n", {"PROXY_PLUGINS__OWN__TOKEN": "secret"})
     own = loaded.plugin("own", Own)
 
-    assert (own.early_s, own.token.get_secret_value()) == (1, "secret")
+    assert (own.refresh_margin_s, own.token.get_secret_value()) == (1, "secret")
     assert "secret" not in repr(own)
 
 
 def test_a_plugins_mistakes_name_key_and_origin(read):
     with pytest.raises(SettingsError) as error:
-        read("[plugins.own]\nerly_s = 1\n", {"PROXY_PLUGINS__OWN__EARLY_S": "-3"}).plugin("own", Own)
+        read("[plugins.own]\nrefresh_margn_s = 1\n", {"PROXY_PLUGINS__OWN__REFRESH_MARGIN_S": "-3"}).plugin("own", Own)
 
-    assert "plugins.own.erly_s: no such setting; did you mean 'early_s'?" in problems_of(error)
-    assert "environment variable PROXY_PLUGINS__OWN__EARLY_S" in problems_of(error)
+    assert "plugins.own.refresh_margn_s: no such setting; did you mean 'refresh_margin_s'?" in problems_of(error)
+    assert "environment variable PROXY_PLUGINS__OWN__REFRESH_MARGIN_S" in problems_of(error)

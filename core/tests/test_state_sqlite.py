@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_core.interfaces import Claim, StateLost
+from proxy_core.interfaces import PermitRequest, StateLost
 from proxy_core.state import sqlite_file
 from proxy_core.state.sqlite import sqlite_store
 from proxy_core.testing import Peer, StateStoreContract
@@ -121,7 +121,7 @@ async def test_a_file_of_the_first_schema_is_migrated_and_keeps_what_it_holds(op
     peer = await open_peer()
 
     assert await peer.backend.usage(DAY, DAY) == [ROW]
-    assert (await peer.sync(claims={"k": Claim(want=1, limit=1)})).held == {"k": 1}
+    assert (await peer.sync(claims={"k": PermitRequest(want=1, limit=1)})).held == {"k": 1}
     assert query(file, "PRAGMA user_version") == [(len(sqlite_file.STEPS),)]
 
 

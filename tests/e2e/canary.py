@@ -129,17 +129,17 @@ class Story:
             }
         }
 
-    def reply_headers(self):
+    def response_headers(self):
         return {"x-upstream": self.own.openai(), "set-cookie": f"id={self.own.core()}", "x-plain": PLAIN}
 
     def fails(self, status):
         # The same text in other bytes, as some languages write it.
         body = json.dumps(self.error()).replace("/", "\\/").replace("k-", "k\\u002d").encode()
-        self.upstream.replies(status, body=body, headers=self.reply_headers())
+        self.upstream.replies(status, body=body, headers=self.response_headers())
 
     def streams(self, *texts, after=()):
         steps = [chunk({"content": text}) for text in texts]
-        self.upstream.says(*steps, *after, headers=self.reply_headers())
+        self.upstream.says(*steps, *after, headers=self.response_headers())
 
 
 STORIES = {}
@@ -164,7 +164,7 @@ def plain(it):
     message = {"role": "assistant", "content": f"{PLAIN} {it.own.openai()}", **it.own.everything()}
     echo = {"request": {"authorization": f"Bearer {it.credential}", "x-internal-token": it.header}}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "object": "chat.completion", **echo}
-    it.upstream.replies(200, body, headers=it.reply_headers())
+    it.upstream.replies(200, body, headers=it.response_headers())
     return it.chat()
 
 
@@ -192,7 +192,7 @@ def split_over_chunks(it):
 
 @story
 def error_instead_of_events(it):
-    it.upstream.says(b"data: " + json.dumps(it.error()).encode() + b"\n\n", headers=it.reply_headers())
+    it.upstream.says(b"data: " + json.dumps(it.error()).encode() + b"\n\n", headers=it.response_headers())
     return it.stream()
 
 
@@ -432,7 +432,7 @@ def proxy_providers(ctx):
 
     return [
         Provider(name="broken", dialects=["openai_chat"], encode=broken),
-        Provider(name="judged", dialects=["openai_chat"], encode=encode, judge=judge),
+        Provider(name="judged", dialects=["openai_chat"], encode=encode, classify_failure=judge),
     ]
 
 

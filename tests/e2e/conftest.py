@@ -61,6 +61,8 @@ def parrot(upstream):
 
     def make(**fields):
         upstream.for_path("/parrot").replies(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
-        return proxy_core.Provider(name="parrot", encode=encode, decoder=LineDecoder, anonymous=True, **fields)
+        return proxy_core.Provider(
+            name="parrot", encode=encode, decoder=LineDecoder, credential_optional=True, **fields
+        )
 
     return make

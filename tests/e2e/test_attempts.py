@@ -15,7 +15,7 @@ def one_key_each(upstream, *, retries=1):
     providers = {
         name: {"base_url": upstream.url, "api_keys": [f"key-{name}"], "discover": False} for name in ("one", "two")
     }
-    routing = {"attempts_per_credential": retries, "budget_s": 1, "retry_delay_s": 0.01, "retry_jitter_s": 0}
+    routing = {"attempts_per_credential": retries, "max_wait_s": 1, "retry_delay_s": 0.01, "retry_jitter_s": 0}
     return {"providers": providers, "models": {"best": ["one/small", "two/small"]}, "routing": routing}
 
 
@@ -251,7 +251,7 @@ async def test_an_error_says_who_was_asked_last(proxy, upstream):
 
 async def test_the_headers_can_be_left_out(make_proxy, upstream):
     provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
-    proxy = await make_proxy({"providers": {"demo": provider}, "server": {"reply_headers": False}})
+    proxy = await make_proxy({"providers": {"demo": provider}, "server": {"response_headers": False}})
     upstream.replies(500)
     failed = await proxy.chat("demo/small", "hi")
     upstream.queue.clear()

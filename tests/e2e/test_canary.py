@@ -105,7 +105,7 @@ SURFACES = {
 MODES = {
     "people": {},
     "json, two workers": {"log": 'format = "json"', "arguments": ["--workers", "2"]},
-    "no redactor": {"arguments": ["--no-plugin", "redaction"], "chatty": False},
+    "no redactor": {"arguments": ["--disable-plugin", "redaction"], "chatty": False},
     "redactor raises": {"plugin": "break_redactor = true"},
 }
 
@@ -114,9 +114,9 @@ def settings(stage, upstream, mode):
     """The settings file, with a provider for each story."""
     ours = stage.ours
     lines = [
-        *("[server]", "max_body_bytes = 65536", "drain_s = 1"),
+        *("[server]", "max_body_bytes = 65536", "shutdown_grace_s = 1"),
         *("[timeouts]", "first_event_s = 0.6", "idle_s = 0.6"),
-        *("[streams]", "max_event_bytes = 4096", "[upstream]", "max_reply_bytes = 8192"),
+        *("[streams]", "max_event_bytes = 4096", "[upstream]", "max_response_bytes = 8192"),
         *("[routing]", "attempts_per_credential = 1"),
         *("[records]", "enabled = true"),
         *("[log]", 'level = "debug"', "debug = true", f'folder = "{stage.home}/logs"', mode.get("log", "")),

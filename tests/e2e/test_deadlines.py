@@ -18,7 +18,7 @@ def hasty(make_proxy, upstream):
 
     async def make(**tables):
         provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
-        proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"budget_s": 3}, **tables})
+        proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"max_wait_s": 3}, **tables})
         upstream.for_path("/models").replies(json_body={"data": []})
         await proxy.get("/models")
         upstream.requests.clear()

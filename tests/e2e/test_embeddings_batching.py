@@ -57,7 +57,7 @@ def batching(make_proxy, upstream):
             {
                 "providers": {"demo": provider},
                 "clients": clients,
-                "routing": {"selector": "sequential", "budget_s": 1, "retry_delay_s": 0.01, "retry_jitter_s": 0},
+                "routing": {"selector": "sequential", "max_wait_s": 1, "retry_delay_s": 0.01, "retry_jitter_s": 0},
                 "embeddings": {"batch_window_s": 0.15, **embeddings},
             }
         )

@@ -76,7 +76,7 @@ async def test_an_unknown_model_is_a_404_that_names_it(proxy, model):
 
 
 async def test_an_ignored_model_is_not_served(make_proxy, upstream):
-    provider = {"base_url": upstream.url, "ignore": ["gpt-*"], "whitelist": ["gpt-5"]}
+    provider = {"base_url": upstream.url, "exclude_models": ["gpt-*"], "include_models": ["gpt-5"]}
     proxy = await make_proxy({"providers": {"demo": provider}})
 
     assert (await proxy.chat("demo/gpt-4", "hi")).status == 404

@@ -136,7 +136,7 @@ async def test_a_request_that_failed_or_whose_client_left_is_explained_too(proxy
 
 
 async def test_an_unknown_request_is_a_404_and_only_the_last_ones_are_known(make_proxy, upstream):
-    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}}, "routing": {"explained": 2}})
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}}, "routing": {"explain_history": 2}})
     ids = [(await proxy.chat("demo/small", "hi")).headers["x-request-id"] for _ in range(3)]
 
     statuses = [(await Operator(proxy).get(f"/admin/explain/{name}")).status_code for name in [*ids, "nobodys"]]
@@ -266,7 +266,7 @@ async def test_why_of_an_unknown_model_is_a_404_and_of_none_a_400(proxy):
 async def test_clear_ends_what_it_is_asked_to_end(make_proxy, upstream):
     upstream.replies(429, headers=HINTED)
     providers = {name: {"base_url": upstream.url, "api_keys": [f"key-{name}"]} for name in ("one", "two")}
-    proxy = await make_proxy({"providers": providers, "routing": {"budget_s": 0.1}})
+    proxy = await make_proxy({"providers": providers, "routing": {"max_wait_s": 0.1}})
     operator = Operator(proxy)
     for name in ("one", "two"):
         for model in ("small", "large"):
@@ -337,4 +337,4 @@ def _request():
 
 def _limited():
     error = proxy_core.CapacityExhausted("said so")
-    return proxy_core.Verdict(fault="model", next="rotate", error=error, rest="model", rest_s=30)
+    return proxy_core.FailureDecision(fault="model", next="rotate", error=error, cooldown="model", cooldown_s=30)

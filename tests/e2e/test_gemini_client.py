@@ -208,7 +208,7 @@ def google(upstream):
         return GeminiDecoder(streaming, names=translate(call.chat).names, seed="s")
 
     return proxy_core.Provider(
-        name="google", encode=encode, dialects=["gemini"], decoder_for=decoder_for, anonymous=True
+        name="google", encode=encode, dialects=["gemini"], decoder_for=decoder_for, credential_optional=True
     )
 
 

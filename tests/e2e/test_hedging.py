@@ -20,7 +20,7 @@ def hedging(make_proxy, upstream):
         routing = {
             "selector": "sequential",
             "hedge_after_s": 0.1,
-            "budget_s": 2,
+            "max_wait_s": 2,
             "attempts_per_credential": 1,
         } | routing
         proxy = await make_proxy({"providers": {"demo": provider}, "routing": routing})
@@ -149,7 +149,7 @@ async def test_a_client_that_leaves_during_the_race_ends_both(hedging, upstream,
 async def test_no_lease_is_lost_however_races_and_leavings_fall_together(hedging, upstream):
     upstream.for_key("key-a").says(pause(0.03), chunk({"content": "a"}), pause(0.03), chunk({}, finish="stop"))
     upstream.for_key("key-b").says(pause(0.02), chunk({"content": "b"}), pause(0.03), chunk({}, finish="stop"))
-    proxy = await hedging(hedge_after_s=0.01, hedge_share=1)
+    proxy = await hedging(hedge_after_s=0.01, hedge_max_ratio=1)
 
     async def leaves(after_s):
         with_patience = asyncio.wait_for(proxy.chat("demo/small", "hi", stream=True), after_s)
@@ -163,7 +163,7 @@ async def test_no_lease_is_lost_however_races_and_leavings_fall_together(hedging
 
 async def test_only_a_share_of_requests_is_asked_twice(hedging, upstream):
     upstream.says(pause(0.06), chunk({"content": "x"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
-    proxy = await hedging(hedge_after_s=0.02, hedge_share=0.25)
+    proxy = await hedging(hedge_after_s=0.02, hedge_max_ratio=0.25)
 
     for _ in range(9):
         await proxy.chat("demo/small", "hi", stream=True)
@@ -180,7 +180,7 @@ async def test_without_a_second_credential_the_first_goes_on_alone(make_proxy, u
     assert len(upstream.requests) == 1
 
 
-@pytest.mark.parametrize("limit", [{"max_attempts": 1}, {"budget_s": 0.05}], ids=json.dumps)
+@pytest.mark.parametrize("limit", [{"max_attempts": 1}, {"max_wait_s": 0.05}], ids=json.dumps)
 async def test_the_second_is_an_attempt_like_any_other(hedging, upstream, limit):
     upstream.for_key("key-a").says(pause(0.3), chunk({"content": "slow"}), chunk({}, finish="stop"))
     proxy = await hedging(**limit)

@@ -7,10 +7,10 @@ import time
 import openai
 import pytest
 
-from proxy_core import ModelCard, ModelCatalog, TokenCount, TokenCounter
+from proxy_core import ModelCatalog, ModelInfo, TokenCount, TokenCounter
 from proxy_core.testing import chunk, plugin_with
 
-CARD = ModelCard(
+CARD = ModelInfo(
     context_length=1000,
     max_output_tokens=100,
     input_modalities=("text", "image"),
@@ -210,7 +210,7 @@ async def test_what_a_request_would_cost(knowing):
     ],
 )
 async def test_a_wrong_estimate_names_the_field(knowing, body, status, param):
-    proxy = await knowing({"ignore": ["hidden"]})
+    proxy = await knowing({"exclude_models": ["hidden"]})
 
     refused = await proxy.post("/cost-estimate", body)
 

@@ -118,7 +118,7 @@ async def test_no_attempt_starts_after_budget_s_but_one_in_flight_goes_on(make_p
             upstream,
             "key-a",
             "key-b",
-            routing={"budget_s": 0.2, "selector": "sequential", "attempts_per_credential": 1},
+            routing={"max_wait_s": 0.2, "selector": "sequential", "attempts_per_credential": 1},
         )
     )
 

@@ -45,7 +45,7 @@ def login(vault, tokens, *, name="one", ends_in_s=3600, **fields):
 @pytest.fixture
 def start(make_proxy, server):
     async def make(**settings):
-        return await make_proxy({"routing": {"budget_s": 5}, **settings}, modules=[example_plugin(server)])
+        return await make_proxy({"routing": {"max_wait_s": 5}, **settings}, modules=[example_plugin(server)])
 
     return make
 
@@ -107,7 +107,7 @@ async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, se
 
     assert [answer.status for answer in answers] == [200] * 5
     assert len(server.accepted) == 1
-    assert proxy.proxy.pools["example"].all_resting() == {}
+    assert proxy.proxy.pools["example"].cooling_down() == {}
 
 
 async def test_an_account_that_is_refused_with_a_new_token_rests(start, server, vault):
@@ -119,7 +119,7 @@ async def test_an_account_that_is_refused_with_a_new_token_rests(start, server, 
 
     assert answer.status == 503
     assert len(server.accepted) == 1
-    assert len(proxy.proxy.pools["example"].all_resting()) == 1
+    assert len(proxy.proxy.pools["example"].cooling_down()) == 1
 
 
 async def test_a_login_that_has_ended_is_taken_out_and_says_how_to_log_in(start, server, vault):

@@ -50,7 +50,7 @@ def counting(make_proxy, upstream):
 
     async def make(modules=(), **tables):
         provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
-        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "budget_s": 1}}
+        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}}
         return await make_proxy({**settings, "admin": {"key": ADMIN}, **tables}, modules=modules)
 
     return make
@@ -80,7 +80,7 @@ async def test_a_plain_request_and_a_stream_are_counted(counting, upstream):
 async def test_failures_are_told_apart_by_fault_and_status(counting, upstream):
     upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
     upstream.for_key("key-b").replies(500)
-    proxy = await counting(routing={"selector": "sequential", "budget_s": 1, "retry_delay_s": 0, "retry_jitter_s": 0})
+    proxy = await counting(routing={"selector": "sequential", "max_wait_s": 1, "retry_delay_s": 0, "retry_jitter_s": 0})
     await proxy.chat("demo/small", "hi")
     page = await scrape(proxy)
 
@@ -111,7 +111,7 @@ async def test_rotation_counts_both_attempts_and_one_request(counting, upstream)
 
 async def test_an_upstream_that_cannot_be_reached_has_no_status_and_an_outage_shows(counting, upstream):
     provider = {"base_url": "http://127.0.0.1:1/v1", "api_keys": ["key-a"]}
-    rules = {"budget_s": 0.2, "retry_delay_s": 0, "retry_jitter_s": 0, "outage_after": 1}
+    rules = {"max_wait_s": 0.2, "retry_delay_s": 0, "retry_jitter_s": 0, "circuit_breaker_failures": 1}
     proxy = await counting(providers={"demo": provider}, routing=rules)
     await proxy.chat("demo/small", "hi")
     page = await scrape(proxy)
@@ -231,7 +231,7 @@ async def test_the_page_wants_the_admin_key(counting):
 
 
 async def test_an_open_page_wants_none_but_its_inner_form_does(counting):
-    proxy = await counting(metrics={"open": True})
+    proxy = await counting(metrics={"public": True})
     url = proxy.url.removesuffix("/v1") + "/metrics"
 
     assert (await proxy.client.get(url)).status_code == 200
@@ -239,7 +239,7 @@ async def test_an_open_page_wants_none_but_its_inner_form_does(counting):
 
 
 async def test_it_speaks_openmetrics_to_who_asks_for_it(counting):
-    proxy = await counting(metrics={"open": True})
+    proxy = await counting(metrics={"public": True})
     await proxy.chat("demo/small", "hi")
     url = proxy.url.removesuffix("/v1") + "/metrics"
     reply = await proxy.client.get(url, headers={"accept": "application/openmetrics-text; version=1.0.0"})

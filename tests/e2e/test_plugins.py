@@ -170,9 +170,9 @@ async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstre
 async def test_a_providers_own_judge_decides(with_plugin, upstream, parrot):
     def judge(failure):
         error = proxy_core.Unavailable("The parrot sleeps.", retry_after_s=12)
-        return proxy_core.Verdict(fault="provider", next="reject", error=error)
+        return proxy_core.FailureDecision(fault="provider", next="reject", error=error)
 
-    proxy = await with_plugin(proxy_providers=[parrot(judge=judge)])
+    proxy = await with_plugin(proxy_providers=[parrot(classify_failure=judge)])
     upstream.for_path("/parrot").queue.clear()
     upstream.for_path("/parrot").replies(418)
 
@@ -204,14 +204,14 @@ async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream
 async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):
     def decode(body):
         usage = proxy_core.Usage(prompt=3)
-        return proxy_core.EmbedReply(model="v", vectors=json.loads(body)["v"], usage=usage)
+        return proxy_core.EmbedResponse(model="v", vectors=json.loads(body)["v"], usage=usage)
 
     def encode(call, credential):
         return proxy_core.UpstreamRequest(url=upstream.url + "/vec", headers=[], content=b"{}")
 
     upstream.for_path("/vec").replies(json_body={"v": [[0.5, -1.0]]})
     provider = proxy_core.Provider(
-        name="vec", encode=encode, dialects=["openai_embeddings"], decode_embeddings=decode, anonymous=True
+        name="vec", encode=encode, dialects=["openai_embeddings"], decode_embeddings=decode, credential_optional=True
     )
     proxy = await with_plugin(proxy_providers=[provider])
 

@@ -95,7 +95,7 @@ async def test_a_record_tells_the_whole_story_of_a_request(recording, upstream):
     first, second = record["attempts"]
     assert (first["status"], first["fault"]) == (429, "model")
     assert "scripted 429" in json.dumps(first["reply_body"])
-    assert first["reply_headers"]["retry-after"] == "30"
+    assert first["response_headers"]["retry-after"] == "30"
     assert (second["status"], second["fault"], second["deployment"]) == (200, None, "demo/small")
     assert first["credential"] != second["credential"]
 
@@ -109,8 +109,8 @@ async def test_a_reset_before_an_answer_leaves_the_answer_where_it_belongs(recor
     first, second = (await sink.first())["attempts"]
 
     assert (first["status"], first["message"]) == (None, "demo closed the connection.")
-    assert "reply_headers" not in first
-    assert second["reply_headers"]["x-which"] == "second"
+    assert "response_headers" not in first
+    assert second["response_headers"]["x-which"] == "second"
 
 
 async def test_a_stream_becomes_the_message_it_amounts_to(recording, upstream):

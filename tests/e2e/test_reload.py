@@ -78,14 +78,14 @@ async def test_a_running_stream_finishes_on_the_old_set_whose_connections_then_c
 
 
 async def test_what_takes_longer_than_draining_may_is_told_so(make_proxy, upstream):
-    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "server": {"drain_s": 0.1}})
+    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "server": {"shutdown_grace_s": 0.1}})
     upstream.says(chunk({"content": "a"}), "stall")
     stream = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
     await until(lambda: upstream.requests)
 
     await proxy.reload(providers=demo(upstream, "key-b"))
 
-    assert "server.drain_s" in (await stream).error["message"]
+    assert "server.shutdown_grace_s" in (await stream).error["message"]
     await until(lambda: len(proxy.switch) == 1)
 
 
@@ -115,7 +115,7 @@ async def test_what_is_wrong_changes_nothing_and_is_told(proxy, tables, said):
 
 async def test_what_needs_a_restart_is_named_and_the_rest_applies(proxy, upstream):
     done = await proxy.reload(
-        server={"port": 1, "host": "127.0.0.1", "drain_s": 1.0, "max_body_bytes": 2000}, log={"level": "debug"}
+        server={"port": 1, "host": "127.0.0.1", "shutdown_grace_s": 1.0, "max_body_bytes": 2000}, log={"level": "debug"}
     )
 
     assert (done.reloaded, list(done.needs_restart)) == (True, ["server.port", "log.level"])
@@ -169,7 +169,7 @@ async def test_a_limit_of_requests_at_once_holds_for_both_sets(make_proxy, upstr
     old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
     await until(lambda: upstream.requests)
 
-    await proxy.reload(providers=demo(upstream, "key-a", ignore=["x"], **one_at_once))
+    await proxy.reload(providers=demo(upstream, "key-a", exclude_models=["x"], **one_at_once))
     new = asyncio.create_task(proxy.chat("demo/small", "hi"))
     await asyncio.sleep(0.05)
     sent_meanwhile = len(upstream.requests)
@@ -195,7 +195,7 @@ async def test_conversations_keep_their_credential(make_proxy, upstream):
 
 async def test_a_clients_budget_usage_metrics_and_explanations_go_on(make_proxy, upstream):
     clients = {"test": {"key": CLIENT_KEY, "requests_per_minute": 3}}
-    tables = {"providers": demo(upstream, "key-a"), "clients": clients, "metrics": {"open": True}}
+    tables = {"providers": demo(upstream, "key-a"), "clients": clients, "metrics": {"public": True}}
     proxy = await make_proxy(tables)
     first = await proxy.chat("demo/small", "hi")
     key = (proxy.proxy.loaded.data_dir / "admin.key").read_text().strip()
@@ -228,7 +228,7 @@ port = 0
 [clients.bob]
 key = "{client}"
 [routing]
-budget_s = 1
+max_wait_s = 1
 [providers.demo]
 base_url = "{url}"
 api_keys = ["{key}"]
@@ -372,7 +372,7 @@ async def load(proxy, clients):
 
 async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, upstream):
     upstream.for_key("key-a").streams("a", "b", gap_s=0.01)
-    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "routing": {"budget_s": 5}})
+    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "routing": {"max_wait_s": 5}})
     done = []
     async with load(proxy, 32) as answers:
         for n in range(30):

@@ -244,7 +244,7 @@ async def test_a_stop_lets_a_running_stream_finish(tmp_path, upstream):
 
 async def test_a_stop_ends_a_stream_that_takes_too_long_with_an_error(tmp_path, upstream):
     upstream.says(chunk({"content": "hel"}), pause(0.1), stall())
-    async with _streaming(tmp_path, upstream, PROXY_SERVER__DRAIN_S="0.3") as (program, reply):
+    async with _streaming(tmp_path, upstream, PROXY_SERVER__SHUTDOWN_GRACE_S="0.3") as (program, reply):
         program.process.send_signal(signal.SIGTERM)
         text = (await reply.aread()).decode()
         await asyncio.wait_for(program.process.wait(), 5)

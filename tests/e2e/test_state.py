@@ -191,7 +191,9 @@ async def test_a_restart_by_signal_loses_nothing(home, upstream):
 
 
 async def test_an_outage_survives_a_restart(home, upstream):
-    variables = settings(upstream.url, ["key-a"], 0, PROXY_ROUTING__OUTAGE_AFTER="1", PROXY_ROUTING__BUDGET_S="0.2")
+    variables = settings(
+        upstream.url, ["key-a"], 0, PROXY_ROUTING__CIRCUIT_BREAKER_FAILURES="1", PROXY_ROUTING__MAX_WAIT_S="0.2"
+    )
     upstream.replies(503, headers={"retry-after": "120"})
     async with serving(home, **variables) as program, httpx.AsyncClient() as client:
         await chat(client, program)

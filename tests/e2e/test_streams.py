@@ -195,7 +195,9 @@ async def test_an_event_beyond_the_limit_ends_the_stream(make_proxy, upstream):
 
 
 async def test_a_reply_beyond_the_limit_is_refused(make_proxy, upstream):
-    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}}, "upstream": {"max_reply_bytes": 2048}})
+    proxy = await make_proxy(
+        {"providers": {"demo": {"base_url": upstream.url}}, "upstream": {"max_response_bytes": 2048}}
+    )
     upstream.replies(json_body={"choices": ["x" * 5000]})
 
     assert (await proxy.chat("demo/small", "hi")).status == 502

@@ -25,7 +25,7 @@ def counting(make_proxy, upstream):
 
     async def make(**tables):
         provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"], "models": PRICES}
-        routing = {"selector": "sequential", "budget_s": 1, "attempts_per_credential": 2, "retry_delay_s": 0.01}
+        routing = {"selector": "sequential", "max_wait_s": 1, "attempts_per_credential": 2, "retry_delay_s": 0.01}
         clients = {"test": {"key": "test-client-key"}, "other": {"key": "other-client-key"}}
         settings = {"providers": {"demo": provider}, "clients": clients, **tables}
         return await make_proxy({**settings, "routing": routing | {"retry_jitter_s": 0} | tables.get("routing", {})})
@@ -154,7 +154,7 @@ async def test_quota_stats_show_what_was_used_and_what_rests(counting, upstream)
     assert stats["providers"]["demo"]["models"]["small"]["attempts"] == 2
     assert stats["providers"]["demo"].items() >= {"credential_count": 2, "resting_count": 1, "requests": 1}.items()
     assert (a["failures"], a["requests"], b["requests"]) == (1, 0, 1)
-    assert [window["rest"]["failures"] for window in a["windows"].values()] == [1]
+    assert [window["cooldown"]["failures"] for window in a["windows"].values()] == [1]
     assert (stats["days"], stats["problem"]) == (30, None)
     for secret in (b"key-a", b"key-b", b"client-key", b"state-secret", b"the-prompt", b"words of"):
         assert secret not in both[0].body

@@ -41,7 +41,7 @@ async def test_a_rest_longer_than_the_budget_is_told_at_once(make_proxy, upstrea
 async def test_the_budget_bounds_waiting_and_starting_but_no_attempt_in_flight(make_proxy, upstream):
     upstream.for_key("key-a").replies(429, headers=QUICK)
     upstream.for_key("key-a").says(pause(1), chunk({"content": "late"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
-    proxy = await make_proxy(demo(upstream, budget_s=1.5))
+    proxy = await make_proxy(demo(upstream, max_wait_s=1.5))
 
     answer = await proxy.chat("demo/small", "hi", stream=True)
 
@@ -66,7 +66,7 @@ async def test_requests_beyond_max_concurrent_queue_and_all_succeed(make_proxy, 
 
 async def test_the_queue_is_bounded_by_the_budget(make_proxy, upstream):
     upstream.says(chunk({"content": "x"}), stall())
-    proxy = await make_proxy(demo(upstream, rotation={"max_concurrent": 1}, budget_s=0.3))
+    proxy = await make_proxy(demo(upstream, rotation={"max_concurrent": 1}, max_wait_s=0.3))
     holder = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
     await until(lambda: upstream.requests)
 
@@ -119,7 +119,7 @@ async def test_a_waiting_client_that_leaves_costs_nothing(make_proxy, upstream):
 async def test_ending_a_rest_wakes_those_who_wait_for_it(make_proxy, upstream):
     upstream.replies(429, headers={"retry-after": "30"})
     upstream.replies()
-    proxy = await make_proxy(demo(upstream, budget_s=60))
+    proxy = await make_proxy(demo(upstream, max_wait_s=60))
     first = asyncio.create_task(proxy.chat("demo/small", "hi"))
     await until(lambda: proxy.resting("key-a"))
     waiting = asyncio.create_task(many(proxy, 5))
@@ -143,7 +143,7 @@ async def test_ending_a_rest_wakes_those_who_wait_for_it(make_proxy, upstream):
 async def test_an_outage_rests_the_provider_once_and_ends_with_one_probe(make_proxy, upstream):
     keys = [f"key-{n}" for n in range(10)]
     upstream.replies(500)
-    proxy = await make_proxy(demo(upstream, *keys, outage_after=3, max_rest_s=0.6, budget_s=0.4))
+    proxy = await make_proxy(demo(upstream, *keys, circuit_breaker_failures=3, max_cooldown_s=0.6, max_wait_s=0.4))
 
     first = await proxy.chat("demo/small", "hi")
     second = await proxy.chat("demo/small", "hi")

@@ -49,7 +49,7 @@ async def test_after_a_rest_one_request_finds_out_and_then_the_others_follow(mak
 async def test_when_the_one_that_finds_out_fails_the_others_are_told_at_once(make_proxy, upstream):
     upstream.replies(429, headers=QUICK)
     upstream.says(pause(0.2), b'data: {"error":{"message":"no","code":429}}\n\n', headers=SLOW)
-    proxy = await make_proxy(demo(upstream, budget_s=5))
+    proxy = await make_proxy(demo(upstream, max_wait_s=5))
     first = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
     await until(lambda: proxy.resting("key-a"))
 

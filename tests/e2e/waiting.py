@@ -10,7 +10,7 @@ QUICK = {"retry-after-ms": "300"}
 
 def demo(upstream, *keys, rotation=None, **routing):
     provider = {"base_url": upstream.url, "api_keys": keys or ["key-a"], "rotation": rotation or {}}
-    routing = {"selector": "sequential", "budget_s": 2, "attempts_per_credential": 1} | routing
+    routing = {"selector": "sequential", "max_wait_s": 2, "attempts_per_credential": 1} | routing
     return {"providers": {"demo": provider}, "routing": routing}
 
 

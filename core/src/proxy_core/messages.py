@@ -274,7 +274,7 @@ class EmbedRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedReply:
+class EmbedResponse:
     """One vector per input, in their order."""
 
     model: str

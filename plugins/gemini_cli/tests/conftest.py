@@ -63,7 +63,7 @@ def start(make_proxy, google):
         tables = {
             "plugins": {"gemini_cli": {**google.settings, **(plugin or {})}},
             "providers": {"gemini": {"api_keys": [API_KEY]}},
-            "routing": {"budget_s": 5, "retry_delay_s": 0.01, "retry_jitter_s": 0},
+            "routing": {"max_wait_s": 5, "retry_delay_s": 0.01, "retry_jitter_s": 0},
             **settings,
         }
         return await make_proxy(tables, environ=environ)

@@ -17,7 +17,7 @@ def verdict_of(name, body=None):
     return judge(UpstreamFailure(provider="gemini_cli", status=status, body=body or own, received_at=NOW))
 
 
-# name: (fault, next, rest, rest_s, the client's status, the client's code); rest_s ... is "some"
+# name: (fault, next, rest, cooldown_s, the client's status, the client's code); cooldown_s ... is "some"
 CASES = {
     "unknown_field": ("client", "reject", None, None, 400, None),
     "turn_order": ("client", "reject", None, None, 400, None),
@@ -86,24 +86,24 @@ def test_every_error_has_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_follows(name):
-    fault, following, rest, rest_s, status, code = CASES[name]
-    verdict = verdict_of(name)
+    fault, following, rest, cooldown_s, status, code = CASES[name]
+    decision = verdict_of(name)
 
-    assert (verdict.fault, verdict.next, verdict.rest) == (fault, following, rest)
-    assert (verdict.error.status, verdict.error.code) == (status, code)
-    if rest_s is ...:
-        assert verdict.rest_s is not None and verdict.rest_s >= 60
+    assert (decision.fault, decision.next, decision.cooldown) == (fault, following, rest)
+    assert (decision.error.status, decision.error.code) == (status, code)
+    if cooldown_s is ...:
+        assert decision.cooldown_s is not None and decision.cooldown_s >= 60
     else:
-        assert verdict.rest_s == (None if rest_s is None else pytest.approx(rest_s))
+        assert decision.cooldown_s == (None if cooldown_s is None else pytest.approx(cooldown_s))
 
 
 @pytest.mark.parametrize("name", [n for n in ERRORS if ERRORS[n][1].startswith(b'{"error": {')])
 def test_the_same_in_every_wrapping(name):
     plain = verdict_of(name)
     for body in variants(ERRORS[name][1]):
-        verdict = verdict_of(name, body)
-        assert (verdict.fault, verdict.next, verdict.rest) == (plain.fault, plain.next, plain.rest), body
-        assert verdict.error.code == plain.error.code, body
+        decision = verdict_of(name, body)
+        assert (decision.fault, decision.next, decision.cooldown) == (plain.fault, plain.next, plain.cooldown), body
+        assert decision.error.code == plain.error.code, body
 
 
 def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
@@ -115,11 +115,11 @@ def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
 
 
 def test_a_project_is_in_doubt_where_google_refuses_it():
-    doubted = {name for name in ERRORS if verdict_of(name).doubts}
+    doubted = {name for name in ERRORS if verdict_of(name).suspect_details}
 
     assert doubted == {"subscription_required", "service_disabled", "consumer_invalid", "iam_denied"}
     unnamed = error_body(403, "PERMISSION_DENIED", "The caller does not have permission")
-    assert judge(UpstreamFailure(provider="gemini_cli", status=403, body=unnamed, received_at=NOW)).doubts
+    assert judge(UpstreamFailure(provider="gemini_cli", status=403, body=unnamed, received_at=NOW)).suspect_details
 
 
 def test_a_wait_for_clients_is_rounded_up():
@@ -207,11 +207,11 @@ def test_a_day_ends_at_midnight_in_california():
 
 def test_an_error_within_a_stream_keeps_its_own_code():
     body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("QUOTA_EXHAUSTED"), retry("600s"))
-    verdict = judge(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
+    decision = judge(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
 
-    assert (verdict.rest, verdict.rest_s) == ("model", 600)
+    assert (decision.cooldown, decision.cooldown_s) == ("model", 600)
 
 
 @pytest.mark.parametrize("transport", ["connect", "timeout", "disconnect", "cut", "unreadable"])
 def test_broken_transport_is_the_cores_business(transport):
-    assert judge(UpstreamFailure(provider="gemini", transport=transport)).rest is None
+    assert judge(UpstreamFailure(provider="gemini", transport=transport)).cooldown is None

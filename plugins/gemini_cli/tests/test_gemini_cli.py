@@ -114,7 +114,7 @@ def test_no_quota_answer(body):
 def test_better_plans_go_first():
     assert ROTATION.tiers["g1-ultra-tier"] < ROTATION.tiers["standard-tier"] < ROTATION.tiers["free-tier"]
     assert set(ROTATION.tiers) == set(PLANS)
-    assert (ROTATION.max_concurrent, ROTATION.optimal_concurrent, ROTATION.multipliers) == (2, 2, {1: 2})
+    assert (ROTATION.max_concurrent, ROTATION.preferred_concurrency, ROTATION.multipliers) == (2, 2, {1: 2})
 
 
 # --- Models ------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, LoginNeeded, RefreshLater
+from proxy_core import Credential, LoginRequired, RetryRefresh
 from proxy_core.credentials.environment import from_environment
 from proxy_core.oauth import LoginFailed
 from proxy_core.testing import ScriptedPrompt
 from proxy_plugin_gemini_cli.code_assist import backend_of
-from proxy_plugin_gemini_cli.oauth import NOTICE, GoogleLogin, unready
+from proxy_plugin_gemini_cli.oauth import NOTICE, GoogleLogin, incomplete_reason
 from proxy_plugin_gemini_cli.testing import PROJECT
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +106,7 @@ async def test_a_login_whose_project_cannot_be_looked_up_now_is_kept(made, googl
     tokens = await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
 
     assert tokens.refresh_token is not None
-    assert unready(credential(tokens, details=tokens.details)) is not None
+    assert incomplete_reason(credential(tokens, details=tokens.details)) is not None
 
 
 async def test_a_login_without_a_client_says_how_to_get_one(made, exchange):
@@ -162,7 +162,7 @@ async def test_new_tokens_are_not_lost_where_the_project_cannot_be_found(made, g
     got = await made().refresh(ended(google.issue()), exchange)
 
     assert got.access_token.get_secret_value()
-    assert "API key" in unready(credential(got, details=got.details))
+    assert "API key" in incomplete_reason(credential(got, details=got.details))
 
 
 async def test_gclouds_login_is_renewed_with_its_own_client(made, google, exchange):
@@ -172,7 +172,7 @@ async def test_gclouds_login_is_renewed_with_its_own_client(made, google, exchan
     details = {"client_id": "gcloud", "client_secret": SecretStr("gcloud-secret")}
 
     assert (await made().refresh(ended(tokens, details=details), exchange)).access_token != tokens.access_token
-    with pytest.raises(RefreshLater, match="another OAuth client"):
+    with pytest.raises(RetryRefresh, match="another OAuth client"):
         await made().refresh(ended(tokens), exchange)
 
 
@@ -188,12 +188,12 @@ async def test_a_credentials_own_token_server(made, google, exchange):
 
 
 async def test_a_wrong_client_does_not_condemn_the_login(made, google, exchange):
-    with pytest.raises(RefreshLater, match="client id or secret is wrong"):
+    with pytest.raises(RetryRefresh, match="client id or secret is wrong"):
         await made(client_secret=SecretStr("wrong")).refresh(ended(google.issue()), exchange)
 
 
 async def test_without_a_client_nothing_is_condemned_either(made, google, exchange):
-    with pytest.raises(RefreshLater, match="GEMINI_CLI_CLIENT_ID"):
+    with pytest.raises(RetryRefresh, match="GEMINI_CLI_CLIENT_ID"):
         await made(client_id=None).refresh(ended(google.issue()), exchange)
 
 
@@ -217,21 +217,21 @@ async def test_without_a_client_nothing_is_condemned_either(made, google, exchan
 )
 async def test_a_login_that_has_ended(made, google, exchange, body, words):
     google.fails(400, json.dumps(body).encode())
-    with pytest.raises(LoginNeeded, match=words):
+    with pytest.raises(LoginRequired, match=words):
         await made().refresh(ended(google.issue()), exchange)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_token_server_in_trouble_is_asked_later(made, google, exchange, status):
     google.fails(status)
-    with pytest.raises(RefreshLater):
+    with pytest.raises(RetryRefresh):
         await made().refresh(ended(google.issue()), exchange)
 
 
 @pytest.mark.parametrize("done", [False, True])
 async def test_a_token_server_that_does_not_answer_is_asked_later(made, google, exchange, done):
     google.resets(done=done)
-    with pytest.raises(RefreshLater):
+    with pytest.raises(RetryRefresh):
         await made().refresh(ended(google.issue()), exchange)
 
 
@@ -245,7 +245,7 @@ async def test_a_token_server_that_does_not_answer_is_asked_later(made, google, 
 )
 async def test_a_client_that_is_refused_is_a_matter_of_settings(made, google, exchange, status, error, words):
     google.fails(status, json.dumps({"error": error}).encode())
-    with pytest.raises(RefreshLater, match=words):
+    with pytest.raises(RetryRefresh, match=words):
         await made().refresh(ended(google.issue()), exchange)
 
 
@@ -275,7 +275,7 @@ async def test_a_login_goes_on_without_knowing_whose_it_is(made, google, exchang
 async def test_a_static_token_that_ended_needs_a_login(made, google, exchange):
     from dataclasses import replace
 
-    with pytest.raises(LoginNeeded):
+    with pytest.raises(LoginRequired):
         await made().refresh(replace(ended(google.issue()), refresh_token=None), exchange)
 
 
@@ -299,6 +299,6 @@ def test_the_environments_form_gives_every_detail():
     }
     (stored,) = from_environment("GEMINI_CLI", variables, provider="gemini_cli", kind="google_oauth")
 
-    assert unready(stored.credential(str)) is None
+    assert incomplete_reason(stored.credential(str)) is None
     assert (stored.tier, stored.identity) == ("standard-tier", "e@example.com")
     assert stored.details["token_uri"] == "https://t.example/token"

@@ -402,7 +402,7 @@ async def test_a_used_up_login_rests_for_the_model_and_the_next_one_answers(star
     proxy = await start()
 
     assert (await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")).text == "hello"
-    assert max(proxy.proxy.pools["gemini_cli"].all_resting().values()) == pytest.approx(31447, abs=20)
+    assert max(proxy.proxy.pools["gemini_cli"].cooling_down().values()) == pytest.approx(31447, abs=20)
 
 
 async def test_a_used_up_quota_is_told_to_the_client(proxy, google):

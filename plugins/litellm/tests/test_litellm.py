@@ -42,7 +42,7 @@ def tables(upstream, *keys, name="anthropic", **keywords):
     return {
         "plugins": {"litellm": {"providers": {name: {"api_base": base, **keywords}}}},
         "providers": {f"litellm-{name}": {"api_keys": list(keys or (KEY,))}},
-        "routing": {"budget_s": 5},
+        "routing": {"max_wait_s": 5},
     }
 
 
@@ -159,7 +159,7 @@ async def test_nothing_steers_litellm_from_a_body(make_proxy, upstream):
 async def test_an_unreachable_upstream(make_proxy, upstream):
     settings = tables(upstream)
     settings["plugins"]["litellm"]["providers"]["anthropic"]["api_base"] = "http://127.0.0.1:9"
-    proxy = await make_proxy({**settings, "routing": {"budget_s": 0.5}})
+    proxy = await make_proxy({**settings, "routing": {"max_wait_s": 0.5}})
 
     answer = await proxy.chat("litellm/anthropic/claude-x", "hi")
 
@@ -169,7 +169,7 @@ async def test_an_unreachable_upstream(make_proxy, upstream):
 
 async def test_a_slow_upstream_is_cut_at_the_cores_deadline(make_proxy, upstream):
     upstream.says(5.0, *events())
-    proxy = await make_proxy({**tables(upstream), "timeouts": {"first_event_s": 0.5}, "routing": {"budget_s": 0}})
+    proxy = await make_proxy({**tables(upstream), "timeouts": {"first_event_s": 0.5}, "routing": {"max_wait_s": 0}})
     began = time.monotonic()
 
     answer = await proxy.chat("litellm/anthropic/claude-x", "hi", stream=True)

@@ -69,7 +69,7 @@ async def test_the_canary_test_holds_with_litellms_debug_logging_on(tmp_path, up
         **{"LITELLM_LOG": "DEBUG", "DETAILED_DEBUG": "true", "PROXY_DEBUG_LOG": "true", "PROXY_LOG__LEVEL": "debug"},
         **{
             "PROXY_TIMEOUTS__IDLE_S": "1",
-            "PROXY_ROUTING__BUDGET_S": "1",
+            "PROXY_ROUTING__MAX_WAIT_S": "1",
             "PROXY_ROUTING__ATTEMPTS_PER_CREDENTIAL": "1",
         },
     }

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from proxy_core import ModelCard
+from proxy_core import ModelInfo
 from proxy_plugin_litellm.names import providers_of, stem
 from proxy_plugin_litellm.table import Table, entries, load_table, table_path
 
@@ -43,7 +43,7 @@ FIND = Table.read(TEXT).find
 
 
 def test_an_entry_is_reduced_to_what_is_asked_for():
-    assert FIND("openai", "gpt-4o") == ModelCard(
+    assert FIND("openai", "gpt-4o") == ModelInfo(
         context_length=128000,
         max_output_tokens=16384,
         input_modalities=("text", "image"),
@@ -53,7 +53,7 @@ def test_an_entry_is_reduced_to_what_is_asked_for():
         output_price=10.0,
         cached_price=1.25,
     )
-    assert FIND("openai", "odd") == ModelCard()
+    assert FIND("openai", "odd") == ModelInfo()
 
 
 @pytest.mark.parametrize(

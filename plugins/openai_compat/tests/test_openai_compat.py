@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, default_judge
+from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, classify_failure
 from proxy_core.plugins.loader import Context
 from proxy_core.settings.loading import load
 from proxy_core.testing import ProviderContract
@@ -166,16 +166,16 @@ ERRORS = [
 
 @pytest.mark.parametrize(("preset", "status", "body", "course", "told"), ERRORS)
 def test_each_vendors_errors_are_understood(preset, status, body, course, told):
-    judge = build_provider("p", PRESETS[preset], ProviderSettings()).judge or default_judge
-    verdict = judge(UpstreamFailure(provider="p", status=status, body=json.dumps(body).encode()))
+    judge = build_provider("p", PRESETS[preset], ProviderSettings()).judge or classify_failure
+    decision = judge(UpstreamFailure(provider="p", status=status, body=json.dumps(body).encode()))
 
-    assert (verdict.next, verdict.rest, verdict.error.status) == (*course, told)
+    assert (decision.next, decision.cooldown, decision.error.status) == (*course, told)
 
 
 def test_a_quota_rests_longer_than_a_rate():
     judge = build_provider("p", PRESETS["zai"], ProviderSettings()).judge
     rests = [
-        judge(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).rest_s
+        judge(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).cooldown_s
         for code in ("1302", "1308")
     ]
 
@@ -251,7 +251,7 @@ def test_providers_of_other_plugins_are_left_alone(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, vendor in PRESETS.items() if vendor.local])
 def test_a_local_server_needs_no_key(tmp_path, name):
-    assert providers(tmp_path, {"providers": {name: {"preset": name}}})[name].anonymous
+    assert providers(tmp_path, {"providers": {name: {"preset": name}}})[name].credential_optional
 
 
 # --- Rules that depend on a value or on the model ----------------------------------------

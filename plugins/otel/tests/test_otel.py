@@ -104,7 +104,7 @@ def traced(make_proxy, upstream):
         demo = proxy_core.Provider(name="demo", encode=encode, dialects=["openai_chat"])
         tables = {
             "providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a-secret", "key-b-secret"]}},
-            "routing": {"selector": "sequential", "budget_s": 1, "retry_delay_s": 0, "retry_jitter_s": 0},
+            "routing": {"selector": "sequential", "max_wait_s": 1, "retry_delay_s": 0, "retry_jitter_s": 0},
             "plugins": {"otel": settings, "disabled": ["openai_compat"]},
         }
         return await make_proxy(tables, modules=[plugin_with(proxy_providers=[demo])])

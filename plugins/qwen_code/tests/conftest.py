@@ -18,7 +18,7 @@ def start(make_proxy, qwen):
     async def make(*keys, environ=None, plugin=None, clock=None, **settings):
         qwen.keys.update(keys)
         provider = {"base_url": qwen.url, "api_keys": list(keys)} if keys else {}
-        tables = {"plugins": {"qwen_code": {**qwen.settings, **(plugin or {})}}, "routing": {"budget_s": 5}}
+        tables = {"plugins": {"qwen_code": {**qwen.settings, **(plugin or {})}}, "routing": {"max_wait_s": 5}}
         if provider:
             tables["providers"] = {"qwen_code": provider}
         return await make_proxy({**tables, **settings}, environ=environ, clock=clock)

@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from proxy_core import HttpAnswer, LoginNeeded, RefreshLater, TransportFailed
+from proxy_core import HttpResponse, LoginRequired, RetryRefresh, TransportFailed
 from proxy_core.clock import SystemClock
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.vault import Vault
@@ -44,7 +44,7 @@ async def exchange(request, *, timeout_s=30.0):
         status, body = await asyncio.to_thread(post, request.url, request.content, request.headers)
     except URLError as error:
         raise TransportFailed("no answer", sent=True) from error
-    return HttpAnswer(status, {"content-type": "application/json"}, body)
+    return HttpResponse(status, {"content-type": "application/json"}, body)
 
 
 async def worker(base, folder):
@@ -58,10 +58,10 @@ async def worker(base, folder):
             done = await refresh_once(stored, refresher, exchange, vault, SystemClock())
             stored = done.stored
             say(done.how)
-        except LoginNeeded:
+        except LoginRequired:
             say("login needed")
             await asyncio.sleep(0.2)
-        except RefreshLater as later:
+        except RetryRefresh as later:
             say(f"later {later}")
             await asyncio.sleep(0.05)
         await asyncio.sleep(random.uniform(0, 0.2))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy_core import UpstreamFailure
-from proxy_plugin_qwen_code.errors import PAGE_WORDS, REFUSED_REST_S, judge
+from proxy_plugin_qwen_code.errors import PAGE_WORDS, REFUSED_COOLDOWN_S, judge
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
 from proxy_plugin_qwen_code.testing import NOT_AN_AGENT, PAGE, error
 
@@ -162,61 +162,61 @@ ROWS = {
         401,
         error("invalid access token or token expired"),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "expired token as 403": (
         403,
         error("Token expired"),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "refused as 403: unauthorized": (
         403,
         error("Unauthorized"),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "refused as 403: forbidden.": (
         403,
         error("Forbidden."),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "refused as 403: invalid access token": (
         403,
         error("invalid access token"),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "refused as 403: access denied": (
         403,
         error("Access denied"),
         LOGIN,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "refused as 403: invalid api key.": (
         403,
         error("Invalid API key."),
         KEY,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "a wrong key": (
         401,
         error("Incorrect API key provided.", "invalid_api_key"),
         KEY,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "a wrong key as 403": (
         403,
         error("invalid api-key"),
         KEY,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "native wrong key": (
         401,
         native("InvalidApiKey", "Invalid API-key provided."),
         KEY,
-        ("credential", "rotate", "credential", REFUSED_REST_S, 503, "upstream_credential_refused"),
+        ("credential", "rotate", "credential", REFUSED_COOLDOWN_S, 503, "upstream_credential_refused"),
     ),
     "arrears": (
         400,
@@ -378,18 +378,18 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_failure_means_what_the_table_says(row):
-    status, body, kind, (fault, following, rest, rest_s, told, code) = row
+    status, body, kind, (fault, following, rest, cooldown_s, told, code) = row
 
-    verdict = judge(failed(status, body, kind=kind))
+    decision = judge(failed(status, body, kind=kind))
 
-    assert (verdict.fault, verdict.next, verdict.rest) == (fault, following, rest)
-    assert verdict.rest_s == (pytest.approx(rest_s) if rest_s is not None else None)
-    assert (verdict.error.status, verdict.error.code) == (told, code)
+    assert (decision.fault, decision.next, decision.cooldown) == (fault, following, rest)
+    assert decision.cooldown_s == (pytest.approx(cooldown_s) if cooldown_s is not None else None)
+    assert (decision.error.status, decision.error.code) == (told, code)
 
 
 def test_a_rate_limit_rests_as_long_as_it_says():
-    assert judge(failed(429, native("Throttling", "x"), **{"retry-after": "7"})).rest_s == 7
-    assert judge(failed(429, native("Throttling", "x"), **{"retry-after-ms": "2500"})).rest_s == 2.5
+    assert judge(failed(429, native("Throttling", "x"), **{"retry-after": "7"})).cooldown_s == 7
+    assert judge(failed(429, native("Throttling", "x"), **{"retry-after-ms": "2500"})).cooldown_s == 2.5
 
 
 def test_a_window_that_names_no_end_rests_ever_longer():
@@ -426,11 +426,11 @@ def test_whoever_is_refused_is_told_why():
 
 
 def test_a_page_is_shown_to_nobody_and_waited_for():
-    verdict = judge(failed(405, PAGE, **{"content-type": "text/html"}))
+    decision = judge(failed(405, PAGE, **{"content-type": "text/html"}))
 
-    assert "aliyun" not in verdict.error.message
-    assert verdict.error.retry_after_s == 5
-    assert verdict.back_off_s == (5, 15, 45)
+    assert "aliyun" not in decision.error.message
+    assert decision.error.retry_after_s == 5
+    assert decision.back_off_s == (5, 15, 45)
 
 
 def test_wording_that_clients_recognise_is_kept():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, LoginNeeded, RefreshLater
+from proxy_core import Credential, LoginRequired, RetryRefresh
 from proxy_core.oauth import LoginFailed, expiry
 from proxy_core.testing import ScriptedPrompt, open_exchange
 from proxy_core.testing.oauth import CLIENT_ID, form
@@ -198,7 +198,7 @@ async def test_tokens_rotate(qwen, refresher, exchange):
     assert second.details["resource_url"] == qwen.base
     assert 3500 < (second.expires_at - datetime.now(UTC)).total_seconds() <= 3600
     assert qwen.accepted == [first.refresh_token.get_secret_value()]
-    with pytest.raises(LoginNeeded, match="proxy-core login qwen_code"):
+    with pytest.raises(LoginRequired, match="proxy-core login qwen_code"):
         await refresher.refresh(credential(first), exchange)
 
 
@@ -212,15 +212,15 @@ async def test_what_an_answer_leaves_out_stays(qwen, refresher, exchange):
 
 GRANT, ODD = b'{"error":"invalid_grant"}', b'{"error":"busy","error_description":"try later"}'
 FAILURES = {
-    "400": (400, GRANT, 1, LoginNeeded, None),
-    "401": (401, b"{}", 1, LoginNeeded, None),
-    "400 for no clear reason, twice": (400, ODD, 2, LoginNeeded, None),
-    "403": (403, b"{}", 1, LoginNeeded, None),
-    "429": (429, b"{}", 1, RefreshLater, 60),
-    "500": (500, b"{}", 1, RefreshLater, None),
-    "no JSON": (200, b"what", 1, RefreshLater, None),
-    "an error with status 200": (200, ODD, 1, RefreshLater, None),
-    "a dead token with status 200": (200, GRANT, 1, LoginNeeded, None),
+    "400": (400, GRANT, 1, LoginRequired, None),
+    "401": (401, b"{}", 1, LoginRequired, None),
+    "400 for no clear reason, twice": (400, ODD, 2, LoginRequired, None),
+    "403": (403, b"{}", 1, LoginRequired, None),
+    "429": (429, b"{}", 1, RetryRefresh, 60),
+    "500": (500, b"{}", 1, RetryRefresh, None),
+    "no JSON": (200, b"what", 1, RetryRefresh, None),
+    "an error with status 200": (200, ODD, 1, RetryRefresh, None),
+    "a dead token with status 200": (200, GRANT, 1, LoginRequired, None),
 }
 
 
@@ -239,9 +239,9 @@ async def test_a_server_that_says_when_is_believed_and_one_that_is_away_is_asked
     qwen.fails(429, b"{}", headers={"retry-after": "7"})
     qwen.resets()
 
-    with pytest.raises(RefreshLater) as limited:
+    with pytest.raises(RetryRefresh) as limited:
         await refresher.refresh(credential(qwen.issue()), exchange)
-    with pytest.raises(RefreshLater, match="did not answer") as away:
+    with pytest.raises(RetryRefresh, match="did not answer") as away:
         await refresher.refresh(credential(qwen.issue()), exchange)
 
     assert (limited.value.retry_after_s, away.value.retry_after_s) == (7, None)
@@ -257,7 +257,7 @@ async def test_an_unclear_400_is_asked_once_more(qwen, refresher, exchange):
 async def test_a_page_says_nothing_of_the_token(qwen, refresher, exchange, status):
     qwen.page(status=status)
 
-    with pytest.raises(RefreshLater, match="firewall") as raised:
+    with pytest.raises(RetryRefresh, match="firewall") as raised:
         await refresher.refresh(credential(qwen.issue()), exchange)
 
     assert raised.value.back_off_s == (5, 15, 45, 60, 120, 240, 300)
@@ -275,7 +275,7 @@ async def test_a_login_can_be_tried_out(qwen, refresher, exchange):
 
     assert await refresher.test(credential(tokens), exchange) == qwen.url
     qwen.revoke_all()
-    with pytest.raises(LoginNeeded, match="discontinued"):
+    with pytest.raises(LoginRequired, match="discontinued"):
         await refresher.test(credential(tokens), exchange)
 
 

@@ -110,7 +110,7 @@ class Shifted(SystemClock):
 
 async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, qwen):
     clock = Shifted()
-    proxy = await start("sk-a", routing={"budget_s": 1}, clock=clock)
+    proxy = await start("sk-a", routing={"max_wait_s": 1}, clock=clock)
     for _ in range(4):
         qwen.replies(403, body=PAGE, headers={"content-type": "text/html"})
     qwen.streams("ok")
@@ -128,7 +128,7 @@ async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, 
 
 
 async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
-    proxy = await start("sk-a", "sk-b", routing={"budget_s": 1})
+    proxy = await start("sk-a", "sk-b", routing={"max_wait_s": 1})
     qwen.for_key("sk-a").replies(403, body=PAGE, headers={"content-type": "text/html"})
     qwen.for_key("sk-b").streams("ok")
 
@@ -139,7 +139,7 @@ async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
 
 
 async def test_a_page_with_status_200_is_no_reply(start, qwen):
-    proxy = await start("sk-a", "sk-b", routing={"budget_s": 1, "max_attempts": 1})
+    proxy = await start("sk-a", "sk-b", routing={"max_wait_s": 1, "max_attempts": 1})
     qwen.replies(200, body=PAGE, headers={"content-type": "text/html"})
 
     for stream in (True, False):
@@ -239,7 +239,7 @@ async def test_a_login_that_is_refused_after_renewal_rests_for_hours_and_says_wh
     assert DISCONTINUED in answers[0].error["message"]
     assert len(qwen.accepted) == 1
     assert len(qwen.chats) == 2
-    assert max(proxy.proxy.pools["qwen_code"].all_resting().values()) > 3600
+    assert max(proxy.proxy.pools["qwen_code"].cooling_down().values()) > 3600
 
 
 async def test_a_revoked_login_needs_a_person(start, qwen, vault):

@@ -6,7 +6,7 @@ import pytest
 
 from proxy_core import CallStart, Failed, StreamCut, UpstreamBroken, sse
 from proxy_core.dialects.openai_chat.response import OpenAIChatEncoder
-from proxy_core.interfaces import ReplyContext
+from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import Finish, ReasoningDelta, TextDelta, UsageReport
 from proxy_core.testing import every_split
 from proxy_plugin_qwen_code.reply import QwenDecoder
@@ -36,7 +36,7 @@ def events(*blocks, **more):
 
 def whole(*blocks, **more):
     """The reply as one."""
-    context = ReplyContext(id="c", model="m", stream=False, include_usage=True, created=0)
+    context = ResponseContext(id="c", model="m", stream=False, include_usage=True, created=0)
     encoder = OpenAIChatEncoder(context)
     encoder.feed(events(*blocks, **more))
     reply = json.loads(encoder.close())

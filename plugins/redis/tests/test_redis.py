@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy_core import Claim, Count, Note, Push, StateLost, StateStore, UsageRow
+from proxy_core import Count, PermitRequest, SharedValue, StateLost, StateStore, SyncRequest, UsageRow
 from proxy_core.testing import StateStoreContract
 from proxy_plugin_redis.address import read_address
 from proxy_plugin_redis.backend import RedisBackend, StoreUnavailable
@@ -21,7 +21,7 @@ def later(seconds=60.0):
 
 
 def note(value, seconds=60.0):
-    return Note(value=value, expires_at=later(seconds))
+    return SharedValue(value=value, expires_at=later(seconds))
 
 
 def row(**figures):
@@ -52,42 +52,44 @@ class TestContract(StateStoreContract):
 async def test_a_note_arrives_as_it_was_written(opened):
     a, b = opened(), opened()
     written = {"cooldown:x y\x00": note(b"\x00\xff any\nbytes "), "": note(b"", 1e12)}
-    await a.sync(Push(holder="a: b", number=1, notes=written))
+    await a.sync(SyncRequest(holder="a: b", number=1, notes=written))
 
-    assert (await b.sync(Push(holder="b", number=1))).notes == written
+    assert (await b.sync(SyncRequest(holder="b", number=1))).notes == written
 
 
 async def test_the_last_note_written_counts_and_none_takes_it_away(opened):
     a, b = opened(), opened()
-    cursor = (await b.sync(Push(holder="b", number=1))).cursor
-    await a.sync(Push(holder="a", number=1, notes={"x": note(b"one")}))
-    await a.sync(Push(holder="a", number=2, notes={"x": note(b"two")}))
-    heard = await b.sync(Push(holder="b", number=2, seen=cursor))
-    await a.sync(Push(holder="a", number=3, notes={"x": Note(value=None, expires_at=0)}))
-    gone = await b.sync(Push(holder="b", number=3, seen=heard.cursor))
+    cursor = (await b.sync(SyncRequest(holder="b", number=1))).cursor
+    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"one")}))
+    await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"two")}))
+    heard = await b.sync(SyncRequest(holder="b", number=2, seen=cursor))
+    await a.sync(SyncRequest(holder="a", number=3, notes={"x": SharedValue(value=None, expires_at=0)}))
+    gone = await b.sync(SyncRequest(holder="b", number=3, seen=heard.cursor))
 
     assert heard.notes["x"].value == b"two"
     assert gone.notes["x"].value is None
-    assert (await opened().sync(Push(holder="c", number=1))).notes == {}
+    assert (await opened().sync(SyncRequest(holder="c", number=1))).notes == {}
 
 
 async def test_who_was_away_hears_that_a_note_was_replaced_by_one_that_is_over(opened):
     a, b = opened(), opened()
-    await a.sync(Push(holder="a", number=1, notes={"x": note(b"long", 60)}))
-    cursor = (await b.sync(Push(holder="b", number=1))).cursor
-    await a.sync(Push(holder="a", number=2, notes={"x": note(b"short", 0.05)}))
+    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"long", 60)}))
+    cursor = (await b.sync(SyncRequest(holder="b", number=1))).cursor
+    await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"short", 0.05)}))
     await asyncio.sleep(0.1)
 
-    assert (await b.sync(Push(holder="b", number=2, seen=cursor))).notes["x"].value is None
+    assert (await b.sync(SyncRequest(holder="b", number=2, seen=cursor))).notes["x"].value is None
 
 
 async def test_what_is_expired_is_forgotten_by_the_server_too(opened, server):
     store = opened()
     await store.sync(
-        Push(holder="a", number=1, notes={"x": note(b"1", 0.05)}, counts={"n": Count(add=1, expires_at=later(0.05))})
+        SyncRequest(
+            holder="a", number=1, notes={"x": note(b"1", 0.05)}, counts={"n": Count(add=1, expires_at=later(0.05))}
+        )
     )
     await asyncio.sleep(0.1)
-    fresh = await opened().sync(Push(holder="b", number=1))
+    fresh = await opened().sync(SyncRequest(holder="b", number=1))
 
     assert (fresh.notes, fresh.counts) == ({}, {})
     for name in ("notes", "note_log", "note_keep", "counts", "count_log", "count_keep"):
@@ -97,11 +99,13 @@ async def test_what_is_expired_is_forgotten_by_the_server_too(opened, server):
 async def test_counts_of_all_add_up_and_start_again_after_they_expired(opened):
     a, b = opened(), opened()
     soon = later(0.3)
-    await a.sync(Push(holder="a", number=1, counts={"n": Count(add=1.5, expires_at=soon)}))
-    both = await b.sync(Push(holder="b", number=1, counts={"n": Count(add=2, expires_at=soon)}))
-    heard = await a.sync(Push(holder="a", number=2, seen=both.cursor - 1))
+    await a.sync(SyncRequest(holder="a", number=1, counts={"n": Count(add=1.5, expires_at=soon)}))
+    both = await b.sync(SyncRequest(holder="b", number=1, counts={"n": Count(add=2, expires_at=soon)}))
+    heard = await a.sync(SyncRequest(holder="a", number=2, seen=both.cursor - 1))
     await asyncio.sleep(0.35)
-    anew = await a.sync(Push(holder="a", number=3, seen=heard.cursor, counts={"n": Count(add=1, expires_at=later())}))
+    anew = await a.sync(
+        SyncRequest(holder="a", number=3, seen=heard.cursor, counts={"n": Count(add=1, expires_at=later())})
+    )
 
     assert (both.counts, heard.counts, anew.counts) == ({"n": 3.5}, {"n": 3.5}, {"n": 1.0})
 
@@ -110,10 +114,10 @@ async def test_a_clock_that_is_an_hour_ahead_makes_nothing_live_longer(opened, m
     ahead, right = opened(), opened()
     real = time.time
     monkeypatch.setattr("proxy_plugin_redis.backend.time", SimpleNamespace(time=lambda: real() + 3600))
-    await ahead.sync(Push(holder="a", number=1, notes={"x": note(b"1", 3660)}))
+    await ahead.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1", 3660)}))
     monkeypatch.undo()
 
-    heard = await right.sync(Push(holder="b", number=1))
+    heard = await right.sync(SyncRequest(holder="b", number=1))
 
     assert heard.notes["x"].expires_at == pytest.approx(later(60), abs=2)
 
@@ -121,7 +125,9 @@ async def test_a_clock_that_is_an_hour_ahead_makes_nothing_live_longer(opened, m
 async def test_values_that_are_no_numbers_do_not_stop_a_push_halfway(opened):
     odd = {"n": Count(add=float("nan"), expires_at=float("inf")), "m": Count(add=1, expires_at=float("nan"))}
 
-    pull = await opened().sync(Push(holder="a", number=1, counts=odd, usage=[row(cost=float("inf"), requests=1)]))
+    pull = await opened().sync(
+        SyncRequest(holder="a", number=1, counts=odd, usage=[row(cost=float("inf"), requests=1)])
+    )
 
     assert pull.counts == {"n": 0.0}
 
@@ -131,7 +137,7 @@ async def test_values_that_are_no_numbers_do_not_stop_a_push_halfway(opened):
 
 async def test_a_push_that_comes_twice_counts_once_but_is_answered_again(opened):
     store = opened()
-    push = Push(holder="a", number=7, counts={"n": Count(add=1, expires_at=later())}, usage=[row(requests=1)])
+    push = SyncRequest(holder="a", number=7, counts={"n": Count(add=1, expires_at=later())}, usage=[row(requests=1)])
 
     first, second = await store.sync(push), await opened().sync(push)
 
@@ -141,11 +147,15 @@ async def test_a_push_that_comes_twice_counts_once_but_is_answered_again(opened)
 
 async def test_a_push_that_was_overtaken_by_the_next_one_changes_nothing(opened):
     store = opened()
-    await store.sync(Push(holder="a", number=2, notes={"x": note(b"new")}, claims={"k": Claim(want=1, limit=5)}))
-    late = await store.sync(Push(holder="a", number=1, notes={"x": note(b"old")}, claims={"k": Claim(want=5, limit=5)}))
+    await store.sync(
+        SyncRequest(holder="a", number=2, notes={"x": note(b"new")}, claims={"k": PermitRequest(want=1, limit=5)})
+    )
+    late = await store.sync(
+        SyncRequest(holder="a", number=1, notes={"x": note(b"old")}, claims={"k": PermitRequest(want=5, limit=5)})
+    )
 
     assert late.held == {"k": 1}
-    assert (await opened().sync(Push(holder="b", number=1))).notes["x"].value == b"new"
+    assert (await opened().sync(SyncRequest(holder="b", number=1))).notes["x"].value == b"new"
 
 
 # --- Usage -------------------------------------------------------------------------------
@@ -157,8 +167,10 @@ async def test_usage_is_exact_per_row_and_day(opened):
         requests=2, attempts=3, failures=1, prompt=100, cached=40, cache_write=5, completion=7, reasoning=3, priced=1
     )
     for number in range(1, 11):
-        await a.sync(Push(holder="a", number=number, usage=[row(cost=0.1, priced=1, requests=1)]))
-    await b.sync(Push(holder="b", number=1, usage=[full, row(day=DAY + timedelta(days=1), client='q"uo te', prompt=9)]))
+        await a.sync(SyncRequest(holder="a", number=number, usage=[row(cost=0.1, priced=1, requests=1)]))
+    await b.sync(
+        SyncRequest(holder="b", number=1, usage=[full, row(day=DAY + timedelta(days=1), client='q"uo te', prompt=9)])
+    )
 
     assert await a.usage(DAY, DAY) == [
         row(
@@ -180,7 +192,7 @@ async def test_usage_is_exact_per_row_and_day(opened):
 async def test_usage_before_a_day_is_forgotten(opened, server):
     store = opened()
     days = [DAY + timedelta(days=n) for n in range(3)]
-    await store.sync(Push(holder="a", number=1, usage=[row(day=day, requests=1) for day in days]))
+    await store.sync(SyncRequest(holder="a", number=1, usage=[row(day=day, requests=1) for day in days]))
     await store.forget_usage(days[2])
 
     assert [r.day for r in await all_usage(store)] == [days[2]]
@@ -190,7 +202,7 @@ async def test_usage_before_a_day_is_forgotten(opened, server):
 async def test_many_rows_are_read_in_parts(opened):
     store = opened()
     await store.sync(
-        Push(holder="a", number=1, usage=[row(model=f"m{n}", requests=1, prompt=n) for n in range(1, 3001)])
+        SyncRequest(holder="a", number=1, usage=[row(model=f"m{n}", requests=1, prompt=n) for n in range(1, 3001)])
     )
 
     rows = await all_usage(store)
@@ -203,10 +215,14 @@ async def test_many_rows_are_read_in_parts(opened):
 
 async def test_two_holders_share_a_limit(opened):
     a, b = opened(), opened()
-    first = await a.sync(Push(holder="a", number=1, claims={"k": Claim(want=3, limit=4)}))
-    second = await b.sync(Push(holder="b", number=1, claims={"k": Claim(want=3, limit=4), "l": Claim(want=1, limit=1)}))
-    await a.sync(Push(holder="a", number=2, claims={"k": Claim(want=0, limit=4)}))
-    third = await b.sync(Push(holder="b", number=2, claims={"k": Claim(want=3, limit=4)}))
+    first = await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=3, limit=4)}))
+    second = await b.sync(
+        SyncRequest(
+            holder="b", number=1, claims={"k": PermitRequest(want=3, limit=4), "l": PermitRequest(want=1, limit=1)}
+        )
+    )
+    await a.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=0, limit=4)}))
+    third = await b.sync(SyncRequest(holder="b", number=2, claims={"k": PermitRequest(want=3, limit=4)}))
 
     assert (first.held, second.held, third.held) == ({"k": 3}, {"k": 1, "l": 1}, {"k": 3})
     assert (first.holders, second.holders) == (1, 2)
@@ -214,18 +230,20 @@ async def test_two_holders_share_a_limit(opened):
 
 async def test_a_lowered_limit_takes_permits_back(opened):
     store = opened()
-    await store.sync(Push(holder="a", number=1, claims={"k": Claim(want=5, limit=5)}))
+    await store.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=5, limit=5)}))
 
-    assert (await store.sync(Push(holder="a", number=2, claims={"k": Claim(want=5, limit=2)}))).held == {"k": 2}
+    assert (await store.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=5, limit=2)}))).held == {
+        "k": 2
+    }
 
 
 async def test_permits_of_a_dead_holder_are_free_again(opened, server):
     a, b = opened(), opened()
-    await a.sync(Push(holder="a", number=1, claims={"k": Claim(want=4, limit=4)}, lives_s=0.2))
-    waiting = await b.sync(Push(holder="b", number=1, claims={"k": Claim(want=4, limit=4)}))
+    await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=4, limit=4)}, lives_s=0.2))
+    waiting = await b.sync(SyncRequest(holder="b", number=1, claims={"k": PermitRequest(want=4, limit=4)}))
     await asyncio.sleep(0.25)
-    after = await b.sync(Push(holder="b", number=2, claims={"k": Claim(want=4, limit=4)}))
-    revived = await a.sync(Push(holder="a", number=2, claims={"k": Claim(want=4, limit=4)}))
+    after = await b.sync(SyncRequest(holder="b", number=2, claims={"k": PermitRequest(want=4, limit=4)}))
+    revived = await a.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=4, limit=4)}))
 
     assert (waiting.held, waiting.holders) == ({"k": 0}, 2)
     assert (after.held, after.holders) == ({"k": 4}, 1)
@@ -240,7 +258,9 @@ async def test_ten_holders_claiming_at_once_never_have_more_than_the_limit(opene
         store = opened()
         for number in range(1, 31):
             want = (number * 7 + len(name)) % 5
-            pull = await store.sync(Push(holder=name, number=number, claims={"k": Claim(want=want, limit=8)}))
+            pull = await store.sync(
+                SyncRequest(holder=name, number=number, claims={"k": PermitRequest(want=want, limit=8)})
+            )
             assert 0 <= pull.held["k"] <= want
             held[name] = pull.held["k"]
 
@@ -256,9 +276,9 @@ async def test_ten_holders_claiming_at_once_never_have_more_than_the_limit(opene
 
 async def test_a_server_that_comes_back_empty_is_told_once_and_then_filled_again(own_server):
     store = own_server.open()
-    pull = await store.sync(Push(holder="a", number=1, notes={"x": note(b"1")}))
+    pull = await store.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))
     own_server.stop()
-    push = Push(holder="a", number=2, seen=pull.cursor, notes={"y": note(b"2")}, usage=[row(requests=1)])
+    push = SyncRequest(holder="a", number=2, seen=pull.cursor, notes={"y": note(b"2")}, usage=[row(requests=1)])
     with pytest.raises(StoreUnavailable, match=r"127.0.0.1:\d+ cannot be reached"):
         await store.sync(push)
     own_server.start()
@@ -268,44 +288,44 @@ async def test_a_server_that_comes_back_empty_is_told_once_and_then_filled_again
     store = own_server.open()
     await store.sync(push)
 
-    assert (await store.sync(Push(holder="b", number=1))).notes.keys() == {"y"}
+    assert (await store.sync(SyncRequest(holder="b", number=1))).notes.keys() == {"y"}
     assert [r.requests for r in await all_usage(store)] == [1]
 
 
 async def test_a_flush_that_others_filled_again_is_noticed_too(opened, server):
     a, b = opened(), opened()
-    cursor = (await a.sync(Push(holder="a", number=1, notes={"x": note(b"1")}))).cursor
+    cursor = (await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))).cursor
     server.tell("FLUSHALL")
     for number in range(1, 20):
-        await b.sync(Push(holder="b", number=number, notes={"y": note(b"2")}))
+        await b.sync(SyncRequest(holder="b", number=number, notes={"y": note(b"2")}))
 
     with pytest.raises(StateLost):
-        await a.sync(Push(holder="a", number=2, seen=cursor))
+        await a.sync(SyncRequest(holder="a", number=2, seen=cursor))
     # A store just opened has nothing to compare with: an old cursor only means "everything".
-    assert (await opened().sync(Push(holder="a", number=2, seen=cursor))).notes.keys() == {"y"}
+    assert (await opened().sync(SyncRequest(holder="a", number=2, seen=cursor))).notes.keys() == {"y"}
 
 
 async def test_a_server_that_went_back_to_an_older_state_is_noticed(opened, server):
     a, b = opened(), opened()
-    await a.sync(Push(holder="a", number=1, notes={"x": note(b"1")}))
+    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))
     saved = {name: server.tell("HGET", "{test}:meta", name) for name in ("version",)}
     pushed = server.tell("HGET", "{test}:pushed", "a")
-    cursor = (await a.sync(Push(holder="a", number=2, notes={"x": note(b"2")}))).cursor
+    cursor = (await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"2")}))).cursor
     server.tell("HSET", "{test}:meta", "version", saved["version"])
     server.tell("HSET", "{test}:pushed", "a", pushed)
-    await b.sync(Push(holder="b", number=1, notes={"y": note(b"3")}))
+    await b.sync(SyncRequest(holder="b", number=1, notes={"y": note(b"3")}))
 
     with pytest.raises(StateLost):
-        await a.sync(Push(holder="a", number=3, seen=cursor))
+        await a.sync(SyncRequest(holder="a", number=3, seen=cursor))
 
 
 async def test_a_restart_that_kept_the_data_is_nobodys_loss(new_server, backends):
     server = new_server("--appendonly", "yes", "--appendfsync", "always")
     store = server.open()
-    pull = await store.sync(Push(holder="a", number=1, usage=[row(requests=1)]))
+    pull = await store.sync(SyncRequest(holder="a", number=1, usage=[row(requests=1)]))
     server.stop()
     server.start()
-    again = Push(holder="a", number=2, seen=pull.cursor, usage=[row(requests=1)])
+    again = SyncRequest(holder="a", number=2, seen=pull.cursor, usage=[row(requests=1)])
     with pytest.raises(StoreUnavailable):  # the connection did not live through it
         await store.sync(again)
     await store.sync(again)
@@ -316,8 +336,8 @@ async def test_a_restart_that_kept_the_data_is_nobodys_loss(new_server, backends
 
 async def test_a_server_that_stands_still_costs_only_its_time_and_the_repeat_counts_once(own_server):
     store = own_server.open(timeout_s=0.2)
-    await store.sync(Push(holder="a", number=1))
-    push = Push(holder="a", number=2, counts={"n": Count(add=1, expires_at=later())})
+    await store.sync(SyncRequest(holder="a", number=1))
+    push = SyncRequest(holder="a", number=2, counts={"n": Count(add=1, expires_at=later())})
     own_server.stand_still()
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="did not answer in time"):
@@ -332,52 +352,54 @@ async def test_a_server_that_stands_still_costs_only_its_time_and_the_repeat_cou
 
 async def test_a_sync_that_was_cancelled_leaves_no_answer_for_the_next_one(own_server):
     store = own_server.open()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     own_server.stand_still()
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(store.sync(Push(holder="a", number=2, claims={"k": Claim(want=1, limit=1)})), 0.05)
+        await asyncio.wait_for(
+            store.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=1, limit=1)})), 0.05
+        )
     own_server.go_on()
 
-    assert (await store.sync(Push(holder="a", number=3))).held == {}
+    assert (await store.sync(SyncRequest(holder="a", number=3))).held == {}
     assert await all_usage(store) == []
 
 
 async def test_a_connection_cut_in_the_middle_is_an_error_and_the_next_sync_works(own_server):
     store = own_server.open()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     own_server.stand_still()
-    cut = asyncio.create_task(store.sync(Push(holder="a", number=2, usage=[row(requests=1)])))
+    cut = asyncio.create_task(store.sync(SyncRequest(holder="a", number=2, usage=[row(requests=1)])))
     await asyncio.sleep(0.05)
     own_server.stop()
     with pytest.raises(StoreUnavailable):
         await cut
     own_server.start()
     with pytest.raises(StateLost):
-        await store.sync(Push(holder="a", number=2, usage=[row(requests=1)]))
+        await store.sync(SyncRequest(holder="a", number=2, usage=[row(requests=1)]))
 
 
 async def test_a_server_that_forgot_the_script_is_given_it_again(opened, server):
     store = opened()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     server.tell("SCRIPT", "FLUSH")
 
-    assert (await store.sync(Push(holder="a", number=2))).holders == 1
+    assert (await store.sync(SyncRequest(holder="a", number=2))).holders == 1
 
 
 async def test_a_replica_has_to_be_opened_anew(own_server):
     store = own_server.open()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     own_server.tell("REPLICAOF", "127.0.0.1", "1")
 
     with pytest.raises(StateLost, match="is a replica"):
-        await store.sync(Push(holder="a", number=2, notes={"x": note(b"1")}))
+        await store.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"1")}))
 
 
 async def test_a_full_server_takes_all_of_a_push_or_nothing(own_server):
     store = own_server.open()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     own_server.tell("CONFIG", "SET", "maxmemory", "1")
-    push = Push(holder="a", number=2, notes={"x": note(b"1")}, usage=[row(requests=1)])
+    push = SyncRequest(holder="a", number=2, notes={"x": note(b"1")}, usage=[row(requests=1)])
     with pytest.raises(StoreUnavailable, match="out of memory"):
         await store.sync(push)
     own_server.tell("CONFIG", "SET", "maxmemory", "0")
@@ -400,7 +422,7 @@ def everything_of(error):
 async def test_a_wrong_password_is_told_without_it(server):
     store = server.open(f"redis://somebody:wrong-0123456789@127.0.0.1:{server.port}")
     with pytest.raises(StoreUnavailable) as caught:
-        await store.sync(Push(holder="a", number=1))
+        await store.sync(SyncRequest(holder="a", number=1))
     said = everything_of(caught.value) + repr(store)
 
     assert str(caught.value) == f"127.0.0.1:{server.port} refuses the user or password"
@@ -410,7 +432,7 @@ async def test_a_wrong_password_is_told_without_it(server):
 async def test_no_password_where_one_is_needed_is_told(server):
     store = server.open(f"redis://127.0.0.1:{server.port}")
     with pytest.raises(StoreUnavailable, match="wants a password"):
-        await store.sync(Push(holder="a", number=1))
+        await store.sync(SyncRequest(holder="a", number=1))
 
 
 async def test_a_host_that_accepts_and_says_nothing_is_given_up():
@@ -418,7 +440,7 @@ async def test_a_host_that_accepts_and_says_nothing_is_given_up():
         port = silent.getsockname()[1]
         store = RedisBackend(read_address(f"redis://:secret-0123456789@127.0.0.1:{port}", prefix="x"), timeout_s=0.1)
         with pytest.raises(StoreUnavailable, match="did not answer in time") as caught:
-            await store.sync(Push(holder="a", number=1))
+            await store.sync(SyncRequest(holder="a", number=1))
         await store.close()
 
     assert "secret-0123456789" not in everything_of(caught.value)
@@ -427,7 +449,7 @@ async def test_a_host_that_accepts_and_says_nothing_is_given_up():
 async def test_a_server_without_tls_where_tls_is_wanted_is_an_error(server):
     store = server.open(server.url().replace("redis:", "rediss:"), timeout_s=0.2)
     with pytest.raises(StoreUnavailable, match=rf"127.0.0.1:{server.port} "):
-        await store.sync(Push(holder="a", number=1))
+        await store.sync(SyncRequest(holder="a", number=1))
 
 
 # --- Cost and place ----------------------------------------------------------------------
@@ -441,18 +463,18 @@ def script_ms(server):
 
 async def test_a_typical_push_keeps_the_server_busy_for_less_than_a_millisecond(opened, server):
     store = opened()
-    seen = (await store.sync(Push(holder="a", number=1))).cursor
+    seen = (await store.sync(SyncRequest(holder="a", number=1))).cursor
     batches = []
     for number in range(2, 52):
         if number % 10 == 2:
             server.tell("CONFIG", "RESETSTAT")
-        push = Push(
+        push = SyncRequest(
             holder="a",
             number=number,
             seen=seen,
             notes={"cooldown:f1": note(b"x" * 80)},
             counts={f"window:{n}": Count(add=1, expires_at=later()) for n in range(10)},
-            claims={f"f{n}": Claim(want=3, limit=9) for n in range(20)},
+            claims={f"f{n}": PermitRequest(want=3, limit=9) for n in range(20)},
             usage=[row(model=f"m{n}", requests=1, attempts=1, prompt=10, completion=5, cost=0.01) for n in range(3)],
         )
         seen = (await store.sync(push)).cursor
@@ -463,10 +485,10 @@ async def test_a_typical_push_keeps_the_server_busy_for_less_than_a_millisecond(
 
 async def test_ten_thousand_counts_in_one_push_are_bounded_in_time(opened, server):
     store = opened()
-    await store.sync(Push(holder="a", number=1))
+    await store.sync(SyncRequest(holder="a", number=1))
     server.tell("CONFIG", "RESETSTAT")
     many = {f"window:{n}": Count(add=1, expires_at=later()) for n in range(10_000)}
-    pull = await store.sync(Push(holder="a", number=2, counts=many))
+    pull = await store.sync(SyncRequest(holder="a", number=2, counts=many))
 
     assert len(pull.counts) == 10_000
     assert script_ms(server) < 1000
@@ -474,13 +496,13 @@ async def test_ten_thousand_counts_in_one_push_are_bounded_in_time(opened, serve
 
 async def test_the_claims_of_the_dead_are_free_at_once_and_forgotten_step_by_step(opened, server):
     a, b = opened(), opened()
-    many = {f"k{n}": Claim(want=1, limit=1) for n in range(1200)}
-    await a.sync(Push(holder="a", number=1, claims=many, lives_s=0.05))
+    many = {f"k{n}": PermitRequest(want=1, limit=1) for n in range(1200)}
+    await a.sync(SyncRequest(holder="a", number=1, claims=many, lives_s=0.05))
     await asyncio.sleep(0.1)
-    freed = sum((await b.sync(Push(holder="b", number=1, claims=many))).held.values())
+    freed = sum((await b.sync(SyncRequest(holder="b", number=1, claims=many))).held.values())
     left = [server.tell("ZCARD", "{test}:claimed_by")]
     for _ in range(2):
-        await b.sync(Push(holder="b", number=1))
+        await b.sync(SyncRequest(holder="b", number=1))
         left.append(server.tell("ZCARD", "{test}:claimed_by"))
 
     assert freed == 1200
@@ -494,11 +516,13 @@ async def test_all_keys_are_in_one_slot_of_a_cluster(new_server, backends):
     while "cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
         await asyncio.sleep(0.01)
     a, b = server.open(), server.open()
-    await a.sync(Push(holder="a", number=1, claims={"k": Claim(want=1, limit=1)}, lives_s=0.01))
+    await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=1, limit=1)}, lives_s=0.01))
     await asyncio.sleep(0.02)
     days = [row(day=DAY + timedelta(days=n), requests=1) for n in range(5)]
     pull = await b.sync(
-        Push(holder="b", number=1, notes={"x": note(b"1")}, usage=days, claims={"k": Claim(want=1, limit=1)})
+        SyncRequest(
+            holder="b", number=1, notes={"x": note(b"1")}, usage=days, claims={"k": PermitRequest(want=1, limit=1)}
+        )
     )
 
     assert pull.held == {"k": 1}
@@ -507,5 +531,5 @@ async def test_all_keys_are_in_one_slot_of_a_cluster(new_server, backends):
     assert len(await all_usage(a)) == 1
     server.tell("CLUSTER", "DELSLOTSRANGE", 0, 16383)
     with pytest.raises(StoreUnavailable):
-        await a.sync(Push(holder="a", number=2))
+        await a.sync(SyncRequest(holder="a", number=2))
     server.stop()

@@ -164,7 +164,7 @@ class Accounts:
                 "expired",
                 "renewed when a proxy runs" if stored.refresh_token else "it cannot be renewed: log in again",
             )
-        if refresher is not None and stored.due(now, refresher.early_s):
+        if refresher is not None and stored.due(now, refresher.refresh_margin_s):
             return "expires soon", "renewed when a proxy runs" if stored.refresh_token else "log in again"
         return "ok", ""
 
@@ -213,9 +213,9 @@ def _marked(found: Sequence[Account]) -> list[Account]:
     return marked
 
 
-def open_accounts(config: Path | None, no_plugin: Sequence[str] = ()) -> Accounts:
+def open_accounts(config: Path | None, disable_plugin: Sequence[str] = ()) -> Accounts:
     """Raises ``SetupError``."""
-    loaded = read_settings(config, no_plugin)
+    loaded = read_settings(config, disable_plugin)
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=_HOOKS)
     catalog = build_catalog(plugins)
     files = [form for refresher in catalog.refreshers.values() for form in refresher.files]

@@ -16,26 +16,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_options(command: F) -> F:
-    """``--config`` and ``--no-plugin``, which every command that reads settings has."""
+    """``--config`` and ``--disable-plugin``, which every command that reads settings has."""
     config = click.option(
         "--config", type=click.Path(path_type=Path), help="Settings file; else ./proxy-core.toml, else the user's."
     )
-    no_plugin = click.option(
-        "--no-plugin", multiple=True, metavar="NAME", help="Do not import this plugin; repeatable."
+    disable_plugin = click.option(
+        "--disable-plugin", multiple=True, metavar="NAME", help="Do not import this plugin; repeatable."
     )
-    return config(no_plugin(command))
+    return config(disable_plugin(command))
 
 
-def plugin_overrides(no_plugin: Sequence[str], config: Path | None) -> dict[str, Any]:
-    """``--no-plugin`` adds to what settings disable already."""
-    if not no_plugin:
+def plugin_overrides(disable_plugin: Sequence[str], config: Path | None) -> dict[str, Any]:
+    """``--disable-plugin`` adds to what settings disable already."""
+    if not disable_plugin:
         return {}
     disabled = load(config).settings.plugins.disabled
-    return {"plugins": {"disabled": [*disabled, *no_plugin]}}
+    return {"plugins": {"disabled": [*disabled, *disable_plugin]}}
 
 
-def read_settings(config: Path | None, no_plugin: Sequence[str]) -> LoadedSettings:
-    return load(config, overrides=plugin_overrides(no_plugin, config))
+def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedSettings:
+    return load(config, overrides=plugin_overrides(disable_plugin, config))
 
 
 def plugin_commands() -> dict[str, click.Command]:

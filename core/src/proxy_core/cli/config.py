@@ -27,9 +27,9 @@ def command() -> None:
 
 @command.command("check")
 @settings_options
-def check_command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
+def check_command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
     """Do everything a start does short of listening, and tell all that is wrong. Exit code 1 if anything is."""
-    problems, warnings = checked(config, no_plugin)
+    problems, warnings = checked(config, disable_plugin)
     for line in problems:
         click.echo(f"problem: {printable(line)}")
     for line in warnings:
@@ -39,13 +39,13 @@ def check_command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
     click.echo("the settings are good" + (", see the warnings" if warnings else ""))
 
 
-def checked(config: Path | None, no_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
+def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
     """What would stop a start or leave out a plugin that settings are for, and what a start would warn of."""
     from proxy_core.runtime.compose import compose
     from proxy_core.server.serve import check_exposure, hypercorn_config
 
     try:
-        loaded = read_settings(config, no_plugin)
+        loaded = read_settings(config, disable_plugin)
     except SetupError as error:
         return _lines(error), ()
     problems = _tried(lambda: check_exposure(loaded))
@@ -90,9 +90,9 @@ def _lines(error: SetupError) -> list[str]:
 @settings_options
 @click.option("--all", "everything", is_flag=True, help="Defaults too.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def show_command(config: Path | None, no_plugin: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def show_command(config: Path | None, disable_plugin: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Show what is set, with its value and where it was set; secrets are masked."""
-    loaded = read_settings(config, no_plugin)
+    loaded = read_settings(config, disable_plugin)
     values = effective(loaded, catalog_of(loaded), defaults=everything)
     if as_json:
         click.echo(json.dumps([described(value) for value in values], indent=2))
@@ -119,13 +119,13 @@ def catalog_of(loaded: LoadedSettings) -> Catalog:
 @settings_options
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
-def diff_command(config: Path | None, no_plugin: tuple[str, ...], file: Path | None, exit_code: bool) -> None:
+def diff_command(config: Path | None, disable_plugin: tuple[str, ...], file: Path | None, exit_code: bool) -> None:
     """Show what would change with FILE in place of the settings file; without FILE, what differs from the defaults.
 
     The environment is the same on both sides, as it would be after a reload. Secrets are masked.
     """
-    now = read_settings(config, no_plugin)
-    new = _by_key(read_settings(file, no_plugin) if file else now)
+    now = read_settings(config, disable_plugin)
+    new = _by_key(read_settings(file, disable_plugin) if file else now)
     old: Mapping[str, Value] = _by_key(now) if file else _defaults(now)
     lines = _difference(old, new)
     click.echo("\n".join(lines) if lines else "no difference")

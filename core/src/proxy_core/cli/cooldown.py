@@ -21,11 +21,15 @@ def command() -> None:
 @click.option("--credential", metavar="ID", help="Only the credential with this fingerprint, see `proxy-core why`.")
 @click.option("--model", help="Only for this model; else for all.")
 def clear(
-    config: Path | None, no_plugin: tuple[str, ...], provider: str | None, credential: str | None, model: str | None
+    config: Path | None,
+    disable_plugin: tuple[str, ...],
+    provider: str | None,
+    credential: str | None,
+    model: str | None,
 ) -> None:
     """Use again what rests, at once: credentials, own caps, marks of the fair cycle, providers."""
     wanted = {"provider": provider, "credential": credential, "model": model}
     asked = {name: value for name, value in wanted.items() if value is not None}
-    found = processes(read_settings(config, no_plugin), "POST", "/admin/cooldowns/clear", asked)
+    found = processes(read_settings(config, disable_plugin), "POST", "/admin/cooldowns/clear", asked)
     cleared = sum(process["cleared"] for process in found)
     click.echo(f"cleared: {cleared}" + (f" in {len(found)} processes" if len(found) > 1 else ""))

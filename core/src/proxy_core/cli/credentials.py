@@ -47,9 +47,9 @@ def command() -> None:
 @settings_options
 @click.argument("provider", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def list_command(config: Path | None, no_plugin: tuple[str, ...], provider: str | None, as_json: bool) -> None:
+def list_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str | None, as_json: bool) -> None:
     """List credentials, wherever they are: files, links, variables, settings. Never a secret."""
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     names = accounts.names()
     if provider is not None and provider not in names:
         names = [accounts.provider(provider).name]
@@ -115,7 +115,7 @@ def _listed(found: list[Account]) -> str:
 @click.option("--priority", type=click.IntRange(min=1), help="Lower goes first.")
 def add_command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     provider: str,
     name: str | None,
     tier: str | None,
@@ -126,9 +126,9 @@ def add_command(
     \b
     proxy-core credentials add groq < key.txt
     """
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
-    if found.credential_kind != API_KEY and not found.takes_keys:
+    if found.credential_kind != API_KEY and not found.accepts_api_keys:
         raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
     name = checked_name(accounts.vault, found.name, name)
     key = _read_key(found.name)
@@ -173,9 +173,9 @@ def _read_key(provider: str) -> SecretStr:
 @click.argument("provider")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def remove_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str, yes: bool) -> None:
+def remove_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str, yes: bool) -> None:
     """Forget a credential of the vault. A linked file stays: it is another program's."""
-    accounts, stored = _one(config, no_plugin, provider, name)
+    accounts, stored = _one(config, disable_plugin, provider, name)
     prompt = TerminalPrompt(headless=True)
     if not yes and not asyncio.run(agreed(prompt, f"Forget {stored.provider} {stored.name}? Its tokens are deleted")):
         raise click.ClickException("nothing was removed")
@@ -192,22 +192,24 @@ def remove_command(config: Path | None, no_plugin: tuple[str, ...], provider: st
 @settings_options
 @click.argument("provider")
 @click.argument("name")
-def disable_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str) -> None:
+def disable_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str) -> None:
     """Keep a credential, and do not use it."""
-    _set_disabled(config, no_plugin, provider, name, True)
+    _set_disabled(config, disable_plugin, provider, name, True)
 
 
 @command.command("enable")
 @settings_options
 @click.argument("provider")
 @click.argument("name")
-def enable_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str) -> None:
+def enable_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str) -> None:
     """Use a disabled credential again."""
-    _set_disabled(config, no_plugin, provider, name, False)
+    _set_disabled(config, disable_plugin, provider, name, False)
 
 
-def _set_disabled(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str, disabled: bool) -> None:
-    accounts, stored = _one(config, no_plugin, provider, name)
+def _set_disabled(
+    config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str, disabled: bool
+) -> None:
+    accounts, stored = _one(config, disable_plugin, provider, name)
     word = "disabled" if disabled else "enabled"
     if stored.disabled == disabled:
         click.echo(f"{stored.provider}: {stored.name} is {word} already")
@@ -221,9 +223,9 @@ def _set_disabled(config: Path | None, no_plugin: tuple[str, ...], provider: str
 
 
 def _one(
-    config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str
+    config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str
 ) -> tuple[Accounts, StoredCredential]:
     """One of the vault's; its provider's plugin may be gone."""
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     known = provider if provider in accounts.names() else accounts.provider(provider).name
     return accounts, accounts.in_vault(known, name)

@@ -33,7 +33,7 @@ from proxy_core.settings.base import environment_name
 @click.option("--name", help="What to call it; else the account's name.")
 def import_command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     provider: str,
     file: Path | None,
     how: str | None,
@@ -45,7 +45,7 @@ def import_command(
     A login is linked where the file can be shared, unless you say --copy. Keys are always copied. Where there is no
     file, the system's keychain is asked, if that program uses it; --format asks nothing else.
     """
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     name = checked_name(accounts.vault, found.name, name)
     origin = find(accounts, found, file, form)
@@ -112,13 +112,13 @@ def _same(there: Sequence[StoredCredential], tokens: Tokens) -> StoredCredential
 @click.option("--env", "target", default="-", metavar="FILE|-", help="Where to write; - (default) is standard output.")
 @click.option("--yes", is_flag=True, help="Show secrets on a terminal; replace a file that exists.")
 def export_command(
-    config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str | None, target: str, yes: bool
+    config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str | None, target: str, yes: bool
 ) -> None:
     """Write PROVIDER's credentials as environment variables, for a host without a disk. They are secrets in plain text.
 
     Only what is in the vault: variables and settings have theirs already.
     """
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     chosen = [a.stored for a in accounts.matching(found.name, name) if a.source in ("file", "link") and a.stored]
     if not chosen:

@@ -17,10 +17,10 @@ from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.interfaces import (
     CredentialRefresher,
-    HttpExchange,
-    LoginNeeded,
+    HttpClient,
+    LoginRequired,
     Provider,
-    RefreshLater,
+    RetryRefresh,
     TransportFailed,
 )
 from proxy_core.network.exchange import open_exchange
@@ -31,12 +31,12 @@ from proxy_core.settings.loading import secret_values
 @settings_options
 @click.argument("provider")
 @click.argument("name", required=False)
-def test_command(config: Path | None, no_plugin: tuple[str, ...], provider: str, name: str | None) -> None:
+def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str | None) -> None:
     """Try PROVIDER's credentials, or the one called NAME: a login's own test, else a request for its models.
 
     A token that has ended is renewed first. Exit code 1 if one does not work.
     """
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     chosen = accounts.matching(found.name, name)
     if not chosen:
@@ -57,7 +57,7 @@ async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Acco
     return results
 
 
-async def _try(accounts: Accounts, provider: Provider, account: Account, exchange: HttpExchange) -> tuple[bool, str]:
+async def _try(accounts: Accounts, provider: Provider, account: Account, exchange: HttpClient) -> tuple[bool, str]:
     if account.stored is None:
         return False, account.why
     if account.stored.needs_login is not None:
@@ -68,9 +68,9 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
         if refresher is not None and stored.due(datetime.now(UTC), 0.0):
             stored = await _renewed(accounts, account, refresher, exchange)
         return await _asked(accounts, provider, stored, refresher, exchange)
-    except LoginNeeded as error:
+    except LoginRequired as error:
         return False, str(error)
-    except RefreshLater as error:
+    except RetryRefresh as error:
         return False, f"cannot be renewed now: {error}"
     except TransportFailed as error:
         return False, f"the provider cannot be reached ({error})"
@@ -79,7 +79,7 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
 
 
 async def _renewed(
-    accounts: Accounts, account: Account, refresher: CredentialRefresher, exchange: HttpExchange
+    accounts: Accounts, account: Account, refresher: CredentialRefresher, exchange: HttpClient
 ) -> StoredCredential:
     stored = account.stored
     assert stored is not None
@@ -94,7 +94,7 @@ async def _asked(
     provider: Provider,
     stored: StoredCredential,
     refresher: CredentialRefresher | None,
-    exchange: HttpExchange,
+    exchange: HttpClient,
 ) -> tuple[bool, str]:
     credential = stored.credential(accounts.fingerprint)
     if refresher is not None and refresher.test is not None:

@@ -31,19 +31,19 @@ from proxy_core.plugins.registry import Catalog
 @click.option("--upstreams", is_flag=True, help="Also ask each provider's address whether it answers, and the time.")
 @click.option("--fix", is_flag=True, help="Mend modes of files; delete what killed processes left.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(config: Path | None, no_plugin: tuple[str, ...], upstreams: bool, fix: bool, as_json: bool) -> None:
+def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: bool, fix: bool, as_json: bool) -> None:
     """Look at settings, plugins, credentials, files and the store. Exit code 1 if anything needs doing.
 
     Nothing is sent anywhere without --upstreams, and then no credential.
     """
-    problems, warnings = checked(config, no_plugin)
+    problems, warnings = checked(config, disable_plugin)
     findings = [
         Finding(area="settings", what=line, do="mend it; a start stops or goes without it") for line in problems
     ]
     settings: list[dict[str, str]] = []
     plugins: list[dict[str, Any]] = []
     try:
-        accounts = open_accounts(config, no_plugin)
+        accounts = open_accounts(config, disable_plugin)
         catalog = catalog_of(accounts.loaded)
         settings = [described(value) for value in effective(accounts.loaded, catalog)]
     except SetupError:

@@ -24,14 +24,14 @@ from proxy_core.settings.loading import LoadedSettings
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     request_id: str | None,
     dry_run: bool,
     model: str | None,
     as_json: bool,
 ) -> None:
     """Explain the request REQUEST_ID (the X-Request-ID of its reply), or with --dry-run one that is not sent."""
-    loaded = read_settings(config, no_plugin)
+    loaded = read_settings(config, disable_plugin)
     if dry_run == bool(request_id) or dry_run != bool(model):
         raise click.UsageError("either REQUEST_ID, or --dry-run with --model")
     if request_id is not None:

@@ -13,7 +13,7 @@ from proxy_core.cli.common import settings_options
 from proxy_core.cli.running import tell_credentials
 from proxy_core.cli.terminal import TerminalPrompt, agreed, is_headless
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
-from proxy_core.interfaces import CredentialRefresher, LoginNeeded, LoginWay, Provider, RefreshLater, Tokens
+from proxy_core.interfaces import CredentialRefresher, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
 from proxy_core.network.exchange import open_exchange
 from proxy_core.oauth.tokens import LoginFailed, OAuthRefused
 
@@ -30,25 +30,27 @@ _INTERRUPTED = 130
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 def command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     provider: str,
     name: str | None,
-    way: LoginWay | None,
+    way: LoginMethod | None,
     yes: bool,
 ) -> None:
     """Log in to PROVIDER and keep the login. Works over SSH: no browser is needed on this machine.
 
     An account that is there already is renewed, not doubled. A running proxy is told.
     """
-    accounts = open_accounts(config, no_plugin)
+    accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     refresher = accounts.refresher(found)
     if refresher is None or refresher.login is None:
         if found.credential_kind == "api_key":
             raise click.UsageError(f"{found.name} takes API keys: proxy-core credentials add {found.name}")
         raise click.UsageError(f"{found.name} has no login here; see `proxy-core credentials import --help`")
-    if way is not None and way not in refresher.ways:
-        offered = ", ".join(f"--{w}" for w in refresher.ways) or "none of --browser, --paste, --device; leave it out"
+    if way is not None and way not in refresher.login_methods:
+        offered = (
+            ", ".join(f"--{w}" for w in refresher.login_methods) or "none of --browser, --paste, --device; leave it out"
+        )
         raise click.UsageError(f"the login of {found.name} offers {offered}")
     checked_name(accounts.vault, found.name, name)
     try:
@@ -66,7 +68,7 @@ def command(
 
 
 async def _log_in(
-    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, way: LoginWay | None, yes: bool
+    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, way: LoginMethod | None, yes: bool
 ) -> Tokens | None:
     prompt = TerminalPrompt(headless=is_headless(accounts.loaded), way=way)
     for line in about(provider, refresher):
@@ -77,7 +79,7 @@ async def _log_in(
     try:
         async with open_exchange() as exchange:
             return await refresher.login(prompt, exchange)
-    except (LoginFailed, LoginNeeded, OAuthRefused, RefreshLater) as error:
+    except (LoginFailed, LoginRequired, OAuthRefused, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error
     except EOFError:
         raise click.ClickException("the standard input ended before the login did; nothing was saved") from None

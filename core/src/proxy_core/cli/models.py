@@ -16,16 +16,16 @@ from proxy_core.runtime.compose import compose
 @click.command("models")
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(config: Path | None, no_plugin: tuple[str, ...], as_json: bool) -> None:
+def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
     """List models. Asks every provider; needs no running server."""
-    found = asyncio.run(_models(config, no_plugin))
+    found = asyncio.run(_models(config, disable_plugin))
     if as_json:
         click.echo(json.dumps([{"id": name, "owned_by": m.owned_by} for name, m in found.items()], indent=2))
     else:
         click.echo(table(("model", "owned by"), [(name, m.owned_by or "-") for name, m in found.items()]))
 
 
-async def _models(config: Path | None, no_plugin: tuple[str, ...]) -> dict[str, ModelSpec]:
-    proxy = compose(read_settings(config, no_plugin))
+async def _models(config: Path | None, disable_plugin: tuple[str, ...]) -> dict[str, ModelSpec]:
+    proxy = compose(read_settings(config, disable_plugin))
     async with proxy.app.router.lifespan_context(proxy.app):
         return await proxy.directory.all()

@@ -18,9 +18,9 @@ from proxy_core.runtime.builtin import BuiltIn
 @click.command("plugins")
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(config: Path | None, no_plugin: tuple[str, ...], as_json: bool) -> None:
+def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
     """List installed plugins with their state and reason."""
-    loaded = read_settings(config, no_plugin)
+    loaded = read_settings(config, disable_plugin)
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)])
     catalog = build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
     rows = [_described(plugin, catalog) for plugin in plugins]

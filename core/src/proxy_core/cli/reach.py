@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from proxy_core.cli.accounts import Accounts
 from proxy_core.cli.findings import Finding
-from proxy_core.interfaces import Credential, HttpAnswer, HttpExchange, Provider, ProviderCall, TransportFailed
+from proxy_core.interfaces import Credential, HttpClient, HttpResponse, Provider, ProviderCall, TransportFailed
 from proxy_core.messages import UpstreamRequest
 from proxy_core.network.exchange import open_exchange
 
@@ -24,7 +24,7 @@ _SKEW_S = 30.0
 
 def of_upstreams(accounts: Accounts) -> list[Finding]:
     """One line per provider that has a credential or needs none."""
-    chosen = [p for p in accounts.catalog.providers.values() if p.anonymous or accounts.of(p.name)]
+    chosen = [p for p in accounts.catalog.providers.values() if p.credential_optional or accounts.of(p.name)]
     return asyncio.run(_ask_all(chosen))
 
 
@@ -34,7 +34,7 @@ async def _ask_all(providers: Sequence[Provider]) -> list[Finding]:
     return [finding for findings in found for finding in findings]
 
 
-async def _ask(provider: Provider, exchange: HttpExchange) -> list[Finding]:
+async def _ask(provider: Provider, exchange: HttpClient) -> list[Finding]:
     url = address(provider)
     if url is None:
         return [Finding(area="upstreams", what=f"{provider.name}: its address is not known beforehand", note=True)]
@@ -47,7 +47,7 @@ async def _ask(provider: Provider, exchange: HttpExchange) -> list[Finding]:
     return [there, *_skew(provider, answer)]
 
 
-def _skew(provider: Provider, answer: HttpAnswer) -> list[Finding]:
+def _skew(provider: Provider, answer: HttpResponse) -> list[Finding]:
     with suppress(ValueError, TypeError):
         theirs = parsedate_to_datetime(answer.headers.get("date", ""))
         if theirs.tzinfo is None:

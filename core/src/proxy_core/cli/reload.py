@@ -19,13 +19,13 @@ _WITHIN_S = 60.0
 
 @click.command("reload")
 @settings_options
-def command(config: Path | None, no_plugin: tuple[str, ...]) -> None:
+def command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
     """Have the running proxy, every process of it, read settings and credentials again.
 
     What is wrong with them changes nothing, is told here, and the exit code is 1.
     """
     try:
-        loaded = read_settings(config, no_plugin)
+        loaded = read_settings(config, disable_plugin)
     except SetupError as error:  # the same that the proxy would find; without settings it cannot even be asked
         for line in str(error).splitlines():
             click.echo(f"proxy-core: {line}", err=True)

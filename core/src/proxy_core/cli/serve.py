@@ -51,14 +51,14 @@ log = logging.getLogger("proxy_core.serve")
 @click.option("--enable-request-logging", is_flag=True, help="Keep a record of every request; see [records].")
 def command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     demo: bool,
     log_level: str | None,
     enable_request_logging: bool,
     **server: Any,
 ) -> None:
     """Run the proxy until SIGINT or SIGTERM."""
-    overrides: dict[str, Any] = plugin_overrides(no_plugin, config)
+    overrides: dict[str, Any] = plugin_overrides(disable_plugin, config)
     overrides["server"] = {key: value for key, value in server.items() if value is not None}
     overrides["log"] = {"level": log_level} if log_level else {}
     overrides["records"] = {"enabled": True} if enable_request_logging else {}
@@ -96,7 +96,7 @@ def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo_socket: socke
         spec,
         sock,
         workers,
-        loaded.settings.server.drain_s,
+        loaded.settings.server.shutdown_grace_s,
     )
 
 
@@ -133,7 +133,7 @@ async def _serve(
     proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None
 ) -> None:
     server, stop = proxy.loaded.settings.server, asyncio.Event()
-    switch = Switch(proxy, proxy.state, server.drain_s)
+    switch = Switch(proxy, proxy.state, server.shutdown_grace_s)
 
     def turned(now: Proxy) -> None:
         written.redaction = now.redaction
@@ -156,7 +156,15 @@ async def _serve(
                 "why, explain, cooldown and reload cannot ask: %s is not for one user alone", proxy.loaded.runtime_dir
             )
         tasks.create_task(
-            serve_app(switch, sock, config, stop, interrupt=switch.interrupt, drain_s=server.drain_s, own_socket=own)
+            serve_app(
+                switch,
+                sock,
+                config,
+                stop,
+                interrupt=switch.interrupt,
+                shutdown_grace_s=server.shutdown_grace_s,
+                own_socket=own,
+            )
         )
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from proxy_core.interfaces import LoginWay
+from proxy_core.interfaces import LoginMethod
 from proxy_core.oauth.qr import qr_text
 from proxy_core.settings.loading import LoadedSettings
 
@@ -22,7 +22,7 @@ _STDIN = 0
 class TerminalPrompt:
     """Prints to the standard error stream's neighbour, the standard output, and reads lines from the standard input."""
 
-    def __init__(self, *, headless: bool, way: LoginWay | None = None) -> None:
+    def __init__(self, *, headless: bool, way: LoginMethod | None = None) -> None:
         self.headless = headless or way in ("paste", "device")
         self.way = way
         self._lines = _Lines()

@@ -48,7 +48,7 @@ def _day(ctx: click.Context, param: click.Parameter, text: str) -> date:
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
     config: Path | None,
-    no_plugin: tuple[str, ...],
+    disable_plugin: tuple[str, ...],
     by: str,
     since: date,
     until: date,
@@ -65,7 +65,7 @@ def command(
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_BY)}", param_hint="--by")
     if since > until:
         raise click.BadParameter(f"{since} is after --until {until}", param_hint="--since")
-    loaded = read_settings(config, no_plugin)
+    loaded = read_settings(config, disable_plugin)
     rows = asyncio.run(_rows(loaded, since, until))
     totals = summed([row for row in rows if client in (None, row.client)], names)
     head = (*names, *COUNTED)

@@ -18,9 +18,9 @@ from proxy_core.cli.running import processes
 @settings_options
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(config: Path | None, no_plugin: tuple[str, ...], model: str, as_json: bool) -> None:
+def command(config: Path | None, disable_plugin: tuple[str, ...], model: str, as_json: bool) -> None:
     """Say of each credential for MODEL whether the running proxy would use it, and if not why and until when."""
-    found = processes(read_settings(config, no_plugin), "GET", f"/admin/why?model={quote(model, safe='')}")
+    found = processes(read_settings(config, disable_plugin), "GET", f"/admin/why?model={quote(model, safe='')}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

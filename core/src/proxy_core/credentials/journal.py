@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from proxy_core.credentials.files import SAFE, sync_folder
 from proxy_core.credentials.stored import digest
-from proxy_core.interfaces import HttpAnswer, Tokens
+from proxy_core.interfaces import HttpResponse, Tokens
 
 #: Room for the answer is taken together with the intent, so that a disk that fills up in between does no harm.
 _ROOM = 16 * 1024
@@ -31,7 +31,7 @@ class Entry:
 
     token: str
     since: datetime
-    answer: HttpAnswer | None = None
+    answer: HttpResponse | None = None
     tokens: Tokens | None = field(default=None, repr=False)
     answered_at: datetime | None = None
 
@@ -78,7 +78,7 @@ class Journal:
             raise
         self._descriptor, self._at = descriptor, len(line)
 
-    def write_answer(self, answer: HttpAnswer, at: datetime) -> None:
+    def write_answer(self, answer: HttpResponse, at: datetime) -> None:
         """The answer as it came. In the system's hands when this returns, on disk after :meth:`sync`."""
         kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "date")}
         body = base64.b64encode(answer.body).decode()
@@ -130,7 +130,7 @@ def _outcome(entry: Entry, fields: dict[str, Any]) -> Entry:
     at = datetime.fromisoformat(fields["at"])
     if "tokens" in fields:
         return Entry(token=entry.token, since=entry.since, tokens=_tokens(fields["tokens"]), answered_at=at)
-    answer = HttpAnswer(fields["status"], fields["headers"], base64.b64decode(fields["body"]))
+    answer = HttpResponse(fields["status"], fields["headers"], base64.b64decode(fields["body"]))
     return Entry(token=entry.token, since=entry.since, answer=answer, answered_at=at)
 
 

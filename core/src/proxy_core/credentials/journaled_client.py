@@ -13,25 +13,25 @@ from pydantic import SecretStr
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.journal import Journal
-from proxy_core.interfaces import HttpAnswer, HttpExchange, TransportFailed
+from proxy_core.interfaces import HttpClient, HttpResponse, TransportFailed
 from proxy_core.messages import UpstreamRequest
 
 log = logging.getLogger("proxy_core.credentials")
 
 
 class Recorder:
-    """An ``HttpExchange`` that writes the answer to a request with the refresh token into the journal.
+    """An ``HttpClient`` that writes the answer to a request with the refresh token into the journal.
 
     With ``answer``, what a killed process had written there, that is given instead of asking again.
     """
 
     def __init__(
         self,
-        exchange: HttpExchange,
+        exchange: HttpClient,
         journal: Journal | None,
         token: SecretStr | None,
         clock: Clock,
-        answer: HttpAnswer | None = None,
+        answer: HttpResponse | None = None,
     ) -> None:
         self._exchange = exchange
         self._journal = journal
@@ -44,7 +44,7 @@ class Recorder:
         self.window_s: float | None = None
         self.durable_s: float | None = None
 
-    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         if self._token is None or not _spends(request, self._token):
             return await self._exchange(request, timeout_s=timeout_s)
         if self._answer is not None:
@@ -75,12 +75,12 @@ class Recorder:
         except OSError as error:
             log.error("the journal of a refresh cannot be written: %s", error)
 
-    def _write(self, answer: HttpAnswer) -> None:
+    def _write(self, answer: HttpResponse) -> None:
         if self._journal is not None:
             self._journal.write_answer(answer, self._clock.now())
 
 
-def gives_tokens(answer: HttpAnswer) -> bool:
+def gives_tokens(answer: HttpResponse) -> bool:
     """It looks like a success of a token endpoint."""
     if not 200 <= answer.status < 300:
         return False

@@ -24,9 +24,9 @@ from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Stale, Vault
 from proxy_core.interfaces import (
     CredentialRefresher,
-    HttpExchange,
-    LoginNeeded,
-    RefreshLater,
+    HttpClient,
+    LoginRequired,
+    RetryRefresh,
     Tokens,
 )
 
@@ -58,19 +58,19 @@ class Refreshed:
 async def refresh_once(
     stored: StoredCredential,
     refresher: CredentialRefresher,
-    exchange: HttpExchange,
+    exchange: HttpClient,
     vault: Vault,
     clock: Clock,
     *,
     lock: CredentialLock | None = None,
-    doubts: Sequence[str] = (),
+    suspect_details: Sequence[str] = (),
 ) -> Refreshed:
     """Tokens newer than those of ``stored``: the stored ones if they are, else new ones.
 
-    The refresher is not shown the details that ``doubts`` names.
+    The refresher is not shown the details that ``suspect_details`` names.
 
     Cancelling it while it waits for the lock is at once; from then on it runs to its end first.
-    Raises ``LoginNeeded`` (and the vault says so from then on) or ``RefreshLater``.
+    Raises ``LoginRequired`` (and the vault says so from then on) or ``RetryRefresh``.
     """
     if vault.holds_lock(stored):
         # Ours, together with tokens that could not be written.
@@ -79,8 +79,8 @@ async def refresh_once(
     try:
         await lock.acquire()
     except (LockBusy, OSError) as error:
-        raise RefreshLater(f"no lock for {stored.name}: {error}") from error
-    work = _Refresh(refresher, exchange, vault, clock, lock, doubts)
+        raise RetryRefresh(f"no lock for {stored.name}: {error}") from error
+    work = _Refresh(refresher, exchange, vault, clock, lock, suspect_details)
     try:
         return await _to_the_end(work.run(stored))
     finally:
@@ -96,10 +96,10 @@ async def _save_first(stored: StoredCredential, vault: Vault, clock: Clock) -> R
         current = await asyncio.to_thread(vault.read, stored)
         if not _newer(current, stored, clock.now()):
             text = f"the tokens of {stored.name} cannot be saved; no more are asked for until they are"
-            raise RefreshLater(text, retry_after_s=_SAVE_AGAIN_S) from error
+            raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         return Refreshed(stored=current, how="theirs", saved=False)
     if not _newer(current, stored, clock.now()):
-        raise RefreshLater(f"the tokens of {stored.name} were saved just now", retry_after_s=0.0)
+        raise RetryRefresh(f"the tokens of {stored.name} were saved just now", retry_after_s=0.0)
     return Refreshed(stored=current, how="theirs")
 
 
@@ -114,18 +114,18 @@ class _Refresh:
     def __init__(
         self,
         refresher: CredentialRefresher,
-        exchange: HttpExchange,
+        exchange: HttpClient,
         vault: Vault,
         clock: Clock,
         lock: CredentialLock,
-        doubts: Sequence[str],
+        suspect_details: Sequence[str],
     ) -> None:
         self._refresher = refresher
         self._exchange = exchange
         self._vault = vault
         self._clock = clock
         self._lock = lock
-        self._doubts = doubts
+        self._suspect_details = suspect_details
         self.keeps_lock = False
 
     async def run(self, stored: StoredCredential) -> Refreshed:
@@ -134,7 +134,7 @@ class _Refresh:
             journal = self._vault.journal(current)
             left = await asyncio.to_thread(journal.read) if journal else None
         except (VaultProblem, OSError) as error:
-            raise RefreshLater(str(error)) from error
+            raise RetryRefresh(str(error)) from error
         try:
             return await self._run(stored, current, journal, left)
         finally:
@@ -159,7 +159,7 @@ class _Refresh:
         if _newer(current, stored, self._clock.now()):
             return Refreshed(stored=current, how=how)
         if current.needs_login is not None:
-            raise LoginNeeded(current.needs_login.why)
+            raise LoginRequired(current.needs_login.why)
         return await self._renew(current, journal, left)
 
     async def _recover(self, current: StoredCredential, journal: Journal, left: Entry) -> Refreshed:
@@ -181,7 +181,7 @@ class _Refresh:
                 # Sent without a word on disk, it could be lost or sent twice.
                 log.error("%s is not renewed, because its journal cannot be written: %s", current.name, error)
                 text = f"the journal of {current.name} cannot be written ({error.strerror})"
-                raise RefreshLater(text, retry_after_s=_SAVE_AGAIN_S) from error
+                raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         recorder = Recorder(self._exchange, journal, current.refresh_token, self._clock)
         tokens = await self._ask(current, recorder, journal, left)
         if not recorder.recorded and journal is not None and current.refresh_token is not None:
@@ -192,33 +192,33 @@ class _Refresh:
         self, current: StoredCredential, recorder: Recorder, journal: Journal | None, left: Entry | None
     ) -> Tokens:
         credential = current.credential(lambda account: account)
-        believed = {name: value for name, value in credential.details.items() if name not in self._doubts}
+        believed = {name: value for name, value in credential.details.items() if name not in self._suspect_details}
         credential = replace(credential, details=believed)
         try:
             async with asyncio.timeout(_REFRESH_S):
                 return await self._refresher.refresh(credential, recorder)
-        except LoginNeeded as error:
+        except LoginRequired as error:
             raise await self._refused(current, error, journal, left) from error
         except Exception as error:
             if not recorder.uncertain and not recorder.recorded and journal is not None and left is None:
                 await _quietly(journal.end)
-            if isinstance(error, RefreshLater):
+            if isinstance(error, RetryRefresh):
                 raise
             log.warning("%s could not be renewed", current.name, exc_info=error)
-            raise RefreshLater(f"renewing {current.name} failed: {type(error).__name__}") from error
+            raise RetryRefresh(f"renewing {current.name} failed: {type(error).__name__}") from error
 
     async def _refused(
-        self, current: StoredCredential, error: LoginNeeded, journal: Journal | None, left: Entry | None
+        self, current: StoredCredential, error: LoginRequired, journal: Journal | None, left: Entry | None
     ) -> Exception:
         """Before it counts, look once more: a program that takes no lock may have been first."""
         try:
             again = await asyncio.to_thread(self._vault.read, current)
         except VaultProblem as problem:
-            return RefreshLater(str(problem))
+            return RetryRefresh(str(problem))
         if journal is not None:
             await _quietly(journal.end)
         if digest(again.refresh_token) != digest(current.refresh_token):
-            return RefreshLater(f"{current.name} was renewed by another program meanwhile", retry_after_s=0.0)
+            return RetryRefresh(f"{current.name} was renewed by another program meanwhile", retry_after_s=0.0)
         why = str(error)
         if left is not None:
             why += (
@@ -229,7 +229,7 @@ class _Refresh:
             await asyncio.to_thread(self._vault.mark_needs_login, current, why, self._clock.now())
         except (VaultProblem, OSError) as problem:
             log.error("%s needs a login, which cannot be noted: %s", current.name, problem)
-        return LoginNeeded(why)
+        return LoginRequired(why)
 
     async def _save(
         self,

@@ -21,10 +21,10 @@ from proxy_core.credentials.vault import Vault
 from proxy_core.interfaces import (
     Credential,
     CredentialRefresher,
-    HttpExchange,
-    LoginNeeded,
+    HttpClient,
+    LoginRequired,
     Provider,
-    RefreshLater,
+    RetryRefresh,
 )
 from proxy_core.rotation.cooldown import BACK_OFF_S, step
 from proxy_core.rotation.pool import Pool
@@ -71,13 +71,13 @@ class _Kept:
         #: The upstream refused its token before its time.
         self.refused = False
         #: Details that the next renewal is not to believe.
-        self.doubts: Sequence[str] = ()
+        self.suspect_details: Sequence[str] = ()
         self.doubted_at = float("-inf")
 
     def wanted(self, now: datetime, monotonic: float) -> bool:
         if self.renewing or self.stored.needs_login is not None or monotonic < self.again_at:
             return False
-        return self.refused or self.lacks is not None or self.stored.due(now, self.refresher.early_s)
+        return self.refused or self.lacks is not None or self.stored.due(now, self.refresher.refresh_margin_s)
 
     def wants_quota(self, monotonic: float) -> bool:
         usable = bool(self.stored.access_token.get_secret_value()) and self.stored.needs_login is None
@@ -91,7 +91,7 @@ class Keeper:
     def __init__(
         self,
         vault: Vault,
-        exchange: HttpExchange,
+        exchange: HttpClient,
         clock: Clock,
         fingerprint: Fingerprints,
         learn: Callable[..., None],
@@ -140,15 +140,15 @@ class Keeper:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=_END_S)
 
-    def _renew(self, credential: Credential, doubts: Sequence[str]) -> bool:
+    def _renew(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
         """A pool's token was refused, or what its details name."""
         kept, now = self._kept.get(credential.id), self._clock.monotonic()
-        if kept is None or (not doubts and now - kept.renewed_at < _FRESH_S):
+        if kept is None or (not suspect_details and now - kept.renewed_at < _FRESH_S):
             return False
-        if doubts and not kept.doubts:
+        if suspect_details and not kept.suspect_details:
             if now - kept.doubted_at < _DOUBT_S:
                 return False
-            kept.doubts, kept.doubted_at = doubts, now
+            kept.suspect_details, kept.doubted_at = suspect_details, now
         kept.refused = True
         kept.again_at = float("-inf")
         self._wake.set()
@@ -201,7 +201,7 @@ class Keeper:
             if kept.again_at > monotonic:
                 waits.append(kept.again_at - monotonic)
             elif kept.stored.expires_at is not None and kept.stored.needs_login is None:
-                waits.append((kept.stored.expires_at - now).total_seconds() - kept.refresher.early_s)
+                waits.append((kept.stored.expires_at - now).total_seconds() - kept.refresher.refresh_margin_s)
         return max(0.05, min(waits))
 
     async def _look(self) -> None:
@@ -229,20 +229,25 @@ class Keeper:
         name = f"{kept.stored.provider} {kept.stored.name}"
         try:
             done = await refresh_once(
-                kept.stored, kept.refresher, self._exchange, self._vault, self._clock, doubts=kept.doubts
+                kept.stored,
+                kept.refresher,
+                self._exchange,
+                self._vault,
+                self._clock,
+                suspect_details=kept.suspect_details,
             )
-        except LoginNeeded as needed:
+        except LoginRequired as needed:
             log.error("%s needs a login: %s", name, needed)
             kept.pool.ledger.taken_out(kept.id, str(needed), for_good=True)
             await self._reread(kept)
-        except RefreshLater as later:
+        except RetryRefresh as later:
             wait_s = self._later(kept, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
             log.warning("%s cannot be renewed now: %s; again in %.0f s", name, later, wait_s)
         except Exception as error:  # a refresher may fail in any way; its credential alone is concerned
             self._later(kept, type(error).__name__)
             log.exception("%s could not be renewed", name)
         else:
-            kept.stored, kept.refused, kept.doubts = done.stored, False, ()
+            kept.stored, kept.refused, kept.suspect_details = done.stored, False, ()
             kept.renewed_at = self._clock.monotonic()
             self._spare(kept)
             self._show(kept)
@@ -275,7 +280,7 @@ class Keeper:
     def _spare(self, kept: _Kept) -> None:
         """A token that does not live as long as it is renewed early is due at once: it is let live half of its time."""
         now, ends = self._clock.now(), kept.stored.expires_at
-        if ends is not None and kept.stored.due(now, kept.refresher.early_s):
+        if ends is not None and kept.stored.due(now, kept.refresher.refresh_margin_s):
             kept.again_at = kept.renewed_at + max(_SHORTEST_S, (ends - now).total_seconds() / 2)
 
     def _later(
@@ -303,7 +308,9 @@ class Keeper:
             kept.pool.ledger.taken_out(kept.id, stored.needs_login.why, for_good=True)
             return
         credential = stored.credential(self._fingerprint)
-        kept.lacks = kept.refresher.unready(credential) if kept.refresher.unready is not None else None
+        kept.lacks = (
+            kept.refresher.incomplete_reason(credential) if kept.refresher.incomplete_reason is not None else None
+        )
         if stored.access_token.get_secret_value() and kept.lacks is None:
             kept.pool.renewed(credential)
         elif stored.access_token.get_secret_value():

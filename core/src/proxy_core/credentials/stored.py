@@ -109,11 +109,11 @@ class StoredCredential:
             needs_login=None,
         )
 
-    def due(self, now: datetime, early_s: float) -> bool:
+    def due(self, now: datetime, refresh_margin_s: float) -> bool:
         """It is time to renew: no access token, or its end is near."""
         if not self.access_token.get_secret_value():
             return True
-        return self.expires_at is not None and self.expires_at - now <= timedelta(seconds=early_s)
+        return self.expires_at is not None and self.expires_at - now <= timedelta(seconds=refresh_margin_s)
 
 
 def digest(secret: SecretStr | None) -> str:

@@ -28,7 +28,7 @@ from proxy_core.dialects.gemini_encode import encode
 from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
 from proxy_core.errors import NotFound
-from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
 _FROM_PATH = frozenset({"model", "stream", "alt"})
@@ -69,12 +69,12 @@ def check(body: JsonObject) -> None:
             raise wrong_type(f"contents[{index}].parts", "an array")
 
 
-def context(request: ProxyRequest) -> ReplyContext:
+def context(request: ProxyRequest) -> ResponseContext:
     config = field(request.body, "generationConfig")
     config = config if isinstance(config, dict) else {}
     thinking = field(config, "thinkingConfig")
     n = field(config, "candidateCount")
-    return ReplyContext(
+    return ResponseContext(
         id=request.id,
         model=request.model,
         stream=request.stream,
@@ -97,7 +97,7 @@ class GeminiMeter:
 
     __slots__ = ("_finished", "_provider", "_wanted", "failure", "usage")
 
-    def __init__(self, provider: str, context: ReplyContext, strip_usage: bool) -> None:
+    def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._wanted = context.expected_choices
         self._finished: set[object] = set()
@@ -154,7 +154,7 @@ DIALECT = Dialect(
     encode=encode,
     decoder=GeminiDecoder,
     encoder=GeminiEncoder,
-    meter=GeminiMeter,
+    usage_tap=GeminiMeter,
     encode_error=encode_error,
     stream_error=stream_error,
     whole_usage=whole_usage,

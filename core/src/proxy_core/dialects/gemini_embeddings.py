@@ -22,8 +22,8 @@ from proxy_core.dialects.gemini_common import (
     whole_usage,
 )
 from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
-from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
-from proxy_core.messages import EmbedReply, EmbedRequest, JsonObject, Usage
+from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
+from proxy_core.messages import EmbedRequest, EmbedResponse, JsonObject, Usage
 
 NAME = "gemini_embeddings"
 #: What else belongs to each input, and has no counterpart elsewhere: hints for the kind of vector wanted.
@@ -129,14 +129,14 @@ def encode_inputs(request: EmbedRequest) -> JsonObject:
 # --- Replies -----------------------------------------------------------------------------
 
 
-def decode_embeddings(data: bytes) -> EmbedReply:
+def decode_embeddings(data: bytes) -> EmbedResponse:
     """Either method's reply. Usage is rarely told. Raises ``UpstreamBroken``."""
     value = load_object(data) or {}
     found = [value["embedding"]] if "embedding" in value else value.get("embeddings")
     if not isinstance(found, list):
         raise UpstreamBroken("The upstream sent a reply without embeddings.")
     usage = decode_usage(value.get("usageMetadata")) or Usage()
-    return EmbedReply(model="", vectors=[_vector(entry) for entry in found], usage=usage)
+    return EmbedResponse(model="", vectors=[_vector(entry) for entry in found], usage=usage)
 
 
 def _vector(entry: object) -> Sequence[float]:
@@ -150,7 +150,7 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
+def encode_embeddings(reply: EmbedResponse, body: JsonObject) -> bytes:
     """A vector for each input, in the form of the method that was asked. Raises ``UpstreamBroken``."""
     wanted = len(body["requests"]) if "requests" in body else 1
     if len(reply.vectors) != wanted:
@@ -163,8 +163,10 @@ def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
     return json_bytes(out)
 
 
-def context(request: ProxyRequest) -> ReplyContext:
-    return ReplyContext(id=request.id, model=request.model, stream=False, include_usage=False, created=int(time.time()))
+def context(request: ProxyRequest) -> ResponseContext:
+    return ResponseContext(
+        id=request.id, model=request.model, stream=False, include_usage=False, created=int(time.time())
+    )
 
 
 def _paths(versions: Iterable[str]) -> Sequence[str]:

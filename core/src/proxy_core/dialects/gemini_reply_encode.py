@@ -14,7 +14,7 @@ from proxy_core import sse
 from proxy_core.dialects.common import json_bytes
 from proxy_core.dialects.gemini_common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
 from proxy_core.errors import UpstreamBroken
-from proxy_core.interfaces import ReplyContext
+from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import (
     CallDelta,
     CallEnd,
@@ -110,7 +110,7 @@ class _Choice:
 class GeminiEncoder:
     """Writes a reply: objects as events come when streaming, one at ``close`` when not."""
 
-    def __init__(self, context: ReplyContext) -> None:
+    def __init__(self, context: ResponseContext) -> None:
         self._context = context
         self._thoughts = context.extra.get("thoughts") is True
         self._top: JsonObject = {}
@@ -177,7 +177,7 @@ class GeminiEncoder:
 
 
 def _append(parts: list[JsonObject], new: list[JsonObject]) -> None:
-    """Pieces of one text are one part."""
+    """ByteStream of one text are one part."""
     for part in new:
         before = parts[-1] if parts else None
         if before is not None and before.keys() == part.keys() and part.keys() <= {"text", "thought"}:

@@ -12,7 +12,7 @@ from typing import Any
 from proxy_core import sse
 from proxy_core.dialects.common import count, json_bytes, load_object
 from proxy_core.errors import ProxyError, UpstreamRejected
-from proxy_core.interfaces import EncodedError, ReplyContext
+from proxy_core.interfaces import EncodedError, ResponseContext
 from proxy_core.messages import JsonObject, Opaque, UpstreamFailure, Usage
 
 HEARTBEAT = sse.comment("keep-alive")
@@ -170,7 +170,7 @@ def _unmarked(block: bytes) -> bool:
     )
 
 
-class OpenAIMeter:
+class OpenAIUsageTap:
     """Watches a relayed OpenAI stream (chat or completions).
 
     Events without a mark are not parsed. With ``strip_usage`` (we asked for usage, the client
@@ -179,7 +179,7 @@ class OpenAIMeter:
 
     __slots__ = ("_done", "_finished", "_provider", "_strip", "_wanted", "failure", "usage")
 
-    def __init__(self, provider: str, context: ReplyContext, strip_usage: bool) -> None:
+    def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._strip = strip_usage
         self._wanted = context.expected_choices

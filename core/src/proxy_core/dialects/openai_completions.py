@@ -23,7 +23,7 @@ from proxy_core.dialects.common import (
     wrong_type,
 )
 from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
-from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import (
     ChatEvent,
     ChatRequest,
@@ -53,11 +53,11 @@ def check(body: JsonObject) -> None:
         raise wrong_type("prompt", "a string, an array of strings, or arrays of tokens")
 
 
-def context(request: ProxyRequest) -> ReplyContext:
+def context(request: ProxyRequest) -> ResponseContext:
     body = request.body
     prompt, n = body.get("prompt"), body.get("n")
     prompts = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    return ReplyContext(
+    return ResponseContext(
         id=f"cmpl-{request.id}",
         model=request.model,
         stream=request.stream,
@@ -159,7 +159,7 @@ class CompletionsDecoder:
 class CompletionsEncoder:
     """Writes ``text_completion`` objects; the stream uses the same object as the whole."""
 
-    def __init__(self, context: ReplyContext) -> None:
+    def __init__(self, context: ResponseContext) -> None:
         self._context = context
         self._texts: dict[int, str] = {}
         self._reasons: dict[int, FinishReason] = {}
@@ -220,7 +220,7 @@ DIALECT = Dialect(
     decode=decode,
     decoder=CompletionsDecoder,
     encoder=CompletionsEncoder,
-    meter=shared.OpenAIMeter,
+    usage_tap=shared.OpenAIUsageTap,
     encode_error=shared.encode_error,
     stream_error=shared.stream_error,
     whole_usage=shared.whole_usage,

@@ -23,8 +23,8 @@ from proxy_core.dialects.common import (
     wrong_type,
 )
 from proxy_core.errors import BadRequest, UpstreamBroken
-from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ReplyContext
-from proxy_core.messages import EmbedReply, EmbedRequest, JsonObject, Usage
+from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ResponseContext
+from proxy_core.messages import EmbedRequest, EmbedResponse, JsonObject, Usage
 
 NAME = "openai_embeddings"
 
@@ -57,8 +57,10 @@ def _tokens(value: object) -> bool:
     )
 
 
-def context(request: ProxyRequest) -> ReplyContext:
-    return ReplyContext(id=request.id, model=request.model, stream=False, include_usage=False, created=int(time.time()))
+def context(request: ProxyRequest) -> ResponseContext:
+    return ResponseContext(
+        id=request.id, model=request.model, stream=False, include_usage=False, created=int(time.time())
+    )
 
 
 def finish_whole(reply: bytes, body: JsonObject) -> bytes:
@@ -121,7 +123,7 @@ def encode_inputs(request: EmbedRequest) -> JsonObject:
     return out
 
 
-def decode_embeddings(data: bytes) -> EmbedReply:
+def decode_embeddings(data: bytes) -> EmbedResponse:
     """Vectors in the order of their inputs, in either encoding. Raises ``UpstreamBroken``."""
     value = load_object(data) or {}
     items = value.get("data")
@@ -129,7 +131,7 @@ def decode_embeddings(data: bytes) -> EmbedReply:
         raise UpstreamBroken("The upstream sent a reply without embeddings.")
     usage = shared.whole_usage(value) or Usage()
     vectors = [_vector(item.get("embedding")) for item in sorted(items, key=_index)]
-    return EmbedReply(model=str(value.get("model", "")), vectors=vectors, usage=usage)
+    return EmbedResponse(model=str(value.get("model", "")), vectors=vectors, usage=usage)
 
 
 def _vector(value: object) -> Sequence[float]:
@@ -140,7 +142,7 @@ def _vector(value: object) -> Sequence[float]:
     return value
 
 
-def encode_embeddings(reply: EmbedReply, body: JsonObject) -> bytes:
+def encode_embeddings(reply: EmbedResponse, body: JsonObject) -> bytes:
     """Vectors from a provider with its own format."""
     base = body.get("encoding_format") == "base64"
     data = [

@@ -1,6 +1,6 @@
 """What follows from a failed attempt: the default judge, and the pieces vendors' judges are built from.
 
-Pure: a failure in, a verdict out, in two steps. Tables say what a failure *means*: words for machines
+Pure: a failure in, a decision out, in two steps. Tables say what a failure *means*: words for machines
 first, then known sentences, then the status; a vendor's own tables (:class:`ErrorRules`) come
 before these. One more table says what *follows* from each meaning. A client's own mistake is never tried elsewhere; an
 upstream's 401 or 403 is our trouble and never reaches the client as 401.
@@ -24,13 +24,13 @@ from proxy_core.errors import (
     UpstreamTimeout,
 )
 from proxy_core.failures.rate_limit_headers import error_object, reset_after_s
-from proxy_core.interfaces import Verdict
+from proxy_core.interfaces import FailureDecision
 from proxy_core.messages import UpstreamFailure
 
 # --- What it means -----------------------------------------------------------------------
 
 #: What a failure can mean; what follows is in ``_COURSES``.
-Meaning = Literal[
+FailureKind = Literal[
     "client",  # the request itself is wrong
     "too_large",  # the request alone is above this account's limit
     "no_model",  # nobody here has this model
@@ -87,12 +87,12 @@ class ErrorRules:
     own text coming back. ``statuses`` are for what no word explains.
     """
 
-    codes: Mapping[str, Meaning] = field(default_factory=dict)
-    says: Mapping[str, Meaning] = field(default_factory=dict)
-    statuses: Mapping[int, Meaning] = field(default_factory=dict)
+    codes: Mapping[str, FailureKind] = field(default_factory=dict)
+    says: Mapping[str, FailureKind] = field(default_factory=dict)
+    statuses: Mapping[int, FailureKind] = field(default_factory=dict)
 
 
-def _each(**words: str) -> dict[str, Meaning]:
+def _each(**words: str) -> dict[str, FailureKind]:
     return {word: meaning for meaning, row in words.items() for word in row.split()}  # type: ignore[misc]  # keywords are the literals
 
 
@@ -127,7 +127,7 @@ _IN_BAND = _each(
     overloaded="unavailable unavailable_error",
     timeout="timeout_error deadline_exceeded",
 )
-_SAYS: Mapping[str, Meaning] = {
+_SAYS: Mapping[str, FailureKind] = {
     # Google's keys: 400 and 403.
     r"api[ _]key (not valid|not found|expired|invalid)": "refused",
     r"your api key was reported as leaked": "disabled",
@@ -155,7 +155,7 @@ _SAYS: Mapping[str, Meaning] = {
     r"(the )?model [`'\"]?[^\s`'\"]{1,120}[`'\"]? (does not exist|not found|is not found|is not supported)": "no_model",
     r"not found the model ": "no_model",
 }
-_STATUSES: Mapping[int, Meaning] = {
+_STATUSES: Mapping[int, FailureKind] = {
     401: "refused",
     402: "unpaid",
     403: "refused",
@@ -196,7 +196,7 @@ _CROWDED = re.compile(r"overloaded|(at|over|no) (maximum )?capacity|server (is )
 _RATED = re.compile(r"rate limit|too many requests", re.I)
 
 
-def meaning_of(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RULES) -> Meaning:
+def failure_kind(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RULES) -> FailureKind:
     """What a failure with this status and body means. ``status`` is ``None`` for an error inside a reply."""
     status = status if status is not None and status >= 300 else None
     found = _first(error.words, rules.codes, _CODES) or _said(status, error, rules)
@@ -207,11 +207,11 @@ def meaning_of(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RUL
     return _refined(status, error, found or "broken")
 
 
-def _first(words: Iterable[str], *tables: Mapping[str, Meaning]) -> Meaning | None:
+def _first(words: Iterable[str], *tables: Mapping[str, FailureKind]) -> FailureKind | None:
     return next((table[word] for table in tables for word in words if word in table), None)
 
 
-def _said(status: int | None, error: ErrorBody, rules: ErrorRules) -> Meaning | None:
+def _said(status: int | None, error: ErrorBody, rules: ErrorRules) -> FailureKind | None:
     """A known sentence. An error that names a parameter is about the request, whatever it says."""
     if error.message is None or (error.param and status in (400, 422)):
         return None
@@ -222,7 +222,7 @@ def _said(status: int | None, error: ErrorBody, rules: ErrorRules) -> Meaning | 
     return None
 
 
-def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> Meaning:
+def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
     message = error.message or ""
     if status in rules.statuses:
         return rules.statuses[status]
@@ -241,7 +241,7 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> Meaning:
     return "client" if 400 <= status < 500 else "broken"
 
 
-def _refined(status: int | None, error: ErrorBody, found: Meaning) -> Meaning:
+def _refined(status: int | None, error: ErrorBody, found: FailureKind) -> FailureKind:
     """A second look where one word has two meanings."""
     if found == "no_model" and status == 403:
         return "model_denied"  # OpenAI: this project has no access to the model
@@ -303,39 +303,39 @@ def _str(value: object) -> str | None:
 
 #: A credential that was refused may be mended by its owner; what needs somebody to pay, to
 #: appeal or to buy access rarely heals within the hour. The core probes before the time is up.
-REFUSED_REST_S = 300.0
-UNPAID_REST_S = 3600.0
+REFUSED_COOLDOWN_S = 300.0
+UNPAID_COOLDOWN_S = 3600.0
 #: A quota whose reset is not told. Hours or a day, mostly; asking once an hour finds out.
-QUOTA_REST_S = 3600.0
+QUOTA_COOLDOWN_S = 3600.0
 #: A wait as short as this is worth sitting out with the same credential (parity: SMALL_COOLDOWN_RETRY_THRESHOLD).
 SHORT_WAIT_S = 10.0
 #: A hint never takes a whole provider out for longer: one model's trouble may hide behind it.
-OUTAGE_REST_S = 300.0
+OUTAGE_COOLDOWN_S = 300.0
 #: "0 s" would send the next request straight into the same limit.
-_LEAST_REST_S = 1.0
+_MIN_COOLDOWN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What a meaning calls for. ``rest_s=None``: the core's back-off unless there is a hint."""
+    """What a meaning calls for. ``cooldown_s=None``: the core's back-off unless there is a hint."""
 
     fault: Literal["client", "credential", "model", "provider", "network"]
     next: Literal["retry", "rotate", "fail_over", "reject"]
-    rest: Literal["credential", "model", "provider"] | None = None
-    rest_s: float | None = None
+    cooldown: Literal["credential", "model", "provider"] | None = None
+    cooldown_s: float | None = None
 
 
-_COURSES: Mapping[Meaning, _Course] = {
+_COURSES: Mapping[FailureKind, _Course] = {
     "client": _Course("client", "reject"),
     # Every key of an account has the same limit: trying them all would be spraying.
     "too_large": _Course("client", "fail_over"),
     "no_model": _Course("client", "fail_over"),
-    "model_denied": _Course("model", "rotate", "model", UNPAID_REST_S),
-    "refused": _Course("credential", "rotate", "credential", REFUSED_REST_S),
-    "disabled": _Course("credential", "rotate", "credential", UNPAID_REST_S),
-    "unpaid": _Course("credential", "rotate", "credential", UNPAID_REST_S),
+    "model_denied": _Course("model", "rotate", "model", UNPAID_COOLDOWN_S),
+    "refused": _Course("credential", "rotate", "credential", REFUSED_COOLDOWN_S),
+    "disabled": _Course("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
+    "unpaid": _Course("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
     "rate_limited": _Course("model", "rotate", "model"),
-    "quota": _Course("model", "rotate", "model", QUOTA_REST_S),
+    "quota": _Course("model", "rotate", "model", QUOTA_COOLDOWN_S),
     "overloaded": _Course("provider", "retry"),
     "conflict": _Course("provider", "retry"),
     "timeout": _Course("provider", "retry"),
@@ -344,46 +344,54 @@ _COURSES: Mapping[Meaning, _Course] = {
 }
 
 
-def default_judge(failure: UpstreamFailure) -> Verdict:
+def classify_failure(failure: UpstreamFailure) -> FailureDecision:
     """The core's reading of a failure; a provider's own judge may call it for the rest."""
-    return judge_by(failure, ErrorRules())
+    return classify_by_rules(failure, ErrorRules())
 
 
-def judge_by(failure: UpstreamFailure, rules: ErrorRules) -> Verdict:
+def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDecision:
     """The default judge with a vendor's own words and statuses."""
     if failure.transport is not None:
-        return _judge_transport(failure)
+        return _transport_failure(failure)
     error = read_error(failure.body)
-    return judge_as(meaning_of(failure.status, error, rules), failure, failure.status, error)
+    return decision_for(failure_kind(failure.status, error, rules), failure, failure.status, error)
 
 
-def judge_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> Verdict:
-    """The verdict for an HTTP status and an error body, where those of ``failure`` are not to be used."""
-    return judge_as(meaning_of(status, error), failure, status, error)
+def classify_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> FailureDecision:
+    """The decision for an HTTP status and an error body, where those of ``failure`` are not to be used."""
+    return decision_for(failure_kind(status, error), failure, status, error)
 
 
-def judge_as(meaning: Meaning, failure: UpstreamFailure, status: int | None, error: ErrorBody) -> Verdict:
-    """The verdict for a failure whose meaning is known."""
+def decision_for(
+    meaning: FailureKind, failure: UpstreamFailure, status: int | None, error: ErrorBody
+) -> FailureDecision:
+    """The decision for a failure whose meaning is known."""
     course, hint = _COURSES[meaning], _hint(meaning, failure)
     told = _told(meaning, failure.provider, status, hint, error)
-    if course.rest is not None:
-        rest_s = course.rest_s if hint is None else max(hint, _LEAST_REST_S)
+    if course.cooldown is not None:
+        cooldown_s = course.cooldown_s if hint is None else max(hint, _MIN_COOLDOWN_S)
         if meaning == "quota" and error.google and (hint or 0.0) < 60:
-            rest_s = QUOTA_REST_S  # Gemini's daily quota comes with a retryDelay of seconds, that of another limit
-        return Verdict(fault=course.fault, next=course.next, error=told, rest=course.rest, rest_s=rest_s)
+            cooldown_s = (
+                QUOTA_COOLDOWN_S  # Gemini's daily quota comes with a retryDelay of seconds, that of another limit
+            )
+        return FailureDecision(
+            fault=course.fault, next=course.next, error=told, cooldown=course.cooldown, cooldown_s=cooldown_s
+        )
     if course.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
         return _outage(course, told, hint, error)
-    return Verdict(fault=course.fault, next=course.next, error=told)
+    return FailureDecision(fault=course.fault, next=course.next, error=told)
 
 
-def _outage(course: _Course, told: ProxyError, hint: float, error: ErrorBody) -> Verdict:
+def _outage(course: _Course, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
     """The upstream asks to be left alone for a while: all of it, unless it speaks of one model."""
     about_model = "model" in (error.message or "").lower()
-    rest: Literal["model", "provider"] = "model" if about_model else "provider"
-    return Verdict(fault=course.fault, next="fail_over", error=told, rest=rest, rest_s=min(hint, OUTAGE_REST_S))
+    scope: Literal["model", "provider"] = "model" if about_model else "provider"
+    return FailureDecision(
+        fault=course.fault, next="fail_over", error=told, cooldown=scope, cooldown_s=min(hint, OUTAGE_COOLDOWN_S)
+    )
 
 
-def _hint(meaning: Meaning, failure: UpstreamFailure) -> float | None:
+def _hint(meaning: FailureKind, failure: UpstreamFailure) -> float | None:
     headers = failure.headers
     if meaning in ("refused", "disabled", "unpaid", "model_denied"):
         # The limits in these headers go on as if nothing were wrong with the account.
@@ -391,7 +399,7 @@ def _hint(meaning: Meaning, failure: UpstreamFailure) -> float | None:
     return reset_after_s(headers, failure.body, failure.received_at)
 
 
-def _told(meaning: Meaning, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
+def _told(meaning: FailureKind, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
     """What the client hears. Words about our account stay with us; they name it."""
     says = f" It says: {error.message}" if error.message else ""
     words = f": {error.message}" if error.message else "."
@@ -423,24 +431,28 @@ def _told(meaning: Meaning, name: str, status: int | None, hint: float | None, e
             return UpstreamBroken(f"{answered}: its base URL may be wrong.")
 
 
-def _judge_transport(failure: UpstreamFailure) -> Verdict:
+def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
     name = failure.provider
     match failure.transport:
         case "connect":
-            return Verdict(fault="network", next="retry", error=UpstreamBroken(f"{name} could not be reached."))
+            return FailureDecision(fault="network", next="retry", error=UpstreamBroken(f"{name} could not be reached."))
         case "timeout":
             # The limit is generous; whoever was silent for minutes is not asked again at once.
-            return Verdict(fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not answer in time."))
+            return FailureDecision(
+                fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not answer in time.")
+            )
         case "cut":
-            return Verdict(
+            return FailureDecision(
                 fault="provider", next="retry", error=StreamCut(f"{name}'s reply ended before it was complete.")
             )
         case "unreadable":
-            return Verdict(
+            return FailureDecision(
                 fault="provider", next="fail_over", error=UpstreamBroken(f"{name} sent a reply that cannot be read.")
             )
         case _:
-            return Verdict(fault="network", next="retry", error=UpstreamBroken(f"{name} closed the connection."))
+            return FailureDecision(
+                fault="network", next="retry", error=UpstreamBroken(f"{name} closed the connection.")
+            )
 
 
 def rejected(status: int, error: ErrorBody) -> UpstreamRejected:

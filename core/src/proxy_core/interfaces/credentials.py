@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import SecretStr
 
-from proxy_core.interfaces.providers import HttpExchange
+from proxy_core.interfaces.providers import HttpClient
 from proxy_core.interfaces.requests import Credential, ProxyRequest
 
 
@@ -57,13 +57,13 @@ class Candidates(Protocol):
 class Selector:
     """Picks among usable credentials: a pure function. Settings choose one by ``name``.
 
-    ``optimal_concurrent`` and ``fair_cycle`` are what ``[providers.<name>.rotation]`` means by
+    ``preferred_concurrency`` and ``fair_cycle`` are what ``[providers.<name>.rotation]`` means by
     leaving them unset.
     """
 
     name: str
     select: Callable[[Candidates, ProxyRequest], Candidate]
-    optimal_concurrent: int | None = None
+    preferred_concurrency: int | None = None
     fair_cycle: bool = False
 
 
@@ -75,11 +75,11 @@ class TransportFailed(Exception):
         self.sent = sent
 
 
-class LoginNeeded(Exception):
+class LoginRequired(Exception):
     """The credential is no longer accepted and renewing it cannot help; the message says how to log in again."""
 
 
-class RefreshLater(Exception):
+class RetryRefresh(Exception):
     """The token server cannot now: again after ``retry_after_s``, else the core's own back-off.
 
     ``back_off_s`` replaces that: seconds after the first failure in a row, the second and so on; the last stays.
@@ -104,15 +104,15 @@ class Tokens:
 
 
 #: With a browser on this machine; by pasting what a browser elsewhere shows; by typing a code in elsewhere.
-LoginWay = Literal["browser", "paste", "device"]
+LoginMethod = Literal["browser", "paste", "device"]
 
 
 class LoginPrompt(Protocol):
     """Talking to whoever logs in, on a plain terminal."""
 
     @property
-    def way(self) -> LoginWay | None:
-        """The one that was asked for, among ``CredentialRefresher.ways``; ``None``: whichever is best here."""
+    def way(self) -> LoginMethod | None:
+        """The one that was asked for, among ``CredentialRefresher.login_methods``; ``None``: whichever is best here."""
         ...
 
     @property
@@ -162,23 +162,23 @@ class CredentialRefresher:
     """Renews the credentials of one ``kind`` and knows how to get new ones. The core does everything else:
     when, one at a time across processes and machines, journal, files, back-off.
 
-    ``refresh`` raises ``LoginNeeded`` or ``RefreshLater``; whatever else it raises counts as the latter.
-    ``early_s``: how long before its end a token is renewed. ``login`` talks to a person.
-    ``unready`` says what a credential still lacks before it can be lent and ``refresh`` may find out
+    ``refresh`` raises ``LoginRequired`` or ``RetryRefresh``; whatever else it raises counts as the latter.
+    ``refresh_margin_s``: how long before its end a token is renewed. ``login`` talks to a person.
+    ``incomplete_reason`` says what a credential still lacks before it can be lent and ``refresh`` may find out
     (a project); ``None``: nothing. ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN``
     and so on. ``stores`` are asked where none of the ``files`` is there.
     ``notice`` is shown before a login: what the vendor's terms say and what is at risk.
-    ``ways`` are those in which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
+    ``login_methods`` are those in which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
     """
 
     kind: str
-    refresh: Callable[[Credential, HttpExchange], Awaitable[Tokens]]
-    login: Callable[[LoginPrompt, HttpExchange], Awaitable[Tokens]] | None = None
-    test: Callable[[Credential, HttpExchange], Awaitable[str]] | None = None
+    refresh: Callable[[Credential, HttpClient], Awaitable[Tokens]]
+    login: Callable[[LoginPrompt, HttpClient], Awaitable[Tokens]] | None = None
+    test: Callable[[Credential, HttpClient], Awaitable[str]] | None = None
     files: Sequence[TokenFile] = ()
     stores: Sequence[TokenStore] = ()
-    unready: Callable[[Credential], str | None] | None = None
+    incomplete_reason: Callable[[Credential], str | None] | None = None
     environment: str | None = None
-    early_s: float = 300.0
+    refresh_margin_s: float = 300.0
     notice: str = ""
-    ways: Sequence[LoginWay] = ()
+    login_methods: Sequence[LoginMethod] = ()

@@ -12,8 +12,8 @@ from proxy_core.interfaces.requests import ProxyRequest
 from proxy_core.messages import (
     ChatEvent,
     ChatRequest,
-    EmbedReply,
     EmbedRequest,
+    EmbedResponse,
     Extra,
     JsonObject,
     UpstreamFailure,
@@ -22,7 +22,7 @@ from proxy_core.messages import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyContext:
+class ResponseContext:
     """What an encoder of replies needs to know about the request it answers. ``extra`` is its dialect's own."""
 
     id: str
@@ -42,7 +42,7 @@ class EventEncoder(Protocol):
     def close(self) -> bytes: ...
 
 
-class StreamMeter(Protocol):
+class UsageTap(Protocol):
     """Looks at a relayed stream without changing it, but for a usage event nobody asked for.
 
     ``feed`` gets whole events and returns what goes on. ``failure`` is an error the upstream
@@ -113,18 +113,18 @@ class Dialect:
     stream_error: Callable[[ProxyError, str], bytes]
     whole_usage: Callable[[JsonObject], Usage | None]
     whole_failure: Callable[[str, JsonObject], UpstreamFailure | None]
-    context: Callable[[ProxyRequest], ReplyContext]
+    context: Callable[[ProxyRequest], ResponseContext]
     relay_body: Callable[[JsonObject], JsonObject] | None = None
     finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
     decode_inputs: Callable[[JsonObject], EmbedRequest] | None = None
     encode_inputs: Callable[[EmbedRequest], JsonObject] | None = None
-    decode_embeddings: Callable[[bytes], EmbedReply] | None = None
-    encode_embeddings: Callable[[EmbedReply, JsonObject], bytes] | None = None
+    decode_embeddings: Callable[[bytes], EmbedResponse] | None = None
+    encode_embeddings: Callable[[EmbedResponse, JsonObject], bytes] | None = None
     decode: Callable[[JsonObject], ChatRequest] | None = None
     encode: Callable[[ChatRequest], JsonObject] | None = None
     decoder: Callable[[bool], EventDecoder] | None = None
-    encoder: Callable[[ReplyContext], EventEncoder] | None = None
-    meter: Callable[[str, ReplyContext, bool], StreamMeter] | None = None
+    encoder: Callable[[ResponseContext], EventEncoder] | None = None
+    usage_tap: Callable[[str, ResponseContext, bool], UsageTap] | None = None
     batching: Batching | None = None
     heartbeat: bytes = b""
     read_path: Callable[[Mapping[str, str], Mapping[str, str]], JsonObject] | None = None

@@ -48,7 +48,7 @@ class TokenCounter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCard:
+class ModelInfo:
     """What somebody says of a model; ``None``: does not say. Prices are US dollars per million tokens.
 
     ``context_length`` and ``max_output_tokens`` are tokens. ``capabilities`` are words such as
@@ -68,7 +68,7 @@ class ModelCard:
 
 
 #: A provider's name and its own model id, to what is known. Fast and pure.
-FindCard = Callable[[str, str], ModelCard | None]
+FindModelInfo = Callable[[str, str], ModelInfo | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class CatalogSource:
 
     url: str
     every_s: float
-    parse: Callable[[str], FindCard]
+    parse: Callable[[str], FindModelInfo]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +90,6 @@ class ModelCatalog:
     """
 
     name: str
-    load: Callable[[], FindCard]
+    load: Callable[[], FindModelInfo]
     rank: int = 0
     source: CatalogSource | None = None

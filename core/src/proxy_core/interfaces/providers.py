@@ -9,10 +9,10 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
-from proxy_core.interfaces.requests import Credential, Lifecycle, ModelSpec, ProviderCall, QuotaWindow, Verdict
+from proxy_core.interfaces.requests import Credential, FailureDecision, Lifecycle, ModelSpec, ProviderCall, QuotaWindow
 from proxy_core.messages import (
     ChatEvent,
-    EmbedReply,
+    EmbedResponse,
     Extra,
     UpstreamFailure,
     UpstreamRequest,
@@ -79,7 +79,7 @@ class FetchLimits:
 Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
 
 
-class Pieces(Protocol):
+class ByteStream(Protocol):
     """A body while it comes. ``aclose`` ends the exchange; iterating raises ``OSError`` where it breaks off."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -87,20 +87,20 @@ class Pieces(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentReply:
+class ProviderResponse:
     """What a provider's ``send`` got: a whole body, or one still to come. ``headers`` have lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Pieces = b""
+    body: bytes | ByteStream = b""
 
 
 #: An encoded request to its answer, for who talks to its upstream itself. May raise ``TimeoutError``
 #: and ``TransportFailed``; cancelling it ends the exchange.
-Send = Callable[[UpstreamRequest, Credential], Awaitable[SentReply]]
+Send = Callable[[UpstreamRequest, Credential], Awaitable[ProviderResponse]]
 
 
-Judge = Callable[[UpstreamFailure], Verdict]
+ClassifyFailure = Callable[[UpstreamFailure], FailureDecision]
 
 
 #: Reply headers (lower-case names) and the time they came, to what they say about quota. Pure.
@@ -108,7 +108,7 @@ ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpResponse:
     """A whole answer. ``headers`` have lower-case names."""
 
     status: int
@@ -116,17 +116,17 @@ class HttpAnswer:
     body: bytes = field(repr=False)
 
 
-class HttpExchange(Protocol):
+class HttpClient(Protocol):
     """The core's guarded door to the network, for refreshers, logins and quotas: one request, its answer.
 
     Raises ``TransportFailed`` if there was none within ``timeout_s``.
     """
 
-    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer: ...
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse: ...
 
 
 #: Asks what a login has left. What it raises is logged and asked again later.
-AskQuota = Callable[[Credential, HttpExchange], Awaitable[Sequence[QuotaWindow]]]
+AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,16 +140,16 @@ class Provider:
     bring a decoder whose replies need mending: then none of its chat replies is relayed.
     ``decoder(streaming)`` is fresh per attempt; ``decoder_for(call, streaming)`` instead is one that
     has to know what was asked. ``decode_embeddings`` reads a whole reply of a
-    provider whose embeddings are not in OpenAI's shape. ``judge=None`` is the core's judge.
-    ``takes_keys``: API keys do as well as credentials of its ``credential_kind``; ``key_files`` are
+    provider whose embeddings are not in OpenAI's shape. ``classify_failure=None`` is the core's classifier.
+    ``accepts_api_keys``: API keys do as well as credentials of its ``credential_kind``; ``key_files`` are
     other programs' settings to import them from.
-    ``anonymous`` providers (a local server) work without a credential.
-    ``costs_nothing``: a subscription pays for what its logins are used for; with an API key it may cost.
+    ``credential_optional`` providers (a local server) work without a credential.
+    ``flat_rate``: a subscription pays for what its logins are used for; with an API key it may cost.
     ``read_quota=None`` is the core's reading of rate-limit headers. ``rotation`` is how its
-    credentials are spent unless settings say otherwise; ``worst_priority(model)`` the highest
+    credentials are spent unless settings say otherwise; ``max_priority(model)`` the highest
     priority number that may serve a model, where its plans differ. ``quota`` is asked for each login
     every ``quota_every_s``, off the path of requests.
-    ``models`` is what it is known to offer before it was asked; ``closed`` means nothing else.
+    ``models`` is what it is known to offer before it was asked; ``models_complete`` means nothing else.
     ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
     guarded, and hands it over as ``InlineData``.
     ``send``: what ``encode`` makes is not for the core's sockets but for this, a library that has its
@@ -165,21 +165,21 @@ class Provider:
     reads_chat: bool = False
     decoder: Callable[[bool], EventDecoder] | None = None
     decoder_for: Callable[[ProviderCall, bool], EventDecoder] | None = None
-    decode_embeddings: Callable[[bytes], EmbedReply] | None = None
-    judge: Judge | None = None
+    decode_embeddings: Callable[[bytes], EmbedResponse] | None = None
+    classify_failure: ClassifyFailure | None = None
     read_quota: ReadQuota | None = None
     quota: AskQuota | None = None
     quota_every_s: float = 300.0
     rotation: RotationSettings = field(default_factory=RotationSettings)
-    worst_priority: Callable[[str], int | None] | None = None
+    max_priority: Callable[[str], int | None] | None = None
     list_models: ListModels | None = None
     models: Sequence[ModelSpec] = ()
-    closed: bool = False
+    models_complete: bool = False
     credential_kind: str = "api_key"
-    takes_keys: bool = False
+    accepts_api_keys: bool = False
     key_files: Sequence[KeyFile] = ()
-    anonymous: bool = False
-    costs_nothing: bool = False
+    credential_optional: bool = False
+    flat_rate: bool = False
     fetch_links: FetchLimits | None = None
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 

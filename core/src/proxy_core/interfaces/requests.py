@@ -108,30 +108,30 @@ class Lifecycle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class FailureDecision:
     """What a failure means.
 
     ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
-    next, ``fail_over`` to the next deployment, ``reject`` to the client. ``rest`` is what cools
+    next, ``fail_over`` to the next deployment, ``reject`` to the client. ``cooldown`` is what cools
     down: the whole credential, this credential for the model (or its quota group), or the whole
-    provider; for ``rest_s`` seconds (``None``: ``back_off_s``, seconds by failures in a row, of
+    provider; for ``cooldown_s`` seconds (``None``: ``back_off_s``, seconds by failures in a row, of
     which the last stays; without these the core's own). ``error`` is what the
-    client is told if the request ends here. ``renew``: with ``rest="credential"``, a login's token
-    was refused and is renewed instead; of a 401 that is believed anyway. ``until_login``: no time
+    client is told if the request ends here. ``renew``: with ``cooldown="credential"``, a login's token
+    was refused and is renewed instead; of a 401 that is believed anyway. ``disable_until_login``: no time
     mends it; the credential is out until its owner has acted and somebody logs in anew, and
-    ``error`` says why. ``doubts``: with ``rest="credential"``, the names of its details that may be
+    ``error`` says why. ``suspect_details``: with ``cooldown="credential"``, the names of its details that may be
     wrong (a project); its refresher is asked once without them, and within some hours not again.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
     next: Literal["retry", "rotate", "fail_over", "reject"]
     error: ProxyError
-    rest: Literal["credential", "model", "provider"] | None = None
-    rest_s: float | None = None
+    cooldown: Literal["credential", "model", "provider"] | None = None
+    cooldown_s: float | None = None
     back_off_s: Sequence[float] = ()
     renew: bool = False
-    until_login: bool = False
-    doubts: Sequence[str] = ()
+    disable_until_login: bool = False
+    suspect_details: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class SharedValue:
     """A value under a name: the last one to reach the store counts. ``expires_at`` is epoch seconds.
 
     ``None`` takes it away; that is told to others for as long as they may remember the note.
@@ -58,7 +58,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class PermitRequest:
     """Permits this process would like to hold, of ``limit`` that all processes share. 0 gives them back.
 
     ``used``: how many it cannot give back now. They stay its own even where it is granted fewer,
@@ -72,7 +72,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class SyncRequest:
     """What one process has to say since its last sync. Names and texts are valid Unicode.
 
     ``holder`` names the process, ``number`` rises with each push that was applied: a push that
@@ -86,22 +86,22 @@ class Push:
     holder: str
     number: int
     seen: int = 0
-    notes: Mapping[str, Note] = field(default_factory=dict)
+    notes: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, Count] = field(default_factory=dict)
     usage: Sequence[UsageRow] = ()
-    claims: Mapping[str, Claim] = field(default_factory=dict)
+    claims: Mapping[str, PermitRequest] = field(default_factory=dict)
     lives_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pull:
-    """What the others did since ``Push.seen``, and what is granted.
+class SyncResponse:
+    """What the others did since ``SyncRequest.seen``, and what is granted.
 
     ``notes``: names others wrote (``value=None``: took away). ``counts``: the totals of names to
     which somebody, this process included, added. Everything not expired, its own too, when
     ``seen`` was 0. ``holders``: how many processes are alive, this one included.
 
-    ``held``: permits per claim in the push, at most ``Claim.want``, the rest of ``Claim.limit``
+    ``held``: permits per claim in the push, at most ``PermitRequest.want``, the rest of ``PermitRequest.limit``
     after what the others hold, and after what each of them still lacks of its share. The share is
     the limit divided by the living holders that want any, rounded down: when more want than there
     are permits, who came first keeps them. What is granted, and what is still in use beyond that,
@@ -109,7 +109,7 @@ class Pull:
     """
 
     cursor: int
-    notes: Mapping[str, Note] = field(default_factory=dict)
+    notes: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
     holders: int = 1
@@ -122,7 +122,7 @@ class StateBackend(Protocol):
     number. It returns within seconds or raises.
     """
 
-    async def sync(self, push: Push) -> Pull: ...
+    async def sync(self, push: SyncRequest) -> SyncResponse: ...
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
         """Rows of these days, both included, by day and then by name."""
         ...

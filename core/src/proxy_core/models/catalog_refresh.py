@@ -20,7 +20,7 @@ from proxy_core.credentials.files import private_folder, write_private
 from proxy_core.interfaces import CatalogSource, ModelCatalog
 from proxy_core.messages import UpstreamRequest
 from proxy_core.models.info import Catalogs
-from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
 
 log = logging.getLogger("proxy_core.models")
 
@@ -101,7 +101,7 @@ class TableRefresher:
             await asyncio.sleep(self._due_s(about, source))
             try:
                 await self._ask(catalog, source, about if about.get("url") == source.url else {})
-            except (TransportError, TimeoutError, ReplyTooLarge, OSError) as error:
+            except (TransportError, TimeoutError, ResponseTooLarge, OSError) as error:
                 log.warning("the table of %s was not renewed: %s", catalog.name, type(error).__name__)
                 await asyncio.sleep(max(_LEAST_S, source.every_s))
             except Exception:  # a plugin's reader may fail in any way

@@ -15,7 +15,7 @@ from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelSpec, Provider
 from proxy_core.messages import Extra
 from proxy_core.models.routing import Router
-from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.schema import ProviderSettings
@@ -94,7 +94,7 @@ class ModelDirectory:
         # What a provider is known to offer is nobody's who has no credential for it.
         offered = provider.models if self._pools[provider.name].credentials else ()
         known = {spec.id: spec for spec in (*configured, *offered)}
-        if provider.list_models is not None and settings.discover and not provider.closed:
+        if provider.list_models is not None and settings.discover and not provider.models_complete:
             for spec in await self._discovered(provider, provider.list_models):
                 known.setdefault(spec.id, spec)
         return list(known.values())
@@ -118,7 +118,7 @@ class ModelDirectory:
                     if reply.status == 200:
                         return listing.parse(self._scrub.bytes(await reply.read(_MAX_LIST_BYTES)))
                     problem = f"status {reply.status}"
-            except (TransportError, TimeoutError, ReplyTooLarge) as error:
+            except (TransportError, TimeoutError, ResponseTooLarge) as error:
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
                 return ()  # another credential would not find it either
             except Exception as error:  # a plugin's parser may fail in any way

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from proxy_core.interfaces import FindCard, ModelCard, ModelCatalog
+from proxy_core.interfaces import FindModelInfo, ModelCatalog, ModelInfo
 from proxy_core.messages import Extra
 from proxy_core.models.listing import read_listing
 from proxy_core.settings.base import Described
@@ -29,7 +29,7 @@ Listed = Callable[[str, str], Extra | None]
 class Facts:
     """One model's card and, by field, who said so. All prices are of one source, ``prices``."""
 
-    card: ModelCard = field(default_factory=ModelCard)
+    card: ModelInfo = field(default_factory=ModelInfo)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,7 +44,7 @@ class Catalogs:
         self._kept = kept
         #: Set once somebody has wanted to know.
         self.wanted = asyncio.Event()
-        self._tables: Sequence[tuple[str, FindCard]] | None = None if catalogs else ()
+        self._tables: Sequence[tuple[str, FindModelInfo]] | None = None if catalogs else ()
         self._loading = asyncio.Lock()
 
     @property
@@ -60,7 +60,7 @@ class Catalogs:
             if self._tables is None:
                 self._tables = await asyncio.to_thread(self._read)
 
-    def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelCard]]:
+    def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
         """What tables that were read say, each with its name."""
         for name, find in self._tables or ():
             card = find(provider, model)
@@ -72,11 +72,11 @@ class Catalogs:
         """Those of which there may be newer ones."""
         return [catalog for catalog in self._catalogs if catalog.source is not None]
 
-    def replace(self, name: str, find: FindCard) -> None:
+    def replace(self, name: str, find: FindModelInfo) -> None:
         """A newer table, from now on."""
         self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
 
-    def _read(self) -> list[tuple[str, FindCard]]:
+    def _read(self) -> list[tuple[str, FindModelInfo]]:
         tables = []
         for catalog in self._catalogs:
             try:
@@ -85,7 +85,7 @@ class Catalogs:
                 log.warning("the catalog %s cannot be read and counts as empty", catalog.name, exc_info=True)
         return tables
 
-    def _newest(self, catalog: ModelCatalog) -> FindCard:
+    def _newest(self, catalog: ModelCatalog) -> FindModelInfo:
         text = self._kept(catalog)
         if text is not None and catalog.source is not None:
             try:
@@ -113,7 +113,7 @@ class Cards:
         }
         self.catalogs = catalogs or Catalogs(())
 
-    def said(self, provider: str, model: str) -> Iterator[tuple[str, ModelCard]]:
+    def said(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
         """Whoever knows the model, by the provider's own id, best first."""
         settings, options = self._settings.get(provider), self._by_id.get((provider, model))
         if options is not None:
@@ -137,8 +137,8 @@ class Cards:
         return merged([*over, *self.said(provider, model)])
 
 
-def of_settings(given: Described) -> ModelCard:
-    card = ModelCard(
+def of_settings(given: Described) -> ModelInfo:
+    card = ModelInfo(
         context_length=given.context_length,
         max_output_tokens=given.max_output_tokens,
         input_modalities=given.input_modalities,
@@ -150,11 +150,11 @@ def of_settings(given: Described) -> ModelCard:
     return card
 
 
-def has_price(card: ModelCard) -> bool:
+def has_price(card: ModelInfo) -> bool:
     return card.input_price is not None or card.output_price is not None
 
 
-def merged(said: Iterable[tuple[str, ModelCard]]) -> Facts:
+def merged(said: Iterable[tuple[str, ModelInfo]]) -> Facts:
     """Field by field the first that knows; capabilities word by word; prices only together."""
     known: dict[str, object] = {}
     sources: dict[str, str] = {}
@@ -173,7 +173,7 @@ def merged(said: Iterable[tuple[str, ModelCard]]) -> Facts:
             sources["capabilities"] = ", ".join(filter(None, (sources.get("capabilities"), source)))
     if capabilities:
         known["capabilities"] = capabilities
-    return Facts(card=ModelCard(**known), sources=sources)  # type: ignore[arg-type]  # taken from cards, by name
+    return Facts(card=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # taken from cards, by name
 
 
-_ALONE = tuple(f.name for f in fields(ModelCard) if f.name not in (*PRICES, "capabilities"))
+_ALONE = tuple(f.name for f in fields(ModelInfo) if f.name not in (*PRICES, "capabilities"))

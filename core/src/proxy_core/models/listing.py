@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy_core.interfaces import ModelCard
+from proxy_core.interfaces import ModelInfo
 from proxy_core.messages import Extra
 
 #: OpenRouter; Groq; Mistral; vLLM; Google.
@@ -17,7 +17,7 @@ _MILLION = 1_000_000
 _DEAREST = 1_000.0
 
 
-def read_listing(extra: Extra) -> ModelCard:
+def read_listing(extra: Extra) -> ModelInfo:
     """The members of one entry that are understood.
 
     Prices are those in OpenRouter's words: ``{"pricing": {"prompt": "0.000003", "completion": ...,
@@ -27,7 +27,7 @@ def read_listing(extra: Extra) -> ModelCard:
     architecture, top = _object(extra, "architecture"), _object(extra, "top_provider")
     prices, capabilities = _object(extra, "pricing"), _object(extra, "capabilities")
     known = {word: has for word, has in capabilities.items() if isinstance(has, bool)}
-    return ModelCard(
+    return ModelInfo(
         context_length=_tokens(extra, _CONTEXT),
         max_output_tokens=_tokens(extra, _OUTPUT) or _tokens(top, _OUTPUT),
         input_modalities=_words(architecture, "input_modalities"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy_core.interfaces import ModelCard, Provider
+from proxy_core.interfaces import ModelInfo, Provider
 from proxy_core.messages import Usage
 from proxy_core.models.info import PROVIDER, SETTINGS, Cards, has_price
 from proxy_core.rotation.pool import Pool
@@ -76,14 +76,14 @@ class Prices:
 
     def _subscribed(self, provider: str, credential: str | None) -> bool:
         given = self._providers.get(provider)
-        if given is None or not given.costs_nothing:
+        if given is None or not given.flat_rate:
             return False
         pool = self._pools.get(provider)
         kinds = {c.kind for c in pool.credentials if credential in (None, c.id)} if pool is not None else set()
         return not kinds or given.credential_kind in kinds
 
 
-def price_of(card: ModelCard) -> Price:
+def price_of(card: ModelInfo) -> Price:
     """What is not said of prompt or completion is nothing; what is not said of a cache is as the prompt."""
     prompt = card.input_price or 0.0
     return Price(

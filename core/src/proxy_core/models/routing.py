@@ -59,21 +59,21 @@ class Router:
         return (provider, rest) if provider is not None and rest else None
 
     def allowed(self, provider: str, model: str) -> bool:
-        """Whether ``ignore`` and ``whitelist`` leave ``model`` in; globs match with and without the prefix."""
+        """Whether settings leave ``model`` in. Globs match with and without the prefix; ``include_models`` wins."""
         settings = self._settings.get(provider)
         if settings is None:
             return True
         names = (model, f"{provider}/{model}")
-        if any(fnmatchcase(name, glob) for glob in settings.whitelist for name in names):
+        if any(fnmatchcase(name, glob) for glob in settings.include_models for name in names):
             return True
-        return not any(fnmatchcase(name, glob) for glob in settings.ignore for name in names)
+        return not any(fnmatchcase(name, glob) for glob in settings.exclude_models for name in names)
 
     def _direct(self, model: str) -> Deployment:
         found = self.addressed(model)
         if found is None:
             raise ModelNotFound(self._unknown(model))
         provider, upstream_model = found
-        known = provider.closed and upstream_model not in {spec.id for spec in provider.models}
+        known = provider.models_complete and upstream_model not in {spec.id for spec in provider.models}
         if known or not self.allowed(provider.name, upstream_model):
             raise ModelNotFound(f"The model {model!r} is not available here.")
         return self._deployment(provider, upstream_model)

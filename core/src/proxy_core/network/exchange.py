@@ -6,36 +6,36 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from proxy_core.interfaces import HttpAnswer, TransportFailed
+from proxy_core.interfaces import HttpResponse, TransportFailed
 from proxy_core.messages import UpstreamRequest
-from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
 from proxy_core.version import USER_AGENT
 
 #: No token answer and no list of models is larger.
 _MAX_ANSWER = 4 * 1024 * 1024
 
 
-class UpstreamExchange:
-    """An :class:`~proxy_core.interfaces.HttpExchange` over connections that somebody else opens and closes."""
+class UpstreamHttpClient:
+    """An :class:`~proxy_core.interfaces.HttpClient` over connections that somebody else opens and closes."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
-    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+    async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         try:
             async with asyncio.timeout(timeout_s), self._upstream.exchange(request) as reply:
                 headers = {name.lower(): value for name, value in reply.headers.items()}
-                return HttpAnswer(reply.status, headers, await reply.read(_MAX_ANSWER))
+                return HttpResponse(reply.status, headers, await reply.read(_MAX_ANSWER))
         except TimeoutError:
             raise TransportFailed("no answer in time", sent=True) from None
-        except ReplyTooLarge:
+        except ResponseTooLarge:
             raise TransportFailed("the answer is too large", sent=True) from None
         except TransportError as error:
             raise TransportFailed("no answer", sent=error.fault != "connect") from error
 
 
 @asynccontextmanager
-async def open_exchange(*, user_agent: str = USER_AGENT, connect_s: float = 10.0) -> AsyncIterator[UpstreamExchange]:
+async def open_exchange(*, user_agent: str = USER_AGENT, connect_s: float = 10.0) -> AsyncIterator[UpstreamHttpClient]:
     """One with connections of its own, for a command that has no proxy around it."""
     async with Upstream(user_agent=user_agent, max_connections=20, connect_s=connect_s, pool_s=5.0) as upstream:
-        yield UpstreamExchange(upstream)
+        yield UpstreamHttpClient(upstream)

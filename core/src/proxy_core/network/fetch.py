@@ -30,7 +30,7 @@ from proxy_core.messages import (
     ToolResult,
     UpstreamRequest,
 )
-from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream
+from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
 
 _REDIRECTS = 3
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -90,7 +90,7 @@ class GuardedFetcher:
             while inner is not None and not isinstance(inner, Refused):
                 inner = inner.__cause__ or inner.__context__
             problem = str(inner) if inner is not None else "its host cannot be reached"
-        except ReplyTooLarge:
+        except ResponseTooLarge:
             problem = f"it is larger than {limits.max_bytes} bytes"
         raise BadRequest(f"A linked document cannot be fetched: {problem}.", code="link_refused")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import httpx
 
-from proxy_core.interfaces import Credential, Pieces, Send, TransportFailed
+from proxy_core.interfaces import ByteStream, Credential, Send, TransportFailed
 from proxy_core.messages import TransportFault, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class TransportError(Exception):
         self.fault: TransportFault = fault
 
 
-class ReplyTooLarge(Exception):
-    """A plain reply outgrew ``upstream.max_reply_bytes``."""
+class ResponseTooLarge(Exception):
+    """A plain reply outgrew ``upstream.max_response_bytes``."""
 
 
 @lru_cache(maxsize=256)
@@ -69,7 +69,7 @@ async def _slices(content: bytes, progress: Progress | None) -> AsyncIterator[by
         progress(0)
 
 
-class UpstreamReply:
+class UpstreamResponse:
     """A status and headers that arrived, and a body still to come. Close it."""
 
     __slots__ = ("_response", "headers", "status")
@@ -91,13 +91,13 @@ class UpstreamReply:
         return _translated(source)
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises ``TransportError``, ``ReplyTooLarge``."""
+        """The whole body. Raises ``TransportError``, ``ResponseTooLarge``."""
         parts, size = [], 0
         async for piece in self.pieces():
             parts.append(piece)
             size += len(piece)
             if size > limit:
-                raise ReplyTooLarge
+                raise ResponseTooLarge
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_error(self) -> bytes:
@@ -128,20 +128,20 @@ async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
         raise TransportError("cut") from error
 
 
-async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamReply:
+async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamResponse:
     """The reply of a provider that talks to its upstream itself. Raises ``TransportError``, ``TimeoutError``."""
     try:
         reply = await send(request, credential)
     except TransportFailed as error:
         raise TransportError("disconnect" if error.sent else "connect") from error
-    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _Pieces(reply.body)
-    return UpstreamReply(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
+    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _ByteStream(reply.body)
+    return UpstreamResponse(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _ByteStream(httpx.AsyncByteStream):
     """A body of somebody else's sockets."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: ByteStream) -> None:
         self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -180,7 +180,7 @@ class Upstream:
         if self._open is not None:
             await self._open.aclose()
 
-    async def send(self, request: UpstreamRequest, progress: Progress | None = None) -> UpstreamReply:
+    async def send(self, request: UpstreamRequest, progress: Progress | None = None) -> UpstreamResponse:
         """Send and wait for the status. Raises ``TransportError``; the caller's scope is the deadline.
 
         ``progress`` is told the bytes still unsent of a large body, before each slice and at its end.
@@ -196,14 +196,14 @@ class Upstream:
             sent = httpx.Request(
                 request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
             )
-            return UpstreamReply(await self._transport().handle_async_request(sent))
+            return UpstreamResponse(await self._transport().handle_async_request(sent))
         except httpx.InvalidURL as error:
             raise TransportError("connect") from error
         except (httpx.TransportError, OSError) as error:
             raise TransportError(_fault(error)) from error
 
     @asynccontextmanager
-    async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamReply]:
+    async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """A reply that is closed when the block ends."""
         reply = await self.send(request)
         try:

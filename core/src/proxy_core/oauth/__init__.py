@@ -10,7 +10,7 @@
     async def refresh(credential, exchange):
         return await refresh_tokens(credential, exchange, GOOGLE, login="proxy-core login google")
 
-All of it does its network through the :class:`~proxy_core.interfaces.HttpExchange` it is given.
+All of it does its network through the :class:`~proxy_core.interfaces.HttpClient` it is given.
 """
 
 from proxy_core.oauth.client import OAuthClient, authorization_url

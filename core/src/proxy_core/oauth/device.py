@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from proxy_core.clock import Clock, Deadline, SystemClock
-from proxy_core.interfaces import HttpAnswer, HttpExchange, LoginPrompt, RefreshLater, Tokens, TransportFailed
+from proxy_core.interfaces import HttpClient, HttpResponse, LoginPrompt, RetryRefresh, Tokens, TransportFailed
 from proxy_core.oauth.client import OAuthClient
 from proxy_core.oauth.pkce import Pkce, new_pkce
 from proxy_core.oauth.tokens import LoginFailed, OAuthRefused, read_tokens
@@ -38,7 +38,7 @@ class DeviceCode:
 
 async def device_login(
     prompt: LoginPrompt,
-    exchange: HttpExchange,
+    exchange: HttpClient,
     client: OAuthClient,
     *,
     device_url: str,
@@ -63,7 +63,7 @@ async def device_login(
     return await poll_device(exchange, client, code, pkce=proof, details=details, clock=clock, sleep=sleep)
 
 
-def read_device_code(answer: HttpAnswer) -> DeviceCode:
+def read_device_code(answer: HttpResponse) -> DeviceCode:
     """A good answer has a ``device_code``: some servers say errors with status 200. Raises ``LoginFailed``."""
     fields = _object(answer)
     code, typed, url = (fields.get(name) for name in ("device_code", "user_code", "verification_uri"))
@@ -84,7 +84,7 @@ def read_device_code(answer: HttpAnswer) -> DeviceCode:
 
 
 async def poll_device(
-    exchange: HttpExchange,
+    exchange: HttpClient,
     client: OAuthClient,
     code: DeviceCode,
     *,
@@ -124,7 +124,7 @@ async def poll_device(
         elif error != "authorization_pending":
             try:
                 return read_tokens(answer, now=clock.now(), login="start over", details=details)
-            except RefreshLater as later:
+            except RetryRefresh as later:
                 interval = min(max(interval, later.retry_after_s or interval), _MAX_INTERVAL_S)
             except OAuthRefused as refused:
                 if refused.status != 200 and refused.error == "unknown":
@@ -132,7 +132,7 @@ async def poll_device(
                 raise
 
 
-def _waiting(answer: HttpAnswer) -> tuple[str, bool]:
+def _waiting(answer: HttpResponse) -> tuple[str, bool]:
     """The error word, and whether to ask more slowly. Some servers say "pending" with status 200."""
     fields = _object(answer)
     if fields.get("status") == "pending" and "access_token" not in fields:
@@ -141,7 +141,7 @@ def _waiting(answer: HttpAnswer) -> tuple[str, bool]:
     return (error if isinstance(error, str) else ""), error == "slow_down"
 
 
-def _object(answer: HttpAnswer) -> Mapping[str, Any]:
+def _object(answer: HttpResponse) -> Mapping[str, Any]:
     try:
         value = json.loads(answer.body)
     except ValueError:

@@ -10,7 +10,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy_core.interfaces import HttpExchange, LoginNeeded, LoginPrompt, RefreshLater, Tokens
+from proxy_core.interfaces import HttpClient, LoginPrompt, LoginRequired, RetryRefresh, Tokens
 from proxy_core.oauth.client import OAuthClient, authorization_url
 from proxy_core.oauth.pasted import Callback, read_pasted, read_query
 from proxy_core.oauth.pkce import Pkce, new_pkce, new_state
@@ -33,7 +33,7 @@ class Authorized:
 
 async def loopback_login(
     prompt: LoginPrompt,
-    exchange: HttpExchange,
+    exchange: HttpClient,
     client: OAuthClient,
     *,
     authorize_url: str,
@@ -59,9 +59,9 @@ async def loopback_login(
     request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
     try:
         return await ask_for_tokens(exchange, request, login="start over")
-    except LoginNeeded as error:
+    except LoginRequired as error:
         raise LoginFailed("the login server did not accept the code; start over") from error
-    except RefreshLater as error:
+    except RetryRefresh as error:
         raise LoginFailed(f"the code could not be redeemed: {error}") from error
 
 

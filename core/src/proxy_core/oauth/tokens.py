@@ -14,10 +14,10 @@ from proxy_core.clock import Clock, SystemClock
 from proxy_core.failures.rate_limit_headers import retry_after_s
 from proxy_core.interfaces import (
     Credential,
-    HttpAnswer,
-    HttpExchange,
-    LoginNeeded,
-    RefreshLater,
+    HttpClient,
+    HttpResponse,
+    LoginRequired,
+    RetryRefresh,
     Tokens,
     TransportFailed,
 )
@@ -51,7 +51,7 @@ class LoginFailed(Exception):
 
 async def refresh_tokens(
     credential: Credential,
-    exchange: HttpExchange,
+    exchange: HttpClient,
     client: OAuthClient,
     *,
     login: str,
@@ -63,13 +63,13 @@ async def refresh_tokens(
     ``login`` is the command that logs in again. Raises as :func:`read_tokens` does.
     """
     if credential.refresh_token is None:
-        raise LoginNeeded(f"it has no refresh token; log in again: {login}")
+        raise LoginRequired(f"it has no refresh token; log in again: {login}")
     request = client.refresh_request(credential.refresh_token)
     return await ask_for_tokens(exchange, request, login=login, details=details, clock=clock)
 
 
 async def ask_for_tokens(
-    exchange: HttpExchange,
+    exchange: HttpClient,
     request: UpstreamRequest,
     *,
     login: str,
@@ -80,16 +80,16 @@ async def ask_for_tokens(
     try:
         answer = await exchange(request)
     except TransportFailed as error:
-        raise RefreshLater("the token server did not answer") from error
+        raise RetryRefresh("the token server did not answer") from error
     return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details)
 
 
-def read_tokens(answer: HttpAnswer, *, now: datetime, login: str, details: Sequence[str] = ()) -> Tokens:
+def read_tokens(answer: HttpResponse, *, now: datetime, login: str, details: Sequence[str] = ()) -> Tokens:
     """Tokens of an RFC 6749 answer; a missing refresh token stays ``None``, which keeps the old one.
 
     ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is kept
     anyway. ``identity`` is the ``id_token``'s address or subject, unverified: a label, not a proof.
-    Raises ``LoginNeeded`` for ``invalid_grant``, saying ``login``; ``RefreshLater`` for 429, 5xx and
+    Raises ``LoginRequired`` for ``invalid_grant``, saying ``login``; ``RetryRefresh`` for 429, 5xx and
     what is not an answer; ``OAuthRefused`` for other refusals.
     """
     fields = _object(answer.body)
@@ -111,7 +111,7 @@ def read_tokens(answer: HttpAnswer, *, now: datetime, login: str, details: Seque
     )
 
 
-def _parsed(fields: dict[str, Any], answer: HttpAnswer, now: datetime, login: str) -> dict[str, Any]:
+def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: str) -> dict[str, Any]:
     from oauthlib.oauth2 import OAuth2Error
     from oauthlib.oauth2.rfc6749.parameters import parse_token_response
 
@@ -132,23 +132,23 @@ def _parsed(fields: dict[str, Any], answer: HttpAnswer, now: datetime, login: st
     return found
 
 
-def _refusal(error: str, words: str, answer: HttpAnswer, now: datetime, login: str) -> Exception:
+def _refusal(error: str, words: str, answer: HttpResponse, now: datetime, login: str) -> Exception:
     said = f"{_shown(error)}: {words}" if words else _shown(error)
     if error == "missing_token":
         return _later(answer, now, "a token answer without a token")
     if error in _LATER:
         return _later(answer, now, said)
     if error == "invalid_grant":
-        return LoginNeeded(f"the token server no longer accepts this login ({said}); log in again: {login}")
+        return LoginRequired(f"the token server no longer accepts this login ({said}); log in again: {login}")
     return OAuthRefused(
         f"the token server refused with status {answer.status} ({said})", error=error, status=answer.status
     )
 
 
-def _later(answer: HttpAnswer, now: datetime, why: str) -> RefreshLater:
+def _later(answer: HttpResponse, now: datetime, why: str) -> RetryRefresh:
     text = f"the token server answered with status {answer.status}" + (f" ({why})" if why else "")
     back_off_s = _LIMITED_BACK_OFF_S if answer.status == 429 else ()
-    return RefreshLater(text, retry_after_s=retry_after_s(answer.headers, now), back_off_s=back_off_s)
+    return RetryRefresh(text, retry_after_s=retry_after_s(answer.headers, now), back_off_s=back_off_s)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -14,16 +14,16 @@ from proxy_core.interfaces import (
     Provider,
     ProviderCall,
     ProxyRequest,
-    ReplyContext,
+    ResponseContext,
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.pipeline.response_body import (
     RelayedStream,
     RelayedWhole,
-    ReplyBody,
+    ResponseBody,
     TranslatedEmbeddings,
-    TranslatedReply,
+    TranslatedResponse,
 )
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.secret_filter import WithoutSecrets, sent_secrets
@@ -148,12 +148,12 @@ class Call:
         chat = self._request.stash.get(_FETCHED) or decode(self._request.body)
         return replace(chat, model=self._deployment.model)
 
-    def body(self, is_event_stream: bool) -> ReplyBody:
+    def body(self, is_event_stream: bool) -> ResponseBody:
         """What turns the reply's bytes into the client's, without the secrets that the upstream was sent."""
         body = self._body(is_event_stream)
         return WithoutSecrets(body, self._secrets) if self._secrets else body
 
-    def _body(self, is_event_stream: bool) -> ReplyBody:
+    def _body(self, is_event_stream: bool) -> ResponseBody:
         provider, client, request = self._deployment.provider, self._client, self._request
         context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":
@@ -164,19 +164,19 @@ class Call:
             return RelayedWhole(client, provider.name, request.body)
         relayed = self._wire is client and provider.decoder is None and self._filters is None
         if relayed and is_event_stream == request.stream:
-            if client.meter is None or not request.stream:
+            if client.usage_tap is None or not request.stream:
                 return RelayedWhole(client, provider.name, request.body)
             # Whoever asked for usage is the provider's encoder; if the client did not, its event goes.
             strip = not context.include_usage
-            return RelayedStream(client.meter(provider.name, context, strip), self._max_event_bytes)
+            return RelayedStream(client.usage_tap(provider.name, context, strip), self._max_event_bytes)
         return self._translated(context, is_event_stream)
 
-    def _translated(self, context: ReplyContext, is_event_stream: bool) -> ReplyBody:
+    def _translated(self, context: ResponseContext, is_event_stream: bool) -> ResponseBody:
         provider = self._deployment.provider
         decoder = self._decoder(is_event_stream)
         if decoder is None or self._client.encoder is None:
             raise UpstreamBroken(f"{provider.name} answered in a form that cannot be translated.")
-        return TranslatedReply(provider.name, decoder, self._filters, self._client.encoder(context))
+        return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context))
 
     def _decoder(self, is_event_stream: bool) -> EventDecoder | None:
         provider = self._deployment.provider

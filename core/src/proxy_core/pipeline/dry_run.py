@@ -65,7 +65,7 @@ class DryRun:
 
     def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:
         pool = self._pools[deployment.provider.name]
-        worst_of = deployment.provider.worst_priority
+        worst_of = deployment.provider.max_priority
         worst = worst_of(deployment.model) if worst_of is not None else None
         credential = pool.peek(request, deployment.model, worst)
         decision = decided(pool, deployment.model, None, frozenset(), str(deployment), 0.0, worst)

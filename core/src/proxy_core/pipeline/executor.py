@@ -15,17 +15,17 @@ from functools import partial
 
 from proxy_core.clock import Clock, Deadline
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
-from proxy_core.failures.policy import default_judge
+from proxy_core.failures.policy import classify_failure
 from proxy_core.failures.rate_limit_headers import quota_windows
-from proxy_core.interfaces import AttemptRecord, Deployment, ProxyRequest, Verdict
+from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision, ProxyRequest
 from proxy_core.messages import UpstreamFailure
 from proxy_core.network.fetch import GuardedFetcher
-from proxy_core.network.upstream import ReplyTooLarge, TransportError, Upstream, UpstreamReply, sent_by
+from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream, UpstreamResponse, sent_by
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.hedge import Hedges
 from proxy_core.pipeline.plan import Stop, Walk, told
 from proxy_core.pipeline.response import Reply
-from proxy_core.pipeline.response_body import ReplyBody
+from proxy_core.pipeline.response_body import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.trace import Trace
 from proxy_core.records.redact import SecretScrubber
@@ -84,7 +84,7 @@ class Executor:
         if not able:
             raise unable
         routing = self._limits.routing
-        walk = Walk(request, able, self._pools, routing, Deadline.after(routing.budget_s, self._clock), trace)
+        walk = Walk(request, able, self._pools, routing, Deadline.after(routing.max_wait_s, self._clock), trace)
         this = Try(request, filters, trace)
         while not walk.exhausted:
             step = walk.next()
@@ -113,14 +113,14 @@ class Executor:
         soonest_s, left_s = walk.soonest_s, walk.budget.remaining_s(self._clock)
         if soonest_s is None or soonest_s >= left_s:
             return False
-        rest_ends_s = walk.rest_ends_s
+        cooldown_ends_s = walk.cooldown_ends_s
         waiter = asyncio.get_running_loop().create_future()
         for stop in walk.stops:
             if (stop_s := stop.soonest_s) is not None:
                 stop.pool.wait(waiter, for_lease=stop_s == 0)
         try:
             with trace.waiting():
-                async with asyncio.timeout(left_s if rest_ends_s is None else min(left_s, rest_ends_s)):
+                async with asyncio.timeout(left_s if cooldown_ends_s is None else min(left_s, cooldown_ends_s)):
                     await waiter
         except TimeoutError:
             pass
@@ -135,20 +135,20 @@ class Executor:
         walk.rested()
         return True
 
-    def judge(self, deployment: Deployment, failure: UpstreamFailure) -> Verdict:
+    def judge(self, deployment: Deployment, failure: UpstreamFailure) -> FailureDecision:
         """The provider's judge, else ours; secrets an upstream repeats are taken out first."""
         failure = replace(failure, body=self._scrub.bytes(failure.body))
         try:
-            verdict = (deployment.provider.judge or default_judge)(failure)
-            message = self._scrub.text(verdict.error.message)  # JSON spells secrets in escapes
-            verdict.error.message, verdict.error.args = message, (message,)
-            return verdict
+            decision = (deployment.provider.classify_failure or classify_failure)(failure)
+            message = self._scrub.text(decision.error.message)  # JSON spells secrets in escapes
+            decision.error.message, decision.error.args = message, (message,)
+            return decision
         except Exception as error:  # a plugin's judge may fail in any way
             broken = InternalError(f"The judge of provider {deployment.provider.name!r} failed.")
             broken.__cause__ = error
-            return Verdict(fault="provider", next="fail_over", error=broken)
+            return FailureDecision(fault="provider", next="fail_over", error=broken)
 
-    async def _attempt(self, this: Try, deployment: Deployment, lease: Lease) -> Reply | Verdict:
+    async def _attempt(self, this: Try, deployment: Deployment, lease: Lease) -> Reply | FailureDecision:
         """One try: a committed reply, or what its failure means. The lease is given back either way."""
         started, trace = self._clock.monotonic(), this.trace
         async with AsyncExitStack() as resources:
@@ -156,10 +156,10 @@ class Executor:
             try:
                 result = await self._try(deployment, lease, this, resources)
             except BadRequest as error:  # what this provider cannot represent, the next one may
-                return Verdict(fault="client", next="fail_over", error=error)
+                return FailureDecision(fault="client", next="fail_over", error=error)
             except ProxyError as error:
                 trace.attempts.append(self._note(trace, deployment, lease, started, None, "provider", error.message))
-                return Verdict(fault="provider", next="reject", error=error)
+                return FailureDecision(fault="provider", next="reject", error=error)
             except asyncio.CancelledError:
                 trace.attempts.append(self._note(trace, deployment, lease, started, None, None, "given up"))
                 raise
@@ -170,12 +170,12 @@ class Executor:
                 result.own(resources.pop_all(), lease.credential.id)
                 return result
             failure = replace(result, credential_kind=lease.credential.kind, model=deployment.model)
-            verdict = self.judge(deployment, failure)
-            lease.failed(verdict, result.status)
+            decision = self.judge(deployment, failure)
+            lease.failed(decision, result.status)
             trace.attempts.append(
-                self._note(trace, deployment, lease, started, result.status, verdict.fault, verdict.error.message)
+                self._note(trace, deployment, lease, started, result.status, decision.fault, decision.error.message)
             )
-            return verdict
+            return decision
 
     def _note(
         self,
@@ -232,7 +232,7 @@ class Executor:
             return UpstreamFailure(provider=name, transport="timeout")
         except TransportError as error:
             return UpstreamFailure(provider=name, transport=error.fault)
-        except (UpstreamBroken, ReplyTooLarge) as error:
+        except (UpstreamBroken, ResponseTooLarge) as error:
             cut = isinstance(error, UpstreamBroken) and error.code == "upstream_cut_off"
             return UpstreamFailure(provider=name, transport="cut" if cut else "unreadable")
         except ProxyError:
@@ -241,7 +241,7 @@ class Executor:
             raise InternalError(f"The reply of provider {name!r} could not be read by its plugin.") from error
 
     async def _until_commit(
-        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment, trace: Trace
+        self, body: ResponseBody, reply: UpstreamResponse, deployment: Deployment, trace: Trace
     ) -> Reply | UpstreamFailure:
         first, pieces = b"", reply.pieces()
         async for data in pieces:
@@ -257,20 +257,20 @@ class Executor:
         return self._committed(body, first, None, deployment)
 
     async def _until_end(
-        self, body: ReplyBody, reply: UpstreamReply, deployment: Deployment, trace: Trace
+        self, body: ResponseBody, reply: UpstreamResponse, deployment: Deployment, trace: Trace
     ) -> Reply | UpstreamFailure:
-        data = await reply.read(self._limits.upstream.max_reply_bytes)
+        data = await reply.read(self._limits.upstream.max_response_bytes)
         trace.heard()
         first = body.feed(data)
         first += body.close()
         return body.failure if body.failure is not None else self._committed(body, first, None, deployment)
 
     def _committed(
-        self, body: ReplyBody, first: bytes, pieces: AsyncGenerator[bytes, None] | None, deployment: Deployment
+        self, body: ResponseBody, first: bytes, pieces: AsyncGenerator[bytes, None] | None, deployment: Deployment
     ) -> Reply:
         return Reply(body, first, pieces, deployment, lambda failure: self.judge(deployment, failure).error)
 
-    def _learn(self, deployment: Deployment, lease: Lease, reply: UpstreamReply) -> None:
+    def _learn(self, deployment: Deployment, lease: Lease, reply: UpstreamResponse) -> None:
         """What the provider says of its own counting, if it does."""
         windows = (deployment.provider.read_quota or quota_windows)(reply.headers, self._clock.now())
         if windows:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from proxy_core.interfaces import Deployment, Verdict
+from proxy_core.interfaces import Deployment, FailureDecision
 from proxy_core.pipeline.plan import Stop, Walk
 from proxy_core.pipeline.response import Reply
 from proxy_core.rotation.pool import Lease
 from proxy_core.settings.schema import RoutingSettings
 
-Attempt = Callable[[Deployment, Lease], Coroutine[None, None, Reply | Verdict]]
-Outcome = tuple[Stop, Lease, Reply | Verdict]
+Attempt = Callable[[Deployment, Lease], Coroutine[None, None, Reply | FailureDecision]]
+Outcome = tuple[Stop, Lease, Reply | FailureDecision]
 
 #: A quiet hour does not pay for a storm of second attempts.
 _MAX_SAVED = 10.0
@@ -23,7 +23,7 @@ class Hedges:
 
     def __init__(self, routing: RoutingSettings) -> None:
         self._after_s = routing.hedge_after_s
-        self._share = routing.hedge_share
+        self._share = routing.hedge_max_ratio
         self._saved = 1.0
 
     def inherit(self, before: Hedges) -> None:
@@ -31,14 +31,14 @@ class Hedges:
         self._saved = before._saved
 
     async def ask(self, attempt: Attempt, walk: Walk, stop: Stop, lease: Lease) -> list[Outcome]:
-        """What came of asking: the committed reply alone, or one verdict for each that was asked."""
+        """What came of asking: the committed reply alone, or one decision for each that was asked."""
         if self._after_s is None:
             return [(stop, lease, await attempt(stop.deployment, lease))]
         return await self._race(attempt, walk, stop, lease, self._after_s)
 
     async def _race(self, attempt: Attempt, walk: Walk, stop: Stop, lease: Lease, after_s: float) -> list[Outcome]:
-        asked: dict[asyncio.Task[Reply | Verdict], tuple[Stop, Lease]] = {}
-        winner: asyncio.Task[Reply | Verdict] | None = None
+        asked: dict[asyncio.Task[Reply | FailureDecision], tuple[Stop, Lease]] = {}
+        winner: asyncio.Task[Reply | FailureDecision] | None = None
         self._saved = min(_MAX_SAVED, self._saved + self._share)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -70,8 +70,8 @@ class Hedges:
 
     async def _end_losers(
         self,
-        asked: dict[asyncio.Task[Reply | Verdict], tuple[Stop, Lease]],
-        winner: asyncio.Task[Reply | Verdict] | None,
+        asked: dict[asyncio.Task[Reply | FailureDecision], tuple[Stop, Lease]],
+        winner: asyncio.Task[Reply | FailureDecision] | None,
     ) -> None:
         for task, (_, lease) in asked.items():
             if task is winner:
@@ -81,5 +81,5 @@ class Hedges:
             lease.give_back()  # a task that was cancelled before it began has not
 
 
-def _committed(done: set[asyncio.Task[Reply | Verdict]]) -> asyncio.Task[Reply | Verdict] | None:
+def _committed(done: set[asyncio.Task[Reply | FailureDecision]]) -> asyncio.Task[Reply | FailureDecision] | None:
     return next((task for task in done if isinstance(task.result(), Reply)), None)

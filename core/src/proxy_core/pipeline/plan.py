@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy_core.clock import Deadline
 from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable
-from proxy_core.interfaces import AttemptRecord, Deployment, ProxyRequest, Verdict
+from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision, ProxyRequest
 from proxy_core.pipeline.trace import Trace
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.explain import decided
@@ -24,7 +24,7 @@ class Stop:
 
     deployment: Deployment
     pool: Pool
-    worst_priority: int | None
+    max_priority: int | None
     tried: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
     tries: int = 0
@@ -36,7 +36,7 @@ class Stop:
         return self._soonest_s(frozenset())
 
     @property
-    def rest_ends_s(self) -> float | None:
+    def cooldown_ends_s(self) -> float | None:
         """When the next rest ends, whoever is merely busy: nobody tells of that."""
         ledger, model = self.pool.ledger, self.deployment.model
         now = self.pool.clock.monotonic()
@@ -47,7 +47,7 @@ class Stop:
     def _soonest_s(self, but: Set[str]) -> float | None:
         if self.closed:
             return None
-        return self.pool.soonest_s(self.deployment.model, self.worst_priority, self.spent | but)
+        return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent | but)
 
 
 class Walk:
@@ -65,7 +65,7 @@ class Walk:
         self._request = request
         self._routing = routing
         self._trace = trace
-        self._last: list[Verdict] = []
+        self._last: list[FailureDecision] = []
         self._waited = False
         self.budget = budget
         self.stops = [_stop(deployment, pools[deployment.provider.name]) for deployment in deployments]
@@ -81,7 +81,7 @@ class Walk:
         for stop in self.stops:
             if stop.closed:
                 continue
-            lease = stop.pool.take(self._request, stop.deployment.model, stop.tried, stop.worst_priority)
+            lease = stop.pool.take(self._request, stop.deployment.model, stop.tried, stop.max_priority)
             self._note(stop, lease)
             if lease is not None:
                 return stop, lease
@@ -90,7 +90,7 @@ class Walk:
     def _note(self, stop: Stop, lease: Lease | None) -> None:
         trace, deployment = self._trace, stop.deployment
         if len(trace.decisions) < _MAX_DECISIONS:
-            worst, at_s = stop.worst_priority, trace.elapsed_s
+            worst, at_s = stop.max_priority, trace.elapsed_s
             trace.decisions.append(
                 decided(stop.pool, deployment.model, lease, stop.tried, str(deployment), at_s, worst)
             )
@@ -102,17 +102,17 @@ class Walk:
             if taken is None or taken[0].pool is not stop.pool:
                 stop.pool.pass_on()
 
-    def failed(self, stop: Stop, lease: Lease, verdict: Verdict) -> bool:
+    def failed(self, stop: Stop, lease: Lease, decision: FailureDecision) -> bool:
         """Take note; true if the same may be asked again after a moment."""
-        self._last.append(verdict)
+        self._last.append(decision)
         stop.tries += 1
-        if verdict.next == "retry" and stop.tries < self._routing.attempts_per_credential:
+        if decision.next == "retry" and stop.tries < self._routing.attempts_per_credential:
             return True
         stop.tries = 0
         stop.tried.add(lease.credential.id)
-        if verdict.rest not in ("credential", "model"):
+        if decision.cooldown not in ("credential", "model"):
             stop.spent.add(lease.credential.id)
-        if verdict.next == "fail_over" or (verdict.next == "retry" and verdict.fault == "network"):
+        if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
             stop.closed = True  # another credential would not find the host either
         return False
 
@@ -140,14 +140,14 @@ class Walk:
         return min((wait for stop in self.stops if (wait := stop.soonest_s) is not None), default=None)
 
     @property
-    def rest_ends_s(self) -> float | None:
-        return min((wait for stop in self.stops if (wait := stop.rest_ends_s) is not None), default=None)
+    def cooldown_ends_s(self) -> float | None:
+        return min((wait for stop in self.stops if (wait := stop.cooldown_ends_s) is not None), default=None)
 
     def error(self) -> ProxyError:
         """What the client is told in the end: the failure that is most worth waiting for, and all that was tried."""
         if self._waited:
             self.pass_on(None)
-        known = [s.pool.soonest_s(s.deployment.model, s.worst_priority) for s in self.stops]
+        known = [s.pool.soonest_s(s.deployment.model, s.max_priority) for s in self.stops]
         soonest_s = min((wait for wait in known if wait is not None), default=None)
         if not self._last:
             return self._nobody(soonest_s)
@@ -178,18 +178,18 @@ class Walk:
 
 
 def _stop(deployment: Deployment, pool: Pool) -> Stop:
-    worst = deployment.provider.worst_priority
+    worst = deployment.provider.max_priority
     return Stop(deployment, pool, worst(deployment.model) if worst is not None else None)
 
 
-def _hope(verdict: Verdict) -> int:
+def _hope(decision: FailureDecision) -> int:
     """A client that waits is helped against a limit, perhaps against an outage, hardly against a refused key."""
-    error = verdict.error
+    error = decision.error
     if isinstance(error, CapacityExhausted):
         return 3 if error.code == "insufficient_quota" else 4
     if error.retry_after_s is not None:
         return 2
-    return 1 if verdict.fault in ("provider", "network") else 0
+    return 1 if decision.fault in ("provider", "network") else 0
 
 
 def told(error: ProxyError, attempts: Sequence[AttemptRecord]) -> ProxyError:

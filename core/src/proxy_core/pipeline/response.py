@@ -9,7 +9,7 @@ from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Deployment
 from proxy_core.messages import UpstreamFailure, Usage
 from proxy_core.network.upstream import TransportError
-from proxy_core.pipeline.response_body import ReplyBody
+from proxy_core.pipeline.response_body import ResponseBody
 
 
 class Reply:
@@ -17,7 +17,7 @@ class Reply:
 
     def __init__(
         self,
-        body: ReplyBody,
+        body: ResponseBody,
         first: bytes,
         pieces: AsyncGenerator[bytes, None] | None,
         deployment: Deployment,

@@ -13,15 +13,24 @@ from typing import Protocol
 from proxy_core import sse
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import StreamCut, UpstreamBroken
-from proxy_core.interfaces import Dialect, EventDecoder, EventEncoder, StreamMeter
-from proxy_core.messages import ChatEvent, EmbedReply, Failed, Finish, JsonObject, UpstreamFailure, Usage, UsageReport
+from proxy_core.interfaces import Dialect, EventDecoder, EventEncoder, UsageTap
+from proxy_core.messages import (
+    ChatEvent,
+    EmbedResponse,
+    Failed,
+    Finish,
+    JsonObject,
+    UpstreamFailure,
+    Usage,
+    UsageReport,
+)
 from proxy_core.pipeline.sanitize import FilterChain
 
 #: Above this a plain reply is only glanced at for its usage: parsing megabytes would hold up everyone.
 _PARSE_LIMIT = 1024 * 1024
 
 
-class ReplyBody(Protocol):
+class ResponseBody(Protocol):
     """A reply on its way: feed it what was read, send what it gives back."""
 
     @property
@@ -44,7 +53,7 @@ class RelayedStream:
 
     __slots__ = ("_meter", "_splitter", "committed", "failure", "usage")
 
-    def __init__(self, meter: StreamMeter, max_event_bytes: int) -> None:
+    def __init__(self, meter: UsageTap, max_event_bytes: int) -> None:
         self._meter = meter
         self._splitter = sse.EventSplitter(max_event_bytes)
         self.usage: Usage | None = None
@@ -83,7 +92,7 @@ def _whole(rest: bytes) -> bool:
     return event is None or event.data.startswith(b"[DONE]") or load_object(event.data) is not None
 
 
-class TranslatedReply:
+class TranslatedResponse:
     """A reply decoded to events, filtered, and encoded for the client; streamed or whole on either side."""
 
     def __init__(
@@ -131,8 +140,8 @@ class TranslatedEmbeddings:
 
     def __init__(
         self,
-        decode: Callable[[bytes], EmbedReply],
-        encode: Callable[[EmbedReply, JsonObject], bytes],
+        decode: Callable[[bytes], EmbedResponse],
+        encode: Callable[[EmbedResponse, JsonObject], bytes],
         request_body: JsonObject,
     ) -> None:
         self._decode, self._encode, self._request_body = decode, encode, request_body

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from proxy_core.messages import UpstreamFailure, Usage
-from proxy_core.pipeline.response_body import ReplyBody
+from proxy_core.pipeline.response_body import ResponseBody
 from proxy_core.records.redact import MASK
 
 #: Stand-ins for a key, such as ``ollama`` or ``EMPTY``, are words that a reply may use.
@@ -43,7 +43,7 @@ class WithoutSecrets:
 
     __slots__ = ("_body", "_secrets")
 
-    def __init__(self, body: ReplyBody, secrets: Sequence[bytes]) -> None:
+    def __init__(self, body: ResponseBody, secrets: Sequence[bytes]) -> None:
         self._body = body
         self._secrets = secrets
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
-from proxy_core.interfaces import Dialect, ReplyContext, RequestRecord
+from proxy_core.interfaces import Dialect, RequestRecord, ResponseContext
 from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
 from proxy_core.rotation.explain import as_json
@@ -107,7 +107,7 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
     if dialect.decoder is None or dialect.encoder is None:
         return None
     decoder = dialect.decoder(True)
-    context = ReplyContext(
+    context = ResponseContext(
         id=record.id,
         model=record.model,
         stream=False,
@@ -129,7 +129,7 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
 
 
 def _attempt(kept: AttemptCapture) -> JsonObject:
-    found: JsonObject = {"reply_headers": _headers(kept.headers)}
+    found: JsonObject = {"response_headers": _headers(kept.headers)}
     if kept.sent:
         found["sent"] = _body(kept.sent, len(kept.sent))
     if kept.error_body:

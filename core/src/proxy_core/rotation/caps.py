@@ -15,9 +15,9 @@ def cap_limit(cap: CapSettings, known: float | None) -> float | None:
     return float(text) if known is None else min(float(text), known)
 
 
-def cap_rest_until(cap: CapSettings, now: float, resets_at: float) -> float:
+def cap_cooldown_until(cap: CapSettings, now: float, resets_at: float) -> float:
     """When a used-up cap is over; ``resets_at`` is the end of the quota window."""
-    kind, _, seconds = cap.rest.partition(":")
+    kind, _, seconds = cap.cooldown.partition(":")
     if kind == "fixed":
         return now + max(0.0, float(seconds))
     return max(now, resets_at + (float(seconds) if kind == "offset" else 0.0))

@@ -41,7 +41,7 @@ class Failure:
     """What is known of the failure that starts a rest."""
 
     now: float
-    rest_s: float | None
+    cooldown_s: float | None
     back_off_s: Sequence[float] = ()
     code: str = ""
     words: str = ""
@@ -50,7 +50,7 @@ class Failure:
 def rested(
     before: Cooldown | None, failure: Failure, rules: RoutingSettings, probes: Sequence[Cooldown] = ()
 ) -> Cooldown:
-    """The rest after a failure. Its bounds: ``rules.max_rest_s``, and a probe from ``rules.probe_after_s`` on.
+    """The rest after a failure. Its bounds: ``rules.max_cooldown_s``, and a probe from ``rules.half_open_after_s`` on.
 
     ``probes`` are the rests that the failed attempt was to find out about. One that is not among
     them began later than the attempt did.
@@ -61,12 +61,12 @@ def rested(
     if before is not None and before not in probes:
         return _late(before, failure, rules)
     failures = before.failures + 1 if before is not None else 1
-    if failure.rest_s is not None:
-        until = now + min(failure.rest_s, rules.max_rest_s)
+    if failure.cooldown_s is not None:
+        until = now + min(failure.cooldown_s, rules.max_cooldown_s)
     else:
-        guessed = now + min(step(failure.back_off_s or BACK_OFF_S, failures), rules.max_rest_s)
+        guessed = now + min(step(failure.back_off_s or BACK_OFF_S, failures), rules.max_cooldown_s)
         until = max(guessed, before.until) if before is not None else guessed
-    gap = min(rules.probe_after_s * 2 ** min(failures - 1, 16), max(_MAX_PROBE_GAP_S, rules.probe_after_s))
+    gap = min(rules.half_open_after_s * 2 ** min(failures - 1, 16), max(_MAX_PROBE_GAP_S, rules.half_open_after_s))
     return Cooldown(
         since=now,
         until=until,
@@ -85,10 +85,10 @@ def step(back_off_s: Sequence[float], failures: int) -> float:
 
 def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldown:
     """Many requests were under way when the rest began: their failures are the same news, not worse news."""
-    rest_s = min(failure.rest_s or 0.0, rules.max_rest_s)
+    cooldown_s = min(failure.cooldown_s or 0.0, rules.max_cooldown_s)
     probe_is_near = failure.now < before.probe_at < before.until
-    if rest_s <= rules.probe_after_s or not probe_is_near:
-        before.probe_at = max(before.probe_at, failure.now + min(rest_s, rules.probe_after_s))
-    before.until = max(before.until, failure.now + rest_s)
+    if cooldown_s <= rules.half_open_after_s or not probe_is_near:
+        before.probe_at = max(before.probe_at, failure.now + min(cooldown_s, rules.half_open_after_s))
+    before.until = max(before.until, failure.now + cooldown_s)
     before.failed_at = failure.now
     return before

@@ -24,20 +24,20 @@ def decided(
     tried: Set[str],
     deployment: str,
     at_s: float,
-    worst_priority: int | None = None,
+    max_priority: int | None = None,
 ) -> Decision:
     """One look for a credential, right after it happened."""
     now, ledger = pool.clock.monotonic(), pool.ledger
     lane = ledger.settled(model, now)
     chosen = lease.index if lease is not None else None
-    limit = beyond(worst_priority)
+    limit = beyond(max_priority)
     excluded = [index for index, load in enumerate(lane.loads) if load >= limit and index != chosen]
     excluded += [index for name in tried if lane.loads[index := ledger.places[name]] < limit and index != chosen]
     named = excluded[:_NAMED]
     return Decision(
         deployment=deployment,
         candidates=len(lane.loads) - len(excluded),
-        excluded=[_exclusion(ledger, lane, index, now, tried, worst_priority) for index in named],
+        excluded=[_exclusion(ledger, lane, index, now, tried, max_priority) for index in named],
         unnamed=len(excluded) - len(named),
         chosen=lease.credential.id if lease is not None else None,
         probe=lease is not None and lease.probes,
@@ -47,13 +47,13 @@ def decided(
 
 
 def _exclusion(
-    ledger: Ledger, lane: Lane, index: int, now: float, tried: Set[str] = frozenset(), worst_priority: int | None = None
+    ledger: Ledger, lane: Lane, index: int, now: float, tried: Set[str] = frozenset(), max_priority: int | None = None
 ) -> Exclusion:
     slot = ledger.slots[index]
     name = slot.credential.id
     if name in tried:
         return Exclusion(credential=name, reason="tried")
-    if worst_priority is not None and slot.credential.priority > worst_priority:
+    if max_priority is not None and slot.credential.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
     if slot.out:
         reason: Reason = "needs login" if slot.for_good else "being renewed"
@@ -168,12 +168,12 @@ def every_lane(pool: Pool, index: int) -> dict[str, Any]:
             "used": lane.used[index],
             "limit": window.limit if window is not None else None,
             "window_resets": times(window.resets_at) if window is not None else None,
-            "rest": _wordless(lane.cooldowns.get(index), times),
+            "cooldown": _wordless(lane.cooldowns.get(index), times),
         }
         for name, lane in ledger.lanes.items()
         if (window := lane.windows.get(index)) is not None or index in lane.cooldowns
     }
-    return {"in_flight": slot.in_flight, "rest": _wordless(slot.cooldown, times), "windows": lanes}
+    return {"in_flight": slot.in_flight, "cooldown": _wordless(slot.cooldown, times), "windows": lanes}
 
 
 def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,7 @@ def over_at(ledger: Ledger, lane: Lane, index: int, now: float) -> float:
     rests = [
         c for n in ledger.cycles[index] for c in (ledger.slots[n].cooldown, lane.cooldowns.get(n)) if c is not None
     ]
-    soon = [c.until for c in rests if 0 < c.until - now < ledger.rotation.fair_cycle_short_rest_s]
+    soon = [c.until for c in rests if 0 < c.until - now < ledger.rotation.fair_cycle_short_cooldown_s]
     return min(over, min(soon, default=now))  # one that is back in a moment is waited for
 
 

@@ -61,6 +61,6 @@ def load(priority: int, busy: float, used: int) -> float:
     return priority * PRIORITY + min(busy, PRIORITY / BUSY - 1) * BUSY + min(used, BUSY - 1)
 
 
-def beyond(worst_priority: int | None) -> float:
-    """The load from which on a credential is of no use to who may have ``worst_priority`` at most."""
-    return UNUSABLE if worst_priority is None else (worst_priority + 1) * PRIORITY
+def beyond(max_priority: int | None) -> float:
+    """The load from which on a credential is of no use to who may have ``max_priority`` at most."""
+    return UNUSABLE if max_priority is None else (max_priority + 1) * PRIORITY

@@ -13,7 +13,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from proxy_core.interfaces import Credential, QuotaWindow, Selector, Verdict
+from proxy_core.interfaces import Credential, FailureDecision, QuotaWindow, Selector
 from proxy_core.rotation import fair_cycle, quota
 from proxy_core.rotation.changes import PROVIDER, News, Place
 from proxy_core.rotation.cooldown import Cooldown, Failure, rested
@@ -223,41 +223,41 @@ class Ledger:
         self.touch(use.index)
         return bool(ended)
 
-    def failed(self, use: Use, verdict: Verdict, now: float) -> None:
-        """Let what the verdict names rest."""
+    def failed(self, use: Use, decision: FailureDecision, now: float) -> None:
+        """Let what the decision names rest."""
         index, lane, slot = use.index, self.lane_named(use.lane.name), self.slots[use.index]
         failure = Failure(
             now=now,
-            rest_s=verdict.rest_s,
-            back_off_s=verdict.back_off_s,
-            code=verdict.error.code or verdict.error.kind,
-            words=verdict.error.message,
+            cooldown_s=decision.cooldown_s,
+            back_off_s=decision.back_off_s,
+            code=decision.error.code or decision.error.kind,
+            words=decision.error.message,
         )
-        self._provider_failed(use, verdict, failure)
-        if verdict.fault in ("provider", "network"):
+        self._provider_failed(use, decision, failure)
+        if decision.fault in ("provider", "network"):
             quota.uncount(self, lane, index, now)
         self.touch(index)
-        if verdict.rest == "credential":
+        if decision.cooldown == "credential":
             cooldown = slot.cooldown = rested(slot.cooldown, failure, self.rules, use.probes)
-        elif verdict.rest == "model":
+        elif decision.cooldown == "model":
             cooldown = lane.cooldowns[index] = rested(lane.cooldowns.get(index), failure, self.rules, use.probes)
         else:
             return
-        if self.fair_cycle and cooldown.until - now >= self.rotation.exhausted_rest_s:
+        if self.fair_cycle and cooldown.until - now >= self.rotation.exhausted_cooldown_s:
             lane.marks[index] = now
-        self.news.changed(Place(index, None if verdict.rest == "credential" else lane.name), now)
+        self.news.changed(Place(index, None if decision.cooldown == "credential" else lane.name), now)
 
-    def _provider_failed(self, use: Use, verdict: Verdict, failure: Failure) -> None:
+    def _provider_failed(self, use: Use, decision: FailureDecision, failure: Failure) -> None:
         """Many failures in a row that are nobody's but the provider's rest it once, not each credential."""
-        if verdict.rest != "provider" and verdict.fault not in ("provider", "network"):
+        if decision.cooldown != "provider" and decision.fault not in ("provider", "network"):
             self.streak = 0
             if self.outage in use.probes:
                 self._end_outage(failure.now)
             return
         self.streak += 1
-        if verdict.rest == "provider" or self.streak >= self.rules.outage_after:
-            if verdict.rest != "provider":
-                failure = replace(failure, rest_s=None, back_off_s=())
+        if decision.cooldown == "provider" or self.streak >= self.rules.circuit_breaker_failures:
+            if decision.cooldown != "provider":
+                failure = replace(failure, cooldown_s=None, back_off_s=())
             self.outage = rested(self.outage, failure, self.rules, use.probes)
             self.news.changed(PROVIDER, failure.now)
 

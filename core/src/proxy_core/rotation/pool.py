@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import Credential, ProxyRequest, QuotaWindow, Selector, Verdict
+from proxy_core.interfaces import Credential, FailureDecision, ProxyRequest, QuotaWindow, Selector
 from proxy_core.rotation.candidates import Choice
 from proxy_core.rotation.heir import heirs
 from proxy_core.rotation.lane import PRIORITY, UNUSABLE, Lane, beyond
@@ -59,14 +59,16 @@ class Lease:
             if pool.ledger.succeeded(use, pool.clock.monotonic()):
                 pool.notify(every=True)  # not one, as for a lease: a rest is over, and all may go
 
-    def failed(self, verdict: Verdict, status: int | None = None) -> None:
-        """Let what the verdict names rest; what was refused is renewed or found anew instead, if it can be."""
-        mendable = (status == _REFUSED or verdict.renew or bool(verdict.doubts)) and verdict.rest == "credential"
+    def failed(self, decision: FailureDecision, status: int | None = None) -> None:
+        """Let what the decision names rest; what was refused is renewed or found anew instead, if it can be."""
+        mendable = (
+            status == _REFUSED or decision.renew or bool(decision.suspect_details)
+        ) and decision.cooldown == "credential"
         for pool, use in self._everywhere():
-            if verdict.until_login:
-                pool.barred(self.credential, verdict.error.message)
-            elif not (mendable and pool.refused(self.credential, verdict.doubts)):
-                pool.ledger.failed(use, verdict, pool.clock.monotonic())
+            if decision.disable_until_login:
+                pool.barred(self.credential, decision.error.message)
+            elif not (mendable and pool.refused(self.credential, decision.suspect_details)):
+                pool.ledger.failed(use, decision, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
         """What a reply said of the provider's own counting."""
@@ -122,15 +124,15 @@ class Pool:
         return [slot.credential for slot in self.ledger.slots]
 
     def take(
-        self, request: ProxyRequest, model: str, tried: Set[str] = frozenset(), worst_priority: int | None = None
+        self, request: ProxyRequest, model: str, tried: Set[str] = frozenset(), max_priority: int | None = None
     ) -> Lease | None:
         """Lend a usable credential that is not in ``tried``; ``None`` if there is none.
 
-        Whoever takes a lease gives it back, whatever happens. ``worst_priority`` is the highest
+        Whoever takes a lease gives it back, whatever happens. ``max_priority`` is the highest
         priority number that may serve this model.
         """
         now = self.clock.monotonic()
-        found = self._found(request, model, tried, worst_priority, now)
+        found = self._found(request, model, tried, max_priority, now)
         if found is None:
             return None
         index, lane, session = found
@@ -143,13 +145,13 @@ class Pool:
                 heir.sessions.remember(session, its_use.index, now)
         return Lease(self, use)
 
-    def peek(self, request: ProxyRequest, model: str, worst_priority: int | None = None) -> Credential | None:
+    def peek(self, request: ProxyRequest, model: str, max_priority: int | None = None) -> Credential | None:
         """Whose lease :meth:`take` would give. Changes nothing."""
-        found = self._found(request, model, frozenset(), worst_priority, self.clock.monotonic())
+        found = self._found(request, model, frozenset(), max_priority, self.clock.monotonic())
         return self.ledger.slots[found[0]].credential if found is not None else None
 
     def _found(
-        self, request: ProxyRequest, model: str, tried: Set[str], worst_priority: int | None, now: float
+        self, request: ProxyRequest, model: str, tried: Set[str], max_priority: int | None, now: float
     ) -> tuple[int, Lane, str | None] | None:
         """Who goes next, for which lane, and the session to remember it for."""
         ledger = self.ledger
@@ -158,7 +160,7 @@ class Pool:
         lane = ledger.settled(model, now)
         loads = _without(lane.loads, [ledger.places[credential] for credential in tried]) if tried else lane.loads
         low = min(loads, default=UNUSABLE)
-        if low >= beyond(worst_priority):
+        if low >= beyond(max_priority):
             return None
         index = _due(lane, low) if lane.due and not tried else None
         if index is not None:
@@ -167,7 +169,7 @@ class Pool:
         index = ledger.places[self.selector.select(choice, request).credential.id]
         return index, lane, choice.session
 
-    def soonest_s(self, model: str, worst_priority: int | None = None, spent: Set[str] = frozenset()) -> float | None:
+    def soonest_s(self, model: str, max_priority: int | None = None, spent: Set[str] = frozenset()) -> float | None:
         """Seconds until a credential that is not in ``spent`` may be usable for ``model``; ``None`` if none ever is.
 
         0 where one is only lent to somebody else: it may come back at any moment.
@@ -179,7 +181,7 @@ class Pool:
             for index, slot in enumerate(ledger.slots)
             if (at := ledger.usable_at(lane, index, now)) < UNUSABLE
             and slot.credential.id not in spent
-            and (worst_priority is None or slot.credential.priority <= worst_priority)
+            and (max_priority is None or slot.credential.priority <= max_priority)
         ]
         if not waits:
             return None
@@ -229,19 +231,19 @@ class Pool:
                 waiter.set_result(None)
                 return
 
-    def refused(self, credential: Credential, doubts: Sequence[str] = ()) -> bool:
+    def refused(self, credential: Credential, suspect_details: Sequence[str] = ()) -> bool:
         """A token was refused, or what its details name. True if that is no reason to rest: it is an old one, or it
         is being renewed now."""
         now_held = self.ledger.slots[self.ledger.places[credential.id]].credential
         if now_held.secret != credential.secret or any(
-            now_held.details.get(name) != credential.details.get(name) for name in doubts
+            now_held.details.get(name) != credential.details.get(name) for name in suspect_details
         ):
             return True
-        if credential.refresh_token is None or self.renew is None or not self.renew(credential, doubts):
+        if credential.refresh_token is None or self.renew is None or not self.renew(credential, suspect_details):
             return False
         why = "its token was refused and is being renewed"
-        if doubts:
-            why = f"its {', '.join(doubts)} may be wrong and is being looked up"
+        if suspect_details:
+            why = f"its {', '.join(suspect_details)} may be wrong and is being looked up"
         self.ledger.taken_out(credential.id, why, for_good=False)
         return True
 
@@ -266,7 +268,7 @@ class Pool:
         self.notify(every=True)
         return cleared
 
-    def all_resting(self) -> Mapping[str, float]:
+    def cooling_down(self) -> Mapping[str, float]:
         """Fingerprint to seconds left, for credentials that rest for some model or for all."""
         return self.ledger.resting(self.clock.monotonic())
 

@@ -42,7 +42,7 @@ def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float,
     if told.unit != "requests" or told.resets_at is None:
         return
     left_s = (told.resets_at - received_at).total_seconds()
-    resets_at = now + min(max(0.0, left_s), ledger.rules.max_rest_s)
+    resets_at = now + min(max(0.0, left_s), ledger.rules.max_cooldown_s)
     limit = told.limit if told.limit is not None and told.limit > 0 else None  # -1 and 0 say "none"
     before = lane.windows.get(index)
     lane.windows[index] = Window(resets_at, limit, told=True)
@@ -55,7 +55,7 @@ def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float,
 
 def ends(ledger: Ledger, now: float) -> float:
     """All processes count in the same windows, whoever was the first: a day begins at 00:00 UTC."""
-    length_s = ledger.rotation.window_s
+    length_s = ledger.rotation.quota_window_s
     return ((now + ledger.epoch) // length_s + 1) * length_s - ledger.epoch
 
 
@@ -78,7 +78,7 @@ def apply_limits(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
     for cap in ledger.caps_for(lane.name, ledger.slots[index].credential.priority):
         limit = caps.cap_limit(cap, window.limit)
         if limit is not None and used >= limit:
-            until = caps.cap_rest_until(cap, now, window.resets_at)
+            until = caps.cap_cooldown_until(cap, now, window.resets_at)
             lane.capped[index] = max(until, lane.capped.get(index, until))
     if ledger.fair_cycle and window.limit is not None and used >= window.limit * ledger.rotation.fair_cycle_share // 1:
         lane.marks[index] = now

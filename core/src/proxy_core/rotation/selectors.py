@@ -21,7 +21,7 @@ def sticky(candidates: Candidates, request: ProxyRequest) -> Candidate:
 
 
 BUILT_IN = (
-    Selector(name="balanced", select=balanced, optimal_concurrent=1),
+    Selector(name="balanced", select=balanced, preferred_concurrency=1),
     Selector(name="sequential", select=sequential, fair_cycle=True),
     Selector(name="sticky", select=sticky),
 )

@@ -39,7 +39,9 @@ def ends_at(credential: Credential, epoch: float) -> float:
 
 def new_slot(credential: Credential, selector: Selector, rotation: RotationSettings, epoch: float) -> Slot:
     factor = rotation.multipliers.get(credential.priority, rotation.default_multiplier)
-    optimal = selector.optimal_concurrent if rotation.optimal_concurrent is None else rotation.optimal_concurrent
+    optimal = (
+        selector.preferred_concurrency if rotation.preferred_concurrency is None else rotation.preferred_concurrency
+    )
     most = _limit(rotation.max_concurrent, factor)
     return Slot(credential, most=most, optimal=_limit(optimal, factor), ends_at=ends_at(credential, epoch))
 

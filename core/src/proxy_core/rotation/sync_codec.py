@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from proxy_core.interfaces import Claim, Count, Note
+from proxy_core.interfaces import Count, PermitRequest, SharedValue
 from proxy_core.rotation import quota
 from proxy_core.rotation.changes import PROVIDER, Place
 from proxy_core.rotation.cooldown import Cooldown
@@ -70,13 +70,13 @@ def place_of(ledger: Ledger, name: str) -> Place | None:
     return Place(index, rest[1] if len(rest) > 1 else None) if index is not None else None
 
 
-def written(ledger: Ledger, place: Place, at: float, moment: Moment, clean: Clean) -> Note:
+def written(ledger: Ledger, place: Place, at: float, moment: Moment, clean: Clean) -> SharedValue:
     """The note about ``place`` as it is now; ``at`` is when it changed. That nothing rests is news, too."""
     value: dict[str, Any] = {"at": moment.outside(at)}
     ends = [moment.epoch + _OVER_S]
     rest = _rest_at(ledger, place)
     if rest is not None:
-        value["rest"] = {
+        value["cooldown"] = {
             "since": moment.outside(rest.since),
             "until": moment.outside(rest.until),
             "probe_at": moment.outside(rest.probe_at),
@@ -88,7 +88,7 @@ def written(ledger: Ledger, place: Place, at: float, moment: Moment, clean: Clea
         ends.append(moment.outside(rest.until) + _KEPT_S)
     if place.index is not None:
         value |= _kept(ledger, place.index, place.lane, moment, ends)
-    return Note(value=json.dumps(value).encode(), expires_at=max(ends))
+    return SharedValue(value=json.dumps(value).encode(), expires_at=max(ends))
 
 
 def _kept(ledger: Ledger, index: int, lane_name: str | None, moment: Moment, ends: list[float]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _rest_at(ledger: Ledger, place: Place) -> Cooldown | None:
     return lane.cooldowns.get(place.index) if lane is not None else None
 
 
-def applied(ledger: Ledger, name: str, note: Note, moment: Moment) -> None:
+def applied(ledger: Ledger, name: str, note: SharedValue, moment: Moment) -> None:
     """Take over what another process, or this one before it was restarted, wrote; unless it is older than ours."""
     place = place_of(ledger, name)
     if place is None or note.value is None:
@@ -127,7 +127,7 @@ def applied(ledger: Ledger, name: str, note: Note, moment: Moment) -> None:
     at = moment.inside(value["at"])
     if at <= ledger.news.at.get(place, -math.inf) + _SAME_S:
         return
-    rest = _cooldown(value.get("rest"), moment)
+    rest = _cooldown(value.get("cooldown"), moment)
     ledger.news.at[place] = at  # to be told again, should the store lose it
     if place.index is None:
         ledger.outage = rest
@@ -210,7 +210,7 @@ def count_applied(provider: str, ledger: Ledger, name: str, total: float, moment
 # --- Conversations -------------------------------------------------------------------------
 
 
-def sessions_written(provider: str, pool: Pool, moment: Moment) -> Iterator[tuple[str, Note]]:
+def sessions_written(provider: str, pool: Pool, moment: Moment) -> Iterator[tuple[str, SharedValue]]:
     """Which credential conversations have now, where that changed."""
     changes, pool.sessions.changes = pool.sessions.changes, set()
     for session in changes:
@@ -218,10 +218,13 @@ def sessions_written(provider: str, pool: Pool, moment: Moment) -> Iterator[tupl
         if known is not None:
             ends = moment.outside(known[1]) + pool.ledger.rules.session_ttl_s
             credential = pool.ledger.slots[known[0]].credential.id
-            yield f"session/{quote(provider, safe='')}/{session}", Note(value=credential.encode(), expires_at=ends)
+            yield (
+                f"session/{quote(provider, safe='')}/{session}",
+                SharedValue(value=credential.encode(), expires_at=ends),
+            )
 
 
-def session_applied(pool: Pool, name: str, note: Note, moment: Moment) -> None:
+def session_applied(pool: Pool, name: str, note: SharedValue, moment: Moment) -> None:
     """Another process chose a credential for a conversation."""
     index = pool.ledger.places.get(note.value.decode()) if note.value is not None else None
     if index is not None:
@@ -232,7 +235,7 @@ def session_applied(pool: Pool, name: str, note: Note, moment: Moment) -> None:
 # --- Limits of requests at once -------------------------------------------------------------
 
 
-def claims(pool: Pool, now: float, holders: int) -> dict[str, Claim]:
+def claims(pool: Pool, now: float, holders: int) -> dict[str, PermitRequest]:
     """What this process would like to have of each limit that all share: for what is in use, who waits, one to spare.
 
     Where there are more processes than permits, one to spare only if the credential was used just
@@ -248,7 +251,7 @@ def claims(pool: Pool, now: float, holders: int) -> dict[str, Claim]:
         if slot.granted > want:
             _grant(pool, index, want)
         used = max(slot.in_flight, int(slot.granted))
-        found[slot.credential.id] = Claim(want=want, limit=int(slot.most), used=used)
+        found[slot.credential.id] = PermitRequest(want=want, limit=int(slot.most), used=used)
     return found
 
 

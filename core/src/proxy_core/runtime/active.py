@@ -68,12 +68,12 @@ class _Generation(Generic[C]):
 class Switch(Generic[C]):
     """The application. ``around`` stays open from beginning to end, whatever is served."""
 
-    def __init__(self, first: C, around: AbstractAsyncContextManager[Any], drain_s: float) -> None:
+    def __init__(self, first: C, around: AbstractAsyncContextManager[Any], shutdown_grace_s: float) -> None:
         self.current = first
         #: Asked for by ``POST /admin/reload``; the answer is JSON.
         self.reload: Callable[[], Awaitable[dict[str, Any]]] | None = None
         self._around = around
-        self._drain_s = drain_s
+        self._drain_s = shutdown_grace_s
         self._generation: _Generation[C] | None = None
         self._living: set[_Generation[C]] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -162,5 +162,7 @@ class Switch(Generic[C]):
                     await generation.idle.wait()
                 return
             except TimeoutError:
-                reason = ServerStopping("The proxy has new settings, and this took longer than server.drain_s.")
+                reason = ServerStopping(
+                    "The proxy has new settings, and this took longer than server.shutdown_grace_s."
+                )
                 generation.composed.interrupt(reason)

@@ -85,7 +85,7 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
             meter=services.meter,
             keys=admin_keys,
             admin_key=admin.get_secret_value(),
-            open=loaded.settings.metrics.open,
+            open=loaded.settings.metrics.public,
             runtime_dir=loaded.runtime_dir,
         )
 

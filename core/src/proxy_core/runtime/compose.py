@@ -31,7 +31,7 @@ from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Cards, Catalogs
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
-from proxy_core.network.exchange import UpstreamExchange
+from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.batching import Batcher
@@ -149,7 +149,7 @@ def compose(
     scrub.learn(*_secrets({**keys, "admin": admin, "state": secret}, pools, loaded, catalog))
     upstream = _upstream(settings)
     every_s = settings.credentials.refresh_interval_s
-    keeper = Keeper(vault, UpstreamExchange(upstream), clock, fingerprint, scrub.learn, every_s)
+    keeper = Keeper(vault, UpstreamHttpClient(upstream), clock, fingerprint, scrub.learn, every_s)
     keep_all(keeper, pools, catalog.refreshers, stored, catalog.providers)
     fetcher = GuardedFetcher(user_agent=USER_AGENT, reach=settings.upstream.fetch_links)
     observers = Observers(catalog.observers)
@@ -196,8 +196,8 @@ def compose(
         scrub=scrub,
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
-        reply_headers=settings.server.reply_headers,
-        recent=was.recent if was else RecentRequests(settings.routing.explained),
+        response_headers=settings.server.response_headers,
+        recent=was.recent if was else RecentRequests(settings.routing.explain_history),
         streams=settings.streams,
         timeouts=settings.timeouts,
         meter=meter,

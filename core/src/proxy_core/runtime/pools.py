@@ -97,6 +97,6 @@ def _credentials(
         if one.priority is None:
             credential = replace(credential, priority=tiers.get(one.tier or "", DEFAULT_PRIORITY))
         found.setdefault(credential.id, credential)
-    if not found and provider.anonymous:
+    if not found and provider.credential_optional:
         return [anonymous(provider.name)]
     return list(found.values())

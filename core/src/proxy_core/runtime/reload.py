@@ -26,7 +26,7 @@ log = logging.getLogger("proxy_core.reload")
 
 #: What a running process cannot change: its sockets, its log, and whose state it is. ``None``: the whole table.
 _FIXED: Mapping[str, Sequence[str] | None] = {
-    "server": ("host", "port", "workers", "drain_s", "tls_certificate", "tls_key", "hypercorn"),
+    "server": ("host", "port", "workers", "shutdown_grace_s", "tls_certificate", "tls_key", "hypercorn"),
     "log": None,
     "state": ("url", "secret"),
 }
@@ -102,7 +102,7 @@ def hand_over(old: Proxy, new: Proxy) -> None:
     new.services.budgets.inherit(old.services.budgets)
     clean = kept_words(new.redaction, new.scrub)
     new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state, clean)
-    new.services.recent.resize(new.loaded.settings.routing.explained)
+    new.services.recent.resize(new.loaded.settings.routing.explain_history)
     new.executor.hedges.inherit(old.executor.hedges)
     if old.meter is not None and new.meter is not None:
         new.meter.gauges.before.update(old.meter.gauges.lost())

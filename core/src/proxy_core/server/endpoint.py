@@ -99,7 +99,7 @@ class Services:
     scrub: SecretScrubber
     clock: Clock
     max_body_bytes: int
-    reply_headers: bool
+    response_headers: bool
     recent: RecentRequests
     streams: StreamSettings
     timeouts: TimeoutSettings
@@ -345,7 +345,7 @@ class _Exchange:
         headers = id_headers(self._id)
         if self._request is not None:
             headers += self._services.budgets.headers(self._request.client)
-        if not self._services.reply_headers:
+        if not self._services.response_headers:
             return headers
         return headers + attempt_headers(self._trace.decisive, len(self._trace.attempts), self._trace.dropped)
 

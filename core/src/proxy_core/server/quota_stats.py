@@ -80,7 +80,7 @@ class QuotaStats:
         return {
             "selector": pool.selector.name,
             "credential_count": len(pool),
-            "resting_count": len(pool.all_resting()),
+            "resting_count": len(pool.cooling_down()),
             "models": {str(key[0]): _counted([row]) for key, row in summed(rows, ["model"])},
             **_counted(rows),
             "credentials": credentials,

@@ -88,7 +88,7 @@ def hypercorn_config(server: ServerSettings) -> Config:
     config.keep_alive_timeout = _KEEP_ALIVE_S
     config.h11_max_incomplete_size = 128 * 1024
     config.include_server_header = False
-    config.graceful_timeout = server.drain_s + _GRACE_S
+    config.graceful_timeout = server.shutdown_grace_s + _GRACE_S
     config.errorlog = logging.getLogger("hypercorn.error")
     if bool(server.tls_certificate) != bool(server.tls_key):
         raise SettingsError(["server.tls_certificate and server.tls_key are needed together"])
@@ -126,10 +126,10 @@ async def serve_app(
     stop: asyncio.Event,
     *,
     interrupt: Callable[[], None],
-    drain_s: float,
+    shutdown_grace_s: float,
     own_socket: Path | None = None,
 ) -> None:
-    """Serve on ``sock``, and own it, until ``stop``; then drain: requests get ``drain_s``, after that a clean error.
+    """Serve on ``sock``, and own it, until ``stop``. Requests then get ``shutdown_grace_s``, after that a clean error.
 
     ``interrupt`` ends what still runs. ``own_socket`` is where the command line reaches this process.
     """
@@ -143,7 +143,7 @@ async def serve_app(
 
     async def stopping() -> None:
         await stop.wait()
-        asyncio.get_running_loop().call_later(drain_s, interrupt)
+        asyncio.get_running_loop().call_later(shutdown_grace_s, interrupt)
 
     try:
         # Hypercorn declares a narrower type than the ASGI callables it takes.
@@ -220,7 +220,7 @@ class WorkerSpec:
 Worker = Callable[[WorkerSpec, socket.socket], None]
 
 
-def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, drain_s: float) -> None:
+def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, shutdown_grace_s: float) -> None:
     """Run ``count`` worker processes on one socket until a signal; replace those that die."""
     context = multiprocessing.get_context("spawn")
     stopping = False
@@ -246,7 +246,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
                 workers[index].start()
         _hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
-    _end(list(workers.values()), drain_s + 2 * _GRACE_S)
+    _end(list(workers.values()), shutdown_grace_s + 2 * _GRACE_S)
 
 
 def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:

@@ -25,7 +25,7 @@ COMPATIBLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "TIMEOUT_POOL": ("timeouts", "pool_s"),
     "TIMEOUT_READ_NON_STREAMING": ("timeouts", "first_event_s"),
     "TIMEOUT_READ_STREAMING": ("timeouts", "idle_s"),
-    "GLOBAL_TIMEOUT": ("routing", "budget_s"),
+    "GLOBAL_TIMEOUT": ("routing", "max_wait_s"),
     "TRANSIENT_RETRY_DELAY": ("routing", "retry_delay_s"),
     "TRANSIENT_RETRY_JITTER": ("routing", "retry_jitter_s"),
     "PROXY_DEBUG_LOG": ("log", "debug"),
@@ -83,8 +83,8 @@ def provider_table(variables: Variables, name: str) -> tuple[dict[str, Any], Ori
     simple = {
         "base_url": f"{prefix}_API_BASE",
         "models": f"{prefix}_MODELS",
-        "ignore": f"IGNORE_MODELS_{prefix}",
-        "whitelist": f"WHITELIST_MODELS_{prefix}",
+        "exclude_models": f"IGNORE_MODELS_{prefix}",
+        "include_models": f"WHITELIST_MODELS_{prefix}",
     }
     for key, variable in simple.items():
         if variable in variables:

@@ -18,18 +18,18 @@ from proxy_core.settings.legacy_env import Origins, Variable, Variables
 #: one wins, and one for a mode wins over one for all.
 ROTATION_NAMES: Mapping[str, str] = {
     "ROTATION_TOLERANCE": "tolerance",
-    "EXHAUSTION_COOLDOWN_THRESHOLD": "exhausted_rest_s",
-    "EXHAUSTION_COOLDOWN_THRESHOLD_<NAME>": "exhausted_rest_s",
+    "EXHAUSTION_COOLDOWN_THRESHOLD": "exhausted_cooldown_s",
+    "EXHAUSTION_COOLDOWN_THRESHOLD_<NAME>": "exhausted_cooldown_s",
     "ROTATION_MODE_<NAME>": "selector",
     "MAX_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]": "max_concurrent",
-    "OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]": "optimal_concurrent",
+    "OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_<NAME>[_<MODE>]": "preferred_concurrency",
     "CONCURRENCY_MULTIPLIER_<NAME>_PRIORITY_<N>[_<MODE>]": "multipliers",
     "SEQUENTIAL_FALLBACK_MULTIPLIER_<NAME>": "default_multiplier",
     "FAIR_CYCLE_TRACKING_MODE_<NAME>": "fair_cycle_scope",
     "FAIR_CYCLE_CROSS_TIER_<NAME>": "fair_cycle_cross_tier",
     "FAIR_CYCLE_DURATION_<NAME>": "fair_cycle_s",
     "FAIR_CYCLE_QUOTA_THRESHOLD_<NAME>": "fair_cycle_share",
-    "FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_<NAME>": "fair_cycle_short_rest_s",
+    "FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_<NAME>": "fair_cycle_short_cooldown_s",
     "FAIR_CYCLE_ENABLED_<NAME>": "fair_cycle",
     "FAIR_CYCLE_<NAME>": "fair_cycle",
     "QUOTA_GROUPS_<NAME>_<GROUP>": "quota_groups",
@@ -151,15 +151,15 @@ def _caps(
     readings: Iterable[Reading], below: Iterable[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], Origins, list[str]]:
     """All caps, none if no variable sets one. A variable replaces the file's cap on the same, and adds others."""
-    caps = {(tuple(c.get("priorities", ())), _spelled(c.get("on", "*"))): dict(c) for c in below}
+    caps = {(tuple(c.get("priorities", ())), _spelled(c.get("models", "*"))): dict(c) for c in below}
     origins: Origins = {}
     idle = []
     # What a cap is comes before how long it rests.
     for reading in sorted(readings, key=lambda r: r.form.startswith("CUSTOM_CAP_COOLDOWN_")):
-        key = "rest" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
+        key = "cooldown" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
         targets = [target for target in reading.caps() if key == "limit" or target in caps]
         for target in targets:
-            cap = caps.setdefault(target, {"on": target[1], "priorities": list(target[0])})
+            cap = caps.setdefault(target, {"models": target[1], "priorities": list(target[0])})
             cap[key] = reading.variable.value.strip().lower()
             origins[str(list(caps).index(target)), key] = str(reading.variable)
         if not targets:

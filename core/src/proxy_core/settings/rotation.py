@@ -27,7 +27,7 @@ class KeySettings(Table):
 class CapSettings(Table):
     """One entry of ``[[providers.<name>.rotation.caps]]``: use less than the provider would allow."""
 
-    on: str = Field(
+    models: str = Field(
         "*", description="Models or quota groups it is for: a glob, or a name as the environment spells it."
     )
     priorities: list[int] = Field(
@@ -37,7 +37,7 @@ class CapSettings(Table):
         pattern=r"^([+-]?\d+|\d+(\.\d+)?%)$",
         description="Requests per quota window: ``130``, relative to the known limit ``-20``, or ``80%`` of it.",
     )
-    rest: str = Field(
+    cooldown: str = Field(
         "quota_reset",
         pattern=r"^(quota_reset|(offset|fixed):-?\d+)$",
         description="How long it then rests: to the window's reset, ``offset:S`` from it, or ``fixed:S``.",
@@ -50,7 +50,7 @@ class CapSettings(Table):
         ``qwen/qwen3-32b`` is usually left out there.
         """
         spelled = (environment_name(name), environment_name(name.rpartition("/")[2]))
-        return fnmatchcase(name, self.on) or self.on in spelled
+        return fnmatchcase(name, self.models) or self.models in spelled
 
 
 def _caps(value: object) -> object:
@@ -80,7 +80,7 @@ class RotationSettings(Table):
         description="Requests at once per credential; unset or below 1: no limit. "
         "Environment: ``MAX_CONCURRENT_REQUESTS_PER_KEY_<NAME>``.",
     )
-    optimal_concurrent: int | None = Field(
+    preferred_concurrency: int | None = Field(
         None,
         description="Others go first above this; unset: 1 for ``balanced``, else no limit. "
         "Environment: ``OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_<NAME>``.",
@@ -104,7 +104,7 @@ class RotationSettings(Table):
     caps: Annotated[list[CapSettings], BeforeValidator(_caps)] = Field(
         default_factory=list, description="Own limits. Environment: ``CUSTOM_CAP_<NAME>_T<PRIORITIES>_<ON>``."
     )
-    window_s: float = Field(
+    quota_window_s: float = Field(
         86_400, gt=0, description="The quota window to count in, from its first request, unless the provider names one."
     )
     fair_cycle: bool | None = Field(
@@ -130,13 +130,13 @@ class RotationSettings(Table):
         description="Share of a known limit that counts as exhausted. "
         "Environment: ``FAIR_CYCLE_QUOTA_THRESHOLD_<NAME>``.",
     )
-    fair_cycle_short_rest_s: float = Field(
+    fair_cycle_short_cooldown_s: float = Field(
         90,
         ge=0,
         description="The cycle waits for a rest shorter than this. "
         "Environment: ``FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_<NAME>``.",
     )
-    exhausted_rest_s: float = Field(
+    exhausted_cooldown_s: float = Field(
         300,
         ge=0,
         description="A rest of at least this counts as exhausted. "

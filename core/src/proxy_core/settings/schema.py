@@ -44,8 +44,8 @@ class ServerSettings(Table):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes sharing the port.")
     max_body_bytes: int = Field(64 * MiB, ge=1024, description="Largest request body accepted; above it 413.")
-    drain_s: float = Field(30, ge=0, description="How long a stopping server lets running requests finish.")
-    reply_headers: bool = Field(
+    shutdown_grace_s: float = Field(30, ge=0, description="How long a stopping server lets running requests finish.")
+    response_headers: bool = Field(
         True, description="Name provider, model, attempts and credential in ``X-Proxy-...`` headers of replies."
     )
     tls_certificate: Path | None = Field(
@@ -91,8 +91,10 @@ class ProviderSettings(Table):
     models: dict[str, ModelOptions] = Field(
         default_factory=dict, description="Models by public name; a list of names is enough."
     )
-    ignore: StrList = Field(default_factory=list, description="Globs of models neither listed nor served.")
-    whitelist: StrList = Field(default_factory=list, description="Globs of models kept although ``ignore`` matches.")
+    exclude_models: StrList = Field(default_factory=list, description="Globs of models neither listed nor served.")
+    include_models: StrList = Field(
+        default_factory=list, description="Globs of models kept although ``exclude_models`` matches."
+    )
     discover: bool = Field(True, description="Ask the upstream for its model list.")
     stream_usage: bool | None = Field(None, description="Ask for usage in streams; unset: as the vendor's row says.")
     rotation: RotationSettings = Field(default_factory=RotationSettings, description="How its credentials are spent.")
@@ -152,7 +154,7 @@ class UpstreamSettings(Table):
     """``[upstream]``: connections to providers."""
 
     max_connections: int = Field(1000, ge=1, description="Connections open at once, all providers together.")
-    max_reply_bytes: int = Field(256 * MiB, ge=1024, description="Largest plain reply taken from an upstream.")
+    max_response_bytes: int = Field(256 * MiB, ge=1024, description="Largest plain reply taken from an upstream.")
     fetch_links: Literal["nowhere", "public", "anywhere"] = Field(
         "public", description="Where documents that clients link to may be, for providers that cannot open links."
     )
@@ -164,7 +166,7 @@ class RoutingSettings(Table):
     selector: str = Field("balanced", description="Which selector picks among usable credentials.")
     attempts_per_credential: int = Field(2, ge=1, le=10, description="Tries with one credential when a retry may help.")
     max_attempts: int = Field(20, ge=1, le=1000, description="Tries for one request, all deployments together.")
-    budget_s: float = Field(
+    max_wait_s: float = Field(
         30,
         ge=0,
         description="How long to wait for a credential, back off and start attempts; one in flight goes on. "
@@ -178,15 +180,19 @@ class RoutingSettings(Table):
     retry_jitter_s: float = Field(
         0.25, ge=0, description="At most this much is added by chance. Environment: ``TRANSIENT_RETRY_JITTER``."
     )
-    max_rest_s: float = Field(86_400, gt=0, description="No credential rests longer, whatever an upstream says.")
-    probe_after_s: float = Field(300, gt=0, description="A longer rest is tried with one request, again and again.")
-    outage_after: int = Field(5, ge=1, description="Failures of a provider in a row after which it rests as a whole.")
+    max_cooldown_s: float = Field(86_400, gt=0, description="No credential rests longer, whatever an upstream says.")
+    half_open_after_s: float = Field(300, gt=0, description="A longer rest is tried with one request, again and again.")
+    circuit_breaker_failures: int = Field(
+        5, ge=1, description="Failures of a provider in a row after which it rests as a whole."
+    )
     hedge_after_s: float | None = Field(
         None, gt=0, description="Without a first event for this long a second credential is asked too; unset: never."
     )
-    hedge_share: float = Field(0.1, ge=0, le=1, description="Most requests, as a share, that may be asked twice.")
+    hedge_max_ratio: float = Field(0.1, ge=0, le=1, description="Most requests, as a share, that may be asked twice.")
     session_ttl_s: float = Field(3600, gt=0, description="``sticky``: how long a session keeps its credential unused.")
-    explained: int = Field(1000, ge=0, description="Requests of which ``proxy-core explain`` can tell; 0 for none.")
+    explain_history: int = Field(
+        1000, ge=0, description="Requests of which ``proxy-core explain`` can tell; 0 for none."
+    )
     models_ttl_s: float = Field(3600, gt=0, description="How long a provider's model list is believed.")
 
 
@@ -241,7 +247,7 @@ class MetricsSettings(Table):
     """``[metrics]``: numbers for Prometheus."""
 
     enabled: bool = Field(True, description="Count, and serve ``/metrics``.")
-    open: bool = Field(False, description="Serve it to whoever asks; otherwise the admin key is wanted.")
+    public: bool = Field(False, description="Serve it to whoever asks; otherwise the admin key is wanted.")
 
 
 class StateSettings(Table):
@@ -251,8 +257,8 @@ class StateSettings(Table):
         None,
         description="``sqlite:///path``, ``memory:`` or a plugin's scheme; unset: ``state.db`` in the data folder.",
     )
-    every_s: float = Field(0.1, gt=0, le=10, description="How often changes are exchanged with the store.")
-    usage_days: int = Field(400, ge=1, description="Days of usage kept.")
+    sync_interval_s: float = Field(0.1, gt=0, le=10, description="How often changes are exchanged with the store.")
+    usage_retention_days: int = Field(400, ge=1, description="Days of usage kept.")
     secret: Key | None = Field(
         None, description="Key of fingerprints; the same on all machines that share a store. Unset: one is made."
     )

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 
-from proxy_core.interfaces import Claim, Count, Note, Pull, Push, StateBackend, StateStore, UsageRow
+from proxy_core.interfaces import (
+    Count,
+    PermitRequest,
+    SharedValue,
+    StateBackend,
+    StateStore,
+    SyncRequest,
+    SyncResponse,
+    UsageRow,
+)
 from proxy_core.state.sharing import share
 
 _SUMS = [f.name for f in fields(UsageRow)][5:]
@@ -25,7 +34,7 @@ def memory_store() -> StateStore:
 
 @dataclass(slots=True)
 class _Noted:
-    note: Note
+    note: SharedValue
     writer: str
     version: int
     #: Until when somebody may remember a value of this name, and has to be told of the next.
@@ -57,7 +66,7 @@ class MemoryState:
         self._holders: dict[str, _Holder] = {}
         self._usage: dict[tuple[date, str, str, str, str], UsageRow] = {}
 
-    async def sync(self, push: Push) -> Pull:
+    async def sync(self, push: SyncRequest) -> SyncResponse:
         now = time.time()
         self._forget(now)
         me = self._holders.setdefault(push.holder, _Holder())
@@ -68,7 +77,7 @@ class MemoryState:
             me.number = push.number
             self._apply(push, now)
         seen = push.seen if push.seen <= self._version else 0
-        return Pull(
+        return SyncResponse(
             cursor=self._version,
             notes={
                 name: n.note
@@ -90,7 +99,7 @@ class MemoryState:
     async def close(self) -> None:
         """It stays as it is for who opens it again."""
 
-    def _apply(self, push: Push, now: float) -> None:
+    def _apply(self, push: SyncRequest, now: float) -> None:
         self._version += 1
         for name, note in push.notes.items():
             old = self._notes.get(name)
@@ -111,7 +120,7 @@ class MemoryState:
         known.expires_at = max(known.expires_at, count.expires_at)
         known.version = self._version
 
-    def _grant(self, me: _Holder, name: str, claim: Claim, now: float) -> int:
+    def _grant(self, me: _Holder, name: str, claim: PermitRequest, now: float) -> int:
         others = [h.claims[name] for h in self._living(now) if h is not me and name in h.claims]
         granted, kept = share(claim, me.claims.get(name, (0, 0))[1], others)
         me.claims[name] = (claim.want, kept)

@@ -19,14 +19,14 @@ from urllib.parse import quote, unquote
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import (
-    Claim,
     Count,
-    Note,
-    Pull,
-    Push,
+    PermitRequest,
+    SharedValue,
     StateBackend,
     StateLost,
     StateStore,
+    SyncRequest,
+    SyncResponse,
     UsageRow,
 )
 from proxy_core.rotation import sync_codec
@@ -61,7 +61,7 @@ class _Unsent:
     """One push, the same until it was applied."""
 
     number: int
-    notes: Mapping[str, Note] = field(default_factory=dict)
+    notes: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, Count] = field(default_factory=dict)
     usage: Sequence[UsageRow] = ()
 
@@ -162,14 +162,14 @@ class SharedState:
             await self._exchange()
             kept = gathers and self._applied
             if not self._applied:
-                await asyncio.sleep(self._settings.every_s)
+                await asyncio.sleep(self._settings.sync_interval_s)
 
     async def _pause(self) -> None:
         """Until something rests anew, which the others should know at once; else until it is time."""
         waited_for = self._stop if self._failures else self._wake
         await asyncio.sleep(_AT_LEAST_S)
         try:
-            async with asyncio.timeout(min(self._settings.every_s * 2**self._failures, _MAX_BACK_OFF_S)):
+            async with asyncio.timeout(min(self._settings.sync_interval_s * 2**self._failures, _MAX_BACK_OFF_S)):
                 await waited_for.wait()
         except TimeoutError:
             pass
@@ -209,13 +209,13 @@ class SharedState:
             log.error("the state store cannot take what it was given; that much is lost", exc_info=error)
             self._applied = True
 
-    def _push(self) -> Push:
+    def _push(self) -> SyncRequest:
         if self._anew:
             self._cursor, self._anew = 0, False
         if self._applied:
             self._unsent = self._gathered()
             self._applied = False
-        return Push(
+        return SyncRequest(
             holder=self._holder,
             number=self._unsent.number,
             seen=self._cursor,
@@ -228,7 +228,7 @@ class SharedState:
 
     def _gathered(self) -> _Unsent:
         moment = self._moment()
-        found_notes: dict[str, Note] = {}
+        found_notes: dict[str, SharedValue] = {}
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
             ledger = pool.ledger
@@ -242,9 +242,9 @@ class SharedState:
             found_notes |= sync_codec.sessions_written(provider, pool, moment)
         return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
 
-    def _claims(self) -> dict[str, Claim]:
+    def _claims(self) -> dict[str, PermitRequest]:
         """Of limits that all processes share. Whoever is alone asks for nothing and has everything."""
-        now, asked = self._clock.monotonic(), dict[str, Claim]()
+        now, asked = self._clock.monotonic(), dict[str, PermitRequest]()
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 continue
@@ -257,7 +257,7 @@ class SharedState:
                     asked[name] = wanted
         return asked
 
-    def _granted(self, pull: Pull) -> None:
+    def _granted(self, pull: SyncResponse) -> None:
         self._holders = pull.holders
         self._held |= pull.held
         for provider, pool in self._pools.items():
@@ -267,7 +267,7 @@ class SharedState:
                 held = {c.id: self._held.get(_claim_name(provider, c.id), 0) for c in pool.credentials}
                 sync_codec.granted(pool, held)
 
-    def _take_over(self, pull: Pull) -> None:
+    def _take_over(self, pull: SyncResponse) -> None:
         for name, note in pull.notes.items():
             self._understood(self._noted, name, note)
         for name, total in pull.counts.items():
@@ -283,7 +283,7 @@ class SharedState:
         except (ValueError, TypeError, LookupError, AttributeError):
             log.warning("the state store has something under %r that is not understood", name)
 
-    def _noted(self, name: str, note: Note) -> None:
+    def _noted(self, name: str, note: SharedValue) -> None:
         kind, provider = map(unquote, name.split("/")[:2])
         pool = self._pools.get(provider)
         if pool is not None and kind == "state":
@@ -326,7 +326,9 @@ class SharedState:
         self._forgotten_at = now
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self._backend.forget_usage(self._clock.now().date() - timedelta(days=self._settings.usage_days))
+                await self._backend.forget_usage(
+                    self._clock.now().date() - timedelta(days=self._settings.usage_retention_days)
+                )
         except Exception:  # there is time; what has to be known the next exchange says
             log.warning("old usage could not be taken away", exc_info=True)
 

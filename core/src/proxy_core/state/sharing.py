@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core.interfaces import Claim
+from proxy_core.interfaces import PermitRequest
 
 
-def share(claim: Claim, had: int, others: Iterable[tuple[int, int]]) -> tuple[int, int]:
+def share(claim: PermitRequest, had: int, others: Iterable[tuple[int, int]]) -> tuple[int, int]:
     """What a holder is granted, and what counts as its own: more than that while it is in use.
 
     ``others`` are ``(want, kept)`` of the other living holders, ``had`` what this one kept.
-    See :class:`~proxy_core.interfaces.Pull`.
+    See :class:`~proxy_core.interfaces.SyncResponse`.
     """
     others = list(others)
     wanting = sum(want > 0 for want, _ in others) + (claim.want > 0)

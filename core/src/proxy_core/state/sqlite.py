@@ -18,7 +18,16 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from proxy_core.interfaces import Claim, Note, Pull, Push, StateBackend, StateLost, StateStore, UsageRow
+from proxy_core.interfaces import (
+    PermitRequest,
+    SharedValue,
+    StateBackend,
+    StateLost,
+    StateStore,
+    SyncRequest,
+    SyncResponse,
+    UsageRow,
+)
 from proxy_core.state.sharing import share
 from proxy_core.state.sqlite_file import DatabaseFile
 
@@ -100,7 +109,7 @@ class SqliteState:
     async def connect(self) -> None:
         await self._run(lambda db: None)
 
-    async def sync(self, push: Push) -> Pull:
+    async def sync(self, push: SyncRequest) -> SyncResponse:
         return await self._run(lambda db: self._sync(db, push, time.time()))
 
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
@@ -163,7 +172,7 @@ class SqliteState:
         self._open = self._seen = None
         self._lives.clear()
 
-    def _sync(self, db: sqlite3.Connection, push: Push, now: float) -> Pull:
+    def _sync(self, db: sqlite3.Connection, push: SyncRequest, now: float) -> SyncResponse:
         if push.notes or push.counts or push.usage or push.claims or self._life(push, now) is not None:
             return self._write(db, push, now)
         data_version = db.execute("PRAGMA data_version").fetchone()[0]
@@ -172,9 +181,9 @@ class SqliteState:
             pull = self._pull(db, push, now, data_version, {})
             db.execute("COMMIT")
             return pull
-        return Pull(cursor=push.seen, holders=sum(dies_at > now for dies_at in self._seen.lives))
+        return SyncResponse(cursor=push.seen, holders=sum(dies_at > now for dies_at in self._seen.lives))
 
-    def _write(self, db: sqlite3.Connection, push: Push, now: float) -> Pull:
+    def _write(self, db: sqlite3.Connection, push: SyncRequest, now: float) -> SyncResponse:
         data_version = db.execute("PRAGMA data_version").fetchone()[0]
         db.execute("BEGIN IMMEDIATE")
         me = db.execute("SELECT number, dies_at FROM holders WHERE holder = ?", (push.holder,)).fetchone()
@@ -197,21 +206,23 @@ class SqliteState:
         self._lives[push.holder] = life
         return pull
 
-    def _life(self, push: Push, now: float) -> float | None:
+    def _life(self, push: SyncRequest, now: float) -> float | None:
         """Until when the holder lives, if that has to be written."""
         known = self._lives.get(push.holder, 0.0)
         enough = now + push.lives_s <= known <= now + push.lives_s * _SLACK
         return None if enough else now + push.lives_s * _SLACK
 
-    def _pull(self, db: sqlite3.Connection, push: Push, now: float, data_version: int, held: dict[str, int]) -> Pull:
+    def _pull(
+        self, db: sqlite3.Connection, push: SyncRequest, now: float, data_version: int, held: dict[str, int]
+    ) -> SyncResponse:
         version = db.execute("SELECT version FROM cursor").fetchone()[0]
         seen = push.seen if push.seen <= version else 0
         notes = db.execute(_NEWS, (seen, push.holder)) if seen else db.execute(_ALL_NOTES, (now,))
         counts = db.execute("SELECT name, total FROM counts WHERE version > ? AND expires_at > ?", (seen, now))
         lives = [row[0] for row in db.execute("SELECT dies_at FROM holders WHERE dies_at > ?", (now,))]
-        pull = Pull(
+        pull = SyncResponse(
             cursor=version,
-            notes={name: Note(value=value, expires_at=expires_at) for name, value, expires_at in notes},
+            notes={name: SharedValue(value=value, expires_at=expires_at) for name, value, expires_at in notes},
             counts=dict(counts.fetchall()),
             held=held,
             holders=len(lives),
@@ -220,7 +231,7 @@ class SqliteState:
         return pull
 
 
-def _apply(db: sqlite3.Connection, push: Push, now: float) -> None:
+def _apply(db: sqlite3.Connection, push: SyncRequest, now: float) -> None:
     version = db.execute("UPDATE cursor SET version = version + 1 RETURNING version").fetchone()[0]
     notes = [(name, n.value, n.expires_at, push.holder, version) for name, n in push.notes.items()]
     counts = [(name, c.add, c.expires_at, version, now) for name, c in push.counts.items() if c.expires_at > now]
@@ -229,7 +240,7 @@ def _apply(db: sqlite3.Connection, push: Push, now: float) -> None:
     db.executemany(_ADD_USAGE, [(row.day.isoformat(), *astuple(row)[1:]) for row in push.usage])
 
 
-def _grant(db: sqlite3.Connection, holder: str, name: str, claim: Claim, now: float) -> int:
+def _grant(db: sqlite3.Connection, holder: str, name: str, claim: PermitRequest, now: float) -> int:
     mine = db.execute("SELECT want, kept FROM claims WHERE name = ? AND holder = ?", (name, holder)).fetchone()
     others = db.execute(_OTHERS_CLAIMS, (name, holder, now)).fetchall()
     granted, kept = share(claim, mine[1] if mine else 0, others)

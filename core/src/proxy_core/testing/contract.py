@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
-from proxy_core.failures.policy import default_judge
-from proxy_core.interfaces import Credential, Provider, ProviderCall, Verdict
+from proxy_core.failures.policy import classify_failure
+from proxy_core.interfaces import Credential, FailureDecision, Provider, ProviderCall
 from proxy_core.messages import ChatEvent, ChatRequest, Message, Text, UpstreamFailure
 
 SECRET = "contract-secret-0123456789"
@@ -65,14 +65,14 @@ class ProviderContract:
         assert SECRET not in repr(provider.encode(call, credential)) + repr(credential)
 
     def test_every_failure_gets_a_verdict(self, provider: Provider) -> None:
-        judge = provider.judge or default_judge
+        judge = provider.classify_failure or classify_failure
         bodies = [b"", b"{", b"<html>no</html>", b"[]", json.dumps({"error": {"message": "x"}}).encode()]
         for status in (300, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529):
             for body in bodies:
-                verdict = judge(UpstreamFailure(provider=provider.name, status=status, body=body))
-                assert isinstance(verdict, Verdict)
-                assert isinstance(verdict.error, ProxyError)
-                assert verdict.error.status != 401, "an upstream's 401 is never the client's"
+                decision = judge(UpstreamFailure(provider=provider.name, status=status, body=body))
+                assert isinstance(decision, FailureDecision)
+                assert isinstance(decision.error, ProxyError)
+                assert decision.error.status != 401, "an upstream's 401 is never the client's"
 
     def test_any_split_of_the_bytes_gives_the_same_events(self, provider: Provider, call: ProviderCall) -> None:
         if not self.stream_sample or (provider.decoder is None and provider.decoder_for is None):

@@ -12,9 +12,9 @@ from proxy_core.dialects.common import json_bytes
 from proxy_core.interfaces import (
     Credential,
     CredentialRefresher,
-    HttpExchange,
-    LoginNeeded,
+    HttpClient,
     LoginPrompt,
+    LoginRequired,
     Provider,
     ProviderCall,
     TokenFile,
@@ -64,15 +64,15 @@ EXAMPLE_FILE = TokenFile(
 
 
 def example_refresher(
-    base: str, *, login: Literal["browser", "code", "device"] = "browser", early_s: float = 300.0
+    base: str, *, login: Literal["browser", "code", "device"] = "browser", refresh_margin_s: float = 300.0
 ) -> CredentialRefresher:
     """``code`` is the login whose page only shows a code; ``browser`` takes a paste as well."""
     client = OAuthClient(client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET), token_url=f"{base}/token")
 
-    async def refresh(credential: Credential, exchange: HttpExchange) -> Tokens:
+    async def refresh(credential: Credential, exchange: HttpClient) -> Tokens:
         return await refresh_tokens(credential, exchange, client, login=LOGIN)
 
-    async def log_in(prompt: LoginPrompt, exchange: HttpExchange) -> Tokens:
+    async def log_in(prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
         if prompt.way == "device" or (prompt.way is None and login == "device"):
             return await device_login(prompt, exchange, client, device_url=f"{base}/device/code", scope="openid email")
         page = f"{base}/authcode" if login == "code" else None
@@ -81,11 +81,11 @@ def example_refresher(
             prompt, exchange, client, authorize_url=url, scope="openid email", redirect_uri=page, timeout_s=10
         )
 
-    async def test(credential: Credential, exchange: HttpExchange) -> str:
+    async def test(credential: Credential, exchange: HttpClient) -> str:
         headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
         answer = await exchange(UpstreamRequest(url=f"{base}/userinfo", headers=headers, method="GET"))
         if answer.status == 401:
-            raise LoginNeeded(f"the access token is not accepted; log in again: {LOGIN}")
+            raise LoginRequired(f"the access token is not accepted; log in again: {LOGIN}")
         return str(json.loads(answer.body)["email"])
 
     return CredentialRefresher(
@@ -95,9 +95,9 @@ def example_refresher(
         test=test,
         files=[EXAMPLE_FILE],
         environment="EXAMPLE",
-        early_s=early_s,
+        refresh_margin_s=refresh_margin_s,
         notice="An example: nothing is at risk.",
-        ways=("browser", "paste", "device"),
+        login_methods=("browser", "paste", "device"),
     )
 
 

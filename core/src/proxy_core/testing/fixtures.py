@@ -46,4 +46,4 @@ async def proxy(upstream: FakeUpstream, make_proxy: MakeProxy) -> RunningProxy:
     It does not wait long for a resting key. Needs the plugin openai_compat.
     """
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
-    return await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential", "budget_s": 1}})
+    return await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}})

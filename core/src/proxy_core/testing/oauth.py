@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import SecretStr
 
-from proxy_core.interfaces import LoginWay, Tokens
+from proxy_core.interfaces import LoginMethod, Tokens
 from proxy_core.network.exchange import open_exchange
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step, pause, stall
 
@@ -364,7 +364,9 @@ class ScriptedPrompt:
     With ``browser`` each link shown is opened by one that follows redirects.
     """
 
-    def __init__(self, *pastes: str, browser: bool = False, headless: bool = True, way: LoginWay | None = None) -> None:
+    def __init__(
+        self, *pastes: str, browser: bool = False, headless: bool = True, way: LoginMethod | None = None
+    ) -> None:
         self.pastes = deque(pastes)
         self.browser = browser
         self.headless = headless

@@ -106,7 +106,7 @@ class RunningProxy:
         """Seconds the credential with this key still rests, for any model; 0 if it does not."""
         left = 0.0
         for pool in self.proxy.pools.values():
-            for credential, seconds in pool.all_resting().items():
+            for credential, seconds in pool.cooling_down().items():
                 if credential == self.proxy.fingerprint(key):
                     left = max(left, seconds)
         return left
@@ -136,7 +136,7 @@ async def run_proxy(
     with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk. The process's own environment is not read.
     """
     tables = {"clients": {"test": {"key": CLIENT_KEY}}, "state": {"url": "memory:", "secret": STATE_SECRET}, **settings}
-    tables["server"] = {"host": "127.0.0.1", "port": 0, "drain_s": 1.0, **tables.get("server", {})}
+    tables["server"] = {"host": "127.0.0.1", "port": 0, "shutdown_grace_s": 1.0, **tables.get("server", {})}
     names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}
 
     def read() -> LoadedSettings:
@@ -145,7 +145,7 @@ async def run_proxy(
 
     first = compose(read(), clock, modules)
     server = first.loaded.settings.server
-    switch = Switch(first, first.state, server.drain_s)
+    switch = Switch(first, first.state, server.shutdown_grace_s)
     del first  # so that it can go when it is replaced
     stop = asyncio.Event()
     reloader = Reloader(switch=switch, read=read, modules=modules, stop=stop)
@@ -154,7 +154,7 @@ async def run_proxy(
     running = RunningProxy(switch, _url(sock), reloader, tables, stop=stop)
     config, interrupt = hypercorn_config(server), switch.interrupt
     serving = asyncio.create_task(
-        serve_app(switch, sock, config, running.stop, interrupt=interrupt, drain_s=server.drain_s)
+        serve_app(switch, sock, config, running.stop, interrupt=interrupt, shutdown_grace_s=server.shutdown_grace_s)
     )
     try:
         async with running.client:

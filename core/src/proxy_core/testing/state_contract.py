@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy_core.interfaces import Note, Push, UsageRow
+from proxy_core.interfaces import SharedValue, SyncRequest, UsageRow
 from proxy_core.testing.state_peer import OpenBackend, Peer, count, note
 from proxy_core.testing.state_sharing import SharingContract
 
@@ -54,7 +54,7 @@ class StateStoreContract(SharingContract):
     async def test_a_note_taken_away_is_gone_for_all(self, ann: Peer, bob: Peer, open_backend: OpenBackend) -> None:
         await ann.sync(notes={"n": note(b"1")})
         await bob.sync()
-        await bob.sync(notes={"n": Note(value=None, expires_at=0)})
+        await bob.sync(notes={"n": SharedValue(value=None, expires_at=0)})
         assert (await ann.sync()).notes["n"].value is None
         late = await Peer(await open_backend(), "late").sync()
         assert late.notes.get("n", note(None)).value is None
@@ -72,7 +72,7 @@ class StateStoreContract(SharingContract):
 
     async def test_a_cursor_the_store_never_gave_is_that_of_a_newcomer(self, ann: Peer, bob: Peer) -> None:
         await ann.sync(notes={"n": note(b"1")}, counts={"c": count(1)})
-        pull = await bob.backend.sync(Push(holder="bob", number=1, seen=2**52))
+        pull = await bob.backend.sync(SyncRequest(holder="bob", number=1, seen=2**52))
         assert (pull.notes["n"].value, pull.counts) == (b"1", {"c": 1})
         assert pull.cursor < 2**52
 
@@ -113,7 +113,7 @@ class StateStoreContract(SharingContract):
     async def test_a_push_that_comes_twice_counts_once(self, ann: Peer, bob: Peer) -> None:
         await ann.sync()
         ann.lives_s = self.short_s
-        push = Push(
+        push = SyncRequest(
             holder="ann", number=1, seen=ann.seen, counts={"c": count(1)}, usage=[ROW], notes={"n": note(b"1")},
             lives_s=self.short_s,
         )  # fmt: skip
@@ -128,7 +128,7 @@ class StateStoreContract(SharingContract):
 
     async def test_a_push_with_nothing_in_it_does_not_use_its_number_up(self, ann: Peer) -> None:
         for counts in ({}, {"c": count(1)}, {}):
-            pull = await ann.backend.sync(Push(holder="ann", number=1, counts=counts))
+            pull = await ann.backend.sync(SyncRequest(holder="ann", number=1, counts=counts))
         assert pull.counts == {"c": 1}
 
     async def test_what_was_told_is_there_after_everybody_left(self, ann: Peer, open_backend: OpenBackend) -> None:

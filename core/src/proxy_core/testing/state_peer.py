@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from proxy_core.interfaces import Claim, Count, Note, Pull, Push, StateBackend, StateStore, UsageRow
+from proxy_core.interfaces import (
+    Count,
+    PermitRequest,
+    SharedValue,
+    StateBackend,
+    StateStore,
+    SyncRequest,
+    SyncResponse,
+    UsageRow,
+)
 
 OpenBackend = Callable[[], Awaitable[StateBackend]]
 
@@ -18,8 +27,8 @@ def in_s(seconds: float) -> float:
     return time.time() + seconds
 
 
-def note(value: bytes | None, life_s: float = 60) -> Note:
-    return Note(value=value, expires_at=in_s(life_s))
+def note(value: bytes | None, life_s: float = 60) -> SharedValue:
+    return SharedValue(value=value, expires_at=in_s(life_s))
 
 
 def count(add: float, life_s: float = 60) -> Count:
@@ -42,14 +51,14 @@ class Peer:
     async def sync(
         self,
         *,
-        notes: Mapping[str, Note] | None = None,
+        notes: Mapping[str, SharedValue] | None = None,
         counts: Mapping[str, Count] | None = None,
         usage: Sequence[UsageRow] = (),
-        claims: Mapping[str, Claim] | None = None,
+        claims: Mapping[str, PermitRequest] | None = None,
         answer_lost: bool = False,
-    ) -> Pull:
+    ) -> SyncResponse:
         """One exchange. ``answer_lost``: the first answer does not arrive, so it is sent twice."""
-        push = Push(
+        push = SyncRequest(
             holder=self.holder,
             number=self.number + 1,
             seen=self.seen,
@@ -68,7 +77,7 @@ class Peer:
         self.take(pull)
         return pull
 
-    def take(self, pull: Pull) -> None:
+    def take(self, pull: SyncResponse) -> None:
         """Learn what an answer says."""
         assert pull.cursor >= self.seen, "a cursor never goes back"
         self.seen = pull.cursor
@@ -76,7 +85,7 @@ class Peer:
         self.totals.update(pull.counts)
         self.held.update(pull.held)
 
-    def learn(self, notes: Mapping[str, Note]) -> None:
+    def learn(self, notes: Mapping[str, SharedValue]) -> None:
         """Write down notes, its own or others'."""
         for name, note in notes.items():
             if note.value is None:

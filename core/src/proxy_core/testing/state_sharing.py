@@ -13,7 +13,7 @@ from typing import TypeVar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy_core.interfaces import Claim, UsageRow
+from proxy_core.interfaces import PermitRequest, UsageRow
 from proxy_core.testing.state_peer import Peer, StateFixtures, count, note
 
 DAY = date(2026, 3, 2)
@@ -37,7 +37,7 @@ _steps: st.SearchStrategy[list[_Step]] = st.lists(
 
 async def claim(peer: Peer, want: int, limit: int = 4, used: int = 0) -> int:
     """What ``peer`` is granted."""
-    return (await peer.sync(claims={"k": Claim(want=want, limit=limit, used=used)})).held["k"]
+    return (await peer.sync(claims={"k": PermitRequest(want=want, limit=limit, used=used)})).held["k"]
 
 
 def of_run(run: str, known: Mapping[str, V]) -> dict[str, V]:
@@ -56,9 +56,11 @@ class SharingContract(StateFixtures):
         assert await claim(ann, 3) == 3
 
     async def test_claims_have_nothing_to_do_with_each_other(self, ann: Peer, bob: Peer) -> None:
-        pull = await ann.sync(claims={"a": Claim(want=2, limit=2), "b": Claim(want=1, limit=5)})
+        pull = await ann.sync(claims={"a": PermitRequest(want=2, limit=2), "b": PermitRequest(want=1, limit=5)})
         assert pull.held == {"a": 2, "b": 1}
-        assert (await bob.sync(claims={"a": Claim(want=1, limit=2), "b": Claim(want=4, limit=5)})).held == {
+        assert (
+            await bob.sync(claims={"a": PermitRequest(want=1, limit=2), "b": PermitRequest(want=4, limit=5)})
+        ).held == {
             "a": 0,
             "b": 4,
         }

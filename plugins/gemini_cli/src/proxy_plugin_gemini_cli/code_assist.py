@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 from proxy_core import (
     CapacityExhausted,
     Credential,
+    FailureDecision,
     FetchLimits,
-    HttpExchange,
+    HttpClient,
     InlineData,
     JsonObject,
     Provider,
@@ -24,7 +25,6 @@ from proxy_core import (
     Unavailable,
     UpstreamFailure,
     UpstreamRequest,
-    Verdict,
     json_bytes,
 )
 from proxy_plugin_gemini_cli.errors import judge, read_google_error
@@ -90,13 +90,13 @@ class CodeAssist:
             name="gemini_cli",
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
-            judge=self.judge,
+            classify_failure=self.judge,
             quota=self.quota,
             quota_every_s=self._settings.quota_every_s,
             rotation=ROTATION,
             models=list(listed.values()),
             credential_kind=KIND,
-            costs_nothing=True,
+            flat_rate=True,
             fetch_links=FetchLimits(),
             lifecycle=LIFECYCLE,
         )
@@ -151,18 +151,18 @@ class CodeAssist:
             return STAND_INS.get(model, model)
         return model
 
-    def judge(self, failure: UpstreamFailure) -> Verdict:
-        verdict = judge(failure)
-        if self._settings.capacity_fallback and verdict.error.code == "model_capacity_exhausted":
+    def judge(self, failure: UpstreamFailure) -> FailureDecision:
+        decision = judge(failure)
+        if self._settings.capacity_fallback and decision.error.code == "model_capacity_exhausted":
             model = _named_model(failure)
             if model in STAND_INS:
                 self._crowded[model] = self._clock() + _CROWDED_S
                 # No wait is told: the stand-in is asked at once.
-                crowded = CapacityExhausted(verdict.error.message, code=verdict.error.code)
-                return Verdict(fault="model", next="retry", error=crowded)
-        return verdict
+                crowded = CapacityExhausted(decision.error.message, code=decision.error.code)
+                return FailureDecision(fault="model", next="retry", error=crowded)
+        return decision
 
-    async def quota(self, credential: Credential, exchange: HttpExchange) -> Sequence[QuotaWindow]:
+    async def quota(self, credential: Credential, exchange: HttpClient) -> Sequence[QuotaWindow]:
         return await ask_quota(credential, exchange, self._backend)
 
 

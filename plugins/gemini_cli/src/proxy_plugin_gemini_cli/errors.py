@@ -17,13 +17,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from proxy_core import (
     CapacityExhausted,
     ErrorBody,
-    Meaning,
+    FailureDecision,
+    FailureKind,
     Unavailable,
     UpstreamFailure,
     UpstreamRejected,
-    Verdict,
-    default_judge,
-    judge_as,
+    classify_failure,
+    decision_for,
     read_error,
     rejected,
 )
@@ -299,10 +299,10 @@ PROJECT = "project_id"
 _FOR_GOOD = frozenset({"TOS_VIOLATION", "VALIDATION_REQUIRED"})
 
 
-def judge(failure: UpstreamFailure) -> Verdict:
+def judge(failure: UpstreamFailure) -> FailureDecision:
     """Both providers' judge."""
     if failure.transport is not None:
-        return default_judge(failure)
+        return classify_failure(failure)
     error = read_google_error(failure.body)
     status = error.code or failure.status
     words = read_error(failure.body)
@@ -313,64 +313,68 @@ def judge(failure: UpstreamFailure) -> Verdict:
     named = _JUDGES.get(status or 0)
     if named is not None:
         return named(failure, error, words)
-    return default_judge(failure)
+    return classify_failure(failure)
 
 
-def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, words: ErrorBody) -> Verdict:
+def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, words: ErrorBody) -> FailureDecision:
     name, limit = failure.provider, limit_of(error, failure.received_at)
     if not error.detailed and not limit.terminal and limit.wait_s is None and status in (499, 503):
         # Nothing but "cancelled" or "overloaded": once more, with the core's own pauses.
-        return judge_as("broken" if status == 499 else "overloaded", failure, status, words)
+        return decision_for("broken" if status == 499 else "overloaded", failure, status, words)
     says = f" It says: {error.message}" if error.message else ""
     told = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
     match limit.kind:
         case "none":
-            return replace(judge_as("model_denied", failure, status, words), rest_s=_DENIED_REST_S)
+            return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_REST_S)
         case "capacity":
             crowded = CapacityExhausted(
                 f"{name} has no capacity for this model.{says}", code="model_capacity_exhausted", retry_after_s=told
             )
-            return Verdict(fault="model", next="rotate", rest="model", rest_s=limit.wait_s, error=crowded)
+            return FailureDecision(
+                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=crowded
+            )
         case "daily" | "quota" | "credits":
             used_up = CapacityExhausted(f"{name}'s quota is used up.{says}", code="quota_exhausted", retry_after_s=told)
             wait_s = limit.wait_s if limit.wait_s is not None else _HOUR_S
-            return Verdict(fault="model", next="rotate", rest="model", rest_s=wait_s, error=used_up)
+            return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=wait_s, error=used_up)
         case "minute" | "rate":
             slower = CapacityExhausted(f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=told)
-            return Verdict(fault="model", next="rotate", rest="model", rest_s=limit.wait_s, error=slower)
+            return FailureDecision(
+                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=slower
+            )
 
 
-def _bad_request(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
+def _bad_request(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
     if error.info("API_KEY_INVALID") or _KEY.match(error.message):
-        return judge_as("refused", failure, 401, words)
+        return decision_for("refused", failure, 401, words)
     if error.status == "FAILED_PRECONDITION" and _LOCATION.search(error.message):
-        return judge_as("disabled", failure, 400, words)
+        return decision_for("disabled", failure, 400, words)
     if _TOO_LONG.search(error.message):
         words = replace(words, code="context_length_exceeded")
-    return Verdict(fault="client", next="reject", error=rejected(400, words))
+    return FailureDecision(fault="client", next="reject", error=rejected(400, words))
 
 
-def _refused(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
-    return judge_as("refused", failure, 401, words)
+def _refused(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    return decision_for("refused", failure, 401, words)
 
 
-def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
+def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
     info = error.info(*ADVICE)
     if info is None:
-        verdict = default_judge(failure)
-        return replace(verdict, doubts=[PROJECT]) if verdict.rest == "credential" else verdict
+        decision = classify_failure(failure)
+        return replace(decision, suspect_details=[PROJECT]) if decision.cooldown == "credential" else decision
     code, advice = ADVICE[info.reason]
     url = _url(error, info)
     text = f"{failure.provider} refused this proxy's credential: {advice.format(url=f' ({url})' if url else '')}."
     told = Unavailable(text, code=code)
-    return Verdict(
+    return FailureDecision(
         fault="credential",
         next="rotate",
-        rest="credential",
-        rest_s=_OWNER_REST_S,
+        cooldown="credential",
+        cooldown_s=_OWNER_REST_S,
         error=told,
-        until_login=info.reason in _FOR_GOOD,
-        doubts=[PROJECT] if info.reason in _OF_PROJECT else (),
+        disable_until_login=info.reason in _FOR_GOOD,
+        suspect_details=[PROJECT] if info.reason in _OF_PROJECT else (),
     )
 
 
@@ -384,7 +388,7 @@ def _url(error: GoogleError, info: Info) -> str | None:
     return url.partition("?")[0]
 
 
-def _unknown_model(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
+def _unknown_model(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
     """Or one that this account may not use: others may, and its other models go on."""
     told = UpstreamRejected(
         f"{failure.provider} does not know this model, or this account may not use it.",
@@ -392,21 +396,21 @@ def _unknown_model(failure: UpstreamFailure, error: GoogleError, words: ErrorBod
         param="model",
         code="model_not_found",
     )
-    return Verdict(fault="model", next="rotate", rest="model", rest_s=_DENIED_REST_S, error=told)
+    return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=_DENIED_REST_S, error=told)
 
 
-def _client(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
-    return Verdict(fault="client", next="reject", error=rejected(error.code or failure.status or 400, words))
+def _client(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    return FailureDecision(fault="client", next="reject", error=rejected(error.code or failure.status or 400, words))
 
 
-def _meaning(meaning: Meaning) -> Callable[[UpstreamFailure, GoogleError, ErrorBody], Verdict]:
-    def judged(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> Verdict:
-        return judge_as(meaning, failure, error.code or failure.status, words)
+def _meaning(meaning: FailureKind) -> Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]:
+    def judged(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+        return decision_for(meaning, failure, error.code or failure.status, words)
 
     return judged
 
 
-_JUDGES: Mapping[int, Callable[[UpstreamFailure, GoogleError, ErrorBody], Verdict]] = {
+_JUDGES: Mapping[int, Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]] = {
     400: _bad_request,
     401: _refused,
     403: _forbidden,

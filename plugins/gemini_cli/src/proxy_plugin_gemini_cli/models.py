@@ -114,7 +114,7 @@ ROTATION = RotationSettings(
     tiers={tier: plan.priority for tier, plan in PLANS.items()},
     quota_groups=dict(QUOTA_GROUPS),
     max_concurrent=2,
-    optimal_concurrent=2,
+    preferred_concurrency=2,
     multipliers={1: 2},
 )
 

@@ -13,10 +13,10 @@ from proxy_core import (
     Clock,
     Credential,
     CredentialRefresher,
-    HttpExchange,
-    LoginNeeded,
+    HttpClient,
     LoginPrompt,
-    RefreshLater,
+    LoginRequired,
+    RetryRefresh,
     SystemClock,
     Tokens,
     TransportFailed,
@@ -76,15 +76,15 @@ class GoogleLogin:
             test=self.test,
             files=FILES,
             stores=STORES,
-            unready=unready,
+            incomplete_reason=incomplete_reason,
             environment="GEMINI_CLI",
-            early_s=_EARLY_S,
+            refresh_margin_s=_EARLY_S,
             notice=NOTICE,
         )
 
     # --- Logging in ----------------------------------------------------------------------
 
-    async def login(self, prompt: LoginPrompt, exchange: HttpExchange) -> Tokens:
+    async def login(self, prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
         """A browser here, or a code pasted; then the account's project and tier. Raises ``LoginFailed``."""
         try:
             client = await asyncio.to_thread(own_client, self._settings)
@@ -94,9 +94,9 @@ class GoogleLogin:
         request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
         try:
             tokens = await ask_for_tokens(exchange, request, login="start over", clock=self._clock)
-        except LoginNeeded as error:
+        except LoginRequired as error:
             raise LoginFailed("Google did not accept the code; start over") from error
-        except (RefreshLater, OAuthRefused) as error:
+        except (RetryRefresh, OAuthRefused) as error:
             raise LoginFailed(f"the code could not be redeemed: {error}") from error
         if tokens.refresh_token is None:
             raise LoginFailed("Google gave no refresh token; take the app's access away in your account and start over")
@@ -118,7 +118,7 @@ class GoogleLogin:
             timeout_s=_WINDOW_S,
         )
 
-    async def _set_up(self, prompt: LoginPrompt, exchange: HttpExchange, tokens: Tokens) -> Tokens:
+    async def _set_up(self, prompt: LoginPrompt, exchange: HttpClient, tokens: Tokens) -> Tokens:
         project = self._settings.project
         while True:
             try:
@@ -151,18 +151,18 @@ class GoogleLogin:
             raise LoginFailed(f"Google does not serve this account: {error}") from error
         return project
 
-    async def _with_identity(self, exchange: HttpExchange, tokens: Tokens) -> Tokens:
+    async def _with_identity(self, exchange: HttpClient, tokens: Tokens) -> Tokens:
         """By userinfo; failing is not fatal, and the id token's address then stands."""
         try:
             return replace(tokens, identity=await self._who(exchange, tokens.access_token) or tokens.identity)
-        except (TransportFailed, LoginNeeded, RefreshLater):
+        except (TransportFailed, LoginRequired, RetryRefresh):
             return tokens
 
-    async def _who(self, exchange: HttpExchange, token: SecretStr) -> str | None:
+    async def _who(self, exchange: HttpClient, token: SecretStr) -> str | None:
         headers = [("authorization", f"Bearer {token.get_secret_value()}"), *self._backend.headers]
         answer = await exchange(UpstreamRequest(url=str(self._settings.userinfo_url), headers=headers, method="GET"))
         if answer.status == 401:
-            raise LoginNeeded(f"the access token is not accepted; log in again: {LOGIN}")
+            raise LoginRequired(f"the access token is not accepted; log in again: {LOGIN}")
         try:
             fields = json.loads(answer.body) if answer.status == 200 else {}
         except ValueError:
@@ -170,60 +170,60 @@ class GoogleLogin:
         email = fields.get("email") if isinstance(fields, dict) else None
         return email if isinstance(email, str) and email.isprintable() else None
 
-    async def test(self, credential: Credential, exchange: HttpExchange) -> str:
+    async def test(self, credential: Credential, exchange: HttpClient) -> str:
         """Ask Google who it is, and what it may use; one line."""
         try:
             who = await self._who(exchange, credential.secret)
             ready = await discover(exchange, self._backend, credential.secret, self._project(credential), onboard=False)
         except TransportFailed as error:
-            raise RefreshLater("Google did not answer") from error
+            raise RetryRefresh("Google did not answer") from error
         except NotServed as error:
-            raise LoginNeeded(str(error)) from error
+            raise LoginRequired(str(error)) from error
         except AskAgain as error:
-            raise RefreshLater(str(error)) from error
+            raise RetryRefresh(str(error)) from error
         return f"{who or 'somebody'}, {ready.tier}, project {ready.project}"
 
     # --- Renewing ------------------------------------------------------------------------
 
-    async def refresh(self, credential: Credential, exchange: HttpExchange) -> Tokens:
+    async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
         """New tokens if they are due, and the account's project and tier if they are not known.
 
-        Raises ``LoginNeeded``, ``RefreshLater``. Tokens that came are returned whatever the project says.
+        Raises ``LoginRequired``, ``RetryRefresh``. Tokens that came are returned whatever the project says.
         """
         tokens = await self._renewed(credential, exchange)
         if credential.identity is None and tokens.identity is None:
             tokens = await self._with_identity(exchange, tokens)
         return await self._looked_up(credential, exchange, tokens)
 
-    async def _renewed(self, credential: Credential, exchange: HttpExchange) -> Tokens:
+    async def _renewed(self, credential: Credential, exchange: HttpClient) -> Tokens:
         if self._only_unready(credential):
             return Tokens(access_token=credential.secret, expires_at=credential.expires_at)
         if credential.refresh_token is None:
-            raise LoginNeeded("it is a token without a refresh token, and has ended")
+            raise LoginRequired("it is a token without a refresh token, and has ended")
         try:
             client = client_of(credential, self._settings)
             if client is None:
                 client = await asyncio.to_thread(own_client, self._settings)
             return await refresh_tokens(credential, exchange, client, login=LOGIN, clock=self._clock)
         except NoClient as error:
-            raise RefreshLater(f"it cannot be renewed: {error}", retry_after_s=600.0) from error
+            raise RetryRefresh(f"it cannot be renewed: {error}", retry_after_s=600.0) from error
         except OAuthRefused as error:
-            raise RefreshLater(_misconfigured(error), retry_after_s=600.0) from error
-        except LoginNeeded as error:
+            raise RetryRefresh(_misconfigured(error), retry_after_s=600.0) from error
+        except LoginRequired as error:
             if "rapt" in str(error):
-                raise LoginNeeded(f"its administrator demands a new login ({error})") from error
+                raise LoginRequired(f"its administrator demands a new login ({error})") from error
             raise
 
     def _only_unready(self, credential: Credential) -> bool:
         """The token is good for a while; it is only the project that is missing."""
-        if not credential.secret.get_secret_value() or unready(credential) is None:
+        if not credential.secret.get_secret_value() or incomplete_reason(credential) is None:
             return False
         if credential.expires_at is None:
             return credential.refresh_token is None
         return credential.expires_at - self._clock.now() > timedelta(seconds=_EARLY_S)
 
-    async def _looked_up(self, credential: Credential, exchange: HttpExchange, tokens: Tokens) -> Tokens:
-        known = unready(credential) is None
+    async def _looked_up(self, credential: Credential, exchange: HttpClient, tokens: Tokens) -> Tokens:
+        known = incomplete_reason(credential) is None
         if known and not self._stale(credential):
             return tokens
         project = self._project(credential)
@@ -261,7 +261,7 @@ class GoogleLogin:
         return replace(tokens, details=details, tier=ready.tier if ready is not None else tokens.tier)
 
 
-def unready(credential: Credential) -> str | None:
+def incomplete_reason(credential: Credential) -> str | None:
     """Without a project nothing may be asked: made-up ones get errors that blame something else."""
     if credential.details.get("project_id"):
         return None

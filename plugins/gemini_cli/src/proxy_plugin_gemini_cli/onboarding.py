@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core import HttpAnswer, HttpExchange, TransportFailed, UpstreamRequest, json_bytes
+from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes
 from proxy_plugin_gemini_cli.errors import ADVICE, GoogleError, read_google_error
 
 FREE, LEGACY, STANDARD = "free-tier", "legacy-tier", "standard-tier"
@@ -232,7 +232,7 @@ def _text(value: object) -> str | None:
 
 
 async def discover(
-    exchange: HttpExchange, backend: Backend, token: SecretStr, project: str | None, *, onboard: bool = True
+    exchange: HttpClient, backend: Backend, token: SecretStr, project: str | None, *, onboard: bool = True
 ) -> Ready:
     """The account's project and tier; sets it up where it has to be. Raises ``NotServed``, ``AskAgain``.
 
@@ -255,7 +255,7 @@ async def discover(
     return await _onboard(exchange, backend, token, step)
 
 
-async def _onboard(exchange: HttpExchange, backend: Backend, token: SecretStr, step: Onboard) -> Ready:
+async def _onboard(exchange: HttpClient, backend: Backend, token: SecretStr, step: Onboard) -> Ready:
     answer = await _post(exchange, backend, token, "onboardUser", onboard_body(step))
     waited = 0.0
     while True:
@@ -281,14 +281,14 @@ async def _onboard(exchange: HttpExchange, backend: Backend, token: SecretStr, s
 
 
 async def _post(
-    exchange: HttpExchange, backend: Backend, token: SecretStr, method: str, body: Mapping[str, Any]
-) -> HttpAnswer:
+    exchange: HttpClient, backend: Backend, token: SecretStr, method: str, body: Mapping[str, Any]
+) -> HttpResponse:
     return await _send(exchange, backend, token, f"{backend.base}:{method}", "POST", json_bytes(body))
 
 
 async def _send(
-    exchange: HttpExchange, backend: Backend, token: SecretStr, url: str, method: str, content: bytes
-) -> HttpAnswer:
+    exchange: HttpClient, backend: Backend, token: SecretStr, url: str, method: str, content: bytes
+) -> HttpResponse:
     headers = [("authorization", f"Bearer {token.get_secret_value()}"), ("content-type", "application/json")]
     request = UpstreamRequest(url=url, headers=[*headers, *backend.headers], content=content, method=method)
     try:
@@ -297,7 +297,7 @@ async def _send(
         raise AskAgain("Code Assist did not answer") from error
 
 
-def _answered(answer: HttpAnswer) -> Mapping[str, Any]:
+def _answered(answer: HttpResponse) -> Mapping[str, Any]:
     try:
         value = json.loads(answer.body or b"{}")
     except ValueError:

@@ -49,7 +49,7 @@ class PublicApi:
             reads_chat=True,
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
-            judge=judge,
+            classify_failure=judge,
             list_models=ListModels(request=self.list_request, parse=parse_models),
             fetch_links=FetchLimits(),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from proxy_core import Credential, HttpExchange, QuotaWindow, UpstreamRequest, json_bytes
+from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamRequest, json_bytes
 from proxy_plugin_gemini_cli.models import daily_limit, quota_group
 from proxy_plugin_gemini_cli.onboarding import Backend
 
@@ -72,7 +72,7 @@ def _window(bucket: Bucket, group: str, tier: str | None) -> QuotaWindow:
     return QuotaWindow(limit=limit, used=round(limit * (1 - left)), resets_at=bucket.resets_at, group=bucket.model)
 
 
-async def ask_quota(credential: Credential, exchange: HttpExchange, backend: Backend) -> Sequence[QuotaWindow]:
+async def ask_quota(credential: Credential, exchange: HttpClient, backend: Backend) -> Sequence[QuotaWindow]:
     """``retrieveUserQuota``. Raises ``ValueError`` if the answer is none, and what ``exchange`` raises."""
     project = credential.details.get("project_id")
     headers = [

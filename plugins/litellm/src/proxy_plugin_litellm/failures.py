@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from proxy_core import SentReply, TransportFailed
+from proxy_core import ProviderResponse, TransportFailed
 
 #: Of a body that is no longer there.
 _BODYS = frozenset({"content-length", "content-encoding", "transfer-encoding", "content-type"})
@@ -15,7 +15,7 @@ _BODYS = frozenset({"content-length", "content-encoding", "transfer-encoding", "
 _UNREACHED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError"})
 
 
-def answer(error: Exception) -> SentReply:
+def answer(error: Exception) -> ProviderResponse:
     """The upstream's answer that ``error`` stands for.
 
     Raises ``TimeoutError`` and ``TransportFailed`` where there was none, and ``error`` if it is not litellm's.
@@ -30,7 +30,7 @@ def answer(error: Exception) -> SentReply:
     status = _status(error)
     if status is None:
         raise error
-    return SentReply(status=status, headers=_headers(error), body=_body(error, status))
+    return ProviderResponse(status=status, headers=_headers(error), body=_body(error, status))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

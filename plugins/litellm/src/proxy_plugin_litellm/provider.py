@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_core import Credential, FetchLimits, Provider, ProviderCall, SentReply, UpstreamRequest, json_bytes
+from proxy_core import Credential, FetchLimits, Provider, ProviderCall, ProviderResponse, UpstreamRequest, json_bytes
 from proxy_core.dialects import openai_chat
 from proxy_plugin_litellm import failures
 from proxy_plugin_litellm.library import LIBRARY
@@ -34,7 +34,7 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
         decoder=openai_chat.DIALECT.decoder,
         encode=adapter.encode,
         send=adapter.send,
-        anonymous=True,
+        credential_optional=True,
         fetch_links=FetchLimits(),
     )
 
@@ -66,22 +66,22 @@ class Adapter:
         content = json_bytes({**kept, "model": f"{self.provider}/{model}"})
         return UpstreamRequest(url=url, headers=self.secrets, content=content, dropped=dropped)
 
-    async def send(self, message: UpstreamRequest, credential: Credential) -> SentReply:
+    async def send(self, message: UpstreamRequest, credential: Credential) -> ProviderResponse:
         """Ask litellm. Its exceptions become statuses; see :mod:`proxy_plugin_litellm.failures`."""
         parameters = json.loads(message.content)
         keywords = {**self.keywords, "timeout": _FOREVER_S, "max_retries": 0, "num_retries": 0}
         if secret := credential.secret.get_secret_value():
             keywords["api_key"] = secret
 
-        async def ask(litellm: Any) -> SentReply:
+        async def ask(litellm: Any) -> ProviderResponse:
             ask_for = litellm.aembedding if message.url == _EMBEDDINGS_URL else litellm.acompletion
             try:
                 reply = await ask_for(**parameters, **keywords)
             except Exception as error:  # whatever its providers raise; what is no upstream's answer is raised again
                 return failures.answer(error)
             if parameters.get("stream"):
-                return SentReply(status=200, headers={"content-type": "text/event-stream"}, body=_Events(reply))
-            return SentReply(status=200, headers={"content-type": "application/json"}, body=_json(reply))
+                return ProviderResponse(status=200, headers={"content-type": "text/event-stream"}, body=_Events(reply))
+            return ProviderResponse(status=200, headers={"content-type": "application/json"}, body=_json(reply))
 
         return await LIBRARY.run(ask)
 

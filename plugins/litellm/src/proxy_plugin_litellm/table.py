@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from proxy_core import FindCard, JsonObject, ModelCard
+from proxy_core import FindModelInfo, JsonObject, ModelInfo
 from proxy_plugin_litellm.names import providers_of, stem
 
 _FILE = "model_prices_and_context_window_backup.json"
@@ -68,12 +68,12 @@ def table_path() -> Path:
 
 
 @lru_cache(maxsize=1)
-def load_table() -> FindCard:
+def load_table() -> FindModelInfo:
     """Read the table: a quarter of a second, and two megabytes that stay. Raises ``OSError``, ``ValueError``."""
     return Table.read(table_path().read_text(encoding="utf-8")).find
 
 
-def parse_table(text: str) -> FindCard:
+def parse_table(text: str) -> FindModelInfo:
     """A table from elsewhere, in the same form. Raises ``ValueError``, also for one without a single model."""
     table = Table.read(text)
     if not table.exact:
@@ -111,8 +111,8 @@ class Table:
     ``near`` has them by :func:`stem`; ``None`` where models of one stem differ.
     """
 
-    exact: dict[str, dict[str, ModelCard]] = field(default_factory=dict)
-    near: dict[str, dict[str, ModelCard | None]] = field(default_factory=dict)
+    exact: dict[str, dict[str, ModelInfo]] = field(default_factory=dict)
+    near: dict[str, dict[str, ModelInfo | None]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str) -> Table:
@@ -123,14 +123,14 @@ class Table:
                 table._add(*_split(key, named), shared.card(entry))
         return table
 
-    def _add(self, provider: str, model: str, card: ModelCard) -> None:
+    def _add(self, provider: str, model: str, card: ModelInfo) -> None:
         self.exact.setdefault(provider, {})[model] = card
         near = self.near.setdefault(provider, {})
         known = near.setdefault(stem(model), card)
         if known != card:
             near[stem(model)] = None
 
-    def find(self, provider: str, model: str) -> ModelCard | None:
+    def find(self, provider: str, model: str) -> ModelInfo | None:
         """By the proxy's name of a provider; a model's exact name is believed before a near one."""
         model = model.removeprefix("models/")
         candidates = providers_of(provider)
@@ -144,7 +144,7 @@ class Table:
                 return card
         return self._of_vendor(candidates, model)
 
-    def _of_vendor(self, candidates: tuple[str, ...], model: str) -> ModelCard | None:
+    def _of_vendor(self, candidates: tuple[str, ...], model: str) -> ModelInfo | None:
         """``anthropic/claude-...`` at a router: the same model, at that router's own price."""
         vendor, slash, own = model.partition("/")
         if not slash or "openrouter" not in candidates:
@@ -166,11 +166,11 @@ class _Shared:
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
-    def card(self, entry: JsonObject) -> ModelCard:
+    def card(self, entry: JsonObject) -> ModelInfo:
         said = {ours: entry.get(theirs) for theirs, ours in _CAPABILITIES.items()}
         capabilities = {word: has for word, has in said.items() if isinstance(has, bool)}
         mode = entry.get("mode")
-        return ModelCard(
+        return ModelInfo(
             context_length=_tokens(entry, "max_input_tokens") or _tokens(entry, "max_tokens"),
             max_output_tokens=_tokens(entry, "max_output_tokens"),
             input_modalities=self._once(_words(entry, "supported_modalities") or _reads(mode, capabilities)),

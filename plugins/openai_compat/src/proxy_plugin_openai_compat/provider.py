@@ -11,6 +11,7 @@ from typing import Any
 from proxy_core import (
     Credential,
     ErrorRules,
+    FailureDecision,
     ListModels,
     ModelSpec,
     Provider,
@@ -18,9 +19,8 @@ from proxy_core import (
     ProviderSettings,
     UpstreamFailure,
     UpstreamRequest,
-    Verdict,
+    classify_by_rules,
     json_bytes,
-    judge_by,
 )
 from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
 
@@ -36,9 +36,9 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
         name=name,
         dialects=vendor.endpoints,
         encode=upstream.encode,
-        judge=upstream.judge if vendor.errors != ErrorRules() else None,
+        classify_failure=upstream.judge if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
-        anonymous=vendor.local or settings.base_url is not None,
+        credential_optional=vendor.local or settings.base_url is not None,
     )
 
 
@@ -98,8 +98,8 @@ class OpenAICompatible:
         secret = credential.secret.get_secret_value()
         return [("authorization", f"Bearer {secret}")] if secret else []
 
-    def judge(self, failure: UpstreamFailure) -> Verdict:
-        return judge_by(failure, self.vendor.errors)
+    def judge(self, failure: UpstreamFailure) -> FailureDecision:
+        return classify_by_rules(failure, self.vendor.errors)
 
     def list_request(self, credential: Credential) -> UpstreamRequest:
         headers = [*self._authorization(credential), *self.headers]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from proxy_core import ErrorRules, Meaning
+from proxy_core import ErrorRules, FailureKind
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
 
@@ -66,7 +66,7 @@ class Vendor:
     errors: ErrorRules = field(default_factory=ErrorRules)
 
 
-def _codes(table: Mapping[Meaning, str]) -> dict[str, Meaning]:
+def _codes(table: Mapping[FailureKind, str]) -> dict[str, FailureKind]:
     """``{meaning: "word word"}`` to what :class:`ErrorRules` takes."""
     return {word: meaning for meaning, words in table.items() for word in words.split()}
 

@@ -9,15 +9,15 @@ from typing import Literal
 
 from proxy_core import (
     ErrorBody,
-    Meaning,
+    FailureDecision,
+    FailureKind,
     ProxyError,
     Unavailable,
     UpstreamBroken,
     UpstreamFailure,
     UpstreamRejected,
-    Verdict,
-    default_judge,
-    judge_as,
+    classify_failure,
+    decision_for,
     read_error,
 )
 from proxy_plugin_qwen_code.hosts import KIND
@@ -25,7 +25,7 @@ from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
 from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, RestS, told_or, until_midnight, until_monday
 
 #: A refused key or login is not mended within minutes.
-REFUSED_REST_S = 6 * HOUR_S
+REFUSED_COOLDOWN_S = 6 * HOUR_S
 CONCURRENCY_REST_S = 3.0
 #: A window of five hours that names no end: some of it may be free in an hour, all of it is after five.
 WINDOW_BACK_OFF_S = (HOUR_S, 2 * HOUR_S, 5 * HOUR_S)
@@ -54,18 +54,18 @@ class Row:
 
     ``codes`` are ``code`` or ``type``, lower case; ``says`` is looked for in the message. Without
     either the status decides. A status of ``None`` is an error inside a reply. ``kind``: only of
-    credentials of this kind. ``rest``, ``rest_s`` and ``error`` replace the usual ones; ``back_off_s``
-    is for a reply in which ``rest_s`` finds no time.
+    credentials of this kind. ``rest``, ``cooldown_s`` and ``error`` replace the usual ones; ``back_off_s``
+    is for a reply in which ``cooldown_s`` finds no time.
     """
 
-    meaning: Meaning
+    meaning: FailureKind
     statuses: frozenset[int | None] | None = None
     codes: frozenset[str] = frozenset()
     says: re.Pattern[str] | None = None
     unless: re.Pattern[str] | None = None
     kind: str | None = None
-    rest: Literal["credential", "model"] | None = None
-    rest_s: RestS | None = None
+    cooldown: Literal["credential", "model"] | None = None
+    cooldown_s: RestS | None = None
     back_off_s: Sequence[float] = ()
     renew: bool = False
     error: Callable[[UpstreamFailure, ErrorBody], ProxyError] | None = None
@@ -84,25 +84,27 @@ class Row:
         return said or not self.codes.isdisjoint(error.words)
 
 
-def judge(failure: UpstreamFailure) -> Verdict:
+def judge(failure: UpstreamFailure) -> FailureDecision:
     """The first row that fits; what no row knows is the core's to judge."""
     if failure.transport is not None:
-        return default_judge(failure)
+        return classify_failure(failure)
     error = read_error(failure.body)
     if PAGE in error.words or is_page(failure.headers, failure.body):
         told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])
         # Not the credential's fault, but what rests is: others are asked on other hosts, which may have no firewall.
-        return Verdict(fault="provider", next="rotate", error=told, rest="credential", back_off_s=PAGE_WAITS_S)
+        return FailureDecision(
+            fault="provider", next="rotate", error=told, cooldown="credential", back_off_s=PAGE_WAITS_S
+        )
     row = next((row for row in ROWS if row.fits(failure, error)), None)
     if row is None:
-        return default_judge(failure)
-    verdict = judge_as(row.meaning, failure, failure.status, error)
-    if row.rest is not None:
-        verdict = replace(verdict, rest=row.rest, fault=row.rest)
-    if row.rest_s is not None:
-        verdict = replace(verdict, rest_s=row.rest_s(failure, error.message or ""), back_off_s=row.back_off_s)
-    told_instead = row.error(failure, error) if row.error is not None else verdict.error
-    return replace(verdict, renew=row.renew, error=told_instead)
+        return classify_failure(failure)
+    decision = decision_for(row.meaning, failure, failure.status, error)
+    if row.cooldown is not None:
+        decision = replace(decision, cooldown=row.cooldown, fault=row.cooldown)
+    if row.cooldown_s is not None:
+        decision = replace(decision, cooldown_s=row.cooldown_s(failure, error.message or ""), back_off_s=row.back_off_s)
+    told_instead = row.error(failure, error) if row.error is not None else decision.error
+    return replace(decision, renew=row.renew, error=told_instead)
 
 
 _THINKS_ALWAYS = re.compile(
@@ -176,37 +178,37 @@ ROWS: Sequence[Row] = (
         meaning="rate_limited",
         statuses=_ANY_4XX,
         says=_says(r"concurrency allocated quota exceeded"),
-        rest="credential",
-        rest_s=lambda failure, message: CONCURRENCY_REST_S,
+        cooldown="credential",
+        cooldown_s=lambda failure, message: CONCURRENCY_REST_S,
     ),
     Row(
         meaning="quota",
         statuses=_ANY_4XX,
         says=_says(r"hour allocated quota exceeded"),
-        rest="credential",
-        rest_s=told_or(None),
+        cooldown="credential",
+        cooldown_s=told_or(None),
         back_off_s=WINDOW_BACK_OFF_S,
     ),
     Row(
         meaning="quota",
         statuses=_ANY_4XX,
         says=_says(r"week allocated quota exceeded"),
-        rest="credential",
-        rest_s=until_monday,
+        cooldown="credential",
+        cooldown_s=until_monday,
     ),
     # The billing day is not known: asked again after a day.
     Row(
         meaning="quota",
         statuses=_ANY_4XX,
         says=_says(r"month allocated quota exceeded"),
-        rest="credential",
-        rest_s=told_or(DAY_S),
+        cooldown="credential",
+        cooldown_s=told_or(DAY_S),
     ),
     Row(
         meaning="quota",
         statuses=_LIMITS,
         says=_says(r"^(?=.*quota)(?=.*(exhausted|exceeded)).*(will reset|reset at)"),
-        rest_s=told_or(HOUR_S),
+        cooldown_s=told_or(HOUR_S),
     ),
     Row(
         meaning="quota",
@@ -215,8 +217,8 @@ ROWS: Sequence[Row] = (
         says=_says(r"free allocated quota exceeded"),
         unless=_says(_CURRENT_QUOTA),
         kind=KIND,
-        rest="credential",
-        rest_s=until_midnight,
+        cooldown="credential",
+        cooldown_s=until_midnight,
     ),
     Row(
         meaning="quota",
@@ -267,7 +269,7 @@ ROWS: Sequence[Row] = (
     Row(
         meaning="refused",
         statuses=frozenset({401}),
-        rest_s=lambda failure, message: REFUSED_REST_S,
+        cooldown_s=lambda failure, message: REFUSED_COOLDOWN_S,
         renew=True,
         error=_refused,
     ),
@@ -279,7 +281,7 @@ ROWS: Sequence[Row] = (
             r"unauthorized|forbidden|invalid api.?key|invalid access token|token expired|access denied"
             r"|incorrect api key"
         ),
-        rest_s=lambda failure, message: REFUSED_REST_S,
+        cooldown_s=lambda failure, message: REFUSED_COOLDOWN_S,
         renew=True,
         error=_refused,
     ),

@@ -18,11 +18,11 @@ from pydantic import SecretStr
 from proxy_core import (
     Credential,
     CredentialRefresher,
-    HttpAnswer,
-    HttpExchange,
-    LoginNeeded,
+    HttpClient,
+    HttpResponse,
     LoginPrompt,
-    RefreshLater,
+    LoginRequired,
+    RetryRefresh,
     SystemClock,
     Tokens,
     TransportFailed,
@@ -57,9 +57,9 @@ def qwen_refresher(settings: QwenCodeSettings, *, sleep: Sleep = asyncio.sleep) 
         test=qwen.test,
         files=[QWEN_FILE, PROXY_FILE],
         environment="QWEN_CODE",
-        early_s=settings.refresh_early_s,
+        refresh_margin_s=settings.refresh_margin_s,
         notice=NOTICE,
-        ways=("device",),
+        login_methods=("device",),
     )
 
 
@@ -70,7 +70,7 @@ class _QwenLogin:
 
     # --- Logging in ----------------------------------------------------------------------
 
-    async def login(self, prompt: LoginPrompt, exchange: HttpExchange) -> Tokens:
+    async def login(self, prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
         """Raises ``LoginFailed``, ``OAuthRefused``."""
         try:
             client = await self._client(None)
@@ -89,11 +89,11 @@ class _QwenLogin:
         )
         return replace(tokens, identity=label or tokens.identity, details={**tokens.details, **_of(client)})
 
-    def _patient(self, exchange: HttpExchange) -> HttpExchange:
+    def _patient(self, exchange: HttpClient) -> HttpClient:
         """Waits while the firewall answers instead of who gives codes; ends where polling is refused for good."""
         device_url = str(self.settings.device_url)
 
-        async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpAnswer:
+        async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
             answer = await exchange(request, timeout_s=timeout_s)
             if request.url == device_url:
                 for wait_s in PAGE_WAITS_S:
@@ -111,28 +111,28 @@ class _QwenLogin:
 
     # --- Renewing ------------------------------------------------------------------------
 
-    async def refresh(self, credential: Credential, exchange: HttpExchange) -> Tokens:
-        """Raises ``LoginNeeded``, ``RefreshLater``."""
+    async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
+        """Raises ``LoginRequired``, ``RetryRefresh``."""
         if credential.refresh_token is None:
-            raise LoginNeeded(f"it has no refresh token; log in again: {LOGIN}")
+            raise LoginRequired(f"it has no refresh token; log in again: {LOGIN}")
         try:
             client = await self._client(credential)
         except NoClient as error:
-            raise RefreshLater(str(error)) from error
+            raise RetryRefresh(str(error)) from error
         answer = await _send(exchange, client, credential.refresh_token)
         if answer.status == 400 and _unclear(answer):
             answer = await _send(exchange, client, credential.refresh_token)  # a refusal has spent nothing
         return _read(answer)
 
-    async def test(self, credential: Credential, exchange: HttpExchange) -> str:
+    async def test(self, credential: Credential, exchange: HttpClient) -> str:
         """Asks for the models: some hosts of logins have no such list, which is an answer, too."""
         base = target_of(credential, self.settings, None).base
         headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
         answer = await exchange(UpstreamRequest(method="GET", url=f"{base}/models", headers=headers))
         if answer.status == 401:
-            raise LoginNeeded(DISCONTINUED)
+            raise LoginRequired(DISCONTINUED)
         if is_page(answer.headers, answer.body):
-            raise RefreshLater("the vendor's firewall answered instead of it", back_off_s=PAGE_RENEW_S)
+            raise RetryRefresh("the vendor's firewall answered instead of it", back_off_s=PAGE_RENEW_S)
         return credential.identity or base
 
     async def _client(self, credential: Credential | None) -> OAuthClient:
@@ -163,40 +163,40 @@ def _plain(value: str | SecretStr | None) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
 
-async def _send(exchange: HttpExchange, client: OAuthClient, token: SecretStr) -> HttpAnswer:
+async def _send(exchange: HttpClient, client: OAuthClient, token: SecretStr) -> HttpResponse:
     try:
         return await exchange(client.refresh_request(token))
     except TransportFailed as error:
-        raise RefreshLater("the token server did not answer") from error
+        raise RetryRefresh("the token server did not answer") from error
 
 
-def _read(answer: HttpAnswer) -> Tokens:
-    """Tokens, or what the refusal means (section 2). Raises ``LoginNeeded``, ``RefreshLater``."""
+def _read(answer: HttpResponse) -> Tokens:
+    """Tokens, or what the refusal means (section 2). Raises ``LoginRequired``, ``RetryRefresh``."""
     if is_page(answer.headers, answer.body):
-        raise RefreshLater("the vendor's firewall answered instead of the token server", back_off_s=PAGE_RENEW_S)
+        raise RetryRefresh("the vendor's firewall answered instead of the token server", back_off_s=PAGE_RENEW_S)
     now = SystemClock().now()
     if answer.status == 429:
-        raise RefreshLater(
+        raise RetryRefresh(
             "the token server limits how often one may ask",
             retry_after_s=retry_after_s(answer.headers, now) or LATER_S,
         )
     if answer.status in (400, 401, 403):
         why = f"the token server no longer accepts this login (status {answer.status}: {_words(answer)})"
-        raise LoginNeeded(f"{why}; log in again: {LOGIN}. {DISCONTINUED}")
+        raise LoginRequired(f"{why}; log in again: {LOGIN}. {DISCONTINUED}")
     try:
         return read_tokens(answer, now=now, login=LOGIN, details=KEPT)
     except OAuthRefused as error:
-        raise RefreshLater(str(error)) from error
+        raise RetryRefresh(str(error)) from error
 
 
-def _unclear(answer: HttpAnswer) -> bool:
+def _unclear(answer: HttpResponse) -> bool:
     """A 400 that does not say that the token is at fault deserves another try (section 2)."""
     fields = _fields(answer)
     described = str(fields.get("error_description") or "").lower()
     return "invalid" not in described and fields.get("error") not in ("invalid_request", "invalid_grant")
 
 
-def _fields(answer: HttpAnswer) -> Mapping[str, Any]:
+def _fields(answer: HttpResponse) -> Mapping[str, Any]:
     try:
         value = json.loads(answer.body)
     except ValueError:
@@ -204,7 +204,7 @@ def _fields(answer: HttpAnswer) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _words(answer: HttpAnswer) -> str:
+def _words(answer: HttpResponse) -> str:
     """At most 200 characters of what it said, fit for a terminal; no token is among an error's words."""
     fields = _fields(answer)
     said = ": ".join(str(fields[key]) for key in ("error", "error_description", "message") if fields.get(key))

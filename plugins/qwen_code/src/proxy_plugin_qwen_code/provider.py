@@ -11,6 +11,7 @@ from importlib.metadata import version
 from proxy_core import (
     Check,
     Credential,
+    FailureDecision,
     ListModels,
     ModelSpec,
     Provider,
@@ -19,7 +20,6 @@ from proxy_core import (
     RotationSettings,
     UpstreamFailure,
     UpstreamRequest,
-    Verdict,
     json_bytes,
 )
 from proxy_plugin_qwen_code.catalogue import NOT_CHAT, OFFERED, matches
@@ -48,13 +48,13 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         dialects=("openai_chat",),
         encode=qwen.encode,
         decoder=partial(QwenDecoder, think_tags=settings.think_tags),
-        judge=qwen.judge,
+        classify_failure=qwen.judge,
         list_models=ListModels(request=qwen.list_request, parse=parse_models),
         models=offered(settings, provider),
         credential_kind=KIND,
-        takes_keys=True,
+        accepts_api_keys=True,
         key_files=[SETTINGS_FILE],
-        costs_nothing=True,
+        flat_rate=True,
         rotation=ROTATION,
         lifecycle=LIFECYCLE,
     )
@@ -77,13 +77,13 @@ class QwenCode:
     #: Learned: models that refused not to think. Nothing else is remembered here.
     always: set[str] = field(default_factory=set)
 
-    def judge(self, failure: UpstreamFailure) -> Verdict:
+    def judge(self, failure: UpstreamFailure) -> FailureDecision:
         """As the table says; the one request a model refused for being told not to think is sent without that."""
-        verdict = judge(failure)
+        decision = judge(failure)
         if not thinks_always(failure) or len(self.always) >= MOST_LEARNED:
-            return verdict
+            return decision
         self.always.add(failure.model)
-        return replace(verdict, fault="provider", next="retry")
+        return replace(decision, fault="provider", next="retry")
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         target = target_of(credential, self.settings, self.base_url)

@@ -38,7 +38,7 @@ class QwenCodeSettings(PluginSettings):
     chat_url: HttpUrl | None = Field(
         None, description="Base URL for logins, version included; unset: what the token server named."
     )
-    refresh_early_s: float = Field(600, ge=30, le=1800, description="Renew a token this long before its end.")
+    refresh_margin_s: float = Field(600, ge=30, le=1800, description="Renew a token this long before its end.")
     base_is_dashscope: bool = Field(
         False, description="`QWEN_CODE_API_BASE` leads to DashScope itself: send its own headers and fields there, too."
     )

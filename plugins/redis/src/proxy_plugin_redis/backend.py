@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from proxy_core import Pull, Push, StateLost, UsageRow
+from proxy_core import StateLost, SyncRequest, SyncResponse, UsageRow
 from proxy_plugin_redis import wire
 from proxy_plugin_redis.address import Address
 
@@ -43,7 +43,7 @@ class RedisBackend:
     def __repr__(self) -> str:
         return f"RedisBackend({self._address})"
 
-    async def sync(self, push: Push) -> Pull:
+    async def sync(self, push: SyncRequest) -> SyncResponse:
         """One exchange. Raises :exc:`StateLost` once if the store no longer has what it had."""
         keys = self._keys.of(push)
         sent = wire.arguments(push, clock=time.time(), known=self._base, fresh=not self._base)

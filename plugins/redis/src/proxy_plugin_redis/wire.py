@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from proxy_core import Note, Pull, Push, UsageRow
+from proxy_core import SharedValue, SyncRequest, SyncResponse, UsageRow
 
 #: Dollars are kept as whole billionths, so that sums are exact; a row holds nine billion dollars.
 NANO = 1_000_000_000
@@ -41,11 +41,11 @@ class Keys:
     def usage(self, day: date) -> str:
         return self(f"usage:{day.isoformat()}")
 
-    def of(self, push: Push) -> list[str]:
+    def of(self, push: SyncRequest) -> list[str]:
         return [*map(self, _KEYS), *map(self.usage, _days(push.usage))]
 
 
-def arguments(push: Push, *, clock: float, known: str, fresh: bool) -> list[Argument]:
+def arguments(push: SyncRequest, *, clock: float, known: str, fresh: bool) -> list[Argument]:
     """``ARGV`` of the script: a head, then sections, each after its length."""
     days = _days(push.usage)
     usage = [(days.index(row.day) + 1, *figure) for row in push.usage for figure in _figures(row)]
@@ -65,13 +65,13 @@ def arguments(push: Push, *, clock: float, known: str, fresh: bool) -> list[Argu
     ]
 
 
-def pull(reply: Sequence[Any], claims: Iterable[str]) -> Pull:
+def pull(reply: Sequence[Any], claims: Iterable[str]) -> SyncResponse:
     """What the script told: after ``1`` and the base a cursor, a count of holders and three flat lists."""
     _, _, cursor, holders, notes, counts, held = reply
-    return Pull(
+    return SyncResponse(
         cursor=int(cursor),
         notes={
-            name.decode(): Note(value=value if sign == b"+" else None, expires_at=float(expires))
+            name.decode(): SharedValue(value=value if sign == b"+" else None, expires_at=float(expires))
             for name, expires, sign, value in zip(*[iter(notes)] * 4, strict=True)
         },
         counts={name.decode(): float(total) for name, total in zip(*[iter(counts)] * 2, strict=True)},
@@ -94,7 +94,7 @@ def _section(items: Iterable[tuple[Argument, ...]]) -> list[Argument]:
     return [len(listed), *(argument for item in listed for argument in item)]
 
 
-def _note(name: str, note: Note) -> tuple[Argument, ...]:
+def _note(name: str, note: SharedValue) -> tuple[Argument, ...]:
     return name, repr(_instant(note.expires_at)), "-" if note.value is None else "+", note.value or b""
 
 

@@ -20,7 +20,7 @@ from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import encode
 from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
-from proxy_core.interfaces import Dialect, ProxyRequest, ReplyContext
+from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import (
     JsonObject,
 )
@@ -46,9 +46,9 @@ def check(body: JsonObject) -> None:
     check_stream(body)
 
 
-def context(request: ProxyRequest) -> ReplyContext:
+def context(request: ProxyRequest) -> ResponseContext:
     n = request.body.get("n")
-    return ReplyContext(
+    return ResponseContext(
         id=f"chatcmpl-{request.id}",
         model=request.model,
         stream=request.stream,
@@ -68,7 +68,7 @@ DIALECT = Dialect(
     encode=encode,
     decoder=OpenAIChatDecoder,
     encoder=OpenAIChatEncoder,
-    meter=shared.OpenAIMeter,
+    usage_tap=shared.OpenAIUsageTap,
     encode_error=shared.encode_error,
     stream_error=shared.stream_error,
     whole_usage=shared.whole_usage,

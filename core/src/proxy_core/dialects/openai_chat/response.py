@@ -16,7 +16,7 @@ from proxy_core import sse
 from proxy_core.dialects import openai_common as shared
 from proxy_core.dialects.common import json_bytes, load_object
 from proxy_core.errors import StreamCut, UpstreamBroken
-from proxy_core.interfaces import ReplyContext
+from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import (
     CallDelta,
     CallEnd,
@@ -243,7 +243,7 @@ def _str(value: object) -> str | None:
 class OpenAIChatEncoder:
     """Writes a reply: chunks as events come when streaming, one object at ``close`` when not."""
 
-    def __init__(self, context: ReplyContext) -> None:
+    def __init__(self, context: ResponseContext) -> None:
         self._context = context
         self._head: JsonObject = {"id": context.id, "created": context.created, "model": context.model}
         self._extra: JsonObject = {}
@@ -327,7 +327,7 @@ class _Assembly:
         return {"role": "assistant", "content": ""}
 
     def add(self, event: ChatEvent) -> JsonObject | None:
-        """Note the event; the delta a stream shows for it, or ``None``."""
+        """SharedValue the event; the delta a stream shows for it, or ``None``."""
         match event:
             case TextDelta():
                 return self._append("content", event.text)

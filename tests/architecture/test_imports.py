@@ -10,6 +10,7 @@ CORE = Path(__file__).parents[2] / "core" / "src" / "proxy_core"
 
 #: Highest first; a package imports only from layers below its own.
 LAYERS = [
+    "__main__",
     "cli",
     "runtime",
     "server",

@@ -14,6 +14,7 @@ import pytest
 
 import proxy_core
 from proxy_core.testing import chunk, pause, plugin_with, run, serving, stall
+from proxy_core.testing.program import MODULE, SCRIPT
 
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -196,10 +197,11 @@ async def test_variables_taken_and_not_taken_are_named_but_not_shown(tmp_path):
     assert "secret" not in program.output
 
 
-async def test_wrong_settings_are_told_at_once_without_a_traceback(tmp_path):
+@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["proxy-core", "python -m proxy_core"])
+async def test_wrong_settings_are_told_at_once_without_a_traceback(tmp_path, command):
     (tmp_path / "proxy-core.toml").write_text('[servr]\nport = 1\n[timeouts]\nconect_s = 1\nidle_s = "no"\n')
 
-    code, output = await run(tmp_path, "serve", "--port", "0")
+    code, output = await run(tmp_path, "serve", "--port", "0", command=command)
 
     assert code == 2
     assert "did you mean 'server'?" in output
@@ -218,9 +220,10 @@ async def test_a_taken_port_is_told_in_a_line(tmp_path):
     assert "Traceback" not in output
 
 
-async def test_workers_share_a_port_and_end_together(tmp_path, upstream):
+@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["proxy-core", "python -m proxy_core"])
+async def test_workers_share_a_port_and_end_together(tmp_path, upstream, command):
     variables = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url}
-    async with serving(tmp_path, "--workers", "2", **variables) as program:
+    async with serving(tmp_path, "--workers", "2", command=command, **variables) as program:
         async with httpx.AsyncClient() as client:
             for _ in range(10):
                 headers = {"authorization": "Bearer some-key", "connection": "close"}

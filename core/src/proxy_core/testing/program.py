@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROGRAM = Path(sys.executable).with_name("proxy-core")
+SCRIPT, MODULE = (str(PROGRAM),), (sys.executable, "-m", "proxy_core")
 _START_S = 20.0
 _END_S = 20.0
 
@@ -42,9 +43,11 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(home: Path, *arguments: str, **variables: str) -> AsyncIterator[Program]:
+async def serving(
+    home: Path, *arguments: str, command: tuple[str, ...] = SCRIPT, **variables: str
+) -> AsyncIterator[Program]:
     """Run ``proxy-core serve --port 0 ...`` until the block ends."""
-    program = Program(await _start(home, ("serve", "--port", "0", *arguments), variables))
+    program = Program(await _start(home, (*command, "serve", "--port", "0", *arguments), variables))
     reading = asyncio.create_task(_collect(program))
     try:
         async with asyncio.timeout(_START_S):
@@ -59,16 +62,16 @@ async def serving(home: Path, *arguments: str, **variables: str) -> AsyncIterato
         await reading
 
 
-async def run(home: Path, *arguments: str, **variables: str) -> tuple[int, str]:
+async def run(home: Path, *arguments: str, command: tuple[str, ...] = SCRIPT, **variables: str) -> tuple[int, str]:
     """Run a command to its end: its exit code and everything it printed."""
-    process = await _start(home, arguments, variables)
+    process = await _start(home, (*command, *arguments), variables)
     output, _ = await asyncio.wait_for(process.communicate(), _START_S + _END_S)
     return process.returncode or 0, output.decode()
 
 
-async def _start(home: Path, arguments: tuple[str, ...], variables: dict[str, str]) -> asyncio.subprocess.Process:
+async def _start(home: Path, command: tuple[str, ...], variables: dict[str, str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(str(PROGRAM), *arguments),
+        *command,
         cwd=home,
         env=environment(home, **variables),
         stdout=asyncio.subprocess.PIPE,

@@ -146,6 +146,17 @@ def test_without_a_redactor_no_text_of_an_exception_is_shown(logging_to, capsys)
     assert "ExceptionGroup (message withheld" in shown
 
 
+def test_a_chain_of_exceptions_that_leads_back_to_itself_is_shown_once(logging_to, capsys):
+    first, second = KeyError("x"), ValueError("y")
+    first.__cause__, second.__cause__ = second, first
+    with logging_to():
+        log.error("it broke", exc_info=first)
+    shown = capsys.readouterr().err
+
+    assert shown.count("(message withheld") == 2
+    assert shown.index("ValueError") < shown.index("which led to") < shown.index("KeyError")
+
+
 def test_a_redactor_that_fails_withholds_the_line(logging_to, capsys):
     def fail(record):
         raise RuntimeError("somebody's prompt")

@@ -163,29 +163,28 @@ class ProgramLog:
         Messages may hold a prompt; they are shown only if a redactor cleans them.
         """
         redaction = self.redaction  # whether it may be shown, and who cleans it, is one question
-        lines = "".join(self._lines(traceback.TracebackException.from_exception(error, compact=True), redaction))
-        cleaned = self._clean(lines, redaction).rstrip("\n").split("\n")
+        lines = traceback.format_exception(error) if redaction.installed else _frames_and_types(error, set())
+        cleaned = self._clean("".join(lines), redaction).rstrip("\n").split("\n")
         return "\n".join("  " + line.translate(_CONTROLS) for line in cleaned)
-
-    def _lines(self, error: traceback.TracebackException, redaction: Redaction) -> Iterator[str]:
-        if redaction.installed:
-            yield from error.format()
-            return
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if cause is not None:
-            yield from self._lines(cause, redaction)
-            yield "which led to:\n"
-        yield from error.stack.format()
-        for inner in error.exceptions or ():
-            yield from self._lines(inner, redaction)
-            yield "which is part of:\n"
-        name = error.exc_type.__qualname__ if error.exc_type else "exception"
-        yield f"{name} (message withheld: no redactor is installed)\n"
 
     def _clean(self, text: str, redaction: Redaction) -> str:
         # First too: a redactor that knows the first half of a secret would leave the other one.
         text = self._scrub.text(text)
         return self._scrub.text(redaction.text(text))
+
+
+def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
+    """A traceback without what the exceptions say; ``seen`` ends a chain that leads back to itself."""
+    seen.add(id(error))
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and id(cause) not in seen:
+        yield from _frames_and_types(cause, seen)
+        yield "which led to:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    for inner in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+        yield from _frames_and_types(inner, seen)
+        yield "which is part of:\n"
+    yield f"{type(error).__qualname__} (message withheld: no redactor is installed)\n"
 
 
 class _Formatter(logging.Formatter):

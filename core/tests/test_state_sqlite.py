@@ -313,6 +313,7 @@ def load(url, *args):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(url, file):
     told = load(url, "killed", "20")
 
@@ -327,6 +328,7 @@ def test_what_was_acknowledged_survives_kill_9(url, file):
     assert damaged(file) == []
 
 
+@pytest.mark.slow
 def test_processes_that_write_together_lose_nothing_and_do_not_wait_long(url, file):
     told = load(url, "together", "4")
 

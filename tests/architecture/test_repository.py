@@ -59,6 +59,7 @@ def test_floors_that_matter_are_set():
     assert not any(need.startswith("litellm") for need in needs)
 
 
+@pytest.mark.slow
 def test_packages_build_to_wheels_with_all_they_need(tmp_path):
     uv = shutil.which("uv")
     if uv is None:

@@ -155,7 +155,11 @@ async def tell(stage, name, ann, redacts):
     stage.replies[name] = b"\n".join(found)
 
 
-@pytest.fixture(params=MODES, ids=lambda name: name.replace(" ", "-").replace(",", ""))
+#: The usual mode is in the fast tier.
+TIERS = [mode if mode == "people" else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
+
+
+@pytest.fixture(params=TIERS, ids=lambda name: name.replace(" ", "-").replace(",", ""))
 async def stage(request, tmp_path, upstream):
     """A run of all stories, and everything that came out of it: ``(stage, {surface: bytes}, mode)``."""
     mode, ours = MODES[request.param], Canaries(request.param)

@@ -10,6 +10,7 @@ from benchmarks.faulty import Attempt
 BOUNDS = Bounds(max_wait_s=4, first_event_s=1, idle_s=1, max_cooldown_s=1.5)
 
 
+@pytest.mark.slow
 def test_every_request_ends_as_it_must_when_everything_fails_now_and_then():
     run = Run(requests=300, concurrency=64, credentials=30, seed=1, bounds=BOUNDS, half_open_after_s=1)
 

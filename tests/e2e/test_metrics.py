@@ -266,6 +266,7 @@ async def test_no_key_and_no_fingerprint_is_on_the_page(counting, upstream):
     assert not any(secret in text for secret in ("key-a", "key-b", proxy.key, ADMIN))
 
 
+@pytest.mark.slow
 async def test_every_worker_answers_for_all(tmp_path, upstream):
     variables = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url, "PROXY_ADMIN__KEY": ADMIN}
     async with serving(tmp_path, "--workers", "2", **variables) as program, httpx.AsyncClient(timeout=20) as client:

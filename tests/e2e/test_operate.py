@@ -82,6 +82,7 @@ async def test_a_rest_is_shown_explained_and_ended(home, upstream):
     assert not any("key-a" in shown or "key-b" in shown for shown in (why, as_json, explained, planned))
 
 
+@pytest.mark.slow
 async def test_all_workers_are_asked_and_all_obey(home, upstream):
     limits(upstream)
     names = variables(upstream)

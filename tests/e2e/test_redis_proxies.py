@@ -10,7 +10,10 @@ from benchmarks.shared_run import Seen, load, redis_binary, redis_server, settin
 
 from proxy_core.testing import serving
 
-pytestmark = pytest.mark.skipif(redis_binary() is None, reason="needs redis-server or valkey-server")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(redis_binary() is None, reason="needs redis-server or valkey-server"),
+]
 
 KEYS = ("key-a", "key-b")
 MOST = 3

@@ -301,6 +301,7 @@ async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
     assert "proxy-core.toml: the settings file is gone" in said
 
 
+@pytest.mark.slow
 async def test_every_worker_reads_again_by_command_by_signal_and_over_http(home, upstream):
     write(home, upstream)
     folder = home / "data" / "proxy-core" / "run"
@@ -370,6 +371,7 @@ async def load(proxy, clients):
         ended.set()
 
 
+@pytest.mark.slow
 async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, upstream):
     upstream.for_key("key-a").streams("a", "b", gap_s=0.01)
     proxy = await make_proxy({"providers": demo(upstream, "key-a"), "routing": {"max_wait_s": 5}})

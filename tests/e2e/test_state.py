@@ -204,6 +204,7 @@ async def test_an_outage_survives_a_restart(home, upstream):
     assert len(upstream.requests) == asked
 
 
+@pytest.mark.slow
 async def test_a_kill_under_load_loses_at_most_the_last_second_and_corrupts_nothing(home, counting):
     variables = settings(counting.url, ["key-a"], 0)
     async with serving(home, **variables) as program:
@@ -225,6 +226,7 @@ async def test_a_kill_under_load_loses_at_most_the_last_second_and_corrupts_noth
 # --- Its file: damaged, deleted, locked, read-only ----------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_damaged_deleted_or_locked_file_costs_no_request_and_is_recovered_from(home, counting):
     variables = settings(counting.url, ["key-a"], 0)
     file = home / "data/proxy-core/state.db"

@@ -4,9 +4,12 @@ import asyncio
 import os
 import signal
 
+import pytest
 from benchmarks.shared_run import Seen, all_workers, load, settings, used
 
 from proxy_core.testing import run, serving
+
+pytestmark = pytest.mark.slow
 
 KEYS = ("key-a", "key-b", "key-c")
 

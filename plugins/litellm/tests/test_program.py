@@ -10,6 +10,8 @@ from canary import STORIES, Canaries, Story
 
 from proxy_core.testing import serving
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-" + "ours-and-nobody-elses-7f3a" * 2
 
 

@@ -8,9 +8,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from proxy_core.credentials.vault import Vault
 from proxy_plugin_qwen_code.files import QWEN_FILE
 from proxy_plugin_qwen_code.testing import FakeQwen
+
+pytestmark = pytest.mark.slow
 
 PROCESS = Path(__file__).with_name("sharing_process.py")
 WORKERS = ("a", "b")

@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks import faults_check as check
 from benchmarks.faults_load import Told
-from benchmarks.faults_systems import Run, attempts_of, clients, in_flight, load_of, program, why
+from benchmarks.faults_systems import Run, attempts_of, clients, faulty_upstream, in_flight, load_of, program, why
 from benchmarks.faulty import Attempt
-from benchmarks.systems import Running, running, upstream
+from proxy_plugin_devkit.bench.systems import Running, running
 
 _SHOWN = 10
 #: Fewer requests than this are all warming up: their memory says nothing.
@@ -49,7 +49,7 @@ def fault_run(run: Run) -> Outcome:
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as log:
         dead = min(2, run.credentials // 2)
-        with upstream("benchmarks.faulty", str(run.seed), str(dead)) as upstream_port:
+        with faulty_upstream(run.seed, dead) as upstream_port:
             system = program(run, run.credentials, Path(log))
             with running(system, upstream_port) as proxy:
                 told = _drive(run, proxy, outcome)
@@ -177,7 +177,7 @@ def failing_over(run: Run, pairs: int = 150) -> dict[str, float]:
     """
     with ExitStack() as stack:
         log = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream_port = stack.enter_context(upstream("benchmarks.faulty", "0", "0"))
+        upstream_port = stack.enter_context(faulty_upstream(0, 0))
         proxy = stack.enter_context(running(program(run, 200, log), upstream_port))
         load = load_of(run, proxy, requests=2 * pairs, concurrency=1, kind="pairs", pause_s=0.005)
         process, told = stack.enter_context(clients(load))

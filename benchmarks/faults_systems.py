@@ -9,7 +9,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 from benchmarks.faults_check import Bounds
 from benchmarks.faults_load import FaultLoad, Told
 from benchmarks.faulty import Attempt
-from benchmarks.systems import KEY, ROOT, Running, System, pin
+from proxy_plugin_devkit.bench.systems import KEY, Running, System, pin, upstream
 
+#: Where ``benchmarks`` can be imported: it is no installed package.
+_ROOT = Path(__file__).parent.parent
 _MODEL = "faulty/small"
 _ADMIN_KEY = "bench-admin-key"
 
@@ -73,6 +75,11 @@ def _table(name: str, values: Mapping[str, object]) -> str:
     return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
+def faulty_upstream(seed: int, dead: int) -> AbstractContextManager[int]:
+    """The port of an upstream that fails in every way; its first ``dead`` keys are refused for good."""
+    return upstream(lambda port: [sys.executable, "-m", "benchmarks.faulty", str(port), str(seed), str(dead)], _ROOT)
+
+
 @contextmanager
 def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[Told]]]]:
     """The load in its own process, and what it was told once that has ended."""
@@ -80,7 +87,7 @@ def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable
         wish.write(json.dumps(asdict(load)).encode() + b"\n")
         wish.seek(0)
         command = [sys.executable, "-m", "benchmarks.faults_load"]
-        process = subprocess.Popen(command, stdin=wish, stdout=told, cwd=ROOT, preexec_fn=pin(1))
+        process = subprocess.Popen(command, stdin=wish, stdout=told, cwd=_ROOT, preexec_fn=pin(1))
 
         def read() -> list[Told]:
             told.seek(0)

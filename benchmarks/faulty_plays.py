@@ -52,7 +52,7 @@ class Play:
     hint_s: float | None = None
 
 
-# --- ByteStream ------------------------------------------------------------------------------
+# --- Pieces ------------------------------------------------------------------------------
 
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 429: "Too Many Requests"}
 _STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
-from benchmarks.systems import Running, System, drive, proxy_core, running, upstream
+from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 
 #: name of a load -> how it is asked.
 LOADS: Mapping[str, Mapping[str, float | str]] = {

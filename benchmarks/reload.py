@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.systems import Running, System, drive, proxy_core, running, upstream
+from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 
 ADMIN = "bench-admin-key"
 _GROWTH = 1.10
@@ -55,7 +55,7 @@ def main() -> int:
             time.sleep(2.0)
             looks.append(_look(started, upstream_port))
     first, last, most = looks[0], looks[-1], max(look.mb for look in looks)
-    decisions_made = {
+    promises = {
         f"0 of {sum(r['count'] for r in results):.0f} requests failed": True,
         f"{options.reloads} reloads, {wrong} not as they should be": wrong == 0,
         f"memory flat: {first.mb:.0f} MB, then at most {most:.0f} MB": most <= _GROWTH * first.mb,
@@ -64,9 +64,9 @@ def main() -> int:
     }
     print(f"a good reload: p50 {statistics.median(took) * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
     print(f"clients: p99 {max(r['p99_ms'] for r in results):.0f} ms, at {sum(r['per_s'] for r in results):.0f} /s")
-    for what, holds in decisions_made.items():
+    for what, holds in promises.items():
         print(f"{'ok    ' if holds else 'MISSED'}  {what}")
-    return 0 if all(decisions_made.values()) else 1
+    return 0 if all(promises.values()) else 1
 
 
 def _options() -> argparse.Namespace:

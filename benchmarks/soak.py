@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.systems import Running, System, drive, proxy_core, running, upstream
+from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 
 #: A sink that takes as long for a batch as a bad disk; it blocks a thread, as a file does.
 SLOW_DISK = """
@@ -48,15 +48,15 @@ def main() -> int:
             rows, compared = _soak(slow, quick, options.requests, folder)
     p99, usual = statistics.median(row["p99_ms"] for row in rows), statistics.median(compared)
     warm = [row["mb"] for row in rows if row["requests"] >= _WARM_UP * options.requests]
-    decisions_made = {
+    promises = {
         f"memory flat: {warm[0]:.0f} to {max(warm):.0f} MB": max(warm) <= _GROWTH * warm[0],
         f"records dropped and counted: {rows[-1]['lost']:.0f}": rows[-1]["lost"] > 0,
         f"clients do not wait: p99 {p99:.0f} ms, on a quick disk {usual:.0f} ms": p99 <= _SLOWER * usual,
     }
     print()
-    for what, holds in decisions_made.items():
+    for what, holds in promises.items():
         print(f"{'ok    ' if holds else 'MISSED'}  {what}")
-    return 0 if all(decisions_made.values()) else 1
+    return 0 if all(promises.values()) else 1
 
 
 def _options() -> argparse.Namespace:

@@ -44,6 +44,14 @@ def test_which_wins(read, text, environ, host):
     assert read(text, environ).host == host
 
 
+def test_the_command_line_wins(tmp_path):
+    (tmp_path / "proxy-core.toml").write_text("[plugins.named]\nhost = 'file'\ntries = 3")
+    environ = {"VENDOR_HOST": "vendor", "PROXY_PLUGINS__NAMED__HOST": "nested"}
+    loaded = load(environ=environ, cwd=tmp_path, overrides={"plugins": {"named": {"host": "command line"}}})
+
+    assert loaded.plugin("named", Named) == Named(host="command line", tries=3)
+
+
 def test_a_mistake_names_the_variable(read):
     with pytest.raises(SettingsError, match="environment variable VENDOR_TRIES"):
         read("", {"VENDOR_TRIES": "many"})

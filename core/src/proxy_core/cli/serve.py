@@ -15,6 +15,7 @@ import click
 
 from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
+from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Switch
 from proxy_core.runtime.compose import Proxy, compose
@@ -38,6 +39,9 @@ from proxy_core.settings.loading import LoadedSettings, load
 
 log = logging.getLogger("proxy_core.serve")
 
+#: Which plugin ``--demo`` switches on; nothing but this flag and the plugin's own setting does.
+_DEMO_PLUGIN = "devkit"
+
 
 @click.command("serve")
 @settings_options
@@ -46,7 +50,7 @@ log = logging.getLogger("proxy_core.serve")
 @click.option("--workers", type=int, help="Worker processes (default 1).")
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
-@click.option("--demo", is_flag=True, help="Add a built-in toy provider, demo/small: an answer without any account.")
+@click.option("--demo", is_flag=True, help="Add a toy provider, demo/small: a first response without any account.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Program log.")
 @click.option("--enable-request-logging", is_flag=True, help="Keep a record of every request; see [records].")
 def command(
@@ -62,17 +66,31 @@ def command(
     overrides["server"] = {key: value for key, value in server.items() if value is not None}
     overrides["log"] = {"level": log_level} if log_level else {}
     overrides["records"] = {"enabled": True} if enable_request_logging else {}
-    demo_socket = _demo_socket() if demo else None
-    if demo_socket is not None:
-        host, port = demo_socket.getsockname()
-        overrides["providers"] = {"demo": {"base_url": f"http://{host}:{port}/v1", "stream_usage": True}}
+    if demo:
+        overrides["plugins"] = {**overrides.get("plugins", {}), **_demo_tables()}
     loaded = load(config, overrides=overrides)
     check_exposure(loaded)
     proxy = compose(loaded)
+    if demo:
+        _check_demo(proxy)
     hold_reloads()
     with _logging(proxy) as written:
         signal.signal(signal.SIGTERM, _leave)
-        _run(proxy, written, WorkerSpec(config=config, overrides=overrides), demo_socket)
+        _run(proxy, written, WorkerSpec(config=config, overrides=overrides), demo)
+
+
+def _demo_tables() -> dict[str, Any]:
+    """What ``--demo`` says to the plugin that has the demo. Raises ``SettingsError`` if it is not installed."""
+    if not is_installed(_DEMO_PLUGIN):
+        raise SettingsError([f"--demo needs one more package: pip install proxy-plugin-{_DEMO_PLUGIN}"])
+    return {_DEMO_PLUGIN: {"demo": True}}
+
+
+def _check_demo(proxy: Proxy) -> None:
+    """Raises ``SettingsError`` if the demo's plugin is not in use."""
+    plugin = next(plugin for plugin in proxy.catalog.plugins if plugin.name == _DEMO_PLUGIN)
+    if plugin.state != "active":
+        raise SettingsError([f"--demo: the plugin {_DEMO_PLUGIN} is {plugin.state}: {plugin.reason}"])
 
 
 def _leave(*_: object) -> None:
@@ -80,33 +98,24 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo_socket: socket.socket | None) -> None:
-    loaded, demo = proxy.loaded, demo_socket is not None
-    if demo and "demo" not in proxy.catalog.providers:
-        raise SettingsError(["--demo needs the plugin proxy-plugin-openai-compat"])
-    hypercorn_config(loaded.settings.server)  # its mistakes are told before anything starts
-    sock = listen(loaded.settings.server)
-    _greet(proxy, url_of(sock, loaded.settings.server), demo)
-    workers = loaded.settings.server.workers
-    if workers == 1:
-        run_loop(_serve(proxy, written, spec, sock, demo_socket))
-        return
-    supervise(
-        _worker if demo_socket is None else _DemoWorker(demo_socket),
-        spec,
-        sock,
-        workers,
-        loaded.settings.server.shutdown_grace_s,
-    )
+def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
+    server = proxy.loaded.settings.server
+    hypercorn_config(server)  # its mistakes are told before anything starts
+    sock = listen(server)
+    _greet(proxy, url_of(sock, server), demo)
+    if server.workers == 1:
+        run_loop(_serve(proxy, written, spec, sock))
+    else:
+        supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
 
 
-def _worker(spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None = None) -> None:
+def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
     """One worker process: the same settings, its own everything else."""
     proxy = compose(load(spec.config, overrides=spec.overrides))
     if proxy.meter is not None:
         proxy.meter.becomes(spec.number)
     with _logging(proxy, spec.number) as written:
-        run_loop(_serve(proxy, written, spec, sock, demo_socket))
+        run_loop(_serve(proxy, written, spec, sock))
 
 
 def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[ProgramLog]:
@@ -119,19 +128,7 @@ def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[ProgramLog
     )
 
 
-class _DemoWorker:
-    """A worker that also serves the demo upstream; a class, because it has to be pickled."""
-
-    def __init__(self, demo_socket: socket.socket) -> None:
-        self._demo_socket = demo_socket
-
-    def __call__(self, spec: WorkerSpec, sock: socket.socket) -> None:
-        _worker(spec, sock, self._demo_socket)
-
-
-async def _serve(
-    proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: socket.socket, demo_socket: socket.socket | None
-) -> None:
+async def _serve(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: socket.socket) -> None:
     server, stop = proxy.loaded.settings.server, asyncio.Event()
     switch = Switch(proxy, proxy.state, server.shutdown_grace_s)
 
@@ -147,8 +144,6 @@ async def _serve(
     stop_on_signals(stop, switch.interrupt)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
-        if demo_socket is not None:
-            tasks.create_task(_serve_demo(demo_socket, stop))
         config = hypercorn_config(server)
         own = own_socket(proxy.loaded.runtime_dir)
         if own is None:
@@ -166,26 +161,6 @@ async def _serve(
                 own_socket=own,
             )
         )
-
-
-async def _serve_demo(demo_socket: socket.socket, stop: asyncio.Event) -> None:
-    from hypercorn.asyncio import serve as hypercorn_serve
-    from hypercorn.config import Config
-
-    from proxy_core.server.demo import demo_app
-
-    config = Config()
-    config.bind = [f"fd://{demo_socket.detach()}"]
-    config.errorlog = logging.getLogger("hypercorn.error")
-    await hypercorn_serve(demo_app(), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # as in serve_app
-
-
-def _demo_socket() -> socket.socket:
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
-    sock.listen(128)
-    sock.setblocking(False)
-    return sock
 
 
 def _greet(proxy: Proxy, url: str, demo: bool) -> None:

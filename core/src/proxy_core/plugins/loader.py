@@ -125,6 +125,11 @@ def load_plugins(
     return plugins
 
 
+def is_installed(name: str) -> bool:
+    """Whether there is a plugin of this name, whatever settings make of it."""
+    return bool(metadata.entry_points(group=GROUP, name=name))
+
+
 @dataclass(frozen=True, slots=True)
 class _Installed:
     entry: metadata.EntryPoint

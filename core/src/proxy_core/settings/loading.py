@@ -106,6 +106,8 @@ class LoadedSettings:
     data_dir: Path
     #: What wins over the compatible names: nested names and the command line, not yet validated.
     above: Mapping[str, Any] = field(repr=False)
+    #: What the command line says, which wins over everything.
+    overrides: Mapping[str, Any] = field(repr=False)
 
     @property
     def runtime_dir(self) -> Path:
@@ -125,13 +127,14 @@ class LoadedSettings:
         nested = _nested(cls, prefix, self.sources.variables)
         named, origins = _named(cls, ("plugins", name), self.sources.variables)
         below = _merge(_mapping(self.sources.table, "plugins", name) or table, named)
+        above = _merge(nested, _mapping(self.overrides, "plugins", name))
         return _validate(
             cls,
-            _merge(below, nested),
+            _merge(below, above),
             self.sources,
             prefix,
             ("plugins", name),
-            {path: said for path, said in origins.items() if path[-1] not in nested},
+            {path: said for path, said in origins.items() if path[-1] not in above},
         )
 
     def sets_up(self, plugin: str) -> bool:
@@ -249,7 +252,7 @@ def load(
     merged = _merge(_merge(sources.table, compatible), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), origins)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return LoadedSettings(settings, sources, data_dir, above)
+    return LoadedSettings(settings, sources, data_dir, above, overrides or {})
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

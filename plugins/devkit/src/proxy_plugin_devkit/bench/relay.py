@@ -1,6 +1,6 @@
 """The yardstick: a bare Starlette + Hypercorn + httpx relay, as one would write it in ten minutes.
 
-``python -m benchmarks.relay PORT UPSTREAM_PORT (aiohttp|httpx)``
+``python relay.py PORT UPSTREAM_PORT (aiohttp|httpx)``
 """
 
 from __future__ import annotations

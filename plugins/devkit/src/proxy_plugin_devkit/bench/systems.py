@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.load import Load, as_line
+from proxy_plugin_devkit.bench.load import Load, as_line, request_bytes
+from proxy_plugin_devkit.bench.upstream import CHUNKS
 
 KEY = "bench-client-key"
-ROOT = Path(__file__).parent.parent
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -36,6 +36,11 @@ def pin(core: int) -> Callable[[], None] | None:
     return lambda: os.sched_setaffinity(0, {core})
 
 
+def script(name: str) -> list[str]:
+    """A program of this folder by its path: as a module it would import the plugin, and proxy_core with it."""
+    return [sys.executable, "-P", str(Path(__file__).with_name(f"{name}.py"))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """Something that relays. ``command`` and ``files`` are made for a port and an upstream's port."""
@@ -51,7 +56,7 @@ def relay(transport: str) -> System:
     return System(
         name=f"relay over {transport}",
         model="small",
-        command=lambda port, up: [sys.executable, "-m", "benchmarks.relay", str(port), str(up), transport],
+        command=lambda port, up: [*script("relay"), str(port), str(up), transport],
     )
 
 
@@ -112,7 +117,7 @@ class Running:
         return pages * _PAGE / 1024 / 1024
 
     def load(self, **fields: float | str) -> Load:
-        return Load(port=self.port, key=KEY, model=self.system.model, **fields)  # type: ignore[arg-type]  # by name
+        return Load(port=self.port, key=KEY, model=self.system.model, chunks=CHUNKS, **fields)  # type: ignore[arg-type]  # by name
 
 
 def _tree(pid: int) -> list[int]:
@@ -121,10 +126,11 @@ def _tree(pid: int) -> list[int]:
 
 
 @contextmanager
-def upstream(module: str = "benchmarks.upstream", *arguments: str) -> Iterator[int]:
-    """The fake upstream's port."""
+def upstream(command: Callable[[int], Sequence[str]] | None = None, folder: Path | None = None) -> Iterator[int]:
+    """The port of a fake upstream, on core 1: of ``upstream.py``, or of a ``command`` made for a port."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", module, str(port), *arguments], cwd=ROOT, preexec_fn=pin(1))
+    given = command(port) if command else [*script("upstream"), str(port)]
+    process = subprocess.Popen(given, cwd=folder, preexec_fn=pin(1))
     try:
         _wait_for_port(port, process)
         yield port
@@ -141,12 +147,11 @@ def running(system: System, upstream_port: int) -> Iterator[Running]:
         for name, text in system.files(upstream_port).items():
             Path(home, name).write_text(text)
         folders = {"HOME": home, "XDG_DATA_HOME": f"{home}/data", "XDG_CONFIG_HOME": f"{home}/config"}
-        paths = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
         began = time.perf_counter()
         process = subprocess.Popen(
             system.command(port, upstream_port),
             cwd=home,
-            env={**paths, **folders, **system.environment(upstream_port)},
+            env={"PATH": os.environ["PATH"], **folders, **system.environment(upstream_port)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=pin(0),
@@ -180,8 +185,6 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], limit_s: float =
 
 
 def _wait_for_reply(started: Running, limit_s: float = 60) -> None:
-    from benchmarks.load import request_bytes
-
     message, deadline = request_bytes(started.load(kind="plain")), time.perf_counter() + limit_s
     while time.perf_counter() < deadline:
         try:
@@ -198,7 +201,7 @@ def _wait_for_reply(started: Running, limit_s: float = 60) -> None:
 def drive(load: Load) -> dict[str, float]:
     """Run a load from core 1; its result."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load"],
+        script("load"),
         input=as_line(load).encode(),
         capture_output=True,
         check=False,

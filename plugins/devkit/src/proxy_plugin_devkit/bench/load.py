@@ -1,6 +1,6 @@
 """The load: many connections, raw bytes, in a process of its own.
 
-``python -m benchmarks.load`` reads one JSON line (a :class:`Load`) and prints one (a result).
+``python load.py`` reads one JSON line (a :class:`Load`) and prints one (a result). It imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from dataclasses import asdict, dataclass
 
 import uvloop
 
-from benchmarks.upstream import CHUNKS
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream a connection."""
+    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream a connection.
+
+    ``chunks``: how many each stream must have.
+    """
 
     port: int
     key: str
     model: str
     kind: str
+    chunks: int
     connections: int = 32
     seconds: float = 3.0
     gap_s: float = 0.05
@@ -40,8 +42,8 @@ def request_bytes(load: Load) -> bytes:
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
-async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, streamed: bool) -> None:
-    """Send a request and read its reply. Raises if the reply is not what it must be."""
+async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, chunks: int | None) -> None:
+    """Send a request and read its response. Raises if a stream has not ``chunks``, or anything else is wrong."""
     writer.write(message)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if not head.startswith(b"http/1.1 200"):
@@ -50,8 +52,8 @@ async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, messag
         body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
     else:
         body = await _chunked(reader)
-    if streamed and (body.count(b'"word and "') != CHUNKS or b"data: [DONE]" not in body):
-        raise RuntimeError(f"a stream lost chunks: {body.count(b'word and')} of {CHUNKS}")
+    if chunks is not None and (body.count(b'"word and "') != chunks or b"data: [DONE]" not in body):
+        raise RuntimeError(f"a stream lost chunks: {body.count(b'word and')} of {chunks}")
 
 
 async def _chunked(reader: asyncio.StreamReader) -> bytes:
@@ -64,7 +66,7 @@ async def _chunked(reader: asyncio.StreamReader) -> bytes:
 
 
 async def run(load: Load) -> dict[str, float]:
-    message, streamed = request_bytes(load), load.kind != "plain"
+    message, chunks = request_bytes(load), None if load.kind == "plain" else load.chunks
     latencies: list[float] = []
     stop = time.perf_counter() + load.seconds
 
@@ -72,7 +74,7 @@ async def run(load: Load) -> dict[str, float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=2**20)
         while True:
             began = time.perf_counter()
-            await one(reader, writer, message, streamed)
+            await one(reader, writer, message, chunks)
             latencies.append(time.perf_counter() - began)
             if load.kind == "paced" or time.perf_counter() >= stop:
                 break

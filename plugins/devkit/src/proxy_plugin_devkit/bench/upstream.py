@@ -1,6 +1,6 @@
 """A fake upstream that is much faster than what it measures: raw bytes prepared once, no framework.
 
-``python -m benchmarks.upstream PORT``. Plain replies, or 100-chunk streams: in one burst, or paced
+``python upstream.py PORT``. Plain replies, or 100-chunk streams: in one burst, or paced
 when the body's ``user`` field says ``pace=SECONDS``.
 """
 

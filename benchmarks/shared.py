@@ -28,7 +28,7 @@ from benchmarks.shared_run import (
     settings,
     used,
 )
-from proxy_core.testing import serving
+from proxy_core.testing.program import SCRIPT, serving
 
 KEYS = ("key-a", "key-b", "key-c", "key-d", "key-e", "key-f")
 MOST = 4
@@ -72,7 +72,7 @@ async def four_workers(seconds: float, connections: int) -> Outcome:
         home = Path(name)
         async with upstream.listening() as url:
             variables = settings(url, KEYS, MOST)
-            async with serving(home, "--workers", "4", **variables) as program:
+            async with serving(home, "--workers", "4", command=SCRIPT, **variables) as program:
                 workers = await all_workers(home, 4)
                 port = int(program.url.rpartition(":")[2])
                 seen, freed_s = await _under_load(
@@ -99,7 +99,10 @@ async def two_proxies(seconds: float, connections: int) -> Outcome:
         with redis_server(Path(name)) as redis:
             async with upstream.listening() as url:
                 variables = settings(url, KEYS, MOST, PROXY_STATE__URL=redis.url)
-                async with serving(one, **variables) as first, serving(other, **variables) as second:
+                async with (
+                    serving(one, command=SCRIPT, **variables) as first,
+                    serving(other, command=SCRIPT, **variables) as second,
+                ):
                     ports = [int(p.url.rpartition(":")[2]) for p in (first, second)]
 
                     def kill() -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy_core.testing import run
+from proxy_core.testing.program import SCRIPT, run
 
 KEY = "some-client-key"
 SECRET = "some-state-secret"
@@ -187,7 +187,7 @@ def settings(upstream_url: str, keys: Sequence[str], most: int, **more: str) -> 
 
 async def used(home: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     """What ``proxy-core usage`` says, all together."""
-    code, output = await run(home, "usage", "--json", "--by", "client", **variables)
+    code, output = await run(home, "usage", "--json", "--by", "client", command=SCRIPT, **variables)
     assert code == 0, output
     rows = json.loads(output) if output.startswith("[") else []
     total: dict[str, Any] = defaultdict(int)

@@ -270,6 +270,23 @@ async def test_tokens_are_counted_by_who_knows_the_model(knowing):
     assert (await proxy.post("/token-count", {"model": "fast", "messages": messages})).json["token_count"] == 1
 
 
+async def test_a_counter_of_any_rank_comes_before_the_estimate(make_proxy, upstream):
+    rough = TokenCounter(name="rough", count=lambda asked: TokenCount(tokens=7), rank=10**9)
+    failing = TokenCounter(name="failing", count=lambda asked: 1 / 0, rank=-1)
+    proxy = await make_proxy(
+        {"providers": {"demo": {"base_url": upstream.url}}},
+        modules=[plugin_with(proxy_token_counters=[rough, failing])],
+    )
+
+    assert (await proxy.post("/token-count", {"model": "demo/small", "text": "four"})).json == {
+        "token_count": 7,
+        "exact": False,
+        "source": "rough",
+        "note": "The counter failing failed.",
+        "model": "demo/small",
+    }
+
+
 @pytest.mark.parametrize(
     ("model", "note"),
     [("small", "No counter knows"), ("absent", "It is not here."), ("broken", "The counter letters failed.")],

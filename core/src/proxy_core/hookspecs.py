@@ -155,7 +155,7 @@ def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
     """Bring counters for ``POST /v1/token-count``.
 
     Returns: counters; ``count`` is called in a thread and may take its time, without the network.
-    Raises: logged once per cause; the next counter is asked, in the end the core's estimate.
+    Raises: logged once per cause; the next counter is asked, in the end the core's ``estimate``.
     Order: ``rank``, then name; the first that knows the model counts. Since: API 1.
     """
     raise NotImplementedError

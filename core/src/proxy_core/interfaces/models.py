@@ -23,13 +23,13 @@ class CountTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCount:
-    """``tokens`` by ``tokenizer``; ``exact`` if the provider would count as many.
+    """``tokens`` by ``tokenizer``, empty where none was used; ``exact`` if the provider would count as many.
 
     ``tokens`` is ``None`` where the tokenizer is known and not here; ``note`` says why, for the client.
     """
 
     tokens: int | None
-    tokenizer: str
+    tokenizer: str = ""
     exact: bool = False
     note: str = ""
 

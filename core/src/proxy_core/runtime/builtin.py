@@ -1,5 +1,5 @@
 """The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers, the
-default log sink, the stores for state."""
+default log sink, the stores for state, the estimate of tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from collections.abc import Iterable
 
 from proxy_core.dialects import gemini, gemini_embeddings, openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
-from proxy_core.interfaces import API, Dialect, LogSink, PluginContext, PluginInfo, Sanitizer, Selector, StateStore
+from proxy_core.interfaces import (
+    API,
+    Dialect,
+    LogSink,
+    PluginContext,
+    PluginInfo,
+    Sanitizer,
+    Selector,
+    StateStore,
+    TokenCounter,
+)
+from proxy_core.models import token_estimate
 from proxy_core.pipeline.guard import STEERING, temperature_zero
 from proxy_core.records.jsonl import jsonl_sink
 from proxy_core.rotation import selectors
@@ -52,3 +63,7 @@ class BuiltIn:
     @hookimpl
     def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:
         return [sqlite_store(), memory_store()]
+
+    @hookimpl
+    def proxy_token_counters(self, ctx: PluginContext) -> Iterable[TokenCounter]:
+        return [token_estimate.COUNTER]

@@ -13,12 +13,11 @@ from starlette.responses import Response
 
 from proxy_core.dialects import gemini, gemini_decode, openai_chat
 from proxy_core.dialects.common import missing, parse_body, require_model, wrong_type
-from proxy_core.errors import BadRequest, BodyTooLarge
-from proxy_core.interfaces import CountTokens, Deployment, TokenCounter
+from proxy_core.errors import BadRequest, BodyTooLarge, InternalError
+from proxy_core.interfaces import CountTokens, Deployment, TokenCount, TokenCounter
 from proxy_core.messages import JsonObject, Usage
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
-from proxy_core.models.token_estimate import estimate_chat, estimate_text
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.server.model_entry import pricing
@@ -105,27 +104,34 @@ class Measures:
         return body, self.router.resolve(model)[0]
 
     def _count(self, asked: CountTokens) -> JsonObject:
-        """In a thread: counters may be slow, and so is much text."""
-        note = "No counter knows this model's tokenizer."
+        """In a thread: counters may be slow, and so is much text. The core's estimate is the last of them."""
+        passed_over = ""
         for counter in self.counters:
             try:
                 found = counter.count(asked)
             except Exception as error:  # a plugin's counter may fail in any way
-                if (counter.name, type(error)) not in self._told:
-                    self._told.add((counter.name, type(error)))
-                    log.warning("the token counter %s failed", counter.name, exc_info=True)
-                note = f"The counter {counter.name} failed."
+                self._complain(counter.name, error)
+                passed_over = f"The counter {counter.name} failed."
                 continue
-            if found is None:
-                continue
-            if found.tokens is not None:
-                source = f"{counter.name}: {found.tokenizer}"
-                counted = {"token_count": found.tokens, "exact": found.exact, "source": source}
-                return {**counted, "note": found.note} if found.note else counted
-            note = found.note or f"The tokenizer {found.tokenizer} is not here."
-        text = asked.text
-        tokens = estimate_text(text) if text is not None else estimate_chat(asked.messages, asked.tools)
-        return {"token_count": tokens, "exact": False, "source": "estimate", "note": note}
+            if found is not None and found.tokens is not None:
+                return _answer(counter.name, found, passed_over)
+            if found is not None:
+                passed_over = found.note or f"The tokenizer {found.tokenizer} is not here."
+        raise InternalError("No counter could count these tokens.")
+
+    def _complain(self, counter: str, error: Exception) -> None:
+        """Once per cause."""
+        if (counter, type(error)) not in self._told:
+            self._told.add((counter, type(error)))
+            log.warning("the token counter %s failed", counter, exc_info=error)
+
+
+def _answer(counter: str, found: TokenCount, passed_over: str) -> JsonObject:
+    """The answer; where it is not exact, with the reason why a better counter did not count."""
+    source = f"{counter}: {found.tokenizer}" if found.tokenizer else counter
+    note = found.note if found.exact else passed_over or found.note
+    answer: JsonObject = {"token_count": found.tokens, "exact": found.exact, "source": source}
+    return {**answer, "note": note} if note else answer
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -15,8 +15,6 @@ from proxy_core.cli.tomllines import KeyPath, key_lines
 from proxy_core.interfaces import PluginInfo
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import rotations
-from proxy_core.settings.legacy_env import COMPATIBLE_NAMES, provider_table
-from proxy_core.settings.legacy_rotation_env import rotation_readings, rotation_table
 from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings
 
 MASK = "********"
@@ -39,11 +37,11 @@ class Value:
 class Origins:
     """Where the nearest thing at or above a key was set."""
 
-    def __init__(self, loaded: LoadedSettings) -> None:
+    def __init__(self, loaded: LoadedSettings, catalog: Catalog) -> None:
         self._loaded = loaded
         self._sources = loaded.sources
-        self._compatible = {path: name for name, path in COMPATIBLE_NAMES.items() if name in loaded.sources.variables}
-        self._providers: dict[str, dict[KeyPath, str]] = {}
+        self._rotations = rotations(catalog)
+        self._providers: dict[str, Mapping[KeyPath, str]] = {}
 
     @cached_property
     def _lines(self) -> Mapping[KeyPath, int]:
@@ -56,31 +54,21 @@ class Origins:
 
     def of(self, path: KeyPath) -> str | None:
         """The strongest source that says something about it."""
-        return self._nested(path) or self._older_name(path) or self._in_file(path)
+        return self._nested(path) or self._compatible(path) or self._in_file(path)
 
     def _nested(self, path: KeyPath) -> str | None:
-        for length in range(len(path), 0, -1):
-            name = (PREFIX + DELIMITER.join(path[:length])).upper()
-            if name in self._sources.variables and name not in COMPATIBLE_NAMES:
-                return str(self._sources.variables[name])
-        return None
+        found = (self._sources.nested(path[:length]) for length in range(len(path), 0, -1))
+        return next((str(variable) for variable in found if variable is not None), None)
 
-    def _older_name(self, path: KeyPath) -> str | None:
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._compatible:
-                return str(self._sources.variables[self._compatible[path[:length]]])
-        if path[0] != "providers" or len(path) < 3:
-            return None
-        found = self._of_provider(path[1])
-        return next((found[path[:n]] for n in range(len(path), 2, -1) if path[:n] in found), None)
+    def _compatible(self, path: KeyPath) -> str | None:
+        found = self._sources.compatible_origins
+        if path[0] == "providers" and len(path) > 2:
+            found = {**found, **self._of_provider(path[1])}
+        return next((found[path[:n]] for n in range(len(path), 0, -1) if path[:n] in found), None)
 
-    def _of_provider(self, name: str) -> dict[KeyPath, str]:
+    def _of_provider(self, name: str) -> Mapping[KeyPath, str]:
         if name not in self._providers:
-            variables = self._sources.variables
-            _, origins = provider_table(variables, name)
-            readings, _ = rotation_readings(variables, {*self._loaded.provider_names(), name})
-            table = rotation_table(readings, name, self._loaded.settings.routing.selector, {}, ())
-            self._providers[name] = {**origins, **table.origins}
+            self._providers[name] = self._loaded.compatible_origins(name, self._rotations)
         return self._providers[name]
 
     def _in_file(self, path: KeyPath) -> str | None:
@@ -98,7 +86,7 @@ class Origins:
 
 def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = False) -> list[Value]:
     """Everything that is set, by key; with ``defaults`` the rest too. Raises ``SettingsError``."""
-    origins = Origins(loaded)
+    origins = Origins(loaded, catalog)
     found = [v for v in _values(loaded.settings, (), origins) if not v.key.startswith(("providers.", "plugins."))]
     found += _values(
         loaded.settings.plugins, ("plugins",), origins, only=tuple(type(loaded.settings.plugins).model_fields)

@@ -1,6 +1,6 @@
 """Environment names about one provider's rotation, and what each sets in ``[providers.<name>.rotation]``.
 
-They are those of the system we replace, as in ``compatible.py``; reading them differs where its code failed
+They are those of the system we replace, as in ``legacy_env.py``; reading them differs where its code failed
 what its pages promise: several priorities in one name, groups that begin with a digit, dashes and dots in names.
 """
 

@@ -29,6 +29,7 @@ from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_env import (
     COMPATIBLE_NAMES,
     WITHOUT_EFFECT,
+    Origins,
     Variable,
     Variables,
     based_providers,
@@ -79,6 +80,16 @@ class Sources:
     def based(self) -> list[str]:
         """Provider names given by ``<NAME>_API_BASE``."""
         return based_providers(self.variables, PREFIX)
+
+    @cached_property
+    def compatible_origins(self) -> Origins:
+        """Where a compatible name set something for the whole proxy."""
+        return proxy_table(self.variables)[1]
+
+    def nested(self, path: KeyPath) -> Variable | None:
+        """The variable of our own spelling that sets exactly this key."""
+        name = (PREFIX + DELIMITER.join(path)).upper()
+        return None if name in COMPATIBLE_NAMES else self.variables.get(name)
 
     def stray(self) -> list[str]:
         """``PROXY_`` variables that set nothing: usually a misspelling."""
@@ -168,6 +179,11 @@ class LoadedSettings:
         except ValidationError as error:
             origin = partial(_origin, origins={**origins, **rotation.origins}, sources=self.sources, prefix="")
             raise SettingsError(problems(error, ProviderSettings, ("providers", name), origin)) from None
+
+    def compatible_origins(self, provider: str, plugins: Rotations = NO_ROTATIONS) -> Origins:
+        """Where a compatible name set something of one provider; ``plugins`` as above."""
+        _, origins = provider_table(self.sources.variables, provider)
+        return {**origins, **self._rotation(provider, plugins).origins}
 
     def without_effect(self, plugins: Rotations) -> list[str]:
         """A line for each variable of the system we replace that sets nothing, and why; ``plugins`` as above."""

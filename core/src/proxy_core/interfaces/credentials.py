@@ -18,14 +18,17 @@ from proxy_core.interfaces.requests import Credential, ProxyRequest
 class Candidate:
     """A usable credential, as a selector sees it.
 
-    ``used`` counts requests for the model (or its quota group) in the current quota window;
-    ``last_used`` is monotonic seconds.
+    ``used`` counts requests for the model (or its quota group) in the current quota window, those in
+    flight included. ``limit`` is what the provider allows in that window and ``resets_in_s`` when it
+    ends, in seconds; ``None`` where the provider has not said. ``last_used`` is monotonic seconds.
     """
 
     credential: Credential
     in_flight: int
     used: int
     last_used: float
+    limit: float | None = None
+    resets_in_s: float | None = None
 
 
 class Candidates(Protocol):

@@ -58,10 +58,14 @@ class Choice:
         return self._candidate(index) if index is not None and self._loads[index] < self._end else None
 
     def _candidate(self, index: int) -> Candidate:
-        slot = self._pool.ledger.slots[index]
+        slot, window = self._pool.ledger.slots[index], self._lane.windows.get(index)
+        if window is not None and not window.told:
+            window = None  # counted by settings: it says nothing of the provider's
         return Candidate(
             credential=slot.credential,
             in_flight=slot.in_flight,
             used=self._lane.used[index],
             last_used=slot.last_used,
+            limit=window.limit if window else None,
+            resets_in_s=max(0.0, window.resets_at - self._pool.clock.monotonic()) if window else None,
         )

@@ -1,0 +1,104 @@
+"""Which account serves: the one whose quota would be lost first."""
+
+import pytest
+from pydantic import SecretStr
+
+from proxy_core import (
+    Candidate,
+    Credential,
+    Provider,
+    ProxyRequest,
+    SettingsError,
+    UpstreamRequest,
+    json_bytes,
+)
+from proxy_core.testing import plugin_with
+from proxy_plugin_soonest_reset import select
+
+REQUEST = ProxyRequest(id="r", client="c", dialect="openai_chat", model="m", stream=False, body={})
+HOUR_S, WEEK_S = 3600.0, 7 * 24 * 3600.0
+
+
+def candidate(name, *, limit=None, used=0, resets_in_s=None, in_flight=0):
+    credential = Credential(id=name, provider="demo", kind="api_key", secret=SecretStr("s"), label=name)
+    return Candidate(
+        credential=credential, in_flight=in_flight, used=used, last_used=0.0, limit=limit, resets_in_s=resets_in_s
+    )
+
+
+def chosen(*candidates):
+    return select(candidates, REQUEST).credential.id
+
+
+def test_the_window_that_ends_first_is_spent_first():
+    weekly = candidate("weekly", limit=1000, resets_in_s=WEEK_S)
+    hourly = candidate("hourly", limit=10, used=9, resets_in_s=HOUR_S)
+
+    assert chosen(weekly, hourly) == "hourly"
+
+
+def test_one_that_is_used_up_comes_last():
+    spent = candidate("spent", limit=10, used=10, resets_in_s=60)
+    unknown = candidate("unknown", used=1)
+    weekly = candidate("weekly", limit=1000, used=5, resets_in_s=WEEK_S)
+
+    assert chosen(spent, unknown, weekly) == "weekly"
+    assert chosen(spent, unknown) == "unknown"
+    assert chosen(spent, candidate("sooner", limit=1, used=1, resets_in_s=5)) == "sooner"
+
+
+@pytest.mark.parametrize("known", [{"limit": 10}, {"resets_in_s": 5}, {}], ids=str)
+def test_where_quota_is_unknown_one_request_is_spent_to_learn_it(known):
+    weekly = candidate("weekly", limit=9, resets_in_s=WEEK_S)
+
+    assert chosen(weekly, candidate("half known", **known)) == "half known"
+    assert chosen(candidate("half known", used=1, **known), weekly) == "weekly"
+
+
+def test_of_equals_the_least_busy_then_the_least_used_then_the_first():
+    assert chosen(candidate("busy", in_flight=2, used=1), candidate("idle", in_flight=1, used=9)) == "idle"
+    assert chosen(candidate("more", used=3), candidate("less", used=2)) == "less"
+    assert chosen(candidate("first"), candidate("second")) == "first"
+
+
+def limits(limit, left, reset):
+    """Headers that say how much of a window is left, and for how long."""
+    return {
+        "x-ratelimit-limit-requests": str(limit),
+        "x-ratelimit-remaining-requests": str(left),
+        "x-ratelimit-reset-requests": reset,
+    }
+
+
+def encode(upstream):
+    def encoded(call, credential):
+        headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
+        return UpstreamRequest(url=upstream.url + "/chat/completions", headers=headers, content=json_bytes(call.body))
+
+    return encoded
+
+
+async def test_what_responses_report_decides(make_proxy, upstream):
+    demo = Provider(name="demo", encode=encode(upstream), dialects=["openai_chat"])
+    tables = {
+        "providers": {"demo": {"api_keys": ["key-week", "key-hour"]}},
+        "routing": {"selector": "soonest_reset"},
+        "plugins": {"disabled": ["openai_compat"]},
+    }
+    proxy = await make_proxy(tables, modules=[plugin_with(proxy_providers=[demo])])
+    for left in (999, 998):
+        upstream.for_key("key-week").replies(headers=limits(1000, left, "600s"))
+    for left in (2, 1, 0):
+        upstream.for_key("key-hour").replies(headers=limits(3, left, "60s"))
+
+    for _ in range(5):
+        assert (await proxy.chat("demo/small", "hi")).status == 200
+
+    # Each once to learn its quota, then the one that resets first until it is used up, then the other.
+    assert upstream.keys_seen == ["key-week", "key-hour", "key-hour", "key-hour", "key-week"]
+
+
+async def test_it_is_named_where_selectors_are_chosen(make_proxy):
+    await make_proxy({"routing": {"selector": "soonest_reset"}})
+    with pytest.raises(SettingsError, match="balanced, sequential, soonest_reset, sticky"):
+        await make_proxy({"routing": {"selector": "soonest"}})

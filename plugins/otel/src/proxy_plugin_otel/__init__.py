@@ -1,4 +1,5 @@
-"""Traces for proxy-core: a span per request, one per attempt below it, sent to an OpenTelemetry collector.
+"""Traces for proxy-core: a span per request, one per attempt below it, sent to an OpenTelemetry collector; and,
+if asked, request records as logs.
 
 Nothing is imported and nothing starts before a collector is named and a first request has ended.
 """
@@ -7,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import Observer, PluginContext, PluginInfo, hookimpl
-from proxy_plugin_otel.settings import OtelSettings, collector
+from proxy_core import LogSink, Observer, PluginContext, PluginInfo, hookimpl
+from proxy_plugin_otel.settings import OtelSettings, collector, records_collector
 from proxy_plugin_otel.tracing import Tracing
 
 PLUGIN = PluginInfo(name="otel", api=1, settings=OtelSettings)
@@ -21,6 +22,18 @@ def proxy_observers(ctx: PluginContext) -> Iterable[Observer]:
         return []
     tracing = Tracing(settings, _hosts(ctx), ctx.log)
     return [Observer(name="otel", observe=tracing.observe, close=tracing.close)]
+
+
+@hookimpl
+def proxy_log_sinks(ctx: PluginContext) -> Iterable[LogSink]:
+    settings = ctx.settings(OtelSettings)
+    url = records_collector(settings)
+    if url is None:
+        return []
+    from proxy_plugin_otel.records import RecordSink  # with an HTTP client that nothing else here needs
+
+    sink = RecordSink(url, settings)
+    return [LogSink(name="otel", write=sink.write, close=sink.close)]
 
 
 def _hosts(ctx: PluginContext) -> dict[str, tuple[str, int | None]]:

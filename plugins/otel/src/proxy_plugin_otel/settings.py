@@ -15,8 +15,11 @@ class OtelSettings(PluginSettings):
     endpoint: HttpUrl | None = Field(
         None, description="The collector's address for traces, to its end: `http://127.0.0.1:4318/v1/traces`."
     )
+    records_endpoint: HttpUrl | None = Field(
+        None, description="Send request records too, as logs, to this address: `http://127.0.0.1:4318/v1/logs`."
+    )
     headers: dict[str, SecretStr] = Field(default_factory=dict, description="Headers of each export; secret.")
-    service_name: str = Field("proxy-core", description="`service.name` of every span.")
+    service_name: str = Field("proxy-core", description="`service.name` of every span and log record.")
     sample_ratio: float = Field(
         1.0, ge=0, le=1, description="Share of requests that are traced; a client's `traceparent` decides for its own."
     )
@@ -33,10 +36,19 @@ def collector(settings: OtelSettings) -> str | None:
     if settings do not, and ``OTEL_SDK_DISABLED`` means nowhere. The other ``OTEL_`` variables
     are the SDK's own business.
     """
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if _disabled():
         return None
     if settings.endpoint is not None:
         return str(settings.endpoint)
     traces = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "").strip()
     base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").strip()
     return traces or (f"{base.rstrip('/')}/v1/traces" if base else None)
+
+
+def records_collector(settings: OtelSettings) -> str | None:
+    """Where request records go. Only settings say so: a record may hold what was asked and answered."""
+    return None if _disabled() or settings.records_endpoint is None else str(settings.records_endpoint)
+
+
+def _disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -20,6 +21,7 @@ import httpx
 
 from proxy_core.interfaces import ByteStream, Credential, Send, TransportFailed
 from proxy_core.messages import TransportFault, UpstreamRequest
+from proxy_core.network.tls import tls_context
 
 if TYPE_CHECKING:
     from httpx_aiohttp import AiohttpTransport
@@ -170,8 +172,8 @@ class Upstream:
         self._open: AiohttpTransport | None = None
 
     async def __aenter__(self) -> Self:
-        # So that the first request does not pay for it; nobody waits.
-        asyncio.get_running_loop().run_in_executor(None, import_module, "httpx_aiohttp")
+        # So that the first request does not pay for it; nothing waits for it here.
+        asyncio.get_running_loop().run_in_executor(None, _warm_up)
         return self
 
     async def __aexit__(
@@ -196,7 +198,8 @@ class Upstream:
             sent = httpx.Request(
                 request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
             )
-            return UpstreamResponse(await self._transport().handle_async_request(sent))
+            transport = self._open or await self._opened()
+            return UpstreamResponse(await transport.handle_async_request(sent))
         except httpx.InvalidURL as error:
             raise TransportError("connect") from error
         except (httpx.TransportError, OSError) as error:
@@ -211,18 +214,24 @@ class Upstream:
         finally:
             await reply.aclose()
 
-    def _transport(self) -> AiohttpTransport:
-        if self._open is None:
-            self._open = _transport(self._max_connections, self._resolver)
+    async def _opened(self) -> AiohttpTransport:
+        context = await asyncio.to_thread(_warm_up)
+        if self._open is None:  # else another request opened it meanwhile
+            self._open = _transport(self._max_connections, self._resolver, context)
         return self._open
 
 
-def _transport(max_connections: int, resolver: Resolver | None) -> AiohttpTransport:
+def _warm_up() -> ssl.SSLContext:
+    """What the first request of a process needs and takes too long for the event loop."""
+    import_module("httpx_aiohttp")
+    return tls_context()
+
+
+def _transport(max_connections: int, resolver: Resolver | None, context: ssl.SSLContext) -> AiohttpTransport:
     # Not imported at the top: aiohttp takes longer to import than the rest of us together.
     import aiohttp
     from httpx_aiohttp import AiohttpTransport
 
-    context = httpx.create_ssl_context()
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=max_connections,
@@ -236,7 +245,8 @@ def _transport(max_connections: int, resolver: Resolver | None) -> AiohttpTransp
         # The proxy's environment says nothing about where providers' requests go; netrc least of all.
         trust_env=False,
     )
-    return AiohttpTransport(client=session)
+    # Its base class would build a second context, used by nothing.
+    return AiohttpTransport(client=session, verify=context)
 
 
 def _fault(error: Exception) -> TransportFault:

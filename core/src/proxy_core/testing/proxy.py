@@ -64,6 +64,11 @@ class Answer:
         return self.json.get("error")
 
 
+def _client() -> httpx.AsyncClient:
+    """Without the certificates of authorities, which take long to read: these proxies speak no TLS."""
+    return httpx.AsyncClient(verify=False)
+
+
 @dataclass(slots=True)
 class RunningProxy:
     """A proxy that listens. ``url`` ends with ``/v1``."""
@@ -73,7 +78,7 @@ class RunningProxy:
     reloader: Reloader
     tables: dict[str, Any]
     key: str = CLIENT_KEY
-    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    client: httpx.AsyncClient = field(default_factory=_client)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

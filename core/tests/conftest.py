@@ -1,6 +1,6 @@
 """A pool to ask, under a clock that stands still."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -11,22 +11,9 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import RoutingSettings
+from proxy_core.testing import VirtualClock
 
 SELECTORS = {selector.name: selector for selector in BUILT_IN}
-
-
-class FakeClock:
-    def __init__(self):
-        self.time = 1000.0
-
-    def monotonic(self):
-        return self.time
-
-    def now(self):
-        return datetime.fromtimestamp(self.time, UTC)
-
-    def passes(self, seconds):
-        self.time += seconds
 
 
 def decision(cooldown=None, cooldown_s=None, fault="model", words="Slow down.", back_off_s=()):
@@ -86,7 +73,7 @@ class Desk:
 
 @pytest.fixture
 def clock():
-    return FakeClock()
+    return VirtualClock()
 
 
 @pytest.fixture

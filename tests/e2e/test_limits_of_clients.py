@@ -1,32 +1,19 @@
 """A client at its own limits: told in its own words, and no upstream is asked."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 
-from proxy_core.testing import chunk
+from proxy_core.testing import VirtualClock, chunk
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 LIMIT_HEADERS = ("limit", "remaining", "reset")
 
 
-class Clock:
-    """Stands in the middle of a minute until it is told to go on."""
-
-    def __init__(self):
-        self.time = 6_000_030.0
-
-    def monotonic(self):
-        return self.time
-
-    def now(self):
-        return datetime.fromtimestamp(self.time, UTC)
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    """Stands in the middle of a minute until it is told to go on."""
+    return VirtualClock(6_000_030.0)
 
 
 @pytest.fixture

@@ -1,15 +1,24 @@
-"""Time as a value: a clock that tests can set, and deadlines that travel with a request."""
+"""Time as a value: what time it is, and waiting; a test's clock does both without letting time pass."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+
+class Timer(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """Where the time comes from, and what waits for it. Seconds are never negative."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps; good for distances only."""
@@ -19,15 +28,81 @@ class Clock(Protocol):
         """The wall clock, UTC."""
         ...
 
+    async def sleep(self, seconds: float) -> None: ...
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call from the event loop, unless it is cancelled before."""
+        ...
+
+    def timeout(self, seconds: float) -> Timeout:
+        """A block that may take so long: ``async with clock.timeout(5):``."""
+        ...
+
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks, and asyncio's timers."""
 
     def monotonic(self) -> float:
         return time.monotonic()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def timeout(self, seconds: float) -> Timeout:
+        return Timeout(self, seconds)
+
+
+class Timeout:
+    """``asyncio.timeout`` on any clock: raises ``TimeoutError`` where the block waits when its time is over.
+
+    Cancels the task and turns that cancellation, and no other, into the error.
+    """
+
+    __slots__ = ("_cancelling", "_clock", "_expired", "_seconds", "_task", "_timer")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: Timer | None = None
+        self._cancelling = 0
+        self._expired = False
+
+    def reschedule(self, seconds: float) -> None:
+        """So long from now, whatever was left."""
+        if self._timer is not None and not self._expired:
+            self._timer.cancel()
+            self._timer = self._clock.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        assert self._task is not None  # an async with always runs in a task
+        self._cancelling = self._task.cancelling()
+        self._timer = self._clock.call_later(self._seconds, self._expire)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, timer = self._task, self._timer
+        self._task = self._timer = None
+        if timer is not None:
+            timer.cancel()
+        if not self._expired or task is None:
+            return
+        if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise TimeoutError from error
 
 
 @dataclass(frozen=True, slots=True)

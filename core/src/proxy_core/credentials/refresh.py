@@ -195,7 +195,7 @@ class _Refresh:
         believed = {name: value for name, value in credential.details.items() if name not in self._suspect_details}
         credential = replace(credential, details=believed)
         try:
-            async with asyncio.timeout(_REFRESH_S):
+            async with self._clock.timeout(_REFRESH_S):
                 return await self._refresher.refresh(credential, recorder)
         except LoginRequired as error:
             raise await self._refused(current, error, journal, left) from error

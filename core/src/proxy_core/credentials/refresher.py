@@ -183,7 +183,7 @@ class Keeper:
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(self._wait_s()):
+            async with self._clock.timeout(self._wait_s()):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -267,7 +267,7 @@ class Keeper:
         """Figures for the pool. Nothing depends on them, so nothing is done about what goes wrong."""
         assert kept.quota is not None
         try:
-            async with asyncio.timeout(_QUOTA_S):
+            async with self._clock.timeout(_QUOTA_S):
                 windows = await kept.quota(kept.stored.credential(self._fingerprint), self._exchange)
             kept.pool.told(kept.id, windows, self._clock.now())
         except Exception as error:  # a plugin's question may fail in any way

@@ -98,15 +98,15 @@ class TableRefresher:
         await self._catalogs.wanted.wait()
         while True:
             about = await asyncio.to_thread(self._files.about, catalog.name)
-            await asyncio.sleep(self._due_s(about, source))
+            await self._clock.sleep(self._due_s(about, source))
             try:
                 await self._ask(catalog, source, about if about.get("url") == source.url else {})
             except (TransportError, TimeoutError, ResponseTooLarge, OSError) as error:
                 log.warning("the table of %s was not renewed: %s", catalog.name, type(error).__name__)
-                await asyncio.sleep(max(_LEAST_S, source.every_s))
+                await self._clock.sleep(max(_LEAST_S, source.every_s))
             except Exception:  # a plugin's reader may fail in any way
                 log.warning("the new table of %s cannot be read; the old one stays", catalog.name, exc_info=True)
-                await asyncio.sleep(max(_LEAST_S, source.every_s))
+                await self._clock.sleep(max(_LEAST_S, source.every_s))
 
     def _due_s(self, about: Mapping[str, str], source: CatalogSource) -> float:
         """Seconds until its time: a restart is no reason to ask again."""
@@ -122,7 +122,7 @@ class TableRefresher:
         headers = [(ask, about[said]) for said, ask in _VALIDATORS.items() if said in about]
         now = {"url": source.url, "asked_at": str(self._clock.now().timestamp())}
         request = UpstreamRequest(method="GET", url=source.url, headers=headers)
-        async with asyncio.timeout(_ASK_S), self._upstream.exchange(request) as reply:
+        async with self._clock.timeout(_ASK_S), self._upstream.exchange(request) as reply:
             if reply.status == 304:
                 await asyncio.to_thread(self._files.keep, catalog.name, {**about, **now})
                 return

@@ -114,7 +114,7 @@ class ModelDirectory:
         """Try credentials in turn, until one gets an answer; empty if none does."""
         for credential in self._pools[provider.name].credentials:
             try:
-                async with asyncio.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
+                async with self._clock.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
                     if reply.status == 200:
                         return listing.parse(self._scrub.bytes(await reply.read(_MAX_LIST_BYTES)))
                     problem = f"status {reply.status}"

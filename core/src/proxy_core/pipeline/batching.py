@@ -145,7 +145,7 @@ class Batcher:
 
     async def _run(self, key: str, batch: _Batch) -> None:
         try:
-            async with asyncio.timeout(self._settings.batch_window_s):
+            async with batch.trace.clock.timeout(self._settings.batch_window_s):
                 await batch.full.wait()
         except TimeoutError:
             pass

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from proxy_core.clock import Clock, Deadline
+from proxy_core.clock import Clock, Deadline, Timeout
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.failures.policy import classify_failure
 from proxy_core.failures.rate_limit_headers import quota_windows
@@ -74,7 +74,7 @@ class Executor:
         self._clock = clock
         self._scrub = scrub
         self._fetcher = fetcher
-        self.hedges = Hedges(limits.routing)
+        self.hedges = Hedges(limits.routing, clock)
 
     async def obtain(
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace
@@ -120,7 +120,7 @@ class Executor:
                 stop.pool.wait(waiter, for_lease=stop_s == 0)
         try:
             with trace.waiting():
-                async with asyncio.timeout(left_s if cooldown_ends_s is None else min(left_s, cooldown_ends_s)):
+                async with self._clock.timeout(left_s if cooldown_ends_s is None else min(left_s, cooldown_ends_s)):
                     await waiter
         except TimeoutError:
             pass
@@ -205,7 +205,7 @@ class Executor:
         request, trace = this.request, this.trace
         call = self._calls.prepare(request, deployment, this.filters)
         try:
-            async with asyncio.timeout(self._limits.timeouts.first_event_s) as scope:
+            async with self._clock.timeout(self._limits.timeouts.first_event_s) as scope:
                 if deployment.provider.fetch_links is not None:
                     with trace.waiting():
                         await call.fetch_links(self._fetcher)
@@ -276,7 +276,7 @@ class Executor:
         if windows:
             lease.learned(windows, self._clock.now())
 
-    def _upload_limit(self, scope: asyncio.Timeout) -> _UploadLimit:
+    def _upload_limit(self, scope: Timeout) -> _UploadLimit:
         return _UploadLimit(scope, self._limits.timeouts)
 
     async def _back_off(self, tries: int, asked_s: float | None, budget: Deadline) -> None:
@@ -284,16 +284,16 @@ class Executor:
         routing = self._limits.routing
         delay_s = min(_MAX_BACK_OFF_S, routing.retry_delay_s * 2 ** (tries - 1))
         jitter_s = routing.retry_jitter_s * random.random()  # noqa: S311  # spreads retries, hides nothing
-        await asyncio.sleep(min(budget.remaining_s(self._clock), max(delay_s, asked_s or 0.0) + jitter_s))
+        await self._clock.sleep(min(budget.remaining_s(self._clock), max(delay_s, asked_s or 0.0) + jitter_s))
 
 
 class _UploadLimit:
     """Lets a large body leave slice by slice: each within ``write_s``, and then the wait for the reply begins."""
 
-    def __init__(self, scope: asyncio.Timeout, timeouts: TimeoutSettings) -> None:
+    def __init__(self, scope: Timeout, timeouts: TimeoutSettings) -> None:
         self._scope = scope
         self._timeouts = timeouts
 
     def __call__(self, unsent: int) -> None:
         limit = self._timeouts.write_s if unsent else self._timeouts.first_event_s
-        self._scope.reschedule(asyncio.get_running_loop().time() + limit)
+        self._scope.reschedule(limit)

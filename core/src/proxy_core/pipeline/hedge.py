@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
+from proxy_core.clock import Clock
 from proxy_core.interfaces import Deployment, FailureDecision
 from proxy_core.pipeline.plan import Stop, Walk
 from proxy_core.pipeline.response import Reply
@@ -13,6 +14,7 @@ from proxy_core.settings.schema import RoutingSettings
 
 Attempt = Callable[[Deployment, Lease], Coroutine[None, None, Reply | FailureDecision]]
 Outcome = tuple[Stop, Lease, Reply | FailureDecision]
+_Tasks = set[asyncio.Task[Reply | FailureDecision]]
 
 #: A quiet hour does not pay for a storm of second attempts.
 _MAX_SAVED = 10.0
@@ -21,7 +23,8 @@ _MAX_SAVED = 10.0
 class Hedges:
     """Each request earns a part of a second attempt."""
 
-    def __init__(self, routing: RoutingSettings) -> None:
+    def __init__(self, routing: RoutingSettings, clock: Clock) -> None:
+        self._clock = clock
         self._after_s = routing.hedge_after_s
         self._share = routing.hedge_max_ratio
         self._saved = 1.0
@@ -43,7 +46,7 @@ class Hedges:
         try:
             async with asyncio.TaskGroup() as tasks:
                 asked[tasks.create_task(attempt(stop.deployment, lease))] = (stop, lease)
-                done, waiting = await asyncio.wait(asked, timeout=after_s)
+                done, waiting = await self._asked_for(set(asked), after_s)
                 second = None if done else self._second(walk, stop, lease)
                 if second is not None:
                     asked[tasks.create_task(attempt(second[0].deployment, second[1]))] = second
@@ -58,6 +61,14 @@ class Hedges:
         finally:
             await self._end_losers(asked, winner)
         return [(*asked[task], task.result()) for task in ([winner] if winner is not None else asked)]
+
+    async def _asked_for(self, asked: _Tasks, after_s: float) -> tuple[_Tasks, _Tasks]:
+        """Who is done, and who is not yet."""
+        try:
+            async with self._clock.timeout(after_s):
+                return await asyncio.wait(asked)
+        except TimeoutError:
+            return set(), asked
 
     def _second(self, walk: Walk, stop: Stop, lease: Lease) -> tuple[Stop, Lease] | None:
         if self._saved < 1 or not walk.may_ask_beside:

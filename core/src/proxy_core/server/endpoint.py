@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from proxy_core.clock import Clock
+from proxy_core.clock import Clock, Timer
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import (
     BodyTooLarge,
@@ -170,12 +169,12 @@ class _Exchange:
             await self._tell(error)
         await self._count_all(self._finish(outcome, error))
 
-    def _timers(self) -> list[asyncio.TimerHandle]:
+    def _timers(self) -> list[Timer]:
         """The end of the request's time: as settings say, and as the client says."""
-        loop, total_s, patience_s = asyncio.get_running_loop(), self._services.timeouts.total_s, self._said.patience_s
-        timers = [loop.call_later(total_s, self._out_of_time)] if total_s is not None else []
+        clock, total_s, patience_s = self._services.clock, self._services.timeouts.total_s, self._said.patience_s
+        timers = [clock.call_later(total_s, self._out_of_time)] if total_s is not None else []
         if patience_s is not None:
-            timers.append(loop.call_later(patience_s * _EARLY, self._impatient))
+            timers.append(clock.call_later(patience_s * _EARLY, self._impatient))
         return timers
 
     def _out_of_time(self) -> None:
@@ -267,7 +266,8 @@ class _Exchange:
             self._trace.capture,
         )
         beat = self._beat if self._dialect.heartbeat else None
-        with Silence(self._interrupt, beat, heartbeat_s=streams.heartbeat_s, idle_s=timeouts.idle_s) as silence:
+        clock, limits = self._services.clock, {"heartbeat_s": streams.heartbeat_s, "idle_s": timeouts.idle_s}
+        with Silence(clock, self._interrupt, beat, **limits) as silence:
             while True:
                 silence.reading()
                 piece = await reply.read()
@@ -308,7 +308,7 @@ class _Exchange:
         """A client still sending would see its connection reset instead of the answer."""
         size = 0
         try:
-            async with asyncio.timeout(_DRAIN_S):
+            async with self._services.clock.timeout(_DRAIN_S):
                 while size < _DRAIN_BYTES:
                     message = await self._receive()
                     size += len(message.get("body", b""))

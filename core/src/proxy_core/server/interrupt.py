@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Self
 
+from proxy_core.clock import Clock
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -103,9 +105,15 @@ class Silence:
     """
 
     def __init__(
-        self, scope: Interruptible, beat: Callable[[], Awaitable[None]] | None, *, heartbeat_s: float, idle_s: float
+        self,
+        clock: Clock,
+        scope: Interruptible,
+        beat: Callable[[], Awaitable[None]] | None,
+        *,
+        heartbeat_s: float,
+        idle_s: float,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self._scope = scope
         self._beat = beat
         self._heartbeat_s = heartbeat_s
@@ -113,11 +121,11 @@ class Silence:
         self._since: float | None = None
         self._beaten = 0.0
         self._task: asyncio.Future[None] | None = None
-        self._timer = self._loop.call_later(min(heartbeat_s, idle_s), self._look)
+        self._timer = self._clock.call_later(min(heartbeat_s, idle_s), self._look)
 
     def reading(self) -> None:
         """We wait for the upstream from now on."""
-        self._since = self._loop.time()
+        self._since = self._clock.monotonic()
 
     def writing(self) -> None:
         """We wait for the client, which is not the upstream's silence."""
@@ -132,7 +140,7 @@ class Silence:
             self._task.cancel()
 
     def _look(self) -> None:
-        now = self._loop.time()
+        now = self._clock.monotonic()
         since = self._since
         wait = min(self._heartbeat_s, self._idle_s)
         if since is not None:
@@ -144,4 +152,4 @@ class Silence:
                 self._beaten = last = now
                 self._task = asyncio.ensure_future(self._beat())
             wait = min(last + self._heartbeat_s, since + self._idle_s) - now
-        self._timer = self._loop.call_later(max(wait, 0.001), self._look)
+        self._timer = self._clock.call_later(max(wait, 0.001), self._look)

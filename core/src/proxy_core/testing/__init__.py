@@ -1,4 +1,4 @@
-"""For tests of plugins and of the proxy: a scripted upstream and a whole proxy, both on real sockets.
+"""For tests of plugins and of the proxy: a scripted upstream and a whole proxy, on real sockets or in memory.
 
 pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a ``conftest.py``::
 
@@ -6,6 +6,7 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 """
 
 from proxy_core.testing.contract import ProviderContract, every_split
+from proxy_core.testing.memory import MemoryUpstream, run_in_memory
 from proxy_core.testing.oauth import FakeOAuthServer, ScriptedPrompt, open_exchange
 from proxy_core.testing.plugin import plugin_with
 from proxy_core.testing.program import Program, run, serving
@@ -13,12 +14,14 @@ from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, fingerp
 from proxy_core.testing.state_contract import StateStoreContract
 from proxy_core.testing.state_peer import Peer
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
+from proxy_core.testing.virtual_clock import VirtualClock
 
 __all__ = [
     "STATE_SECRET",
     "Answer",
     "FakeOAuthServer",
     "FakeUpstream",
+    "MemoryUpstream",
     "Peer",
     "Program",
     "ProviderContract",
@@ -27,6 +30,7 @@ __all__ = [
     "ScriptedPrompt",
     "SeenRequest",
     "StateStoreContract",
+    "VirtualClock",
     "chunk",
     "cut",
     "every_split",
@@ -35,6 +39,7 @@ __all__ = [
     "pause",
     "plugin_with",
     "run",
+    "run_in_memory",
     "run_proxy",
     "serving",
     "stall",

@@ -74,9 +74,9 @@ class RunningProxy:
     """A proxy that listens. ``url`` ends with ``/v1``."""
 
     switch: Switch[Proxy]
-    url: str
     reloader: Reloader
     tables: dict[str, Any]
+    url: str = ""
     key: str = CLIENT_KEY
     client: httpx.AsyncClient = field(default_factory=_client)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -140,6 +140,30 @@ async def run_proxy(
     ``settings`` are the tables of ``proxy-core.toml``. Without ``[clients]`` there is one client
     with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk. The process's own environment is not read.
     """
+    running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
+    switch, server = running.switch, running.proxy.loaded.settings.server
+    sock, config, grace_s = listen(server), hypercorn_config(server), server.shutdown_grace_s
+    running.url = _url(sock)
+    serving = asyncio.create_task(
+        serve_app(switch, sock, config, running.stop, interrupt=switch.interrupt, shutdown_grace_s=grace_s)
+    )
+    try:
+        async with running.client:
+            yield running
+    finally:
+        running.stop.set()
+        await serving
+
+
+def prepare_proxy(
+    settings: Mapping[str, Any],
+    *,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    modules: Sequence[Module] = (),
+    clock: Clock | None = None,
+) -> RunningProxy:
+    """Composed, but not served yet: it has no ``url``."""
     tables = {"clients": {"test": {"key": CLIENT_KEY}}, "state": {"url": "memory:", "secret": STATE_SECRET}, **settings}
     tables["server"] = {"host": "127.0.0.1", "port": 0, "shutdown_grace_s": 1.0, **tables.get("server", {})}
     names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}
@@ -149,24 +173,10 @@ async def run_proxy(
         return load(overrides=given, environ=names, cwd=folder)
 
     first = compose(read(), clock, modules)
-    server = first.loaded.settings.server
-    switch = Switch(first, first.state, server.shutdown_grace_s)
-    del first  # so that it can go when it is replaced
-    stop = asyncio.Event()
+    switch, stop = Switch(first, first.state, first.loaded.settings.server.shutdown_grace_s), asyncio.Event()
     reloader = Reloader(switch=switch, read=read, modules=modules, stop=stop)
     switch.reload = reloader.answer
-    sock = listen(server)
-    running = RunningProxy(switch, _url(sock), reloader, tables, stop=stop)
-    config, interrupt = hypercorn_config(server), switch.interrupt
-    serving = asyncio.create_task(
-        serve_app(switch, sock, config, running.stop, interrupt=interrupt, shutdown_grace_s=server.shutdown_grace_s)
-    )
-    try:
-        async with running.client:
-            yield running
-    finally:
-        running.stop.set()
-        await serving
+    return RunningProxy(switch, reloader, tables, stop=stop)
 
 
 def _url(sock: socket.socket) -> str:

@@ -167,17 +167,14 @@ def _default(status: int) -> dict[str, Any]:
     }
 
 
-class FakeUpstream(Scripts):
-    """The server. Scripts added to it serve every key; ``for_key`` scripts one key alone."""
+class ScriptedUpstream(Scripts):
+    """What is asked, and the script for each request. Scripts added to it serve every key; ``for_key`` one alone."""
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: list[SeenRequest] = []
         self._by_key: dict[str, Scripts] = {}
         self._by_path: dict[str, Scripts] = {}
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.connections = 0
 
     def for_key(self, key: str) -> Scripts:
         return self._by_key.setdefault(key, Scripts())
@@ -187,18 +184,43 @@ class FakeUpstream(Scripts):
         return self._by_path.setdefault(path, Scripts())
 
     @property
-    def url(self) -> str:
-        """The base URL, version included."""
-        assert self._server is not None, "the upstream is not running"
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
-
-    @property
     def keys_seen(self) -> list[str]:
         return [request.key for request in self.requests]
 
     @property
     def last(self) -> SeenRequest:
         return self.requests[-1]
+
+    def _script(self, request: SeenRequest) -> Script:
+        """What is said to this request: of its path, else of its key, else of every key, else as usual."""
+        path = self._by_path.get(request.path.partition("?")[0].removeprefix("/v1"))
+        for scripts in (path, self._by_key.get(request.key), self):
+            script = scripts.next() if scripts else None
+            if script is not None:
+                return script
+        if request.path.endswith("/models"):
+            return Script(200, {"content-type": "application/json"}, (b'{"object":"list","data":[{"id":"small"}]}',))
+        if b'"stream":true' in request.body.replace(b" ", b""):
+            scripts = Scripts()
+            scripts.streams("hel", "lo")
+            return scripts.queue[0]
+        return Script(200, {"content-type": "application/json"}, (json.dumps(_default(200)).encode(),))
+
+
+class FakeUpstream(ScriptedUpstream):
+    """The server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, version included."""
+        assert self._server is not None, "the upstream is not running"
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -244,20 +266,6 @@ class FakeUpstream(Scripts):
                 await asyncio.gather(watch, return_exceptions=True)
             if not alive or request.left.is_set():
                 return
-
-    def _script(self, request: SeenRequest) -> Script:
-        path = self._by_path.get(request.path.partition("?")[0].removeprefix("/v1"))
-        for scripts in (path, self._by_key.get(request.key), self):
-            script = scripts.next() if scripts else None
-            if script is not None:
-                return script
-        if request.path.endswith("/models"):
-            return Script(200, {"content-type": "application/json"}, (b'{"object":"list","data":[{"id":"small"}]}',))
-        if b'"stream":true' in request.body.replace(b" ", b""):
-            scripts = Scripts()
-            scripts.streams("hel", "lo")
-            return scripts.queue[0]
-        return Script(200, {"content-type": "application/json"}, (json.dumps(_default(200)).encode(),))
 
 
 class _Connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import time
+from contextlib import suppress
 
 import pytest
 
@@ -12,22 +12,18 @@ EITHER = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"
 
 
 @pytest.fixture
-def hedging(make_proxy, upstream):
+def hedging(make_proxy):
     """Makes a proxy that asks a second of its two keys after 0.1 s."""
 
     async def make(**routing):
-        provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
+        provider = {"api_keys": ["key-a", "key-b"]}
         routing = {
             "selector": "sequential",
             "hedge_after_s": 0.1,
             "max_wait_s": 2,
             "attempts_per_credential": 1,
         } | routing
-        proxy = await make_proxy({"providers": {"demo": provider}, "routing": routing})
-        upstream.for_path("/models").replies(json_body={"data": []})
-        await proxy.get("/models")  # the first connection of a process takes longer than these races
-        upstream.requests.clear()
-        return proxy
+        return await make_proxy({"providers": {"demo": provider}, "routing": routing})
 
     return make
 
@@ -40,42 +36,39 @@ def record(proxy, answer):
     return proxy.proxy.services.recent.get(answer.headers["x-request-id"])
 
 
-async def until(condition):
-    async with asyncio.timeout(3):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def test_nobody_is_asked_twice_unless_settings_say_so(proxy, upstream):
+async def test_nobody_is_asked_twice_unless_settings_say_so(proxy, upstream, clock):
     upstream.for_key("key-a").says(pause(0.3), chunk({"content": "slow"}), chunk({}, finish="stop"))
 
-    answer = await proxy.chat("demo/small", "hi", stream=True)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=True))
 
     assert answer.text == "slow"
     assert upstream.keys_seen == ["key-a"]
 
 
 @EITHER
-async def test_the_second_answers_and_the_first_is_closed(hedging, upstream, stream):
+async def test_the_second_answers_and_the_first_is_closed(hedging, upstream, stream, clock):
     upstream.for_key("key-a").says(stall())
     proxy = await hedging()
 
-    answer = await proxy.chat("demo/small", "hi", stream=stream)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
     assert answer.text == "hello"
     assert upstream.keys_seen == ["key-a", "key-b"]
-    assert 0.08 < upstream.requests[1].at - upstream.requests[0].at < 1
-    await asyncio.wait_for(upstream.requests[0].left.wait(), 1)
-    await until(lambda: in_flight(proxy) == 0)
+    assert upstream.requests[1].at - upstream.requests[0].at == pytest.approx(0.1)
+    await clock.settle()
+    assert upstream.requests[0].left_at == upstream.requests[1].at, "as soon as the other one answers"
+    assert in_flight(proxy) == 0
     assert proxy.resting("key-a") == 0, "slow is not broken"
 
 
 @EITHER
-async def test_the_headers_name_the_one_that_answered_and_the_other_is_noted_as_given_up(hedging, upstream, stream):
+async def test_the_headers_name_the_one_that_answered_and_the_other_is_noted_as_given_up(
+    hedging, upstream, stream, clock
+):
     upstream.for_key("key-a").says(stall())
     proxy = await hedging()
 
-    answer = await proxy.chat("demo/small", "hi", stream=stream)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
     assert answer.headers["x-proxy-credential"] == fingerprint("key-b")
     assert answer.headers["x-proxy-attempts"] == "2"
@@ -84,46 +77,48 @@ async def test_the_headers_name_the_one_that_answered_and_the_other_is_noted_as_
 
 
 @EITHER
-async def test_the_first_may_still_win_and_then_the_second_is_closed(hedging, upstream, stream):
+async def test_the_first_may_still_win_and_then_the_second_is_closed(hedging, upstream, stream, clock):
     upstream.for_key("key-a").says(
         pause(0.3), chunk({"content": "first"}), chunk({}, finish="stop"), b"data: [DONE]\n\n"
     )
     upstream.for_key("key-b").says(stall())
     proxy = await hedging()
 
-    answer = await proxy.chat("demo/small", "hi", stream=stream)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
     assert answer.text == "first"
     assert answer.headers["x-proxy-credential"] == fingerprint("key-a")
     assert upstream.keys_seen == ["key-a", "key-b"]
-    await asyncio.wait_for(upstream.requests[1].left.wait(), 1)
-    await until(lambda: in_flight(proxy) == 0)
+    await clock.settle()
+    assert upstream.requests[1].left.is_set()
+    assert in_flight(proxy) == 0
 
 
 @EITHER
-async def test_the_first_fails_while_the_second_runs(hedging, upstream, stream):
+async def test_the_first_fails_while_the_second_runs(hedging, upstream, stream, clock):
     upstream.for_key("key-a").says(pause(0.2), b'data: {"error":{"message":"no","code":429}}\n\n')
     upstream.for_key("key-b").says(
         pause(0.3), chunk({"content": "second"}), chunk({}, finish="stop"), b"data: [DONE]\n\n"
     )
     proxy = await hedging()
 
-    answer = await proxy.chat("demo/small", "hi", stream=stream)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
     assert answer.text == "second"
     assert upstream.keys_seen == ["key-a", "key-b"]
     assert proxy.resting("key-a") > 0
-    await until(lambda: in_flight(proxy) == 0)
+    await clock.settle()
+    assert in_flight(proxy) == 0
 
 
 @EITHER
-async def test_both_fail(hedging, upstream, stream):
+async def test_both_fail(hedging, upstream, stream, clock):
     error = b'data: {"error":{"message":"no","code":429}}\n\n'
     upstream.for_key("key-a").says(pause(0.2), error)
     upstream.for_key("key-b").says(pause(0.2), error)
     proxy = await hedging()
 
-    answer = await proxy.chat("demo/small", "hi", stream=stream)
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
     assert answer.status == 429
     assert len(answer.error["attempts"]) == 2
@@ -133,67 +128,70 @@ async def test_both_fail(hedging, upstream, stream):
 
 
 @EITHER
-async def test_a_client_that_leaves_during_the_race_ends_both(hedging, upstream, stream):
+async def test_a_client_that_leaves_during_the_race_ends_both(hedging, upstream, stream, clock):
     upstream.says(stall())
     proxy = await hedging()
     asking = asyncio.create_task(proxy.chat("demo/small", "hi", stream=stream))
-    await until(lambda: len(upstream.requests) == 2)
+    await clock.settle()
+    clock.passes(0.1)
+    await clock.settle()
+    assert len(upstream.requests) == 2
 
     asking.cancel()
+    await clock.settle()
 
-    for request in upstream.requests:
-        await asyncio.wait_for(request.left.wait(), 1)
-    await until(lambda: in_flight(proxy) == 0)
+    assert all(request.left.is_set() for request in upstream.requests)
+    assert in_flight(proxy) == 0
 
 
-async def test_no_lease_is_lost_however_races_and_leavings_fall_together(hedging, upstream):
+async def test_no_lease_is_lost_however_races_and_leavings_fall_together(hedging, upstream, clock):
     upstream.for_key("key-a").says(pause(0.03), chunk({"content": "a"}), pause(0.03), chunk({}, finish="stop"))
     upstream.for_key("key-b").says(pause(0.02), chunk({"content": "b"}), pause(0.03), chunk({}, finish="stop"))
     proxy = await hedging(hedge_after_s=0.01, hedge_max_ratio=1)
 
     async def leaves(after_s):
-        with_patience = asyncio.wait_for(proxy.chat("demo/small", "hi", stream=True), after_s)
-        await asyncio.gather(with_patience, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with clock.timeout(after_s):
+                await proxy.chat("demo/small", "hi", stream=True)
 
-    await asyncio.gather(*(leaves(0.01 + n * 0.002) for n in range(60)))
+    await clock.run(asyncio.gather(*(leaves(0.01 + n * 0.002) for n in range(60))))
+    await clock.settle()
 
-    await until(lambda: in_flight(proxy) == 0)
-    await until(lambda: not proxy.proxy.services.running.scopes)
+    assert in_flight(proxy) == 0
+    assert not proxy.proxy.services.running.scopes
 
 
-async def test_only_a_share_of_requests_is_asked_twice(hedging, upstream):
+async def test_only_a_share_of_requests_is_asked_twice(hedging, upstream, clock):
     upstream.says(pause(0.06), chunk({"content": "x"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
     proxy = await hedging(hedge_after_s=0.02, hedge_max_ratio=0.25)
 
     for _ in range(9):
-        await proxy.chat("demo/small", "hi", stream=True)
+        await clock.run(proxy.chat("demo/small", "hi", stream=True))
 
     assert len(upstream.requests) - 9 == 3, "the first, and then one in four"
 
 
-async def test_without_a_second_credential_the_first_goes_on_alone(make_proxy, upstream):
+async def test_without_a_second_credential_the_first_goes_on_alone(make_proxy, upstream, clock):
     upstream.says(pause(0.2), chunk({"content": "alone"}), chunk({}, finish="stop"))
-    provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
-    proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"hedge_after_s": 0.05}})
+    proxy = await make_proxy({"providers": {"demo": {"api_keys": ["key-a"]}}, "routing": {"hedge_after_s": 0.05}})
 
-    assert (await proxy.chat("demo/small", "hi", stream=True)).text == "alone"
+    assert (await clock.run(proxy.chat("demo/small", "hi", stream=True))).text == "alone"
     assert len(upstream.requests) == 1
 
 
 @pytest.mark.parametrize("limit", [{"max_attempts": 1}, {"max_wait_s": 0.05}], ids=json.dumps)
-async def test_the_second_is_an_attempt_like_any_other(hedging, upstream, limit):
+async def test_the_second_is_an_attempt_like_any_other(hedging, upstream, limit, clock):
     upstream.for_key("key-a").says(pause(0.3), chunk({"content": "slow"}), chunk({}, finish="stop"))
     proxy = await hedging(**limit)
 
-    assert (await proxy.chat("demo/small", "hi", stream=True)).text == "slow"
+    assert (await clock.run(proxy.chat("demo/small", "hi", stream=True))).text == "slow"
     assert upstream.keys_seen == ["key-a"]
 
 
-async def test_a_quick_first_costs_nothing(hedging, upstream):
+async def test_a_quick_first_costs_nothing(hedging, upstream, clock):
     proxy = await hedging()
-    began = time.monotonic()
 
-    await proxy.chat("demo/small", "hi")
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
 
-    assert time.monotonic() - began < 0.1
+    assert (answer.text, took_s) == ("hello", 0)
     assert upstream.keys_seen == ["key-a"]

@@ -1,8 +1,5 @@
 """The end of a request's time: as settings say, and as the client says."""
 
-import asyncio
-import time
-
 import pytest
 
 from proxy_core.testing import chunk, fingerprint, pause, stall
@@ -13,50 +10,41 @@ EITHER = pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"
 
 
 @pytest.fixture
-def hasty(make_proxy, upstream):
-    """Makes a proxy that has a connection to its upstream: the first one takes its time, which would count."""
+def hasty(make_proxy):
+    """Makes a proxy with one key, and limits."""
 
     async def make(**tables):
-        provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
-        proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"max_wait_s": 3}, **tables})
-        upstream.for_path("/models").replies(json_body={"data": []})
-        await proxy.get("/models")
-        upstream.requests.clear()
-        return proxy
+        return await make_proxy(
+            {"providers": {"demo": {"api_keys": ["key-a"]}}, "routing": {"max_wait_s": 3}, **tables}
+        )
 
     return make
 
 
-async def timed(asked):
-    began = time.monotonic()
-    return await asked, time.monotonic() - began
-
-
-async def all_is_given_back(proxy, upstream):
-    await asyncio.wait_for(upstream.last.left.wait(), 1)
-    async with asyncio.timeout(1):
-        while proxy.proxy.pools["demo"].in_flight:
-            await asyncio.sleep(0.005)
+async def all_is_given_back(proxy, upstream, clock):
+    await clock.settle()
+    assert upstream.last.left.is_set()
+    assert proxy.proxy.pools["demo"].in_flight == 0
 
 
 @EITHER
-async def test_before_the_first_event_the_end_is_a_504(hasty, upstream, stream):
+async def test_before_the_first_event_the_end_is_a_504(hasty, upstream, stream, clock):
     upstream.says(stall())
     proxy = await hasty(**TOTAL)
 
-    answer, took_s = await timed(proxy.chat("demo/small", "hi", stream=stream))
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi", stream=stream))
 
     assert (answer.status, answer.error["code"]) == (504, "deadline_passed")
-    assert 0.45 < took_s < 2
+    assert took_s == pytest.approx(0.5)
     assert len(upstream.requests) == 1
-    await all_is_given_back(proxy, upstream)
+    await all_is_given_back(proxy, upstream, clock)
 
 
-async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty, upstream):
+async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty, upstream, clock):
     upstream.says(stall())
     proxy = await hasty(**TOTAL)
 
-    answer = await proxy.chat("demo/small", "hi")
+    answer = await clock.run(proxy.chat("demo/small", "hi"))
 
     record = proxy.proxy.services.recent.get(answer.headers["x-request-id"])
     [attempt] = record.attempts
@@ -66,65 +54,67 @@ async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty
     assert proxy.resting("key-a") == 0
 
 
-async def test_after_the_first_event_the_end_is_told_in_the_stream(hasty, upstream):
+async def test_after_the_first_event_the_end_is_told_in_the_stream(hasty, upstream, clock):
     upstream.streams(*"abcdefghij", gap_s=0.1)
     proxy = await hasty(**TOTAL)
 
-    answer, took_s = await timed(proxy.chat("demo/small", "hi", stream=True))
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi", stream=True))
 
     assert answer.status == 200
     assert answer.text.startswith("ab")
     assert answer.error["code"] == "deadline_passed"
     assert not answer.done
-    assert took_s < 2
-    await all_is_given_back(proxy, upstream)
+    assert took_s == pytest.approx(0.5)
+    await all_is_given_back(proxy, upstream, clock)
 
 
-async def test_it_bounds_waiting_for_a_credential_too(hasty, upstream):
+async def test_it_bounds_waiting_for_a_credential_too(hasty, upstream, clock):
     upstream.replies(429, headers={"retry-after": "2"})
     proxy = await hasty(**TOTAL)
 
-    answer, took_s = await timed(proxy.chat("demo/small", "hi"))
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
 
     assert (answer.status, answer.error["code"]) == (504, "deadline_passed")
     assert len(answer.error["attempts"]) == 1
-    assert took_s < 1.5
+    assert took_s == pytest.approx(0.5)
 
 
 @EITHER
 @pytest.mark.parametrize("name", ["x-stainless-timeout", "x-stainless-read-timeout"])
-async def test_a_client_about_to_leave_is_told_why_just_before(hasty, upstream, name, stream):
+async def test_a_client_about_to_leave_is_told_why_just_before(hasty, upstream, name, stream, clock):
     upstream.says(stall())
     proxy = await hasty()
 
-    answer, took_s = await timed(proxy.post("/chat/completions", {**CHAT, "stream": stream}, headers={name: "0.5"}))
+    answer, took_s = await clock.timed(
+        proxy.post("/chat/completions", {**CHAT, "stream": stream}, headers={name: "0.5"})
+    )
 
     assert (answer.status, answer.error["code"]) == (504, "deadline_passed")
-    assert took_s > 0.4
-    await all_is_given_back(proxy, upstream)
+    assert took_s == pytest.approx(0.475), "a little early"
+    await all_is_given_back(proxy, upstream, clock)
 
 
 @pytest.mark.parametrize("name", ["x-stainless-timeout", "x-stainless-read-timeout"])
-async def test_a_client_that_reads_already_is_not_interrupted(hasty, upstream, name):
+async def test_a_client_that_reads_already_is_not_interrupted(hasty, upstream, name, clock):
     upstream.streams(*"abcdef", gap_s=0.1)
     proxy = await hasty()
 
-    answer = await proxy.post("/chat/completions", {**CHAT, "stream": True}, headers={name: "0.4"})
+    answer = await clock.run(proxy.post("/chat/completions", {**CHAT, "stream": True}, headers={name: "0.4"}))
 
     assert (answer.text, answer.done) == ("abcdef", True)
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan", "inf", "1e400"])
-async def test_a_patience_that_cannot_be_read_is_none(hasty, upstream, value):
+async def test_a_patience_that_cannot_be_read_is_none(hasty, upstream, value, clock):
     upstream.says(pause(0.05), chunk({"content": "x"}), chunk({}, finish="stop"))
     proxy = await hasty()
 
-    answer = await proxy.post("/chat/completions", CHAT, headers={"x-stainless-timeout": value})
+    answer = await clock.run(proxy.post("/chat/completions", CHAT, headers={"x-stainless-timeout": value}))
 
     assert answer.status == 200
 
 
-async def test_the_clients_patience_does_not_go_upstream(hasty, upstream):
+async def test_the_clients_patience_does_not_go_upstream(hasty, upstream, clock):
     proxy = await hasty()
 
     await proxy.post("/chat/completions", CHAT, headers={"x-stainless-timeout": "60", "x-session-id": "s"})

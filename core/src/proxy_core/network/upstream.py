@@ -8,40 +8,22 @@ cookie of one account may reach another, and a redirect is an answer, not an ins
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from proxy_core.interfaces import ByteStream, Credential, Send, TransportFailed
 from proxy_core.messages import TransportFault, UpstreamRequest
-from proxy_core.network.tls import tls_context
+from proxy_core.network.transport import Resolver, fault_of, open_transport, warm_up
+from proxy_core.network.upload import SLICED_ABOVE, Progress, slices
 
 if TYPE_CHECKING:
     from httpx_aiohttp import AiohttpTransport
 
-_KEEP_ALIVE_S = 60.0
 _MAX_ERROR_BYTES = 64 * 1024
-#: Bodies above this leave in slices, so that other requests get their turn and a stuck upload shows.
-_SLICED_ABOVE = 512 * 1024
-_SLICE = 128 * 1024
-
-Progress = Callable[[int], None]
-
-
-class Resolver(Protocol):
-    """Names to addresses, as aiohttp asks for them."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[dict[str, Any]]: ...
-    async def close(self) -> None: ...
 
 
 class TransportError(Exception):
@@ -60,15 +42,6 @@ class ResponseTooLarge(Exception):
 def _url(text: str) -> httpx.URL:
     """Destinations come from settings, so they are few; parsing one costs more than the rest of a request."""
     return httpx.URL(text)
-
-
-async def _slices(content: bytes, progress: Progress | None) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), _SLICE):
-        if progress is not None:
-            progress(len(content) - start)
-        yield content[start : start + _SLICE]
-    if progress is not None:
-        progress(0)
 
 
 class UpstreamResponse:
@@ -104,16 +77,13 @@ class UpstreamResponse:
 
     async def read_error(self) -> bytes:
         """The beginning of an error body; a body that breaks off is as good as its beginning."""
-        parts, size = [], 0
-        try:
+        body = b""
+        with suppress(TransportError):
             async for piece in self.pieces():
-                parts.append(piece)
-                size += len(piece)
-                if size >= _MAX_ERROR_BYTES:
+                body += piece
+                if len(body) >= _MAX_ERROR_BYTES:
                     break
-        except TransportError:
-            pass
-        return b"".join(parts)[:_MAX_ERROR_BYTES]
+        return body[:_MAX_ERROR_BYTES]
 
     async def aclose(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end."""
@@ -128,29 +98,6 @@ async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
         raise TransportError("unreadable") from error
     except (httpx.TransportError, OSError) as error:
         raise TransportError("cut") from error
-
-
-async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamResponse:
-    """The reply of a provider that talks to its upstream itself. Raises ``TransportError``, ``TimeoutError``."""
-    try:
-        reply = await send(request, credential)
-    except TransportFailed as error:
-        raise TransportError("disconnect" if error.sent else "connect") from error
-    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _ByteStream(reply.body)
-    return UpstreamResponse(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
-
-
-class _ByteStream(httpx.AsyncByteStream):
-    """A body of somebody else's sockets."""
-
-    def __init__(self, pieces: ByteStream) -> None:
-        self._pieces = pieces
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._pieces)
-
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
 
 
 class Upstream:
@@ -173,7 +120,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         # So that the first request does not pay for it; nothing waits for it here.
-        asyncio.get_running_loop().run_in_executor(None, _warm_up)
+        asyncio.get_running_loop().run_in_executor(None, warm_up)
         return self
 
     async def __aexit__(
@@ -191,9 +138,9 @@ class Upstream:
         if not any(name.lower() == "user-agent" for name, _ in request.headers):
             headers.insert(0, ("user-agent", self._user_agent))
         content: bytes | AsyncIterator[bytes] = request.content
-        if len(request.content) > _SLICED_ABOVE:
+        if len(request.content) > SLICED_ABOVE:
             headers.append(("content-length", str(len(request.content))))
-            content = _slices(request.content, progress)
+            content = slices(request.content, progress)
         try:
             sent = httpx.Request(
                 request.method, _url(request.url), headers=headers, content=content, extensions=self._extensions
@@ -203,7 +150,7 @@ class Upstream:
         except httpx.InvalidURL as error:
             raise TransportError("connect") from error
         except (httpx.TransportError, OSError) as error:
-            raise TransportError(_fault(error)) from error
+            raise TransportError(fault_of(error)) from error
 
     @asynccontextmanager
     async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
@@ -215,51 +162,7 @@ class Upstream:
             await reply.aclose()
 
     async def _opened(self) -> AiohttpTransport:
-        context = await asyncio.to_thread(_warm_up)
+        context = await asyncio.to_thread(warm_up)
         if self._open is None:  # else another request opened it meanwhile
-            self._open = _transport(self._max_connections, self._resolver, context)
+            self._open = open_transport(self._max_connections, self._resolver, context)
         return self._open
-
-
-def _warm_up() -> ssl.SSLContext:
-    """What the first request of a process needs and takes too long for the event loop."""
-    import_module("httpx_aiohttp")
-    return tls_context()
-
-
-def _transport(max_connections: int, resolver: Resolver | None, context: ssl.SSLContext) -> AiohttpTransport:
-    # Not imported at the top: aiohttp takes longer to import than the rest of us together.
-    import aiohttp
-    from httpx_aiohttp import AiohttpTransport
-
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=max_connections,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            ssl=context,
-            resolver=resolver,  # type: ignore[arg-type]  # aiohttp names its own base class, which adds nothing
-            use_dns_cache=resolver is None,
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("user-agent", "accept", "accept-encoding"),
-        # The proxy's environment says nothing about where providers' requests go; netrc least of all.
-        trust_env=False,
-    )
-    # Its base class would build a second context, used by nothing.
-    return AiohttpTransport(client=session, verify=context)
-
-
-def _fault(error: Exception) -> TransportFault:
-    """Tell a connection that never opened from one that was lost.
-
-    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, a lost
-    keep-alive connection included; the chained cause knows better.
-    """
-    import aiohttp
-
-    cause = error.__cause__
-    if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) or isinstance(
-        error, httpx.ConnectError | httpx.UnsupportedProtocol
-    ):
-        return "connect"
-    return "disconnect"

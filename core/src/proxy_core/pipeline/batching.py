@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from proxy_core.clock import Clock
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Batching, Deployment, Dialect, ProxyRequest
 from proxy_core.messages import Usage
-from proxy_core.pipeline.executor import Executor
-from proxy_core.pipeline.response import Reply
+from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.trace import Trace
 from proxy_core.settings.schema import EmbeddingsSettings
 
 log = logging.getLogger("proxy_core.batching")
 
+Obtain = Callable[[ProxyRequest, Sequence[Deployment], FilterChain | None, Trace], Awaitable[Response]]
+
 
 @dataclass(slots=True)
 class Share:
-    """One request's part of a reply that several share; like a :class:`Reply` that was read to its end."""
+    """One request's part of a response that several share; like a :class:`Response` that was read to its end."""
 
     whole: bytes
     usage: Usage | None
@@ -69,9 +71,11 @@ class _Batch:
 class Batcher:
     """An async context manager around the batches under way."""
 
-    def __init__(self, executor: Executor, settings: EmbeddingsSettings) -> None:
-        self._executor = executor
+    def __init__(self, obtain: Obtain, settings: EmbeddingsSettings, clock: Clock) -> None:
+        self._obtain = obtain
         self._settings = settings
+        self._clock = clock
+        self.enabled = bool(settings.batch_window_s)
         self._open: dict[str, _Batch] = {}
         self._tasks = asyncio.TaskGroup()
 
@@ -84,39 +88,20 @@ class Batcher:
     ) -> None:
         await self._tasks.__aexit__(kind, error, trace)
 
-    async def obtain(
-        self,
-        request: ProxyRequest,
-        dialect: Dialect,
-        deployments: Sequence[Deployment],
-        filters: FilterChain | None,
-        trace: Trace,
-    ) -> Reply | Share:
-        """A reply of its own, or a share of one. Raises the ``ProxyError`` the client should see."""
-        batching = dialect.batching if self._settings.batch_window_s else None
-        key = batching.key(request.body) if batching is not None else None
-        if batching is not None and key is not None:
-            share = await self._shared(request, dialect, key, batching, deployments, trace)
-            if share is not None:
-                return share
-        return await self._executor.obtain(request, deployments, filters, trace)
-
-    async def _shared(
-        self,
-        request: ProxyRequest,
-        dialect: Dialect,
-        key: str,
-        batching: Batching,
-        deployments: Sequence[Deployment],
-        trace: Trace,
+    async def share(
+        self, request: ProxyRequest, dialect: Dialect, deployments: Sequence[Deployment], trace: Trace
     ) -> Share | None:
-        """``None`` where it was alone after all, or where asking for all at once was refused."""
+        """``None`` for what is not batched, was alone after all, or was refused when all were asked at once."""
+        batching = dialect.batching
+        key = batching.key(request.body) if batching is not None else None
+        if batching is None or key is None:
+            return None
         key, size = f"{dialect.name} {key}", batching.size(request.body)
         batch = self._open.get(key)
         if batch is None or batch.size + size > self._settings.batch_inputs:
             if batch is not None:
                 batch.full.set()
-            batch = self._open[key] = _Batch(dialect, batching, deployments, Trace.begin(trace.clock))
+            batch = self._open[key] = _Batch(dialect, batching, deployments, Trace.begin(self._clock))
             batch.task = self._tasks.create_task(self._run(key, batch))
         member = _Member(request, trace, asyncio.get_running_loop().create_future())
         batch.members.append(member)
@@ -145,7 +130,7 @@ class Batcher:
 
     async def _run(self, key: str, batch: _Batch) -> None:
         try:
-            async with batch.trace.clock.timeout(self._settings.batch_window_s):
+            async with self._clock.timeout(self._settings.batch_window_s):
                 await batch.full.wait()
         except TimeoutError:
             pass
@@ -166,8 +151,8 @@ class Batcher:
     async def _ask(self, batch: _Batch, members: Sequence[_Member]) -> dict[_Member, Share]:
         first, bodies = members[0], [member.request.body for member in members]
         merged = first.request.with_body(batch.batching.merge(bodies))
-        async with await self._executor.obtain(merged, batch.deployments, None, batch.trace) as reply:
-            whole = reply.whole
+        async with await self._obtain(merged, batch.deployments, None, batch.trace) as response:
+            whole = response.whole
         parts = batch.batching.split(whole, bodies)
         for member in batch.present:
             member.trace.committed()

@@ -18,15 +18,11 @@ from proxy_core.interfaces import (
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.network.fetch import GuardedFetcher
-from proxy_core.pipeline.response_body import (
-    RelayedStream,
-    RelayedWhole,
-    ResponseBody,
-    TranslatedEmbeddings,
-    TranslatedResponse,
-)
+from proxy_core.pipeline.response import RelayedStream, ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
-from proxy_core.pipeline.secret_filter import WithoutSecrets, sent_secrets
+from proxy_core.pipeline.secret_filter import sent_secrets
+from proxy_core.pipeline.translation import TranslatedEmbeddings, TranslatedResponse
+from proxy_core.pipeline.whole import RelayedWhole
 from proxy_core.stash import StashKey
 
 
@@ -37,11 +33,17 @@ class Calls:
         self._dialects = dialects
         self._max_event_bytes = max_event_bytes
 
-    def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> tuple[list[Deployment], ProxyError]:
-        """The deployments that can carry this dialect, and the error for when there are none."""
+    def dialect(self, request: ProxyRequest) -> Dialect:
+        """The client's."""
+        return self._dialects[request.dialect]
+
+    def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> list[Deployment]:
+        """The deployments that can carry this dialect. Raises ``BadRequest`` if there are none."""
         client = self._dialects[request.dialect]
         able = [d for d in deployments if self._wire(client, d.provider) is not _NO_WAY]
-        return able, BadRequest(f"The model {request.model!r} does not offer this endpoint.", param="model")
+        if not able:
+            raise BadRequest(f"The model {request.model!r} does not offer this endpoint.", param="model")
+        return able
 
     def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
         client = self._dialects[request.dialect]
@@ -93,7 +95,8 @@ class Call:
         self._client = client
         self._wire = wire
         self._max_event_bytes = max_event_bytes
-        self._secrets: tuple[bytes, ...] = ()
+        #: What the upstream was sent to prove who asks, as it may come back.
+        self.secrets: tuple[bytes, ...] = ()
         self._sent: ProviderCall | None = None
 
     @property
@@ -114,7 +117,7 @@ class Call:
         try:
             self._sent = self._call()
             message = self._deployment.provider.encode(self._sent, credential)
-            self._secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
+            self.secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
             return message
         except ProxyError:
             raise
@@ -149,11 +152,7 @@ class Call:
         return replace(chat, model=self._deployment.model)
 
     def body(self, is_event_stream: bool) -> ResponseBody:
-        """What turns the reply's bytes into the client's, without the secrets that the upstream was sent."""
-        body = self._body(is_event_stream)
-        return WithoutSecrets(body, self._secrets) if self._secrets else body
-
-    def _body(self, is_event_stream: bool) -> ResponseBody:
+        """What turns the response's bytes into the client's."""
         provider, client, request = self._deployment.provider, self._client, self._request
         context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":

@@ -58,9 +58,7 @@ class DryRun:
         changed_by: list[str] = []
         deployments = self._router.resolve(request.model)
         request = self._sanitizers.request(request, changed_by)
-        able, unable = self._calls.able(request, deployments)
-        if not able:
-            raise unable
+        able = self._calls.able(request, deployments)
         return {"changed_by": changed_by, "steps": [self._step(request, deployment) for deployment in able]}
 
     def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:

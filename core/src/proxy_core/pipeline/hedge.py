@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import Deployment, FailureDecision
-from proxy_core.pipeline.plan import Stop, Walk
-from proxy_core.pipeline.response import Reply
-from proxy_core.rotation.pool import Lease
+from proxy_core.interfaces import FailureDecision
+from proxy_core.pipeline.attempt import Attempt
+from proxy_core.pipeline.plan import AttemptPlan
+from proxy_core.pipeline.response import Response
 from proxy_core.settings.schema import RoutingSettings
 
-Attempt = Callable[[Deployment, Lease], Coroutine[None, None, Reply | FailureDecision]]
-Outcome = tuple[Stop, Lease, Reply | FailureDecision]
-_Tasks = set[asyncio.Task[Reply | FailureDecision]]
+Outcome = tuple[Attempt, Response | FailureDecision]
+_Task = asyncio.Task[Response | FailureDecision]
 
 #: A quiet hour does not pay for a storm of second attempts.
 _MAX_SAVED = 10.0
 
 
 class Hedges:
-    """Each request earns a part of a second attempt."""
+    """Each request earns a part of a second attempt. ``after_s``: when it is made; ``None``: never."""
 
     def __init__(self, routing: RoutingSettings, clock: Clock) -> None:
         self._clock = clock
-        self._after_s = routing.hedge_after_s
-        self._share = routing.hedge_max_ratio
+        self.after_s = routing.hedge_after_s
+        self._max_ratio = routing.hedge_max_ratio
         self._saved = 1.0
 
     def inherit(self, before: Hedges) -> None:
         """What was earned is not lost with other settings."""
         self._saved = before._saved
 
-    async def ask(self, attempt: Attempt, walk: Walk, stop: Stop, lease: Lease) -> list[Outcome]:
-        """What came of asking: the committed reply alone, or one decision for each that was asked."""
-        if self._after_s is None:
-            return [(stop, lease, await attempt(stop.deployment, lease))]
-        return await self._race(attempt, walk, stop, lease, self._after_s)
-
-    async def _race(self, attempt: Attempt, walk: Walk, stop: Stop, lease: Lease, after_s: float) -> list[Outcome]:
-        asked: dict[asyncio.Task[Reply | FailureDecision], tuple[Stop, Lease]] = {}
-        winner: asyncio.Task[Reply | FailureDecision] | None = None
-        self._saved = min(_MAX_SAVED, self._saved + self._share)
+    async def race(self, first: Attempt, plan: AttemptPlan, after_s: float) -> list[Outcome]:
+        """The committed response alone, or one failure for each that was asked."""
+        asked: dict[_Task, Attempt] = {}
+        winner: _Task | None = None
+        self._saved = min(_MAX_SAVED, self._saved + self._max_ratio)
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked[tasks.create_task(attempt(stop.deployment, lease))] = (stop, lease)
-                done, waiting = await self._asked_for(set(asked), after_s)
-                second = None if done else self._second(walk, stop, lease)
+                asked[tasks.create_task(first.run())] = first
+                done, waiting = await self._wait(set(asked), after_s)
+                second = None if done else self._second(first, plan)
                 if second is not None:
-                    asked[tasks.create_task(attempt(second[0].deployment, second[1]))] = second
+                    asked[tasks.create_task(second.run())] = second
                     waiting = set(asked)
                 while (winner := _committed(done)) is None and waiting:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -59,38 +52,36 @@ class Hedges:
             winner = None  # nobody is left to read it
             raise
         finally:
-            await self._end_losers(asked, winner)
-        return [(*asked[task], task.result()) for task in ([winner] if winner is not None else asked)]
+            await _end_losers(asked, winner)
+        return [(asked[task], task.result()) for task in ([winner] if winner is not None else asked)]
 
-    async def _asked_for(self, asked: _Tasks, after_s: float) -> tuple[_Tasks, _Tasks]:
-        """Who is done, and who is not yet."""
+    async def _wait(self, asked: set[_Task], after_s: float) -> tuple[set[_Task], set[_Task]]:
+        """Which are done, and which are not yet."""
         try:
             async with self._clock.timeout(after_s):
                 return await asyncio.wait(asked)
         except TimeoutError:
             return set(), asked
 
-    def _second(self, walk: Walk, stop: Stop, lease: Lease) -> tuple[Stop, Lease] | None:
-        if self._saved < 1 or not walk.may_ask_beside:
+    def _second(self, first: Attempt, plan: AttemptPlan) -> Attempt | None:
+        if self._saved < 1 or not plan.may_hedge:
             return None
-        stop.tried.add(lease.credential.id)
-        second = walk.next()
-        stop.tried.discard(lease.credential.id)
-        self._saved -= second is not None
-        return second
-
-    async def _end_losers(
-        self,
-        asked: dict[asyncio.Task[Reply | FailureDecision], tuple[Stop, Lease]],
-        winner: asyncio.Task[Reply | FailureDecision] | None,
-    ) -> None:
-        for task, (_, lease) in asked.items():
-            if task is winner:
-                continue
-            if not task.cancelled() and isinstance(reply := task.result(), Reply):
-                await reply.__aexit__(None, None, None)
-            lease.give_back()  # a task that was cancelled before it began has not
+        candidate, credential = first.candidate, first.lease.credential.id
+        candidate.tried.add(credential)
+        choice = plan.next()
+        candidate.tried.discard(credential)
+        self._saved -= choice is not None
+        return first.beside(*choice) if choice is not None else None
 
 
-def _committed(done: set[asyncio.Task[Reply | FailureDecision]]) -> asyncio.Task[Reply | FailureDecision] | None:
-    return next((task for task in done if isinstance(task.result(), Reply)), None)
+async def _end_losers(asked: dict[_Task, Attempt], winner: _Task | None) -> None:
+    for task, attempt in asked.items():
+        if task is winner:
+            continue
+        if not task.cancelled() and isinstance(response := task.result(), Response):
+            await response.aclose()
+        await attempt.aclose()  # a task that was cancelled before it began has not
+
+
+def _committed(done: set[_Task]) -> _Task | None:
+    return next((task for task in done if isinstance(task.result(), Response)), None)

@@ -1,77 +1,146 @@
-"""A reply that is no longer replaced: the upstream's first event has arrived, or the whole of it."""
+"""A response that is no longer replaced, and how a stream's bytes become the client's where they pass as they came.
+
+The attempt reads up to the commit, the endpoint reads on and writes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from typing import Protocol
 
-from proxy_core.errors import ProxyError
-from proxy_core.interfaces import Deployment
+from proxy_core import sse
+from proxy_core.dialects.common import load_object
+from proxy_core.errors import ProxyError, StreamCut
+from proxy_core.interfaces import UsageTap
 from proxy_core.messages import UpstreamFailure, Usage
 from proxy_core.network.upstream import TransportError
-from proxy_core.pipeline.response_body import ResponseBody
 
 
-class Reply:
-    """``read`` gives the client's bytes, piece by piece; leaving the block closes the upstream."""
+class ResponseBody(Protocol):
+    """A reply on its way: feed it what was read, send what it gives back."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+    @property
+    def failure(self) -> UpstreamFailure | None: ...
+    @property
+    def committed(self) -> bool:
+        """The first upstream event has been seen."""
+        ...
+
+    def feed(self, data: bytes) -> bytes: ...
+    def close(self) -> bytes:
+        """The upstream's bytes ended. Raises ``UpstreamBroken``, ``StreamCut``."""
+        ...
+
+
+class RelayedStream:
+    """An event stream in the client's own dialect. Whole events pass as they came."""
+
+    __slots__ = ("_meter", "_splitter", "committed", "failure", "usage")
+
+    def __init__(self, meter: UsageTap, max_event_bytes: int) -> None:
+        self._meter = meter
+        self._splitter = sse.EventSplitter(max_event_bytes)
+        self.usage: Usage | None = None
+        self.failure: UpstreamFailure | None = None
+        self.committed = False
+
+    def feed(self, data: bytes) -> bytes:
+        block = self._splitter.feed(data)
+        return self._pass(block) if block else b""
+
+    def close(self) -> bytes:
+        rest = self._splitter.close()
+        whole = not rest.strip() or _whole(rest)
+        out = self._pass(rest) if rest and whole else b""
+        if self.failure is not None:
+            return out
+        if not whole or not self._meter.complete:
+            raise StreamCut("The upstream's reply ended before it was complete.")
+        end = self._meter.close()
+        # A last event may lack its blank line; what we add must not run into it.
+        return out + b"\n\n" + end if out and end else out + end
+
+    def _pass(self, block: bytes) -> bytes:
+        meter = self._meter
+        out = meter.feed(block)
+        self.usage, self.failure = meter.usage, meter.failure
+        if not self.committed and self.failure is None:
+            self.committed = b"data:" in block
+        elif out and self.failure is not None:
+            self.committed = True
+        return out
+
+
+def _whole(rest: bytes) -> bool:
+    event = sse.parse(rest)
+    return event is None or event.data.startswith(b"[DONE]") or load_object(event.data) is not None
+
+
+class Origin(Protocol):
+    """The attempt that a response came of."""
+
+    provider: str
+
+    def clean(self, out: bytes) -> bytes: ...
+    def error_of(self, failure: UpstreamFailure) -> ProxyError: ...
+    async def aclose(self) -> None: ...
+
+
+class Response:
+    """Committed. ``read`` gives the client's bytes piece by piece; leaving the block closes its attempt."""
+
+    __slots__ = ("_attempt", "_body", "_first", "_pieces")
 
     def __init__(
-        self,
-        body: ResponseBody,
-        first: bytes,
-        pieces: AsyncGenerator[bytes, None] | None,
-        deployment: Deployment,
-        explain: Callable[[UpstreamFailure], ProxyError],
+        self, body: ResponseBody, first: bytes, pieces: AsyncGenerator[bytes, None] | None, attempt: Origin
     ) -> None:
         self._body = body
         self._first = first
         self._pieces = pieces
-        self._explain = explain
-        self._resources = AsyncExitStack()
-        self.deployment = deployment
-        self.credential = ""
+        self._attempt = attempt
 
     @property
     def whole(self) -> bytes:
-        """The body of a reply that was read to its end before it was committed."""
+        """The body of a response that was read to its end before it was committed."""
         return self._first
 
     @property
     def usage(self) -> Usage | None:
         return self._body.usage
 
-    def own(self, resources: AsyncExitStack, credential: str) -> None:
-        self._resources = resources
-        self.credential = credential
-
     async def read(self) -> bytes | None:
         """The next bytes for the client; ``None`` at a complete end. Raises ``ProxyError`` for any other end."""
         if self._first:
             first, self._first = self._first, b""
             return first
-        while self._body.failure is None:
+        body = self._body
+        while body.failure is None:
             if self._pieces is None:
                 return None
-            out = await self._next(self._pieces)
+            try:
+                data = await anext(self._pieces)
+            except StopAsyncIteration:
+                self._pieces, out = None, self._attempt.clean(body.close())
+            except TransportError as error:
+                failure = UpstreamFailure(provider=self._attempt.provider, transport=error.fault)
+                raise self._attempt.error_of(failure) from error
+            else:
+                out = self._attempt.clean(body.feed(data))
             if out:
                 return out
-        raise self._explain(self._body.failure)
+        raise self._attempt.error_of(body.failure)
 
-    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
-        try:
-            data = await anext(pieces)
-        except StopAsyncIteration:
-            self._pieces = None
-            return self._body.close()
-        except TransportError as error:
-            failure = UpstreamFailure(provider=self.deployment.provider.name, transport=error.fault)
-            raise self._explain(failure) from error
-        return self._body.feed(data)
-
-    async def __aenter__(self) -> Reply:
+    async def __aenter__(self) -> Response:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._pieces is not None:
-            await self._pieces.aclose()
-        await self._resources.aclose()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        try:
+            if self._pieces is not None:
+                await self._pieces.aclose()
+        finally:
+            await self._attempt.aclose()

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from proxy_core.messages import UpstreamFailure, Usage
-from proxy_core.pipeline.response_body import ResponseBody
 from proxy_core.records.redact import MASK
 
 #: Stand-ins for a key, such as ``ollama`` or ``EMPTY``, are words that a reply may use.
@@ -38,35 +36,8 @@ def _spellings(secret: str) -> tuple[bytes, ...]:
     return tuple({s.encode() for s in (secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"))})
 
 
-class WithoutSecrets:
-    """Another reply body, without these secrets."""
-
-    __slots__ = ("_body", "_secrets")
-
-    def __init__(self, body: ResponseBody, secrets: Sequence[bytes]) -> None:
-        self._body = body
-        self._secrets = secrets
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._body.usage
-
-    @property
-    def failure(self) -> UpstreamFailure | None:
-        return self._body.failure
-
-    @property
-    def committed(self) -> bool:
-        return self._body.committed
-
-    def feed(self, data: bytes) -> bytes:
-        return self._clean(self._body.feed(data))
-
-    def close(self) -> bytes:
-        return self._clean(self._body.close())
-
-    def _clean(self, out: bytes) -> bytes:
-        for secret in self._secrets:
-            if secret in out:
-                out = out.replace(secret, _MASK)
-        return out
+def without_secrets(out: bytes, secrets: Sequence[bytes]) -> bytes:
+    for secret in secrets:
+        if secret in out:
+            out = out.replace(secret, _MASK)
+    return out

@@ -21,10 +21,10 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.server.admin import Operations
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.endpoint import Services
 from proxy_core.server.info import Introspection
 from proxy_core.server.metrics_endpoint import Scrape
 from proxy_core.server.quota_stats import QuotaStats
+from proxy_core.server.services import Services
 from proxy_core.server.token_count import Measures
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.shared import SharedState

@@ -34,10 +34,10 @@ from proxy_core.models.routing import Router
 from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.upstream import Upstream
-from proxy_core.pipeline.batching import Batcher
+from proxy_core.pipeline.accounting import Accounting
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.dry_run import DryRun
-from proxy_core.pipeline.executor import Executor, Limits
+from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.plugins.loader import HOOKS, Module, check_guards, load_plugins
@@ -52,8 +52,8 @@ from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.runtime.pools import build_pools, open_vault, rotations, stored_credentials
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
-from proxy_core.server.endpoint import Running, Services
 from proxy_core.server.interrupt import ServerStopping
+from proxy_core.server.services import Running, Services
 from proxy_core.settings.loading import LoadedSettings, load, secret_values
 from proxy_core.settings.schema import ProviderSettings, ProxySettings, RecordSettings
 from proxy_core.state.budgets import Budgets
@@ -164,7 +164,17 @@ def compose(
         if previous
         else _state(catalog, loaded, pools, usage, budgets, clock, kept_words(redaction, scrub))
     )
-    executor = _executor(settings, pools, upstream, calls, clock, scrub, fetcher)
+    executor = Executor(
+        router=router,
+        sanitizers=sanitizers,
+        pools=pools,
+        upstream=upstream,
+        calls=calls,
+        settings=settings,
+        clock=clock,
+        scrub=scrub,
+        fetcher=fetcher,
+    )
     running = Running(all=was.running.all) if was else Running()
     gauges = Gauges(
         pools=pools,
@@ -183,28 +193,39 @@ def compose(
     )
     tables = TableFiles(loaded.data_dir / TABLES)
     cards = Cards(per_provider, Catalogs(catalog.model_catalogs, tables.text), directory.listed)
+    recent = was.recent if was else RecentRequests(settings.routing.explain_history)
+    prices = Prices(cards, catalog.providers, pools)
+    accounting = Accounting(
+        counts=meter.counts if meter is not None else None,
+        observers=observers,
+        recent=recent,
+        recorder=recorder,
+        budgets=budgets,
+        usage=usage,
+        prices=prices,
+    )
     services = Services(
         keys=ClientKeys(keys),
         router=router,
-        sanitizers=sanitizers,
-        batcher=Batcher(executor, settings.embeddings),
+        pipeline=executor,
+        accounting=accounting,
         observers=observers,
         budgets=budgets,
         usage=usage,
-        prices=Prices(cards, catalog.providers, pools),
+        prices=prices,
         recorder=recorder,
         scrub=scrub,
         clock=clock,
         max_body_bytes=settings.server.max_body_bytes,
         response_headers=settings.server.response_headers,
-        recent=was.recent if was else RecentRequests(settings.routing.explain_history),
+        recent=recent,
         streams=settings.streams,
         timeouts=settings.timeouts,
         meter=meter,
         running=running,
     )
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
-    opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, services.batcher]
+    opened: list[AbstractAsyncContextManager[Any]] = [upstream, fetcher, keeper, observers, executor.batcher]
     opened.append(TableRefresher(cards.catalogs, tables, upstream, clock))
     if recorder is not None:
         opened.append(recorder)
@@ -236,26 +257,6 @@ def _upstream(settings: ProxySettings) -> Upstream:
         max_connections=settings.upstream.max_connections,
         connect_s=settings.timeouts.connect_s,
         pool_s=settings.timeouts.pool_s,
-    )
-
-
-def _executor(
-    settings: ProxySettings,
-    pools: Mapping[str, Pool],
-    upstream: Upstream,
-    calls: Calls,
-    clock: Clock,
-    scrub: SecretScrubber,
-    fetcher: GuardedFetcher,
-) -> Executor:
-    return Executor(
-        pools=pools,
-        upstream=upstream,
-        calls=calls,
-        limits=Limits(timeouts=settings.timeouts, routing=settings.routing, upstream=settings.upstream),
-        clock=clock,
-        scrub=scrub,
-        fetcher=fetcher,
     )
 
 

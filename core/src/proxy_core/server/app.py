@@ -14,10 +14,11 @@ from starlette.routing import Route
 from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
 from proxy_core.interfaces import Dialect
 from proxy_core.server.admin import Operations
-from proxy_core.server.endpoint import DialectEndpoint, Services
+from proxy_core.server.endpoint import DialectEndpoint
 from proxy_core.server.info import Introspection, error_response
 from proxy_core.server.metrics_endpoint import Scrape
 from proxy_core.server.quota_stats import QuotaStats
+from proxy_core.server.services import Services
 from proxy_core.server.token_count import Measures
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]

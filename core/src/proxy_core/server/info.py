@@ -21,7 +21,7 @@ from proxy_core.models.routing import Router
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.endpoint import error_headers
+from proxy_core.server.errors import error_headers
 from proxy_core.server.model_entry import bare, known_fields
 from proxy_core.server.request_headers import id_headers, read
 from proxy_core.settings.schema import DeploymentRoute

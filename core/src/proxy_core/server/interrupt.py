@@ -10,6 +10,7 @@ from typing import Any, Self
 from proxy_core.clock import Clock
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Beat = Callable[[], Awaitable[None]]
 
 
 class ClientLeft(Exception):
@@ -104,24 +105,16 @@ class Silence:
     One timer per stream that looks at a timestamp, instead of one timer per event.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        scope: Interruptible,
-        beat: Callable[[], Awaitable[None]] | None,
-        *,
-        heartbeat_s: float,
-        idle_s: float,
-    ) -> None:
+    def __init__(self, clock: Clock, scope: Interruptible, beat: Beat | None, beat_s: float, idle_s: float) -> None:
         self._clock = clock
         self._scope = scope
         self._beat = beat
-        self._heartbeat_s = heartbeat_s
+        self._beat_s = beat_s
         self._idle_s = idle_s
         self._since: float | None = None
         self._beaten = 0.0
         self._task: asyncio.Future[None] | None = None
-        self._timer = self._clock.call_later(min(heartbeat_s, idle_s), self._look)
+        self._timer = self._clock.call_later(min(beat_s, idle_s), self._look)
 
     def reading(self) -> None:
         """We wait for the upstream from now on."""
@@ -142,14 +135,14 @@ class Silence:
     def _look(self) -> None:
         now = self._clock.monotonic()
         since = self._since
-        wait = min(self._heartbeat_s, self._idle_s)
+        wait = min(self._beat_s, self._idle_s)
         if since is not None:
             if now - since >= self._idle_s:
                 self._scope.interrupt(Stalled())
                 return
             last = max(since, self._beaten)
-            if now - last >= self._heartbeat_s and self._beat is not None:
+            if now - last >= self._beat_s and self._beat is not None:
                 self._beaten = last = now
                 self._task = asyncio.ensure_future(self._beat())
-            wait = min(last + self._heartbeat_s, since + self._idle_s) - now
+            wait = min(last + self._beat_s, since + self._idle_s) - now
         self._timer = self._clock.call_later(max(wait, 0.001), self._look)

@@ -1,0 +1,20 @@
+"""Large bodies leave in slices, so that other requests get their turn and a stuck upload shows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+SLICED_ABOVE = 512 * 1024
+_SLICE = 128 * 1024
+
+#: Called with the bytes that are still unsent, before each slice and at the end.
+Progress = Callable[[int], None]
+
+
+async def slices(content: bytes, progress: Progress | None) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), _SLICE):
+        if progress is not None:
+            progress(len(content) - start)
+        yield content[start : start + _SLICE]
+    if progress is not None:
+        progress(0)

@@ -1,0 +1,123 @@
+"""What is written down of a request once it has ended: its log line and record, counts, usage, cost.
+
+Nothing of it is on the way of a response: its last byte has been sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces import ProxyRequest, RequestRecord
+from proxy_core.models.pricing import Prices
+from proxy_core.pipeline.observe import Observers
+from proxy_core.pipeline.trace import Outcome, Trace
+from proxy_core.records.recent import RecentRequests
+from proxy_core.records.recorder import Recorder
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.usage import UsageBook
+
+log = logging.getLogger("proxy_core.request")
+
+#: An upstream's own code is noted only if it is a word or a number.
+_CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
+
+
+class Counts(Protocol):
+    """Counters of finished requests."""
+
+    def refused(self, dialect: str, status: int, outcome: str) -> None:
+        """What was no request that could be read."""
+        ...
+
+    def finished(self, record: RequestRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a request ended, as its client saw it."""
+
+    dialect: str
+    status: int
+    outcome: Outcome
+    error: ProxyError | None
+
+    @property
+    def code(self) -> str | None:
+        error = self.error
+        if error is None:
+            return None
+        return error.code if error.code and _CODE.fullmatch(error.code) else error.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounting:
+    """Where it is written down."""
+
+    counts: Counts | None
+    observers: Observers
+    recent: RecentRequests
+    recorder: Recorder | None
+    budgets: Budgets
+    usage: UsageBook
+    prices: Prices
+
+    async def account(self, request: ProxyRequest | None, trace: Trace, ending: Ending) -> None:
+        """``request`` is ``None`` if it could not be read."""
+        if request is None:
+            self._refused(trace, ending)
+            return
+        record = trace.record(request, status=ending.status, outcome=ending.outcome, error=ending.code)
+        _log(request, record, ending)
+        if self.counts is not None:
+            self.counts.finished(record)
+        self.observers.tell(record)
+        self.recent.keep(record)
+        if self.recorder is not None and trace.capture is not None:
+            trace.capture.error = ending.error.message if ending.error is not None else None
+            self.recorder.tell(record, trace.capture)
+        await self._count_usage(record)
+
+    def _refused(self, trace: Trace, ending: Ending) -> None:
+        if self.counts is not None:
+            self.counts.refused(ending.dialect, ending.status, ending.outcome)
+        log.info("%s -> %s %s", ending.dialect, ending.status, ending.code)
+        if trace.capture is not None:
+            trace.capture.release()
+
+    async def _count_usage(self, record: RequestRecord) -> None:
+        """For the books and for the client's limits.
+
+        Where the price is in no settings and no table read so far, the cost is counted once the
+        catalogs are read, the first time a moment after everything else.
+        """
+        usage, answered, prices = record.usage, record.decisive, self.prices
+        if usage is None or answered is None:
+            self.usage.count(record, None)
+            return
+        provider, _, model = answered.deployment.partition("/")
+        sure = prices.sure(provider, model, answered.credential)
+        cost = prices.cost(provider, model, usage, answered.credential) if sure else None
+        self.budgets.count(record.client, usage.total, cost)
+        self.usage.count(record, cost)
+        if not sure:
+            await prices.load()
+            late = prices.cost(provider, model, usage, answered.credential)
+            if late is not None:
+                self.budgets.count(record.client, 0, late)
+                self.usage.add_cost(record, late)
+
+
+def _log(request: ProxyRequest, record: RequestRecord, ending: Ending) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    where = record.decisive.deployment if record.decisive is not None else "-"
+    how = f", {ending.outcome} {ending.code or ''}" if ending.outcome != "completed" else ""
+    log.info(
+        "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
+        *(request.client, record.model, where, ending.status, " stream" if request.stream else ""),
+        *(record.duration_s * 1000, len(record.attempts), how),
+    )

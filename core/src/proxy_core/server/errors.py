@@ -1,0 +1,72 @@
+"""What a client is told of a request that failed, and how."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from proxy_core.clock import Clock
+from proxy_core.errors import DeadlinePassed, InternalError, ProxyError, Unavailable, UpstreamTimeout
+from proxy_core.interfaces import AttemptRecord
+from proxy_core.pipeline.final_error import with_attempts
+from proxy_core.server.interrupt import OutOfTime, Receive, ServerStopping, Stalled
+from proxy_core.server.request_headers import Headers
+
+log = logging.getLogger("proxy_core.request")
+
+#: How much of a body that is too large is still read, so that the client gets to see why.
+_DRAIN_BYTES = 64 * 1024 * 1024
+_DRAIN_S = 5.0
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError:
+    """What the client is told of an exception that ended its request."""
+    match raised:
+        case ProxyError():
+            return raised
+        case ServerStopping():
+            return Unavailable(str(raised))
+        case Stalled():
+            return UpstreamTimeout("The upstream fell silent in the middle of its reply.")
+        case OutOfTime():
+            return with_attempts(DeadlinePassed("The request took longer than it may."), attempts)
+    # The last resort: a bug of ours still gets a clean answer.
+    log.error("the request failed", exc_info=raised)
+    error = InternalError("The proxy failed; its log has the details under this request id.")
+    error.__cause__ = raised
+    return error
+
+
+def error_headers(error: ProxyError) -> Headers:
+    """``Retry-After`` in both spellings; beyond a minute SDKs that would sleep are told not to."""
+    if error.retry_after_s is None:
+        return []
+    seconds = max(0.0, error.retry_after_s)
+    headers = [
+        (b"retry-after", str(-int(-seconds // 1)).encode()),
+        (b"retry-after-ms", str(int(seconds * 1000)).encode()),
+    ]
+    return [*headers, (b"x-should-retry", b"false")] if seconds > 60 else headers
+
+
+async def send_json(send: Send, status: int, body: bytes, headers: Headers, *, end: bool = True) -> None:
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": not end})
+
+
+async def drain(receive: Receive, clock: Clock) -> None:
+    """Read on: a client still sending would see its connection reset instead of the answer."""
+    size = 0
+    try:
+        async with clock.timeout(_DRAIN_S):
+            while size < _DRAIN_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return

@@ -1,0 +1,65 @@
+"""What endpoints share, and the requests that they serve now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy_core.clock import Clock
+from proxy_core.metrics.meter import Meter
+from proxy_core.models.pricing import Prices
+from proxy_core.models.routing import Router
+from proxy_core.pipeline.accounting import Accounting
+from proxy_core.pipeline.executor import Executor
+from proxy_core.pipeline.observe import Observers
+from proxy_core.records.recent import RecentRequests
+from proxy_core.records.recorder import Recorder
+from proxy_core.records.redact import SecretScrubber
+from proxy_core.server.auth import ClientKeys
+from proxy_core.server.interrupt import Interruptible, ServerStopping
+from proxy_core.settings.schema import StreamSettings, TimeoutSettings
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.usage import UsageBook
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """Requests in flight of one set of settings, so that they can be ended; ``all``: of every set there is."""
+
+    scopes: set[Interruptible] = field(default_factory=set)
+    all: set[Interruptible] = field(default_factory=set)
+
+    def began(self, scope: Interruptible) -> None:
+        self.scopes.add(scope)
+        self.all.add(scope)
+
+    def ended(self, scope: Interruptible) -> None:
+        self.scopes.discard(scope)
+        self.all.discard(scope)
+
+    def interrupt(self, reason: ServerStopping | None = None) -> None:
+        for scope in list(self.scopes):
+            scope.interrupt(reason or ServerStopping())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every endpoint needs."""
+
+    keys: ClientKeys
+    router: Router
+    pipeline: Executor
+    accounting: Accounting
+    observers: Observers
+    budgets: Budgets
+    usage: UsageBook
+    prices: Prices
+    recorder: Recorder | None
+    scrub: SecretScrubber
+    clock: Clock
+    max_body_bytes: int
+    response_headers: bool
+    recent: RecentRequests
+    streams: StreamSettings
+    timeouts: TimeoutSettings
+    meter: Meter | None = None
+    running: Running = field(default_factory=Running)

@@ -6,7 +6,8 @@ import pytest
 
 from proxy_core.dialects import gemini_embeddings as gemini
 from proxy_core.dialects import openai_embeddings as openai
-from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
+from proxy_core.errors import BadRequest, UpstreamBroken
+from proxy_core.interfaces import RequestHead
 from proxy_core.messages import EmbedRequest, EmbedResponse, Usage
 
 
@@ -19,10 +20,13 @@ MANY = {"model": "m", "requests": [{"model": "models/m", **content("a")}, conten
 
 
 def test_the_address_says_which_model_and_method():
-    assert gemini.read_path({"model": "models/a/b"}, {}) == {"model": "a/b", "batch": False}
-    assert gemini.read_path({"model": "m", "method": "EmbedContents"}, {}) == {"model": "m", "batch": True}
-    with pytest.raises(NotFound, match="batchGenerateContent"):
-        gemini.read_path({"model": "m", "method": "GenerateContent"}, {})
+    def said(model, method):
+        head = RequestHead(method="POST", path=f"/v1/models/{model}:{method}", parameters={"model": model})
+        return gemini.read_request(head, {})
+
+    assert said("models/a/b", "embedContent") == {"model": "a/b", "batch": False}
+    assert said("m", "batchEmbedContents") == {"model": "m", "batch": True}
+    assert [path.rpartition(":")[2] for path in gemini.DIALECT.paths] == ["embedContent", "batchEmbedContents"] * 2
 
 
 @pytest.mark.parametrize(

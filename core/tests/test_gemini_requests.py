@@ -17,6 +17,7 @@ from proxy_core import (
     Opaque,
     Reasoning,
     ReasoningOptions,
+    RequestHead,
     Text,
     ToolCall,
     ToolChoice,
@@ -24,7 +25,6 @@ from proxy_core import (
 )
 from proxy_core.dialects import gemini, openai_chat
 from proxy_core.dialects.gemini_encode import Style, translate
-from proxy_core.errors import NotFound
 
 HI = {"role": "user", "content": "hi"}
 MODEL = "gemini-2.5-flash"
@@ -797,14 +797,17 @@ def test_a_fault_of_a_gemini_client_is_named(body, param):
 
 def test_the_address_says_model_and_kind():
     def said(method, **query):
-        return gemini.read_path({"model": "models/p/m", "method": method}, query)
+        path, parameters = f"/v1beta/models/models/p/m:{method}", {"model": "models/p/m"}
+        return gemini.read_request(RequestHead(method="POST", path=path, parameters=parameters, query=query), {})
 
     assert said("generateContent") == {"model": "p/m", "stream": False, "alt": None}
     assert said("streamGenerateContent", alt="sse") == {"model": "p/m", "stream": True, "alt": None}
     assert said("streamGenerateContent") == {"model": "p/m", "stream": False, "alt": "json"}
     assert gemini.request_body({"contents": [], **said("generateContent")}) == {"contents": []}
-    with pytest.raises(NotFound):
-        said("countTokens")
+    assert [path.rpartition(":")[2] for path in gemini.DIALECT.paths] == [
+        "generateContent",
+        "streamGenerateContent",
+    ] * 2
 
 
 def test_a_gemini_request_through_the_neutral_values_means_the_same():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from proxy_core.errors import BadRequest
+from proxy_core.interfaces import ModelInfo
 from proxy_core.messages import JsonObject
 
 
@@ -124,3 +125,14 @@ def count(source: object, key: str) -> int:
 def without_none(**fields: Any) -> JsonObject:
     """The fields that have a value."""
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def prices_per_token(info: ModelInfo) -> dict[str, float]:
+    """US dollars per token, in the words of OpenRouter's list."""
+    per_million = {
+        "prompt": info.input_price,
+        "completion": info.output_price,
+        "cached_input": info.cached_price,
+        "cache_write": info.cache_write_price,
+    }
+    return {name: float(f"{price / 1_000_000:.12g}") for name, price in per_million.items() if price is not None}

@@ -8,10 +8,9 @@ Source: ai.google.dev API reference; ``google-genai`` 3.x.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from proxy_core import sse
-from proxy_core.dialects.common import load_object, missing, require_model, wrong_type
+from proxy_core.dialects.common import load_object
 from proxy_core.dialects.gemini_common import (
     NAME,
     decode_usage,
@@ -23,50 +22,39 @@ from proxy_core.dialects.gemini_common import (
     whole_failure,
     whole_usage,
 )
-from proxy_core.dialects.gemini_decode import decode
+from proxy_core.dialects.gemini_decode import check, decode
 from proxy_core.dialects.gemini_encode import encode
+from proxy_core.dialects.gemini_operations import OPERATIONS
 from proxy_core.dialects.gemini_reply import GeminiDecoder
 from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
-from proxy_core.errors import NotFound
-from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
+from proxy_core.interfaces import Dialect, ProxyRequest, RequestHead, ResponseContext
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
 _FROM_PATH = frozenset({"model", "stream", "alt"})
 _MARKS = (b'"usageMetadata"', b'"finishReason"', b'"promptFeedback"', b'"error"')
 
 
-def read_path(path: Mapping[str, str], query: Mapping[str, str]) -> JsonObject:
-    """What the address says of the request. Raises ``NotFound`` for methods that are not served.
+def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
+    """The body, and what the address says of the request.
 
     A stream without ``alt=sse`` is one JSON array, which is as good with all in one object.
     """
-    method = path["method"]
-    if method not in ("generateContent", "streamGenerateContent"):
-        raise NotFound(f"The method {method!r} is not available here.")
-    streams = method == "streamGenerateContent"
-    events = streams and query.get("alt", query.get("$alt")) == "sse"
-    model = path["model"].removeprefix("models/")
-    return {"model": model, "stream": events, "alt": "json" if streams and not events else None}
+    streams = head.path.endswith(":streamGenerateContent")
+    events = streams and head.query.get("alt", head.query.get("$alt")) == "sse"
+    model = head.parameters["model"].removeprefix("models/")
+    return {**body, "model": model, "stream": events, "alt": "json" if streams and not events else None}
+
+
+def recognizes(head: RequestHead) -> bool:
+    """One of Google's clients asks: by its path, or under ``/v1`` by its headers or its key in the address."""
+    if head.path.startswith("/v1beta/") or "key" in head.query:
+        return True
+    return "x-goog-api-key" in head.headers or "x-goog-api-client" in head.headers
 
 
 def request_body(body: JsonObject) -> JsonObject:
     """What goes upstream of a body: everything that does not stand in the address."""
     return {name: value for name, value in body.items() if name not in _FROM_PATH}
-
-
-def check(body: JsonObject) -> None:
-    """Raise ``BadRequest`` for what no upstream could read; the rest is the upstream's to judge."""
-    require_model(body)
-    contents = body.get("contents")
-    if contents is None:
-        raise missing("contents")
-    if not isinstance(contents, list) or not contents:
-        raise wrong_type("contents", "a non-empty array")
-    for index, content in enumerate(contents):
-        if not isinstance(content, dict):
-            raise wrong_type(f"contents[{index}]", "an object")
-        if not isinstance(content.get("parts"), list | None):
-            raise wrong_type(f"contents[{index}].parts", "an array")
 
 
 def context(request: ProxyRequest) -> ResponseContext:
@@ -146,8 +134,12 @@ class GeminiMeter:
 DIALECT = Dialect(
     name=NAME,
     family="chat",
-    paths=("/v1beta/models/{model:path}:{method}", "/v1/models/{model:path}:{method}"),
-    read_path=read_path,
+    paths=[
+        f"/{version}/models/{{model:path}}:{method}"
+        for version in ("v1beta", "v1")
+        for method in ("generateContent", "streamGenerateContent")
+    ],
+    read_request=read_request,
     check=check,
     context=context,
     decode=decode,
@@ -161,4 +153,8 @@ DIALECT = Dialect(
     whole_failure=whole_failure,
     finish_whole=finish_whole,
     usage_key="usageMetadata",
+    operations=OPERATIONS,
+    recognizes=recognizes,
+    key_headers=["x-goog-api-key"],
+    key_parameters=["key"],
 )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy_core.dialects.common import (
+    missing,
     optional_bool,
     optional_float,
     optional_int,
@@ -41,6 +42,21 @@ _CONFIG = (
     "mediaResolution speechConfig imageConfig audioTimestamp routingConfig modelSelectionConfig"
 ).split()
 _CHOICES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
+
+
+def check(body: JsonObject) -> None:
+    """Raise ``BadRequest`` for what no upstream could read; the rest is the upstream's to judge."""
+    require_model(body)
+    contents = body.get("contents")
+    if contents is None:
+        raise missing("contents")
+    if not isinstance(contents, list) or not contents:
+        raise wrong_type("contents", "a non-empty array")
+    for index, content in enumerate(contents):
+        if not isinstance(content, dict):
+            raise wrong_type(f"contents[{index}]", "an object")
+        if not isinstance(content.get("parts"), list | None):
+            raise wrong_type(f"contents[{index}].parts", "an array")
 
 
 def decode(body: JsonObject) -> ChatRequest:

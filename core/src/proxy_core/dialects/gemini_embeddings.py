@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from proxy_core.dialects.common import json_bytes, load_object, missing, require_model, wrong_type
@@ -21,8 +21,8 @@ from proxy_core.dialects.gemini_common import (
     whole_failure,
     whole_usage,
 )
-from proxy_core.errors import BadRequest, NotFound, UpstreamBroken
-from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
+from proxy_core.errors import BadRequest, UpstreamBroken
+from proxy_core.interfaces import Dialect, ProxyRequest, RequestHead, ResponseContext
 from proxy_core.messages import EmbedRequest, EmbedResponse, JsonObject, Usage
 
 NAME = "gemini_embeddings"
@@ -30,12 +30,10 @@ NAME = "gemini_embeddings"
 HINTS = ("taskType", "title", "autoTruncate")
 
 
-def read_path(path: Mapping[str, str], query: Mapping[str, str]) -> JsonObject:
-    """What the address says: the model, and ``batch`` if it is ``:batchEmbedContents``. Raises ``NotFound``."""
-    rest = path.get("method")
-    if rest not in (None, "EmbedContents"):
-        raise NotFound(f"The method {f'batch{rest}'!r} is not available here.")
-    return {"model": path["model"].removeprefix("models/"), "batch": rest is not None}
+def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
+    """The body, and what the address says: the model, and whether a batch is asked for."""
+    model = head.parameters["model"].removeprefix("models/")
+    return {**body, "model": model, "batch": head.path.endswith(":batchEmbedContents")}
 
 
 def request_body(body: JsonObject, model: str) -> JsonObject:
@@ -169,17 +167,15 @@ def context(request: ProxyRequest) -> ResponseContext:
     )
 
 
-def _paths(versions: Iterable[str]) -> Sequence[str]:
-    """Before the chat's, which take any method."""
-    methods = (":embedContent", ":batch{method}")
-    return [f"/{version}/models/{{model:path}}{method}" for version in versions for method in methods]
-
-
 DIALECT = Dialect(
     name=NAME,
     family="embeddings",
-    paths=_paths(("v1beta", "v1")),
-    read_path=read_path,
+    paths=[
+        f"/{version}/models/{{model:path}}:{method}"
+        for version in ("v1beta", "v1")
+        for method in ("embedContent", "batchEmbedContents")
+    ],
+    read_request=read_request,
     check=check,
     context=context,
     decode_inputs=decode_inputs,

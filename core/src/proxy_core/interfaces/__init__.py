@@ -30,6 +30,15 @@ from proxy_core.interfaces.models import (
     TokenCount,
     TokenCounter,
 )
+from proxy_core.interfaces.operations import (
+    CountedTokens,
+    ListedModel,
+    Operation,
+    OperationRequest,
+    OperationResponse,
+    OperationServices,
+    RequestHead,
+)
 from proxy_core.interfaces.plugins import API, Check, PluginContext, PluginInfo
 from proxy_core.interfaces.providers import (
     AskQuota,
@@ -96,6 +105,7 @@ __all__ = [
     "ClassifyFailure",
     "Count",
     "CountTokens",
+    "CountedTokens",
     "Credential",
     "CredentialRefresher",
     "Decision",
@@ -116,6 +126,7 @@ __all__ = [
     "KeyFile",
     "Lifecycle",
     "ListModels",
+    "ListedModel",
     "LogSink",
     "LoginMethod",
     "LoginPrompt",
@@ -124,6 +135,10 @@ __all__ = [
     "ModelInfo",
     "ModelSpec",
     "Observer",
+    "Operation",
+    "OperationRequest",
+    "OperationResponse",
+    "OperationServices",
     "PermitRequest",
     "PluginContext",
     "PluginInfo",
@@ -135,6 +150,7 @@ __all__ = [
     "ReadQuota",
     "Reason",
     "Redactor",
+    "RequestHead",
     "RequestRecord",
     "ResponseContext",
     "RetryRefresh",

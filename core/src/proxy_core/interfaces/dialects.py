@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from proxy_core.errors import ProxyError
+from proxy_core.interfaces.operations import Operation, RequestHead
 from proxy_core.interfaces.providers import EventDecoder
 from proxy_core.interfaces.requests import ProxyRequest
 from proxy_core.messages import (
@@ -90,19 +91,26 @@ class Batching:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """A wire format, both directions, pure.
+    """A wire format, both directions, and everything that belongs to it. Pure.
 
-    ``check`` raises ``BadRequest`` naming the field. ``decode``/``encode`` translate requests,
-    ``decoder``/``encoder`` replies; a format that is only relayed leaves them ``None``. Of the family
-    ``embeddings`` these are ``decode_inputs``/``encode_inputs`` and, of whole replies,
-    ``decode_embeddings``/``encode_embeddings(reply, request body)``.
-    ``meter(provider, context, strip_usage)`` watches a relayed stream; ``whole_usage`` reads
-    usage out of a whole reply; ``whole_failure`` an error hiding behind status 200.
-    ``condense`` makes a finished stream one of fewer events that amounts to the same reply.
-    ``paths`` may have parameters, as Starlette writes them (``/models/{model:path}:{method}``);
-    ``read_path(parameters, query)`` gives what they say of the request as members of its body,
-    ``model`` and ``stream`` at least, over what the body says. ``usage_key`` is the member of a
-    whole reply that has its usage.
+    Requests: ``paths`` are where they are sent; they may have parameters, as Starlette writes them
+    (``/models/{model:path}:embedContent``), and one that ends in a parameter is tried after all others.
+    ``read_request(head, body)`` gives the body with what the address and the headers say added to it, ``model``
+    and ``stream`` at least, for a format that says these elsewhere. ``check`` raises ``BadRequest`` naming the field.
+
+    Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
+    relayed leaves them ``None``. Of the family ``embeddings`` these are ``decode_inputs``/``encode_inputs`` and,
+    for whole responses, ``decode_embeddings``/``encode_embeddings(response, request body)``.
+
+    Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage out of a
+    whole response, where it is the member ``usage_key``; ``whole_failure`` finds an error hiding behind status 200.
+    ``finish_whole(response, request body)`` makes a whole response what the client asked for. ``condense`` makes a
+    finished stream one of fewer events that amounts to the same response.
+
+    Around it: ``operations`` are addresses that need no provider. ``recognizes(head)`` tells the format's own
+    clients by their headers or address: they get its answer where formats share an address, and its wording of
+    errors at addresses that belong to no format. Its clients send their key in one of ``key_headers`` or
+    ``key_parameters`` (of the query), besides ``Authorization: Bearer`` and ``X-Api-Key``; both in lower case.
     """
 
     name: str
@@ -114,7 +122,6 @@ class Dialect:
     whole_usage: Callable[[JsonObject], Usage | None]
     whole_failure: Callable[[str, JsonObject], UpstreamFailure | None]
     context: Callable[[ProxyRequest], ResponseContext]
-    relay_body: Callable[[JsonObject], JsonObject] | None = None
     finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
     decode_inputs: Callable[[JsonObject], EmbedRequest] | None = None
     encode_inputs: Callable[[EmbedRequest], JsonObject] | None = None
@@ -127,6 +134,10 @@ class Dialect:
     usage_tap: Callable[[str, ResponseContext, bool], UsageTap] | None = None
     batching: Batching | None = None
     heartbeat: bytes = b""
-    read_path: Callable[[Mapping[str, str], Mapping[str, str]], JsonObject] | None = None
+    read_request: Callable[[RequestHead, JsonObject], JsonObject] | None = None
     usage_key: str = "usage"
     condense: Callable[[bytes], bytes] | None = None
+    operations: Sequence[Operation] = ()
+    recognizes: Callable[[RequestHead], bool] | None = None
+    key_headers: Sequence[str] = ()
+    key_parameters: Sequence[str] = ()

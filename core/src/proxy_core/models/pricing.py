@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy_core.interfaces import ModelInfo, Provider
 from proxy_core.messages import Usage
@@ -91,4 +91,17 @@ def price_of(card: ModelInfo) -> Price:
         completion=card.output_price or 0.0,
         cached=card.cached_price if card.cached_price is not None else prompt,
         cache_write=card.cache_write_price if card.cache_write_price is not None else prompt,
+    )
+
+
+def with_price(info: ModelInfo, price: Price | None) -> ModelInfo:
+    """``info`` with this price and no other."""
+    if price is None:
+        return replace(info, input_price=None, output_price=None, cached_price=None, cache_write_price=None)
+    return replace(
+        info,
+        input_price=price.prompt,
+        output_price=price.completion,
+        cached_price=price.cached,
+        cache_write_price=price.cache_write,
     )

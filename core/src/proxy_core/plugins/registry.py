@@ -99,12 +99,23 @@ def _brought(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any
 
 
 def _check_paths(dialects: Mapping[str, Dialect]) -> None:
-    paths: dict[str, str] = {}
+    """A method and path is one dialect's, unless all others share it."""
+    owners: dict[tuple[str, str], str] = {}
     for dialect in dialects.values():
-        for path in dialect.paths:
-            if path in paths:
-                raise PluginError(dialect.name, f"path {path} already belongs to dialect {paths[path]!r}")
-            paths[path] = dialect.name
+        for place in _places(dialect):
+            if place in owners:
+                method, path = place
+                raise PluginError(dialect.name, f"path {path} already belongs to dialect {owners[place]!r} ({method})")
+            owners[place] = dialect.name
+
+
+def _places(dialect: Dialect) -> Iterator[tuple[str, str]]:
+    yield from (("POST", path) for path in dialect.paths)
+    for operation in dialect.operations:
+        if operation.shared and dialect.recognizes is None:
+            raise PluginError(dialect.name, f"path {operation.paths[0]} is shared, but the dialect recognizes nothing")
+        if not operation.shared:
+            yield from ((method, path) for method in operation.methods for path in operation.paths)
 
 
 def _checked(

@@ -20,7 +20,7 @@ from proxy_core.records.capture import AttemptCapture, Capture
 from proxy_core.rotation.explain import as_json
 
 #: Headers that hold nothing but keys are not kept at all.
-_KEYS = frozenset("authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split())
+_KEYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
 def bare(record: RequestRecord) -> JsonObject:
@@ -139,7 +139,12 @@ def _attempt(kept: AttemptCapture) -> JsonObject:
 
 def _headers(block: bytes) -> Mapping[str, str]:
     pairs = (line.split(":", 1) for line in block.decode("latin-1").split("\n") if line)
-    return {name: value for name, value in pairs if name.lower() not in _KEYS}
+    return {name: value for name, value in pairs if not _holds_key(name.lower())}
+
+
+def _holds_key(name: str) -> bool:
+    """``x-api-key`` and whatever vendors put before it are keys as well."""
+    return name in _KEYS or name.endswith("api-key")
 
 
 def _body(data: bytes | None, size: int) -> Any:

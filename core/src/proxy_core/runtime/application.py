@@ -13,19 +13,23 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from proxy_core.credentials.refresher import Keeper
+from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Cards
+from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.server.admin import Operations
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.dialect_services import ModelKnowledge
 from proxy_core.server.info import Introspection
 from proxy_core.server.metrics_endpoint import Scrape
 from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
 from proxy_core.server.token_count import Measures
+from proxy_core.server.wording import Wording
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.shared import SharedState
 
@@ -47,26 +51,22 @@ class Parts:
 
 
 def application(parts: Parts, admin: SecretStr) -> Starlette:
-    loaded, services, admin_keys = parts.loaded, parts.services, ClientKeys({"admin": admin})
+    loaded, services, dialects = parts.loaded, parts.services, parts.catalog.dialects
+    admin_keys = ClientKeys({"admin": admin}, services.keys.places)
+    wording = Wording(dialects[COMMON], dialects.values(), services.keys.places)
     introspection = Introspection(
         catalog=parts.catalog,
         pools=parts.pools,
-        directory=parts.directory,
         keys=services.keys,
-        budgets=services.budgets,
-        router=services.router,
-        routes=loaded.settings.models,
-        cards=parts.cards,
-        prices=services.prices,
-        started_at=int(time.time()),
         problems=partial(_problems, parts.catalog, parts.state, parts.keeper),
     )
     stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
+    counting = TokenCounting(parts.catalog.token_counters)
     measures = Measures(
         keys=services.keys,
         budgets=services.budgets,
         router=services.router,
-        counters=parts.catalog.token_counters,
+        counting=counting,
         prices=services.prices,
         max_body_bytes=services.max_body_bytes,
     )
@@ -78,6 +78,7 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         recent=services.recent,
         dry_run=parts.dry_run,
         runtime_dir=loaded.runtime_dir,
+        wording=wording,
     )
     scrape = None
     if services.meter is not None:
@@ -96,7 +97,24 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
                 await opened.enter_async_context(resource)
             yield
 
-    return build_app(parts.catalog.dialects, services, introspection, operations, stats, measures, lifespan, scrape)
+    services_of = _knowledge(parts, counting).for_client
+    return build_app(
+        dialects, services, introspection, operations, stats, measures, wording, services_of, lifespan, scrape
+    )
+
+
+def _knowledge(parts: Parts, counting: TokenCounting) -> ModelKnowledge:
+    services = parts.services
+    return ModelKnowledge(
+        directory=parts.directory,
+        budgets=services.budgets,
+        router=services.router,
+        routes=parts.loaded.settings.models,
+        cards=parts.cards,
+        prices=services.prices,
+        counting=counting,
+        started_at=int(time.time()),
+    )
 
 
 def _problems(catalog: Catalog, state: SharedState, keeper: Keeper) -> list[str]:

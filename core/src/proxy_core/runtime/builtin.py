@@ -41,7 +41,6 @@ class BuiltIn:
             openai_chat.DIALECT,
             openai_embeddings.DIALECT,
             openai_completions.DIALECT,
-            # Before Gemini's chat, whose paths take any method.
             gemini_embeddings.DIALECT,
             gemini.DIALECT,
         ]

@@ -50,7 +50,7 @@ from proxy_core.runtime.advice import startup_warnings
 from proxy_core.runtime.application import Parts, application
 from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.runtime.pools import build_pools, open_vault, rotations, stored_credentials
-from proxy_core.server.auth import ClientKeys
+from proxy_core.server.auth import ClientKeys, KeyPlaces
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
 from proxy_core.server.interrupt import ServerStopping
 from proxy_core.server.services import Running, Services
@@ -205,7 +205,7 @@ def compose(
         prices=prices,
     )
     services = Services(
-        keys=ClientKeys(keys),
+        keys=ClientKeys(keys, KeyPlaces().of(catalog.dialects.values())),
         router=router,
         pipeline=executor,
         accounting=accounting,

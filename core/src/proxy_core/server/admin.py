@@ -15,7 +15,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy_core.dialects import openai_common
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import BadRequest, Conflict, NotFound
 from proxy_core.interfaces import Deployment
@@ -28,6 +27,7 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
+from proxy_core.server.wording import Wording
 
 #: Where a request finds the way to have settings read again.
 RELOAD = "proxy_core.reload"
@@ -46,6 +46,7 @@ class Operations:
     recent: RecentRequests
     dry_run: DryRun
     runtime_dir: Path
+    wording: Wording
 
     async def why(self, request: Request) -> Response:
         """``GET /admin/why?model=M``: each deployment's credentials, and what keeps them from being used."""
@@ -101,7 +102,7 @@ class Operations:
         if _LOCAL in request.query_params or not refused:
             return json_response({"processes": processes}, request)
         error = Conflict("Not all settings were replaced: " + "; ".join(dict.fromkeys(refused)))
-        return json_response({"error": openai_common.error_object(error), "processes": processes}, request, 409)
+        return json_response({**self.wording.body(error, request), "processes": processes}, request, error.status)
 
     def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
         if provider is not None and provider not in self.pools:

@@ -1,4 +1,4 @@
-"""The Starlette application: routes from dialects, and what the proxy says of itself."""
+"""The Starlette application: routes from dialects, and what the proxy says about itself."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from contextlib import AbstractAsyncContextManager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
-from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
+from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect
 from proxy_core.server.admin import Operations
 from proxy_core.server.endpoint import DialectEndpoint
-from proxy_core.server.info import Introspection, error_response
+from proxy_core.server.info import Introspection
 from proxy_core.server.metrics_endpoint import Scrape
+from proxy_core.server.operations import ServicesOf, operation_routes
 from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
 from proxy_core.server.token_count import Measures
+from proxy_core.server.wording import Wording
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -31,39 +31,26 @@ def build_app(
     operations: Operations,
     stats: QuotaStats,
     measures: Measures,
+    wording: Wording,
+    services_of: ServicesOf,
     lifespan: Lifespan,
     scrape: Scrape | None = None,
 ) -> Starlette:
     """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
-    # Before the dialect of the same addresses, which has the methods that go to a provider.
-    routes = [
-        Route(f"{prefix}/models/{{model:path}}:countTokens", measures.count_for_google, methods=["POST"])
-        for prefix in ("/v1beta", "/v1")
-    ]
-    routes += [
-        Route(path, DialectEndpoint(dialect, services), methods=["POST"])
-        for dialect in dialects.values()
-        for path in dialect.paths
-    ]
     i = introspection
-    routes += [
+    routes = [
+        *_dialect_routes(dialects, services, services_of, wording),
         Route("/", i.root, methods=["GET"]),
         Route("/healthz", i.healthz, methods=["GET"]),
         Route("/readyz", i.readyz, methods=["GET"]),
     ]
     for prefix in ("/v1", ""):
         routes += [
-            Route(f"{prefix}/models", i.models, methods=["GET"]),
-            Route(f"{prefix}/models/{{model:path}}", i.model, methods=["GET"]),
             Route(f"{prefix}/providers", i.providers, methods=["GET"]),
             Route(f"{prefix}/quota-stats", stats.show, methods=["GET"]),
             Route(f"{prefix}/token-count", measures.count, methods=["POST"]),
             Route(f"{prefix}/cost-estimate", measures.cost, methods=["POST"]),
         ]
-    routes += [
-        Route("/v1beta/models", i.models, methods=["GET"]),
-        Route("/v1beta/models/{model:path}", i.model, methods=["GET"]),
-    ]
     o = operations
     routes += [
         Route("/admin/why", o.why, methods=["GET"]),
@@ -78,34 +65,27 @@ def build_app(
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={ProxyError: _proxy_error, HTTPException: _http_exception, Exception: _bug},
+        exception_handlers={
+            ProxyError: wording.proxy_error,
+            HTTPException: wording.http_exception,
+            Exception: wording.bug,
+        },
     )
     # A redirect would make clients resend bodies and keys to an address the request chose.
     app.router.redirect_slashes = False
     return app
 
 
-async def _proxy_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProxyError)  # registered for nothing else
-    return error_response(error, request)
-
-
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # registered for nothing else
-    path, method = request.scope["path"], request.scope["method"]
-    told: ProxyError
-    if error.status_code == 404:
-        told = NotFound(f"There is no {path!r} here.")
-    elif error.status_code == 405:
-        told = MethodNotAllowed(f"{method} is not possible on {path!r}.")
-    else:
-        told = BadRequest(str(error.detail))
-        told.status = error.status_code
-    response = error_response(told, request)
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
-    return response
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    return error_response(InternalError("The proxy failed; its log has the details under this request id."), request)
+def _dialect_routes(
+    dialects: Mapping[str, Dialect], services: Services, services_of: ServicesOf, wording: Wording
+) -> list[Route]:
+    """An address that ends in a parameter matches nearly everything, so it is tried after all others."""
+    routes: list[Route] = [
+        *operation_routes(dialects.values(), services.keys, services_of, wording, services.max_body_bytes)
+    ]
+    routes += [
+        Route(path, DialectEndpoint(dialect, services), methods=["POST"])
+        for dialect in dialects.values()
+        for path in dialect.paths
+    ]
+    return sorted(routes, key=lambda route: route.path.endswith("}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,20 +12,37 @@ from urllib.parse import parse_qsl
 from pydantic import SecretStr
 
 from proxy_core.errors import Unauthorized
+from proxy_core.interfaces import Dialect
 
-_KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlaces:
+    """Where clients put their key, besides ``Authorization: Bearer``: headers and query parameters, lower case."""
+
+    headers: frozenset[str] = frozenset({"x-api-key"})
+    parameters: frozenset[str] = frozenset()
+
+    def of(self, dialects: Iterable[Dialect]) -> KeyPlaces:
+        """These, and where the clients of ``dialects`` put theirs."""
+        headers, parameters = set(self.headers), set(self.parameters)
+        for dialect in dialects:
+            headers.update(dialect.key_headers)
+            parameters.update(dialect.key_parameters)
+        return KeyPlaces(headers=frozenset(headers), parameters=frozenset(parameters))
 
 
 class ClientKeys:
     """The configured clients. Only digests are kept, so every comparison takes the same time."""
 
-    def __init__(self, keys: Mapping[str, SecretStr]) -> None:
+    def __init__(self, keys: Mapping[str, SecretStr], places: KeyPlaces | None = None) -> None:
+        self.places = places or KeyPlaces()
         self._digests = [(name, _digest(key.get_secret_value().encode())) for name, key in keys.items()]
+        self._headers = frozenset(name.encode("latin-1") for name in self.places.headers)
 
     def identify(self, scope: Mapping[str, Any]) -> str:
         """The name of the client that sent this request. Raises ``Unauthorized``."""
         given = False
-        for key in _offered(scope["headers"], scope["query_string"]):
+        for key in self._offered(scope["headers"], scope["query_string"]):
             given = True
             digest, found = _digest(key), None
             for name, known in self._digests:  # all of them, whichever matches
@@ -34,21 +52,19 @@ class ClientKeys:
                 return found
         raise Unauthorized("The API key is wrong." if given else "An API key is required: Authorization: Bearer KEY.")
 
+    def _offered(self, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Iterator[bytes]:
+        for name, value in headers:
+            if name == b"authorization":
+                scheme, _, key = value.partition(b" ")
+                if scheme.lower() == b"bearer" and key.strip():
+                    yield key.strip()
+            elif name in self._headers and value.strip():
+                yield value.strip()
+        if query and self.places.parameters:
+            for field, text in parse_qsl(query.decode("latin-1")):
+                if field in self.places.parameters and text:
+                    yield text.encode()
+
 
 def _digest(key: bytes) -> bytes:
     return sha256(key).digest()
-
-
-def _offered(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Iterator[bytes]:
-    """Keys in the places where the dialects' clients put them."""
-    for name, value in headers:
-        if name == b"authorization":
-            scheme, _, key = value.partition(b" ")
-            if scheme.lower() == b"bearer" and key.strip():
-                yield key.strip()
-        elif name in _KEY_HEADERS and value.strip():
-            yield value.strip()
-    if query:
-        for field, text in parse_qsl(query.decode("latin-1")):
-            if field == "key" and text:
-                yield text.encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from proxy_core.clock import Timer
 from proxy_core.dialects.common import parse_body
@@ -16,6 +15,7 @@ from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.errors import drain, error_headers, error_of, send_json
+from proxy_core.server.head import request_head
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, OutOfTime, Receive, Silence
 from proxy_core.server.request_headers import Headers, attempt_headers, id_headers, read
 from proxy_core.server.services import Services
@@ -135,7 +135,7 @@ class _Exchange:
         if recorder is not None:
             trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
             trace.capture.request(raw)
-        body = self._parse(raw)
+        body = self._parse(client, raw)
         self._request = request = ProxyRequest(
             id=self._id,
             client=client,
@@ -149,11 +149,10 @@ class _Exchange:
         self._services.budgets.admit(client, request.model)
         return request
 
-    def _parse(self, raw: bytes) -> JsonObject:
+    def _parse(self, client: str, raw: bytes) -> JsonObject:
         body = parse_body(raw)
-        if self._dialect.read_path is not None:
-            query = dict(parse_qsl(self._scope["query_string"].decode("latin-1")))
-            body |= self._dialect.read_path(self._scope["path_params"], query)
+        if self._dialect.read_request is not None:
+            body = self._dialect.read_request(request_head(self._scope, self._services.keys.places, client), body)
         self._dialect.check(body)
         return body
 

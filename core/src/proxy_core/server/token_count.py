@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from proxy_core.dialects import gemini, gemini_decode, openai_chat
-from proxy_core.dialects.common import missing, parse_body, require_model, wrong_type
-from proxy_core.errors import BadRequest, BodyTooLarge, InternalError
-from proxy_core.interfaces import CountTokens, Deployment, TokenCount, TokenCounter
+from proxy_core.dialects.common import missing, parse_body, prices_per_token, require_model, wrong_type
+from proxy_core.errors import BadRequest
+from proxy_core.interfaces import CountTokens, Deployment, ModelInfo
 from proxy_core.messages import JsonObject, Usage
-from proxy_core.models.pricing import Prices
+from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
+from proxy_core.models.token_count import TokenCounting
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.bodies import read_body
 from proxy_core.server.info import json_response
-from proxy_core.server.model_entry import pricing
 from proxy_core.state.budgets import Budgets
-
-log = logging.getLogger("proxy_core.count")
 
 _COUNTS = ("prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens")
 
@@ -35,43 +31,17 @@ class Measures:
     keys: ClientKeys
     budgets: Budgets
     router: Router
-    counters: Sequence[TokenCounter]
+    counting: TokenCounting
     prices: Prices
     max_body_bytes: int
-    #: Two at a time: much text takes seconds, and the threads are everybody's.
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    _told: set[tuple[str, type[Exception]]] = field(default_factory=set)
 
     async def count(self, request: Request) -> Response:
         """``{"model", "text"}`` or ``{"model", "messages", "tools"?}`` (OpenAI's chat shape) to
         ``{"token_count", "exact", "source", "model", "note"?}``. Raises ``BadRequest``, ``ModelNotFound``."""
         body, deployment = await self._asked(request, ("model", "text", "messages", "tools"))
-        answer = await self._counted(read_count(body, deployment))
-        return json_response({**answer, "model": body["model"]}, request)
-
-    async def count_for_google(self, request: Request) -> Response:
-        """Gemini's ``countTokens``: ``{"contents"}`` or ``{"generateContentRequest"}`` to ``{"totalTokens"}``,
-        which is an estimate like any other. Raises ``BadRequest``, ``ModelNotFound``."""
-        client = self.keys.identify(request.scope)
-        body = parse_body(await read_body(request, self.max_body_bytes))
-        inner, model = body.get("generateContentRequest"), request.path_params["model"].removeprefix("models/")
-        asked = {**(inner if isinstance(inner, dict) else body), "model": model}
-        gemini.check(asked)
-        self.budgets.check_model(client, model)
-        deployment = self.router.resolve(model)[0]
-        sent = openai_chat.encode(gemini_decode.decode(asked))
-        count = CountTokens(
-            provider=deployment.provider.name,
-            model=deployment.model,
-            messages=sent["messages"],
-            tools=sent.get("tools") or (),
-        )
-        answer = await self._counted(count)
-        return json_response({"totalTokens": answer["token_count"]}, request)
-
-    async def _counted(self, asked: CountTokens) -> JsonObject:
-        async with self._turns:
-            return await asyncio.to_thread(self._count, asked)
+        found = await self.counting.count(read_count(body, deployment))
+        counted = {"token_count": found.tokens, "exact": found.exact, "source": found.source, "model": body["model"]}
+        return json_response({**counted, "note": found.note} if found.note else counted, request)
 
     async def cost(self, request: Request) -> Response:
         """``{"model", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens"}``
@@ -89,7 +59,10 @@ class Measures:
         if priced is None:
             answer["reason"] = f"Neither settings nor a catalog know a price of {str(deployment)!r}."
         else:
-            answer |= {"cost": round(priced.price.of(usage), 12), "pricing": pricing(priced.price)}
+            answer |= {
+                "cost": round(priced.price.of(usage), 12),
+                "pricing": prices_per_token(with_price(ModelInfo(), priced.price)),
+            }
             answer["source"] = priced.source
         return json_response(answer, request)
 
@@ -102,47 +75,6 @@ class Measures:
                 raise BadRequest(f"There is no {name!r} here; {', '.join(known)} are understood.", param=name)
         self.budgets.check_model(client, model)
         return body, self.router.resolve(model)[0]
-
-    def _count(self, asked: CountTokens) -> JsonObject:
-        """In a thread: counters may be slow, and so is much text. The core's estimate is the last of them."""
-        passed_over = ""
-        for counter in self.counters:
-            try:
-                found = counter.count(asked)
-            except Exception as error:  # a plugin's counter may fail in any way
-                self._complain(counter.name, error)
-                passed_over = f"The counter {counter.name} failed."
-                continue
-            if found is not None and found.tokens is not None:
-                return _answer(counter.name, found, passed_over)
-            if found is not None:
-                passed_over = found.note or f"The tokenizer {found.tokenizer} is not here."
-        raise InternalError("No counter could count these tokens.")
-
-    def _complain(self, counter: str, error: Exception) -> None:
-        """Once per cause."""
-        if (counter, type(error)) not in self._told:
-            self._told.add((counter, type(error)))
-            log.warning("the token counter %s failed", counter, exc_info=error)
-
-
-def _answer(counter: str, found: TokenCount, passed_over: str) -> JsonObject:
-    """The answer; where it is not exact, with the reason why a better counter did not count."""
-    source = f"{counter}: {found.tokenizer}" if found.tokenizer else counter
-    note = found.note if found.exact else passed_over or found.note
-    answer: JsonObject = {"token_count": found.tokens, "exact": found.exact, "source": source}
-    return {**answer, "note": note} if note else answer
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Raises ``BodyTooLarge`` as soon as it is."""
-    parts, size = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-    return b"".join(parts)
 
 
 def read_count(body: JsonObject, deployment: Deployment) -> CountTokens:

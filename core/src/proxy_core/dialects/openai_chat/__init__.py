@@ -19,6 +19,7 @@ from proxy_core.dialects.common import (
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import encode
+from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
 from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import (
@@ -75,4 +76,5 @@ DIALECT = Dialect(
     whole_failure=shared.whole_failure,
     heartbeat=shared.HEARTBEAT,
     condense=condensed,
+    operations=OPERATIONS,
 )

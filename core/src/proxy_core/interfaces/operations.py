@@ -1,0 +1,104 @@
+"""What a dialect answers itself, without a provider: lists of models, token counts, addresses of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxy_core.interfaces.models import ModelInfo
+from proxy_core.messages import ChatRequest, Extra, JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """A request without its body.
+
+    Names of headers are lower case. A header or query parameter that holds a key is there with an empty
+    value: a dialect may see that it was sent, not what it says. ``parameters`` are those of the path;
+    ``client`` is the name of the client, empty before its key was checked.
+    """
+
+    method: str
+    path: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A model that the client may use, by its public id.
+
+    ``created`` is in epoch seconds; ``extra`` are the members of its entry in the provider's own list.
+    ``info`` is everything known about it and ``sources`` says who knew, by field (``prices`` for all prices):
+    ``settings``, ``provider`` or the name of a catalog. Both are empty unless ``described``.
+    """
+
+    id: str
+    created: int
+    owned_by: str
+    extra: Extra = field(default_factory=dict)
+    info: ModelInfo = field(default_factory=ModelInfo)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedTokens:
+    """The tokens of a request. ``source`` names the counter and tokenizer, ``note`` says why it is not ``exact``."""
+
+    tokens: int
+    exact: bool
+    source: str
+    note: str = ""
+
+
+class OperationServices(Protocol):
+    """What the proxy knows, for one client. Read only."""
+
+    async def models(self, *, described: bool = False) -> Sequence[ListedModel]:
+        """The models that the client may use. Without ``described``, ``info`` stays empty, which is faster."""
+        ...
+
+    async def model(self, model: str, *, described: bool = False) -> ListedModel:
+        """Raises ``ModelNotFound``, also for a model that the client may not use."""
+        ...
+
+    async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
+        """As many as the deployment that would be asked first would count. Raises ``ModelNotFound``, ``Forbidden``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationRequest:
+    """``body`` is the client's JSON object; empty where the method has no body or nothing was sent."""
+
+    head: RequestHead
+    body: JsonObject = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationResponse:
+    """A JSON value, or no body at all with ``None``."""
+
+    body: object = None
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Addresses that a dialect answers itself.
+
+    The core does the routing, checks the client's key unless ``public``, bounds and parses the body, and
+    words errors with the dialect's ``encode_error``. ``answer`` does no I/O of its own.
+    ``shared``: other dialects have the same address, so this one answers only requests that its dialect
+    ``recognizes``.
+    """
+
+    paths: Sequence[str]
+    answer: Callable[[OperationRequest, OperationServices], Awaitable[OperationResponse]]
+    methods: Sequence[str] = ("GET",)
+    shared: bool = False
+    public: bool = False

@@ -1,0 +1,66 @@
+"""Counting a request's tokens: the first counter that knows the model counts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from proxy_core.dialects import openai_chat
+from proxy_core.errors import InternalError
+from proxy_core.interfaces import CountedTokens, CountTokens, Deployment, TokenCounter
+from proxy_core.messages import ChatRequest
+
+log = logging.getLogger("proxy_core.count")
+
+
+class TokenCounting:
+    """``counters`` are asked in their order, and none of them is known here.
+
+    ``note`` says of a count that is not exact why a better counter did not count.
+    """
+
+    def __init__(self, counters: Sequence[TokenCounter]) -> None:
+        self._counters = counters
+        #: Two at a time: much text takes seconds, and the threads are everybody's.
+        self._turns = asyncio.Semaphore(2)
+        self._logged: set[tuple[str, type[Exception]]] = set()
+
+    async def count(self, asked: CountTokens) -> CountedTokens:
+        async with self._turns:
+            return await asyncio.to_thread(self._count, asked)
+
+    def _count(self, asked: CountTokens) -> CountedTokens:
+        """In a thread: counters may be slow, and so is much text. The core's estimate is the last of them."""
+        passed_over = ""
+        for counter in self._counters:
+            try:
+                found = counter.count(asked)
+            except Exception as error:  # a plugin's counter may fail in any way
+                self._complain(counter.name, error)
+                passed_over = f"The counter {counter.name} failed."
+                continue
+            if found is not None and found.tokens is not None:
+                source = f"{counter.name}: {found.tokenizer}" if found.tokenizer else counter.name
+                note = found.note if found.exact else passed_over or found.note
+                return CountedTokens(tokens=found.tokens, exact=found.exact, source=source, note=note)
+            if found is not None:
+                passed_over = found.note or f"The tokenizer {found.tokenizer} is not here."
+        raise InternalError("No counter could count these tokens.")
+
+    def _complain(self, counter: str, error: Exception) -> None:
+        """Once per cause."""
+        if (counter, type(error)) not in self._logged:
+            self._logged.add((counter, type(error)))
+            log.warning("the token counter %s failed", counter, exc_info=error)
+
+
+def of_chat(chat: ChatRequest, deployment: Deployment) -> CountTokens:
+    """Counters read OpenAI's chat shape, whatever the client speaks."""
+    sent = openai_chat.encode(chat)
+    return CountTokens(
+        provider=deployment.provider.name,
+        model=deployment.model,
+        messages=sent["messages"],
+        tools=sent.get("tools") or (),
+    )

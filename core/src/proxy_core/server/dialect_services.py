@@ -1,0 +1,102 @@
+"""What dialects may know of the proxy: its models, as far as the client may use them, and token counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from proxy_core.errors import ModelNotFound, Unauthorized
+from proxy_core.interfaces import CountedTokens, ListedModel, ModelSpec
+from proxy_core.messages import ChatRequest
+from proxy_core.models.directory import ModelDirectory
+from proxy_core.models.info import Cards
+from proxy_core.models.pricing import Prices, with_price
+from proxy_core.models.routing import Router
+from proxy_core.models.token_count import TokenCounting, of_chat
+from proxy_core.settings.schema import DeploymentRoute
+from proxy_core.state.budgets import Budgets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelKnowledge:
+    """All there is to know. ``routes`` are ``[models]`` of the settings."""
+
+    directory: ModelDirectory
+    budgets: Budgets
+    router: Router
+    routes: Mapping[str, DeploymentRoute]
+    cards: Cards
+    prices: Prices
+    counting: TokenCounting
+    started_at: int
+
+    def for_client(self, client: str) -> DialectServices:
+        return DialectServices(self, client)
+
+    def listed(self, public_id: str, model: ModelSpec) -> ListedModel:
+        return ListedModel(
+            id=public_id,
+            created=model.created or self.started_at,
+            owned_by=model.owned_by or public_id.partition("/")[0],
+            extra=model.extra,
+        )
+
+    def described(self, model: ListedModel) -> ListedModel:
+        """What is known of a public model is what is known of its first deployment, after its own settings."""
+        route = self.routes.get(model.id)
+        if route is not None:
+            deployments = self.router.deployments(model.id)
+            if not deployments:
+                return model
+            provider, upstream_model = deployments[0].provider.name, deployments[0].model
+        else:
+            addressed = self.router.addressed(model.id)
+            assert addressed is not None  # as it is listed
+            provider, upstream_model = addressed[0].name, self.cards.own_id(addressed[0].name, addressed[1])
+        facts, priced = self.cards.facts(provider, upstream_model, route), self.prices.priced(provider, upstream_model)
+        sources = {name: source for name, source in facts.sources.items() if name != "prices"}
+        if priced is not None:
+            sources["prices"] = priced.source
+        return replace(model, info=with_price(facts.card, priced.price if priced else None), sources=sources)
+
+
+class DialectServices:
+    """For one client. Without one, at addresses that need no key, nothing is told."""
+
+    def __init__(self, knowledge: ModelKnowledge, client: str) -> None:
+        self._knowledge = knowledge
+        self._client = client
+
+    async def models(self, *, described: bool = False) -> Sequence[ListedModel]:
+        self._check_client()
+        known = self._knowledge
+        every = await known.directory.all()
+        models = [known.listed(n, m) for n, m in every.items() if known.budgets.allows(self._client, n)]
+        if not described:
+            return models
+        await known.cards.catalogs.load()
+        # In a thread: of thousands of models it takes a tenth of a second to say what is known.
+        return await asyncio.to_thread(lambda: [known.described(model) for model in models])
+
+    async def model(self, model: str, *, described: bool = False) -> ListedModel:
+        self._check_client()
+        known = self._knowledge
+        found = await known.directory.find(model) if known.budgets.allows(self._client, model) else None
+        if found is None:
+            raise ModelNotFound(f"The model {model!r} does not exist.")
+        if not described:
+            return known.listed(model, found)
+        await known.cards.catalogs.load()
+        return known.described(known.listed(model, found))
+
+    async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
+        self._check_client()
+        known = self._knowledge
+        known.budgets.check_model(self._client, chat.model)
+        deployment = known.router.resolve(chat.model)[0]
+        return await known.counting.count(of_chat(chat, deployment))
+
+    def _check_client(self) -> None:
+        if not self._client:
+            raise Unauthorized("An API key is required: Authorization: Bearer KEY.")

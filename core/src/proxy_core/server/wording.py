@@ -1,0 +1,74 @@
+"""Errors at addresses of no dialect: in the words of the dialect whose client asks, else in the common ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from proxy_core.errors import BadRequest, InternalError, MethodNotAllowed, NotFound, ProxyError
+from proxy_core.interfaces import Dialect
+from proxy_core.messages import JsonObject
+from proxy_core.server.auth import KeyPlaces
+from proxy_core.server.errors import error_headers
+from proxy_core.server.head import request_head
+from proxy_core.server.request_headers import id_headers, read
+
+
+class Wording:
+    """``common`` words what no dialect recognizes."""
+
+    def __init__(self, common: Dialect, dialects: Iterable[Dialect], places: KeyPlaces) -> None:
+        self._common = common
+        self._recognizing = [dialect for dialect in dialects if dialect.recognizes is not None]
+        self._places = places
+
+    def dialect_of(self, scope: Mapping[str, Any]) -> Dialect:
+        return next((dialect for dialect in self._recognizing if self.recognized(dialect, scope)), self._common)
+
+    def recognized(self, dialect: Dialect, scope: Mapping[str, Any]) -> bool:
+        return dialect.recognizes is not None and dialect.recognizes(request_head(scope, self._places))
+
+    def response(self, error: ProxyError, request: Request) -> Response:
+        return error_response(error, request, self.dialect_of(request.scope))
+
+    def body(self, error: ProxyError, request: Request) -> JsonObject:
+        """The error as members of a larger answer."""
+        encoded = self.dialect_of(request.scope).encode_error(error, read(request.scope["headers"]).request_id)
+        body: JsonObject = json.loads(encoded.body)
+        return body
+
+    async def proxy_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProxyError)  # registered for nothing else
+        return self.response(error, request)
+
+    async def http_exception(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # registered for nothing else
+        path, method = request.scope["path"], request.scope["method"]
+        told: ProxyError
+        if error.status_code == 404:
+            told = NotFound(f"There is no {path!r} here.")
+        elif error.status_code == 405:
+            told = MethodNotAllowed(f"{method} is not possible on {path!r}.")
+        else:
+            told = BadRequest(str(error.detail))
+            told.status = error.status_code
+        response = self.response(told, request)
+        for name, value in (error.headers or {}).items():
+            response.headers[name] = value
+        return response
+
+    async def bug(self, request: Request, error: Exception) -> Response:
+        return self.response(InternalError("The proxy failed; its log has the details under this request id."), request)
+
+
+def error_response(error: ProxyError, request: Request, dialect: Dialect) -> Response:
+    request_id = read(request.scope["headers"]).request_id
+    encoded = dialect.encode_error(error, request_id)
+    response = Response(encoded.body, status_code=encoded.status, media_type="application/json")
+    response.raw_headers.extend([*id_headers(request_id), *error_headers(error)])
+    return response

@@ -1,0 +1,195 @@
+"""A dialect of a plugin: it brings its addresses, its answers and its wording; the server names none."""
+
+from dataclasses import replace
+
+import pytest
+
+from proxy_core import (
+    BadRequest,
+    EncodedError,
+    Operation,
+    OperationResponse,
+    Provider,
+    json_bytes,
+)
+from proxy_core.dialects import openai_chat
+from proxy_core.testing import plugin_with
+
+CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+
+
+async def show_head(request, services):
+    head = request.head
+    return OperationResponse(
+        body={"client": head.client, "headers": dict(head.headers), "query": dict(head.query), "body": request.body},
+        headers=[("x-made-by", "parrot")],
+    )
+
+
+async def list_names(request, services):
+    models = await services.models()
+    return OperationResponse(body={"names": [model.id for model in models]})
+
+
+async def count(request, services):
+    counted = await services.count_tokens(openai_chat.decode(request.body))
+    return OperationResponse(body={"tokens": counted.tokens})
+
+
+async def fail(request, services):
+    raise BadRequest("no") if "plain" in request.head.query else RuntimeError("a bug, and a secret")
+
+
+async def warm(request, services):
+    return OperationResponse(status=204)
+
+
+def encode_error(error, request_id):
+    return EncodedError(status=error.status, body=json_bytes({"squawk": error.message, "id": request_id}))
+
+
+def from_header(head, body):
+    return {**body, "model": head.headers.get("x-parrot-model", body.get("model"))}
+
+
+PARROT = replace(
+    openai_chat.DIALECT,
+    name="parrot",
+    paths=("/v1/squawk", "/v1/cages/{cage:path}:squawk"),
+    read_request=from_header,
+    encode_error=encode_error,
+    recognizes=lambda head: "x-parrot" in head.headers,
+    key_headers=("x-parrot-key",),
+    key_parameters=("seed",),
+    operations=(
+        Operation(paths=("/v1/head",), answer=show_head, methods=("GET", "POST")),
+        Operation(paths=("/v1/models",), answer=list_names, shared=True),
+        Operation(paths=("/v1/cages/{cage:path}:count",), answer=count, methods=("POST",)),
+        Operation(paths=("/v1/cages/{cage:path}",), answer=list_names),
+        Operation(paths=("/v1/fail",), answer=fail),
+        Operation(paths=("/v1/warm",), answer=warm, methods=("HEAD", "GET"), public=True),
+        Operation(paths=("/v1/leak",), answer=list_names, public=True),
+    ),
+)
+
+
+@pytest.fixture
+async def proxy(make_proxy, upstream):
+    tables = {
+        "server": {"max_body_bytes": 2000},
+        "providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}},
+    }
+    return await make_proxy(tables, modules=[plugin_with(proxy_dialects=[PARROT])])
+
+
+def base(proxy):
+    return proxy.url.removesuffix("/v1")
+
+
+async def test_its_requests_go_to_a_provider_with_what_their_headers_say(proxy, upstream):
+    chat = {"messages": CHAT["messages"]}
+    for path in ("/squawk", "/cages/a/b:squawk"):
+        answer = await proxy.post(path, chat, headers={"x-parrot-model": "demo/small"})
+        assert answer.text == "hello"
+    assert [request.json["model"] for request in upstream.requests] == ["small", "small"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"), [({"x-parrot-key": "test-client-key"}, ""), ({}, "?seed=test-client-key&a=1")]
+)
+async def test_its_clients_put_their_key_where_they_do_and_it_never_sees_one(proxy, headers, query):
+    answer = await proxy.client.get(f"{proxy.url}/head{query}", headers={"cookie": "test-client-key", **headers})
+
+    assert (answer.status_code, answer.json()["client"]) == (200, "test")
+    assert answer.headers["x-made-by"] == "parrot"
+    assert answer.headers["x-request-id"]
+    assert "test-client-key" not in answer.text
+    assert answer.json()["headers"].get("x-parrot-key", "") == ""
+    assert answer.json()["query"] == ({"seed": "", "a": "1"} if query else {})
+
+
+async def test_a_body_is_json_and_bounded(proxy):
+    assert (await proxy.post("/head", {"a": 1})).json["body"] == {"a": 1}
+    not_json = await proxy.post("/head", b"[")
+    large = await proxy.post("/head", {"a": "b" * 2000})
+
+    assert (not_json.status, large.status) == (400, 413)
+    assert "squawk" in not_json.json
+    assert "squawk" in large.json
+
+
+async def test_a_shared_address_answers_each_in_its_own_words(proxy):
+    own = await proxy.client.get(
+        f"{proxy.url}/models", headers={"x-parrot": "1", "authorization": f"Bearer {proxy.key}"}
+    )
+    common = await proxy.get("/models")
+
+    assert "names" in own.json()
+    assert common.json["object"] == "list"
+
+
+async def test_an_address_that_ends_in_a_parameter_comes_last_and_has_its_own_methods(proxy):
+    counted = await proxy.post("/cages/a/b:count", CHAT)
+    listed = await proxy.get("/cages/a/b")
+    elsewhere = await proxy.post("/cages/a/b:sing", CHAT)
+
+    assert counted.json["tokens"] > 0
+    assert "names" in listed.json
+    assert elsewhere.status == 404
+
+
+async def test_errors_are_in_its_words_to_its_own_clients_and_in_openais_to_others(proxy):
+    refused = await proxy.get("/fail?plain=1")
+    failed = await proxy.get("/fail")
+    stranger = await proxy.client.get(f"{proxy.url}/head")
+    unknown = await proxy.client.get(f"{base(proxy)}/nowhere", headers={"x-parrot": "1"})
+    common = await proxy.client.get(f"{base(proxy)}/nowhere")
+
+    assert (refused.status, refused.json["squawk"]) == (400, "no")
+    assert (failed.status, "squawk" in failed.json) == (500, True)
+    assert "secret" not in failed.body.decode()
+    assert (stranger.status_code, "squawk" in stranger.json()) == (401, True)
+    assert (unknown.status_code, "squawk" in unknown.json()) == (404, True)
+    assert (common.status_code, common.json()["error"]["type"]) == (404, "invalid_request_error")
+    assert unknown.headers["x-request-id"] == unknown.json()["id"]
+
+
+async def test_what_needs_no_key_tells_nothing(proxy):
+    warmed = await proxy.client.head(f"{proxy.url}/warm")
+    leak = await proxy.client.get(f"{proxy.url}/leak")
+
+    assert (warmed.status_code, warmed.content) == (204, b"")
+    assert leak.status_code == 401
+
+
+async def test_a_model_that_is_not_the_clients_is_not_counted_or_listed(make_proxy, upstream):
+    clients = {"test": {"key": "test-client-key", "models": ["other/*"]}}
+    providers = {"demo": {"base_url": upstream.url, "api_keys": ["key-a"], "models": {"small": {}}}}
+    proxy = await make_proxy(
+        {"clients": clients, "providers": providers}, modules=[plugin_with(proxy_dialects=[PARROT])]
+    )
+
+    assert (await proxy.post("/cages/a:count", CHAT)).status == 403
+    assert (await proxy.get("/cages/a")).json == {"names": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"paths": ["/v1/chat/completions"]}, "/v1/chat/completions already belongs to dialect 'openai_chat' (POST)"),
+        ({"operations": [Operation(paths=["/v1/models"], answer=warm)]}, "/v1/models already belongs"),
+        ({"recognizes": None}, "recognizes nothing"),
+    ],
+)
+async def test_an_address_is_one_dialects_unless_it_is_shared(make_proxy, changes, words):
+    wrong = replace(PARROT, **changes)
+
+    with pytest.raises(Exception, match=words.replace("(", r"\(").replace(")", r"\)")):
+        await make_proxy({}, modules=[plugin_with(proxy_dialects=[wrong])])
+
+
+async def test_a_provider_of_a_dialect_that_is_not_there_is_refused(make_proxy):
+    provider = Provider(name="lost", encode=lambda call, credential: None, dialects=["parrot"])
+
+    with pytest.raises(Exception, match="unknown dialect 'parrot'"):
+        await make_proxy({}, modules=[plugin_with(proxy_providers=[provider])])

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from proxy_core.dialects import gemini_decode
-from proxy_core.dialects.gemini_encode import translate
-from proxy_core.dialects.gemini_reply import GeminiDecoder
-from proxy_core.dialects.gemini_reply_encode import GeminiEncoder
 from proxy_core.dialects.openai_chat import decode, encode
 from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
 from proxy_core.interfaces import EventDecoder, EventEncoder, ResponseContext
+from proxy_plugin_gemini.dialect import GeminiDecoder, GeminiEncoder, translate
+from proxy_plugin_gemini.dialect import decode as gemini_decode
 
 EVENT_US, REQUEST_MS = 60.0, 2.0
 _EVENTS = 2000
@@ -117,7 +115,7 @@ def main() -> int:
             return translate(decode(body))
 
         def down(back: dict[str, Any] = back) -> object:
-            return encode(gemini_decode.decode(back))
+            return encode(gemini_decode(back))
 
         for name, request in (("OpenAI to Gemini", up), ("Gemini to OpenAI", down)):
             cost = _least_s(request) * 1e3

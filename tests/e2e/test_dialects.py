@@ -1,5 +1,6 @@
 """A dialect of a plugin: it brings its addresses, its answers and its wording; the server names none."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -193,3 +194,29 @@ async def test_a_provider_of_a_dialect_that_is_not_there_is_refused(make_proxy):
 
     with pytest.raises(Exception, match="unknown dialect 'parrot'"):
         await make_proxy({}, modules=[plugin_with(proxy_providers=[provider])])
+
+
+# --- Without plugins, and with one at a time -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1beta/models/m:generateContent",
+        "/v1/models/m:generateContent",
+        "/v1beta/models",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/responses",
+    ],
+)
+async def test_a_dialect_whose_plugin_is_missing_is_a_404_in_openais_words(make_proxy, path):
+    proxy = await make_proxy({"plugins": {"allowed": ["openai_compat"]}})
+    headers = {"x-goog-api-key": proxy.key, "anthropic-version": "2023-06-01"}
+
+    answer = await proxy.client.post(base(proxy) + path, json={"contents": []}, headers=headers)
+
+    assert answer.status_code == 404
+    error = json.loads(answer.content)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert path in error["message"]

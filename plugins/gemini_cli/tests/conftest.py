@@ -8,7 +8,7 @@ from proxy_core.credentials.vault import Vault
 from proxy_core.testing import open_exchange
 from proxy_plugin_gemini_cli.files import FILES
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
-from proxy_plugin_gemini_cli.testing import API_KEY, PROJECT, FakeGoogle
+from proxy_plugin_gemini_cli.testing import PROJECT, FakeGoogle
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def start(make_proxy, google):
     async def make(*, plugin=None, environ=None, **settings):
         tables = {
             "plugins": {"gemini_cli": {**google.settings, **(plugin or {})}},
-            "providers": {"gemini": {"api_keys": [API_KEY]}},
+            "providers": {"gemini": google.provider},
             "routing": {"max_wait_s": 5, "retry_delay_s": 0.01, "retry_jitter_s": 0},
             **settings,
         }

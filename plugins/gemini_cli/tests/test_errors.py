@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy_core import UpstreamFailure
-from proxy_plugin_gemini_cli.errors import duration_s, judge, limit_of, read_google_error
-from proxy_plugin_gemini_cli.testing import ERRORS, error_body, info, quota, retry, variants
+from proxy_plugin_gemini import read_google_error
+from proxy_plugin_gemini.google_error import duration_s
+from proxy_plugin_gemini.limits import limit_of
+from proxy_plugin_gemini.testing import ERRORS, error_body, info, quota, retry, variants
+from proxy_plugin_gemini_cli.failures import classify_failure
 
 NOW = datetime(2026, 11, 1, 20, 0, tzinfo=UTC)
 DAY = 86_400.0
@@ -14,7 +17,7 @@ DAY = 86_400.0
 
 def verdict_of(name, body=None):
     status, own = ERRORS[name]
-    return judge(UpstreamFailure(provider="gemini_cli", status=status, body=body or own, received_at=NOW))
+    return classify_failure(UpstreamFailure(provider="gemini_cli", status=status, body=body or own, received_at=NOW))
 
 
 # name: (fault, next, rest, cooldown_s, the client's status, the client's code); cooldown_s ... is "some"
@@ -119,7 +122,9 @@ def test_a_project_is_in_doubt_where_google_refuses_it():
 
     assert doubted == {"subscription_required", "service_disabled", "consumer_invalid", "iam_denied"}
     unnamed = error_body(403, "PERMISSION_DENIED", "The caller does not have permission")
-    assert judge(UpstreamFailure(provider="gemini_cli", status=403, body=unnamed, received_at=NOW)).suspect_details
+    assert classify_failure(
+        UpstreamFailure(provider="gemini_cli", status=403, body=unnamed, received_at=NOW)
+    ).suspect_details
 
 
 def test_a_wait_for_clients_is_rounded_up():
@@ -207,11 +212,11 @@ def test_a_day_ends_at_midnight_in_california():
 
 def test_an_error_within_a_stream_keeps_its_own_code():
     body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("QUOTA_EXHAUSTED"), retry("600s"))
-    decision = judge(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
+    decision = classify_failure(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
 
     assert (decision.cooldown, decision.cooldown_s) == ("model", 600)
 
 
 @pytest.mark.parametrize("transport", ["connect", "timeout", "disconnect", "cut", "unreadable"])
 def test_broken_transport_is_the_cores_business(transport):
-    assert judge(UpstreamFailure(provider="gemini", transport=transport)).cooldown is None
+    assert classify_failure(UpstreamFailure(provider="gemini", transport=transport)).cooldown is None

@@ -5,15 +5,13 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from proxy_core import Credential, ProviderCall, ProviderSettings, SettingsError
+from proxy_core import Credential
 from proxy_core.testing import ProviderContract
+from proxy_plugin_gemini.signatures import SignatureCache
 from proxy_plugin_gemini_cli.code_assist import CodeAssist, backend_of
 from proxy_plugin_gemini_cli.models import CODE_ASSIST_MODELS, LIFECYCLE, PLANS, ROTATION, backend_name, daily_limit
-from proxy_plugin_gemini_cli.options import check_options, filled
-from proxy_plugin_gemini_cli.public_api import PublicApi, parse_models
 from proxy_plugin_gemini_cli.quota import quota_windows, read_buckets
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
-from proxy_plugin_gemini_cli.signatures import SignatureCache
 
 STREAM = (
     b'data: {"response":{"candidates":[{"content":{"role":"model","parts":[{"text":"Pl\xc3\xa5n","thought":true}]}}],'
@@ -44,22 +42,6 @@ class TestCodeAssistContract(ProviderContract):
             label="test",
             details={"project_id": "p"},
         )
-
-
-class TestPublicApiContract(ProviderContract):
-    stream_sample = STREAM.replace(b'{"response":', b"").replace(b',"traceId":"t1"}', b"")
-
-    @pytest.fixture
-    def provider(self):
-        return PublicApi("https://generativelanguage.googleapis.com/v1beta", (), SignatureCache(10, 60)).provider()
-
-
-def test_a_relayed_reply_that_a_sanitizer_looks_at_is_read_without_a_chat():
-    provider = PublicApi("https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
-    decoder = provider.decoder_for(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), True)
-
-    assert decoder.feed(TestPublicApiContract.stream_sample)
-    assert decoder.close()
 
 
 # --- Quota -------------------------------------------------------------------------------
@@ -134,62 +116,6 @@ def test_the_listed_models_are_known_to_the_backend():
 def test_the_providers_life_is_told():
     assert LIFECYCLE.status == "limited"
     assert "18 June 2026" in LIFECYCLE.note
-
-
-@pytest.mark.parametrize("body", [b"[]", b'{"models": 1}', b"{"])
-def test_no_list_of_models(body):
-    with pytest.raises(ValueError):
-        parse_models(body)
-
-
-# --- Signatures --------------------------------------------------------------------------
-
-
-def test_signatures_are_bounded_and_end():
-    now = [0.0]
-    cache = SignatureCache(2, 60, lambda: now[0])
-    for call in ("a", "b", "c"):
-        cache.keep("client", "gemini-3-pro-preview", call, f"sig-{call}")
-
-    assert len(cache) == 2
-    assert cache.find("client", "gemini-3-pro-preview", "a") is None
-    assert cache.find("client", "gemini-3-flash-preview", "c") == "sig-c"
-    assert cache.find("client", "gemini-2.5-pro", "c") is None
-    assert cache.find("another", "gemini-3-pro-preview", "c") is None
-    now[0] = 61
-    assert cache.find("client", "gemini-3-pro-preview", "c") is None
-
-
-def test_none_are_kept_where_settings_say_so():
-    cache = SignatureCache(0, 60)
-    cache.keep("client", "gemini-3-pro-preview", "a", "sig")
-
-    assert len(cache) == 0
-
-
-# --- A model's options -------------------------------------------------------------------
-
-
-def test_an_option_that_gemini_has_no_field_for_is_named():
-    provider = ProviderSettings.model_validate({"models": {"careful": {"options": {"temperature": 0.2}}}})
-
-    with pytest.raises(SettingsError, match=r"gemini_cli.models.careful.options: .*'temperature'.*generationConfig"):
-        check_options("gemini_cli", provider)
-
-
-@pytest.mark.parametrize(
-    ("own", "options", "together"),
-    [
-        ({"thinkingLevel": "LOW"}, {"thinkingBudget": 1}, {"thinkingLevel": "LOW"}),
-        ({"thinking_budget": 1}, {"thinkingLevel": "LOW"}, {"thinking_budget": 1}),
-        ({"responseMimeType": "text/plain"}, {"responseSchema": {}}, {"responseMimeType": "text/plain"}),
-        ({"generationConfig": {}}, {"generationConfig": {"topK": 1}}, {"generationConfig": {"topK": 1}}),
-        ({"labels": {}}, {"labels": {"a": "b"}}, {"labels": {}}),
-        ({"top_k": 2}, {"topK": 1, "topP": 0.5}, {"top_k": 2, "topP": 0.5}),
-    ],
-)
-def test_a_clients_choice_stands_alone(own, options, together):
-    assert filled(own, options) == together
 
 
 # --- Settings ----------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from proxy_plugin_gemini import read_google_error
+from proxy_plugin_gemini.testing import ERRORS
 from proxy_plugin_gemini_cli.code_assist import backend_of
-from proxy_plugin_gemini_cli.errors import read_google_error
 from proxy_plugin_gemini_cli.onboarding import (
     INELIGIBLE,
     AskAgain,
@@ -21,7 +22,7 @@ from proxy_plugin_gemini_cli.onboarding import (
     project_id,
     refused,
 )
-from proxy_plugin_gemini_cli.testing import ERRORS, LOADS, PROJECT
+from proxy_plugin_gemini_cli.testing import LOADS, PROJECT
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,8 @@ import openai
 import pytest
 
 from proxy_core.testing import cut, pause
-from proxy_plugin_gemini_cli.testing import API_KEY, PROJECT, Bucket, call, error_body, finish, info, raw, retry, text
+from proxy_plugin_gemini.testing import API_KEY, call, error_body, finish, info, raw, retry, text
+from proxy_plugin_gemini_cli.testing import PROJECT, Bucket
 
 pytestmark = pytest.mark.anyio
 
@@ -221,15 +222,6 @@ async def test_our_own_name_is_said_by_default(proxy, google):
     await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
 
     assert google.called("generateContent")[0].headers["user-agent"].startswith("proxy-core")
-
-
-async def test_nothing_of_the_public_api_gets_the_envelopes_fields(proxy, google):
-    await proxy.chat("gemini/gemini-2.5-pro", "hi")
-    request = google.called("generateContent")[0]
-
-    assert request.path == "/v1beta/models/gemini-2.5-pro:generateContent"
-    assert request.headers["x-goog-api-key"] == API_KEY
-    assert not {"session_id", "safetySettings", "model"} & request.json.keys()
 
 
 @pytest.mark.parametrize(
@@ -502,13 +494,6 @@ async def test_a_prompt_that_is_too_long(proxy, google, provider):
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
 
 
-async def test_a_wrong_key_is_our_trouble(start, google):
-    proxy = await start(providers={"gemini": {"api_keys": ["wrong-key-wrong"]}})
-    answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
-
-    assert (answer.status, answer.error["code"]) == (503, "upstream_credential_refused")
-
-
 async def test_an_empty_reply_is_asked_for_again(proxy, google, provider):
     google.answers(text("Hm", thought=True), finish())
     google.answers(finish("MALFORMED_FUNCTION_CALL"))
@@ -557,10 +542,10 @@ OPTIONS = {
 
 
 @pytest.fixture
-async def tuned(start, login):
+async def tuned(start, login, google):
     login()
     models = {"models": {"careful": {"id": "gemini-2.5-pro", "options": OPTIONS}}}
-    return await start(providers={"gemini": {"api_keys": [API_KEY], **models}, "gemini_cli": models})
+    return await start(providers={"gemini": {**google.provider, **models}, "gemini_cli": models})
 
 
 async def test_options_fill_in_what_a_client_leaves_out(tuned, google, provider):
@@ -577,30 +562,7 @@ async def test_options_fill_in_what_a_client_leaves_out(tuned, google, provider)
     assert (config["temperature"], config["topK"], config["thinkingConfig"]["thinkingBudget"]) == (1, 7, 1024)
 
 
-@pytest.mark.parametrize("spelling", ["generationConfig", "generation_config"])
-async def test_options_fill_in_what_a_gemini_client_leaves_out(tuned, google, spelling):
-    google.checks = False  # the fake knows one spelling
-    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], spelling: {"temperature": 1}}
-    answer = await tuned.post("/models/gemini/careful:generateContent", body)
-
-    assert answer.status == 200
-    sent_body = google.called("generateContent")[0].json
-    assert sent_body[spelling] == {**OPTIONS["generationConfig"], "temperature": 1}
-    assert len({"generationConfig", "generation_config"} & sent_body.keys()) == 1
-
-
-async def test_options_of_an_embedding_model(start, google):
-    options = {"taskType": "RETRIEVAL_DOCUMENT", "outputDimensionality": 2}
-    models = {"gemini-embedding-001": {"options": options}}
-    proxy = await start(providers={"gemini": {"api_keys": [API_KEY], "models": models}})
-
-    await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a", "b"], "dimensions": 1})
-
-    for one in google.called("batchEmbed")[0].json["requests"]:
-        assert (one["taskType"], one["outputDimensionality"]) == ("RETRIEVAL_DOCUMENT", 1)
-
-
-# --- Models and embeddings ---------------------------------------------------------------
+# --- Models ------------------------------------------------------------------------------
 
 
 async def test_models_are_listed(proxy):
@@ -609,55 +571,3 @@ async def test_models_are_listed(proxy):
     assert {"gemini_cli/gemini-2.5-pro", "gemini_cli/gemini-3.1-pro-preview"} <= listed
     assert {"gemini/gemini-2.5-pro", "gemini/gemini-embedding-001"} <= listed
     assert "gemini/aqa" not in listed
-
-
-async def test_embeddings(client, google):
-    one = await client.embeddings.create(
-        model="gemini/gemini-embedding-001", input="four", dimensions=2, encoding_format="float"
-    )
-    many = await client.embeddings.create(model="gemini/gemini-embedding-001", input=["a", "bc"])
-
-    assert [e.embedding for e in one.data] == [[4.0, 0.0]]
-    assert [e.embedding for e in many.data] == [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]
-    assert [r.path.rpartition(":")[2] for r in google.called("mbedContent")] == ["embedContent", "batchEmbedContents"]
-
-
-async def test_geminis_own_embeddings_are_relayed_with_every_field(proxy, google):
-    one = {"content": {"parts": [{"text": "four"}]}, "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
-    headers = {"x-goog-api-key": proxy.key, "authorization": ""}
-    path = f"{proxy.url.removesuffix('/v1')}/v1beta/models/gemini/gemini-embedding-001"
-
-    single = await proxy.client.post(f"{path}:embedContent", json=one, headers=headers)
-    batch = {"requests": [{"model": "models/gemini/gemini-embedding-001", **one}] * 2}
-    many = await proxy.client.post(f"{path}:batchEmbedContents", json=batch, headers=headers)
-
-    assert single.json() == {"embedding": {"values": [4.0, 0.0]}}
-    assert many.json() == {"embeddings": [{"values": [4.0, 0.0]}] * 2}
-    sent_single, sent_batch = (r.json for r in google.called("mbedContent"))
-    assert sent_single == one
-    assert sent_batch == {"requests": [{"model": "models/gemini-embedding-001", **one}] * 2}
-
-
-async def test_more_inputs_than_a_batch_takes_are_refused(proxy):
-    answer = await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a"] * 101})
-
-    assert (answer.status, answer.error["param"]) == (400, "input")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of aiohttp, about how google-genai uses it
-async def test_the_vendors_own_library_takes_the_fake_for_google(google):
-    genai = pytest.importorskip("google.genai")
-    client = genai.Client(
-        api_key=API_KEY, http_options=genai.types.HttpOptions(base_url=google.base, api_version="v1beta")
-    )
-    reply = await client.aio.models.generate_content(model="gemini-2.5-flash", contents="hi")
-    streamed = [
-        chunk.text
-        async for chunk in await client.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="hi")
-    ]
-
-    assert reply.text == "hello"
-    assert "".join(part for part in streamed if part) == "hello"
-    assert (await client.aio.models.count_tokens(model="gemini-2.5-flash", contents="hi")).total_tokens
-    assert "models/gemini-2.5-pro" in [model.name async for model in await client.aio.models.list()]
-    await client.aio.aclose()

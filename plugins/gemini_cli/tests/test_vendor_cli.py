@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 
-from proxy_plugin_gemini_cli.testing import PROJECT, finish, text
+from proxy_plugin_gemini.testing import finish, text
+from proxy_plugin_gemini_cli.testing import PROJECT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -15,8 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from proxy_core import HttpResponse, LoginRequired, RetryRefresh, TransportFailed
-from proxy_core.clock import SystemClock
+from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, TransportFailed
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.vault import Vault
 from proxy_plugin_qwen_code.files import QWEN_FILE

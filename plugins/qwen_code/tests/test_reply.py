@@ -4,10 +4,19 @@ import json
 
 import pytest
 
-from proxy_core import CallStart, Failed, StreamCut, UpstreamBroken, sse
+from proxy_core import (
+    CallStart,
+    Failed,
+    Finish,
+    ReasoningDelta,
+    ResponseContext,
+    StreamCut,
+    TextDelta,
+    UpstreamBroken,
+    UsageReport,
+    sse,
+)
 from proxy_core.dialects.openai_chat.response import OpenAIChatEncoder
-from proxy_core.interfaces import ResponseContext
-from proxy_core.messages import Finish, ReasoningDelta, TextDelta, UsageReport
 from proxy_core.testing import every_split
 from proxy_plugin_qwen_code.reply import QwenDecoder
 from proxy_plugin_qwen_code.testing import PAGE

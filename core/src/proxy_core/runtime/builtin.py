@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core.dialects import gemini, gemini_embeddings, openai_chat, openai_completions, openai_embeddings
+from proxy_core.dialects import openai_chat, openai_completions, openai_embeddings
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
@@ -41,8 +41,6 @@ class BuiltIn:
             openai_chat.DIALECT,
             openai_embeddings.DIALECT,
             openai_completions.DIALECT,
-            gemini_embeddings.DIALECT,
-            gemini.DIALECT,
         ]
 
     @hookimpl

@@ -1,36 +1,27 @@
-"""Gemini, twice: Google's public API with keys (``gemini``), and Code Assist with Google logins (``gemini_cli``)."""
+"""Gemini by Google logins: the provider ``gemini_cli``, which talks to the Code Assist backend."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from proxy_core import CredentialRefresher, PluginContext, PluginInfo, Provider, hookimpl
-from proxy_plugin_gemini_cli.code_assist import CodeAssist, backend_of
+from proxy_plugin_gemini import CHAT_OPTIONS, SignatureCache, check_options
+from proxy_plugin_gemini_cli.code_assist import NAME, CodeAssist, backend_of
 from proxy_plugin_gemini_cli.oauth import GoogleLogin
-from proxy_plugin_gemini_cli.options import check_options
-from proxy_plugin_gemini_cli.public_api import PublicApi
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
-from proxy_plugin_gemini_cli.signatures import SignatureCache
 
-PLUGIN = PluginInfo(name="gemini_cli", api=1, settings=GeminiCliSettings, providers=("gemini", "gemini_cli"))
+PLUGIN = PluginInfo(name="gemini_cli", api=1, settings=GeminiCliSettings, providers=(NAME,))
 
 
 @hookimpl
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
-    settings = ctx.settings(GeminiCliSettings)
+    settings, provider = ctx.settings(GeminiCliSettings), ctx.provider(NAME)
+    check_options(NAME, provider, CHAT_OPTIONS)
     signatures = SignatureCache(settings.signatures, settings.signature_ttl_s)
-    public, code_assist = ctx.provider("gemini"), ctx.provider("gemini_cli")
-    for name, provider in (("gemini", public), ("gemini_cli", code_assist)):
-        check_options(name, provider)
-    headers = tuple((name, value.get_secret_value()) for name, value in public.headers.items())
-    base = str(public.base_url or settings.gemini_api_base)
-    return [
-        CodeAssist(settings, backend_of(settings, code_assist), signatures).provider(),
-        PublicApi(base, headers, signatures).provider(),
-    ]
+    return [CodeAssist(settings, backend_of(settings, provider), signatures).provider()]
 
 
 @hookimpl
 def proxy_credential_refreshers(ctx: PluginContext) -> Iterable[CredentialRefresher]:
     settings = ctx.settings(GeminiCliSettings)
-    return [GoogleLogin(settings, backend_of(settings, ctx.provider("gemini_cli"))).refresher()]
+    return [GoogleLogin(settings, backend_of(settings, ctx.provider(NAME))).refresher()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from time import monotonic
@@ -27,7 +27,8 @@ from proxy_core import (
     UpstreamRequest,
     json_bytes,
 )
-from proxy_plugin_gemini_cli.errors import judge, read_google_error
+from proxy_plugin_gemini import SignatureCache, chat_of, decoder_for, read_google_error, request_of
+from proxy_plugin_gemini_cli.failures import classify_failure
 from proxy_plugin_gemini_cli.models import (
     CODE_ASSIST_MODELS,
     LIFECYCLE,
@@ -41,9 +42,13 @@ from proxy_plugin_gemini_cli.oauth import KIND
 from proxy_plugin_gemini_cli.onboarding import Backend
 from proxy_plugin_gemini_cli.quota import ask_quota
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
-from proxy_plugin_gemini_cli.signatures import SignatureCache
-from proxy_plugin_gemini_cli.wire import SAFETY_OFF, chat_of, decoder_for, request_of
 
+NAME = "gemini_cli"
+#: The categories of harm, with the least that each takes.
+SAFETY_OFF: Sequence[Mapping[str, str]] = tuple(
+    {"category": f"HARM_CATEGORY_{name}", "threshold": "BLOCK_NONE" if name == "CIVIC_INTEGRITY" else "OFF"}
+    for name in ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
+)
 #: How long a model is taken for crowded, as in Google's client.
 _CROWDED_S = 30.0
 _MODEL = re.compile(r"for model (gemini-[\w.-]{1,60})")
@@ -87,10 +92,10 @@ class CodeAssist:
         listed = {model.id: model for model in CODE_ASSIST_MODELS}
         listed |= {name: spec(name) for name in self._settings.models}
         return Provider(
-            name="gemini_cli",
+            name=NAME,
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
-            classify_failure=self.judge,
+            classify_failure=self.classify_failure,
             quota=self.quota,
             quota_every_s=self._settings.quota_every_s,
             rotation=ROTATION,
@@ -151,8 +156,8 @@ class CodeAssist:
             return STAND_INS.get(model, model)
         return model
 
-    def judge(self, failure: UpstreamFailure) -> FailureDecision:
-        decision = judge(failure)
+    def classify_failure(self, failure: UpstreamFailure) -> FailureDecision:
+        decision = classify_failure(failure)
         if self._settings.capacity_fallback and decision.error.code == "model_capacity_exhausted":
             model = _named_model(failure)
             if model in STAND_INS:

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes
-from proxy_plugin_gemini_cli.errors import ADVICE, GoogleError, read_google_error
+from proxy_plugin_gemini import GoogleError, read_google_error
+from proxy_plugin_gemini_cli.failures import ADVICE
 
 FREE, LEGACY, STANDARD = "free-tier", "legacy-tier", "standard-tier"
 _CLOUD_SHELL = "cloudshell-gca"

@@ -10,7 +10,6 @@ from pydantic import Field, HttpUrl, SecretStr, field_validator
 from proxy_core import PluginSettings, StrList
 
 CODE_ASSIST = HttpUrl("https://cloudcode-pa.googleapis.com")
-PUBLIC_API = HttpUrl("https://generativelanguage.googleapis.com/v1beta")
 
 
 class GeminiCliSettings(PluginSettings):
@@ -33,9 +32,6 @@ class GeminiCliSettings(PluginSettings):
     code_assist_endpoint: HttpUrl = Field(CODE_ASSIST, description="Code Assist's scheme and host.")
     code_assist_api_version: str = Field(
         "v1internal", pattern=r"^[A-Za-z0-9._-]+$", description="The version in Code Assist's paths."
-    )
-    gemini_api_base: HttpUrl = Field(
-        PUBLIC_API, description="The public API up to and including the version; ``GEMINI_API_BASE`` wins over it."
     )
     authorize_url: HttpUrl = Field(
         HttpUrl("https://accounts.google.com/o/oauth2/v2/auth"), description="Where a person says yes."

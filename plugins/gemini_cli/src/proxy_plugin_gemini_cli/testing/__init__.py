@@ -1,36 +1,8 @@
-"""A Google for tests: :class:`FakeGoogle` on a real socket, and the errors the real one gives."""
+"""A Google for tests: :class:`FakeGoogle` on a real socket, with accounts, tokens and Code Assist.
 
-from proxy_plugin_gemini_cli.testing.errors import ERRORS, error_body, info, quota, retry, variants
-from proxy_plugin_gemini_cli.testing.google import (
-    API_KEY,
-    LOADS,
-    PROJECT,
-    REFUSALS,
-    Account,
-    Bucket,
-    FakeGoogle,
-    call,
-    finish,
-    raw,
-    text,
-)
+What a model says and the errors are in ``proxy_plugin_gemini.testing``.
+"""
 
-__all__ = [
-    "API_KEY",
-    "ERRORS",
-    "LOADS",
-    "PROJECT",
-    "REFUSALS",
-    "Account",
-    "Bucket",
-    "FakeGoogle",
-    "call",
-    "error_body",
-    "finish",
-    "info",
-    "quota",
-    "raw",
-    "retry",
-    "text",
-    "variants",
-]
+from proxy_plugin_gemini_cli.testing.google import LOADS, PROJECT, REFUSALS, Account, Bucket, FakeGoogle
+
+__all__ = ["LOADS", "PROJECT", "REFUSALS", "Account", "Bucket", "FakeGoogle"]

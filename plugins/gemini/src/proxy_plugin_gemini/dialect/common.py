@@ -1,0 +1,112 @@
+"""What Gemini's requests and responses share: fields, usage, finish reasons.
+
+Source: ai.google.dev API reference, ``GenerateContentResponse``; ``google-genai`` 3.x; gemini-cli 0.61.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from proxy_core import FinishReason, JsonObject, Usage
+from proxy_core.dialects.common import count
+
+NAME = "gemini"
+#: Who can read a thought signature.
+MAKER = "google"
+#: Google's documented way to say that a call's signature is lost.
+NO_SIGNATURE = "skip_thought_signature_validator"
+
+#: Why a candidate ended. What is not here delivers what there is, or is an error if there is nothing.
+REASONS: Mapping[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(
+        (
+            *("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"),
+            *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER"),
+        ),
+        "content_filter",
+    ),
+}
+WORDS: Mapping[FinishReason, str] = {
+    "stop": "STOP",
+    "length": "MAX_TOKENS",
+    "tool_calls": "STOP",
+    "content_filter": "SAFETY",
+    "refusal": "SAFETY",
+    "pause": "STOP",
+    "error": "OTHER",
+}
+
+#: Where Python's reader could have made a NaN or an infinity.
+_RISKY = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")
+
+
+# --- Fields ------------------------------------------------------------------------------
+
+
+def field(source: Mapping[str, Any], name: str) -> Any:
+    """A field in camel case, or as some clients write it, in snake case."""
+    if name in source:
+        return source[name]
+    return source.get(snake(name))
+
+
+@lru_cache(maxsize=256)
+def snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+def parse_text(text: str) -> Any:
+    """JSON that can be sent on. Raises ``ValueError``, also for numbers that JSON has no word for."""
+    try:
+        value = json.loads(text)
+        if _RISKY.search(text):
+            json.dumps(value, allow_nan=False)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value
+
+
+def created_of(value: object) -> int | None:
+    """RFC 3339 to epoch seconds."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return int(datetime.fromisoformat(value).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+# --- Usage -------------------------------------------------------------------------------
+
+
+def decode_usage(found: object) -> Usage | None:
+    """``usageMetadata``: the prompt includes cached and tool-use tokens, the completion thoughts."""
+    if not isinstance(found, dict) or not found:
+        return None
+    reasoning = count(found, "thoughtsTokenCount")
+    return Usage(
+        prompt=count(found, "promptTokenCount") + count(found, "toolUsePromptTokenCount"),
+        completion=count(found, "candidatesTokenCount") + reasoning,
+        cached=count(found, "cachedContentTokenCount"),
+        reasoning=reasoning,
+    )
+
+
+def encode_usage(usage: Usage) -> JsonObject:
+    out: JsonObject = {"promptTokenCount": usage.prompt, "candidatesTokenCount": usage.completion - usage.reasoning}
+    if usage.cached:
+        out["cachedContentTokenCount"] = usage.cached
+    if usage.reasoning:
+        out["thoughtsTokenCount"] = usage.reasoning
+    return {**out, "totalTokenCount": usage.total}
+
+
+def whole_usage(body: JsonObject) -> Usage | None:
+    return decode_usage(body.get("usageMetadata"))

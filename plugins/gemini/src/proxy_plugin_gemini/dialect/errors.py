@@ -1,0 +1,106 @@
+"""Google's error bodies: written for clients, read from upstreams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from proxy_core import BadRequest, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected, sse
+from proxy_core.dialects.common import json_bytes, load_object
+
+_STATUSES = {
+    "bad_request": "INVALID_ARGUMENT",
+    "too_large": "INVALID_ARGUMENT",
+    "unauthorized": "UNAUTHENTICATED",
+    "forbidden": "PERMISSION_DENIED",
+    "not_found": "NOT_FOUND",
+    "rate_limit": "RESOURCE_EXHAUSTED",
+    "internal": "INTERNAL",
+    "upstream": "UNAVAILABLE",
+    "overloaded": "UNAVAILABLE",
+    "timeout": "DEADLINE_EXCEEDED",
+}
+_BY_NUMBER = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    412: "FAILED_PRECONDITION",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+}
+_TYPE = "type.googleapis.com/google.rpc."
+_MAX_NESTED = 5
+
+
+# --- Out ---------------------------------------------------------------------------------
+
+
+def error_object(error: ProxyError) -> JsonObject:
+    """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
+    status = _STATUSES.get(error.kind, "UNKNOWN")
+    details: list[Any] = []
+    own: Mapping[str, Any] = {}
+    if isinstance(error, UpstreamRejected):
+        own, status = error.details, _BY_NUMBER.get(error.status, status)
+        status = own["status"] if isinstance(own.get("status"), str) else status
+        details = list(own["details"]) if isinstance(own.get("details"), list) else []
+    if error.code is not None:
+        details.append({"@type": f"{_TYPE}ErrorInfo", "reason": error.code.upper(), "domain": "proxy-core"})
+    if error.param is not None and isinstance(error, BadRequest):
+        violation = {"field": error.param, "description": error.message}
+        details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
+    if error.retry_after_s is not None:
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{max(0, math.ceil(error.retry_after_s))}s"})
+    out = {"code": error.status, "message": error.message, "status": status, "details": details}
+    if error.attempts:
+        out["attempts"] = list(error.attempts)
+    return {**{k: v for k, v in own.items() if k not in out}, **out}
+
+
+def encode_error(error: ProxyError, request_id: str) -> EncodedError:
+    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error)}))
+
+
+def stream_error(error: ProxyError, request_id: str) -> bytes:
+    """``error`` is the first key: that is where google-genai looks."""
+    return sse.encode(json_bytes({"error": error_object(error)}))
+
+
+# --- In ----------------------------------------------------------------------------------
+
+
+def error_of(value: object) -> JsonObject | None:
+    """The error in a reply: in an array, under ``error``, in a string inside its own message."""
+    for _ in range(_MAX_NESTED):
+        if isinstance(value, list) and value:
+            value = value[0]
+        if not isinstance(value, dict) or not value.get("error"):
+            return None
+        error = value["error"]
+        if not isinstance(error, Mapping):
+            return {"message": str(error)}
+        inner = error.get("message")
+        nested = load_object(inner.encode()) if isinstance(inner, str) and inner.lstrip().startswith("{") else None
+        if nested is None or not nested.get("error"):
+            return {str(k).strip(): v for k, v in error.items()}
+        value = nested
+    return None
+
+
+def status_of(error: Mapping[str, Any]) -> int | None:
+    code = error.get("code")
+    if isinstance(code, str) and code.isdigit():
+        code = int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else None
+
+
+def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
+    return UpstreamFailure(provider=provider, status=status_of(error), body=json_bytes({"error": error})[:65536])
+
+
+def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
+    """An error hiding behind status 200."""
+    error = None if "candidates" in body else error_of(body)
+    return None if error is None else failure_of(provider, error)

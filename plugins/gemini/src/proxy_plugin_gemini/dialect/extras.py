@@ -1,0 +1,90 @@
+"""What a candidate says beside its parts, in the words of whoever has some: Gemini's clients and OpenAI's.
+
+The neutral events have no words of their own for images, log probabilities and sources of a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proxy_core import Carried, ChatEvent, Citation, JsonObject
+from proxy_plugin_gemini.dialect.common import NAME
+
+_OPENAI = "openai_chat"
+_NAMED = frozenset("content finishReason index groundingMetadata logprobsResult tokenCount".split())
+
+
+def candidate_extras(candidate: Mapping[str, Any], choice: int) -> Iterator[ChatEvent]:
+    """Everything but content and finish."""
+    rest = {k: v for k, v in candidate.items() if k not in _NAMED}
+    grounding = candidate.get("groundingMetadata")
+    if isinstance(grounding, Mapping):
+        yield Citation(dialect=NAME, payload=grounding, choice=choice)
+        for note in _annotations(grounding):
+            yield Citation(dialect=_OPENAI, payload=note, choice=choice)
+    logprobs = candidate.get("logprobsResult")
+    if isinstance(logprobs, Mapping):
+        rest["logprobsResult"] = logprobs
+        content = list(_logprobs(logprobs))
+        if content:
+            yield Carried(dialect=_OPENAI, payload={"logprobs": {"content": content, "refusal": None}}, choice=choice)
+    if rest:
+        yield Carried(dialect=NAME, payload={"candidate": rest}, choice=choice)
+
+
+def image_delta(data: Mapping[str, Any]) -> JsonObject | None:
+    """``inlineData`` as OpenAI's clients are used to it (OpenRouter's ``images``)."""
+    kind, base64 = data.get("mimeType"), data.get("data")
+    if not isinstance(kind, str) or not isinstance(base64, str):
+        return None
+    if kind.startswith("audio/"):
+        return {"audio": {"data": base64}}
+    return {"images": [{"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64}"}}]}
+
+
+def code_text(part: Mapping[str, Any]) -> str | None:
+    """Code the model ran and what came of it, as fenced text."""
+    code, result = part.get("executableCode"), part.get("codeExecutionResult")
+    if isinstance(code, Mapping):
+        return f"\n```{str(code.get('language', '')).lower()}\n{code.get('code', '')}\n```\n"
+    if isinstance(result, Mapping):
+        return f"\n```\n{result.get('output', '')}\n```\n"
+    return None
+
+
+def _annotations(grounding: Mapping[str, Any]) -> Iterator[JsonObject]:
+    """Sources with the stretch of text they support. Without offsets there is nothing to point at.
+
+    Gemini counts bytes; its segment's own text tells how many characters that is.
+    """
+    chunks = grounding.get("groundingChunks")
+    supports = grounding.get("groundingSupports")
+    if not isinstance(chunks, list) or not isinstance(supports, list):
+        return
+    for support in supports:
+        match support:
+            case {"segment": {"endIndex": int(end), **segment}, "groundingChunkIndices": list(indices)}:
+                start = segment.get("startIndex")
+                offsets = {"start_index": start if isinstance(start, int) else 0, "end_index": end}
+            case _:
+                continue
+        for index in indices:
+            web = chunks[index].get("web") if isinstance(index, int) and 0 <= index < len(chunks) else None
+            if isinstance(web, Mapping) and isinstance(web.get("uri"), str):
+                citation = {"url": web["uri"], "title": str(web.get("title") or ""), **offsets}
+                yield {"type": "url_citation", "url_citation": citation}
+
+
+def _logprobs(result: Mapping[str, Any]) -> Iterator[JsonObject]:
+    chosen, top = result.get("chosenCandidates"), result.get("topCandidates")
+    for index, entry in enumerate(chosen if isinstance(chosen, list) else ()):
+        others = top[index] if isinstance(top, list) and index < len(top) else None
+        named = others.get("candidates") if isinstance(others, Mapping) else None
+        yield {**_token(entry), "top_logprobs": [_token(o) for o in named] if isinstance(named, list) else []}
+
+
+def _token(entry: object) -> JsonObject:
+    found = entry if isinstance(entry, Mapping) else {}
+    token = str(found.get("token", ""))
+    return {"token": token, "logprob": found.get("logProbability", 0), "bytes": list(token.encode("utf-8", "replace"))}

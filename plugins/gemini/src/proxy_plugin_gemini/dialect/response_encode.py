@@ -1,0 +1,204 @@
+"""Replies of the wire format ``gemini``, events to bytes: response objects with delta parts, or one whole.
+
+A call is written when it is complete, because Gemini's clients read arguments as an object. Finish
+and usage come together in the last object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from proxy_core import (
+    CallDelta,
+    CallEnd,
+    CallStart,
+    Carried,
+    ChatEvent,
+    Citation,
+    Failed,
+    Finish,
+    FinishReason,
+    JsonObject,
+    Opaque,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseContext,
+    Start,
+    TextDelta,
+    UpstreamBroken,
+    Usage,
+    UsageReport,
+    sse,
+)
+from proxy_core.dialects.common import json_bytes
+from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
+
+_MALFORMED = "MALFORMED_FUNCTION_CALL"
+_KNOWN = frozenset({*REASONS, _MALFORMED, "OTHER", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"})
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One candidate as it grows. ``said`` is kept only for a whole reply."""
+
+    said: list[JsonObject] = field(default_factory=list)
+    calls: dict[int, tuple[CallStart, list[str]]] = field(default_factory=dict)
+    members: JsonObject = field(default_factory=dict)
+    reason: FinishReason = "stop"
+    detail: str | None = None
+    refused: bool = False
+    malformed: str | None = None
+
+    def part(self, event: ChatEvent, thoughts: bool) -> list[JsonObject]:
+        """What an event adds to the content."""
+        match event:
+            case TextDelta():
+                return [{"text": event.text}]
+            case RefusalDelta():
+                self.refused = True
+                return [{"text": event.text}]
+            case ReasoningDelta():
+                signature = _signature(event.opaque)
+                text: list[JsonObject] = [{"text": event.text, "thought": True}] if event.text and thoughts else []
+                return [*text, {"text": "", "thoughtSignature": signature}] if signature else text
+            case CallStart():
+                self.calls[event.call] = (event, [])
+            case CallDelta():
+                self.calls[event.call][1].append(event.arguments)
+            case CallEnd():
+                return self._call(event.call)
+            case Citation():
+                self.members["groundingMetadata"] = event.payload
+            case Carried():
+                self.members |= _object(event.payload.get("candidate"))
+                part = event.payload.get("part")
+                return [dict(part)] if isinstance(part, Mapping) else []
+            case Start() | Finish() | UsageReport() | Failed():
+                pass
+            case _:
+                assert_never(event)
+        return []
+
+    def open_calls(self) -> list[JsonObject]:
+        return [part for number in sorted(self.calls) for part in self._call(number)]
+
+    def _call(self, number: int) -> list[JsonObject]:
+        if number not in self.calls:
+            return []
+        start, pieces = self.calls.pop(number)
+        text = "".join(pieces)
+        args = {"input": text} if start.kind == "custom" else _arguments(text)
+        if args is None:  # the model's own fault, for which Gemini has a word
+            self.malformed = f"Malformed function call: {start.name} with arguments that are not a JSON object."
+            return []
+        part: JsonObject = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
+        signature = _signature(start.opaque)
+        return [{**part, "thoughtSignature": signature}] if signature else [part]
+
+    def end(self) -> JsonObject:
+        """The members that say how it ended."""
+        if self.malformed is not None:
+            return {"finishReason": _MALFORMED, "finishMessage": self.malformed}
+        if self.refused and self.reason == "stop":
+            return {"finishReason": "SAFETY"}
+        word = self.detail if self.detail in _KNOWN else WORDS[self.reason]
+        return {"finishReason": word}
+
+
+class GeminiEncoder:
+    """Writes a reply: objects as events come when streaming, one at ``close`` when not."""
+
+    def __init__(self, context: ResponseContext) -> None:
+        self._context = context
+        self._thoughts = context.extra.get("thoughts") is True
+        self._top: JsonObject = {}
+        self._choices: dict[int, _Choice] = {}
+        self._usage: Usage | None = None
+        self._feedback: object = None
+
+    def feed(self, events: Sequence[ChatEvent]) -> bytes:
+        """Everything one read brought in one object per candidate."""
+        new: dict[int, list[JsonObject]] = {}
+        for event in events:
+            match event:
+                case Start():
+                    pass  # the id is this reply's own, the model what the client called it
+                case UsageReport():
+                    self._usage = event.usage
+                case Failed():
+                    raise UpstreamBroken(event.message)
+                case Carried() if event.dialect == NAME and "promptFeedback" in event.payload:
+                    self._feedback = event.payload["promptFeedback"]
+                case Carried() | Citation() if event.dialect != NAME:
+                    pass
+                case Finish():
+                    choice = self._choice(event.choice)
+                    choice.reason, choice.detail = event.reason, event.detail
+                case _:
+                    _append(new.setdefault(event.choice, []), self._choice(event.choice).part(event, self._thoughts))
+        if not self._context.stream:
+            for index, parts in new.items():
+                _append(self._choices[index].said, parts)
+            return b""
+        return b"".join(
+            sse.encode(json_bytes(self._object([{"content": {"role": "model", "parts": parts}, "index": index}])))
+            for index, parts in new.items()
+            if parts
+        )
+
+    def close(self) -> bytes:
+        if not self._choices:
+            self._choice(0)
+        last = []
+        for index, choice in sorted(self._choices.items()):
+            parts = choice.said
+            _append(parts, choice.open_calls())
+            content = {"role": "model", "parts": parts or [{"text": ""}]}
+            last.append({"content": content, **choice.end(), "index": index, **choice.members})
+        out = self._object(last)
+        if isinstance(self._feedback, Mapping):
+            out["promptFeedback"] = self._feedback
+            if self._feedback.get("blockReason"):
+                del out["candidates"]
+        out["usageMetadata"] = encode_usage(self._usage or Usage())
+        data = json_bytes(out)
+        if self._context.stream:
+            return sse.encode(data)
+        return b"[" + data + b"]" if self._context.extra.get("array") else data
+
+    def _choice(self, index: int) -> _Choice:
+        return self._choices.setdefault(index, _Choice())
+
+    def _object(self, candidates: list[JsonObject]) -> JsonObject:
+        context = self._context
+        return {"candidates": candidates, "modelVersion": context.model, "responseId": context.id}
+
+
+def _append(parts: list[JsonObject], new: list[JsonObject]) -> None:
+    """ByteStream of one text are one part."""
+    for part in new:
+        before = parts[-1] if parts else None
+        if before is not None and before.keys() == part.keys() and part.keys() <= {"text", "thought"}:
+            parts[-1] = {**before, "text": before["text"] + part["text"]}
+        else:
+            parts.append(part)
+
+
+def _arguments(text: str) -> JsonObject | None:
+    if not text.strip():
+        return {}
+    try:
+        found = parse_text(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _signature(opaque: Opaque | None) -> str | None:
+    return opaque.payload if opaque is not None and opaque.maker == MAKER else None
+
+
+def _object(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}

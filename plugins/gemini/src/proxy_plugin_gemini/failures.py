@@ -1,0 +1,129 @@
+"""What follows from an error of Google's: one table by status, one for limits."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from proxy_core import (
+    CapacityExhausted,
+    ErrorBody,
+    FailureDecision,
+    FailureKind,
+    UpstreamFailure,
+    UpstreamRejected,
+    classify_failure,
+    decision_for,
+    read_error,
+    rejected,
+)
+from proxy_plugin_gemini.google_error import GoogleError, read_google_error
+from proxy_plugin_gemini.limits import HOUR_S, limit_of
+
+#: Decides about a failure whose error was read.
+Decide = Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]
+
+_DENIED_REST_S = 3600.0
+_TOO_LONG = re.compile(r"token count.{0,80}exceed|exceeds the maximum number of tokens|prompt is too long", re.I | re.S)
+_LOCATION = re.compile(r"location is not supported", re.I)
+_KEY = re.compile(r"api[ _]key (not valid|not found|expired|invalid)", re.I)
+
+
+def classify_google_failure(failure: UpstreamFailure) -> FailureDecision:
+    """For the public API and its keys: a 403 is read as any vendor's is."""
+    return decide_failure(failure, forbidden=lambda failure, error, words: classify_failure(failure))
+
+
+def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDecision:
+    """``forbidden`` decides about a 403, which means something else to a login than to a key."""
+    if failure.transport is not None:
+        return classify_failure(failure)
+    error = read_google_error(failure.body)
+    status = error.code or failure.status
+    words = read_error(failure.body)
+    if error.message and error.message != words.message:
+        words = replace(words, message=error.message)
+    if status in (429, 499, 503) or error.info("MODEL_CAPACITY_EXHAUSTED", "QUOTA_EXHAUSTED"):
+        return _limited(failure, status, error, words)
+    named = forbidden if status == 403 else _BY_STATUS.get(status or 0)
+    return classify_failure(failure) if named is None else named(failure, error, words)
+
+
+def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    name, limit = failure.provider, limit_of(error, failure.received_at)
+    if not error.detailed and not limit.terminal and limit.wait_s is None and status in (499, 503):
+        # Nothing but "cancelled" or "overloaded": once more, with the core's own pauses.
+        return decision_for("broken" if status == 499 else "overloaded", failure, status, words)
+    says = f" It says: {error.message}" if error.message else ""
+    told = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
+    match limit.kind:
+        case "none":
+            return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_REST_S)
+        case "capacity":
+            crowded = CapacityExhausted(
+                f"{name} has no capacity for this model.{says}", code="model_capacity_exhausted", retry_after_s=told
+            )
+            return FailureDecision(
+                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=crowded
+            )
+        case "daily" | "quota" | "credits":
+            used_up = CapacityExhausted(f"{name}'s quota is used up.{says}", code="quota_exhausted", retry_after_s=told)
+            wait_s = limit.wait_s if limit.wait_s is not None else HOUR_S
+            return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=wait_s, error=used_up)
+        case "minute" | "rate":
+            slower = CapacityExhausted(f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=told)
+            return FailureDecision(
+                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=slower
+            )
+
+
+def _bad_request(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    if error.info("API_KEY_INVALID") or _KEY.match(error.message):
+        return decision_for("refused", failure, 401, words)
+    if error.status == "FAILED_PRECONDITION" and _LOCATION.search(error.message):
+        return decision_for("disabled", failure, 400, words)
+    if _TOO_LONG.search(error.message):
+        words = replace(words, code="context_length_exceeded")
+    return FailureDecision(fault="client", next="reject", error=rejected(400, words))
+
+
+def _refused(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    return decision_for("refused", failure, 401, words)
+
+
+def _unknown_model(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    """Or one that this account may not use: others may, and its other models go on."""
+    told = UpstreamRejected(
+        f"{failure.provider} does not know this model, or this account may not use it.",
+        status=404,
+        param="model",
+        code="model_not_found",
+    )
+    return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=_DENIED_REST_S, error=told)
+
+
+def _client(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+    return FailureDecision(fault="client", next="reject", error=rejected(error.code or failure.status or 400, words))
+
+
+def _kind(kind: FailureKind) -> Decide:
+    def decide(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
+        return decision_for(kind, failure, error.code or failure.status, words)
+
+    return decide
+
+
+_BY_STATUS: Mapping[int, Decide] = {
+    400: _bad_request,
+    401: _refused,
+    404: _unknown_model,
+    408: _kind("timeout"),
+    409: _client,
+    412: _client,
+    413: _client,
+    500: _kind("broken"),
+    502: _kind("broken"),
+    504: _kind("timeout"),
+}

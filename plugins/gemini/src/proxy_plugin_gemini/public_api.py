@@ -1,0 +1,127 @@
+"""The provider ``gemini``: Google's public API, with keys from AI Studio."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from proxy_core import (
+    BadRequest,
+    Credential,
+    FetchLimits,
+    JsonObject,
+    ListModels,
+    ModelSpec,
+    Provider,
+    ProviderCall,
+    UpstreamRequest,
+    json_bytes,
+)
+from proxy_plugin_gemini.dialect import NAME as DIALECT
+from proxy_plugin_gemini.dialect import request_body
+from proxy_plugin_gemini.embeddings import NAME as EMBEDDINGS
+from proxy_plugin_gemini.embeddings import request_body as request_for_vectors
+from proxy_plugin_gemini.failures import classify_google_failure
+from proxy_plugin_gemini.options import relayed
+from proxy_plugin_gemini.signatures import SignatureCache
+from proxy_plugin_gemini.translation import decoder_for, request_of
+
+NAME = "gemini"
+#: The API up to and including its version.
+BASE = "https://generativelanguage.googleapis.com/v1beta"
+_PAGE = 1000
+_BATCH = 100
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+class PublicApi:
+    """Its settings, ready to be used. ``base`` holds the version, ``headers`` are the operator's own."""
+
+    def __init__(self, base: str, headers: tuple[tuple[str, str], ...], signatures: SignatureCache) -> None:
+        self._base = base.rstrip("/")
+        self._own_headers = headers
+        self._signatures = signatures
+
+    def provider(self) -> Provider:
+        return Provider(
+            name=NAME,
+            dialects=[DIALECT, EMBEDDINGS],
+            reads_chat=True,
+            encode=self.encode,
+            decoder_for=decoder_for(self._signatures),
+            classify_failure=classify_google_failure,
+            list_models=ListModels(request=self.list_request, parse=parse_models),
+            fetch_links=FetchLimits(),
+        )
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        if call.dialect == EMBEDDINGS:
+            return self._embed(call.body, credential)
+        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        if call.chat is None:
+            # A client that speaks Gemini: relayed as it is.
+            model = _checked(str(call.body.get("model", "")))
+            return self._post(f"{model}:{method}", relayed(request_body(call.body), call.options), credential)
+        model = _checked(call.chat.model)
+        body, dropped = request_of(call, self._signatures)
+        return replace(self._post(f"{model}:{method}", body, credential), dropped=dropped)
+
+    def _embed(self, body: JsonObject, credential: Credential) -> UpstreamRequest:
+        model = _checked(str(body.get("model", "")))
+        content = request_for_vectors(body, model)
+        requests = content.get("requests")
+        if requests is None:
+            return self._post(f"{model}:embedContent", content, credential)
+        if len(requests) > _BATCH:
+            raise BadRequest(f"At most {_BATCH} inputs at once are possible.", param="input", code="invalid_value")
+        return self._post(f"{model}:batchEmbedContents", content, credential)
+
+    def _post(self, path: str, body: JsonObject, credential: Credential) -> UpstreamRequest:
+        headers = [("content-type", "application/json"), *self._headers(credential)]
+        return UpstreamRequest(url=f"{self._base}/models/{path}", headers=headers, content=json_bytes(body))
+
+    def _headers(self, credential: Credential) -> list[tuple[str, str]]:
+        secret = credential.secret.get_secret_value()
+        return [*([("x-goog-api-key", secret)] if secret else []), *self._own_headers]
+
+    def list_request(self, credential: Credential) -> UpstreamRequest:
+        url = f"{self._base}/models?pageSize={_PAGE}"
+        return UpstreamRequest(method="GET", url=url, headers=self._headers(credential))
+
+
+def _checked(model: str) -> str:
+    """A model's name is part of the path."""
+    name = model.removeprefix("models/")
+    if not _MODEL.fullmatch(name):
+        raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
+    return name
+
+
+def parse_models(body: bytes) -> Sequence[ModelSpec]:
+    """``ListModels``: those that generate or embed, with what is said of them. Raises ``ValueError``."""
+    value = json.loads(body)
+    models = value.get("models") if isinstance(value, dict) else None
+    if not isinstance(models, list):
+        raise ValueError("no list of models")
+    return [_spec(item) for item in models if _serves(item)]
+
+
+def _serves(item: Any) -> bool:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        return False
+    methods = item.get("supportedGenerationMethods")
+    return not isinstance(methods, list) or bool({"generateContent", "embedContent"} & {str(m) for m in methods})
+
+
+def _spec(item: dict[str, Any]) -> ModelSpec:
+    named = {
+        "context_window": "inputTokenLimit",
+        "max_output_tokens": "outputTokenLimit",
+        "display_name": "displayName",
+        "reasoning": "thinking",
+    }
+    extra = {ours: item[theirs] for ours, theirs in named.items() if item.get(theirs) is not None}
+    return ModelSpec(id=item["name"].removeprefix("models/"), owned_by="google", extra=extra)

@@ -1,0 +1,145 @@
+"""Real clients through the whole proxy to a fake Google."""
+
+import openai
+import pytest
+
+from proxy_plugin_gemini.testing import API_KEY
+
+pytestmark = pytest.mark.anyio
+
+OPTIONS = {
+    "generationConfig": {"temperature": 0.25, "topK": 7, "thinkingConfig": {"thinkingBudget": 300}},
+    "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
+}
+
+
+@pytest.fixture
+async def proxy(start):
+    return await start()
+
+
+@pytest.fixture
+async def client(proxy):
+    async with openai.AsyncOpenAI(base_url=proxy.url, api_key=proxy.key, max_retries=0) as made:
+        yield made
+
+
+async def test_a_chat_streamed_and_plain(client, proxy, google):
+    chunks = [
+        chunk
+        async for chunk in await client.chat.completions.create(
+            model="gemini/gemini-2.5-pro", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+    ]
+    plain = await proxy.chat("gemini/gemini-2.5-pro", "hi")
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == plain.text == "hello"
+    assert [request.path.partition("?")[0].rpartition(":")[2] for request in google.requests] == [
+        "streamGenerateContent",
+        "generateContent",
+    ]
+
+
+async def test_a_used_up_quota_is_told_to_the_client(proxy, google):
+    google.errs("daily")
+    answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
+
+    assert (answer.status, answer.error["code"]) == (429, "quota_exhausted")
+
+
+async def test_models_are_listed(proxy):
+    listed = {model["id"] for model in (await proxy.get("/models")).json["data"]}
+
+    assert {"gemini/gemini-2.5-pro", "gemini/gemini-embedding-001"} <= listed
+    assert "gemini/aqa" not in listed
+
+
+async def test_nothing_of_the_public_api_gets_the_envelopes_fields(proxy, google):
+    await proxy.chat("gemini/gemini-2.5-pro", "hi")
+    request = google.called("generateContent")[0]
+
+    assert request.path == "/v1beta/models/gemini-2.5-pro:generateContent"
+    assert request.headers["x-goog-api-key"] == API_KEY
+    assert not {"session_id", "safetySettings", "model"} & request.json.keys()
+
+
+async def test_a_wrong_key_is_our_trouble(start, google):
+    proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
+    answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
+
+    assert (answer.status, answer.error["code"]) == (503, "upstream_credential_refused")
+
+
+@pytest.mark.parametrize("spelling", ["generationConfig", "generation_config"])
+async def test_options_fill_in_what_a_gemini_client_leaves_out(start, google, spelling):
+    tuned = await start(provider={"models": {"careful": {"id": "gemini-2.5-pro", "options": OPTIONS}}})
+    google.checks = False  # the fake knows one spelling
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], spelling: {"temperature": 1}}
+    answer = await tuned.post("/models/gemini/careful:generateContent", body)
+
+    assert answer.status == 200
+    sent_body = google.called("generateContent")[0].json
+    assert sent_body[spelling] == {**OPTIONS["generationConfig"], "temperature": 1}
+    assert len({"generationConfig", "generation_config"} & sent_body.keys()) == 1
+
+
+async def test_options_of_an_embedding_model(start, google):
+    options = {"taskType": "RETRIEVAL_DOCUMENT", "outputDimensionality": 2}
+    proxy = await start(provider={"models": {"gemini-embedding-001": {"options": options}}})
+
+    await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a", "b"], "dimensions": 1})
+
+    for one in google.called("batchEmbed")[0].json["requests"]:
+        assert (one["taskType"], one["outputDimensionality"]) == ("RETRIEVAL_DOCUMENT", 1)
+
+
+async def test_embeddings(client, google):
+    one = await client.embeddings.create(
+        model="gemini/gemini-embedding-001", input="four", dimensions=2, encoding_format="float"
+    )
+    many = await client.embeddings.create(model="gemini/gemini-embedding-001", input=["a", "bc"])
+
+    assert [e.embedding for e in one.data] == [[4.0, 0.0]]
+    assert [e.embedding for e in many.data] == [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]
+    assert [r.path.rpartition(":")[2] for r in google.called("mbedContent")] == ["embedContent", "batchEmbedContents"]
+
+
+async def test_geminis_own_embeddings_are_relayed_with_every_field(proxy, google):
+    one = {"content": {"parts": [{"text": "four"}]}, "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 2}
+    headers = {"x-goog-api-key": proxy.key, "authorization": ""}
+    path = f"{proxy.url.removesuffix('/v1')}/v1beta/models/gemini/gemini-embedding-001"
+
+    single = await proxy.client.post(f"{path}:embedContent", json=one, headers=headers)
+    batch = {"requests": [{"model": "models/gemini/gemini-embedding-001", **one}] * 2}
+    many = await proxy.client.post(f"{path}:batchEmbedContents", json=batch, headers=headers)
+
+    assert single.json() == {"embedding": {"values": [4.0, 0.0]}}
+    assert many.json() == {"embeddings": [{"values": [4.0, 0.0]}] * 2}
+    sent_single, sent_batch = (r.json for r in google.called("mbedContent"))
+    assert sent_single == one
+    assert sent_batch == {"requests": [{"model": "models/gemini-embedding-001", **one}] * 2}
+
+
+async def test_more_inputs_than_a_batch_takes_are_refused(proxy):
+    answer = await proxy.post("/embeddings", {"model": "gemini/gemini-embedding-001", "input": ["a"] * 101})
+
+    assert (answer.status, answer.error["param"]) == (400, "input")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of aiohttp, about how google-genai uses it
+async def test_the_vendors_own_library_takes_the_fake_for_google(google):
+    genai = pytest.importorskip("google.genai")
+    client = genai.Client(
+        api_key=API_KEY, http_options=genai.types.HttpOptions(base_url=google.address, api_version="v1beta")
+    )
+    reply = await client.aio.models.generate_content(model="gemini-2.5-flash", contents="hi")
+    streamed = [
+        chunk.text
+        async for chunk in await client.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="hi")
+    ]
+
+    assert reply.text == "hello"
+    assert "".join(part for part in streamed if part) == "hello"
+    assert (await client.aio.models.count_tokens(model="gemini-2.5-flash", contents="hi")).total_tokens
+    assert "models/gemini-2.5-pro" in [model.name async for model in await client.aio.models.list()]
+    await client.aio.aclose()

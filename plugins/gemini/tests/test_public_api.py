@@ -1,0 +1,94 @@
+"""The contract with the core, and the pieces that talk to nobody."""
+
+import pytest
+
+from proxy_core import ProviderCall, ProviderSettings, SettingsError
+from proxy_core.testing import ProviderContract
+from proxy_plugin_gemini.options import CHAT_OPTIONS, check_options, filled
+from proxy_plugin_gemini.public_api import BASE, PublicApi, parse_models
+from proxy_plugin_gemini.settings import GeminiSettings
+from proxy_plugin_gemini.signatures import SignatureCache
+
+STREAM = (
+    b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":"Pl\xc3\xa5n","thought":true}]}}],'
+    b'"responseId":"r1"}\r\n\r\n'
+    b": a comment\n\n"
+    b'data: {"candidates":[{"content":{"parts":[{"text":"h\xe2\x82\xac"}]}}]}\n\n'
+    b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"id":"fc-1","name":"f","args":{}},'
+    b'"thoughtSignature":"U0lH"}]},"finishReason":"STOP"}],'
+    b'"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":2}}\n\n'
+)
+
+
+class TestPublicApiContract(ProviderContract):
+    stream_sample = STREAM
+
+    @pytest.fixture
+    def provider(self):
+        return PublicApi(BASE, (), SignatureCache(10, 60)).provider()
+
+
+def test_a_relayed_reply_that_a_sanitizer_looks_at_is_read_without_a_chat():
+    provider = PublicApi("https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
+    decoder = provider.decoder_for(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), True)
+
+    assert decoder.feed(TestPublicApiContract.stream_sample)
+    assert decoder.close()
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"models": 1}', b"{"])
+def test_no_list_of_models(body):
+    with pytest.raises(ValueError):
+        parse_models(body)
+
+
+def test_signatures_are_bounded_and_end():
+    now = [0.0]
+    cache = SignatureCache(2, 60, lambda: now[0])
+    for call in ("a", "b", "c"):
+        cache.keep("client", "gemini-3-pro-preview", call, f"sig-{call}")
+
+    assert len(cache) == 2
+    assert cache.find("client", "gemini-3-pro-preview", "a") is None
+    assert cache.find("client", "gemini-3-flash-preview", "c") == "sig-c"
+    assert cache.find("client", "gemini-2.5-pro", "c") is None
+    assert cache.find("another", "gemini-3-pro-preview", "c") is None
+    now[0] = 61
+    assert cache.find("client", "gemini-3-pro-preview", "c") is None
+
+
+def test_none_are_kept_where_settings_say_so():
+    cache = SignatureCache(0, 60)
+    cache.keep("client", "gemini-3-pro-preview", "a", "sig")
+
+    assert len(cache) == 0
+
+
+def test_an_option_that_gemini_has_no_field_for_is_named():
+    provider = ProviderSettings.model_validate({"models": {"careful": {"options": {"temperature": 0.2}}}})
+
+    with pytest.raises(SettingsError, match=r"gemini_cli.models.careful.options: .*'temperature'.*generationConfig"):
+        check_options("gemini_cli", provider, CHAT_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("own", "options", "together"),
+    [
+        ({"thinkingLevel": "LOW"}, {"thinkingBudget": 1}, {"thinkingLevel": "LOW"}),
+        ({"thinking_budget": 1}, {"thinkingLevel": "LOW"}, {"thinking_budget": 1}),
+        ({"responseMimeType": "text/plain"}, {"responseSchema": {}}, {"responseMimeType": "text/plain"}),
+        ({"generationConfig": {}}, {"generationConfig": {"topK": 1}}, {"generationConfig": {"topK": 1}}),
+        ({"labels": {}}, {"labels": {"a": "b"}}, {"labels": {}}),
+        ({"top_k": 2}, {"topK": 1, "topP": 0.5}, {"top_k": 2, "topP": 0.5}),
+    ],
+)
+def test_a_clients_choice_stands_alone(own, options, together):
+    assert filled(own, options) == together
+
+
+def test_every_setting_is_in_the_readme():
+    from pathlib import Path
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name in GeminiSettings.model_fields:
+        assert f"`{name}`" in readme, name

@@ -108,7 +108,6 @@ def test_the_core_names_no_vendor():
     assert naming == {}
 
 
-@pytest.mark.xfail(strict=True, reason="dialects are brought by the core alone until plugins/gemini does")
 def test_every_hook_has_a_user_outside_the_core():
     plugins = "\n".join(file.read_text() for source in SOURCES[1:] for file in source.rglob("*.py"))
 

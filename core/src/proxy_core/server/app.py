@@ -79,13 +79,12 @@ def build_app(
 def _dialect_routes(
     dialects: Mapping[str, Dialect], services: Services, services_of: ServicesOf, wording: Wording
 ) -> list[Route]:
-    """An address that ends in a parameter matches nearly everything, so it is tried after all others."""
+    """Requests to models come first, as nearly all are; an address that ends in a parameter comes last,
+    because it matches nearly everything."""
     routes: list[Route] = [
-        *operation_routes(dialects.values(), services.keys, services_of, wording, services.max_body_bytes)
-    ]
-    routes += [
         Route(path, DialectEndpoint(dialect, services), methods=["POST"])
         for dialect in dialects.values()
         for path in dialect.paths
     ]
+    routes += operation_routes(dialects.values(), services.keys, services_of, wording, services.max_body_bytes)
     return sorted(routes, key=lambda route: route.path.endswith("}"))

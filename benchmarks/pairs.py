@@ -31,7 +31,6 @@ def variants(program: str | None, keys: int) -> list[System]:
         plain,
         _changed(plain, f"{keys} keys", {f"BENCH_API_KEY_{n}": "sk-" + f"key-{n:04}" * 6 for n in range(2, keys + 1)}),
         _changed(plain, "state in memory", {"PROXY_STATE__URL": "memory:"}),
-        _changed(plain, "no metrics", {"PROXY_METRICS__ENABLED": "false"}),
         _changed(plain, "the same again", {}),
     ]
     if program is not None:

@@ -145,8 +145,6 @@ SAMPLE = {
     "log.max_file_bytes": (2048, "2048"),
     "log.max_files": (3, "3"),
     "log.debug": (True, "true"),
-    "metrics.enabled": (False, "false"),
-    "metrics.public": (True, "true"),
     "credentials.refresh_interval_s": (42.0, "42"),
     "records.enabled": (True, "true"),
     "records.folder": ("/a/records", "/a/records"),

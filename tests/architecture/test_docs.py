@@ -60,7 +60,6 @@ TABLES = {
     "sanitizers": schema.SanitizerSettings,
     "log": schema.LogSettings,
     "records": schema.RecordSettings,
-    "metrics": schema.MetricsSettings,
     "state": schema.StateSettings,
     "credentials": schema.CredentialsSettings,
 }

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from proxy_core.interfaces import (
+    AdminPage,
     Check,
     CredentialRefresher,
     Dialect,
@@ -169,6 +170,20 @@ def proxy_model_catalogs(ctx: PluginContext) -> Iterable[ModelCatalog]:
     Raises: what ``load`` raises is logged once; the table counts as empty.
     Order: ``rank``, then name; field by field the first that knows is believed, after settings
         and the provider's own list. Since: API 1.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def proxy_admin_pages(ctx: PluginContext) -> Iterable[AdminPage]:
+    """Add pages for the operator: metrics, a dashboard.
+
+    Returns: pages, each with a path below ``/admin/`` (or ``/metrics``). ``respond`` is awaited per
+        request, after the core has checked the admin key, and answers with a value or a live feed.
+        It reads the running proxy through ``status()`` and ``statuses()`` of its request.
+    Raises: a ``ProxyError`` is answered in its own words; anything else becomes a 500 and an error
+        in the log that names the plugin. Two plugins whose paths overlap stop startup.
+    Order: none; an exact path wins over one that ends with ``/*``. Since: API 1.
     """
     raise NotImplementedError
 

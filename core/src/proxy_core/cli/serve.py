@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from contextlib import AbstractContextManager
@@ -36,6 +37,7 @@ from proxy_core.server.serve import (
     url_of,
 )
 from proxy_core.settings.loading import LoadedSettings, load
+from proxy_core.status.view import Worker
 
 log = logging.getLogger("proxy_core.serve")
 
@@ -111,9 +113,8 @@ def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo: bool) -> Non
 
 def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
     """One worker process: the same settings, its own everything else."""
-    proxy = compose(load(spec.config, overrides=spec.overrides))
-    if proxy.meter is not None:
-        proxy.meter.becomes(spec.number)
+    worker = Worker(number=spec.number, parent=os.getppid())
+    proxy = compose(load(spec.config, overrides=spec.overrides), worker=worker)
     with _logging(proxy, spec.number) as written:
         run_loop(_serve(proxy, written, spec, sock))
 
@@ -134,8 +135,6 @@ async def _serve(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: sock
 
     def turned(now: Proxy) -> None:
         written.redaction = now.redaction
-        if now.meter is not None and spec.number:
-            now.meter.becomes(spec.number)
 
     reloader = Reloader(
         switch=switch, read=partial(load, spec.config, overrides=spec.overrides), turned=turned, stop=stop
@@ -156,6 +155,7 @@ async def _serve(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: sock
                 sock,
                 config,
                 stop,
+                retire=switch.retire,
                 interrupt=switch.interrupt,
                 shutdown_grace_s=server.shutdown_grace_s,
                 own_socket=own,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import ProxyRequest, RequestRecord
@@ -19,21 +18,12 @@ from proxy_core.records.recent import RecentRequests
 from proxy_core.records.recorder import Recorder
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.usage import UsageBook
+from proxy_core.status.counters import Counters
 
 log = logging.getLogger("proxy_core.request")
 
 #: An upstream's own code is noted only if it is a word or a number.
 _CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
-
-
-class Counts(Protocol):
-    """Counters of finished requests."""
-
-    def refused(self, dialect: str, status: int, outcome: str) -> None:
-        """What was no request that could be read."""
-        ...
-
-    def finished(self, record: RequestRecord) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +47,7 @@ class Ending:
 class Accounting:
     """Where it is written down."""
 
-    counts: Counts | None
+    counters: Counters
     observers: Observers
     recent: RecentRequests
     recorder: Recorder | None
@@ -72,8 +62,7 @@ class Accounting:
             return
         record = trace.record(request, status=ending.status, outcome=ending.outcome, error=ending.code)
         _log(request, record, ending)
-        if self.counts is not None:
-            self.counts.finished(record)
+        self.counters.finished(record)
         self.observers.tell(record)
         self.recent.keep(record)
         if self.recorder is not None and trace.capture is not None:
@@ -82,8 +71,7 @@ class Accounting:
         await self._count_usage(record)
 
     def _refused(self, trace: Trace, ending: Ending) -> None:
-        if self.counts is not None:
-            self.counts.refused(ending.dialect, ending.status, ending.outcome)
+        self.counters.refused(ending.dialect, ending.status, ending.outcome)
         log.info("%s -> %s %s", ending.dialect, ending.status, ending.code)
         if trace.capture is not None:
             trace.capture.release()

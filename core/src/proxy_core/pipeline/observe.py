@@ -26,6 +26,11 @@ class Observers:
         self.dropped = 0
         self.failures = 0
 
+    @property
+    def waiting(self) -> int:
+        """Records that they have not been told of yet."""
+        return self._queue.qsize()
+
     def tell(self, record: RequestRecord) -> None:
         """Queue a record; when the queue is full it is dropped and counted."""
         if not self._observers:

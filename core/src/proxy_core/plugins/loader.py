@@ -44,6 +44,7 @@ HOOKS = (
     "proxy_observers",
     "proxy_token_counters",
     "proxy_model_catalogs",
+    "proxy_admin_pages",
     "proxy_checks",
     "proxy_cli_commands",
 )

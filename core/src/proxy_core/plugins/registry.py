@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from proxy_core.errors import PluginError, SettingsError
 from proxy_core.interfaces import (
+    AdminPage,
     Check,
     CredentialRefresher,
     Dialect,
@@ -23,9 +24,14 @@ from proxy_core.interfaces import (
     TokenCounter,
 )
 from proxy_core.plugins.loader import Plugin
+from proxy_core.plugins.page_paths import check_paths
 
 T = TypeVar("T")
-_KEYS: Mapping[str, str] = {"proxy_credential_refreshers": "kind", "proxy_state_stores": "scheme"}
+_KEYS: Mapping[str, str] = {
+    "proxy_credential_refreshers": "kind",
+    "proxy_state_stores": "scheme",
+    "proxy_admin_pages": "path",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class Catalog:
     observers: Sequence[Observer]
     token_counters: Sequence[TokenCounter]
     model_catalogs: Sequence[ModelCatalog]
+    admin_pages: Sequence[AdminPage]
     checks: Sequence[Check]
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -71,6 +78,8 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     dialects = named("proxy_dialects", Dialect)
     _check_paths(dialects)
     sanitizers = named("proxy_sanitizers", Sanitizer)
+    pages = named("proxy_admin_pages", AdminPage)
+    check_paths({path: owners["proxy_admin_pages", path] for path in pages})
     return Catalog(
         plugins=tuple(plugins),
         providers=MappingProxyType(
@@ -86,6 +95,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         observers=tuple(named("proxy_observers", Observer).values()),
         token_counters=_listed_first(named("proxy_token_counters", TokenCounter), (), lambda c: c.rank),
         model_catalogs=_listed_first(named("proxy_model_catalogs", ModelCatalog), (), lambda c: c.rank),
+        admin_pages=tuple(pages.values()),
         checks=tuple(v for _, v in sorted(named("proxy_checks", Check).items())),
         owners=MappingProxyType(owners),
     )

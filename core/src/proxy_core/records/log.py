@@ -119,6 +119,11 @@ def dropped_lines() -> int:
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
 
 
+def waiting_lines() -> int:
+    """Lines that are still to be written."""
+    return sum(handler.queue.qsize() for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
+
+
 class _Listener(logging.handlers.QueueListener):
     def __init__(self, lines: _Queue, *handlers: logging.Handler) -> None:
         super().__init__(lines.queue, *handlers, respect_handler_level=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import islice
 
 from proxy_core.interfaces import RequestRecord
 
@@ -30,6 +32,10 @@ class RecentRequests:
         self._known[record.id] = record
         if len(self._known) > self._most:
             self._known.popitem(last=False)
+
+    def newest(self, most: int) -> Sequence[RequestRecord]:
+        """At most so many, the newest first."""
+        return list(islice(reversed(self._known.values()), most))
 
     def get(self, request_id: str) -> RequestRecord | None:
         return self._known.get(request_id)

@@ -53,6 +53,11 @@ class Recorder:
         """Records no sink or not every sink has got."""
         return self.dropped + sum(feed.lost for feed in self._feeds)
 
+    @property
+    def waiting(self) -> int:
+        """Records that are still to be built."""
+        return len(self._waiting)
+
     def begin(self, dialect: Dialect, path: str, headers: Headers) -> Capture:
         capture = Capture(dialect=dialect, path=path, budget=self._budget, max_body_bytes=self._max_body_bytes)
         capture.request_headers(headers)

@@ -34,6 +34,9 @@ class Composed(Protocol):
     def app(self) -> ASGIApp: ...
     def open(self) -> AbstractAsyncContextManager[None]: ...
     def interrupt(self, reason: ServerStopping) -> None: ...
+    def retire(self) -> None:
+        """It is no longer in force: end what would go on forever."""
+        ...
 
 
 C = TypeVar("C", bound=Composed)
@@ -88,6 +91,11 @@ class Switch(Generic[C]):
         for generation in list(self._living):
             generation.composed.interrupt(ServerStopping())
 
+    def retire(self) -> None:
+        """The server is stopping: end what would go on forever."""
+        for generation in list(self._living):
+            generation.composed.retire()
+
     async def turn(self, new: C, before: Callable[[C, C], None], stop: asyncio.Event) -> None:
         """Open ``new`` and serve it from now on. ``before(old, new)`` runs when nothing can go wrong any more.
 
@@ -103,6 +111,7 @@ class Switch(Generic[C]):
         before(self.current, new)
         old, self.current, self._generation = self._generation, new, generation
         old.replaced.set()
+        old.composed.retire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -6,13 +6,11 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from proxy_core.credentials.refresher import Keeper
 from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Cards
@@ -25,13 +23,15 @@ from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.dialect_services import ModelKnowledge
 from proxy_core.server.info import Introspection
-from proxy_core.server.metrics_endpoint import Scrape
+from proxy_core.server.pages import Feeds, PageServices
 from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
+from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.token_count import Measures
 from proxy_core.server.wording import Wording
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.shared import SharedState
+from proxy_core.status.view import StatusView
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Parts:
     dry_run: DryRun
     cards: Cards
     state: SharedState
-    keeper: Keeper
+    status: StatusView
+    feeds: Feeds
     resources: Sequence[AbstractAsyncContextManager[Any]]
 
 
@@ -58,7 +59,7 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         catalog=parts.catalog,
         pools=parts.pools,
         keys=services.keys,
-        problems=partial(_problems, parts.catalog, parts.state, parts.keeper),
+        health=parts.status.health,
     )
     stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
     counting = TokenCounting(parts.catalog.token_counters)
@@ -80,15 +81,10 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         runtime_dir=loaded.runtime_dir,
         wording=wording,
     )
-    scrape = None
-    if services.meter is not None:
-        scrape = Scrape(
-            meter=services.meter,
-            keys=admin_keys,
-            admin_key=admin.get_secret_value(),
-            open=loaded.settings.metrics.public,
-            runtime_dir=loaded.runtime_dir,
-        )
+    statuses = Statuses(
+        view=parts.status, keys=admin_keys, admin_key=admin.get_secret_value(), runtime_dir=loaded.runtime_dir
+    )
+    pages = PageServices(keys=admin_keys, statuses=statuses, feeds=parts.feeds)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -99,7 +95,17 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
 
     services_of = _knowledge(parts, counting).for_client
     return build_app(
-        dialects, services, introspection, operations, stats, measures, wording, services_of, lifespan, scrape
+        parts.catalog,
+        services,
+        introspection,
+        operations,
+        stats,
+        measures,
+        statuses,
+        pages,
+        wording,
+        services_of,
+        lifespan,
     )
 
 
@@ -115,10 +121,3 @@ def _knowledge(parts: Parts, counting: TokenCounting) -> ModelKnowledge:
         counting=counting,
         started_at=int(time.time()),
     )
-
-
-def _problems(catalog: Catalog, state: SharedState, keeper: Keeper) -> list[str]:
-    """What does not work as it should, for ``/readyz``."""
-    found = [f"plugin {p.name}: {p.state}" for p in catalog.plugins if p.state == "skipped"]
-    found += [f"{provider}: a login has ended" for provider in keeper.ended]
-    return [*found, f"state store: {state.problem}"] if state.problem is not None else found

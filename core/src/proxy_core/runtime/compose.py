@@ -5,7 +5,6 @@ Nothing here opens a connection; the application's lifespan does, and closes wha
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,10 +20,6 @@ from proxy_core.credentials.refresher import Keeper, keep_all
 from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import StateBackend, StateStore
-from proxy_core.metrics.count import Counts
-from proxy_core.metrics.gauges import Gauges
-from proxy_core.metrics.meter import Meter
-from proxy_core.metrics.plugin_timing import PluginTimes
 from proxy_core.models.catalog_refresh import FOLDER_NAME as TABLES
 from proxy_core.models.catalog_refresh import TableFiles, TableRefresher
 from proxy_core.models.directory import ModelDirectory
@@ -53,12 +48,16 @@ from proxy_core.runtime.pools import build_pools, open_vault, rotations, stored_
 from proxy_core.server.auth import ClientKeys, KeyPlaces
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
 from proxy_core.server.interrupt import ServerStopping
+from proxy_core.server.pages import Feeds
 from proxy_core.server.services import Running, Services
 from proxy_core.settings.loading import LoadedSettings, load, secret_values
 from proxy_core.settings.schema import ProviderSettings, ProxySettings, RecordSettings
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.shared import SharedState
 from proxy_core.state.usage import UsageBook
+from proxy_core.status.counters import Counters
+from proxy_core.status.plugin_times import PluginTimes
+from proxy_core.status.view import StatusView, Worker
 from proxy_core.version import USER_AGENT
 
 #: Commands are the command line's business; a server does not ask for them.
@@ -87,7 +86,8 @@ class Proxy:
     fingerprint: Fingerprints
     scrub: SecretScrubber
     redaction: Redaction
-    meter: Meter | None
+    status: StatusView
+    feeds: Feeds
     warnings: Sequence[str]
 
     @asynccontextmanager
@@ -102,6 +102,9 @@ class Proxy:
 
     def interrupt(self, reason: ServerStopping) -> None:
         self.services.running.interrupt(reason)
+
+    def retire(self) -> None:
+        self.feeds.end_all()
 
 
 def create_app(config: str | Path | None = None) -> Starlette:
@@ -119,10 +122,11 @@ def compose(
     previous: Proxy | None = None,
     *,
     to_run: bool = True,
+    worker: Worker | None = None,
 ) -> Proxy:
     """Put a proxy together. ``modules`` are plugins that are not installed, as in a test.
 
-    Not ``to_run``: only to see whether it can be done; no token is written.
+    Not ``to_run``: only to see whether it can be done; no token is written. ``worker``: which of several it is.
 
     ``previous`` is the one whose place it will take: what goes on is shared with it, which
     nobody notices before :func:`proxy_core.runtime.reload.hand_over`.
@@ -134,9 +138,8 @@ def compose(
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
     catalog = build_catalog(plugins, sanitizer_order=settings.sanitizers.order)
-    times = was.meter.times if was and was.meter else PluginTimes()
-    if settings.metrics.enabled:
-        catalog = times.watch(catalog)
+    times = previous.status.times if previous else PluginTimes()
+    catalog = times.watch(catalog)
     per_provider = {name: loaded.provider(name, rotations(catalog)) for name in catalog.providers}
     router = Router(catalog.providers, per_provider, {n: r.deployments for n, r in settings.models.items()})
     secret = state_secret(loaded)
@@ -176,18 +179,8 @@ def compose(
         fetcher=fetcher,
     )
     running = Running(all=was.running.all) if was else Running()
-    gauges = Gauges(
-        pools=pools,
-        observers=observers,
-        recorder=recorder,
-        redaction=redaction,
-        in_flight=lambda: len(running.all),
-        started_at=was.meter.gauges.started_at if was and was.meter else time.time(),
-    )
-    meter = None
-    if settings.metrics.enabled:
-        meter = _meter(gauges, times, was.meter if was else None)
-        meter.counts.know(_named_deployments(loaded, per_provider))
+    counters = was.accounting.counters if was else Counters()
+    counters.know(_named_deployments(loaded, per_provider))
     directory = ModelDirectory(
         catalog.providers, per_provider, pools, router, upstream, scrub, clock, settings.routing.models_ttl_s
     )
@@ -196,7 +189,7 @@ def compose(
     recent = was.recent if was else RecentRequests(settings.routing.explain_history)
     prices = Prices(cards, catalog.providers, pools)
     accounting = Accounting(
-        counts=meter.counts if meter is not None else None,
+        counters=counters,
         observers=observers,
         recent=recent,
         recorder=recorder,
@@ -221,7 +214,6 @@ def compose(
         recent=recent,
         streams=settings.streams,
         timeouts=settings.timeouts,
-        meter=meter,
         running=running,
     )
     dry_run = DryRun(catalog.dialects, router, sanitizers, calls, pools)
@@ -229,7 +221,25 @@ def compose(
     opened.append(TableRefresher(cards.catalogs, tables, upstream, clock))
     if recorder is not None:
         opened.append(recorder)
-    parts = Parts(loaded, catalog, pools, services, directory, dry_run, cards, state, keeper, opened)
+    warnings, feeds = startup_warnings(loaded, catalog, router), Feeds()
+    status = StatusView(
+        clock=clock,
+        worker=worker or (previous.status.worker if previous else Worker()),
+        started_at=previous.status.started_at if previous else clock.now(),
+        catalog=catalog,
+        pools=pools,
+        state=state,
+        keeper=keeper,
+        observers=observers,
+        recorder=recorder,
+        redaction=redaction,
+        recent=services.recent,
+        counters=counters,
+        times=times,
+        in_flight=lambda: len(running.all),
+        warnings=warnings,
+    )
+    parts = Parts(loaded, catalog, pools, services, directory, dry_run, cards, state, status, feeds, opened)
     return Proxy(
         app=application(parts, admin),
         loaded=loaded,
@@ -246,8 +256,9 @@ def compose(
         fingerprint=fingerprint,
         scrub=scrub,
         redaction=redaction,
-        meter=meter,
-        warnings=startup_warnings(loaded, catalog, router),
+        status=status,
+        feeds=feeds,
+        warnings=warnings,
     )
 
 
@@ -284,14 +295,6 @@ def _state(
 def kept_words(redaction: Redaction, scrub: SecretScrubber) -> Callable[[str], str]:
     """What is kept of an upstream's words."""
     return lambda words: scrub.text(redaction.words(words))
-
-
-def _meter(gauges: Gauges, times: PluginTimes, before: Meter | None) -> Meter:
-    """What was counted goes on."""
-    meter = Meter(before.counts if before else Counts(), times, gauges)
-    if before is not None:
-        meter.worker, meter.parent = before.worker, before.parent
-    return meter
 
 
 def _secrets(

@@ -104,8 +104,7 @@ def hand_over(old: Proxy, new: Proxy) -> None:
     new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state, clean)
     new.services.recent.resize(new.loaded.settings.routing.explain_history)
     new.executor.hedges.inherit(old.executor.hedges)
-    if old.meter is not None and new.meter is not None:
-        new.meter.gauges.before.update(old.meter.gauges.lost())
+    new.status.before.update(old.status.lost())
 
 
 def _tell(done: Reloaded) -> None:

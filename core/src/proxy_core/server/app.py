@@ -11,13 +11,15 @@ from starlette.routing import Route
 
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect
+from proxy_core.plugins.registry import Catalog
 from proxy_core.server.admin import Operations
 from proxy_core.server.endpoint import DialectEndpoint
 from proxy_core.server.info import Introspection
-from proxy_core.server.metrics_endpoint import Scrape
 from proxy_core.server.operations import ServicesOf, operation_routes
+from proxy_core.server.pages import PageServices, page_routes
 from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
+from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.token_count import Measures
 from proxy_core.server.wording import Wording
 
@@ -25,21 +27,25 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 def build_app(
-    dialects: Mapping[str, Dialect],
+    catalog: Catalog,
     services: Services,
     introspection: Introspection,
     operations: Operations,
     stats: QuotaStats,
     measures: Measures,
+    statuses: Statuses,
+    pages: PageServices,
     wording: Wording,
     services_of: ServicesOf,
     lifespan: Lifespan,
-    scrape: Scrape | None = None,
 ) -> Starlette:
-    """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs."""
+    """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs.
+
+    Raises ``PluginError`` for a page of a plugin that is in the way of something else.
+    """
     i = introspection
     routes = [
-        *_dialect_routes(dialects, services, services_of, wording),
+        *_dialect_routes(catalog.dialects, services, services_of, wording),
         Route("/", i.root, methods=["GET"]),
         Route("/healthz", i.healthz, methods=["GET"]),
         Route("/readyz", i.readyz, methods=["GET"]),
@@ -53,6 +59,7 @@ def build_app(
         ]
     o = operations
     routes += [
+        Route("/admin/status", statuses.show, methods=["GET"]),
         Route("/admin/why", o.why, methods=["GET"]),
         Route("/admin/quotas", o.quotas, methods=["GET"]),
         Route("/admin/explain", o.dry, methods=["POST"]),
@@ -60,8 +67,7 @@ def build_app(
         Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
         Route("/admin/reload", o.reload, methods=["POST"]),
     ]
-    if scrape is not None:
-        routes.append(Route("/metrics", scrape.metrics, methods=["GET"]))
+    routes += page_routes(catalog, pages, taken=[route.path for route in routes])
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy_core.dialects.common import json_bytes
+from proxy_core.interfaces import Health
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.server.auth import ClientKeys
@@ -29,7 +30,7 @@ class Introspection:
     catalog: Catalog
     pools: Mapping[str, Pool]
     keys: ClientKeys
-    problems: Callable[[], list[str]]
+    health: Callable[[], Health]
 
     async def root(self, request: Request) -> Response:
         return json_response({"service": "proxy-core", "status": "ok"}, request)
@@ -40,10 +41,9 @@ class Introspection:
 
     async def readyz(self, request: Request) -> Response:
         """Able to serve: some provider has a credential. Degradations are named, without detail."""
-        ready = any(len(pool) for pool in self.pools.values())
-        problems = self.problems() if ready else [*self.problems(), "no provider has a credential"]
-        status = "unavailable" if not ready else "degraded" if problems else "ok"
-        return json_response({"status": status, "problems": problems}, request, 200 if ready else 503)
+        health = self.health()
+        body = {"status": health.state, "problems": health.problems}
+        return json_response(body, request, 503 if health.state == "unavailable" else 200)
 
     async def providers(self, request: Request) -> Response:
         self.keys.identify(request.scope)

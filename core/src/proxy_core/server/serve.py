@@ -125,13 +125,15 @@ async def serve_app(
     config: Config,
     stop: asyncio.Event,
     *,
+    retire: Callable[[], None],
     interrupt: Callable[[], None],
     shutdown_grace_s: float,
     own_socket: Path | None = None,
 ) -> None:
     """Serve on ``sock``, and own it, until ``stop``. Requests then get ``shutdown_grace_s``, after that a clean error.
 
-    ``interrupt`` ends what still runs. ``own_socket`` is where the command line reaches this process.
+    ``retire`` ends at once what would go on forever, ``interrupt`` what still runs then. ``own_socket`` is where the
+    command line reaches this process.
     """
     config.bind = [f"fd://{sock.detach()}"]
     if own_socket is not None:
@@ -143,6 +145,7 @@ async def serve_app(
 
     async def stopping() -> None:
         await stop.wait()
+        retire()
         asyncio.get_running_loop().call_later(shutdown_grace_s, interrupt)
 
     try:

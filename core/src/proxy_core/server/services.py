@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from proxy_core.clock import Clock
-from proxy_core.metrics.meter import Meter
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
 from proxy_core.pipeline.accounting import Accounting
@@ -61,5 +60,4 @@ class Services:
     recent: RecentRequests
     streams: StreamSettings
     timeouts: TimeoutSettings
-    meter: Meter | None = None
     running: Running = field(default_factory=Running)

@@ -243,13 +243,6 @@ class RecordSettings(Table):
     max_age_days: float = Field(7, gt=0, description="Files untouched for this long are removed.")
 
 
-class MetricsSettings(Table):
-    """``[metrics]``: numbers for Prometheus."""
-
-    enabled: bool = Field(True, description="Count, and serve ``/metrics``.")
-    public: bool = Field(False, description="Serve it to whoever asks; otherwise the admin key is wanted.")
-
-
 class StateSettings(Table):
     """``[state]``: what survives a restart, and what several processes share."""
 
@@ -317,7 +310,6 @@ class ProxySettings(Table):
     sanitizers: SanitizerSettings = Field(default_factory=SanitizerSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     records: RecordSettings = Field(default_factory=RecordSettings)
-    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     state: StateSettings = Field(default_factory=StateSettings)
     credentials: CredentialsSettings = Field(default_factory=CredentialsSettings)
 

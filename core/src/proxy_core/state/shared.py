@@ -25,6 +25,7 @@ from proxy_core.interfaces import (
     StateBackend,
     StateLost,
     StateStore,
+    StoreStatus,
     SyncRequest,
     SyncResponse,
     UsageRow,
@@ -144,6 +145,9 @@ class SharedState:
         for pool in pools.values():
             pool.ledger.news.tell = self._wake.set
         self._wake.set()
+
+    def status(self) -> StoreStatus:
+        return StoreStatus(scheme=self._store.scheme, problem=self.problem, processes=self._holders)
 
     async def rows(self, since: date, until: date) -> Sequence[UsageRow]:
         """Usage of these days, as of the last exchange. Raises what the store raises."""

@@ -145,7 +145,15 @@ async def run_proxy(
     sock, config, grace_s = listen(server), hypercorn_config(server), server.shutdown_grace_s
     running.url = _url(sock)
     serving = asyncio.create_task(
-        serve_app(switch, sock, config, running.stop, interrupt=switch.interrupt, shutdown_grace_s=grace_s)
+        serve_app(
+            switch,
+            sock,
+            config,
+            running.stop,
+            retire=switch.retire,
+            interrupt=switch.interrupt,
+            shutdown_grace_s=grace_s,
+        )
     )
     try:
         async with running.client:

@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 import proxy_core
-from proxy_core.testing import chunk, cut, plugin_with, serving, stall
+from proxy_core.testing import chunk, cut, fingerprint, plugin_with, serving, stall
 
 ADMIN = "the-admin-key"
 USAGE = {
@@ -161,17 +161,6 @@ async def test_models_that_clients_make_up_share_a_label(counting, upstream):
     assert (await scrape(proxy)).values("requests_total", "model") == {"other", "theirs"}
 
 
-async def test_of_models_that_answer_so_many_have_labels(counting, upstream, monkeypatch):
-    proxy = await counting()
-    proxy.proxy.meter.counts._room = 2
-    for model in ("a", "b", "c", "a", "d"):
-        await proxy.chat(f"demo/{model}", "hi")
-    page = await scrape(proxy)
-
-    assert page.values("requests_total", "model") == {"a", "b", "other"}
-    assert page("requests_total", model="a") == page("requests_total", model="other") == 2
-
-
 async def test_time_in_plugins_is_by_plugin(counting, upstream):
     class Passing:
         def feed(self, event):
@@ -230,16 +219,16 @@ async def test_the_page_wants_the_admin_key(counting):
     assert reply.headers["content-type"].startswith("text/plain")
 
 
-async def test_an_open_page_wants_none_but_its_inner_form_does(counting):
-    proxy = await counting(metrics={"public": True})
-    url = proxy.url.removesuffix("/v1") + "/metrics"
+async def test_a_public_page_requires_no_key_but_what_workers_tell_each_other_does(counting):
+    proxy = await counting(plugins={"prometheus": {"public": True}})
+    root = proxy.url.removesuffix("/v1")
 
-    assert (await proxy.client.get(url)).status_code == 200
-    assert (await proxy.client.get(url + "?local=1")).status_code == 401
+    assert (await proxy.client.get(f"{root}/metrics")).status_code == 200
+    assert (await proxy.client.get(f"{root}/admin/status?local=1")).status_code == 401
 
 
 async def test_it_speaks_openmetrics_to_who_asks_for_it(counting):
-    proxy = await counting(metrics={"public": True})
+    proxy = await counting(plugins={"prometheus": {"public": True}})
     await proxy.chat("demo/small", "hi")
     url = proxy.url.removesuffix("/v1") + "/metrics"
     reply = await proxy.client.get(url, headers={"accept": "application/openmetrics-text; version=1.0.0"})
@@ -248,12 +237,11 @@ async def test_it_speaks_openmetrics_to_who_asks_for_it(counting):
     assert Page(reply.text, open_metrics)("requests_total") == 1
 
 
-async def test_without_metrics_there_is_no_page_and_nothing_is_counted(counting):
-    proxy = await counting(metrics={"enabled": False})
+async def test_without_the_plugin_there_is_no_page(counting):
+    proxy = await counting(plugins={"disabled": ["prometheus"]})
 
     assert (await proxy.chat("demo/small", "hi")).text == "hello"
     assert (await proxy.get("/../metrics", key=ADMIN)).status == 404
-    assert proxy.proxy.meter is None
 
 
 async def test_no_key_and_no_fingerprint_is_on_the_page(counting, upstream):
@@ -262,8 +250,17 @@ async def test_no_key_and_no_fingerprint_is_on_the_page(counting, upstream):
     await proxy.chat("demo/small", "hi")
     text = (await scrape(proxy)).text
 
-    assert all(c.id not in text for c in proxy.proxy.pools["demo"].credentials)
+    assert all(fingerprint(key) not in text for key in ("key-a", "key-b"))
     assert not any(secret in text for secret in ("key-a", "key-b", proxy.key, ADMIN))
+
+
+async def test_counts_go_on_when_settings_are_replaced(counting):
+    proxy = await counting()
+    await proxy.chat("demo/small", "hi")
+    assert (await proxy.reload(log={"level": "debug"})).reloaded
+    await proxy.chat("demo/small", "hi")
+
+    assert (await scrape(proxy))("requests_total", outcome="completed") == 2
 
 
 @pytest.mark.slow
@@ -279,21 +276,6 @@ async def test_every_worker_answers_for_all(tmp_path, upstream):
     assert [page("requests_total", outcome="completed") for page in pages] == [20] * 10
     assert all(now == by_worker[0] for now in by_worker)
     assert all(page.values("build_info", "worker") == {"1", "2"} for page in pages)
-
-
-async def test_a_worker_that_was_replaced_starts_anew_and_strangers_are_not_on_the_page(counting):
-    proxy = await counting()
-    await proxy.chat("demo/small", "hi")
-    meter = proxy.proxy.meter
-    meter.becomes(2)
-    one, stranger = {**meter.said(), "worker": 1}, {**meter.said(), "worker": 3, "parent": 1}
-    replaced = {**one, "samples": {}}
-
-    before, after = meter.merged([one, stranger]), meter.merged([replaced])
-
-    assert list(before) == [1, 2]
-    assert after[1] == {}
-    assert after[2] == before[2]
 
 
 async def _asked(client, program):

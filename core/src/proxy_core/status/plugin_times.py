@@ -11,9 +11,8 @@ from threading import Lock
 from time import perf_counter
 from typing import TypeVar, TypeVarTuple
 
-from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
+from proxy_core.interfaces import EventFilter, PluginTime, ProxyRequest, Sanitizer
 from proxy_core.messages import ChatEvent
-from proxy_core.metrics.families import Samples
 from proxy_core.plugins.registry import Catalog
 
 Ts = TypeVarTuple("Ts")
@@ -63,12 +62,13 @@ class PluginTimes:
             },
         )
 
-    def samples(self) -> Samples:
-        used = [(labels, cell) for labels, cell in self.cells.items() if cell.calls]
-        return {
-            "proxy_core_plugin_seconds_total": [(labels, cell.seconds) for labels, cell in used],
-            "proxy_core_plugin_calls_total": [(labels, cell.calls) for labels, cell in used],
-        }
+    def read(self) -> Sequence[PluginTime]:
+        """Functions that were called at all."""
+        return [
+            PluginTime(plugin=plugin, role=role, name=name, calls=cell.calls, seconds=cell.seconds)
+            for (plugin, role, name), cell in self.cells.items()
+            if cell.calls
+        ]
 
 
 def _timed(call: Callable[[*Ts], R], cell: Cell) -> Callable[[*Ts], R]:

@@ -1,0 +1,265 @@
+"""A read-only view of one process of a running proxy, as values: for pages, metrics and terminals.
+
+Nothing in it is a secret: credentials appear as fingerprints and labels. Text that a client or an
+upstream chose (model names, messages) is passed on as it came; whoever displays it escapes it.
+Instants are UTC; ``None`` means unknown or unlimited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from proxy_core.interfaces.requests import Lifecycle
+from proxy_core.messages import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CooldownStatus:
+    """A cooldown, or an open circuit breaker. It outlasts ``until`` until a probe has succeeded.
+
+    ``message`` is the upstream's own; ``failures`` counts those in a row.
+    """
+
+    since: datetime
+    until: datetime
+    next_probe: datetime
+    probing: bool
+    failures: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaStatus:
+    """What one credential has used of one quota: of a model, or of the quota group ``name``.
+
+    ``used`` and ``limit`` are requests. ``reported``: by the provider, not by settings.
+    ``capped_until``: until then a cap from settings is used up. ``cooldown``: for this quota alone.
+    """
+
+    name: str
+    used: int
+    limit: float | None
+    resets_at: datetime | None
+    reported: bool
+    capped_until: datetime | None
+    cooldown: CooldownStatus | None
+
+
+CredentialState = Literal["usable", "busy", "cooling down", "probing", "refreshing", "needs login"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialStatus:
+    """One credential. ``state`` is about every model; a quota of its own may be in cooldown besides.
+
+    ``id`` is its fingerprint; ``note`` says why it is not lent at all. ``expires_at`` is its token's,
+    which is refreshed in time if ``renewable``.
+    """
+
+    id: str
+    label: str
+    kind: str
+    tier: str | None
+    priority: int
+    state: CredentialState
+    note: str
+    in_flight: int
+    max_concurrent: int | None
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    renewable: bool
+    cooldown: CooldownStatus | None
+    quotas: Sequence[QuotaStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderStatus:
+    """One provider and its credentials.
+
+    ``cooling_down`` counts credentials that are in cooldown for every model, ``partly_cooling_down``
+    those that are for some. ``waiting`` requests wait for a credential. ``circuit_breaker``:
+    ``None`` while it is closed. ``credentials`` is empty where only the counts were asked for.
+    """
+
+    name: str
+    plugin: str
+    dialects: Sequence[str]
+    selector: str
+    lifecycle: Lifecycle
+    credential_count: int
+    in_flight: int
+    waiting: int
+    cooling_down: int
+    partly_cooling_down: int
+    circuit_breaker: CooldownStatus | None
+    credentials: Sequence[CredentialStatus] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestCount:
+    """Finished requests that are alike, since the process started.
+
+    ``client`` is empty where the key was wrong or the body unreadable; ``provider`` and ``model``
+    are those of the attempt that answered, else of the last one, empty without an attempt. Model
+    names that only a client knows are counted as ``other``.
+    """
+
+    client: str
+    dialect: str
+    provider: str
+    model: str
+    status: int
+    outcome: str
+    stream: bool
+    requests: int
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptCount:
+    """Attempts at a provider that ended alike. ``fault``: who must act; ``None`` if it succeeded."""
+
+    provider: str
+    fault: str | None
+    status: int | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Durations in seconds. ``counts`` has one entry per upper bound (inclusive) and one for what is above them."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyCount:
+    """How long requests took, measured from their first byte.
+
+    ``duration`` ends with the response's last byte, ``first_event`` with the upstream's first event.
+    ``overhead`` is the proxy's own time until the response's first byte, without any waiting.
+    """
+
+    dialect: str
+    provider: str
+    stream: bool
+    duration: Histogram
+    first_event: Histogram
+    overhead: Histogram
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginTime:
+    """Time spent in one function of a plugin. ``role``: sanitizer, event_filter, selector or redactor."""
+
+    plugin: str
+    role: str
+    name: str
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """A bounded queue off the request path: what waits in it, and what was dropped because it was full."""
+
+    name: Literal["records", "observer_records", "log_lines"]
+    waiting: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginStatus:
+    """An installed plugin and what became of it; ``reason`` says why it is not active."""
+
+    name: str
+    version: str
+    distribution: str
+    state: str
+    reason: str
+    hooks: Sequence[str]
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """The state store. ``problem`` is ``None`` while it works; ``processes`` share it, this one included."""
+
+    scheme: str
+    problem: str | None
+    processes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentRequest:
+    """A finished request in brief; ``proxy-core explain ID`` knows more. ``deployment`` answered, or was tried last."""
+
+    id: str
+    client: str
+    dialect: str
+    model: str
+    deployment: str | None
+    credential: str | None
+    attempts: int
+    stream: bool
+    status: int
+    outcome: str
+    error: str | None
+    started_at: datetime
+    first_event_s: float | None
+    duration_s: float
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """``unavailable``: nothing can be served. ``degraded``: something does not work as it should."""
+
+    state: Literal["ok", "degraded", "unavailable"]
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """Everything that one process of a running proxy can say about itself at ``taken_at``.
+
+    Workers count from 1, and a replacement gets the number of the worker that it replaces.
+    ``parent`` is the process id that all workers of one program share; ``None``: it has no workers.
+    ``failures`` counts failures of plugins that no client noticed, by role. ``recent`` has the
+    newest request first.
+    """
+
+    version: str
+    python: str
+    process: int
+    worker: int
+    parent: int | None
+    taken_at: datetime
+    started_at: datetime
+    health: Health
+    warnings: Sequence[str]
+    requests_in_flight: int
+    providers: Sequence[ProviderStatus]
+    plugins: Sequence[PluginStatus]
+    store: StoreStatus
+    queues: Sequence[QueueStatus]
+    failures: Mapping[str, int]
+    requests: Sequence[RequestCount]
+    attempts: Sequence[AttemptCount]
+    latencies: Sequence[LatencyCount]
+    plugin_times: Sequence[PluginTime]
+    recent: Sequence[RecentRequest] = field(default=())
+
+    @property
+    def uptime_s(self) -> float:
+        return (self.taken_at - self.started_at).total_seconds()

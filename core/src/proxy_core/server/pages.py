@@ -1,0 +1,223 @@
+"""Pages that plugins add for the operator: the key, the limits, and what becomes of a page that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.routing import Route
+
+from proxy_core.dialects import openai_common
+from proxy_core.dialects.common import json_bytes
+from proxy_core.errors import BodyTooLarge, InternalError, PluginError, ProxyError, Unauthorized, Unavailable
+from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
+from proxy_core.plugins.page_paths import overlap
+from proxy_core.plugins.registry import Catalog
+from proxy_core.records.log import REQUEST_ID
+from proxy_core.server.auth import ClientKeys
+from proxy_core.server.errors import error_headers, send_json
+from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, Receive, ServerStopping
+from proxy_core.server.request_headers import Headers, id_headers, read
+from proxy_core.server.status_endpoint import Statuses
+
+log = logging.getLogger("proxy_core.pages")
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_MAX_BODY_BYTES = 1024 * 1024
+_ANSWER_S = 30.0
+_CLOSE_S = 5.0
+#: Live feeds at once; each is a connection and a task.
+_MAX_FEEDS = 100
+#: Headers that a page may replace.
+_DEFAULTS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+
+class Feeds:
+    """The live feeds of the pages of one set of settings, so that they can be ended."""
+
+    def __init__(self) -> None:
+        self._open: set[Interruptible] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def began(self, feed: Interruptible) -> None:
+        """Raises ``Unavailable`` where there are enough."""
+        if len(self._open) >= _MAX_FEEDS:
+            raise Unavailable(f"{_MAX_FEEDS} live feeds are open; no more are served.")
+        self._open.add(feed)
+
+    def ended(self, feed: Interruptible) -> None:
+        self._open.discard(feed)
+
+    def end_all(self) -> None:
+        """Their clients connect again, to what is in force then."""
+        for feed in list(self._open):
+            feed.interrupt(ServerStopping())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageServices:
+    """What every page needs. ``keys`` knows the admin key alone."""
+
+    keys: ClientKeys
+    statuses: Statuses
+    feeds: Feeds = field(default_factory=Feeds)
+    answer_s: float = _ANSWER_S
+
+
+def page_routes(catalog: Catalog, services: PageServices, taken: Collection[str]) -> list[Route]:
+    """Routes, exact paths first. Raises ``PluginError`` for a page that overlaps with ``taken``, the core's own."""
+    routes = []
+    for page in sorted(catalog.admin_pages, key=lambda page: (page.path.endswith("/*"), -len(page.path))):
+        plugin = catalog.owner("proxy_admin_pages", page.path)
+        for path in taken:
+            if overlap(page.path, path.partition("{")[0] + "*" if "{" in path else path):
+                raise PluginError(plugin, f"page {page.path!r} overlaps with {path!r} of the core itself")
+        path = page.path.removesuffix("*") + "{below:path}" if page.path.endswith("/*") else page.path
+        routes.append(Route(path, PageEndpoint(page, plugin, services), methods=list(page.methods)))
+    return routes
+
+
+class PageEndpoint:
+    """The ASGI application behind a page."""
+
+    def __init__(self, page: AdminPage, plugin: str, services: PageServices) -> None:
+        self._page = page
+        self._plugin = plugin
+        self._services = services
+        # Cookies stay: a page may have a session of its own.
+        self._key_headers = {"authorization", "proxy-authorization", *services.keys.places.headers}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = read(scope["headers"]).request_id
+        REQUEST_ID.set(request_id)
+        ids = id_headers(request_id)
+        try:
+            response = await self._respond(await self._read(scope, receive))
+            if isinstance(response.body, bytes):
+                await _send_whole(send, response, ids)
+            else:
+                await self._send_feed(scope, receive, send, response, response.body, ids)
+        except ClientLeft:
+            return
+        except ProxyError as error:
+            body = json_bytes({"error": openai_common.error_object(error)})
+            await send_json(send, error.status, body, ids + error_headers(error))
+
+    async def _read(self, scope: Scope, receive: Receive) -> PageRequest:
+        """Raises ``Unauthorized``, ``BodyTooLarge``, ``ClientLeft``."""
+        admin = self._is_admin(scope)
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        headers = [(name, value) for name, value in scope["headers"] if name.decode("latin-1") not in self._key_headers]
+        return PageRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query={name: value for name, value in query if name not in self._services.keys.places.parameters},
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in headers},
+            body=await _body(receive),
+            admin=admin,
+            status=self._services.statuses.own,
+            statuses=self._services.statuses.all,
+        )
+
+    def _is_admin(self, scope: Scope) -> bool:
+        try:
+            self._services.keys.identify(scope)
+        except Unauthorized:
+            if not self._page.public:
+                raise
+            return False
+        return True
+
+    async def _respond(self, request: PageRequest) -> PageResponse:
+        """Raises a ``ProxyError``, the page's own or ``InternalError``."""
+        try:
+            async with asyncio.timeout(self._services.answer_s):
+                response = await self._page.respond(request)
+            _check(response)
+        except ProxyError:
+            raise
+        except Exception as error:  # a page may fail in any way; nothing else is affected
+            self._complain(error)
+            raise InternalError("The page failed; the log has the details under this request id.") from None
+        return response
+
+    async def _send_feed(
+        self, scope: Scope, receive: Receive, send: Send, response: PageResponse, body: ByteStream, ids: Headers
+    ) -> None:
+        """Pass a feed on until it ends, its client leaves, or the settings or the server are replaced."""
+        feeds, feed = self._services.feeds, Interruptible()
+        try:
+            feeds.began(feed)
+            await send({"type": "http.response.start", "status": response.status, "headers": _headers(response, ids)})
+            try:
+                async with feed:
+                    with ClientWatch(receive, feed):
+                        if scope["method"] != "HEAD":
+                            async for piece in body:
+                                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            except ServerStopping:
+                pass
+            except ClientLeft:
+                return
+            except Exception as error:  # as above; the client sees its connection end too early
+                self._complain(error)
+                return
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            feeds.ended(feed)
+            await self._close(body)
+
+    async def _close(self, body: ByteStream) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await body.aclose()
+        except Exception as error:  # as above
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        log.error("plugin %s: its page %s failed", self._plugin, self._page.path, exc_info=error)
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > _MAX_BODY_BYTES:
+            raise BodyTooLarge(f"The request body is larger than {_MAX_BODY_BYTES} bytes.")
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _send_whole(send: Send, response: PageResponse, ids: Headers) -> None:
+    body = response.body
+    assert isinstance(body, bytes)  # or it would be a feed
+    headers = [*_headers(response, ids), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _headers(response: PageResponse, ids: Headers) -> Headers:
+    named = {**_DEFAULTS, **{name.lower(): value for name, value in response.headers.items()}}
+    named["content-type"] = response.content_type
+    return [*((name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()), *ids]
+
+
+def _check(response: PageResponse) -> None:
+    """Raises ``TypeError`` or ``ValueError`` for what no HTTP response can carry."""
+    if not isinstance(response, PageResponse):
+        raise TypeError(f"the page returned a {type(response).__name__}, not a PageResponse")
+    for name, value in _headers(response, []):
+        if not name or any(byte < 32 or byte == 127 for byte in name + value):
+            raise ValueError(f"the header {name!r} has a control character")

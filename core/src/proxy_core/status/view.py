@@ -1,0 +1,176 @@
+"""The one function that reads a running process: for metrics, ``/readyz``, pages and terminals."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+from proxy_core.clock import Clock
+from proxy_core.credentials.refresher import Keeper
+from proxy_core.interfaces import (
+    Health,
+    PluginStatus,
+    ProcessStatus,
+    QueueStatus,
+    RecentRequest,
+    RequestRecord,
+)
+from proxy_core.plugins.registry import Catalog
+from proxy_core.records.log import dropped_lines, waiting_lines
+from proxy_core.records.recent import RecentRequests
+from proxy_core.records.recorder import Recorder
+from proxy_core.records.redact import Redaction
+from proxy_core.rotation.pool import Pool
+from proxy_core.state.shared import SharedState
+from proxy_core.status.counters import Counters
+from proxy_core.status.plugin_times import PluginTimes
+from proxy_core.status.providers import provider_status
+from proxy_core.version import VERSION
+
+#: Of the requests that are remembered, so many are in a status.
+MAX_RECENT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Which of a program's processes this is. ``parent`` is the process that started its workers."""
+
+    number: int = 1
+    parent: int | None = None
+
+
+class ObserverQueue(Protocol):
+    """What waits for observers, and what became of the rest."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusView:
+    """Everything that there is to read. Reading changes nothing and awaits nothing."""
+
+    clock: Clock
+    worker: Worker
+    started_at: datetime
+    catalog: Catalog
+    pools: Mapping[str, Pool]
+    state: SharedState
+    keeper: Keeper
+    observers: ObserverQueue
+    recorder: Recorder | None
+    redaction: Redaction
+    recent: RecentRequests
+    counters: Counters
+    times: PluginTimes
+    in_flight: Callable[[], int]
+    warnings: Sequence[str]
+    #: What was lost and failed under settings that are no longer in force.
+    before: Counter[str] = field(default_factory=Counter)
+
+    def read(self, *, credentials: bool = True) -> ProcessStatus:
+        """The status at this moment; without ``credentials`` only their counts, which is cheaper."""
+        lost = self.lost()
+        return ProcessStatus(
+            version=VERSION,
+            python=platform.python_version(),
+            process=os.getpid(),
+            worker=self.worker.number,
+            parent=self.worker.parent,
+            taken_at=self.clock.now(),
+            started_at=self.started_at,
+            health=self.health(),
+            warnings=tuple(self.warnings),
+            requests_in_flight=self.in_flight(),
+            providers=[
+                provider_status(
+                    self.catalog.providers[name],
+                    self.catalog.owner("proxy_providers", name),
+                    pool,
+                    credentials=credentials,
+                )
+                for name, pool in self.pools.items()
+            ],
+            plugins=self._plugins(),
+            store=self.state.status(),
+            queues=self._queues(lost),
+            failures={"observer": lost["observer"], "redactor": lost["redactor"]},
+            requests=self.counters.requests(),
+            attempts=self.counters.attempts(),
+            latencies=self.counters.latencies(),
+            plugin_times=self.times.read(),
+            recent=[_recent(record) for record in self.recent.newest(MAX_RECENT)],
+        )
+
+    def health(self) -> Health:
+        """Whether anything can be served, and what does not work as it should."""
+        problems = [f"plugin {p.name}: {p.state}" for p in self.catalog.plugins if p.state == "skipped"]
+        problems += [f"{provider}: a login has ended" for provider in self.keeper.ended]
+        if self.state.problem is not None:
+            problems.append(f"state store: {self.state.problem}")
+        if not any(len(pool) for pool in self.pools.values()):
+            return Health(state="unavailable", problems=(*problems, "no provider has a credential"))
+        return Health(state="degraded" if problems else "ok", problems=tuple(problems))
+
+    def lost(self) -> Counter[str]:
+        """What was dropped and what failed without a client noticing, since the process started."""
+        return self.before + Counter(
+            records=self.recorder.lost if self.recorder is not None else 0,
+            observer_records=self.observers.dropped,
+            observer=self.observers.failures,
+            redactor=self.redaction.failures,
+        )
+
+    def _queues(self, lost: Counter[str]) -> list[QueueStatus]:
+        recorder = self.recorder
+        return [
+            QueueStatus(
+                name="records", waiting=recorder.waiting if recorder is not None else 0, dropped=lost["records"]
+            ),
+            QueueStatus(name="log_lines", waiting=waiting_lines(), dropped=dropped_lines()),
+            QueueStatus(name="observer_records", waiting=self.observers.waiting, dropped=lost["observer_records"]),
+        ]
+
+    def _plugins(self) -> list[PluginStatus]:
+        return [
+            PluginStatus(
+                name=plugin.name,
+                version=plugin.version,
+                distribution=plugin.distribution,
+                state=plugin.state,
+                reason=plugin.reason,
+                hooks=tuple(plugin.hooks),
+                load_s=plugin.load_s,
+            )
+            for plugin in self.catalog.plugins
+        ]
+
+
+def _recent(record: RequestRecord) -> RecentRequest:
+    decisive = record.decisive
+    return RecentRequest(
+        id=record.id,
+        client=record.client,
+        dialect=record.dialect,
+        model=record.model,
+        deployment=decisive.deployment if decisive is not None else None,
+        credential=decisive.credential if decisive is not None else None,
+        attempts=len(record.attempts),
+        stream=record.stream,
+        status=record.status,
+        outcome=record.outcome,
+        error=record.error,
+        started_at=record.started_at,
+        first_event_s=record.first_event_s,
+        duration_s=record.duration_s,
+        usage=replace(record.usage, extra={}) if record.usage is not None else None,
+    )

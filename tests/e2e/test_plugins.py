@@ -181,14 +181,14 @@ async def test_a_providers_own_judge_decides(with_plugin, upstream, parrot):
     assert (answer.status, answer.headers["retry-after"]) == (503, "12")
 
 
-@pytest.mark.parametrize("broken", ["judge", "decoder"])
+@pytest.mark.parametrize("broken", ["classify_failure", "decoder"])
 async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream, parrot, broken):
     def fail(*_):
         raise ZeroDivisionError
 
-    fields = {"judge": fail} if broken == "judge" else {}
+    fields = {"classify_failure": fail} if broken == "classify_failure" else {}
     provider = parrot(**fields)
-    if broken == "judge":
+    if broken == "classify_failure":
         upstream.for_path("/parrot").queue.clear()
         upstream.for_path("/parrot").replies(500)
     else:

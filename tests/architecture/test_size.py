@@ -36,7 +36,7 @@ def test_ten_modules_at_most_lie_loose_at_the_root_of_the_core():
     assert len(loose := sorted(file.name for file in CORE.glob("*.py"))) <= 10, loose
 
 
-@pytest.mark.xfail(strict=True, reason="server/endpoint, openai_chat/response and others still hold two ideas each")
+@pytest.mark.xfail(strict=True, reason="openai_chat/response and others still hold two ideas each")
 def test_no_module_is_longer_than_400_lines():
     assert {named(file): lines(file) for file in MODULES if lines(file) > 400} == {}
 

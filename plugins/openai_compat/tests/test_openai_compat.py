@@ -166,16 +166,16 @@ ERRORS = [
 
 @pytest.mark.parametrize(("preset", "status", "body", "course", "told"), ERRORS)
 def test_each_vendors_errors_are_understood(preset, status, body, course, told):
-    judge = build_provider("p", PRESETS[preset], ProviderSettings()).judge or classify_failure
-    decision = judge(UpstreamFailure(provider="p", status=status, body=json.dumps(body).encode()))
+    classify = build_provider("p", PRESETS[preset], ProviderSettings()).classify_failure or classify_failure
+    decision = classify(UpstreamFailure(provider="p", status=status, body=json.dumps(body).encode()))
 
     assert (decision.next, decision.cooldown, decision.error.status) == (*course, told)
 
 
 def test_a_quota_rests_longer_than_a_rate():
-    judge = build_provider("p", PRESETS["zai"], ProviderSettings()).judge
+    classify = build_provider("p", PRESETS["zai"], ProviderSettings()).classify_failure
     rests = [
-        judge(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).cooldown_s
+        classify(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).cooldown_s
         for code in ("1302", "1308")
     ]
 

@@ -26,6 +26,8 @@ from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"
+#: No test sleeps through a pause before a retry that it did not ask for.
+_AT_ONCE = {"retry_delay_s": 0.01, "retry_jitter_s": 0}
 
 
 def fingerprint(key: str) -> str:
@@ -138,7 +140,8 @@ async def run_proxy(
     """Compose and serve a proxy; ``folder`` is its working and data directory.
 
     ``settings`` are the tables of ``proxy-core.toml``. Without ``[clients]`` there is one client
-    with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk. The process's own environment is not read.
+    with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk; without ``[routing]
+    retry_delay_s`` a retry follows at once. The process's own environment is not read.
     """
     running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
     switch, server = running.switch, running.proxy.loaded.settings.server
@@ -178,6 +181,7 @@ def prepare_proxy(
 
     def read() -> LoadedSettings:
         given = {name: table for name, table in tables.items() if table is not None}
+        given["routing"] = {**_AT_ONCE, **given.get("routing", {})}
         return load(overrides=given, environ=names, cwd=folder)
 
     first = compose(read(), clock, modules)

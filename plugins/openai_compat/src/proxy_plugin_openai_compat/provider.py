@@ -36,7 +36,7 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
         name=name,
         dialects=vendor.endpoints,
         encode=upstream.encode,
-        classify_failure=upstream.judge if vendor.errors != ErrorRules() else None,
+        classify_failure=upstream.classify_failure if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
         credential_optional=vendor.local or settings.base_url is not None,
     )
@@ -98,7 +98,7 @@ class OpenAICompatible:
         secret = credential.secret.get_secret_value()
         return [("authorization", f"Bearer {secret}")] if secret else []
 
-    def judge(self, failure: UpstreamFailure) -> FailureDecision:
+    def classify_failure(self, failure: UpstreamFailure) -> FailureDecision:
         return classify_by_rules(failure, self.vendor.errors)
 
     def list_request(self, credential: Credential) -> UpstreamRequest:

@@ -49,7 +49,7 @@ BRANCHES = {
     "server/services.py": "which requests run",
     "pipeline/trace.py": "notes for the record",
     "records/": "the log",
-    "metrics/": "counts",
+    "status/": "counts",
 }
 #: Around every request rather than on its way.
 AROUND = {

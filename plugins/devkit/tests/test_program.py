@@ -12,6 +12,9 @@ import proxy_core
 from proxy_core.testing import run, serving
 from proxy_core.testing.program import environment
 
+#: Each starts the program cold.
+pytestmark = pytest.mark.slow
+
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
 KEY = {"authorization": "Bearer some-key"}
 

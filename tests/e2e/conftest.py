@@ -52,7 +52,7 @@ class LineDecoder:
 
 @pytest.fixture
 def parrot(upstream):
-    """Makes a provider that speaks a format of its own: ``parrot(judge=...)``."""
+    """Makes a provider that speaks a format of its own: ``parrot(classify_failure=...)``."""
 
     def encode(call, credential):
         asked = [part.text for message in call.chat.messages for part in message.parts]

@@ -55,7 +55,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     """Bring upstream providers.
 
-    Returns: any number of providers. ``encode``, ``decoder`` and ``judge`` are called per
+    Returns: any number of providers. ``encode``, ``decoder`` and ``classify_failure`` are called per
         attempt, are pure and must not block.
     Raises: ``SettingsError`` for a wrong or missing setting.
     Order: none; ``[models]`` says which provider serves what. Since: API 1.

@@ -1,14 +1,11 @@
 """The example plugin as an installed one, and commands that are typed to."""
 
 import asyncio
-import os
 import re
-import signal
 from contextlib import asynccontextmanager
 
-from warm import run_warm
-
-from proxy_core.testing.program import PROGRAM, environment
+from proxy_core.testing import run
+from proxy_core.testing.program import start
 
 PLUGIN = """
 from collections.abc import Iterable
@@ -95,16 +92,7 @@ class Talk:
 
 @asynccontextmanager
 async def talking(home, variables, *arguments):
-    process = await asyncio.create_subprocess_exec(
-        *(str(PROGRAM), *arguments),
-        cwd=home,
-        env=environment(home, **variables),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        # As at a terminal; whoever starts the tests in the background has them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = await start(home, *arguments, **variables)
     try:
         yield Talk(process)
     finally:
@@ -116,9 +104,4 @@ async def talking(home, variables, *arguments):
 
 async def typed(home, variables, *arguments, stdin=""):
     """A command to its end, with this typed in: exit code and output."""
-    if hasattr(os, "fork"):
-        return await run_warm(home, environment(home, **variables), arguments, stdin + "\n" if stdin else "")
-    async with talking(home, variables, *arguments) as talk:
-        if stdin:
-            talk.type(stdin)
-        return await talk.end(), talk.output
+    return await run(home, *arguments, stdin=stdin and stdin + "\n", **variables)

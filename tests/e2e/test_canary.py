@@ -15,6 +15,7 @@ import pytest
 from canary import PLAIN, STORIES, Canaries, Story, install
 
 from proxy_core.testing import Program, run, serving
+from proxy_core.testing.program import SCRIPT
 
 #: Hold secrets because that is what they are for.
 OWN_FILES = {"proxy-core.toml", ".env"}
@@ -176,7 +177,8 @@ async def stage(request, tmp_path, upstream):
     (tmp_path / ".env").write_text(f"DOT_API_KEY={ours.jwt()}\nDOT_API_BASE={upstream.url}\n")
     ann = text.split('[clients.ann]\nkey = "')[1].split('"')[0]
     out = {}
-    async with client, serving(tmp_path, *stage.arguments, **environ) as stage.program:
+    command = None if request.param == "people" else SCRIPT  # a forked process is listed as what it was forked from
+    async with client, serving(tmp_path, *stage.arguments, command=command, **environ) as stage.program:
         await asyncio.gather(*(tell(stage, name, ann, redacts) for name in STORIES))
         await asyncio.sleep(0.5)  # records are written a moment later
         looks = {name: look for name, (when, look) in SURFACES.items() if when in moments}

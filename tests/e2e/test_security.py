@@ -7,6 +7,7 @@ import pytest
 
 import proxy_core
 from proxy_core.testing import FakeUpstream, chunk, plugin_with, run, serving
+from proxy_core.testing.program import SCRIPT
 
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
 LONG_KEY = "sk-" + "proj-" + "a1B2c3D4e5F6g7H8"
@@ -94,7 +95,7 @@ async def test_files_where_it_is_started_are_not_code(tmp_path):
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text("open('ran', 'w')")
 
-    async with serving(tmp_path, "--demo"):
+    async with serving(tmp_path, "--demo", command=SCRIPT):
         pass
 
     assert not (tmp_path / "ran").exists()

@@ -220,6 +220,7 @@ async def test_a_taken_port_is_told_in_a_line(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["proxy-core", "python -m proxy_core"])
 async def test_workers_share_a_port_and_end_together(tmp_path, upstream, command):
     variables = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url}
@@ -292,9 +293,10 @@ async def test_hypercorns_own_settings_are_reachable(tmp_path):
         assert httpx.get(program.url).headers["server"] == "hypercorn-h11"
 
 
+@pytest.mark.slow
 async def test_no_secret_is_in_the_process_list(tmp_path, upstream):
     variables = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url, "DEMO_API_KEY": "up-secret"}
-    async with serving(tmp_path, "--workers", "2", **variables):
+    async with serving(tmp_path, "--workers", "2", command=SCRIPT, **variables):
         listed = []
         for pid in filter(str.isdigit, os.listdir("/proc")) if os.path.isdir("/proc") else ():
             try:

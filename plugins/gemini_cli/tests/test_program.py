@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from proxy_core.testing import run, serving
-from proxy_core.testing.program import PROGRAM, environment
+from proxy_core.testing.program import start
 from proxy_plugin_gemini_cli.oauth import NOTICE
 from proxy_plugin_gemini_cli.testing import PROJECT, FakeGoogle
 
@@ -32,14 +32,7 @@ def variables(google):
 
 async def log_in(home, variables):
     """``proxy-core login`` over SSH: opens the printed address as a browser would, and pastes what its page shows."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(PROGRAM), "login", "gemini_cli", "--yes"),
-        cwd=home,
-        env=environment(home, **variables),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    process = await start(home, "login", "gemini_cli", "--yes", **variables)
     output = ""
     async with asyncio.timeout(20):
         while "Paste the code" not in output:
@@ -50,8 +43,10 @@ async def log_in(home, variables):
         async with httpx.AsyncClient(trust_env=False) as browser:
             page = await browser.get(address)
         (code,) = parse_qs(urlsplit(page.headers["location"]).query)["code"]
-        rest, _ = await process.communicate(code.encode() + b"\n")
-    return process.returncode, output + rest.decode()
+        process.stdin.write(code.encode() + b"\n")
+        process.stdin.close()
+        rest = await process.stdout.read()
+        return await process.wait(), output + rest.decode()
 
 
 async def ask(program):

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from proxy_core.testing import run, serving
-from proxy_core.testing.program import PROGRAM, environment
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
 
 
@@ -62,16 +61,9 @@ async def test_sharing_the_vendors_file_and_adding_a_key(qwen, variables, tmp_pa
 
 async def test_a_key_can_be_added_beside_logins(qwen, variables, tmp_path):
     qwen.keys.add("sk-sp-a")
-    key_from_stdin = await asyncio.create_subprocess_exec(
-        *(str(PROGRAM), "credentials", "add", "qwen-code", "--tier", "coding_plan-china"),
-        cwd=tmp_path,
-        env=environment(tmp_path, **variables),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await key_from_stdin.communicate(b"sk-sp-a\n")
-    assert key_from_stdin.returncode == 0, output
+    command = ("credentials", "add", "qwen-code", "--tier", "coding_plan-china")
+    code, output = await run(tmp_path, *command, stdin="sk-sp-a\n", **variables)
+    assert code == 0, output
 
     async with serving(tmp_path, QWEN_CODE_API_BASE=qwen.url, **variables) as program:
         answer = await chat(program)

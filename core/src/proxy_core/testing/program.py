@@ -1,27 +1,37 @@
-"""The real program in a process of its own, with a home of its own."""
+"""The real program in a process of its own, with a home of its own.
+
+Where the system can fork, the process is forked from one that has imported everything already. ``command`` starts an
+executable instead, for tests of what a start itself does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy_core.testing import warm
+
 PROGRAM = Path(sys.executable).with_name("proxy-core")
 SCRIPT, MODULE = (str(PROGRAM),), (sys.executable, "-m", "proxy_core")
+Command = tuple[str, ...] | None
 _START_S = 20.0
 _END_S = 20.0
+
+Process = asyncio.subprocess.Process | warm.WarmProcess
 
 
 @dataclass(slots=True)
 class Program:
     """A running ``proxy-core serve`` and what it has printed so far."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -42,41 +52,69 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], **folders, **variables}
 
 
+async def start(home: Path, *arguments: str, command: Command = None, **variables: str) -> Process:
+    """Start ``proxy-core``; its output, errors among it, is in ``stdout``, and ``stdin`` is for typing."""
+    environ = environment(home, **variables)
+    if warm.AVAILABLE and command is None:
+        return await warm.fork(home, arguments, environ)
+    return await asyncio.create_subprocess_exec(
+        *(command or SCRIPT),
+        *arguments,
+        cwd=home,
+        env=environ,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=_hear_interrupts if os.name == "posix" else None,
+    )
+
+
 @asynccontextmanager
-async def serving(
-    home: Path, *arguments: str, command: tuple[str, ...] = SCRIPT, **variables: str
-) -> AsyncIterator[Program]:
+async def serving(home: Path, *arguments: str, command: Command = None, **variables: str) -> AsyncIterator[Program]:
     """Run ``proxy-core serve --port 0 ...`` until the block ends."""
-    program = Program(await _start(home, (*command, "serve", "--port", "0", *arguments), variables))
+    process = await start(home, "serve", "--port", "0", *arguments, command=command, **variables)
+    _end_typing(process)
+    program = Program(process)
     reading = asyncio.create_task(_collect(program))
     try:
         async with asyncio.timeout(_START_S):
             while "providers:" not in program.output:
-                assert program.process.returncode is None, program.output
-                await asyncio.sleep(0.01)
+                assert not reading.done(), program.output
+                await asyncio.sleep(0.005)
         yield program
     finally:
-        if program.process.returncode is None:
-            program.process.terminate()
-        await asyncio.wait_for(program.process.wait(), _END_S)
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), _END_S)
         await reading
 
 
-async def run(home: Path, *arguments: str, command: tuple[str, ...] = SCRIPT, **variables: str) -> tuple[int, str]:
-    """Run a command to its end: its exit code and everything it printed."""
-    process = await _start(home, (*command, *arguments), variables)
-    output, _ = await asyncio.wait_for(process.communicate(), _START_S + _END_S)
-    return process.returncode or 0, output.decode()
+async def run(
+    home: Path, *arguments: str, stdin: str = "", command: Command = None, **variables: str
+) -> tuple[int, str]:
+    """Run a command to its end, with this typed in: its exit code and everything it printed."""
+    process = await start(home, *arguments, command=command, **variables)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(stdin.encode())
+    _end_typing(process)
+    try:
+        async with asyncio.timeout(_START_S + _END_S):
+            output = await process.stdout.read()
+            return await process.wait(), output.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
 
 
-async def _start(home: Path, command: tuple[str, ...], variables: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *command,
-        cwd=home,
-        env=environment(home, **variables),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+def _end_typing(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _hear_interrupts() -> None:
+    """Whoever starts the tests in the background has them, and all that they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 async def _collect(program: Program) -> None:

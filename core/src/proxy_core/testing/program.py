@@ -49,7 +49,8 @@ class Program:
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment in which nothing of the user's own is found."""
     folders = {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/data"}
-    return {"PATH": os.environ["PATH"], **folders, **variables}
+    passed_on = {name: os.environ[name] for name in ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+    return {**passed_on, **folders, **variables}
 
 
 async def start(home: Path, *arguments: str, command: Command = None, **variables: str) -> Process:

@@ -214,6 +214,7 @@ class FakeUpstream(ScriptedUpstream):
         super().__init__()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsent: list[asyncio.StreamWriter] = []
         self.connections = 0
 
     @property
@@ -231,9 +232,13 @@ class FakeUpstream(ScriptedUpstream):
     ) -> None:
         assert self._server is not None
         self._server.close()
+        for _ in range(3):  # what was just accepted gets its transport, and then its task, in a turn of its own each
+            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._unsent:
+            writer.transport.abort()
         await asyncio.sleep(0)  # transports close in the turn after
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,8 +253,8 @@ class FakeUpstream(ScriptedUpstream):
         finally:
             self._tasks.discard(task)
             writer.close()
-            if task.cancelling():  # the upstream ends: nothing more is sent, whatever is still waiting to be
-                writer.transport.abort()
+            if writer.transport.get_write_buffer_size():  # closed when it is sent, at the latest when the upstream ends
+                self._unsent.append(writer)
 
     async def _converse(self, connection: _Connection) -> None:
         while (request := await connection.receive()) is not None:

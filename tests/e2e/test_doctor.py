@@ -14,6 +14,12 @@ SECRET = "canary-0123456789"
 
 
 @pytest.fixture
+def tmp_path(home):
+    """A short one: with a long path the sockets are elsewhere."""
+    return home
+
+
+@pytest.fixture
 async def server():
     async with FakeOAuthServer() as server:
         yield server

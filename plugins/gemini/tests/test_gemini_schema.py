@@ -32,6 +32,7 @@ STRING, ANY = {"type": "string"}, {"type": "object"}
         ({"enum": ["a", "", None, "a"]}, {"type": "string", "enum": ["a"], "nullable": True}),
         ({"type": "string", "enum": []}, STRING),
         ({"type": "string", "enum": ["a"], "default": "b"}, {"type": "string", "enum": ["a"]}),
+        ({"anyOf": [{"enum": ["a"]}], "default": False}, {"type": "string", "enum": ["a"]}),
         # types
         ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
         (

@@ -14,6 +14,7 @@ from typing import Any
 from proxy_core import JsonObject
 from proxy_plugin_gemini.dialect.schema_merge import Resolver, siblings_for
 from proxy_plugin_gemini.dialect.schema_values import (
+    drop_foreign_default,
     enumerate_values,
     inferred,
     is_null,
@@ -233,5 +234,7 @@ def _alternatives(out: JsonObject, branches: list[JsonObject]) -> JsonObject:
     if not different:
         return {**out, "type": "string"}
     if len(different) == 1:
-        return {**different[0], **out}
+        only = {**different[0], **out}
+        drop_foreign_default(only)
+        return only
     return {**out, "anyOf": different}

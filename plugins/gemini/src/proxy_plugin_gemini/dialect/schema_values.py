@@ -68,13 +68,18 @@ def enumerate_values(raw: Mapping[str, Any], kind: str, out: JsonObject) -> str:
         return kind
     if any(isinstance(v, str) for v in values) and not any(isinstance(v, Mapping | list) for v in values):
         out["enum"] = list(dict.fromkeys(v if isinstance(v, str) else json.dumps(v) for v in values))
-        if out.get("default") not in out["enum"]:
-            out.pop("default", None)
+        drop_foreign_default(out)
         return "string"
     told = ", ".join(json.dumps(v, ensure_ascii=False) for v in values)
     told = f"Must be {told}." if len(values) == 1 else f"One of: {told}."
     out["description"] = f"{out['description']} {told}" if out.get("description") else told
     return inferred({"enum": values}) if kind == "string" else kind
+
+
+def drop_foreign_default(out: JsonObject) -> None:
+    """A default that is not among the values of an enumeration is refused."""
+    if "enum" in out and out.get("default") not in out["enum"]:
+        out.pop("default", None)
 
 
 def set_bounds(raw: Mapping[str, Any], kind: str, out: JsonObject) -> None:

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from proxy_core import CapacityExhausted, FailureDecision, ProxyRequest, QuotaWindow
 from proxy_core.credentials.fingerprint import api_key
+from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
 from proxy_core.settings.rotation import RotationSettings
@@ -67,6 +68,10 @@ class Desk:
         lease.give_back()
         return lease.credential.label
 
+    def reload(self, names, selector="sequential", **settings):
+        """Settings are read again: these credentials, in this order."""
+        self.pool.configure([key(name) for name in names], policy(selector, **settings))
+
     def id(self, name):
         return next(c.id for c in self.pool.credentials if c.label == name)
 
@@ -76,16 +81,22 @@ def clock():
     return VirtualClock()
 
 
+def key(name, priority=1):
+    """``k0`` has the id ``id-0``."""
+    return api_key(f"id-{name[1:]}", "demo", SecretStr(f"key-{name[1:]}"), name, priority=priority)
+
+
+def policy(selector="sequential", routing=None, **rotation):
+    return Policy(SELECTORS[selector], RotationSettings(**rotation), RoutingSettings(**(routing or {})))
+
+
 @pytest.fixture
 def desk(clock):
     """``desk(3)``: three credentials; ``desk([1, 2])``: of these priorities."""
 
     def make(credentials, selector="sequential", *, routing=None, **rotation):
         priorities = [1] * credentials if isinstance(credentials, int) else credentials
-        keys = [
-            api_key(f"id-{n}", "demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)
-        ]
-        rules = RoutingSettings(**(routing or {}))
-        return Desk(Pool(keys, SELECTORS[selector], clock, RotationSettings(**rotation), rules), clock)
+        keys = [key(f"k{n}", priority) for n, priority in enumerate(priorities)]
+        return Desk(Pool(clock, policy(selector, routing, **rotation), keys), clock)
 
     return make

@@ -8,13 +8,19 @@ from proxy_core.settings.schema import ClientSettings
 from proxy_core.state.budgets import Budgets
 
 
+def limited(clock, client, **limits):
+    made = Budgets(clock)
+    made.configure({client: ClientSettings(key=SecretStr("secret-key"), **limits)})
+    return made
+
+
 @pytest.fixture
 def budgets(clock):
     """``budgets(requests_per_minute=2)``: the limits of a client called me."""
     clock.time = 6_000_000.0  # the beginning of a minute
 
     def make(**limits):
-        return Budgets({"me": ClientSettings(key=SecretStr("secret-key"), **limits)}, clock)
+        return limited(clock, "me", **limits)
 
     return make
 
@@ -182,7 +188,7 @@ def test_a_store_that_lost_its_counts_gives_nothing_back(budgets):
 
 def test_counts_have_a_name_that_any_clients_name_fits_in_and_an_end(clock):
     clock.time = 6_000_030.0
-    limits = Budgets({"a/b c": ClientSettings(key=SecretStr("secret-key"), requests_per_minute=1)}, clock)
+    limits = limited(clock, "a/b c", requests_per_minute=1)
     limits.admit("a/b c", "m")
     [(name, count)] = limits.unsent()
     limits.told(name, 5)

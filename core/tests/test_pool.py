@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from proxy_core import ProxyRequest
-from proxy_core.rotation.ledger import MAX_LANES
+from proxy_core.rotation.rows import MAX_GROUPS
 
 REQUEST = ProxyRequest(id="r", client="c", dialect="openai_chat", model="m", stream=False, body={})
 
@@ -43,7 +43,7 @@ def test_balanced_counts_use_by_model(desk):
 def test_balanced_with_a_tolerance_never_gets_further_ahead_than_it(desk):
     desk = desk(4, "balanced", tolerance=2)
     served = [desk.ask() for _ in range(400)]
-    used = desk.pool.ledger.lane("m").used
+    used = desk.pool.ledger.group("m").used.values()
 
     assert max(used) - min(used) <= 3  # one that was two ahead was never taken
     assert served != ["k0", "k1", "k2", "k3"] * 100
@@ -295,7 +295,7 @@ def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
     assert {desk.pool.peek(REQUEST, "m").label for _ in range(3)} == {"k0"}
 
     assert desk.pool.in_flight == 0
-    assert desk.pool.ledger.lane("m").used == [1, 0]
+    assert desk.pool.ledger.group("m").used == {desk.id("k0"): 1}
     other = ProxyRequest(id="r", client="else", dialect="openai_chat", model="m", stream=False, body={})
     assert desk.pool.peek(other, "m").label == "k1"
     desk.ask(tried=["k0"])
@@ -303,32 +303,141 @@ def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
     assert desk.ask(client="else") == "k0"  # the look was not remembered as a choice
 
 
-# --- Lanes and what things cost ----------------------------------------------------------
+# --- Reloads -----------------------------------------------------------------------------
 
 
-def test_lanes_are_bounded_and_the_idle_go_first(desk):
+def test_a_removed_credential_takes_its_leases_back_and_is_forgotten_with_the_last(desk):
+    desk = desk(2, fair_cycle=False)
+    first, second = desk.take(), desk.take()
+    desk.reload(["k1"])
+    assert desk.ask() == "k1"
+    assert (desk.pool.in_flight, len(desk.pool)) == (2, 1)
+
+    first.failed(desk.decision("credential", 60))
+    first.give_back()
+    second.give_back()
+
+    assert desk.pool.in_flight == 0
+    assert desk.pool.ledger.known.keys() == {"id-1"}
+    assert "id-0" not in desk.pool.ledger.group("m").used
+
+
+def test_a_credential_that_was_removed_and_returns_still_counts_what_it_does(desk):
+    desk = desk(2, max_concurrent=1)
+    lease = desk.take()
+    desk.reload(["k1"], max_concurrent=1)
+    desk.reload(["k0"], max_concurrent=1)
+    assert desk.take() is None
+
+    lease.give_back()
+
+    assert desk.ask() == "k0"
+
+
+def test_after_a_reload_the_order_is_that_of_settings_and_what_is_known_stays(desk):
+    desk = desk(3, "balanced")
+    assert [desk.ask(), desk.fail(cooldown="credential", cooldown_s=60)] == ["k0", "k1"]
+
+    desk.reload(["k3", "k2", "k1", "k0"], "balanced")
+
+    assert desk.pool.cooling_down() == {"id-1": 60}
+    assert [desk.ask() for _ in range(3)] == ["k3", "k2", "k3"]
+
+
+def test_an_attempt_of_before_ends_a_cooldown_of_after(desk, clock):
+    desk = desk(1)
+    desk.fail(cooldown_s=10)
+    clock.passes(10)
+    probe = desk.take()
+    desk.reload(["k1", "k0"], fair_cycle=False)
+    assert [desk.take().credential.label, desk.take(tried=["k1"])] == ["k1", None]
+
+    probe.succeeded()
+    probe.give_back()
+
+    assert desk.take(tried=["k1"]).credential.label == "k0"
+
+
+def test_a_limit_lowered_by_a_reload_holds_for_what_was_lent_before(desk):
+    desk = desk(1)
+    leases = [desk.take() for _ in range(3)]
+    desk.reload(["k0"], max_concurrent=2)
+
+    served = []
+    for lease in leases:
+        lease.give_back()
+        served.append(desk.ask())
+
+    assert served == [None, "k0", "k0"]
+
+
+def test_a_key_that_was_disabled_is_tried_again_after_a_reload(desk):
+    desk = desk(1)
+    desk.pool.disabled(desk.pool.credentials[0], "no such key")
+    assert desk.take() is None
+
+    desk.reload(["k0"])
+
+    assert desk.ask() == "k0"
+
+
+def test_counts_of_a_model_stay_with_it_until_a_reload_puts_it_into_a_group(desk):
+    desk = desk(2, "balanced")
+    desk.ask("big-1")
+    desk.reload(["k0", "k1"], "balanced")
+    assert desk.ask("big-1") == "k1"
+
+    desk.reload(["k0", "k1"], "balanced", quota_groups={"big": ["big-*"]})
+
+    assert [desk.ask("big-1"), desk.ask("big-2")] == ["k0", "k1"]
+
+
+def test_a_cap_that_a_reload_brings_counts_what_was_used_before(desk):
+    desk = desk(1)
+    assert [desk.ask() for _ in range(3)] == ["k0"] * 3
+
+    desk.reload(["k0"], caps=[{"limit": "3"}])
+    assert desk.ask() is None
+
+    desk.reload(["k0"], caps=[{"limit": "4"}])
+    assert [desk.ask(), desk.ask()] == ["k0", None]
+
+
+async def test_a_reload_wakes_everybody_that_waits(desk):
+    desk = desk(1)
+    waiting = await waiters(desk.pool, 2)
+
+    desk.reload(["k0", "k1"])
+
+    assert all(waiter.done() for waiter in waiting)
+
+
+# --- Quota groups and what things cost ---------------------------------------------------
+
+
+def test_quota_groups_are_bounded_and_the_idle_go_first(desk):
     desk = desk(2)
     desk.fail("precious", cooldown_s=600)
     for n in range(1000):
         desk.ask(f"model-{n}")
 
-    assert len(desk.pool.ledger.lanes) == MAX_LANES
+    assert len(desk.pool.ledger.groups) == MAX_GROUPS
     assert desk.ask("precious") == "k1"
 
 
-def test_the_lane_that_goes_is_the_one_unused_for_longest(desk):
+def test_the_quota_group_that_goes_is_the_one_unused_for_longest(desk):
     desk = desk(2, "balanced")
     for n in range(1000):
         desk.ask("busy")
         desk.ask(f"model-{n}")
 
-    assert sum(desk.pool.ledger.lane("busy").used) == 1000
+    assert sum(desk.pool.ledger.group("busy").used.values()) == 1000
 
 
-def test_a_failure_after_its_lane_went_still_counts(desk):
+def test_a_failure_after_its_quota_group_went_still_counts(desk):
     desk = desk(1)
     lease = desk.take("m")
-    for n in range(MAX_LANES):
+    for n in range(MAX_GROUPS):
         desk.ask(f"model-{n}")
 
     desk.fail("m", cooldown_s=60, lease=lease)

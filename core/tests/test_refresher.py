@@ -1,4 +1,4 @@
-"""What the keeper does beside renewing: asking for quotas, and waiting for what a login still lacks."""
+"""What the refresher does beside renewing: asking for quotas, and waiting for what a login still lacks."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,9 @@ from pydantic import SecretStr
 from proxy_core import (
     CredentialRefresher,
     FailureDecision,
+    LoginRequired,
     QuotaWindow,
+    RetryRefresh,
     RotationSettings,
     Tokens,
     Unavailable,
@@ -69,11 +71,12 @@ async def test_a_login_is_asked_for_its_quota_and_the_pool_learns_it(make_proxy,
     proxy = await make_proxy({}, modules=[plugin(upstream, quota=quota, rotation=rotation)])
 
     await until(lambda: asked)
-    lane = proxy.proxy.pools["example"].ledger.lane("large")
-    await until(lambda: lane.windows)
+    group = proxy.proxy.pools["example"].ledger.group("large")
+    await until(lambda: group.windows)
+    (name,) = group.windows
 
     assert asked == ["at"]
-    assert (lane.name, lane.used[0], lane.windows[0].limit) == ("family", 40, 100)
+    assert (group.name, group.used[name], group.windows[name].limit) == ("family", 40, 100)
 
 
 async def test_a_quota_that_cannot_be_had_is_asked_for_again_and_hurts_nobody(make_proxy, upstream, stored):
@@ -182,3 +185,96 @@ async def test_a_token_that_ends_early_is_not_renewed_without_pause(make_proxy, 
     await asyncio.sleep(0.5)
 
     assert len(renewals) == 1
+
+
+# --- Reloads -----------------------------------------------------------------------------
+
+
+def expired(**fields):
+    secrets = {"access_token": SecretStr("at"), "refresh_token": SecretStr("rt")}
+    return StoredCredential(
+        provider="example", name="one", kind="example_oauth", expires_at=datetime.now(UTC), **secrets, **fields
+    )
+
+
+async def test_a_reload_neither_ends_nor_repeats_a_refresh_that_is_under_way(make_proxy, upstream, vault):
+    begun, go_on, under_way = [], asyncio.Event(), 0
+
+    async def refresh(credential, exchange):
+        nonlocal under_way
+        under_way += 1
+        begun.append(under_way)
+        await go_on.wait()
+        under_way -= 1
+        return Tokens(access_token=SecretStr("new"), expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+    stored = vault.add(expired())
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    settings = {"routing": {"max_wait_s": 5}}
+    proxy = await make_proxy(settings, modules=[plugin(upstream, refresher=refresher)])
+    await until(lambda: begun)
+
+    await proxy.reload(timeouts={"idle_s": 50})
+    vault.set_disabled(stored, True)
+    await proxy.reload(timeouts={"idle_s": 60})
+    gone = proxy.proxy.pools["example"].credentials
+    vault.set_disabled(stored, False)
+    await proxy.reload(timeouts={"idle_s": 70})
+    asking = asyncio.create_task(proxy.chat("example/m", "hi"))
+    await asyncio.sleep(0.1)
+    assert not upstream.requests
+    go_on.set()
+
+    assert (await asking).status == 200
+    assert (begun, gone) == ([1], [])
+    assert proxy.proxy.pools["example"].credentials[0].secret.get_secret_value() == "new"
+    await until(lambda: len(proxy.active) == 1)
+
+
+async def test_a_reload_does_not_have_a_token_server_asked_before_its_time(make_proxy, upstream, vault):
+    asked = []
+
+    async def refresh(credential, exchange):
+        asked.append(1)
+        raise RetryRefresh("not now", retry_after_s=60)
+
+    vault.add(expired())
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
+    await until(lambda: asked)
+    for n in range(3):
+        await proxy.reload(timeouts={"idle_s": 50 + n})
+    await asyncio.sleep(0.2)
+
+    assert len(asked) == 1
+
+
+async def test_a_login_added_while_the_proxy_runs_is_kept_alive_after_a_reload(make_proxy, upstream, vault):
+    async def refresh(credential, exchange):
+        return Tokens(access_token=SecretStr("new"), expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({"routing": {"max_wait_s": 5}}, modules=[plugin(upstream, refresher=refresher)])
+    assert (await proxy.chat("example/m", "hi")).status == 503
+
+    stored = vault.add(expired())
+    await proxy.reload()
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert vault.read(stored).access_token.get_secret_value() == "new"
+
+
+async def test_why_a_login_is_out_is_the_same_after_a_reload(make_proxy, upstream, vault):
+    async def refresh(credential, exchange):
+        raise LoginRequired("the account is closed")
+
+    vault.add(expired())
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
+    row = proxy.proxy.pools["example"].ledger.rows[0]
+    await until(lambda: row.for_good)
+
+    await proxy.reload(timeouts={"idle_s": 50})
+
+    assert (row.retired, row.out, row.for_good) == (False, "the account is closed", True)
+    assert "the account is closed" in (await proxy.chat("example/m", "hi")).error["message"]

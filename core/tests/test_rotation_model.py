@@ -1,4 +1,4 @@
-"""Whatever happens to a pool, in whatever order: what always holds."""
+"""Whatever happens to a pool, in whatever order: what always holds, reloads included."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -10,37 +10,45 @@ from pydantic import SecretStr
 
 from proxy_core import FailureDecision, ProxyRequest, QuotaWindow, Unavailable
 from proxy_core.credentials.fingerprint import api_key
+from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import RoutingSettings
 
 MODELS = st.sampled_from(["a", "b", "big-1", "big-2"])
-PLACES = st.integers(0, 3)
-ROTATIONS = st.fixed_dictionaries(
-    {"quota_groups": st.just({"pro": ["big-*"]})},
-    optional={
-        "max_concurrent": st.integers(1, 3),
-        "preferred_concurrency": st.integers(1, 2),
-        "tolerance": st.sampled_from([0, 2]),
-        "multipliers": st.just({1: 2}),
-        "fair_cycle": st.booleans(),
-        "fair_cycle_scope": st.sampled_from(["model_group", "credential"]),
-        "fair_cycle_cross_tier": st.booleans(),
-        "fair_cycle_s": st.sampled_from([50, 5000]),
-        "quota_window_s": st.sampled_from([100, 86_400]),
-        "caps": st.sampled_from(
-            [[{"limit": "3"}], [{"limit": "80%", "cooldown": "fixed:20"}], [{"limit": "2", "cooldown": "offset:40"}]]
-        ),
-    },
-)
-VERDICTS = st.builds(
+NAMES = ["id-0", "id-1", "id-2", "id-3"]
+NAME = st.sampled_from(NAMES)
+PRIORITIES = st.lists(st.integers(1, 2), min_size=4, max_size=4)
+ROTATION_OPTIONS = {
+    "max_concurrent": st.integers(1, 3),
+    "preferred_concurrency": st.integers(1, 2),
+    "tolerance": st.sampled_from([0, 2]),
+    "multipliers": st.just({1: 2}),
+    "fair_cycle": st.booleans(),
+    "fair_cycle_scope": st.sampled_from(["model_group", "credential"]),
+    "fair_cycle_cross_tier": st.booleans(),
+    "fair_cycle_s": st.sampled_from([50, 5000]),
+    "quota_window_s": st.sampled_from([100, 86_400]),
+    "caps": st.sampled_from(
+        [[{"limit": "3"}], [{"limit": "80%", "cooldown": "fixed:20"}], [{"limit": "2", "cooldown": "offset:40"}]]
+    ),
+}
+ROTATIONS = st.fixed_dictionaries({"quota_groups": st.just({"pro": ["big-*"]})}, optional=ROTATION_OPTIONS)
+DECISIONS = st.builds(
     FailureDecision,
     fault=st.sampled_from(["client", "credential", "model", "provider", "network"]),
     next=st.just("rotate"),
     error=st.just(Unavailable("no")),
     cooldown=st.sampled_from([None, "credential", "model", "provider"]),
     cooldown_s=st.sampled_from([None, None, 0.0, 1.0, 40.0, 400.0, 5000.0, 1e9]),
+)
+
+
+#: What a reload may bring besides other values: fewer credentials in another order, models in other groups.
+RELOADS = st.fixed_dictionaries(
+    {"quota_groups": st.sampled_from([{"pro": ["big-*"]}, {}, {"pro": ["big-*", "a"]}, {"all": ["*"]}])},
+    optional=ROTATION_OPTIONS,
 )
 
 
@@ -54,25 +62,28 @@ class Clock:
         return datetime.fromtimestamp(self.time, UTC)
 
 
+def keys(names, priorities):
+    return [
+        api_key(name, "demo", SecretStr(f"key-{name}"), f"k{name[-1]}", priority=priorities[NAMES.index(name)])
+        for name in names
+    ]
+
+
 class Rotation(RuleBasedStateMachine):
-    @initialize(
-        selector=st.sampled_from(BUILT_IN),
-        rotation=ROTATIONS,
-        priorities=st.lists(st.integers(1, 2), min_size=4, max_size=4),
-    )
+    @initialize(selector=st.sampled_from(BUILT_IN), rotation=ROTATIONS, priorities=PRIORITIES)
     def start(self, selector, rotation, priorities):
         self.clock = Clock()
-        keys = [
-            api_key(f"id-{n}", "demo", SecretStr(f"key-{n}"), f"k{n}", priority=p) for n, p in enumerate(priorities)
-        ]
-        rules = RoutingSettings(circuit_breaker_failures=3)
-        self.pool = Pool(keys, selector, self.clock, RotationSettings(**rotation), rules)
+        self.routing = RoutingSettings(circuit_breaker_failures=3)
+        policy = Policy(selector, RotationSettings(**rotation), self.routing)
+        self.pool = Pool(self.clock, policy, keys(NAMES, priorities))
         self.ledger = self.pool.ledger
         self.open = []
 
     # --- What happens --------------------------------------------------------------------
 
-    @rule(model=MODELS, tried=st.sets(PLACES, max_size=2), worst=st.sampled_from([None, None, 1]), session=PLACES)
+    @rule(
+        model=MODELS, tried=st.sets(NAME, max_size=2), worst=st.sampled_from([None, None, 1]), session=st.integers(0, 3)
+    )
     def take(self, model, tried, worst, session):
         now = self.clock.time
         request = ProxyRequest(
@@ -80,20 +91,21 @@ class Rotation(RuleBasedStateMachine):
         )
         outage = self.ledger.outage
         shut = outage is not None and outage.closed(now)
-        able = {n for n in range(4) if self.usable(model, n)} - tried
-        able = {n for n in able if worst is None or self.priority(n) <= worst}
-        rests = {n: self.rests(model, n) for n in range(4)}
-        lease = self.pool.take(request, model, {self.ledger.slots[n].credential.id for n in tried}, worst)
+        able = {row.id: row for row in self.ledger.rows if self.usable(model, row) and row.id not in tried}
+        able = {name: row for name, row in able.items() if worst is None or row.priority <= worst}
+        rests = {row.id: self.rests(model, row) for row in self.ledger.rows}
+        lease = self.pool.take(request, model, tried, worst)
         if lease is None:
             assert shut or not able
             return
+        name = lease.credential.id
         assert not shut
-        assert lease.index in able
-        assert self.priority(lease.index) == min(self.priority(n) for n in able)
-        assert lease.probes == (outage is not None or bool(rests[lease.index]))
+        assert name in able
+        assert able[name].priority == min(row.priority for row in able.values())
+        assert lease.probes == (outage is not None or bool(rests[name]))
         self.open.append(lease)
 
-    @rule(data=st.data(), decision=VERDICTS, back=st.booleans())
+    @rule(data=st.data(), decision=DECISIONS, back=st.booleans())
     def fail(self, data, decision, back):
         if self.open:
             lease = data.draw(st.sampled_from(self.open))
@@ -136,70 +148,83 @@ class Rotation(RuleBasedStateMachine):
     def time_passes(self, seconds):
         self.clock.time += seconds
 
-    @rule(place=st.none() | PLACES, model=st.none() | MODELS)
-    def clear(self, place, model):
-        self.pool.clear(None if place is None else self.ledger.slots[place].credential.id, model)
+    @rule(name=st.none() | NAME, model=st.none() | MODELS)
+    def clear(self, name, model):
+        self.pool.clear(name, model)
 
     # --- What always holds ---------------------------------------------------------------
 
-    def priority(self, place):
-        return self.ledger.slots[place].credential.priority
+    def rests(self, model, row):
+        group = self.ledger.group(model)
+        return [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
 
-    def rests(self, model, place):
-        lane = self.ledger.lane(model)
-        return [c for c in (self.ledger.slots[place].cooldown, lane.cooldowns.get(place)) if c is not None]
-
-    def usable(self, model, place):
+    def usable(self, model, row):
         """From the definitions, the slow way."""
-        return self.load(self.ledger.settled(model, self.clock.time), model, place) < math.inf
+        return self.load(self.ledger.settled(model, self.clock.time), model, row) < math.inf
 
-    def load(self, lane, model, place):
-        now, slot = self.clock.time, self.ledger.slots[place]
-        if slot.in_flight >= slot.most or lane.capped.get(place, now) > now or self.aside(lane, model, place):
+    def load(self, group, model, row):
+        now = self.clock.time
+        if row.in_flight >= row.most or group.capped.get(row.id, now) > now or self.aside(group, model, row):
             return math.inf
-        if any(rest.probing or now < rest.probe_at for rest in self.rests(model, place)):
+        if any(rest.probing or now < rest.probe_at for rest in self.rests(model, row)):
             return math.inf
-        busy = 0 if slot.in_flight < slot.optimal else slot.in_flight - slot.optimal + 1
-        return self.priority(place) * 1e12 + busy * 1e9 + lane.used[place]
+        busy = 0 if row.in_flight < row.preferred else row.in_flight - row.preferred + 1
+        return row.priority * 1e12 + busy * 1e9 + group.used.get(row.id, 0)
 
-    def aside(self, lane, model, place):
-        rotation, now = self.ledger.rotation, self.clock.time
-        if not self.ledger.fair_cycle or place not in lane.marks or lane.marks[place] + rotation.fair_cycle_s <= now:
+    def aside(self, group, model, row):
+        policy, now = self.ledger.policy, self.clock.time
+        marked = group.marks.get(row.id)
+        if not policy.fair_cycle or marked is None or marked + policy.rotation.fair_cycle_s <= now:
             return False
-        cross = rotation.fair_cycle_cross_tier
-        members = [n for n in range(4) if cross or self.priority(n) == self.priority(place)]
-        if any(n not in lane.marks for n in members):
+        cross = policy.rotation.fair_cycle_cross_tier
+        members = [other for other in self.ledger.rows if cross or other.priority == row.priority]
+        if any(other.id not in group.marks for other in members):
             return True
-        return any(0 < rest.until - now < 90 for n in members for rest in self.rests(model, n))
+        return any(0 < rest.until - now < 90 for other in members for rest in self.rests(model, other))
 
     @invariant()
     def leases_are_counted(self):
-        counts = [0] * 4
+        counts = dict.fromkeys(self.ledger.known, 0)
         for lease in self.open:
-            counts[lease.index] += 1
-        assert [slot.in_flight for slot in self.ledger.slots] == counts
+            counts[lease.credential.id] += 1
+        assert {name: row.in_flight for name, row in self.ledger.known.items()} == counts
         assert self.pool.in_flight == len(self.open)
-        assert all(slot.in_flight <= slot.most for slot in self.ledger.slots)
+
+    @invariant()
+    def no_limit_is_exceeded(self):
+        assert all(row.in_flight <= row.most for row in self.ledger.rows)
+
+    @invariant()
+    def what_is_known_is_what_is_listed_and_what_is_lent(self):
+        listed = {row.id for row in self.ledger.rows}
+        assert [row.position for row in self.ledger.rows] == list(range(len(self.ledger.rows)))
+        assert set(self.ledger.known) == listed | {lease.credential.id for lease in self.open}
+        assert {name for name, row in self.ledger.known.items() if not row.retired} == listed
+        for group in self.ledger.groups.values():
+            assert len(group.loads) == len(listed)
+            assert {*group.used, *group.marks, *group.cooldowns, *group.windows, *group.capped} <= set(NAMES)
 
     @invariant()
     def loads_are_what_the_definitions_say(self):
         for model in ("a", "b", "big-1"):
-            lane = self.ledger.settled(model, self.clock.time)
-            assert lane.loads == [self.load(lane, model, place) for place in range(4)]
-            assert lane.due == {n for n in range(4) if self.rests(model, n) and lane.loads[n] < math.inf}
+            group, rows = self.ledger.settled(model, self.clock.time), self.ledger.rows
+            assert group.loads == [self.load(group, model, row) for row in rows]
+            assert set(group.due) == {
+                row.id for row in rows if self.rests(model, row) and group.loads[row.position] < math.inf
+            }
 
     @invariant()
     def each_rest_is_tried_by_one(self):
         probed = [cooldown for lease in self.open for cooldown in lease._use.probes]
         assert len(probed) == len(set(probed))
-        lanes = [cooldown for lane in self.ledger.lanes.values() for cooldown in lane.cooldowns.values()]
-        rests = [c for c in (self.ledger.outage, *(slot.cooldown for slot in self.ledger.slots), *lanes) if c]
+        groups = [cooldown for group in self.ledger.groups.values() for cooldown in group.cooldowns.values()]
+        rests = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
         assert {c for c in rests if c.probing} <= set(probed)
 
     @invariant()
     def nothing_piles_up(self):
         assert len(self.ledger._wakes) <= 2 * 4 + 1
-        assert len(self.ledger._changes) <= 4
+        assert len(self.ledger._changed) <= 4
 
     @invariant()
     def the_soonest_time_is_right(self):
@@ -207,9 +232,10 @@ class Rotation(RuleBasedStateMachine):
         for model in ("a", "big-2"):
             soonest_s = self.pool.soonest_s(model)
             outage = self.ledger.outage
-            if any(self.usable(model, n) for n in range(4)) and (outage is None or not outage.closed(self.clock.time)):
+            usable = any(self.usable(model, row) for row in self.ledger.rows)
+            if usable and (outage is None or not outage.closed(self.clock.time)):
                 assert soonest_s == 0
-            assert soonest_s <= 86_500
+            assert soonest_s <= 86_500 if self.ledger.rows else soonest_s is None
 
     def teardown(self):
         """With no lease out and no failure, time heals everything."""
@@ -217,7 +243,9 @@ class Rotation(RuleBasedStateMachine):
             return
         for lease in self.open:
             lease.give_back()
-        for model in ("a", "b", "big-1"):
+        assert self.pool.in_flight == 0
+        assert len(self.ledger.known) == len(self.ledger.rows)
+        for model in ("a", "b", "big-1") if self.ledger.rows else ():
             soonest_s = self.pool.soonest_s(model)
             self.clock.time += soonest_s
             if soonest_s > 0:  # a cycle may have begun to wait for a short rest
@@ -227,8 +255,45 @@ class Rotation(RuleBasedStateMachine):
         self.clock.time += 700_000
         assert self.pool.cooling_down() == {}
         for model in ("a", "b", "big-1"):
-            assert all(self.usable(model, n) for n in range(4))
+            assert all(self.usable(model, row) for row in self.ledger.rows)
+
+
+class RotationAcrossReloads(Rotation):
+    """Settings are read again at any moment, with leases out: credentials come, go and return, in any order."""
+
+    @rule(
+        selector=st.sampled_from(BUILT_IN),
+        rotation=RELOADS,
+        names=st.lists(NAME, unique=True),
+        priorities=PRIORITIES,
+    )
+    def reload(self, selector, rotation, names, priorities):
+        known = dict(self.ledger.known)
+        outage, streak = self.ledger.outage, self.ledger.streak
+        cooldowns = {name: row.cooldown for name, row in known.items()}
+        self.pool.configure(keys(names, priorities), Policy(selector, RotationSettings(**rotation), self.routing))
+
+        assert [row.id for row in self.ledger.rows] == names
+        assert all(self.ledger.known.get(name, row) is row for name, row in known.items())
+        assert (self.ledger.outage, self.ledger.streak) == (outage, streak)
+        assert all(row.cooldown is cooldowns.get(row.id) for row in self.ledger.rows)
+
+    @rule(names=st.lists(NAME, unique=True, min_size=1))
+    def reload_of_the_same_settings_in_another_order(self, names):
+        """What each credential has used, and what keeps it back, is as it was."""
+        used = {name: dict(group.used) for name, group in self.ledger.groups.items()}
+        kept = {name: row.credential for name, row in self.ledger.known.items() if name in names}
+        self.pool.configure(list(kept.values()), self.ledger.policy)
+
+        for name, group in self.ledger.groups.items():
+            assert {one: group.used.get(one, 0) for one in kept} == {one: used[name].get(one, 0) for one in kept}
+
+    @invariant()
+    def no_limit_is_exceeded(self):
+        """Leases that were out when a limit was lowered may; :meth:`take` never goes beyond it."""
 
 
 TestRotation = Rotation.TestCase
 TestRotation.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestRotationAcrossReloads = RotationAcrossReloads.TestCase
+TestRotationAcrossReloads.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -88,7 +88,7 @@ def test_the_optimum_is_multiplied_too(desk):
     desk = desk(2, "balanced", multipliers={1: 2})
 
     assert [desk.take().credential.label for _ in range(4)] == ["k0", "k1", "k0", "k1"]
-    assert desk.pool.ledger.slots[0].optimal == 2
+    assert desk.pool.ledger.rows[0].preferred == 2
 
 
 # --- Caps --------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_windows_of_tokens_or_without_an_end_change_nothing(desk):
     desk = desk(1, caps=[{"limit": "50"}])
     lease = desk.take()
     desk.learn(lease=lease, unit="tokens", limit=10, used=60)
-    window = desk.pool.ledger.lane("m").windows[0]
+    window = desk.pool.ledger.group("m").windows[desk.id("k0")]
 
     assert window.limit is None
     assert desk.ask() == "k0"
@@ -249,7 +249,7 @@ def test_a_rest_counts_as_exhausted_from_the_setting_on(desk, clock):
     exhaust(desk, "k1", cooldown_s=100)
     clock.passes(200)
 
-    assert desk.pool.ledger.lane("m").marks.keys() == {1}
+    assert desk.pool.ledger.group("m").marks.keys() == {desk.id("k1")}
     assert desk.ask() == "k0"
 
 

@@ -110,9 +110,9 @@ async def path_run(tmp_path, upstream, mapped):
             waits = bool(frame.f_code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR))
             calls.add((name, frame.f_code.co_qualname, caller, waits))
 
-    async with lifespan(running.switch):
-        await ask(running.switch, None)  # imports and connections are made once
-        body = await ask(running.switch, profile)
+    async with lifespan(running.active):
+        await ask(running.active, None)  # imports and connections are made once
+        body = await ask(running.active, profile)
 
     assert b"hel" in body and body.rstrip().endswith(b"data: [DONE]")
     on_path = {name for name, *_ in calls if (not is_branch(name) and not is_around(name)) or name in mapped}

@@ -55,7 +55,7 @@ def test_importing_the_authors_api_has_no_side_effects_and_no_heavy_library():
 
 
 def test_importing_the_app_factory_has_no_side_effects():
-    seen = probe("from proxy_core.runtime.compose import create_app")
+    seen = probe("from proxy_core.runtime import create_app")
 
     assert seen["events"] == []
     assert seen["threads"] == 1
@@ -69,7 +69,7 @@ def test_composing_a_proxy_opens_no_connection_and_starts_nothing(tmp_path):
         "os.environ.update(PROXY_ADMIN__KEY='an-admin-key', PROXY_STATE__SECRET='a-state-secret')\n"
         f"os.environ.update(PROXY_API_KEY='some-key', DEMO_API_BASE='http://127.0.0.1:1/v1', HOME={str(tmp_path)!r})\n"
         f"os.chdir({str(tmp_path)!r})\n"
-        "from proxy_core.runtime.compose import create_app\n"
+        "from proxy_core.runtime import create_app\n"
         "create_app()"
     )
 

@@ -209,7 +209,7 @@ async def test_a_live_feed_ends_at_once_when_settings_are_replaced(pages):
     async with following(proxy, "/admin/live") as pieces, asyncio.timeout(5):
         assert (await proxy.reload(log={"level": "debug"})).reloaded
         assert [piece async for piece in pieces][-1:] != []  # to its regular end
-        while len(proxy.switch) > 1:
+        while len(proxy.active) > 1:
             await asyncio.sleep(0.01)
 
     assert feed.closed.is_set()

@@ -78,7 +78,7 @@ async def used(proxy, requests):
     async with asyncio.timeout(3):
         while sum(row.requests for row in rows) < requests:
             await asyncio.sleep(0.02)
-            rows = await proxy.proxy.state.rows(today, today)
+            rows = await proxy.process.state.rows(today, today)
     return {name: sum(getattr(row, name) for row in rows) for name in ("requests", "attempts", "failures", "prompt")}
 
 
@@ -130,7 +130,7 @@ async def test_clients_are_batched_together_and_counted_apart(batching, vectors)
     await asyncio.gather(ask(proxy, "a"), ask(proxy, "b", key="other-client-key"))
     await used(proxy, 2)
     today = proxy.proxy.services.clock.now().date()
-    rows = await proxy.proxy.state.rows(today, today)
+    rows = await proxy.process.state.rows(today, today)
 
     assert len(vectors.seen) == 1
     assert sorted((row.client, row.requests) for row in rows) == [("other", 1), ("test", 1)]

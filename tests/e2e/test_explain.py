@@ -8,7 +8,7 @@ import pytest
 
 import proxy_core
 from proxy_core.errors import SettingsError
-from proxy_core.runtime.compose import compose
+from proxy_core.runtime.start import start
 from proxy_core.server import control_socket
 from proxy_core.settings.loading import load
 from proxy_core.testing import fingerprint, plugin_with, stall
@@ -68,7 +68,7 @@ async def test_the_admin_key_is_made_once_for_its_owner_alone(proxy):
     file = proxy.proxy.loaded.data_dir / "admin.key"
     key = file.read_text()
 
-    compose(proxy.proxy.loaded)
+    start(proxy.proxy.loaded)
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text() == key
@@ -80,10 +80,10 @@ def test_a_configured_admin_key_leaves_no_file_and_a_clients_is_refused(tmp_path
         tables = {"clients": {"ann": {"key": client}}, "admin": {"key": "the-same"}}
         return load(overrides=tables, environ={"PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
 
-    compose(loaded("another"))
+    start(loaded("another"))
     assert not (tmp_path / "admin.key").exists()
     with pytest.raises(SettingsError, match="a client has the same key"):
-        compose(loaded("the-same"))
+        start(loaded("the-same"))
 
 
 # --- explain -----------------------------------------------------------------------------

@@ -150,7 +150,7 @@ async def used(proxy):
     async with asyncio.timeout(3):
         while not any(row.priced for row in rows):
             await asyncio.sleep(0.02)
-            rows = await proxy.proxy.state.rows(today, today)
+            rows = await proxy.process.state.rows(today, today)
     return rows
 
 

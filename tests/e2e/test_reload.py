@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from proxy_core.runtime.compose import Proxy
+from proxy_core.runtime.generation import Generation
 from proxy_core.testing import FakeUpstream, fingerprint, run, serving
 from proxy_core.testing.proxy import CLIENT_KEY
 from proxy_core.testing.upstream import chunk, pause
@@ -67,12 +67,12 @@ async def test_a_running_stream_finishes_on_the_old_set_whose_connections_then_c
 
     await proxy.reload(providers=demo(other, "key-n"))
     meanwhile = await proxy.chat("demo/small", "hi")
-    open_then = len(proxy.switch)
+    open_then = len(proxy.active)
     answer = await stream
 
     assert (meanwhile.status, other.keys_seen, open_then) == (200, ["key-n"], 2)
     assert (answer.text, answer.done) == ("abcdefgh", True)
-    await until(lambda: len(proxy.switch) == 1)
+    await until(lambda: len(proxy.active) == 1)
     await until(lambda: not upstream._tasks)  # which live as long as their connections
 
 
@@ -85,7 +85,7 @@ async def test_what_takes_longer_than_draining_may_is_told_so(make_proxy, upstre
     await proxy.reload(providers=demo(upstream, "key-b"))
 
     assert "server.shutdown_grace_s" in (await stream).error["message"]
-    await until(lambda: len(proxy.switch) == 1)
+    await until(lambda: len(proxy.active) == 1)
 
 
 # --- What is wrong changes nothing ---------------------------------------------------------
@@ -139,7 +139,7 @@ async def test_rests_counts_and_windows_go_on_wherever_a_credential_now_is(proxy
 
     await proxy.reload(providers=demo(upstream, "key-new", "key-b", "key-a"))
     ledger = proxy.proxy.pools["demo"].ledger
-    used = dict(zip(ledger.places, ledger.lanes["small"].used, strict=True))
+    used = {row.id: ledger.group("small").used.get(row.id, 0) for row in ledger.rows}
 
     assert proxy.resting("key-a") == pytest.approx(30, abs=1)
     assert used == {fingerprint("key-new"): 0, fingerprint("key-b"): 1, fingerprint("key-a"): 1}
@@ -158,6 +158,36 @@ async def test_what_an_old_request_learns_is_known_to_the_new_set_at_once(proxy,
     assert at_work == 1
     assert proxy.resting("key-a") == pytest.approx(40, abs=1)
     await until(lambda: proxy.proxy.pools["demo"].in_flight == 0)
+
+
+async def test_the_next_attempt_of_an_old_request_uses_no_credential_that_was_removed(proxy, upstream):
+    upstream.for_key("key-a").says(pause(0.3), status=429, headers={"retry-after": "40"})
+    upstream.for_key("key-c").streams("hello")
+    old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers=demo(upstream, "key-c"))
+    known = proxy.process.pools["demo"].ledger.known.keys()
+
+    assert known == {fingerprint("key-a"), fingerprint("key-c")}
+    assert (await old).text == "hello"
+    assert upstream.keys_seen == ["key-a", "key-c"]
+    assert proxy.process.pools["demo"].ledger.known.keys() == {fingerprint("key-c")}
+
+
+async def test_a_removed_provider_is_forgotten_once_its_last_request_is_done(proxy, upstream, other):
+    upstream.streams("a", "b", gap_s=0.2)
+    old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
+    await until(lambda: upstream.requests)
+
+    await proxy.reload(providers={"second": {"base_url": other.url, "api_keys": ["key-s"]}})
+    meanwhile = proxy.process.pools.keys() - proxy.proxy.pools.keys()
+    answer = await old
+    await proxy.reload()
+
+    assert meanwhile == {"demo"}
+    assert answer.text == "ab"
+    assert proxy.process.pools.keys() == proxy.proxy.pools.keys()
 
 
 async def test_a_limit_of_requests_at_once_holds_for_both_sets(make_proxy, upstream):
@@ -372,7 +402,9 @@ async def load(proxy, clients):
 @pytest.mark.slow
 async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, upstream):
     upstream.for_key("key-a").streams("a", "b", gap_s=0.01)
-    proxy = await make_proxy({"providers": demo(upstream, "key-a"), "routing": {"max_wait_s": 5}})
+    # However busy the machine is, an old request has the time to end.
+    patient = {"routing": {"max_wait_s": 5}, "server": {"shutdown_grace_s": 60}}
+    proxy = await make_proxy({"providers": demo(upstream, "key-a"), **patient})
     done = []
     async with load(proxy, 32) as answers:
         for n in range(30):
@@ -383,9 +415,9 @@ async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, 
                     await proxy.reload(timeouts={"idle_s": 100 + n}, providers=demo(upstream, "key-a", f"k{n}"))
                 )
             await asyncio.sleep(0.02)
-    await until(lambda: len(proxy.switch) == 1)
+    await until(lambda: len(proxy.active) == 1)
     gc.collect()
-    kept = [o for o in gc.get_objects() if type(o) is Proxy and o.state is proxy.proxy.state]
+    kept = [o for o in gc.get_objects() if type(o) is Generation and o.services.usage is proxy.process.usage]
 
     assert [d.reloaded for d in done] == [True, False] * 15
     assert len(answers) > 100

@@ -91,7 +91,7 @@ async def test_a_store_that_sleeps_is_not_waited_for_by_requests_and_not_long_by
     assert max(took) < 0.1
     assert sorted(took)[10] < 0.02
     moody.sleeps_s = 0
-    proxy.proxy.state._wake.set()
+    proxy.process.state._wake.set()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ async def used(proxy, requests=1):
     async with asyncio.timeout(3):
         while sum(row.requests for row in found) < requests:
             await asyncio.sleep(0.02)
-            found = await proxy.proxy.state.rows(today, today)
+            found = await proxy.process.state.rows(today, today)
     for row in found:
         totals[row.credential] = added(totals[row.credential], row) if row.credential in totals else row
     names = {fingerprint("key-a"): "a", fingerprint("key-b"): "b", "": "nobody"}
@@ -177,7 +177,7 @@ async def test_quota_stats_answer_without_a_store(counting, monkeypatch, fails):
 
     proxy = await counting()
     monkeypatch.setattr("proxy_core.server.quota_stats._PATIENCE_S", 0.1)
-    monkeypatch.setattr(type(proxy.proxy.state), "rows", staticmethod(rows))
+    monkeypatch.setattr(type(proxy.process.state), "rows", staticmethod(rows))
     answer = await proxy.get("/quota-stats")
 
     assert answer.status == 200

@@ -375,12 +375,13 @@ async def test_quotas_are_asked_for_and_shown(start, login, google):
     proxy = await start()
     ledger = proxy.proxy.pools["gemini_cli"].ledger
     async with asyncio.timeout(5):
-        while not ledger.lane("gemini-3-pro-preview").windows:
+        while not ledger.group("gemini-3-pro-preview").windows:
             await asyncio.sleep(0.01)
 
-    pro, flash = ledger.lane("gemini-3-pro-preview"), ledger.lane("gemini-2.5-flash")
-    assert (pro.name, pro.windows[0].limit, pro.used[0]) == ("pro", 250, 70)
-    assert (flash.name, flash.windows[0].limit, flash.used[0]) == ("25-flash", 1500, 750)
+    pro, flash = ledger.group("gemini-3-pro-preview"), ledger.group("gemini-2.5-flash")
+    (name,) = pro.windows
+    assert (pro.name, pro.windows[name].limit, pro.used[name]) == ("pro", 250, 70)
+    assert (flash.name, flash.windows[name].limit, flash.used[name]) == ("25-flash", 1500, 750)
     assert google.called("retrieveUserQuota")[0].json == {"project": PROJECT}
 
 

@@ -247,7 +247,7 @@ async def test_a_revoked_login_needs_a_person(start, qwen, vault):
     qwen.revoke_all()
     proxy = await start()
 
-    await until(lambda: proxy.proxy.pools["qwen_code"].ledger.slots[0].for_good)
+    await until(lambda: proxy.proxy.pools["qwen_code"].ledger.rows[0].for_good)
     answer = await proxy.chat("qwen_code/coder-model", "hi")
 
     assert vault.all("qwen_code")[0].needs_login is not None

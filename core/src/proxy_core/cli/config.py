@@ -41,7 +41,7 @@ def check_command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
 
 def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
     """What would stop a start or leave out a plugin that settings are for, and what a start would warn of."""
-    from proxy_core.runtime.compose import compose
+    from proxy_core.runtime.start import start
     from proxy_core.server.serve import check_exposure, hypercorn_config
 
     try:
@@ -54,7 +54,7 @@ def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[li
         problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
     warnings: Sequence[str] = ()
     try:
-        proxy = compose(loaded, to_run=False)
+        proxy = start(loaded, to_run=False).current
     except SetupError as error:
         problems += _lines(error)
     else:

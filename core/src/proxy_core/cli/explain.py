@@ -52,10 +52,10 @@ def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
         return processes(loaded, "POST", "/admin/explain", body)
     except NotRunning:
         click.echo("no proxy is running: this is the way with nothing at rest", err=True)
-    from proxy_core.runtime.compose import compose
+    from proxy_core.runtime.start import start
 
     try:
-        return [{"process": None, **compose(loaded, to_run=False).dry_run(body)}]
+        return [{"process": None, **start(loaded, to_run=False).current.dry_run(body)}]
     except ProxyError as error:
         raise click.ClickException(error.message) from None
 

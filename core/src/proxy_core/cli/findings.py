@@ -15,7 +15,7 @@ from proxy_core.cli.accounts import Account, Accounts
 from proxy_core.cli.common import printable
 from proxy_core.errors import SetupError
 from proxy_core.interfaces import Check
-from proxy_core.runtime.compose import open_store
+from proxy_core.runtime.stores import open_store
 from proxy_core.server.serve import is_loopback
 from proxy_core.settings.loading import LoadedSettings
 

@@ -10,7 +10,7 @@ import click
 
 from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.interfaces import ModelSpec
-from proxy_core.runtime.compose import compose
+from proxy_core.runtime.start import start
 
 
 @click.command("models")
@@ -26,6 +26,6 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool)
 
 
 async def _models(config: Path | None, disable_plugin: tuple[str, ...]) -> dict[str, ModelSpec]:
-    proxy = compose(read_settings(config, disable_plugin))
-    async with proxy.app.router.lifespan_context(proxy.app):
-        return await proxy.directory.all()
+    active = start(read_settings(config, disable_plugin))
+    async with active.current.open(), active.process.open():
+        return await active.current.directory.all()

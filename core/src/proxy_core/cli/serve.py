@@ -18,9 +18,10 @@ from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
-from proxy_core.runtime.active import Switch
-from proxy_core.runtime.compose import Proxy, compose
+from proxy_core.runtime.active import Active
+from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
+from proxy_core.runtime.start import start
 from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.control_socket import own_socket
 from proxy_core.server.serve import (
@@ -36,7 +37,7 @@ from proxy_core.server.serve import (
     supervise,
     url_of,
 )
-from proxy_core.settings.loading import LoadedSettings, load
+from proxy_core.settings.loading import load
 from proxy_core.status.view import Worker
 
 log = logging.getLogger("proxy_core.serve")
@@ -72,13 +73,13 @@ def command(
         overrides["plugins"] = {**overrides.get("plugins", {}), **_demo_tables()}
     loaded = load(config, overrides=overrides)
     check_exposure(loaded)
-    proxy = compose(loaded)
+    active = start(loaded)
     if demo:
-        _check_demo(proxy)
+        _check_demo(active.current)
     hold_reloads()
-    with _logging(proxy) as written:
+    with _logging(active) as written:
         signal.signal(signal.SIGTERM, _leave)
-        _run(proxy, written, WorkerSpec(config=config, overrides=overrides), demo)
+        _run(active, written, WorkerSpec(config=config, overrides=overrides), demo)
 
 
 def _demo_tables() -> dict[str, Any]:
@@ -88,9 +89,9 @@ def _demo_tables() -> dict[str, Any]:
     return {_DEMO_PLUGIN: {"demo": True}}
 
 
-def _check_demo(proxy: Proxy) -> None:
+def _check_demo(first: Generation) -> None:
     """Raises ``SettingsError`` if the demo's plugin is not in use."""
-    plugin = next(plugin for plugin in proxy.catalog.plugins if plugin.name == _DEMO_PLUGIN)
+    plugin = next(plugin for plugin in first.catalog.plugins if plugin.name == _DEMO_PLUGIN)
     if plugin.state != "active":
         raise SettingsError([f"--demo: the plugin {_DEMO_PLUGIN} is {plugin.state}: {plugin.reason}"])
 
@@ -100,13 +101,13 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
-    server = proxy.loaded.settings.server
+def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
+    server = active.current.loaded.settings.server
     hypercorn_config(server)  # its mistakes are told before anything starts
     sock = listen(server)
-    _greet(proxy, url_of(sock, server), demo)
+    _greet(active.current, url_of(sock, server), demo)
     if server.workers == 1:
-        run_loop(_serve(proxy, written, spec, sock))
+        run_loop(_serve(active, written, spec, sock))
     else:
         supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
 
@@ -114,62 +115,61 @@ def _run(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, demo: bool) -> Non
 def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
     """One worker process: the same settings, its own everything else."""
     worker = Worker(number=spec.number, parent=os.getppid())
-    proxy = compose(load(spec.config, overrides=spec.overrides), worker=worker)
-    with _logging(proxy, spec.number) as written:
-        run_loop(_serve(proxy, written, spec, sock))
+    active = start(load(spec.config, overrides=spec.overrides), worker=worker)
+    with _logging(active, spec.number) as written:
+        run_loop(_serve(active, written, spec, sock))
 
 
-def _logging(proxy: Proxy, worker: int = 0) -> AbstractContextManager[ProgramLog]:
+def _logging(active: Active, worker: int = 0) -> AbstractContextManager[ProgramLog]:
+    loaded = active.current.loaded
     return program_log(
-        proxy.loaded.settings.log,
-        folder=proxy.loaded.data_dir / "logs",
-        scrub=proxy.scrub,
-        redaction=proxy.redaction,
+        loaded.settings.log,
+        folder=loaded.data_dir / "logs",
+        scrub=active.process.scrub,
+        redaction=active.process.redaction,
         worker=worker,
     )
 
 
-async def _serve(proxy: Proxy, written: ProgramLog, spec: WorkerSpec, sock: socket.socket) -> None:
-    server, stop = proxy.loaded.settings.server, asyncio.Event()
-    switch = Switch(proxy, proxy.state, server.shutdown_grace_s)
+async def _serve(active: Active, written: ProgramLog, spec: WorkerSpec, sock: socket.socket) -> None:
+    loaded, stop = active.current.loaded, active.stop
+    server = loaded.settings.server
 
-    def turned(now: Proxy) -> None:
+    def activated(now: Generation) -> None:
         written.redaction = now.redaction
 
-    reloader = Reloader(
-        switch=switch, read=partial(load, spec.config, overrides=spec.overrides), turned=turned, stop=stop
-    )
-    switch.reload = reloader.answer
-    stop_on_signals(stop, switch.interrupt)
+    read = partial(load, spec.config, overrides=spec.overrides)
+    reloader = Reloader(active=active, read=read, activated=activated)
+    active.reload = reloader.answer
+    stop_on_signals(stop, active.interrupt)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         config = hypercorn_config(server)
-        own = own_socket(proxy.loaded.runtime_dir)
+        own = own_socket(loaded.runtime_dir)
         if own is None:
-            log.warning(
-                "why, explain, cooldown and reload cannot ask: %s is not for one user alone", proxy.loaded.runtime_dir
-            )
+            text = "why, explain, cooldown and reload cannot ask: %s is not for one user alone"
+            log.warning(text, loaded.runtime_dir)
         tasks.create_task(
             serve_app(
-                switch,
+                active,
                 sock,
                 config,
                 stop,
-                retire=switch.retire,
-                interrupt=switch.interrupt,
+                retire=active.retire,
+                interrupt=active.interrupt,
                 shutdown_grace_s=server.shutdown_grace_s,
                 own_socket=own,
             )
         )
 
 
-def _greet(proxy: Proxy, url: str, demo: bool) -> None:
+def _greet(first: Generation, url: str, demo: bool) -> None:
     """Where it listens, what it serves, which variables it took; never a key."""
-    loaded = proxy.loaded
-    for warning in proxy.warnings:
+    loaded = first.loaded
+    for warning in first.warnings:
         log.warning("%s", warning)
     click.echo(f"proxy-core listens on {url}")
-    click.echo(f"providers: {', '.join(_described(loaded, proxy)) or 'none; set for example OPENAI_API_KEY'}")
+    click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
     key_file = generated_key_file(loaded)
     if key_file is not None:
         click.echo(f"client key: in {key_file}")
@@ -182,10 +182,10 @@ def _greet(proxy: Proxy, url: str, demo: bool) -> None:
         )
 
 
-def _described(loaded: LoadedSettings, proxy: Proxy) -> list[str]:
+def _described(first: Generation) -> list[str]:
     """Those that could serve now: one that waits for a login or a key is not news to who has neither."""
     described = []
-    for name, pool in proxy.pools.items():
+    for name, pool in first.pools.items():
         if not pool.credentials:
             continue
         labels = [c.label for c in pool.credentials if c.kind != "none"]

@@ -17,7 +17,7 @@ from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.cli.running import NotRunning, processes
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.interfaces import UsageRow
-from proxy_core.runtime.compose import open_store
+from proxy_core.runtime.stores import open_store
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.usage import COUNTED, summed
 

@@ -53,14 +53,19 @@ class _Unsaved:
 
 
 class Vault:
-    """The folder. ``files`` are how other programs keep their logins, from the refreshers."""
+    """The folder. ``files`` are how other programs keep their logins, from the refreshers; see :meth:`know`."""
 
     def __init__(self, folder: Path, files: Iterable[TokenFile] = ()) -> None:
         self.folder = folder
-        self._formats = {file.name: file for file in files}
+        self._formats: dict[str, TokenFile] = {}
         self._unsaved: dict[Path, _Unsaved] = {}
         #: Credentials without a file, as they are by now.
         self._memory: dict[str, StoredCredential] = {}
+        self.know(files)
+
+    def know(self, files: Iterable[TokenFile]) -> None:
+        """Read such files too, from now on."""
+        self._formats |= {file.name: file for file in files}
 
     # --- Reading -------------------------------------------------------------------------
 

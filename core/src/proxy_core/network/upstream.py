@@ -115,8 +115,12 @@ class Upstream:
         self._user_agent = user_agent
         self._resolver = resolver
         self._max_connections = max_connections
-        self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
+        self.configure(connect_s=connect_s, pool_s=pool_s)
         self._open: AiohttpTransport | None = None
+
+    def configure(self, *, connect_s: float, pool_s: float) -> None:
+        """Wait so long, from the next request on."""
+        self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
 
     async def __aenter__(self) -> Self:
         # So that the first request does not pay for it; nothing waits for it here.

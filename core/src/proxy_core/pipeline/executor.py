@@ -17,7 +17,7 @@ from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.attempt import Attempt, AttemptTools
 from proxy_core.pipeline.batching import Batcher, Share
 from proxy_core.pipeline.calls import Calls
-from proxy_core.pipeline.hedge import Hedges, Outcome
+from proxy_core.pipeline.hedge import HedgeBudget, Hedges, Outcome
 from proxy_core.pipeline.plan import AttemptPlan
 from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.sanitize import FilterChain, Sanitizers
@@ -42,6 +42,7 @@ class Executor:
         clock: Clock,
         scrub: SecretScrubber,
         fetcher: GuardedFetcher,
+        hedge_budget: HedgeBudget,
     ) -> None:
         self._router = router
         self._sanitizers = sanitizers
@@ -58,7 +59,7 @@ class Executor:
             clock=clock,
             scrub=scrub,
         )
-        self.hedges = Hedges(settings.routing, clock)
+        self.hedges = Hedges(settings.routing, hedge_budget, clock)
         self.batcher = Batcher(self.obtain, settings.embeddings, clock)
 
     async def open(self, request: ProxyRequest, trace: Trace) -> Response | Share:

@@ -35,7 +35,7 @@ def none_usable(pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
     if not any(len(pool) for pool in pools):
         return Unavailable("No credential is configured for this model.", code="no_credential")
     if soonest_s is None:
-        why = next((slot.out for pool in pools for slot in pool.ledger.slots if slot.for_good), "")
+        why = next((row.out for pool in pools for row in pool.ledger.rows if row.for_good), "")
         text = "No credential may serve this model." + (f" {why}" if why else "")
         return Unavailable(text, code="no_credential")
     outage = _outage(pools)

@@ -18,24 +18,37 @@ _Task = asyncio.Task[Response | FailureDecision]
 _MAX_SAVED = 10.0
 
 
+class HedgeBudget:
+    """Second attempts that were earned and not made yet; it lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._saved = 1.0
+
+    def earn(self, share: float) -> None:
+        self._saved = min(_MAX_SAVED, self._saved + share)
+
+    @property
+    def covers_one(self) -> bool:
+        return self._saved >= 1
+
+    def spend(self) -> None:
+        self._saved -= 1
+
+
 class Hedges:
     """Each request earns a part of a second attempt. ``after_s``: when it is made; ``None``: never."""
 
-    def __init__(self, routing: RoutingSettings, clock: Clock) -> None:
+    def __init__(self, routing: RoutingSettings, budget: HedgeBudget, clock: Clock) -> None:
         self._clock = clock
         self.after_s = routing.hedge_after_s
         self._max_ratio = routing.hedge_max_ratio
-        self._saved = 1.0
-
-    def inherit(self, before: Hedges) -> None:
-        """What was earned is not lost with other settings."""
-        self._saved = before._saved
+        self._budget = budget
 
     async def race(self, first: Attempt, plan: AttemptPlan, after_s: float) -> list[Outcome]:
         """The committed response alone, or one failure for each that was asked."""
         asked: dict[_Task, Attempt] = {}
         winner: _Task | None = None
-        self._saved = min(_MAX_SAVED, self._saved + self._max_ratio)
+        self._budget.earn(self._max_ratio)
         try:
             async with asyncio.TaskGroup() as tasks:
                 asked[tasks.create_task(first.run())] = first
@@ -64,14 +77,16 @@ class Hedges:
             return set(), asked
 
     def _second(self, first: Attempt, plan: AttemptPlan) -> Attempt | None:
-        if self._saved < 1 or not plan.may_hedge:
+        if not self._budget.covers_one or not plan.may_hedge:
             return None
         candidate, credential = first.candidate, first.lease.credential.id
         candidate.tried.add(credential)
         choice = plan.next()
         candidate.tried.discard(credential)
-        self._saved -= choice is not None
-        return first.beside(*choice) if choice is not None else None
+        if choice is None:
+            return None
+        self._budget.spend()
+        return first.beside(*choice)
 
 
 async def _end_losers(asked: dict[_Task, Attempt], winner: _Task | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy_core.clock import Deadline
@@ -38,21 +38,16 @@ class CandidateDeployment:
     @property
     def soonest_s(self) -> float | None:
         """Until one of its credentials may be asked again; ``None``: none will be."""
-        return self._soonest_s(frozenset())
+        if self.closed:
+            return None
+        return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent)
 
     @property
     def cooldown_ends_s(self) -> float | None:
         """Until the next cooldown ends, which wakes nobody; credentials that are merely busy do not count."""
-        ledger, model = self.pool.ledger, self.deployment.model
-        now = self.pool.clock.monotonic()
-        lane = ledger.settled(model, now)
-        busy = {s.credential.id for index, s in enumerate(ledger.slots) if ledger.usable_at(lane, index, now) <= now}
-        return self._soonest_s(busy)
-
-    def _soonest_s(self, but: Set[str]) -> float | None:
         if self.closed:
             return None
-        return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent | but)
+        return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
 
 
 Choice = tuple[CandidateDeployment, Lease]

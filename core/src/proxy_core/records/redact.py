@@ -35,10 +35,12 @@ class SecretScrubber:
     def learn(self, *secrets: str) -> None:
         """Know more secrets from now on."""
         words = (word for secret in secrets for word in secret.split() if len(word) >= _MIN_WORD)
+        known = len(self._known)
         for secret in (*secrets, *words):
             if len(secret) >= _MIN_LENGTH:
                 self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
-        self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
+        if len(self._known) != known:
+            self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
 
     def occurs(self, value: bytes) -> bool:
         return any(secret in value for _, secret in self._secrets)

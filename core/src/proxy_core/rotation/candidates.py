@@ -1,36 +1,44 @@
-"""What a selector is shown of a lane."""
+"""What a selector is shown of a quota group."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from proxy_core.interfaces import Candidate, ProxyRequest
-from proxy_core.rotation.lane import BUSY, Lane
-from proxy_core.rotation.sessions import session_key
-
-if TYPE_CHECKING:
-    from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.sessions import Sessions, session_key
+from proxy_core.rotation.state import BUSY, QuotaGroup
 
 
 class Choice:
     """The :class:`~proxy_core.interfaces.Candidates` of one attempt: all whose load is in the lowest band."""
 
-    __slots__ = ("_end", "_lane", "_loads", "_low", "_pool", "_request", "session")
+    __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "session")
 
-    def __init__(self, pool: Pool, lane: Lane, loads: Sequence[float], low: float, request: ProxyRequest) -> None:
-        self._pool = pool
-        self._lane = lane
+    def __init__(
+        self,
+        ledger: Ledger,
+        sessions: Sessions,
+        group: QuotaGroup,
+        loads: Sequence[float],
+        low: float,
+        request: ProxyRequest,
+        now: float,
+    ) -> None:
+        self._ledger = ledger
+        self._sessions = sessions
+        self._group = group
         self._loads = loads
         self._low = low
         self._end = (low // BUSY + 1) * BUSY
         self._request = request
+        self._now = now
         #: Set once the selector asked for the session's own.
         self.session: str | None = None
 
     def __iter__(self) -> Iterator[Candidate]:
-        return (self._candidate(index) for index, load in enumerate(self._loads) if load < self._end)
+        return (self._candidate(position) for position, load in enumerate(self._loads) if load < self._end)
 
     @property
     def first(self) -> Candidate:
@@ -38,34 +46,38 @@ class Choice:
 
     @property
     def last(self) -> Candidate | None:
-        return self._if_usable(self._lane.last)
+        return self._if_usable(self._group.last)
 
     @property
     def of_session(self) -> Candidate | None:
         self.session = session_key(self._request)
-        return self._if_usable(self._pool.sessions.get(self.session, self._pool.clock.monotonic()))
+        return self._if_usable(self._sessions.get(self.session, self._now))
 
     def least_used(self) -> Candidate:
-        tolerance = self._pool.ledger.rotation.tolerance
+        tolerance = self._ledger.policy.rotation.tolerance
         if not tolerance:
             return self._candidate(self._loads.index(self._low))
         limit, size = min(self._low + tolerance, self._end - 1), len(self._loads)
         start = random.randrange(size)  # noqa: S311  # spreads load, hides nothing
-        turns = (index % size for index in range(start, start + size))
-        return self._candidate(next(index for index in turns if self._loads[index] <= limit))
+        turns = (position % size for position in range(start, start + size))
+        return self._candidate(next(position for position in turns if self._loads[position] <= limit))
 
-    def _if_usable(self, index: int | None) -> Candidate | None:
-        return self._candidate(index) if index is not None and self._loads[index] < self._end else None
+    def _if_usable(self, credential: str | None) -> Candidate | None:
+        row = self._ledger.known.get(credential) if credential is not None else None
+        if row is None or row.retired or self._loads[row.position] >= self._end:
+            return None
+        return self._candidate(row.position)
 
-    def _candidate(self, index: int) -> Candidate:
-        slot, window = self._pool.ledger.slots[index], self._lane.windows.get(index)
-        if window is not None and not window.told:
+    def _candidate(self, position: int) -> Candidate:
+        row = self._ledger.rows[position]
+        window = self._group.windows.get(row.id)
+        if window is not None and not window.from_provider:
             window = None  # counted by settings: it says nothing of the provider's
         return Candidate(
-            credential=slot.credential,
-            in_flight=slot.in_flight,
-            used=self._lane.used[index],
-            last_used=slot.last_used,
+            credential=row.credential,
+            in_flight=row.in_flight,
+            used=self._group.used.get(row.id, 0),
+            last_used=row.last_used,
             limit=window.limit if window else None,
-            resets_in_s=max(0.0, window.resets_at - self._pool.clock.monotonic()) if window else None,
+            resets_in_s=max(0.0, window.resets_at - self._now) if window else None,
         )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from proxy_core.interfaces import Decision, Exclusion, Reason
 from proxy_core.rotation.cooldown import Cooldown
-from proxy_core.rotation.lane import UNUSABLE, Lane, beyond
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Lease, Pool
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
 
 #: Of a thousand credentials that rest, the first few tell the story.
 _NAMED = 20
@@ -28,52 +28,61 @@ def decided(
 ) -> Decision:
     """One look for a credential, right after it happened."""
     now, ledger = pool.clock.monotonic(), pool.ledger
-    lane = ledger.settled(model, now)
-    chosen = lease.index if lease is not None else None
+    group = ledger.settled(model, now)
+    chosen = lease.credential.id if lease is not None else None
     limit = beyond(max_priority)
-    excluded = [index for index, load in enumerate(lane.loads) if load >= limit and index != chosen]
-    excluded += [index for name in tried if lane.loads[index := ledger.places[name]] < limit and index != chosen]
+    excluded = [row for row in ledger.rows if group.loads[row.position] >= limit and row.id != chosen]
+    excluded += [row for row in _listed(ledger, tried) if group.loads[row.position] < limit and row.id != chosen]
     named = excluded[:_NAMED]
     return Decision(
         deployment=deployment,
-        candidates=len(lane.loads) - len(excluded),
-        excluded=[_exclusion(ledger, lane, index, now, tried, max_priority) for index in named],
+        candidates=len(group.loads) - len(excluded),
+        excluded=[_exclusion(ledger, group, row, now, tried, max_priority) for row in named],
         unnamed=len(excluded) - len(named),
-        chosen=lease.credential.id if lease is not None else None,
+        chosen=chosen,
         probe=lease is not None and lease.probes,
         outage_s=_left(ledger.outage, now),
         at_s=at_s,
     )
 
 
+def _listed(ledger: Ledger, names: Iterable[str]) -> list[CredentialState]:
+    rows = (ledger.known.get(name) for name in names)
+    return [row for row in rows if row is not None and not row.retired]
+
+
 def _exclusion(
-    ledger: Ledger, lane: Lane, index: int, now: float, tried: Set[str] = frozenset(), max_priority: int | None = None
+    ledger: Ledger,
+    group: QuotaGroup,
+    row: CredentialState,
+    now: float,
+    tried: Set[str] = frozenset(),
+    max_priority: int | None = None,
 ) -> Exclusion:
-    slot = ledger.slots[index]
-    name = slot.credential.id
+    name = row.id
     if name in tried:
         return Exclusion(credential=name, reason="tried")
-    if max_priority is not None and slot.credential.priority > max_priority:
+    if max_priority is not None and row.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
-    if slot.out:
-        reason: Reason = "needs login" if slot.for_good else "being renewed"
-        return Exclusion(credential=name, reason=reason, words=slot.out)
-    if slot.ends_at <= now:
+    if row.out:
+        reason: Reason = "needs login" if row.for_good else "being renewed"
+        return Exclusion(credential=name, reason=reason, words=row.out)
+    if row.ends_at <= now:
         return Exclusion(credential=name, reason="being renewed", words="its token has ended")
-    rest = _rest(ledger, lane, index, now)
+    rest = _rest(group, row, now)
     if rest is not None:
         state: Reason = "being tried" if rest.probing else "resting"
         return Exclusion(credential=name, reason=state, left_s=_left(rest, now), words=rest.words)
-    if index in lane.capped:
-        return Exclusion(credential=name, reason="own cap", left_s=lane.capped[index] - now)
-    if slot.in_flight >= min(slot.most, slot.granted):
+    if name in group.capped:
+        return Exclusion(credential=name, reason="own cap", left_s=group.capped[name] - now)
+    if row.in_flight >= min(row.most, row.granted):
         return Exclusion(credential=name, reason="busy")
-    return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(lane, index, now) - now)
+    return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, row, now) - now)
 
 
-def _rest(ledger: Ledger, lane: Lane, index: int, now: float) -> Cooldown | None:
-    """The rest that keeps a credential from ``lane``, the longer one of two."""
-    rests = [c for c in (ledger.slots[index].cooldown, lane.cooldowns.get(index)) if c is not None]
+def _rest(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
+    """The rest that keeps a credential from ``group``, the longer one of two."""
+    rests = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
     return max((c for c in rests if c.closed(now)), key=lambda c: c.probe_at, default=None)
 
 
@@ -87,13 +96,13 @@ def _left(cooldown: Cooldown | None, now: float) -> float | None:
 def described(pool: Pool, model: str) -> dict[str, Any]:
     """Everything about a provider's credentials as to one model, as JSON: no secret, times in UTC."""
     now, wall, ledger = pool.clock.monotonic(), pool.clock.now(), pool.ledger
-    lane = ledger.settled(model, now)
+    group = ledger.settled(model, now)
     times = _Times(now, wall)
     return {
-        "selector": pool.selector.name,
-        "quota_group": ledger.group_of(model),
+        "selector": ledger.policy.selector.name,
+        "quota_group": ledger.policy.group_of(model),
         "outage": _cooldown(ledger.outage, times),
-        "credentials": [_credential(ledger, lane, index, times) for index in range(len(ledger.slots))],
+        "credentials": [_credential(ledger, group, row, times) for row in ledger.rows],
     }
 
 
@@ -108,22 +117,22 @@ class _Times:
         return (self._wall + timedelta(seconds=at - self.now)).isoformat(timespec="seconds")
 
 
-def _credential(ledger: Ledger, lane: Lane, index: int, times: _Times) -> dict[str, Any]:
-    slot, window = ledger.slots[index], lane.windows.get(index)
-    usable = lane.loads[index] != UNUSABLE
-    exclusion = None if usable else _exclusion(ledger, lane, index, times.now)
-    rests = [("every model", slot.cooldown), (lane.name, lane.cooldowns.get(index))]
+def _credential(ledger: Ledger, group: QuotaGroup, row: CredentialState, times: _Times) -> dict[str, Any]:
+    window = group.windows.get(row.id)
+    usable = group.loads[row.position] != UNUSABLE
+    exclusion = None if usable else _exclusion(ledger, group, row, times.now)
+    rests = [("every model", row.cooldown), (group.name, group.cooldowns.get(row.id))]
     return {
-        "id": slot.credential.id,
-        "label": slot.credential.label,
-        "tier": slot.credential.tier,
-        "priority": slot.credential.priority,
+        "id": row.credential.id,
+        "label": row.credential.label,
+        "tier": row.credential.tier,
+        "priority": row.credential.priority,
         "state": "usable" if exclusion is None else exclusion.reason,
-        "in_flight": slot.in_flight,
-        "used": lane.used[index],
+        "in_flight": row.in_flight,
+        "used": group.used.get(row.id, 0),
         "limit": window.limit if window is not None else None,
         "window_resets": times(window.resets_at) if window is not None else None,
-        "own_cap_until": times(lane.capped[index]) if index in lane.capped else None,
+        "own_cap_until": times(group.capped[row.id]) if row.id in group.capped else None,
         "rests": [{"for": scope, **found} for scope, c in rests if (found := _cooldown(c, times)) is not None],
     }
 
@@ -158,38 +167,38 @@ def _said(exclusion: Exclusion, words: bool) -> Iterator[tuple[str, Any]]:
         yield "said", exclusion.words
 
 
-def every_lane(pool: Pool, index: int) -> dict[str, Any]:
+def every_group(pool: Pool, credential: str) -> dict[str, Any]:
     """One credential over all models it was used for, as JSON. Clients see it: no words of an upstream."""
     now, ledger = pool.clock.monotonic(), pool.ledger
     times = _Times(now, pool.clock.now())
-    slot = ledger.slots[index]
-    lanes = {
+    row = ledger.known[credential]
+    groups = {
         name: {
-            "used": lane.used[index],
+            "used": group.used.get(row.id, 0),
             "limit": window.limit if window is not None else None,
             "window_resets": times(window.resets_at) if window is not None else None,
-            "cooldown": _wordless(lane.cooldowns.get(index), times),
+            "cooldown": _wordless(group.cooldowns.get(row.id), times),
         }
-        for name, lane in ledger.lanes.items()
-        if (window := lane.windows.get(index)) is not None or index in lane.cooldowns
+        for name, group in ledger.groups.items()
+        if (window := group.windows.get(row.id)) is not None or row.id in group.cooldowns
     }
-    return {"in_flight": slot.in_flight, "cooldown": _wordless(slot.cooldown, times), "windows": lanes}
+    return {"in_flight": row.in_flight, "cooldown": _wordless(row.cooldown, times), "windows": groups}
 
 
 def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
     """Windows of a provider's credentials, as JSON; ``used`` and ``limit`` are requests, ``limit`` may be unknown."""
     times = _Times(pool.clock.monotonic(), pool.clock.now())
-    for name, lane in sorted(pool.ledger.lanes.items()):
-        for index, window in sorted(lane.windows.items()):
-            credential = pool.ledger.slots[index].credential
-            if window.resets_at > times.now:
+    for name, group in sorted(pool.ledger.groups.items()):
+        for row in pool.ledger.rows:
+            credential, window = row.credential, group.windows.get(row.id)
+            if window is not None and window.resets_at > times.now:
                 yield {
                     "provider": provider,
                     "credential": credential.id,
                     "label": credential.label,
                     "tier": credential.tier,
                     "quota": name,
-                    "used": lane.used[index],
+                    "used": group.used.get(row.id, 0),
                     "limit": window.limit,
                     "resets": times(window.resets_at),
                 }

@@ -1,50 +1,35 @@
-"""Fair cycle: who is exhausted is left alone until all are, so that quota is drained evenly."""
+"""Fair cycle: a credential that is exhausted is left alone until all are, so that quota is drained evenly."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
-from proxy_core.rotation.lane import Lane
-
-if TYPE_CHECKING:
-    from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.policy import Policy
+from proxy_core.rotation.state import CredentialState, QuotaGroup
 
 
-def complete(ledger: Ledger, lane: Lane, index: int) -> bool:
-    """Whether all that share a cycle with ``index`` are exhausted."""
-    return lane.marks.keys() >= ledger.cycles[index]
+def complete(group: QuotaGroup, row: CredentialState) -> bool:
+    """Whether all that share a cycle with ``row`` are exhausted."""
+    return group.marks.keys() >= row.cycle.keys()
 
 
-def sets_aside(ledger: Ledger, lane: Lane, index: int, now: float) -> bool:
-    """Whether ``index`` has to wait for the others. The last of a cycle begins a new one."""
-    if index not in lane.marks:
-        return False
-    over = over_at(ledger, lane, index, now)
-    if over > now:
-        ledger.wake(over, index)
-        return True
-    _forget(ledger, lane, ledger.cycles[index] if complete(ledger, lane, index) else [index])
-    return False
-
-
-def over_at(ledger: Ledger, lane: Lane, index: int, now: float) -> float:
-    """When a mark stops keeping ``index`` back, as far as that is known."""
-    if index not in lane.marks:
+def over_at(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> float:
+    """When a mark stops keeping ``row`` back, as far as that is known."""
+    if row.id not in group.marks:
         return now
-    over = lane.marks[index] + ledger.rotation.fair_cycle_s
-    if not complete(ledger, lane, index):
+    over = group.marks[row.id] + policy.rotation.fair_cycle_s
+    if not complete(group, row):
         return over
-    rests = [
-        c for n in ledger.cycles[index] for c in (ledger.slots[n].cooldown, lane.cooldowns.get(n)) if c is not None
+    cooldowns = [
+        cooldown
+        for name, other in row.cycle.items()
+        for cooldown in (other.cooldown, group.cooldowns.get(name))
+        if cooldown is not None
     ]
-    soon = [c.until for c in rests if 0 < c.until - now < ledger.rotation.fair_cycle_short_cooldown_s]
+    soon = [c.until for c in cooldowns if 0 < c.until - now < policy.rotation.fair_cycle_short_cooldown_s]
     return min(over, min(soon, default=now))  # one that is back in a moment is waited for
 
 
-def _forget(ledger: Ledger, lane: Lane, indexes: Collection[int]) -> None:
-    for index in indexes:
-        lane.marks.pop(index, None)
-    for other in ledger.lanes.values():
-        if other.marks is lane.marks:
-            other.dirty.update(indexes)
+def forgotten(group: QuotaGroup, row: CredentialState) -> Collection[str]:
+    """Whose marks end when ``row`` is used again: the last of a cycle begins a new one for all."""
+    return list(row.cycle) if complete(group, row) else [row.id]

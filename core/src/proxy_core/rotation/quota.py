@@ -6,79 +6,77 @@ Times are monotonic seconds.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from proxy_core.interfaces import QuotaWindow
 from proxy_core.rotation import caps
-from proxy_core.rotation.changes import Place
-from proxy_core.rotation.lane import BUSY, UNUSABLE, Lane, Window
+from proxy_core.rotation.policy import Policy
+from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Window
 
-if TYPE_CHECKING:
-    from proxy_core.rotation.ledger import Ledger
-
-#: Windows that end this close to each other are the same window, told twice.
+#: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
 
 
-def count(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
-    """One more request."""
-    lane.used[index] += 1
-    ledger.news.count(index, lane.name, 1)
-    if index not in lane.windows:
-        lane.windows[index] = Window(ends(ledger, now))
-    apply_limits(ledger, lane, index, now)
+def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, epoch: float) -> None:
+    """One more request. ``epoch``: what to add to monotonic seconds to get the time of day."""
+    group.used[row.id] = group.used.get(row.id, 0) + 1
+    if row.id not in group.windows:
+        group.windows[row.id] = Window(window_end(policy, now, epoch))
+    apply_limits(policy, group, row, now)
 
 
-def uncount(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
-    """One less: a provider counts no request that it could not serve."""
-    if lane.used[index]:
-        lane.used[index] -= 1
-        ledger.news.count(index, lane.name, -1)
-        apply_limits(ledger, lane, index, now)
+def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> bool:
+    """One less: a provider counts no request that it could not serve. False if there was none."""
+    if not group.used.get(row.id):
+        return False
+    group.used[row.id] -= 1
+    apply_limits(policy, group, row, now)
+    return True
 
 
-def learn(ledger: Ledger, lane: Lane, index: int, told: QuotaWindow, now: float, received_at: datetime) -> None:
-    """What the provider says takes the place of what we counted."""
-    if told.unit != "requests" or told.resets_at is None:
-        return
-    left_s = (told.resets_at - received_at).total_seconds()
-    resets_at = now + min(max(0.0, left_s), ledger.rules.max_cooldown_s)
-    limit = told.limit if told.limit is not None and told.limit > 0 else None  # -1 and 0 say "none"
-    before = lane.windows.get(index)
-    lane.windows[index] = Window(resets_at, limit, told=True)
-    if before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S:
-        ledger.news.changed(Place(index, lane.name), now)
-    if told.used is not None:
-        lane.used[index] = int(min(max(0.0, told.used), BUSY))
-    apply_limits(ledger, lane, index, now)
+def learn(
+    policy: Policy, group: QuotaGroup, row: CredentialState, said: QuotaWindow, now: float, received_at: datetime
+) -> bool:
+    """What the provider says takes the place of what we counted. True if it is another window than was known."""
+    if said.unit != "requests" or said.resets_at is None:
+        return False
+    left_s = (said.resets_at - received_at).total_seconds()
+    resets_at = now + min(max(0.0, left_s), policy.routing.max_cooldown_s)
+    limit = said.limit if said.limit is not None and said.limit > 0 else None  # -1 and 0 say "none"
+    before = group.windows.get(row.id)
+    group.windows[row.id] = Window(resets_at, limit, from_provider=True)
+    if said.used is not None:
+        group.used[row.id] = int(min(max(0.0, said.used), BUSY))
+    apply_limits(policy, group, row, now)
+    return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
 
 
-def ends(ledger: Ledger, now: float) -> float:
+def window_end(policy: Policy, now: float, epoch: float) -> float:
     """All processes count in the same windows, whoever was the first: a day begins at 00:00 UTC."""
-    length_s = ledger.rotation.quota_window_s
-    return ((now + ledger.epoch) // length_s + 1) * length_s - ledger.epoch
+    length_s = policy.rotation.quota_window_s
+    return ((now + epoch) // length_s + 1) * length_s - epoch
 
 
-def expire(lane: Lane, index: int, now: float) -> None:
+def expire(group: QuotaGroup, row: CredentialState, now: float) -> None:
     """Begin anew what is over."""
-    window = lane.windows.get(index)
+    window = group.windows.get(row.id)
     if window is not None and window.resets_at <= now:
-        del lane.windows[index]
-        lane.used[index] = 0
-    if lane.capped.get(index, UNUSABLE) <= now:
-        del lane.capped[index]
+        del group.windows[row.id]
+        group.used.pop(row.id, None)
+    if group.capped.get(row.id, UNUSABLE) <= now:
+        del group.capped[row.id]
 
 
-def apply_limits(ledger: Ledger, lane: Lane, index: int, now: float) -> None:
-    """Own caps and the share that fair cycle allows, against the count as it is now."""
-    used, window = lane.used[index], lane.windows.get(index)
-    lane.capped.pop(index, None)
+def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> None:
+    """Configured caps and the share that fair cycle allows, against the count as it is now."""
+    used, window = group.used.get(row.id, 0), group.windows.get(row.id)
+    group.capped.pop(row.id, None)
     if window is None:
         return
-    for cap in ledger.caps_for(lane.name, ledger.slots[index].credential.priority):
+    for cap in policy.caps_for(group.name, row.priority):
         limit = caps.cap_limit(cap, window.limit)
         if limit is not None and used >= limit:
             until = caps.cap_cooldown_until(cap, now, window.resets_at)
-            lane.capped[index] = max(until, lane.capped.get(index, until))
-    if ledger.fair_cycle and window.limit is not None and used >= window.limit * ledger.rotation.fair_cycle_share // 1:
-        lane.marks[index] = now
+            group.capped[row.id] = max(until, group.capped.get(row.id, until))
+    share = policy.rotation.fair_cycle_share
+    if policy.fair_cycle and window.limit is not None and used >= window.limit * share // 1:
+        group.marks[row.id] = now

@@ -73,40 +73,32 @@ def _words(value: Any) -> str:
 
 
 class Sessions:
-    """Which credential a conversation had: the recent ones, in memory. Times are monotonic seconds."""
+    """Which credential, by its id, a conversation had: the recent ones, in memory. Times are monotonic seconds."""
 
     def __init__(self, ttl_s: float, most: int = 10_000) -> None:
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._most = most
-        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
         #: For other processes: sessions that have another credential than they know of.
         self.changes: set[str] = set()
 
-    def get(self, session: str, now: float) -> int | None:
-        index, at = self._known.get(session, (None, 0.0))
-        return index if now - at <= self._ttl_s else None
+    def get(self, session: str, now: float) -> str | None:
+        credential, at = self._known.get(session, (None, 0.0))
+        return credential if now - at <= self.ttl_s else None
 
-    def known(self, session: str) -> tuple[int, float] | None:
-        """The credential's place and when it was chosen, however long ago."""
+    def known(self, session: str) -> tuple[str, float] | None:
+        """The credential and when it was chosen, however long ago."""
         return self._known.get(session)
 
-    def inherit(self, before: Sessions, moved: Mapping[int, int]) -> None:
-        """Take over what was known where credentials had other places: ``moved`` says which have which now."""
-        for session, (index, at) in before._known.items():
-            if index in moved:
-                self.take_over(session, moved[index], at)
-        self.changes |= before.changes & self._known.keys()
-        before.changes = set()
-
-    def remember(self, session: str, index: int, now: float) -> None:
+    def remember(self, session: str, credential: str, now: float) -> None:
         before = self._known.get(session)
-        if before is None or before[0] != index or now - before[1] > self._ttl_s / 2:
+        if before is None or before[0] != credential or now - before[1] > self.ttl_s / 2:
             self.changes.add(session)
-        self.take_over(session, index, now)
+        self.take_over(session, credential, now)
 
-    def take_over(self, session: str, index: int, at: float) -> None:
+    def take_over(self, session: str, credential: str, at: float) -> None:
         """What another process chose."""
-        self._known[session] = (index, at)
+        self._known[session] = (credential, at)
         self._known.move_to_end(session)
         if len(self._known) > self._most:
             gone, _ = self._known.popitem(last=False)

@@ -1,5 +1,5 @@
 """Composition: settings become a running proxy, and a reload replaces it."""
 
-from proxy_core.runtime.compose import create_app
+from proxy_core.runtime.start import create_app
 
 __all__ = ["create_app"]

@@ -1,7 +1,7 @@
-"""Several composed proxies, one after the other, behind one ASGI application.
+"""The ASGI application of a process: generations of settings, one after the other, behind one address.
 
-A request stays with the one it began with. One that was replaced closes what it has opened when
-its last request is done; each is opened and closed in a task of its own.
+A request stays with the generation it began with. One that was replaced closes what it has opened
+when its last request is done; each is opened and closed in a task of its own.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, Protocol, TypeVar
-
-from starlette.types import ASGIApp
+from contextlib import AsyncExitStack
+from typing import Any
 
 from proxy_core.errors import SetupError
+from proxy_core.runtime.generation import Generation
+from proxy_core.runtime.process import Process
 from proxy_core.server.admin import RELOAD
 from proxy_core.server.interrupt import Receive, ServerStopping
 
@@ -27,30 +27,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _GRACE_S = 5.0
 
 
-class Composed(Protocol):
-    """What can be served."""
-
-    @property
-    def app(self) -> ASGIApp: ...
-    def open(self) -> AbstractAsyncContextManager[None]: ...
-    def interrupt(self, reason: ServerStopping) -> None: ...
-    def retire(self) -> None:
-        """It is no longer in force: end what would go on forever."""
-        ...
-
-
-C = TypeVar("C", bound=Composed)
-
-
 class Stopping(SetupError):
     """It is too late to serve anything else."""
 
 
-class _Generation(Generic[C]):
-    """One composed proxy while it is served."""
+class _Served:
+    """One generation while it is open."""
 
-    def __init__(self, composed: C) -> None:
-        self.composed = composed
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
         self.running = 0
         self.idle = asyncio.Event()
         self.replaced = asyncio.Event()
@@ -61,117 +46,122 @@ class _Generation(Generic[C]):
         self.running += 1
         self.idle.clear()
         try:
-            await self.composed.app(scope, receive, send)
+            await self.generation.app(scope, receive, send)
         finally:
             self.running -= 1
             if not self.running:
                 self.idle.set()
 
 
-class Switch(Generic[C]):
-    """The application. ``around`` stays open from beginning to end, whatever is served."""
+class Active:
+    """The application. ``process`` is open from the first generation's activation until the last one has closed."""
 
-    def __init__(self, first: C, around: AbstractAsyncContextManager[Any], shutdown_grace_s: float) -> None:
+    def __init__(self, process: Process, first: Generation) -> None:
+        self.process = process
         self.current = first
+        #: Once it is set, no other generation is activated.
+        self.stop = asyncio.Event()
         #: Asked for by ``POST /admin/reload``; the answer is JSON.
         self.reload: Callable[[], Awaitable[dict[str, Any]]] | None = None
-        self._around = around
-        self._drain_s = shutdown_grace_s
-        self._generation: _Generation[C] | None = None
-        self._living: set[_Generation[C]] = set()
+        self._shutdown_grace_s = first.loaded.settings.server.shutdown_grace_s
+        self._serving: _Served | None = None
+        self._open: set[_Served] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._started = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many are open: the current one, and those with requests still running."""
-        return len(self._living)
+        """How many generations are open: the current one, and those with requests still running."""
+        return len(self._open)
 
     def interrupt(self) -> None:
         """End every request."""
-        for generation in list(self._living):
-            generation.composed.interrupt(ServerStopping())
+        for served in list(self._open):
+            served.generation.interrupt(ServerStopping())
 
     def retire(self) -> None:
         """The server is stopping: end what would go on forever."""
-        for generation in list(self._living):
-            generation.composed.retire()
+        for served in list(self._open):
+            served.generation.retire()
 
-    async def turn(self, new: C, before: Callable[[C, C], None], stop: asyncio.Event) -> None:
-        """Open ``new`` and serve it from now on. ``before(old, new)`` runs when nothing can go wrong any more.
+    async def replace(self, new: Generation) -> None:
+        """Activate ``new`` once the first generation is. Raises as :meth:`_activate`."""
+        await self._started.wait()
+        await self._activate(new)
 
-        Not after ``stop``: what is served then is served to the end.
+    async def _activate(self, new: Generation) -> None:
+        """Open ``new`` and serve it from now on, with the process configured for it; the one before drains.
 
         Raises ``Stopping``, or what opening raises; then nothing has changed.
         """
-        await self._started.wait()
-        generation = await self._open(new)
-        if stop.is_set() or self._generation is None:
-            generation.replaced.set()
+        served = await self._opened(new)
+        before = self._serving
+        if before is not None and self.stop.is_set():
+            served.replaced.set()
             raise Stopping("the server is stopping")
-        before(self.current, new)
-        old, self.current, self._generation = self._generation, new, generation
-        old.replaced.set()
-        old.composed.retire()
+        self.process.configure(new)
+        self.current, self._serving = new, served
+        if before is not None:
+            before.replaced.set()
+            before.generation.retire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        assert self._generation is not None  # a server begins with the lifespan
+        assert self._serving is not None  # a server begins with the lifespan
         if self.reload is not None:
             scope[RELOAD] = self.reload
-        await self._generation.serve(scope, receive, send)
+        await self._serving.serve(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        said = "startup"
+        phase = "startup"
         try:
-            async with self._around, asyncio.TaskGroup() as self._tasks:
-                self._generation = await self._open(self.current)
+            async with AsyncExitStack() as around, asyncio.TaskGroup() as self._tasks:
+                await self._activate(self.current)
+                await around.enter_async_context(self.process.open())
                 await send({"type": "lifespan.startup.complete"})
                 self._started.set()
-                said = "shutdown"
+                phase = "shutdown"
                 await receive()
-                self._generation = None  # no other may take its place
-                for generation in self._living:
-                    generation.replaced.set()
+                self.stop.set()
+                for served in self._open:
+                    served.replaced.set()
         except BaseException as error:
-            log.critical("%s failed", said, exc_info=error)
-            await send({"type": f"lifespan.{said}.failed", "message": type(error).__name__})
+            log.critical("%s failed", phase, exc_info=error)
+            await send({"type": f"lifespan.{phase}.failed", "message": type(error).__name__})
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _open(self, composed: C) -> _Generation[C]:
+    async def _opened(self, generation: Generation) -> _Served:
         assert self._tasks is not None  # the lifespan began
-        generation = _Generation(composed)
-        self._tasks.create_task(self._live(generation), name="settings in force")
-        await generation.opened
-        return generation
+        served = _Served(generation)
+        self._tasks.create_task(self._live(served), name="settings in force")
+        await served.opened
+        return served
 
-    async def _live(self, generation: _Generation[C]) -> None:
+    async def _live(self, served: _Served) -> None:
         """Open, wait, close: all in this task, because what is opened demands it."""
         try:
-            async with generation.composed.open():
-                self._living.add(generation)
-                generation.opened.set_result(None)
-                await generation.replaced.wait()
-                await self._drain(generation)
+            async with served.generation.open():
+                self._open.add(served)
+                served.opened.set_result(None)
+                await served.replaced.wait()
+                await self._drain(served)
         except Exception as error:  # it must not take with it what is served now
-            if generation.opened.done():
+            if served.opened.done():
                 log.exception("what settings no longer in force had opened could not be closed")
             else:
-                generation.opened.set_exception(error)
+                served.opened.set_exception(error)
         finally:
-            self._living.discard(generation)
+            self._open.discard(served)
 
-    async def _drain(self, generation: _Generation[C]) -> None:
-        for limit_s in (self._drain_s, _GRACE_S):
+    async def _drain(self, served: _Served) -> None:
+        for limit_s in (self._shutdown_grace_s, _GRACE_S):
             try:
                 async with asyncio.timeout(limit_s):
-                    await generation.idle.wait()
+                    await served.idle.wait()
                 return
             except TimeoutError:
-                reason = ServerStopping(
-                    "The proxy has new settings, and this took longer than server.shutdown_grace_s."
-                )
-                generation.composed.interrupt(reason)
+                reason = "The proxy has new settings, and this took longer than server.shutdown_grace_s."
+                served.generation.interrupt(ServerStopping(reason))

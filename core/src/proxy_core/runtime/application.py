@@ -1,12 +1,10 @@
-"""The application of one composed proxy: what its pages speak of, and what its lifespan opens."""
+"""The application of one generation: what its pages speak of."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import SecretStr
 from starlette.applications import Starlette
@@ -34,7 +32,7 @@ from proxy_core.state.shared import SharedState
 from proxy_core.status.view import StatusView
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What the application's pages speak of."""
 
@@ -48,7 +46,6 @@ class Parts:
     state: SharedState
     status: StatusView
     feeds: Feeds
-    resources: Sequence[AbstractAsyncContextManager[Any]]
 
 
 def application(parts: Parts, admin: SecretStr) -> Starlette:
@@ -86,13 +83,6 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
     )
     pages = PageServices(keys=admin_keys, statuses=statuses, feeds=parts.feeds)
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as opened:
-            for resource in (parts.state, *parts.resources):
-                await opened.enter_async_context(resource)
-            yield
-
     services_of = _knowledge(parts, counting).for_client
     return build_app(
         parts.catalog,
@@ -105,7 +95,6 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         pages,
         wording,
         services_of,
-        lifespan,
     )
 
 

@@ -1,30 +1,34 @@
-"""Pools from settings: each provider's credentials, how they are spent, and who picks among them."""
+"""Credentials from settings and from the vault: each provider's, how they are spent, and which are kept alive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from proxy_core.clock import Clock
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.fingerprint import Fingerprints, anonymous, api_key
+from proxy_core.credentials.login import LoginSpec
 from proxy_core.credentials.stored import StoredCredential
-from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Credential, Provider, Selector
 from proxy_core.plugins.registry import Catalog
+from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings.schema import ProviderSettings
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """What a provider's pool is to hold, and how it is to be spent."""
+
+    credentials: Sequence[Credential]
+    policy: Policy
+
+
 Stored = Mapping[str, Sequence[StoredCredential]]
-
-
-def open_vault(catalog: Catalog, loaded: LoadedSettings) -> Vault:
-    """Where this installation's logins are."""
-    files = [file for refresher in catalog.refreshers.values() for file in refresher.files]
-    return Vault(loaded.data_dir / FOLDER_NAME, files)
 
 
 def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
@@ -44,24 +48,48 @@ def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *
     return found
 
 
-def build_pools(
+def pool_plans(
     catalog: Catalog,
     settings: Mapping[str, ProviderSettings],
     loaded: LoadedSettings,
     stored: Stored,
     fingerprint: Fingerprints,
-    clock: Clock,
-) -> dict[str, Pool]:
-    """A pool for each provider. Raises ``SettingsError``."""
+) -> dict[str, PoolPlan]:
+    """For each provider. Raises ``SettingsError``."""
     routing = loaded.settings.routing
     _selector(catalog, routing.selector, "routing.selector")
-    pools = {}
+    plans = {}
     for name, provider in catalog.providers.items():
         rotation = settings[name].rotation.over(provider.rotation)
         selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
         credentials = _credentials(provider, settings[name], loaded, stored[name], fingerprint)
-        pools[name] = Pool(credentials, selector, clock, rotation, routing)
-    return pools
+        plans[name] = PoolPlan(credentials=credentials, policy=Policy(selector, rotation, routing))
+    return plans
+
+
+def login_specs(
+    catalog: Catalog,
+    plans: Mapping[str, PoolPlan],
+    pools: Mapping[str, Pool],
+    stored: Stored,
+    read_at: float,
+    fingerprint: Fingerprints,
+) -> Iterator[LoginSpec]:
+    """Every credential that a refresher keeps alive. ``read_at``: when they were read, monotonic seconds."""
+    for provider, credentials in stored.items():
+        left = {credential.id for credential in plans[provider].credentials}
+        for one in credentials:
+            refresher, name = catalog.refreshers.get(one.kind), one.credential(fingerprint).id
+            if refresher is not None and name in left:
+                left.discard(name)  # of two files with one account, the first counts
+                yield LoginSpec(
+                    id=name,
+                    stored=one,
+                    read_at=read_at,
+                    refresher=refresher,
+                    pool=pools[provider],
+                    provider=catalog.providers[provider],
+                )
 
 
 def rotations(catalog: Catalog) -> dict[str, RotationSettings]:

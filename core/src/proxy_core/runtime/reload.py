@@ -1,8 +1,7 @@
-"""Reading settings again while requests run: everything is composed and checked first, then replaced at once.
+"""Reading settings again while requests run: everything is built and checked first, then activated at once.
 
-Requests that run finish with what they began with. What was learnt goes on: rests, counts,
-sessions, limits of clients, usage, metrics, recent requests. Whatever is wrong with the new
-settings, the old ones stay in force.
+Requests that run finish with the settings they began with. What the process has learnt stays where
+it is. Whatever is wrong with the new settings, the old ones stay in force.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from typing import Any
 
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.plugins.loader import Module
-from proxy_core.rotation.heir import inherit
-from proxy_core.runtime.active import Stopping, Switch
-from proxy_core.runtime.compose import Proxy, compose, kept_words
+from proxy_core.runtime.active import Active, Stopping
+from proxy_core.runtime.compose import build, load_catalog
+from proxy_core.runtime.generation import Generation
 from proxy_core.server.serve import check_exposure
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ProxySettings
@@ -45,69 +44,54 @@ class Reloaded:
 
 @dataclass(slots=True, kw_only=True)
 class Reloader:
-    """Reads settings again for one process, one time after the other.
+    """Reads settings again for one process, one time after the other; after ``active.stop`` no more.
 
-    ``read`` reads them as the start did. ``turned`` is told what is in force from now on.
-    After ``stop`` nothing is read any more.
+    ``read`` reads them as the start did. ``activated`` is called with the generation that serves from then on.
     """
 
-    switch: Switch[Proxy]
+    active: Active
     read: Callable[[], LoadedSettings]
     modules: Sequence[Module] = ()
-    turned: Callable[[Proxy], None] = lambda proxy: None
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    activated: Callable[[Generation], None] = lambda generation: None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self) -> Reloaded:
         """Raises nothing: what is wrong is in the answer, and in the log."""
         async with self._lock:
             try:
-                done = await self._reload(self.switch.current)
+                done = await self._reload(self.active.current)
             except SetupError as error:
                 done = Reloaded(reloaded=False, problems=str(error).splitlines())
             except Exception as error:  # a plugin may fail in any way; what is served now goes on
                 log.debug("reload", exc_info=True)
                 done = Reloaded(reloaded=False, problems=[f"the new settings cannot be used: {type(error).__name__}"])
-        _tell(done)
+        _log(done)
         return done
 
     async def answer(self) -> dict[str, Any]:
         return asdict(await self())
 
-    async def _reload(self, old: Proxy) -> Reloaded:
-        # In a thread, because reading files and asking plugins takes longer than a stream should be held up.
-        if self.stop.is_set():
+    async def _reload(self, old: Generation) -> Reloaded:
+        if self.active.stop.is_set():
             raise Stopping("the server is stopping")
-        new, needs_restart = await asyncio.to_thread(self._composed, old)
+        # In a thread, because reading files and asking plugins takes longer than a stream should be held up.
+        new, needs_restart = await asyncio.to_thread(self._built, old)
         changed = list(_changed(old, new))
-        await self.switch.turn(new, hand_over, self.stop)
-        self.turned(new)
+        await self.active.replace(new)
+        self.activated(new)
         return Reloaded(reloaded=True, changed=changed, needs_restart=needs_restart, warnings=new.warnings)
 
-    def _composed(self, old: Proxy) -> tuple[Proxy, list[str]]:
+    def _built(self, old: Generation) -> tuple[Generation, list[str]]:
         read, file = self.read(), old.loaded.sources.file
         if file is not None and not file.exists():
             # An editor that is saving it, more likely than a wish to have no clients and no providers.
             raise SettingsError([f"{file}: the settings file is gone; put it back, or restart without it"])
         loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
-        return compose(loaded, modules=self.modules, previous=old), needs_restart
+        return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
 
 
-def hand_over(old: Proxy, new: Proxy) -> None:
-    """Everything that goes on. Awaits nothing, so no request comes between."""
-    for name, pool in new.pools.items():
-        if name in old.pools:
-            inherit(pool, old.pools[name])
-    new.services.budgets.inherit(old.services.budgets)
-    clean = kept_words(new.redaction, new.scrub)
-    new.state.turn(new.pools, new.services.budgets, new.loaded.settings.state, clean)
-    new.services.recent.resize(new.loaded.settings.routing.explain_history)
-    new.executor.hedges.inherit(old.executor.hedges)
-    new.status.before.update(old.status.lost())
-
-
-def _tell(done: Reloaded) -> None:
+def _log(done: Reloaded) -> None:
     if not done.reloaded:
         log.error("settings were not replaced, the old ones stay in force: %s", "; ".join(done.problems))
         return
@@ -122,30 +106,30 @@ def _with_fixed(loaded: LoadedSettings, old: ProxySettings) -> tuple[LoadedSetti
     """The new settings with what cannot change as it was, and which keys that concerns."""
     settings, concerned, kept = loaded.settings, [], {}
     for table, keys in _FIXED.items():
-        was, wanted = getattr(old, table), getattr(settings, table)
-        fixed = [k for k in keys or type(was).model_fields if getattr(was, k) != getattr(wanted, k)]
+        now, wanted = getattr(old, table), getattr(settings, table)
+        fixed = [k for k in keys or type(now).model_fields if getattr(now, k) != getattr(wanted, k)]
         concerned += [f"{table}.{key}" for key in fixed]
-        kept[table] = wanted.model_copy(update={key: getattr(was, key) for key in fixed})
+        kept[table] = wanted.model_copy(update={key: getattr(now, key) for key in fixed})
     return replace(loaded, settings=settings.model_copy(update=kept)), concerned
 
 
-def _changed(old: Proxy, new: Proxy) -> Iterator[str]:
+def _changed(old: Generation, new: Generation) -> Iterator[str]:
     """Keys of settings whose values are others now, and credentials that came and went."""
     yield from _differences((), _effective(old), _effective(new))
-    for name in sorted({*old.pools, *new.pools}):
-        had, has = (set(p.pools[name].ledger.places) if name in p.pools else set() for p in (old, new))
+    for name in sorted({*old.plans, *new.plans}):
+        had, has = ({c.id for c in g.plans[name].credentials} if name in g.plans else set() for g in (old, new))
         yield from (f"credential {name} +{credential}" for credential in sorted(has - had))
         yield from (f"credential {name} -{credential}" for credential in sorted(had - has))
 
 
-def _effective(proxy: Proxy) -> dict[str, Any]:
-    loaded = proxy.loaded
+def _effective(generation: Generation) -> dict[str, Any]:
+    loaded = generation.loaded
     plugins = {
         p.name: loaded.plugin(p.name, p.info.settings).model_dump()
-        for p in proxy.catalog.plugins
+        for p in generation.catalog.plugins
         if p.state == "active" and p.info is not None and p.info.settings is not None
     }
-    providers = {name: loaded.provider(name) for name in loaded.provider_names()} | dict(proxy.providers)
+    providers = {name: loaded.provider(name) for name in loaded.provider_names()} | dict(generation.providers)
     tables = loaded.settings.model_dump(exclude={"providers", "plugins"})
     named = {name: settings.model_dump() for name, settings in providers.items()}
     return {**tables, "providers": named, "plugins": {**dict(loaded.settings.plugins), **plugins}}

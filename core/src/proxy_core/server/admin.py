@@ -107,7 +107,9 @@ class Operations:
     def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
         if provider is not None and provider not in self.pools:
             raise BadRequest(f"There is no provider {provider!r}.", param="provider")
-        if credential is not None and not any(credential in pool.ledger.places for pool in self.pools.values()):
+        if credential is not None and not any(
+            c.id == credential for pool in self.pools.values() for c in pool.credentials
+        ):
             raise BadRequest(f"There is no credential {credential!r}.", param="credential")
         if model is not None:
             deployments = [d for d in self._resolved(model) if provider in (None, d.provider.name)]

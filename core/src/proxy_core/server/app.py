@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,8 +22,6 @@ from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.token_count import Measures
 from proxy_core.server.wording import Wording
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
-
 
 def build_app(
     catalog: Catalog,
@@ -37,9 +34,8 @@ def build_app(
     pages: PageServices,
     wording: Wording,
     services_of: ServicesOf,
-    lifespan: Lifespan,
 ) -> Starlette:
-    """An ASGI application. Building it has no side effects; ``lifespan`` opens what it needs.
+    """An ASGI application. Building it has no side effects.
 
     Raises ``PluginError`` for a page of a plugin that is in the way of something else.
     """
@@ -70,7 +66,6 @@ def build_app(
     routes += page_routes(catalog, pages, taken=[route.path for route in routes])
     app = Starlette(
         routes=routes,
-        lifespan=lifespan,
         exception_handlers={
             ProxyError: wording.proxy_error,
             HTTPException: wording.http_exception,

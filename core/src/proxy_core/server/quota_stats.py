@@ -15,7 +15,7 @@ from starlette.responses import Response
 from proxy_core.clock import Clock
 from proxy_core.errors import BadRequest
 from proxy_core.interfaces import UsageRow
-from proxy_core.rotation.explain import every_lane
+from proxy_core.rotation.explain import every_group
 from proxy_core.rotation.pool import Pool
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
@@ -73,12 +73,12 @@ class QuotaStats:
                 "tier": credential.tier,
                 "priority": credential.priority,
                 **_counted(by_credential.get(credential.id, ())),
-                **every_lane(pool, index),
+                **every_group(pool, credential.id),
             }
-            for index, credential in enumerate(pool.credentials)
+            for credential in pool.credentials
         }
         return {
-            "selector": pool.selector.name,
+            "selector": pool.ledger.policy.selector.name,
             "credential_count": len(pool),
             "resting_count": len(pool.cooling_down()),
             "models": {str(key[0]): _counted([row]) for key, row in summed(rows, ["model"])},

@@ -6,7 +6,7 @@ can be overrun by what the others counted since the last exchange.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import ceil
@@ -46,37 +46,35 @@ class _Meter:
 
 
 class _Client:
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self) -> None:
+        self.requests, self.tokens, self.cost = _Meter(_MINUTE_S), _Meter(_MINUTE_S), _Meter(_DAY_S)
+        self.models: Sequence[str] = ()
+        self.limits: Sequence[tuple[str, _Meter, float | None, str]] = ()
+        self.limited = False
+
+    def configure(self, settings: ClientSettings) -> None:
         self.models = tuple(settings.models)
-        self._settings = settings
-        self._use(_Meter(_MINUTE_S), _Meter(_MINUTE_S), _Meter(_DAY_S))
-        self.limited = any(limit is not None for _, _, limit, _ in self.limits)
-
-    def _use(self, requests: _Meter, tokens: _Meter, cost: _Meter) -> None:
-        settings = self._settings
-        self.requests, self.tokens, self.cost = requests, tokens, cost
         self.limits = (
-            ("requests", requests, settings.requests_per_minute, "requests a minute"),
-            ("tokens", tokens, settings.tokens_per_minute, "tokens a minute"),
-            ("cost", cost, settings.cost_per_day, "US dollars a day"),
+            ("requests", self.requests, settings.requests_per_minute, "requests a minute"),
+            ("tokens", self.tokens, settings.tokens_per_minute, "tokens a minute"),
+            ("cost", self.cost, settings.cost_per_day, "US dollars a day"),
         )
-
-    def count_with(self, before: _Client) -> None:
-        self._use(before.requests, before.tokens, before.cost)
+        self.limited = any(limit is not None for _, _, limit, _ in self.limits)
 
 
 class Budgets:
-    """The limits of all clients."""
+    """The limits of all clients, for as long as the process lives."""
 
-    def __init__(self, clients: Mapping[str, ClientSettings], clock: Clock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        found = {name: _Client(settings) for name, settings in clients.items()}
-        self._clients = {name: client for name, client in found.items() if client.limited or client.models}
+        self._clients: dict[str, _Client] = {}
 
-    def inherit(self, before: Budgets) -> None:
-        """Go on counting where ``before`` does, which requests that still run count with too."""
-        for name in self._clients.keys() & before._clients.keys():
-            self._clients[name].count_with(before._clients[name])
+    def configure(self, clients: Mapping[str, ClientSettings]) -> None:
+        """Go by these limits from now on. What clients have used stays counted."""
+        found = {name: self._clients.get(name) or _Client() for name in clients}
+        for name, client in found.items():
+            client.configure(clients[name])
+        self._clients = {name: client for name, client in found.items() if client.limited or client.models}
 
     def allows(self, client: str, model: str) -> bool:
         known = self._clients.get(client)

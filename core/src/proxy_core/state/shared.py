@@ -81,7 +81,7 @@ class SharedState:
         clock: Clock,
         clean: sync_codec.Clean,
     ) -> None:
-        """``clean`` takes out of an upstream's words what may not be kept."""
+        """``pools`` are read anew at each exchange. ``clean`` takes out of an upstream's words what may not be kept."""
         self._store = store
         self._url = url
         self._settings = settings
@@ -100,6 +100,8 @@ class SharedState:
         self._holders = 1
         self._held: dict[str, int] = {}
         self._forgotten_at = -_FORGET_EVERY_S
+        #: The credentials that were in the pools when the store was last asked for everything.
+        self._named: set[tuple[str, str]] = set()
         #: Ask for everything the store has, as at the start.
         self._anew = False
         self._wake = asyncio.Event()
@@ -109,8 +111,6 @@ class SharedState:
         self.problem: str | None = None
 
     async def __aenter__(self) -> Self:
-        for pool in self._pools.values():
-            pool.ledger.news.tell = self._wake.set
         try:
             async with asyncio.timeout(_START_S):
                 await self._exchange()
@@ -134,16 +134,15 @@ class SharedState:
             log.error("the state store does not answer: usage since the last exchange is lost")
         await self._close()
 
-    def turn(
-        self, pools: Mapping[str, Pool], budgets: Budgets, settings: StateSettings, clean: sync_codec.Clean
-    ) -> None:
-        """Go on with these. They know already what the ones before them did."""
-        known = {(name, credential) for name, pool in self._pools.items() for credential in pool.ledger.places}
-        wanted = {(name, credential) for name, pool in pools.items() for credential in pool.ledger.places}
-        self._anew |= not wanted <= known
-        self._pools, self._budgets, self._settings, self._clean = pools, budgets, settings, clean
-        for pool in pools.values():
-            pool.ledger.news.tell = self._wake.set
+    def configure(self, settings: StateSettings) -> None:
+        """Go on with these. What the store knows of credentials that are new to the pools is read at once."""
+        named = {(provider, row.id) for provider, pool in self._pools.items() for row in pool.ledger.rows}
+        self._anew |= not named <= self._named
+        self._named, self._settings = named, settings
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something changed that other processes should know at once."""
         self._wake.set()
 
     def status(self) -> StoreStatus:
@@ -236,11 +235,11 @@ class SharedState:
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
             ledger = pool.ledger
-            places, ledger.news.places = ledger.news.places, set()
-            for place in places:
-                at = ledger.news.at.get(place, moment.monotonic)
-                found_notes[sync_codec.name_of(provider, ledger, place)] = sync_codec.written(
-                    ledger, place, at, moment, self._clean
+            scopes, ledger.changes.scopes = ledger.changes.scopes, set()
+            for scope in scopes:
+                at = ledger.changes.at.get(scope, moment.monotonic)
+                found_notes[sync_codec.name_of(provider, scope)] = sync_codec.written(
+                    ledger, scope, at, moment, self._clean
                 )
             found_counts |= sync_codec.counted(provider, ledger, moment)
             found_notes |= sync_codec.sessions_written(provider, pool, moment)
@@ -252,7 +251,7 @@ class SharedState:
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 continue
-            for credential, claim in sync_codec.claims(pool, now, self._holders).items():
+            for credential, claim in sync_codec.permits_wanted(pool, now, self._holders).items():
                 name = _claim_name(provider, credential)
                 wanted = claim if not self._stop.is_set() else replace(claim, want=0)
                 held = self._held.get(name, 0)
@@ -311,7 +310,7 @@ class SharedState:
         self._cursor = 0
         self._held.clear()
         for pool in self._pools.values():
-            pool.ledger.news.places |= pool.ledger.news.at.keys()
+            pool.ledger.changes.send_again()
 
     async def _close(self) -> None:
         backend, self._backend = self._backend, None

@@ -16,10 +16,10 @@ from proxy_core.interfaces import (
     QuotaStatus,
 )
 from proxy_core.rotation.cooldown import Cooldown
-from proxy_core.rotation.lane import Lane
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.state import Slot
+from proxy_core.rotation.state import CredentialState as Row
+from proxy_core.rotation.state import QuotaGroup
 
 
 def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials: bool) -> ProviderStatus:
@@ -30,7 +30,7 @@ def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials:
         name=provider.name,
         plugin=plugin,
         dialects=tuple(provider.dialects),
-        selector=pool.selector.name,
+        selector=ledger.policy.selector.name,
         lifecycle=provider.lifecycle,
         credential_count=len(pool),
         in_flight=pool.in_flight,
@@ -55,71 +55,71 @@ class _Instants:
 
 def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
     """How many credentials are in cooldown for every model, and how many of the others for some."""
-    slots, lanes = ledger.slots, ledger.lanes.values()
-    everywhere = {i for i, slot in enumerate(slots) if slot.cooldown is not None and slot.cooldown.until > now}
-    somewhere = {i for lane in lanes for i, cooldown in lane.cooldowns.items() if cooldown.until > now}
-    return len(everywhere), len(somewhere - everywhere)
+    rows, groups = ledger.rows, ledger.groups.values()
+    everywhere = {row.id for row in rows if row.cooldown is not None and row.cooldown.until > now}
+    somewhere = {name for group in groups for name, cooldown in group.cooldowns.items() if cooldown.until > now}
+    return len(everywhere), len((somewhere & {row.id for row in rows}) - everywhere)
 
 
 def _credentials(ledger: Ledger, instants: _Instants) -> Sequence[CredentialStatus]:
     quotas = _quotas(ledger, instants)
-    return [_credential(slot, quotas.get(index, ()), instants) for index, slot in enumerate(ledger.slots)]
+    return [_credential(row, quotas.get(row.id, ()), instants) for row in ledger.rows]
 
 
-def _credential(slot: Slot, quotas: Sequence[QuotaStatus], instants: _Instants) -> CredentialStatus:
-    credential, most = slot.credential, min(slot.most, slot.granted)
+def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) -> CredentialStatus:
+    credential, most = row.credential, min(row.most, row.granted)
     return CredentialStatus(
         id=credential.id,
         label=credential.label,
         kind=credential.kind,
         tier=credential.tier,
         priority=credential.priority,
-        state=_state(slot, instants.now),
-        note=slot.out,
-        in_flight=slot.in_flight,
+        state=_state(row, instants.now),
+        note=row.out,
+        in_flight=row.in_flight,
         max_concurrent=int(most) if isfinite(most) else None,
-        last_used_at=instants(slot.last_used) if slot.last_used >= 0 else None,
+        last_used_at=instants(row.last_used) if row.last_used >= 0 else None,
         expires_at=credential.expires_at,
         renewable=credential.refresh_token is not None,
-        cooldown=_cooldown(slot.cooldown, instants),
+        cooldown=_cooldown(row.cooldown, instants),
         quotas=quotas,
     )
 
 
-def _state(slot: Slot, now: float) -> CredentialState:
-    if slot.out:
-        return "needs login" if slot.for_good else "refreshing"
-    if slot.ends_at <= now:
+def _state(row: Row, now: float) -> CredentialState:
+    if row.out:
+        return "needs login" if row.for_good else "refreshing"
+    if row.ends_at <= now:
         return "refreshing"
-    if slot.cooldown is not None and slot.cooldown.closed(now):
-        return "probing" if slot.cooldown.probing else "cooling down"
-    return "busy" if slot.in_flight >= min(slot.most, slot.granted) else "usable"
+    if row.cooldown is not None and row.cooldown.closed(now):
+        return "probing" if row.cooldown.probing else "cooling down"
+    return "busy" if row.in_flight >= min(row.most, row.granted) else "usable"
 
 
-def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[int, Sequence[QuotaStatus]]:
-    """By a credential's place: what it used of each quota, of those with an open window, a cap or a cooldown."""
-    found: defaultdict[int, list[QuotaStatus]] = defaultdict(list)
-    for lane in ledger.lanes.values():
-        for index in {*lane.windows, *lane.capped, *lane.cooldowns}:
-            quota = _quota(lane, index, instants)
+def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[str, Sequence[QuotaStatus]]:
+    """By a credential's id: what it used of each quota, of those with an open window, a cap or a cooldown."""
+    found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
+    for group in ledger.groups.values():
+        for name in {*group.windows, *group.capped, *group.cooldowns}:
+            quota = _quota(group, name, instants)
             if quota is not None:
-                found[index].append(quota)
+                found[name].append(quota)
     return found
 
 
-def _quota(lane: Lane, index: int, instants: _Instants) -> QuotaStatus | None:
-    now, window, cooldown = instants.now, lane.windows.get(index), lane.cooldowns.get(index)
+def _quota(group: QuotaGroup, credential: str, instants: _Instants) -> QuotaStatus | None:
+    now, window, cooldown = instants.now, group.windows.get(credential), group.cooldowns.get(credential)
     if window is not None and window.resets_at <= now:
         window = None
-    capped_until = lane.capped.get(index, now)
+    capped_until = group.capped.get(credential, now)
     if window is None and cooldown is None and capped_until <= now:
         return None
     return QuotaStatus(
-        name=lane.name,
-        used=lane.used[index] if window is not None else 0,
+        name=group.name,
+        used=group.used.get(credential, 0) if window is not None else 0,
         limit=window.limit if window is not None else None,
         resets_at=instants(window.resets_at) if window is not None else None,
-        reported=window is not None and window.told,
+        reported=window is not None and window.from_provider,
         capped_until=instants(capped_until) if capped_until > now else None,
         cooldown=_cooldown(cooldown, instants),
     )

@@ -6,12 +6,12 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from proxy_core.clock import Clock
-from proxy_core.credentials.refresher import Keeper
+from proxy_core.credentials.refresher import Refresher
 from proxy_core.interfaces import (
     Health,
     PluginStatus,
@@ -65,7 +65,7 @@ class StatusView:
     catalog: Catalog
     pools: Mapping[str, Pool]
     state: SharedState
-    keeper: Keeper
+    refresher: Refresher
     observers: ObserverQueue
     recorder: Recorder | None
     redaction: Redaction
@@ -75,7 +75,7 @@ class StatusView:
     in_flight: Callable[[], int]
     warnings: Sequence[str]
     #: What was lost and failed under settings that are no longer in force.
-    before: Counter[str] = field(default_factory=Counter)
+    lost_before: Counter[str]
 
     def read(self, *, credentials: bool = True) -> ProcessStatus:
         """The status at this moment; without ``credentials`` only their counts, which is cheaper."""
@@ -114,7 +114,7 @@ class StatusView:
     def health(self) -> Health:
         """Whether anything can be served, and what does not work as it should."""
         problems = [f"plugin {p.name}: {p.state}" for p in self.catalog.plugins if p.state == "skipped"]
-        problems += [f"{provider}: a login has ended" for provider in self.keeper.ended]
+        problems += [f"{provider}: a login has ended" for provider in self.refresher.ended]
         if self.state.problem is not None:
             problems.append(f"state store: {self.state.problem}")
         if not any(len(pool) for pool in self.pools.values()):
@@ -123,7 +123,11 @@ class StatusView:
 
     def lost(self) -> Counter[str]:
         """What was dropped and what failed without a client noticing, since the process started."""
-        return self.before + Counter(
+        return self.lost_before + self.lost_now()
+
+    def lost_now(self) -> Counter[str]:
+        """The same, under these settings."""
+        return Counter(
             records=self.recorder.lost if self.recorder is not None else 0,
             observer_records=self.observers.dropped,
             observer=self.observers.failures,

@@ -187,7 +187,7 @@ async def run_in_memory(
 ) -> AsyncIterator[RunningProxy]:
     """:func:`~proxy_core.testing.run_proxy` without sockets. ``[providers]`` need no address."""
     running = prepare_proxy(settings, folder=folder, modules=[upstream.plugin(), *modules], clock=clock)
-    client = _Client(running.switch)
+    client = _Client(running.active)
     running.url, running.client = _URL, httpx.AsyncClient(transport=client)
     stop, started = asyncio.Event(), asyncio.Event()
 
@@ -199,7 +199,7 @@ async def run_in_memory(
     async def send(message: MutableMapping[str, Any]) -> None:
         started.set()
 
-    lifespan = asyncio.create_task(running.switch({"type": "lifespan"}, receive, send))
+    lifespan = asyncio.create_task(running.active({"type": "lifespan"}, receive, send))
     try:
         async with running.client:
             await started.wait()

@@ -18,9 +18,11 @@ from proxy_core import sse
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.plugins.loader import Module
-from proxy_core.runtime.active import Switch
-from proxy_core.runtime.compose import Proxy, compose
+from proxy_core.runtime.active import Active
+from proxy_core.runtime.generation import Generation
+from proxy_core.runtime.process import Process
 from proxy_core.runtime.reload import Reloaded, Reloader
+from proxy_core.runtime.start import start
 from proxy_core.server.serve import hypercorn_config, listen, serve_app
 from proxy_core.settings.loading import LoadedSettings, load
 
@@ -75,18 +77,26 @@ def _client() -> httpx.AsyncClient:
 class RunningProxy:
     """A proxy that listens. ``url`` ends with ``/v1``."""
 
-    switch: Switch[Proxy]
+    active: Active
     reloader: Reloader
     tables: dict[str, Any]
     url: str = ""
     key: str = CLIENT_KEY
     client: httpx.AsyncClient = field(default_factory=_client)
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def proxy(self) -> Proxy:
+    def proxy(self) -> Generation:
         """What is in force now."""
-        return self.switch.current
+        return self.active.current
+
+    @property
+    def process(self) -> Process:
+        """What outlives a reload."""
+        return self.active.process
+
+    @property
+    def stop(self) -> asyncio.Event:
+        return self.active.stop
 
     async def reload(self, **tables: Any) -> Reloaded:
         """Replace these tables of the settings and have them read again; ``None`` takes one away."""
@@ -114,7 +124,7 @@ class RunningProxy:
         left = 0.0
         for pool in self.proxy.pools.values():
             for credential, seconds in pool.cooling_down().items():
-                if credential == self.proxy.fingerprint(key):
+                if credential == self.process.fingerprint(key):
                     left = max(left, seconds)
         return left
 
@@ -144,17 +154,17 @@ async def run_proxy(
     retry_delay_s`` a retry follows at once. The process's own environment is not read.
     """
     running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
-    switch, server = running.switch, running.proxy.loaded.settings.server
+    active, server = running.active, running.proxy.loaded.settings.server
     sock, config, grace_s = listen(server), hypercorn_config(server), server.shutdown_grace_s
     running.url = _url(sock)
     serving = asyncio.create_task(
         serve_app(
-            switch,
+            active,
             sock,
             config,
             running.stop,
-            retire=switch.retire,
-            interrupt=switch.interrupt,
+            retire=active.retire,
+            interrupt=active.interrupt,
             shutdown_grace_s=grace_s,
         )
     )
@@ -184,11 +194,10 @@ def prepare_proxy(
         given["routing"] = {**_AT_ONCE, **given.get("routing", {})}
         return load(overrides=given, environ=names, cwd=folder)
 
-    first = compose(read(), clock, modules)
-    switch, stop = Switch(first, first.state, first.loaded.settings.server.shutdown_grace_s), asyncio.Event()
-    reloader = Reloader(switch=switch, read=read, modules=modules, stop=stop)
-    switch.reload = reloader.answer
-    return RunningProxy(switch, reloader, tables, stop=stop)
+    active = start(read(), clock, modules)
+    reloader = Reloader(active=active, read=read, modules=modules)
+    active.reload = reloader.answer
+    return RunningProxy(active, reloader, tables)
 
 
 def _url(sock: socket.socket) -> str:

@@ -26,8 +26,8 @@ _PRELOADED = (
     "aiohttp httpx_aiohttp oauthlib.oauth2 filelock hypercorn.asyncio hypercorn.config uvloop prometheus_client"
     " proxy_core.cli proxy_core.cli.serve proxy_core.cli.login proxy_core.cli.credentials"
     " proxy_core.cli.credentials_files proxy_core.cli.credentials_try proxy_core.cli.config proxy_core.cli.doctor"
-    " proxy_core.cli.reach proxy_core.runtime.compose proxy_core.network.fetch proxy_core.state.sqlite"
-    " proxy_core.server.demo proxy_core.testing.example_oauth"
+    " proxy_core.cli.reach proxy_core.runtime.start proxy_core.network.fetch proxy_core.state.sqlite"
+    " proxy_core.testing.example_oauth"
 ).split()
 
 

@@ -109,7 +109,7 @@ class CodeAssist:
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         project = credential.details.get("project_id")
         if not isinstance(project, str) or not project:
-            # The keeper lends none without; a made-up one would be answered by errors about something else.
+            # The refresher lends none without; a made-up one would be answered by errors about something else.
             raise Unavailable("This login's project is not known.", code="project_required")
         model = self._model(chat_of(call).model)
         call = replace(call, chat=replace(chat_of(call), model=model))

@@ -1,0 +1,155 @@
+"""The rows of one provider: its credentials in the order of settings, and its quota groups.
+
+A row is found by its credential's id, so it is the same before and after a reload. Times are
+monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from proxy_core.interfaces import Credential
+from proxy_core.rotation import quota
+from proxy_core.rotation.changes import Changes
+from proxy_core.rotation.policy import Policy
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
+
+#: Clients choose models, so what is kept of them is bounded.
+MAX_GROUPS = 256
+
+
+class Rows:
+    """``rows`` are the credentials that settings name, in their order; ``known`` are those and the retired ones."""
+
+    def __init__(self, policy: Policy, changes: Changes, epoch: float) -> None:
+        """``epoch``: what to add to monotonic seconds to get the time of day."""
+        self.policy = policy
+        self.changes = changes
+        self.epoch = epoch
+        self.rows: list[CredentialState] = []
+        self.known: dict[str, CredentialState] = {}
+        #: Least recently used first.
+        self.groups: OrderedDict[str, QuotaGroup] = OrderedDict()
+        #: The marks of every group, where fair cycle is for all models together.
+        self._marks: dict[str, float] | None = None
+
+    # --- Settings ------------------------------------------------------------------------
+
+    def configure(self, credentials: Iterable[Credential], policy: Policy, now: float) -> None:
+        """Add rows for new credentials, and retire the rows of those that are not named any more.
+
+        Cannot fail. What is known of the others stays, but for limits that are other ones now.
+        """
+        before, self.policy = self.policy, policy
+        priorities = {name: row.priority for name, row in self.known.items()}
+        self.rows = [self._list(credential, n) for n, credential in enumerate(credentials)]
+        named = {row.id for row in self.rows}
+        for row in [row for name, row in self.known.items() if name not in named]:
+            self._retire(row)
+        self._share_cycles()
+        self._share_marks()
+        self._regroup()
+        self._apply_caps(before, priorities, now)
+        for group in self.groups.values():
+            group.loads = [UNUSABLE] * len(self.rows)
+            group.due.clear()
+            group.dirty = set(self.rows)
+
+    def _apply_caps(self, before: Policy, priorities: Mapping[str, int], now: float) -> None:
+        """Against what was used so far, where caps are other ones now. ``priorities`` are those of before."""
+        rows = [row for row in self.rows if row.id in priorities]
+        if before.rotation.caps == self.policy.rotation.caps:
+            rows = [row for row in rows if row.priority != priorities[row.id]]
+        for group in self.groups.values():
+            for row in rows:
+                old = before.caps_for(group.name, priorities[row.id])
+                if old != self.policy.caps_for(group.name, row.priority):
+                    quota.apply_limits(self.policy, group, row, now)
+
+    def _list(self, credential: Credential, position: int) -> CredentialState:
+        row = self.known.get(credential.id)
+        if row is None:
+            row = self.known[credential.id] = CredentialState(credential.id, credential)
+        elif row.credential.secret != credential.secret:
+            row.cooldown = None  # it was held against the old token
+        row.credential, row.position = credential, position
+        row.most, row.preferred = self.policy.concurrency(credential.priority)
+        row.ends_at = ends_at(credential, self.epoch)
+        row.out, row.for_good = "", False
+        return row
+
+    def _share_cycles(self) -> None:
+        cycles: dict[int, dict[str, CredentialState]] = {}
+        for row in self.rows:
+            cycle = cycles.setdefault(self.policy.cycle_of(row.priority), {})
+            cycle[row.id] = row
+            row.cycle = cycle
+
+    def _share_marks(self) -> None:
+        """One record of marks for all groups, or one for each."""
+        shared = self.policy.rotation.fair_cycle_scope == "credential"
+        if shared and self._marks is None:
+            self._marks = {}
+            for group in self.groups.values():
+                self._marks |= group.marks
+                group.marks = self._marks
+        elif not shared and self._marks is not None:
+            self._marks = None
+            for group in self.groups.values():
+                group.marks = dict(group.marks)
+
+    def _regroup(self) -> None:
+        """A model that was counted alone may belong to a group now."""
+        for name in [name for name in self.groups if self.policy.group_of(name) not in (None, name)]:
+            self._forget_group(name)
+
+    def _retire(self, row: CredentialState) -> None:
+        row.retire()
+        self._drop_if_idle(row)
+
+    def _drop_if_idle(self, row: CredentialState) -> None:
+        """A retired row is forgotten once no lease of it is out."""
+        if row.retired and not row.in_flight:
+            del self.known[row.id]
+            for group in self.groups.values():
+                group.forget(row.id)
+            self.changes.forget_credential(row.id)
+
+    # --- Quota groups --------------------------------------------------------------------
+
+    def group(self, model: str) -> QuotaGroup:
+        """What a model is counted with: the quota group that settings put it into, else it alone."""
+        return self.group_named(self.policy.group_of(model) or model)
+
+    def group_named(self, name: str) -> QuotaGroup:
+        group = self.groups.get(name)
+        if group is None:
+            if len(self.groups) >= MAX_GROUPS:
+                self._forget_group(next((n for n, g in self.groups.items() if self._idle(g)), next(iter(self.groups))))
+            marks = {} if self._marks is None else self._marks
+            loads = [UNUSABLE] * len(self.rows)
+            group = self.groups[name] = QuotaGroup(name, marks, loads, dirty=set(self.rows))
+        self.groups.move_to_end(name)
+        return group
+
+    def _forget_group(self, name: str) -> None:
+        del self.groups[name]
+        self.changes.forget_group(name)
+
+    def _idle(self, group: QuotaGroup) -> bool:
+        """Nothing would be lost with it but counts."""
+        return not (group.cooldowns or group.capped or (group.marks and group.marks is not self._marks))
+
+    def _sharing_marks(self, group: QuotaGroup) -> Iterable[QuotaGroup]:
+        return (other for other in self.groups.values() if other.marks is group.marks)
+
+    def window_end(self, now: float) -> float:
+        return quota.window_end(self.policy, now, self.epoch)
+
+
+def ends_at(credential: Credential, epoch: float) -> float:
+    """When a renewable token ends. What cannot be renewed is used for as long as its provider takes it."""
+    if credential.expires_at is None or credential.refresh_token is None:
+        return UNUSABLE
+    return credential.expires_at.timestamp() - epoch

@@ -1,0 +1,126 @@
+"""What outlives a reload: everything a process has learnt and counted, created once and never replaced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from proxy_core.clock import Clock, SystemClock
+from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.refresher import Refresher
+from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.network.exchange import UpstreamHttpClient
+from proxy_core.network.upstream import Upstream
+from proxy_core.pipeline.hedge import HedgeBudget
+from proxy_core.plugins.registry import Catalog
+from proxy_core.records.recent import RecentRequests
+from proxy_core.records.redact import Redaction, SecretScrubber
+from proxy_core.rotation.policy import Policy
+from proxy_core.rotation.pool import Pool
+from proxy_core.runtime.generation import Generation
+from proxy_core.runtime.stores import state_store
+from proxy_core.server.client_key import state_secret
+from proxy_core.server.interrupt import Interruptible
+from proxy_core.settings.loading import LoadedSettings
+from proxy_core.state.budgets import Budgets
+from proxy_core.state.shared import SharedState
+from proxy_core.state.usage import UsageBook
+from proxy_core.status.counters import Counters
+from proxy_core.status.plugin_times import PluginTimes
+from proxy_core.status.view import StatusView, Worker
+from proxy_core.version import USER_AGENT
+
+#: Token servers are few, and asked seldom.
+_CONNECTIONS = 20
+
+
+class Process:
+    """The state of one operating system process.
+
+    Settings reach it through :meth:`configure` alone, which awaits nothing: no request sees half of them.
+    """
+
+    def __init__(
+        self, loaded: LoadedSettings, catalog: Catalog, clock: Clock | None = None, worker: Worker | None = None
+    ) -> None:
+        """``worker``: which of several it is. Raises ``SettingsError``: for a store that no plugin provides,
+        or a key that cannot be kept."""
+        self.clock = clock or SystemClock()
+        self.worker = worker or Worker()
+        self.started_at = self.clock.now()
+        self.fingerprint = Fingerprints(state_secret(loaded))
+        self.scrub = SecretScrubber(())
+        self.redaction = Redaction(())
+        self.vault = Vault(loaded.data_dir / FOLDER_NAME)
+        timeouts = loaded.settings.timeouts
+        #: To token servers, and for questions about quotas.
+        self.upstream = Upstream(
+            user_agent=USER_AGENT, max_connections=_CONNECTIONS, connect_s=timeouts.connect_s, pool_s=timeouts.pool_s
+        )
+        http = UpstreamHttpClient(self.upstream)
+        self.refresher = Refresher(self.vault, http, self.clock, self.fingerprint, self.scrub.learn)
+        #: By provider. One that was removed stays until its last lease is returned.
+        self.pools: dict[str, Pool] = {}
+        self.usage = UsageBook()
+        self.budgets = Budgets(self.clock)
+        self.recent = RecentRequests(0)
+        self.hedge_budget = HedgeBudget()
+        self.in_flight: set[Interruptible] = set()
+        self.counters = Counters()
+        self.plugin_times = PluginTimes()
+        #: What was dropped and what failed under settings that are no longer in force.
+        self.lost_before: Counter[str] = Counter()
+        self._status: StatusView | None = None
+        store, url = state_store(catalog, loaded)
+        self.state = SharedState(
+            store,
+            url,
+            loaded.settings.state,
+            self.pools,
+            self.usage,
+            self.budgets,
+            self.clock,
+            lambda words: self.scrub.text(self.redaction.words(words)),
+        )
+
+    def pool(self, provider: str, policy: Policy) -> Pool:
+        """The provider's; a new one has no credentials, and belongs to the process once it is configured."""
+        known = self.pools.get(provider)
+        if known is not None:
+            return known
+        return Pool(self.clock, policy, logins=self.refresher, changed=self.state.wake)
+
+    def configure(self, new: Generation) -> None:
+        """Go by these settings from now on; what is known and counted stays. Cannot fail and awaits nothing."""
+        settings = new.loaded.settings
+        self.redaction = new.redaction
+        self._configure_pools(new)
+        self.upstream.configure(connect_s=settings.timeouts.connect_s, pool_s=settings.timeouts.pool_s)
+        self.refresher.configure(new.logins, settings.credentials.refresh_interval_s)
+        self.budgets.configure(settings.clients)
+        self.recent.resize(settings.routing.explain_history)
+        self.counters.know(new.deployments())
+        self._configure_status(new.status)
+        self.state.configure(settings.state)
+
+    def _configure_pools(self, new: Generation) -> None:
+        self.pools.update(new.pools)
+        for name, pool in list(self.pools.items()):
+            if name in new.plans:
+                pool.configure(new.plans[name].credentials, new.plans[name].policy)
+                continue
+            pool.configure((), pool.ledger.policy)
+            if not pool.in_flight:
+                del self.pools[name]
+
+    def _configure_status(self, new: StatusView) -> None:
+        if self._status is not None and self._status is not new:
+            self.lost_before.update(self._status.lost_now())
+        self._status = new
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """With the state store, and the task that keeps logins alive. Enter it once something is configured."""
+        async with self.state, self.upstream, self.refresher:
+            yield

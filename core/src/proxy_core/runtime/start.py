@@ -1,0 +1,42 @@
+"""Starting a proxy: for the command line, for tests, and for any other ASGI server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from proxy_core.clock import Clock
+from proxy_core.plugins.loader import Module
+from proxy_core.runtime.active import Active
+from proxy_core.runtime.compose import build, load_catalog
+from proxy_core.runtime.process import Process
+from proxy_core.settings.loading import LoadedSettings, load
+from proxy_core.status.view import Worker
+
+
+def start(
+    loaded: LoadedSettings,
+    clock: Clock | None = None,
+    modules: Sequence[Module] = (),
+    *,
+    to_run: bool = True,
+    worker: Worker | None = None,
+) -> Active:
+    """A process configured for its first generation; a server's lifespan opens both.
+
+    ``modules`` are plugins that are not installed, as in a test. Not ``to_run``: only to look at;
+    no token is written. ``worker``: which of several it is. Raises ``SetupError`` for what the
+    operator must mend.
+    """
+    catalog = load_catalog(loaded, modules)
+    process = Process(loaded, catalog, clock, worker)
+    first = build(loaded, catalog, process, to_run=to_run)
+    process.configure(first)
+    return Active(process, first)
+
+
+def create_app(config: str | Path | None = None) -> ASGIApp:
+    """An ASGI application from a settings file, the environment and defaults. Raises ``SetupError``."""
+    return start(load(Path(config) if config else None))

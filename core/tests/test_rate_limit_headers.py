@@ -1,6 +1,7 @@
 """How long to rest, and what is left: whatever an upstream may say of it."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -293,7 +294,7 @@ LONG = ["try again in " * 5000, "1h" * 30000, "1" * 60000, "wait " * 9000, "rese
 @pytest.mark.parametrize("text", LONG)
 def test_a_long_text_takes_no_long_time(text):
     body = json.dumps({"error": {"message": text}}).encode()
-    started = datetime.now(UTC)
+    began = time.process_time()
     reset_after_s({"retry-after": text, X + "reset": text, "ratelimit": text}, body, NOW)
 
-    assert (datetime.now(UTC) - started).total_seconds() < 0.5
+    assert time.process_time() - began < 0.5

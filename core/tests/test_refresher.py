@@ -54,7 +54,7 @@ def plugin(upstream, *, refresher=None, **provider):
 
 
 async def until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 

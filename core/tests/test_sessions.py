@@ -105,10 +105,10 @@ def test_no_body_is_too_odd(body):
 
 def test_a_body_of_many_megabytes_is_not_read_whole():
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 50_000_000}]}]}
-    started = time.perf_counter()
+    began = time.process_time()
     key(body)
 
-    assert time.perf_counter() - started < 0.02
+    assert time.process_time() - began < 0.02
 
 
 def test_a_body_however_deep_is_read():

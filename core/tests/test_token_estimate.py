@@ -43,10 +43,10 @@ def test_more_text_is_never_far_fewer_tokens(one, other):
 @pytest.mark.parametrize("piece", ["word ", "a", " ", "字", '{"a": 1}\n', "🙂"])
 def test_a_megabyte_takes_milliseconds(piece):
     text = (piece * (1 << 20))[: 1 << 20]
-    began = time.perf_counter()
+    began = time.process_time()
     estimate_text(text)
 
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_a_chat_is_its_texts_with_frames():

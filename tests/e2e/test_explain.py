@@ -123,7 +123,7 @@ async def test_a_request_that_failed_or_whose_client_left_is_explained_too(proxy
         pool.clear()
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
     leaving = asyncio.create_task(proxy.post("/chat/completions", body, headers={"x-request-id": "left"}))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while len(upstream.requests) < 3:
             await asyncio.sleep(0.005)
     leaving.cancel()
@@ -158,7 +158,7 @@ async def test_the_record_of_a_request_has_the_same(make_proxy, upstream):
     proxy = await make_proxy(settings, modules=[plugin_with(proxy_log_sinks=[sink])])
     answer = await proxy.chat("demo/small", "hi")
     told = (await Operator(proxy).get(f"/admin/explain/{answer.headers['x-request-id']}")).json()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while not kept:
             await asyncio.sleep(0.01)
 

@@ -199,7 +199,7 @@ async def test_leaving_a_stream_early_is_fine(client, upstream):
     async with await client.chat.completions.create(model="demo/small", messages=HI, stream=True) as stream:
         async for _ in stream:
             break
-    await asyncio.wait_for(upstream.last.left.wait(), 1)
+    await asyncio.wait_for(upstream.last.left.wait(), 20)
 
     upstream.queue.clear()
     assert (await client.chat.completions.create(model="demo/small", messages=HI)).choices[0].message.content == "hello"
@@ -209,7 +209,7 @@ async def test_client_proxy_and_upstream_are_three_processes(tmp_path):
     script = Path(__file__).with_name("upstream_process.py")
     upstream = await asyncio.create_subprocess_exec(sys.executable, str(script), stdout=asyncio.subprocess.PIPE)
     try:
-        address = (await asyncio.wait_for(upstream.stdout.readline(), 10)).decode().strip()
+        address = (await asyncio.wait_for(upstream.stdout.readline(), 20)).decode().strip()
         variables = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": address, "DEMO_API_KEY_1": "up-key"}
         async with (
             serving(tmp_path, **variables) as program,

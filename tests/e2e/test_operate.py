@@ -105,7 +105,7 @@ async def test_all_workers_are_asked_and_all_obey(home, upstream):
                 found = (await client.get(f"{program.url}/admin/why?model=demo/small")).json()["processes"]
             return [p["process"] for p in found if p["deployments"][0]["credentials"][0]["state"] == "resting"]
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             while len(asked := await resting()) < 2:
                 await asyncio.gather(*(answered() for _ in range(8)))
         (_, why), (code, explained), (_, planned) = await asyncio.gather(
@@ -163,7 +163,7 @@ async def test_what_a_killed_process_left_is_removed_and_a_dry_run_needs_no_prox
     names = variables(upstream)
     folder = home / "data" / "proxy-core" / "run"
     async with serving(home, **names) as program:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not list(folder.glob("*.sock")):
                 await asyncio.sleep(0.01)
         program.process.send_signal(signal.SIGKILL)

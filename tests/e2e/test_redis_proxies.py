@@ -44,7 +44,7 @@ async def health(url):
 
 
 async def until_it_is(status, *programs):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while {(await health(program.url))["status"] for program in programs} != {status}:
             await asyncio.sleep(0.05)
 

@@ -18,7 +18,7 @@ async def raw(proxy, request):
     host, _, port = proxy.url.removeprefix("http://").removesuffix("/v1").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request.encode())
-    reply = await asyncio.wait_for(reader.read(65536), 5)
+    reply = await asyncio.wait_for(reader.read(65536), 20)
     writer.close()
     return reply
 

@@ -231,7 +231,7 @@ async def test_workers_share_a_port_and_end_together(tmp_path, upstream, command
                 reply = await _retried(client, f"{program.url}/v1/chat/completions", headers)
                 assert reply.is_success
         program.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(program.process.wait(), 10) == 0
+        assert await asyncio.wait_for(program.process.wait(), 15) == 0
 
 
 async def test_a_stop_lets_a_running_stream_finish(tmp_path, upstream):
@@ -239,7 +239,7 @@ async def test_a_stop_lets_a_running_stream_finish(tmp_path, upstream):
     async with _streaming(tmp_path, upstream) as (program, reply):
         program.process.send_signal(signal.SIGTERM)
         text = (await reply.aread()).decode()
-        await asyncio.wait_for(program.process.wait(), 5)
+        await asyncio.wait_for(program.process.wait(), 15)
 
     assert "lo" in text
     assert text.endswith("data: [DONE]\n\n")
@@ -251,7 +251,7 @@ async def test_a_stop_ends_a_stream_that_takes_too_long_with_an_error(tmp_path, 
     async with _streaming(tmp_path, upstream, PROXY_SERVER__SHUTDOWN_GRACE_S="0.3") as (program, reply):
         program.process.send_signal(signal.SIGTERM)
         text = (await reply.aread()).decode()
-        await asyncio.wait_for(program.process.wait(), 5)
+        await asyncio.wait_for(program.process.wait(), 15)
 
     assert "The server is stopping" in text
     assert "[DONE]" not in text
@@ -264,7 +264,7 @@ async def test_a_second_signal_does_not_wait(tmp_path, upstream):
         await asyncio.sleep(0.2)
         program.process.send_signal(signal.SIGINT)
         await reply.aread()
-        await asyncio.wait_for(program.process.wait(), 5)
+        await asyncio.wait_for(program.process.wait(), 15)
 
 
 async def test_it_speaks_tls(tmp_path, upstream):
@@ -316,7 +316,7 @@ def _observer(seen):
 
 
 async def _until(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -36,7 +36,7 @@ def counting(make_proxy, upstream):
 async def used(proxy, requests=1):
     """What the store knows once it knows of so many requests: by credential, only what is not 0."""
     today, found, totals = proxy.proxy.services.clock.now().date(), [], {}
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         while sum(row.requests for row in found) < requests:
             await asyncio.sleep(0.02)
             found = await proxy.process.state.rows(today, today)

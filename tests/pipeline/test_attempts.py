@@ -52,6 +52,19 @@ async def test_a_rate_limit_is_for_its_model_and_a_refusal_for_every_model(proxy
     assert upstream.keys_seen[3:] == ["key-a", "key-b", "key-b"]
 
 
+async def test_failing_over_after_a_429_waits_for_nothing(make_proxy, upstream, clock):
+    limited = [f"key-{n}" for n in range(10)]
+    for key in limited:
+        upstream.for_key(key).replies(429, headers=HINTED)
+    provider = {"api_keys": [*limited, "key-fine"], "rotation": {"fair_cycle": False}}
+    proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential"}})
+
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
+
+    assert (answer.status, len(upstream.requests)) == (200, 11)
+    assert took_s == 0
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_a_clients_own_mistake_goes_to_one_credential_and_rests_nobody(make_proxy, upstream, status, clock):
     upstream.replies(status)

@@ -374,7 +374,7 @@ async def test_quotas_are_asked_for_and_shown(start, login, google):
     google.buckets = [Bucket("gemini-2.5-pro", 0.72, "180", soon), Bucket("gemini-2.5-flash", 0.5, None, soon)]
     proxy = await start()
     ledger = proxy.proxy.pools["gemini_cli"].ledger
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not ledger.group("gemini-3-pro-preview").windows:
             await asyncio.sleep(0.01)
 
@@ -427,7 +427,7 @@ async def test_an_account_whose_owner_must_act_is_out_until_a_new_login(proxy, g
     answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
 
     again = await proxy.chat("gemini_cli/gemini-2.5-flash", "hi")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while vault.all("gemini_cli")[0].needs_login is None:
             await asyncio.sleep(0.01)
     restarted = await (await start()).chat("gemini_cli/gemini-2.5-flash", "hi")

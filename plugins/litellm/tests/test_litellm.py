@@ -168,14 +168,14 @@ async def test_an_unreachable_upstream(make_proxy, upstream):
 
 
 async def test_a_slow_upstream_is_cut_at_the_cores_deadline(make_proxy, upstream):
-    upstream.says(5.0, *events())
+    upstream.says(60.0, *events())
     proxy = await make_proxy({**tables(upstream), "timeouts": {"first_event_s": 0.5}, "routing": {"max_wait_s": 0}})
     began = time.monotonic()
 
     answer = await proxy.chat("litellm/anthropic/claude-x", "hi", stream=True)
 
     assert answer.status == 504
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 async def test_links_are_fetched_by_the_guarded_fetcher_or_not_at_all(make_proxy, upstream):
@@ -213,7 +213,7 @@ async def test_a_client_that_leaves_ends_the_upstreams_stream(make_proxy, upstre
         async for _ in reply.aiter_bytes():
             break
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await upstream.last.left.wait()
 
 
@@ -269,7 +269,7 @@ async def test_a_client_that_leaves_at_the_end_marker_has_not_left_early(make_pr
             if b"[DONE]" in piece:
                 break
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not seen:
             await asyncio.sleep(0.01)
     assert seen[0].outcome == "completed"
@@ -284,7 +284,7 @@ async def test_a_newer_table_may_be_asked_for(make_proxy, upstream):
     settings["providers"]["litellm-anthropic"]["models"] = ["new-model"]
     proxy = await make_proxy(settings)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (card := (await proxy.get("/models/litellm/anthropic/new-model")).json).get("context_length") is None:
             await asyncio.sleep(0.02)
 

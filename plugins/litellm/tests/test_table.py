@@ -135,8 +135,8 @@ def test_the_installed_table_is_read_without_litellm_and_others_get_their_turn()
     worst, reading = 0.0, threading.Thread(target=load_table)
     reading.start()
     while reading.is_alive():
-        began = time.perf_counter()
+        began = time.process_time()  # what this process computes, as other programs' turns say nothing
         time.sleep(0.001)
-        worst = max(worst, time.perf_counter() - began)
+        worst = max(worst, time.process_time() - began)
     assert worst < 0.2, "no part of it holds the interpreter for long"
     assert table_path().name in str(table_path())

@@ -142,7 +142,7 @@ async def test_the_collector_gets_what_the_file_gets(recording, collector, upstr
     upstream.replies()
     proxy = await recording(True, records_endpoint=collector.url)
     await proxy.chat("demo/small", "quite private")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not collector.records:
             await asyncio.sleep(0.02)
     (record,) = collector.records

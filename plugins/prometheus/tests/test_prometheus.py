@@ -132,7 +132,7 @@ async def test_a_cut_stream_and_a_client_that_leaves_have_outcomes_of_their_own(
         await anext(pieces)
         page = await scrape(proxy)
         assert (page("leases", provider="demo"), page("requests_in_flight")) == (1, 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not (page := await scrape(proxy))("requests_total", outcome="client_left"):
             await asyncio.sleep(0.01)
 

@@ -96,6 +96,8 @@ class _Body:
                 await asyncio.sleep(0)
             elif isinstance(step, float | int):
                 await self._clock.sleep(step)
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
             elif step == "cut":
                 self._ended = True
                 raise ConnectionResetError("cut")

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 import h11
 
-#: What a script's body is made of.
-Step = bytes | float | str
+#: What a script's body is made of; an event is waited for.
+Step = bytes | float | str | asyncio.Event
 
 
 def pause(seconds: float) -> Step:
@@ -321,6 +321,8 @@ class _Connection:
                     await asyncio.sleep(0)
             elif isinstance(step, float | int):
                 await asyncio.sleep(step)
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
             elif step == "cut":
                 self.drop()
                 return False

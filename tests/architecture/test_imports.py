@@ -1,6 +1,7 @@
 """Imports flow down, and each library has one home."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -101,12 +102,15 @@ HOMES = {
 }
 
 
+@cache
 def imports_of(file):
+    found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 @pytest.mark.parametrize(("library", "homes"), HOMES.items())

@@ -191,4 +191,4 @@ async def test_a_folder_that_others_can_enter_is_not_listened_in(home, upstream)
         assert (await chat(client, program)).status_code == 200
         assert list(folder.iterdir()) == []
 
-    assert "is not for one user alone" in program.output
+    assert "is accessible to other users" in program.output

@@ -22,8 +22,8 @@ from proxy_core.runtime.active import Active
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
+from proxy_core.server import control_socket
 from proxy_core.server.client_key import generated_key_file
-from proxy_core.server.control_socket import own_socket
 from proxy_core.server.serve import (
     WorkerSpec,
     check_exposure,
@@ -105,10 +105,13 @@ def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> N
     server = active.current.loaded.settings.server
     hypercorn_config(server)  # its mistakes are told before anything starts
     sock = listen(server)
-    _greet(active.current, url_of(sock, server), demo)
+    url = url_of(sock, server)
     if server.workers == 1:
-        run_loop(_serve(active, written, spec, sock))
+        control = _control_socket(active)  # before the greeting: whoever reads that may ask at once
+        _greet(active.current, url, demo)
+        run_loop(_serve(active, written, spec, sock, control))
     else:
+        _greet(active.current, url, demo)
         supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
 
 
@@ -117,7 +120,19 @@ def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
     worker = Worker(number=spec.number, parent=os.getppid())
     active = start(load(spec.config, overrides=spec.overrides), worker=worker)
     with _logging(active, spec.number) as written:
-        run_loop(_serve(active, written, spec, sock))
+        run_loop(_serve(active, written, spec, sock, _control_socket(active)))
+
+
+def _control_socket(active: Active) -> socket.socket | None:
+    folder = active.current.loaded.runtime_dir
+    control = control_socket.listen(folder)
+    if control is None:
+        log.warning(
+            "control socket disabled: %s is accessible to other users; "
+            "`why`, `explain`, `cooldown` and `reload` will not work",
+            folder,
+        )
+    return control
 
 
 def _logging(active: Active, worker: int = 0) -> AbstractContextManager[ProgramLog]:
@@ -131,7 +146,9 @@ def _logging(active: Active, worker: int = 0) -> AbstractContextManager[ProgramL
     )
 
 
-async def _serve(active: Active, written: ProgramLog, spec: WorkerSpec, sock: socket.socket) -> None:
+async def _serve(
+    active: Active, written: ProgramLog, spec: WorkerSpec, sock: socket.socket, control: socket.socket | None
+) -> None:
     loaded, stop = active.current.loaded, active.stop
     server = loaded.settings.server
 
@@ -145,10 +162,6 @@ async def _serve(active: Active, written: ProgramLog, spec: WorkerSpec, sock: so
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         config = hypercorn_config(server)
-        own = own_socket(loaded.runtime_dir)
-        if own is None:
-            text = "why, explain, cooldown and reload cannot ask: %s is not for one user alone"
-            log.warning(text, loaded.runtime_dir)
         tasks.create_task(
             serve_app(
                 active,
@@ -158,7 +171,7 @@ async def _serve(active: Active, written: ProgramLog, spec: WorkerSpec, sock: so
                 retire=active.retire,
                 interrupt=active.interrupt,
                 shutdown_grace_s=server.shutdown_grace_s,
-                own_socket=own,
+                control=control,
             )
         )
 

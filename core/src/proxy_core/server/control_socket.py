@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,8 +25,26 @@ class Unreachable(Exception):
     """No process answers here."""
 
 
+def listen(folder: Path) -> socket.socket | None:
+    """This process's socket, already listening; ``None`` where the folder cannot be created or trusted.
+
+    It gets its name only once it listens, because :func:`ask` removes a socket that refuses connections.
+    """
+    path = own_socket(folder)
+    if path is None:
+        return None
+    unnamed = path.with_suffix(".new")
+    remove(unnamed)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(unnamed))
+    sock.listen()
+    sock.setblocking(False)
+    unnamed.rename(path)
+    return sock
+
+
 def own_socket(folder: Path) -> Path | None:
-    """Where this process may listen; ``None`` where the folder cannot be had or trusted."""
+    """The path of this process's socket; ``None`` where the folder cannot be created or trusted."""
     path = folder / f"{os.getpid()}.sock"
     if not hasattr(os, "getuid") or len(str(path)) > _MAX_PATH:
         return None
@@ -52,7 +71,7 @@ async def ask(
     within_s: float = _ASK_S,
 ) -> list[tuple[int, Any]]:
     """Each process's status and JSON, ``but`` one's, asked all at once. Raises ``Unreachable`` if there is none."""
-    asked = [_ask(socket, method, path, key, body, within_s) for socket in _sockets(folder, but)]
+    asked = [_ask(file, method, path, key, body, within_s) for file in _sockets(folder, but)]
     answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
     if not answers:
         raise Unreachable
@@ -63,27 +82,27 @@ def _sockets(folder: Path, but: Path | None) -> list[Path]:
     """Whoever could put a socket into a shared folder would be sent the admin key."""
     if not hasattr(os, "getuid") or not _is_private(folder):
         return []
-    return [socket for socket in sorted(folder.glob("*.sock")) if socket != but]
+    return [file for file in sorted(folder.glob("*.sock")) if file != but]
 
 
-def remove(socket: Path) -> None:
+def remove(file: Path) -> None:
     """Its process is gone, or about to be."""
     with suppress(OSError):
-        socket.unlink()
+        file.unlink()
 
 
 async def _ask(
-    socket: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, within_s: float
+    file: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, within_s: float
 ) -> tuple[int, Any] | None:
     # A socket of our own speaks no TLS, and certificates of authorities take tens of milliseconds to load.
-    transport = httpx.AsyncHTTPTransport(uds=str(socket), verify=False)
+    transport = httpx.AsyncHTTPTransport(uds=str(file), verify=False)
     headers = {"authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(transport=transport, timeout=within_s, trust_env=False) as client:
         try:
             reply = await client.request(method, f"http://proxy-core{path}", headers=headers, json=body)
             return reply.status_code, reply.json()
         except httpx.ConnectError:
-            remove(socket)
+            remove(file)
             return None
         except (httpx.TransportError, ValueError):
             return None

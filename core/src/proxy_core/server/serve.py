@@ -128,16 +128,17 @@ async def serve_app(
     retire: Callable[[], None],
     interrupt: Callable[[], None],
     shutdown_grace_s: float,
-    own_socket: Path | None = None,
+    control: socket.socket | None = None,
 ) -> None:
     """Serve on ``sock``, and own it, until ``stop``. Requests then get ``shutdown_grace_s``, after that a clean error.
 
-    ``retire`` ends at once what would go on forever, ``interrupt`` what still runs then. ``own_socket`` is where the
-    command line reaches this process.
+    ``retire`` ends at once what would go on forever, ``interrupt`` what still runs then. ``control`` is the listening
+    Unix socket where the command line reaches this process; it is owned, too, and its file removed at the end.
     """
     config.bind = [f"fd://{sock.detach()}"]
-    if own_socket is not None:
-        local = f"unix:{own_socket}"
+    control_file = Path(control.getsockname()).with_suffix(".sock") if control is not None else None
+    if control is not None:
+        local = f"fd://{control.detach()}"
         if config.ssl_enabled:  # the command line needs no certificate; the folder is its owner's alone
             config.insecure_bind = [*config.insecure_bind, local]
         else:
@@ -152,8 +153,8 @@ async def serve_app(
         # Hypercorn declares a narrower type than the ASGI callables it takes.
         await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
     finally:
-        if own_socket is not None:
-            control_socket.remove(own_socket)
+        if control_file is not None:
+            control_socket.remove(control_file)
 
 
 def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from proxy_core.dialects.openai_chat import decode, encode
-from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
+from proxy_core.dialects.openai_chat import OpenAIChatDecoder, OpenAIChatEncoder, decode, encode
 from proxy_core.interfaces import EventDecoder, EventEncoder, ResponseContext
 from proxy_plugin_gemini.dialect import GeminiDecoder, GeminiEncoder, translate
 from proxy_plugin_gemini.dialect import decode as gemini_decode

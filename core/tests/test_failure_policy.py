@@ -20,6 +20,13 @@ from proxy_core import (
 )
 from proxy_core.failures.policy import UNPAID_COOLDOWN_S
 
+# Whose words the core's tables (failures/kinds.py) hold:
+# - codes: OpenAI (platform.openai.com, error codes), Anthropic, google.api.ErrorReason, llama.cpp's server;
+# - types that are often untrue: Mistral's capacity and Anthropic's billing errors are ``invalid_request_error``;
+# - sentences: Google's keys (400 and 403); xAI, 403 and 429 for no credits (warp #14867, continue #10373); Anthropic,
+#   400 ``invalid_request_error``; OpenAI; "insufficient balance": api-docs.deepseek.com, and NanoGPT's legacy form;
+#   unknown models as a 400: DeepSeek, OpenRouter, DashScope, vLLM, Kimi;
+# - 499 is Google's CANCELLED; a limit of 0 and limits per day: gemini-cli googleQuotaErrors.ts.
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_core import ResponseContext
-from proxy_core.dialects.openai_common import OpenAIUsageTap
+from proxy_core.dialects.openai_chat import OpenAIUsageTap
 from proxy_core.testing import chunk
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}

@@ -29,9 +29,9 @@ from proxy_core import (
     UsageReport,
     sse,
 )
-from proxy_core.dialects.openai_chat import decode, encode
+from proxy_core.dialects.openai_chat import OpenAIChatDecoder, OpenAIChatEncoder, decode, encode
 from proxy_core.dialects.openai_chat.condense import condensed
-from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
+from proxy_core.dialects.openai_chat.signatures import decode_signature
 from proxy_core.testing import chunk, every_split
 
 DONE = b"data: [DONE]\n\n"
@@ -444,9 +444,24 @@ def test_content_is_null_only_beside_calls():
 
 def test_foreign_notes_are_left_out():
     events = [Citation(dialect="gemini", payload={"x": 1}), Carried(dialect="gemini", payload={"y": 1})]
-    signature = ReasoningDelta(text="", opaque=Opaque(maker="gemini", payload="s"))
 
-    assert deltas(write([*events, signature, TextDelta(text="x")])) == [{"role": "assistant", "content": "x"}, {}]
+    assert deltas(write([*events, TextDelta(text="x")])) == [{"role": "assistant", "content": "x"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("maker", "carried"),
+    [
+        ("example", {"extra_content": {"example": {"thought_signature": "s"}}}),
+        ("", {"thought_signature": "s"}),
+    ],
+)
+def test_a_signature_rides_under_the_name_of_its_maker(maker, carried):
+    opaque = Opaque(maker=maker, payload="s")
+    signature = ReasoningDelta(text="", opaque=opaque)
+
+    assert deltas(write([signature])) == [{"role": "assistant", "content": "", **carried}, {}]
+    assert decode_signature(carried) == opaque
+    assert decode_signature({"extra_content": {"example": {"other": 1}, "none": None}}) is None
 
 
 reply_events = st.lists(

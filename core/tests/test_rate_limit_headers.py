@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from proxy_core import QuotaWindow, quota_windows, reset_after_s, retry_after_s
 from proxy_core.failures.rate_limit_headers import MAX_HINT_S
 
+# Whose words are read: Google's RetryInfo and quotaResetDelay, Anthropic's ``anthropic-ratelimit-...`` and its
+# ``unified`` windows, ChatGPT's ``resets_in_seconds`` and ``resets_at`` (CLIProxyAPI #1666), the headers and the
+# ``raw`` text that OpenRouter repeats in ``error.metadata``.
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
 DAY = 86400

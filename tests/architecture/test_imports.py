@@ -1,11 +1,14 @@
 """Imports flow down, and each library has one home."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
 import grimp
 import pytest
+
+import proxy_core
 
 CORE = Path(__file__).parents[2] / "core" / "src" / "proxy_core"
 
@@ -57,22 +60,67 @@ def test_every_module_has_a_layer():
     assert there == named
 
 
-def _family(module):
-    """``openai_chat_decode`` is of ``openai_chat``, ``gemini_decode`` of ``gemini``."""
-    return "_".join(module.split("_")[: 2 if module.startswith("openai") else 1])
+def test_the_dialects_of_the_core_are_openais(graph):
+    """Its formats share errors and usage, so they may import each other; another vendor's is a plugin's."""
+    modules = {m.removeprefix("proxy_core.dialects.") for m in graph.find_children("proxy_core.dialects")}
+
+    assert {m for m in modules if not m.startswith("openai_")} == {"common", "fields_common"}
 
 
-def test_no_dialect_imports_another(graph):
-    formats = {m for m in graph.find_children("proxy_core.dialects") if not m.endswith("common")}
-    families = {m: _family(m.removeprefix("proxy_core.dialects.")) for m in formats}
-    crossing = [
-        f"{importer} -> {imported}"
-        for importer in formats
-        for imported in graph.find_modules_directly_imported_by(importer)
-        if imported in formats and families[imported] != families[importer]
+#: What plugins and their tests may import of the core, whole or a name of it.
+PUBLIC = re.compile(r"proxy_core(\.(oauth|sse|ndjson|dialects(\.\w+)?))?")
+#: Besides, in tests and in kits for tests.
+TESTING = re.compile(r"proxy_core\.testing(\.\w+)*")
+
+
+def _imported(file):
+    """``(module, names)`` of each import, those within texts that tests run included."""
+    text = file.read_text()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module, tuple(alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from ((module, ()) for module in re.findall(r"^(?:from|import) (proxy_core[\w.]*)", node.value, re.M))
+
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+def _public(module, names):
+    """Of the root only what it exports by name, and the modules that are public themselves."""
+    exported = {*proxy_core.__all__, "dialects", "ndjson", "oauth", "sse"}
+    return PUBLIC.fullmatch(module) is not None and (module != "proxy_core" or exported.issuperset(names))
+
+
+@pytest.mark.parametrize("plugin", sorted(p.name for p in PLUGINS.iterdir() if p.is_dir()))
+def test_a_plugin_and_its_tests_import_nothing_but_the_public_api(plugin):
+    strangers = []
+    for file in sorted((PLUGINS / plugin).rglob("*.py")):
+        tests = bool({"tests", "testing"} & set(file.relative_to(PLUGINS / plugin).with_suffix("").parts))
+        strangers += [
+            f"{file.relative_to(PLUGINS)}: {module} {', '.join(names)}"
+            for module, names in _imported(file)
+            if module.partition(".")[0] == "proxy_core"
+            if not (_public(module, names) or (tests and TESTING.fullmatch(module)))
+        ]
+
+    assert strangers == []
+
+
+@pytest.mark.parametrize("plugin", sorted(p.name for p in PLUGINS.iterdir() if p.is_dir()))
+def test_a_plugin_imports_of_another_only_what_that_exports(plugin):
+    """And its kit for tests in tests. A test may look into its own plugin."""
+    strangers = [
+        f"{file.relative_to(PLUGINS)}: {module}"
+        for file in sorted((PLUGINS / plugin / "src").rglob("*.py"))
+        for module, _ in _imported(file)
+        if (found := re.fullmatch(r"proxy_plugin_(\w+)((?:\.\w+)*)", module)) and found[1] != plugin
+        if found[2] and not found[2].startswith(".testing")
     ]
 
-    assert crossing == []
+    assert strangers == []
 
 
 def test_nothing_but_tests_imports_the_testing_kit(graph):

@@ -28,7 +28,7 @@ BRANCHES = {
     # Values that cross it, and where they come from.
     "interfaces/": "values",
     "settings/": "values",
-    "messages.py": "values",
+    "messages/": "values",
     "errors.py": "values",
     "stash.py": "values",
     # Pure functions: bytes or values in, values out.

@@ -36,7 +36,6 @@ def test_ten_modules_at_most_lie_loose_at_the_root_of_the_core():
     assert len(loose := sorted(file.name for file in CORE.glob("*.py"))) <= 10, loose
 
 
-@pytest.mark.xfail(strict=True, reason="openai_chat/response and others still hold two ideas each")
 def test_no_module_is_longer_than_400_lines():
     assert {named(file): lines(file) for file in MODULES if lines(file) > 400} == {}
 
@@ -51,7 +50,7 @@ def test_nineteen_of_twenty_functions_have_fewer_than_25_lines():
     assert sum(length < 25 for length in lengths) / len(lengths) >= 0.95
 
 
-@pytest.mark.xfail(strict=True, reason="Gemini's formats are still part of the core")
+@pytest.mark.xfail(strict=True, reason="the core still has more than its share")
 def test_the_core_has_at_most_22000_lines():
     assert sum(lines(file) for file in CORE.rglob("*.py") if "testing" not in file.relative_to(CORE).parts) <= 22_000
 
@@ -80,16 +79,17 @@ VENDORS = """
 NAME = re.compile(rf"(?<![a-z])(?i:{'|'.join(VENDORS)})|{'|'.join(map(str.title, VENDORS))}")
 
 
-@pytest.mark.xfail(strict=True, reason="Gemini's formats and vendors' error wordings are still part of the core")
 def test_the_core_names_no_vendor():
     """Neither in code nor in comments: what is true of one vendor belongs in its plugin.
 
-    Mirrowel's names of variables name its providers; the testing kit plays vendors' parts.
+    Mirrowel's names of variables name its providers; the testing kit plays vendors' parts. The guard takes fields out
+    of bodies that other programs read destinations and credentials from: in a plugin, it would protect only that one.
     """
     naming = {
         named(file): names
         for file in sorted(CORE.rglob("*.py"))
         if file.relative_to(CORE).parts[0] != "testing" and not file.name.startswith("legacy_")
+        if file != CORE / "pipeline" / "guard.py"
         if (names := sorted({found.lower() for found in NAME.findall(file.read_text())}))
     }
 

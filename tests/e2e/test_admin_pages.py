@@ -10,11 +10,13 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import AdminPage, BadRequest, PageRequest, PageResponse, PluginError
+from proxy_core.dialects import openai_chat
 from proxy_core.plugins.page_paths import check_paths, overlap
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import Interruptible
 from proxy_core.server.pages import PageEndpoint, PageServices
 from proxy_core.server.status_endpoint import Statuses
+from proxy_core.server.wording import Wording
 from proxy_core.testing import plugin_with
 
 ADMIN = "the-admin-key"
@@ -166,7 +168,8 @@ async def test_a_page_that_takes_too_long_is_given_up(pages, tmp_path, caplog):
     keys = ClientKeys({"admin": SecretStr(ADMIN)})
     statuses = Statuses(view=proxy.proxy.status, keys=keys, admin_key=ADMIN, runtime_dir=tmp_path)
     page = AdminPage(path="/admin/slow", respond=slow)
-    endpoint = PageEndpoint(page, "tested", PageServices(keys=keys, statuses=statuses, answer_s=0.05))
+    wording = Wording(openai_chat.DIALECT, (), keys.places)
+    endpoint = PageEndpoint(page, "tested", PageServices(keys=keys, statuses=statuses, wording=wording, answer_s=0.05))
     headers = {"authorization": f"Bearer {ADMIN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(endpoint), base_url="http://proxy") as client:
         response = await client.get("/admin/slow", headers=headers)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -220,3 +221,20 @@ async def test_a_dialect_whose_plugin_is_missing_is_a_404_in_openais_words(make_
     error = json.loads(answer.content)["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert path in error["message"]
+
+
+PLUGINS = sorted(entry.name for entry in entry_points(group="proxy_core.plugins"))
+
+
+@pytest.mark.parametrize("allowed", [[], *([name] for name in PLUGINS)], ids=lambda allowed: "".join(allowed) or "none")
+async def test_the_core_starts_and_serves_alone_and_with_each_single_plugin(make_proxy, allowed):
+    """Its own addresses answer; what needs a provider says that there is none, in OpenAI's words."""
+    proxy = await make_proxy({"plugins": {"allowed": allowed}})
+
+    assert [p.name for p in proxy.proxy.catalog.plugins if p.state == "active"] == ["core", *allowed]
+    assert (await proxy.client.get(f"{base(proxy)}/healthz")).json() == {"status": "ok"}
+    assert (await proxy.get("/models")).json["object"] == "list"
+    counted = await proxy.post("/token-count", {"model": "a/b", "text": "hi"})
+    asked = await proxy.chat("a/b", "hi")
+    assert (counted.status, asked.status) == (404, 404)
+    assert asked.error["code"] == "model_not_found"

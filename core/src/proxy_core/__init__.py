@@ -18,18 +18,9 @@ from proxy_core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from proxy_core.failures.policy import (
-    ErrorBody,
-    ErrorRules,
-    FailureKind,
-    classify_by_rules,
-    classify_failure,
-    classify_status,
-    decision_for,
-    failure_kind,
-    read_error,
-    rejected,
-)
+from proxy_core.failures.error_body import ErrorBody, read_error
+from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
+from proxy_core.failures.policy import classify_by_rules, classify_failure, classify_status, decision_for, rejected
 from proxy_core.failures.rate_limit_headers import quota_windows, reset_after_s, retry_after_s
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (

@@ -65,7 +65,7 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
 
 @hookspec
 def proxy_credential_refreshers(ctx: PluginContext) -> Iterable[CredentialRefresher]:
-    """Bring the ways to renew credentials of a kind (``google_oauth``, ``qwen_oauth``).
+    """Bring the ways to renew credentials of a kind (``example_oauth``).
 
     Returns: one refresher per credential kind. ``refresh`` is awaited in the background and
         before an attempt with an expired credential; one call at a time per credential.

@@ -30,7 +30,7 @@ from proxy_core import (
     UsageReport,
     sse,
 )
-from proxy_core.dialects.openai_chat.response import OpenAIChatEncoder
+from proxy_core.dialects.openai_chat import OpenAIChatEncoder
 from proxy_core.testing import every_split
 from proxy_plugin_gemini import dialect as gemini
 from proxy_plugin_gemini.dialect.names import NameTable, Original

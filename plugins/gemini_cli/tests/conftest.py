@@ -3,9 +3,8 @@
 import pytest
 from pydantic import SecretStr
 
-from proxy_core.credentials.stored import StoredCredential
-from proxy_core.credentials.vault import Vault
 from proxy_core.testing import open_exchange
+from proxy_core.testing.credentials import StoredCredential, Vault
 from proxy_plugin_gemini_cli.files import FILES
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 from proxy_plugin_gemini_cli.testing import PROJECT, FakeGoogle

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, Tokens
-from proxy_core.credentials.linked_files import read_foreign
+from proxy_core.testing.credentials import read_foreign
 from proxy_plugin_gemini_cli.client import NoClient, installed_client, own_client
 from proxy_plugin_gemini_cli.files import FILES, read_encrypted, read_gcloud, read_plain, write_plain
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings

@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, LoginRequired, RetryRefresh
-from proxy_core.credentials.environment import from_environment
 from proxy_core.oauth import LoginFailed
 from proxy_core.testing import ScriptedPrompt
+from proxy_core.testing.credentials import from_environment
 from proxy_plugin_gemini_cli.code_assist import backend_of
 from proxy_plugin_gemini_cli.oauth import NOTICE, GoogleLogin, incomplete_reason
 from proxy_plugin_gemini_cli.testing import PROJECT

@@ -6,9 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, classify_failure
-from proxy_core.plugins.loader import Context
-from proxy_core.settings.loading import load
-from proxy_core.testing import ProviderContract
+from proxy_core.testing import ProviderContract, plugin_context
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models
 from proxy_plugin_openai_compat.quirks import PLAIN, PRESETS, Vendor
@@ -206,8 +204,8 @@ def test_anything_else_is_no_model_list(body):
 
 
 def providers(tmp_path, tables=None, **environ):
-    loaded = load(overrides=tables or {}, environ=environ, cwd=tmp_path)
-    return {p.name: p for p in proxy_providers(Context(PLUGIN.name, loaded, frozenset({"taken"})))}
+    context = plugin_context(PLUGIN.name, tables, folder=tmp_path, environ=environ, reserved={"taken"})
+    return {p.name: p for p in proxy_providers(context)}
 
 
 def url_of(provider):

@@ -282,12 +282,10 @@ async def test_without_a_collector_nothing_is_there(traced):
 def test_nothing_is_imported_before_it_is_needed(tmp_path):
     code = (
         "import sys, threading\n"
-        "from proxy_core.settings.loading import load\n"
-        "from proxy_core.runtime.start import start\n"
+        "from proxy_core.testing import composed\n"
         "from pathlib import Path\n"
         "tables = {'plugins': {'otel': {'endpoint': 'http://127.0.0.1:1/v1/traces'}}}\n"
-        f"environ = {{'PROXY_DATA_DIR': {str(tmp_path)!r}}}\n"
-        f"proxy = start(load(overrides=tables, environ=environ, cwd=Path({str(tmp_path)!r}))).current\n"
+        f"proxy = composed(tables, folder=Path({str(tmp_path)!r}))\n"
         "assert [o.name for o in proxy.catalog.observers] == ['otel']\n"
         "assert not any(m.startswith('opentelemetry') for m in sys.modules)\n"
         "assert threading.active_count() == 1\n"

@@ -16,8 +16,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, TransportFailed
-from proxy_core.credentials.refresh import refresh_once
-from proxy_core.credentials.vault import Vault
+from proxy_core.testing.credentials import Vault, refresh_once
 from proxy_plugin_qwen_code.files import QWEN_FILE
 from proxy_plugin_qwen_code.login import qwen_refresher
 from proxy_plugin_qwen_code.settings import QwenCodeSettings

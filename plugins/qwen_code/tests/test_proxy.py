@@ -9,9 +9,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from proxy_core import SystemClock
-from proxy_core.credentials.stored import StoredCredential
-from proxy_core.credentials.vault import Vault
 from proxy_core.testing import chunk
+from proxy_core.testing.credentials import StoredCredential, Vault
 from proxy_plugin_qwen_code.files import QWEN_FILE
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
 from proxy_plugin_qwen_code.testing import CLIENT_ID, NOT_AN_AGENT, PAGE, error

@@ -16,7 +16,7 @@ from proxy_core import (
     UsageReport,
     sse,
 )
-from proxy_core.dialects.openai_chat.response import OpenAIChatEncoder
+from proxy_core.dialects.openai_chat import OpenAIChatEncoder
 from proxy_core.testing import every_split
 from proxy_plugin_qwen_code.reply import QwenDecoder
 from proxy_plugin_qwen_code.testing import PAGE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_core.credentials.vault import Vault
+from proxy_core.testing.credentials import Vault
 from proxy_plugin_qwen_code.files import QWEN_FILE
 from proxy_plugin_qwen_code.testing import FakeQwen
 

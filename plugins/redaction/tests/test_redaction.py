@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.plugins.loader import Context
-from proxy_core.settings.loading import load
+from proxy_core.testing import plugin_context
 from proxy_plugin_redaction import PLUGIN, proxy_redactors
 from proxy_plugin_redaction.patterns import PERSONAL
 from proxy_plugin_redaction.settings import RedactionSettings
@@ -19,8 +18,8 @@ MASK = "[redacted]"
 
 
 def redactor(**settings):
-    loaded = load(overrides={"plugins": {"redaction": settings}}, environ={}, cwd=Path("/"))
-    return proxy_redactors(Context(PLUGIN.name, loaded))[0].redact
+    context = plugin_context(PLUGIN.name, {"plugins": {"redaction": settings}}, folder=Path("/"))
+    return proxy_redactors(context)[0].redact
 
 
 REDACT = redactor()

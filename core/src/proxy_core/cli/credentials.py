@@ -124,7 +124,7 @@ def add_command(
     """Store an API key for PROVIDER, typed in without showing or read from the standard input.
 
     \b
-    proxy-core credentials add groq < key.txt
+    proxy-core credentials add openai < key.txt
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)

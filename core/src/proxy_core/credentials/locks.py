@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.02
 _MAX_POLL_S = 0.25
-#: Qwen Code's: a lock file that nobody touched for so long was left behind.
+#: As a vendor's program counts that shares its files: a lock file not touched for this long was left behind.
 _STALE_S = 35.0
 _BEAT_S = 10.0
 _HELD: set[str] = set()

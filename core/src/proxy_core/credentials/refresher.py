@@ -27,7 +27,7 @@ from proxy_core.rotation.cooldown import BACK_OFF_S, step
 log = logging.getLogger("proxy_core.credentials")
 
 #: Without a word from the token server: soon at first, as most failures are over in seconds, then ever more rarely.
-#: What Mirrowel's proxy does with Qwen's; each try is a renewal of its own, with the file read anew under its lock.
+#: Each try is a renewal of its own, with the file read anew under its lock.
 RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
 #: Linked files may be renewed by their own program at any moment.
 _LOOK_S = 5.0

@@ -128,7 +128,7 @@ def without_none(**fields: Any) -> JsonObject:
 
 
 def prices_per_token(info: ModelInfo) -> dict[str, float]:
-    """US dollars per token, in the words of OpenRouter's list."""
+    """US dollars per token, in the words that gateways' lists use."""
     per_million = {
         "prompt": info.input_price,
         "completion": info.output_price,

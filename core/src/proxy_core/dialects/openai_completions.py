@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 
 from proxy_core import sse
-from proxy_core.dialects import openai_common as shared
 from proxy_core.dialects.common import (
     check_stream,
     json_bytes,
@@ -22,6 +21,10 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT
+from proxy_core.dialects.openai_chat.usage import decode_usage, encode_usage, whole_usage
+from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
 from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import (
@@ -152,7 +155,7 @@ class CompletionsDecoder:
                 reason = choice["finish_reason"]
                 known: FinishReason = reason if reason in ("length", "content_filter") else "stop"
                 out.append(Finish(reason=known, choice=index))
-        usage = shared.decode_usage(chunk.get("usage"))
+        usage = decode_usage(chunk.get("usage"))
         return [*out, UsageReport(usage=usage)] if usage else out
 
 
@@ -188,11 +191,11 @@ class CompletionsEncoder:
         ends = {index: self._word(index) for index in sorted(self._texts)}
         if not self._context.stream:
             choices = [self._choice(i, self._texts[i], word) for i, word in ends.items()]
-            usage = {"usage": shared.encode_usage(self._usage)} if self._usage else {}
+            usage = {"usage": encode_usage(self._usage)} if self._usage else {}
             return json_bytes({**self._head(), "choices": choices, **usage})
         out = [self._chunk(index, "", word) for index, word in ends.items()]
         if self._context.include_usage:
-            usage = {"usage": shared.encode_usage(self._usage or Usage())}
+            usage = {"usage": encode_usage(self._usage or Usage())}
             out.append(sse.encode(json_bytes({**self._head(), "choices": [], **usage})))
         return b"".join([*out, sse.DONE])
 
@@ -220,10 +223,10 @@ DIALECT = Dialect(
     decode=decode,
     decoder=CompletionsDecoder,
     encoder=CompletionsEncoder,
-    usage_tap=shared.OpenAIUsageTap,
-    encode_error=shared.encode_error,
-    stream_error=shared.stream_error,
-    whole_usage=shared.whole_usage,
-    whole_failure=shared.whole_failure,
-    heartbeat=shared.HEARTBEAT,
+    usage_tap=OpenAIUsageTap,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    whole_usage=whole_usage,
+    whole_failure=whole_failure,
+    heartbeat=HEARTBEAT,
 )

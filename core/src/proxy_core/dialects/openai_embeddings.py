@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from proxy_core.dialects import openai_common as shared
 from proxy_core.dialects.common import (
     json_bytes,
     load_object,
@@ -22,6 +21,8 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.usage import whole_usage
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import EmbedRequest, EmbedResponse, JsonObject, Usage
@@ -129,7 +130,7 @@ def decode_embeddings(data: bytes) -> EmbedResponse:
     items = value.get("data")
     if not isinstance(items, list) or sorted(_index(item) for item in items) != list(range(len(items))):
         raise UpstreamBroken("The upstream sent a reply without embeddings.")
-    usage = shared.whole_usage(value) or Usage()
+    usage = whole_usage(value) or Usage()
     vectors = [_vector(item.get("embedding")) for item in sorted(items, key=_index)]
     return EmbedResponse(model=str(value.get("model", "")), vectors=vectors, usage=usage)
 
@@ -230,8 +231,8 @@ DIALECT = Dialect(
     encode_inputs=encode_inputs,
     decode_embeddings=decode_embeddings,
     encode_embeddings=encode_embeddings,
-    encode_error=shared.encode_error,
-    stream_error=shared.stream_error,
-    whole_usage=shared.whole_usage,
-    whole_failure=shared.whole_failure,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    whole_usage=whole_usage,
+    whole_failure=whole_failure,
 )

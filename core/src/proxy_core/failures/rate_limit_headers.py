@@ -7,7 +7,6 @@ all, and a number that is an epoch is told from seconds by its size.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Literal
 
+from proxy_core.failures.error_body import error_object
 from proxy_core.interfaces import QuotaWindow
 
 #: No hint is believed beyond this: a far-future reset would pin a credential for days
@@ -51,7 +51,7 @@ _PROMISE = re.compile(
 )
 _LIMIT_HEADER = re.compile(
     r"(?:x-)?ratelimit-(?P<a>limit|remaining|reset)(?:-(?P<b>.+))?"
-    r"|anthropic-ratelimit-(?P<c>.+)-(?P<d>limit|remaining|reset|status)"
+    r"|(?!x-)[a-z]+-ratelimit-(?P<c>.+)-(?P<d>limit|remaining|reset|status)"
 )
 _LIMIT_FIELD = re.compile(r"\b(limit|remaining|reset|r|t)=(\d{1,16})", re.A)
 _FIELDS = {"r": "remaining", "t": "reset"}
@@ -63,11 +63,11 @@ def reset_after_s(headers: Mapping[str, str], body: bytes, now: datetime) -> flo
     ``headers`` have lower-case names; ``now`` is when they came, UTC. In this order of trust:
 
     1. ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date: meant for this.
-    2. Google's ``RetryInfo.retryDelay``, then ``quotaResetDelay`` and ``quotaResetTimeStamp``.
+    2. ``retryDelay`` of a typed detail, then ``quotaResetDelay`` and ``quotaResetTimeStamp``.
     3. Reset headers of limits that are used up, as their ``remaining`` or ``status`` says: the
        latest, as every one of them must have room.
     4. Members of the body: ``retry_after``, ``resets_in_seconds``, ``resets_at`` and the headers
-       OpenRouter repeats in ``error.metadata.headers``.
+       that gateways repeat in ``error.metadata.headers``.
     5. Known sentences in the message.
     6. Reset headers when none says which limit it was: the soonest. These name the time until a
        limit is whole again (platform.openai.com, rate limits), mostly longer than needed.
@@ -91,10 +91,10 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow]:
     """Limits on requests and tokens that reply headers tell of, one window each.
 
-    Reads ``x-ratelimit-{limit,remaining,reset}[-requests|-tokens…]``, Anthropic's
-    ``anthropic-ratelimit-{requests,tokens,…}-…``, and the IETF draft's ``ratelimit-…`` and
-    ``ratelimit``. A limit that is not a number of requests or tokens is left out (Anthropic's
-    ``unified`` windows are fractions of a plan). ``resets_at`` is as said, not capped.
+    Reads ``x-ratelimit-{limit,remaining,reset}[-requests|-tokens…]``, a vendor's
+    ``<vendor>-ratelimit-{requests,tokens,…}-…``, and the IETF draft's ``ratelimit-…`` and
+    ``ratelimit``. A limit that is not a number of requests or tokens is left out (``unified``
+    windows are fractions of a plan). ``resets_at`` is as said, not capped.
     """
     # It runs after every attempt: one search in the joined names is all that most replies cost.
     if "ratelimit" not in "\n".join(headers):
@@ -112,43 +112,12 @@ def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow
     return windows
 
 
-def error_object(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """The error's own object and the one around it (the same, if there is none); ``None`` if there is no object.
-
-    Takes the object, an array of one (Gemini without ``alt=sse``), and Gemini's further JSON
-    inside ``error.message``.
-    """
-    around = _json_object(body)
-    for _ in range(4):
-        if around is None:
-            return None
-        inner = around.get("error", around)
-        if not isinstance(inner, Mapping):
-            return around, around
-        message = inner.get("message")
-        deeper = _json_object(message.encode()) if isinstance(message, str) and message[:1] in ("{", "[") else None
-        if deeper is None or not isinstance(deeper.get("error"), Mapping):
-            return inner, around
-        around = deeper
-    return None
-
-
-def _json_object(body: bytes) -> Mapping[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(value, list) and value:
-        value = value[0]
-    return value if isinstance(value, Mapping) else None
-
-
 def _waits(headers: Mapping[str, str], body: bytes, now: datetime) -> Iterator[float]:
     """Every believable wait, most trusted first; lazily, as the first is mostly enough."""
     found = error_object(body)
     error, around = found or ({}, {})
     yield from _retry_after(headers, now)
-    yield from _google(error, now)
+    yield from _typed(error, now)
     used_up, unknown = _resets(headers, now)
     yield from used_up
     for place in (error, _mapping(error.get("metadata")), around):
@@ -162,8 +131,8 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> Iterator[float]:
     yield from _some(_wait(headers.get("retry-after"), now))
 
 
-def _google(error: Mapping[str, Any], now: datetime) -> Iterator[float]:
-    """``google.rpc`` ``RetryInfo`` and ``ErrorInfo`` among ``details``, in any order."""
+def _typed(error: Mapping[str, Any], now: datetime) -> Iterator[float]:
+    """``RetryInfo`` and ``ErrorInfo`` among typed ``details``, in any order."""
     details = error.get("details")
     entries = [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
     for entry in entries:
@@ -174,7 +143,7 @@ def _google(error: Mapping[str, Any], now: datetime) -> Iterator[float]:
 
 
 def _members(place: Mapping[str, Any], now: datetime) -> Iterator[float]:
-    """ChatGPT's ``resets_in_seconds`` and ``resets_at`` (CLIProxyAPI #1666), OpenRouter's headers."""
+    """``retry_after``, ``resets_in_seconds``, ``resets_at``, and headers that a gateway repeats."""
     yield from _some(_wait(place.get("retry_after_ms"), now, scale=0.001))
     for key in ("retry_after", "retry_after_seconds", "resets_in_seconds", "resets_at", "reset_at"):
         yield from _some(_wait(place.get(key), now))
@@ -187,7 +156,7 @@ def _members(place: Mapping[str, Any], now: datetime) -> Iterator[float]:
 
 def _promises(error: Mapping[str, Any], plain: bytes, now: datetime) -> Iterator[float]:
     texts: list[object] = [error.get("message"), error.get("detail"), error.get("error")]
-    texts.append(_mapping(error.get("metadata")).get("raw"))  # OpenRouter: the words of whoever is behind it
+    texts.append(_mapping(error.get("metadata")).get("raw"))  # of a gateway: the words of whoever is behind it
     if plain:
         texts.append(plain[:_MAX_TEXT].decode("utf-8", "replace"))
     for text in texts:
@@ -214,7 +183,7 @@ def _wait_within(text: str, at: int, now: datetime) -> float | None:
 
 
 def _limits(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """``limit``, ``remaining``, ``reset`` (and Anthropic's ``status``) by the limit's name, ``""`` for the only one."""
+    """``limit``, ``remaining``, ``reset`` (and ``status``) by the limit's name, ``""`` for the only one."""
     limits: dict[str, dict[str, str]] = {}
     for name, value in headers.items():
         if "ratelimit" not in name:

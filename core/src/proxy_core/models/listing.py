@@ -9,7 +9,7 @@ from typing import Any
 from proxy_core.interfaces import ModelInfo
 from proxy_core.messages import Extra
 
-#: OpenRouter; Groq; Mistral; vLLM; Google.
+#: In vendors' own words.
 _CONTEXT = ("context_length", "context_window", "max_context_length", "max_model_len", "inputTokenLimit")
 _OUTPUT = ("max_completion_tokens", "max_output_tokens", "outputTokenLimit")
 _MILLION = 1_000_000
@@ -20,7 +20,7 @@ _DEAREST = 1_000.0
 def read_listing(extra: Extra) -> ModelInfo:
     """The members of one entry that are understood.
 
-    Prices are those in OpenRouter's words: ``{"pricing": {"prompt": "0.000003", "completion": ...,
+    Prices are those in the words that gateways use: ``{"pricing": {"prompt": "0.000003", "completion": ...,
     "input_cache_read", "input_cache_write"}}``, US dollars per token, as text. Others give numbers per
     million tokens under the same names, so nothing but text is believed.
     """
@@ -56,7 +56,7 @@ def _words(value: Mapping[str, Any], key: str) -> list[str] | None:
 
 
 def _price(prices: Mapping[str, Any], key: str) -> float | None:
-    """US dollars per million tokens. Negative numbers are OpenRouter's "it depends"."""
+    """US dollars per million tokens. A negative number means "it depends"."""
     found = prices.get(key)
     if not isinstance(found, str):
         return None

@@ -2,13 +2,13 @@
 
 ::
 
-    GOOGLE = OAuthClient(client_id="...", token_url="https://.../token")
+    EXAMPLE = OAuthClient(client_id="...", token_url="https://.../token")
 
     async def login(prompt, exchange):
-        return await loopback_login(prompt, exchange, GOOGLE, authorize_url="https://.../auth", scope="...")
+        return await loopback_login(prompt, exchange, EXAMPLE, authorize_url="https://.../auth", scope="...")
 
     async def refresh(credential, exchange):
-        return await refresh_tokens(credential, exchange, GOOGLE, login="proxy-core login google")
+        return await refresh_tokens(credential, exchange, EXAMPLE, login="proxy-core login example")
 
 All of it does its network through the :class:`~proxy_core.interfaces.HttpClient` it is given.
 """

@@ -120,7 +120,7 @@ def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: 
     try:
         found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
     except OAuth2Error as error:
-        # Google names the kind of an invalid_grant beside it.
+        # Some servers name the kind of an invalid_grant beside it.
         told = (_shown(fields.get(name)) for name in ("error_description", "error_subtype"))
         raise _refusal(str(error.error), ", ".join(filter(None, told)), answer, now, login) from error
     except (ValueError, TypeError, OverflowError) as error:

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from proxy_core.records.redact import MASK
 
-#: Stand-ins for a key, such as ``ollama`` or ``EMPTY``, are words that a reply may use.
+#: Stand-ins for a key, such as ``none`` or ``EMPTY``, are words that a response may use.
 _MIN_LENGTH = 16
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
 _MASK = MASK.encode()

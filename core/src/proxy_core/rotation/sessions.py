@@ -40,7 +40,7 @@ def _explicit(body: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(value, str) and value:
                 yield value
     if isinstance(metadata, Mapping) and isinstance(metadata.get("user_id"), str):
-        yield metadata["user_id"]  # Claude Code puts its session's id in here
+        yield metadata["user_id"]  # some agents put their session's id in here
 
 
 def _beginning(body: Mapping[str, Any]) -> Iterator[Any]:

@@ -81,7 +81,7 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
     statuses = Statuses(
         view=parts.status, keys=admin_keys, admin_key=admin.get_secret_value(), runtime_dir=loaded.runtime_dir
     )
-    pages = PageServices(keys=admin_keys, statuses=statuses, feeds=parts.feeds)
+    pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, feeds=parts.feeds)
 
     services_of = _knowledge(parts, counting).for_client
     return build_app(

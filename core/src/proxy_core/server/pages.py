@@ -11,8 +11,6 @@ from urllib.parse import parse_qsl
 
 from starlette.routing import Route
 
-from proxy_core.dialects import openai_common
-from proxy_core.dialects.common import json_bytes
 from proxy_core.errors import BodyTooLarge, InternalError, PluginError, ProxyError, Unauthorized, Unavailable
 from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
 from proxy_core.plugins.page_paths import overlap
@@ -23,6 +21,7 @@ from proxy_core.server.errors import error_headers, send_json
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, Receive, ServerStopping
 from proxy_core.server.request_headers import Headers, id_headers, read
 from proxy_core.server.status_endpoint import Statuses
+from proxy_core.server.wording import Wording
 
 log = logging.getLogger("proxy_core.pages")
 
@@ -68,6 +67,7 @@ class PageServices:
 
     keys: ClientKeys
     statuses: Statuses
+    wording: Wording
     feeds: Feeds = field(default_factory=Feeds)
     answer_s: float = _ANSWER_S
 
@@ -108,8 +108,8 @@ class PageEndpoint:
         except ClientLeft:
             return
         except ProxyError as error:
-            body = json_bytes({"error": openai_common.error_object(error)})
-            await send_json(send, error.status, body, ids + error_headers(error))
+            encoded = self._services.wording.dialect_of(scope).encode_error(error, request_id)
+            await send_json(send, encoded.status, encoded.body, ids + error_headers(error))
 
     async def _read(self, scope: Scope, receive: Receive) -> PageRequest:
         """Raises ``Unauthorized``, ``BodyTooLarge``, ``ClientLeft``."""

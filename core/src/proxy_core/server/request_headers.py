@@ -23,12 +23,13 @@ _SESSION = frozenset(
         b"x-conversation-id",
         b"conversation_id",
         b"x-opencode-session",
-        b"x-claude-code-session-id",
     }
 )
-#: Seconds for which the official SDKs wait, by their own account.
+#: Agents put their own name before it: ``x-example-agent-session-id``.
+_OF_AGENT = b"-session-id"
 #: W3C Trace Context; of a later version than 00 what 00 has.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
+#: Seconds for which the official SDKs wait, by their own account.
 _PATIENCE = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
 _NAMES = _SESSION | _PATIENCE | {b"x-request-id", b"traceparent"}
 _MAX_SESSION = 256
@@ -50,9 +51,9 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
     """Unreadable values count as not given."""
     request_id, session, patience_s, traceparent = None, None, None, None
     for name, value in headers:
-        if name not in _NAMES or not value:
+        if not value or not (name in _NAMES or name.endswith(_OF_AGENT)):
             continue
-        if name in _SESSION:
+        if name in _SESSION or name.endswith(_OF_AGENT):
             session = session or value[:_MAX_SESSION].decode("latin-1")
         elif name in _PATIENCE:
             patience_s = patience_s or _seconds(value)

@@ -47,7 +47,7 @@ class CapSettings(Table):
         """Whether it is for the model or quota group ``name``.
 
         Names from the environment have lost case, dots and dashes, and a vendor's prefix as in
-        ``qwen/qwen3-32b`` is usually left out there.
+        ``vendor/model-32b`` is usually left out there.
         """
         spelled = (environment_name(name), environment_name(name.rpartition("/")[2]))
         return fnmatchcase(name, self.models) or self.models in spelled

@@ -7,10 +7,11 @@ pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a `
 
 from proxy_core.testing.contract import ProviderContract, every_split
 from proxy_core.testing.memory import MemoryUpstream, run_in_memory
-from proxy_core.testing.oauth import FakeOAuthServer, ScriptedPrompt, open_exchange
-from proxy_core.testing.plugin import plugin_with
+from proxy_core.testing.oauth import FakeOAuthServer, open_exchange
+from proxy_core.testing.plugin import plugin_context, plugin_with
 from proxy_core.testing.program import Program, run, serving
-from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, fingerprint, run_proxy
+from proxy_core.testing.prompt import ScriptedPrompt
+from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, composed, fingerprint, run_proxy
 from proxy_core.testing.state_contract import StateStoreContract
 from proxy_core.testing.state_peer import Peer
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
@@ -32,11 +33,13 @@ __all__ = [
     "StateStoreContract",
     "VirtualClock",
     "chunk",
+    "composed",
     "cut",
     "every_split",
     "fingerprint",
     "open_exchange",
     "pause",
+    "plugin_context",
     "plugin_with",
     "run",
     "run_in_memory",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import API, PluginContext, PluginInfo
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.loader import Context, Module
+from proxy_core.settings.loading import load
 
 
 def plugin_with(**hooks: Sequence[Any]) -> Module:
@@ -24,3 +26,16 @@ def _bringing(brought: Sequence[Any]) -> Callable[[PluginContext], Sequence[Any]
         return brought
 
     return hook
+
+
+def plugin_context(
+    plugin: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    reserved: Iterable[str] = (),
+) -> PluginContext:
+    """What a plugin's hooks are given. ``reserved`` are the names of others' providers."""
+    loaded = load(overrides=dict(settings or {}), environ=dict(environ or {}), cwd=folder)
+    return Context(plugin, loaded, frozenset(reserved))

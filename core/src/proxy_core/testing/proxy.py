@@ -138,6 +138,11 @@ def answer(response: httpx.Response) -> Answer:
     return Answer(response.status_code, response.headers, body, payloads, any(e.data == b"[DONE]" for e in events))
 
 
+def composed(settings: Mapping[str, Any], *, folder: Path) -> Generation:
+    """A proxy that is put together and not opened; ``folder`` is its working and data directory."""
+    return start(load(overrides=dict(settings), environ={"PROXY_DATA_DIR": str(folder / "data")}, cwd=folder)).current
+
+
 @asynccontextmanager
 async def run_proxy(
     settings: Mapping[str, Any],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from proxy_core import ChatEvent, Failed, JsonObject, UpstreamBroken, json_bytes, load_object, sse
-from proxy_core.dialects.openai_chat.response import MAX_EVENT_BYTES, OpenAIChatDecoder
+from proxy_core.dialects.openai_chat import MAX_EVENT_BYTES, OpenAIChatDecoder
 from proxy_plugin_qwen_code.errors import PAGE, PAGE_WORDS
 from proxy_plugin_qwen_code.repair import StreamRepair, error_in
 

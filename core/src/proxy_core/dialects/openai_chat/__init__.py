@@ -7,57 +7,30 @@ Reasoning is read as ``reasoning_content``, ``reasoning`` or ``reasoning_details
 
 from __future__ import annotations
 
-import time
-
-from proxy_core.dialects import openai_common as shared
-from proxy_core.dialects.common import (
-    check_stream,
-    missing,
-    require_model,
-    wrong_type,
-)
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import encode
+from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.operations import OPERATIONS
-from proxy_core.dialects.openai_chat.response import OpenAIChatDecoder, OpenAIChatEncoder
-from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
-from proxy_core.messages import (
-    JsonObject,
-)
+from proxy_core.dialects.openai_chat.request import check, context
+from proxy_core.dialects.openai_chat.response_decode import MAX_EVENT_BYTES, NAME, OpenAIChatDecoder
+from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT, OpenAIChatEncoder
+from proxy_core.dialects.openai_chat.usage import whole_usage
+from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
+from proxy_core.interfaces import Dialect
 
-__all__ = ["DIALECT", "NAME", "OpenAIChatDecoder", "OpenAIChatEncoder", "check", "context", "decode", "encode"]
-
-NAME = "openai_chat"
-
-
-def check(body: JsonObject) -> None:
-    """Raise ``BadRequest`` for what no upstream could read; the rest is the upstream's to judge."""
-    require_model(body)
-    messages = body.get("messages")
-    if messages is None:
-        raise missing("messages")
-    if not isinstance(messages, list) or not messages:
-        raise wrong_type("messages", "a non-empty array")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise wrong_type(f"messages[{index}]", "an object")
-        if not isinstance(message.get("role"), str):
-            raise missing(f"messages[{index}].role")
-    check_stream(body)
-
-
-def context(request: ProxyRequest) -> ResponseContext:
-    n = request.body.get("n")
-    return ResponseContext(
-        id=f"chatcmpl-{request.id}",
-        model=request.model,
-        stream=request.stream,
-        include_usage=bool((request.body.get("stream_options") or {}).get("include_usage")),
-        created=int(time.time()),
-        expected_choices=n if isinstance(n, int) and n > 0 else 1,
-    )
-
+__all__ = [
+    "DIALECT",
+    "MAX_EVENT_BYTES",
+    "NAME",
+    "OpenAIChatDecoder",
+    "OpenAIChatEncoder",
+    "OpenAIUsageTap",
+    "check",
+    "context",
+    "decode",
+    "encode",
+]
 
 DIALECT = Dialect(
     name=NAME,
@@ -69,12 +42,12 @@ DIALECT = Dialect(
     encode=encode,
     decoder=OpenAIChatDecoder,
     encoder=OpenAIChatEncoder,
-    usage_tap=shared.OpenAIUsageTap,
-    encode_error=shared.encode_error,
-    stream_error=shared.stream_error,
-    whole_usage=shared.whole_usage,
-    whole_failure=shared.whole_failure,
-    heartbeat=shared.HEARTBEAT,
+    usage_tap=OpenAIUsageTap,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    whole_usage=whole_usage,
+    whole_failure=whole_failure,
+    heartbeat=HEARTBEAT,
     condense=condensed,
     operations=OPERATIONS,
 )

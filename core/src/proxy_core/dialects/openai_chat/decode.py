@@ -18,7 +18,7 @@ from proxy_core.dialects.common import (
     without_none,
     wrong_type,
 )
-from proxy_core.dialects.openai_common import google_signature
+from proxy_core.dialects.openai_chat.signatures import decode_signature
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
     Audio,
@@ -340,7 +340,7 @@ def _decode_thoughts(message: JsonObject) -> Iterable[Part]:
 
 def _signed(content: list[Part], message: JsonObject) -> list[Part]:
     """The signature of the message is that of its last text."""
-    opaque = google_signature(message)
+    opaque = decode_signature(message)
     if opaque is None:
         return content
     if content and isinstance(content[-1], Text):
@@ -367,7 +367,7 @@ def _decode_call(call: object, at: str) -> ToolCall:
                 id=call_id,
                 name=function["name"],
                 arguments=arguments if isinstance(arguments, str) else "",
-                opaque=google_signature(call) or google_signature(function),
+                opaque=decode_signature(call) or decode_signature(function),
                 extra={str(k): v for k, v in call.items() if k not in _CALL_NAMED},
             )
         if isinstance(custom, dict) and isinstance(custom.get("name"), str) and isinstance(custom.get("input"), str):

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``GET /v1/models/{id}``: OpenAI's members, and what else is known in OpenRouter's words."""
+"""``GET /v1/models`` and ``GET /v1/models/{id}``: OpenAI's members, and what else is known."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def _arguments(text: str) -> JsonObject | None:
 
 
 def _signature(opaque: Opaque | None) -> str | None:
-    return opaque.payload if opaque is not None and opaque.maker == MAKER else None
+    return opaque.payload if opaque is not None and opaque.maker in (MAKER, "") else None
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _system(message: Message) -> list[str]:
 
 
 def _signature(opaque: Opaque | None) -> str | None:
-    return opaque.payload if opaque is not None and opaque.maker == MAKER else None
+    return opaque.payload if opaque is not None and opaque.maker in (MAKER, "") else None
 
 
 def _arguments(call: ToolCall) -> JsonObject:

@@ -1,0 +1,70 @@
+"""OpenAI's error bodies: written for clients, read from upstreams. Its other formats have the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy_core import sse
+from proxy_core.dialects.common import json_bytes
+from proxy_core.errors import ProxyError, UpstreamRejected
+from proxy_core.interfaces import EncodedError
+from proxy_core.messages import JsonObject, UpstreamFailure
+
+_ERROR_TYPES = {
+    "internal": "server_error",
+    "upstream": "server_error",
+    "overloaded": "server_error",
+    "timeout": "server_error",
+    "rate_limit": "requests",
+}
+
+
+def error_object(error: ProxyError) -> JsonObject:
+    """The ``error`` member of an OpenAI error body."""
+    code = "rate_limit_exceeded" if error.kind == "rate_limit" and error.code is None else error.code
+    known: JsonObject = {
+        "message": error.message,
+        "type": _ERROR_TYPES.get(error.kind, "invalid_request_error"),
+        "param": error.param,
+        "code": code,
+    }
+    if error.attempts:
+        known["attempts"] = list(error.attempts)
+    if isinstance(error, UpstreamRejected):
+        known["type"] = error.type or known["type"]
+        return {**error.details, **known}
+    return known
+
+
+def encode_error(error: ProxyError, request_id: str) -> EncodedError:
+    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error)}))
+
+
+def stream_error(error: ProxyError, request_id: str) -> bytes:
+    """An error after the headers were sent; openai-python raises on a truthy ``error`` key."""
+    return sse.encode(json_bytes({"error": error_object(error)}))
+
+
+def status_of_error(error: object) -> int | None:
+    """The HTTP status an in-band error names (``code`` or ``status``, number or digits)."""
+    if not isinstance(error, Mapping):
+        return None
+    for key in ("code", "status", "status_code", "http_code"):
+        value = error.get(key)
+        if isinstance(value, str) and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+            return value
+    return None
+
+
+def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
+    """An error hiding behind status 200: a truthy ``error`` and nothing that is a reply."""
+    error = body.get("error")
+    if not error or any(key in body for key in ("choices", "data", "object")):
+        return None
+    return failure_of(provider, body)
+
+
+def failure_of(provider: str, body: JsonObject) -> UpstreamFailure:
+    return UpstreamFailure(provider=provider, status=status_of_error(body.get("error")), body=json_bytes(body)[:65536])

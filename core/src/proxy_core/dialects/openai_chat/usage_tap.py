@@ -1,0 +1,94 @@
+"""Watches a relayed stream, of chat or completions, for usage, errors and its end."""
+
+from __future__ import annotations
+
+import re
+
+from proxy_core import sse
+from proxy_core.dialects.common import load_object
+from proxy_core.dialects.openai_chat.errors import failure_of
+from proxy_core.dialects.openai_chat.usage import decode_usage
+from proxy_core.interfaces import ResponseContext
+from proxy_core.messages import UpstreamFailure, Usage
+
+# A key followed by something that is not null. Inside JSON strings quotes are escaped, so a
+# match is a real key; a value may follow on the next ``data:`` line of the same event.
+_MARK = re.compile(rb'"(?:usage|error|finish_reason)"(?:\s|data:)*:(?:\s|data:)*[^n\s]|data: ?\[DONE\]')
+
+
+def _unmarked(block: bytes) -> bool:
+    """A cheap "certainly no mark here": five searches for plain bytes beat one pattern threefold."""
+    return (
+        b'"error"' not in block
+        and b"[DONE]" not in block
+        and b'"usage"' not in block
+        and block.count(b'"finish_reason":null') + block.count(b'"finish_reason": null')
+        == block.count(b'"finish_reason"')
+    )
+
+
+class OpenAIUsageTap:
+    """Watches a relayed OpenAI stream (chat or completions).
+
+    Events without a mark are not parsed. With ``strip_usage`` (we asked for usage, the client
+    did not) an event that carries usage and no choices is left out; nothing else changes.
+    """
+
+    __slots__ = ("_done", "_finished", "_provider", "_strip", "_wanted", "failure", "usage")
+
+    def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
+        self._provider = provider
+        self._strip = strip_usage
+        self._wanted = context.expected_choices
+        self._finished: set[str] = set()
+        self._done = False
+        self.usage: Usage | None = None
+        self.failure: UpstreamFailure | None = None
+
+    @property
+    def complete(self) -> bool:
+        """``[DONE]``, or a finish reason for every choice: some vendors send no ``[DONE]``."""
+        return self._done or len(self._finished) >= self._wanted
+
+    def feed(self, block: bytes) -> bytes:
+        mark = None if _unmarked(block) else _MARK.search(block)
+        if mark is None:
+            return block
+        # Events before the marked one are not looked at one by one.
+        start = block.rfind(b"\n\n", 0, mark.start()) + 2
+        start = 0 if start == 1 else start
+        kept = [block[:start]]
+        for event in sse.split(block[start:]):
+            if _MARK.search(event) is not None:
+                keep = self._look(event)
+                if self.failure is not None:
+                    break
+                if not keep:
+                    continue
+            kept.append(event)
+        return b"".join(kept)
+
+    def close(self) -> bytes:
+        return b"" if self._done else sse.DONE
+
+    def _look(self, raw: bytes) -> bool:
+        """Take note of one event; False if the client must not see it."""
+        event = sse.parse(raw)
+        if event is None:
+            return True
+        if event.data.startswith(b"[DONE]"):
+            self._done = True
+            return True
+        chunk = load_object(event.data)
+        if chunk is None:
+            return True
+        if chunk.get("error"):
+            self.failure = failure_of(self._provider, chunk)
+            return False
+        choices = chunk.get("choices")
+        self.usage = decode_usage(chunk.get("usage")) or self.usage
+        if isinstance(choices, list):
+            self._finished.update(
+                str(c.get("index", 0)) for c in choices if isinstance(c, dict) and c.get("finish_reason") is not None
+            )
+        return not (self._strip and choices == [] and chunk.get("usage"))

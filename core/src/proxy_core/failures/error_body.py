@@ -1,0 +1,105 @@
+"""An upstream's error body, read in every shape in use. Pure, and never raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_MESSAGE_LIMIT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An upstream's error body in its own words. ``html``: a web server's or firewall's page instead of one."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    number: int | None = None
+    html: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Everything meant for machines, lower case, the most specific first."""
+        metadata = self.details.get("metadata")
+        named = [metadata.get(key) for key in ("error_type", "limit_source")] if isinstance(metadata, Mapping) else []
+        reasons = [detail.get("reason") for detail in self.typed]
+        number = None if self.number is None else str(self.number)
+        return tuple(w.lower() for w in (*reasons, *named, self.code, number, self.type) if isinstance(w, str))
+
+    @property
+    def typed(self) -> list[Mapping[str, Any]]:
+        """Details with a ``@type``, as services behind gRPC have them."""
+        details = self.details.get("details")
+        return [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
+
+
+def read_error(body: bytes) -> ErrorBody:
+    """Read the shapes in use: an ``error`` object or text, ``detail``, ``message``, plain text."""
+    found = error_object(body)
+    if found is None:
+        text = body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip()
+        html = text.startswith("<")  # a web server's or firewall's page helps nobody
+        plain = text and not html and text[:1] not in ("{", "[") and not _is_json(body)
+        return ErrorBody(message=text if plain else None, html=html)
+    error, around = found
+    if isinstance(inner := error.get("error"), str):
+        return ErrorBody(message=inner[:_MESSAGE_LIMIT], code=_str(error.get("code")))
+    message = error.get("message") or error.get("detail") or error.get("msg") or error.get("title")
+    if message is not None and not isinstance(message, str):
+        message = json.dumps(message, ensure_ascii=False)
+    known, number = {"message", "type", "code", "param"}, error.get("code")
+    return ErrorBody(
+        message=message[:_MESSAGE_LIMIT] if message else None,
+        type=_str(error.get("type")) or _str(error.get("status")),
+        code=_str(error.get("code")),
+        param=_str(error.get("param")),
+        details={key: value for key, value in error.items() if key not in known} if error is not around else {},
+        number=number if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**9 else None,
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def error_object(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """The error's own object and the one around it (the same, if there is none); ``None`` if there is no object.
+
+    Takes the object, an array of one, and further JSON inside ``error.message``.
+    """
+    around = _json_object(body)
+    for _ in range(4):
+        if around is None:
+            return None
+        inner = around.get("error", around)
+        if not isinstance(inner, Mapping):
+            return around, around
+        message = inner.get("message")
+        deeper = _json_object(message.encode()) if isinstance(message, str) and message[:1] in ("{", "[") else None
+        if deeper is None or not isinstance(deeper.get("error"), Mapping):
+            return inner, around
+        around = deeper
+    return None
+
+
+def _json_object(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, Mapping) else None

@@ -1,0 +1,150 @@
+"""A response to a chat as it comes: events, and what it used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from proxy_core.messages.content import Opaque
+from proxy_core.messages.json_types import Extra
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens. ``prompt`` includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    extra: Extra = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+#: Why a choice ended. ``error`` is an upstream that gave up in mid-answer.
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The reply begins. ``extra``: top-level fields without a name here."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    extra: Extra = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalDelta:
+    text: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningDelta:
+    """A piece of reasoning, or (with empty ``text``) the signature that ends a stretch of it."""
+
+    text: str
+    opaque: Opaque | None = None
+    summary: bool = False
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStart:
+    """A tool call opens; ``call`` numbers the calls of a choice from 0."""
+
+    call: int
+    id: str
+    name: str
+    kind: Literal["function", "custom"] = "function"
+    namespace: str | None = None
+    opaque: Opaque | None = None
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallDelta:
+    """More of a call's argument text."""
+
+    call: int
+    arguments: str
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnd:
+    call: int
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A source for text already sent, in the words of ``dialect``."""
+
+    dialect: str
+    payload: Extra
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Something only ``dialect`` has a word for; others leave it out."""
+
+    dialect: str
+    payload: Extra
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """A choice ended. ``detail`` is the stop sequence or the vendor's own word."""
+
+    reason: FinishReason
+    detail: str | None = None
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """What the reply cost so far; a later report replaces an earlier one."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The upstream reported an error inside a reply; nothing follows. ``extra``: its other members."""
+
+    message: str
+    status: int | None = None
+    type: str | None = None
+    code: str | None = None
+    extra: Extra = field(default_factory=dict)
+
+
+ChatEvent = (
+    Start
+    | TextDelta
+    | RefusalDelta
+    | ReasoningDelta
+    | CallStart
+    | CallDelta
+    | CallEnd
+    | Citation
+    | Carried
+    | Finish
+    | UsageReport
+    | Failed
+)

@@ -1,0 +1,9 @@
+"""JSON as it comes in and goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+JsonObject = dict[str, Any]
+Extra = Mapping[str, Any]

@@ -8,8 +8,20 @@ import pytest
 pytest_plugins = ["proxy_core.testing.fixtures"]
 
 # No test talks to anybody who has a certificate of a public authority; to read those takes every client 35 ms.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent / "tests")
+_NONE, _KEPT_AS = str(Path(__file__).parent / "tests"), "TESTS_WITHOUT_"
+if os.environ.get("SSL_CERT_DIR") != _NONE:  # else this is one of several processes, and the first has done it
+    for _name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        if _name in os.environ:
+            os.environ[_KEPT_AS + _name] = os.environ.pop(_name)
+    os.environ["SSL_CERT_DIR"] = _NONE
+
+
+@pytest.fixture(scope="session")
+def outward() -> dict[str, str]:
+    """The environment of programs that do talk to others: uv to its registry."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_CERT_", _KEPT_AS))}
+    stashed = {name: value for name, value in os.environ.items() if name.startswith(_KEPT_AS)}
+    return kept | {name.removeprefix(_KEPT_AS): value for name, value in stashed.items()}
 
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)

@@ -82,14 +82,12 @@ NAME = re.compile(rf"(?<![a-z])(?i:{'|'.join(VENDORS)})|{'|'.join(map(str.title,
 def test_the_core_names_no_vendor():
     """Neither in code nor in comments: what is true of one vendor belongs in its plugin.
 
-    Mirrowel's names of variables name its providers; the testing kit plays vendors' parts. The guard takes fields out
-    of bodies that other programs read destinations and credentials from: in a plugin, it would protect only that one.
+    Mirrowel's names of variables name its providers; the testing kit plays vendors' parts.
     """
     naming = {
         named(file): names
         for file in sorted(CORE.rglob("*.py"))
         if file.relative_to(CORE).parts[0] != "testing" and not file.name.startswith("legacy_")
-        if file != CORE / "pipeline" / "guard.py"
         if (names := sorted({found.lower() for found in NAME.findall(file.read_text())}))
     }
 

@@ -164,6 +164,7 @@ from proxy_core.messages import (
     Usage,
     UsageReport,
 )
+from proxy_core.pipeline.guard import FieldFilter
 from proxy_core.settings.base import StrList
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
@@ -216,6 +217,7 @@ __all__ = [
     "FailureDecision",
     "FailureKind",
     "FetchLimits",
+    "FieldFilter",
     "File",
     "FindModelInfo",
     "Finish",

@@ -9,7 +9,7 @@ from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailu
 from proxy_core.testing import ProviderContract, plugin_context
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models
-from proxy_plugin_openai_compat.quirks import PLAIN, PRESETS, Vendor
+from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, Vendor
 
 KEY = Credential(id="1", provider="p", kind="api_key", secret=SecretStr("the-key"), label="k")
 MESSAGES = [{"role": "user", "content": "hi", "name": "ann", "reasoning_content": "hm"}]
@@ -305,3 +305,23 @@ def test_dimensions_go_to_models_that_take_them(preset, model, kept):
     body = json.loads(sent(PRESETS[preset], dialect="openai_embeddings", model=model, dimensions=8).content)
 
     assert ("dimensions" in body) is kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    "litellm_params litellm_metadata aws_secret_access_key AWS-Region azure_ad_token vertex_credentials hf_api_base"
+    " langfuse_secret".split(),
+)
+def test_what_could_steer_a_gateway_is_taken_out_however_it_is_spelled(name):
+    body = {"model": "m", name: "x", "extra_body": {name: "x", "y": 1}, "tools": [{name: 1}]}
+
+    assert GATEWAY_FIELDS.without(body) == {"model": "m", "extra_body": {"y": 1}, "tools": [{name: 1}]}
+
+
+async def test_no_gateways_field_leaves_in_a_clients_body(make_proxy, upstream):
+    proxy = await make_proxy({"providers": {"lab": {"base_url": upstream.url, "api_keys": ["a-key"]}}})
+
+    await proxy.chat("lab/m", "hi", aws_secret_access_key="x", metadata={"a": "b", "litellm_params": {"x": 1}})
+
+    assert "aws_secret_access_key" not in upstream.last.json
+    assert upstream.last.json["metadata"] == {"a": "b"}

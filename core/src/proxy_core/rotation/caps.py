@@ -1,4 +1,4 @@
-"""Own limits: ``[[providers.<name>.rotation.caps]]`` applied to one credential and lane. Pure."""
+"""Configured caps: ``[[providers.<name>.rotation.caps]]`` for one credential and quota group. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long something rests after a failure, and when it is tried again. Pure; times are monotonic seconds."""
+"""How long something cools down after a failure, and when it is probed. Pure; times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from proxy_core.settings.schema import RoutingSettings
 
-#: Rest without a hint from the upstream, by consecutive failures.
+#: Cooldown without a hint from the upstream, by consecutive failures.
 BACK_OFF_S = (10.0, 30.0, 60.0, 120.0, 300.0)
 #: Failures longer ago than this say nothing about the next one.
 _FORGOTTEN_S = 3600.0
@@ -17,10 +17,10 @@ _MAX_WORDS = 300
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Cooldown:
-    """One rest, equal to itself alone. ``words`` are the upstream's own; ``failed_at`` is when it last failed.
+    """One cooldown, equal to itself alone. ``words`` are the upstream's own; ``failed_at`` is when it last failed.
 
-    Until ``probe_at`` nobody passes. From then on, also after ``until``, one request at a time
-    may try: its success ends the rest, its failure prolongs it.
+    Until ``probe_at`` no request passes. From then on, also after ``until``, one request at a time
+    is the probe: its success ends the cooldown, its failure prolongs it.
     """
 
     since: float
@@ -38,7 +38,7 @@ class Cooldown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What is known of the failure that starts a rest."""
+    """What is known of the failure that starts a cooldown."""
 
     now: float
     cooldown_s: float | None
@@ -47,13 +47,13 @@ class Failure:
     words: str = ""
 
 
-def rested(
+def cooldown_after(
     before: Cooldown | None, failure: Failure, rules: RoutingSettings, probes: Sequence[Cooldown] = ()
 ) -> Cooldown:
-    """The rest after a failure. Its bounds: ``rules.max_cooldown_s``, and a probe from ``rules.half_open_after_s`` on.
+    """The cooldown after a failure. Its bounds: ``rules.max_cooldown_s``, and a probe from ``half_open_after_s`` on.
 
-    ``probes`` are the rests that the failed attempt was to find out about. One that is not among
-    them began later than the attempt did.
+    ``probes`` are the cooldowns that the failed attempt probed. One that is not among them began
+    later than the attempt did.
     """
     now = failure.now
     if before is not None and now - before.until > _FORGOTTEN_S:
@@ -79,12 +79,12 @@ def rested(
 
 
 def step(back_off_s: Sequence[float], failures: int) -> float:
-    """The rest after so many failures in a row, from 1; the last one stays."""
+    """The cooldown after so many failures in a row, from 1; the last one stays."""
     return back_off_s[min(failures, len(back_off_s)) - 1]
 
 
 def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldown:
-    """Many requests were under way when the rest began: their failures are the same news, not worse news."""
+    """Many requests were under way when the cooldown began: their failures say the same again, nothing worse."""
     cooldown_s = min(failure.cooldown_s or 0.0, rules.max_cooldown_s)
     probe_is_near = failure.now < before.probe_at < before.until
     if cooldown_s <= rules.half_open_after_s or not probe_is_near:

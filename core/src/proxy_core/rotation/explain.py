@@ -69,10 +69,10 @@ def _exclusion(
         return Exclusion(credential=name, reason=reason, words=row.out)
     if row.ends_at <= now:
         return Exclusion(credential=name, reason="being renewed", words="its token has ended")
-    rest = _rest(group, row, now)
-    if rest is not None:
-        state: Reason = "being tried" if rest.probing else "resting"
-        return Exclusion(credential=name, reason=state, left_s=_left(rest, now), words=rest.words)
+    cooldown = _closed(group, row, now)
+    if cooldown is not None:
+        state: Reason = "being tried" if cooldown.probing else "resting"
+        return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), words=cooldown.words)
     if name in group.capped:
         return Exclusion(credential=name, reason="own cap", left_s=group.capped[name] - now)
     if row.in_flight >= min(row.most, row.granted):
@@ -80,10 +80,10 @@ def _exclusion(
     return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, row, now) - now)
 
 
-def _rest(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
-    """The rest that keeps a credential from ``group``, the longer one of two."""
-    rests = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
-    return max((c for c in rests if c.closed(now)), key=lambda c: c.probe_at, default=None)
+def _closed(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
+    """The cooldown that keeps a credential from ``group``, the longer one of two."""
+    cooldowns = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
+    return max((c for c in cooldowns if c.closed(now)), key=lambda c: c.probe_at, default=None)
 
 
 def _left(cooldown: Cooldown | None, now: float) -> float | None:
@@ -121,7 +121,7 @@ def _credential(ledger: Ledger, group: QuotaGroup, row: CredentialState, times: 
     window = group.windows.get(row.id)
     usable = group.loads[row.position] != UNUSABLE
     exclusion = None if usable else _exclusion(ledger, group, row, times.now)
-    rests = [("every model", row.cooldown), (group.name, group.cooldowns.get(row.id))]
+    cooldowns = [("every model", row.cooldown), (group.name, group.cooldowns.get(row.id))]
     return {
         "id": row.credential.id,
         "label": row.credential.label,
@@ -133,7 +133,7 @@ def _credential(ledger: Ledger, group: QuotaGroup, row: CredentialState, times: 
         "limit": window.limit if window is not None else None,
         "window_resets": times(window.resets_at) if window is not None else None,
         "own_cap_until": times(group.capped[row.id]) if row.id in group.capped else None,
-        "rests": [{"for": scope, **found} for scope, c in rests if (found := _cooldown(c, times)) is not None],
+        "rests": [{"for": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, times)) is not None],
     }
 
 

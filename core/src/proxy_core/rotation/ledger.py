@@ -14,7 +14,7 @@ from datetime import datetime
 from proxy_core.interfaces import Credential, FailureDecision, QuotaWindow
 from proxy_core.rotation import fair_cycle, quota
 from proxy_core.rotation.changes import PROVIDER, Changes, Scope
-from proxy_core.rotation.cooldown import Cooldown, Failure, rested
+from proxy_core.rotation.cooldown import Cooldown, Failure, cooldown_after
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.rows import Rows, ends_at
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load
@@ -200,14 +200,16 @@ class Ledger(Rows):
         self.touch(row)
         routing = self.policy.routing
         if decision.cooldown == "credential":
-            cooldown = row.cooldown = rested(row.cooldown, failure, routing, use.probes)
+            scope = Scope(row.id)
+            cooldown = row.cooldown = cooldown_after(row.cooldown, failure, routing, use.probes)
         elif decision.cooldown == "model":
-            cooldown = group.cooldowns[row.id] = rested(group.cooldowns.get(row.id), failure, routing, use.probes)
+            scope, before = Scope(row.id, group.name), group.cooldowns.get(row.id)
+            cooldown = group.cooldowns[row.id] = cooldown_after(before, failure, routing, use.probes)
         else:
             return
         if self.policy.fair_cycle and cooldown.until - now >= self.policy.rotation.exhausted_cooldown_s:
             group.marks[row.id] = now
-        self.changes.changed(Scope(row.id, None if decision.cooldown == "credential" else group.name), now)
+        self.changes.changed(scope, now)
 
     def _provider_failed(self, use: Use, decision: FailureDecision, failure: Failure) -> None:
         """Many failures in a row that are the provider's own cool it down once, not each credential."""
@@ -220,7 +222,7 @@ class Ledger(Rows):
         if decision.cooldown == "provider" or self.streak >= self.policy.routing.circuit_breaker_failures:
             if decision.cooldown != "provider":
                 failure = replace(failure, cooldown_s=None, back_off_s=())
-            self.outage = rested(self.outage, failure, self.policy.routing, use.probes)
+            self.outage = cooldown_after(self.outage, failure, self.policy.routing, use.probes)
             self.changes.changed(PROVIDER, failure.now)
 
     def _end_outage(self, now: float) -> None:

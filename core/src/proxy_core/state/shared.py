@@ -168,7 +168,7 @@ class SharedState:
                 await asyncio.sleep(self._settings.sync_interval_s)
 
     async def _pause(self) -> None:
-        """Until something rests anew, which the others should know at once; else until it is time."""
+        """Until something changed that the others should know at once; else until it is time."""
         waited_for = self._stop if self._failures else self._wake
         await asyncio.sleep(_AT_LEAST_S)
         try:
@@ -225,7 +225,7 @@ class SharedState:
             notes=self._unsent.notes,
             counts=self._unsent.counts,
             usage=self._unsent.usage,
-            claims=self._claims(),
+            claims=self._permits_wanted(),
             lives_s=LIVES_S,
         )
 
@@ -245,14 +245,14 @@ class SharedState:
             found_notes |= sync_codec.sessions_written(provider, pool, moment)
         return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
 
-    def _claims(self) -> dict[str, PermitRequest]:
+    def _permits_wanted(self) -> dict[str, PermitRequest]:
         """Of limits that all processes share. Whoever is alone asks for nothing and has everything."""
         now, asked = self._clock.monotonic(), dict[str, PermitRequest]()
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 continue
             for credential, claim in sync_codec.permits_wanted(pool, now, self._holders).items():
-                name = _claim_name(provider, credential)
+                name = _permit_name(provider, credential)
                 wanted = claim if not self._stop.is_set() else replace(claim, want=0)
                 held = self._held.get(name, 0)
                 # Who has more than its share has to ask for it again and again: somebody may lack it.
@@ -267,7 +267,7 @@ class SharedState:
             if self._holders == 1:
                 sync_codec.alone(pool)
             else:
-                held = {c.id: self._held.get(_claim_name(provider, c.id), 0) for c in pool.credentials}
+                held = {c.id: self._held.get(_permit_name(provider, c.id), 0) for c in pool.credentials}
                 sync_codec.granted(pool, held)
 
     def _take_over(self, pull: SyncResponse) -> None:
@@ -347,5 +347,5 @@ class SharedState:
         self.problem, self._failures = None, 0
 
 
-def _claim_name(provider: str, credential: str) -> str:
+def _permit_name(provider: str, credential: str) -> str:
     return f"slots/{quote(provider, safe='')}/{credential}"

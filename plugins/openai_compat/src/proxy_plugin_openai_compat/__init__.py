@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import PluginContext, PluginInfo, Provider, SettingsError, hookimpl
+from proxy_core import PluginContext, PluginInfo, Provider, Sanitizer, SettingsError, hookimpl
 from proxy_plugin_openai_compat.provider import build_provider
-from proxy_plugin_openai_compat.quirks import PLAIN, PRESETS
+from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS
 
 PLUGIN = PluginInfo(name="openai_compat", api=1)
 
@@ -31,3 +31,9 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     if problems:
         raise SettingsError(problems)
     return providers
+
+
+@hookimpl
+def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
+    """What could steer an upstream that is itself a gateway; as early as the core's own filter for what steers."""
+    return [Sanitizer(name="gateway_fields", rank=-999, request=GATEWAY_FIELDS)]

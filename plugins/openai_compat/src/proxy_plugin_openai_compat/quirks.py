@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from proxy_core import ErrorRules, FailureKind
+from proxy_core import ErrorRules, FailureKind, FieldFilter
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
 
@@ -75,6 +75,10 @@ def _codes(table: Mapping[FailureKind, str]) -> dict[str, FailureKind]:
 _HIGH: Mapping[str, Mapping[str, Any]] = {"": {"reasoning_effort": "high"}}
 #: DeepSeek's v4 models know two efforts.
 _DEEPSEEK_EFFORTS = {"low": "high", "medium": "high", "high": "max", "max": "max", "xhigh": "max", "": "max"}
+
+#: An upstream may be a gateway that takes its own credentials and addresses from fields of these names; as they are
+#: compared, see ``FieldFilter``.
+GATEWAY_FIELDS = FieldFilter(prefixes="aws azure vertex litellm langfuse hfapi".split())
 
 #: An upstream nobody has a row for.
 PLAIN = Vendor(local=True)

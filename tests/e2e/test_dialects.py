@@ -39,6 +39,8 @@ async def count(request, services):
 
 
 async def fail(request, services):
+    if "json" in request.head.query:
+        return OperationResponse(body=object())
     raise BadRequest("no") if "plain" in request.head.query else RuntimeError("a bug, and a secret")
 
 
@@ -143,6 +145,7 @@ async def test_an_address_that_ends_in_a_parameter_comes_last_and_has_its_own_me
 async def test_errors_are_in_its_words_to_its_own_clients_and_in_openais_to_others(proxy):
     refused = await proxy.get("/fail?plain=1")
     failed = await proxy.get("/fail")
+    unwritable = await proxy.get("/fail?json=1")
     stranger = await proxy.client.get(f"{proxy.url}/head")
     unknown = await proxy.client.get(f"{base(proxy)}/nowhere", headers={"x-parrot": "1"})
     common = await proxy.client.get(f"{base(proxy)}/nowhere")
@@ -150,10 +153,25 @@ async def test_errors_are_in_its_words_to_its_own_clients_and_in_openais_to_othe
     assert (refused.status, refused.json["squawk"]) == (400, "no")
     assert (failed.status, "squawk" in failed.json) == (500, True)
     assert "secret" not in failed.body.decode()
+    assert (unwritable.status, "squawk" in unwritable.json) == (500, True)
     assert (stranger.status_code, "squawk" in stranger.json()) == (401, True)
     assert (unknown.status_code, "squawk" in unknown.json()) == (404, True)
     assert (common.status_code, common.json()["error"]["type"]) == (404, "invalid_request_error")
     assert unknown.headers["x-request-id"] == unknown.json()["id"]
+
+
+async def test_a_dialect_that_cannot_tell_its_own_clients_gets_none(make_proxy, caplog):
+    def fails(head):
+        raise RuntimeError("a bug")
+
+    proxy = await make_proxy({}, modules=[plugin_with(proxy_dialects=[replace(PARROT, recognizes=fails)])])
+
+    assert (await proxy.get("/models")).json["object"] == "list"
+    assert (await proxy.get("/models")).json["object"] == "list"
+    unknown = await proxy.client.get(f"{base(proxy)}/nowhere")
+    assert (unknown.status_code, "error" in unknown.json()) == (404, True)
+    told = [r.getMessage() for r in caplog.records if r.name == "proxy_core.dialects"]
+    assert told == ["the dialect parrot could not tell whether a request is its own"]
 
 
 async def test_what_needs_no_key_tells_nothing(proxy):

@@ -39,17 +39,13 @@ class OperationEndpoint:
 
     async def answer(self, request: Request) -> Response:
         try:
-            answered = await self._answered(request)
+            response = _response(await self._answered(request))
         except ProxyError as error:
             return error_response(error, request, self._dialect)
         except Exception:  # a dialect's function may fail in any way
             log.exception("%s failed", request.scope["path"])
             failed = InternalError("The proxy failed; its log has the details under this request id.")
             return error_response(failed, request, self._dialect)
-        content = b"" if answered.body is None else json_bytes(answered.body)
-        media_type = None if answered.body is None else "application/json"
-        response = Response(content, status_code=answered.status, media_type=media_type)
-        response.headers.update(dict(answered.headers))
         response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
         return response
 
@@ -59,6 +55,15 @@ class OperationEndpoint:
         head = request_head(request.scope, self._keys.places, client)
         asked = OperationRequest(head=head, body=parse_body(raw) if raw else {})
         return await self._operation.answer(asked, self._services(client))
+
+
+def _response(answered: OperationResponse) -> Response:
+    if answered.body is None:
+        response = Response(status_code=answered.status)
+    else:
+        response = Response(json_bytes(answered.body), status_code=answered.status, media_type="application/json")
+    response.headers.update(dict(answered.headers))
+    return response
 
 
 class OperationRoute(Route):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from proxy_core.server.errors import error_headers
 from proxy_core.server.head import request_head
 from proxy_core.server.request_headers import id_headers, read
 
+log = logging.getLogger("proxy_core.dialects")
+
 
 class Wording:
     """``common`` words what no dialect recognizes."""
@@ -26,12 +29,21 @@ class Wording:
         self._common = common
         self._recognizing = [dialect for dialect in dialects if dialect.recognizes is not None]
         self._places = places
+        self._logged: set[tuple[str, type[Exception]]] = set()
 
     def dialect_of(self, scope: Mapping[str, Any]) -> Dialect:
         return next((dialect for dialect in self._recognizing if self.recognized(dialect, scope)), self._common)
 
     def recognized(self, dialect: Dialect, scope: Mapping[str, Any]) -> bool:
-        return dialect.recognizes is not None and dialect.recognizes(request_head(scope, self._places))
+        if dialect.recognizes is None:
+            return False
+        try:
+            return dialect.recognizes(request_head(scope, self._places))
+        except Exception as error:  # a plugin's function may fail in any way; what it does not recognize is another's
+            if (dialect.name, type(error)) not in self._logged:
+                self._logged.add((dialect.name, type(error)))
+                log.warning("the dialect %s could not tell whether a request is its own", dialect.name, exc_info=error)
+            return False
 
     def response(self, error: ProxyError, request: Request) -> Response:
         return error_response(error, request, self.dialect_of(request.scope))

@@ -252,12 +252,18 @@ def redis_binary() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
+def _free_port() -> int:
+    """Below the ports that the system gives out by itself, so that it stays free while a server is down."""
+    while True:
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = RedisServer(folder, port)
+    server = RedisServer(folder, _free_port())
     server.start()
     try:
         yield server

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,14 @@ QUOTED = "pass%3Aword%2F0123456789%40%23%25"
 
 
 def free_port():
+    """Below the ports that the system gives out by itself, so that it stays free while a server is down.
+
+    A node of a cluster takes the port 10,000 above, too.
+    """
     while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        if port < 55000:  # a node of a cluster takes the port 10,000 above, too
+        port = random.randrange(10_000, 22_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
             return port
 
 

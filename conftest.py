@@ -1,11 +1,15 @@
-"""The testing kit's fixtures for all tests, whom they trust, and how many processes run them."""
-
-import os
-from pathlib import Path
+"""The testing kit's fixtures for all tests, their examples, and how many processes run them."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["proxy_core.testing.fixtures"]
+
+# Property tests take the same examples every time, and as long as it takes on a busy machine. With the profile "many"
+# they look for new ones: tests/architecture/test_quality.py.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("many", settings.get_profile("same"), derandomize=False, max_examples=500)
+settings.load_profile("same")
 
 # No test talks to anybody who has a certificate of a public authority; to read those takes every client 35 ms.
 _NONE, _KEPT_AS = str(Path(__file__).parent / "tests"), "TESTS_WITHOUT_"

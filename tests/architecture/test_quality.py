@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command):
-    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=170)
+def run(*command, timeout_s=170):
+    return subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s)
 
 
 LINTS = {"lint": ("ruff", "check", "."), "format": ("ruff", "format", "--check", ".")}
@@ -28,5 +28,13 @@ def test_the_tree_is_clean(command):
 @pytest.mark.parametrize("command", TYPES.values(), ids=TYPES)
 def test_the_types_are_right(command):
     done = run(*command)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_properties_hold_for_many_random_examples():
+    folders = ("core/tests", "plugins", "tests")
+    done = run("pytest", "-q", "-m", "hypothesis", "--hypothesis-profile=many", *folders, timeout_s=900)
 
     assert done.returncode == 0, done.stdout + done.stderr

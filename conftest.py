@@ -1,5 +1,8 @@
 """The testing kit's fixtures for all tests, their examples, and how many processes run them."""
 
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -42,9 +42,9 @@ def test_each_exclusion_has_its_reason(desk, clock):
     said = reasons(desk, tried=["k5"], worst=1)
 
     assert said == {
-        "k0": "resting",
-        "k1": "being tried",
-        "k2": "own cap",
+        "k0": "cooling down",
+        "k1": "probing",
+        "k2": "capped",
         "k3": "busy",
         "k4": "fair cycle",
         "k5": "tried",
@@ -87,7 +87,9 @@ def test_as_json_leaves_out_what_says_nothing(desk):
     assert as_json(decision(desk, lease)) == {
         "deployment": "demo/m",
         "candidates": 1,
-        "excluded": [{"credential": desk.id("k0"), "reason": "resting", "left_s": 50.0, "said": "Slow down."}],
+        "excluded": [
+            {"credential": desk.id("k0"), "reason": "cooling down", "left_s": 50.0, "upstream_message": "Slow down."}
+        ],
         "chosen": lease.credential.id,
         "at_s": 0.5,
     }
@@ -105,17 +107,17 @@ def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock)
     first, second = told["credentials"]
 
     assert (told["selector"], told["quota_group"], told["outage"]) == ("sequential", "pro", None)
-    assert (first["state"], second["state"]) == ("resting", "usable")
-    assert first["rests"] == [
+    assert (first["state"], second["state"]) == ("cooling down", "usable")
+    assert first["cooldowns"] == [
         {
-            "for": "pro",
+            "scope": "pro",
             "since": "1970-01-01T00:16:40+00:00",
             "until": "1970-01-01T02:16:40+00:00",
             "next_probe": "1970-01-01T00:21:40+00:00",
             "probing": False,
             "failures": 1,
             "code": "capacity_exhausted",
-            "said": "Quota used up.",
+            "upstream_message": "Quota used up.",
         }
     ]
 
@@ -127,8 +129,8 @@ def test_the_operator_sees_windows_caps_and_outages(desk):
     told = described(desk.pool, "m")
     (only,) = told["credentials"]
 
-    assert (only["state"], only["used"], only["limit"]) == ("own cap", 60, 100)
-    assert only["own_cap_until"] == only["window_resets"] == "1970-01-01T00:17:00+00:00"
+    assert (only["state"], only["used"], only["limit"]) == ("capped", 60, 100)
+    assert only["capped_until"] == only["window_resets"] == "1970-01-01T00:17:00+00:00"
     assert told["outage"]["until"] == "1970-01-01T00:17:05+00:00"
 
 

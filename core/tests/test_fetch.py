@@ -93,7 +93,7 @@ async def test_redirects_are_followed_a_few_times_and_checked_each_time(unguarde
     upstream.for_path("/file").replies(302, headers={"location": "file:///etc/passwd"})
 
     assert (await unguarded.fetch(upstream.url + "/1", FetchLimits())).media_type == "image/png"
-    for path, why in (("/loop", "too often"), ("/file", "only http")):
+    for path, why in (("/loop", "too many times"), ("/file", "only http")):
         with pytest.raises(BadRequest, match=why):
             await unguarded.fetch(upstream.url + path, FetchLimits())
 
@@ -101,7 +101,7 @@ async def test_redirects_are_followed_a_few_times_and_checked_each_time(unguarde
 LIMITS = {
     "size": ({"body": b"x" * 2000, "headers": IMAGE}, FetchLimits(max_bytes=1000), "larger than 1000"),
     "type": ({"body": b"<html>", "headers": {"content-type": "text/html"}}, FetchLimits(), "type"),
-    "status": ({"status": 404, "body": b"secret page", "headers": IMAGE}, FetchLimits(), "answered 404"),
+    "status": ({"status": 404, "body": b"secret page", "headers": IMAGE}, FetchLimits(), "responded with 404"),
 }
 
 

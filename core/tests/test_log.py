@@ -125,7 +125,7 @@ def test_own_secrets_are_taken_out_of_messages_and_traces(logging_to, capsys):
 
 
 def test_without_a_redactor_no_text_of_an_exception_is_shown(logging_to, capsys):
-    said = "somebody's words"
+    said = "what a client wrote: utterance"
     with logging_to():
         try:
             try:
@@ -139,7 +139,7 @@ def test_without_a_redactor_no_text_of_an_exception_is_shown(logging_to, capsys)
         log.error("again", exc_info=group)
     shown = capsys.readouterr().err
 
-    assert "words" not in shown
+    assert "utterance" not in shown
     assert "KeyError (message withheld" in shown
     assert "ValueError (message withheld" in shown
     assert "test_log.py" in shown
@@ -175,7 +175,7 @@ def test_what_nobody_caught_is_logged_and_cleaned_too(logging_to, capsys):
         raise ValueError(SAID)
     shown = capsys.readouterr().err
 
-    assert "the program ends unexpectedly" in shown
+    assert "the program ends because of an unexpected error" in shown
     assert "ValueError (message withheld" in shown
     assert "prompt" not in shown
 
@@ -323,7 +323,7 @@ def test_a_stuck_writer_costs_lines_and_no_time(logging_to, capsys, monkeypatch)
     assert took < 20
     assert "line 0." in shown
     assert "line 999." not in shown
-    assert "lines were lost: the log could not be written fast enough" in shown
+    assert "log lines were dropped: the log could not be written fast enough" in shown
     assert "the last line" in shown
 
 

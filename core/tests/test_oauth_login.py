@@ -148,7 +148,7 @@ async def test_a_taken_port_is_said(server, exchange):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         client = OAuthClient(client_id="x", token_url=server.token_url)
-        with pytest.raises(LoginFailed, match=f"port {port} on 127.0.0.1 cannot be had"):
+        with pytest.raises(LoginFailed, match=f"port {port} on 127.0.0.1 is not available"):
             await loopback_login(ScriptedPrompt(), exchange, client, authorize_url=server.base, scope="", port=port)
 
 
@@ -246,9 +246,7 @@ async def test_trouble_on_the_way_does_not_end_the_wait(server, exchange):
     assert (await log_in(server, exchange, waits, prompt)).access_token is not None
 
 
-@pytest.mark.parametrize(
-    ("act", "words"), [("deny", "refused"), ("expire", "ran out"), ("forget", "no longer|ran out")]
-)
+@pytest.mark.parametrize(("act", "words"), [("deny", "denied"), ("expire", "expired"), ("forget", "no longer|expired")])
 async def test_a_refused_or_expired_code_is_said(server, exchange, act, words):
     prompt = ScriptedPrompt()
     acts = {
@@ -262,7 +260,7 @@ async def test_a_refused_or_expired_code_is_said(server, exchange, act, words):
 
 async def test_nobody_types_it_in(exchange):
     async with FakeOAuthServer(device_life_s=1, device_interval_s=0.4) as server:
-        with pytest.raises(LoginFailed, match=r"within 1 seconds|ran out"):
+        with pytest.raises(LoginFailed, match=r"within 1 seconds|expired"):
             await log_in(server, exchange, asyncio.sleep)
 
 

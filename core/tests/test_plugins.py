@@ -156,7 +156,7 @@ def test_two_plugins_with_one_name_do_not_both_load(found, install):
 def test_two_providers_with_one_name_stop_startup(found, install):
     install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"good_provider"'))
 
-    with pytest.raises(PluginError, match="'good_provider' is already brought by 'good'"):
+    with pytest.raises(PluginError, match="'good_provider' is already provided by 'good'"):
         build_catalog(list(found().values()))
 
 

@@ -437,7 +437,7 @@ def test_variables_of_no_provider_and_of_no_form_are_named(read):
     loaded = read(**dict.fromkeys([*names, "FAIR_CYCLE_GROQ"], "1"))
 
     assert loaded.without_effect({"groq": RotationSettings()}) == [
-        f"{name} is not used: no provider, or no setting, of that name" for name in names
+        f"{name} is not used: no provider or setting has that name" for name in names
     ]
 
 
@@ -445,11 +445,11 @@ def test_variables_for_another_mode_and_rests_of_no_cap_are_told(read):
     loaded = read(SEQUENTIAL_FALLBACK_MULTIPLIER_GROQ="2", CUSTOM_CAP_COOLDOWN_GROQ_T1_A="fixed:1")
 
     assert loaded.without_effect({"groq": RotationSettings()}) == [
-        "CUSTOM_CAP_COOLDOWN_GROQ_T1_A has no effect: there is no cap on the same",
-        "SEQUENTIAL_FALLBACK_MULTIPLIER_GROQ has no effect: groq has the selector balanced",
+        "CUSTOM_CAP_COOLDOWN_GROQ_T1_A has no effect: there is no cap with this target",
+        "SEQUENTIAL_FALLBACK_MULTIPLIER_GROQ has no effect: groq uses the selector balanced",
     ]
     assert loaded.without_effect({"groq": RotationSettings(selector="sequential")}) == [
-        "CUSTOM_CAP_COOLDOWN_GROQ_T1_A has no effect: there is no cap on the same"
+        "CUSTOM_CAP_COOLDOWN_GROQ_T1_A has no effect: there is no cap with this target"
     ]
 
 

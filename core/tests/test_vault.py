@@ -164,7 +164,7 @@ DAMAGED = {
     b"{": "not JSON",
     b"[]": "valid",
     b"\xff\xfe": "not JSON",
-    b'{"version": 7, "kind": "x", "later": 1}': "newer than this proxy",
+    b'{"version": 7, "kind": "x", "later": 1}': "which is newer than this proxy supports",
     b'{"version": 1, "kind": "x", "access_token": "secret-a", "more": 1}': "more",
     b'{"version": 1, "kind": "x"}': "neither",
     b'{"version": 1, "kind": "x", "access_token": {"a": "secret-b"}}': "access_token",
@@ -199,7 +199,7 @@ def test_a_file_that_others_may_read_is_told(vault):
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "a b", "x" * 101])
 def test_a_name_cannot_leave_the_folder(vault, name):
-    with pytest.raises(ValueError, match="is not a name"):
+    with pytest.raises(ValueError, match="is not a valid name"):
         vault.add(stored(name))
 
 
@@ -245,7 +245,7 @@ def test_disabling_removing_and_the_mark_of_a_needed_login(vault):
 
     vault.remove(added)
     assert vault.all("example") == []
-    with pytest.raises(VaultProblem, match="gone"):
+    with pytest.raises(VaultProblem, match="no longer exists"):
         vault.read(added)
 
 

@@ -158,7 +158,7 @@ async def test_a_page_that_fails_is_a_clean_500_and_one_line_that_names_its_plug
 
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
-    assert "details" not in response.text.replace("the log has the details", "")
+    assert "details" not in response.text.replace("the log has details", "")
     assert line.getMessage() == "plugin tested: its page /admin/tool failed"
     assert (await ask("/healthz", key=None)).status_code == 200
 
@@ -311,5 +311,5 @@ def test_pages_of_two_plugins_may_not_overlap(one, other, both):
 
 
 async def test_two_plugins_with_one_page_stop_startup(pages):
-    with pytest.raises(PluginError, match="'/metrics' is already brought by"):
+    with pytest.raises(PluginError, match="'/metrics' is already provided by"):
         await pages(AdminPage(path="/metrics", respond=echo))

@@ -73,7 +73,7 @@ async def test_show_names_value_and_origin_of_what_is_set(run, tmp_path):
 async def test_check_passes_what_a_start_would_take(run):
     code, output = await run("check")
 
-    assert (code, output) == (0, "the settings are good\n")
+    assert (code, output) == (0, "settings are valid\n")
 
 
 async def test_check_tells_all_problems_with_their_origins(run, tmp_path):
@@ -128,7 +128,7 @@ async def test_diff_with_another_file_masks_secrets(run, tmp_path):
 
     assert (code, same, differs, missing) == (0, 0, 1, 2)
     assert told == "no difference\n"
-    assert f"~ clients.laptop.key: another secret, from {new}:3" in output
+    assert f"~ clients.laptop.key: a different secret, from {new}:3" in output
     assert '- clients.laptop.models = ["a*"]' in output and '+ clients.laptop.models = ["b*"]' in output
     assert "- server.port = 8000" in output and "+ server.port = 5" in output
     assert "base_url" not in output

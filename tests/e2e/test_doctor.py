@@ -78,7 +78,7 @@ async def test_people_get_lines_with_settings_and_what_to_do(tmp_path, server):
     assert SECRET not in output
     assert "environment variable PROXY_API_KEY" in output
     assert "problem: settings: PROXY_SERVR__PORT sets nothing: no such setting; correct its name or unset it" in output
-    assert "1 to be mended" in output
+    assert "1 problem to fix" in output
 
 
 async def test_modes_are_found_and_mended(doctor, tmp_path):
@@ -90,8 +90,8 @@ async def test_modes_are_found_and_mended(doctor, tmp_path):
     again, _ = await doctor()
 
     assert (code, fixed, again) == (1, 0, 0)
-    assert has(told["problem"], f"others may read {file}", "0644", f"chmod 600 {file}")
-    assert has(told["problem"], f"others may enter {file.parent}", "chmod 700")
+    assert has(told["problem"], f"other users may read {file}", "0644", f"chmod 600 {file}")
+    assert has(told["problem"], f"other users may enter {file.parent}", "chmod 700")
     assert len(after["fixed"]) == 2
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
 
@@ -105,7 +105,7 @@ async def test_a_linked_file_that_others_may_read_is_found(doctor, tmp_path, var
     fixed, _ = await doctor("--fix")
 
     assert (code, fixed) == (1, 0)
-    assert has(told["problem"], f"others may read {file}", "0666")
+    assert has(told["problem"], f"other users may read {file}", "0666")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -139,7 +139,7 @@ async def test_credentials_that_cannot_be_used_are_found(doctor, tmp_path):
     assert has(told["problem"], "ex_ample strange", "gone_oauth")
     assert has(told["problem"], "ex_ample damaged: it is not JSON")
     assert has(told["problem"], "ex_ample refused: the server said no", "proxy-core login ex_ample")
-    assert has(told["note"], "ex_ample due: expired", "renewed when a proxy runs")
+    assert has(told["note"], "ex_ample due: expired", "a running proxy refreshes it")
 
 
 async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path):
@@ -155,7 +155,7 @@ async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path)
 
     assert (code, fixed) == (1, 0)
     assert has(told["problem"], "4194399.sock was left")
-    assert has(told["problem"], "tmp was left by a killed process")
+    assert has(told["problem"], "tmp was left behind by a killed process")
     assert not left.exists() and list(run.iterdir()) == []
 
 

@@ -82,7 +82,7 @@ def test_a_configured_admin_key_leaves_no_file_and_a_clients_is_refused(tmp_path
 
     start(loaded("another"))
     assert not (tmp_path / "admin.key").exists()
-    with pytest.raises(SettingsError, match="a client has the same key"):
+    with pytest.raises(SettingsError, match="this key is also a client's key"):
         start(loaded("the-same"))
 
 
@@ -106,9 +106,9 @@ async def test_a_request_is_explained_with_exclusions_and_reasons(make_proxy, up
     assert [(x["credential"], x["reason"]) for x in one["decisions"][1]["excluded"]] == [(a, "tried")]
     assert [(x["credential"], x["status"], x["fault"]) for x in one["attempts"]] == [(a, 429, "model"), (b, 200, None)]
     [excluded] = two["decisions"][0]["excluded"]
-    assert (excluded["credential"], excluded["reason"]) == (a, "resting")
+    assert (excluded["credential"], excluded["reason"]) == (a, "cooling down")
     assert 28 < excluded["left_s"] <= 30
-    assert "scripted 429" in excluded["said"]
+    assert "scripted 429" in excluded["upstream_message"]
     assert (two["id"], two["model"], two["client"], two["status"]) == (second, "demo/small", "test", 200)
     for shown in (json.dumps(one), json.dumps(two)):
         assert not any(secret in shown for secret in ("key-a", "key-b", "somebody-secret", proxy.key, '"hi"'))
@@ -185,7 +185,7 @@ async def test_a_dry_run_says_where_it_would_go_and_sends_nothing(make_proxy, up
     assert process["changed_by"] == ["rewriting"]
     assert (one["deployment"], one["candidates"], one["chosen"]) == ("one/a", 2, fingerprint("key-a"))
     assert one["would_send"] == f"POST {upstream.url}/chat/completions"
-    assert (two["deployment"], two["chosen"], two["excluded"][0]["reason"]) == ("two/b", None, "resting")
+    assert (two["deployment"], two["chosen"], two["excluded"][0]["reason"]) == ("two/b", None, "cooling down")
     assert "would_send" not in two
     assert upstream.requests == []
     assert proxy.proxy.pools["one"].in_flight == 0
@@ -248,12 +248,12 @@ async def test_why_says_since_when_until_when_and_in_which_words(proxy, upstream
         None,
     )
     resting, usable = deployment["credentials"]
-    assert (resting["id"], resting["state"], usable["state"]) == (fingerprint("key-a"), "resting", "usable")
-    [rest] = resting["rests"]
+    assert (resting["id"], resting["state"], usable["state"]) == (fingerprint("key-a"), "cooling down", "usable")
+    [rest] = resting["cooldowns"]
     assert rest["since"] < rest["next_probe"] < rest["until"], "a far hint is not believed to its end"
-    assert rest["for"] == "small"
-    assert "slow down" in rest["said"]
-    assert "[redacted]" in rest["said"]
+    assert rest["scope"] == "small"
+    assert "slow down" in rest["upstream_message"]
+    assert "[redacted]" in rest["upstream_message"]
     assert "key-a" not in reply.text
     assert "key-b" not in reply.text
 

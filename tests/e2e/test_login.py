@@ -86,7 +86,7 @@ async def test_a_code_that_is_none_is_told_in_words_for_a_login(tmp_path, variab
 
 async def test_a_device_code_is_typed_in_elsewhere(tmp_path, variables, server):
     async with talking(tmp_path, variables, "login", "ex_ample", "--yes", "--device", "--name", "work") as talk:
-        server.approve((await talk.until(r"The code is  (\S+)"))[1])
+        server.approve((await talk.until(r"Enter this code:  (\S+)"))[1])
         code = await talk.rest()
 
     assert code == 0, talk.output
@@ -115,7 +115,7 @@ async def test_the_same_account_again_is_renewed_and_not_doubled(tmp_path, varia
     code, output, _ = await log_in(tmp_path, variables)
 
     assert code == 0
-    assert "\nex_ample: the login of home (dev@example.com) was renewed" in output  # on a line of its own
+    assert "\nex_ample: the login home (dev@example.com) was updated" in output  # on a line of its own
     assert [f.name for f in vault(tmp_path).glob("*.json")] == ["home.json"]
     assert json.loads((vault(tmp_path) / "home.json").read_text())["refresh_token"] == server.families[1].current
 
@@ -135,13 +135,13 @@ async def test_a_refusal_is_one_line(tmp_path, variables, server):
     code, output, _ = await log_in(tmp_path, variables)
 
     assert code == 1
-    assert "the login was refused" in output and "Traceback" not in output
+    assert "the login was denied" in output and "Traceback" not in output
     assert not vault(tmp_path).exists()
 
 
 async def test_ctrl_c_leaves_nothing_behind(tmp_path, variables):
     async with talking(tmp_path, variables, "login", "ex_ample", "--yes") as talk:
-        await talk.until("paste here")
+        await talk.until("paste the URL")
         talk.process.send_signal(signal.SIGINT)
         code = await talk.rest()
 
@@ -152,8 +152,8 @@ async def test_ctrl_c_leaves_nothing_behind(tmp_path, variables):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("nobody",), "is not a provider here"),
-        (("ex_ample", "--name", "../x"), "is not a name"),
+        (("nobody",), "is not a known provider"),
+        (("ex_ample", "--name", "../x"), "is not a valid name"),
         (("ex_ample", "--nonsense"), "No such option"),
     ],
 )
@@ -168,7 +168,7 @@ async def test_a_running_proxy_is_told(tmp_path, variables, server):
         code, output, _ = await log_in(tmp_path, variables)
 
     assert code == 0
-    assert "the running proxy has taken it up" in output or "restart the proxy to use it" in output
+    assert "the running proxy applied the change" in output or "restart it to apply the change" in output
 
 
 async def test_help_says_how_it_works_over_ssh(tmp_path, variables):

@@ -170,9 +170,9 @@ async def test_a_failed_renewal_is_soon_tried_again_and_then_ever_more_rarely(st
     answer = await proxy.chat("example/m", "hi")
 
     assert answer.status == 200
-    assert [words for words in ("again in 1 s", "again in 2 s", "again in 4 s") if words in caplog.text] == [
-        "again in 1 s",
-        "again in 2 s",
+    assert [words for words in ("next try in 1 s", "next try in 2 s", "next try in 4 s") if words in caplog.text] == [
+        "next try in 1 s",
+        "next try in 2 s",
     ]
     assert [step(RENEW_AGAIN_S, failures) for failures in range(1, 10)] == [1, 2, 4, 30, 60, 120, 240, 300, 300]
 

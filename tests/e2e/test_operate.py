@@ -64,17 +64,17 @@ async def test_a_rest_is_shown_explained_and_ended(home, upstream):
 
     a, b = fingerprint("key-a"), fingerprint("key-b")
     assert why_code == 0
-    assert re.search(rf"{a} +DEMO_API_KEY_1 .* resting .*slow down, \[redacted\]", why)
+    assert re.search(rf"{a} +DEMO_API_KEY_1 .* cooling down .*slow down, \[redacted\]", why)
     assert re.search(rf"{b} +DEMO_API_KEY_2 .* usable ", why)
     assert "\x1b" not in why
-    assert json.loads(as_json)[0]["deployments"][0]["credentials"][0]["rests"][0]["code"] == "rate_limit_exceeded"
+    assert json.loads(as_json)[0]["deployments"][0]["credentials"][0]["cooldowns"][0]["code"] == "rate_limit_exceeded"
     assert f"{request_id}: demo/small for default" in explained
     assert f"attempt 1: demo/small with {a}, 429, fault of the model" in explained
-    assert f"chosen {b}\n    not {a}: tried" in explained
-    assert f"not {a}: resting for" in planned
+    assert f"chosen: {b}\n    excluded {a}: tried" in explained
+    assert f"excluded {a}: cooling down for another" in planned
     assert f"would send: POST {upstream.url}/chat/completions" in planned
     assert (unknown_code, no_code) == (1, 1)
-    assert "No request 'nobodys' is remembered" in unknown
+    assert "No request 'nobodys' is in the history" in unknown
     assert "nope" in no
     assert cleared == (0, "cleared: 1\n")
     assert again == (0, "cleared: 0\n")
@@ -103,7 +103,7 @@ async def test_all_workers_are_asked_and_all_obey(home, upstream):
         async def resting():
             async with httpx.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=20) as client:
                 found = (await client.get(f"{program.url}/admin/why?model=demo/small")).json()["processes"]
-            return [p["process"] for p in found if p["deployments"][0]["credentials"][0]["state"] == "resting"]
+            return [p["process"] for p in found if p["deployments"][0]["credentials"][0]["state"] == "cooling down"]
 
         async with asyncio.timeout(20):
             while len(asked := await resting()) < 2:
@@ -154,7 +154,7 @@ async def test_without_a_running_proxy_it_is_said_so(home, upstream):
 
     for code, output in results:
         assert code == 1
-        assert "no running proxy was found for the data folder" in output
+        assert "no running proxy found for the data folder" in output
         assert "Traceback" not in output
     assert usage == 2
 
@@ -174,8 +174,8 @@ async def test_what_a_killed_process_left_is_removed_and_a_dry_run_needs_no_prox
     bad, told = await run(home, "explain", "--dry-run", "--model", "nope", **names)
 
     assert code == 0
-    assert "no proxy is running: this is the way with nothing at rest" in output
-    assert f"demo/small: 2 usable, chosen {fingerprint('key-a')}" in output
+    assert "no proxy is running; this is the routing without any cooldowns" in output
+    assert f"demo/small: 2 usable, chosen: {fingerprint('key-a')}" in output
     assert f"would send: POST {upstream.url}/chat/completions" in output
     assert list(folder.glob("*.sock")) == []
     assert (bad, "Traceback" in told) == (1, False)

@@ -126,7 +126,7 @@ def test_in_any_split_of_any_stream(secret, before, after, data):
     line = line_of(capture, stream=True)
 
     assert core not in line
-    assert "[redacted]" in json.loads(line)["reply"]["body"]["choices"][0]["message"][key]
+    assert "[redacted]" in json.loads(line)["response"]["body"]["choices"][0]["message"][key]
 
 
 def raised(links, text):
@@ -175,6 +175,6 @@ def test_words_come_out_as_they_went_in(body, text):
 
     record = json.loads(line_of(capture, message=text))
 
-    assert record["request"]["body"] == record["reply"]["body"] == body
-    assert record["reply"]["error"] == record["attempts"][0]["message"] == text
+    assert record["request"]["body"] == record["response"]["body"] == body
+    assert record["response"]["error"] == record["attempts"][0]["message"] == text
     assert record["request"]["headers"] == {"x-plain": "words"}

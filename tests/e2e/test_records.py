@@ -91,10 +91,10 @@ async def test_a_record_tells_the_whole_story_of_a_request(recording, upstream):
     assert record["request"]["path"] == "/v1/chat/completions"
     assert record["request"]["body"]["temperature"] == 0.5
     assert record["request"]["headers"]["x-trace"] == "t"
-    assert record["reply"]["body"]["choices"][0]["message"]["content"] == "hello"
+    assert record["response"]["body"]["choices"][0]["message"]["content"] == "hello"
     first, second = record["attempts"]
     assert (first["status"], first["fault"]) == (429, "model")
-    assert "scripted 429" in json.dumps(first["reply_body"])
+    assert "scripted 429" in json.dumps(first["response_body"])
     assert first["response_headers"]["retry-after"] == "30"
     assert (second["status"], second["fault"], second["deployment"]) == (200, None, "demo/small")
     assert first["credential"] != second["credential"]
@@ -135,7 +135,7 @@ async def test_a_stream_becomes_the_message_it_amounts_to(recording, upstream):
     await proxy.chat("demo/small", "hi", stream=True)
     record = await sink.first()
 
-    choice = record["reply"]["body"]["choices"][0]
+    choice = record["response"]["body"]["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] == "I look."
     assert choice["message"]["reasoning_content"] == "Let me see."
@@ -144,9 +144,9 @@ async def test_a_stream_becomes_the_message_it_amounts_to(recording, upstream):
         {"id": "call_2", "type": "function", "function": {"name": "wait", "arguments": "{}"}},
     ]
     assert (record["usage"]["prompt"], record["usage"]["completion"]) == (7, 5)
-    pieces = record["reply"]["pieces"]
+    pieces = record["response"]["chunks"]
     assert len(pieces) >= 2
-    assert sum(size for _, size in pieces) == record["reply"]["bytes"]
+    assert sum(size for _, size in pieces) == record["response"]["bytes"]
     assert pieces[-1][0] - pieces[0][0] >= 0.04
 
 
@@ -158,8 +158,8 @@ async def test_a_stream_that_breaks_off_is_recorded_as_far_as_it_came(recording,
     record = await sink.first()
 
     assert (record["outcome"], record["error"]) == ("cut", "upstream_cut_off")
-    assert record["reply"]["body"]["choices"][0]["message"]["content"] == "half a sen"
-    assert record["reply"]["error"] == "demo's reply ended before it was complete."
+    assert record["response"]["body"]["choices"][0]["message"]["content"] == "half a sen"
+    assert record["response"]["error"] == "demo's response ended before it was complete."
 
 
 async def test_a_client_that_leaves_is_recorded_as_such(recording, upstream):
@@ -176,7 +176,7 @@ async def test_a_client_that_leaves_is_recorded_as_such(recording, upstream):
     record = await sink.first()
 
     assert record["outcome"] == "client_left"
-    assert record["reply"]["body"]["choices"][0]["message"]["content"].startswith("a")
+    assert record["response"]["body"]["choices"][0]["message"]["content"].startswith("a")
 
 
 async def test_a_failed_request_is_recorded_with_what_the_client_was_told(recording, upstream):
@@ -187,8 +187,8 @@ async def test_a_failed_request_is_recorded_with_what_the_client_was_told(record
     record = await sink.first()
 
     assert (record["status"], record["outcome"]) == (400, "failed")
-    assert "too high" in record["reply"]["error"]
-    assert record["attempts"][0]["reply_body"]["error"]["message"] == "the temperature is too high"
+    assert "too high" in record["response"]["error"]
+    assert record["attempts"][0]["response_body"]["error"]["message"] == "the temperature is too high"
 
 
 async def test_a_translated_request_shows_what_was_sent(recording, parrot):
@@ -198,7 +198,7 @@ async def test_a_translated_request_shows_what_was_sent(recording, parrot):
     record = await sink.first()
 
     assert record["attempts"][0]["sent"] == {"ask": ["hi"], "model": "grey"}
-    assert record["reply"]["body"]["choices"][0]["message"]["content"] == "hello"
+    assert record["response"]["body"]["choices"][0]["message"]["content"] == "hello"
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
@@ -212,8 +212,8 @@ async def test_bodies_beyond_the_limit_are_left_out_and_counted(recording, upstr
     assert record["request"]["body"] == {"omitted_bytes": record["request"]["bytes"]}
     assert record["request"]["bytes"] > 1000
     if stream:
-        assert record["reply"]["truncated"] is True
-        assert record["reply"]["bytes"] > 1000
+        assert record["response"]["truncated"] is True
+        assert record["response"]["bytes"] > 1000
     assert "yyyy" not in json.dumps(record)
 
 
@@ -233,7 +233,7 @@ async def test_without_a_redactor_no_content_is_kept(recording, upstream, folder
 
     assert "private-words" not in json.dumps(record)
     assert record["request"].keys() == {"path", "bytes"}
-    assert record["reply"].keys() == {"bytes", "pieces"}
+    assert record["response"].keys() == {"bytes", "chunks"}
     assert record["attempts"][0].keys() == {"deployment", "credential", "status", "fault", "duration_s"}
     assert record["usage"] is None or record["usage"]["prompt"] >= 0
 
@@ -251,7 +251,7 @@ async def test_with_the_redactor_secrets_are_gone_and_the_rest_is_there(recordin
     assert "key-a-secret" not in text
     assert proxy.key not in text
     assert record["request"]["body"]["messages"][0]["content"] == "my key is [redacted] and [redacted]"
-    assert record["reply"]["body"]["choices"][0]["message"]["content"] == "take [redacted] home"
+    assert record["response"]["body"]["choices"][0]["message"]["content"] == "take [redacted] home"
 
 
 async def test_a_redactor_that_fails_leaves_only_ids_status_and_times(recording, upstream, caplog):
@@ -336,7 +336,7 @@ async def test_a_stuck_sink_costs_records_and_no_time_of_clients(recording, upst
 
     assert took < 30
     assert 0 < len(sink.records) < 40
-    assert "request records were lost" in caplog.text
+    assert "request records were dropped" in caplog.text
 
 
 async def test_what_is_waiting_is_written_at_the_end_and_sinks_are_closed(recording, upstream, folder):

@@ -322,10 +322,10 @@ async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(
         write(home, upstream, server="nonsense = 1")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "nonsense" in program.output)
-        assert "the old ones stay in force" in program.output
+        assert "the previous settings remain in effect" in program.output
         write(home, upstream, client="bobs-second-key", key="key-very-secret")
         program.process.send_signal(signal.SIGHUP)
-        await until(lambda: "settings were read again; changed: clients.bob.key" in program.output)
+        await until(lambda: "settings reloaded; changed: clients.bob.key" in program.output)
         upstream.replies(429, {"error": {"message": "slow: key-very-secret", "code": "rate_limit_exceeded"}})
         await asked(program, "bobs-second-key")
         code, why = await run(home, "why", "demo/small")
@@ -344,7 +344,7 @@ async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
         again, _ = await run(home, "reload")
 
     assert (code, still, again) == (1, 200, 0)
-    assert "proxy-core.toml: the settings file is gone" in said
+    assert "proxy-core.toml: the settings file no longer exists" in said
 
 
 @pytest.mark.slow

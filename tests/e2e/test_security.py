@@ -189,7 +189,7 @@ async def test_a_stand_in_for_a_key_is_a_word_like_any_other(make_proxy, upstrea
 async def test_hypercorns_logs_which_show_keys_in_addresses_are_refused(tmp_path):
     code, output = await run(tmp_path, "serve", "--port", "0", PROXY_SERVER__HYPERCORN__ACCESSLOG="-")
 
-    assert (code, "server.hypercorn.accesslog: see [log]" in output) == (2, True)
+    assert (code, "server.hypercorn.accesslog: use [log]" in output) == (2, True)
 
 
 # --- Guards stay closed ------------------------------------------------------------------
@@ -203,7 +203,7 @@ async def test_a_guard_that_was_set_up_wrongly_stops_the_program(tmp_path, wrong
 
     assert code == 2
     assert "plugin 'redaction'" in output
-    assert "mend it, or list it in [plugins] disabled" in output
+    assert "fix the problem, or list the plugin in [plugins] disabled" in output
 
 
 async def test_so_it_does_from_the_environment(tmp_path):

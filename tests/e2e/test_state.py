@@ -185,7 +185,7 @@ async def test_a_restart_by_signal_loses_nothing(home, upstream):
     assert (await used(home, variables))["requests"] == 16
     assert again == first
     assert [c["state"] for c in after] == [c["state"] for c in before]
-    assert after[0]["rests"][0]["code"] == "rate_limit_exceeded"
+    assert after[0]["cooldowns"][0]["code"] == "rate_limit_exceeded"
     assert [c["used"] for c in after] == [c["used"] for c in before]
     assert sum(c["used"] for c in after) > 0
 

@@ -152,7 +152,7 @@ async def test_quota_stats_show_what_was_used_and_what_rests(counting, upstream)
     assert both[2].json["providers"].keys() == {"demo"}
     assert stats["summary"].items() >= {"requests": 1, "attempts": 2, "failures": 1, "prompt": 3}.items()
     assert stats["providers"]["demo"]["models"]["small"]["attempts"] == 2
-    assert stats["providers"]["demo"].items() >= {"credential_count": 2, "resting_count": 1, "requests": 1}.items()
+    assert stats["providers"]["demo"].items() >= {"credential_count": 2, "cooling_down_count": 1, "requests": 1}.items()
     assert (a["failures"], a["requests"], b["requests"]) == (1, 0, 1)
     assert [window["cooldown"]["failures"] for window in a["windows"].values()] == [1]
     assert (stats["days"], stats["problem"]) == (30, None)
@@ -222,14 +222,14 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_p
     assert "\x1b" not in table
     [line] = csv.DictReader(io.StringIO(as_csv))
     assert (line["client"], line["requests"], line["prompt"]) == ("default", "2", "6"), "a stop loses nothing"
-    assert nobody == "nothing was used in this time\n"
+    assert nobody == "no usage in this period\n"
 
 
 MISTAKES = [
     (["--by", "color"], "'color' is not one of day, client"),
-    (["--since", "yesterday"], "a day is written"),
-    (["--until", "0d"], "a day is written"),
-    (["--since", "9999999999d"], "a day is written"),
+    (["--since", "yesterday"], "write a day as"),
+    (["--until", "0d"], "write a day as"),
+    (["--since", "9999999999d"], "write a day as"),
     (["--until", "2020-01-01"], "is after --until 2020-01-01"),
 ]
 
@@ -247,7 +247,7 @@ def test_a_mistake_is_told_in_a_line(tmp_path, monkeypatch, arguments, words):
 def test_the_command_needs_no_store_and_tells_of_one_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert command(tmp_path) == (0, "nothing was used in this time\n")
+    assert command(tmp_path) == (0, "no usage in this period\n")
     assert command(tmp_path, "--json") == (0, "[]\n")
     memory = command(tmp_path, PROXY_STATE__URL="memory:")
     nowhere = command(tmp_path, PROXY_STATE__URL="sqlite:////proc/nowhere/state.db")

@@ -1,4 +1,4 @@
-"""What a plugin's author imports. All else is internal, but for ``oauth``, ``testing``, ``sse`` and ``dialects``."""
+"""The public API for plugin authors, with ``oauth``, ``testing``, ``sse`` and ``dialects``; all else is internal."""
 
 from proxy_core.clock import Clock, Deadline, SystemClock
 from proxy_core.dialects.common import json_bytes, load_object

@@ -1,4 +1,4 @@
-"""Time as a value: what time it is, and waiting; a test's clock does both without letting time pass."""
+"""Time as a value: the current time, and waiting. A test's clock does both without real time passing."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Protocol, Self
 
 
 class Timer(Protocol):
-    """A call that is still to come."""
+    """A scheduled call."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """Where the time comes from, and what waits for it. Seconds are never negative."""
+    """The source of time, and of waiting. Seconds are never negative."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never jumps; good for distances only."""
+        """Seconds on a clock that never jumps; only differences are meaningful."""
         ...
 
     def now(self) -> datetime:
@@ -31,16 +31,16 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Call from the event loop, unless it is cancelled before."""
+        """Schedule a call on the event loop."""
         ...
 
     def timeout(self, seconds: float) -> Timeout:
-        """A block that may take so long: ``async with clock.timeout(5):``."""
+        """A time limit for a block: ``async with clock.timeout(5):``."""
         ...
 
 
 class SystemClock:
-    """The machine's clocks, and asyncio's timers."""
+    """The machine's clocks and asyncio's timers."""
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -59,9 +59,9 @@ class SystemClock:
 
 
 class Timeout:
-    """``asyncio.timeout`` on any clock: raises ``TimeoutError`` where the block waits when its time is over.
+    """``asyncio.timeout`` on any clock: raises ``TimeoutError`` inside the block when its time is over.
 
-    Cancels the task and turns that cancellation, and no other, into the error.
+    It cancels the task and converts this cancellation, and no other, to the error.
     """
 
     __slots__ = ("_cancelling", "_clock", "_expired", "_seconds", "_task", "_timer")
@@ -75,7 +75,7 @@ class Timeout:
         self._expired = False
 
     def reschedule(self, seconds: float) -> None:
-        """So long from now, whatever was left."""
+        """Restart the time limit from now."""
         if self._timer is not None and not self._expired:
             self._timer.cancel()
             self._timer = self._clock.call_later(seconds, self._expire)
@@ -107,7 +107,7 @@ class Timeout:
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The instant, on a monotonic clock, by which something must be done."""
+    """The instant, on a monotonic clock, by which something has to be done."""
 
     at: float
 

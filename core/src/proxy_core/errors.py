@@ -1,27 +1,27 @@
-"""The error tree: every failure that a client or an operator can meet.
+"""The error hierarchy: every failure that a client or an operator can see.
 
 ::
 
-    ProxyError                      has a status, a stable code and a message fit for a client
+    ProxyError                      has a status, a stable code and a message that is safe for clients
     ├── BadRequest            400   the client's request; ``param`` names the field
     │   ├── ModelNotFound     404
     │   ├── NotFound          404   no such path
     │   ├── MethodNotAllowed  405
-    │   ├── Conflict          409   not in the state things are in
+    │   ├── Conflict          409   not possible in the current state
     │   └── BodyTooLarge      413
     ├── Unauthorized          401   the client's own key
     ├── Forbidden             403   this client may not do this
     ├── UpstreamRejected      4xx   the upstream found a fault in the client's request
-    ├── CapacityExhausted     429   every credential that could serve the model is resting
+    ├── CapacityExhausted     429   every credential that could serve the model is cooling down
     │   └── LimitReached      429   the client's own limit
-    ├── InternalError         500   a bug of ours or of a plugin
-    ├── UpstreamBroken        502   the upstream answered, but not usefully
-    │   └── StreamCut         502   a reply ended before it was complete
+    ├── InternalError         500   a bug in the proxy or in a plugin
+    ├── UpstreamBroken        502   the upstream's response was unusable
+    │   └── StreamCut         502   a response ended before it was complete
     ├── Unavailable           503   no credential, an upstream that is down, a server that is stopping
-    └── UpstreamTimeout       504   a limit passed
-        └── DeadlinePassed    504   the request's own
-    SetupError                      told to the operator, at startup
-    ├── SettingsError               every wrong setting at once, each with its origin
+    └── UpstreamTimeout       504   the upstream exceeded a time limit
+        └── DeadlinePassed    504   the whole request exceeded its own
+    SetupError                      shown to the operator, at startup
+    ├── SettingsError               all wrong settings at once, each with its origin
     └── PluginError                 a plugin that cannot be loaded, by name
 
 A message never contains a secret, a header value or a prompt; the cause is chained.
@@ -34,11 +34,11 @@ from typing import Any, ClassVar
 
 
 class ProxyError(Exception):
-    """A failure with an answer for the client.
+    """A failure with a response for the client.
 
-    ``kind`` is the word dialects translate into their own vocabulary; ``retry_after_s``
-    is how long the client should wait, where that is known; ``attempts`` is what was tried
-    upstream, one JSON object each, credentials by fingerprint.
+    ``kind`` is a keyword that dialects translate to their own error types; ``retry_after_s``
+    is how long the client should wait, if known; ``attempts`` lists the attempts,
+    one JSON object each, with credentials by fingerprint.
     """
 
     status: int = 500
@@ -71,7 +71,7 @@ class BadRequest(ProxyError):
 
 
 class ModelNotFound(BadRequest):
-    """No such model here."""
+    """No provider serves the model."""
 
     status, code, kind = 404, "model_not_found", "not_found"
 
@@ -86,19 +86,19 @@ class NotFound(BadRequest):
 
 
 class MethodNotAllowed(BadRequest):
-    """The path exists, the method does not."""
+    """The path exists, but not for this method."""
 
     status, code, kind = 405, None, "not_found"
 
 
 class Conflict(BadRequest):
-    """What was asked for cannot be done as things are."""
+    """The request cannot be carried out in the current state."""
 
     status, code = 409, "conflict"
 
 
 class BodyTooLarge(BadRequest):
-    """The request body is above ``server.max_body_bytes``."""
+    """The request body is larger than ``server.max_body_bytes``."""
 
     status, code, kind = 413, "request_too_large", "too_large"
 
@@ -110,15 +110,15 @@ class Unauthorized(ProxyError):
 
 
 class Forbidden(ProxyError):
-    """A known client that may not do this."""
+    """The client is known, but may not do this."""
 
     status, code, kind = 403, "permission_denied", "forbidden"
 
 
 class UpstreamRejected(ProxyError):
-    """The upstream refused the client's request; its status and words are kept.
+    """The upstream rejected the client's request; its status and message are kept.
 
-    ``details`` are further members of the upstream's error object, secrets removed.
+    ``details`` are the other members of the upstream's error object, without secrets.
     """
 
     status, code, kind = 400, None, "bad_request"
@@ -140,43 +140,43 @@ class UpstreamRejected(ProxyError):
 
 
 class CapacityExhausted(ProxyError):
-    """Every credential that could serve the model is resting; ``retry_after_s`` is the shortest wait."""
+    """Every credential that could serve the model is cooling down; ``retry_after_s`` is the shortest wait."""
 
     status, code, kind = 429, "capacity_exhausted", "rate_limit"
 
 
 class LimitReached(CapacityExhausted):
-    """A client's own limit, which says when it may ask again."""
+    """A client has reached its own limit; ``retry_after_s`` says when it may try again."""
 
     code = "rate_limit_exceeded"
 
 
 class InternalError(ProxyError):
-    """A bug: ours or a plugin's."""
+    """A bug in the proxy or in a plugin."""
 
     status, code, kind = 500, "internal_error", "internal"
 
 
 class UpstreamBroken(ProxyError):
-    """The upstream answered, but with nothing that could be given to the client."""
+    """The upstream's response cannot be passed to the client."""
 
     status, code, kind = 502, "upstream_error", "upstream"
 
 
 class StreamCut(UpstreamBroken):
-    """A reply ended before it was complete."""
+    """A response ended before it was complete."""
 
     code = "upstream_cut_off"
 
 
 class Unavailable(ProxyError):
-    """Nothing here can serve the request now."""
+    """No credential or upstream can serve the request now, or the server is stopping."""
 
     status, code, kind = 503, "server_is_overloaded", "overloaded"
 
 
 class UpstreamTimeout(ProxyError):
-    """An upstream kept silent for longer than its limit."""
+    """An upstream exceeded a time limit."""
 
     status, code, kind = 504, "timeout", "timeout"
 
@@ -188,11 +188,11 @@ class DeadlinePassed(UpstreamTimeout):
 
 
 class SetupError(Exception):
-    """Something the operator must mend before the proxy can start."""
+    """A problem that the operator has to fix before the proxy can start."""
 
 
 class SettingsError(SetupError):
-    """Wrong settings: one line each, naming the key and where its value came from."""
+    """Wrong settings: one line for each, with the key and the origin of its value."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -200,7 +200,7 @@ class SettingsError(SetupError):
 
 
 class PluginError(SetupError):
-    """A plugin that cannot be used, and why."""
+    """A plugin cannot be used; ``reason`` says why."""
 
     def __init__(self, plugin: str, reason: str) -> None:
         self.plugin = plugin

@@ -1,21 +1,21 @@
 """Every hook a plugin can implement.
 
 A plugin is an installed package with an entry point in the group ``proxy_core.plugins``; the
-entry point names a module that has a ``PLUGIN`` (:class:`~proxy_core.interfaces.PluginInfo`)
+entry point names a module that contains a ``PLUGIN`` (:class:`~proxy_core.interfaces.PluginInfo`)
 and any of the functions below, marked with :data:`hookimpl`.
 
-All hooks share these rules:
+These rules apply to all hooks:
 
 * **When**: once, at startup, in each process, before a connection is accepted. They are plain
   functions; the objects they return do the work later.
 * **What**: ``ctx`` is this plugin's own :class:`~proxy_core.interfaces.PluginContext`.
 * **No side effects**: no network, no subprocess, no thread. Files below ``ctx.data_dir`` may be read.
-* **Failure**: whatever a hook raises takes the whole plugin out, with a reason in
-  ``proxy-core plugins``; if ``[plugins] required`` lists it, startup stops. A missing secret is a
+* **Failure**: any exception from a hook disables the whole plugin, and ``proxy-core plugins`` shows the
+  reason; if ``[plugins] required`` lists the plugin, startup stops. A missing secret is a
   ``SettingsError`` here, not a failure on the first request.
-* **Order** of plugins decides nothing: ``tryfirst``, ``trylast`` and wrappers have no effect.
-  Where order matters, the returned object carries a ``rank``.
-* **Names** belong to one plugin; two that claim one stop startup.
+* **Order** of plugins has no effect, nor do ``tryfirst``, ``trylast`` and wrappers.
+  Where order matters, the returned object has a ``rank``.
+* **Names** belong to one plugin; if two plugins claim the same name, startup stops.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
-    """Bring upstream providers.
+    """Add upstream providers.
 
     Returns: any number of providers. ``encode``, ``decoder`` and ``classify_failure`` are called per
         attempt, are pure and must not block.
@@ -65,34 +65,34 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
 
 @hookspec
 def proxy_credential_refreshers(ctx: PluginContext) -> Iterable[CredentialRefresher]:
-    """Bring the ways to renew credentials of a kind (``example_oauth``).
+    """Add refreshers, each for one kind of credential (``example_oauth``).
 
     Returns: one refresher per credential kind. ``refresh`` is awaited in the background and
         before an attempt with an expired credential; one call at a time per credential.
-    Raises: a failing ``refresh`` rests its credential. Order: none. Since: API 1.
+    Raises: if ``refresh`` fails, its credential enters cooldown. Order: none. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
-    """Bring filters for what leaves: requests on their way up, reply events on their way down.
+    """Add filters for outgoing data: requests to upstreams, and events of responses to clients.
 
-    Returns: sanitizers; ``request`` is called once per request after the client's body was
-        checked, ``events`` once per reply. Both are synchronous.
-    Raises: a ``ProxyError`` refuses the request with that error; anything else refuses it with
-        500, or ends the reply without releasing held text.
-    Order: ``rank``, then name; event filters in reverse. ``[sanitizers] order`` wins. Since: API 1.
+    Returns: sanitizers; ``request`` is called once per request after the client's body has been
+        validated, ``events`` once per response. Both are synchronous.
+    Raises: a ``ProxyError`` rejects the request with that error; any other exception rejects it with
+        500, or ends the response without releasing held text.
+    Order: ``rank``, then name; event filters in reverse. ``[sanitizers] order`` overrides it. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_redactors(ctx: PluginContext) -> Iterable[Redactor]:
-    """Bring cleaners for records that are about to be kept.
+    """Add redactors, which clean records before they are stored.
 
-    Returns: redactors; called off the request's path, once per record.
-    Raises: a redactor that raises leaves only the record's ids, status and times.
+    Returns: redactors; called once per record, outside of requests.
+    Raises: if a redactor raises, only the record's ids, status and times are kept.
     Order: ``rank``, then name. Since: API 1.
     """
     raise NotImplementedError
@@ -100,31 +100,31 @@ def proxy_redactors(ctx: PluginContext) -> Iterable[Redactor]:
 
 @hookspec
 def proxy_log_sinks(ctx: PluginContext) -> Iterable[LogSink]:
-    """Bring places where request records are kept.
+    """Add destinations for request records.
 
     Returns: sinks; ``write`` is awaited with a batch, from a bounded queue.
-    Raises: logged once per cause and counted; nobody else notices. Order: none. Since: API 1.
+    Raises: logged once per cause and counted; requests are not affected. Order: none. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
-    """Bring wire formats that clients may speak to the proxy.
+    """Add wire formats for clients.
 
     Returns: dialects; their paths become routes. Every function in them is pure.
     Raises: ``BadRequest`` from ``check`` and ``decode``, naming the field.
-    Order: none; two dialects with one name or path stop startup. Since: API 1.
+    Order: none; if two dialects have the same name or path, startup stops. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_selectors(ctx: PluginContext) -> Iterable[Selector]:
-    """Bring ways to choose among usable credentials.
+    """Add ways to choose among usable credentials.
 
     Returns: selectors; ``select`` is called per attempt and must be fast and pure.
-    Raises: a selector that raises fails the request. Order: none; ``routing.selector`` names
+    Raises: if a selector raises, the request fails. Order: none; ``routing.selector`` names
         the one in use. Since: API 1.
     """
     raise NotImplementedError
@@ -132,7 +132,7 @@ def proxy_selectors(ctx: PluginContext) -> Iterable[Selector]:
 
 @hookspec
 def proxy_observers(ctx: PluginContext) -> Iterable[Observer]:
-    """Bring someone to tell about finished requests.
+    """Add observers, which receive records of finished requests.
 
     Returns: observers; ``observe`` is awaited later, from a bounded queue.
     Raises: logged once per cause and counted. Order: none. Since: API 1.
@@ -142,21 +142,21 @@ def proxy_observers(ctx: PluginContext) -> Iterable[Observer]:
 
 @hookspec
 def proxy_state_stores(ctx: PluginContext) -> Iterable[StateStore]:
-    """Bring stores for what must survive a restart.
+    """Add stores for state that has to survive a restart.
 
     Returns: stores, each for one URL scheme; ``open`` is awaited at startup.
-    Raises: an unreachable store degrades to memory, with a warning in ``/readyz``.
-    Order: none; the scheme of ``state.url`` picks one. Since: API 1.
+    Raises: if the store is unreachable, the proxy keeps its state in memory and ``/readyz`` reports it.
+    Order: none; the scheme of ``state.url`` selects one. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
-    """Bring counters for ``POST /v1/token-count``.
+    """Add counters for ``POST /v1/token-count``.
 
     Returns: counters; ``count`` is called in a thread and may take its time, without the network.
-    Raises: logged once per cause; the next counter is asked, in the end the core's ``estimate``.
+    Raises: logged once per cause; the next counter is called, the last one being the core's ``estimate``.
     Order: ``rank``, then name; the first that knows the model counts. Since: API 1.
     """
     raise NotImplementedError
@@ -164,11 +164,11 @@ def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
 
 @hookspec
 def proxy_model_catalogs(ctx: PluginContext) -> Iterable[ModelCatalog]:
-    """Bring tables of models: limits, capabilities, prices.
+    """Add tables of models: limits, capabilities, prices.
 
-    Returns: catalogs; ``load`` is called once, in a thread, on first need and never at startup.
-    Raises: what ``load`` raises is logged once; the table counts as empty.
-    Order: ``rank``, then name; field by field the first that knows is believed, after settings
+    Returns: catalogs; ``load`` is called once, in a thread, when first needed and never at startup.
+    Raises: if ``load`` raises, the error is logged once, and the table counts as empty.
+    Order: ``rank``, then name; for each field the first source that has it wins, after the settings
         and the provider's own list. Since: API 1.
     """
     raise NotImplementedError
@@ -181,29 +181,29 @@ def proxy_admin_pages(ctx: PluginContext) -> Iterable[AdminPage]:
     Returns: pages, each with a path below ``/admin/`` (or ``/metrics``). ``respond`` is awaited per
         request, after the core has checked the admin key, and answers with a value or a live feed.
         It reads the running proxy through ``status()`` and ``statuses()`` of its request.
-    Raises: a ``ProxyError`` is answered in its own words; anything else becomes a 500 and an error
-        in the log that names the plugin. Two plugins whose paths overlap stop startup.
-    Order: none; an exact path wins over one that ends with ``/*``. Since: API 1.
+    Raises: a ``ProxyError`` is returned as it is; any other exception becomes a 500 and an error
+        in the log that names the plugin. If the paths of two plugins overlap, startup stops.
+    Order: none; an exact path takes precedence over one that ends with ``/*``. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
-    """Bring commands for ``proxy-core``.
+    """Add commands to ``proxy-core``.
 
-    When: unlike the others, also when the command line is built, without a server.
-    Returns: click commands. A built-in command's name is not replaced.
-    Raises: two commands with one name stop the program. Order: by name. Since: API 1.
+    When: unlike the other hooks, also when the command line is built, without a server.
+    Returns: click commands. They cannot replace built-in commands.
+    Raises: if two plugins define the same command, the program stops. Order: by name. Since: API 1.
     """
     raise NotImplementedError
 
 
 @hookspec
 def proxy_checks(ctx: PluginContext) -> Iterable[Check]:
-    """Bring checks for ``proxy-core doctor``.
+    """Add checks for ``proxy-core doctor``.
 
-    Returns: checks; ``run`` may take a second and may touch files, not the network.
-    Raises: what ``run`` raises is reported as that check's problem. Order: by name. Since: API 1.
+    Returns: checks; ``run`` may take a second and may access files, but not the network.
+    Raises: an exception from ``run`` is reported as that check's problem. Order: by name. Since: API 1.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Server-sent events, bytes to values and back.
+"""Server-sent events: bytes to values and back.
 
 Everything works on bytes: ``str.splitlines`` would break JSON at U+2028, and a read may
 end inside a character. A line ends with CR LF, LF or CR; an empty line ends an event.
@@ -17,7 +17,7 @@ CONTENT_TYPE = b"text/event-stream"
 DONE = b"data: [DONE]\n\n"
 
 # A CR at the very end of the input counts as a line end: if the next read begins with its
-# LF, that LF is an empty line of its own, which means nothing.
+# LF, that LF is an empty line, which has no meaning.
 _EOL = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_EOL + _EOL)
 _LINE = re.compile(rb"\r\n|\n|\r")
@@ -26,17 +26,17 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dispatched event: its data lines joined by LF, and its name."""
+    """One event: its data lines joined by LF, and its name."""
 
     data: bytes
     name: str | None = None
 
 
 class EventSplitter:
-    """Cuts a byte stream at the ends of events, whatever the reads look like.
+    """Splits a byte stream at the ends of events, for any sequence of reads.
 
-    ``feed`` returns the bytes of all events completed so far, untouched, and keeps the
-    unfinished rest; ``close`` returns that rest. The returned pieces, joined, are the input.
+    ``feed`` returns the bytes of all completed events unchanged and keeps the
+    unfinished remainder; ``close`` returns that. The returned pieces, joined, are the input.
     Raises :exc:`UpstreamBroken` when one event outgrows ``max_event_bytes``.
     """
 
@@ -48,7 +48,7 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> bytes:
         if self._held:
-            # Two bytes back, because a blank line may have begun in an earlier read.
+            # Start two bytes earlier, because a blank line may have begun in the previous read.
             scan_from = max(0, len(self._held) - 3)
             data = self._held + data
         else:
@@ -78,7 +78,7 @@ def _last_event_end(data: bytes, scan_from: int) -> int:
 
 
 def split(block: bytes) -> Iterator[bytes]:
-    """The raw events of ``block``, blank lines included; the last may lack its own."""
+    """The raw events of ``block``, including their blank lines; the last one may lack it."""
     start = 0
     for match in _BLANK_LINE.finditer(block):
         yield block[start : match.end()]
@@ -117,5 +117,5 @@ def encode(data: bytes, name: str | None = None) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """A comment: keeps a connection alive and means nothing to a client."""
+    """A comment, which keeps the connection alive and which clients ignore."""
     return b": " + text.encode() + b"\n\n"

@@ -1,4 +1,4 @@
-"""Typed notes on a request: what one plugin writes for itself or for those who know its key.
+"""Typed values attached to a request, by a plugin for itself or for others that know the key.
 
 ::
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class StashKey(Generic[T]):
-    """Names a note and its type. Keys are compared by identity, so two plugins never collide."""
+    """The key of a value, with its type. Keys are compared by identity, so two plugins never collide."""
 
     __slots__ = ("name",)
 
@@ -26,7 +26,7 @@ class StashKey(Generic[T]):
 
 
 class Stash:
-    """The notes of one request."""
+    """The values attached to one request."""
 
     __slots__ = ("_notes",)
 
@@ -37,7 +37,7 @@ class Stash:
         self._notes[key] = value
 
     def __getitem__(self, key: StashKey[T]) -> T:
-        # The key's type parameter is the only way in, so it is also the type of what is there.
+        # A value can only be stored under a key of its type, so the cast is safe.
         return cast(T, self._notes[key])
 
     def get(self, key: StashKey[T], default: T | None = None) -> T | None:

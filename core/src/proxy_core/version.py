@@ -1,4 +1,4 @@
-"""Who we are, to upstreams and users."""
+"""The program's name and version, for upstreams and users."""
 
 from importlib import metadata
 
@@ -7,5 +7,5 @@ try:
 except metadata.PackageNotFoundError:  # a source tree that was never installed
     VERSION = "0"
 
-#: Our own name, never a vendor's client's.
+#: Our own name, never that of a vendor's client.
 USER_AGENT = f"proxy-core/{VERSION}"

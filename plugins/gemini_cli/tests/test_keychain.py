@@ -77,8 +77,8 @@ async def test_the_keychains_login_is_copied(tmp_path, keychain, entry, google, 
     _, listed = await run(tmp_path, "credentials", "list", "--json", **variables)
 
     assert (code, again) == (0, 0), output + told
-    assert "dev@example.com was copied from keychain" in output and "two places" in output
-    assert "has the tokens of keychain now" in told
+    assert "dev@example.com was copied from keychain" in output and "two programs" in output
+    assert "now has the tokens from keychain" in told
     (found,) = (one for one in json.loads(listed) if one["provider"] == "gemini_cli")
     assert (found["identity"], found["kind"], found["source"]) == ("dev@example.com", "google_oauth", "file")
     secrets = [google.families[0].current, *google._access]

@@ -116,7 +116,7 @@ async def test_a_login_without_a_client_says_how_to_get_one(made, exchange):
 
 async def test_a_refusal_in_the_browser(made, google, exchange):
     google.denies = True
-    with pytest.raises(LoginFailed, match="refused"):
+    with pytest.raises(LoginFailed, match="denied"):
         await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
 
 

@@ -59,7 +59,7 @@ async def ask(program):
 async def test_a_new_users_steps(google, variables, tmp_path):
     code, output = await log_in(tmp_path, variables)
     assert code == 0, output
-    assert NOTICE in output and output.index(NOTICE) < output.index("Open this address")
+    assert NOTICE in output and output.index(NOTICE) < output.index("Open this URL")
     assert f"Tier: standard-tier. Project: {PROJECT}." in output
 
     for renewals in (1, 2):

@@ -109,7 +109,7 @@ async def test_keys_are_imported_once_and_used(qwen, tmp_path):
     assert "coding_plan-international was copied" in output
     assert "sk-sp-a" not in output + told + refused
     assert (again, linked) == (1, 2)
-    assert "is there already: coding_plan-international" in told
+    assert "already exists: coding_plan-international" in told
     assert (stored["tier"], oct(file.stat().st_mode & 0o777)) == ("coding_plan-international", "0o600")
     async with serving(tmp_path, **variables) as program, httpx.AsyncClient(trust_env=False) as client:
         body = {"model": "qwen_code/qwen3.7-plus", "messages": [{"role": "user", "content": "hi"}]}
@@ -143,4 +143,7 @@ async def test_whoever_has_a_login_is_told_of_the_keys_too(qwen, tmp_path):
 
     assert code == 0, output
     assert "is linked to" in output
-    assert f"may have keys: proxy-core credentials import qwen_code {folder / 'settings.json'}" in output
+    assert (
+        f"may contain keys; to import them: proxy-core credentials import qwen_code {folder / 'settings.json'}"
+        in output
+    )

@@ -118,9 +118,9 @@ async def test_pending_said_with_status_200_is_waiting(qwen, refresher, exchange
 @pytest.mark.parametrize(
     ("act", "why"),
     [
-        (lambda qwen: next(iter(qwen._devices.values())).__setattr__("state", "denied"), "refused on the other device"),
-        (lambda qwen: qwen.expire_devices(), "ran out"),
-        (lambda qwen: qwen.fails(401, b"{}"), "ran out"),
+        (lambda qwen: next(iter(qwen._devices.values())).__setattr__("state", "denied"), "denied on the other device"),
+        (lambda qwen: qwen.expire_devices(), "expired"),
+        (lambda qwen: qwen.fails(401, b"{}"), "expired"),
         (lambda qwen: qwen.fails(429, b'{"error":"too_many_requests"}'), "limits how often"),
     ],
 )
@@ -241,7 +241,7 @@ async def test_a_server_that_says_when_is_believed_and_one_that_is_away_is_asked
 
     with pytest.raises(RetryRefresh) as limited:
         await refresher.refresh(credential(qwen.issue()), exchange)
-    with pytest.raises(RetryRefresh, match="did not answer") as away:
+    with pytest.raises(RetryRefresh, match="did not respond") as away:
         await refresher.refresh(credential(qwen.issue()), exchange)
 
     assert (limited.value.retry_after_s, away.value.retry_after_s) == (7, None)

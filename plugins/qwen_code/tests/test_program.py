@@ -34,7 +34,7 @@ async def test_logging_in_over_ssh_and_asking(qwen, variables, tmp_path):
     assert code == 0, output
     assert DISCONTINUED in output
     assert f"{qwen.base}/device?user_code=" in output
-    assert output.index(DISCONTINUED) < output.index("The code is")
+    assert output.index(DISCONTINUED) < output.index("Enter this code")
     async with serving(tmp_path, **variables) as program:
         answer = await chat(program)
     assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they are asked for; plugins' after the built-in ones."""
+"""The command line. Commands are imported only when used; built-in commands take precedence over plugins'."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BUILT_IN = (
 
 
 class Commands(click.Group):
-    """Built-in commands by module name, then what plugins bring."""
+    """Built-in commands by module name, then the commands of plugins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*_BUILT_IN, *_plugin_commands()})
@@ -47,11 +47,11 @@ def _plugin_commands() -> dict[str, click.Command]:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="proxy-core", prog_name="proxy-core")
 def cli() -> None:
-    """One endpoint in every dialect for several LLM accounts."""
+    """One endpoint for all your LLM accounts, in the dialects that your clients speak."""
 
 
 def main() -> None:
-    """The program ``proxy-core``: what an operator must mend is told in plain lines, without a traceback."""
+    """The program ``proxy-core``. Errors for the operator are printed as plain lines, without a traceback."""
     try:
         cli()
     except SetupError as error:

@@ -1,4 +1,4 @@
-"""What the commands about credentials share: who is configured, where, and in which state."""
+"""Shared by the credential commands: all configured credentials, with their origin and state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ API_KEY = "api_key"
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One credential, wherever it is. ``place`` is its file, or what sets it; ``state`` is one of a few words."""
+    """One credential from any source. ``place`` is its file or the setting that defines it; ``state`` is a keyword."""
 
     provider: str
     name: str
@@ -45,7 +45,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Accounts:
-    """Settings, what plugins brought, and the vault."""
+    """Settings, the plugins' catalog, and the vault."""
 
     loaded: LoadedSettings
     catalog: Catalog
@@ -53,7 +53,7 @@ class Accounts:
     fingerprint: Fingerprints
 
     def provider(self, wanted: str) -> Provider:
-        """By its name, ``-`` or ``_``, or by the kind of its credentials. Raises ``UsageError``."""
+        """Find a provider by name (``-`` and ``_`` are equivalent) or by credential kind. Raises ``UsageError``."""
         spelled = environment_name(wanted)
         providers = self.catalog.providers
         found = [p for n, p in providers.items() if n == wanted] or [
@@ -63,18 +63,18 @@ class Accounts:
         if len(found) == 1:
             return found[0]
         names = ", ".join(p.name for p in found) or ", ".join(providers) or "none"
-        what = "is the kind of several, name one" if found else "is not a provider here; there are"
-        raise click.UsageError(f"{wanted!r} {what}: {names} (`proxy-core plugins` says why one is missing)")
+        what = "matches several providers, choose one" if found else "is not a known provider; the providers are"
+        raise click.UsageError(f"{wanted!r} {what}: {names} (`proxy-core plugins` shows why one is missing)")
 
     def refresher(self, provider: Provider) -> CredentialRefresher | None:
         return self.catalog.refreshers.get(provider.credential_kind)
 
     def names(self) -> list[str]:
-        """Providers there are, and those that only the vault knows."""
+        """All active providers, and those that only the vault knows."""
         return sorted({*self.catalog.providers, *self.vault.providers()})
 
     def of(self, provider: str, now: datetime | None = None) -> list[Account]:
-        """All of one provider, duplicates marked, whichever way they are configured."""
+        """All credentials of one provider from every source, with duplicates marked."""
         now = now or datetime.now(UTC)
         contents = self.vault.load(provider)
         found = [self._stored(stored, now) for stored in contents.credentials]
@@ -86,7 +86,7 @@ class Accounts:
         return _marked(found)
 
     def environment(self, provider: str) -> list[StoredCredential]:
-        """Logins in variables, with the tokens that have replaced theirs; nothing is written."""
+        """Logins from variables, with refreshed tokens where the vault has them. Writes nothing."""
         known = self.catalog.providers.get(provider)
         refresher = self.refresher(known) if known else None
         if refresher is None or not refresher.environment:
@@ -156,20 +156,20 @@ class Accounts:
             return "needs login", stored.needs_login.why
         refresher = self.catalog.refreshers.get(stored.kind)
         if stored.kind != API_KEY and refresher is None:
-            return "unknown kind", f"no active plugin renews {stored.kind!r}"
+            return "unknown kind", f"no active plugin refreshes {stored.kind!r}"
         if stored.expires_at is None:
             return "ok", ""
         if stored.expires_at <= now:
             return (
                 "expired",
-                "renewed when a proxy runs" if stored.refresh_token else "it cannot be renewed: log in again",
+                "a running proxy refreshes it" if stored.refresh_token else "it cannot be refreshed: log in again",
             )
         if refresher is not None and stored.due(now, refresher.refresh_margin_s):
-            return "expires soon", "renewed when a proxy runs" if stored.refresh_token else "log in again"
+            return "expires soon", "a running proxy refreshes it" if stored.refresh_token else "log in again"
         return "ok", ""
 
     def matching(self, provider: str, name: str | None) -> list[Account]:
-        """By name or fingerprint; all without a name. Raises ``UsageError`` for one that is not there."""
+        """Find credentials by name or id; without a name, all. Raises ``UsageError`` if there is no such credential."""
         found = [a for a in self.of(provider) if name in (None, a.name, a.id)]
         if not found and name is not None:
             there = ", ".join(a.name for a in self.of(provider)) or "none"
@@ -177,13 +177,13 @@ class Accounts:
         return found
 
     def in_vault(self, provider: str, name: str) -> StoredCredential:
-        """One that commands may change. Raises ``ClickException`` for others."""
+        """A credential that commands may change. Raises ``ClickException`` for one from a variable or the settings."""
         account = next((a for a in self.matching(provider, name) if a.source in ("file", "link")), None)
         if account is None:
             account = self.matching(provider, name)[0]
             raise click.ClickException(f"{name} is set by {account.place}; change it there")
         if account.stored is None:
-            raise click.ClickException(f"{account.place}: {account.why}; mend or delete that file")
+            raise click.ClickException(f"{account.place}: {account.why}; repair or delete that file")
         return account.stored
 
 
@@ -214,7 +214,7 @@ def _marked(found: Sequence[Account]) -> list[Account]:
 
 
 def open_accounts(config: Path | None, disable_plugin: Sequence[str] = ()) -> Accounts:
-    """Raises ``SetupError``."""
+    """Read settings and open the vault. Raises ``SetupError``."""
     loaded = read_settings(config, disable_plugin)
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=_HOOKS)
     catalog = build_catalog(plugins)
@@ -227,7 +227,7 @@ _HOOKS = ("proxy_dialects", "proxy_credential_refreshers", "proxy_providers")
 
 
 def checked_name(vault: Vault, provider: str, name: str | None) -> str | None:
-    """A name somebody asked for. Raises ``UsageError``."""
+    """Check a name from the command line. Raises ``UsageError``."""
     if name is not None:
         try:
             vault.path_of(provider, name)
@@ -236,8 +236,8 @@ def checked_name(vault: Vault, provider: str, name: str | None) -> str | None:
     return name
 
 
-def cannot(error: OSError | VaultProblem | SettingsError) -> click.ClickException:
-    """A file that does not do what is wanted, in one line."""
+def file_error(error: OSError | VaultProblem | SettingsError) -> click.ClickException:
+    """A failed file operation as a one-line error."""
     if isinstance(error, OSError):
         return click.ClickException(f"{error.filename or 'a file'}: {error.strerror or error}")
     return click.ClickException(str(error))

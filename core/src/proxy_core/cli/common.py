@@ -1,4 +1,4 @@
-"""What commands share: options for settings, tables, plugins' own commands."""
+"""Shared by all commands: options for settings, tables, plugins' commands."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def settings_options(command: F) -> F:
-    """``--config`` and ``--disable-plugin``, which every command that reads settings has."""
+    """``--config`` and ``--disable-plugin``, for every command that reads settings."""
     config = click.option(
-        "--config", type=click.Path(path_type=Path), help="Settings file; else ./proxy-core.toml, else the user's."
+        "--config",
+        type=click.Path(path_type=Path),
+        help="Settings file (default: ./proxy-core.toml, then the one in the user's configuration folder).",
     )
     disable_plugin = click.option(
-        "--disable-plugin", multiple=True, metavar="NAME", help="Do not import this plugin; repeatable."
+        "--disable-plugin", multiple=True, metavar="NAME", help="Do not import this plugin; may be repeated."
     )
     return config(disable_plugin(command))
 
 
 def plugin_overrides(disable_plugin: Sequence[str], config: Path | None) -> dict[str, Any]:
-    """``--disable-plugin`` adds to what settings disable already."""
+    """``--disable-plugin`` adds to the plugins that settings disable."""
     if not disable_plugin:
         return {}
     disabled = load(config).settings.plugins.disabled
@@ -39,7 +41,7 @@ def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedS
 
 
 def plugin_commands() -> dict[str, click.Command]:
-    """Commands that plugins bring. Raises ``PluginError`` if two have one name."""
+    """The commands of plugins. Raises ``PluginError`` if two have the same name."""
     found: dict[str, click.Command] = {}
     for plugin in load_plugins(load(), only=("proxy_cli_commands",)):
         for command in plugin.brought.get("proxy_cli_commands", ()):
@@ -51,12 +53,12 @@ def plugin_commands() -> dict[str, click.Command]:
 
 
 def printable(text: str) -> str:
-    """On one line, and nothing a terminal would obey: upstreams and clients choose words that are shown."""
+    """``text`` on one line without control characters: it may come from an upstream or a client."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the last one runs free."""
+    """Aligned columns, each as wide as its widest cell, without padding at the end of a line."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = []

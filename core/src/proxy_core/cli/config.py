@@ -1,4 +1,4 @@
-"""``proxy-core config``: are the settings good, what are they, what would change."""
+"""``proxy-core config``: check, show and compare settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxy_core.settings.loading import LoadedSettings
 
 @click.group("config")
 def command() -> None:
-    """Settings: check them before a start, show what is in effect, compare two files."""
+    """Check settings before a start, show the values in effect, or compare two files."""
 
 
 # --- check -------------------------------------------------------------------------------
@@ -28,7 +28,7 @@ def command() -> None:
 @command.command("check")
 @settings_options
 def check_command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
-    """Do everything a start does short of listening, and tell all that is wrong. Exit code 1 if anything is."""
+    """Do everything that a start does except listening, and report all errors. The exit code is 1 if there are any."""
     problems, warnings = checked(config, disable_plugin)
     for line in problems:
         click.echo(f"problem: {printable(line)}")
@@ -36,11 +36,11 @@ def check_command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
         click.echo(f"warning: {printable(line)}")
     if problems:
         raise SystemExit(1)
-    click.echo("the settings are good" + (", see the warnings" if warnings else ""))
+    click.echo("settings are valid" + (", with warnings" if warnings else ""))
 
 
 def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
-    """What would stop a start or leave out a plugin that settings are for, and what a start would warn of."""
+    """Problems and warnings: what would stop a start or skip a configured plugin, and what a start would warn about."""
     from proxy_core.runtime.start import start
     from proxy_core.server.serve import check_exposure, hypercorn_config
 
@@ -63,9 +63,9 @@ def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[li
         warnings = [*warnings, *misspelled]
         skipped = [p for p in proxy.catalog.plugins if p.state == "skipped" and loaded.sets_up(p.name)]
         for plugin in skipped:
-            told = f"plugin {plugin.name} is not used: {plugin.reason}"
-            problems.append(told)
-            warnings = [line for line in warnings if line != told]
+            problem = f"plugin {plugin.name} is not used: {plugin.reason}"
+            problems.append(problem)
+            warnings = [line for line in warnings if line != problem]
     return list(dict.fromkeys(problems)), warnings
 
 
@@ -88,10 +88,10 @@ def _lines(error: SetupError) -> list[str]:
 
 @command.command("show")
 @settings_options
-@click.option("--all", "everything", is_flag=True, help="Defaults too.")
+@click.option("--all", "everything", is_flag=True, help="Include defaults.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def show_command(config: Path | None, disable_plugin: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Show what is set, with its value and where it was set; secrets are masked."""
+    """Show every setting that is set, with its value and origin. Secrets are masked."""
     loaded = read_settings(config, disable_plugin)
     values = effective(loaded, catalog_of(loaded), defaults=everything)
     if as_json:
@@ -107,7 +107,7 @@ def described(value: Value) -> dict[str, str]:
 
 
 def catalog_of(loaded: LoadedSettings) -> Catalog:
-    """What plugins bring, commands aside. Raises ``SetupError``."""
+    """Everything that plugins provide, except commands. Raises ``SetupError``."""
     only = [hook for hook in HOOKS if hook != "proxy_cli_commands"]
     return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=only))
 
@@ -120,9 +120,9 @@ def catalog_of(loaded: LoadedSettings) -> Catalog:
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference.")
 def diff_command(config: Path | None, disable_plugin: tuple[str, ...], file: Path | None, exit_code: bool) -> None:
-    """Show what would change with FILE in place of the settings file; without FILE, what differs from the defaults.
+    """Show what would change if FILE replaced the settings file; without FILE, show what differs from the defaults.
 
-    The environment is the same on both sides, as it would be after a reload. Secrets are masked.
+    The same environment variables apply to both sides, as they would after a reload. Secrets are masked.
     """
     now = read_settings(config, disable_plugin)
     new = _by_key(read_settings(file, disable_plugin) if file else now)
@@ -138,7 +138,7 @@ def _by_key(loaded: LoadedSettings) -> dict[str, Value]:
 
 
 def _defaults(loaded: LoadedSettings) -> dict[str, Value]:
-    """The same without any source."""
+    """The values without any settings file or variable."""
     from proxy_core.settings.loading import load
 
     try:
@@ -149,7 +149,7 @@ def _defaults(loaded: LoadedSettings) -> dict[str, Value]:
 
 
 def _difference(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]:
-    """``-`` what is, ``+`` what would be; a secret only says that it is another."""
+    """``-`` the current value, ``+`` the new one; for secrets only the fact that they differ."""
     lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
@@ -157,7 +157,7 @@ def _difference(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]
             if before.compared == after.compared:
                 continue
             if before.shown == after.shown:
-                lines.append(f"~ {key}: another secret, from {printable(after.origin or 'default')}")
+                lines.append(f"~ {key}: a different secret, from {printable(after.origin or 'default')}")
                 continue
         if before is not None and (before.origin is not None or after is not None):
             lines.append(f"- {key} = {printable(before.shown)}")

@@ -1,4 +1,4 @@
-"""``proxy-core cooldown``: ending rests on a running proxy."""
+"""``proxy-core cooldown``: end cooldowns in a running proxy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 
 from proxy_core.cli.common import read_settings, settings_options
-from proxy_core.cli.running import processes
+from proxy_core.cli.running_proxy import processes
 
 
 @click.group("cooldown")
 def command() -> None:
-    """What rests after failures."""
+    """Cooldowns after failures."""
 
 
 @command.command("clear")
 @settings_options
 @click.option("--provider", help="Only this provider's credentials.")
-@click.option("--credential", metavar="ID", help="Only the credential with this fingerprint, see `proxy-core why`.")
-@click.option("--model", help="Only for this model; else for all.")
+@click.option("--credential", metavar="ID", help="Only the credential with this id; `proxy-core why` shows ids.")
+@click.option("--model", help="Only for this model (default: all models).")
 def clear(
     config: Path | None,
     disable_plugin: tuple[str, ...],
@@ -27,9 +27,9 @@ def clear(
     credential: str | None,
     model: str | None,
 ) -> None:
-    """Use again what rests, at once: credentials, own caps, marks of the fair cycle, providers."""
-    wanted = {"provider": provider, "credential": credential, "model": model}
-    asked = {name: value for name, value in wanted.items() if value is not None}
-    found = processes(read_settings(config, disable_plugin), "POST", "/admin/cooldowns/clear", asked)
+    """End cooldowns at once, close circuit breakers, and reset reached caps and fair-cycle marks."""
+    options = {"provider": provider, "credential": credential, "model": model}
+    scope = {name: value for name, value in options.items() if value is not None}
+    found = processes(read_settings(config, disable_plugin), "POST", "/admin/cooldowns/clear", scope)
     cleared = sum(process["cleared"] for process in found)
     click.echo(f"cleared: {cleared}" + (f" in {len(found)} processes" if len(found) > 1 else ""))

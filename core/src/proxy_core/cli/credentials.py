@@ -1,4 +1,4 @@
-"""``proxy-core credentials``: what there is, and changing it."""
+"""``proxy-core credentials``: list and change credentials."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from proxy_core.cli.accounts import API_KEY, Account, Accounts, cannot, checked_name, open_accounts
+from proxy_core.cli.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
 from proxy_core.cli.common import settings_options, table
-from proxy_core.cli.running import tell_credentials
-from proxy_core.cli.terminal import TerminalPrompt, agreed
+from proxy_core.cli.running_proxy import notify_running_proxy
+from proxy_core.cli.terminal import TerminalPrompt, confirmed
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 
-_ELSEWHERE = {"import": "credentials_files", "export": "credentials_files", "test": "credentials_try"}
+_ELSEWHERE = {"import": "credentials_files", "export": "credentials_files", "test": "credentials_check"}
 
 
 class _Credentials(click.Group):
-    """Some commands are in modules of their own, imported when they are asked for."""
+    """A group whose larger commands have their own modules, imported only when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_ELSEWHERE})
@@ -37,7 +37,7 @@ class _Credentials(click.Group):
 
 @click.group("credentials", cls=_Credentials)
 def command() -> None:
-    """Logins and API keys: list them, add, remove, disable, try, import and export them."""
+    """List, add, remove, disable, test, import and export logins and API keys."""
 
 
 # --- list --------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def command() -> None:
 @click.argument("provider", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str | None, as_json: bool) -> None:
-    """List credentials, wherever they are: files, links, variables, settings. Never a secret."""
+    """List credentials from all sources: files, linked files, variables, settings. Secrets are never shown."""
     accounts = open_accounts(config, disable_plugin)
     names = accounts.names()
     if provider is not None and provider not in names:
@@ -59,13 +59,13 @@ def list_command(config: Path | None, disable_plugin: tuple[str, ...], provider:
     if as_json:
         click.echo(json.dumps([described(account) for account in found], indent=2))
     elif not found:
-        click.echo("no credentials; `proxy-core login PROVIDER` or `proxy-core credentials add PROVIDER` adds one")
+        click.echo("no credentials; add one with `proxy-core login PROVIDER` or `proxy-core credentials add PROVIDER`")
     else:
         click.echo(_listed(found))
 
 
 def described(account: Account) -> dict[str, Any]:
-    """One of ``--json``."""
+    """One entry of ``--json``."""
     stored = account.stored
     return {
         "provider": account.provider,
@@ -91,7 +91,7 @@ def _listed(found: list[Account]) -> str:
         stored = account.stored
         state = f"{account.state}: {account.why}" if account.why else account.state
         if account.same_as:
-            state += f" (the same account as {account.same_as})"
+            state += f" (same account as {account.same_as})"
         rows.append(
             (
                 *(account.provider, account.name, account.id, account.kind),
@@ -110,8 +110,8 @@ def _listed(found: list[Account]) -> str:
 @command.command("add")
 @settings_options
 @click.argument("provider")
-@click.option("--name", help="What to call it; else a number.")
-@click.option("--tier", help="The plan behind it, for [providers.<name>.rotation] tiers.")
+@click.option("--name", help="Name for the key (default: a number).")
+@click.option("--tier", help="The subscription plan behind it, as in [providers.<name>.rotation] tiers.")
 @click.option("--priority", type=click.IntRange(min=1), help="Lower goes first.")
 def add_command(
     config: Path | None,
@@ -121,7 +121,7 @@ def add_command(
     tier: str | None,
     priority: int | None,
 ) -> None:
-    """Store an API key for PROVIDER, typed in without showing or read from the standard input.
+    """Store an API key for PROVIDER. The key is typed in without being shown, or read from the standard input.
 
     \b
     proxy-core credentials add openai < key.txt
@@ -144,27 +144,27 @@ def add_command(
     )
     there = {a.id: a for a in accounts.of(found.name)}.get(new.credential(accounts.fingerprint).id)
     if there is not None:
-        raise click.ClickException(f"this key is there already: {there.name} ({there.place})")
+        raise click.ClickException(f"this key already exists: {there.name} ({there.place})")
     try:
         stored = accounts.vault.add(new)
     except FileExistsError as error:
         raise click.ClickException(f"{error}; remove it first, or choose another --name") from error
     except (OSError, VaultProblem) as error:
-        raise cannot(error) from error
+        raise file_error(error) from error
     click.echo(f"{found.name}: {stored.name} was saved in {stored.path}")
-    tell_credentials(accounts.loaded)
+    notify_running_proxy(accounts.loaded)
 
 
 def _read_key(provider: str) -> SecretStr:
-    """A key as settings take it. Raises ``ClickException``."""
+    """Read a key in the form that settings accept. Raises ``ClickException``."""
     try:
-        text = asyncio.run(TerminalPrompt(headless=True).ask(f"API key of {provider} (does not show)", secret=True))
+        text = asyncio.run(TerminalPrompt(headless=True).ask(f"API key for {provider} (not shown)", secret=True))
     except (EOFError, KeyboardInterrupt):
         click.echo()
         raise click.ClickException("no key was given; nothing was saved") from None
     text = text.strip()
     if not text or not text.isascii() or not text.isprintable():
-        raise click.ClickException("a key is one line of printable ASCII characters; nothing was saved")
+        raise click.ClickException("a key has to be one line of printable ASCII characters; nothing was saved")
     return SecretStr(text)
 
 
@@ -174,18 +174,18 @@ def _read_key(provider: str) -> SecretStr:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str, yes: bool) -> None:
-    """Forget a credential of the vault. A linked file stays: it is another program's."""
+    """Delete a credential from the vault. A linked file is kept, because it belongs to another program."""
     accounts, stored = _one(config, disable_plugin, provider, name)
     prompt = TerminalPrompt(headless=True)
-    if not yes and not asyncio.run(agreed(prompt, f"Forget {stored.provider} {stored.name}? Its tokens are deleted")):
+    if not yes and not asyncio.run(confirmed(prompt, f"Delete {stored.provider} {stored.name} and its tokens?")):
         raise click.ClickException("nothing was removed")
     try:
         accounts.vault.remove(stored)
     except OSError as error:
-        raise cannot(error) from error
-    kept = f"; {stored.link.path} stays as it is" if stored.link else ""
+        raise file_error(error) from error
+    kept = f"; {stored.link.path} is unchanged" if stored.link else ""
     click.echo(f"{stored.provider}: {stored.name} was removed{kept}")
-    tell_credentials(accounts.loaded)
+    notify_running_proxy(accounts.loaded)
 
 
 @command.command("disable")
@@ -193,7 +193,7 @@ def remove_command(config: Path | None, disable_plugin: tuple[str, ...], provide
 @click.argument("provider")
 @click.argument("name")
 def disable_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str) -> None:
-    """Keep a credential, and do not use it."""
+    """Stop using a credential, but keep it."""
     _set_disabled(config, disable_plugin, provider, name, True)
 
 
@@ -212,20 +212,20 @@ def _set_disabled(
     accounts, stored = _one(config, disable_plugin, provider, name)
     word = "disabled" if disabled else "enabled"
     if stored.disabled == disabled:
-        click.echo(f"{stored.provider}: {stored.name} is {word} already")
+        click.echo(f"{stored.provider}: {stored.name} is already {word}")
         return
     try:
         accounts.vault.set_disabled(stored, disabled)
     except (OSError, VaultProblem) as error:
-        raise cannot(error) from error
+        raise file_error(error) from error
     click.echo(f"{stored.provider}: {stored.name} is {word}")
-    tell_credentials(accounts.loaded)
+    notify_running_proxy(accounts.loaded)
 
 
 def _one(
     config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str
 ) -> tuple[Accounts, StoredCredential]:
-    """One of the vault's; its provider's plugin may be gone."""
+    """A credential from the vault, even if the plugin of its provider is no longer installed."""
     accounts = open_accounts(config, disable_plugin)
     known = provider if provider in accounts.names() else accounts.provider(provider).name
     return accounts, accounts.in_vault(known, name)

@@ -1,4 +1,4 @@
-"""``proxy-core credentials import`` and ``export``: from other programs' files, and to variables."""
+"""``proxy-core credentials import`` (from other programs' files) and ``export`` (as environment variables)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import API_KEY, Accounts, cannot, checked_name, open_accounts
+from proxy_core.cli.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
 from proxy_core.cli.common import settings_options
 from proxy_core.cli.credentials_keys import copy_keys
-from proxy_core.cli.origins import Origin, find
-from proxy_core.cli.running import tell_credentials
+from proxy_core.cli.import_sources import Origin, find
+from proxy_core.cli.running_proxy import notify_running_proxy
 from proxy_core.credentials.environment import env_file, to_environment
 from proxy_core.credentials.files import write_private
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
@@ -27,10 +27,10 @@ from proxy_core.settings.base import environment_name
 @settings_options
 @click.argument("provider")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--link", "how", flag_value="link", help="Share the file: both programs read and renew it.")
-@click.option("--copy", "how", flag_value="copy", help="Take the tokens over; do not go on with the file elsewhere.")
-@click.option("--format", "form", metavar="NAME", help="Which program's file it is; else all known ones are tried.")
-@click.option("--name", help="What to call it; else the account's name.")
+@click.option("--link", "how", flag_value="link", help="Share the file: both programs read it and refresh its tokens.")
+@click.option("--copy", "how", flag_value="copy", help="Copy the tokens; then stop using them in the other program.")
+@click.option("--format", "form", metavar="NAME", help="The file's format (default: try all known formats).")
+@click.option("--name", help="Name for the credential (default: the account's name).")
 def import_command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
@@ -40,10 +40,11 @@ def import_command(
     form: str | None,
     name: str | None,
 ) -> None:
-    """Take the login, or the API keys, that another program keeps in FILE; without FILE, where that program has it.
+    """Import the login or the API keys that another program keeps in FILE.
 
-    A login is linked where the file can be shared, unless you say --copy. Keys are always copied. Where there is no
-    file, the system's keychain is asked, if that program uses it; --format asks nothing else.
+    Without FILE, look in the places where known programs keep their logins and keys: first files, then the system's
+    keychain if the program uses it. --format restricts the search to one of them. A login is linked if the file can
+    be shared, unless you give --copy. Keys are always copied.
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
@@ -61,14 +62,14 @@ def import_command(
     except FileExistsError as error:
         raise click.ClickException(f"{error}; choose another --name") from error
     except (OSError, VaultProblem) as error:
-        raise cannot(error) from error
-    tell_credentials(accounts.loaded)
+        raise file_error(error) from error
+    notify_running_proxy(accounts.loaded)
 
 
 def _warn(origin: Origin, tokens: Tokens, how: str) -> None:
     if how == "copy" and tokens.refresh_token is not None:
         advice = ", or import it with --link" if origin.shared else ""
-        click.echo(f"its refresh token is in two places now: stop using the other{advice}", err=True)
+        click.echo(f"two programs now have the same refresh token: stop using the other program{advice}", err=True)
 
 
 def _import(accounts: Accounts, provider: Provider, origin: Origin, tokens: Tokens, how: str, name: str | None) -> str:
@@ -77,18 +78,18 @@ def _import(accounts: Accounts, provider: Provider, origin: Origin, tokens: Toke
     if same is not None and same.link is not None:
         this = path is not None and same.link.path == Path(os.path.abspath(path))
         where = "this file" if this else str(same.link.path)
-        raise click.ClickException(f"{same.name} is this account already, linked to {where}")
+        raise click.ClickException(f"{same.name} is already this account, linked to {where}")
     if same is not None and how == "link":
         raise click.ClickException(
-            f"{same.name} is this account already, with tokens of its own; to share the file instead: "
+            f"{same.name} is already this account, with its own tokens; to share the file instead: "
             f"proxy-core credentials remove {provider.name} {same.name}, then import again"
         )
     if same is not None:
         vault.login(same, tokens)
-        return f"{provider.name}: {same.name} has the tokens of {origin.where} now"
+        return f"{provider.name}: {same.name} now has the tokens from {origin.where}"
     if how == "link" and path is not None and origin.form is not None:
         stored = vault.import_link(provider.name, kind, path, origin.form, name=name)
-        return f"{provider.name}: {stored.name} is linked to {path}; its program and the proxy share it"
+        return f"{provider.name}: {stored.name} is linked to {path}; the other program and the proxy share it"
     stored = vault.import_tokens(provider.name, kind, tokens, f"copied from {origin.where}", name=name)
     return f"{provider.name}: {stored.name} was copied from {origin.where} to {stored.path}"
 
@@ -109,32 +110,37 @@ def _same(there: Sequence[StoredCredential], tokens: Tokens) -> StoredCredential
 @settings_options
 @click.argument("provider")
 @click.argument("name", required=False)
-@click.option("--env", "target", default="-", metavar="FILE|-", help="Where to write; - (default) is standard output.")
-@click.option("--yes", is_flag=True, help="Show secrets on a terminal; replace a file that exists.")
+@click.option(
+    "--env", "target", default="-", metavar="FILE|-", help="Where to write; - (the default) is the standard output."
+)
+@click.option("--yes", is_flag=True, help="Show secrets on a terminal; overwrite an existing file.")
 def export_command(
     config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str | None, target: str, yes: bool
 ) -> None:
-    """Write PROVIDER's credentials as environment variables, for a host without a disk. They are secrets in plain text.
+    """Write PROVIDER's credentials as environment variables, for a host without a disk. The output holds plain secrets.
 
-    Only what is in the vault: variables and settings have theirs already.
+    Only credentials in the vault are exported, not those that variables or settings define.
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     chosen = [a.stored for a in accounts.matching(found.name, name) if a.source in ("file", "link") and a.stored]
     if not chosen:
-        raise click.ClickException(f"the vault has nothing of {found.name} to export")
+        raise click.ClickException(f"the vault has no credentials for {found.name} to export")
     pairs = _pairs(accounts, found, chosen)
     text = env_file(pairs)
     if target == "-":
         if sys.stdout.isatty() and not yes:
-            raise click.UsageError("secrets would show on this terminal: --env FILE writes a file, --yes shows them")
+            raise click.UsageError(
+                "secrets would be shown on this terminal: write them to a file with --env FILE, or use --yes"
+            )
         click.echo(text, nl=False)
     else:
         _write(Path(target), text, yes)
-        click.echo(f"wrote {len(chosen)} of {found.name} to {target}; only you can read it", err=True)
+        many = "credential" if len(chosen) == 1 else "credentials"
+        click.echo(f"wrote {len(chosen)} {many} for {found.name} to {target}; only you can read the file", err=True)
     if any(stored.refresh_token for stored in chosen):
         click.echo(
-            "warning: a refresh token that rotates must not be used in two places: who uses it second loses the"
+            "warning: a rotating refresh token must not be used in two places, because the second use loses the"
             f" login. Disable it here first: proxy-core credentials disable {found.name} NAME",
             err=True,
         )
@@ -148,15 +154,15 @@ def _pairs(accounts: Accounts, provider: Provider, chosen: Sequence[StoredCreden
     if logins:
         refresher = accounts.refresher(provider)
         if refresher is None or not refresher.environment:
-            raise click.UsageError(f"the logins of {provider.name} have no form as variables")
+            raise click.UsageError(f"logins for {provider.name} cannot be exported as variables")
         pairs += to_environment(refresher.environment, logins)
     return pairs
 
 
 def _write(path: Path, text: str, replace_it: bool) -> None:
     if path.exists() and not replace_it:
-        raise click.UsageError(f"{path} exists; --yes replaces it")
+        raise click.UsageError(f"{path} exists; use --yes to overwrite it")
     try:
         write_private(path, text.encode())
     except OSError as error:
-        raise cannot(error) from error
+        raise file_error(error) from error

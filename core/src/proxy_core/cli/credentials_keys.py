@@ -1,4 +1,4 @@
-"""Keys of other programs become the vault's, each once."""
+"""Copies other programs' API keys into the vault, without duplicates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy_core.interfaces import FoundKey, Provider
 
 
 def copy_keys(accounts: Accounts, provider: Provider, path: Path, keys: Sequence[FoundKey], name: str | None) -> None:
-    """Tells what became of each. Raises ``ClickException`` if none is new, ``OSError``, ``VaultProblem``."""
+    """Copy new keys and report each one. Raises ``ClickException`` if none is new, ``OSError``, ``VaultProblem``."""
     there = {account.id: account for account in accounts.of(provider.name)}
     new = 0
     for found in keys:
@@ -30,10 +30,10 @@ def copy_keys(accounts: Accounts, provider: Provider, path: Path, keys: Sequence
         )
         same = there.get(key.credential(accounts.fingerprint).id)
         if same is not None:
-            click.echo(f"{provider.name}: {printable(found.name)} is there already: {same.name} ({same.place})")
+            click.echo(f"{provider.name}: {printable(found.name)} already exists: {same.name} ({same.place})")
             continue
         stored = accounts.vault.add(key)
         click.echo(f"{provider.name}: {stored.name} was copied from {path} to {stored.path}")
         new += 1
     if not new:
-        raise click.ClickException(f"no key in {path} is new; nothing was saved")
+        raise click.ClickException(f"{path} has no new keys; nothing was saved")

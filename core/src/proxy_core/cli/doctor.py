@@ -1,4 +1,4 @@
-"""``proxy-core doctor``: what is wrong here, and what to do about it."""
+"""``proxy-core doctor``: find problems in this installation and say how to fix them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from proxy_core.plugins.registry import Catalog
 
 @click.command("doctor")
 @settings_options
-@click.option("--upstreams", is_flag=True, help="Also ask each provider's address whether it answers, and the time.")
-@click.option("--fix", is_flag=True, help="Mend modes of files; delete what killed processes left.")
+@click.option("--upstreams", is_flag=True, help="Also check that each upstream answers and that its clock agrees.")
+@click.option("--fix", is_flag=True, help="Fix file modes, and delete what killed processes left behind.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: bool, fix: bool, as_json: bool) -> None:
-    """Look at settings, plugins, credentials, files and the store. Exit code 1 if anything needs doing.
+    """Check settings, plugins, credentials, files and the store. The exit code is 1 if there are problems.
 
-    Nothing is sent anywhere without --upstreams, and then no credential.
+    Nothing is sent over the network without --upstreams; even then, no credential is sent.
     """
     problems, warnings = checked(config, disable_plugin)
     findings = [
-        Finding(area="settings", what=line, do="mend it; a start stops or goes without it") for line in problems
+        Finding(area="settings", what=line, do="fix it; the proxy does not start, or starts without it")
+        for line in problems
     ]
     settings: list[dict[str, str]] = []
     plugins: list[dict[str, Any]] = []
@@ -47,24 +48,24 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
         catalog = catalog_of(accounts.loaded)
         settings = [described(value) for value in effective(accounts.loaded, catalog)]
     except SetupError:
-        pass  # told above
+        pass  # reported above
     else:
         plugins = [{"name": p.name, "state": p.state, "reason": p.reason} for p in catalog.plugins]
-        findings += _looked(accounts, catalog, problems, warnings)
+        findings += _inspected(accounts, catalog, problems, warnings)
         if upstreams:
-            from proxy_core.cli.reach import of_upstreams
+            from proxy_core.cli.upstream_check import of_upstreams
 
             findings += of_upstreams(accounts)
-    told = [_told(finding, fix) for finding in findings]
+    lines = [_handled(finding, fix) for finding in findings]
     if as_json:
-        click.echo(json.dumps({"settings": settings, "plugins": plugins, "findings": told}, indent=2))
+        click.echo(json.dumps({"settings": settings, "plugins": plugins, "findings": lines}, indent=2))
     else:
-        _print(settings, plugins, told)
-    if any(line["level"] == "problem" for line in told):
+        _print(settings, plugins, lines)
+    if any(line["level"] == "problem" for line in lines):
         raise SystemExit(1)
 
 
-def _looked(
+def _inspected(
     accounts: Accounts, catalog: Catalog, problems: Sequence[str], warnings: Sequence[str]
 ) -> Iterator[Finding]:
     misspelled = stray(accounts.loaded, catalog)
@@ -76,11 +77,11 @@ def _looked(
         if line not in misspelled and line not in known:
             yield Finding(area="settings", what=line, note=True)
     for plugin in catalog.plugins:
-        told = f"plugin {plugin.name} is not used: {plugin.reason}"
-        if plugin.state != "active" and told not in problems:
+        problem = f"plugin {plugin.name} is not used: {plugin.reason}"
+        if plugin.state != "active" and problem not in problems:
             quiet = plugin.state != "skipped"
             what = f"{plugin.name} is {plugin.state}: {plugin.reason}"
-            yield Finding(area="plugins", what=what, do="" if quiet else "mend it, or disable it", note=quiet)
+            yield Finding(area="plugins", what=what, do="" if quiet else "fix or disable it", note=quiet)
     yield from of_files(accounts)
     yield from of_credentials(accounts)
     yield from of_sockets(accounts.loaded)
@@ -89,8 +90,8 @@ def _looked(
     yield from of_checks(catalog.checks)
 
 
-def _told(finding: Finding, fix: bool) -> dict[str, str]:
-    """As it is printed; mended first, if that was asked for and can be done."""
+def _handled(finding: Finding, fix: bool) -> dict[str, str]:
+    """The finding as printed; with ``fix`` it is fixed first, if possible."""
     level = "note" if finding.note else "problem"
     if fix and finding.fix is not None:
         try:
@@ -101,14 +102,14 @@ def _told(finding: Finding, fix: bool) -> dict[str, str]:
     return {"level": level, "area": finding.area, "what": finding.what, "do": finding.do}
 
 
-def _print(settings: list[dict[str, str]], plugins: list[dict[str, Any]], told: list[dict[str, str]]) -> None:
+def _print(settings: list[dict[str, str]], plugins: list[dict[str, Any]], lines: list[dict[str, str]]) -> None:
     if settings:
         click.echo(table(("setting", "value", "from"), [(s["key"], s["value"], s["origin"]) for s in settings]) + "\n")
     if plugins:
         active = ", ".join(p["name"] for p in plugins if p["state"] == "active")
         click.echo(f"active plugins: {active or 'none'}\n")
-    for line in told:
+    for line in lines:
         do = f"; {line['do']}" if line["do"] else ""
         click.echo(f"{line['level']}: {line['area']}: {printable(line['what'] + do)}")
-    open_ones = sum(line["level"] == "problem" for line in told)
-    click.echo(f"{open_ones} to be mended" if open_ones else "nothing needs doing")
+    count = sum(line["level"] == "problem" for line in lines)
+    click.echo(f"{count} problem{'s' if count > 1 else ''} to fix" if count else "no problems found")

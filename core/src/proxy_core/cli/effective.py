@@ -1,4 +1,4 @@
-"""Every setting in effect: its value, secrets masked, and where it was set."""
+"""Every setting in effect with its value (secrets masked) and its origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from proxy_core.cli.tomllines import KeyPath, key_lines
+from proxy_core.cli.toml_key_lines import KeyPath, key_lines
 from proxy_core.interfaces import PluginInfo
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import rotations
@@ -26,7 +26,7 @@ _PLACES = ("tls_key", "ssl_keyfile", "keyfile")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """``shown`` is fit for a terminal; ``compared`` is the real value. ``origin`` is ``None`` for a default."""
+    """``shown`` is safe to print; ``compared`` is the real value. ``origin`` is ``None`` for a default."""
 
     key: str
     shown: str
@@ -35,7 +35,7 @@ class Value:
 
 
 class Origins:
-    """Where the nearest thing at or above a key was set."""
+    """Finds where a key, or its nearest enclosing table, was set."""
 
     def __init__(self, loaded: LoadedSettings, catalog: Catalog) -> None:
         self._loaded = loaded
@@ -53,7 +53,7 @@ class Origins:
             return {}
 
     def of(self, path: KeyPath) -> str | None:
-        """The strongest source that says something about it."""
+        """The source that takes precedence among those that set ``path``."""
         return self._nested(path) or self._compatible(path) or self._in_file(path)
 
     def _nested(self, path: KeyPath) -> str | None:
@@ -85,7 +85,7 @@ class Origins:
 
 
 def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = False) -> list[Value]:
-    """Everything that is set, by key; with ``defaults`` the rest too. Raises ``SettingsError``."""
+    """All settings that are set; with ``defaults``, all settings. Raises ``SettingsError``."""
     origins = Origins(loaded, catalog)
     found = [v for v in _values(loaded.settings, (), origins) if not v.key.startswith(("providers.", "plugins."))]
     found += _values(
@@ -111,7 +111,7 @@ def _of_plugin(loaded: LoadedSettings, name: str, info: PluginInfo | None, origi
 
 
 def _values(value: Any, path: KeyPath, origins: Origins, *, only: Sequence[str] = ()) -> Iterator[Value]:
-    """Leaves, by the names they have in the file."""
+    """Single values, by their names in the settings file."""
     if isinstance(value, BaseModel):
         items = {name: getattr(value, name) for name in only or type(value).model_fields}
     elif isinstance(value, Mapping) and value:
@@ -138,7 +138,7 @@ def _leaf(value: Any, path: KeyPath, origin: str | None) -> Value:
 
 
 def _hides(path: KeyPath) -> bool:
-    """Tables that take anything may hold secrets under names that say so."""
+    """Whether a name suggests a secret: free-form tables may contain some."""
     name = path[-1]
     return name not in _PLACES and bool(_HIDDEN_NAME.search(name) or _HIDDEN_END.search(name))
 
@@ -159,7 +159,7 @@ def _shown(value: Any) -> str:
 
 
 def stray(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
-    """Variables that look as if they set something here, and do not: a misspelling, or an older system's."""
+    """Variables that look like settings but set nothing: misspelled, or legacy names without an effect here."""
     lines = [
         f"{name} sets nothing: no such setting" for name in [*loaded.sources.stray(), *_of_plugins(loaded, catalog)]
     ]
@@ -167,7 +167,7 @@ def stray(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
 
 
 def _of_plugins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
-    """Variables of active plugins that name none of their settings."""
+    """Variables with the prefix of an active plugin that match none of its settings."""
     for plugin in catalog.plugins:
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{plugin.name.upper()}{DELIMITER}"
         if plugin.state == "active" and plugin.info is not None:

@@ -1,4 +1,4 @@
-"""``proxy-core explain``: how a request found its credential, or would."""
+"""``proxy-core explain``: how a request was routed, or would be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from proxy_core.cli.common import printable, read_settings, settings_options
-from proxy_core.cli.running import NotRunning, ask, processes
+from proxy_core.cli.running_proxy import NotRunning, processes, query
 from proxy_core.errors import ProxyError
 from proxy_core.settings.loading import LoadedSettings
 
@@ -19,8 +19,8 @@ from proxy_core.settings.loading import LoadedSettings
 @click.command("explain")
 @settings_options
 @click.argument("request_id", required=False)
-@click.option("--dry-run", is_flag=True, help="Walk the way of a request that is not sent.")
-@click.option("--model", help="With --dry-run: the model it asks for.")
+@click.option("--dry-run", is_flag=True, help="Show how a request would be routed, without sending it.")
+@click.option("--model", help="With --dry-run: the model to request.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
     config: Path | None,
@@ -30,13 +30,16 @@ def command(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Explain the request REQUEST_ID (the X-Request-ID of its reply), or with --dry-run one that is not sent."""
+    """Explain how the request REQUEST_ID (the X-Request-ID of its response) was routed.
+
+    With --dry-run, show how a request would be routed now.
+    """
     loaded = read_settings(config, disable_plugin)
     if dry_run == bool(request_id) or dry_run != bool(model):
-        raise click.UsageError("either REQUEST_ID, or --dry-run with --model")
+        raise click.UsageError("give either REQUEST_ID, or --dry-run with --model")
     if request_id is not None:
-        record = ask(loaded, "GET", f"/admin/explain/{quote(request_id, safe='')}?local=1")[0]
-        click.echo(json.dumps(record, indent=2) if as_json else "\n".join(_told(record)))
+        record = query(loaded, "GET", f"/admin/explain/{quote(request_id, safe='')}?local=1")[0]
+        click.echo(json.dumps(record, indent=2) if as_json else "\n".join(_explained(record)))
         return
     found = _dry(loaded, {"model": model})
     if as_json:
@@ -47,11 +50,11 @@ def command(
 
 
 def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
-    """By the running proxy; without one by a proxy put together for it, in which nothing rests."""
+    """Ask the running proxy; if there is none, compose one for this, which has no cooldowns."""
     try:
         return processes(loaded, "POST", "/admin/explain", body)
     except NotRunning:
-        click.echo("no proxy is running: this is the way with nothing at rest", err=True)
+        click.echo("no proxy is running; this is the routing without any cooldowns", err=True)
     from proxy_core.runtime.start import start
 
     try:
@@ -60,7 +63,7 @@ def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
         raise click.ClickException(error.message) from None
 
 
-def _told(record: dict[str, Any]) -> Iterator[str]:
+def _explained(record: dict[str, Any]) -> Iterator[str]:
     model = printable(record["model"])
     yield f"{record['id']}: {model} for {record['client']}, {record['dialect']}, {record['started_at']}"
     error = f" ({record['error']})" if record["error"] else ""
@@ -89,14 +92,14 @@ def _planned(process: dict[str, Any]) -> Iterator[str]:
 
 def _decision(decision: dict[str, Any]) -> Iterator[str]:
     at = f"at {decision['at_s']} s: " if "at_s" in decision else ""
-    chosen = decision["chosen"] or "nobody"
-    probe = ", to find out whether its rest is over" if decision.get("probe") else ""
-    yield f"{at}{printable(decision['deployment'])}: {decision.get('candidates', 0)} usable, chosen {chosen}{probe}"
+    chosen = decision["chosen"] or "none"
+    probe = " as a probe" if decision.get("probe") else ""
+    yield f"{at}{printable(decision['deployment'])}: {decision.get('candidates', 0)} usable, chosen: {chosen}{probe}"
     if "outage_s" in decision:
-        yield f"    the provider rests for {decision['outage_s']} s"
+        yield f"    the provider's circuit breaker is open for another {decision['outage_s']} s"
     for one in decision.get("excluded", ()):
-        left = f" for {one['left_s']} s" if "left_s" in one else ""
-        said = f": {printable(one['said'])}" if "said" in one else ""
-        yield f"    not {one['credential']}: {one['reason']}{left}{said}"
+        left = f" for another {one['left_s']} s" if "left_s" in one else ""
+        message = f": {printable(one['upstream_message'])}" if "upstream_message" in one else ""
+        yield f"    excluded {one['credential']}: {one['reason']}{left}{message}"
     if "unnamed" in decision:
-        yield f"    and {decision['unnamed']} others not"
+        yield f"    excluded {decision['unnamed']} more"

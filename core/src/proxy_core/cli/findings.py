@@ -1,4 +1,4 @@
-"""What is wrong on this machine: files and their modes, credentials, sockets, the store."""
+"""The checks of ``proxy-core doctor``: file modes, credentials, sockets, the store."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from proxy_core.server.serve import is_loopback
 from proxy_core.settings.loading import LoadedSettings
 
 _STORE_S = 10.0
-#: No refresh takes this long, so who wrote the journal is gone.
+#: No refresh takes this long, so the process that wrote the journal must have died.
 _JOURNAL_S = 300.0
 _ABANDONED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """``what`` is the matter and what to ``do``. A ``note`` needs nothing done. ``fix`` does it."""
+    """``what`` was found and what to ``do`` about it. A ``note`` needs no action. ``fix`` performs the action."""
 
     area: str
     what: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 def of_files(accounts: Accounts) -> Iterator[Finding]:
-    """Modes of the data folder and of what is private in it."""
+    """File modes of the data folder and of the private files in it."""
     if not hasattr(os, "getuid"):
         return
     folder, vault = accounts.loaded.data_dir, accounts.vault.folder
@@ -55,15 +55,15 @@ def of_files(accounts: Accounts) -> Iterator[Finding]:
         if path.name.endswith(".tmp") and _age_s(path) > _ABANDONED_S:
             yield Finding(
                 area="files",
-                what=f"{path} was left by a killed process and holds tokens",
+                what=f"{path} was left behind by a killed process and contains tokens",
                 do="delete it",
                 fix=path.unlink,
             )
     file = accounts.loaded.sources.file
     for path in dict.fromkeys(p for p in (file, *_dotenvs(accounts.loaded)) if p is not None):
         if path.stat().st_mode & 0o077:
-            words = f"others may read {path} (mode {_octal(path)})"
-            yield Finding(area="files", what=words, do=f"if it holds keys: chmod 600 {path}", note=True)
+            words = f"other users may read {path} (mode {_octal(path)})"
+            yield Finding(area="files", what=words, do=f"if it contains keys: chmod 600 {path}", note=True)
 
 
 def _mode(path: Path, wanted: int) -> Iterator[Finding]:
@@ -71,8 +71,8 @@ def _mode(path: Path, wanted: int) -> Iterator[Finding]:
         if path.stat().st_mode & 0o077:
             yield Finding(
                 area="files",
-                what=f"others may enter {path}" if path.is_dir() else f"others may read {path}",
-                do=f"it has mode {_octal(path)}: chmod {wanted:o} {path}",
+                what=f"other users may {'enter' if path.is_dir() else 'read'} {path} (mode {_octal(path)})",
+                do=f"chmod {wanted:o} {path}",
                 fix=lambda: path.chmod(wanted),
             )
 
@@ -92,11 +92,11 @@ def _age_s(path: Path) -> float:
 
 
 def of_sockets(loaded: LoadedSettings) -> Iterator[Finding]:
-    """Sockets of processes that are gone."""
+    """Control sockets of processes that no longer run."""
     for path in sorted(loaded.runtime_dir.glob("*.sock")) if hasattr(os, "getuid") else ():
         if path.stem.isdigit() and not _lives(int(path.stem)):
             yield Finding(
-                area="sockets", what=f"{path} was left by a process that is gone", do="delete it", fix=path.unlink
+                area="sockets", what=f"{path} was left behind by a dead process", do="delete it", fix=path.unlink
             )
 
 
@@ -114,7 +114,7 @@ def _lives(process: int) -> bool:
 
 
 def of_credentials(accounts: Accounts) -> Iterator[Finding]:
-    """Damaged, ended, doubled, interrupted."""
+    """Damaged files, expired logins, duplicates, interrupted refreshes."""
     for provider in accounts.names():
         for account in accounts.of(provider):
             yield from _of_account(account)
@@ -123,22 +123,24 @@ def of_credentials(accounts: Accounts) -> Iterator[Finding]:
         for stored in accounts.vault.interrupted(provider):
             path = accounts.vault.journal_path(stored)
             if path is not None and _age_s(path) > _JOURNAL_S:
-                words = f"{provider} {stored.name}: a renewal was interrupted"
-                yield Finding(area="credentials", what=words, do="the next one carries it on", note=True)
+                words = f"{provider} {stored.name}: a token refresh was interrupted"
+                yield Finding(area="credentials", what=words, do="the next refresh resumes it", note=True)
 
 
 def _of_account(account: Account) -> Iterator[Finding]:
     called = f"{account.provider} {account.name}"
     if account.state == "damaged":
         yield Finding(
-            area="credentials", what=f"{called}: {account.why}", do=f"mend or delete {account.place}, then log in again"
+            area="credentials",
+            what=f"{called}: {account.why}",
+            do=f"repair or delete {account.place}, then log in again",
         )
     elif account.state == "needs login":
         yield Finding(area="credentials", what=f"{called}: {account.why}", do=f"proxy-core login {account.provider}")
     elif account.state in ("expired", "expires soon"):
-        renews = account.stored is not None and account.stored.refresh_token is not None
-        do = account.why if renews else f"proxy-core login {account.provider}"
-        yield Finding(area="credentials", what=f"{called}: {account.state}", do=do, note=renews)
+        refreshable = account.stored is not None and account.stored.refresh_token is not None
+        do = account.why if refreshable else f"proxy-core login {account.provider}"
+        yield Finding(area="credentials", what=f"{called}: {account.state}", do=do, note=refreshable)
     elif account.state == "unknown kind":
         yield Finding(area="credentials", what=f"{called}: {account.why}", do="install or enable its plugin")
     elif account.state == "disabled":
@@ -152,24 +154,24 @@ def _of_account(account: Account) -> Iterator[Finding]:
 
 
 def of_serving(loaded: LoadedSettings) -> Iterator[Finding]:
-    """Who can reach it, and what its workers share."""
+    """Exposure to the network, and state that workers do not share."""
     server, url = loaded.settings.server, loaded.settings.state.url
     if not is_loopback(server.host) and not server.tls_certificate:
         yield Finding(
             area="server",
-            what=f"it listens on {server.host} without TLS: keys and prompts pass in plain text",
-            do="set server.tls_certificate and tls_key, or listen on loopback behind something that speaks TLS",
+            what=f"the proxy listens on {server.host} without TLS: keys and prompts are sent in plain text",
+            do="set server.tls_certificate and tls_key, or listen on loopback behind a TLS-terminating reverse proxy",
         )
     if server.workers > 1 and url is not None and url.get_secret_value().startswith("memory:"):
         yield Finding(
             area="state",
-            what=f"{server.workers} workers with state.url = memory: each counts and limits for itself",
+            what=f"{server.workers} workers with state.url = memory: each worker counts and limits separately",
             do="leave state.url unset, or use one worker",
         )
 
 
 def of_store(loaded: LoadedSettings) -> Iterator[Finding]:
-    """The store opens, and can be read."""
+    """Whether the store can be opened and read."""
     if loaded.settings.state.url is None and not (loaded.data_dir / "state.db").exists():
         return
 
@@ -185,13 +187,13 @@ def of_store(loaded: LoadedSettings) -> Iterator[Finding]:
     try:
         asyncio.run(look())
     except SetupError as error:
-        yield Finding(area="state", what=printable(str(error)), do="mend state.url")
-    except Exception as error:  # a store may fail in any way; its words may hold the URL's password
+        yield Finding(area="state", what=printable(str(error)), do="correct state.url")
+    except Exception as error:  # a store may fail in any way; its message may contain the URL's password
         yield Finding(area="state", what=f"the store cannot be read: {type(error).__name__}", do="see the program log")
 
 
 def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:
-    """What plugins found themselves."""
+    """The checks that plugins provide."""
     for check in checks:
         try:
             problem = check.run()

@@ -1,4 +1,4 @@
-"""``proxy-core login PROVIDER``: a new login, or an old one anew."""
+"""``proxy-core login PROVIDER``: log in, for the first time or again."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import Accounts, cannot, checked_name, open_accounts
+from proxy_core.cli.accounts import Accounts, checked_name, file_error, open_accounts
 from proxy_core.cli.common import settings_options
-from proxy_core.cli.running import tell_credentials
-from proxy_core.cli.terminal import TerminalPrompt, agreed, is_headless
+from proxy_core.cli.running_proxy import notify_running_proxy
+from proxy_core.cli.terminal import TerminalPrompt, confirmed, is_headless
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.interfaces import CredentialRefresher, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
 from proxy_core.network.exchange import open_exchange
@@ -23,22 +23,24 @@ _INTERRUPTED = 130
 @click.command("login")
 @settings_options
 @click.argument("provider")
-@click.option("--name", help="What to call it; else the account's name. An existing one of that name is renewed.")
-@click.option("--browser", "way", flag_value="browser", help="With a browser on this machine.")
-@click.option("--paste", "way", flag_value="paste", help="With a browser elsewhere: paste what it shows.")
-@click.option("--device", "way", flag_value="device", help="Type a code in on any other device.")
-@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+@click.option(
+    "--name", help="Name for the login (default: the account's name). Updates an existing login of that name."
+)
+@click.option("--browser", "method", flag_value="browser", help="Use a browser on this machine.")
+@click.option("--paste", "method", flag_value="paste", help="Use a browser on another machine and paste the result.")
+@click.option("--device", "method", flag_value="device", help="Enter a code on any other device.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
     provider: str,
     name: str | None,
-    way: LoginMethod | None,
+    method: LoginMethod | None,
     yes: bool,
 ) -> None:
-    """Log in to PROVIDER and keep the login. Works over SSH: no browser is needed on this machine.
+    """Log in to PROVIDER and store the login. This works over SSH; no browser is needed on this machine.
 
-    An account that is there already is renewed, not doubled. A running proxy is told.
+    Logging in again updates the existing account. A running proxy picks up the change.
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
@@ -46,34 +48,33 @@ def command(
     if refresher is None or refresher.login is None:
         if found.credential_kind == "api_key":
             raise click.UsageError(f"{found.name} takes API keys: proxy-core credentials add {found.name}")
-        raise click.UsageError(f"{found.name} has no login here; see `proxy-core credentials import --help`")
-    if way is not None and way not in refresher.login_methods:
-        offered = (
-            ", ".join(f"--{w}" for w in refresher.login_methods) or "none of --browser, --paste, --device; leave it out"
-        )
-        raise click.UsageError(f"the login of {found.name} offers {offered}")
+        raise click.UsageError(f"{found.name} has no login command; see `proxy-core credentials import --help`")
+    if method is not None and method not in refresher.login_methods:
+        offered = ", ".join(f"--{name}" for name in refresher.login_methods)
+        offered = offered or "no choice of --browser, --paste or --device; leave the option out"
+        raise click.UsageError(f"the login for {found.name} offers {offered}")
     checked_name(accounts.vault, found.name, name)
     try:
-        tokens = asyncio.run(_log_in(accounts, found, refresher, way, yes))
+        tokens = asyncio.run(_log_in(accounts, found, refresher, method, yes))
     except KeyboardInterrupt:
-        click.echo("\nstopped; nothing was saved", err=True)
+        click.echo("\ncancelled; nothing was saved", err=True)
         raise SystemExit(_INTERRUPTED) from None
     if tokens is None:
         raise click.ClickException("not logged in; nothing was saved")
     try:
         save(accounts, found, tokens, name)
     except (OSError, VaultProblem) as error:
-        raise cannot(error) from error
-    tell_credentials(accounts.loaded)
+        raise file_error(error) from error
+    notify_running_proxy(accounts.loaded)
 
 
 async def _log_in(
-    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, way: LoginMethod | None, yes: bool
+    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, method: LoginMethod | None, yes: bool
 ) -> Tokens | None:
-    prompt = TerminalPrompt(headless=is_headless(accounts.loaded), way=way)
+    prompt = TerminalPrompt(headless=is_headless(accounts.loaded), method=method)
     for line in about(provider, refresher):
         prompt.say(line)
-    if not yes and not await agreed(prompt, f"Log in to {provider.name}?"):
+    if not yes and not await confirmed(prompt, f"Log in to {provider.name}?"):
         return None
     assert refresher.login is not None
     try:
@@ -82,13 +83,13 @@ async def _log_in(
     except (LoginFailed, LoginRequired, OAuthRefused, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error
     except EOFError:
-        raise click.ClickException("the standard input ended before the login did; nothing was saved") from None
-    except Exception as error:  # a plugin's login may fail in any way; its words may hold secrets
-        raise click.ClickException(f"the login of {provider.name} failed: {type(error).__name__}") from error
+        raise click.ClickException("the standard input ended before the login; nothing was saved") from None
+    except Exception as error:  # a plugin's login may fail in any way; its message may contain secrets
+        raise click.ClickException(f"the login to {provider.name} failed: {type(error).__name__}") from error
 
 
 def about(provider: Provider, refresher: CredentialRefresher) -> list[str]:
-    """What one should know before: whether the provider lasts, and what its terms say."""
+    """What the user should know first: the provider's life cycle, and what its terms of service say."""
     life = provider.lifecycle
     until = f" until {life.until}" if life.status == "limited" and life.until else ""
     until = f" since {life.until}" if life.status == "ended" and life.until else until
@@ -97,18 +98,18 @@ def about(provider: Provider, refresher: CredentialRefresher) -> list[str]:
 
 
 def save(accounts: Accounts, provider: Provider, tokens: Tokens, name: str | None) -> StoredCredential:
-    """New, or in place of the same account's. Raises ``VaultProblem``, ``OSError``."""
+    """Store a new login, or update that of the same account. Raises ``VaultProblem``, ``OSError``."""
     vault = accounts.vault
     there = vault.all(provider.name)
     same = _same_account(there, tokens, name)
     if same is not None:
         stored = vault.login(same, tokens)
-        click.echo(f"{provider.name}: the login of {_called(stored)} was renewed")
+        click.echo(f"{provider.name}: the login {_called(stored)} was updated")
         if stored.disabled:
-            click.echo(f"it is disabled: proxy-core credentials enable {provider.name} {stored.name}")
+            click.echo(f"it is disabled; to enable it: proxy-core credentials enable {provider.name} {stored.name}")
         return stored
     if name is not None and any(s.name == name for s in there):
-        click.echo(f"{name!r} is another account; this one gets a name of its own")
+        click.echo(f"{name!r} is the name of another account; this one gets a different name")
         name = None
     blank = StoredCredential(
         provider=provider.name,
@@ -123,7 +124,7 @@ def save(accounts: Accounts, provider: Provider, tokens: Tokens, name: str | Non
 
 
 def _same_account(there: list[StoredCredential], tokens: Tokens, name: str | None) -> StoredCredential | None:
-    """By its identity, a file of our own first; by its name, if either has no identity."""
+    """Match by identity, preferring our own file over a linked one; if either has no identity, by name."""
     if tokens.identity:
         same = [s for s in there if s.identity == tokens.identity]
         if same:

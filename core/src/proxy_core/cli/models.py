@@ -1,4 +1,4 @@
-"""``proxy-core models``: the models a client would be shown, asked from the providers themselves."""
+"""``proxy-core models``: the models that clients see, fetched from the providers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from proxy_core.runtime.start import start
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
-    """List models. Asks every provider; needs no running server."""
+    """List all models. This asks every provider and needs no running proxy."""
     found = asyncio.run(_models(config, disable_plugin))
     if as_json:
         click.echo(json.dumps([{"id": name, "owned_by": m.owned_by} for name, m in found.items()], indent=2))

@@ -1,4 +1,4 @@
-"""``proxy-core plugins``: what is installed, what became of it, and in which order things run."""
+"""``proxy-core plugins``: installed plugins, their state, and the order in which they run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from proxy_core.runtime.builtin import BuiltIn
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
-    """List installed plugins with their state and reason."""
+    """List installed plugins with their state, and why one is not used."""
     loaded = read_settings(config, disable_plugin)
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)])
     catalog = build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
@@ -56,7 +56,7 @@ def _described(plugin: Plugin, catalog: Catalog) -> dict[str, Any]:
 
 
 def _order(plugin: Plugin, catalog: Catalog) -> dict[str, list[int]]:
-    """Positions, from 1, of what this plugin brought to each ordered chain."""
+    """Positions, from 1, of this plugin's objects in each ordered chain."""
     chains = {
         "proxy_sanitizers": [s.name for s in catalog.sanitizers],
         "proxy_redactors": [r.name for r in catalog.redactors],

@@ -1,4 +1,4 @@
-"""``proxy-core reload``: the running proxy reads its settings and credentials again."""
+"""``proxy-core reload``: make the running proxy read its settings and credentials again."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import click
 
 from proxy_core.cli.common import printable, read_settings, settings_options
-from proxy_core.cli.running import processes
+from proxy_core.cli.running_proxy import processes
 from proxy_core.errors import SetupError
 
-#: Reading takes less than a second, but one reload waits for another.
+#: A reload takes less than a second, but it may have to wait for another one.
 _WITHIN_S = 60.0
 
 
 @click.command("reload")
 @settings_options
 def command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
-    """Have the running proxy, every process of it, read settings and credentials again.
+    """Make the running proxy read its settings and credentials again, in every process.
 
-    What is wrong with them changes nothing, is told here, and the exit code is 1.
+    If there is an error in them, nothing changes, the errors are shown and the exit code is 1.
     """
     try:
         loaded = read_settings(config, disable_plugin)
-    except SetupError as error:  # the same that the proxy would find; without settings it cannot even be asked
+    except SetupError as error:  # the proxy would find the same errors, and cannot be reached without settings
         for line in str(error).splitlines():
             click.echo(f"proxy-core: {line}", err=True)
         click.echo("nothing was changed", err=True)
@@ -45,7 +45,7 @@ def _show(process: Mapping[str, Any], *, several: bool) -> None:
             click.echo(f"{where}{printable(problem)}", err=True)
         click.echo(f"{where}nothing was changed", err=True)
         return
-    click.echo(f"{where}read again" if process["changed"] else f"{where}read again, nothing is different")
+    click.echo(f"{where}reloaded" if process["changed"] else f"{where}reloaded, no changes")
     for key in process["changed"]:
         click.echo(f"  changed: {printable(key)}")
     for key in process["needs_restart"]:

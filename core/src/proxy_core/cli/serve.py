@@ -49,13 +49,13 @@ _DEMO_PLUGIN = "devkit"
 @click.command("serve")
 @settings_options
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
-@click.option("--port", type=int, help="Port to listen on (default 8000); 0 lets the system choose.")
+@click.option("--port", type=int, help="Port to listen on (default 8000); 0 lets the operating system choose.")
 @click.option("--workers", type=int, help="Worker processes (default 1).")
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
 @click.option("--demo", is_flag=True, help="Add a toy provider, demo/small: a first response without any account.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Program log.")
-@click.option("--enable-request-logging", is_flag=True, help="Keep a record of every request; see [records].")
+@click.option("--enable-request-logging", is_flag=True, help="Write a record of every request; see [records].")
 def command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
@@ -97,7 +97,7 @@ def _check_demo(first: Generation) -> None:
 
 
 def _leave(*_: object) -> None:
-    """A signal before the server runs: nothing to drain, but what was logged is still written."""
+    """A signal before the server runs: there is nothing to drain, but log lines are still written."""
     raise SystemExit(0)
 
 
@@ -177,7 +177,7 @@ async def _serve(
 
 
 def _greet(first: Generation, url: str, demo: bool) -> None:
-    """Where it listens, what it serves, which variables it took; never a key."""
+    """Print the URL, the providers with the variables their keys come from, and the key file; never a key."""
     loaded = first.loaded
     for warning in first.warnings:
         log.warning("%s", warning)
@@ -196,7 +196,7 @@ def _greet(first: Generation, url: str, demo: bool) -> None:
 
 
 def _described(first: Generation) -> list[str]:
-    """Those that could serve now: one that waits for a login or a key is not news to who has neither."""
+    """The providers that can serve now. Providers without credentials are not listed."""
     described = []
     for name, pool in first.pools.items():
         if not pool.credentials:

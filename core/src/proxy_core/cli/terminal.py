@@ -1,4 +1,4 @@
-"""A ``LoginPrompt`` on a plain terminal, or on pipes: no display, no cursor, nothing but lines."""
+"""A ``LoginPrompt`` that only prints and reads lines, so it works on a plain terminal and on pipes."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ _STDIN = 0
 
 
 class TerminalPrompt:
-    """Prints to the standard error stream's neighbour, the standard output, and reads lines from the standard input."""
+    """Prints to the standard output and reads lines from the standard input."""
 
-    def __init__(self, *, headless: bool, way: LoginMethod | None = None) -> None:
-        self.headless = headless or way in ("paste", "device")
-        self.way = way
+    def __init__(self, *, headless: bool, method: LoginMethod | None = None) -> None:
+        self.headless = headless or method in ("paste", "device")
+        self.method = method
         self._lines = _Lines()
 
     def say(self, text: str) -> None:
         click.echo("\n".join("".join(c for c in line if c.isprintable()) for line in text.splitlines()))
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
-        """One line. Raises ``EOFError`` when the standard input has ended; cancelling it is at once."""
+        """Read one line. Raises ``EOFError`` at the end of the standard input. Cancelling it takes effect at once."""
         click.echo(f"{question}: ", nl=False)
         try:
             with _echo_off() if secret else _as_it_is():
                 line = await self._lines.next()
         except asyncio.CancelledError:
-            click.echo()  # what is said next is no answer to this question
+            click.echo()  # the next output must not continue the line of this question
             raise
         if secret or not sys.stdin.isatty():
             click.echo()
         return line
 
     def show_link(self, url: str, *, code: str | None = None, qr: bool = False) -> None:
-        """The address alone on its line, so that it can be copied out of a terminal."""
+        """Print the URL on a line of its own, so that it is easy to copy."""
         opened = not self.headless and _open(url)
-        click.echo("A browser was opened; if it was not, open this address:" if opened else "Open this address:")
+        click.echo("Your browser should open now. If it does not, open this URL:" if opened else "Open this URL:")
         click.echo(f"\n  {url}\n")
         if code is not None:
-            click.echo(f"The code is  {code}\n")
+            click.echo(f"Enter this code:  {code}\n")
         picture = qr_text(url) if qr and sys.stdout.isatty() else None
         if picture:
             click.echo(picture)
 
 
 def is_headless(loaded: LoadedSettings) -> bool:
-    """No browser here could show anything to whoever types: an SSH session, or a Unix without a display."""
+    """Whether the user cannot see a browser on this machine: an SSH session, or Unix without a display."""
     variables = loaded.sources.variables
     if any(name in variables for name in ("SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY")):
         return True
@@ -73,9 +73,9 @@ def _open(url: str) -> bool:
 
 
 class _Lines:
-    """Lines of the standard input, from a thread nobody has to wait for.
+    """Lines of the standard input, read by a daemon thread, so that the program can exit while it blocks.
 
-    It reads the descriptor itself: a buffered reader could not be left behind at the end of the program.
+    It reads the file descriptor directly: a buffered reader would hold a lock at interpreter shutdown.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class _Lines:
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         rest = b""
-        with suppress(RuntimeError):  # the loop is closed: nobody wants the rest
+        with suppress(RuntimeError):  # the loop is closed; no one needs further lines
             while data := _some():
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
@@ -138,7 +138,7 @@ def _as_it_is() -> Iterator[None]:
 
 @contextmanager
 def _echo_off() -> Iterator[None]:
-    """What is typed does not show, and shows again whatever happens."""
+    """Turn off the terminal's echo, and restore it in any case."""
     try:
         import termios
 
@@ -147,7 +147,7 @@ def _echo_off() -> Iterator[None]:
         yield
         return
     except Exception as error:
-        if type(error).__name__ != "error":  # termios.error, which is no OSError
+        if type(error).__name__ != "error":  # termios.error is not an OSError
             raise
         yield
         return
@@ -160,11 +160,11 @@ def _echo_off() -> Iterator[None]:
         termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
 
 
-async def agreed(prompt: TerminalPrompt, question: str) -> bool:
-    """Raises ``ClickException`` where nobody can answer."""
+async def confirmed(prompt: TerminalPrompt, question: str) -> bool:
+    """Ask for confirmation. Raises ``ClickException`` if the standard input has ended."""
     try:
         answer = await prompt.ask(f"{question} [y/N]")
     except EOFError:
         click.echo()
-        raise click.ClickException("nobody can answer here (the standard input has ended); --yes goes on") from None
+        raise click.ClickException("cannot ask for confirmation: the standard input has ended; use --yes") from None
     return answer.strip().lower() in ("y", "yes")

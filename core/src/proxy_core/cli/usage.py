@@ -1,4 +1,4 @@
-"""``proxy-core usage``: what was used, by whom, from the store."""
+"""``proxy-core usage``: usage by client, provider, credential and model, read from the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from proxy_core.cli.common import read_settings, settings_options, table
-from proxy_core.cli.running import NotRunning, processes
+from proxy_core.cli.running_proxy import NotRunning, processes
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.interfaces import UsageRow
 from proxy_core.runtime.stores import open_store
@@ -35,15 +35,17 @@ def _day(ctx: click.Context, param: click.Parameter, text: str) -> date:
             return today - timedelta(days=int(text[:-1]) - 1)
         return date.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise click.BadParameter("a day is written 2026-11-24, today, or 7d for the last seven") from None
+        raise click.BadParameter("write a day as 2026-11-24, today, or 7d for the last seven days") from None
 
 
 @click.command("usage")
 @settings_options
-@click.option("--by", default="day,provider,model", show_default=True, help=f"Any of {', '.join(_BY)}, with commas.")
+@click.option(
+    "--by", default="day,provider,model", show_default=True, help=f"Any of {', '.join(_BY)}, separated by commas."
+)
 @click.option("--since", callback=_day, default="30d", show_default=True, help="First day (UTC): 2026-11-24, 7d.")
-@click.option("--until", callback=_day, default="today", show_default=True, help="Last day.")
-@click.option("--client", help="Only this client's.")
+@click.option("--until", callback=_day, default="today", show_default=True, help="Last day (UTC).")
+@click.option("--client", help="Only this client's usage.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
@@ -56,9 +58,9 @@ def command(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show requests, attempts, tokens and cost; needs no running proxy.
+    """Show requests, attempts, tokens and cost. This needs no running proxy.
 
-    If one is running, what it knows of its credentials' quotas is shown below.
+    If a proxy is running, a second table shows its credentials' quotas.
     """
     names = [name.strip() for name in by.split(",")]
     if unknown := [name for name in names if name not in _BY]:
@@ -76,13 +78,13 @@ def command(
     elif totals:
         click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
     else:
-        click.echo("nothing was used in this time")
+        click.echo("no usage in this period")
     if not as_json and not as_csv and (left := _quotas(loaded)):
         click.echo(f"\n{table(_QUOTA, left)}")
 
 
 def _quotas(loaded: LoadedSettings) -> list[tuple[str, ...]]:
-    """Of several processes the one that counted most: each counts what went through it since it last heard more."""
+    """Quota windows; of several processes, the figures of the one with the highest count, which is the latest."""
     try:
         answers = processes(loaded, "GET", "/admin/quotas")
     except (NotRunning, SettingsError):
@@ -104,7 +106,9 @@ def _window(one: dict[str, Any]) -> tuple[str, ...]:
 async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:
     configured = loaded.settings.state.url
     if configured is not None and configured.get_secret_value().startswith("memory:"):
-        raise click.ClickException("usage is kept in memory only (state.url): ask GET /v1/quota-stats while it runs")
+        raise click.ClickException(
+            "usage is kept in memory only (state.url = memory:); use GET /v1/quota-stats of the running proxy"
+        )
     try:
         backend = await open_store(loaded)
         try:

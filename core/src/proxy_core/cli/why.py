@@ -1,4 +1,4 @@
-"""``proxy-core why MODEL``: which credentials could serve it now, and what keeps the others from it."""
+"""``proxy-core why MODEL``: which credentials can serve a model now, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from proxy_core.cli.common import printable, read_settings, settings_options, table
-from proxy_core.cli.running import processes
+from proxy_core.cli.running_proxy import processes
 
 
 @click.command("why")
@@ -19,7 +19,7 @@ from proxy_core.cli.running import processes
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], model: str, as_json: bool) -> None:
-    """Say of each credential for MODEL whether the running proxy would use it, and if not why and until when."""
+    """Show for each credential of MODEL whether the running proxy would use it, and if not, why and until when."""
     found = processes(read_settings(config, disable_plugin), "GET", f"/admin/why?model={quote(model, safe='')}")
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -28,26 +28,26 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], model: str, as
         if len(found) > 1:
             click.echo(f"process {process['process']}")
         for deployment in process["deployments"]:
-            click.echo("\n".join(_told(deployment)) + "\n")
+            click.echo("\n".join(_described(deployment)) + "\n")
 
 
-def _told(deployment: dict[str, Any]) -> Iterator[str]:
+def _described(deployment: dict[str, Any]) -> Iterator[str]:
     group = f", quota group {deployment['quota_group']}" if deployment["quota_group"] else ""
     yield f"{deployment['deployment']} ({deployment['selector']}{group})"
     outage = deployment["outage"]
     if outage:
-        said = printable(outage["said"])
-        yield f"  the provider rests since {outage['since']}, tried again at {outage['next_probe']}: {said}"
+        message = printable(outage["upstream_message"])
+        yield f"  circuit breaker open since {outage['since']}, next probe at {outage['next_probe']}: {message}"
     if not deployment["credentials"]:
         yield "  no credential is configured"
         return
     rows = [_row(credential) for credential in deployment["credentials"]]
-    head = ("credential", "from", "tier", "state", "now", "used", "since", "until", "next try", "it said")
+    head = ("credential", "from", "tier", "state", "now", "used", "since", "until", "next probe", "upstream message")
     yield from ("  " + line for line in table(head, rows).splitlines())
 
 
 def _row(credential: dict[str, Any]) -> tuple[str, ...]:
-    rest = max(credential["rests"], key=lambda r: r["until"], default=None)
+    cooldown = max(credential["cooldowns"], key=lambda c: c["until"], default=None)
     limit = f"/{credential['limit']:.0f}" if credential["limit"] else ""
     return (
         credential["id"],
@@ -56,8 +56,8 @@ def _row(credential: dict[str, Any]) -> tuple[str, ...]:
         credential["state"],
         str(credential["in_flight"]),
         f"{credential['used']}{limit}",
-        rest["since"] if rest else "-",
-        rest["until"] if rest else credential["own_cap_until"] or "-",
-        rest["next_probe"] if rest else "-",
-        f"{rest['said']} (for {rest['for']})" if rest else "-",
+        cooldown["since"] if cooldown else "-",
+        cooldown["until"] if cooldown else credential["capped_until"] or "-",
+        cooldown["next_probe"] if cooldown else "-",
+        f"{cooldown['upstream_message']} (for {cooldown['scope']})" if cooldown else "-",
     )

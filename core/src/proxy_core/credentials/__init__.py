@@ -1,1 +1,1 @@
-"""Credentials on disk: logins, their files, their locks, and the refresh of their tokens."""
+"""Credentials on disk: logins and their files, locks, and token refresh."""

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.oauth.tokens import expiry
 
-#: Without a number only these belong to a credential; other variables of the prefix are settings.
+#: Without a number, only these belong to a credential; other variables with the prefix are settings.
 _UNNUMBERED = (
     "ACCESS_TOKEN REFRESH_TOKEN EXPIRY_DATE EMAIL TIER PRIORITY "
     "CLIENT_ID CLIENT_SECRET TOKEN_URI UNIVERSE_DOMAIN PROJECT_ID RESOURCE_URL"
@@ -19,10 +19,10 @@ _HIDDEN = ("SECRET", "TOKEN", "KEY", "PASSWORD")
 
 
 def from_environment(prefix: str, variables: Mapping[str, str], *, provider: str, kind: str) -> list[StoredCredential]:
-    """One per number that has an access or a refresh token; the form without a number, as 0, if there is none.
+    """One credential per number that has an access or refresh token; without any, the form without a number, as 0.
 
-    ``EXPIRY_DATE`` is in seconds, milliseconds or ISO 8601, ``EMAIL`` the identity; any other
-    word is one of ``details``, secret if it ends like one.
+    ``EXPIRY_DATE`` is in seconds, milliseconds or ISO 8601, ``EMAIL`` is the identity; any other
+    name becomes one of ``details``, a secret if its ending says so.
     """
     groups: dict[int, dict[str, str]] = {}
     pattern = re.compile(rf"{re.escape(prefix)}_(?:(\d{{1,4}})_)?([A-Z][A-Z0-9_]*)")
@@ -57,7 +57,7 @@ def _stored(prefix: str, number: int, fields: dict[str, str], provider: str, kin
 
 
 def to_environment(prefix: str, credentials: Iterable[StoredCredential]) -> Sequence[tuple[str, str]]:
-    """The same, backwards: numbered from 1, in order. The values are secrets in plain text."""
+    """The inverse: variables numbered from 1, in order. The values are secrets in plain text."""
     pairs: list[tuple[str, str]] = []
     for number, stored in enumerate(credentials, 1):
         fields: dict[str, str | None] = {
@@ -77,7 +77,7 @@ def to_environment(prefix: str, credentials: Iterable[StoredCredential]) -> Sequ
 
 
 def env_file(pairs: Iterable[tuple[str, str]]) -> str:
-    """As a file that python-dotenv, Docker's ``--env-file`` (without quotes where it can) and a shell read."""
+    """The text of a file that python-dotenv, Docker's ``--env-file`` (hence few quotes) and a shell can read."""
     lines = []
     for name, value in pairs:
         plain = re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]*", value)

@@ -1,4 +1,4 @@
-"""Private files that are whole or not there: written beside, synced, renamed."""
+"""Private files that are written atomically: to a temporary file, synced, renamed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 
 _ABANDONED_S = 60.0
-#: Bytes as they are, and through no symbolic link that somebody put there; where the system knows these.
+#: Binary mode, and no following of symbolic links that another user may have created; where available.
 SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def private_folder(path: Path) -> None:
-    """Make it, and those above it that are missing, 0700. Raises ``OSError``."""
-    # With ``parents=True`` those above would get the usual mode.
+    """Create the folder and its missing parents with mode 0700. Raises ``OSError``."""
+    # ``parents=True`` would create the parents with the default mode.
     for folder in reversed([path, *path.parents]):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the file's content, all or nothing, and on disk when this returns. Raises ``OSError``."""
+    """Replace the file's content atomically and durably. Raises ``OSError``."""
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, mode)
@@ -42,7 +42,7 @@ def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names in it durable, where the system knows how."""
+    """Make the names in the folder durable, where the operating system supports that."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -53,7 +53,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does: time, inode, size."""
+    """What changes when the file is replaced or written: time, inode, size."""
     try:
         about = path.stat()
     except OSError:
@@ -62,7 +62,7 @@ def stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _sweep(path: Path) -> None:
-    """Take away what killed writers left: it holds tokens."""
+    """Delete temporary files of killed writers: they contain tokens."""
     for left in path.parent.glob(f".{path.name}.*-????????.tmp"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _ABANDONED_S:

@@ -1,4 +1,4 @@
-"""Names for secrets that can be shown."""
+"""Fingerprints: names for secrets that are safe to show."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
 
 class Fingerprints:
-    """Ten hex digits that tell two secrets apart and give neither away.
+    """Ten hex digits that distinguish secrets without revealing them.
 
-    Keyed, so that whoever has a store or a log cannot try guesses; with another key all
-    names are others.
+    They are keyed, so that guesses cannot be verified against a store or a log; with another key, all
+    fingerprints differ.
     """
 
     def __init__(self, key: SecretStr) -> None:
@@ -39,5 +39,5 @@ def api_key(
 
 
 def anonymous(provider: str) -> Credential:
-    """The stand-in for a provider that asks for no credential."""
+    """The placeholder for a provider that requires no credential."""
     return Credential(id="anonymous", provider=provider, kind="none", secret=SecretStr(""), label="none needed")

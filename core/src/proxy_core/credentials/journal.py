@@ -1,8 +1,8 @@
-"""What a refresh was about to do, and what came of it: the first thing on disk after the server's answer.
+"""The journal of a token refresh: its intent, and the server's response before anything uses it.
 
-A refresh token that rotates is worth nothing once it was sent and its successor was lost. So the
-intent is durable before the request leaves, and the answer is written, as it came, before anyone
-reads it. Whoever finds the journal, this process or another, carries on from there.
+A rotating refresh token is worthless once it has been sent and its successor is lost. So the
+intent is durable before the request is sent, and the raw response is written before it is
+parsed. Any process that finds the journal resumes from there.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from proxy_core.credentials.files import SAFE, sync_folder
 from proxy_core.credentials.stored import digest
 from proxy_core.interfaces import HttpResponse, Tokens
 
-#: Room for the answer is taken together with the intent, so that a disk that fills up in between does no harm.
+#: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.
 _ROOM = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """``token`` is the digest of the refresh token, ``since`` when it was first sent without an answer on record."""
+    """``token`` is the digest of the refresh token, ``since`` when it was first sent without a response on record."""
 
     token: str
     since: datetime
@@ -37,7 +37,7 @@ class Entry:
 
 
 class Journal:
-    """One credential's. Only who holds the credential's lock may use it."""
+    """The journal of one credential. Use it only while holding the credential's lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Journal:
         self._at = 0
 
     def read(self) -> Entry | None:
-        """What a killed process left. A line that was not finished does not count. Raises ``OSError``."""
+        """Read what a killed process left behind. An unfinished line is ignored. Raises ``OSError``."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -54,7 +54,7 @@ class Journal:
             intent = json.loads(lines[0])
             entry = Entry(token=intent["token"], since=datetime.fromisoformat(intent["since"]))
         except (ValueError, KeyError, TypeError):
-            # Torn before it was durable, so nothing was sent.
+            # The write was interrupted before it was durable, so nothing was sent.
             return None
         try:
             return _outcome(entry, json.loads(lines[1]))
@@ -62,7 +62,7 @@ class Journal:
             return entry
 
     def begin(self, refresh_token: SecretStr, since: datetime) -> None:
-        """On disk when this returns; only then may the token be sent. Raises ``OSError``."""
+        """Write the intent durably; the token may be sent only after this returns. Raises ``OSError``."""
         self.close()
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | SAFE, 0o600)
         try:
@@ -79,13 +79,13 @@ class Journal:
         self._descriptor, self._at = descriptor, len(line)
 
     def write_answer(self, answer: HttpResponse, at: datetime) -> None:
-        """The answer as it came. In the system's hands when this returns, on disk after :meth:`sync`."""
+        """Write the raw response. It survives the process when this returns, and a power cut after :meth:`sync`."""
         kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "date")}
         body = base64.b64encode(answer.body).decode()
         self._add({"status": answer.status, "headers": kept, "body": body, "at": at.isoformat()})
 
     def write_tokens(self, tokens: Tokens, at: datetime) -> None:
-        """For a refresher whose token request was not recognised as one. Else like :meth:`write_answer`."""
+        """Like :meth:`write_answer`, for a refresher whose token request was not recognized as one."""
         hidden = {k: v.get_secret_value() for k, v in tokens.details.items() if isinstance(v, SecretStr)}
         fields = {
             "access_token": tokens.access_token.get_secret_value(),
@@ -104,9 +104,9 @@ class Journal:
             os.fsync(self._descriptor)
 
     def end(self) -> None:
-        """All that was in it is where it belongs. Raises ``OSError``."""
+        """Delete the journal after everything in it has been saved. Raises ``OSError``."""
         self.close()
-        # Should the name come back after a power cut: its token is not the stored one's any more.
+        # If the file reappears after a power cut, its token no longer matches the stored one.
         self.path.unlink(missing_ok=True)
 
     def close(self) -> None:

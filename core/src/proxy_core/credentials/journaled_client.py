@@ -1,4 +1,4 @@
-"""The door to the network that a refresher is given: what a spent refresh token brought is written down first."""
+"""The HTTP client that refreshers receive: it journals the response to a refresh token before returning it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger("proxy_core.credentials")
 
 
 class Recorder:
-    """An ``HttpClient`` that writes the answer to a request with the refresh token into the journal.
+    """An ``HttpClient`` that writes the response to a request with the refresh token into the journal.
 
-    With ``answer``, what a killed process had written there, that is given instead of asking again.
+    ``answer`` is a response from a killed process's journal; it is returned instead of sending the request again.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Recorder:
         self._token = token
         self._clock = clock
         self._answer = answer
-        #: The server may have taken the token, and nothing on disk says what it gave.
+        #: The server may have consumed the token, and its response is not on disk.
         self.uncertain = False
         self.recorded = False
         self.window_s: float | None = None
@@ -63,7 +63,7 @@ class Recorder:
         return answer
 
     async def record(self, write: Callable[[], None], arrived: float) -> None:
-        """In this thread, at once: the system has it after microseconds, even if this process dies. Then the disk."""
+        """Write in this thread: within microseconds the data survives the death of the process. Then sync to disk."""
         if self._journal is None:
             return
         try:
@@ -73,7 +73,7 @@ class Recorder:
             self.durable_s = time.perf_counter() - arrived
             self.recorded = True
         except OSError as error:
-            log.error("the journal of a refresh cannot be written: %s", error)
+            log.error("cannot write the journal of a token refresh: %s", error)
 
     def _write(self, answer: HttpResponse) -> None:
         if self._journal is not None:
@@ -81,7 +81,7 @@ class Recorder:
 
 
 def gives_tokens(answer: HttpResponse) -> bool:
-    """It looks like a success of a token endpoint."""
+    """Whether this looks like a successful response from a token endpoint."""
     if not 200 <= answer.status < 300:
         return False
     try:

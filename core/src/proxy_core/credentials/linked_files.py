@@ -1,4 +1,4 @@
-"""Other programs' files: read as their format says, written so that they keep what it does not know."""
+"""Other programs' credential files: read according to their format, written with unknown fields preserved."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ _MOMENT_S = 0.02
 
 
 def read_foreign(path: Path, form: TokenFile) -> Tokens:
-    """Raises ``VaultProblem``."""
+    """Read the tokens from another program's file. Raises ``VaultProblem``."""
     try:
         found = form.read(_read(path))
         if found.identity is None and form.owner is not None:
             found = replace(found, identity=form.owner(path))
         return found
     except OSError as error:
-        raise VaultProblem(path, f"cannot be read ({error.strerror}); did its program move its login?") from error
+        raise VaultProblem(
+            path, f"cannot be read ({error.strerror}); has the other program moved its login?"
+        ) from error
     except ValueError as error:
         raise VaultProblem(path, f"is not a file of {form.name!r}: {error}") from error
 
 
 def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None:
-    """New tokens into the file, if it is whole. Raises ``VaultProblem``, ``OSError``."""
+    """Write new tokens to the file, if it is intact. Raises ``VaultProblem``, ``OSError``."""
     if form.write is None:
         raise VaultProblem(link.path, f"files of {form.name!r} can only be copied")
     target = real(link)
     old = _read(target)
     if not old.strip():
-        # What its program keeps in there besides would be lost.
-        raise VaultProblem(link.path, "is empty; is its program writing it just now?")
+        # The other program's own fields would be lost.
+        raise VaultProblem(link.path, "is empty; the other program may be writing it")
     try:
         data = form.write(old, stored.credential(lambda account: account))
     except ValueError as error:
@@ -45,7 +47,7 @@ def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None
 
 
 def _read(path: Path) -> bytes:
-    """A program that writes in place cuts its file to nothing first: an empty one is looked at again for a moment."""
+    """Read the file. A program that writes in place truncates it first, so an empty file is read again for a moment."""
     for _ in range(_LOOKS):
         data = path.read_bytes()
         if data.strip():
@@ -55,12 +57,12 @@ def _read(path: Path) -> bytes:
 
 
 def real(link: Link) -> Path:
-    """What a symbolic link points to is replaced and locked, not the link."""
+    """The target of a symbolic link: the target is replaced and locked, not the link."""
     return Path(os.path.realpath(link.path))
 
 
 def beside(stored: StoredCredential, what: str) -> Path | None:
-    """A credential's lock and journal. A linked file's lie beside it, so that all proxies that share it find them."""
+    """A credential's lock and journal. Those of a linked file are next to it, for all proxies that share it."""
     if stored.link is not None:
         target = real(stored.link)
         return target.with_name(f".{target.name}.proxy-core.{what}")

@@ -1,4 +1,4 @@
-"""One at a time across processes: our own lock, and the one another program takes for its file."""
+"""Locks across processes: our own, and the one that another program uses for its file."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.02
 _MAX_POLL_S = 0.25
-#: As a vendor's program counts that shares its files: a lock file not touched for this long was left behind.
+#: Same value as a vendor's program that shares its files: a lock file not touched for this long is stale.
 _STALE_S = 35.0
 _BEAT_S = 10.0
 _HELD: set[str] = set()
 
 
 class LockBusy(Exception):
-    """Somebody else held it for longer than was waited; the message names the file."""
+    """Another process held the lock for longer than the wait; the message names the file."""
 
 
 @contextmanager
 def short_lock(path: Path, wait_s: float = 10.0) -> Iterator[None]:
-    """For a read and a write that belong together: milliseconds. Blocks; call it in a thread.
+    """A lock for a read followed by a write, held for milliseconds. It blocks, so call it in a thread.
 
-    Raises ``OSError`` where the lock cannot be made.
+    Raises ``OSError`` if the lock cannot be created.
     """
     from filelock import Timeout
 
@@ -51,11 +51,11 @@ def short_lock(path: Path, wait_s: float = 10.0) -> Iterator[None]:
 
 
 class CredentialLock:
-    """Held for a whole refresh. ``foreign`` is the lock file of another program that uses the same tokens.
+    """The lock for a whole refresh. ``foreign`` is the lock file of another program that uses the same tokens.
 
-    Our own lock ends with the process that holds it. A foreign one is touched while it is held, and
-    taken over once nobody has touched it for 35 seconds, or at once from a process of ours that was
-    killed. ``release`` may be called twice.
+    Our own lock is released when its process ends. A foreign lock file is touched regularly while it is held.
+    It is taken over when it has not been touched for 35 seconds, or at once if a killed process of ours
+    left it. ``release`` may be called twice.
     A ``str`` instead of a path is a name among this process's own tasks.
     """
 
@@ -76,7 +76,7 @@ class CredentialLock:
         self.release()
 
     async def acquire(self) -> None:
-        """Raises ``LockBusy`` after ``wait_s``, ``OSError`` where a lock cannot be made. Cancelling it is safe."""
+        """Raises ``LockBusy`` after ``wait_s``, ``OSError`` if a lock cannot be created. Cancelling it is safe."""
         end = time.monotonic() + self._wait_s
         try:
             await _until(self._try_own, end, self._path)
@@ -113,10 +113,10 @@ class CredentialLock:
 
 
 class ForeignLock:
-    """A file that exists while somebody holds it, with the holder's own word, a UUID, in it.
+    """A lock file that exists while it is held and contains the holder's id, a UUID.
 
-    ``guarded``: whoever asks also holds our own lock. Then a word of ours that is there already
-    was left by a process of this machine that is dead: nobody waits for it to become stale.
+    ``guarded``: the caller also holds our own lock. Then an id of ours in an existing lock file
+    belongs to a dead process of this machine, and the lock is taken over without waiting.
     """
 
     def __init__(self, path: Path, *, guarded: bool = False) -> None:
@@ -143,10 +143,10 @@ class ForeignLock:
             out.write(self._word)
 
     def _take_over(self) -> bool:
-        """Put our word in the place of a dead process's of ours.
+        """Replace the id of a dead process of ours with our own.
 
-        Without a gap: the other program would come in and send the refresh token whose successor
-        is in the journal.
+        There must be no gap: in it, the other program could take the lock and send the refresh token
+        whose successor is in the journal.
         """
         if not self._guarded:
             return False
@@ -176,13 +176,13 @@ class ForeignLock:
                 return
             self.path.rename(aside)
             if time.time() - aside.stat().st_mtime <= _STALE_S:
-                # Somebody else broke it first and this was the new holder's: back with it.
+                # Another process has taken it over first; this file belongs to the new holder, so restore it.
                 os.link(aside, self.path)
             aside.unlink()
 
 
 def _ours() -> str:
-    """How our words begin on this machine: what remains is as random as a UUID's rest."""
+    """The prefix of our ids on this machine; the remaining digits are as random as those of a UUID."""
     return f"70726f78-{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}-"
 
 
@@ -193,7 +193,7 @@ def _touch(path: Path, ended: threading.Event) -> None:
 
 
 async def _until(attempt: Callable[[], bool], end: float, path: Path | str) -> None:
-    """Ask again and again: a thread that waits in the system's call could not be cancelled."""
+    """Poll, because a thread that blocks in the system call could not be cancelled."""
     pause = _POLL_S
     while not attempt():
         if time.monotonic() >= end:

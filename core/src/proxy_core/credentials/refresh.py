@@ -1,9 +1,9 @@
-"""Renewing one credential, once: whoever calls it, no refresh token is sent while another process might.
+"""Refreshes one credential once: while it sends a refresh token, no other process can send it too.
 
 ::
 
-    lock → read → carry on what a killed process left → journal the intent → send
-         → journal the answer → save → clear the journal → unlock
+    lock → read → resume what a killed process left → journal the intent → send
+         → journal the response → save → clear the journal → unlock
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from proxy_core.interfaces import (
 
 log = logging.getLogger("proxy_core.credentials")
 
-#: A whole refresh, whatever a plugin does in it, ends after this; the lock is free again then.
+#: Time limit of a whole refresh, whatever the plugin does; after it the lock is released.
 _REFRESH_S = 120.0
 _SAVE_AGAIN_S = 30.0
 
@@ -41,11 +41,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed:
-    """``how``: ``renewed`` by us now, ``theirs`` (somebody else had done it), ``recovered`` from a journal.
+    """``how``: ``renewed`` by this call, ``theirs`` (another process had done it), ``recovered`` from a journal.
 
-    ``saved=False``: the tokens are good and only in memory; they are written as soon as they can
-    be. ``window_s`` is how long the answer was nowhere but in this process, ``durable_s`` until it
-    would have survived a power cut.
+    ``saved=False``: the tokens are valid but only in memory; they are written as soon as possible.
+    ``window_s`` is how long the response existed only in this process, ``durable_s`` how long it took
+    until it would have survived a power cut.
     """
 
     stored: StoredCredential
@@ -65,15 +65,15 @@ async def refresh_once(
     lock: CredentialLock | None = None,
     suspect_details: Sequence[str] = (),
 ) -> Refreshed:
-    """Tokens newer than those of ``stored``: the stored ones if they are, else new ones.
+    """Tokens that are newer than those of ``stored``: the vault's if they are newer, otherwise refreshed ones.
 
-    The refresher is not shown the details that ``suspect_details`` names.
+    The refresher does not see the details listed in ``suspect_details``.
 
-    Cancelling it while it waits for the lock is at once; from then on it runs to its end first.
-    Raises ``LoginRequired`` (and the vault says so from then on) or ``RetryRefresh``.
+    Cancellation takes effect at once while it waits for the lock; after that it runs to its end first.
+    Raises ``LoginRequired``, which the vault then records, or ``RetryRefresh``.
     """
     if vault.holds_lock(stored):
-        # Ours, together with tokens that could not be written.
+        # The lock is already ours, together with tokens that could not be written.
         return await _save_first(stored, vault, clock)
     lock = lock or vault.lock(stored)
     try:
@@ -92,14 +92,14 @@ async def _save_first(stored: StoredCredential, vault: Vault, clock: Clock) -> R
     try:
         current = await asyncio.to_thread(vault.save_unsaved, stored)
     except (OSError, VaultProblem) as error:
-        log.error("the new tokens of %s still cannot be saved: %s", stored.name, error)
+        log.error("still cannot save the new tokens of %s: %s", stored.name, error)
         current = await asyncio.to_thread(vault.read, stored)
         if not _newer(current, stored, clock.now()):
             text = f"the tokens of {stored.name} cannot be saved; no more are asked for until they are"
             raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         return Refreshed(stored=current, how="theirs", saved=False)
     if not _newer(current, stored, clock.now()):
-        raise RetryRefresh(f"the tokens of {stored.name} were saved just now", retry_after_s=0.0)
+        raise RetryRefresh(f"the tokens of {stored.name} have just been saved", retry_after_s=0.0)
     return Refreshed(stored=current, how="theirs")
 
 
@@ -148,7 +148,7 @@ class _Refresh:
         if self._vault.is_unsaved(current):
             return await _save_first(stored, self._vault, self._clock)
         if journal is not None and left is not None and left.token != digest(current.refresh_token):
-            # Somebody saved, or logged in anew, and did not come to clearing it.
+            # A process saved tokens, or a user logged in again, but the journal was not cleared.
             await asyncio.to_thread(journal.end)
             left = None
         if journal is not None and left is not None and left.answered_at is not None:
@@ -163,12 +163,12 @@ class _Refresh:
         return await self._renew(current, journal, left)
 
     async def _recover(self, current: StoredCredential, journal: Journal, left: Entry) -> Refreshed:
-        """Carry on from the answer that a killed process had written down."""
-        log.warning("%s: carrying on a refresh that was interrupted at %s", current.name, left.since)
+        """Resume from the response that a killed process journalled."""
+        log.warning("%s: resuming a token refresh that was interrupted at %s", current.name, left.since)
         recorder = Recorder(self._exchange, None, current.refresh_token, self._clock, left.answer)
         tokens = left.tokens or await self._ask(current, recorder, journal, left)
         if left.answer is not None and left.answered_at is not None and tokens.expires_at is not None:
-            # What the answer says counts from when it came.
+            # Lifetimes in the response count from its arrival.
             tokens = replace(tokens, expires_at=tokens.expires_at - (self._clock.now() - left.answered_at))
         return await self._save(current, tokens, journal, recorder, "recovered")
 
@@ -178,8 +178,8 @@ class _Refresh:
             try:
                 await asyncio.to_thread(journal.begin, current.refresh_token, since)
             except OSError as error:
-                # Sent without a word on disk, it could be lost or sent twice.
-                log.error("%s is not renewed, because its journal cannot be written: %s", current.name, error)
+                # If it were sent without a journal entry, it could be lost or sent twice.
+                log.error("%s is not refreshed, because its journal cannot be written: %s", current.name, error)
                 text = f"the journal of {current.name} cannot be written ({error.strerror})"
                 raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         recorder = Recorder(self._exchange, journal, current.refresh_token, self._clock)
@@ -204,13 +204,13 @@ class _Refresh:
                 await _quietly(journal.end)
             if isinstance(error, RetryRefresh):
                 raise
-            log.warning("%s could not be renewed", current.name, exc_info=error)
+            log.warning("%s could not be refreshed", current.name, exc_info=error)
             raise RetryRefresh(f"renewing {current.name} failed: {type(error).__name__}") from error
 
     async def _refused(
         self, current: StoredCredential, error: LoginRequired, journal: Journal | None, left: Entry | None
     ) -> Exception:
-        """Before it counts, look once more: a program that takes no lock may have been first."""
+        """Check once more before accepting the refusal: a program that takes no lock may have refreshed first."""
         try:
             again = await asyncio.to_thread(self._vault.read, current)
         except VaultProblem as problem:
@@ -218,7 +218,7 @@ class _Refresh:
         if journal is not None:
             await _quietly(journal.end)
         if digest(again.refresh_token) != digest(current.refresh_token):
-            return RetryRefresh(f"{current.name} was renewed by another program meanwhile", retry_after_s=0.0)
+            return RetryRefresh(f"{current.name} was refreshed by another program in the meantime", retry_after_s=0.0)
         why = str(error)
         if left is not None:
             why += (
@@ -228,7 +228,7 @@ class _Refresh:
         try:
             await asyncio.to_thread(self._vault.mark_needs_login, current, why, self._clock.now())
         except (VaultProblem, OSError) as problem:
-            log.error("%s needs a login, which cannot be noted: %s", current.name, problem)
+            log.error("%s needs a login, but that cannot be recorded: %s", current.name, problem)
         return LoginRequired(why)
 
     async def _save(
@@ -242,7 +242,7 @@ class _Refresh:
         try:
             saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)
         except Stale as stale:
-            log.warning("%s: another program stored other tokens meanwhile; those are kept", current.name)
+            log.warning("%s: another program has stored different tokens in the meantime; they are kept", current.name)
             saved = stale.current
         except (OSError, VaultProblem) as error:
             on_disk = recorder.recorded or how == "recovered"
@@ -261,15 +261,15 @@ class _Refresh:
 
 
 async def _quietly(end: Callable[[], None]) -> None:
-    """A journal that cannot be cleared is found stale later."""
+    """Clear the journal; if that fails, it is recognized as stale later."""
     try:
         await asyncio.to_thread(end)
     except OSError as error:
-        log.warning("a journal cannot be cleared: %s", error)
+        log.warning("cannot clear a journal: %s", error)
 
 
 async def _to_the_end(work: Awaitable[T]) -> T:
-    """Run it to its end even if the caller is cancelled: a refresh cut off after sending loses the login."""
+    """Run to the end even if the caller is cancelled: interrupting a refresh after sending would lose the login."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

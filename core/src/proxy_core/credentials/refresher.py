@@ -176,12 +176,12 @@ class Refresher:
     async def _mark(self, login: Login) -> None:
         """Other processes, and this one after a restart, leave it alone too."""
         login.to_mark, why = False, login.ended or ""
-        log.error("%s is out until somebody logs in again: %s", login.name, why)
+        log.error("%s is disabled until you log in again: %s", login.name, why)
         try:
             stored = await asyncio.to_thread(self._vault.mark_needs_login, login.stored, why, self._clock.now())
             login.note(stored, self._clock.monotonic())
         except (OSError, VaultProblem) as error:
-            log.warning("%s cannot be marked: %s", login.name, error)
+            log.warning("cannot mark %s as disabled: %s", login.name, error)
 
     # --- Renewing ------------------------------------------------------------------------
 
@@ -202,10 +202,10 @@ class Refresher:
             await self._reread(login)
         except RetryRefresh as later:
             wait_s = self._later(login, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
-            log.warning("%s cannot be renewed now: %s; again in %.0f s", login.name, later, wait_s)
+            log.warning("%s cannot be refreshed now: %s; next try in %.0f s", login.name, later, wait_s)
         except Exception as error:  # a refresher may fail in any way; its credential alone is concerned
             self._later(login, type(error).__name__)
-            log.exception("%s could not be renewed", login.name)
+            log.exception("%s could not be refreshed", login.name)
         else:
             self._renewed(login, done.stored, done.how)
         finally:
@@ -221,7 +221,7 @@ class Refresher:
         self._show(login)
         if login.lacks is None:
             login.failures = 0
-            log.info("%s: its token is renewed (%s)", login.name, how)
+            log.info("%s: token refreshed (%s)", login.name, how)
             return
         login.sought = True
         self._later(login, login.lacks)

@@ -1,4 +1,4 @@
-"""A credential at rest, and its JSON."""
+"""A stored credential, and its JSON format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class VaultProblem(Exception):
-    """A credential's file that cannot be used, and why. It is left as it is."""
+    """A credential's file cannot be used; the message says why. The file is not changed."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}")
@@ -30,7 +30,7 @@ class VaultProblem(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """The tokens live in another program's file; ``format`` names the ``TokenFile`` that reads it."""
+    """The tokens are in another program's file; ``format`` names the ``TokenFile`` that reads it."""
 
     path: Path
     format: str
@@ -38,7 +38,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedsLogin:
-    """Renewing cannot help, until there is another refresh token than the refused one, whose digest is ``token``."""
+    """A refresh cannot help until the refresh token differs from the rejected one, whose digest is ``token``."""
 
     why: str
     since: datetime
@@ -47,10 +47,10 @@ class NeedsLogin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCredential:
-    """One credential of the vault. ``path`` is its file, ``None`` for one that is only in memory.
+    """One credential of the vault. ``path`` is its file, or ``None`` if it is only in memory.
 
-    ``seed`` is the digest of the refresh token that a variable named, for credentials from the
-    environment. ``stamp`` is what its files looked like when they were read.
+    ``seed`` is the digest of the refresh token in the variable, for credentials from the
+    environment. ``stamp`` identifies the version of its files that was read.
     """
 
     provider: str
@@ -74,13 +74,13 @@ class StoredCredential:
 
     @property
     def account(self) -> str:
-        """What stays the same when tokens change: for fingerprints and records of usage."""
+        """The part that does not change with the tokens, for fingerprints and usage."""
         return f"{self.provider}:{self.identity or self.name}"
 
     def credential(self, fingerprint: Callable[[str], str]) -> Credential:
-        """What the pool lends. Its id is the account's, so that a renewal does not make it another one.
+        """The credential for the pool. Its id is derived from the account, so a refresh does not change it.
 
-        A key's id is the key's, so that it is one credential wherever else it is set.
+        The id of an API key is derived from the key, so it is the same wherever the key is set.
         """
         return Credential(
             id=fingerprint(self.access_token.get_secret_value() if self.kind == "api_key" else self.account),
@@ -97,7 +97,7 @@ class StoredCredential:
         )
 
     def with_tokens(self, tokens: Tokens) -> StoredCredential:
-        """With new tokens; what they leave out stays, but for the end of the old access token."""
+        """A copy with new tokens. Fields that they lack are kept, except the expiry of the old access token."""
         return replace(
             self,
             access_token=tokens.access_token,
@@ -110,14 +110,14 @@ class StoredCredential:
         )
 
     def due(self, now: datetime, refresh_margin_s: float) -> bool:
-        """It is time to renew: no access token, or its end is near."""
+        """Whether a refresh is due: there is no access token, or it expires soon."""
         if not self.access_token.get_secret_value():
             return True
         return self.expires_at is not None and self.expires_at - now <= timedelta(seconds=refresh_margin_s)
 
 
 def digest(secret: SecretStr | None) -> str:
-    """Names a token without giving it away. Tokens are long and random, so an unkeyed hash does."""
+    """Identifies a token without revealing it. Tokens are long and random, so an unkeyed hash is enough."""
     if secret is None:
         return ""
     return hashlib.blake2b(secret.get_secret_value().encode(), digest_size=16, person=b"proxy-core").hexdigest()
@@ -159,7 +159,7 @@ class _Record(Table):
 
 
 def to_json(stored: StoredCredential) -> bytes:
-    """Its file. A linked one's holds no token."""
+    """The content of its file. The file of a linked credential contains no tokens."""
     details, hidden = {}, {}
     for name, value in sorted(stored.details.items()):
         if isinstance(value, SecretStr):
@@ -192,13 +192,13 @@ def to_json(stored: StoredCredential) -> bytes:
 
 
 def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCredential:
-    """Raises ``ValueError`` saying what is wrong with the file, without what is in it."""
+    """Raises ``ValueError`` that says what is wrong with the file, without quoting its content."""
     try:
         fields = json.loads(data)
     except ValueError:
         raise ValueError("it is not JSON") from None
     if isinstance(fields, dict) and isinstance(fields.get("version"), int) and fields["version"] > 1:
-        raise ValueError(f"it is of version {fields['version']}, newer than this proxy")
+        raise ValueError(f"it has version {fields['version']}, which is newer than this proxy supports")
     try:
         record = _Record.model_validate(fields)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""Credentials at rest: one private file each, or a link to another program's file.
+"""The vault: stored credentials, each in a private file, or linked to another program's file.
 
-Every method touches files and may wait for milliseconds: call them in a thread. Reading and
-replacing a credential's file belong together, so they share a short lock per provider; who
-refreshes also holds :meth:`Vault.lock`, which lasts from reading the old token to saving the new.
+All methods access files and may take milliseconds, so call them in a thread. Reading and
+replacing a credential's file happens under a short lock per provider. A refresh also holds
+:meth:`Vault.lock`, from reading the old token to saving the new one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ENVIRONMENT = "environment"
 
 
 class Stale(Exception):
-    """The stored refresh token is another one by now. ``current`` is what is stored."""
+    """The stored refresh token has changed in the meantime. ``current`` is what is stored now."""
 
     def __init__(self, current: StoredCredential) -> None:
         super().__init__("newer tokens are stored already")
@@ -39,7 +39,7 @@ class Stale(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A provider's credentials, by name, and what is wrong with files that could or could not be read."""
+    """A provider's credentials, sorted by name, and the problems of its files, readable or not."""
 
     credentials: Sequence[StoredCredential]
     problems: Sequence[VaultProblem] = ()
@@ -53,34 +53,34 @@ class _Unsaved:
 
 
 class Vault:
-    """The folder. ``files`` are how other programs keep their logins, from the refreshers; see :meth:`know`."""
+    """The credentials folder. ``files`` are the formats of other programs' logins, from the refreshers."""
 
     def __init__(self, folder: Path, files: Iterable[TokenFile] = ()) -> None:
         self.folder = folder
         self._formats: dict[str, TokenFile] = {}
         self._unsaved: dict[Path, _Unsaved] = {}
-        #: Credentials without a file, as they are by now.
+        #: The current state of credentials without a file.
         self._memory: dict[str, StoredCredential] = {}
         self.know(files)
 
     def know(self, files: Iterable[TokenFile]) -> None:
-        """Read such files too, from now on."""
+        """Add formats."""
         self._formats |= {file.name: file for file in files}
 
     # --- Reading -------------------------------------------------------------------------
 
     def providers(self) -> list[str]:
-        """Those with a folder of their own, sorted."""
+        """Names of the providers that have a folder, sorted."""
         if not self.folder.is_dir():
             return []
         return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name))
 
     def all(self, provider: str) -> list[StoredCredential]:
-        """What can be read, by name. Who wants to know about the rest calls :meth:`load`."""
+        """All readable credentials, by name. :meth:`load` also reports problems."""
         return list(self.load(provider).credentials)
 
     def load(self, provider: str) -> Contents:
-        """All of a provider's. A damaged file is a problem of its own; the others load."""
+        """All credentials of a provider. A damaged file is reported as a problem; the others load."""
         found, problems = [], []
         for path in sorted((self.folder / provider).glob("*.json")):
             if path.name.startswith("."):
@@ -94,20 +94,20 @@ class Vault:
         return Contents(found, problems)
 
     def read(self, stored: StoredCredential) -> StoredCredential:
-        """The same credential as it is now. Raises ``VaultProblem``."""
+        """The current version of the credential. Raises ``VaultProblem``."""
         if stored.path is None:
             kept = self._memory.get(_key(stored))
             return kept if kept is not None and kept.seed == stored.seed else stored
         return self._read(stored.path, stored.provider)
 
     def changed(self, stored: StoredCredential) -> bool:
-        """Some process, or the other program, wrote since it was read. Costs one or two ``stat``."""
+        """Whether a process or the other program has written since it was read. Costs one or two ``stat`` calls."""
         if stored.path is None:
             return self.read(stored) is not stored
         return self._stamp(stored.path, stored.link) != stored.stamp
 
     def duplicates(self, provider: str) -> Mapping[str, Sequence[StoredCredential]]:
-        """Credentials of one account, by its identity; of one refresh token, where no identity is known."""
+        """Credentials of the same account, by identity, or by refresh token if no identity is known."""
         groups: dict[str, list[StoredCredential]] = {}
         for stored in self.all(provider):
             key = stored.identity or (f"token {digest(stored.refresh_token)[:10]}" if stored.refresh_token else "")
@@ -119,12 +119,12 @@ class Vault:
         return [stored for stored in self.all(provider) if stored.identity == identity]
 
     def _read(self, path: Path, provider: str) -> StoredCredential:
-        """Its file, then the linked one, then what could not be saved yet."""
+        """Read its file, then the linked file, then tokens that could not be saved yet."""
         try:
             data = path.read_bytes()
             stored = from_json(data, provider, path.stem, path)
         except FileNotFoundError:
-            raise VaultProblem(path, "it is gone") from None
+            raise VaultProblem(path, "the file no longer exists") from None
         except OSError as error:
             raise VaultProblem(path, str(error.strerror)) from error
         except ValueError as error:
@@ -135,14 +135,16 @@ class Vault:
         stored = self._with_unsaved(replace(stored, stamp=seen))
         needs = stored.needs_login
         if needs is not None and needs.token != digest(stored.refresh_token):
-            # Somebody logged in anew since.
+            # A user has logged in again since.
             stored = replace(stored, needs_login=None)
         return stored
 
     def _follow(self, stored: StoredCredential, link: Link) -> StoredCredential:
         form = self._formats.get(link.format)
         if form is None:
-            raise VaultProblem(link.path, f"nobody here reads files of {link.format!r}; is its plugin active?")
+            raise VaultProblem(
+                link.path, f"no active plugin reads files of format {link.format!r}; is its plugin active?"
+            )
         needs = stored.needs_login
         return replace(stored.with_tokens(read_foreign(link.path, form)), needs_login=needs)
 
@@ -173,7 +175,7 @@ class Vault:
         return self._read(path, stored.provider)
 
     def remove(self, stored: StoredCredential) -> None:
-        """Forget it. A linked file stays: it is not ours. Raises ``OSError``."""
+        """Delete the credential. A linked file is kept, because it is not ours. Raises ``OSError``."""
         assert stored.path is not None
         with self._writing(stored.path):
             stored.path.unlink(missing_ok=True)
@@ -187,7 +189,7 @@ class Vault:
         return self._change(stored, lambda now: replace(now, disabled=disabled))
 
     def mark_needs_login(self, stored: StoredCredential, why: str, since: datetime) -> StoredCredential:
-        """Out of rotation until its refresh token is another one. Raises ``VaultProblem``, ``OSError``."""
+        """Take it out of rotation until its refresh token changes. Raises ``VaultProblem``, ``OSError``."""
         mark = NeedsLogin(why=why, since=since, token=digest(stored.refresh_token))
         if stored.path is None:
             self._memory[_key(stored)] = marked = replace(self.read(stored), needs_login=mark)
@@ -195,9 +197,9 @@ class Vault:
         return self._change(stored, lambda now: replace(now, needs_login=mark))
 
     def save_tokens(self, stored: StoredCredential, tokens: Tokens, expected: SecretStr | None) -> StoredCredential:
-        """Replace the tokens if the stored refresh token still is ``expected``: a late writer loses.
+        """Replace the tokens if the stored refresh token is still ``expected``, so that a late writer changes nothing.
 
-        Durable when it returns. Raises ``Stale``, ``VaultProblem``, ``OSError``.
+        The result is durable when this returns. Raises ``Stale``, ``VaultProblem``, ``OSError``.
         """
         if stored.path is None:
             now = self.read(stored)
@@ -217,18 +219,18 @@ class Vault:
         return self._read(stored.path, stored.provider)
 
     def login(self, stored: StoredCredential, tokens: Tokens) -> StoredCredential:
-        """Replace the tokens whatever is stored: a person logged in anew. Raises ``VaultProblem``, ``OSError``."""
+        """Replace the tokens unconditionally, after a user logged in again. Raises ``VaultProblem``, ``OSError``."""
         return self.save_tokens(stored, tokens, self.read(stored).refresh_token)
 
     def path_of(self, provider: str, name: str) -> Path:
-        """Raises ``ValueError`` for a name that is none."""
+        """Raises ``ValueError`` for an invalid name."""
         for word in (provider, name):
             if not _NAME.fullmatch(word):
-                raise ValueError(f"{word!r} is not a name: letters, digits and . _ @ + - are")
+                raise ValueError(f"{word!r} is not a valid name: use letters, digits and . _ @ + -")
         return self.folder / provider / f"{name}.json"
 
     def free_name(self, provider: str, wanted: str | None) -> str:
-        """``wanted`` (an address, say) as a name, or the first number that is free."""
+        """``wanted`` (for example an address) as a valid name, or the first free number."""
         base = re.sub(r"[^A-Za-z0-9._@+-]+", "-", wanted or "").strip(".-")[:80] or "1"
         name, number = base, 2
         while self.path_of(provider, name).exists():
@@ -262,7 +264,7 @@ class Vault:
     def import_tokens(
         self, provider: str, kind: str, found: Tokens, origin: str, *, name: str | None = None
     ) -> StoredCredential:
-        """Another program's tokens become ours. It must not go on with them if they rotate. Raises as ``add``."""
+        """Copy another program's tokens. If they rotate, that program must stop using them. Raises as ``add`` does."""
         name = name or self.free_name(provider, found.identity)
         blank = StoredCredential(provider=provider, name=name, kind=kind, origin=origin)
         return self.add(blank.with_tokens(found))
@@ -270,7 +272,7 @@ class Vault:
     def import_link(
         self, provider: str, kind: str, path: Path, form: TokenFile, *, name: str | None = None
     ) -> StoredCredential:
-        """Share its file: read it whenever it changes, write new tokens into it. Raises as ``add``."""
+        """Link another program's file: read it whenever it changes, write new tokens to it. Raises as ``add`` does."""
         if form.write is None:
             raise VaultProblem(path, f"files of {form.name!r} can only be copied")
         self._formats.setdefault(form.name, form)
@@ -284,10 +286,10 @@ class Vault:
     # --- Credentials from the environment ------------------------------------------------
 
     def adopt(self, given: Iterable[StoredCredential]) -> list[StoredCredential]:
-        """Credentials of the environment, with the tokens that replaced theirs since.
+        """Credentials from the environment, with the tokens that have replaced theirs.
 
-        A rotated token cannot go back into a variable, so it is kept here, until the variable
-        names another. Where nothing can be written they stay in memory, each process for itself.
+        A rotated token cannot be written back into a variable, so the vault keeps it until the variable
+        contains a different one. If the folder is not writable, each process keeps its tokens in memory.
         """
         return [self._adopt(stored) for stored in given]
 
@@ -312,7 +314,7 @@ class Vault:
     # --- Refreshing ----------------------------------------------------------------------
 
     def lock(self, stored: StoredCredential, *, wait_s: float = 60.0) -> CredentialLock:
-        """To be held from reading the refresh token to saving the next. A linked file's program's is taken too."""
+        """The lock, with the other program's, to hold from reading the refresh token to saving the next one."""
         path, foreign = beside(stored, "lock"), None
         if stored.link is not None:
             form = self._formats.get(stored.link.format)
@@ -320,43 +322,43 @@ class Vault:
         return CredentialLock(path or _key(stored), foreign, wait_s=wait_s)
 
     def journal(self, stored: StoredCredential) -> Journal | None:
-        """Only for who holds the lock."""
+        """The credential's journal; use it only while holding the lock."""
         path = self.journal_path(stored)
         return Journal(path) if path else None
 
     def journal_path(self, stored: StoredCredential) -> Path | None:
-        """It exists while a refresh is under way, or after one that was killed."""
+        """The journal's path; the file exists during a refresh, or after one that was interrupted."""
         return beside(stored, "journal")
 
     def interrupted(self, provider: str) -> list[StoredCredential]:
-        """Those with a journal: a refresh is under way in some process, or was killed. For a look at startup."""
+        """Credentials with a journal: a refresh is in progress in some process, or was interrupted. Read at startup."""
         return [stored for stored in self.all(provider) if (path := self.journal_path(stored)) and path.exists()]
 
     def keep_unsaved(
         self, stored: StoredCredential, tokens: Tokens, lock: CredentialLock | None = None
     ) -> StoredCredential:
-        """Tokens that could not be written: :meth:`read` gives them from memory until they are.
+        """Keep tokens that could not be written in memory; :meth:`read` returns them until they are written.
 
-        ``lock`` is kept with them, where no other process could learn that the old token is spent.
+        ``lock`` is kept too if no other process could find out that the old token has been used.
         """
         assert stored.path is not None
         self._unsaved[stored.path] = _Unsaved(tokens, digest(stored.refresh_token), lock)
         return stored.with_tokens(tokens)
 
     def unsaved(self) -> Sequence[Path]:
-        """Credentials whose newest tokens are only in memory."""
+        """Credentials whose latest tokens are only in memory."""
         return list(self._unsaved)
 
     def is_unsaved(self, stored: StoredCredential) -> bool:
         return stored.path in self._unsaved
 
     def holds_lock(self, stored: StoredCredential) -> bool:
-        """This process kept the lock together with unsaved tokens."""
+        """Whether this process kept the lock together with unsaved tokens."""
         unsaved = self._unsaved.get(stored.path) if stored.path else None
         return unsaved is not None and unsaved.lock is not None
 
     def save_unsaved(self, stored: StoredCredential) -> StoredCredential:
-        """Try again. Raises ``VaultProblem``, ``OSError`` if it still cannot be."""
+        """Try again to save them. Raises ``VaultProblem``, ``OSError`` if that fails again."""
         assert stored.path is not None
         unsaved = self._unsaved.pop(stored.path, None)
         if unsaved is None:
@@ -385,5 +387,5 @@ def _key(stored: StoredCredential) -> str:
 def _loose(path: Path) -> list[VaultProblem]:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0
     if mode & 0o077 and hasattr(os, "getuid"):
-        return [VaultProblem(path, f"others may read it (mode {mode:04o}): chmod 600 {path}")]
+        return [VaultProblem(path, f"other users may read it (mode {mode:04o}): chmod 600 {path}")]
     return []

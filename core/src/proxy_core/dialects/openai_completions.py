@@ -124,7 +124,7 @@ class CompletionsDecoder:
             return self._chunk(b"".join(self._whole))
         events = self._block(self._splitter.close())
         if not self._complete:
-            raise StreamCut("The upstream's reply ended before it was complete.")
+            raise StreamCut("The upstream's response ended before it was complete.")
         return events
 
     def _block(self, block: bytes) -> list[ChatEvent]:
@@ -139,7 +139,7 @@ class CompletionsDecoder:
     def _chunk(self, data: bytes) -> list[ChatEvent]:
         chunk = load_object(data)
         if chunk is None:
-            raise UpstreamBroken("The upstream's reply is not a completion.")
+            raise UpstreamBroken("The upstream's response is not a completion.")
         if chunk.get("error"):
             self._complete = True
             error = chunk["error"]

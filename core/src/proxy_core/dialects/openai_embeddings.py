@@ -129,7 +129,7 @@ def decode_embeddings(data: bytes) -> EmbedResponse:
     value = load_object(data) or {}
     items = value.get("data")
     if not isinstance(items, list) or sorted(_index(item) for item in items) != list(range(len(items))):
-        raise UpstreamBroken("The upstream sent a reply without embeddings.")
+        raise UpstreamBroken("The upstream sent a response without embeddings.")
     usage = whole_usage(value) or Usage()
     vectors = [_vector(item.get("embedding")) for item in sorted(items, key=_index)]
     return EmbedResponse(model=str(value.get("model", "")), vectors=vectors, usage=usage)
@@ -181,7 +181,7 @@ def split(reply: bytes, bodies: Sequence[JsonObject]) -> list[bytes]:
     data = value.get("data")
     sizes = [len(_texts(body) or ()) for body in bodies]
     if not isinstance(data, list) or sorted(_index(item) for item in data) != list(range(sum(sizes))):
-        raise UpstreamBroken("The upstream's reply has not one embedding for each input.")
+        raise UpstreamBroken("The upstream's response does not have one embedding for each input.")
     data.sort(key=_index)
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else None
     weights = [sum(map(len, _texts(body) or ())) for body in bodies]

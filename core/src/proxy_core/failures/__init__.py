@@ -1,1 +1,1 @@
-"""What an upstream's failure means: who is at fault, what to try next, what cools down and until when."""
+"""From an upstream's failure to a decision: who is at fault, what to try next, what cools down and for how long."""

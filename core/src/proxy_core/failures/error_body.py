@@ -1,4 +1,4 @@
-"""An upstream's error body, read in every shape in use. Pure, and never raises."""
+"""Parses an upstream's error body in all common formats. Pure, and never raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MESSAGE_LIMIT = 2000
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """An upstream's error body in its own words. ``html``: a web server's or firewall's page instead of one."""
+    """The content of an upstream's error body. ``html``: it was the page of a web server or firewall."""
 
     message: str | None = None
     type: str | None = None
@@ -24,7 +24,7 @@ class ErrorBody:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Everything meant for machines, lower case, the most specific first."""
+        """All machine-readable codes, in lower case, the most specific first."""
         metadata = self.details.get("metadata")
         named = [metadata.get(key) for key in ("error_type", "limit_source")] if isinstance(metadata, Mapping) else []
         reasons = [detail.get("reason") for detail in self.typed]
@@ -33,17 +33,17 @@ class ErrorBody:
 
     @property
     def typed(self) -> list[Mapping[str, Any]]:
-        """Details with a ``@type``, as services behind gRPC have them."""
+        """Details with a ``@type``, as in gRPC services."""
         details = self.details.get("details")
         return [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """Read the shapes in use: an ``error`` object or text, ``detail``, ``message``, plain text."""
+    """Parse the common formats: an ``error`` object or text, ``detail``, ``message``, plain text."""
     found = error_object(body)
     if found is None:
         text = body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip()
-        html = text.startswith("<")  # a web server's or firewall's page helps nobody
+        html = text.startswith("<")  # the page of a web server or firewall helps no one
         plain = text and not html and text[:1] not in ("{", "[") and not _is_json(body)
         return ErrorBody(message=text if plain else None, html=html)
     error, around = found
@@ -76,9 +76,9 @@ def _str(value: object) -> str | None:
 
 
 def error_object(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """The error's own object and the one around it (the same, if there is none); ``None`` if there is no object.
+    """The error object and its enclosing object (the same if there is none); ``None`` if there is no object.
 
-    Takes the object, an array of one, and further JSON inside ``error.message``.
+    Accepts an object, an array of one, and nested JSON inside ``error.message``.
     """
     around = _json_object(body)
     for _ in range(4):

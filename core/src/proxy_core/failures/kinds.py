@@ -1,7 +1,7 @@
-"""What a failure means: tables of words, sentences and statuses, asked in this order.
+"""Classifies failures with tables of error codes, sentences and statuses, in this order.
 
-Pure. A vendor's own tables (:class:`ErrorRules`) come before these. Whose words these are stands in
-``core/tests/test_failure_policy.py``.
+Pure. A vendor's own tables (:class:`ErrorRules`) take precedence. ``core/tests/test_failure_policy.py`` records
+which vendor uses which wording.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any, Literal
 
 from proxy_core.failures.error_body import ErrorBody
 
-#: What a failure can mean; what follows is in ``_COURSES``.
+#: The kinds of failures; ``_COURSES`` has the decision for each.
 FailureKind = Literal[
     "client",  # the request itself is wrong
-    "too_large",  # the request alone is above this account's limit
-    "no_model",  # nobody here has this model
+    "too_large",  # this single request exceeds the account's limit
+    "no_model",  # the provider does not have this model
     "model_denied",  # this credential may not use this model
-    "refused",  # this credential is wrong or may do nothing
-    "disabled",  # its account, project, organisation or location is barred
-    "unpaid",  # no balance, a spending limit
+    "refused",  # this credential is invalid or has no permissions
+    "disabled",  # its account, project, organisation or location is blocked
+    "unpaid",  # no credit left, or a spending limit
     "rate_limited",
-    "quota",  # used up until a reset that may be hours away
+    "quota",  # used up; the reset may be hours away
     "overloaded",
     "conflict",  # the same request may succeed in a moment
     "timeout",
@@ -34,11 +34,11 @@ FailureKind = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRules:
-    """What words and statuses mean.
+    """What error codes, sentences and statuses mean.
 
-    ``codes`` are ``code``, ``type``, ``status`` or a typed detail's ``reason``, lower case. ``says`` are
-    regular expressions for the *beginning* of the message: further in, it may be the client's
-    own text coming back. ``statuses`` are for what no word explains.
+    ``codes`` are ``code``, ``type``, ``status`` or a typed detail's ``reason``, in lower case. ``says`` are
+    regular expressions for the *beginning* of the message, because later parts may quote the client's
+    own text. ``statuses`` apply if no code or sentence matches.
     """
 
     codes: Mapping[str, FailureKind] = field(default_factory=dict)
@@ -67,13 +67,13 @@ _CODES = _each(
     quota="quota_exhausted quota_exceeded usage_limit_reached",
     overloaded="overloaded_error server_is_overloaded slow_down model_capacity_exhausted model_capacity_exceeded",
 )
-#: Words that say nothing beyond the class of error, so a status or a known sentence says more.
+#: Codes that name only the class of error, so a status or a known sentence is more specific.
 _BROAD = _each(
     rate_limited="rate_limit_exceeded rate_limit_error rate_limited too_many_requests too_many_requests_error"
     " resource_exhausted ratelimitexceeded",
 )
-#: Believed only of an error that has no status, inside a response: as types, they are often untrue (capacity and
-#: billing errors of some vendors are of type ``invalid_request_error``).
+#: Used only for errors without a status, inside a response: as types, they are often wrong (some vendors'
+#: capacity and billing errors have the type ``invalid_request_error``).
 _IN_BAND = _each(
     client="invalid_request_error bad_request invalid_argument request_too_large",
     refused="permission_error permission_denied unauthenticated",
@@ -112,7 +112,7 @@ _STATUSES: Mapping[int, FailureKind] = {
     401: "refused",
     402: "unpaid",
     403: "refused",
-    # Whichever client asked: our path or method is wrong there.
+    # Independent of the client: our path or method is wrong for this upstream.
     404: "misconfigured",
     405: "misconfigured",
     407: "misconfigured",
@@ -136,7 +136,7 @@ _STATUSES: Mapping[int, FailureKind] = {
 }
 _NO_RULES = ErrorRules()
 
-#: For these statuses only; elsewhere the words may be the client's own.
+#: For these statuses only; with others, the words may be the client's own.
 _NO_MODEL = re.compile(
     r"model.{0,80}(not (found|exist|supported|available)|does not exist|unknown)|no such model|unknown model"
     r"|requested entity was not found",
@@ -150,7 +150,7 @@ _RATED = re.compile(r"rate limit|too many requests", re.I)
 
 
 def failure_kind(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RULES) -> FailureKind:
-    """What a failure with this status and body means. ``status`` is ``None`` for an error inside a reply."""
+    """The kind of a failure with this status and body. ``status`` is ``None`` for an error inside a response."""
     status = status if status is not None and status >= 300 else None
     found = _first(error.words, rules.codes, _CODES) or _said(status, error, rules)
     if found is None and status not in (401, 402, 404, 413, 422):
@@ -165,7 +165,7 @@ def _first(words: Iterable[str], *tables: Mapping[str, FailureKind]) -> FailureK
 
 
 def _said(status: int | None, error: ErrorBody, rules: ErrorRules) -> FailureKind | None:
-    """A known sentence. An error that names a parameter is about the request, whatever it says."""
+    """Match a known sentence. An error that names a parameter concerns the request, whatever its text."""
     if error.message is None or (error.param and status in (400, 422)):
         return None
     for table in (rules.says, _SAYS):
@@ -182,7 +182,7 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
     if status in (404, 410) and _NO_MODEL.search(message):
         return "no_model"
     if status == 403 and error.html:
-        return "broken"  # a firewall's page, which blames no credential
+        return "broken"  # a firewall's page, which says nothing about the credential
     if status == 403 and _DENIED.search(message):
         return "model_denied"
     if status >= 500 and _RATED.search(message):
@@ -195,16 +195,16 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
 
 
 def _refined(status: int | None, error: ErrorBody, found: FailureKind) -> FailureKind:
-    """A second look where one word has two meanings."""
+    """Refine the kind if a code is ambiguous."""
     if found == "no_model" and status == 403:
         return "model_denied"  # OpenAI: this project has no access to the model
     if found in ("rate_limited", "quota") and error.typed:
-        # A limit of 0 is no entitlement; a limit per day is used up.
+        # A limit of 0 means no entitlement; a daily limit means that the quota is used up.
         if re.search(r"\blimit: 0(?![\d.])", error.message or ""):
             return "model_denied"
         if "quota_exhausted" in error.words or any(map(_daily, error.typed)):
             return "quota"
-        return "rate_limited"  # "You exceeded your current quota" is said of limits per minute, too
+        return "rate_limited"  # "You exceeded your current quota" also refers to limits per minute
     return found
 
 

@@ -1,8 +1,8 @@
-"""What follows from a failed attempt: the core's decision, and the pieces that vendors' decisions are built from.
+"""Decides what to do about a failed attempt, and provides the building blocks of vendors' own decisions.
 
-Pure: a failure in, a decision out. :mod:`~proxy_core.failures.kinds` says what it means, one more table here what
-follows from that. A client's own mistake is never tried elsewhere; an upstream's 401 or 403 is our trouble and never
-reaches the client as 401.
+Pure: from a failure to a decision. :mod:`~proxy_core.failures.kinds` classifies it, and a table here has the decision
+for each kind. A client's own error is never retried elsewhere; an upstream's 401 or 403 is a problem of the proxy's
+credentials and never reaches the client as 401.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from proxy_core.failures.rate_limit_headers import reset_after_s
 from proxy_core.interfaces import FailureDecision
 from proxy_core.messages import UpstreamFailure
 
-#: A credential that was refused may be mended by its owner; what needs somebody to pay, to
-#: appeal or to buy access rarely heals within the hour. The core probes before the time is up.
+#: The owner may fix a rejected credential. A problem that requires a payment, an appeal or a purchase
+#: is rarely solved within the hour. The core probes before the time is up.
 REFUSED_COOLDOWN_S = 300.0
 UNPAID_COOLDOWN_S = 3600.0
-#: A quota whose reset is not told. Hours or a day, mostly; asking once an hour finds out.
+#: A quota without a known reset. Usually it is hours or a day away; one probe per hour is enough.
 QUOTA_COOLDOWN_S = 3600.0
-#: A wait as short as this is worth sitting out with the same credential (parity: SMALL_COOLDOWN_RETRY_THRESHOLD).
+#: For a wait as short as this, retry with the same credential (as SMALL_COOLDOWN_RETRY_THRESHOLD does).
 SHORT_WAIT_S = 10.0
-#: A hint never takes a whole provider out for longer: one model's trouble may hide behind it.
+#: A hint never stops a whole provider for longer than this: it may concern only one model.
 OUTAGE_COOLDOWN_S = 300.0
 #: "0 s" would send the next request straight into the same limit.
 _MIN_COOLDOWN_S = 1.0
@@ -42,7 +42,7 @@ _MIN_COOLDOWN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """What a meaning calls for. ``cooldown_s=None``: the core's back-off unless there is a hint."""
+    """The decision for a kind of failure. ``cooldown_s=None``: the core's back-off unless there is a hint."""
 
     fault: Literal["client", "credential", "model", "provider", "network"]
     next: Literal["retry", "rotate", "fail_over", "reject"]
@@ -52,7 +52,7 @@ class _Course:
 
 _COURSES: Mapping[FailureKind, _Course] = {
     "client": _Course("client", "reject"),
-    # Every key of an account has the same limit: trying them all would be spraying.
+    # All keys of an account share the limit, so trying each of them is pointless.
     "too_large": _Course("client", "fail_over"),
     "no_model": _Course("client", "fail_over"),
     "model_denied": _Course("model", "rotate", "model", UNPAID_COOLDOWN_S),
@@ -70,12 +70,12 @@ _COURSES: Mapping[FailureKind, _Course] = {
 
 
 def classify_failure(failure: UpstreamFailure) -> FailureDecision:
-    """The core's reading of a failure; a provider's own judge may call it for the rest."""
+    """The core's classifier; a provider's own classifier may call it for all other failures."""
     return classify_by_rules(failure, ErrorRules())
 
 
 def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDecision:
-    """The default judge with a vendor's own words and statuses."""
+    """The core's classifier with a vendor's additional codes, sentences and statuses."""
     if failure.transport is not None:
         return _transport_failure(failure)
     error = read_error(failure.body)
@@ -83,20 +83,22 @@ def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDec
 
 
 def classify_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> FailureDecision:
-    """The decision for an HTTP status and an error body, where those of ``failure`` are not to be used."""
+    """The decision for another HTTP status and error body than those of ``failure``."""
     return decision_for(failure_kind(status, error), failure, status, error)
 
 
 def decision_for(
     meaning: FailureKind, failure: UpstreamFailure, status: int | None, error: ErrorBody
 ) -> FailureDecision:
-    """The decision for a failure whose meaning is known."""
+    """The decision for a failure of a known kind."""
     course, hint = _COURSES[meaning], _hint(meaning, failure)
     told = _told(meaning, failure.provider, status, hint, error)
     if course.cooldown is not None:
         cooldown_s = course.cooldown_s if hint is None else max(hint, _MIN_COOLDOWN_S)
         if meaning == "quota" and error.typed and (hint or 0.0) < 60:
-            cooldown_s = QUOTA_COOLDOWN_S  # a daily quota may come with a delay of seconds, that of another limit
+            cooldown_s = (
+                QUOTA_COOLDOWN_S  # a daily quota may come with a delay of seconds that belongs to another limit
+            )
         return FailureDecision(
             fault=course.fault, next=course.next, error=told, cooldown=course.cooldown, cooldown_s=cooldown_s
         )
@@ -106,7 +108,7 @@ def decision_for(
 
 
 def _outage(course: _Course, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
-    """The upstream asks to be left alone for a while: all of it, unless it speaks of one model."""
+    """The upstream asks for a pause, which applies to the whole provider unless the error names a model."""
     about_model = "model" in (error.message or "").lower()
     scope: Literal["model", "provider"] = "model" if about_model else "provider"
     return FailureDecision(
@@ -117,13 +119,13 @@ def _outage(course: _Course, told: ProxyError, hint: float, error: ErrorBody) ->
 def _hint(meaning: FailureKind, failure: UpstreamFailure) -> float | None:
     headers = failure.headers
     if meaning in ("refused", "disabled", "unpaid", "model_denied"):
-        # The limits in these headers go on as if nothing were wrong with the account.
+        # The limits in these headers look normal even if something is wrong with the account.
         headers = {name: headers[name] for name in ("retry-after-ms", "retry-after") if name in headers}
     return reset_after_s(headers, failure.body, failure.received_at)
 
 
 def _told(meaning: FailureKind, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
-    """What the client hears. Words about our account stay with us; they name it."""
+    """The client's error. Messages about our account are withheld, because they may identify it."""
     says = f" It says: {error.message}" if error.message else ""
     words = f": {error.message}" if error.message else "."
     answered = f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed"
@@ -137,9 +139,11 @@ def _told(meaning: FailureKind, name: str, status: int | None, hint: float | Non
             gone = unknown if meaning == "model_denied" else error.message or unknown
             return UpstreamRejected(gone, status=404, param="model", code="model_not_found")
         case "refused" | "disabled":
-            return Unavailable(f"{name} refused this proxy's credential.", code="upstream_credential_refused")
+            return Unavailable(f"{name} rejected this proxy's credential.", code="upstream_credential_refused")
         case "unpaid":
-            return CapacityExhausted(f"{name} reports no balance.", code="insufficient_quota", retry_after_s=hint)
+            return CapacityExhausted(
+                f"{name} reports that no credit is left.", code="insufficient_quota", retry_after_s=hint
+            )
         case "rate_limited":
             return CapacityExhausted(f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=hint)
         case "quota":
@@ -160,17 +164,17 @@ def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
         case "connect":
             return FailureDecision(fault="network", next="retry", error=UpstreamBroken(f"{name} could not be reached."))
         case "timeout":
-            # The limit is generous; whoever was silent for minutes is not asked again at once.
+            # The time limit is generous; an upstream that was silent for minutes is not retried at once.
             return FailureDecision(
-                fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not answer in time.")
+                fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not respond in time.")
             )
         case "cut":
             return FailureDecision(
-                fault="provider", next="retry", error=StreamCut(f"{name}'s reply ended before it was complete.")
+                fault="provider", next="retry", error=StreamCut(f"{name}'s response ended before it was complete.")
             )
         case "unreadable":
             return FailureDecision(
-                fault="provider", next="fail_over", error=UpstreamBroken(f"{name} sent a reply that cannot be read.")
+                fault="provider", next="fail_over", error=UpstreamBroken(f"{name} sent a response that cannot be read.")
             )
         case _:
             return FailureDecision(
@@ -179,8 +183,8 @@ def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
 
 
 def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
-    """The upstream's own words to the client, with its status."""
-    # 401, 402 and 429 would be read as the client's own key, bill and pace.
+    """The upstream's own error for the client, with its status."""
+    # The client would relate 401, 402 and 429 to its own key, bill and rate.
     fits = 400 <= status < 500 and status not in (401, 402, 429)
     return UpstreamRejected(
         error.message or f"The upstream refused the request with status {status}.",

@@ -1,8 +1,8 @@
-"""How long to rest, and what is left of a limit: everything an upstream's reply may say of time.
+"""Reads how long to wait, and what remains of a limit, from an upstream's response.
 
-Pure, and never raises: whatever cannot be read, or not be believed, falls to the next source.
-A wait may be written as a number, a duration (``6m0s``) or an instant; one reader takes them
-all, and a number that is an epoch is told from seconds by its size.
+Pure, and never raises: if a value is unreadable or implausible, the next source is used.
+A wait may be a number, a duration (``6m0s``) or an instant; one parser reads them
+all, and distinguishes epoch times from seconds by their size.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Literal
 from proxy_core.failures.error_body import error_object
 from proxy_core.interfaces import QuotaWindow
 
-#: No hint is believed beyond this: a far-future reset would pin a credential for days
-#: (CLIProxyAPI #1655, #5639). What is longer is asked again after a day.
+#: Longest accepted hint: a reset in the far future would disable a credential for days
+#: (CLIProxyAPI #1655, #5639). If it is longer, the credential is probed after a day.
 MAX_HINT_S = 24 * 3600.0
-#: Nobody's quota renews later than after a year and a bit: what says so is broken.
+#: No quota resets later than after a little more than a year; a later time is an error.
 _ABSURD_S = 400 * 24 * 3600.0
-#: Clocks differ by this much. An instant further back than that is stale, not "now".
+#: Tolerated clock difference. An instant further in the past is stale, not "now".
 _PAST_S = 60.0
-#: Numbers from here on are epochs, not spans: seconds since 2001, milliseconds since 1973.
+#: Larger numbers are epoch times, not durations: seconds since 2001, milliseconds since 1973.
 _EPOCH_S, _EPOCH_MS = 1e9, 1e11
 _MAX_TEXT = 2000
 _MAX_VALUE = 80
@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"\d{1,16}(?:\.\d{1,9})?", re.A)
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]| at )\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?\s?(?:Z|UTC|[+-]\d\d:?\d\d)", re.A | re.I
 )
-# ``m`` must not swallow ``ms``: what follows a unit is no letter.
+# No letter may follow a unit, so that ``m`` does not match ``ms``.
 _PART = re.compile(
     r"(\d{1,12}(?:\.\d{1,12})?)\s?"
     r"(ms|milliseconds?|[uµ]s|ns|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-zµ])",
@@ -58,21 +58,21 @@ _FIELDS = {"r": "remaining", "t": "reset"}
 
 
 def reset_after_s(headers: Mapping[str, str], body: bytes, now: datetime) -> float | None:
-    """Seconds until it is worth asking again, at most ``MAX_HINT_S``; ``None`` if nothing believable is said.
+    """Seconds until a retry makes sense, at most ``MAX_HINT_S``; ``None`` without a plausible hint.
 
-    ``headers`` have lower-case names; ``now`` is when they came, UTC. In this order of trust:
+    ``headers`` have lower-case names; ``now`` is their time of arrival, UTC. The sources, most trusted first:
 
-    1. ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date: meant for this.
+    1. ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date.
     2. ``retryDelay`` of a typed detail, then ``quotaResetDelay`` and ``quotaResetTimeStamp``.
-    3. Reset headers of limits that are used up, as their ``remaining`` or ``status`` says: the
-       latest, as every one of them must have room.
+    3. Reset headers of limits that are used up, according to their ``remaining`` or ``status``: the
+       latest, because all of them need to have capacity.
     4. Members of the body: ``retry_after``, ``resets_in_seconds``, ``resets_at`` and the headers
-       that gateways repeat in ``error.metadata.headers``.
+       that gateways copy to ``error.metadata.headers``.
     5. Known sentences in the message.
-    6. Reset headers when none says which limit it was: the soonest. These name the time until a
-       limit is whole again (platform.openai.com, rate limits), mostly longer than needed.
+    6. Reset headers, if none of them says which limit was reached: the soonest. They give the time until a
+       limit is completely restored (platform.openai.com, rate limits), usually longer than needed.
 
-    A zero is kept for when nothing else is said.
+    A zero is used only if there is no other hint.
     """
     zero = None
     for wait in _waits(headers, body, now):
@@ -89,14 +89,14 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow]:
-    """Limits on requests and tokens that reply headers tell of, one window each.
+    """The limits on requests and tokens in response headers, one window each.
 
     Reads ``x-ratelimit-{limit,remaining,reset}[-requests|-tokens…]``, a vendor's
     ``<vendor>-ratelimit-{requests,tokens,…}-…``, and the IETF draft's ``ratelimit-…`` and
-    ``ratelimit``. A limit that is not a number of requests or tokens is left out (``unified``
-    windows are fractions of a plan). ``resets_at`` is as said, not capped.
+    ``ratelimit``. Limits in other units are left out (``unified``
+    windows are fractions of a plan). ``resets_at`` is as reported, not capped.
     """
-    # It runs after every attempt: one search in the joined names is all that most replies cost.
+    # This runs after every attempt; for most responses it costs one search in the joined names.
     if "ratelimit" not in "\n".join(headers):
         return []
     windows = []
@@ -113,7 +113,7 @@ def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow
 
 
 def _waits(headers: Mapping[str, str], body: bytes, now: datetime) -> Iterator[float]:
-    """Every believable wait, most trusted first; lazily, as the first is mostly enough."""
+    """All plausible waits, most trusted first; lazily, because the first one is usually enough."""
     found = error_object(body)
     error, around = found or ({}, {})
     yield from _retry_after(headers, now)
@@ -143,7 +143,7 @@ def _typed(error: Mapping[str, Any], now: datetime) -> Iterator[float]:
 
 
 def _members(place: Mapping[str, Any], now: datetime) -> Iterator[float]:
-    """``retry_after``, ``resets_in_seconds``, ``resets_at``, and headers that a gateway repeats."""
+    """``retry_after``, ``resets_in_seconds``, ``resets_at``, and headers that a gateway copies."""
     yield from _some(_wait(place.get("retry_after_ms"), now, scale=0.001))
     for key in ("retry_after", "retry_after_seconds", "resets_in_seconds", "resets_at", "reset_at"):
         yield from _some(_wait(place.get(key), now))
@@ -156,7 +156,7 @@ def _members(place: Mapping[str, Any], now: datetime) -> Iterator[float]:
 
 def _promises(error: Mapping[str, Any], plain: bytes, now: datetime) -> Iterator[float]:
     texts: list[object] = [error.get("message"), error.get("detail"), error.get("error")]
-    texts.append(_mapping(error.get("metadata")).get("raw"))  # of a gateway: the words of whoever is behind it
+    texts.append(_mapping(error.get("metadata")).get("raw"))  # the error of the provider behind a gateway
     if plain:
         texts.append(plain[:_MAX_TEXT].decode("utf-8", "replace"))
     for text in texts:
@@ -167,14 +167,14 @@ def _promises(error: Mapping[str, Any], plain: bytes, now: datetime) -> Iterator
 
 
 def _wait_within(text: str, at: int, now: datetime) -> float | None:
-    """The wait that a sentence goes on with."""
+    """The wait in the remainder of a sentence."""
     if instant := _INSTANT.match(text, at):
         return _wait(instant[0], now)
     seconds, end = _duration(text, at)
     if end > at:
         return _believed(seconds)
     number = _NUMBER.match(text, at)
-    # "in 5 requests" and "after 2026-01-02" are no seconds.
+    # "in 5 requests" and "after 2026-01-02" are not seconds.
     bare = number is not None and not re.match(r"[\w:/-]| [a-z]", text[number.end() : number.end() + 2], re.I)
     return _wait(number[0], now) if number is not None and bare else None
 
@@ -183,7 +183,7 @@ def _wait_within(text: str, at: int, now: datetime) -> float | None:
 
 
 def _limits(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """``limit``, ``remaining``, ``reset`` (and ``status``) by the limit's name, ``""`` for the only one."""
+    """``limit``, ``remaining``, ``reset`` (and ``status``) by the limit's name; ``""`` if there is only one."""
     limits: dict[str, dict[str, str]] = {}
     for name, value in headers.items():
         if "ratelimit" not in name:
@@ -195,9 +195,9 @@ def _limits(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return limits
 
 
-@lru_cache(maxsize=256)  # a vendor sends the same few with every reply
+@lru_cache(maxsize=256)  # a vendor sends the same few with every response
 def _part_of_limit(name: str) -> tuple[str, str] | None:
-    """The limit a header is about, and which part of it."""
+    """The limit that a header belongs to, and the part of it."""
     match = _LIMIT_HEADER.fullmatch(name)
     return (match["b"] or match["c"] or "", match["a"] or match["d"]) if match else None
 
@@ -211,7 +211,7 @@ def _read_ietf(value: str, limits: dict[str, dict[str, str]]) -> None:
 
 
 def _resets(headers: Mapping[str, str], now: datetime) -> tuple[list[float], list[float]]:
-    """The wait for what is used up, and that for the rest if nothing is known to be; each one or none."""
+    """The wait for limits that are used up, or for all limits if none is known to be; either may be missing."""
     used_up, unknown = [], []
     for limit in _limits(headers).values():
         wait = _wait(limit.get("reset"), now)
@@ -220,7 +220,7 @@ def _resets(headers: Mapping[str, str], now: datetime) -> tuple[list[float], lis
         left = _count(limit.get("remaining"))
         if left == 0 or limit.get("status") == "rejected":
             used_up.append(wait)
-        elif "status" not in limit and wait > 0:  # "allowed" is no reason to wait
+        elif "status" not in limit and wait > 0:  # with "allowed" there is no need to wait
             unknown.append(wait)
     if used_up:
         return [max(used_up)], []
@@ -242,7 +242,7 @@ def _count(value: str | None) -> float | None:
 
 
 def _wait(value: object, now: datetime, *, scale: float = 1.0) -> float | None:
-    """Seconds from a number, a duration or an instant; ``None`` if it is none of them or not believable."""
+    """Seconds from a number, a duration or an instant; ``None`` if it is none of these, or implausible."""
     if isinstance(value, str):
         text = value.strip()
         if not text or len(text) > _MAX_VALUE:
@@ -253,7 +253,7 @@ def _wait(value: object, now: datetime, *, scale: float = 1.0) -> float | None:
         value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # Beyond a float's range, or NaN: no comparison holds.
+    # Out of a float's range, or NaN, for which all comparisons are false.
     number = value * scale if -1e18 < value < 1e18 else -1.0
     if number < _EPOCH_S:
         return _believed(number)
@@ -262,7 +262,7 @@ def _wait(value: object, now: datetime, *, scale: float = 1.0) -> float | None:
 
 
 def _duration(text: str, at: int) -> tuple[float, int]:
-    """The duration at ``at`` and where it ends (``at`` itself: there is none)."""
+    """The duration at ``at``, and where it ends (``at`` itself if there is none)."""
     total = 0.0
     while part := _PART.match(text, at):
         unit = part[2].lower()

@@ -1,7 +1,7 @@
-"""What crosses the boundary between the core and a plugin: frozen, named values.
+"""The values that the core and plugins exchange: frozen and named.
 
-A plugin's hooks return these; the core keeps them and calls the functions they hold.
-The core does all I/O with providers: encoders, decoders and judges are pure.
+A plugin's hooks return these; the core keeps them and calls the functions in them.
+The core does all I/O with providers: encoders, decoders and failure classifiers are pure.
 """
 
 from __future__ import annotations

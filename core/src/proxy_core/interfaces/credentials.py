@@ -1,4 +1,4 @@
-"""Choosing among credentials, renewing them, getting new ones."""
+"""Choosing among credentials, refreshing their tokens, logging in."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Candidate:
 
 
 class Candidates(Protocol):
-    """The usable credentials of the best priority, in the order of settings; never empty.
+    """The usable credentials of the best priority, in the order of the settings; never empty.
 
-    Where settings name an optimal concurrency, only the least busy of them. Iterating makes a
-    :class:`Candidate` of each; the other members cost the same however many there are.
+    If the settings have a preferred concurrency, only the least busy of them. Iterating creates a
+    :class:`Candidate` for each; the cost of the other members does not depend on how many there are.
     """
 
     def __iter__(self) -> Iterator[Candidate]: ...
@@ -43,25 +43,25 @@ class Candidates(Protocol):
     def first(self) -> Candidate: ...
     @property
     def last(self) -> Candidate | None:
-        """The one chosen before for this model or quota group, if it is among them."""
+        """The previous choice for this model or quota group, if it is a candidate."""
         ...
 
     @property
     def of_session(self) -> Candidate | None:
-        """The one this conversation had before, if it is among them. Asking makes the pool remember the choice."""
+        """The previous choice for this session, if it is a candidate. Reading it makes the pool remember the choice."""
         ...
 
     def least_used(self) -> Candidate:
-        """One that is at most ``rotation.tolerance`` requests ahead of the least used."""
+        """A candidate that has served at most ``rotation.tolerance`` requests more than the least used one."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
-    """Picks among usable credentials: a pure function. Settings choose one by ``name``.
+    """Chooses among usable credentials: a pure function. Settings select it by ``name``.
 
-    ``preferred_concurrency`` and ``fair_cycle`` are what ``[providers.<name>.rotation]`` means by
-    leaving them unset.
+    ``preferred_concurrency`` and ``fair_cycle`` are the defaults for the settings of the same names in
+    ``[providers.<name>.rotation]``.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Selector:
 
 
 class TransportFailed(Exception):
-    """No answer came. ``sent``: the request may have reached the other side."""
+    """There was no response. ``sent``: the request may have reached the server."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
@@ -79,13 +79,14 @@ class TransportFailed(Exception):
 
 
 class LoginRequired(Exception):
-    """The credential is no longer accepted and renewing it cannot help; the message says how to log in again."""
+    """The credential is no longer accepted, and a refresh cannot help; the message says how to log in again."""
 
 
 class RetryRefresh(Exception):
-    """The token server cannot now: again after ``retry_after_s``, else the core's own back-off.
+    """The token server cannot serve the refresh now; retry after ``retry_after_s``, or else after a back-off.
 
-    ``back_off_s`` replaces that: seconds after the first failure in a row, the second and so on; the last stays.
+    ``back_off_s`` replaces the core's back-off: seconds after the first consecutive failure, the second and so on;
+    the last value applies to all further failures.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, back_off_s: Sequence[float] = ()) -> None:
@@ -96,7 +97,7 @@ class RetryRefresh(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """What a token server gave. ``refresh_token=None`` keeps the old one; ``details`` are added to the old."""
+    """The result of a login or refresh. ``refresh_token=None`` keeps the old one; ``details`` are merged."""
 
     access_token: SecretStr
     refresh_token: SecretStr | None = None
@@ -106,38 +107,38 @@ class Tokens:
     details: Mapping[str, str | SecretStr] = field(default_factory=dict)
 
 
-#: With a browser on this machine; by pasting what a browser elsewhere shows; by typing a code in elsewhere.
+#: In a browser on this machine; by pasting the result from a browser elsewhere; by entering a code on another device.
 LoginMethod = Literal["browser", "paste", "device"]
 
 
 class LoginPrompt(Protocol):
-    """Talking to whoever logs in, on a plain terminal."""
+    """Interaction with the user who logs in, on a plain terminal."""
 
     @property
-    def way(self) -> LoginMethod | None:
-        """The one that was asked for, among ``CredentialRefresher.login_methods``; ``None``: whichever is best here."""
+    def method(self) -> LoginMethod | None:
+        """The method that the user chose from ``CredentialRefresher.login_methods``; ``None``: the best one here."""
         ...
 
     @property
     def headless(self) -> bool:
-        """There is no browser here that could reach this machine."""
+        """Whether there is no browser that could reach this machine."""
         ...
 
     def say(self, text: str) -> None: ...
     async def ask(self, question: str, *, secret: bool = False) -> str: ...
     def show_link(self, url: str, *, code: str | None = None, qr: bool = False) -> None:
-        """Print the address, open it where there is a browser; ``code`` is to be typed in there."""
+        """Print the URL, and open it if there is a browser; the user has to enter ``code`` there."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFile:
-    """How another program keeps its login: for import and for sharing one file with it.
+    """The format in which another program stores its login, for importing it and for sharing the file.
 
-    ``read`` raises ``ValueError`` for what is not such a file; ``write`` gives the file's new
-    bytes from its old ones and keeps what it does not know. ``paths`` are where it usually is.
-    ``lock`` is the path of the lock that program takes, from the file's path. ``owner`` finds out
-    whose login it is, from files beside it, where the file itself does not say.
+    ``read`` raises ``ValueError`` if the file has another format. ``write`` returns the file's new bytes,
+    given its old ones, and preserves unknown fields. ``paths`` are the usual paths. ``lock`` returns the path
+    of the lock file that the program uses, given the file's path. ``owner`` determines the account from
+    neighbouring files if the file itself does not contain it.
     """
 
     name: str
@@ -150,10 +151,10 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStore:
-    """Where another program keeps its login if not in a file: a system's keychain. Its tokens can only be copied.
+    """Where another program stores its login if not in a file: the system's keychain. Tokens can only be copied.
 
-    ``read`` may block, while the system asks whether it is allowed; it raises ``ValueError`` saying what
-    is missing, a library say.
+    ``read`` may block while the system asks the user for permission; it raises ``ValueError`` that says what
+    is missing, for example a library.
     """
 
     name: str
@@ -162,16 +163,16 @@ class TokenStore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialRefresher:
-    """Renews the credentials of one ``kind`` and knows how to get new ones. The core does everything else:
-    when, one at a time across processes and machines, journal, files, back-off.
+    """Refreshes the credentials of one ``kind``, and can log in to get new ones. The core does everything else:
+    it decides when, runs one refresh at a time across processes and machines, and handles journal, files and back-off.
 
-    ``refresh`` raises ``LoginRequired`` or ``RetryRefresh``; whatever else it raises counts as the latter.
-    ``refresh_margin_s``: how long before its end a token is renewed. ``login`` talks to a person.
-    ``incomplete_reason`` says what a credential still lacks before it can be lent and ``refresh`` may find out
-    (a project); ``None``: nothing. ``environment``: the stateless form, ``<PREFIX>_<n>_ACCESS_TOKEN``
-    and so on. ``stores`` are asked where none of the ``files`` is there.
-    ``notice`` is shown before a login: what the vendor's terms say and what is at risk.
-    ``login_methods`` are those in which ``login`` can go, if a person may choose; it reads ``LoginPrompt.way``.
+    ``refresh`` raises ``LoginRequired`` or ``RetryRefresh``; any other exception counts as ``RetryRefresh``.
+    ``refresh_margin_s``: how long before its expiry a token is refreshed. ``login`` interacts with a user.
+    ``incomplete_reason`` says what a credential still lacks before it can be leased, and ``refresh`` may obtain
+    (a project); ``None``: nothing. ``environment`` is the prefix of the stateless form,
+    ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``stores`` are read if none of the ``files`` exists.
+    ``notice`` is shown before a login: what the vendor's terms say, and what is at risk.
+    ``login_methods`` are those that the user may choose from; ``login`` reads the choice from ``LoginPrompt.method``.
     """
 
     kind: str

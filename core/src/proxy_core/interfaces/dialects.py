@@ -24,7 +24,7 @@ from proxy_core.messages import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseContext:
-    """What an encoder of replies needs to know about the request it answers. ``extra`` is its dialect's own."""
+    """What a response encoder needs to know about the request. ``extra`` belongs to the dialect."""
 
     id: str
     model: str
@@ -37,37 +37,38 @@ class ResponseContext:
 
 
 class EventEncoder(Protocol):
-    """Events to reply bytes: as they come when streaming, all at ``close`` when not."""
+    """Converts events to response bytes: as they arrive when streaming, otherwise all at ``close``."""
 
     def feed(self, events: Sequence[ChatEvent]) -> bytes: ...
     def close(self) -> bytes: ...
 
 
 class UsageTap(Protocol):
-    """Looks at a relayed stream without changing it, but for a usage event nobody asked for.
+    """Reads usage from a relayed stream. It changes nothing, except that it removes a usage event that the client
+    did not ask for.
 
-    ``feed`` gets whole events and returns what goes on. ``failure`` is an error the upstream
-    put into the stream: the bytes before it were returned, it and what follows were not.
+    ``feed`` receives whole events and returns the bytes to relay. ``failure`` is an error inside the stream: the
+    bytes before it were returned, but neither the error nor what follows it.
     """
 
     @property
     def usage(self) -> Usage | None: ...
     @property
     def complete(self) -> bool:
-        """The reply said that it is whole."""
+        """Whether the response contained its end marker."""
         ...
 
     @property
     def failure(self) -> UpstreamFailure | None: ...
     def feed(self, block: bytes) -> bytes: ...
     def close(self) -> bytes:
-        """What the client's dialect still wants at a complete end (an end marker)."""
+        """What the client's dialect still requires at the end of a complete response (an end marker)."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedError:
-    """An error in a dialect's words. Bodies are JSON."""
+    """An error in a dialect's format. Bodies are JSON."""
 
     status: int
     body: bytes
@@ -76,11 +77,11 @@ class EncodedError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
-    """How several requests of a format become one, and its reply several. Pure.
+    """How to merge several requests of a format into one, and how to split its response. Pure.
 
-    Requests with the same ``key`` can be merged; ``None``: this one cannot be. ``size`` is its
-    number of inputs. ``split`` gives each of the merged bodies its own reply; the usages in them
-    add up to that of the whole. Raises ``UpstreamBroken`` if the reply has not what was asked for.
+    Requests with the same ``key`` can be merged; ``None``: this one cannot. ``size`` is its
+    number of inputs. ``split`` returns a response for each of the merged bodies; their usage adds up to that
+    of the whole. It raises ``UpstreamBroken`` if the response lacks something that was requested.
     """
 
     key: Callable[[JsonObject], str | None]
@@ -95,22 +96,23 @@ class Dialect:
 
     Requests: ``paths`` are where they are sent; they may have parameters, as Starlette writes them
     (``/models/{model:path}:embedContent``), and one that ends in a parameter is tried after all others.
-    ``read_request(head, body)`` gives the body with what the address and the headers say added to it, ``model``
-    and ``stream`` at least, for a format that says these elsewhere. ``check`` raises ``BadRequest`` naming the field.
+    ``read_request(head, body)`` returns the body with additions from the path and the headers, ``model`` and
+    ``stream`` at least, for a format that has these outside the body. ``check`` raises ``BadRequest`` naming the field.
 
     Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
-    relayed leaves them ``None``. Of the family ``embeddings`` these are ``decode_inputs``/``encode_inputs`` and,
+    relayed leaves them ``None``. The family ``embeddings`` has ``decode_inputs``/``encode_inputs`` instead and,
     for whole responses, ``decode_embeddings``/``encode_embeddings(response, request body)``.
 
-    Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage out of a
-    whole response, where it is the member ``usage_key``; ``whole_failure`` finds an error hiding behind status 200.
-    ``finish_whole(response, request body)`` makes a whole response what the client asked for. ``condense`` makes a
-    finished stream one of fewer events that amounts to the same response.
+    Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage from a
+    whole response, where it is the member ``usage_key``; ``whole_failure`` detects an error inside a 200 response.
+    ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for. ``condense``
+    reduces a finished stream to fewer events that result in the same response.
 
-    Around it: ``operations`` are addresses that need no provider. ``recognizes(head)`` tells the format's own
-    clients by their headers or address: they get its answer where formats share an address, and its wording of
-    errors at addresses that belong to no format. Its clients send their key in one of ``key_headers`` or
-    ``key_parameters`` (of the query), besides ``Authorization: Bearer`` and ``X-Api-Key``; both in lower case.
+    Other requests: ``operations`` are paths that need no provider. ``recognizes(head)`` recognizes the format's
+    own clients by their headers or path: where formats share a path, these clients get this format's answer, and
+    at paths that belong to no format they get errors in this format. Clients may send their key in one of
+    ``key_headers`` or ``key_parameters`` (of the query), besides ``Authorization: Bearer`` and ``X-Api-Key``;
+    both in lower case.
     """
 
     name: str

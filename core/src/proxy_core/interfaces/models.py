@@ -1,4 +1,4 @@
-"""What is known of models, and how their tokens are counted."""
+"""Model metadata and token counting."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class CountTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCount:
-    """``tokens`` by ``tokenizer``, empty where none was used; ``exact`` if the provider would count as many.
+    """``tokens`` according to ``tokenizer`` (empty if none was used); ``exact`` if the provider would count the same.
 
-    ``tokens`` is ``None`` where the tokenizer is known and not here; ``note`` says why, for the client.
+    ``tokens`` is ``None`` if the tokenizer is known but not installed; ``note`` tells the client why.
     """
 
     tokens: int | None
@@ -36,10 +36,10 @@ class TokenCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCounter:
-    """Counts tokens as some providers do. Lower ``rank`` first, then by name; the first that answers counts.
+    """Counts tokens as some providers do. Lower ``rank`` first, then by name; the first one that answers is used.
 
     ``count`` may be slow: it runs in a thread, several at once. It does not touch the network.
-    ``None``: not a model of its. What it raises is logged once per cause, and the next one is asked.
+    ``None``: it does not know the model. An exception is logged once per cause, and the next counter is called.
     """
 
     name: str
@@ -49,11 +49,11 @@ class TokenCounter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """What somebody says of a model; ``None``: does not say. Prices are US dollars per million tokens.
+    """Metadata of a model from one source; ``None``: unknown. Prices are US dollars per million tokens.
 
-    ``context_length`` and ``max_output_tokens`` are tokens. ``capabilities`` are words such as
-    ``function_calling``, ``vision``, ``reasoning``, with whether it has them. ``cached_price`` is of
-    prompt tokens read from a cache, ``cache_write_price`` of those written to one.
+    ``context_length`` and ``max_output_tokens`` are in tokens. ``capabilities`` maps names such as
+    ``function_calling``, ``vision`` or ``reasoning`` to whether the model has them. ``cached_price`` applies to
+    prompt tokens read from a cache, ``cache_write_price`` to those written to one.
     """
 
     context_length: int | None = None
@@ -67,14 +67,14 @@ class ModelInfo:
     cache_write_price: float | None = None
 
 
-#: A provider's name and its own model id, to what is known. Fast and pure.
+#: From a provider's name and its own model id to metadata. Fast and pure.
 FindModelInfo = Callable[[str, str], ModelInfo | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogSource:
-    """Where a newer table is: asked for every ``every_s``, with the validators of the last answer. ``parse`` may
-    block and raises ``ValueError``; an answer that it cannot read changes nothing."""
+    """The URL of newer tables, requested every ``every_s`` with the validators of the last response. ``parse`` may
+    block and raises ``ValueError``; a response that it cannot read changes nothing."""
 
     url: str
     every_s: float
@@ -83,10 +83,10 @@ class CatalogSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCatalog:
-    """A table of models. Lower ``rank`` is believed first, then by name.
+    """A table of models. Lower ``rank`` takes precedence, then the name.
 
-    ``load`` may block: it runs once, in a thread, when somebody first wants to know. What it raises
-    is logged, and the table counts as empty. With a ``source`` the core gets newer ones, and keeps them on disk.
+    ``load`` may block: it runs once, in a thread, when the table is first needed. An exception is logged, and
+    the table counts as empty. If there is a ``source``, the core downloads newer tables and keeps them on disk.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a dialect answers itself, without a provider: lists of models, token counts, addresses of its own."""
+"""Requests that a dialect answers itself, without a provider: lists of models, token counts, its other paths."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from proxy_core.messages import ChatRequest, Extra, JsonObject
 class RequestHead:
     """A request without its body.
 
-    Names of headers are lower case. A header or query parameter that holds a key is there with an empty
-    value: a dialect may see that it was sent, not what it says. ``parameters`` are those of the path;
-    ``client`` is the name of the client, empty before its key was checked.
+    Names of headers are lower case. A header or query parameter that contains a key has an empty value: a
+    dialect can see that it was sent, but not the key. ``parameters`` are those of the path;
+    ``client`` is the name of the client, empty until its key has been checked.
     """
 
     method: str
@@ -31,8 +31,8 @@ class RequestHead:
 class ListedModel:
     """A model that the client may use, by its public id.
 
-    ``created`` is in epoch seconds; ``extra`` are the members of its entry in the provider's own list.
-    ``info`` is everything known about it and ``sources`` says who knew, by field (``prices`` for all prices):
+    ``created`` is in epoch seconds; ``extra`` contains the members of its entry in the provider's own list.
+    ``info`` is its metadata, and ``sources`` names the source of each field (``prices`` for all prices):
     ``settings``, ``provider`` or the name of a catalog. Both are empty unless ``described``.
     """
 
@@ -55,7 +55,7 @@ class CountedTokens:
 
 
 class OperationServices(Protocol):
-    """What the proxy knows, for one client. Read only."""
+    """Read-only access to the proxy's information, on behalf of one client."""
 
     async def models(self, *, described: bool = False) -> Sequence[ListedModel]:
         """The models that the client may use. Without ``described``, ``info`` stays empty, which is faster."""
@@ -66,13 +66,13 @@ class OperationServices(Protocol):
         ...
 
     async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
-        """As many as the deployment that would be asked first would count. Raises ``ModelNotFound``, ``Forbidden``."""
+        """Count as the first deployment of the model would. Raises ``ModelNotFound``, ``Forbidden``."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRequest:
-    """``body`` is the client's JSON object; empty where the method has no body or nothing was sent."""
+    """``body`` is the client's JSON object; empty if the method has no body or nothing was sent."""
 
     head: RequestHead
     body: JsonObject = field(default_factory=dict, repr=False)
@@ -89,11 +89,11 @@ class OperationResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Addresses that a dialect answers itself.
+    """Paths that a dialect answers itself.
 
-    The core does the routing, checks the client's key unless ``public``, bounds and parses the body, and
-    words errors with the dialect's ``encode_error``. ``answer`` does no I/O of its own.
-    ``shared``: other dialects have the same address, so this one answers only requests that its dialect
+    The core does the routing, checks the client's key unless ``public``, limits and parses the body, and
+    encodes errors with the dialect's ``encode_error``. ``answer`` does no I/O of its own.
+    ``shared``: other dialects have the same path, so this one answers only requests that its dialect
     ``recognizes``.
     """
 

@@ -1,4 +1,4 @@
-"""What a plugin is, and what its hooks are given."""
+"""What a plugin declares, and what its hooks receive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 
-#: The hook API this core speaks. It rises when a hook or a required field goes away.
+#: The hook API of this core. The number rises when a hook or a required field is removed.
 API = 1
 
 
@@ -19,10 +19,10 @@ S = TypeVar("S", bound=PluginSettings)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginInfo:
-    """A plugin module's ``PLUGIN``: who it is and which hook API it was written for.
+    """A plugin module's ``PLUGIN``: its name, and the hook API that it was written for.
 
     ``name`` is the entry point's name and the settings table ``[plugins.<name>]``.
-    ``providers`` names the providers it brings, so that a plugin which serves any provider
+    ``providers`` lists the providers that it defines, so that a plugin that serves any provider
     from settings leaves those alone.
     """
 
@@ -33,7 +33,7 @@ class PluginInfo:
 
 
 class PluginContext(Protocol):
-    """What a hook is given: this plugin's own settings, logger and folder."""
+    """The argument of a hook: this plugin's own settings, logger and folder."""
 
     @property
     def plugin(self) -> str: ...
@@ -41,12 +41,12 @@ class PluginContext(Protocol):
     def log(self) -> logging.Logger: ...
     @property
     def data_dir(self) -> Path:
-        """This plugin's folder, made on first use, mode 0700."""
+        """This plugin's folder, created on first use with mode 0700."""
         ...
 
     @property
     def reserved_providers(self) -> frozenset[str]:
-        """Names that other active plugins bring themselves."""
+        """Names of providers that other active plugins define."""
         ...
 
     def settings(self, cls: type[S]) -> S:
@@ -58,7 +58,7 @@ class PluginContext(Protocol):
         ...
 
     def provider(self, name: str) -> ProviderSettings:
-        """File and environment for one provider, merged; empty where nothing is set."""
+        """The settings of one provider from file and environment; empty if nothing is set."""
         ...
 
 

@@ -22,7 +22,7 @@ from proxy_core.settings.rotation import RotationSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundKey:
-    """An API key of another program. ``name`` is what to call it, ``tier`` as in ``[providers.<name>] api_keys``."""
+    """Another program's API key. ``name`` is a name for it, ``tier`` is as in ``[providers.<name>] api_keys``."""
 
     key: SecretStr
     name: str
@@ -31,13 +31,13 @@ class FoundKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFile:
-    """Another program's settings, of which its API keys can be copied.
+    """Another program's settings file, from which its API keys can be copied.
 
-    ``read(data, variables)`` raises ``ValueError`` for what is no such file and for one without a
-    key, saying what it looked for; at least one key otherwise. ``variables`` are upper-case names:
-    the environment's, and below it those of ``dotenvs``, ``.env`` files that the program reads, the
-    most decisive first; a relative one is looked for in the working folder and those above.
-    ``paths`` are where it usually is.
+    ``read(data, variables)`` returns at least one key. It raises ``ValueError`` if the file has another format
+    or contains no key, and says what it looked for. ``variables`` have upper-case names: those of the
+    environment, which override those in ``dotenvs``, the ``.env`` files that the program reads (highest
+    precedence first; a relative path is searched in the working folder and its parents).
+    ``paths`` are the usual paths.
     """
 
     name: str
@@ -47,17 +47,17 @@ class KeyFile:
 
 
 class EventDecoder(Protocol):
-    """Reply bytes to events. Any split of the bytes gives the same events."""
+    """Converts response bytes to events. Any split of the bytes gives the same events."""
 
     def feed(self, data: bytes) -> Sequence[ChatEvent]: ...
     def close(self) -> Sequence[ChatEvent]:
-        """The bytes ended. Raises ``StreamCut`` if the reply was not complete."""
+        """Called at the end of the bytes. Raises ``StreamCut`` if the response was not complete."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListModels:
-    """How to ask a provider for its models: a request, and how to read the answer. Both pure."""
+    """How to list a provider's models: the request, and the parser of its response. Both are pure."""
 
     request: Callable[[Credential], UpstreamRequest]
     parse: Callable[[bytes], Sequence[ModelSpec]]
@@ -65,9 +65,9 @@ class ListModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLimits:
-    """What a provider takes of documents that clients link to.
+    """Limits for documents that clients link to and that the core fetches for a provider.
 
-    ``max_bytes`` and ``timeout_s`` are for each document, redirects included; ``types`` are
+    ``max_bytes`` and ``timeout_s`` apply to each document, including redirects; ``types`` are
     prefixes of media types.
     """
 
@@ -80,7 +80,7 @@ Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
 
 
 class ByteStream(Protocol):
-    """A body while it comes. ``aclose`` ends the exchange; iterating raises ``OSError`` where it breaks off."""
+    """A body that is still arriving. ``aclose`` ends the exchange; iterating raises ``OSError`` if it breaks off."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def aclose(self) -> None: ...
@@ -88,14 +88,14 @@ class ByteStream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderResponse:
-    """What a provider's ``send`` got: a whole body, or one still to come. ``headers`` have lower-case names."""
+    """The result of a provider's ``send``, with a whole body or a stream. ``headers`` have lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | ByteStream = b""
 
 
-#: An encoded request to its answer, for who talks to its upstream itself. May raise ``TimeoutError``
+#: Sends an encoded request, for a provider that has its own sockets. May raise ``TimeoutError``
 #: and ``TransportFailed``; cancelling it ends the exchange.
 Send = Callable[[UpstreamRequest, Credential], Awaitable[ProviderResponse]]
 
@@ -103,13 +103,13 @@ Send = Callable[[UpstreamRequest, Credential], Awaitable[ProviderResponse]]
 ClassifyFailure = Callable[[UpstreamFailure], FailureDecision]
 
 
-#: Reply headers (lower-case names) and the time they came, to what they say about quota. Pure.
+#: From response headers (lower-case names) and their time of arrival to the quota they report. Pure.
 ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A whole answer. ``headers`` have lower-case names."""
+    """A whole response. ``headers`` have lower-case names."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -117,44 +117,44 @@ class HttpResponse:
 
 
 class HttpClient(Protocol):
-    """The core's guarded door to the network, for refreshers, logins and quotas: one request, its answer.
+    """The core's guarded HTTP client, for refreshers, logins and quotas: sends one request and returns its response.
 
-    Raises ``TransportFailed`` if there was none within ``timeout_s``.
+    Raises ``TransportFailed`` if there is no response within ``timeout_s``.
     """
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse: ...
 
 
-#: Asks what a login has left. What it raises is logged and asked again later.
+#: Requests the remaining quota of a login. An exception is logged, and the quota is requested again later.
 AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """How to talk to one upstream. The core does the I/O; ``None`` means "cannot" or "as usual".
+    """How to talk to one upstream. The core does the I/O; ``None`` means "not supported" or "the default".
 
-    ``dialects`` are the wire formats it speaks, best first. A client of one of them is relayed;
-    any other chat client is translated into the first that can carry it. A provider with no chat
-    dialect of its own is given the neutral ``ProviderCall.chat`` and brings a ``decoder``; with
-    ``reads_chat`` it is given that, and no body, wherever it does not relay. One with a dialect may
-    bring a decoder whose replies need mending: then none of its chat replies is relayed.
-    ``decoder(streaming)`` is fresh per attempt; ``decoder_for(call, streaming)`` instead is one that
-    has to know what was asked. ``decode_embeddings`` reads a whole reply of a
-    provider whose embeddings are not in OpenAI's shape. ``classify_failure=None`` is the core's classifier.
-    ``accepts_api_keys``: API keys do as well as credentials of its ``credential_kind``; ``key_files`` are
-    other programs' settings to import them from.
+    ``dialects`` are the wire formats that it speaks, in order of preference. The core relays clients of these
+    dialects, and translates any other chat client to the first one that can represent the request. A provider
+    without a chat dialect receives the neutral ``ProviderCall.chat`` and needs a ``decoder``; with ``reads_chat``
+    it receives that, and no body, whenever it does not relay. A provider with a dialect may also have a decoder,
+    if its responses need repair; then none of its chat responses are relayed.
+    ``decoder(streaming)`` returns a new decoder for each attempt; ``decoder_for(call, streaming)`` does the same
+    for decoders that depend on the request. ``decode_embeddings`` reads a whole response of a provider whose
+    embeddings are not in OpenAI's format. ``classify_failure=None`` selects the core's classifier.
+    ``accepts_api_keys``: API keys work as well as credentials of its ``credential_kind``; ``key_files`` are
+    other programs' settings files to import keys from.
     ``credential_optional`` providers (a local server) work without a credential.
-    ``flat_rate``: a subscription pays for what its logins are used for; with an API key it may cost.
-    ``read_quota=None`` is the core's reading of rate-limit headers. ``rotation`` is how its
-    credentials are spent unless settings say otherwise; ``max_priority(model)`` the highest
-    priority number that may serve a model, where its plans differ. ``quota`` is asked for each login
-    every ``quota_every_s``, off the path of requests.
-    ``models`` is what it is known to offer before it was asked; ``models_complete`` means nothing else.
-    ``fetch_links``: it cannot open links itself, so the core fetches what ``chat`` links to,
-    guarded, and hands it over as ``InlineData``.
-    ``send``: what ``encode`` makes is not for the core's sockets but for this, a library that has its
-    own; deadline, cancelling, retries and rests stay the core's. ``prefix`` is what comes before
-    its models' names where that is not ``name``; it may have one ``/``.
+    ``flat_rate``: requests with logins are covered by a subscription; with an API key they may cost money.
+    ``read_quota=None`` selects the core's parser of rate-limit headers. ``rotation`` has the defaults for
+    ``[providers.<name>.rotation]``; ``max_priority(model)`` is the highest priority number that may serve a
+    model, if its plans differ in that. ``quota`` is called for each login every ``quota_every_s``, outside of
+    requests.
+    ``models`` are the models that are known without a request; ``models_complete`` means that there are no others.
+    ``fetch_links``: the provider cannot open links, so the core fetches documents that ``chat`` links to, through
+    its guarded fetcher, and passes them as ``InlineData``.
+    ``send``: requests are not sent by the core but by this function, for a library that has its own sockets;
+    the core still applies deadlines, cancellation, retries and cooldowns. ``prefix`` is the prefix of its models'
+    names, if it is not ``name``; it may contain one ``/``.
     """
 
     name: str
@@ -188,7 +188,7 @@ class Provider:
 class Deployment:
     """One provider and upstream model that can serve a public model.
 
-    ``options`` fill request fields the client left out.
+    ``options`` set request fields that the client did not send.
     """
 
     provider: Provider

@@ -1,4 +1,4 @@
-"""What is told of a request, and to whom; what may change it."""
+"""Sanitizers, which may change traffic; records of requests, and their receivers: observers, redactors, sinks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxy_core.messages import (
 
 
 class EventFilter(Protocol):
-    """Changes one reply's events. ``close`` gives back text still held."""
+    """Changes the events of one response. ``close`` returns text that is still held."""
 
     def feed(self, event: ChatEvent) -> Sequence[ChatEvent]: ...
     def close(self) -> Sequence[ChatEvent]: ...
@@ -24,11 +24,11 @@ class EventFilter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sanitizer:
-    """Changes traffic before it leaves. Lower ``rank`` first, then by name; replies in reverse.
+    """Changes traffic before it leaves. Lower ``rank`` first, then by name; responses in reverse order.
 
-    ``request`` returns the request to go on with, or raises a ``ProxyError`` to refuse it.
-    ``events`` returns a filter for this request's reply, or ``None`` to let its bytes pass.
-    Anything else raised refuses the request or ends the reply: a sanitizer never fails open.
+    ``request`` returns the request to continue with, or raises a ``ProxyError`` to reject it.
+    ``events`` returns a filter for this request's response, or ``None`` to relay its bytes unchanged.
+    Any other exception rejects the request or ends the response: a sanitizer never fails open.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Sanitizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One try. ``credential`` is a fingerprint; ``at_s`` is when it began, seconds into the request.
+    """One attempt. ``credential`` is a fingerprint; ``at_s`` is its start in seconds since the request began.
 
-    ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: made for
-    several requests, and counted with another.
+    ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: the attempt served
+    several requests and is counted with another one.
     """
 
     deployment: str
@@ -56,19 +56,19 @@ class AttemptRecord:
 
 
 def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
-    """The one that answered, else the last; of two at once the loser is noted last."""
+    """The attempt that answered, else the last one. Of two parallel attempts the loser is recorded last."""
     answered = (a for a in reversed(attempts) if a.status == 200 and a.fault is None)
     return next(answered, attempts[-1] if attempts else None)
 
 
 Reason = Literal[
-    "busy", "resting", "being tried", "own cap", "fair cycle", "priority", "tried", "being renewed", "needs login"
+    "busy", "cooling down", "probing", "capped", "fair cycle", "priority", "tried", "refreshing", "needs login"
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exclusion:
-    """Why a credential could not be chosen. ``left_s``: seconds until that may change, where known."""
+    """Why a credential could not be chosen. ``left_s``: seconds until that may change, if known."""
 
     credential: str
     reason: Reason
@@ -78,10 +78,11 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One look for a credential. ``chosen`` is a fingerprint, ``None`` if nobody could serve;
-    ``outage_s`` how long the provider as a whole still rests; ``at_s`` seconds into the request.
+    """One choice of a credential. ``chosen`` is a fingerprint, ``None`` if no credential could serve;
+    ``outage_s`` is the time until the next probe of an open circuit breaker; ``at_s`` is in seconds since the
+    request began.
 
-    ``excluded`` names the first few of those that could not be chosen, ``unnamed`` counts the rest.
+    ``excluded`` lists the first few credentials that could not be chosen, ``unnamed`` counts the others.
     """
 
     deployment: str
@@ -98,9 +99,9 @@ class Decision:
 class RequestRecord:
     """What happened to one request: ids, times and counts; no body, no header, no key.
 
-    ``changed_by`` names the sanitizers that changed the request or saw its reply.
-    ``overhead_s`` is what the proxy itself took until the reply's first byte, waiting excluded;
-    ``None`` without a reply. ``traceparent`` as in :class:`ProxyRequest`.
+    ``changed_by`` names the sanitizers that changed the request or filtered its response.
+    ``overhead_s`` is the proxy's own time until the response's first byte, without waiting;
+    ``None`` without a response. ``traceparent`` is as in :class:`ProxyRequest`.
     """
 
     id: str
@@ -123,13 +124,13 @@ class RequestRecord:
 
     @property
     def decisive(self) -> AttemptRecord | None:
-        """The attempt that answered, else the last one; ``None`` if nobody was asked."""
+        """The attempt that answered, else the last one; ``None`` if there was none."""
         return decisive(self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Is told after the fact, from a bounded queue. What it raises is logged once and counted.
+    """Receives records of finished requests, from a bounded queue. An exception is logged once per cause and counted.
 
     ``close`` is awaited once, at the end, for a few seconds at most.
     """
@@ -141,7 +142,7 @@ class Observer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redactor:
-    """Cleans a record before it is kept: a pure function from JSON to JSON. Fails closed."""
+    """Cleans a record before it is stored: a pure function from JSON to JSON. Fails closed."""
 
     name: str
     redact: Callable[[JsonObject], JsonObject]
@@ -150,10 +151,10 @@ class Redactor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSink:
-    """Keeps records, a batch at a time. A slow one loses records, never time of a client.
+    """Stores records in batches. If it is slow, records are lost, but no client waits.
 
-    A record is one line of JSON, redacted, without its line end; what it holds is in
-    ``docs/security.md``. ``close`` is awaited once, at the end.
+    A record is one line of JSON, redacted, without a newline; ``docs/security.md`` lists its
+    fields. ``close`` is awaited once, at the end.
     """
 
     name: str

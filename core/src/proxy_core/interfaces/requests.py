@@ -1,4 +1,4 @@
-"""A request on its way to a provider, and what a failure of it means."""
+"""A request on its way to a provider, and the decision about its failure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from proxy_core.stash import Stash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRequest:
-    """One client request on its way through. ``body`` is the client's JSON and is never changed in place.
+    """One client request inside the proxy. ``body`` is the client's JSON and is never modified in place.
 
-    ``session`` is what a header of the client named as its conversation; ``traceparent`` its
-    header of that name, if it is one by W3C's Trace Context.
+    ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
+    header of that name, if it is valid according to W3C Trace Context.
     """
 
     id: str
@@ -44,7 +44,7 @@ class ProxyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model a provider offers, by the provider's own id."""
+    """A model that a provider offers, by the provider's own id."""
 
     id: str
     created: int | None = None
@@ -54,13 +54,13 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """One identity a provider accepts. ``id`` is a fingerprint, ``label`` says where it came from.
+    """One identity that a provider accepts. ``id`` is a fingerprint, ``label`` names its origin.
 
-    ``secret`` is what a request carries: a key, or an access token, which ``expires_at`` (UTC) and
-    can be renewed with ``refresh_token``. ``identity`` is the account's own name (an address, a
-    subject); two credentials with one are duplicates. ``details`` are a plugin's own words about
-    it (a project, a base URL, a token's client); what is secret among them is ``SecretStr``.
-    ``tier`` is the plan behind it. Lower ``priority`` goes first.
+    ``secret`` is sent with requests: an API key, or an access token, which expires at ``expires_at`` (UTC) and
+    can be refreshed with ``refresh_token``. ``identity`` is the account's own name (an address, a
+    subject); two credentials with the same identity are duplicates. ``details`` belong to the plugin
+    (a project, a base URL, a token's client); secrets among them are ``SecretStr``.
+    ``tier`` is the subscription plan. Lower ``priority`` goes first.
     """
 
     id: str
@@ -80,10 +80,11 @@ class Credential:
 class ProviderCall:
     """One attempt, as a provider's ``encode`` sees it.
 
-    ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (top level),
-    with ``model`` and ``stream`` already those of the attempt. A provider without dialects gets
-    ``dialect=None``, an empty body and reads ``chat``. ``client`` is who asks, for what a provider
-    must keep apart. ``options`` are the deployment's: a ``body`` has them already, a ``chat`` has not.
+    ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (of the top level),
+    in which ``model`` and ``stream`` are already those of the attempt. A provider without dialects receives
+    ``dialect=None`` and an empty body, and reads ``chat``. ``client`` is the client's name, for state that a
+    provider must keep per client. ``options`` are the deployment's; they are already part of ``body``, but not
+    of ``chat``.
     """
 
     dialect: str | None
@@ -96,9 +97,9 @@ class ProviderCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
-    """Whether a provider can be counted on, and what using it risks.
+    """Whether a provider will remain available, and the risks of using it.
 
-    ``until`` is the day an ``ended`` provider stopped or a ``limited`` one will.
+    ``until`` is the day on which an ``ended`` provider stopped or a ``limited`` one will stop.
     """
 
     status: Literal["active", "limited", "ended"] = "active"
@@ -109,18 +110,18 @@ class Lifecycle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureDecision:
-    """What a failure means.
+    """What to do about a failure.
 
     ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
-    next, ``fail_over`` to the next deployment, ``reject`` to the client. ``cooldown`` is what cools
-    down: the whole credential, this credential for the model (or its quota group), or the whole
-    provider; for ``cooldown_s`` seconds (``None``: ``back_off_s``, seconds by failures in a row, of
-    which the last stays; without these the core's own). ``error`` is what the
-    client is told if the request ends here. ``renew``: with ``cooldown="credential"``, a login's token
-    was refused and is renewed instead; of a 401 that is believed anyway. ``disable_until_login``: no time
-    mends it; the credential is out until its owner has acted and somebody logs in anew, and
+    next, ``fail_over`` to the next deployment, or ``reject`` the request. ``cooldown`` says what enters
+    cooldown: the whole credential, this credential for the model (or its quota group), or the whole
+    provider; for ``cooldown_s`` seconds. If that is ``None``, ``back_off_s`` has the seconds by number of
+    consecutive failures (the last value applies to all further ones); without it, the core's back-off applies.
+    ``error`` is the client's error if the request ends here. ``renew``: with ``cooldown="credential"``, a
+    login's token was rejected and is refreshed instead; a 401 always implies this. ``disable_until_login``:
+    waiting does not help; the credential is disabled until its owner has acted and logs in again, and
     ``error`` says why. ``suspect_details``: with ``cooldown="credential"``, the names of its details that may be
-    wrong (a project); its refresher is asked once without them, and within some hours not again.
+    wrong (a project); its refresher is called once without them, and then not again for some hours.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
@@ -136,10 +137,10 @@ class FailureDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaWindow:
-    """What a provider says of an interval it counts over.
+    """What a provider reports about a quota window.
 
     ``limit`` and ``used`` are in ``unit``; ``None`` is unknown. ``resets_at`` is UTC.
-    ``group`` names a quota group or a model; empty: the one that was asked for.
+    ``group`` names a quota group or a model; empty: the model of the request.
     """
 
     unit: Literal["requests", "tokens"] = "requests"

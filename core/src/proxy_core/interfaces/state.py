@@ -1,4 +1,4 @@
-"""What survives a restart and is shared by processes."""
+"""Stores of the state that survives a restart and that processes share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRow:
-    """What was used on one UTC day, by one client through one credential for one model.
+    """The usage of one UTC day by one client, through one credential, of one model.
 
-    ``credential`` is a fingerprint, empty for requests nobody could be asked for. ``prompt``
+    ``credential`` is a fingerprint, empty for requests without an attempt. ``prompt``
     includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``. ``cost`` is in
-    US dollars, of the requests whose price is known; ``priced`` counts those.
+    US dollars, for the requests with a known price; ``priced`` counts those.
     """
 
     day: date
@@ -36,9 +36,9 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedValue:
-    """A value under a name: the last one to reach the store counts. ``expires_at`` is epoch seconds.
+    """A value under a name: the last one to reach the store wins. ``expires_at`` is in epoch seconds.
 
-    ``None`` takes it away; that is told to others for as long as they may remember the note.
+    ``None`` deletes the value; other processes receive the deletion for as long as they may remember the value.
     """
 
     value: bytes | None
@@ -47,9 +47,9 @@ class SharedValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count:
-    """``add`` is added to what all processes counted under a name; forgotten at ``expires_at``, epoch seconds.
+    """``add`` is added to the total of all processes under a name, which is deleted at ``expires_at`` (epoch seconds).
 
-    Where processes differ about ``expires_at``, the latest holds. An add that comes later than
+    If processes disagree about ``expires_at``, the latest applies. An addition that arrives after
     its own ``expires_at`` is dropped.
     """
 
@@ -59,11 +59,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitRequest:
-    """Permits this process would like to hold, of ``limit`` that all processes share. 0 gives them back.
+    """The number of permits that this process wants, out of ``limit`` that all processes share. 0 returns them.
 
-    ``used``: how many it cannot give back now. They stay its own even where it is granted fewer,
-    so that they are not in use twice. A process that has not started more than ``used`` when the
-    answer comes never takes part in exceeding the limit.
+    ``used``: how many it cannot return now. The process keeps these even if it is granted fewer, so that no
+    permit is in use twice. A process that has not started more than ``used`` when the response arrives
+    never contributes to exceeding the limit.
     """
 
     want: int
@@ -73,14 +73,14 @@ class PermitRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
-    """What one process has to say since its last sync. Names and texts are valid Unicode.
+    """The changes of one process since its last sync. Names and texts are valid Unicode.
 
-    ``holder`` names the process, ``number`` rises with each push that was applied: a push that
-    comes twice (its answer was lost) counts once, however late. A push with no notes, counts and
-    usage does not use its number up. ``seen`` is the cursor of the last pull, 0 at first; one
-    that the store never gave is taken for 0. ``claims`` not named stay as they were. ``lives_s``:
-    what this holder claims is free again when it has been silent for this long, not earlier and
-    at most half as much later; it has to claim anew then.
+    ``holder`` names the process. ``number`` rises with each request that was applied: a request that
+    arrives twice (because its response was lost) counts once, however late. A request without notes, counts and
+    usage does not consume its number. ``seen`` is the cursor of the last response, 0 at first; a cursor
+    that the store never issued counts as 0. ``claims`` that are not listed are unchanged. ``lives_s``:
+    the permits of this holder become free when it has been silent for this long, not earlier and
+    at most half as much later; after that it has to claim them again.
     """
 
     holder: str
@@ -95,17 +95,17 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResponse:
-    """What the others did since ``SyncRequest.seen``, and what is granted.
+    """The changes of other processes since ``SyncRequest.seen``, and the permits granted.
 
-    ``notes``: names others wrote (``value=None``: took away). ``counts``: the totals of names to
-    which somebody, this process included, added. Everything not expired, its own too, when
-    ``seen`` was 0. ``holders``: how many processes are alive, this one included.
+    ``notes``: values that other processes wrote (``value=None``: deleted). ``counts``: the totals of names to
+    which any process, including this one, added. If ``seen`` was 0: everything that has not expired, including
+    this process's own. ``holders``: how many processes are alive, including this one.
 
-    ``held``: permits per claim in the push, at most ``PermitRequest.want``, the rest of ``PermitRequest.limit``
-    after what the others hold, and after what each of them still lacks of its share. The share is
-    the limit divided by the living holders that want any, rounded down: when more want than there
-    are permits, who came first keeps them. What is granted, and what is still in use beyond that,
-    never exceeds the limit.
+    ``held``: permits granted for each claim in the request, at most ``PermitRequest.want``. They are what is left
+    of ``PermitRequest.limit`` after the permits that other processes hold, and after what each of those still lacks
+    of its share. A share is the limit divided by the number of living holders that want permits, rounded down; if
+    more holders want permits than there are, the first ones keep theirs. The permits that are granted, plus those
+    that are still in use beyond that, never exceed the limit.
     """
 
     cursor: int
@@ -116,19 +116,19 @@ class SyncResponse:
 
 
 class StateBackend(Protocol):
-    """An open store behind the in-memory state. Never on a request's path.
+    """An open store behind the in-memory state. No request waits for it.
 
-    ``sync`` is one atomic exchange; it may raise anything, and is then repeated with the same
+    ``sync`` is one atomic exchange; it may raise any exception, and is then repeated with the same
     number. It returns within seconds or raises.
     """
 
     async def sync(self, push: SyncRequest) -> SyncResponse: ...
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
-        """Rows of these days, both included, by day and then by name."""
+        """Rows of these days (inclusive), by day and then by name."""
         ...
 
     async def forget_usage(self, before: date) -> None:
-        """Take away the rows of days before this one."""
+        """Delete the rows of earlier days."""
         ...
 
     async def close(self) -> None: ...
@@ -138,8 +138,8 @@ class StateBackend(Protocol):
 class StateStore:
     """A kind of store, chosen by the scheme of ``state.url``.
 
-    ``open`` is awaited once with the whole URL, and again after anything raised
-    :class:`StateLost`, which may be ``open`` itself: then not at once.
+    ``open`` is awaited once with the whole URL, and again after any method raised
+    :class:`StateLost`; if that was ``open`` itself, only after a pause.
     """
 
     scheme: str
@@ -147,7 +147,7 @@ class StateStore:
 
 
 class StateLost(Exception):
-    """The store has to be opened anew, and everything pulled with ``seen=0``.
+    """The store has to be opened again, and everything read again with ``seen=0``.
 
-    The message says what is wrong, for the operator, without a secret.
+    The message tells the operator what is wrong, without a secret.
     """

@@ -1,7 +1,7 @@
-"""The neutral model: what a conversation, a reply and a request upstream are, in no vendor's words.
+"""The neutral model of conversations, responses and upstream requests, independent of any vendor.
 
-Dialects decode into these values and encode from them; what a wire format says and these
-values have no name for rides in ``extra``, so that the same dialect can give it back.
+Dialects decode to these values and encode from them. Fields of a wire format without an equivalent
+here are carried in ``extra``, so that the same dialect can restore them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a conversation is made of: messages and their parts."""
+"""The messages of a conversation, and their parts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class InlineData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """An address the *provider* may fetch. The proxy does not."""
+    """A URL that the *provider* may fetch. The proxy does not."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedFile:
-    """A file the provider already holds, by the provider's own id or URI."""
+    """A file that the provider already has, by the provider's own id or URI."""
 
     file_id: str
 
@@ -36,9 +36,9 @@ Source = InlineData | Link | UploadedFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opaque:
-    """Bytes only their maker can read (signatures, encrypted reasoning); given back only to it.
+    """Bytes that only their maker can read (signatures, encrypted reasoning); returned only to it.
 
-    ``maker`` is empty where it was not said: whoever the bytes may belong to takes them for its own.
+    ``maker`` is empty if it is not known; then any provider to which the bytes may belong accepts them.
     """
 
     maker: str
@@ -62,7 +62,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """Sound; ``format`` is ``wav``, ``mp3`` and the like."""
+    """Audio; ``format`` is ``wav``, ``mp3`` and the like."""
 
     source: Source
     format: str | None = None
@@ -71,7 +71,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A document: a PDF, a text, anything a model can read."""
+    """A document that a model can read, such as a PDF or a text."""
 
     source: Source
     filename: str | None = None
@@ -87,7 +87,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """What a model thought. ``summary`` is what the vendor shows; redacted reasoning has only ``opaque``."""
+    """A model's reasoning. ``summary`` is the part that the vendor shows; redacted reasoning has only ``opaque``."""
 
     text: str = ""
     summary: str | None = None
@@ -98,7 +98,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A call the model made. ``arguments`` is the model's own text: JSON for a function, free for a custom tool."""
+    """A tool call of the model. ``arguments`` is the model's text: JSON for a function, free-form for a custom tool."""
 
     id: str
     name: str
@@ -111,7 +111,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolResult:
-    """The answer to the call ``call_id``."""
+    """The result of the call ``call_id``."""
 
     call_id: str
     parts: Sequence[Part]
@@ -122,7 +122,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Native:
-    """A part only one dialect knows (hosted tools' items, compaction): carried whole, or named in a refusal."""
+    """A part that only one dialect knows (items of hosted tools, compaction): carried as is, or named in an error."""
 
     dialect: str
     payload: Extra
@@ -134,7 +134,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn, or a part of one. ``phase`` is the Responses dialect's commentary or final answer."""
+    """One turn, or a part of one. ``phase`` is commentary or final answer, in the Responses dialect."""
 
     role: Role
     parts: Sequence[Part]

@@ -1,4 +1,4 @@
-"""A response to a chat as it comes: events, and what it used."""
+"""A chat response as a sequence of events, and its usage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Usage:
         return self.prompt + self.completion
 
 
-#: Why a choice ended. ``error`` is an upstream that gave up in mid-answer.
+#: Why a choice ended. ``error``: the upstream gave up in the middle of its response.
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The reply begins. ``extra``: top-level fields without a name here."""
+    """The response begins. ``extra``: top-level fields without an equivalent here."""
 
     id: str | None = None
     model: str | None = None
@@ -53,7 +53,7 @@ class RefusalDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningDelta:
-    """A piece of reasoning, or (with empty ``text``) the signature that ends a stretch of it."""
+    """A piece of reasoning, or (with empty ``text``) the signature that ends a section of it."""
 
     text: str
     opaque: Opaque | None = None
@@ -63,7 +63,7 @@ class ReasoningDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStart:
-    """A tool call opens; ``call`` numbers the calls of a choice from 0."""
+    """A tool call begins; ``call`` numbers the calls of a choice from 0."""
 
     call: int
     id: str
@@ -91,7 +91,7 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """A source for text already sent, in the words of ``dialect``."""
+    """A source for text that has been sent already, in the format of ``dialect``."""
 
     dialect: str
     payload: Extra
@@ -100,7 +100,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """Something only ``dialect`` has a word for; others leave it out."""
+    """Data that only ``dialect`` can represent; others omit it."""
 
     dialect: str
     payload: Extra
@@ -109,7 +109,7 @@ class Carried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """A choice ended. ``detail`` is the stop sequence or the vendor's own word."""
+    """A choice ended. ``detail`` is the stop sequence or the vendor's own reason."""
 
     reason: FinishReason
     detail: str | None = None
@@ -118,14 +118,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
-    """What the reply cost so far; a later report replaces an earlier one."""
+    """The usage so far; a later report replaces an earlier one."""
 
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The upstream reported an error inside a reply; nothing follows. ``extra``: its other members."""
+    """The upstream reported an error inside the response; nothing follows. ``extra``: its other members."""
 
     message: str
     status: int | None = None

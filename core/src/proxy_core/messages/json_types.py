@@ -1,4 +1,4 @@
-"""JSON as it comes in and goes out."""
+"""Types for JSON values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client asks for: a chat with its tools and options, or embeddings, and what comes back of these."""
+"""Client requests: a chat with its tools and options, or embeddings with their response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.messages.json_types import Extra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionTool:
-    """``parameters`` is JSON Schema; ``None`` means the client gave none."""
+    """``parameters`` is JSON Schema; ``None`` means that the client sent none."""
 
     name: str
     description: str | None = None
@@ -36,7 +36,7 @@ class CustomTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedTool:
-    """A tool the vendor runs (web search, code execution), in its own dialect's words."""
+    """A tool that the vendor runs (web search, code execution), in the format of its dialect."""
 
     dialect: str
     payload: Extra
@@ -47,7 +47,7 @@ Tool = FunctionTool | CustomTool | HostedTool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolChoice:
-    """``required`` with ``names`` forces one of them; ``auto`` with ``names`` only narrows."""
+    """``required`` with ``names`` forces a call of one of them; ``auto`` with ``names`` only restricts the choice."""
 
     mode: Literal["auto", "none", "required"]
     names: Sequence[str] = ()
@@ -66,7 +66,7 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningOptions:
-    """How hard to think: by word, by budget in tokens, or adaptively; and what to show of it."""
+    """How much to reason: a level, a budget in tokens, or adaptive; and how much of it to show."""
 
     effort: str | None = None
     budget_tokens: int | None = None
@@ -78,7 +78,7 @@ class ReasoningOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """``None`` leaves a value to the provider. Penalties are -2..2, temperature 0..2."""
+    """``None`` uses the provider's default. Penalties are -2..2, temperature 0..2."""
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -96,7 +96,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A conversation to continue. ``extra`` holds top-level fields of ``dialect`` without a name here."""
+    """A conversation to continue. ``extra`` has the top-level fields of ``dialect`` without an equivalent here."""
 
     model: str
     messages: Sequence[Message]
@@ -121,7 +121,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedRequest:
-    """Inputs to embed: texts, or token arrays where a provider takes them."""
+    """Inputs to embed: texts, or token arrays if the provider accepts them."""
 
     model: str
     inputs: Sequence[str] | Sequence[Sequence[int]]

@@ -10,10 +10,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """What to send. Built from configuration and the request's body; it never holds a client's header.
+    """The request to send. It is built from settings and the request's body, and never contains a client's header.
 
-    ``dropped`` names the fields of the client's request that only advise and that the provider
-    has no word for; the client is told in a header of the reply.
+    ``dropped`` lists optional fields of the client's request that the provider does not support;
+    a response header reports them to the client.
     """
 
     url: str
@@ -23,20 +23,20 @@ class UpstreamRequest:
     dropped: Sequence[str] = ()
 
 
-#: How an exchange broke without a status: no connection; silence; a connection lost before
-#: the status, or in mid-reply; a reply that cannot be read.
+#: How an exchange failed without a status: no connection; a timeout; a connection lost before
+#: the status, or in the middle of the response; an unreadable response.
 TransportFault = Literal["connect", "timeout", "disconnect", "cut", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamFailure:
-    """One failed attempt, as a judge sees it.
+    """One failed attempt, as ``classify_failure`` sees it.
 
-    ``credential_kind`` is that of the credential it was tried with: one status means another thing
-    for a key than for a login; ``model`` the upstream's id of what was asked for. ``headers`` have
-    lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` when the transport failed;
-    an error inside a reply with status 200 keeps the status it names.
-    ``received_at`` is what relative and absolute reset hints are read against.
+    ``credential_kind`` is that of the attempt's credential, because the same status can mean different
+    things for a key and a login. ``model`` is the upstream's id of the requested model. ``headers`` have
+    lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` if the transport failed;
+    for an error inside a response with status 200, it is the status that the error names.
+    ``received_at`` is the reference for relative and absolute reset hints.
     """
 
     provider: str

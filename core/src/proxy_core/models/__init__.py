@@ -1,1 +1,1 @@
-"""What is known about models: who serves them, their limits, their prices."""
+"""Model metadata: who serves a model, its limits, its price."""

@@ -1,7 +1,7 @@
-"""Catalogs from an address, for who wants newer ones than are installed: asked for now and then, kept on disk.
+"""Downloads newer catalogs than the installed ones from a URL, at intervals, and keeps them on disk.
 
-Nothing is asked before somebody first wanted to know of a model, and nobody waits for an answer. What was
-kept is used from the next start on. An answer that cannot be read changes nothing.
+Nothing is requested before a catalog is first needed, and no request waits for a download. A stored
+table is used from the next start on. A response that cannot be read changes nothing.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ FOLDER_NAME = "catalogs"
 _ASK_S = 60.0
 _MAX_BYTES = 32 * 1024 * 1024
 _LEAST_S = 1.0
-#: What a server says of its answer, and how it is repeated to it.
+#: A response's validators, and the request headers that send them back.
 _VALIDATORS = {"etag": "if-none-match", "last-modified": "if-modified-since"}
 
 
 class TableFiles:
-    """Tables as they came, each with its address, its validators and when it was asked for."""
+    """Downloaded tables on disk, each with its URL, its validators and the time of the last request."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def text(self, catalog: ModelCatalog) -> str | None:
-        """The table that was kept for this address."""
+        """The stored table for this URL."""
         if catalog.source is None or self.about(catalog.name).get("url") != catalog.source.url:
             return None
         try:
@@ -55,7 +55,7 @@ class TableFiles:
         return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
     def keep(self, name: str, about: Mapping[str, str], table: bytes | None = None) -> None:
-        """``table=None``: the one that is there is still true. Raises ``OSError``."""
+        """Store a table; ``table=None``: the stored one is still current. Raises ``OSError``."""
         private_folder(self._folder)
         if table is not None:
             write_private(self._table(name), table)
@@ -69,7 +69,7 @@ class TableFiles:
 
 
 class TableRefresher:
-    """Asks for the tables that have an address. An async context manager; its task asks nothing until one is wanted."""
+    """Downloads the tables that have a URL. An async context manager; its task requests nothing until one is needed."""
 
     def __init__(self, catalogs: Catalogs, files: TableFiles, upstream: Upstream, clock: Clock) -> None:
         self._catalogs = catalogs
@@ -102,14 +102,14 @@ class TableRefresher:
             try:
                 await self._ask(catalog, source, about if about.get("url") == source.url else {})
             except (TransportError, TimeoutError, ResponseTooLarge, OSError) as error:
-                log.warning("the table of %s was not renewed: %s", catalog.name, type(error).__name__)
+                log.warning("could not update the table of %s: %s", catalog.name, type(error).__name__)
                 await self._clock.sleep(max(_LEAST_S, source.every_s))
             except Exception:  # a plugin's reader may fail in any way
-                log.warning("the new table of %s cannot be read; the old one stays", catalog.name, exc_info=True)
+                log.warning("the new table of %s cannot be read; the old one is kept", catalog.name, exc_info=True)
                 await self._clock.sleep(max(_LEAST_S, source.every_s))
 
     def _due_s(self, about: Mapping[str, str], source: CatalogSource) -> float:
-        """Seconds until its time: a restart is no reason to ask again."""
+        """Seconds until the next download, which does not depend on restarts."""
         if about.get("url") != source.url:
             return 0.0
         try:
@@ -133,4 +133,4 @@ class TableRefresher:
         find = await asyncio.to_thread(source.parse, table.decode())
         await asyncio.to_thread(self._files.keep, catalog.name, {**validators, **now}, table)
         self._catalogs.replace(catalog.name, find)
-        log.info("the table of %s is new", catalog.name)
+        log.info("the table of %s was updated", catalog.name)

@@ -1,7 +1,7 @@
-"""Which models there are: what settings say, and what upstreams answer when asked.
+"""The available models: those in the settings, and those that upstreams list.
 
-Nothing is asked at startup. An answer is believed for ``routing.models_ttl_s``; an empty or
-failed one only for a short while, and it never replaces a good one.
+Nothing is requested at startup. A list is cached for ``routing.models_ttl_s``; an empty or
+failed response only briefly, and it never replaces a good list.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Known:
 
 
 class ModelDirectory:
-    """The models of all providers, asked for when somebody wants to know."""
+    """The models of all providers, requested when needed."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ModelDirectory:
         return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
 
     def listed(self, provider: str, model: str) -> Extra | None:
-        """What the provider says of its model, as far as it was read: nobody is asked."""
+        """The model's entry in the provider's list, if it has been read; sends no request."""
         known = self._known.get(provider)
         if known is not None and model in known.models:
             return known.models[model].extra
@@ -91,7 +91,7 @@ class ModelDirectory:
     async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
-        # What a provider is known to offer is nobody's who has no credential for it.
+        # Without a credential, a provider's models cannot be used.
         offered = provider.models if self._pools[provider.name].credentials else ()
         known = {spec.id: spec for spec in (*configured, *offered)}
         if provider.list_models is not None and settings.discover and not provider.models_complete:
@@ -111,7 +111,7 @@ class ModelDirectory:
             return list(kept.values())
 
     async def _ask(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
-        """Try credentials in turn, until one gets an answer; empty if none does."""
+        """Try credentials in turn until one gets a response; empty if none does."""
         for credential in self._pools[provider.name].credentials:
             try:
                 async with self._clock.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
@@ -120,7 +120,7 @@ class ModelDirectory:
                     problem = f"status {reply.status}"
             except (TransportError, TimeoutError, ResponseTooLarge) as error:
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
-                return ()  # another credential would not find it either
+                return ()  # another credential would not help
             except Exception as error:  # a plugin's parser may fail in any way
                 problem = f"unreadable ({type(error).__name__})"
             log.info("models of %s: %s with credential %s", provider.name, problem, credential.id)

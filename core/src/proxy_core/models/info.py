@@ -1,6 +1,6 @@
-"""What is known of models, and who says so: settings, the provider itself, then catalogs.
+"""Model metadata and its sources: settings, the provider itself, then catalogs.
 
-Catalogs are read when somebody first wants to know, in a thread, once; until then they cost nothing.
+Catalogs are read once, in a thread, when they are first needed; until then they cost nothing.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
 log = logging.getLogger("proxy_core.models")
 
-#: Who said it, in ``_sources`` and ``source``; a catalog is called by its name.
+#: Names of sources, in ``_sources`` and ``source``; a catalog has its own name.
 SETTINGS, PROVIDER = "settings", "provider"
 PRICES = ("input_price", "output_price", "cached_price", "cache_write_price")
-#: A provider and its own model id, to what its model list says of it, where that was read.
+#: From a provider and its own model id to the entry in its model list, if that has been read.
 Listed = Callable[[str, str], Extra | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """One model's card and, by field, who said so. All prices are of one source, ``prices``."""
+    """One model's metadata and the source of each field. All prices are from one source, ``prices``."""
 
     card: ModelInfo = field(default_factory=ModelInfo)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class Catalogs:
-    """The tables of plugins, in the order in which they are believed."""
+    """The tables of plugins, in order of precedence."""
 
     def __init__(
         self, catalogs: Sequence[ModelCatalog], kept: Callable[[ModelCatalog], str | None] = lambda catalog: None
     ) -> None:
-        """``kept`` has the text of a table that was got from its source."""
+        """``kept`` returns the text of a table that was downloaded from its source."""
         self._catalogs = catalogs
         self._kept = kept
-        #: Set once somebody has wanted to know.
+        #: Set when the catalogs are first needed.
         self.wanted = asyncio.Event()
         self._tables: Sequence[tuple[str, FindModelInfo]] | None = None if catalogs else ()
         self._loading = asyncio.Lock()
@@ -52,7 +52,7 @@ class Catalogs:
         return self._tables is not None
 
     async def load(self) -> None:
-        """Read them, unless that was done. Takes a moment the first time; nothing else waits for it."""
+        """Read the tables, if that has not been done. This takes a moment; nothing else waits for it."""
         self.wanted.set()
         if self._tables is not None:
             return
@@ -61,7 +61,7 @@ class Catalogs:
                 self._tables = await asyncio.to_thread(self._read)
 
     def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
-        """What tables that were read say, each with its name."""
+        """The metadata in the tables that have been read, with each table's name."""
         for name, find in self._tables or ():
             card = find(provider, model)
             if card is not None:
@@ -69,11 +69,11 @@ class Catalogs:
 
     @property
     def sourced(self) -> Sequence[ModelCatalog]:
-        """Those of which there may be newer ones."""
+        """The catalogs that have a source of newer tables."""
         return [catalog for catalog in self._catalogs if catalog.source is not None]
 
     def replace(self, name: str, find: FindModelInfo) -> None:
-        """A newer table, from now on."""
+        """Use a newer table."""
         self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
 
     def _read(self) -> list[tuple[str, FindModelInfo]]:
@@ -91,12 +91,12 @@ class Catalogs:
             try:
                 return catalog.source.parse(text)
             except ValueError:
-                log.warning("what was kept of the catalog %s cannot be read", catalog.name, exc_info=True)
+                log.warning("the stored copy of the catalog %s cannot be read", catalog.name, exc_info=True)
         return catalog.load()
 
 
 class Cards:
-    """All there is to know of a provider's model. ``listed`` is what its own list said, where it was read."""
+    """The metadata of a provider's models. ``listed`` returns a model's entry in the provider's own list."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Cards:
         self.catalogs = catalogs or Catalogs(())
 
     def said(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
-        """Whoever knows the model, by the provider's own id, best first."""
+        """All metadata of a model, by the provider's own id, in order of precedence."""
         settings, options = self._settings.get(provider), self._by_id.get((provider, model))
         if options is not None:
             yield SETTINGS, of_settings(options)
@@ -126,13 +126,13 @@ class Cards:
             yield from self.catalogs.find(settings.preset, model)
 
     def own_id(self, provider: str, model: str) -> str:
-        """What the provider itself calls what settings call ``model``."""
+        """The provider's own id for what the settings call ``model``."""
         settings = self._settings.get(provider)
         options = settings.models.get(model) if settings else None
         return options.id if options and options.id else model
 
     def facts(self, provider: str, model: str, first: Described | None = None) -> Facts:
-        """One card of them all. ``first``: what settings say of the public model, which wins."""
+        """The merged metadata. ``first``: settings of the public model, which take precedence."""
         over = [(SETTINGS, of_settings(first))] if first is not None else []
         return merged([*over, *self.said(provider, model)])
 
@@ -155,7 +155,7 @@ def has_price(card: ModelInfo) -> bool:
 
 
 def merged(said: Iterable[tuple[str, ModelInfo]]) -> Facts:
-    """Field by field the first that knows; capabilities word by word; prices only together."""
+    """Merge: each field from the first source that has it, each capability too; all prices from one source."""
     known: dict[str, object] = {}
     sources: dict[str, str] = {}
     capabilities: dict[str, bool] = {}
@@ -173,7 +173,7 @@ def merged(said: Iterable[tuple[str, ModelInfo]]) -> Facts:
             sources["capabilities"] = ", ".join(filter(None, (sources.get("capabilities"), source)))
     if capabilities:
         known["capabilities"] = capabilities
-    return Facts(card=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # taken from cards, by name
+    return Facts(card=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # values of the same fields
 
 
 _ALONE = tuple(f.name for f in fields(ModelInfo) if f.name not in (*PRICES, "capabilities"))

@@ -1,4 +1,4 @@
-"""What providers say of a model in their own model lists, each with other words. Pure."""
+"""Reads metadata from providers' own model lists, whose field names differ. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from proxy_core.interfaces import ModelInfo
 from proxy_core.messages import Extra
 
-#: In vendors' own words.
+#: Vendors' names of the same field.
 _CONTEXT = ("context_length", "context_window", "max_context_length", "max_model_len", "inputTokenLimit")
 _OUTPUT = ("max_completion_tokens", "max_output_tokens", "outputTokenLimit")
 _MILLION = 1_000_000
-#: No model costs a thousand dollars per million tokens: such a number counts in something else than a token.
+#: No model costs a thousand dollars per million tokens: such a number is in another unit.
 _DEAREST = 1_000.0
 
 
 def read_listing(extra: Extra) -> ModelInfo:
-    """The members of one entry that are understood.
+    """The members of one entry that are accepted.
 
-    Prices are those in the words that gateways use: ``{"pricing": {"prompt": "0.000003", "completion": ...,
-    "input_cache_read", "input_cache_write"}}``, US dollars per token, as text. Others give numbers per
-    million tokens under the same names, so nothing but text is believed.
+    Prices are read only in the format of gateways: ``{"pricing": {"prompt": "0.000003", "completion": ...,
+    "input_cache_read", "input_cache_write"}}``, US dollars per token, as text. Other lists have numbers per
+    million tokens under the same names, so only text is accepted.
     """
     architecture, top = _object(extra, "architecture"), _object(extra, "top_provider")
     prices, capabilities = _object(extra, "pricing"), _object(extra, "capabilities")

@@ -1,4 +1,4 @@
-"""What a reply cost, where its price is known: the one place that everything about money asks."""
+"""The cost of a response, if the price is known. Everything that concerns costs uses this module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """US dollars per million tokens; ``cached`` are prompt tokens read from a cache, ``cache_write`` written to one."""
+    """US dollars per million tokens; ``cached`` for prompt tokens read from a cache, ``cache_write`` written to one."""
 
     prompt: float
     completion: float
@@ -30,7 +30,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
-    """A price and who said so: ``settings``, ``provider`` or a catalog's name."""
+    """A price and its source: ``settings``, ``provider`` or a catalog's name."""
 
     price: Price
     source: str
@@ -40,7 +40,7 @@ _FREE = Priced(price=Price(prompt=0.0, completion=0.0, cached=0.0, cache_write=0
 
 
 class Prices:
-    """Prices by provider and the provider's own model id: settings, a provider that costs nothing, then cards."""
+    """Prices by provider and its own model id, from settings, a flat-rate provider, then other metadata."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Prices:
         await self._cards.catalogs.load()
 
     def priced(self, provider: str, model: str, credential: str | None = None) -> Priced | None:
-        """``credential`` is the fingerprint of who was asked; ``None``: it is not known who will be."""
+        """``credential`` is the fingerprint of the credential that was used; ``None``: not known yet."""
         subscribed = self._subscribed(provider, credential)
         for source, card in self._cards.said(provider, model):
             if subscribed and source != SETTINGS:
@@ -70,7 +70,7 @@ class Prices:
         return _FREE if subscribed else None
 
     def cost(self, provider: str, model: str, usage: Usage, credential: str | None = None) -> float | None:
-        """US dollars; ``None`` where nobody said what this model costs."""
+        """US dollars; ``None`` if the price of the model is unknown."""
         priced = self.priced(provider, model, credential)
         return priced.price.of(usage) if priced is not None else None
 
@@ -84,7 +84,7 @@ class Prices:
 
 
 def price_of(card: ModelInfo) -> Price:
-    """What is not said of prompt or completion is nothing; what is not said of a cache is as the prompt."""
+    """An unset price of prompt or completion is 0; an unset cache price is that of the prompt."""
     prompt = card.input_price or 0.0
     return Price(
         prompt=prompt,

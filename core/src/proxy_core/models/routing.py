@@ -1,4 +1,4 @@
-"""Model ids to ordered deployments, by settings alone. Pure."""
+"""Maps model ids to ordered deployments, based on settings only. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
 
 class Router:
-    """Finds who can serve a model. ``provider/model`` addresses one; ``[models]`` names lists of them."""
+    """Finds the deployments of a model: ``provider/model`` is one, names in ``[models]`` are lists of them."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Router:
     ) -> None:
         """Raises ``SettingsError`` for a route that is not ``provider/model``.
 
-        A route to a provider that is not active (its plugin was skipped) is left out and noted in ``warnings``.
+        A route to a provider that is not active (its plugin was skipped) is omitted, with a line in ``warnings``.
         """
         self.warnings: list[str] = []
         self._providers = providers
@@ -37,7 +37,7 @@ class Router:
         return tuple(self._routes)
 
     def deployments(self, public_model: str) -> Sequence[Deployment]:
-        """Those of a name from ``[models]``, best first; empty where no provider of theirs is active."""
+        """The deployments of a name from ``[models]``, best first; empty if none of their providers is active."""
         return self._routes.get(public_model, ())
 
     def resolve(self, model: str) -> tuple[Deployment, ...]:
@@ -46,11 +46,11 @@ class Router:
         if route is None:
             return (self._direct(model),)
         if not route:
-            raise Unavailable(f"No provider of the model {model!r} is active.")
+            raise Unavailable(f"No provider for the model {model!r} is active.")
         return route
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:
-        """Whose model this is by its name's beginning, and the rest; ``None`` if it is nobody's."""
+        """The provider whose prefix the name has, and the remainder; ``None`` if there is none."""
         name, _, rest = model.partition("/")
         second, slash, last = rest.partition("/")
         if slash and (provider := self._prefixes.get(f"{name}/{second}")) is not None:
@@ -59,7 +59,7 @@ class Router:
         return (provider, rest) if provider is not None and rest else None
 
     def allowed(self, provider: str, model: str) -> bool:
-        """Whether settings leave ``model`` in. Globs match with and without the prefix; ``include_models`` wins."""
+        """Whether settings allow ``model``. Globs match with and without the prefix; ``include_models`` wins."""
         settings = self._settings.get(provider)
         if settings is None:
             return True

@@ -1,4 +1,4 @@
-"""Counting a request's tokens: the first counter that knows the model counts."""
+"""Counts a request's tokens, with the first counter that knows the model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = logging.getLogger("proxy_core.count")
 
 
 class TokenCounting:
-    """``counters`` are asked in their order, and none of them is known here.
+    """``counters`` are tried in their order.
 
-    ``note`` says of a count that is not exact why a better counter did not count.
+    If a count is not exact, ``note`` says why a better counter was not available.
     """
 
     def __init__(self, counters: Sequence[TokenCounter]) -> None:
         self._counters = counters
-        #: Two at a time: much text takes seconds, and the threads are everybody's.
+        #: Two at a time: long texts take seconds, and the threads are shared.
         self._turns = asyncio.Semaphore(2)
         self._logged: set[tuple[str, type[Exception]]] = set()
 
@@ -31,7 +31,7 @@ class TokenCounting:
             return await asyncio.to_thread(self._count, asked)
 
     def _count(self, asked: CountTokens) -> CountedTokens:
-        """In a thread: counters may be slow, and so is much text. The core's estimate is the last of them."""
+        """Count in a thread, because counters and long texts may be slow. The core's estimate is the last counter."""
         passed_over = ""
         for counter in self._counters:
             try:
@@ -56,7 +56,7 @@ class TokenCounting:
 
 
 def of_chat(chat: ChatRequest, deployment: Deployment) -> CountTokens:
-    """Counters read OpenAI's chat shape, whatever the client speaks."""
+    """Counters read OpenAI's chat format, whatever the client's dialect is."""
     sent = openai_chat.encode(chat)
     return CountTokens(
         provider=deployment.provider.name,

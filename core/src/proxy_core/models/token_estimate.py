@@ -1,4 +1,4 @@
-"""Tokens estimated from text alone, for any model. Pure, one pass per kind of character at the speed of C.
+"""Estimates tokens from text alone, for any model. Pure, with one pass at C speed per kind of character.
 
 The weights were fitted to ``o200k_base`` over English prose, Python, JSON and one text in thirty
 languages. Of 262 other files (Python, Perl, C, documentation) half came out within 5 % and 95 %
@@ -15,7 +15,7 @@ from typing import Any
 from proxy_core.interfaces import CountTokens, TokenCount, TokenCounter
 from proxy_core.messages import JsonObject
 
-#: What ``o200k_base``'s models add: each message's frame, the beginning of the reply, a name, a function's frame.
+#: Overhead with ``o200k_base`` models: each message's frame, the start of the response, a name, a function's frame.
 PER_MESSAGE, PER_REPLY, PER_NAME, PER_FUNCTION = 3, 3, 1, 8
 #: An image, a recording or a file, whatever its size: vendors take 85 to 1,600 for an image.
 PER_MEDIA = 1_000
@@ -32,7 +32,7 @@ _BEYOND_ASCII = (
     (b"\xee\xef", 1.0),  # wide punctuation
     (bytes(range(0xF0, 0xF5)), 2.0),  # emoji
 )
-#: More letters than this between two breaks are no words of a language.
+#: More letters than this between two breaks are not words of a language.
 _LONGEST_WORD = 25
 
 
@@ -43,7 +43,7 @@ def estimate(asked: CountTokens) -> TokenCount:
     return TokenCount(tokens=tokens, note="No counter knows this model's tokenizer.")
 
 
-#: Asked after every other, whatever rank those have.
+#: Used after all others, whatever their rank.
 COUNTER = TokenCounter(name="estimate", count=estimate, rank=sys.maxsize)
 
 
@@ -59,11 +59,13 @@ def estimate_text(text: str) -> int:
             found = _of(data, kind)
             beyond, others = beyond + found * weight, others + found
     words = len(data.split())
-    if upper + lower + digits > _LONGEST_WORD * (words + marks + others):  # base64, hashes: few pairs are known
+    if upper + lower + digits > _LONGEST_WORD * (
+        words + marks + others
+    ):  # base64, hashes: the tokenizer knows few of their pairs
         tokens = 0.8 * upper + 0.7 * lower + 0.5 * digits + marks
     else:
         tokens = 0.28 * upper + 0.14 * lower + 0.5 * digits + 0.59 * marks + 0.9 * lines + 0.36 * words
-    # Nothing but blanks: runs of them are few tokens.
+    # Only blanks: runs of them are few tokens.
     return max(1, round(tokens + beyond), len(data) // 80)
 
 
@@ -72,7 +74,7 @@ def _of(data: bytes, kind: bytes) -> int:
 
 
 def estimate_chat(messages: Iterable[JsonObject], tools: Iterable[JsonObject] = ()) -> int:
-    """Tokens of a request in OpenAI's chat shape, with the frame around messages and before the reply."""
+    """Tokens of a request in OpenAI's chat format, including the framing of messages and of the response."""
     total = PER_REPLY + sum(PER_MESSAGE + sum(_member(name, value) for name, value in m.items()) for m in messages)
     return total + sum(PER_FUNCTION + _json(tool.get(str(tool.get("type")), tool)) for tool in tools)
 

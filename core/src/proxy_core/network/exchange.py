@@ -1,4 +1,4 @@
-"""The door to the network that refreshers and logins are given: one request, its whole answer, within a time."""
+"""The HTTP client for refreshers and logins: one request and its whole response, within a time limit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from proxy_core.messages import UpstreamRequest
 from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
 from proxy_core.version import USER_AGENT
 
-#: No token answer and no list of models is larger.
+#: No token response and no list of models is larger.
 _MAX_ANSWER = 4 * 1024 * 1024
 
 
 class UpstreamHttpClient:
-    """An :class:`~proxy_core.interfaces.HttpClient` over connections that somebody else opens and closes."""
+    """An :class:`~proxy_core.interfaces.HttpClient` over connections that its owner opens and closes."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -27,15 +27,15 @@ class UpstreamHttpClient:
                 headers = {name.lower(): value for name, value in reply.headers.items()}
                 return HttpResponse(reply.status, headers, await reply.read(_MAX_ANSWER))
         except TimeoutError:
-            raise TransportFailed("no answer in time", sent=True) from None
+            raise TransportFailed("no response in time", sent=True) from None
         except ResponseTooLarge:
-            raise TransportFailed("the answer is too large", sent=True) from None
+            raise TransportFailed("the response is too large", sent=True) from None
         except TransportError as error:
             raise TransportFailed("no answer", sent=error.fault != "connect") from error
 
 
 @asynccontextmanager
 async def open_exchange(*, user_agent: str = USER_AGENT, connect_s: float = 10.0) -> AsyncIterator[UpstreamHttpClient]:
-    """One with connections of its own, for a command that has no proxy around it."""
+    """A client with its own connections, for commands that run without a proxy."""
     async with Upstream(user_agent=user_agent, max_connections=20, connect_s=connect_s, pool_s=5.0) as upstream:
         yield UpstreamHttpClient(upstream)

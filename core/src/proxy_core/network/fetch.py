@@ -1,8 +1,8 @@
-"""The guarded fetcher: the only way to an address that a client chose, and only if a provider asks for it.
+"""The guarded fetcher: the only way to a URL that a client chose, and only for providers that require it.
 
-Public addresses only, checked where the connection is made, so a name cannot resolve to one
-thing when it is checked and to another when it is used; and again after every redirect. Size,
-type and time are limited. Nothing of ours is sent but a User-Agent.
+It connects only to public addresses. The address is checked when the connection is made, so that a name cannot
+resolve to one address for the check and to another for its use, and again after every redirect. Size,
+type and time are limited. It sends no data of ours except a User-Agent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Refused(Exception):
-    """The address is not one that may be fetched."""
+    """The URL may not be fetched."""
 
 
 class GuardedFetcher:
@@ -62,7 +62,7 @@ class GuardedFetcher:
         await self._upstream.__aexit__(kind, error, trace)
 
     async def inline(self, chat: ChatRequest, limits: FetchLimits) -> ChatRequest:
-        """The same request with every linked document in it. Raises ``BadRequest``."""
+        """The request with all linked documents inlined. Raises ``BadRequest``."""
         messages = [replace(m, parts=await self._parts(m.parts, limits)) for m in chat.messages]
         return replace(chat, messages=messages)
 
@@ -77,7 +77,7 @@ class GuardedFetcher:
         return part
 
     async def fetch(self, url: str, limits: FetchLimits) -> InlineData:
-        """One document. Raises ``BadRequest`` saying what was wrong with the link, never what is behind it."""
+        """Fetch one document. Raises ``BadRequest`` that says what is wrong with the link, never what is behind it."""
         try:
             async with asyncio.timeout(limits.timeout_s):
                 return await self._follow(url, limits)
@@ -102,13 +102,13 @@ class GuardedFetcher:
                     url = _redirected(url, reply.headers.get("location", ""))
                     continue
                 if reply.status != 200:
-                    raise Refused(f"its host answered {reply.status}")
+                    raise Refused(f"its host responded with {reply.status}")
                 kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if not kind.startswith(tuple(limits.types)):
-                    raise Refused("it is of a type that is not accepted")
+                    raise Refused("its media type is not accepted")
                 data = await reply.read(limits.max_bytes)
             return InlineData(media_type=kind, data=base64.b64encode(data).decode())
-        raise Refused("it was redirected too often")
+        raise Refused("it was redirected too many times")
 
     def _check(self, url: str) -> None:
         if self._reach == "nowhere":
@@ -119,9 +119,9 @@ class GuardedFetcher:
         except ValueError:
             raise Refused("its address is not valid") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused("only http and https addresses are")
+            raise Refused("only http and https addresses are allowed allowed allowed")
         if parts.username or parts.password:
-            raise Refused("its address holds a user name or password")
+            raise Refused("its address contains a user name or password")
         if port is not None and port < 1024 and port not in _WELL_KNOWN_PORTS:
             raise Refused("its port is reserved for other services")
         if self._reach == "public":
@@ -136,11 +136,11 @@ def _redirected(url: str, location: str) -> str:
 
 
 def _check_literal(host: str) -> None:
-    """An address written as such never reaches the resolver."""
+    """Check a literal address, which never reaches the resolver."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        # Digits and dots are taken for an address by the connector too: 127.1, 2130706433.
+        # The connector also treats digits and dots as an address: 127.1, 2130706433.
         if host.replace(".", "").isdigit():
             raise Refused("its address is not valid") from None
         return
@@ -160,7 +160,7 @@ def _check_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Non
 
 
 class _Resolver:
-    """Names to addresses, public ones only; what it returns is what is connected to."""
+    """Resolves names to public addresses only; connections are made to what it returns."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -187,4 +187,4 @@ class _Resolver:
         return addresses
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""

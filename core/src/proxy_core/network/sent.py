@@ -1,4 +1,4 @@
-"""Responses of providers that talk to their upstream themselves, in the shape of those from the core's sockets."""
+"""Adapts responses of providers with their own sockets to the form of the core's responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.network.upstream import TransportError, UpstreamResponse
 
 
 async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamResponse:
-    """The reply of a provider that talks to its upstream itself. Raises ``TransportError``, ``TimeoutError``."""
+    """The response of a provider with its own sockets. Raises ``TransportError``, ``TimeoutError``."""
     try:
         reply = await send(request, credential)
     except TransportFailed as error:
@@ -22,7 +22,7 @@ async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) 
 
 
 class _ByteStream(httpx.AsyncByteStream):
-    """A body of somebody else's sockets."""
+    """A body from a provider's own sockets."""
 
     def __init__(self, pieces: ByteStream) -> None:
         self._pieces = pieces

@@ -1,7 +1,7 @@
-"""The process's one TLS context for outgoing connections.
+"""The process's single TLS context for outgoing connections.
 
-Reading the bundle of certificate authorities takes tens of milliseconds of CPU. It is read once
-for every generation of settings and every set of connections: nothing in it belongs to one of them.
+Reading the bundle of certificate authorities takes tens of milliseconds of CPU. It is read once and shared by
+all generations of settings and all connections, because it depends on none of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _building = Lock()
 
 
 def tls_context() -> ssl.SSLContext:
-    """Blocks while the context is built, which the first call does: call it in a thread."""
+    """The first call builds the context and blocks, so call it in a thread."""
     with _building:
         return _built()
 
 
 @cache
 def _built() -> ssl.SSLContext:
-    # httpx's choice: certifi's bundle, or what SSL_CERT_FILE and SSL_CERT_DIR name.
+    # As in httpx: certifi's bundle, or that of SSL_CERT_FILE and SSL_CERT_DIR.
     return httpx.create_ssl_context()

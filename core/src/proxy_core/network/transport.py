@@ -1,4 +1,4 @@
-"""The connections below httpx: aiohttp's, which cost a quarter of its own, and how their errors are read."""
+"""The transport below httpx: aiohttp's connections, at a quarter of the cost, and the mapping of their errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEEP_ALIVE_S = 60.0
 
 
 class Resolver(Protocol):
-    """Names to addresses, as aiohttp asks for them."""
+    """A name resolver in aiohttp's interface."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -28,13 +28,13 @@ class Resolver(Protocol):
 
 
 def warm_up() -> ssl.SSLContext:
-    """What the first request of a process needs and takes too long for the event loop."""
+    """Prepare what the first request needs and what would block the event loop for too long."""
     import_module("httpx_aiohttp")
     return tls_context()
 
 
 def open_transport(max_connections: int, resolver: Resolver | None, context: ssl.SSLContext) -> AiohttpTransport:
-    # Not imported at the top: aiohttp takes longer to import than the rest of us together.
+    # Imported late: aiohttp takes longer to import than the rest of the core.
     import aiohttp
     from httpx_aiohttp import AiohttpTransport
 
@@ -43,23 +43,23 @@ def open_transport(max_connections: int, resolver: Resolver | None, context: ssl
             limit=max_connections,
             keepalive_timeout=_KEEP_ALIVE_S,
             ssl=context,
-            resolver=resolver,  # type: ignore[arg-type]  # aiohttp names its own base class, which adds nothing
+            resolver=resolver,  # type: ignore[arg-type]  # aiohttp declares its own base class, which adds nothing
             use_dns_cache=resolver is None,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("user-agent", "accept", "accept-encoding"),
-        # The proxy's environment says nothing about where providers' requests go; netrc least of all.
+        # The environment and .netrc must not influence where providers' requests go.
         trust_env=False,
     )
-    # Its base class would build a second context, used by nothing.
+    # The base class would build a second, unused context.
     return AiohttpTransport(client=session, verify=context)
 
 
 def fault_of(error: Exception) -> TransportFault:
-    """Tell a connection that never opened from one that was lost.
+    """Distinguish a connection that was never opened from one that was lost.
 
-    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, a lost
-    keep-alive connection included; the chained cause knows better.
+    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, including a lost
+    keep-alive connection; the chained cause is more precise.
     """
     import aiohttp
 

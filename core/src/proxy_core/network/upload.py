@@ -1,4 +1,4 @@
-"""Large bodies leave in slices, so that other requests get their turn and a stuck upload shows."""
+"""Sends large bodies in slices, so that other requests can run in between and a stalled upload is noticed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 SLICED_ABOVE = 512 * 1024
 _SLICE = 128 * 1024
 
-#: Called with the bytes that are still unsent, before each slice and at the end.
+#: Called with the number of unsent bytes, before each slice and at the end.
 Progress = Callable[[int], None]
 
 

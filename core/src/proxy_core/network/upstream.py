@@ -1,8 +1,8 @@
-"""The only sockets to providers. httpx's request and response over aiohttp's connections.
+"""The only sockets to providers: httpx's requests and responses over aiohttp's connections.
 
-httpx's own transport costs four to five times as much; the client layer above the transport
-(cookies, redirects, per-request URL work) is left out because a proxy wants none of it: no
-cookie of one account may reach another, and a redirect is an answer, not an instruction.
+httpx's own transport costs four to five times as much. Its client layer above the transport
+(cookies, redirects, per-request URL work) is not used, because a proxy needs none of it: a
+cookie of one account must not reach another, and a redirect is not followed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 
 
 class TransportError(Exception):
-    """An exchange that broke without a status. The cause is chained; its text may name addresses."""
+    """An exchange failed without a status. The cause is chained; its text may contain addresses."""
 
     def __init__(self, fault: TransportFault) -> None:
         super().__init__(fault)
@@ -35,17 +35,17 @@ class TransportError(Exception):
 
 
 class ResponseTooLarge(Exception):
-    """A plain reply outgrew ``upstream.max_response_bytes``."""
+    """A response that is not streamed exceeded ``upstream.max_response_bytes``."""
 
 
 @lru_cache(maxsize=256)
 def _url(text: str) -> httpx.URL:
-    """Destinations come from settings, so they are few; parsing one costs more than the rest of a request."""
+    """A parsed URL. Destinations come from settings, so there are few; parsing is the costliest part of a request."""
     return httpx.URL(text)
 
 
 class UpstreamResponse:
-    """A status and headers that arrived, and a body still to come. Close it."""
+    """A response whose status and headers have arrived, but whose body has not. It has to be closed."""
 
     __slots__ = ("_response", "headers", "status")
 
@@ -59,9 +59,9 @@ class UpstreamResponse:
         return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it is read, content encoding undone. Raises ``TransportError``."""
+        """The body as it arrives, with its content encoding decoded. Raises ``TransportError``."""
         encoded = self.headers.get("content-encoding", "identity").lower() not in ("", "identity")
-        # Only an encoded body needs httpx's decoding layer.
+        # Only encoded bodies need httpx's decoding layer.
         source = self._response.aiter_bytes() if encoded else aiter(self._response.stream)  # type: ignore[arg-type]  # async transport, async stream
         return _translated(source)
 
@@ -76,7 +76,7 @@ class UpstreamResponse:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_error(self) -> bytes:
-        """The beginning of an error body; a body that breaks off is as good as its beginning."""
+        """The beginning of an error body; if the body breaks off, the part that arrived."""
         body = b""
         with suppress(TransportError):
             async for piece in self.pieces():
@@ -86,7 +86,7 @@ class UpstreamResponse:
         return body[:_MAX_ERROR_BYTES]
 
     async def aclose(self) -> None:
-        """Give the connection back, or drop it if the body was not read to its end."""
+        """Return the connection to the pool, or drop it if the body was not read to its end."""
         await self._response.aclose()
 
 
@@ -119,11 +119,11 @@ class Upstream:
         self._open: AiohttpTransport | None = None
 
     def configure(self, *, connect_s: float, pool_s: float) -> None:
-        """Wait so long, from the next request on."""
+        """Set the time limits, from the next request on."""
         self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
 
     async def __aenter__(self) -> Self:
-        # So that the first request does not pay for it; nothing waits for it here.
+        # So that the first request does not have to wait for it; nothing waits here.
         asyncio.get_running_loop().run_in_executor(None, warm_up)
         return self
 
@@ -136,7 +136,7 @@ class Upstream:
     async def send(self, request: UpstreamRequest, progress: Progress | None = None) -> UpstreamResponse:
         """Send and wait for the status. Raises ``TransportError``; the caller's scope is the deadline.
 
-        ``progress`` is told the bytes still unsent of a large body, before each slice and at its end.
+        ``progress`` is called with the number of unsent bytes of a large body, before each slice and at the end.
         """
         headers = [("accept-encoding", "identity"), *request.headers]
         if not any(name.lower() == "user-agent" for name, _ in request.headers):
@@ -158,7 +158,7 @@ class Upstream:
 
     @asynccontextmanager
     async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
-        """A reply that is closed when the block ends."""
+        """A response that is closed when the block ends."""
         reply = await self.send(request)
         try:
             yield reply
@@ -167,6 +167,6 @@ class Upstream:
 
     async def _opened(self) -> AiohttpTransport:
         context = await asyncio.to_thread(warm_up)
-        if self._open is None:  # else another request opened it meanwhile
+        if self._open is None:  # otherwise another request has opened it
             self._open = open_transport(self._max_connections, self._resolver, context)
         return self._open

@@ -1,4 +1,4 @@
-"""Logging in and renewing tokens, for authors of plugins: what OAuth providers have in common.
+"""Logins and token refresh for plugin authors: what OAuth providers have in common.
 
 ::
 
@@ -10,7 +10,7 @@
     async def refresh(credential, exchange):
         return await refresh_tokens(credential, exchange, EXAMPLE, login="proxy-core login example")
 
-All of it does its network through the :class:`~proxy_core.interfaces.HttpClient` it is given.
+Everything here uses the :class:`~proxy_core.interfaces.HttpClient` that it receives for network access.
 """
 
 from proxy_core.oauth.client import OAuthClient, authorization_url

@@ -1,4 +1,4 @@
-"""Requests to an authorization server, as values: nothing here sends anything."""
+"""Requests to an authorization server, as values; nothing here sends them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from proxy_core.oauth.pkce import Pkce
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuthClient:
-    """An application that an authorization server knows, and where that server's tokens come from.
+    """An application that is registered with an authorization server, and the server's token endpoint.
 
-    ``headers`` go with every request, for servers that look at them.
+    ``headers`` are sent with every request, for servers that check them.
     """
 
     client_id: str
@@ -24,7 +24,7 @@ class OAuthClient:
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
     def code_request(self, code: str, *, redirect_uri: str, pkce: Pkce | None) -> UpstreamRequest:
-        """Redeem an authorization code."""
+        """Exchange an authorization code for tokens."""
         from oauthlib.oauth2 import WebApplicationClient
 
         verifier = pkce.verifier if pkce else None
@@ -35,7 +35,7 @@ class OAuthClient:
         )
 
     def refresh_request(self, refresh_token: SecretStr) -> UpstreamRequest:
-        """Spend a refresh token."""
+        """Exchange a refresh token for new tokens."""
         from oauthlib.oauth2 import WebApplicationClient
 
         return self._post(
@@ -45,7 +45,7 @@ class OAuthClient:
         )
 
     def device_code_request(self, url: str, *, scope: str, pkce: Pkce | None) -> UpstreamRequest:
-        """Ask for a code that is typed in elsewhere (RFC 8628)."""
+        """Request a code to be entered on another device (RFC 8628)."""
         from oauthlib.common import urlencode
 
         challenge = {"code_challenge": pkce.challenge, "code_challenge_method": "S256"} if pkce else {}
@@ -53,7 +53,7 @@ class OAuthClient:
         return self._post(urlencode([(name, value) for name, value in fields.items() if value]), url)
 
     def device_token_request(self, device_code: SecretStr, *, pkce: Pkce | None) -> UpstreamRequest:
-        """Ask whether the code was typed in."""
+        """Check whether the code has been entered."""
         from oauthlib.oauth2 import DeviceClient
 
         more = {"code_verifier": pkce.verifier} if pkce else {}
@@ -78,9 +78,9 @@ class OAuthClient:
 def authorization_url(
     endpoint: str, client_id: str, *, redirect_uri: str, scope: str, state: str, pkce: Pkce | None, **more: str
 ) -> str:
-    """The page where a person says yes. ``more`` are the server's own parameters (``access_type``)."""
-    # Its prepare_grant_uri insists on https unless a variable says otherwise; where a plugin's
-    # settings point is the operator's business (a server of their own, a test).
+    """The URL of the consent page. ``more`` are server-specific parameters (``access_type``)."""
+    # oauthlib's prepare_grant_uri requires https unless a variable is set, but where a plugin's
+    # settings point is up to the operator (a server of their own, a test).
     from oauthlib.common import add_params_to_uri
 
     fields = {"response_type": "code", "client_id": client_id, "redirect_uri": redirect_uri, "scope": scope}

@@ -1,4 +1,4 @@
-"""Login without a browser here: a code is typed in on any other device (RFC 8628)."""
+"""Login without a browser on this machine: the user enters a code on any other device (RFC 8628)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """What the server wants typed in, where, and how often it may be asked. ``complete_url`` holds the code already."""
+    """The code to enter, where to enter it, and the polling interval. ``complete_url`` already contains the code."""
 
     device_code: SecretStr
     user_code: str
@@ -48,23 +48,23 @@ async def device_login(
     clock: Clock | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> Tokens:
-    """Show a code and wait until it was typed in. Cancelling it ends the wait at once.
+    """Show a code and wait until it has been entered. Cancellation takes effect at once.
 
-    ``details`` as in :func:`~proxy_core.oauth.read_tokens`. Raises ``LoginFailed``, ``OAuthRefused``.
+    ``details`` is as in :func:`~proxy_core.oauth.read_tokens`. Raises ``LoginFailed``, ``OAuthRefused``.
     """
     clock = clock or SystemClock()
     proof = new_pkce() if pkce else None
     try:
         answer = await exchange(client.device_code_request(device_url, scope=scope, pkce=proof))
     except TransportFailed as error:
-        raise LoginFailed("the login server did not answer; try again") from error
+        raise LoginFailed("the login server did not respond; try again") from error
     code = read_device_code(answer)
     prompt.show_link(code.complete_url or code.url, code=code.user_code, qr=True)
     return await poll_device(exchange, client, code, pkce=proof, details=details, clock=clock, sleep=sleep)
 
 
 def read_device_code(answer: HttpResponse) -> DeviceCode:
-    """A good answer has a ``device_code``: some servers say errors with status 200. Raises ``LoginFailed``."""
+    """Read the code. Some servers report errors with status 200, without a ``device_code``. Raises ``LoginFailed``."""
     fields = _object(answer)
     code, typed, url = (fields.get(name) for name in ("device_code", "user_code", "verification_uri"))
     complete = fields.get("verification_uri_complete")
@@ -72,7 +72,7 @@ def read_device_code(answer: HttpResponse) -> DeviceCode:
     if not (isinstance(code, str) and isinstance(typed, str) and isinstance(url, str)):
         error = fields.get("error")
         why = f" ({error[:100]!r})" if isinstance(error, str) else ""
-        raise LoginFailed(f"the login server gave no code, with status {answer.status}{why}")
+        raise LoginFailed(f"the login server did not issue a code (status {answer.status}){why}")
     return DeviceCode(
         device_code=SecretStr(code),
         user_code="".join(c for c in typed if c.isprintable())[:64],
@@ -93,7 +93,7 @@ async def poll_device(
     clock: Clock | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> Tokens:
-    """Ask until the code was typed in, refused or ran out. What is not an answer does not end the wait.
+    """Poll until the code has been entered, denied or has expired. An unreadable response does not end the wait.
 
     Raises ``LoginFailed``, ``OAuthRefused``.
     """
@@ -105,22 +105,22 @@ async def poll_device(
         left = end.remaining_s(clock)
         await sleep(min(interval, left))
         if end.remaining_s(clock) <= 0:
-            raise LoginFailed(f"nobody typed in the code within {code.expires_in_s:.0f} seconds; start over")
+            raise LoginFailed(f"the code was not entered within {code.expires_in_s:.0f} seconds; start over")
         try:
             answer = await exchange(request)
         except TransportFailed:
-            # RFC 8628 asks for fewer requests after a timeout.
+            # RFC 8628 requires a longer interval after a timeout.
             interval = min(interval * 2 or _SLOWER_S, _MAX_INTERVAL_S)
             continue
         error, slower = _waiting(answer)
         if slower:
             interval = min(interval + _SLOWER_S, _MAX_INTERVAL_S)
         elif error == "access_denied":
-            raise LoginFailed("the login was refused on the other device")
+            raise LoginFailed("the login was denied on the other device")
         elif error == "expired_token" or answer.status == 401:
-            raise LoginFailed("the code ran out before it was typed in; start over")
+            raise LoginFailed("the code expired before it was entered; start over")
         elif error == "invalid_grant":
-            raise LoginFailed("the login server does not know this code any more; start over")
+            raise LoginFailed("the login server no longer accepts this code; start over")
         elif error != "authorization_pending":
             try:
                 return read_tokens(answer, now=clock.now(), login="start over", details=details)
@@ -133,7 +133,7 @@ async def poll_device(
 
 
 def _waiting(answer: HttpResponse) -> tuple[str, bool]:
-    """The error word, and whether to ask more slowly. Some servers say "pending" with status 200."""
+    """The error code, and whether to poll more slowly. Some servers report "pending" with status 200."""
     fields = _object(answer)
     if fields.get("status") == "pending" and "access_token" not in fields:
         return "authorization_pending", bool(fields.get("slowDown"))
@@ -150,15 +150,15 @@ def _object(answer: HttpResponse) -> Mapping[str, Any]:
 
 
 def _web(url: str) -> str:
-    """An address that is shown and opened: the web, and nothing a terminal would obey."""
+    """Check a URL that will be shown and opened: http or https, and no control characters."""
     if not url.startswith(("https://", "http://")) or not url.isascii() or not url.isprintable() or " " in url:
-        raise LoginFailed("the login server gave an address that is not a web page's")
+        raise LoginFailed("the login server returned a URL that is not a web address")
     return url
 
 
 def _between(value: object, low: float, high: float, default: float) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]  # whatever JSON holds; TypeError says so
+        number = float(value)  # type: ignore[arg-type]  # any JSON value; a wrong type raises TypeError
     except (TypeError, ValueError):
         return default
     return min(max(number, low), high) if math.isfinite(number) else default

@@ -1,6 +1,6 @@
-"""Login with a browser: the server sends it back to a port of this machine, or a person pastes where it went.
+"""Login with a browser: the server redirects it to a port on this machine, or the user pastes the redirect's URL.
 
-Both work at once, because over SSH the browser is on another machine and its redirect leads nowhere.
+Both work at the same time, because over SSH the browser is on another machine and cannot reach this port.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PASTES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorized:
-    """A code, and what redeems it."""
+    """An authorization code, and what is needed to exchange it for tokens."""
 
     code: str = field(repr=False)
     redirect_uri: str
@@ -44,7 +44,7 @@ async def loopback_login(
     redirect_uri: str | None = None,
     timeout_s: float = 300.0,
 ) -> Tokens:
-    """Log in with a browser and redeem the code. See :func:`authorize`. Raises ``LoginFailed``, ``OAuthRefused``."""
+    """Log in with a browser and exchange the code. See :func:`authorize`. Raises ``LoginFailed``, ``OAuthRefused``."""
     got = await authorize(
         prompt,
         authorize_url=authorize_url,
@@ -62,7 +62,7 @@ async def loopback_login(
     except LoginRequired as error:
         raise LoginFailed("the login server did not accept the code; start over") from error
     except RetryRefresh as error:
-        raise LoginFailed(f"the code could not be redeemed: {error}") from error
+        raise LoginFailed(f"the code could not be exchanged for tokens: {error}") from error
 
 
 async def authorize(
@@ -77,12 +77,12 @@ async def authorize(
     redirect_uri: str | None = None,
     timeout_s: float = 300.0,
 ) -> Authorized:
-    """Have a person say yes, and get the code, by redirect to 127.0.0.1 or pasted, whichever comes first.
+    """Ask the user for consent and get the code, by a redirect to 127.0.0.1 or pasted, whichever comes first.
 
-    ``port=0`` takes a free one. ``redirect_uri`` is a page of the server's that shows the code, for
-    machines without a browser: then nothing listens here and the code is only pasted. ``more`` are
-    the server's own parameters. The port is free again when this returns, however it does.
-    Raises ``LoginFailed``: a taken port, a refusal, nobody came.
+    ``port=0`` uses any free port. ``redirect_uri`` is a page of the server that shows the code, for
+    machines without a browser: then nothing listens here, and the user has to paste the code. ``more`` are
+    server-specific parameters. The port is always released when this returns.
+    Raises ``LoginFailed`` if the port is in use, the user denies consent, or the time is up.
     """
     state, pkce = new_state(), new_pkce()
     listener = None if redirect_uri else await _listen(port, path, state)
@@ -95,17 +95,17 @@ async def authorize(
         async with asyncio.timeout(timeout_s):
             callback = await _first(prompt, listener, state)
     except TimeoutError:
-        raise LoginFailed(f"nobody logged in within {timeout_s:.0f} seconds; start over") from None
+        raise LoginFailed(f"no login was completed within {timeout_s:.0f} seconds; start over") from None
     finally:
         if listener is not None:
             await listener.close()
     if callback.code is None:
-        raise LoginFailed(f"the login was refused: {callback.error}")
+        raise LoginFailed(f"the login was denied: {callback.error}")
     return Authorized(code=callback.code, redirect_uri=back_to, pkce=pkce)
 
 
 async def _first(prompt: LoginPrompt, listener: _Listener | None, state: str) -> Callback:
-    """The redirect or the paste. Whatever loses is cancelled and waited for."""
+    """The redirect or the pasted text, whichever comes first; the other one is cancelled and awaited."""
     waits = {asyncio.ensure_future(_pasted(prompt, state, alone=listener is None))}
     if listener is not None:
         waits.add(asyncio.ensure_future(listener.wait()))
@@ -119,7 +119,7 @@ async def _first(prompt: LoginPrompt, listener: _Listener | None, state: str) ->
 
 
 async def _pasted(prompt: LoginPrompt, state: str, *, alone: bool) -> Callback:
-    question = "Paste the code" if alone else "Or paste here the address that the browser was sent to, or the code"
+    question = "Paste the code" if alone else "Or paste the URL that the browser was redirected to, or the code"
     for _ in range(_PASTES):
         try:
             text = await prompt.ask(question, secret=False)
@@ -132,7 +132,7 @@ async def _pasted(prompt: LoginPrompt, state: str, *, alone: bool) -> Callback:
                 prompt.say(f"Not accepted: {error}.")
     if alone:
         raise LoginFailed("no code was given; start over")
-    # Nobody can type here, or not well: the browser may still come.
+    # There is no input, or it is not usable; the browser may still be redirected here.
     return await asyncio.Future()
 
 
@@ -142,14 +142,14 @@ async def _listen(port: int, path: str, state: str) -> _Listener:
         await listener.open(port)
     except OSError as error:
         raise LoginFailed(
-            f"port {port} on {_HOST} cannot be had ({error.strerror}): is another login or proxy using it? "
-            "Stop that, or log in with another port"
+            f"port {port} on {_HOST} is not available ({error.strerror}); another login or proxy may be using it: "
+            "stop that, or choose another port"
         ) from error
     return listener
 
 
 class _Listener:
-    """Answers one path, one method, for one host name, until the right state has come."""
+    """Answers one path, method and host name, until a request with the right state arrives."""
 
     def __init__(self, path: str, state: str) -> None:
         self._path = path
@@ -167,7 +167,7 @@ class _Listener:
         return await asyncio.shield(self._found)
 
     async def close(self) -> None:
-        """Free the port; whoever is being answered still gets the page."""
+        """Release the port; a response in progress is still sent."""
         if self._server is None:
             return
         self._server.close()
@@ -202,7 +202,7 @@ class _Listener:
         if request is None:
             return 400, "This is not a request.", None
         method, target, hosts = request
-        # Another site's page can make a browser ask here by any name that resolves to this machine.
+        # Another site's page can make a browser send requests here under any name that resolves to this machine.
         if len(hosts) != 1 or hosts[0] not in (f"{_HOST}:{self.port}", f"localhost:{self.port}"):
             return 421, "Nothing of that name is here.", None
         where, _, query = target.partition("?")
@@ -215,7 +215,7 @@ class _Listener:
         try:
             callback = read_query(query, self._state)
         except ValueError as error:
-            # Not an end: else any page could end a login by asking here first.
+            # Keep waiting; otherwise any page could end a login with a request of its own.
             return 400, f"This was not accepted: {error}. The login still waits.", None
         if callback.code is None:
             return 200, f"The login was refused: {callback.error}. You can close this page.", callback
@@ -223,7 +223,7 @@ class _Listener:
 
 
 def _parsed(head: bytes) -> tuple[str, str, list[str]] | None:
-    """Method, target and hosts, as h11 reads them."""
+    """Method, target and hosts, as parsed by h11."""
     import h11
 
     connection = h11.Connection(h11.SERVER)

@@ -1,4 +1,4 @@
-"""What comes back from an authorization page: in a request's query, or pasted by a person."""
+"""The result of an authorization page: in the query of a redirect, or pasted by the user."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _OTHER = "this does not belong to the login that was started here (its state dif
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callback:
-    """``code``, or the ``error`` that the server gave instead."""
+    """``code``, or the ``error`` that the server returned instead."""
 
     code: str | None = field(default=None, repr=False)
     error: str | None = None
 
 
 def read_pasted(text: str, state: str) -> Callback:
-    """The redirected address, its query or fragment, or the bare code; blanks around it do not matter.
+    """Read the redirect's URL, its query or fragment, or the bare code; surrounding blanks are ignored.
 
-    A bare code comes without a state, and the proof of PKCE binds it; any state that is there must
-    be ``state``. Raises ``ValueError`` saying what is wrong, without the code.
+    A bare code has no state, but PKCE binds it to this login; any state that is present must
+    be ``state``. Raises ``ValueError`` that says what is wrong, without the code.
     """
     text = "".join(text.split())
     query = text
@@ -29,12 +29,12 @@ def read_pasted(text: str, state: str) -> Callback:
         parts = urlsplit(text)
         query = parts.query or parts.fragment
         if not query:
-            raise ValueError("that address has no code in it")
+            raise ValueError("that URL contains no code")
     query = query.lstrip("?#&")
     if "code=" not in query and "error=" not in query:
         if not query or "=" in query.rstrip("=") or "&" in query:
-            raise ValueError("there is no code in that")
-        # Some pages show code and state together, as "code#state".
+            raise ValueError("that contains no code")
+        # Some pages show the code together with the state, as "code#state".
         code, joined, given = query.partition("#")
         if joined and not hmac.compare_digest(given.encode(), state.encode()):
             raise ValueError(_OTHER)
@@ -43,7 +43,7 @@ def read_pasted(text: str, state: str) -> Callback:
 
 
 def read_query(query: str, state: str, *, state_needed: bool = True) -> Callback:
-    """A redirect's query. Raises ``ValueError`` unless its state is ``state``, once, exactly."""
+    """Read a redirect's query. Raises ``ValueError`` unless it has exactly one state, equal to ``state``."""
     fields = parse_qs(query, keep_blank_values=True, max_num_fields=50)
     if any(len(fields.get(name, ())) > 1 for name in ("code", "state", "error")):
         raise ValueError("a parameter appears twice")
@@ -58,5 +58,5 @@ def read_query(query: str, state: str, *, state_needed: bool = True) -> Callback
 
 def _with_code(code: str) -> Callback:
     if not code or len(code) > 4096 or not code.isascii() or not code.isprintable():
-        raise ValueError("there is no code in that")
+        raise ValueError("that contains no code")
     return Callback(code=code)

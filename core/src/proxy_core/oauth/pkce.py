@@ -1,4 +1,4 @@
-"""Proofs that who redeems a code is who asked for it (RFC 7636), and states that cannot be guessed."""
+"""PKCE, which proves that the program that exchanges a code also requested it (RFC 7636), and random states."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Pkce:
-    """A verifier that stays here and the challenge that goes out. Always S256."""
+    """A verifier, which stays here, and the challenge, which is sent. The method is always S256."""
 
     verifier: str = field(repr=False)
     challenge: str
 
 
 def new_pkce(length: int = 64) -> Pkce:
-    """A fresh pair; ``length`` of the verifier is 43 to 128."""
+    """A new pair; ``length`` is that of the verifier, 43 to 128."""
     from oauthlib.oauth2 import WebApplicationClient
 
     maker = WebApplicationClient("")
@@ -24,5 +24,5 @@ def new_pkce(length: int = 64) -> Pkce:
 
 
 def new_state() -> str:
-    """256 random bits for one login; it carries nothing."""
+    """256 random bits for one login, without any content."""
     return secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""A QR code on a terminal, where ``segno`` is installed (the extra ``qr``)."""
+"""A QR code on a terminal, if ``segno`` is installed (the extra ``qr``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 
 def qr_text(text: str) -> str | None:
-    """Half-block characters, two rows of the code per line; ``None`` without the library or for too long a text."""
+    """Half-block characters, two rows of the code per line; ``None`` without the library or if the text is too long."""
     try:
         import segno
     except ImportError:

@@ -1,4 +1,4 @@
-"""A token endpoint's answer: tokens, or what its refusal means."""
+"""Responses of a token endpoint: tokens, or the meaning of an error."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from proxy_core.messages import UpstreamRequest
 from proxy_core.oauth.client import OAuthClient
 
 _SHOWN = 200
-#: Whoever limits how often one may ask is not asked again in a second.
+#: A server with a rate limit is not asked again after only a second.
 _LIMITED_BACK_OFF_S = (60.0, 120.0, 240.0, 300.0)
-#: RFC 6749 and RFC 8628 words for "not now".
+#: Error codes of RFC 6749 and RFC 8628 that mean "not now".
 _LATER = ("temporarily_unavailable", "server_error", "slow_down", "authorization_pending")
 #: Numbers below this are seconds since the epoch, above it milliseconds (seconds reach it in the year 5138).
 _SECONDS_BELOW = 10**11
 
 
 class OAuthRefused(Exception):
-    """The server refused for a reason that neither waiting nor a new login mends: a wrong client, a wrong request.
+    """The server rejected the request for a reason that neither waiting nor a new login fixes, like a wrong client.
 
-    ``error`` is the server's word for it, ``invalid_client`` for example.
+    ``error`` is the server's error code, for example ``invalid_client``.
     """
 
     def __init__(self, message: str, *, error: str, status: int) -> None:
@@ -46,7 +46,7 @@ class OAuthRefused(Exception):
 
 
 class LoginFailed(Exception):
-    """A login came to nothing; the message is for whoever tried."""
+    """A login failed; the message is for the user."""
 
 
 async def refresh_tokens(
@@ -58,12 +58,12 @@ async def refresh_tokens(
     details: Sequence[str] = (),
     clock: Clock | None = None,
 ) -> Tokens:
-    """Spend the credential's refresh token: the whole ``refresh`` of a plugin, where nothing is special.
+    """Use the credential's refresh token; this is the whole ``refresh`` of a plugin without special needs.
 
     ``login`` is the command that logs in again. Raises as :func:`read_tokens` does.
     """
     if credential.refresh_token is None:
-        raise LoginRequired(f"it has no refresh token; log in again: {login}")
+        raise LoginRequired(f"there is no refresh token; log in again: {login}")
     request = client.refresh_request(credential.refresh_token)
     return await ask_for_tokens(exchange, request, login=login, details=details, clock=clock)
 
@@ -76,21 +76,21 @@ async def ask_for_tokens(
     details: Sequence[str] = (),
     clock: Clock | None = None,
 ) -> Tokens:
-    """Send to a token endpoint and read the answer. Raises as :func:`read_tokens` does."""
+    """Send a request to a token endpoint and read the response. Raises as :func:`read_tokens` does."""
     try:
         answer = await exchange(request)
     except TransportFailed as error:
-        raise RetryRefresh("the token server did not answer") from error
+        raise RetryRefresh("the token server did not respond") from error
     return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details)
 
 
 def read_tokens(answer: HttpResponse, *, now: datetime, login: str, details: Sequence[str] = ()) -> Tokens:
-    """Tokens of an RFC 6749 answer; a missing refresh token stays ``None``, which keeps the old one.
+    """The tokens in an RFC 6749 response; a missing refresh token stays ``None``, which keeps the old one.
 
-    ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is kept
-    anyway. ``identity`` is the ``id_token``'s address or subject, unverified: a label, not a proof.
-    Raises ``LoginRequired`` for ``invalid_grant``, saying ``login``; ``RetryRefresh`` for 429, 5xx and
-    what is not an answer; ``OAuthRefused`` for other refusals.
+    ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is always
+    kept. ``identity`` is the address or subject in the ``id_token``, unverified: a label, not a proof.
+    Raises ``LoginRequired``, with ``login`` in its message, for ``invalid_grant``; ``RetryRefresh`` for 429,
+    5xx and unreadable responses; ``OAuthRefused`` for other errors.
     """
     fields = _object(answer.body)
     if fields is None:
@@ -115,12 +115,12 @@ def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: 
     from oauthlib.oauth2 import OAuth2Error
     from oauthlib.oauth2.rfc6749.parameters import parse_token_response
 
-    # What it does not need can only trip it: a list of scopes, an expiry of another kind.
+    # Members that oauthlib does not need can only break it: a list of scopes, an expiry of another type.
     known = ("access_token", "token_type", "expires_in", "error", "error_description")
     try:
         found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
     except OAuth2Error as error:
-        # Some servers name the kind of an invalid_grant beside it.
+        # Some servers report the kind of an invalid_grant in a separate member.
         told = (_shown(fields.get(name)) for name in ("error_description", "error_subtype"))
         raise _refusal(str(error.error), ", ".join(filter(None, told)), answer, now, login) from error
     except (ValueError, TypeError, OverflowError) as error:
@@ -160,13 +160,13 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _shown(words: object) -> str:
-    """A server's words, fit for a terminal and a log."""
+    """A server's message, made safe for a terminal and a log."""
     text = "".join(c if c.isprintable() else " " for c in words[: _SHOWN * 2]) if isinstance(words, str) else ""
     return " ".join(text.split())[:_SHOWN]
 
 
 def id_token_label(token: object) -> str | None:
-    """``email``, else ``sub`` of a JWT, without verifying it: good for telling accounts apart, for nothing else."""
+    """``email`` or else ``sub`` of a JWT, unverified: useful only for distinguishing accounts."""
     if not isinstance(token, str) or token.count(".") != 2:
         return None
     payload = token.split(".")[1]
@@ -180,9 +180,9 @@ def id_token_label(token: object) -> str | None:
 
 
 def expiry(value: object) -> datetime | None:
-    """When a token ends, as files and variables have it: seconds, milliseconds, text of either, ISO 8601.
+    """The expiry of a token, as files and variables write it: seconds, milliseconds, either as text, ISO 8601.
 
-    ``None`` for what is missing, zero or unreadable: such a token is renewed first.
+    ``None`` if it is missing, zero or unreadable; such a token is refreshed before use.
     """
     if isinstance(value, str):
         try:

@@ -123,7 +123,7 @@ class Attempt:
         except ProxyError:
             raise
         except Exception as error:  # a plugin's decoder may fail in any way
-            raise InternalError(f"The reply of provider {provider!r} could not be read by its plugin.") from error
+            raise InternalError(f"The response of provider {provider!r} could not be read by the plugin.") from error
 
     async def _send(self, call: Call, scope: Timeout) -> tuple[UpstreamRequest, UpstreamResponse]:
         provider, trace, credential = self._deployment.provider, self._trace, self.lease.credential

@@ -42,7 +42,7 @@ class Calls:
         client = self._dialects[request.dialect]
         able = [d for d in deployments if self._wire(client, d.provider) is not _NO_WAY]
         if not able:
-            raise BadRequest(f"The model {request.model!r} does not offer this endpoint.", param="model")
+            raise BadRequest(f"The model {request.model!r} does not support this endpoint.", param="model")
         return able
 
     def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
@@ -174,7 +174,7 @@ class Call:
         provider = self._deployment.provider
         decoder = self._decoder(is_event_stream)
         if decoder is None or self._client.encoder is None:
-            raise UpstreamBroken(f"{provider.name} answered in a form that cannot be translated.")
+            raise UpstreamBroken(f"{provider.name} sent a response in a form that cannot be translated.")
         return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context))
 
     def _decoder(self, is_event_stream: bool) -> EventDecoder | None:

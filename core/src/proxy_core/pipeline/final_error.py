@@ -40,8 +40,9 @@ def none_usable(pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
         return Unavailable(text, code="no_credential")
     outage = _outage(pools)
     if outage is not None:
-        return Unavailable(f"The provider rests after failures: {outage.words}", retry_after_s=max(soonest_s, 1.0))
-    state = "resting" if soonest_s else "busy"
+        text = f"The provider's circuit breaker is open after repeated failures: {outage.words}"
+        return Unavailable(text, retry_after_s=max(soonest_s, 1.0))
+    state = "cooling down" if soonest_s else "busy"
     return CapacityExhausted(f"Every credential for this model is {state}.", retry_after_s=max(soonest_s, 1.0))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from proxy_core.interfaces import ProxyRequest, Sanitizer
 from proxy_core.messages import JsonObject
 
-log = logging.getLogger("proxy_core.steering")
+log = logging.getLogger("proxy_core.guard")
 
 #: What belongs to the conversation, not to the request's machinery. A tool may well have a
 #: parameter named ``headers``; nothing below these is looked at.
@@ -102,7 +102,7 @@ STEERING_FIELDS = FieldFilter(
     prefixes=("mock", "userapikey", "proxyserver"),
 )
 #: First in the chain: what other sanitizers add is the operator's own doing.
-STEERING = Sanitizer(name="steering", rank=-1000, request=STEERING_FIELDS)
+GUARD = Sanitizer(name="guard", rank=-1000, request=STEERING_FIELDS)
 
 
 def temperature_zero(action: Literal["remove", "set"]) -> Sanitizer:

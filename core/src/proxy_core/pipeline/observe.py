@@ -76,5 +76,5 @@ class Observers:
         if cause not in self._complained:
             self._complained.add(cause)
             log.warning(
-                "observer %s failed: %s; further failures of this kind are only counted", name, type(error).__name__
+                "observer %s failed: %s; further failures with this cause are only counted", name, type(error).__name__
             )

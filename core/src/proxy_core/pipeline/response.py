@@ -57,7 +57,7 @@ class RelayedStream:
         if self.failure is not None:
             return out
         if not whole or not self._meter.complete:
-            raise StreamCut("The upstream's reply ended before it was complete.")
+            raise StreamCut("The upstream's response ended before it was complete.")
         end = self._meter.close()
         # A last event may lack its blank line; what we add must not run into it.
         return out + b"\n\n" + end if out and end else out + end

@@ -83,5 +83,5 @@ class FilterChain:
 
 
 def _failed(name: str) -> InternalError:
-    log.error("sanitizer %s failed; the request or reply was stopped", name)
-    return InternalError(f"The sanitizer {name!r} failed, so nothing was passed on.", code="sanitizer_failed")
+    log.error("sanitizer %s failed; the request or response was stopped", name)
+    return InternalError(f"The sanitizer {name!r} failed, so the data was not passed on.", code="sanitizer_failed")

@@ -34,7 +34,7 @@ class RelayedWhole:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         value = load_object(data) if len(data) <= _PARSE_LIMIT else _glance(data, self._dialect.usage_key)
         if value is None:
-            raise UpstreamBroken("The upstream's reply is not a JSON object.")
+            raise UpstreamBroken("The upstream's response is not a JSON object.")
         self.failure = self._dialect.whole_failure(self._provider, value)
         if self.failure is not None:
             return b""

@@ -1,7 +1,7 @@
-"""Finding plugins, checking them, and asking each what it brings.
+"""Finds plugins, checks them, and calls their hooks.
 
-A plugin is skipped with a reason, never with a traceback, and the others still load. The kill
-switch and the API handshake act on package metadata, before any of a plugin's code runs.
+A faulty plugin is skipped with a reason, without a traceback, and the others still load. The kill
+switch and the API handshake use package metadata, before any code of a plugin runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from proxy_core.settings.schema import PluginSettings, ProviderSettings
 from proxy_core.version import VERSION
 
 GROUP = "proxy_core.plugins"
-#: Optional second entry point, same name, value ``v<N>``: the hook API the plugin was written for.
+#: Optional second entry point with the same name and the value ``v<N>``: the plugin's hook API.
 API_GROUP = "proxy_core.hook_api"
 
-#: Hook names in the order in which they are asked.
+#: Hook names in the order in which they are called.
 HOOKS = (
     "proxy_dialects",
     "proxy_selectors",
@@ -66,7 +66,7 @@ log = logging.getLogger("proxy_core.plugins")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """One installed plugin and what became of it."""
+    """One installed plugin and its state."""
 
     name: str
     version: str = ""
@@ -111,10 +111,10 @@ class Context:
 def load_plugins(
     loaded: LoadedSettings, *, built_in: Sequence[Module] = (), only: Sequence[str] = HOOKS
 ) -> list[Plugin]:
-    """Every installed plugin, sorted by name after the built-in ones, asked for the hooks in ``only``.
+    """Load all installed plugins, sorted by name after the built-in ones, and call the hooks in ``only``.
 
-    Raises ``PluginError`` when a plugin that settings require is not active, ``SettingsError``
-    for a ``[plugins.<name>]`` table without such a plugin.
+    Raises ``PluginError`` if a plugin that settings require is not active, and ``SettingsError``
+    for a table ``[plugins.<name>]`` without such a plugin.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -127,7 +127,7 @@ def load_plugins(
 
 
 def is_installed(name: str) -> bool:
-    """Whether there is a plugin of this name, whatever settings make of it."""
+    """Whether a plugin of this name is installed, active or not."""
     return bool(metadata.entry_points(group=GROUP, name=name))
 
 
@@ -138,7 +138,7 @@ class _Installed:
 
 
 def _installed() -> list[_Installed]:
-    """Entry points, sorted: the order of ``importlib.metadata`` is that of a folder."""
+    """Entry points, sorted, because ``importlib.metadata`` returns them in directory order."""
     entries = metadata.entry_points()
     apis = {entry.name: entry.value for entry in entries.select(group=API_GROUP)}
     found = sorted(entries.select(group=GROUP), key=lambda entry: (entry.name, entry.value))
@@ -180,7 +180,7 @@ def _import_installed(installed: _Installed, loaded: LoadedSettings, manager: pl
 
 
 def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> Plugin:
-    """Check a module's ``PLUGIN`` and hooks; the manager keeps it only if both are in order."""
+    """Check a module's ``PLUGIN`` and hooks; it is registered only if both are valid."""
     info = getattr(module, "PLUGIN", None)
     if not isinstance(info, PluginInfo):
         return _with(plugin, reason="has no PLUGIN = PluginInfo(...)")
@@ -202,7 +202,7 @@ def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> 
 def _ask(
     plugin: Plugin, found: Sequence[Plugin], loaded: LoadedSettings, manager: pluggy.PluginManager, only: Sequence[str]
 ) -> Plugin:
-    """Validate an imported plugin's settings and collect what its hooks bring."""
+    """Validate an imported plugin's settings and collect the results of its hooks."""
     if plugin.state != "active" or plugin.info is None:
         return plugin
     reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
@@ -219,7 +219,7 @@ def _ask(
         }
     except SettingsError as error:
         return _with(plugin, state="skipped", reason="; ".join(error.problems))
-    except Exception as error:  # a hook may fail in any way; it takes its own plugin out, nobody else
+    except Exception as error:  # a hook may fail in any way; this disables only its own plugin
         log.debug("plugin %s", plugin.name, exc_info=True)
         return _with(plugin, state="skipped", reason=_said(error, loaded, plugin))
     return _with(plugin, brought=brought, load_s=plugin.load_s + time.perf_counter() - started)
@@ -256,7 +256,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _said(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
-    """What a plugin's own exception says, without the secrets it may have been given."""
+    """The message of a plugin's exception, without the secrets that the plugin may have received."""
     secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names())]))
     if plugin is not None and plugin.info is not None and plugin.info.settings is not None:
         with suppress(SettingsError):
@@ -284,11 +284,13 @@ def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
 
 
 def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
-    """Raises ``PluginError`` for a guard that was set up and cannot work: without it, things would pass unguarded."""
+    """Raises ``PluginError`` if a plugin with sanitizers or redactors is configured but cannot run."""
     for plugin in plugins:
         guards = not plugin.hooks or not _GUARDS.isdisjoint(plugin.hooks)
         if plugin.state == "skipped" and guards and loaded.sets_up(plugin.name):
-            raise PluginError(plugin.name, f"{plugin.reason}; mend it, or list it in [plugins] disabled")
+            raise PluginError(
+                plugin.name, f"{plugin.reason}; fix the problem, or list the plugin in [plugins] disabled"
+            )
 
 
 def _check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

@@ -1,4 +1,4 @@
-"""Where pages of plugins may be, and whether two of them are in each other's way. Pure."""
+"""Checks the paths of plugins' pages: valid, and without overlaps. Pure."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ _PATH = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._~-]*)+(/\*)?")
 
 
 def check_paths(owners: Mapping[str, str]) -> None:
-    """``owners``: path of a page to the plugin that adds it. Raises ``PluginError``."""
+    """``owners`` maps the path of a page to the plugin that adds it. Raises ``PluginError``."""
     for path, owner in owners.items():
         if path not in OTHER_PATHS and not (path.startswith(ADMIN_ROOT) and _PATH.fullmatch(path)):
             places = " or ".join((f"below {ADMIN_ROOT}", *OTHER_PATHS))
-            raise PluginError(owner, f"page {path!r}: a page's path is {places}, in letters, digits and '-._~'")
+            raise PluginError(
+                owner, f"page {path!r}: the path of a page must be {places}, in letters, digits and '-._~'"
+            )
     for (one, first), (other, second) in combinations(owners.items(), 2):
         if first != second and overlap(one, other):
             raise PluginError(second, f"page {other!r} overlaps with page {one!r} of plugin {first!r}")
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some address belongs to both."""
+    """Whether any path matches both."""
     return one == other or _covers(one, other) or _covers(other, one)
 
 

@@ -1,4 +1,4 @@
-"""All that plugins brought: named, ordered, frozen. Two plugins that claim one name stop startup."""
+"""Everything that plugins provide: named, ordered, frozen. If two plugins claim the same name, startup stops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """What this process is made of."""
+    """Everything that the active plugins provide."""
 
     plugins: Sequence[Plugin]
     providers: Mapping[str, Provider]
@@ -55,12 +55,12 @@ class Catalog:
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def owner(self, hook: str, name: str) -> str:
-        """The plugin that brought ``name`` through ``hook``."""
+        """The plugin that provides ``name`` through ``hook``."""
         return self.owners[hook, name]
 
 
 def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] = ()) -> Catalog:
-    """Name, order and freeze. Raises ``PluginError`` on a name or path claimed twice."""
+    """Build the catalog. Raises ``PluginError`` if a name or path is claimed twice."""
     owners: dict[tuple[str, str], str] = {}
 
     def named(hook: str, cls: type[T]) -> dict[str, T]:
@@ -70,7 +70,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
                 raise PluginError(plugin.name, f"{hook} returned a {type(item).__name__}, not a {cls.__name__}")
             name: str = getattr(item, _KEYS.get(hook, "name"))
             if name in found:
-                raise PluginError(plugin.name, f"{cls.__name__} {name!r} is already brought by {owners[hook, name]!r}")
+                raise PluginError(plugin.name, f"{cls.__name__} {name!r} is already provided by {owners[hook, name]!r}")
             owners[hook, name] = plugin.name
             found[name] = item
         return found
@@ -109,7 +109,7 @@ def _brought(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any
 
 
 def _check_paths(dialects: Mapping[str, Dialect]) -> None:
-    """A method and path is one dialect's, unless all others share it."""
+    """A method and path belong to one dialect, unless all others share them."""
     owners: dict[tuple[str, str], str] = {}
     for dialect in dialects.values():
         for place in _places(dialect):
@@ -146,7 +146,7 @@ def _checked(
 
 
 def _listed_first(items: Mapping[str, T], order: Sequence[str], rank: Callable[[T], int]) -> tuple[T, ...]:
-    """Named ones first, as settings list them; the rest by rank, then name."""
+    """Those that settings list first, in that order; all others by rank, then name."""
     missing = [name for name in order if name not in items]
     if missing:
         raise SettingsError([f"sanitizers.order: no sanitizer is named {name!r}" for name in missing])

@@ -1,1 +1,1 @@
-"""What is kept of requests, and how it is cleaned first."""
+"""The program log and request records, and the redaction of both."""

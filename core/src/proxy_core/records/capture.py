@@ -1,7 +1,7 @@
-"""What is kept of one request while it runs, for its record: bytes, most of which are there anyway.
+"""What is captured of a running request for its record: bytes, most of which exist anyway.
 
-Bytes and not lists of headers or of pieces: thousands of small objects that wait together would
-keep the garbage collector busy at the requests' cost.
+It stores bytes, not lists of headers or chunks, because thousands of small waiting objects would
+keep the garbage collector busy and slow requests down.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from proxy_core.interfaces import Dialect
 
 Headers = Sequence[tuple[bytes, bytes]]
-#: Of longer streams only the first pieces' times are kept.
+#: In longer streams, only the times of the first chunks are kept.
 _MAX_PIECES = 2_000
 
 
 def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Headers as they are on the wire; nothing that is a header has a line end."""
+    """Headers in wire format; a header cannot contain a newline."""
     return b"\n".join([name + b":" + value for name, value in headers])
 
 
 @dataclass(slots=True)
 class Budget:
-    """How much all captures together may hold, running and waiting to be written."""
+    """The memory limit of all captures together, running or waiting to be written."""
 
     limit: int
     held: int = 0
@@ -41,9 +41,9 @@ class Budget:
 
 @dataclass(slots=True, kw_only=True)
 class AttemptCapture:
-    """``sent`` is the body of a translated request; a relayed one is the client's own.
+    """``sent`` is the body of a translated request; a relayed one has the client's own.
 
-    Of an attempt that got no answer there is none; ``number`` says which one this is, from 0.
+    An attempt without a response has no capture; ``number`` is the attempt's index, from 0.
     """
 
     number: int
@@ -54,7 +54,7 @@ class AttemptCapture:
 
 @dataclass(slots=True, kw_only=True)
 class Capture:
-    """One request's. Each side is kept up to ``max_body_bytes``, and nothing once the budget is used up."""
+    """The capture of one request: up to ``max_body_bytes`` of each body, and nothing once the budget is used up."""
 
     dialect: Dialect
     path: str
@@ -67,7 +67,7 @@ class Capture:
     reply: list[bytes] = field(default_factory=list)
     reply_bytes: int = 0
     reply_truncated: bool = False
-    #: Time and size of each piece, one behind the other.
+    #: Alternating time and size of each chunk.
     pieces: array[float] = field(default_factory=lambda: array("d"))
     error: str | None = None
     held: int = 0
@@ -92,7 +92,7 @@ class Capture:
         self.attempts.append(AttemptCapture(number=number, sent=kept, headers=block, error_body=error_body))
 
     def piece(self, data: bytes, at_s: float) -> None:
-        """Bytes on their way to the client."""
+        """Capture bytes that are sent to the client."""
         size = len(data)
         self.reply_bytes += size
         if len(self.pieces) < 2 * _MAX_PIECES:

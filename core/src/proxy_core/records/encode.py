@@ -1,4 +1,4 @@
-"""One finished request to one line of JSON that may be kept. Pure, and closed on every failure."""
+"""Encodes a finished request as one line of JSON that is safe to store. Pure; fails closed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=s
 
 
 class Lines:
-    """Builds, cleans and serialises."""
+    """Builds, redacts and serializes records."""
 
     def __init__(self, redaction: Redaction, scrub: SecretScrubber) -> None:
         self._redaction = redaction
         self._scrub = scrub
 
     def line(self, record: RequestRecord, capture: Capture) -> bytes:
-        """Whatever fails leaves only ids, status and times."""
+        """The record's line. On any failure, only ids, status and times remain."""
         try:
             line = self._redacted(record, capture) if self._redaction.installed else _json(counted(record, capture))
-        except Exception as error:  # a dialect's decoder or a redactor's result; the next record is another matter
+        except (
+            Exception
+        ) as error:  # a dialect's decoder or a redactor may fail in any way; other records are not affected
             log.error("a request record could not be built (%s)", type(error).__name__)
             line = _json(_failed(record))
         return self._scrub.bytes(line)
@@ -35,7 +37,7 @@ class Lines:
         found = full(record, capture)
         line = _json(found)
         if self._scrub.occurs(line):
-            # Ours go first: a redactor that knows the first half of one would leave the other.
+            # Our secrets are removed first: a redactor that matches half of one would leave the other half.
             found = self._scrub.value(found)
             line = _json(found)
         kept = self._redaction.apply(found)

@@ -1,4 +1,4 @@
-"""The default sink: JSON lines in rotating files, mode 0600, kept by size, count and age."""
+"""The default sink: JSON lines in rotating files with mode 0600, limited by size, count and age."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from proxy_core.interfaces import LogSink
 from proxy_core.settings.schema import RecordSettings
 
 _DAY_S = 86_400.0
-#: Another worker may be writing to a file this young.
+#: A file younger than this may still be written to by another worker.
 _IN_USE_S = 60.0
 
 
 def jsonl_sink(settings: RecordSettings, folder: Path) -> LogSink:
-    """Writes below ``folder``. Each process has files of its own: ``requests-<time>-<pid>-<n>.jsonl``."""
+    """Writes to ``folder``. Each process has its own files: ``requests-<time>-<pid>-<n>.jsonl``."""
     files = JsonLines(folder, settings)
     return LogSink(name="jsonl", write=files.write, close=files.close)
 
 
 class JsonLines:
-    """One thread does all file work."""
+    """Writes the files in a single thread."""
 
     def __init__(self, folder: Path, settings: RecordSettings) -> None:
         self._folder = folder
@@ -74,7 +74,7 @@ class JsonLines:
                     file.unlink()
                     kept -= 1
             except FileNotFoundError:
-                kept -= 1  # another worker was faster
+                kept -= 1  # another worker has deleted it
 
     def _mine(self, file: Path) -> bool:
         return file.name.split("-")[2] == str(os.getpid())

@@ -1,8 +1,8 @@
-"""The program log: on the console, for people or as JSON, and in rotating files if settings say so.
+"""The program log: on the console, for people or as JSON, and optionally in rotating files.
 
-Loggers hand lines to a bounded queue; a thread of the standard library's formats and writes
-them, so that a slow terminal or disk costs lines and never a client's time. Every line passes
-the secrets' scrubber and the redactors.
+Loggers put lines into a bounded queue; the standard library's listener thread formats and writes
+them, so that a slow terminal or disk costs log lines but never delays a client. Every line passes
+the secret scrubber and the redactors.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from proxy_core.errors import SetupError
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.settings.schema import LogSettings
 
-#: The request the current task works for.
+#: The id of the request that the current task belongs to.
 REQUEST_ID: ContextVar[str] = ContextVar("proxy_core_request_id", default="-")
 
 _QUEUE = 10_000
-#: Line ends and other controls in a message would forge lines.
+#: Newlines and other control characters in a message could forge log lines.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
@@ -43,7 +43,7 @@ def program_log(
 ) -> Iterator[ProgramLog]:
     """Take over the process's logging for the block; ``folder`` is used unless settings name another.
 
-    With several workers each writes files of its own: ``proxy.1.log``, ``proxy.2.log``.
+    With several workers, each one writes its own files: ``proxy.1.log``, ``proxy.2.log``.
     """
     clean = ProgramLog(scrub, redaction)
     shown: logging.Formatter = _Json(clean) if settings.format == "json" else _Human(clean)
@@ -73,8 +73,8 @@ def program_log(
         yield clean
     except SetupError:
         raise
-    except Exception as error:  # what nobody caught; the interpreter would print it as it is
-        ours.critical("the program ends unexpectedly", exc_info=error)
+    except Exception as error:  # unhandled; the interpreter would print it unredacted
+        ours.critical("the program ends because of an unexpected error", exc_info=error)
         raise SystemExit(1) from None
     finally:
         listener.stop()
@@ -86,13 +86,13 @@ def program_log(
 
 
 def _unexpected(failure: Any) -> None:
-    """Where the interpreter would print an exception: in threads, and where nobody can catch it."""
+    """Log exceptions that the interpreter would print: in threads, and where they cannot be caught."""
     error = failure.exc_value or failure.exc_type()
-    logging.getLogger("proxy_core").error("an exception was left over", exc_info=error)
+    logging.getLogger("proxy_core").error("an unhandled exception", exc_info=error)
 
 
 class _Queue(logging.handlers.QueueHandler):
-    """Hands lines over; when the writer is behind, they are dropped and counted."""
+    """Passes lines to the writer; if it is behind, they are dropped and counted."""
 
     queue: queue.Queue[logging.LogRecord | None]
 
@@ -101,7 +101,7 @@ class _Queue(logging.handlers.QueueHandler):
         self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Only what depends on the moment is done here; the rest is the writer's."""
+        """Only work that depends on the current context is done here; the writer does the rest."""
         ready = copy.copy(record)
         ready.msg, ready.args = record.getMessage(), None
         ready.request_id = REQUEST_ID.get()
@@ -115,12 +115,12 @@ class _Queue(logging.handlers.QueueHandler):
 
 
 def dropped_lines() -> int:
-    """Lines that were not written because the writer was behind."""
+    """Number of lines that were dropped because the writer was behind."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
 
 
 def waiting_lines() -> int:
-    """Lines that are still to be written."""
+    """Number of lines that are waiting to be written."""
     return sum(handler.queue.qsize() for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
 
 
@@ -134,18 +134,18 @@ class _Listener(logging.handlers.QueueListener):
         if self._lines.dropped > self._told:
             lost, self._told = self._lines.dropped - self._told, self._lines.dropped
             note = {
-                "msg": f"{lost} lines were lost: the log could not be written fast enough",
+                "msg": f"{lost} log lines were dropped: the log could not be written fast enough",
                 "name": "proxy_core.log",
             }
             super().handle(logging.makeLogRecord({**note, "levelno": logging.WARNING, "levelname": "WARNING"}))
         super().handle(record)
 
     def enqueue_sentinel(self) -> None:
-        self._lines.queue.put(None)  # waits for room: what is queued is still written
+        self._lines.queue.put(None)  # waits for space, so that queued lines are still written
 
 
 class ProgramLog:
-    """What every line passes. ``redaction`` may be another from one line to the next."""
+    """The filters of every line. ``redaction`` may be replaced between two lines."""
 
     def __init__(self, scrub: SecretScrubber, redaction: Redaction) -> None:
         self._scrub = scrub
@@ -154,32 +154,32 @@ class ProgramLog:
     def message(self, record: logging.LogRecord) -> str:
         text, redaction = record.getMessage(), self.redaction
         if record.name == "asyncio" and not redaction.installed:
-            # It shows tasks and callbacks with their arguments and their exceptions' words.
+            # asyncio logs tasks and callbacks with their arguments and exception messages.
             text = re.split(r"[\n(<{]", text, maxsplit=1)[0]
         return self._clean(text, redaction).translate(_CONTROLS)
 
     def request_id(self, record: logging.LogRecord) -> str:
-        """A client may have chosen it."""
+        """The request id, which a client may have chosen."""
         return self._clean(getattr(record, "request_id", "-"), self.redaction)
 
     def trace(self, error: BaseException) -> str:
-        """Frames and types, indented, so that no line passes for one of the log's own.
+        """Frames and types, indented, so that no line looks like a log line.
 
-        Messages may hold a prompt; they are shown only if a redactor cleans them.
+        Messages may contain a prompt; they are included only if a redactor cleans them.
         """
-        redaction = self.redaction  # whether it may be shown, and who cleans it, is one question
+        redaction = self.redaction  # one snapshot: it decides whether messages may be shown, and cleans them
         lines = traceback.format_exception(error) if redaction.installed else _frames_and_types(error, set())
         cleaned = self._clean("".join(lines), redaction).rstrip("\n").split("\n")
         return "\n".join("  " + line.translate(_CONTROLS) for line in cleaned)
 
     def _clean(self, text: str, redaction: Redaction) -> str:
-        # First too: a redactor that knows the first half of a secret would leave the other one.
+        # Before the redactors too: one that matches half of a secret would leave the other half.
         text = self._scrub.text(text)
         return self._scrub.text(redaction.text(text))
 
 
 def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """A traceback without what the exceptions say; ``seen`` ends a chain that leads back to itself."""
+    """A traceback without exception messages; ``seen`` ends a cyclic chain."""
     seen.add(id(error))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and id(cause) not in seen:
@@ -193,7 +193,7 @@ def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 class _Formatter(logging.Formatter):
-    """One for all handlers, so that a line that goes to several is cleaned once."""
+    """One instance for all handlers, so that a line is cleaned only once."""
 
     def __init__(self, clean: ProgramLog) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class _Json(_Formatter):
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """A rotating file only its owner can read."""
+    """A rotating file that only its owner can read."""
 
     def _open(self) -> TextIOWrapper:
         return os.fdopen(

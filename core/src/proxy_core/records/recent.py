@@ -1,4 +1,4 @@
-"""The last requests' records, in memory, for ``proxy-core explain``."""
+"""The records of recent requests, in memory, for ``proxy-core explain``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy_core.interfaces import RequestRecord
 
 
 class RecentRequests:
-    """The newest ``most`` by request id; of two with one id the later."""
+    """The newest ``most`` records by request id; of two with the same id, the later one."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -20,7 +20,7 @@ class RecentRequests:
         return len(self._known)
 
     def resize(self, most: int) -> None:
-        """Remember so many from now on."""
+        """Change the number of records to keep."""
         self._most = most
         while len(self._known) > most:
             self._known.popitem(last=False)
@@ -34,7 +34,7 @@ class RecentRequests:
             self._known.popitem(last=False)
 
     def newest(self, most: int) -> Sequence[RequestRecord]:
-        """At most so many, the newest first."""
+        """At most ``most`` records, newest first."""
         return list(islice(reversed(self._known.values()), most))
 
     def get(self, request_id: str) -> RequestRecord | None:

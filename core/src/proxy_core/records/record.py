@@ -1,9 +1,8 @@
-"""A request record: one JSON object per request. Pure: a captured request in, JSON out.
+"""Builds request records: one JSON object per request. Pure.
 
-Without a redactor a record has ids, times, counts and outcomes. With one it has headers, bodies
-and error texts too. A streamed reply is put together into the message it amounts to, so that
-nothing can hide by being split between two events; of the events themselves the record keeps
-how many there were, and when which amount of bytes went out.
+Without a redactor, a record contains ids, times, counts and outcomes. With one, it also contains headers, bodies
+and error messages. A streamed response is merged into one message, so that nothing can hide by being split
+between two events; for the stream itself, the record has the time and size of each chunk.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
 from proxy_core.rotation.explain import as_json
 
-#: Headers that hold nothing but keys are not kept at all.
+#: Headers that contain only keys or cookies are never recorded.
 _KEYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 
 
 def bare(record: RequestRecord) -> JsonObject:
-    """What may be kept of any request, redactor or not."""
+    """The fields that are kept in any case."""
     return {
         "id": record.id,
         "client": record.client,
@@ -40,7 +39,7 @@ def bare(record: RequestRecord) -> JsonObject:
 
 
 def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
-    """How it was decided who is asked, and what came of it; with upstreams' ``words``, which are content."""
+    """How the request was routed, and the outcome; with ``words``, the upstreams' messages, which are content."""
     attempts = [
         {
             "deployment": a.deployment,
@@ -62,22 +61,22 @@ def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
 
 
 def counted(record: RequestRecord, capture: Capture) -> JsonObject:
-    """Everything that is not content."""
+    """All fields that are not content."""
     found = {
         **explained(record, words=False),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
-        "reply": {"bytes": capture.reply_bytes},
+        "response": {"bytes": capture.reply_bytes},
     }
     if record.stream and record.status == 200:
         at_and_size = iter(capture.pieces)
-        found["reply"]["pieces"] = [
+        found["response"]["chunks"] = [
             [_rounded(at), int(size)] for at, size in zip(at_and_size, at_and_size, strict=True)
         ]
     return found
 
 
 def full(record: RequestRecord, capture: Capture) -> JsonObject:
-    """With content. Whoever calls this passes the result through the redactors."""
+    """All fields, including content. The caller has to pass the result through the redactors."""
     found = counted(record, capture) | explained(record)
     found["request"] |= {
         "headers": _headers(capture.headers),
@@ -86,24 +85,24 @@ def full(record: RequestRecord, capture: Capture) -> JsonObject:
     for shown, attempt in zip(found["attempts"], record.attempts, strict=True):
         shown["message"] = attempt.message
     for kept in capture.attempts:
-        # A request that ended in the middle of an attempt has no such attempt on record.
+        # If a request ended during an attempt, that attempt is not on record.
         if kept.number < len(found["attempts"]):
             found["attempts"][kept.number] |= _attempt(kept)
     reply = b"".join(capture.reply)
     if capture.error is not None:
-        found["reply"]["error"] = capture.error
+        found["response"]["error"] = capture.error
     if capture.reply_truncated:
-        found["reply"]["truncated"] = True
+        found["response"]["truncated"] = True
     if reply:
         streamed = record.stream and record.status == 200
-        found["reply"]["body"] = (
+        found["response"]["body"] = (
             aggregated(capture.dialect, record, reply) if streamed else _body(reply, capture.reply_bytes)
         )
     return found
 
 
 def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonObject | None:
-    """The whole message that a stream of ``dialect`` amounts to, as far as it came."""
+    """The message that a stream of ``dialect`` results in, as far as it arrived."""
     if dialect.decoder is None or dialect.encoder is None:
         return None
     decoder = dialect.decoder(True)
@@ -121,7 +120,7 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
         encoder.feed(decoder.feed(stream))
         encoder.feed(decoder.close())
     except ProxyError:
-        pass  # cut off, or an error event: what came before it is still the message
+        pass  # cut off, or an error event: the message is what came before it
     try:
         return load_object(encoder.close())
     except ProxyError:
@@ -133,7 +132,7 @@ def _attempt(kept: AttemptCapture) -> JsonObject:
     if kept.sent:
         found["sent"] = _body(kept.sent, len(kept.sent))
     if kept.error_body:
-        found["reply_body"] = _body(kept.error_body, len(kept.error_body))
+        found["response_body"] = _body(kept.error_body, len(kept.error_body))
     return found
 
 
@@ -143,7 +142,7 @@ def _headers(block: bytes) -> Mapping[str, str]:
 
 
 def _holds_key(name: str) -> bool:
-    """``x-api-key`` and whatever vendors put before it are keys as well."""
+    """Whether a header holds a key: ``x-api-key``, also with a vendor's prefix, and the like."""
     return name in _KEYS or name.endswith("api-key")
 
 

@@ -1,7 +1,7 @@
-"""From finished requests to sinks: bounded, batched, off the request's path.
+"""Passes finished requests to sinks: bounded, batched, outside of requests.
 
-One thread builds, redacts and serialises; each sink has a task of its own. Whoever is slow
-loses records, which are counted; nobody waits.
+One thread builds, redacts and serializes records; each sink has its own task. If one is slow,
+records are dropped and counted; requests never wait.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy_core.records.redact import Redaction, SecretScrubber
 log = logging.getLogger("proxy_core.records")
 
 MiB = 1024 * 1024
-#: Captured bytes, running and waiting; and serialised bytes waiting for one sink.
+#: Limits of captured bytes, running and waiting, and of serialized bytes that wait for one sink.
 _MAX_HELD = 64 * MiB
 _MAX_UNWRITTEN = 16 * MiB
 _MAX_WAITING = 10_000
@@ -32,7 +32,7 @@ _END_S = 5.0
 
 
 class Recorder:
-    """An async context manager around its tasks. Leaving it writes what is waiting, within limits."""
+    """An async context manager around its tasks. On exit it writes the waiting records, within limits."""
 
     def __init__(
         self, sinks: Sequence[LogSink], redaction: Redaction, scrub: SecretScrubber, *, max_body_bytes: int
@@ -50,12 +50,12 @@ class Recorder:
 
     @property
     def lost(self) -> int:
-        """Records no sink or not every sink has got."""
+        """Number of records that at least one sink did not receive."""
         return self.dropped + sum(feed.lost for feed in self._feeds)
 
     @property
     def waiting(self) -> int:
-        """Records that are still to be built."""
+        """Number of records that are waiting to be built."""
         return len(self._waiting)
 
     def begin(self, dialect: Dialect, path: str, headers: Headers) -> Capture:
@@ -64,7 +64,7 @@ class Recorder:
         return capture
 
     def tell(self, record: RequestRecord, capture: Capture) -> None:
-        """Queue a finished request; a full queue drops and counts."""
+        """Queue a finished request; if the queue is full, it is dropped and counted."""
         if len(self._waiting) >= _MAX_WAITING:
             capture.release()
             self.dropped += 1
@@ -73,7 +73,7 @@ class Recorder:
 
     async def __aenter__(self) -> Self:
         if not self._with_content:
-            log.warning("request records hold no headers and no bodies: no redactor is installed")
+            log.warning("request records contain no headers and no bodies, because no redactor is installed")
         self._task = asyncio.create_task(self._run(), name="recorder")
         for feed in self._feeds:
             feed.start()
@@ -110,12 +110,14 @@ class Recorder:
                 for feed in self._feeds:
                     feed.put(lines)
                 if self.lost > told:
-                    log.warning("%d request records were lost: they could not be kept fast enough", self.lost - told)
+                    log.warning(
+                        "%d request records were dropped: they could not be written fast enough", self.lost - told
+                    )
                     told = self.lost
                 await self._pause()
 
     async def _pause(self) -> None:
-        """Let a batch gather."""
+        """Wait so that a batch can accumulate."""
         if len(self._waiting) >= _BATCH or self._stopping:
             return
         try:
@@ -129,7 +131,7 @@ class Recorder:
 
 
 class _Feed:
-    """One sink's queue and task."""
+    """The queue and task of one sink."""
 
     def __init__(self, sink: LogSink) -> None:
         self._sink = sink
@@ -169,7 +171,7 @@ class _Feed:
         while (lines := await self._batches.get()) is not None:
             try:
                 await self._sink.write(lines)
-            except Exception as error:  # a sink may fail in any way; nobody else notices
+            except Exception as error:  # a sink may fail in any way; nothing else is affected
                 self.lost += len(lines)
                 self._complain(error)
             self._held -= sum(map(len, lines))

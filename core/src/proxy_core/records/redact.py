@@ -1,4 +1,4 @@
-"""Taking secrets out of what is written: our own always, everybody else's by redactors."""
+"""Removes secrets from everything that is written: always our own, and others by redactors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from proxy_core.messages import JsonObject
 log = logging.getLogger("proxy_core.redact")
 
 MASK = "[redacted]"
-#: Shorter than this, replacing it would shred ordinary text instead of hiding a secret.
+#: Replacing shorter secrets would damage ordinary text instead of hiding a secret.
 _MIN_LENGTH = 4
-#: ``Bearer KEY`` is a secret with a secret in it; shorter words of it are none.
+#: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
 
 
 class SecretScrubber:
-    """Replaces every known secret, in text or bytes, as it is and as JSON and URLs spell it.
+    """Replaces every known secret in text or bytes, also in its JSON and URL encodings.
 
-    Longer secrets first, so none leaves a tail. One pass per secret of the interpreter's own
-    substring search: an alternation of all of them would be tried at every position.
+    Longer secrets go first, so that none leaves a tail. It runs the interpreter's substring search once
+    per secret, because a regular expression of all secrets would be tried at every position.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -33,7 +33,7 @@ class SecretScrubber:
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
-        """Know more secrets from now on."""
+        """Add secrets."""
         words = (word for secret in secrets for word in secret.split() if len(word) >= _MIN_WORD)
         known = len(self._known)
         for secret in (*secrets, *words):
@@ -46,7 +46,7 @@ class SecretScrubber:
         return any(secret in value for _, secret in self._secrets)
 
     def value(self, value: Any) -> Any:
-        """Every string of a JSON value, names of fields included."""
+        """A JSON value with secrets removed from every string, including field names."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -67,7 +67,7 @@ class SecretScrubber:
 
 
 class Redaction:
-    """The chain of redactors. Without any there is nothing that may see bodies or headers."""
+    """The chain of redactors. Without any, bodies and headers must not be written."""
 
     def __init__(self, redactors: Sequence[Redactor]) -> None:
         self._redactors = redactors
@@ -79,17 +79,17 @@ class Redaction:
         return bool(self._redactors)
 
     def apply(self, record: JsonObject) -> JsonObject | None:
-        """The cleaned record; ``None`` if a redactor failed, and then nothing of it may be kept."""
+        """The cleaned record, or ``None`` if a redactor failed; then nothing of it may be kept."""
         for redactor in self._redactors:
             try:
                 record = redactor.redact(record)
-            except Exception as error:  # a redactor may fail in any way; it must not open a way past itself
+            except Exception as error:  # a redactor may fail in any way; nothing may bypass it then
                 self._complain(redactor.name, error)
                 return None
         return record
 
     def text(self, text: str) -> str:
-        """A line for the program log."""
+        """Clean a line for the program log."""
         if not self._redactors:
             return text
         cleaned = self.apply({"text": text})
@@ -97,7 +97,7 @@ class Redaction:
         return kept if isinstance(kept, str) else "[withheld: a redactor failed]"
 
     def words(self, text: str) -> str:
-        """What may be kept of somebody's words: nothing that no redactor has seen."""
+        """Clean the text of a client or an upstream; without a redactor, nothing of it may be kept."""
         return self.text(text) if self._redactors else ""
 
     def _complain(self, name: str, error: Exception) -> None:
@@ -106,7 +106,7 @@ class Redaction:
         if cause not in self._complained:
             self._complained.add(cause)
             log.error(
-                "redactor %s failed (%s); what it was given is not kept, and this is not repeated",
+                "redactor %s failed (%s); its input is discarded; further failures with this cause are only counted",
                 name,
                 type(error).__name__,
             )

@@ -65,16 +65,16 @@ def _exclusion(
     if max_priority is not None and row.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
     if row.out:
-        reason: Reason = "needs login" if row.for_good else "being renewed"
+        reason: Reason = "needs login" if row.for_good else "refreshing"
         return Exclusion(credential=name, reason=reason, words=row.out)
     if row.ends_at <= now:
-        return Exclusion(credential=name, reason="being renewed", words="its token has ended")
+        return Exclusion(credential=name, reason="refreshing", words="its token has expired")
     cooldown = _closed(group, row, now)
     if cooldown is not None:
-        state: Reason = "being tried" if cooldown.probing else "resting"
+        state: Reason = "probing" if cooldown.probing else "cooling down"
         return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), words=cooldown.words)
     if name in group.capped:
-        return Exclusion(credential=name, reason="own cap", left_s=group.capped[name] - now)
+        return Exclusion(credential=name, reason="capped", left_s=group.capped[name] - now)
     if row.in_flight >= min(row.most, row.granted):
         return Exclusion(credential=name, reason="busy")
     return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, row, now) - now)
@@ -132,8 +132,10 @@ def _credential(ledger: Ledger, group: QuotaGroup, row: CredentialState, times: 
         "used": group.used.get(row.id, 0),
         "limit": window.limit if window is not None else None,
         "window_resets": times(window.resets_at) if window is not None else None,
-        "own_cap_until": times(group.capped[row.id]) if row.id in group.capped else None,
-        "rests": [{"for": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, times)) is not None],
+        "capped_until": times(group.capped[row.id]) if row.id in group.capped else None,
+        "cooldowns": [
+            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, times)) is not None
+        ],
     }
 
 
@@ -147,7 +149,7 @@ def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None
         "probing": cooldown.probing,
         "failures": cooldown.failures,
         "code": cooldown.code,
-        "said": cooldown.words,
+        "upstream_message": cooldown.words,
     }
 
 
@@ -164,7 +166,7 @@ def _said(exclusion: Exclusion, words: bool) -> Iterator[tuple[str, Any]]:
     if exclusion.left_s is not None:
         yield "left_s", round(exclusion.left_s, 1)
     if words and exclusion.words:
-        yield "said", exclusion.words
+        yield "upstream_message", exclusion.words
 
 
 def every_group(pool: Pool, credential: str) -> dict[str, Any]:
@@ -205,5 +207,5 @@ def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
 
 
 def _wordless(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
-    told = _cooldown(cooldown, times)
-    return {name: value for name, value in told.items() if name != "said"} if told is not None else None
+    found = _cooldown(cooldown, times)
+    return {name: value for name, value in found.items() if name != "upstream_message"} if found is not None else None

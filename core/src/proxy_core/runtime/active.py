@@ -150,7 +150,7 @@ class Active:
                 await self._drain(served)
         except Exception as error:  # it must not take with it what is served now
             if served.opened.done():
-                log.exception("what settings no longer in force had opened could not be closed")
+                log.exception("resources of the previous settings could not be closed")
             else:
                 served.opened.set_exception(error)
         finally:
@@ -163,5 +163,5 @@ class Active:
                     await served.idle.wait()
                 return
             except TimeoutError:
-                reason = "The proxy has new settings, and this took longer than server.shutdown_grace_s."
+                reason = "The proxy loaded new settings, and this request took longer than server.shutdown_grace_s."
                 served.generation.interrupt(ServerStopping(reason))

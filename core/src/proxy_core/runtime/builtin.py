@@ -19,7 +19,7 @@ from proxy_core.interfaces import (
     TokenCounter,
 )
 from proxy_core.models import token_estimate
-from proxy_core.pipeline.guard import STEERING, temperature_zero
+from proxy_core.pipeline.guard import GUARD, temperature_zero
 from proxy_core.records.jsonl import jsonl_sink
 from proxy_core.rotation import selectors
 from proxy_core.settings.loading import LoadedSettings
@@ -55,7 +55,7 @@ class BuiltIn:
     @hookimpl
     def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:
         action = self._loaded.settings.sanitizers.temperature_zero
-        return [STEERING] if action == "keep" else [STEERING, temperature_zero(action)]
+        return [GUARD] if action == "keep" else [GUARD, temperature_zero(action)]
 
     @hookimpl
     def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:

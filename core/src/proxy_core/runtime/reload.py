@@ -85,7 +85,7 @@ class Reloader:
         read, file = self.read(), old.loaded.sources.file
         if file is not None and not file.exists():
             # An editor that is saving it, more likely than a wish to have no clients and no providers.
-            raise SettingsError([f"{file}: the settings file is gone; put it back, or restart without it"])
+            raise SettingsError([f"{file}: the settings file no longer exists; restore it, or restart without it"])
         loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
         return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
@@ -93,9 +93,9 @@ class Reloader:
 
 def _log(done: Reloaded) -> None:
     if not done.reloaded:
-        log.error("settings were not replaced, the old ones stay in force: %s", "; ".join(done.problems))
+        log.error("reload failed, the previous settings remain in effect: %s", "; ".join(done.problems))
         return
-    log.info("settings were read again; changed: %s", ", ".join(done.changed) or "nothing")
+    log.info("settings reloaded; changed: %s", ", ".join(done.changed) or "nothing")
     for key in done.needs_restart:
         log.warning("needs a restart: %s", key)
     for warning in done.warnings:

@@ -17,7 +17,7 @@ def state_store(catalog: Catalog, loaded: LoadedSettings) -> tuple[StateStore, s
     scheme = url.partition(":")[0]
     if scheme not in catalog.state_stores:
         known = ", ".join(sorted(catalog.state_stores))
-        raise SettingsError([f"state.url: no store for {scheme!r}: is one of {known}"])
+        raise SettingsError([f"state.url: no store for {scheme!r}; the stores are {known}"])
     return catalog.state_stores[scheme], url
 
 

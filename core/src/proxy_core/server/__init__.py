@@ -1,1 +1,1 @@
-"""Starlette and Hypercorn: the client's side."""
+"""HTTP for clients, with Starlette and Hypercorn."""

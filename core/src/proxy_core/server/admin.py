@@ -1,7 +1,7 @@
-"""For the operator, behind the admin key: why a model has no credential, what became of a request, ending a rest.
+"""The operator's endpoints, behind the admin key: why, explain, quotas, clearing cooldowns, reload.
 
-Every process has its own books, so a question that came over the network is passed on to the
-others; each answers with its process id.
+Every process has its own state, so a request from the network is passed on to the other
+processes; each one answers with its process id.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.server.wording import Wording
 
-#: Where a request finds the way to have settings read again.
+#: Where a request finds the function that reloads the settings.
 RELOAD = "proxy_core.reload"
-#: A question that another process passed on is not passed on again.
+#: A request that another process passed on is not passed on again.
 _LOCAL = "local"
 
 
@@ -49,21 +49,21 @@ class Operations:
     wording: Wording
 
     async def why(self, request: Request) -> Response:
-        """``GET /admin/why?model=M``: each deployment's credentials, and what keeps them from being used."""
+        """``GET /admin/why?model=M``: each deployment's credentials, and why they cannot be used."""
         self.keys.identify(request.scope)
         deployments = self._resolved(request.query_params.get("model"))
         found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
         return await self._answer(request, {"deployments": found})
 
     async def quotas(self, request: Request) -> Response:
-        """``GET /admin/quotas``: what is known of how much each credential has left, by model or quota group."""
+        """``GET /admin/quotas``: the known quota windows of each credential, by model or quota group."""
         self.keys.identify(request.scope)
         return await self._answer(
             request, {"quotas": [window for name, pool in self.pools.items() for window in quotas(name, pool)]}
         )
 
     async def explain(self, request: Request) -> Response:
-        """``GET /admin/explain/{request_id}``: what was decided and tried. Raises ``NotFound``."""
+        """``GET /admin/explain/{request_id}``: a request's decisions and attempts. Raises ``NotFound``."""
         self.keys.identify(request.scope)
         request_id = request.path_params["request_id"]
         record = self.recent.get(request_id)
@@ -72,10 +72,10 @@ class Operations:
         for status, answer in await self._others(request):
             if status == 200:
                 return json_response(answer, request)
-        raise NotFound(f"No request {request_id!r} is remembered here.")
+        raise NotFound(f"No request {request_id!r} is in the history.")
 
     async def dry(self, request: Request) -> Response:
-        """``POST /admin/explain``: ``{"model": M}``, or a whole request body; the way it would go, without going it."""
+        """``POST /admin/explain``: ``{"model": M}`` or a whole request body; how it would be routed."""
         self.keys.identify(request.scope)
         return await self._answer(request, self.dry_run(parse_body(await request.body())))
 
@@ -88,20 +88,20 @@ class Operations:
             raise BadRequest(f"There is no {unknown[0]!r} here.", param=unknown[0])
         for name, value in asked.items():
             if not isinstance(value, str):
-                raise BadRequest(f"{name} is a string.", param=name)
+                raise BadRequest(f"{name} must be a string.", param=name)
         return await self._answer(request, {"cleared": self._clear(**asked)})
 
     async def reload(self, request: Request) -> Response:
-        """``POST /admin/reload``: read settings again, in every process. 409 if one of them goes on with the old."""
+        """``POST /admin/reload``: reload the settings in every process. 409 if one of them keeps the old ones."""
         self.keys.identify(request.scope)
         reload = request.scope.get(RELOAD)
         if reload is None:
-            raise NotFound("This server was not started by proxy-core: its settings are read when it starts.")
+            raise NotFound("This server was not started with proxy-core serve; it reads its settings only at startup.")
         processes = await self._processes(request, await reload())
         refused = [problem for process in processes for problem in process["problems"]]
         if _LOCAL in request.query_params or not refused:
             return json_response({"processes": processes}, request)
-        error = Conflict("Not all settings were replaced: " + "; ".join(dict.fromkeys(refused)))
+        error = Conflict("The settings were not reloaded: " + "; ".join(dict.fromkeys(refused)))
         return json_response({**self.wording.body(error, request), "processes": processes}, request, error.status)
 
     def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
@@ -119,7 +119,7 @@ class Operations:
 
     def _resolved(self, model: object) -> Sequence[Deployment]:
         if not isinstance(model, str) or not model:
-            raise BadRequest("A model is needed.", param="model")
+            raise BadRequest("A model is required.", param="model")
         return self.router.resolve(model)
 
     async def _answer(self, request: Request, mine: dict[str, Any]) -> Response:
@@ -130,7 +130,7 @@ class Operations:
         return sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
 
     async def _others(self, request: Request) -> list[tuple[int, Any]]:
-        """What the other processes answer to the same question."""
+        """The other processes' answers to the same request."""
         if _LOCAL in request.query_params:
             return []
         url = request.url

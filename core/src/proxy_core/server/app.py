@@ -1,4 +1,4 @@
-"""The Starlette application: routes from dialects, and what the proxy says about itself."""
+"""The Starlette application: the routes of dialects, and the proxy's own endpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build_app(
 ) -> Starlette:
     """An ASGI application. Building it has no side effects.
 
-    Raises ``PluginError`` for a page of a plugin that is in the way of something else.
+    Raises ``PluginError`` if a plugin's page overlaps with another path.
     """
     i = introspection
     routes = [
@@ -72,7 +72,7 @@ def build_app(
             Exception: wording.bug,
         },
     )
-    # A redirect would make clients resend bodies and keys to an address the request chose.
+    # A redirect would make clients resend bodies and keys to an address that the request determines.
     app.router.redirect_slashes = False
     return app
 
@@ -80,8 +80,8 @@ def build_app(
 def _dialect_routes(
     dialects: Mapping[str, Dialect], services: Services, services_of: ServicesOf, wording: Wording
 ) -> list[Route]:
-    """Requests to models come first, as nearly all are; an address that ends in a parameter comes last,
-    because it matches nearly everything."""
+    """Paths for requests to models come first, because nearly all requests are; a path that ends in a parameter comes
+    last, because it matches nearly everything."""
     routes: list[Route] = [
         Route(path, DialectEndpoint(dialect, services), methods=["POST"])
         for dialect in dialects.values()

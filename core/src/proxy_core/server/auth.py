@@ -1,4 +1,4 @@
-"""Who is asking: client keys, compared in constant time."""
+"""Authentication: client keys, compared in constant time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KeyPlaces:
     parameters: frozenset[str] = frozenset()
 
     def of(self, dialects: Iterable[Dialect]) -> KeyPlaces:
-        """These, and where the clients of ``dialects`` put theirs."""
+        """These places, plus those of ``dialects``."""
         headers, parameters = set(self.headers), set(self.parameters)
         for dialect in dialects:
             headers.update(dialect.key_headers)
@@ -45,7 +45,7 @@ class ClientKeys:
         for key in self._offered(scope["headers"], scope["query_string"]):
             given = True
             digest, found = _digest(key), None
-            for name, known in self._digests:  # all of them, whichever matches
+            for name, known in self._digests:  # compares all of them, whichever matches
                 if hmac.compare_digest(digest, known):
                     found = name
             if found is not None:

@@ -1,4 +1,4 @@
-"""The keys of a first start, the clients' and the operator's: made once, stored 0600, never printed."""
+"""The generated keys of clients and the operator: created at the first start, stored with mode 0600, never printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE_FILE_NAME = "state.key"
 
 
 def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
-    """The configured clients, else the one generated key. Raises ``SettingsError`` if it cannot be stored."""
+    """The configured clients, or else the generated key. Raises ``SettingsError`` if it cannot be stored."""
     configured = {name: client.key for name, client in loaded.settings.clients.items()}
     if configured:
         _check_distinct(configured)
@@ -30,17 +30,17 @@ def admin_key(loaded: LoadedSettings) -> SecretStr:
     """The key of ``/admin``, configured or generated. Raises ``SettingsError``."""
     key = loaded.settings.admin.key or SecretStr(_generated(loaded.data_dir / ADMIN_FILE_NAME))
     if any(client.key == key for client in loaded.settings.clients.values()):
-        raise SettingsError(["admin.key: a client has the same key"])
+        raise SettingsError(["admin.key: this key is also a client's key"])
     return key
 
 
 def state_secret(loaded: LoadedSettings) -> SecretStr:
-    """The key of fingerprints, configured or generated. Raises ``SettingsError`` as above."""
+    """The secret for fingerprints, configured or generated. Raises ``SettingsError`` as above."""
     return loaded.settings.state.secret or SecretStr(_generated(loaded.data_dir / STATE_FILE_NAME))
 
 
 def generated_key_file(loaded: LoadedSettings) -> Path | None:
-    """Where the generated key is, if it is the one in use."""
+    """The file of the generated key, if that is in use."""
     return None if loaded.settings.clients else loaded.data_dir / FILE_NAME
 
 
@@ -60,14 +60,16 @@ def _generated(file: Path) -> str:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
             out.write(key + "\n")
         try:
-            # Unlike a rename, a link never replaces: of two first starts at once, one key wins for both.
+            # Unlike a rename, a link never replaces a file: if two processes start at once, both use the same key.
             os.link(temporary, file)
         except FileExistsError:
             key = file.read_text("ascii").strip()
         finally:
             temporary.unlink()
     except OSError as error:
-        raise SettingsError([f"no key is configured and none can be stored in {file}: {error.strerror}"]) from None
+        raise SettingsError(
+            [f"no key is configured, and a generated key cannot be stored in {file}: {error.strerror}"]
+        ) from None
     if not key:
-        raise SettingsError([f"{file} is empty: delete it to have a new key made"])
+        raise SettingsError([f"{file} is empty: delete it to generate a new key"])
     return key

@@ -1,6 +1,6 @@
-"""Talking to the running processes of one installation: each has a socket, in a folder only its owner can enter.
+"""Control sockets: each process of an installation has one, in a folder that only its owner can enter.
 
-A command line finds every worker this way, whatever port and address the proxy listens on.
+The command line reaches all workers this way, whatever port and address the proxy listens on.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 import httpx
 
 _ASK_S = 10.0
-#: What the system's addresses of sockets hold.
+#: Longest path of a Unix socket.
 _MAX_PATH = 100
 
 
 class Unreachable(Exception):
-    """No process answers here."""
+    """No process answers."""
 
 
 def listen(folder: Path) -> socket.socket | None:
-    """This process's socket, already listening; ``None`` where the folder cannot be created or trusted.
+    """This process's socket, already listening; ``None`` if the folder cannot be created or trusted.
 
-    It gets its name only once it listens, because :func:`ask` removes a socket that refuses connections.
+    It gets its name only once it is listening, because :func:`ask` removes a socket that refuses connections.
     """
     path = own_socket(folder)
     if path is None:
@@ -44,7 +44,7 @@ def listen(folder: Path) -> socket.socket | None:
 
 
 def own_socket(folder: Path) -> Path | None:
-    """The path of this process's socket; ``None`` where the folder cannot be created or trusted."""
+    """The path of this process's socket; ``None`` if the folder cannot be created or trusted."""
     path = folder / f"{os.getpid()}.sock"
     if not hasattr(os, "getuid") or len(str(path)) > _MAX_PATH:
         return None
@@ -70,7 +70,7 @@ async def ask(
     but: Path | None = None,
     within_s: float = _ASK_S,
 ) -> list[tuple[int, Any]]:
-    """Each process's status and JSON, ``but`` one's, asked all at once. Raises ``Unreachable`` if there is none."""
+    """Ask all processes at once, ``but`` one, for status and JSON. Raises ``Unreachable`` if there is none."""
     asked = [_ask(file, method, path, key, body, within_s) for file in _sockets(folder, but)]
     answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
     if not answers:
@@ -79,14 +79,14 @@ async def ask(
 
 
 def _sockets(folder: Path, but: Path | None) -> list[Path]:
-    """Whoever could put a socket into a shared folder would be sent the admin key."""
+    """The sockets in the folder, if it is private: a socket of another user would receive the admin key."""
     if not hasattr(os, "getuid") or not _is_private(folder):
         return []
     return [file for file in sorted(folder.glob("*.sock")) if file != but]
 
 
 def remove(file: Path) -> None:
-    """Its process is gone, or about to be."""
+    """Remove a socket whose process has ended or is about to."""
     with suppress(OSError):
         file.unlink()
 
@@ -94,7 +94,7 @@ def remove(file: Path) -> None:
 async def _ask(
     file: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, within_s: float
 ) -> tuple[int, Any] | None:
-    # A socket of our own speaks no TLS, and certificates of authorities take tens of milliseconds to load.
+    # Control sockets do not use TLS, and loading certificate authorities takes tens of milliseconds.
     transport = httpx.AsyncHTTPTransport(uds=str(file), verify=False)
     headers = {"authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(transport=transport, timeout=within_s, trust_env=False) as client:

@@ -1,4 +1,4 @@
-"""What dialects may know of the proxy: its models, as far as the client may use them, and token counts."""
+"""The services of the proxy for dialects: the models that a client may use, and token counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from proxy_core.state.budgets import Budgets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelKnowledge:
-    """All there is to know. ``routes`` are ``[models]`` of the settings."""
+    """The metadata of public models. ``routes`` is ``[models]`` of the settings."""
 
     directory: ModelDirectory
     budgets: Budgets
@@ -43,7 +43,7 @@ class ModelKnowledge:
         )
 
     def described(self, model: ListedModel) -> ListedModel:
-        """What is known of a public model is what is known of its first deployment, after its own settings."""
+        """The metadata of a public model: its own settings, then the metadata of its first deployment."""
         route = self.routes.get(model.id)
         if route is not None:
             deployments = self.router.deployments(model.id)
@@ -62,7 +62,7 @@ class ModelKnowledge:
 
 
 class DialectServices:
-    """For one client. Without one, at addresses that need no key, nothing is told."""
+    """The services for one client. Without a client, at paths that need no key, they reveal nothing."""
 
     def __init__(self, knowledge: ModelKnowledge, client: str) -> None:
         self._knowledge = knowledge
@@ -76,7 +76,7 @@ class DialectServices:
         if not described:
             return models
         await known.cards.catalogs.load()
-        # In a thread: of thousands of models it takes a tenth of a second to say what is known.
+        # In a thread, because it takes a tenth of a second for thousands of models.
         return await asyncio.to_thread(lambda: [known.described(model) for model in models])
 
     async def model(self, model: str, *, described: bool = False) -> ListedModel:

@@ -1,4 +1,4 @@
-"""One request: read, admit, open its response, write, account for it; and an eye on the client all the while."""
+"""Handles one request: read, admit, open its response, write it, account for it, and watch the client meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy_core.server.services import Services
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-#: An SDK's own limit is met a little early, so that the client gets to see why.
+#: A client's own time limit is applied a little early, so that the client receives the error.
 _EARLY = 0.95
 
 
@@ -73,7 +73,7 @@ class _Exchange:
             for timer in timers:
                 timer.cancel()
         if error is not None:
-            # It holds the frames that hold it, and so the body, until the garbage collector comes by.
+            # The exception references frames that reference it, which would keep the body until garbage collection.
             error.__traceback__ = None
             outcome = "cut" if self._status else "failed"
             await self._write_error(error)
@@ -81,7 +81,7 @@ class _Exchange:
         await self._services.accounting.account(self._request, self._trace, ending)
 
     def _timers(self) -> list[Timer]:
-        """The end of the request's time: as settings say, and as the client says."""
+        """Timers for the request's time limits: the setting's and the client's."""
         clock, total_s, patience_s = self._services.clock, self._services.timeouts.total_s, self._headers.patience_s
         timers = [clock.call_later(total_s, self._out_of_time)] if total_s is not None else []
         if patience_s is not None:
@@ -92,7 +92,7 @@ class _Exchange:
         self._interrupt.interrupt(OutOfTime())
 
     def _impatient(self) -> None:
-        """The client would leave now, unless it reads a response already."""
+        """The client's time limit has passed; it matters only until the response has begun."""
         if not self._status:
             self._out_of_time()
 
@@ -109,7 +109,7 @@ class _Exchange:
                         await self._write_whole(response.whole)
                 finally:
                     trace.usage = response.usage
-                watch.end()  # closing what is upstream may take longer than the client stays
+                watch.end()  # closing the upstream connection may take longer than the client waits
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class _Exchange:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _admit(self, client: str, raw: bytes) -> ProxyRequest:
-        """The request, if it is one, and if its client may make it now."""
+        """Validate the request, and check that its client may make it now."""
         recorder, trace = self._services.recorder, self._trace
         if recorder is not None:
             trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
@@ -196,7 +196,7 @@ class _Exchange:
         self._status = 200
 
     async def _write_error(self, error: ProxyError) -> None:
-        """As a status while that is possible, inside the stream afterwards; without any secret of ours."""
+        """Write an error as a status if that is still possible, otherwise inside the stream; without our secrets."""
         scrub = self._services.scrub.bytes
         if self._status:
             if self._request is not None and self._request.stream:

@@ -1,4 +1,4 @@
-"""What a client is told of a request that failed, and how."""
+"""The errors that clients receive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy_core.server.request_headers import Headers
 
 log = logging.getLogger("proxy_core.request")
 
-#: How much of a body that is too large is still read, so that the client gets to see why.
+#: How much of an oversized body is still read, so that the client receives the error.
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_S = 5.0
 
@@ -23,17 +23,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError:
-    """What the client is told of an exception that ended its request."""
+    """The client's error for an exception that ended its request."""
     match raised:
         case ProxyError():
             return raised
         case ServerStopping():
             return Unavailable(str(raised))
         case Stalled():
-            return UpstreamTimeout("The upstream fell silent in the middle of its reply.")
+            return UpstreamTimeout("The upstream stopped sending in the middle of its response.")
         case OutOfTime():
-            return with_attempts(DeadlinePassed("The request took longer than it may."), attempts)
-    # The last resort: a bug of ours still gets a clean answer.
+            return with_attempts(DeadlinePassed("The request exceeded its time limit."), attempts)
+    # The last resort: even a bug of ours results in a clean response.
     log.error("the request failed", exc_info=raised)
     error = InternalError("The proxy failed; its log has the details under this request id.")
     error.__cause__ = raised
@@ -41,7 +41,7 @@ def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError
 
 
 def error_headers(error: ProxyError) -> Headers:
-    """``Retry-After`` in both spellings; beyond a minute SDKs that would sleep are told not to."""
+    """``Retry-After`` in both forms; beyond a minute, SDKs that would sleep are told not to retry."""
     if error.retry_after_s is None:
         return []
     seconds = max(0.0, error.retry_after_s)
@@ -59,7 +59,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, *, e
 
 
 async def drain(receive: Receive, clock: Clock) -> None:
-    """Read on: a client still sending would see its connection reset instead of the answer."""
+    """Keep reading: a client that is still sending would see a connection reset instead of the response."""
     size = 0
     try:
         async with clock.timeout(_DRAIN_S):

@@ -1,4 +1,4 @@
-"""What dialects may see of a request: its head, without the keys in it."""
+"""The head of a request for dialects, without the keys in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 def request_head(scope: Mapping[str, Any], places: KeyPlaces, client: str = "") -> RequestHead:
-    """The head of an ASGI request. Keys are empty values: a dialect sees that there is one."""
+    """The head of an ASGI request. Keys have empty values, so that a dialect sees only that one was sent."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     return RequestHead(

@@ -1,4 +1,4 @@
-"""What the proxy says about itself: health and providers. Never a key, a header or a prompt."""
+"""The proxy's endpoints about itself: health and providers. They never show a key, a header or a prompt."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Introspection:
         return json_response({"service": "proxy-core", "status": "ok"}, request)
 
     async def healthz(self, request: Request) -> Response:
-        """Alive: the event loop answers."""
+        """Whether the event loop answers."""
         return json_response({"status": "ok"}, request)
 
     async def readyz(self, request: Request) -> Response:
-        """Able to serve: some provider has a credential. Degradations are named, without detail."""
+        """Whether any provider has a credential. Problems are named, without details."""
         health = self.health()
         body = {"status": health.state, "problems": health.problems}
         return json_response(body, request, 503 if health.state == "unavailable" else 200)
@@ -60,7 +60,7 @@ class Introspection:
             "plugin": self.catalog.owner("proxy_providers", name),
             "dialects": list(provider.dialects),
             "credentials": 0 if provider.credential_optional and pool.credentials[0].kind == "none" else len(pool),
-            "resting": len(pool.cooling_down()),
+            "cooling_down": len(pool.cooling_down()),
             "status": life.status,
             "until": life.until.isoformat() if life.until else None,
             "note": life.note or None,

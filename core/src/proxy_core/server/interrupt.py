@@ -1,4 +1,4 @@
-"""Ending a block of code early, from outside, with a reason."""
+"""Interrupts a block of code from outside, with a reason."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class ClientLeft(Exception):
 
 
 class ServerStopping(Exception):
-    """The time a stopping server gives running requests is over; says so to the client."""
+    """The grace period of a stopping server is over; the client receives this error."""
 
     def __init__(self, message: str = "The server is stopping.") -> None:
         super().__init__(message)
 
 
 class Stalled(Exception):
-    """The upstream was silent for too long in the middle of a reply."""
+    """The upstream was silent for too long in the middle of a response."""
 
 
 class OutOfTime(Exception):
-    """The whole request's time is over."""
+    """The time limit of the whole request is exceeded."""
 
 
 class Interruptible:
     """A block that :meth:`interrupt` ends by raising the given exception where it waits.
 
-    Works like ``asyncio.timeout``: cancels the task and turns that cancellation, and no other,
-    into the reason.
+    Works like ``asyncio.timeout``: it cancels the task and converts this cancellation, and no other,
+    to the reason.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Interruptible:
         self._reason: Exception | None = None
 
     def interrupt(self, reason: Exception) -> None:
-        """The first reason counts; after the block has ended nothing happens."""
+        """Interrupt the block. Only the first reason counts; after the block has ended, nothing happens."""
         if self._task is not None and self._reason is None:
             self._reason = reason
             self._task.cancel()
@@ -67,9 +67,9 @@ class Interruptible:
 
 
 class ClientWatch:
-    """Interrupts ``scope`` when the client leaves: Hypercorn's ``send`` never says so, only ``receive`` does.
+    """Interrupts ``scope`` when the client disconnects, which only Hypercorn's ``receive`` reports, not ``send``.
 
-    Begin it once the body has been read; then the next message can only be the disconnect.
+    Start it after the body has been read; then the next message can only be the disconnect.
     The task lives exactly as long as the block.
     """
 
@@ -86,23 +86,23 @@ class ClientWatch:
         self.end()
 
     def end(self) -> None:
-        """From now on the client may leave: it has all that it asked for."""
+        """Stop watching: the client has received everything and may disconnect."""
         if self._task is not None:
             self._task.cancel()
 
 
 async def _watch(receive: Receive, scope: Interruptible) -> None:
-    # A method would tie the watch, its task and the traceback of its end into a cycle per request,
-    # which only the garbage collector undoes.
+    # A method would create a reference cycle of the watch, its task and a traceback for each request,
+    # which only the garbage collector could free.
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.interrupt(ClientLeft())
 
 
 class Silence:
-    """Counts the time a reply keeps us waiting: a heartbeat now and then, an end when it is too long.
+    """Measures how long an upstream is silent: sends heartbeats, and interrupts when it takes too long.
 
-    One timer per stream that looks at a timestamp, instead of one timer per event.
+    It uses one timer per stream, which checks a timestamp, instead of one timer per event.
     """
 
     def __init__(self, clock: Clock, scope: Interruptible, beat: Beat | None, beat_s: float, idle_s: float) -> None:
@@ -117,11 +117,11 @@ class Silence:
         self._timer = self._clock.call_later(min(beat_s, idle_s), self._look)
 
     def reading(self) -> None:
-        """We wait for the upstream from now on."""
+        """From now on we wait for the upstream."""
         self._since = self._clock.monotonic()
 
     def writing(self) -> None:
-        """We wait for the client, which is not the upstream's silence."""
+        """From now on we wait for the client, which does not count as silence of the upstream."""
         self._since = None
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The addresses that dialects answer themselves: routing, keys, bodies and errors around their functions."""
+"""The paths that dialects answer themselves: routing, keys, bodies and errors around their functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proxy_core.server.wording import Wording, error_response
 
 log = logging.getLogger("proxy_core.operation")
 
-#: A client's name to what is known to it.
+#: From a client's name to the services for it.
 ServicesOf = Callable[[str], OperationServices]
 
 
@@ -67,10 +67,10 @@ def _response(answered: OperationResponse) -> Response:
 
 
 class OperationRoute(Route):
-    """One address of an operation.
+    """One path of an operation.
 
-    One that is shared is there only for its own dialect's clients. One that ends in a parameter does not answer
-    for methods it does not have: what the parameter matched may be another dialect's address.
+    A shared path matches only for clients of its own dialect. A path that ends in a parameter does not match
+    for other methods, because the parameter may have matched another dialect's path.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class OperationRoute(Route):
 def operation_routes(
     dialects: Iterable[Dialect], keys: ClientKeys, services: ServicesOf, wording: Wording, max_body_bytes: int
 ) -> list[OperationRoute]:
-    """Those that are shared first: what they do not recognize is for the one that is not."""
+    """The routes, shared ones first: requests that they do not recognize go to the one that is not shared."""
 
     def mine(dialect: Dialect) -> Callable[[Scope], bool]:
         return lambda scope: wording.recognized(dialect, scope)

@@ -1,4 +1,4 @@
-"""``GET /v1/quota-stats``: for dashboards, what each provider's credentials were used for and which of them rest."""
+"""``GET /v1/quota-stats``: for dashboards, the usage of each provider's credentials, and their cooldowns."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from proxy_core.state.usage import COUNTED, summed
 log = logging.getLogger("proxy_core.stats")
 
 _DAYS = 30
-#: A store that does not answer is no reason not to.
+#: The endpoint answers even if the store does not.
 _PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaStats:
-    """The endpoint. Usage is that of all processes, of the last days; rests are this process's view of them."""
+    """The endpoint. Usage is that of all processes; cooldowns are those that this process knows."""
 
     keys: ClientKeys
     pools: Mapping[str, Pool]
@@ -60,7 +60,7 @@ class QuotaStats:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 return list(await self.state.rows(today - timedelta(days=_DAYS - 1), today))
-        except Exception:  # a store may fail in any way; what rests can still be told
+        except Exception:  # a store may fail in any way; cooldowns can still be reported
             log.warning("usage cannot be read from the state store", exc_info=True)
             return []
 
@@ -80,7 +80,7 @@ class QuotaStats:
         return {
             "selector": pool.ledger.policy.selector.name,
             "credential_count": len(pool),
-            "resting_count": len(pool.cooling_down()),
+            "cooling_down_count": len(pool.cooling_down()),
             "models": {str(key[0]): _counted([row]) for key, row in summed(rows, ["model"])},
             **_counted(rows),
             "credentials": credentials,

@@ -1,4 +1,4 @@
-"""What a client's headers say to the proxy itself; nothing of them goes upstream. And what ours say back."""
+"""Headers from clients for the proxy itself, none of which goes upstream, and the proxy's response headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.interfaces import AttemptRecord
 Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-#: Under which clients name a conversation: agents' and SDKs' own names.
+#: Headers in which agents and SDKs identify a conversation.
 _SESSION = frozenset(
     {
         b"x-session-id",
@@ -25,21 +25,21 @@ _SESSION = frozenset(
         b"x-opencode-session",
     }
 )
-#: Agents put their own name before it: ``x-example-agent-session-id``.
+#: Agents add their own name as a prefix: ``x-example-agent-session-id``.
 _OF_AGENT = b"-session-id"
-#: W3C Trace Context; of a later version than 00 what 00 has.
+#: W3C Trace Context; of versions later than 00, the fields of 00.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
-#: Seconds for which the official SDKs wait, by their own account.
+#: Headers in which the official SDKs report their own timeout, in seconds.
 _PATIENCE = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
 _NAMES = _SESSION | _PATIENCE | {b"x-request-id", b"traceparent"}
 _MAX_SESSION = 256
-#: Clients refuse replies with long headers.
+#: Clients reject responses with long headers.
 _MAX_HEADER = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """``request_id`` is the client's if it is sane, else a new one; ``patience_s`` is how long it will wait."""
+    """``request_id`` is the client's if it is valid, or else a new one; ``patience_s`` is the client's timeout."""
 
     request_id: str
     session: str | None = None
@@ -48,7 +48,7 @@ class Said:
 
 
 def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
-    """Unreadable values count as not given."""
+    """Read the headers; unreadable values are ignored."""
     request_id, session, patience_s, traceparent = None, None, None, None
     for name, value in headers:
         if not value or not (name in _NAMES or name.endswith(_OF_AGENT)):
@@ -80,13 +80,13 @@ def _seconds(value: bytes) -> float | None:
 
 
 def id_headers(request_id: str) -> Headers:
-    """The request id under the names of both SDK families."""
+    """The request id in the headers of both SDK families."""
     value = request_id.encode("ascii")
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
 def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iterable[str] = ()) -> Headers:
-    """Who answered, or failed last, and what it was not told: ``X-Proxy-...``; empty if nobody was asked."""
+    """``X-Proxy-...``: who answered or failed last, and dropped fields; empty if there was no attempt."""
     if decisive is None:
         return []
     provider, _, model = decisive.deployment.partition("/")
@@ -101,5 +101,5 @@ def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iter
 
 
 def _header(text: str) -> bytes:
-    """Models' names come from clients; what a header cannot carry is left out."""
+    """A header, without the characters of client-chosen model names that a header cannot contain."""
     return "".join(c for c in text[:_MAX_HEADER] if c.isascii() and c.isprintable()).strip().encode()

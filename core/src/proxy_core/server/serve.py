@@ -1,4 +1,4 @@
-"""Hypercorn around a proxy: sockets, signals, workers, a graceful end."""
+"""Runs a proxy with Hypercorn: sockets, signals, workers, graceful shutdown."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from proxy_core.settings.schema import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
 
-#: Hypercorn closes a connection after 1,000 requests unless told otherwise.
+#: By default, Hypercorn closes a connection after 1,000 requests.
 _MANY = 10**9
 _KEEP_ALIVE_S = 75.0
-#: What ending in-flight requests may take once they were interrupted.
+#: Time limit for requests to end after they have been interrupted.
 _GRACE_S = 5.0
 _RESTART_S = 1.0
 _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
@@ -56,11 +56,11 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return False  # a name may resolve to anything
+        return False  # a name may resolve to any address
 
 
 def listen(server: ServerSettings) -> socket.socket:
-    """A bound, listening socket. Raises ``SettingsError`` if the address cannot be had."""
+    """A bound, listening socket. Raises ``SettingsError`` if the address is not available."""
     host = server.host.strip("[]")
     try:
         info = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -82,7 +82,7 @@ def url_of(sock: socket.socket, server: ServerSettings) -> str:
 
 
 def hypercorn_config(server: ServerSettings) -> Config:
-    """Our defaults, then the operator's own. Raises ``SettingsError`` for a name Hypercorn does not have."""
+    """Our defaults, overridden by the operator's settings. Raises ``SettingsError`` for unknown names."""
     config = Config()
     config.keep_alive_max_requests = _MANY
     config.keep_alive_timeout = _KEEP_ALIVE_S
@@ -91,14 +91,14 @@ def hypercorn_config(server: ServerSettings) -> Config:
     config.graceful_timeout = server.shutdown_grace_s + _GRACE_S
     config.errorlog = logging.getLogger("hypercorn.error")
     if bool(server.tls_certificate) != bool(server.tls_key):
-        raise SettingsError(["server.tls_certificate and server.tls_key are needed together"])
+        raise SettingsError(["server.tls_certificate and server.tls_key have to be set together"])
     if server.tls_certificate and server.tls_key:
         _check_readable("server.tls_certificate", server.tls_certificate)
         _check_readable("server.tls_key", server.tls_key)
         config.certfile, config.keyfile = str(server.tls_certificate), str(server.tls_key)
     for name, value in server.hypercorn.items():
         if name in _LOGS:
-            raise SettingsError([f"server.hypercorn.{name}: see [log]; Hypercorn's own would show keys in addresses"])
+            raise SettingsError([f"server.hypercorn.{name}: use [log]; Hypercorn's own log would show keys in URLs"])
         if name.startswith("_") or not hasattr(Config, name):
             raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
         setattr(config, name, _like(getattr(config, name), value))
@@ -106,7 +106,7 @@ def hypercorn_config(server: ServerSettings) -> Config:
 
 
 def _like(default: object, value: Any) -> Any:
-    """The environment only has strings; numbers and switches are what the default is."""
+    """Convert a string from the environment to the type of the default."""
     if not isinstance(value, str) or isinstance(default, str | None):
         return value
     if isinstance(default, bool):
@@ -130,16 +130,16 @@ async def serve_app(
     shutdown_grace_s: float,
     control: socket.socket | None = None,
 ) -> None:
-    """Serve on ``sock``, and own it, until ``stop``. Requests then get ``shutdown_grace_s``, after that a clean error.
+    """Serve on ``sock``, and own it, until ``stop``. Requests then have ``shutdown_grace_s`` to finish.
 
-    ``retire`` ends at once what would go on forever, ``interrupt`` what still runs then. ``control`` is the listening
-    Unix socket where the command line reaches this process; it is owned, too, and its file removed at the end.
+    ``retire`` ends endless responses at once, ``interrupt`` everything that still runs later. ``control`` is the
+    listening control socket of this process; it is owned too, and its file is removed at the end.
     """
     config.bind = [f"fd://{sock.detach()}"]
     control_file = Path(control.getsockname()).with_suffix(".sock") if control is not None else None
     if control is not None:
         local = f"fd://{control.detach()}"
-        if config.ssl_enabled:  # the command line needs no certificate; the folder is its owner's alone
+        if config.ssl_enabled:  # the command line needs no certificate, because only the owner can enter the folder
             config.insecure_bind = [*config.insecure_bind, local]
         else:
             config.bind = [*config.bind, local]
@@ -158,7 +158,7 @@ async def serve_app(
 
 
 def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:
-    """The first SIGINT or SIGTERM drains, a second ends running requests at once."""
+    """The first SIGINT or SIGTERM starts draining, a second one ends running requests at once."""
 
     def on_signal() -> None:
         if stop.is_set():
@@ -171,13 +171,13 @@ def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:
 
 
 def hold_reloads() -> None:
-    """A SIGHUP from now on waits for :func:`reload_on_signal`; unheard it would end the process."""
+    """Hold SIGHUP until :func:`reload_on_signal` handles it; by default it would end the process."""
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 async def reload_on_signal(reload: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
-    """Call ``reload`` at each SIGHUP until ``stop``. Several while one is at work are one."""
+    """Call ``reload`` at each SIGHUP until ``stop``. Several signals during a reload cause one more."""
     if not hasattr(signal, "SIGHUP"):
         return
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
@@ -199,7 +199,7 @@ async def reload_on_signal(reload: Callable[[], Awaitable[object]], stop: asynci
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """``asyncio.run`` on uvloop where it is installed.
 
-    What was loaded so far stays until the end: the garbage collector need not walk it again and again.
+    Objects that exist now live until the end, so they are excluded from garbage collection.
     """
     gc.freeze()
     factory: Callable[[], asyncio.AbstractEventLoop] | None
@@ -213,7 +213,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a worker process needs to compose the same proxy as its parent. Holds no secret."""
+    """What a worker process needs to compose the same proxy as its parent. It contains no secret."""
 
     config: Path | None
     overrides: Mapping[str, Any]
@@ -225,7 +225,7 @@ Worker = Callable[[WorkerSpec, socket.socket], None]
 
 
 def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, shutdown_grace_s: float) -> None:
-    """Run ``count`` worker processes on one socket until a signal; replace those that die."""
+    """Run ``count`` worker processes on one socket until a signal; restart those that die."""
     context = multiprocessing.get_context("spawn")
     stopping = False
     workers: dict[int, BaseProcess] = {}
@@ -246,7 +246,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
             if index not in workers and not stopping:
                 arguments = (replace(spec, number=index), sock)
                 workers[index] = context.Process(target=worker, args=arguments, name=f"proxy-core-worker-{index}")
-                hold_reloads()  # which the worker inherits, and ends when it can hear one
+                hold_reloads()  # the worker inherits the mask, and unblocks signals when it can handle them
                 workers[index].start()
         _hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
@@ -254,7 +254,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
 
 
 def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:
-    """Every worker reads settings again; one that starts later reads what is there then."""
+    """Make every worker reload; one that starts later reads the settings as they are then."""
 
     def on_signal(*_: object) -> None:
         for worker in workers.values():

@@ -1,4 +1,4 @@
-"""What endpoints share, and the requests that they serve now."""
+"""What endpoints share, and the requests in flight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy_core.state.usage import UsageBook
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """Requests in flight of one set of settings, so that they can be ended; ``all``: of every set there is."""
+    """Requests in flight of one generation of settings, so that they can be ended; ``all``: of every generation."""
 
     scopes: set[Interruptible] = field(default_factory=set)
     all: set[Interruptible] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""``GET /admin/status``: what every worker process says about itself; pages of plugins read the same values."""
+"""``GET /admin/status``: the status of every worker process, which pages of plugins read too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from proxy_core.status.view import StatusView
 
 log = logging.getLogger("proxy_core.status")
 
-#: Whoever asks for all of them would rather miss one than wait; Prometheus gives up after ten seconds.
+#: A missing worker is better than a long wait; Prometheus gives up after ten seconds.
 _ASK_S = 2.0
 _PATH = "/admin/status?local=1"
 
@@ -63,14 +63,14 @@ class Statuses:
 
 
 def of_one_program(own: ProcessStatus, others: Iterable[ProcessStatus]) -> Sequence[ProcessStatus]:
-    """By worker number, without those of other programs, which may share the folder of sockets."""
+    """Sorted by worker number, without processes of other programs that share the folder of sockets."""
     siblings = {other.worker: other for other in others if other.parent == own.parent}
     by_worker = {**siblings, own.worker: own}
     return [by_worker[worker] for worker in sorted(by_worker)]
 
 
 def _read(answer: Mapping[str, Any]) -> ProcessStatus | None:
-    """``None`` for a process of another version, which may be there during an upgrade."""
+    """``None`` for a process of another version, as during an upgrade."""
     try:
         return wire.from_json(answer["processes"][0])
     except (ValidationError, LookupError, TypeError):

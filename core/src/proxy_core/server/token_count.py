@@ -72,7 +72,7 @@ class Measures:
         model = require_model(body)
         for name in body:
             if name not in known:
-                raise BadRequest(f"There is no {name!r} here; {', '.join(known)} are understood.", param=name)
+                raise BadRequest(f"There is no {name!r} here; {', '.join(known)} are accepted.", param=name)
         self.budgets.check_model(client, model)
         return body, self.router.resolve(model)[0]
 
@@ -82,12 +82,12 @@ def read_count(body: JsonObject, deployment: Deployment) -> CountTokens:
     provider, model = deployment.provider.name, deployment.model
     text, messages, tools = body.get("text"), body.get("messages"), body.get("tools")
     if text is not None and messages is not None:
-        raise BadRequest("Either 'text' or 'messages' is counted, not both.", param="messages")
+        raise BadRequest("Send either 'text' or 'messages', not both.", param="messages")
     if text is not None:
         if not isinstance(text, str):
             raise wrong_type("text", "a string")
         if tools is not None:
-            raise BadRequest("'tools' are counted with 'messages'.", param="tools")
+            raise BadRequest("'tools' requires 'messages'.", param="tools")
         return CountTokens(provider=provider, model=model, text=text)
     if messages is None:
         raise missing("messages")

@@ -65,7 +65,7 @@ class Wording:
         if error.status_code == 404:
             told = NotFound(f"There is no {path!r} here.")
         elif error.status_code == 405:
-            told = MethodNotAllowed(f"{method} is not possible on {path!r}.")
+            told = MethodNotAllowed(f"{method} is not allowed for {path!r}.")
         else:
             told = BadRequest(str(error.detail))
             told.status = error.status_code

@@ -1,1 +1,1 @@
-"""What can be set, and where it comes from: files, variables, and the names of the program it follows."""
+"""All settings, and their sources: the settings file, environment variables, and legacy variable names."""

@@ -1,4 +1,4 @@
-"""What every table of settings is made of: the base model, and types of fields that many share."""
+"""The base model of every settings table, and field types that several tables share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 class Table(BaseModel):
-    """One table of ``proxy-core.toml``: frozen, unknown keys are errors, values never show in them."""
+    """One table of ``proxy-core.toml``: frozen; unknown keys are errors; error messages never contain values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def environment_name(name: str) -> str:
-    """How a name is spelled in the environment: ``my-llm.v2`` is ``MY_LLM_V2``."""
+    """A name as environment variables spell it: ``my-llm.v2`` becomes ``MY_LLM_V2``."""
     return re.sub(r"[^A-Za-z0-9]", "_", name).upper()
 
 
 def listed(value: object) -> object:
-    """Lists may be written as JSON or with commas where only a string fits (the environment)."""
+    """A list; where only a string is possible (the environment), JSON or separated by commas."""
     if isinstance(value, str):
         text = value.strip()
         return json.loads(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
@@ -29,7 +29,7 @@ def listed(value: object) -> object:
 
 
 def _key(value: SecretStr) -> SecretStr:
-    """A key as it goes into a header: no line end from a file, nothing a header cannot carry."""
+    """A key as it is sent in a header: without a trailing newline from a file, printable ASCII only."""
     text = value.get_secret_value().strip()
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("a key is one line of printable ASCII characters")
@@ -38,7 +38,7 @@ def _key(value: SecretStr) -> SecretStr:
 
 def _plain_url(value: HttpUrl) -> HttpUrl:
     if value.username or value.password or value.query or value.fragment:
-        raise ValueError("an address without credentials, query or fragment is wanted; keys have their own setting")
+        raise ValueError("the URL must not contain credentials, a query or a fragment; keys have their own setting")
     return value
 
 
@@ -48,18 +48,22 @@ BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
 
 
 def _capabilities(value: object) -> object:
-    """A list of words is what it has."""
+    """A list names the capabilities that the model has."""
     value = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("{") else listed(value)
     return {str(word): True for word in value} if isinstance(value, list | tuple) else value
 
 
 class Described(Table):
-    """What settings may say of a model, over what its provider and catalogs say."""
+    """Model metadata from settings; it overrides what the provider and catalogs report."""
 
-    context_length: int | None = Field(None, ge=1, description="Tokens it takes, as model lists say.")
-    max_output_tokens: int | None = Field(None, ge=1, description="Tokens it gives at most, as model lists say.")
-    input_modalities: StrList | None = Field(None, description="What it reads: ``text``, ``image``, ``audio``.")
-    output_modalities: StrList | None = Field(None, description="What it writes.")
+    context_length: int | None = Field(None, ge=1, description="Context window in tokens, shown in model lists.")
+    max_output_tokens: int | None = Field(None, ge=1, description="Most output tokens, shown in model lists.")
+    input_modalities: StrList | None = Field(
+        None, description="Kinds of input that the model accepts: ``text``, ``image``, ``audio``."
+    )
+    output_modalities: StrList | None = Field(None, description="Kinds of output that the model produces.")
     capabilities: Annotated[dict[str, bool], BeforeValidator(_capabilities)] = Field(
-        default_factory=dict, description="What it can: ``function_calling``, ``vision``; ``{ word = false }``: cannot."
+        default_factory=dict,
+        description="What the model supports, such as ``function_calling`` or ``vision``; ``{ vision = false }`` "
+        "denies it.",
     )

@@ -1,6 +1,7 @@
-"""Environment names of the system we replace, Mirrowel's LLM-API-Key-Proxy, and what each sets here.
+"""Environment variables of Mirrowel's LLM-API-Key-Proxy, which this proxy replaces, and what each one sets here.
 
-Variables in; raw tables and where their values came from out. ``loading.py`` merges and validates them.
+The functions take variables and return raw tables with the origin of each value. ``loading.py`` merges and
+validates them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from proxy_core.settings.base import environment_name
 
-#: Which key is set from where, to be said in errors.
+#: Where each key was set, for error messages.
 Origins = dict[tuple[str, ...], str]
 
 #: Names that set one key for the whole proxy.
@@ -32,11 +33,11 @@ COMPATIBLE_NAMES: Mapping[str, tuple[str, ...]] = {
     "OVERRIDE_TEMPERATURE_ZERO": ("sanitizers", "temperature_zero"),
 }
 
-#: Names that meant something there and mean nothing here.
+#: Variables that have an effect in Mirrowel's proxy but none here, with the reason.
 WITHOUT_EFFECT: Mapping[str, str] = {
-    "SMALL_COOLDOWN_RETRY_THRESHOLD": "a resting credential is waited for when no other can serve",
-    "STREAM_RETRY_ON_REASONING_ONLY": "nothing is sent again once a reply has begun",
-    "SKIP_OAUTH_INIT_CHECK": "credentials are not tried at startup",
+    "SMALL_COOLDOWN_RETRY_THRESHOLD": "a request waits for a cooldown to end whenever no other credential can serve it",
+    "STREAM_RETRY_ON_REASONING_ONLY": "a request is never retried once its response has begun",
+    "SKIP_OAUTH_INIT_CHECK": "credentials are not tested at startup",
 }
 
 _API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)
@@ -59,7 +60,7 @@ Variables = Mapping[str, Variable]
 
 
 def proxy_table(variables: Variables) -> tuple[dict[str, Any], Origins]:
-    """Everything in ``proxy-core.toml`` that one name sets for the whole proxy."""
+    """The settings that the variables in ``COMPATIBLE_NAMES`` set."""
     table: dict[str, Any] = {}
     origins: Origins = {}
     for name, path in COMPATIBLE_NAMES.items():
@@ -109,11 +110,11 @@ def key_variables(variables: Variables, provider: str) -> list[Variable]:
 
 
 def is_key_variable(name: str) -> bool:
-    """Whether a name looks like that of a key."""
+    """Whether a variable's name looks like that of an API key."""
     return _API_KEY.fullmatch(name) is not None
 
 
 def based_providers(variables: Variables, prefix: str) -> list[str]:
-    """Provider names given by ``<NAME>_API_BASE``; those under our own ``prefix`` are not about a provider."""
+    """Names of providers defined by ``<NAME>_API_BASE``; variables with our own ``prefix`` do not define any."""
     names = (m["name"] for n in variables if (m := _API_BASE.fullmatch(n)) and not n.startswith(prefix))
     return sorted(name.lower() for name in names)

@@ -1,7 +1,7 @@
-"""Environment names about one provider's rotation, and what each sets in ``[providers.<name>.rotation]``.
+"""Mirrowel's environment variables for one provider's rotation; each sets a key in ``[providers.<name>.rotation]``.
 
-They are those of the system we replace, as in ``legacy_env.py``; reading them differs where its code failed
-what its pages promise: several priorities in one name, groups that begin with a digit, dashes and dots in names.
+They are read as Mirrowel's documentation describes them, also where Mirrowel's code does not follow it: several
+priorities in one name, groups that begin with a digit, dashes and dots in names.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_env import Origins, Variable, Variables
 
-#: Names about one provider's rotation, and the key each one sets. Of two that set the same key the later
-#: one wins, and one for a mode wins over one for all.
+#: Variables for one provider's rotation, and the key that each one sets. If two set the same key, the later one
+#: in this list wins; a variable for one mode wins over one for all modes.
 ROTATION_NAMES: Mapping[str, str] = {
     "ROTATION_TOLERANCE": "tolerance",
     "EXHAUSTION_COOLDOWN_THRESHOLD": "exhausted_cooldown_s",
@@ -37,7 +37,7 @@ ROTATION_NAMES: Mapping[str, str] = {
     "CUSTOM_CAP_COOLDOWN_<NAME>_T<PRIORITIES>_<ON>": "caps",
 }
 
-#: With these, to be empty says something: the group is no longer one.
+#: An empty variable with this prefix is meaningful: it removes the group.
 MAY_BE_EMPTY = "QUOTA_GROUPS_"
 
 _PARTS = {
@@ -64,7 +64,7 @@ _PREFIXES = tuple(prefix for prefix, _ in _FORMS.values())
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A variable about rotation, its name taken apart; ``provider`` is ``None`` where it is for all."""
+    """A rotation variable with its name parsed; ``provider`` is ``None`` if it applies to all."""
 
     variable: Variable
     form: str
@@ -73,20 +73,20 @@ class Reading:
 
     @property
     def key(self) -> str:
-        """What it sets in the table."""
+        """The key that it sets in the table."""
         return ROTATION_NAMES[self.form]
 
     @property
     def mode(self) -> str | None:
-        """The selector it is for; ``None``: any."""
+        """The selector that it applies to; ``None``: any."""
         mode = "SEQUENTIAL" if self.form.startswith("SEQUENTIAL_") else self.parts.get("mode")
         return mode.lower() if mode else None
 
     def caps(self) -> list[tuple[tuple[int, ...], str]]:
-        """What a cap may be on: priorities, and a model or group in the environment's spelling.
+        """What a cap may apply to: priorities, and a model or group as environment variables spell it.
 
-        ``T2_3_FLASH`` is priorities 2 and 3 of ``flash``, or priority 2 of ``3-flash``. Models are not known
-        yet, so it is both; the one that no model or group is called by does nothing.
+        ``T2_3_FLASH`` means priorities 2 and 3 of ``flash``, or priority 2 of ``3-flash``. Models are not known
+        yet, so both are returned; the one that matches no model or group has no effect.
         """
         priorities, on = self.parts["priorities"] or "", self.parts["on"] or ""
         if priorities == "DEFAULT":
@@ -100,7 +100,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RotationTable:
-    """What variables say of one provider's rotation; ``idle`` is a line for each that says nothing."""
+    """What variables set for one provider's rotation; ``idle`` has a line for each variable without effect."""
 
     table: Mapping[str, Any]
     origins: Origins
@@ -110,10 +110,10 @@ class RotationTable:
 def rotation_table(
     readings: Iterable[Reading], provider: str, selector: str, below: Mapping[str, Any], groups: Collection[str]
 ) -> RotationTable:
-    """``[providers.<name>.rotation]`` from what was read of the environment.
+    """``[providers.<name>.rotation]`` as the environment sets it.
 
-    ``selector`` is the one that will be in effect; ``below`` is the file's table, whose caps are added to;
-    ``groups`` are the quota groups there are, so that ``25_FLASH`` finds ``25-flash``.
+    ``selector`` is the one that will be in effect; ``below`` is the file's table, to whose caps the variables'
+    caps are added; ``groups`` are the existing quota groups, so that ``25_FLASH`` finds ``25-flash``.
     """
     mine = [r for r in readings if r.provider in (None, environment_name(provider))]
     table, origins = _plain([r for r in mine if r.key != "caps" and r.mode in (None, selector)], groups)
@@ -122,7 +122,7 @@ def rotation_table(
         table["caps"] = caps
         origins |= {("caps", *path): origin for path, origin in cap_origins.items()}
     idle += [
-        f"{r.variable.name} has no effect: {provider} has the selector {selector}"
+        f"{r.variable.name} has no effect: {provider} uses the selector {selector}"
         for r in mine
         if r.mode not in (None, selector)
     ]
@@ -130,7 +130,7 @@ def rotation_table(
 
 
 def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str, Any], Origins]:
-    """All but the caps: one value, or one of several by priority or group."""
+    """All keys but the caps: single values, and tables by priority or group."""
     order = list(ROTATION_NAMES)
     spelled = {environment_name(group): group for group in groups}
     table: dict[str, Any] = {}
@@ -138,7 +138,7 @@ def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str
     for reading in sorted(readings, key=lambda r: (r.mode is not None, order.index(r.form))):
         key, item, value = reading.key, reading.parts.get("item"), reading.variable.value.strip()
         if item is None:
-            table[key] = value.lower()  # a number, a truth value or one of our own words
+            table[key] = value.lower()  # a number, a boolean or a keyword
             origins[key,] = str(reading.variable)
         else:
             item = spelled.get(item, item.lower()) if key == "quota_groups" else str(int(item))
@@ -150,11 +150,11 @@ def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str
 def _caps(
     readings: Iterable[Reading], below: Iterable[Mapping[str, Any]]
 ) -> tuple[list[dict[str, Any]], Origins, list[str]]:
-    """All caps, none if no variable sets one. A variable replaces the file's cap on the same, and adds others."""
+    """All caps; none if no variable sets one. A variable changes the file's cap with the same target, or adds a cap."""
     caps = {(tuple(c.get("priorities", ())), _spelled(c.get("models", "*"))): dict(c) for c in below}
     origins: Origins = {}
     idle = []
-    # What a cap is comes before how long it rests.
+    # Limits first: a cooldown applies to a cap that already exists.
     for reading in sorted(readings, key=lambda r: r.form.startswith("CUSTOM_CAP_COOLDOWN_")):
         key = "cooldown" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
         targets = [target for target in reading.caps() if key == "limit" or target in caps]
@@ -163,28 +163,28 @@ def _caps(
             cap[key] = reading.variable.value.strip().lower()
             origins[str(list(caps).index(target)), key] = str(reading.variable)
         if not targets:
-            idle.append(f"{reading.variable.name} has no effect: there is no cap on the same")
+            idle.append(f"{reading.variable.name} has no effect: there is no cap with this target")
     return (list(caps.values()) if origins else []), origins, idle
 
 
 def _spelled(on: str) -> str:
-    """A name as a variable spells it; no variable spells a glob."""
+    """A name as a variable spells it; globs stay as they are, because no variable can contain one."""
     return on if any(sign in on for sign in "*?[") else environment_name(on)
 
 
 def rotation_readings(variables: Variables, providers: Iterable[str]) -> tuple[list[Reading], list[str]]:
-    """All variables about rotation, taken apart, and the names of those about no provider there is."""
+    """All rotation variables, parsed, and the names of those that match no existing provider."""
     # The longest first: GEMINI_CLI before GEMINI.
     spelled = sorted({environment_name(name) for name in providers}, key=lambda name: (-len(name), name))
-    found, nobodys = [], []
+    found, unmatched = [], []
     for variable in variables.values():
         if variable.name.startswith(_PREFIXES):
             reading = _reading(variable, spelled)
             if reading is None:
-                nobodys.append(variable.name)
+                unmatched.append(variable.name)
             else:
                 found.append(reading)
-    return found, sorted(nobodys)
+    return found, sorted(unmatched)
 
 
 def _reading(variable: Variable, providers: Iterable[str]) -> Reading | None:

@@ -1,4 +1,4 @@
-"""Reading settings: files and environment become one validated value that remembers its origins.
+"""Reads settings from files and the environment into one validated value that remembers its origins.
 
 Precedence: command line, environment, ``.env``, ``proxy-core.toml``, defaults. This is the only
 module that reads ``os.environ``. Nested keys in the environment are joined by two underscores:
@@ -51,7 +51,7 @@ _MAX_RUNTIME_DIR = 80
 
 P = TypeVar("P", bound=BaseModel)
 
-#: What plugins say of the rotation of their providers, by provider.
+#: The rotation settings that plugins supply for their providers, by provider.
 Rotations = Mapping[str, RotationSettings]
 NO_ROTATIONS: Rotations = MappingProxyType({})
 
@@ -61,24 +61,24 @@ NO_ROTATIONS: Rotations = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Sources:
-    """The raw inputs, kept to say where a value came from."""
+    """The raw inputs, kept so that messages can name the origin of a value."""
 
     file: Path | None
     table: Mapping[str, Any] = field(repr=False)
     variables: Variables = field(repr=False)
 
     def key_variables(self, provider: str) -> list[Variable]:
-        """The variables a provider's keys are in, by number."""
+        """The variables that hold a provider's keys, in the order of their numbers."""
         return key_variables(self.variables, provider)
 
     def key_variables_of_others(self, providers: Sequence[str]) -> list[str]:
-        """Variables that look like keys and belong to none of ``providers``: named, never used."""
+        """Variables that look like keys but belong to none of ``providers``: reported, never used."""
         taken = {v.name for p in providers for v in self.key_variables(p)} | set(COMPATIBLE_NAMES)
         return sorted(n for n in self.variables if is_key_variable(n) and n not in taken and not n.startswith(PREFIX))
 
     @cached_property
     def based(self) -> list[str]:
-        """Provider names given by ``<NAME>_API_BASE``."""
+        """Names of the providers that ``<NAME>_API_BASE`` variables define."""
         return based_providers(self.variables, PREFIX)
 
     @cached_property
@@ -92,7 +92,7 @@ class Sources:
         return None if name in COMPATIBLE_NAMES else self.variables.get(name)
 
     def stray(self) -> list[str]:
-        """``PROXY_`` variables that set nothing: usually a misspelling."""
+        """``PROXY_`` variables that set nothing, usually because of a misspelling."""
         known = {*ProxySettings.model_fields}
         return sorted(
             name
@@ -104,25 +104,25 @@ class Sources:
         )
 
 
-#: Variables that say where settings are, read before any settings are.
+#: Variables that locate the settings file and the data folder; read before the settings.
 LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR")
 
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """Validated settings together with where each value came from."""
+    """Validated settings together with the origin of each value."""
 
     settings: ProxySettings
     sources: Sources
     data_dir: Path
-    #: What wins over the compatible names: nested names and the command line, not yet validated.
+    #: What overrides the legacy names: nested names and the command line, not yet validated.
     above: Mapping[str, Any] = field(repr=False)
     #: What the command line says, which wins over everything.
     overrides: Mapping[str, Any] = field(repr=False)
 
     @property
     def runtime_dir(self) -> Path:
-        """Where running processes of this installation have their sockets, whose paths have to be short."""
+        """The folder of the control sockets of this installation's processes; socket paths have to be short."""
         folder = self.data_dir.absolute() / "run"
         if len(str(folder)) <= _MAX_RUNTIME_DIR:
             return folder
@@ -133,7 +133,7 @@ class LoadedSettings:
         """Validate ``[plugins.<name>]`` and its environment. Raises ``SettingsError``."""
         table = (self.settings.plugins.model_extra or {}).get(name, {})
         if not isinstance(table, dict):
-            raise SettingsError([f"plugins.{name}: a table is wanted here"])
+            raise SettingsError([f"plugins.{name}: must be a table"])
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{name.upper()}{DELIMITER}"
         nested = _nested(cls, prefix, self.sources.variables)
         named, origins = _named(cls, ("plugins", name), self.sources.variables)
@@ -145,11 +145,11 @@ class LoadedSettings:
             self.sources,
             prefix,
             ("plugins", name),
-            {path: said for path, said in origins.items() if path[-1] not in above},
+            {path: origin for path, origin in origins.items() if path[-1] not in above},
         )
 
     def sets_up(self, plugin: str) -> bool:
-        """Whether settings say anything to this plugin."""
+        """Whether any setting of this plugin is set."""
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{plugin.upper()}{DELIMITER}"
         in_environment = any(name.startswith(prefix) for name in self.sources.variables)
         return in_environment or plugin in (self.settings.plugins.model_extra or {})
@@ -161,10 +161,11 @@ class LoadedSettings:
         return sorted(in_file | {name for name in self.sources.based if environment_name(name) not in spelled})
 
     def provider(self, name: str, plugins: Rotations = NO_ROTATIONS) -> ProviderSettings:
-        """One provider's settings, compatible names over the file. Raises ``SettingsError``.
+        """One provider's settings; the legacy names override the file. Raises ``SettingsError``.
 
-        ``plugins`` is what the plugins say of the rotation of all providers there are. It is not part of the
-        result, but which variable is about whom, which selector is in effect and what a group is called follow from it.
+        ``plugins`` holds the rotation settings that plugins supply for all existing providers. It is not part of
+        the result, but it determines which provider a variable belongs to, which selector is in effect and what a
+        quota group is called.
         """
         below = _mapping(self.sources.table, "providers", name)
         above = _mapping(self.above, "providers", name)
@@ -186,12 +187,12 @@ class LoadedSettings:
         return {**origins, **self._rotation(provider, plugins).origins}
 
     def without_effect(self, plugins: Rotations) -> list[str]:
-        """A line for each variable of the system we replace that sets nothing, and why; ``plugins`` as above."""
+        """A line for each legacy variable that sets nothing, with the reason; ``plugins`` as above."""
         variables = self.sources.variables
-        _, nobodys = rotation_readings(variables, self._known(plugins))
+        _, unmatched = rotation_readings(variables, self._known(plugins))
         return [
             *(f"{name} has no effect: {why}" for name, why in WITHOUT_EFFECT.items() if name in variables),
-            *(f"{name} is not used: no provider, or no setting, of that name" for name in nobodys),
+            *(f"{name} is not used: no provider or setting has that name" for name in unmatched),
             *(line for name in sorted(plugins) for line in self._rotation(name, plugins).idle),
         ]
 
@@ -205,7 +206,7 @@ class LoadedSettings:
         return {*self.provider_names(), *plugins}
 
     def _selector(self, name: str, plugins: Rotations) -> str:
-        """The one that will be in effect."""
+        """The selector that will be in effect."""
         mode = self.sources.variables.get(f"ROTATION_MODE_{environment_name(name)}")
         return (
             _mapping(self.above, "providers", name, "rotation").get("selector")
@@ -217,7 +218,7 @@ class LoadedSettings:
 
 
 def secret_values(value: object) -> Iterator[str]:
-    """The secrets of settings, however deep."""
+    """All secrets in settings, at any depth."""
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, BaseModel):
@@ -263,7 +264,7 @@ def load(
     sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, dotenvs))
     compatible, origins = proxy_table(sources.variables)
     nested = _nested(ProxySettings, PREFIX, sources.variables)
-    # The compatible names are the older form: a nested name beside one is more specific and wins.
+    # The legacy names are the older form. A nested name for the same key is more specific and wins.
     above = _merge(nested, overrides or {})
     merged = _merge(_merge(sources.table, compatible), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), origins)
@@ -281,7 +282,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str, Variable]:
-    """Variables that say something, upper-case names; later files over earlier ones, the process's own over all."""
+    """Variables with a value, by name in upper case. Later files override earlier ones, the environment all files."""
     layers: list[tuple[Mapping[str, str | None], Path | None]] = [
         (dotenv_values(file, interpolate=False), file) for file in dotenvs if file.is_file()
     ]
@@ -294,7 +295,10 @@ def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str,
 
 
 def other_variables(sources: Sources, dotenvs: Sequence[str], cwd: Path | None = None) -> dict[str, str]:
-    """Ours over those of another program's ``.env`` files, ``dotenvs`` as in ``KeyFile``; unreadable ones are none."""
+    """Variables of another program's ``.env`` files, overridden by ours; ``dotenvs`` is as in ``KeyFile``.
+
+    Unreadable files are skipped.
+    """
     cwd = cwd or Path.cwd()
     found = [
         folder / name
@@ -316,7 +320,7 @@ def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str
 
 
 def _named(cls: type[BaseModel], at: KeyPath, variables: Variables) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """What a plugin's settings take from variables of other names."""
+    """What a plugin's settings take from the variables named in ``PluginSettings.variables``."""
     found: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
     names = cls.variables if issubclass(cls, PluginSettings) else {}
@@ -363,7 +367,7 @@ def _validate(
 def _origin(
     path: KeyPath, local: KeyPath, *, origins: Mapping[KeyPath, str], sources: Sources, prefix: str
 ) -> str | None:
-    """Where the nearest thing above a key was set."""
+    """Where a key, or its nearest enclosing table, was set."""
     for length in range(len(path), 0, -1):
         if path[:length] in origins:
             return origins[path[:length]]

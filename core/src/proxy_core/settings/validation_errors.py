@@ -1,4 +1,4 @@
-"""Mistakes in settings, told in one line each."""
+"""Turns validation errors of settings into messages of one line each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ KeyPath = tuple[str, ...]
 def problems(
     error: ValidationError, cls: type[BaseModel], at: KeyPath, origin: Callable[[KeyPath, KeyPath], str | None]
 ) -> list[str]:
-    """One line per problem: key, what is wrong, where it was set. Values are not shown: they may be secrets.
+    """One line per problem: the key, what is wrong, where it was set. Values are not shown: they may be secrets.
 
-    ``at`` is where ``cls`` is among all settings; ``origin`` is asked with a key's path from the top and from there.
+    ``at`` is the path of ``cls`` within all settings. ``origin`` receives a key's path twice: from the root of the
+    settings, and from ``at``.
     """
     lines = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):

@@ -1,1 +1,1 @@
-"""What survives a restart, and what several processes share: the built-in stores."""
+"""State that survives a restart and that several processes share, and the built-in stores."""

@@ -1,7 +1,7 @@
-"""What a client may use: its models, its requests and tokens a minute, its dollars a day.
+"""Limits of clients: models, requests and tokens per minute, dollars per day.
 
-Checked against what this process counted and what the others told of theirs, so that a limit
-can be overrun by what the others counted since the last exchange.
+They are checked against the counts of this process plus those received from other processes, so a limit
+can be exceeded by what the others counted since the last exchange.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True)
 class _Meter:
-    """One thing counted over one period. ``unsent`` is what the other processes do not know of."""
+    """One counter over one period. ``unsent`` has not been sent to the other processes yet."""
 
     length_s: int
     period: int = -1
@@ -81,14 +81,14 @@ class Budgets:
         return known is None or not known.models or any(fnmatchcase(model, glob) for glob in known.models)
 
     def check_model(self, client: str, model: str) -> None:
-        """Raises ``Forbidden`` for a model that is not the client's."""
+        """Raises ``Forbidden`` for a model that the client may not use."""
         if not self.allows(client, model):
             raise Forbidden(
-                f"The model {model!r} is not one this key may use.", param="model", code="model_not_allowed"
+                f"The model {model!r} is not allowed for this key.", param="model", code="model_not_allowed"
             )
 
     def admit(self, client: str, model: str) -> None:
-        """Count one request. Raises ``Forbidden`` for a model that is not the client's, ``LimitReached``."""
+        """Count one request. Raises ``Forbidden`` for a model that the client may not use, and ``LimitReached``."""
         known = self._clients.get(client)
         if known is None:
             return
@@ -101,7 +101,7 @@ class Budgets:
         known.requests.at(now).add(1)
 
     def count(self, client: str, tokens: int, cost: float | None) -> None:
-        """Count what a reply took."""
+        """Count the tokens and cost of a response."""
         known = self._clients.get(client)
         if known is None:
             return
@@ -110,7 +110,7 @@ class Budgets:
         known.cost.at(now).add(cost or 0.0)
 
     def headers(self, client: str) -> Headers:
-        """What is left of the limits per minute, in the headers OpenAI's clients know; empty without limits."""
+        """What remains of the limits per minute, in headers that OpenAI's clients know; empty without limits."""
         known = self._clients.get(client)
         if known is None or not known.limited:
             return []
@@ -128,7 +128,7 @@ class Budgets:
     # --- Shared with other processes -----------------------------------------------------
 
     def unsent(self) -> Iterator[tuple[str, Count]]:
-        """What was counted since the last time; counted as sent from now on."""
+        """Take the counts since the last call, which then count as sent."""
         now = self._clock.now().timestamp()
         for client, known in self._clients.items():
             for name, meter, limit, _ in known.limits:
@@ -138,9 +138,9 @@ class Budgets:
                     yield f"client/{quote(client, safe='')}/{name}/{meter.period}", Count(add=amount, expires_at=ends)
 
     def told(self, name: str, total: float) -> None:
-        """All processes together counted this much."""
+        """Accept the total of all processes."""
         _, client, kind, period = map(unquote, name.split("/"))
         known = self._clients.get(client)
         for limited, meter, _, _ in known.limits if known is not None else ():
             if limited == kind and meter.at(self._clock.now().timestamp()).period == int(period):
-                meter.used = max(meter.used, total + meter.unsent)  # a store that lost everything knows less
+                meter.used = max(meter.used, total + meter.unsent)  # a store that lost its data has a lower total

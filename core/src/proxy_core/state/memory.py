@@ -1,4 +1,4 @@
-"""State within one process: nothing survives it. For ``state.url = "memory:"`` and for tests."""
+"""State within one process, lost when it ends. For ``state.url = "memory:"`` and for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUMS = [f.name for f in fields(UsageRow)][5:]
 
 
 def memory_store() -> StateStore:
-    """All that is opened of one store is one state."""
+    """A store whose backends all share one state."""
     state = MemoryState()
 
     async def open_it(url: str) -> StateBackend:
@@ -37,7 +37,7 @@ class _Noted:
     note: SharedValue
     writer: str
     version: int
-    #: Until when somebody may remember a value of this name, and has to be told of the next.
+    #: Until when another process may remember a value of this name, and has to receive the next one.
     kept_until: float
 
 
@@ -57,7 +57,7 @@ class _Holder:
 
 
 class MemoryState:
-    """A ``StateBackend``. Each method runs without awaiting anything, so it is atomic."""
+    """A ``StateBackend``. No method awaits anything, so each one is atomic."""
 
     def __init__(self) -> None:
         self._version = 0
@@ -97,7 +97,7 @@ class MemoryState:
         self._usage = {key: row for key, row in self._usage.items() if row.day >= before}
 
     async def close(self) -> None:
-        """It stays as it is for who opens it again."""
+        """The state is kept for the next one who opens it."""
 
     def _apply(self, push: SyncRequest, now: float) -> None:
         self._version += 1

@@ -131,7 +131,7 @@ class SharedState:
                 if self._task is not None:
                     await self._task
         except TimeoutError:
-            log.error("the state store does not answer: usage since the last exchange is lost")
+            log.error("the state store is unavailable: usage since the last exchange is lost")
         await self._close()
 
     def configure(self, settings: StateSettings) -> None:
@@ -209,7 +209,7 @@ class SharedState:
     def _give_up(self, error: Exception) -> None:
         """A push that the store cannot take at all would keep everything after it waiting for ever."""
         if isinstance(error, ValueError | TypeError | OverflowError) and self._failures >= _TRIES and not self._applied:
-            log.error("the state store cannot take what it was given; that much is lost", exc_info=error)
+            log.error("the state store rejected an update, which is lost", exc_info=error)
             self._applied = True
 
     def _push(self) -> SyncRequest:
@@ -284,7 +284,7 @@ class SharedState:
         try:
             take(name, value)
         except (ValueError, TypeError, LookupError, AttributeError):
-            log.warning("the state store has something under %r that is not understood", name)
+            log.warning("the state store contains an unknown value under %r", name)
 
     def _noted(self, name: str, note: SharedValue) -> None:
         kind, provider = map(unquote, name.split("/")[:2])
@@ -333,12 +333,12 @@ class SharedState:
                     self._clock.now().date() - timedelta(days=self._settings.usage_retention_days)
                 )
         except Exception:  # there is time; what has to be known the next exchange says
-            log.warning("old usage could not be taken away", exc_info=True)
+            log.warning("old usage could not be deleted", exc_info=True)
 
     def _complain(self, problem: str) -> None:
         self._failures = min(self._failures + 1, 10)
         if problem != self.problem:
-            log.error("the state store cannot be used (%s): going on in memory", problem)
+            log.error("the state store cannot be used (%s); continuing with the state in memory", problem)
         self.problem = problem
 
     def _relieved(self) -> None:

@@ -1,4 +1,4 @@
-"""How permits that several processes want are shared."""
+"""How permits are shared between processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from proxy_core.interfaces import PermitRequest
 
 
 def share(claim: PermitRequest, had: int, others: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """What a holder is granted, and what counts as its own: more than that while it is in use.
+    """The permits that a holder is granted, and those that count as its own, which are more while they are in use.
 
-    ``others`` are ``(want, kept)`` of the other living holders, ``had`` what this one kept.
+    ``others`` are ``(want, kept)`` of the other living holders; ``had`` is what this one kept.
     See :class:`~proxy_core.interfaces.SyncResponse`.
     """
     others = list(others)

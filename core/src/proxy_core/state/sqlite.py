@@ -1,8 +1,8 @@
 """The default store: one SQLite file that all processes of a machine share.
 
-Writing takes the file's one lock for a few milliseconds (``BEGIN IMMEDIATE``), so the version
-that each writing sync gives its rows orders them for everybody. A sync that brings nothing new
-and finds nothing new reads one counter.
+A write holds the file's only lock for a few milliseconds (``BEGIN IMMEDIATE``), so the version number
+that each writing sync gives its rows orders them for all processes. A sync without changes on either
+side reads a single counter.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from proxy_core.state.sqlite_file import DatabaseFile
 
 T = TypeVar("T")
 
-#: A holder's life is written down this much longer, so that not every sync has to write.
+#: A holder's lifetime is stored this much longer, so that not every sync has to write.
 _SLACK = 1.25
-#: How often what has expired is taken away, and how long a silent holder's number is remembered.
+#: How often expired rows are deleted, and how long a silent holder's number is remembered.
 _PURGE_EVERY_S = 60.0
 _NUMBER_KEPT_S = 7 * 86_400.0
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-#: After any other error the file is opened again, in case the connection is what is broken.
+#: After any other error the file is reopened, in case the connection is broken.
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 _PUT_NOTE = """
@@ -75,7 +75,7 @@ async def _open(url: str) -> StateBackend:
     if not path.is_absolute():
         path = Path(url.removeprefix("sqlite:///"))  # sqlite:///C:/state.db
     if not (path.is_absolute() and path.name):
-        raise StateLost("state.url has to be sqlite:///absolute/path")
+        raise StateLost("state.url must be sqlite:///absolute/path")
     state = SqliteState(path)
     try:
         await state.connect()
@@ -87,7 +87,7 @@ async def _open(url: str) -> StateBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The database as it was when ``data_version`` was read: the newest version, and when holders die."""
+    """The database at the time ``data_version`` was read: the newest version, and when holders expire."""
 
     data_version: int
     version: int
@@ -95,7 +95,7 @@ class _Seen:
 
 
 class SqliteState:
-    """A ``StateBackend``. One thread does all file work."""
+    """A ``StateBackend``. All file access happens in one thread."""
 
     def __init__(self, path: Path) -> None:
         self._file = DatabaseFile(path)
@@ -123,7 +123,7 @@ class SqliteState:
         await self._run(lambda db: db.execute("DELETE FROM usage WHERE day < ?", (before.isoformat(),)).close())
 
     async def close(self) -> None:
-        """Everything goes into the one file, unless others still use it."""
+        """Move everything from the write-ahead log into the main file, unless other processes still use it."""
         if not self._closed:
             self._closed = True
             await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
@@ -142,13 +142,13 @@ class SqliteState:
         except BaseException as error:
             self._recover(error)
             raise
-        if self._file.moved:  # what was written went with it
+        if self._file.moved:  # the data written so far is lost with it
             self._disconnect()
             raise StateLost(f"{self._file.path} was deleted or replaced")
         return done
 
     def _recover(self, error: BaseException) -> None:
-        """Back to where the work can be repeated. Raises ``StateLost`` where it cannot."""
+        """Return to a state in which the work can be repeated. Raises ``StateLost`` if that is impossible."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         self._seen = None
         self._lives.clear()
@@ -207,7 +207,7 @@ class SqliteState:
         return pull
 
     def _life(self, push: SyncRequest, now: float) -> float | None:
-        """Until when the holder lives, if that has to be written."""
+        """The holder's new expiry, if it has to be written."""
         known = self._lives.get(push.holder, 0.0)
         enough = now + push.lives_s <= known <= now + push.lives_s * _SLACK
         return None if enough else now + push.lives_s * _SLACK

@@ -1,8 +1,8 @@
-"""The database file: made, opened, migrated, and set aside when it is damaged.
+"""The database file: it is created, opened, migrated, and set aside if damaged.
 
-Opening and setting aside happen one process at a time, under ``<name>.lock``, so that nobody
-opens a file that is being renamed. The lock is a transaction on an empty database: it ends with
-its process on every system.
+Only one process at a time opens it or sets it aside, under ``<name>.lock``, so that no process
+opens a file that is being renamed. The lock is a transaction on an empty database, which ends with
+its process on every operating system.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 
 from proxy_core.interfaces import StateLost
 
-#: How long to wait for another process, for ``sync`` returns within seconds.
+#: How long to wait for another process; ``sync`` has to return within seconds.
 BUSY_S = 2.0
 _LOG_LIMIT = 16 * 1024 * 1024
 
-#: What makes a file of the schema before it one of the next; ``PRAGMA user_version`` counts them.
-#: A step that has been released is not changed.
+#: Each step migrates a file to the next schema version, which ``PRAGMA user_version`` stores.
+#: Released steps never change.
 STEPS: Sequence[Sequence[str]] = (
     (
         "CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL)",
-        # Later than any cursor of a file that was here before, unless that had 1000 writes a second.
+        # Higher than any cursor of a previous file, unless that one had 1000 writes per second.
         "INSERT INTO cursor VALUES (1, CAST(strftime('%s', 'now') AS INTEGER) * 1000)",
         "CREATE TABLE notes (name TEXT PRIMARY KEY, value BLOB, expires_at REAL NOT NULL, writer TEXT NOT NULL,"
         " version INTEGER NOT NULL, kept_until REAL NOT NULL) WITHOUT ROWID",
@@ -48,21 +48,21 @@ STEPS: Sequence[Sequence[str]] = (
 
 
 class DatabaseFile:
-    """``path`` and which file was found there."""
+    """``path``, and the identity of the file that was found there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._found: tuple[int, int] | None = None
 
     def connect(self) -> sqlite3.Connection:
-        """Open it, make it if it is not there, bring its schema up to date.
+        """Open the file, create it if it does not exist, and migrate its schema.
 
-        Raises ``StateLost`` if the file is not the one that was opened before, or is not ours.
+        Raises ``StateLost`` if the file is not the one that was opened before, or not a state database.
         """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
             if not self.path.exists():
-                for suffix in ("-wal", "-shm"):  # of a file that was deleted: not to be read into the new one
+                for suffix in ("-wal", "-shm"):  # of a deleted file; they must not be read into the new one
                     self._beside(suffix).unlink(missing_ok=True)
             _private(self.path)
             here = self._here()
@@ -79,11 +79,11 @@ class DatabaseFile:
 
     @property
     def moved(self) -> bool:
-        """What is at ``path`` now is not what was opened."""
+        """Whether the file at ``path`` is no longer the one that was opened."""
         return self._here() != self._found
 
     def set_aside(self) -> Path | None:
-        """Rename the file that was found, unless another process has; the new name."""
+        """Rename the file that was found, unless another process has done so; returns the new name."""
         with self._alone():
             if self.moved:
                 return None
@@ -116,7 +116,7 @@ class DatabaseFile:
 
 
 def _private(path: Path) -> None:
-    """Make the file if it is not there. An existing one is not opened: closing it would drop SQLite's locks."""
+    """Create the file if it does not exist. An existing one is not opened, as closing it would drop SQLite's locks."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
@@ -128,11 +128,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     schema = _schema(db)
     if schema > len(STEPS):
         raise StateLost(
-            f"{path} was written by a newer proxy-core (schema {schema}, known up to {len(STEPS)}): "
-            "upgrade, or name another file in state.url"
+            f"{path} was written by a newer proxy-core (schema {schema}, supported up to {len(STEPS)}): "
+            "upgrade, or set another file in state.url"
         )
     if schema == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StateLost(f"{path} is a database of another program")
+        raise StateLost(f"{path} is the database of another program")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT}")

@@ -1,4 +1,4 @@
-"""Counting what was used: one row a day for each client, credential and model, exact, in memory until it is kept."""
+"""Counts usage exactly: one row per day, client, credential and model, in memory until a store has it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from proxy_core.interfaces import RequestRecord, UsageRow
 from proxy_core.messages import Usage
 
 Key = tuple[date, str, str, str, str]
-#: Members of a row that add up.
+#: The fields of a row that are summed.
 COUNTED = tuple(f.name for f in fields(UsageRow) if f.name not in ("day", "client", "provider", "credential", "model"))
 
 
-#: Clients choose models' names: on one day one process tells so many rows apart, further models share "other".
+#: Clients can invent model names, so a process has at most this many rows per day; further models become "other".
 MAX_ROWS = 10_000
 
 
@@ -43,7 +43,7 @@ class _Counts:
 
 
 class UsageBook:
-    """Rows not yet kept by a store."""
+    """Rows that no store has yet."""
 
     def __init__(self) -> None:
         self._rows: dict[Key, _Counts] = {}
@@ -51,8 +51,8 @@ class UsageBook:
         self._known: set[Key] = set()
 
     def count(self, record: RequestRecord, cost: float | None) -> None:
-        """Add one finished request, to the day it began: the request and its tokens to who answered, or was
-        asked last; each attempt to its own."""
+        """Add one finished request to the day on which it began: the request and its tokens to the credential that
+        answered or was tried last, each attempt to its own."""
         day, client, decisive = record.started_at.date(), record.client, record.decisive
         row = None
         for attempt in record.attempts:
@@ -69,7 +69,7 @@ class UsageBook:
             row.add(record.usage, cost)
 
     def add_cost(self, record: RequestRecord, cost: float) -> None:
-        """Of a request that was counted before its price was known."""
+        """Add the cost of a request that was counted before its price was known."""
         answered = record.decisive
         row = self._row(
             record.started_at.date(),
@@ -99,7 +99,7 @@ class UsageBook:
         return key
 
     def take(self) -> list[UsageRow]:
-        """All rows, to be kept somewhere."""
+        """Take all rows, to put them into a store."""
         rows, self._rows = self._rows, {}
         return [
             UsageRow(
@@ -116,7 +116,7 @@ class UsageBook:
 
 
 def summed(rows: Iterable[UsageRow], by: Iterable[str]) -> list[tuple[tuple[object, ...], UsageRow]]:
-    """Rows added up by some of ``day``, ``client``, ``provider``, ``credential``, ``model``; sorted by these."""
+    """Rows summed by some of ``day``, ``client``, ``provider``, ``credential``, ``model``, and sorted by these."""
     names = tuple(by)
     totals: dict[tuple[object, ...], UsageRow] = {}
     for row in rows:

@@ -1,1 +1,1 @@
-"""What a running process says about itself: ``counters`` and ``plugin_times`` count, ``view`` reads it on demand."""
+"""The status of a running process: ``counters`` and ``plugin_times`` count, ``view`` reads it on demand."""

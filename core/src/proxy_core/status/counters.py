@@ -1,4 +1,4 @@
-"""Counting finished requests: a few additions to numbers in memory, after the response has left."""
+"""Counts finished requests: a few additions in memory, after the response has been sent."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from proxy_core.interfaces import AttemptCount, Histogram, LatencyCount, RequestCount, RequestRecord
 from proxy_core.messages import Usage
 
-#: Clients choose models, so the number that are counted by name is bounded.
+#: Clients can invent model names, so the number of models that are counted by name is limited.
 MAX_MODELS = 200
 OTHER = "other"
 
-#: Upper bounds in seconds, of what takes an upstream's time and of what takes only ours.
+#: Upper bounds in seconds, of durations that include the upstream's time, and of our own.
 SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
@@ -51,7 +51,7 @@ class _Latency:
 
 
 class _Row:
-    """What requests that are alike add up to; their durations are shared with other rows."""
+    """The sum of similar requests; their durations are shared with other rows."""
 
     __slots__ = ("latency", "requests", "tokens")
 
@@ -62,10 +62,10 @@ class _Row:
 
 
 class Counters:
-    """Of one process, since it started.
+    """The counters of one process, since it started.
 
     A model is counted under its own name if settings name it, or once it has answered (the first
-    ``max_models`` of those). Names that a client made up are counted as ``other``.
+    ``max_models`` of those). Names that clients invented are counted as ``other``.
     """
 
     def __init__(self, deployments: Iterable[str] = (), max_models: int = MAX_MODELS) -> None:
@@ -76,7 +76,7 @@ class Counters:
         self._attempts: defaultdict[tuple[str, str | None, int | None], int] = defaultdict(int)
 
     def know(self, deployments: Iterable[str]) -> None:
-        """Settings name these now, besides those that they named before."""
+        """Add models that settings name now to those that they named before."""
         for deployment in deployments:
             self._names.setdefault(deployment, _split(deployment))
 
@@ -108,7 +108,7 @@ class Counters:
             tokens[4] += usage.reasoning
 
     def refused(self, dialect: str, status: int, outcome: str) -> None:
-        """A request that was not even read: without a key, with a wrong one, with a body that is no request."""
+        """Count a request that was not processed: no key, a wrong key, or an unreadable body."""
         group = ("", dialect, ("", ""), status, outcome, False)
         row = self._rows.get(group) or self._new_row(group)
         row.requests += 1
@@ -161,7 +161,7 @@ class Counters:
                 overhead=latency.overhead.read(),
             )
             for (dialect, provider, stream), latency in self._latencies.items()
-            if any(latency.duration.counts)  # none of those that were only refused
+            if any(latency.duration.counts)  # not for those that were only rejected
         ]
 
 

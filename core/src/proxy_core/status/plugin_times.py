@@ -1,6 +1,6 @@
-"""How long plugins' functions take: a watch around each, put there when the proxy is composed.
+"""Measures plugins' functions with wrappers that are added when the proxy is composed.
 
-Only totals are kept. What runs on the request's path is not told from what does not.
+Only totals are kept, without distinguishing whether a request waited for the function.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PluginTimes:
         )
 
     def read(self) -> Sequence[PluginTime]:
-        """Functions that were called at all."""
+        """The totals of all functions that were called."""
         return [
             PluginTime(plugin=plugin, role=role, name=name, calls=cell.calls, seconds=cell.seconds)
             for (plugin, role, name), cell in self.cells.items()

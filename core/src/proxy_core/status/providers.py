@@ -1,4 +1,4 @@
-"""A provider's credentials as its pool knows them now, as values. Reads memory and changes nothing."""
+"""The current state of a provider's credentials, as values. Reads memory and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one function that reads a running process: for metrics, ``/readyz``, pages and terminals."""
+"""The single function that reads a running process: for metrics, ``/readyz``, pages and terminals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from proxy_core.status.plugin_times import PluginTimes
 from proxy_core.status.providers import provider_status
 from proxy_core.version import VERSION
 
-#: Of the requests that are remembered, so many are in a status.
+#: How many of the recent requests a status contains.
 MAX_RECENT = 100
 
 
@@ -45,7 +45,7 @@ class Worker:
 
 
 class ObserverQueue(Protocol):
-    """What waits for observers, and what became of the rest."""
+    """The records that wait for observers, and those that were dropped."""
 
     @property
     def waiting(self) -> int: ...
@@ -57,7 +57,7 @@ class ObserverQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
-    """Everything that there is to read. Reading changes nothing and awaits nothing."""
+    """Everything that a status reads. Reading changes nothing and awaits nothing."""
 
     clock: Clock
     worker: Worker
@@ -74,7 +74,7 @@ class StatusView:
     times: PluginTimes
     in_flight: Callable[[], int]
     warnings: Sequence[str]
-    #: What was lost and failed under settings that are no longer in force.
+    #: Losses and failures under previous settings.
     lost_before: Counter[str]
 
     def read(self, *, credentials: bool = True) -> ProcessStatus:
@@ -112,7 +112,7 @@ class StatusView:
         )
 
     def health(self) -> Health:
-        """Whether anything can be served, and what does not work as it should."""
+        """Whether requests can be served, and the known problems."""
         problems = [f"plugin {p.name}: {p.state}" for p in self.catalog.plugins if p.state == "skipped"]
         problems += [f"{provider}: a login has ended" for provider in self.refresher.ended]
         if self.state.problem is not None:
@@ -122,11 +122,11 @@ class StatusView:
         return Health(state="degraded" if problems else "ok", problems=tuple(problems))
 
     def lost(self) -> Counter[str]:
-        """What was dropped and what failed without a client noticing, since the process started."""
+        """What was dropped, and what failed without affecting a client, since the process started."""
         return self.lost_before + self.lost_now()
 
     def lost_now(self) -> Counter[str]:
-        """The same, under these settings."""
+        """The same, under the current settings."""
         return Counter(
             records=self.recorder.lost if self.recorder is not None else 0,
             observer_records=self.observers.dropped,

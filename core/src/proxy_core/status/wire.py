@@ -12,7 +12,7 @@ from proxy_core.interfaces import ProcessStatus
 
 @cache
 def _adapter() -> TypeAdapter[ProcessStatus]:
-    """Made when it is first needed: that takes as long as a hundred requests."""
+    """Built when first needed, because that takes as long as a hundred requests."""
     return TypeAdapter(ProcessStatus)
 
 

@@ -73,7 +73,7 @@ def example_refresher(
         return await refresh_tokens(credential, exchange, client, login=LOGIN)
 
     async def log_in(prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
-        if prompt.way == "device" or (prompt.way is None and login == "device"):
+        if prompt.method == "device" or (prompt.method is None and login == "device"):
             return await device_login(prompt, exchange, client, device_url=f"{base}/device/code", scope="openid email")
         page = f"{base}/authcode" if login == "code" else None
         url = f"{base}/authorize"

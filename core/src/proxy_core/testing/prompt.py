@@ -15,12 +15,12 @@ class ScriptedPrompt:
     """
 
     def __init__(
-        self, *pastes: str, browser: bool = False, headless: bool = True, way: LoginMethod | None = None
+        self, *pastes: str, browser: bool = False, headless: bool = True, method: LoginMethod | None = None
     ) -> None:
         self.pastes = deque(pastes)
         self.browser = browser
         self.headless = headless
-        self.way = way
+        self.method = method
         self.said: list[str] = []
         self.links: list[str] = []
         self.codes: list[str | None] = []

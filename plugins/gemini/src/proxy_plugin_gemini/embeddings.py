@@ -134,7 +134,7 @@ def decode_embeddings(data: bytes) -> EmbedResponse:
     value = load_object(data) or {}
     found = [value["embedding"]] if "embedding" in value else value.get("embeddings")
     if not isinstance(found, list):
-        raise UpstreamBroken("The upstream sent a reply without embeddings.")
+        raise UpstreamBroken("The upstream sent a response without embeddings.")
     usage = decode_usage(value.get("usageMetadata")) or Usage()
     return EmbedResponse(model="", vectors=[_vector(entry) for entry in found], usage=usage)
 
@@ -154,7 +154,7 @@ def encode_embeddings(reply: EmbedResponse, body: JsonObject) -> bytes:
     """A vector for each input, in the form of the method that was asked. Raises ``UpstreamBroken``."""
     wanted = len(body["requests"]) if "requests" in body else 1
     if len(reply.vectors) != wanted:
-        raise UpstreamBroken("The upstream's reply has not one embedding for each input.")
+        raise UpstreamBroken("The upstream's response does not have one embedding for each input.")
     vectors = [{"values": list(vector)} for vector in reply.vectors]
     out: JsonObject = {"embeddings": vectors} if "requests" in body else {"embedding": vectors[0]}
     if reply.usage.prompt:

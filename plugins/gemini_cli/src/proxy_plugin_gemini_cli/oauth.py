@@ -97,7 +97,7 @@ class GoogleLogin:
         except LoginRequired as error:
             raise LoginFailed("Google did not accept the code; start over") from error
         except (RetryRefresh, OAuthRefused) as error:
-            raise LoginFailed(f"the code could not be redeemed: {error}") from error
+            raise LoginFailed(f"the code could not be exchanged for tokens: {error}") from error
         if tokens.refresh_token is None:
             raise LoginFailed("Google gave no refresh token; take the app's access away in your account and start over")
         tokens = await self._with_identity(exchange, tokens)

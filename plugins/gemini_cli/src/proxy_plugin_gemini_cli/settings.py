@@ -13,9 +13,9 @@ CODE_ASSIST = HttpUrl("https://cloudcode-pa.googleapis.com")
 
 
 class GeminiCliSettings(PluginSettings):
-    """``[plugins.gemini_cli]``; ``PROXY_PLUGINS__GEMINI_CLI__<KEY>`` wins over the file.
+    """``[plugins.gemini_cli]``; ``PROXY_PLUGINS__GEMINI_CLI__<KEY>`` overrides the file.
 
-    The names in the environment that Google's own client reads are read too.
+    The variables that Google's own client reads work too.
     """
 
     variables: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -29,56 +29,55 @@ class GeminiCliSettings(PluginSettings):
         "signature_ttl_s": ["GEMINI_CLI_SIGNATURE_CACHE_TTL"],
     }
 
-    code_assist_endpoint: HttpUrl = Field(CODE_ASSIST, description="Code Assist's scheme and host.")
+    code_assist_endpoint: HttpUrl = Field(CODE_ASSIST, description="Scheme and host of Code Assist.")
     code_assist_api_version: str = Field(
         "v1internal", pattern=r"^[A-Za-z0-9._-]+$", description="The version in Code Assist's paths."
     )
     authorize_url: HttpUrl = Field(
-        HttpUrl("https://accounts.google.com/o/oauth2/v2/auth"), description="Where a person says yes."
+        HttpUrl("https://accounts.google.com/o/oauth2/v2/auth"), description="OAuth authorization page."
     )
     code_page_url: HttpUrl = Field(
-        HttpUrl("https://codeassist.google.com/authcode"), description="The page that shows a code to be pasted."
+        HttpUrl("https://codeassist.google.com/authcode"), description="The page that shows a code to paste."
     )
-    token_url: HttpUrl = Field(HttpUrl("https://oauth2.googleapis.com/token"), description="Where tokens come from.")
+    token_url: HttpUrl = Field(HttpUrl("https://oauth2.googleapis.com/token"), description="OAuth token endpoint.")
     userinfo_url: HttpUrl = Field(
-        HttpUrl("https://www.googleapis.com/oauth2/v2/userinfo"), description="Who a token belongs to."
+        HttpUrl("https://www.googleapis.com/oauth2/v2/userinfo"),
+        description="Endpoint that returns the account of a token.",
     )
-    client_id: str | None = Field(None, description="The OAuth client to log in and renew with.")
-    client_secret: SecretStr | None = Field(None, description="Its secret.")
+    client_id: str | None = Field(None, description="OAuth client id for logins and token refresh.")
+    client_secret: SecretStr | None = Field(None, description="The secret of ``client_id``.")
     installed_cli: bool = Field(
         True, description="Without ``client_id``: use the OAuth client of the Gemini CLI that is installed here."
     )
-    callback_port: int = Field(0, ge=0, le=65535, description="Port that a login's browser comes back to; 0: any.")
-    project: str | None = Field(None, description="Google Cloud project, where an account has none of its own.")
+    callback_port: int = Field(0, ge=0, le=65535, description="Port for the redirect after a login; 0: any free port.")
+    project: str | None = Field(None, description="Google Cloud project for accounts without one.")
     onboard_s: float = Field(300, gt=0, le=3600, description="Longest wait for an account to be set up.")
-    onboard_poll_s: float = Field(5, gt=0, description="How often is asked whether it is.")
+    onboard_poll_s: float = Field(5, gt=0, description="How often to check whether it is set up.")
     user_agent: str | None = Field(
         None, description="User-Agent of requests to Google; unset: proxy-core's own.", pattern=r"^[ -~]+$"
     )
-    safety_off: bool = Field(
-        True, description="``gemini_cli``: turn the safety filters off where a client says nothing."
-    )
-    previews: bool = Field(False, description="The names ``pro``, ``flash`` and ``auto`` mean preview models.")
+    safety_off: bool = Field(True, description="Turn safety filters off if the client does not set them.")
+    previews: bool = Field(False, description="The names ``pro``, ``flash`` and ``auto`` select preview models.")
     newest_flash: bool = Field(
         False, description="Send 3.5 Flash as ``gemini-3.8-flash``, as Google's newest flag does."
     )
     newest_lite: bool = Field(False, description="Send 3.1 Flash-Lite as ``gemini-3.5-flash-lite``.")
-    paid_credits: bool = Field(False, description="Spend Google One AI credits on streamed preview models.")
+    paid_credits: bool = Field(False, description="Use Google One AI credits for streamed preview models.")
     capacity_fallback: bool = Field(
-        False, description="While a model has no capacity, ask the one listed as its stand-in instead."
+        False, description="While a model has no capacity, use the model that is listed as its substitute."
     )
-    quota_every_s: float = Field(300, ge=1, description="How often each login is asked for its quota.")
+    quota_every_s: float = Field(300, ge=1, description="How often to request each login's quota.")
     signatures: int = Field(
-        10_000, ge=0, description="Thought signatures kept for clients that do not send them back; 0: none."
+        10_000, ge=0, description="How many thought signatures to keep for clients that do not send them back; 0: none."
     )
-    signature_ttl_s: float = Field(3600, gt=0, description="How long a signature is kept.")
-    models: StrList = Field(default_factory=list, description="Further models to list for ``gemini_cli``.")
+    signature_ttl_s: float = Field(3600, gt=0, description="How long to keep a signature.")
+    models: StrList = Field(default_factory=list, description="Additional models to list.")
 
     @field_validator("project")
     @classmethod
     def _project(cls, value: str | None) -> str | None:
         if value is not None and value.isdecimal():
-            raise ValueError("a project id is wanted, not its number")
+            raise ValueError("set the project's id, not its number")
         return value
 
     @property

@@ -26,7 +26,9 @@ class ProviderKeywords(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
-    provider: str | None = Field(None, description="litellm's name for it, where that is not the table's own.")
+    provider: str | None = Field(
+        None, description="litellm's name for the provider, if it differs from the table's name."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -61,11 +63,11 @@ class LitellmSettings(PluginSettings):
     """Which of litellm's providers there are, and with which keywords."""
 
     providers: Annotated[dict[str, ProviderKeywords], BeforeValidator(_named)] = Field(
-        default_factory=dict, description="litellm's providers in use, each with the keywords of its calls."
+        default_factory=dict, description="The litellm providers to use, each with the keyword arguments of its calls."
     )
 
-    table_url: HttpUrl | None = Field(None, description="Where a newer table of models is; unset: the installed one's.")
-    table_every_s: float = Field(86_400, ge=60, description="How often it is asked for, in seconds.")
+    table_url: HttpUrl | None = Field(None, description="URL of a newer table of models; unset: use the installed one.")
+    table_every_s: float = Field(86_400, ge=60, description="How often to check for a newer table, in seconds.")
 
     @field_validator("providers")
     @classmethod

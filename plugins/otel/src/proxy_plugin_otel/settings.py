@@ -13,19 +13,26 @@ class OtelSettings(PluginSettings):
     """``[plugins.otel]``; ``PROXY_PLUGINS__OTEL__<KEY>`` wins over the file."""
 
     endpoint: HttpUrl | None = Field(
-        None, description="The collector's address for traces, to its end: `http://127.0.0.1:4318/v1/traces`."
+        None, description="The collector's full URL for traces: `http://127.0.0.1:4318/v1/traces`."
     )
     records_endpoint: HttpUrl | None = Field(
         None, description="Send request records too, as logs, to this address: `http://127.0.0.1:4318/v1/logs`."
     )
-    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Headers of each export; secret.")
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Headers of each export; their values are secret."
+    )
     service_name: str = Field("proxy-core", description="`service.name` of every span and log record.")
     sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of requests that are traced; a client's `traceparent` decides for its own."
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of requests to trace; a client's `traceparent` overrides it for that client's request.",
     )
-    max_queue: int = Field(2048, ge=1, description="Spans that wait for the collector; beyond that the oldest go.")
+    max_queue: int = Field(
+        2048, ge=1, description="Most spans that wait for the collector; beyond that the oldest are dropped."
+    )
     flush_s: float = Field(
-        3.0, ge=0, le=4.5, description="How long a stopping proxy waits for the last spans to leave."
+        3.0, ge=0, le=4.5, description="How long a stopping proxy waits until the last spans are sent."
     )
 
 

@@ -165,13 +165,13 @@ FAMILIES: Mapping[str, Family] = {
         labels=("provider",),
         samples=lambda status: [((p.name,), p.credential_count) for p in status.providers],
     ),
-    "proxy_core_resting_credentials": Family(
+    "proxy_core_credentials_cooling_down": Family(
         kind="gauge",
         help="Credentials in cooldown: for every model, or only for some.",
         labels=("provider", "scope"),
         samples=_resting,
     ),
-    "proxy_core_provider_outage": Family(
+    "proxy_core_circuit_breaker_open": Family(
         kind="gauge", help="1 while a provider's circuit breaker is open.", labels=("provider",), samples=_outage
     ),
     "proxy_core_dropped_total": Family(
@@ -180,7 +180,7 @@ FAMILIES: Mapping[str, Family] = {
         labels=("what",),
         samples=lambda status: [((q.name,), q.dropped) for q in status.queues],
     ),
-    "proxy_core_kept_away_failures_total": Family(
+    "proxy_core_contained_failures_total": Family(
         kind="counter",
         help="Failures of plugins that no client noticed.",
         labels=("role",),

@@ -114,7 +114,7 @@ class _QwenLogin:
     async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
         """Raises ``LoginRequired``, ``RetryRefresh``."""
         if credential.refresh_token is None:
-            raise LoginRequired(f"it has no refresh token; log in again: {LOGIN}")
+            raise LoginRequired(f"there is no refresh token; log in again: {LOGIN}")
         try:
             client = await self._client(credential)
         except NoClient as error:
@@ -167,7 +167,7 @@ async def _send(exchange: HttpClient, client: OAuthClient, token: SecretStr) -> 
     try:
         return await exchange(client.refresh_request(token))
     except TransportFailed as error:
-        raise RetryRefresh("the token server did not answer") from error
+        raise RetryRefresh("the token server did not respond") from error
 
 
 def _read(answer: HttpResponse) -> Tokens:

@@ -61,7 +61,7 @@ class StreamRepair:
             return
         complete = bool(self._choices) and all(c.complete(self._usage is not None) for c in self._choices.values())
         if not (done or complete):
-            raise StreamCut("The upstream's reply ended before it was complete.")
+            raise StreamCut("The upstream's response ended before it was complete.")
         for index, choice in sorted(self._choices.items()):
             delta, word = choice.end()
             yield {**self._last, "choices": [{"index": index, "delta": delta, "finish_reason": word}]}

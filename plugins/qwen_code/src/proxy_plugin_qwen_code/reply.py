@@ -74,7 +74,7 @@ class QwenDecoder:
         done = bool(chunks) and chunks[-1] is None and data.rstrip().endswith(b"[DONE]")
         read = [chunk for chunk in (chunks[:-1] if done else chunks) if chunk is not None]
         if not read or not (isinstance(read[0].get("choices"), list) or error_in(read[0])):
-            raise UpstreamBroken("The upstream's reply is not a chat completion.")
+            raise UpstreamBroken("The upstream's response is not a chat completion.")
         for chunk in read:
             yield from self._chunk(chunk)
         yield from self._end(done=done or one is not None)

@@ -16,34 +16,38 @@ class QwenCodeSettings(PluginSettings):
     """``[plugins.qwen_code]``; ``PROXY_PLUGINS__QWEN_CODE__<KEY>`` wins over the file."""
 
     plan: Plan = Field(
-        "auto", description="What keys without a tier are for; auto: `sk-sp-` is the Coding Plan, else Model Studio."
+        "auto",
+        description="Plan of keys without a tier; `auto`: Coding Plan for `sk-sp-` keys, otherwise Model Studio.",
     )
     region: Region = Field(
-        "international", description="Where keys without a tier were made; the plans know only China and the rest."
+        "international",
+        description="Region of keys without a tier; the plans distinguish only China and international.",
     )
     user_agent: str | None = Field(
-        None, pattern=r"^[ -~]{1,200}$", description="What chat requests call themselves, instead of the proxy's name."
+        None, pattern=r"^[ -~]{1,200}$", description="`User-Agent` of chat requests, instead of the proxy's name."
     )
     client_id: str | None = Field(
         None,
         pattern=r"^[!-~]{1,200}$",
-        description="OAuth client of logins; unset: that of the installed Qwen Code.",
+        description="OAuth client id for logins; unset: that of the installed Qwen Code.",
     )
     device_url: HttpUrl = Field(
-        HttpUrl("https://chat.qwen.ai/api/v1/oauth2/device/code"), description="Where a login asks for its code."
+        HttpUrl("https://chat.qwen.ai/api/v1/oauth2/device/code"), description="Device authorization endpoint."
     )
-    token_url: HttpUrl = Field(
-        HttpUrl("https://chat.qwen.ai/api/v1/oauth2/token"), description="Where tokens are had and renewed."
-    )
+    token_url: HttpUrl = Field(HttpUrl("https://chat.qwen.ai/api/v1/oauth2/token"), description="Token endpoint.")
     chat_url: HttpUrl | None = Field(
-        None, description="Base URL for logins, version included; unset: what the token server named."
+        None, description="Base URL for logins, including the version; unset: the one that the token server names."
     )
-    refresh_margin_s: float = Field(600, ge=30, le=1800, description="Renew a token this long before its end.")
+    refresh_margin_s: float = Field(
+        600, ge=30, le=1800, description="Refresh a token this many seconds before it expires."
+    )
     base_is_dashscope: bool = Field(
-        False, description="`QWEN_CODE_API_BASE` leads to DashScope itself: send its own headers and fields there, too."
+        False, description="`QWEN_CODE_API_BASE` is DashScope itself: send its specific headers and fields there too."
     )
-    cache_control: bool = Field(True, description="Mark prompts for the vendor's cache where the client marked none.")
+    cache_control: bool = Field(True, description="Add marks for the vendor's prompt cache if the client set none.")
     dummy_tool: bool = Field(
-        True, description="Logins: offer `coder-model` a tool never to be called where there is none."
+        True, description="For logins: give `coder-model` a tool that it must never call if the request has no tools."
     )
-    think_tags: bool = Field(True, description="Read `<think>` in an answer's text as reasoning where there was none.")
+    think_tags: bool = Field(
+        True, description="Treat `<think>` in a response's text as reasoning if the response has no reasoning."
+    )

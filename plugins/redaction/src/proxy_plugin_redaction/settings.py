@@ -16,9 +16,9 @@ class RedactionSettings(PluginSettings):
     """``[plugins.redaction]``; ``PROXY_PLUGINS__REDACTION__<KEY>`` wins over the file."""
 
     personal: StrList = Field(default_factory=list, description="Personal data to redact in logs and records.")
-    patterns: dict[str, str] = Field(default_factory=dict, description="Own patterns by name, in RE2's syntax.")
-    fields: StrList = Field(default_factory=list, description="Further names of fields that hold secrets.")
-    mask: StrList = Field(default_factory=list, description="What to mask in requests and restore in replies.")
+    patterns: dict[str, str] = Field(default_factory=dict, description="Additional patterns by name, in RE2 syntax.")
+    fields: StrList = Field(default_factory=list, description="Additional names of fields that contain secrets.")
+    mask: StrList = Field(default_factory=list, description="What to mask in requests and restore in responses.")
 
     @field_validator("patterns")
     @classmethod

@@ -16,6 +16,6 @@ class RedisSettings(PluginSettings):
     prefix: str = Field(
         "proxy-core",
         pattern=PREFIX,
-        description="What all keys begin with; proxies that share it share state.",
+        description="Prefix of all keys; proxies with the same prefix share state.",
     )
-    timeout_s: float = Field(2, gt=0, le=5, description="Longest wait for a connection, and for each answer.")
+    timeout_s: float = Field(2, gt=0, le=5, description="Longest wait for a connection, and for each response.")

@@ -32,7 +32,7 @@ def _described(request: OperationRequest) -> bool:
     """``?enriched=false`` leaves out what only the proxy knows."""
     wanted = request.head.query.get("enriched", "true").lower()
     if wanted not in ("true", "1", "false", "0"):
-        raise BadRequest("'enriched' is true or false.", param="enriched")
+        raise BadRequest("'enriched' must be true or false.", param="enriched")
     return wanted in ("true", "1")
 
 

@@ -70,7 +70,7 @@ class OpenAIChatDecoder:
         events = list(self._block(self._splitter.close()))
         finished = bool(self._choices) and all(c.finished for c in self._choices.values())
         if not (self._done or finished or self._failed):
-            raise StreamCut("The upstream's reply ended before it was complete.")
+            raise StreamCut("The upstream's response ended before it was complete.")
         return events
 
     def _block(self, block: bytes) -> Iterator[ChatEvent]:
@@ -86,7 +86,7 @@ class OpenAIChatDecoder:
     def _reply(self, data: bytes) -> Iterator[ChatEvent]:
         reply = load_object(data)
         if reply is None or not (isinstance(reply.get("choices"), list) or reply.get("error")):
-            raise UpstreamBroken("The upstream's reply is not a chat completion.")
+            raise UpstreamBroken("The upstream's response is not a chat completion.")
         yield from self._chunk(reply, "message")
 
     def _chunk(self, chunk: JsonObject, member: str) -> Iterator[ChatEvent]:

@@ -80,7 +80,7 @@ class GeminiDecoder:
         try:
             value = json.loads(data)
         except (ValueError, RecursionError):
-            raise UpstreamBroken("The upstream's reply is not a Gemini response.") from None
+            raise UpstreamBroken("The upstream's response is not a Gemini response.") from None
         for entry in value if isinstance(value, list) else [value]:
             yield from self._object(entry)
 
@@ -193,10 +193,10 @@ class GeminiDecoder:
             if self._unreadable:
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
             if self._streaming:
-                raise StreamCut("The upstream's reply ended before it was complete.")
+                raise StreamCut("The upstream's response ended before it was complete.")
             return [Failed(message="The upstream gave an empty response.", status=502, code="empty_response")]
         if self._streaming and not all(c.word for c in self._candidates.values()):
-            raise StreamCut("The upstream's reply ended before it was complete.")
+            raise StreamCut("The upstream's response ended before it was complete.")
         finished = ending(self._candidates.values())
         return [finished] if isinstance(finished, Failed) else [*held, *finished]
 

@@ -1,4 +1,4 @@
-"""Where other programs keep logins and keys: their files, and the system's keychain."""
+"""The places where other programs keep logins and keys: their files, and the system's keychain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AnyFile = TokenFile | KeyFile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What was found and where: a login, or keys. ``path`` is of a file, ``form`` of one with a login."""
+    """A login or keys that were found, and where. ``path`` is set for a file, ``form`` for a file with a login."""
 
     where: str
     tokens: Tokens | None = None
@@ -31,21 +31,21 @@ class Origin:
 
     @property
     def shared(self) -> bool:
-        """The other program and the proxy may both go on with it."""
+        """Whether the other program and the proxy can share the file."""
         return self.form is not None and self.form.write is not None
 
 
 def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str | None) -> Origin:
-    """What can be read, of ``file`` or else where it usually is; files before stores, logins before keys.
+    """Read ``file``, or else the usual places: files before keychains, logins before keys.
 
-    Raises ``UsageError``, and ``ClickException`` saying where it was looked for.
+    Raises ``UsageError``, and ``ClickException`` listing the places that were searched.
     """
     files, stores = _known(accounts, provider, wanted)
     if file is not None:
         if not files:
-            raise click.UsageError(f"{wanted} is no file")
+            raise click.UsageError(f"{wanted} is not a file format")
         if not file.is_file():
-            raise click.UsageError(f"there is no file {file}")
+            raise click.UsageError(f"{file} does not exist")
         return _readable(accounts, [(file, form) for form in files])
     there = usual_files(files)
     if not there:
@@ -53,12 +53,15 @@ def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str 
     origin = _readable(accounts, there)
     for path, form in there:
         if origin.tokens is not None and isinstance(form, KeyFile):
-            click.echo(f"{path} may have keys: proxy-core credentials import {provider.name} {path}", err=True)
+            click.echo(
+                f"{path} may contain keys; to import them: proxy-core credentials import {provider.name} {path}",
+                err=True,
+            )
     return origin
 
 
 def usual_files(forms: Sequence[AnyFile]) -> list[tuple[Path, AnyFile]]:
-    """Those that are there."""
+    """The usual files of these formats that exist."""
     usual = [(Path(place), form) for form in forms for place in _places(form)]
     return [(path, form) for path, form in usual if path.is_file()]
 
@@ -70,7 +73,7 @@ def _known(
     files: list[AnyFile] = [*(refresher.files if refresher else ()), *provider.key_files]
     stores = list(refresher.stores) if refresher else []
     if not files and not stores:
-        raise click.UsageError(f"{provider.name} knows no other program's files")
+        raise click.UsageError(f"{provider.name} has no known files of other programs to import from")
     chosen = [form for form in files if wanted in (None, form.name)]
     chosen_stores = [store for store in stores if wanted in (None, store.name)]
     if not chosen and not chosen_stores:
@@ -80,26 +83,26 @@ def _known(
 
 
 def _places(form: AnyFile) -> list[str]:
-    """Where it usually is; a place below a variable that is not set is none."""
+    """The usual paths of a format, without those that begin with a variable that is not set."""
     places = (os.path.expanduser(os.path.expandvars(path)) for path in form.paths)
     return [place for place in places if not place.startswith("$")]
 
 
-def _in_stores(stores: Sequence[TokenStore], looked_at: Sequence[str]) -> Origin:
-    problems = [f"looked at {', '.join(looked_at)}"] if looked_at else []
+def _in_stores(stores: Sequence[TokenStore], searched: Sequence[str]) -> Origin:
+    problems = [f"searched {', '.join(searched)}"] if searched else []
     for store in stores:
         try:
             return Origin(where=store.name, tokens=store.read())
         except ValueError as error:
             problems.append(f"{store.name}: {printable(str(error))}")
-        except Exception as error:  # a plugin's reader, and a system's service behind it
+        except Exception as error:  # a plugin's reader and the system service behind it may fail in any way
             problems.append(f"{store.name}: cannot be read ({type(error).__name__})")
-    nowhere = "looked at nowhere: no usual place is known, name the file"
+    nowhere = "no usual path is known; give the file"
     raise click.ClickException(f"nothing to import; {'; '.join(problems) or nowhere}")
 
 
 def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]) -> Origin:
-    """The first that can be read. Raises ``ClickException`` with a line per attempt."""
+    """The first file that can be read. Raises ``ClickException`` with all failures."""
     problems = []
     for path, form in candidates:
         try:
@@ -110,10 +113,10 @@ def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]) ->
             problems.append(printable(str(problem)))
             continue
         except Exception as error:  # a plugin's reader, given a file it did not expect
-            problems.append(f"{path}: is not a file of {form.name!r} ({type(error).__name__})")
+            problems.append(f"{path}: not in the format {form.name!r} ({type(error).__name__})")
             continue
         if tokens.refresh_token is None and not tokens.access_token.get_secret_value():
-            problems.append(f"{path}: there is no token in it; log in with its program first")
+            problems.append(f"{path}: contains no token; log in with that program first")
             continue
         return Origin(where=str(path), tokens=tokens, path=path, form=form)
     raise click.ClickException("; ".join(problems))
@@ -126,4 +129,4 @@ def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundK
     except OSError as error:
         raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise VaultProblem(path, f"has nothing for {form.name!r}: {error}") from error
+        raise VaultProblem(path, f"not usable as {form.name!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""On which line of a settings file a key is: ``tomllib`` does not say."""
+"""Finds the line number of each key in a settings file, which ``tomllib`` does not report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Tables and keys at the beginning of a line, to their line, from 1. What is inside an inline value has none."""
+    """Line numbers, from 1, of tables and of keys at the beginning of a line. Keys inside inline values have none."""
     found: dict[KeyPath, int] = {}
     table: KeyPath = ()
     inside = ""
@@ -31,7 +31,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _path(toml: str) -> KeyPath:
-    """The names in a header or a key, as the real parser reads them."""
+    """The names in a header or key, as ``tomllib`` reads them."""
     try:
         node: object = tomllib.loads(toml)
     except tomllib.TOMLDecodeError:

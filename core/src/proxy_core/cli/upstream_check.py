@@ -1,4 +1,4 @@
-"""Do upstreams answer, and do their clocks agree with ours? No credential is sent."""
+"""Checks whether upstreams answer and whether their clocks agree with ours. No credential is sent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from proxy_core.messages import UpstreamRequest
 from proxy_core.network.exchange import open_exchange
 
 _ANSWER_S = 10.0
-#: Tokens are renewed minutes early, so less than this does no harm.
+#: Tokens are refreshed minutes before they expire, so a smaller skew does no harm.
 _SKEW_S = 30.0
 
 
 def of_upstreams(accounts: Accounts) -> list[Finding]:
-    """One line per provider that has a credential or needs none."""
+    """Findings about each provider that has a credential or needs none."""
     chosen = [p for p in accounts.catalog.providers.values() if p.credential_optional or accounts.of(p.name)]
     return asyncio.run(_ask_all(chosen))
 
@@ -37,7 +37,11 @@ async def _ask_all(providers: Sequence[Provider]) -> list[Finding]:
 async def _ask(provider: Provider, exchange: HttpClient) -> list[Finding]:
     url = address(provider)
     if url is None:
-        return [Finding(area="upstreams", what=f"{provider.name}: its address is not known beforehand", note=True)]
+        return [
+            Finding(
+                area="upstreams", what=f"{provider.name}: not checked, its address depends on the request", note=True
+            )
+        ]
     try:
         answer = await exchange(UpstreamRequest(url=url, headers=[], method="GET"), timeout_s=_ANSWER_S)
     except TransportFailed as error:
@@ -56,19 +60,19 @@ def _skew(provider: Provider, answer: HttpResponse) -> list[Finding]:
         if abs(ahead_s) > _SKEW_S:
             way = "ahead of" if ahead_s > 0 else "behind"
             words = f"this machine's clock is {abs(ahead_s):.0f} s {way} that of {provider.name}"
-            return [Finding(area="clock", what=words, do="set it by NTP; tokens seem to end early or late otherwise")]
+            return [Finding(area="clock", what=words, do="synchronize it (NTP), or token expiry times are wrong")]
     return []
 
 
 def address(provider: Provider) -> str | None:
-    """Where it would be asked, from what it would send; both functions are pure."""
-    nobody = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
-    with suppress(Exception):  # a plugin that wants a real credential to know its address
+    """The upstream's URL, taken from a request that is built but not sent; building it is pure."""
+    blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
+    with suppress(Exception):  # a plugin may need a real credential to know its address
         if provider.list_models is not None:
-            return _bare(provider.list_models.request(nobody).url)
+            return _bare(provider.list_models.request(blank).url)
         dialect = provider.dialects[0] if provider.dialects else None
         call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
-        return _bare(provider.encode(call, nobody).url)
+        return _bare(provider.encode(call, blank).url)
     return None
 
 

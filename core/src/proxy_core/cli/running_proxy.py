@@ -1,4 +1,4 @@
-"""Asking the running proxy of this installation."""
+"""Requests to the running proxy of this installation, over its control sockets."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from proxy_core.settings.loading import LoadedSettings
 
 
 class NotRunning(click.ClickException):
-    """Nobody answers."""
+    """No process of the proxy answers."""
 
 
-def ask(
+def query(
     loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None, within_s: float = 10.0
 ) -> list[Any]:
-    """What the proxy's processes answer; several where it has workers. Raises ``ClickException`` in its own words."""
+    """The answers of the proxy's processes, one for each worker. Raises ``ClickException`` with the proxy's message."""
     key = admin_key(loaded).get_secret_value()
     try:
         answers = asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, within_s=within_s))
     except control_socket.Unreachable:
         raise NotRunning(
-            f"no running proxy was found for the data folder {loaded.data_dir}; start it, or set PROXY_DATA_DIR"
+            f"no running proxy found for the data folder {loaded.data_dir}; start the proxy, or set PROXY_DATA_DIR"
         ) from None
     good = [answer for status, answer in answers if status == 200]
     if not good:
@@ -40,14 +40,14 @@ def ask(
 def processes(
     loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None, within_s: float = 10.0
 ) -> list[Any]:
-    """The ``processes`` of a question that each answers for itself."""
+    """The ``processes`` entries of all answers, for endpoints where each process reports about itself."""
     separator = "&" if "?" in path else "?"
-    answers = ask(loaded, method, f"{path}{separator}local=1", body, within_s)
+    answers = query(loaded, method, f"{path}{separator}local=1", body, within_s)
     return [process for answer in answers for process in answer["processes"]]
 
 
-def tell_credentials(loaded: LoadedSettings) -> None:
-    """Have a running proxy take up what changed, and say what came of it; nothing if none runs."""
+def notify_running_proxy(loaded: LoadedSettings) -> None:
+    """Reload a running proxy after a change and print the outcome; print nothing if no proxy is running."""
     try:
         key = admin_key(loaded).get_secret_value()
         answers = asyncio.run(control_socket.ask(loaded.runtime_dir, "POST", "/admin/reload?local=1", key, {}))
@@ -55,9 +55,9 @@ def tell_credentials(loaded: LoadedSettings) -> None:
         return
     refused = [answer for status, answer in answers if status not in (200, 404)]
     if any(status == 404 for status, _ in answers):
-        click.echo("a proxy is running: restart the proxy to use it")
+        click.echo("a proxy is running; restart it to apply the change")
     elif refused:
         why = refused[0].get("error", {}).get("message", "") if isinstance(refused[0], dict) else ""
-        click.echo(f"the running proxy did not take it up: {printable(why)}", err=True)
+        click.echo(f"the running proxy did not apply the change: {printable(why)}", err=True)
     else:
-        click.echo("the running proxy has taken it up")
+        click.echo("the running proxy applied the change")

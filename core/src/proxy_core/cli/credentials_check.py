@@ -1,4 +1,4 @@
-"""``proxy-core credentials test``: whether a provider takes them, now."""
+"""``proxy-core credentials test``: whether a provider accepts its credentials now."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from proxy_core.settings.loading import secret_values
 @click.argument("provider")
 @click.argument("name", required=False)
 def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str | None) -> None:
-    """Try PROVIDER's credentials, or the one called NAME: a login's own test, else a request for its models.
+    """Test PROVIDER's credentials, or only NAME, with the login's own test or a request for the list of models.
 
-    A token that has ended is renewed first. Exit code 1 if one does not work.
+    Expired tokens are refreshed first. The exit code is 1 if a credential does not work.
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
@@ -66,30 +66,30 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
     stored = account.stored
     try:
         if refresher is not None and stored.due(datetime.now(UTC), 0.0):
-            stored = await _renewed(accounts, account, refresher, exchange)
-        return await _asked(accounts, provider, stored, refresher, exchange)
+            stored = await _refreshed(accounts, account, refresher, exchange)
+        return await _tested(accounts, provider, stored, refresher, exchange)
     except LoginRequired as error:
         return False, str(error)
     except RetryRefresh as error:
-        return False, f"cannot be renewed now: {error}"
+        return False, f"cannot be refreshed now: {error}"
     except TransportFailed as error:
         return False, f"the provider cannot be reached ({error})"
-    except Exception as error:  # a plugin's test may fail in any way; its words may hold secrets
+    except Exception as error:  # a plugin's test may fail in any way; its message may contain secrets
         return False, type(error).__name__
 
 
-async def _renewed(
+async def _refreshed(
     accounts: Accounts, account: Account, refresher: CredentialRefresher, exchange: HttpClient
 ) -> StoredCredential:
     stored = account.stored
     assert stored is not None
     if account.source == "environment":
-        # Whoever renews it must keep what replaces its token.
+        # A refresh replaces the variable's token, so the vault has to keep the new one.
         [stored] = await asyncio.to_thread(accounts.vault.adopt, [replace(stored, path=None)])
     return (await refresh_once(stored, refresher, exchange, accounts.vault, SystemClock())).stored
 
 
-async def _asked(
+async def _tested(
     accounts: Accounts,
     provider: Provider,
     stored: StoredCredential,
@@ -100,10 +100,10 @@ async def _asked(
     if refresher is not None and refresher.test is not None:
         return True, await refresher.test(credential, exchange)
     if provider.list_models is None:
-        return True, "cannot be tried: the provider has neither a test nor a list of models"
+        return True, "cannot be tested: the provider has neither a test nor a list of models"
     answer = await exchange(provider.list_models.request(credential))
     if answer.status in (401, 403):
-        return False, f"it is not accepted (status {answer.status})"
+        return False, f"rejected by the provider (status {answer.status})"
     if answer.status != 200:
         return False, f"the provider answered its models request with status {answer.status}"
     try:
@@ -113,7 +113,7 @@ async def _asked(
 
 
 def _clean(words: str, stored: StoredCredential | None) -> str:
-    """For a terminal, and without the credential, which an upstream or a plugin may repeat."""
+    """Printable text without the credential, which an upstream or a plugin may repeat."""
     text = printable(words)
     if stored is not None:
         hidden = [stored.access_token, stored.refresh_token, *stored.details.values()]

@@ -17,8 +17,8 @@ from proxy_core.testing import VirtualClock
 SELECTORS = {selector.name: selector for selector in BUILT_IN}
 
 
-def decision(cooldown=None, cooldown_s=None, fault="model", words="Slow down.", back_off_s=()):
-    error = CapacityExhausted(words)
+def decision(cooldown=None, cooldown_s=None, fault="model", message="Slow down.", back_off_s=()):
+    error = CapacityExhausted(message)
     return FailureDecision(
         fault=fault, next="rotate", error=error, cooldown=cooldown, cooldown_s=cooldown_s, back_off_s=back_off_s
     )
@@ -45,17 +45,17 @@ class Desk:
         if lease is None:
             return None
         lease.succeeded()
-        lease.give_back()
+        lease.release()
         return lease.credential.label
 
     def fail(self, model="m", cooldown="model", cooldown_s=None, *, lease=None, tried=(), **more):
         """One request fails; who it was."""
         lease = lease or self.take(model, tried=tried)
         lease.failed(decision(cooldown, cooldown_s, **more))
-        lease.give_back()
+        lease.release()
         return lease.credential.label
 
-    def rests(self, model="m"):
+    def cooldown_s(self, model="m"):
         """Seconds until somebody may be had."""
         return self.pool.soonest_s(model)
 
@@ -65,7 +65,7 @@ class Desk:
         window = QuotaWindow(resets_at=self.clock.now() + timedelta(seconds=resets_in), **said)
         lease.learned([window], self.clock.now())
         lease.succeeded()
-        lease.give_back()
+        lease.release()
         return lease.credential.label
 
     def reload(self, names, selector="sequential", **settings):

@@ -4,13 +4,13 @@ import pytest
 
 
 def fails_until(desk, clock, times, model="m", **more):
-    """Fail ``times`` times, each as soon as may be; the rests."""
-    rests = []
+    """Fail ``times`` times, each as soon as may be; the cooldowns."""
+    cooldowns = []
     for _ in range(times):
         desk.fail(model, **more)
-        rests.append(desk.rests(model))
-        clock.passes(rests[-1])
-    return rests
+        cooldowns.append(desk.cooldown_s(model))
+        clock.passes(cooldowns[-1])
+    return cooldowns
 
 
 @pytest.mark.parametrize("scope", ["model", "credential"])
@@ -27,7 +27,7 @@ def test_an_outage_that_nobody_named_has_the_usual_steps(desk):
     desk = desk(1, routing={"circuit_breaker_failures": 1})
     desk.fail("m", cooldown="model", fault="provider", back_off_s=(1,))
 
-    assert desk.rests("other") == 10
+    assert desk.cooldown_s("other") == 10
 
 
 def test_models_escalate_apart_from_each_other(desk, clock):
@@ -42,7 +42,7 @@ def test_a_refused_credential_rests_for_every_model(desk):
     desk.fail("m", cooldown="credential", cooldown_s=30)
 
     assert desk.ask("other") is None
-    assert desk.rests("other") == 30
+    assert desk.cooldown_s("other") == 30
 
 
 def test_a_limited_model_rests_for_that_credential_alone(desk):
@@ -66,7 +66,7 @@ def test_no_rest_is_longer_than_the_bound(desk):
     desk.fail(cooldown_s=1e9)
 
     assert desk.pool.cooling_down() == {desk.id("k0"): 100}
-    assert desk.rests() == 100
+    assert desk.cooldown_s() == 100
 
 
 def test_no_guessed_rest_is_longer_than_the_bound(desk, clock):
@@ -76,7 +76,7 @@ def test_no_guessed_rest_is_longer_than_the_bound(desk, clock):
 def test_a_far_hint_is_tried_early_and_its_success_ends_the_rest(desk, clock):
     desk = desk(1)
     desk.fail(cooldown_s=7200)
-    assert desk.rests() == 300
+    assert desk.cooldown_s() == 300
     clock.passes(299)
     assert desk.take() is None
 
@@ -125,7 +125,7 @@ def test_failed_probes_come_half_as_often_each_time(desk, clock):
     desk.fail(cooldown_s=1e6)
     gaps = []
     for _ in range(6):
-        gaps.append(desk.rests())
+        gaps.append(desk.cooldown_s())
         clock.passes(gaps[-1])
         desk.fail(cooldown_s=1e6)
 
@@ -147,7 +147,7 @@ def test_a_failed_probes_hint_replaces_the_old_one_even_if_it_is_shorter(desk, c
     clock.passes(300)
     desk.fail(cooldown_s=40)
 
-    assert desk.rests() == 40
+    assert desk.cooldown_s() == 40
 
 
 def test_a_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
@@ -157,7 +157,7 @@ def test_a_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
     probe = desk.take()
     assert desk.take() is None
 
-    probe.give_back()
+    probe.release()
 
     assert desk.take().probes
 
@@ -171,7 +171,7 @@ def test_what_comes_back_from_before_does_not_let_a_second_one_try(desk, clock):
     clock.passes(10)
     assert desk.take().probes
 
-    first.give_back()
+    first.release()
 
     assert desk.take() is None
 
@@ -191,14 +191,14 @@ def test_success_of_what_began_before_the_rest_does_not_end_it(desk):
 
     early.succeeded()
 
-    assert desk.rests() == 10
+    assert desk.cooldown_s() == 10
 
 
 def test_failures_of_what_was_under_way_do_not_escalate(desk, clock):
     desk = desk(1)
     for lease in [desk.take() for _ in range(20)]:
         desk.fail(lease=lease)
-    assert desk.rests() == 10
+    assert desk.cooldown_s() == 10
     clock.passes(10)
 
     assert fails_until(desk, clock, 1) == [30]
@@ -211,7 +211,7 @@ def test_what_was_under_way_may_bring_a_longer_hint_but_no_shorter_rest(desk):
     desk.fail(lease=second, cooldown_s=100)
     desk.fail(lease=third, cooldown_s=5)
 
-    assert desk.rests() == 100
+    assert desk.cooldown_s() == 100
 
 
 def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
@@ -221,7 +221,7 @@ def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
     clock.passes(200)
     desk.fail(lease=second, cooldown_s=7200)
 
-    assert desk.rests() == 100
+    assert desk.cooldown_s() == 100
 
 
 def test_what_was_under_way_does_not_close_a_running_probe_for_ever(desk, clock):
@@ -231,7 +231,7 @@ def test_what_was_under_way_does_not_close_a_running_probe_for_ever(desk, clock)
     clock.passes(10)
     probe = desk.take()
     desk.fail(lease=late, cooldown_s=10)
-    probe.give_back()
+    probe.release()
     clock.passes(10)
 
     assert desk.ask() == "k0"
@@ -250,7 +250,7 @@ def test_the_longer_of_two_rests_counts(desk, clock):
     first, second = desk.take(), desk.take()
     desk.fail(lease=first, cooldown="model", cooldown_s=20)
     desk.fail(lease=second, cooldown="credential", cooldown_s=50)
-    assert desk.rests() == 50
+    assert desk.cooldown_s() == 50
     clock.passes(50)
 
     assert desk.ask() == "k0"
@@ -268,12 +268,12 @@ def breaks(desk, times=1, **more):
 def test_failures_of_the_provider_in_a_row_rest_it_once_and_not_each_credential(desk):
     desk = desk(3, "balanced")
     breaks(desk, 4)
-    assert desk.rests() == 0
+    assert desk.cooldown_s() == 0
 
     breaks(desk)
 
     assert desk.take() is None
-    assert desk.rests("other") == 10
+    assert desk.cooldown_s("other") == 10
     assert desk.pool.cooling_down() == {}
 
 
@@ -324,7 +324,7 @@ def test_an_answer_to_what_began_before_the_outage_does_not_end_it(desk):
     breaks(desk, 5)
     desk.fail(lease=early, cooldown=None, fault="client")
 
-    assert desk.rests() == 10
+    assert desk.cooldown_s() == 10
 
 
 def test_an_outage_escalates(desk, clock):
@@ -339,21 +339,21 @@ def test_an_outage_does_not_escalate_by_what_was_under_way(desk):
     for lease in [desk.take() for _ in range(50)]:
         breaks(desk, lease=lease)
 
-    assert desk.rests() == 10
+    assert desk.cooldown_s() == 10
 
 
 def test_a_verdict_can_rest_the_provider_at_once_for_as_long_as_it_says(desk):
     desk = desk(2)
     desk.fail(cooldown="provider", cooldown_s=25, fault="provider")
 
-    assert desk.rests() == 25
+    assert desk.cooldown_s() == 25
 
 
 def test_an_outage_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
     desk = desk(1)
     breaks(desk, 5)
     clock.passes(10)
-    desk.take().give_back()
+    desk.take().release()
 
     assert desk.take().probes
 

@@ -54,11 +54,11 @@ def test_each_exclusion_has_its_reason(desk, clock):
 
 def test_a_rest_is_told_with_what_is_left_of_it_and_in_the_upstreams_words(desk, clock):
     desk = desk(1)
-    desk.fail(cooldown_s=7200, words="Too many tokens per day.")
+    desk.fail(cooldown_s=7200, message="Too many tokens per day.")
     clock.passes(100)
     (exclusion,) = decision(desk).excluded
 
-    assert (exclusion.left_s, exclusion.words) == (200, "Too many tokens per day.")
+    assert (exclusion.left_s, exclusion.message) == (200, "Too many tokens per day.")
 
 
 def test_of_a_thousand_a_few_are_named_and_the_others_counted(desk):
@@ -101,7 +101,7 @@ def test_nobody_chosen_is_said(desk):
 
 def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock):
     desk = desk(2, quota_groups={"pro": ["big-*"]})
-    desk.fail("big-1", cooldown_s=7200, words="Quota used up.")
+    desk.fail("big-1", cooldown_s=7200, message="Quota used up.")
     clock.passes(60)
     told = described(desk.pool, "big-2")
     first, second = told["credentials"]

@@ -317,7 +317,7 @@ def test_an_upstream_that_asks_for_a_pause_gets_it(status, message, retry_after,
 
 
 def test_a_vendors_rules_come_first():
-    rules = ErrorRules(codes={"1113": "unpaid"}, says={"flow": "overloaded"}, statuses={412: "no_model"})
+    rules = ErrorRules(codes={"1113": "unpaid"}, messages={"flow": "overloaded"}, statuses={412: "no_model"})
 
     def judged(status, **fields):
         return classify_by_rules(failure(status, openai_error(**fields)), rules).error.code

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_core.dialects.fields_common import FIELDS, only_known
-from proxy_core.pipeline.guard import STEERING_FIELDS
+from proxy_core.pipeline.guard import GUARDED_FIELDS
 
 SPELLINGS = """
 api_base api-base apiBase API_BASE base_url baseURL api_key headers extra_headers Authorization organization
@@ -23,16 +23,16 @@ cache_control web_search_options safety_settings max_completion_tokens parallel_
 
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_every_spelling_is_taken_out(name):
-    assert STEERING_FIELDS.without({"model": "m", name: "x", "extra_body": {name: "x", "y": 1}}) == {
+    assert GUARDED_FIELDS.without({"model": "m", name: "x", "extra_body": {name: "x", "y": 1}}) == {
         "model": "m",
         "extra_body": {"y": 1},
     }
-    assert sorted(STEERING_FIELDS.found({"a": [{name: 1}], name: 2})) == sorted([f"a.{name}", name])
+    assert sorted(GUARDED_FIELDS.found({"a": [{name: 1}], name: 2})) == sorted([f"a.{name}", name])
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_parameters_stay(name):
-    assert STEERING_FIELDS.without({name: {"x": 1}}) == {name: {"x": 1}}
+    assert GUARDED_FIELDS.without({name: {"x": 1}}) == {name: {"x": 1}}
 
 
 names = st.sampled_from([*SPELLINGS, *ORDINARY, "x"]) | st.text(max_size=8)
@@ -47,12 +47,12 @@ bodies = st.recursive(
 def test_the_result_has_none_and_the_body_itself_is_not_changed(body):
     before = copy.deepcopy(body)
 
-    clean = STEERING_FIELDS.without(body)
+    clean = GUARDED_FIELDS.without(body)
 
-    assert list(STEERING_FIELDS.found(clean)) == []
+    assert list(GUARDED_FIELDS.found(clean)) == []
     assert body == before
-    assert (clean is body) == (not list(STEERING_FIELDS.found(body)))
-    assert {k: v for k, v in body.items() if STEERING_FIELDS.role(k) == "content"}.items() <= clean.items()
+    assert (clean is body) == (not list(GUARDED_FIELDS.found(body)))
+    assert {k: v for k, v in body.items() if GUARDED_FIELDS.role(k) == "content"}.items() <= clean.items()
 
 
 # --- The allow-list for adapters that pass keyword arguments on --------------------------
@@ -77,4 +77,4 @@ def test_the_allow_list_lets_nothing_else_through(dialect, body):
     kept = only_known(dialect, {**body, "model": "m"})
 
     assert set(kept) <= FIELDS[dialect]
-    assert list(STEERING_FIELDS.found(kept)) == []
+    assert list(GUARDED_FIELDS.found(kept)) == []

@@ -7,7 +7,7 @@ import pytest
 
 from proxy_core import ModelCatalog, ModelInfo, Provider, ProviderSettings
 from proxy_core.messages import Usage
-from proxy_core.models.info import Cards, Catalogs, merged
+from proxy_core.models.info import Catalogs, ModelInfos, merged
 from proxy_core.models.listing import read_listing
 from proxy_core.models.pricing import Prices
 from proxy_core.settings.schema import DeploymentRoute
@@ -29,7 +29,7 @@ def settings(**model):
 
 
 def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
-    facts = merged(
+    sourced = merged(
         [
             ("settings", ModelInfo(context_length=7, input_price=5.0, capabilities={"vision": False})),
             ("provider", ModelInfo(max_output_tokens=3)),
@@ -37,10 +37,10 @@ def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
         ]
     )
 
-    assert facts.card == ModelInfo(
+    assert sourced.info == ModelInfo(
         context_length=7, max_output_tokens=3, input_price=5.0, capabilities={"vision": False, "reasoning": True}
     )
-    assert facts.sources == {
+    assert sourced.sources == {
         "context_length": "settings",
         "max_output_tokens": "provider",
         "prices": "settings",
@@ -76,19 +76,19 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
     catalogs = Catalogs([catalog((("demo", "small-v2"), CARD), (("vendor", "other"), CARD))])
     await catalogs.load()
     listed = {("demo", "small-v2"): {"context_length": 9}}
-    cards = Cards(settings(id="small-v2", max_output_tokens=4), catalogs, lambda *model: listed.get(model))
+    infos = ModelInfos(settings(id="small-v2", max_output_tokens=4), catalogs, lambda *model: listed.get(model))
 
-    assert cards.own_id("demo", "small") == "small-v2"
-    assert [source for source, _ in cards.said("demo", "small-v2")] == ["settings", "provider", "table"]
-    assert cards.facts("demo", "small-v2").card.context_length == 9
+    assert infos.own_id("demo", "small") == "small-v2"
+    assert [source for source, _ in infos.sourced("demo", "small-v2")] == ["settings", "provider", "table"]
+    assert infos.info("demo", "small-v2").info.context_length == 9
     assert (
-        cards.facts("demo", "small-v2", DeploymentRoute(deployments=["a/b"], context_length=8)).card.context_length == 8
+        infos.info("demo", "small-v2", DeploymentRoute(deployments=["a/b"], context_length=8)).info.context_length == 8
     )
-    assert cards.facts("demo", "other").sources["prices"] == "table"
+    assert infos.info("demo", "other").sources["prices"] == "table"
 
 
 @pytest.mark.parametrize(
-    ("extra", "card"),
+    ("extra", "info"),
     [
         ({"context_window": 8, "max_completion_tokens": 2}, ModelInfo(context_length=8, max_output_tokens=2)),
         ({"max_model_len": 8}, ModelInfo(context_length=8)),
@@ -116,28 +116,28 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
         ({"pricing": {"prompt": "free", "completion": "nan"}}, ModelInfo()),
     ],
 )
-def test_what_providers_lists_say_is_read(extra, card):
-    assert read_listing(extra) == card
+def test_what_providers_lists_say_is_read(extra, info):
+    assert read_listing(extra) == info
 
 
 USED = Usage(prompt=10, completion=5, cached=4, cache_write=1)
 
 
 def test_tokens_written_to_a_cache_have_their_own_price():
-    cards = Cards(settings(input_price=1.0, output_price=2.0, cached_price=0.5, cache_write_price=3.0))
+    infos = ModelInfos(settings(input_price=1.0, output_price=2.0, cached_price=0.5, cache_write_price=3.0))
 
-    assert Prices(cards).cost("demo", "small", USED) == pytest.approx((5 * 1 + 4 * 0.5 + 1 * 3 + 5 * 2) / 1e6)
+    assert Prices(infos).cost("demo", "small", USED) == pytest.approx((5 * 1 + 4 * 0.5 + 1 * 3 + 5 * 2) / 1e6)
 
 
 async def test_a_subscription_costs_nothing_unless_settings_say_otherwise():
     free = {"demo": Provider(name="demo", encode=lambda call, credential: None, flat_rate=True)}
     catalogs = Catalogs([catalog((("demo", "small"), CARD), (("demo", "m"), CARD))])
-    prices = Prices(Cards(settings(input_price=1.0), catalogs), free)
+    prices = Prices(ModelInfos(settings(input_price=1.0), catalogs), free)
 
     assert prices.sure("demo", "m")
     assert (prices.cost("demo", "m", USED), prices.priced("demo", "m").source) == (0.0, "provider")
     assert prices.priced("demo", "small").source == "settings"
-    assert Prices(Cards({}, catalogs)).sure("demo", "m") is False
+    assert Prices(ModelInfos({}, catalogs)).sure("demo", "m") is False
     await catalogs.load()
     assert prices.cost("demo", "m", USED) == 0.0
-    assert Prices(Cards({}, catalogs)).priced("demo", "m").source == "table"
+    assert Prices(ModelInfos({}, catalogs)).priced("demo", "m").source == "table"

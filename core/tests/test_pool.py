@@ -21,7 +21,7 @@ def test_balanced_takes_the_least_busy_first(desk):
     leases = [desk.take() for _ in range(3)]
     assert [lease.credential.label for lease in leases] == ["k0", "k1", "k2"]
 
-    leases[1].give_back()
+    leases[1].release()
 
     assert desk.take().credential.label == "k1"
 
@@ -139,7 +139,7 @@ def test_soonest_is_the_first_that_comes_back(desk):
     desk.fail(cooldown_s=50)
     desk.fail(cooldown_s=20)
 
-    assert desk.rests() == 20
+    assert desk.cooldown_s() == 20
     assert desk.pool.soonest_s("m", spent={desk.id("k1")}) == 50
     assert desk.pool.soonest_s("m", spent={desk.id("k0"), desk.id("k1")}) is None
 
@@ -149,7 +149,7 @@ def test_soonest_is_now_while_one_is_only_lent(desk):
     desk.take()
 
     assert desk.take() is None
-    assert desk.rests() == 0
+    assert desk.cooldown_s() == 0
 
 
 # --- Leases ------------------------------------------------------------------------------
@@ -158,11 +158,11 @@ def test_soonest_is_now_while_one_is_only_lent(desk):
 def test_a_lease_given_back_twice_is_given_back_once(desk):
     desk = desk(1)
     lease, other = desk.take(), desk.take()
-    lease.give_back()
-    lease.give_back()
+    lease.release()
+    lease.release()
     assert desk.pool.in_flight == 1
 
-    other.give_back()
+    other.release()
     assert desk.pool.in_flight == 0
 
 
@@ -198,7 +198,7 @@ async def test_the_one_that_waits_longest_is_told_of_a_lease_given_back(desk):
     lease = desk.take()
     first, second = await waiters(desk.pool, 2)
 
-    lease.give_back()
+    lease.release()
 
     assert (first.done(), second.done()) == (True, False)
 
@@ -281,12 +281,12 @@ def test_a_failure_after_clearing_counts_as_the_first(desk, clock):
     desk = desk(1)
     for _ in range(3):
         desk.fail()
-        clock.passes(desk.rests())
+        clock.passes(desk.cooldown_s())
     desk.pool.clear()
 
     desk.fail()
 
-    assert desk.rests() == 10
+    assert desk.cooldown_s() == 10
 
 
 def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
@@ -314,8 +314,8 @@ def test_a_removed_credential_takes_its_leases_back_and_is_forgotten_with_the_la
     assert (desk.pool.in_flight, len(desk.pool)) == (2, 1)
 
     first.failed(desk.decision("credential", 60))
-    first.give_back()
-    second.give_back()
+    first.release()
+    second.release()
 
     assert desk.pool.in_flight == 0
     assert desk.pool.ledger.known.keys() == {"id-1"}
@@ -329,7 +329,7 @@ def test_a_credential_that_was_removed_and_returns_still_counts_what_it_does(des
     desk.reload(["k0"], max_concurrent=1)
     assert desk.take() is None
 
-    lease.give_back()
+    lease.release()
 
     assert desk.ask() == "k0"
 
@@ -353,7 +353,7 @@ def test_an_attempt_of_before_ends_a_cooldown_of_after(desk, clock):
     assert [desk.take().credential.label, desk.take(tried=["k1"])] == ["k1", None]
 
     probe.succeeded()
-    probe.give_back()
+    probe.release()
 
     assert desk.take(tried=["k1"]).credential.label == "k0"
 
@@ -365,7 +365,7 @@ def test_a_limit_lowered_by_a_reload_holds_for_what_was_lent_before(desk):
 
     served = []
     for lease in leases:
-        lease.give_back()
+        lease.release()
         served.append(desk.ask())
 
     assert served == [None, "k0", "k0"]
@@ -442,7 +442,7 @@ def test_a_failure_after_its_quota_group_went_still_counts(desk):
 
     desk.fail("m", cooldown_s=60, lease=lease)
 
-    assert desk.rests("m") == 60
+    assert desk.cooldown_s("m") == 60
 
 
 def test_ten_thousand_model_names_take_little_memory(desk):
@@ -471,7 +471,7 @@ def cost_us(desk, models=1):
             lease = desk.take(f"m{n % models}")
             costs.append(time.perf_counter() - started)
             lease.succeeded()
-            lease.give_back()
+            lease.release()
         medians.append(median(costs))
     return min(medians) * 1e6
 

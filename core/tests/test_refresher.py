@@ -272,9 +272,9 @@ async def test_why_a_login_is_out_is_the_same_after_a_reload(make_proxy, upstrea
     refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
     proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
     row = proxy.proxy.pools["example"].ledger.rows[0]
-    await until(lambda: row.for_good)
+    await until(lambda: row.needs_login)
 
     await proxy.reload(timeouts={"idle_s": 50})
 
-    assert (row.retired, row.out, row.for_good) == (False, "the account is closed", True)
+    assert (row.retired, row.unavailable, row.needs_login) == (False, "the account is closed", True)
     assert "the account is closed" in (await proxy.chat("example/m", "hi")).error["message"]

@@ -93,7 +93,7 @@ class Rotation(RuleBasedStateMachine):
         shut = outage is not None and outage.closed(now)
         able = {row.id: row for row in self.ledger.rows if self.usable(model, row) and row.id not in tried}
         able = {name: row for name, row in able.items() if worst is None or row.priority <= worst}
-        rests = {row.id: self.rests(model, row) for row in self.ledger.rows}
+        cooldowns = {row.id: self.cooldowns(model, row) for row in self.ledger.rows}
         lease = self.pool.take(request, model, tried, worst)
         if lease is None:
             assert shut or not able
@@ -102,7 +102,7 @@ class Rotation(RuleBasedStateMachine):
         assert not shut
         assert name in able
         assert able[name].priority == min(row.priority for row in able.values())
-        assert lease.probes == (outage is not None or bool(rests[name]))
+        assert lease.probes == (outage is not None or bool(cooldowns[name]))
         self.open.append(lease)
 
     @rule(data=st.data(), decision=DECISIONS, back=st.booleans())
@@ -128,8 +128,8 @@ class Rotation(RuleBasedStateMachine):
         """Some are given back long after their decision."""
         if back:
             self.open.remove(lease)
-            lease.give_back()
-            lease.give_back()
+            lease.release()
+            lease.release()
 
     @rule(
         data=st.data(),
@@ -154,7 +154,7 @@ class Rotation(RuleBasedStateMachine):
 
     # --- What always holds ---------------------------------------------------------------
 
-    def rests(self, model, row):
+    def cooldowns(self, model, row):
         group = self.ledger.group(model)
         return [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
 
@@ -164,9 +164,9 @@ class Rotation(RuleBasedStateMachine):
 
     def load(self, group, model, row):
         now = self.clock.time
-        if row.in_flight >= row.most or group.capped.get(row.id, now) > now or self.aside(group, model, row):
+        if row.in_flight >= row.max_concurrent or group.capped.get(row.id, now) > now or self.aside(group, model, row):
             return math.inf
-        if any(rest.probing or now < rest.probe_at for rest in self.rests(model, row)):
+        if any(cooldown.probing or now < cooldown.probe_at for cooldown in self.cooldowns(model, row)):
             return math.inf
         busy = 0 if row.in_flight < row.preferred else row.in_flight - row.preferred + 1
         return row.priority * 1e12 + busy * 1e9 + group.used.get(row.id, 0)
@@ -180,7 +180,7 @@ class Rotation(RuleBasedStateMachine):
         members = [other for other in self.ledger.rows if cross or other.priority == row.priority]
         if any(other.id not in group.marks for other in members):
             return True
-        return any(0 < rest.until - now < 90 for other in members for rest in self.rests(model, other))
+        return any(0 < cooldown.until - now < 90 for other in members for cooldown in self.cooldowns(model, other))
 
     @invariant()
     def leases_are_counted(self):
@@ -192,7 +192,7 @@ class Rotation(RuleBasedStateMachine):
 
     @invariant()
     def no_limit_is_exceeded(self):
-        assert all(row.in_flight <= row.most for row in self.ledger.rows)
+        assert all(row.in_flight <= row.max_concurrent for row in self.ledger.rows)
 
     @invariant()
     def what_is_known_is_what_is_listed_and_what_is_lent(self):
@@ -210,7 +210,7 @@ class Rotation(RuleBasedStateMachine):
             group, rows = self.ledger.settled(model, self.clock.time), self.ledger.rows
             assert group.loads == [self.load(group, model, row) for row in rows]
             assert set(group.due) == {
-                row.id for row in rows if self.rests(model, row) and group.loads[row.position] < math.inf
+                row.id for row in rows if self.cooldowns(model, row) and group.loads[row.position] < math.inf
             }
 
     @invariant()
@@ -218,8 +218,8 @@ class Rotation(RuleBasedStateMachine):
         probed = [cooldown for lease in self.open for cooldown in lease._use.probes]
         assert len(probed) == len(set(probed))
         groups = [cooldown for group in self.ledger.groups.values() for cooldown in group.cooldowns.values()]
-        rests = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
-        assert {c for c in rests if c.probing} <= set(probed)
+        known = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
+        assert {c for c in known if c.probing} <= set(probed)
 
     @invariant()
     def nothing_piles_up(self):
@@ -242,7 +242,7 @@ class Rotation(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         for lease in self.open:
-            lease.give_back()
+            lease.release()
         assert self.pool.in_flight == 0
         assert len(self.ledger.known) == len(self.ledger.rows)
         for model in ("a", "b", "big-1") if self.ledger.rows else ():
@@ -251,7 +251,7 @@ class Rotation(RuleBasedStateMachine):
             if soonest_s > 0:  # a cycle may have begun to wait for a short rest
                 self.clock.time += 90
             request = ProxyRequest(id="r", client="c", dialect="d", model=model, stream=False, body={})
-            assert self.pool.take(request, model).give_back() is None
+            assert self.pool.take(request, model).release() is None
         self.clock.time += 700_000
         assert self.pool.cooling_down() == {}
         for model in ("a", "b", "big-1"):

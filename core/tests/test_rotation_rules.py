@@ -25,7 +25,7 @@ def test_a_better_priority_that_comes_back_is_used_again(desk, clock):
     assert [desk.ask() for _ in range(3)] == ["k0"] * 3
 
 
-def test_a_model_may_be_for_good_priorities_only(desk):
+def test_a_model_may_be_needs_login_priorities_only(desk):
     desk = desk([1, 2, 3])
     served = [desk.take(worst=2) for _ in range(2)]
     desk.fail(lease=served[0], cooldown="credential", cooldown_s=50)
@@ -52,7 +52,7 @@ def test_no_credential_has_more_at_once_than_it_may(desk):
     leases = [desk.take() for _ in range(5)]
     assert [lease and lease.credential.label for lease in leases] == ["k0", "k0", "k1", "k1", None]
 
-    leases[0].give_back()
+    leases[0].release()
 
     assert desk.take("other").credential.label == "k0"
 
@@ -103,7 +103,7 @@ def test_a_cap_ends_with_the_window_that_began_with_the_first_request(desk, cloc
     desk.ask()
     clock.passes(60)
     assert serves(desk, 9) == 2
-    assert desk.rests() == 40
+    assert desk.cooldown_s() == 40
     clock.passes(40)
 
     assert serves(desk, 9) == 3
@@ -131,7 +131,7 @@ def test_a_cap_rests_as_its_setting_says(desk, rest, seconds):
     desk = desk(1, caps=[{"limit": "1", "cooldown": rest}], quota_window_s=100)
     desk.ask()
 
-    assert desk.rests() == seconds
+    assert desk.cooldown_s() == seconds
 
 
 def test_a_cap_is_for_its_models_and_priorities(desk):
@@ -160,7 +160,7 @@ def test_what_a_provider_counted_reaches_a_cap_at_once(desk):
     desk.learn(limit=100, used=60, resets_in=30)
 
     assert desk.take() is None
-    assert desk.rests() == 30
+    assert desk.cooldown_s() == 30
 
 
 # --- Windows that providers tell ---------------------------------------------------------
@@ -208,14 +208,14 @@ def test_absurd_figures_of_a_provider_break_nothing(desk, limit, used):
     desk.learn(limit=limit, used=used, resets_in=1e9)
 
     assert desk.ask() in ("k0", "k1")
-    assert desk.rests() == 0
+    assert desk.cooldown_s() == 0
 
 
 def test_a_window_is_no_longer_than_the_longest_rest(desk, clock):
     desk = desk(1, caps=[{"limit": "1"}])
     desk.learn(limit=100, used=60, resets_in=1e9)
 
-    assert desk.rests() == 86_400
+    assert desk.cooldown_s() == 86_400
 
 
 # --- Fair cycle --------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, cloc
     clock.passes(1000)
     exhaust(desk, "k1", cooldown_s=3600)
 
-    assert desk.rests() == 0
+    assert desk.cooldown_s() == 0
     assert desk.ask() == "k0"
 
 
@@ -318,7 +318,7 @@ def test_when_all_rest_the_wait_is_for_the_first_of_them_and_not_for_the_cycle(d
     exhaust(desk, "k0", cooldown_s=3600)
     exhaust(desk, "k1", cooldown_s=3600)
 
-    assert desk.rests() == 300
+    assert desk.cooldown_s() == 300
 
 
 def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
@@ -328,7 +328,7 @@ def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
     exhaust(desk, "k1", cooldown_s=300)
     exhaust(desk, "k2", cooldown_s=300)
 
-    assert desk.rests() == 50  # k0's own rest
+    assert desk.cooldown_s() == 50  # k0's own rest
     clock.passes(50)
     assert desk.ask() == "k0"
 

@@ -124,13 +124,13 @@ def test_a_credential_says_what_it_does_and_what_it_may_do(desk, clock):
     assert (status.name, status.plugin, status.selector, status.credential_count) == ("demo", "tested", "sequential", 3)
     assert (status.in_flight, busy.in_flight, busy.state, busy.max_concurrent) == (1, 1, "busy", 1)
     assert (busy.last_used_at, idle.last_used_at, idle.state) == (clock.now(), None, "usable")
-    lease.give_back()
+    lease.release()
     assert states(three) == dict.fromkeys(("k0", "k1", "k2"), "usable")
 
 
 def test_cooldowns_show_their_scope_times_and_message(desk, clock):
     three = desk(3)
-    three.fail(cooldown="credential", cooldown_s=60, words="Slow down.")
+    three.fail(cooldown="credential", cooldown_s=60, message="Slow down.")
     three.fail(cooldown="model", cooldown_s=30)
     status = read(three)
     first, second, third = status.credentials
@@ -153,7 +153,7 @@ def test_a_cooldown_that_is_probed_shows_until_the_probe_is_over(desk, clock):
     assert states(one) == {"k0": "probing"}
     assert read(one).cooling_down == 0
     lease.succeeded()
-    lease.give_back()
+    lease.release()
     assert states(one) == {"k0": "usable"}
 
 
@@ -170,8 +170,8 @@ def test_quotas_are_as_the_provider_says_and_end_with_their_window(desk, clock):
 
 def test_a_credential_that_is_not_lent_says_why(desk):
     two = desk(2)
-    two.pool.ledger.taken_out("id-0", "log in again", for_good=True)
-    two.pool.ledger.taken_out("id-1", "its token is being refreshed", for_good=False)
+    two.pool.ledger.disable("id-0", "log in again", needs_login=True)
+    two.pool.ledger.disable("id-1", "its token is being refreshed", needs_login=False)
     first, second = read(two).credentials
 
     assert (first.state, first.note) == ("needs login", "log in again")

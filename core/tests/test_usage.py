@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy_core.interfaces import AttemptRecord, RequestRecord, UsageRow
 from proxy_core.messages import Usage
-from proxy_core.models.info import Cards
+from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices
 from proxy_core.settings.schema import ProviderSettings
 from proxy_core.state import usage as counting
@@ -192,7 +192,7 @@ def test_rows_are_added_up_by_any_names():
 )
 def test_what_a_reply_costs(prices, cost):
     models = {"small": {"id": "small-v2", **prices}}
-    known = Prices(Cards({"demo": ProviderSettings.model_validate({"models": models})}))
+    known = Prices(ModelInfos({"demo": ProviderSettings.model_validate({"models": models})}))
 
     assert known.cost("demo", "small-v2", TOKENS) == (pytest.approx(cost) if cost is not None else None)
     assert known.cost("demo", "small", TOKENS) is None, "the price is of the provider's own id"

@@ -107,8 +107,8 @@ class Story:
             {"role": "tool", "tool_call_id": "c", "content": own.google()},
             {"role": "user", "content": [{"type": "text", "text": content}]},
         ]
-        steering = {"api_key": own.openai(), "extra_body": {"headers": {"authorization": f"Bearer {own.core()}"}}}
-        body = {"model": self.model, "messages": messages, "metadata": own.everything(), **steering, **more}
+        guarded = {"api_key": own.openai(), "extra_body": {"headers": {"authorization": f"Bearer {own.core()}"}}}
+        body = {"model": self.model, "messages": messages, "metadata": own.everything(), **guarded, **more}
         path = f"/v1/chat/completions?token={own.core()}&key={own.openai()}"
         return Sent(path=path, body=body, headers=self.headers())
 

@@ -32,7 +32,7 @@ async def test_a_rate_limited_credential_rests_and_the_next_one_answers(proxy, u
     assert answer.text == "hello"
     assert answer.done
     assert upstream.keys_seen == ["key-a", "key-b"]
-    assert 10 < proxy.resting("key-a") <= 30
+    assert 10 < proxy.cooldown_s("key-a") <= 30
 
 
 BEFORE_CONTENT = {

@@ -151,7 +151,7 @@ async def test_rests_counts_and_windows_go_on_wherever_a_credential_now_is(proxy
     ledger = proxy.proxy.pools["demo"].ledger
     used = {row.id: ledger.group("small").used.get(row.id, 0) for row in ledger.rows}
 
-    assert 10 < proxy.resting("key-a") <= 30
+    assert 10 < proxy.cooldown_s("key-a") <= 30
     assert used == {fingerprint("key-new"): 0, fingerprint("key-b"): 1, fingerprint("key-a"): 1}
 
 
@@ -168,7 +168,7 @@ async def test_what_an_old_request_learns_is_known_to_the_new_set_at_once(patien
 
     assert (await old).text == "hello"
     assert at_work == 1
-    assert 20 < proxy.resting("key-a") <= 40
+    assert 20 < proxy.cooldown_s("key-a") <= 40
     await until(lambda: proxy.proxy.pools["demo"].in_flight == 0)
 
 
@@ -322,7 +322,7 @@ async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(
         write(home, upstream, server="nonsense = 1")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "nonsense" in program.output)
-        assert "the previous settings remain in effect" in program.output
+        assert "the old settings stay in force" in program.output
         write(home, upstream, client="bobs-second-key", key="key-very-secret")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "settings reloaded; changed: clients.bob.key" in program.output)
@@ -344,7 +344,7 @@ async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
         again, _ = await run(home, "reload")
 
     assert (code, still, again) == (1, 200, 0)
-    assert "proxy-core.toml: the settings file no longer exists" in said
+    assert "proxy-core.toml: the settings file is missing" in said
 
 
 @pytest.mark.slow
@@ -443,6 +443,6 @@ async def test_no_request_fails_in_many_reloads_and_nothing_is_left(make_proxy, 
     assert all(a.done and a.error is None for a in answers if a.events)
     assert len(upstream._tasks) <= 32, "each is a connection"
     assert kept == [proxy.proxy]
-    assert sum("in force" in t.get_name() for t in asyncio.all_tasks()) == 1
+    assert sum(t.get_name() == "generation" for t in asyncio.all_tasks()) == 1
     assert proxy.proxy.pools["demo"].in_flight == 0
     assert not proxy.proxy.services.running.all

@@ -34,7 +34,7 @@ async def test_what_is_one_credentials_trouble_rests_it_and_the_next_one_answers
 
     assert (first.status, first.text, second.text) == (200, "hello", "hello")
     assert upstream.keys_seen == ["key-a", "key-b", "key-b"], "a credential that rests is left alone"
-    assert proxy.resting("key-a") > 5
+    assert proxy.cooldown_s("key-a") > 5
     assert in_flight(proxy) == 0
 
 
@@ -74,7 +74,7 @@ async def test_a_clients_own_mistake_goes_to_one_credential_and_rests_nobody(mak
 
     assert answer.status == status
     assert len(upstream.requests) == 1
-    assert proxy.resting("key-one") == 0
+    assert proxy.cooldown_s("key-one") == 0
 
 
 async def test_what_one_provider_does_not_have_the_next_one_may(make_proxy, upstream, clock):

@@ -48,10 +48,10 @@ async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty
 
     record = proxy.proxy.services.recent.get(answer.headers["x-request-id"])
     [attempt] = record.attempts
-    assert (attempt.credential, attempt.status, attempt.message) == (fingerprint("key-a"), None, "given up")
+    assert (attempt.credential, attempt.status, attempt.message) == (fingerprint("key-a"), None, "cancelled")
     assert [a["credential"] for a in answer.error["attempts"]] == [fingerprint("key-a")]
     assert (record.outcome, record.error) == ("failed", "deadline_passed")
-    assert proxy.resting("key-a") == 0
+    assert proxy.cooldown_s("key-a") == 0
 
 
 async def test_after_the_first_event_the_end_is_told_in_the_stream(hasty, upstream, clock):

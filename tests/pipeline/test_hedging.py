@@ -58,7 +58,7 @@ async def test_the_second_answers_and_the_first_is_closed(hedging, upstream, str
     await clock.settle()
     assert upstream.requests[0].left_at == upstream.requests[1].at, "as soon as the other one answers"
     assert in_flight(proxy) == 0
-    assert proxy.resting("key-a") == 0, "slow is not broken"
+    assert proxy.cooldown_s("key-a") == 0, "slow is not broken"
 
 
 @EITHER
@@ -73,7 +73,7 @@ async def test_the_headers_name_the_one_that_answered_and_the_other_is_noted_as_
     assert answer.headers["x-proxy-credential"] == fingerprint("key-b")
     assert answer.headers["x-proxy-attempts"] == "2"
     noted = {attempt.credential: (attempt.status, attempt.message) for attempt in record(proxy, answer).attempts}
-    assert noted == {fingerprint("key-a"): (None, "given up"), fingerprint("key-b"): (200, None)}
+    assert noted == {fingerprint("key-a"): (None, "cancelled"), fingerprint("key-b"): (200, None)}
 
 
 @EITHER
@@ -106,7 +106,7 @@ async def test_the_first_fails_while_the_second_runs(hedging, upstream, stream, 
 
     assert answer.text == "second"
     assert upstream.keys_seen == ["key-a", "key-b"]
-    assert proxy.resting("key-a") > 0
+    assert proxy.cooldown_s("key-a") > 0
     await clock.settle()
     assert in_flight(proxy) == 0
 
@@ -122,8 +122,8 @@ async def test_both_fail(hedging, upstream, stream, clock):
 
     assert answer.status == 429
     assert len(answer.error["attempts"]) == 2
-    assert proxy.resting("key-a") > 0
-    assert proxy.resting("key-b") > 0
+    assert proxy.cooldown_s("key-a") > 0
+    assert proxy.cooldown_s("key-b") > 0
     assert in_flight(proxy) == 0
 
 

@@ -115,7 +115,7 @@ async def test_keys_rotate_and_rest(make_proxy, upstream):
     answers = [await proxy.chat("litellm/compat/gpt-x", "hi") for _ in range(3)]
 
     assert [a.status for a in answers] == [200, 200, 200]
-    assert 60 < proxy.resting("first") <= 77
+    assert 60 < proxy.cooldown_s("first") <= 77
     assert upstream.keys_seen.count("first") == 1
 
 
@@ -135,7 +135,7 @@ async def test_a_clients_mistake_is_the_clients(make_proxy, upstream):
 async def test_nothing_steers_litellm_from_a_body(make_proxy, upstream):
     upstream.replies(200, MESSAGE)
     proxy = await make_proxy(tables(upstream))
-    steering = {
+    guarded = {
         "api_base": "http://127.0.0.1:1/",
         "base_url": "http://127.0.0.1:1/",
         "api_key": "theirs",
@@ -149,7 +149,7 @@ async def test_nothing_steers_litellm_from_a_body(make_proxy, upstream):
         "fallbacks": ["openai/gpt-4"],
     }
 
-    answer = await proxy.chat("litellm/anthropic/claude-x", "hi", **steering)
+    answer = await proxy.chat("litellm/anthropic/claude-x", "hi", **guarded)
 
     assert answer.text == "hello"
     assert upstream.last.headers["x-api-key"] == KEY

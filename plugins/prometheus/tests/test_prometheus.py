@@ -89,8 +89,8 @@ async def test_failures_are_told_apart_by_fault_and_status(counting, upstream):
     assert page("attempts_total", provider="demo") == page("attempt_failures_total")
     assert page("requests_total", outcome="failed", status="4xx", provider="demo") == 1
     assert (
-        page("credentials_cooling_down", provider="demo", scope="credential")
-        + page("credentials_cooling_down", provider="demo", scope="model")
+        page("cooling_down_credentials", provider="demo", scope="credential")
+        + page("cooling_down_credentials", provider="demo", scope="model")
         >= 1
     )
     assert page("credentials", provider="demo") == 2
@@ -106,7 +106,7 @@ async def test_rotation_counts_both_attempts_and_one_request(counting, upstream)
     assert page("attempts_total") == 2
     assert page("attempt_failures_total", fault="credential", status="401") == 1
     assert page("requests_total", outcome="completed") == page("requests_total") == 1
-    assert page("credentials_cooling_down", scope="credential") == 1
+    assert page("cooling_down_credentials", scope="credential") == 1
 
 
 async def test_an_upstream_that_cannot_be_reached_has_no_status_and_an_outage_shows(counting, upstream):

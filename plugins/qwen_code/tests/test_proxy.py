@@ -95,7 +95,7 @@ async def test_keys_rotate_past_a_used_up_window(start, qwen):
     answers = [await proxy.chat(MODEL, "hi") for _ in range(2)]
 
     assert [answer.text for answer in answers] == ["ok", "ok"]
-    assert proxy.resting("sk-sp-a") == pytest.approx(3600, abs=5)
+    assert proxy.cooldown_s("sk-sp-a") == pytest.approx(3600, abs=5)
 
 
 class Shifted(SystemClock):
@@ -119,11 +119,11 @@ async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, 
 
         assert answer.status == 502
         assert "aliyun" not in answer.body.decode()
-        assert proxy.resting("sk-a") == pytest.approx(wait_s, abs=1)
+        assert proxy.cooldown_s("sk-a") == pytest.approx(wait_s, abs=1)
         assert float(answer.headers["retry-after"]) == pytest.approx(wait_s, abs=1)
         clock.by_s += wait_s
     assert (await proxy.chat(MODEL, "hi")).text == "ok"
-    assert proxy.resting("sk-a") == 0
+    assert proxy.cooldown_s("sk-a") == 0
 
 
 async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
@@ -246,7 +246,7 @@ async def test_a_revoked_login_needs_a_person(start, qwen, vault):
     qwen.revoke_all()
     proxy = await start()
 
-    await until(lambda: proxy.proxy.pools["qwen_code"].ledger.rows[0].for_good)
+    await until(lambda: proxy.proxy.pools["qwen_code"].ledger.rows[0].needs_login)
     answer = await proxy.chat("qwen_code/coder-model", "hi")
 
     assert vault.all("qwen_code")[0].needs_login is not None

@@ -25,7 +25,7 @@ def query(
     """The answers of the proxy's processes, one for each worker. Raises ``ClickException`` with the proxy's message."""
     key = admin_key(loaded).get_secret_value()
     try:
-        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, within_s=within_s))
+        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, timeout_s=within_s))
     except control_socket.Unreachable:
         raise NotRunning(
             f"no running proxy found for the data folder {loaded.data_dir}; start the proxy, or set PROXY_DATA_DIR"

@@ -29,7 +29,7 @@ log = logging.getLogger("proxy_core.credentials")
 #: Without a word from the token server: soon at first, as most failures are over in seconds, then ever more rarely.
 #: Each try is a renewal of its own, with the file read anew under its lock.
 RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
-#: Linked files may be renewed by their own program at any moment.
+#: Linked files may be renewed by their own program at any instant.
 _LOOK_S = 5.0
 _END_S = 10.0
 _QUOTA_S = 60.0
@@ -283,8 +283,8 @@ class Refresher:
 
     def _take_out(self, login: Login) -> None:
         if login.out is not None:
-            why, for_good = login.out
-            login.pool.ledger.taken_out(login.id, why, for_good=for_good)
+            why, needs_login = login.out
+            login.pool.ledger.disable(login.id, why, needs_login=needs_login)
 
 
 def _lacks(login: Login, credential: Credential) -> str | None:

@@ -1,4 +1,4 @@
-"""Parses an upstream's error body in all common formats. Pure, and never raises."""
+"""Reads an upstream's error body, in every shape in use. Pure, and never raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MESSAGE_LIMIT = 2000
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The content of an upstream's error body. ``html``: it was the page of a web server or firewall."""
+    """The fields of an upstream's error body. ``html``: the body is a web server's or firewall's page."""
 
     message: str | None = None
     type: str | None = None
@@ -23,8 +23,8 @@ class ErrorBody:
     html: bool = False
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """All machine-readable codes, in lower case, the most specific first."""
+    def codes(self) -> tuple[str, ...]:
+        """Every machine-readable code, lower case, the most specific first."""
         metadata = self.details.get("metadata")
         named = [metadata.get(key) for key in ("error_type", "limit_source")] if isinstance(metadata, Mapping) else []
         reasons = [detail.get("reason") for detail in self.typed]
@@ -33,7 +33,7 @@ class ErrorBody:
 
     @property
     def typed(self) -> list[Mapping[str, Any]]:
-        """Details with a ``@type``, as in gRPC services."""
+        """Details with a ``@type``, as gRPC services send them."""
         details = self.details.get("details")
         return [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
 
@@ -43,7 +43,7 @@ def read_error(body: bytes) -> ErrorBody:
     found = error_object(body)
     if found is None:
         text = body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip()
-        html = text.startswith("<")  # the page of a web server or firewall helps no one
+        html = text.startswith("<")  # a web server's or firewall's page does not help a client
         plain = text and not html and text[:1] not in ("{", "[") and not _is_json(body)
         return ErrorBody(message=text if plain else None, html=html)
     error, around = found
@@ -76,7 +76,7 @@ def _str(value: object) -> str | None:
 
 
 def error_object(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """The error object and its enclosing object (the same if there is none); ``None`` if there is no object.
+    """The error's own object and the enclosing one (the same, if there is none); ``None`` if there is no object.
 
     Accepts an object, an array of one, and nested JSON inside ``error.message``.
     """

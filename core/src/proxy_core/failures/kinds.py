@@ -1,7 +1,7 @@
-"""Classifies failures with tables of error codes, sentences and statuses, in this order.
+"""Classifies a failure by tables of codes, messages and statuses, consulted in this order.
 
-Pure. A vendor's own tables (:class:`ErrorRules`) take precedence. ``core/tests/test_failure_policy.py`` records
-which vendor uses which wording.
+Pure. A vendor's own tables (:class:`ErrorRules`) take precedence. Which vendor sends which code is
+recorded in ``core/tests/test_failure_policy.py``.
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ from typing import Any, Literal
 
 from proxy_core.failures.error_body import ErrorBody
 
-#: The kinds of failures; ``_COURSES`` has the decision for each.
+#: The kinds of failure; ``policy.py`` maps each to a decision.
 FailureKind = Literal[
     "client",  # the request itself is wrong
-    "too_large",  # this single request exceeds the account's limit
+    "too_large",  # the request alone is above this account's limit
     "no_model",  # the provider does not have this model
     "model_denied",  # this credential may not use this model
     "refused",  # this credential is invalid or has no permissions
-    "disabled",  # its account, project, organisation or location is blocked
-    "unpaid",  # no credit left, or a spending limit
+    "disabled",  # its account, project, organization or location is blocked
+    "unpaid",  # no balance, a spending limit
     "rate_limited",
-    "quota",  # used up; the reset may be hours away
+    "quota",  # exhausted until a reset that may be hours away
     "overloaded",
     "conflict",  # the same request may succeed in a moment
     "timeout",
     "broken",
-    "misconfigured",  # our base URL or headers are wrong
+    "misconfigured",  # the configured base URL or headers are wrong
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRules:
-    """What error codes, sentences and statuses mean.
+    """Maps codes, messages and statuses to kinds of failure.
 
-    ``codes`` are ``code``, ``type``, ``status`` or a typed detail's ``reason``, in lower case. ``says`` are
-    regular expressions for the *beginning* of the message, because later parts may quote the client's
-    own text. ``statuses`` apply if no code or sentence matches.
+    ``codes`` match ``code``, ``type``, ``status`` or a typed detail's ``reason``, lower case.
+    ``messages`` are regular expressions for the *beginning* of the message: further in, it may
+    repeat the client's own text. ``statuses`` apply when neither of them matches.
     """
 
     codes: Mapping[str, FailureKind] = field(default_factory=dict)
-    says: Mapping[str, FailureKind] = field(default_factory=dict)
+    messages: Mapping[str, FailureKind] = field(default_factory=dict)
     statuses: Mapping[int, FailureKind] = field(default_factory=dict)
 
 
-def _each(**words: str) -> dict[str, FailureKind]:
-    return {word: meaning for meaning, row in words.items() for word in row.split()}  # type: ignore[misc]  # keywords are the literals
+def _each(**kinds: str) -> dict[str, FailureKind]:
+    return {code: kind for kind, codes in kinds.items() for code in codes.split()}  # type: ignore[misc]  # keywords are the literals
 
 
-#: Codes, types, reasons.
+#: Codes, types and reasons.
 _CODES = _each(
     client="context_length_exceeded content_filter content_policy_violation invalid_prompt cyber_policy"
     " string_above_max_length exceed_context_size_error unsupported_parameter unsupported_value",
@@ -67,13 +67,13 @@ _CODES = _each(
     quota="quota_exhausted quota_exceeded usage_limit_reached",
     overloaded="overloaded_error server_is_overloaded slow_down model_capacity_exhausted model_capacity_exceeded",
 )
-#: Codes that name only the class of error, so a status or a known sentence is more specific.
+#: Codes that only repeat the class of error, so a status or a known message is more precise.
 _BROAD = _each(
     rate_limited="rate_limit_exceeded rate_limit_error rate_limited too_many_requests too_many_requests_error"
     " resource_exhausted ratelimitexceeded",
 )
-#: Used only for errors without a status, inside a response: as types, they are often wrong (some vendors'
-#: capacity and billing errors have the type ``invalid_request_error``).
+#: Used only for an error without a status, inside a response: as types, they are often wrong (some vendors send
+#: capacity and billing errors with the type ``invalid_request_error``).
 _IN_BAND = _each(
     client="invalid_request_error bad_request invalid_argument request_too_large",
     refused="permission_error permission_denied unauthenticated",
@@ -81,7 +81,7 @@ _IN_BAND = _each(
     overloaded="unavailable unavailable_error",
     timeout="timeout_error deadline_exceeded",
 )
-_SAYS: Mapping[str, FailureKind] = {
+_MESSAGES: Mapping[str, FailureKind] = {
     # 400 and 403.
     r"api[ _]key (not valid|not found|expired|invalid)": "refused",
     r"your api key was reported as leaked": "disabled",
@@ -102,7 +102,7 @@ _SAYS: Mapping[str, FailureKind] = {
     r"you exceeded your current quota": "quota",
     r"request too large for ": "too_large",
     r"insufficient (account )?balance": "unpaid",
-    # Unknown models that come as a 400.
+    # Unknown models that are reported with a 400.
     r"model not exist": "no_model",
     r"\S{1,120} is not a valid model id": "no_model",
     r"(the )?model [`'\"]?[^\s`'\"]{1,120}[`'\"]? (does not exist|not found|is not found|is not supported)": "no_model",
@@ -112,7 +112,7 @@ _STATUSES: Mapping[int, FailureKind] = {
     401: "refused",
     402: "unpaid",
     403: "refused",
-    # Independent of the client: our path or method is wrong for this upstream.
+    # For any client: the configured path or method is wrong.
     404: "misconfigured",
     405: "misconfigured",
     407: "misconfigured",
@@ -136,7 +136,7 @@ _STATUSES: Mapping[int, FailureKind] = {
 }
 _NO_RULES = ErrorRules()
 
-#: For these statuses only; with others, the words may be the client's own.
+#: For these statuses only; with others the message may repeat the client's own text.
 _NO_MODEL = re.compile(
     r"model.{0,80}(not (found|exist|supported|available)|does not exist|unknown)|no such model|unknown model"
     r"|requested entity was not found",
@@ -152,26 +152,26 @@ _RATED = re.compile(r"rate limit|too many requests", re.I)
 def failure_kind(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RULES) -> FailureKind:
     """The kind of a failure with this status and body. ``status`` is ``None`` for an error inside a response."""
     status = status if status is not None and status >= 300 else None
-    found = _first(error.words, rules.codes, _CODES) or _said(status, error, rules)
+    found = _first(error.codes, rules.codes, _CODES) or _by_message(status, error, rules)
     if found is None and status not in (401, 402, 404, 413, 422):
-        found = _first(error.words, _BROAD)
+        found = _first(error.codes, _BROAD)
     if found is None:
-        found = _by_status(status, error, rules) if status is not None else _first(error.words, _IN_BAND)
+        found = _by_status(status, error, rules) if status is not None else _first(error.codes, _IN_BAND)
     return _refined(status, error, found or "broken")
 
 
-def _first(words: Iterable[str], *tables: Mapping[str, FailureKind]) -> FailureKind | None:
-    return next((table[word] for table in tables for word in words if word in table), None)
+def _first(codes: Iterable[str], *tables: Mapping[str, FailureKind]) -> FailureKind | None:
+    return next((table[code] for table in tables for code in codes if code in table), None)
 
 
-def _said(status: int | None, error: ErrorBody, rules: ErrorRules) -> FailureKind | None:
-    """Match a known sentence. An error that names a parameter concerns the request, whatever its text."""
+def _by_message(status: int | None, error: ErrorBody, rules: ErrorRules) -> FailureKind | None:
+    """By a known message. An error that names a parameter concerns the request, whatever its message."""
     if error.message is None or (error.param and status in (400, 422)):
         return None
-    for table in (rules.says, _SAYS):
-        for sentence, meaning in table.items():
+    for table in (rules.messages, _MESSAGES):
+        for sentence, kind in table.items():
             if re.match(sentence, error.message, re.I):
-                return meaning
+                return kind
     return None
 
 
@@ -182,7 +182,7 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
     if status in (404, 410) and _NO_MODEL.search(message):
         return "no_model"
     if status == 403 and error.html:
-        return "broken"  # a firewall's page, which says nothing about the credential
+        return "broken"  # a firewall's page; the credential is not at fault
     if status == 403 and _DENIED.search(message):
         return "model_denied"
     if status >= 500 and _RATED.search(message):
@@ -195,16 +195,16 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
 
 
 def _refined(status: int | None, error: ErrorBody, found: FailureKind) -> FailureKind:
-    """Refine the kind if a code is ambiguous."""
+    """Resolve codes that have two meanings."""
     if found == "no_model" and status == 403:
         return "model_denied"  # OpenAI: this project has no access to the model
     if found in ("rate_limited", "quota") and error.typed:
-        # A limit of 0 means no entitlement; a daily limit means that the quota is used up.
+        # A limit of 0 means no entitlement; a limit per day means an exhausted quota.
         if re.search(r"\blimit: 0(?![\d.])", error.message or ""):
             return "model_denied"
-        if "quota_exhausted" in error.words or any(map(_daily, error.typed)):
+        if "quota_exhausted" in error.codes or any(map(_daily, error.typed)):
             return "quota"
-        return "rate_limited"  # "You exceeded your current quota" also refers to limits per minute
+        return "rate_limited"  # "You exceeded your current quota" is also used for limits per minute
     return found
 
 

@@ -1,8 +1,8 @@
-"""Decides what to do about a failed attempt, and provides the building blocks of vendors' own decisions.
+"""The failure policy: the core's decision about a failed attempt, and the parts from which vendors' are built.
 
-Pure: from a failure to a decision. :mod:`~proxy_core.failures.kinds` classifies it, and a table here has the decision
-for each kind. A client's own error is never retried elsewhere; an upstream's 401 or 403 is a problem of the proxy's
-credentials and never reaches the client as 401.
+Pure: a failure in, a decision out. :mod:`~proxy_core.failures.kinds` determines the kind of a failure; a table here
+maps the kind to a decision. A client's own mistake is never retried elsewhere; an upstream's 401 or 403 concerns this
+proxy's credential and never reaches the client as 401.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from proxy_core.failures.rate_limit_headers import reset_after_s
 from proxy_core.interfaces import FailureDecision
 from proxy_core.messages import UpstreamFailure
 
-#: The owner may fix a rejected credential. A problem that requires a payment, an appeal or a purchase
-#: is rarely solved within the hour. The core probes before the time is up.
+#: The owner may repair a rejected credential soon; anything that needs a payment, an appeal or an
+#: upgrade rarely changes within the hour. The core probes before the cooldown ends.
 REFUSED_COOLDOWN_S = 300.0
 UNPAID_COOLDOWN_S = 3600.0
-#: A quota without a known reset. Usually it is hours or a day away; one probe per hour is enough.
+#: For a quota with an unknown reset, which is mostly hours or a day away; an hourly probe finds out.
 QUOTA_COOLDOWN_S = 3600.0
-#: For a wait as short as this, retry with the same credential (as SMALL_COOLDOWN_RETRY_THRESHOLD does).
+#: A wait this short is spent with the same credential (parity: SMALL_COOLDOWN_RETRY_THRESHOLD).
 SHORT_WAIT_S = 10.0
-#: A hint never stops a whole provider for longer than this: it may concern only one model.
+#: A hint never disables a whole provider for longer: only one of its models may be affected.
 OUTAGE_COOLDOWN_S = 300.0
-#: "0 s" would send the next request straight into the same limit.
+#: A hint of "0 s" would send the next request straight into the same limit.
 _MIN_COOLDOWN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """The decision for a kind of failure. ``cooldown_s=None``: the core's back-off unless there is a hint."""
+class _Action:
+    """What a kind of failure calls for. ``cooldown_s=None``: the core's back-off unless there is a hint."""
 
     fault: Literal["client", "credential", "model", "provider", "network"]
     next: Literal["retry", "rotate", "fail_over", "reject"]
@@ -50,32 +50,32 @@ class _Course:
     cooldown_s: float | None = None
 
 
-_COURSES: Mapping[FailureKind, _Course] = {
-    "client": _Course("client", "reject"),
-    # All keys of an account share the limit, so trying each of them is pointless.
-    "too_large": _Course("client", "fail_over"),
-    "no_model": _Course("client", "fail_over"),
-    "model_denied": _Course("model", "rotate", "model", UNPAID_COOLDOWN_S),
-    "refused": _Course("credential", "rotate", "credential", REFUSED_COOLDOWN_S),
-    "disabled": _Course("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
-    "unpaid": _Course("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
-    "rate_limited": _Course("model", "rotate", "model"),
-    "quota": _Course("model", "rotate", "model", QUOTA_COOLDOWN_S),
-    "overloaded": _Course("provider", "retry"),
-    "conflict": _Course("provider", "retry"),
-    "timeout": _Course("provider", "retry"),
-    "broken": _Course("provider", "retry"),
-    "misconfigured": _Course("provider", "fail_over"),
+_ACTIONS: Mapping[FailureKind, _Action] = {
+    "client": _Action("client", "reject"),
+    # Every key of an account has the same limit, so trying them all would be pointless.
+    "too_large": _Action("client", "fail_over"),
+    "no_model": _Action("client", "fail_over"),
+    "model_denied": _Action("model", "rotate", "model", UNPAID_COOLDOWN_S),
+    "refused": _Action("credential", "rotate", "credential", REFUSED_COOLDOWN_S),
+    "disabled": _Action("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
+    "unpaid": _Action("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
+    "rate_limited": _Action("model", "rotate", "model"),
+    "quota": _Action("model", "rotate", "model", QUOTA_COOLDOWN_S),
+    "overloaded": _Action("provider", "retry"),
+    "conflict": _Action("provider", "retry"),
+    "timeout": _Action("provider", "retry"),
+    "broken": _Action("provider", "retry"),
+    "misconfigured": _Action("provider", "fail_over"),
 }
 
 
 def classify_failure(failure: UpstreamFailure) -> FailureDecision:
-    """The core's classifier; a provider's own classifier may call it for all other failures."""
+    """The core's decision; a provider's own ``classify_failure`` may call it for failures it does not handle."""
     return classify_by_rules(failure, ErrorRules())
 
 
 def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDecision:
-    """The core's classifier with a vendor's additional codes, sentences and statuses."""
+    """The core's decision with a vendor's own codes, messages and statuses."""
     if failure.transport is not None:
         return _transport_failure(failure)
     error = read_error(failure.body)
@@ -83,60 +83,60 @@ def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDec
 
 
 def classify_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> FailureDecision:
-    """The decision for another HTTP status and error body than those of ``failure``."""
+    """The decision for an HTTP status and an error body that replace those of ``failure``."""
     return decision_for(failure_kind(status, error), failure, status, error)
 
 
-def decision_for(
-    meaning: FailureKind, failure: UpstreamFailure, status: int | None, error: ErrorBody
-) -> FailureDecision:
+def decision_for(kind: FailureKind, failure: UpstreamFailure, status: int | None, error: ErrorBody) -> FailureDecision:
     """The decision for a failure of a known kind."""
-    course, hint = _COURSES[meaning], _hint(meaning, failure)
-    told = _told(meaning, failure.provider, status, hint, error)
-    if course.cooldown is not None:
-        cooldown_s = course.cooldown_s if hint is None else max(hint, _MIN_COOLDOWN_S)
-        if meaning == "quota" and error.typed and (hint or 0.0) < 60:
-            cooldown_s = (
-                QUOTA_COOLDOWN_S  # a daily quota may come with a delay of seconds that belongs to another limit
-            )
+    action, hint = _ACTIONS[kind], _hint(kind, failure)
+    client_error = _client_error(kind, failure.provider, status, hint, error)
+    if action.cooldown is not None:
+        cooldown_s = action.cooldown_s if hint is None else max(hint, _MIN_COOLDOWN_S)
+        if kind == "quota" and error.typed and (hint or 0.0) < 60:
+            cooldown_s = QUOTA_COOLDOWN_S  # a daily quota may come with the delay of another limit, mere seconds
         return FailureDecision(
-            fault=course.fault, next=course.next, error=told, cooldown=course.cooldown, cooldown_s=cooldown_s
+            fault=action.fault, next=action.next, error=client_error, cooldown=action.cooldown, cooldown_s=cooldown_s
         )
-    if course.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
-        return _outage(course, told, hint, error)
-    return FailureDecision(fault=course.fault, next=course.next, error=told)
+    if action.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
+        return _outage(action, client_error, hint, error)
+    return FailureDecision(fault=action.fault, next=action.next, error=client_error)
 
 
-def _outage(course: _Course, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
-    """The upstream asks for a pause, which applies to the whole provider unless the error names a model."""
+def _outage(action: _Action, client_error: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
+    """The upstream asks for a pause: of the whole provider, unless its message concerns one model."""
     about_model = "model" in (error.message or "").lower()
     scope: Literal["model", "provider"] = "model" if about_model else "provider"
     return FailureDecision(
-        fault=course.fault, next="fail_over", error=told, cooldown=scope, cooldown_s=min(hint, OUTAGE_COOLDOWN_S)
+        fault=action.fault,
+        next="fail_over",
+        error=client_error,
+        cooldown=scope,
+        cooldown_s=min(hint, OUTAGE_COOLDOWN_S),
     )
 
 
-def _hint(meaning: FailureKind, failure: UpstreamFailure) -> float | None:
+def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
     headers = failure.headers
-    if meaning in ("refused", "disabled", "unpaid", "model_denied"):
-        # The limits in these headers look normal even if something is wrong with the account.
+    if kind in ("refused", "disabled", "unpaid", "model_denied"):
+        # The limits in these headers are reported as if nothing were wrong with the account.
         headers = {name: headers[name] for name in ("retry-after-ms", "retry-after") if name in headers}
     return reset_after_s(headers, failure.body, failure.received_at)
 
 
-def _told(meaning: FailureKind, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
-    """The client's error. Messages about our account are withheld, because they may identify it."""
-    says = f" It says: {error.message}" if error.message else ""
-    words = f": {error.message}" if error.message else "."
-    answered = f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed"
-    match meaning:
+def _client_error(kind: FailureKind, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
+    """The error for the client. Messages about the operator's account would name it, so they are left out."""
+    detail = f" Message: {error.message}" if error.message else ""
+    cause = f": {error.message}" if error.message else "."
+    outcome = f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed"
+    match kind:
         case "client" | "conflict":
             return rejected(status or 400, error)
         case "too_large":
             return rejected(413, error)
         case "no_model" | "model_denied":
             unknown = f"{name} does not know this model."
-            gone = unknown if meaning == "model_denied" else error.message or unknown
+            gone = unknown if kind == "model_denied" else error.message or unknown
             return UpstreamRejected(gone, status=404, param="model", code="model_not_found")
         case "refused" | "disabled":
             return Unavailable(f"{name} rejected this proxy's credential.", code="upstream_credential_refused")
@@ -145,17 +145,19 @@ def _told(meaning: FailureKind, name: str, status: int | None, hint: float | Non
                 f"{name} reports that no credit is left.", code="insufficient_quota", retry_after_s=hint
             )
         case "rate_limited":
-            return CapacityExhausted(f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=hint)
+            return CapacityExhausted(f"{name} is rate limited.{detail}", code="rate_limit_exceeded", retry_after_s=hint)
         case "quota":
-            return CapacityExhausted(f"{name}'s quota is used up.{says}", code="insufficient_quota", retry_after_s=hint)
+            return CapacityExhausted(
+                f"{name}'s quota is used up.{detail}", code="insufficient_quota", retry_after_s=hint
+            )
         case "overloaded":
-            return Unavailable(f"{name} is overloaded{words}", retry_after_s=hint)
+            return Unavailable(f"{name} is overloaded{cause}", retry_after_s=hint)
         case "timeout":
-            return UpstreamTimeout(f"{answered}{words}")
+            return UpstreamTimeout(f"{outcome}{cause}")
         case "broken" if status is None or not 300 <= status < 400:
-            return UpstreamBroken(f"{answered}{words}", retry_after_s=hint)
+            return UpstreamBroken(f"{outcome}{cause}", retry_after_s=hint)
         case "broken" | "misconfigured":
-            return UpstreamBroken(f"{answered}: its base URL may be wrong.")
+            return UpstreamBroken(f"{outcome}: its base URL may be wrong.")
 
 
 def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
@@ -164,7 +166,7 @@ def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
         case "connect":
             return FailureDecision(fault="network", next="retry", error=UpstreamBroken(f"{name} could not be reached."))
         case "timeout":
-            # The time limit is generous; an upstream that was silent for minutes is not retried at once.
+            # The limit is generous; an upstream that was silent for minutes is not retried at once.
             return FailureDecision(
                 fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not respond in time.")
             )
@@ -184,10 +186,10 @@ def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
 
 def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
     """The upstream's own error for the client, with its status."""
-    # The client would relate 401, 402 and 429 to its own key, bill and rate.
+    # With 401, 402 or 429 the client would suspect its own key, balance or request rate.
     fits = 400 <= status < 500 and status not in (401, 402, 429)
     return UpstreamRejected(
-        error.message or f"The upstream refused the request with status {status}.",
+        error.message or f"The upstream rejected the request with status {status}.",
         status=status if fits else 400,
         type=error.type,
         param=error.param,

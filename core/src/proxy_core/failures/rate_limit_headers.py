@@ -1,8 +1,8 @@
-"""Reads how long to wait, and what remains of a limit, from an upstream's response.
+"""How long to wait, and how much of a limit is left: everything that a response says about time.
 
-Pure, and never raises: if a value is unreadable or implausible, the next source is used.
-A wait may be a number, a duration (``6m0s``) or an instant; one parser reads them
-all, and distinguishes epoch times from seconds by their size.
+Pure, and never raises: a value that cannot be read, or is implausible, is skipped in favor of the
+next source. A wait may be written as a number, a duration (``6m0s``) or an instant; one reader
+accepts all of them, and distinguishes an epoch from a number of seconds by its size.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Literal
 from proxy_core.failures.error_body import error_object
 from proxy_core.interfaces import QuotaWindow
 
-#: Longest accepted hint: a reset in the far future would disable a credential for days
-#: (CLIProxyAPI #1655, #5639). If it is longer, the credential is probed after a day.
+#: No hint is trusted beyond this: a reset in the far future would disable a credential for days
+#: (CLIProxyAPI #1655, #5639). A credential with a longer wait is probed after a day.
 MAX_HINT_S = 24 * 3600.0
-#: No quota resets later than after a little more than a year; a later time is an error.
-_ABSURD_S = 400 * 24 * 3600.0
-#: Tolerated clock difference. An instant further in the past is stale, not "now".
+#: No quota resets later than after a year and a bit; such a value is broken.
+_IMPLAUSIBLE_S = 400 * 24 * 3600.0
+#: Clocks differ by up to this much. An instant further in the past is stale and does not mean "now".
 _PAST_S = 60.0
-#: Larger numbers are epoch times, not durations: seconds since 2001, milliseconds since 1973.
+#: Numbers from here on are epochs, not durations: seconds since 2001, milliseconds since 1973.
 _EPOCH_S, _EPOCH_MS = 1e9, 1e11
 _MAX_TEXT = 2000
 _MAX_VALUE = 80
@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"\d{1,16}(?:\.\d{1,9})?", re.A)
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]| at )\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?\s?(?:Z|UTC|[+-]\d\d:?\d\d)", re.A | re.I
 )
-# No letter may follow a unit, so that ``m`` does not match ``ms``.
+# ``m`` must not match the beginning of ``ms``: a unit is not followed by a letter.
 _PART = re.compile(
     r"(\d{1,12}(?:\.\d{1,12})?)\s?"
     r"(ms|milliseconds?|[uµ]s|ns|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-zµ])",
@@ -44,7 +44,7 @@ _UNITS = {"ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "s": 1.0, "m": 60.0, 
 # "try again in 20s", "Please retry in 34.07s", "retry after 5 seconds", "wait 3 minutes",
 # "quota will reset after 156h14m36s", "Resets in 2h", "resets at 2026-01-02T00:00:00Z",
 # "You will regain access on 2026-02-01 at 00:00 UTC".
-_PROMISE = re.compile(
+_SENTENCE = re.compile(
     r"\b(?:(?:try(?:ing)? again|retry|resets?|renews?|available|regain access)\b[ \w]{0,30}?\b(?:in|after|at|on|until)"
     r"|wait(?: for| at least| another)?)\b[: ]{1,3}(?:about |approximately )?(?=\d)",
     re.A | re.I,
@@ -60,19 +60,19 @@ _FIELDS = {"r": "remaining", "t": "reset"}
 def reset_after_s(headers: Mapping[str, str], body: bytes, now: datetime) -> float | None:
     """Seconds until a retry makes sense, at most ``MAX_HINT_S``; ``None`` without a plausible hint.
 
-    ``headers`` have lower-case names; ``now`` is their time of arrival, UTC. The sources, most trusted first:
+    ``headers`` have lower-case names; ``now`` is when they were received, UTC. In this order of trust:
 
-    1. ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date.
+    1. ``retry-after-ms``, then ``retry-after`` in seconds or as an HTTP date: made for this purpose.
     2. ``retryDelay`` of a typed detail, then ``quotaResetDelay`` and ``quotaResetTimeStamp``.
-    3. Reset headers of limits that are used up, according to their ``remaining`` or ``status``: the
-       latest, because all of them need to have capacity.
+    3. Reset headers of limits that are exhausted according to their ``remaining`` or ``status``:
+       the latest, as every one of them must have capacity.
     4. Members of the body: ``retry_after``, ``resets_in_seconds``, ``resets_at`` and the headers
        that gateways copy to ``error.metadata.headers``.
     5. Known sentences in the message.
-    6. Reset headers, if none of them says which limit was reached: the soonest. They give the time until a
-       limit is completely restored (platform.openai.com, rate limits), usually longer than needed.
+    6. Reset headers when none says which limit was reached: the soonest. They name the time until
+       a limit is fully restored (platform.openai.com, rate limits), mostly longer than needed.
 
-    A zero is used only if there is no other hint.
+    A zero counts only if there is no other hint.
     """
     zero = None
     for wait in _waits(headers, body, now):
@@ -89,14 +89,14 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow]:
-    """The limits on requests and tokens in response headers, one window each.
+    """Limits on requests and tokens that response headers report, one window each.
 
     Reads ``x-ratelimit-{limit,remaining,reset}[-requests|-tokens…]``, a vendor's
     ``<vendor>-ratelimit-{requests,tokens,…}-…``, and the IETF draft's ``ratelimit-…`` and
-    ``ratelimit``. Limits in other units are left out (``unified``
-    windows are fractions of a plan). ``resets_at`` is as reported, not capped.
+    ``ratelimit``. A limit that counts neither requests nor tokens is left out (``unified`` windows
+    are fractions of a plan). ``resets_at`` is as reported, not capped.
     """
-    # This runs after every attempt; for most responses it costs one search in the joined names.
+    # Runs after every attempt; for most responses this one search in the joined names is the only cost.
     if "ratelimit" not in "\n".join(headers):
         return []
     windows = []
@@ -113,7 +113,7 @@ def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow
 
 
 def _waits(headers: Mapping[str, str], body: bytes, now: datetime) -> Iterator[float]:
-    """All plausible waits, most trusted first; lazily, because the first one is usually enough."""
+    """Every plausible wait, most trusted first; lazily, as the first mostly suffices."""
     found = error_object(body)
     error, around = found or ({}, {})
     yield from _retry_after(headers, now)
@@ -122,7 +122,7 @@ def _waits(headers: Mapping[str, str], body: bytes, now: datetime) -> Iterator[f
     yield from used_up
     for place in (error, _mapping(error.get("metadata")), around):
         yield from _members(place, now)
-    yield from _promises(error, body if found is None else b"", now)
+    yield from _sentences(error, body if found is None else b"", now)
     yield from unknown
 
 
@@ -154,25 +154,25 @@ def _members(place: Mapping[str, Any], now: datetime) -> Iterator[float]:
         yield from (*used_up, *unknown)
 
 
-def _promises(error: Mapping[str, Any], plain: bytes, now: datetime) -> Iterator[float]:
+def _sentences(error: Mapping[str, Any], plain: bytes, now: datetime) -> Iterator[float]:
     texts: list[object] = [error.get("message"), error.get("detail"), error.get("error")]
-    texts.append(_mapping(error.get("metadata")).get("raw"))  # the error of the provider behind a gateway
+    texts.append(_mapping(error.get("metadata")).get("raw"))  # from a gateway: the message of its upstream
     if plain:
         texts.append(plain[:_MAX_TEXT].decode("utf-8", "replace"))
     for text in texts:
         if isinstance(text, str):
             text = text[:_MAX_TEXT]
-            for match in _PROMISE.finditer(text):
+            for match in _SENTENCE.finditer(text):
                 yield from _some(_wait_within(text, match.end(), now))
 
 
 def _wait_within(text: str, at: int, now: datetime) -> float | None:
-    """The wait in the remainder of a sentence."""
+    """The wait with which a sentence continues."""
     if instant := _INSTANT.match(text, at):
         return _wait(instant[0], now)
     seconds, end = _duration(text, at)
     if end > at:
-        return _believed(seconds)
+        return _plausible(seconds)
     number = _NUMBER.match(text, at)
     # "in 5 requests" and "after 2026-01-02" are not seconds.
     bare = number is not None and not re.match(r"[\w:/-]| [a-z]", text[number.end() : number.end() + 2], re.I)
@@ -183,7 +183,7 @@ def _wait_within(text: str, at: int, now: datetime) -> float | None:
 
 
 def _limits(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """``limit``, ``remaining``, ``reset`` (and ``status``) by the limit's name; ``""`` if there is only one."""
+    """``limit``, ``remaining``, ``reset`` (and ``status``) by the limit's name, ``""`` if it has none."""
     limits: dict[str, dict[str, str]] = {}
     for name, value in headers.items():
         if "ratelimit" not in name:
@@ -197,7 +197,7 @@ def _limits(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 @lru_cache(maxsize=256)  # a vendor sends the same few with every response
 def _part_of_limit(name: str) -> tuple[str, str] | None:
-    """The limit that a header belongs to, and the part of it."""
+    """The limit that a header describes, and which part of it."""
     match = _LIMIT_HEADER.fullmatch(name)
     return (match["b"] or match["c"] or "", match["a"] or match["d"]) if match else None
 
@@ -211,7 +211,7 @@ def _read_ietf(value: str, limits: dict[str, dict[str, str]]) -> None:
 
 
 def _resets(headers: Mapping[str, str], now: datetime) -> tuple[list[float], list[float]]:
-    """The wait for limits that are used up, or for all limits if none is known to be; either may be missing."""
+    """The wait for exhausted limits, and for the others if none is known to be exhausted; each one value or none."""
     used_up, unknown = [], []
     for limit in _limits(headers).values():
         wait = _wait(limit.get("reset"), now)
@@ -220,7 +220,7 @@ def _resets(headers: Mapping[str, str], now: datetime) -> tuple[list[float], lis
         left = _count(limit.get("remaining"))
         if left == 0 or limit.get("status") == "rejected":
             used_up.append(wait)
-        elif "status" not in limit and wait > 0:  # with "allowed" there is no need to wait
+        elif "status" not in limit and wait > 0:  # after "allowed" there is no need to wait
             unknown.append(wait)
     if used_up:
         return [max(used_up)], []
@@ -242,21 +242,21 @@ def _count(value: str | None) -> float | None:
 
 
 def _wait(value: object, now: datetime, *, scale: float = 1.0) -> float | None:
-    """Seconds from a number, a duration or an instant; ``None`` if it is none of these, or implausible."""
+    """Seconds from a number, a duration or an instant; ``None`` if it is none of them or implausible."""
     if isinstance(value, str):
         text = value.strip()
         if not text or len(text) > _MAX_VALUE:
             return None
         if not _NUMBER.fullmatch(text):
             seconds, end = _duration(text, 0)
-            return _believed(seconds) if end == len(text) else _until(_moment(text), now)
+            return _plausible(seconds) if end == len(text) else _until(_instant(text), now)
         value = float(text)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    # Out of a float's range, or NaN, for which all comparisons are false.
+    # Beyond a float's range, or NaN, for which no comparison holds.
     number = value * scale if -1e18 < value < 1e18 else -1.0
     if number < _EPOCH_S:
-        return _believed(number)
+        return _plausible(number)
     seconds = number / 1000 if number >= _EPOCH_MS else number
     return _until(datetime.fromtimestamp(seconds, UTC), now) if seconds < _EPOCH_MS else None
 
@@ -275,31 +275,31 @@ def _duration(text: str, at: int) -> tuple[float, int]:
     return total, at
 
 
-def _moment(text: str) -> datetime | None:
-    """RFC 3339, or an HTTP date. One without a zone may be hours off (Z.AI writes Beijing time): not read."""
+def _instant(text: str) -> datetime | None:
+    """RFC 3339, or an HTTP date. Without a zone it may be hours off (Z.AI writes Beijing time), so it is rejected."""
     try:
         if _INSTANT.fullmatch(text):
             text = text.upper().replace(" AT ", "T").replace("UTC", "Z")
             return datetime.fromisoformat(text[:10] + "T" + text[11:].replace(" ", ""))
-        moment = parsedate_to_datetime(text)
+        instant = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     # "-0000" is UTC by RFC 5322.
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None and text.endswith("-0000") else moment
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None and text.endswith("-0000") else instant
 
 
-def _until(moment: datetime | None, now: datetime) -> float | None:
-    if moment is None or moment.tzinfo is None:
+def _until(instant: datetime | None, now: datetime) -> float | None:
+    if instant is None or instant.tzinfo is None:
         return None
     try:
-        seconds = (moment - now).total_seconds()
+        seconds = (instant - now).total_seconds()
     except OverflowError:
         return None
-    return _believed(max(seconds, 0.0)) if seconds >= -_PAST_S else None
+    return _plausible(max(seconds, 0.0)) if seconds >= -_PAST_S else None
 
 
-def _believed(seconds: float) -> float | None:
-    return seconds if 0 <= seconds <= _ABSURD_S else None
+def _plausible(seconds: float) -> float | None:
+    return seconds if 0 <= seconds <= _IMPLAUSIBLE_S else None
 
 
 def _some(wait: float | None) -> tuple[float, ...]:

@@ -73,7 +73,7 @@ class Exclusion:
     credential: str
     reason: Reason
     left_s: float | None = None
-    words: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Model metadata: who serves a model, its limits, its price."""
+"""Model metadata: which deployments serve a model, its limits and its prices."""

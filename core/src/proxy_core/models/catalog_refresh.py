@@ -1,7 +1,7 @@
-"""Downloads newer catalogs than the installed ones from a URL, at intervals, and keeps them on disk.
+"""Refreshes model catalogs that have an address: fetched at intervals and stored on disk.
 
-Nothing is requested before a catalog is first needed, and no request waits for a download. A stored
-table is used from the next start on. A response that cannot be read changes nothing.
+Nothing is fetched before model info is first requested, and no request waits for a fetch. A stored
+table is used from the next start on. A response that cannot be parsed changes nothing.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstre
 log = logging.getLogger("proxy_core.models")
 
 FOLDER_NAME = "catalogs"
-_ASK_S = 60.0
+_TIMEOUT_S = 60.0
 _MAX_BYTES = 32 * 1024 * 1024
-_LEAST_S = 1.0
-#: A response's validators, and the request headers that send them back.
+_MIN_INTERVAL_S = 1.0
+#: Validators that a server sends with a table, and the request headers that repeat them.
 _VALIDATORS = {"etag": "if-none-match", "last-modified": "if-modified-since"}
 
 
 class TableFiles:
-    """Downloaded tables on disk, each with its URL, its validators and the time of the last request."""
+    """Tables as they were received, each with its address, its validators and the time it was fetched."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def text(self, catalog: ModelCatalog) -> str | None:
-        """The stored table for this URL."""
+        """The table stored for this address."""
         if catalog.source is None or self.about(catalog.name).get("url") != catalog.source.url:
             return None
         try:
@@ -69,7 +69,7 @@ class TableFiles:
 
 
 class TableRefresher:
-    """Downloads the tables that have a URL. An async context manager; its task requests nothing until one is needed."""
+    """Fetches tables that have an address. An async context manager; it fetches nothing before one is wanted."""
 
     def __init__(self, catalogs: Catalogs, files: TableFiles, upstream: Upstream, clock: Clock) -> None:
         self._catalogs = catalogs
@@ -81,7 +81,7 @@ class TableRefresher:
     async def __aenter__(self) -> Self:
         self._tasks = [
             asyncio.create_task(self._keep_fresh(catalog, catalog.source), name=f"table of {catalog.name}")
-            for catalog in self._catalogs.sourced
+            for catalog in self._catalogs.refreshable
             if catalog.source is not None
         ]
         return self
@@ -100,37 +100,37 @@ class TableRefresher:
             about = await asyncio.to_thread(self._files.about, catalog.name)
             await self._clock.sleep(self._due_s(about, source))
             try:
-                await self._ask(catalog, source, about if about.get("url") == source.url else {})
+                await self._fetch(catalog, source, about if about.get("url") == source.url else {})
             except (TransportError, TimeoutError, ResponseTooLarge, OSError) as error:
-                log.warning("could not update the table of %s: %s", catalog.name, type(error).__name__)
-                await self._clock.sleep(max(_LEAST_S, source.every_s))
+                log.warning("the table of %s was not refreshed: %s", catalog.name, type(error).__name__)
+                await self._clock.sleep(max(_MIN_INTERVAL_S, source.every_s))
             except Exception:  # a plugin's reader may fail in any way
-                log.warning("the new table of %s cannot be read; the old one is kept", catalog.name, exc_info=True)
-                await self._clock.sleep(max(_LEAST_S, source.every_s))
+                log.warning("the new table of %s cannot be read; the old one stays", catalog.name, exc_info=True)
+                await self._clock.sleep(max(_MIN_INTERVAL_S, source.every_s))
 
     def _due_s(self, about: Mapping[str, str], source: CatalogSource) -> float:
-        """Seconds until the next download, which does not depend on restarts."""
+        """Seconds until the next fetch; a restart does not cause one."""
         if about.get("url") != source.url:
             return 0.0
         try:
-            asked_at = float(about.get("asked_at", ""))
+            fetched_at = float(about.get("fetched_at", ""))
         except ValueError:
             return 0.0
-        return min(max(0.0, asked_at + source.every_s - self._clock.now().timestamp()), source.every_s)
+        return min(max(0.0, fetched_at + source.every_s - self._clock.now().timestamp()), source.every_s)
 
-    async def _ask(self, catalog: ModelCatalog, source: CatalogSource, about: Mapping[str, str]) -> None:
-        headers = [(ask, about[said]) for said, ask in _VALIDATORS.items() if said in about]
-        now = {"url": source.url, "asked_at": str(self._clock.now().timestamp())}
+    async def _fetch(self, catalog: ModelCatalog, source: CatalogSource, about: Mapping[str, str]) -> None:
+        headers = [(header, about[name]) for name, header in _VALIDATORS.items() if name in about]
+        now = {"url": source.url, "fetched_at": str(self._clock.now().timestamp())}
         request = UpstreamRequest(method="GET", url=source.url, headers=headers)
-        async with self._clock.timeout(_ASK_S), self._upstream.exchange(request) as reply:
-            if reply.status == 304:
+        async with self._clock.timeout(_TIMEOUT_S), self._upstream.exchange(request) as response:
+            if response.status == 304:
                 await asyncio.to_thread(self._files.keep, catalog.name, {**about, **now})
                 return
-            if reply.status != 200:
-                raise OSError(f"status {reply.status}")
-            validators = {said: reply.headers[said] for said in _VALIDATORS if said in reply.headers}
-            table = await reply.read(_MAX_BYTES)
+            if response.status != 200:
+                raise OSError(f"status {response.status}")
+            validators = {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
+            table = await response.read(_MAX_BYTES)
         find = await asyncio.to_thread(source.parse, table.decode())
         await asyncio.to_thread(self._files.keep, catalog.name, {**validators, **now}, table)
         self._catalogs.replace(catalog.name, find)
-        log.info("the table of %s was updated", catalog.name)
+        log.info("the table of %s was refreshed", catalog.name)

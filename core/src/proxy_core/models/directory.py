@@ -1,7 +1,7 @@
-"""The available models: those in the settings, and those that upstreams list.
+"""Which models there are, according to settings and to upstreams' model lists.
 
-Nothing is requested at startup. A list is cached for ``routing.models_ttl_s``; an empty or
-failed response only briefly, and it never replaces a good list.
+Nothing is fetched at startup. A list is used for ``routing.models_ttl_s``; an empty or failed one
+only for a short while, and it never replaces a good one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy_core.settings.schema import ProviderSettings
 
 log = logging.getLogger("proxy_core.models")
 
-_ASK_S = 10.0
+_TIMEOUT_S = 10.0
 _FAILED_TTL_S = 30.0
 _MAX_LIST_BYTES = 32 * 1024 * 1024
 
@@ -34,7 +34,7 @@ class _Known:
 
 
 class ModelDirectory:
-    """The models of all providers, requested when needed."""
+    """The models of all providers, fetched on demand."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ModelDirectory:
         self._clock = clock
         self._ttl_s = ttl_s
         self._known: dict[str, _Known] = {}
-        self._asking: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in providers}
+        self._locks: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in providers}
 
     async def all(self) -> dict[str, ModelSpec]:
         """Public id to model: names from ``[models]`` first, then each provider's, filtered and sorted."""
@@ -69,7 +69,7 @@ class ModelDirectory:
         return found
 
     async def find(self, model: str) -> ModelSpec | None:
-        """One model by its public id, asking only its own provider."""
+        """One model by its public id; only its own provider is asked."""
         if model in self._router.public_models:
             return ModelSpec(id=model, owned_by="proxy-core")
         addressed = self._router.addressed(model)
@@ -81,7 +81,7 @@ class ModelDirectory:
         return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
 
     def listed(self, provider: str, model: str) -> Extra | None:
-        """The model's entry in the provider's list, if it has been read; sends no request."""
+        """What the provider's list says about its model, if it has been read; fetches nothing."""
         known = self._known.get(provider)
         if known is not None and model in known.models:
             return known.models[model].extra
@@ -91,7 +91,7 @@ class ModelDirectory:
     async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
-        # Without a credential, a provider's models cannot be used.
+        # A provider's models are not offered without a credential for it.
         offered = provider.models if self._pools[provider.name].credentials else ()
         known = {spec.id: spec for spec in (*configured, *offered)}
         if provider.list_models is not None and settings.discover and not provider.models_complete:
@@ -100,27 +100,30 @@ class ModelDirectory:
         return list(known.values())
 
     async def _discovered(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
-        async with self._asking[provider.name]:
+        async with self._locks[provider.name]:
             known = self._known.get(provider.name)
             if known is not None and self._clock.monotonic() < known.until:
                 return list(known.models.values())
-            models = await self._ask(provider, listing)
+            models = await self._fetch(provider, listing)
             ttl_s = self._ttl_s if models else _FAILED_TTL_S
             kept = {spec.id: spec for spec in models} or (known.models if known else {})
             self._known[provider.name] = _Known(kept, self._clock.monotonic() + ttl_s)
             return list(kept.values())
 
-    async def _ask(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
-        """Try credentials in turn until one gets a response; empty if none does."""
+    async def _fetch(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
+        """Try credentials in turn until one gets a list; empty if none does."""
         for credential in self._pools[provider.name].credentials:
             try:
-                async with self._clock.timeout(_ASK_S), self._upstream.exchange(listing.request(credential)) as reply:
-                    if reply.status == 200:
-                        return listing.parse(self._scrub.bytes(await reply.read(_MAX_LIST_BYTES)))
-                    problem = f"status {reply.status}"
+                async with (
+                    self._clock.timeout(_TIMEOUT_S),
+                    self._upstream.exchange(listing.request(credential)) as response,
+                ):
+                    if response.status == 200:
+                        return listing.parse(self._scrub.bytes(await response.read(_MAX_LIST_BYTES)))
+                    problem = f"status {response.status}"
             except (TransportError, TimeoutError, ResponseTooLarge) as error:
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
-                return ()  # another credential would not help
+                return ()  # another credential would not reach it either
             except Exception as error:  # a plugin's parser may fail in any way
                 problem = f"unreadable ({type(error).__name__})"
             log.info("models of %s: %s with credential %s", provider.name, problem, credential.id)

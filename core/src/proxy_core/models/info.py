@@ -1,6 +1,6 @@
-"""Model metadata and its sources: settings, the provider itself, then catalogs.
+"""Model info with its sources: settings, the provider itself, then catalogs.
 
-Catalogs are read once, in a thread, when they are first needed; until then they cost nothing.
+Catalogs are read once, in a thread, when model info is first requested; until then they cost nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
 log = logging.getLogger("proxy_core.models")
 
-#: Names of sources, in ``_sources`` and ``source``; a catalog has its own name.
+#: Sources, in ``_sources`` and ``source``; a catalog goes by its name.
 SETTINGS, PROVIDER = "settings", "provider"
 PRICES = ("input_price", "output_price", "cached_price", "cache_write_price")
-#: From a provider and its own model id to the entry in its model list, if that has been read.
-Listed = Callable[[str, str], Extra | None]
+#: From a provider and its own model id to the model's entry in the provider's list, if it was read.
+ListedExtra = Callable[[str, str], Extra | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """One model's metadata and the source of each field. All prices are from one source, ``prices``."""
+class SourcedInfo:
+    """A model's info and, by field, its source. All prices come from one source, ``prices``."""
 
-    card: ModelInfo = field(default_factory=ModelInfo)
+    info: ModelInfo = field(default_factory=ModelInfo)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -37,12 +37,12 @@ class Catalogs:
     """The tables of plugins, in order of precedence."""
 
     def __init__(
-        self, catalogs: Sequence[ModelCatalog], kept: Callable[[ModelCatalog], str | None] = lambda catalog: None
+        self, catalogs: Sequence[ModelCatalog], stored: Callable[[ModelCatalog], str | None] = lambda catalog: None
     ) -> None:
-        """``kept`` returns the text of a table that was downloaded from its source."""
+        """``stored`` returns the text of a table that was fetched from its source."""
         self._catalogs = catalogs
-        self._kept = kept
-        #: Set when the catalogs are first needed.
+        self._stored = stored
+        #: Set once model info was requested.
         self.wanted = asyncio.Event()
         self._tables: Sequence[tuple[str, FindModelInfo]] | None = None if catalogs else ()
         self._loading = asyncio.Lock()
@@ -52,7 +52,7 @@ class Catalogs:
         return self._tables is not None
 
     async def load(self) -> None:
-        """Read the tables, if that has not been done. This takes a moment; nothing else waits for it."""
+        """Read the tables, once. Takes a moment the first time; only the caller waits for it."""
         self.wanted.set()
         if self._tables is not None:
             return
@@ -61,19 +61,19 @@ class Catalogs:
                 self._tables = await asyncio.to_thread(self._read)
 
     def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
-        """The metadata in the tables that have been read, with each table's name."""
+        """What the loaded tables say about a model, each with its name."""
         for name, find in self._tables or ():
-            card = find(provider, model)
-            if card is not None:
-                yield name, card
+            info = find(provider, model)
+            if info is not None:
+                yield name, info
 
     @property
-    def sourced(self) -> Sequence[ModelCatalog]:
-        """The catalogs that have a source of newer tables."""
+    def refreshable(self) -> Sequence[ModelCatalog]:
+        """Catalogs that have an address for newer versions."""
         return [catalog for catalog in self._catalogs if catalog.source is not None]
 
     def replace(self, name: str, find: FindModelInfo) -> None:
-        """Use a newer table."""
+        """Use a newer table from now on."""
         self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
 
     def _read(self) -> list[tuple[str, FindModelInfo]]:
@@ -86,23 +86,23 @@ class Catalogs:
         return tables
 
     def _newest(self, catalog: ModelCatalog) -> FindModelInfo:
-        text = self._kept(catalog)
+        text = self._stored(catalog)
         if text is not None and catalog.source is not None:
             try:
                 return catalog.source.parse(text)
             except ValueError:
-                log.warning("the stored copy of the catalog %s cannot be read", catalog.name, exc_info=True)
+                log.warning("the stored table of catalog %s cannot be read", catalog.name, exc_info=True)
         return catalog.load()
 
 
-class Cards:
-    """The metadata of a provider's models. ``listed`` returns a model's entry in the provider's own list."""
+class ModelInfos:
+    """Info about any provider's model. ``listed``: its entry in the provider's own list, if it was read."""
 
     def __init__(
         self,
         settings: Mapping[str, ProviderSettings],
         catalogs: Catalogs | None = None,
-        listed: Listed = lambda provider, model: None,
+        listed: ListedExtra = lambda provider, model: None,
     ) -> None:
         self._settings = settings
         self._listed = listed
@@ -113,8 +113,8 @@ class Cards:
         }
         self.catalogs = catalogs or Catalogs(())
 
-    def said(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
-        """All metadata of a model, by the provider's own id, in order of precedence."""
+    def sourced(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
+        """Every source that knows the model, by the provider's own id, best first."""
         settings, options = self._settings.get(provider), self._by_id.get((provider, model))
         if options is not None:
             yield SETTINGS, of_settings(options)
@@ -126,19 +126,19 @@ class Cards:
             yield from self.catalogs.find(settings.preset, model)
 
     def own_id(self, provider: str, model: str) -> str:
-        """The provider's own id for what the settings call ``model``."""
+        """The provider's own id of a model that settings name ``model``."""
         settings = self._settings.get(provider)
         options = settings.models.get(model) if settings else None
         return options.id if options and options.id else model
 
-    def facts(self, provider: str, model: str, first: Described | None = None) -> Facts:
-        """The merged metadata. ``first``: settings of the public model, which take precedence."""
+    def info(self, provider: str, model: str, first: Described | None = None) -> SourcedInfo:
+        """All sources merged. ``first``: what settings say about the public model; it takes precedence."""
         over = [(SETTINGS, of_settings(first))] if first is not None else []
-        return merged([*over, *self.said(provider, model)])
+        return merged([*over, *self.sourced(provider, model)])
 
 
 def of_settings(given: Described) -> ModelInfo:
-    card = ModelInfo(
+    info = ModelInfo(
         context_length=given.context_length,
         max_output_tokens=given.max_output_tokens,
         input_modalities=given.input_modalities,
@@ -146,34 +146,34 @@ def of_settings(given: Described) -> ModelInfo:
         capabilities=given.capabilities or None,
     )
     if isinstance(given, ModelOptions):
-        card = replace(card, **{name: getattr(given, name) for name in PRICES})
-    return card
+        info = replace(info, **{name: getattr(given, name) for name in PRICES})
+    return info
 
 
-def has_price(card: ModelInfo) -> bool:
-    return card.input_price is not None or card.output_price is not None
+def has_price(info: ModelInfo) -> bool:
+    return info.input_price is not None or info.output_price is not None
 
 
-def merged(said: Iterable[tuple[str, ModelInfo]]) -> Facts:
-    """Merge: each field from the first source that has it, each capability too; all prices from one source."""
+def merged(infos: Iterable[tuple[str, ModelInfo]]) -> SourcedInfo:
+    """For each field, the first source that has it wins; capabilities one by one, prices only together."""
     known: dict[str, object] = {}
     sources: dict[str, str] = {}
     capabilities: dict[str, bool] = {}
-    for source, card in said:
+    for source, info in infos:
         for name in _ALONE:
-            value = getattr(card, name)
+            value = getattr(info, name)
             if value is not None and name not in known:
                 known[name], sources[name] = value, source
-        if has_price(card) and "prices" not in sources:
-            known |= {name: getattr(card, name) for name in PRICES}
+        if has_price(info) and "prices" not in sources:
+            known |= {name: getattr(info, name) for name in PRICES}
             sources["prices"] = source
-        new = {word: has for word, has in (card.capabilities or {}).items() if word not in capabilities}
+        new = {word: has for word, has in (info.capabilities or {}).items() if word not in capabilities}
         if new:
             capabilities |= new
             sources["capabilities"] = ", ".join(filter(None, (sources.get("capabilities"), source)))
     if capabilities:
         known["capabilities"] = capabilities
-    return Facts(card=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # values of the same fields
+    return SourcedInfo(info=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # taken from infos, by name
 
 
 _ALONE = tuple(f.name for f in fields(ModelInfo) if f.name not in (*PRICES, "capabilities"))

@@ -1,4 +1,4 @@
-"""Reads metadata from providers' own model lists, whose field names differ. Pure."""
+"""Reads what providers' model lists say about a model, each under names of its own. Pure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from proxy_core.interfaces import ModelInfo
 from proxy_core.messages import Extra
 
-#: Vendors' names of the same field.
+#: Vendors' names for the limits.
 _CONTEXT = ("context_length", "context_window", "max_context_length", "max_model_len", "inputTokenLimit")
 _OUTPUT = ("max_completion_tokens", "max_output_tokens", "outputTokenLimit")
 _MILLION = 1_000_000
-#: No model costs a thousand dollars per million tokens: such a number is in another unit.
+#: No model costs a thousand dollars per million tokens: such a number has another unit.
 _DEAREST = 1_000.0
 
 
 def read_listing(extra: Extra) -> ModelInfo:
-    """The members of one entry that are accepted.
+    """The fields of one entry that are understood.
 
-    Prices are read only in the format of gateways: ``{"pricing": {"prompt": "0.000003", "completion": ...,
-    "input_cache_read", "input_cache_write"}}``, US dollars per token, as text. Other lists have numbers per
+    Prices are read in the form that gateways use: ``{"pricing": {"prompt": "0.000003", "completion": ...,
+    "input_cache_read", "input_cache_write"}}``, US dollars per token, as text. Others send numbers per
     million tokens under the same names, so only text is accepted.
     """
     architecture, top = _object(extra, "architecture"), _object(extra, "top_provider")

@@ -1,4 +1,4 @@
-"""The cost of a response, if the price is known. Everything that concerns costs uses this module."""
+"""What a response cost, if its price is known: the only place that determines prices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from proxy_core.interfaces import ModelInfo, Provider
 from proxy_core.messages import Usage
-from proxy_core.models.info import PROVIDER, SETTINGS, Cards, has_price
+from proxy_core.models.info import PROVIDER, SETTINGS, ModelInfos, has_price
 from proxy_core.rotation.pool import Pool
 
 _MILLION = 1_000_000
@@ -15,7 +15,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """US dollars per million tokens; ``cached`` for prompt tokens read from a cache, ``cache_write`` written to one."""
+    """US dollars per million tokens. ``cached``: prompt tokens read from a cache; ``cache_write``: written to one."""
 
     prompt: float
     completion: float
@@ -40,37 +40,37 @@ _FREE = Priced(price=Price(prompt=0.0, completion=0.0, cached=0.0, cache_write=0
 
 
 class Prices:
-    """Prices by provider and its own model id, from settings, a flat-rate provider, then other metadata."""
+    """Prices by provider and its own model id, from settings, a provider with a flat rate, then model info."""
 
     def __init__(
         self,
-        cards: Cards,
+        infos: ModelInfos,
         providers: Mapping[str, Provider] | None = None,
         pools: Mapping[str, Pool] | None = None,
     ) -> None:
-        self._cards = cards
+        self._infos = infos
         self._providers = providers or {}
         self._pools = pools or {}
 
     def sure(self, provider: str, model: str, credential: str | None = None) -> bool:
-        """Whether loading the catalogs would change nothing."""
-        return self._cards.catalogs.loaded or self.priced(provider, model, credential) is not None
+        """Whether loading the catalogs could not change the price."""
+        return self._infos.catalogs.loaded or self.priced(provider, model, credential) is not None
 
     async def load(self) -> None:
-        await self._cards.catalogs.load()
+        await self._infos.catalogs.load()
 
     def priced(self, provider: str, model: str, credential: str | None = None) -> Priced | None:
-        """``credential`` is the fingerprint of the credential that was used; ``None``: not known yet."""
+        """``credential`` is the fingerprint of the one that was used; ``None`` if it is not known yet."""
         subscribed = self._subscribed(provider, credential)
-        for source, card in self._cards.said(provider, model):
+        for source, info in self._infos.sourced(provider, model):
             if subscribed and source != SETTINGS:
                 break
-            if has_price(card):
-                return Priced(price=price_of(card), source=source)
+            if has_price(info):
+                return Priced(price=price_of(info), source=source)
         return _FREE if subscribed else None
 
     def cost(self, provider: str, model: str, usage: Usage, credential: str | None = None) -> float | None:
-        """US dollars; ``None`` if the price of the model is unknown."""
+        """US dollars; ``None`` if no source has a price for this model."""
         priced = self.priced(provider, model, credential)
         return priced.price.of(usage) if priced is not None else None
 
@@ -83,14 +83,14 @@ class Prices:
         return not kinds or given.credential_kind in kinds
 
 
-def price_of(card: ModelInfo) -> Price:
-    """An unset price of prompt or completion is 0; an unset cache price is that of the prompt."""
-    prompt = card.input_price or 0.0
+def price_of(info: ModelInfo) -> Price:
+    """Without a price for prompt or completion it is 0; without one for the cache it is the prompt's."""
+    prompt = info.input_price or 0.0
     return Price(
         prompt=prompt,
-        completion=card.output_price or 0.0,
-        cached=card.cached_price if card.cached_price is not None else prompt,
-        cache_write=card.cache_write_price if card.cache_write_price is not None else prompt,
+        completion=info.output_price or 0.0,
+        cached=info.cached_price if info.cached_price is not None else prompt,
+        cache_write=info.cache_write_price if info.cache_write_price is not None else prompt,
     )
 
 

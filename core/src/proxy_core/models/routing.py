@@ -1,4 +1,4 @@
-"""Maps model ids to ordered deployments, based on settings only. Pure."""
+"""Maps model ids to ordered deployments, from settings alone. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
 
 class Router:
-    """Finds the deployments of a model: ``provider/model`` is one, names in ``[models]`` are lists of them."""
+    """Finds a model's deployments. ``provider/model`` names one; ``[models]`` names lists of them."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Router:
     ) -> None:
         """Raises ``SettingsError`` for a route that is not ``provider/model``.
 
-        A route to a provider that is not active (its plugin was skipped) is omitted, with a line in ``warnings``.
+        A route to a provider that is not active (its plugin was skipped) is left out and reported in ``warnings``.
         """
         self.warnings: list[str] = []
         self._providers = providers
@@ -50,7 +50,7 @@ class Router:
         return route
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:
-        """The provider whose prefix the name has, and the remainder; ``None`` if there is none."""
+        """The provider that the prefix of ``model`` names, and the rest; ``None`` if there is no such provider."""
         name, _, rest = model.partition("/")
         second, slash, last = rest.partition("/")
         if slash and (provider := self._prefixes.get(f"{name}/{second}")) is not None:

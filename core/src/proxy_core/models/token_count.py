@@ -1,4 +1,4 @@
-"""Counts a request's tokens, with the first counter that knows the model."""
+"""Counts a request's tokens with the first counter that knows the model."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ log = logging.getLogger("proxy_core.count")
 
 
 class TokenCounting:
-    """``counters`` are tried in their order.
+    """``counters`` are tried in their order; which ones there are is up to plugins.
 
-    If a count is not exact, ``note`` says why a better counter was not available.
+    ``note`` on an inexact count says why a better counter did not count.
     """
 
     def __init__(self, counters: Sequence[TokenCounter]) -> None:
         self._counters = counters
-        #: Two at a time: long texts take seconds, and the threads are shared.
-        self._turns = asyncio.Semaphore(2)
+        #: Two at a time: a long text takes seconds, and the thread pool is shared.
+        self._limit = asyncio.Semaphore(2)
         self._logged: set[tuple[str, type[Exception]]] = set()
 
-    async def count(self, asked: CountTokens) -> CountedTokens:
-        async with self._turns:
-            return await asyncio.to_thread(self._count, asked)
+    async def count(self, request: CountTokens) -> CountedTokens:
+        async with self._limit:
+            return await asyncio.to_thread(self._count, request)
 
-    def _count(self, asked: CountTokens) -> CountedTokens:
-        """Count in a thread, because counters and long texts may be slow. The core's estimate is the last counter."""
+    def _count(self, request: CountTokens) -> CountedTokens:
+        """Runs in a thread, because counters and long texts may be slow. The core's estimate is the last counter."""
         passed_over = ""
         for counter in self._counters:
             try:
-                found = counter.count(asked)
+                found = counter.count(request)
             except Exception as error:  # a plugin's counter may fail in any way
                 self._complain(counter.name, error)
                 passed_over = f"The counter {counter.name} failed."
@@ -45,18 +45,18 @@ class TokenCounting:
                 note = found.note if found.exact else passed_over or found.note
                 return CountedTokens(tokens=found.tokens, exact=found.exact, source=source, note=note)
             if found is not None:
-                passed_over = found.note or f"The tokenizer {found.tokenizer} is not here."
+                passed_over = found.note or f"The tokenizer {found.tokenizer} is not available."
         raise InternalError("No counter could count these tokens.")
 
     def _complain(self, counter: str, error: Exception) -> None:
-        """Once per cause."""
+        """Log a failure once per cause."""
         if (counter, type(error)) not in self._logged:
             self._logged.add((counter, type(error)))
             log.warning("the token counter %s failed", counter, exc_info=error)
 
 
 def of_chat(chat: ChatRequest, deployment: Deployment) -> CountTokens:
-    """Counters read OpenAI's chat format, whatever the client's dialect is."""
+    """A chat in OpenAI's shape, which counters read whatever the client's dialect."""
     sent = openai_chat.encode(chat)
     return CountTokens(
         provider=deployment.provider.name,

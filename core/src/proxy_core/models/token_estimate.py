@@ -1,4 +1,4 @@
-"""Estimates tokens from text alone, for any model. Pure, with one pass at C speed per kind of character.
+"""Estimates tokens from text alone, for any model. Pure; one pass per kind of character at the speed of C.
 
 The weights were fitted to ``o200k_base`` over English prose, Python, JSON and one text in thirty
 languages. Of 262 other files (Python, Perl, C, documentation) half came out within 5 % and 95 %
@@ -15,8 +15,8 @@ from typing import Any
 from proxy_core.interfaces import CountTokens, TokenCount, TokenCounter
 from proxy_core.messages import JsonObject
 
-#: Overhead with ``o200k_base`` models: each message's frame, the start of the response, a name, a function's frame.
-PER_MESSAGE, PER_REPLY, PER_NAME, PER_FUNCTION = 3, 3, 1, 8
+#: What ``o200k_base``'s models add: the frame of a message, the beginning of the response, a name, a function's frame.
+PER_MESSAGE, PER_RESPONSE, PER_NAME, PER_FUNCTION = 3, 3, 1, 8
 #: An image, a recording or a file, whatever its size: vendors take 85 to 1,600 for an image.
 PER_MEDIA = 1_000
 
@@ -32,18 +32,18 @@ _BEYOND_ASCII = (
     (b"\xee\xef", 1.0),  # wide punctuation
     (bytes(range(0xF0, 0xF5)), 2.0),  # emoji
 )
-#: More letters than this between two breaks are not words of a language.
+#: With more letters than this between two breaks, text is not in a natural language.
 _LONGEST_WORD = 25
 
 
-def estimate(asked: CountTokens) -> TokenCount:
+def estimate(request: CountTokens) -> TokenCount:
     """A count for any model, never exact."""
-    text = asked.text
-    tokens = estimate_text(text) if text is not None else estimate_chat(asked.messages, asked.tools)
+    text = request.text
+    tokens = estimate_text(text) if text is not None else estimate_chat(request.messages, request.tools)
     return TokenCount(tokens=tokens, note="No counter knows this model's tokenizer.")
 
 
-#: Used after all others, whatever their rank.
+#: Tried after every other counter, whatever their rank.
 COUNTER = TokenCounter(name="estimate", count=estimate, rank=sys.maxsize)
 
 
@@ -74,8 +74,8 @@ def _of(data: bytes, kind: bytes) -> int:
 
 
 def estimate_chat(messages: Iterable[JsonObject], tools: Iterable[JsonObject] = ()) -> int:
-    """Tokens of a request in OpenAI's chat format, including the framing of messages and of the response."""
-    total = PER_REPLY + sum(PER_MESSAGE + sum(_member(name, value) for name, value in m.items()) for m in messages)
+    """Tokens of a request in OpenAI's chat shape, with the frame around messages and before the reply."""
+    total = PER_RESPONSE + sum(PER_MESSAGE + sum(_member(name, value) for name, value in m.items()) for m in messages)
     return total + sum(PER_FUNCTION + _json(tool.get(str(tool.get("type")), tool)) for tool in tools)
 
 

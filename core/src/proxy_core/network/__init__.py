@@ -1,1 +1,1 @@
-"""Every outbound socket."""
+"""Every outbound connection."""

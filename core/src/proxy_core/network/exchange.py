@@ -1,4 +1,4 @@
-"""The HTTP client for refreshers and logins: one request and its whole response, within a time limit."""
+"""The HTTP client for refreshers and logins: one request, its complete response, within a time limit."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstre
 from proxy_core.version import USER_AGENT
 
 #: No token response and no list of models is larger.
-_MAX_ANSWER = 4 * 1024 * 1024
+_MAX_RESPONSE = 4 * 1024 * 1024
 
 
 class UpstreamHttpClient:
-    """An :class:`~proxy_core.interfaces.HttpClient` over connections that its owner opens and closes."""
+    """An :class:`~proxy_core.interfaces.HttpClient` over connections that its creator opens and closes."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         try:
-            async with asyncio.timeout(timeout_s), self._upstream.exchange(request) as reply:
-                headers = {name.lower(): value for name, value in reply.headers.items()}
-                return HttpResponse(reply.status, headers, await reply.read(_MAX_ANSWER))
+            async with asyncio.timeout(timeout_s), self._upstream.exchange(request) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return HttpResponse(response.status, headers, await response.read(_MAX_RESPONSE))
         except TimeoutError:
             raise TransportFailed("no response in time", sent=True) from None
         except ResponseTooLarge:
             raise TransportFailed("the response is too large", sent=True) from None
         except TransportError as error:
-            raise TransportFailed("no answer", sent=error.fault != "connect") from error
+            raise TransportFailed("no response", sent=error.fault != "connect") from error
 
 
 @asynccontextmanager
 async def open_exchange(*, user_agent: str = USER_AGENT, connect_s: float = 10.0) -> AsyncIterator[UpstreamHttpClient]:
-    """A client with its own connections, for commands that run without a proxy."""
+    """A client with connections of its own, for a command that runs without a proxy."""
     async with Upstream(user_agent=user_agent, max_connections=20, connect_s=connect_s, pool_s=5.0) as upstream:
         yield UpstreamHttpClient(upstream)

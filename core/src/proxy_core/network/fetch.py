@@ -1,8 +1,8 @@
-"""The guarded fetcher: the only way to a URL that a client chose, and only for providers that require it.
+"""The guarded fetcher: the only way to an address that a client chose, used only for providers that need it.
 
-It connects only to public addresses. The address is checked when the connection is made, so that a name cannot
-resolve to one address for the check and to another for its use, and again after every redirect. Size,
-type and time are limited. It sends no data of ours except a User-Agent.
+Only public addresses are allowed. The check is made where the connection is opened, so a name
+cannot resolve to a different address afterwards, and it is repeated after every redirect. Size,
+type and time are limited. The request carries nothing of the proxy's but its User-Agent.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Refused(Exception):
-    """The URL may not be fetched."""
+    """The address may not be fetched."""
 
 
 class GuardedFetcher:
@@ -62,7 +62,7 @@ class GuardedFetcher:
         await self._upstream.__aexit__(kind, error, trace)
 
     async def inline(self, chat: ChatRequest, limits: FetchLimits) -> ChatRequest:
-        """The request with all linked documents inlined. Raises ``BadRequest``."""
+        """The same request with every linked document inlined. Raises ``BadRequest``."""
         messages = [replace(m, parts=await self._parts(m.parts, limits)) for m in chat.messages]
         return replace(chat, messages=messages)
 
@@ -77,7 +77,7 @@ class GuardedFetcher:
         return part
 
     async def fetch(self, url: str, limits: FetchLimits) -> InlineData:
-        """Fetch one document. Raises ``BadRequest`` that says what is wrong with the link, never what is behind it."""
+        """Fetch one document. Raises ``BadRequest`` naming the problem with the link, never the content behind it."""
         try:
             async with asyncio.timeout(limits.timeout_s):
                 return await self._follow(url, limits)
@@ -97,16 +97,16 @@ class GuardedFetcher:
     async def _follow(self, url: str, limits: FetchLimits) -> InlineData:
         for _ in range(_REDIRECTS + 1):
             self._check(url)
-            async with self._upstream.exchange(UpstreamRequest(method="GET", url=url, headers=[])) as reply:
-                if reply.status in _REDIRECT_STATUSES:
-                    url = _redirected(url, reply.headers.get("location", ""))
+            async with self._upstream.exchange(UpstreamRequest(method="GET", url=url, headers=[])) as response:
+                if response.status in _REDIRECT_STATUSES:
+                    url = _redirected(url, response.headers.get("location", ""))
                     continue
-                if reply.status != 200:
-                    raise Refused(f"its host responded with {reply.status}")
-                kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if response.status != 200:
+                    raise Refused(f"its host responded with {response.status}")
+                kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if not kind.startswith(tuple(limits.types)):
-                    raise Refused("its media type is not accepted")
-                data = await reply.read(limits.max_bytes)
+                    raise Refused("it is of a type that is not accepted")
+                data = await response.read(limits.max_bytes)
             return InlineData(media_type=kind, data=base64.b64encode(data).decode())
         raise Refused("it was redirected too many times")
 
@@ -119,7 +119,7 @@ class GuardedFetcher:
         except ValueError:
             raise Refused("its address is not valid") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused("only http and https addresses are allowed allowed allowed")
+            raise Refused("only http and https addresses are accepted")
         if parts.username or parts.password:
             raise Refused("its address contains a user name or password")
         if port is not None and port < 1024 and port not in _WELL_KNOWN_PORTS:
@@ -140,7 +140,7 @@ def _check_literal(host: str) -> None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        # The connector also treats digits and dots as an address: 127.1, 2130706433.
+        # The connector, too, takes digits and dots for an address: 127.1, 2130706433.
         if host.replace(".", "").isdigit():
             raise Refused("its address is not valid") from None
         return
@@ -160,7 +160,7 @@ def _check_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Non
 
 
 class _Resolver:
-    """Resolves names to public addresses only; connections are made to what it returns."""
+    """Resolves names to public addresses; the connection is made to exactly what it returns."""
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
@@ -187,4 +187,4 @@ class _Resolver:
         return addresses
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """There is nothing to release."""

@@ -1,4 +1,4 @@
-"""Adapts responses of providers with their own sockets to the form of the core's responses."""
+"""Adapts responses of providers that do their own I/O to the type that the core's connections return."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from proxy_core.network.upstream import TransportError, UpstreamResponse
 
 
 async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamResponse:
-    """The response of a provider with its own sockets. Raises ``TransportError``, ``TimeoutError``."""
+    """The response of a provider that does its own I/O. Raises ``TransportError``, ``TimeoutError``."""
     try:
-        reply = await send(request, credential)
+        response = await send(request, credential)
     except TransportFailed as error:
         raise TransportError("disconnect" if error.sent else "connect") from error
-    body = httpx.ByteStream(reply.body) if isinstance(reply.body, bytes) else _ByteStream(reply.body)
-    return UpstreamResponse(httpx.Response(reply.status, headers=dict(reply.headers), stream=body))
+    body = httpx.ByteStream(response.body) if isinstance(response.body, bytes) else _ByteStream(response.body)
+    return UpstreamResponse(httpx.Response(response.status, headers=dict(response.headers), stream=body))
 
 
 class _ByteStream(httpx.AsyncByteStream):
-    """A body from a provider's own sockets."""
+    """A body that does not come from the core's connections."""
 
     def __init__(self, pieces: ByteStream) -> None:
         self._pieces = pieces

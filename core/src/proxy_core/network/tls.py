@@ -1,7 +1,7 @@
 """The process's single TLS context for outgoing connections.
 
-Reading the bundle of certificate authorities takes tens of milliseconds of CPU. It is read once and shared by
-all generations of settings and all connections, because it depends on none of them.
+Reading the bundle of certificate authorities takes tens of milliseconds of CPU, so it is read once
+and shared by all generations and all connections; nothing in it is specific to one of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _building = Lock()
 
 
 def tls_context() -> ssl.SSLContext:
-    """The first call builds the context and blocks, so call it in a thread."""
+    """The first call blocks while the context is built: make it in a thread."""
     with _building:
         return _built()
 
 
 @cache
 def _built() -> ssl.SSLContext:
-    # As in httpx: certifi's bundle, or that of SSL_CERT_FILE and SSL_CERT_DIR.
+    # The same choice as httpx: certifi's bundle, or what SSL_CERT_FILE and SSL_CERT_DIR name.
     return httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""The transport below httpx: aiohttp's connections, at a quarter of the cost, and the mapping of their errors."""
+"""The transport below httpx: aiohttp's connections, at a quarter of the cost of httpx's own; and its errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEEP_ALIVE_S = 60.0
 
 
 class Resolver(Protocol):
-    """A name resolver in aiohttp's interface."""
+    """Resolves names to addresses, through the interface that aiohttp requires."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -28,13 +28,13 @@ class Resolver(Protocol):
 
 
 def warm_up() -> ssl.SSLContext:
-    """Prepare what the first request needs and what would block the event loop for too long."""
+    """Prepare what the first request of a process needs and what would block the event loop for too long."""
     import_module("httpx_aiohttp")
     return tls_context()
 
 
 def open_transport(max_connections: int, resolver: Resolver | None, context: ssl.SSLContext) -> AiohttpTransport:
-    # Imported late: aiohttp takes longer to import than the rest of the core.
+    # Not imported at the top: importing aiohttp takes longer than importing all of proxy_core.
     import aiohttp
     from httpx_aiohttp import AiohttpTransport
 
@@ -48,18 +48,18 @@ def open_transport(max_connections: int, resolver: Resolver | None, context: ssl
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("user-agent", "accept", "accept-encoding"),
-        # The environment and .netrc must not influence where providers' requests go.
+        # The proxy's environment must not redirect providers' requests, netrc least of all.
         trust_env=False,
     )
-    # The base class would build a second, unused context.
+    # Passed because the base class would otherwise build a second, unused context.
     return AiohttpTransport(client=session, verify=context)
 
 
 def fault_of(error: Exception) -> TransportFault:
-    """Distinguish a connection that was never opened from one that was lost.
+    """Distinguish a connection that never opened from one that was lost.
 
-    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, including a lost
-    keep-alive connection; the chained cause is more precise.
+    httpx-aiohttp 0.2 maps every ``ClientConnectionError`` to ``ConnectTimeout``, a lost
+    keep-alive connection included; the chained cause is more precise.
     """
     import aiohttp
 

@@ -1,4 +1,4 @@
-"""Sends large bodies in slices, so that other requests can run in between and a stalled upload is noticed."""
+"""Sends large bodies in slices, so that other requests make progress and a stalled upload is noticed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The only sockets to providers: httpx's requests and responses over aiohttp's connections.
+"""The only connections to providers: httpx's request and response over aiohttp's connections.
 
-httpx's own transport costs four to five times as much. Its client layer above the transport
-(cookies, redirects, per-request URL work) is not used, because a proxy needs none of it: a
-cookie of one account must not reach another, and a redirect is not followed.
+httpx's own transport costs four to five times as much. The client layer above the transport
+(cookies, redirects, per-request URL work) is left out because a proxy needs none of it: no cookie
+of one account may reach another, and a redirect is a response to relay, not to follow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 
 
 class TransportError(Exception):
-    """An exchange failed without a status. The cause is chained; its text may contain addresses."""
+    """An exchange that failed without a status. The cause is chained; its text may contain addresses."""
 
     def __init__(self, fault: TransportFault) -> None:
         super().__init__(fault)
@@ -35,17 +35,17 @@ class TransportError(Exception):
 
 
 class ResponseTooLarge(Exception):
-    """A response that is not streamed exceeded ``upstream.max_response_bytes``."""
+    """A plain response exceeded ``upstream.max_response_bytes``."""
 
 
 @lru_cache(maxsize=256)
 def _url(text: str) -> httpx.URL:
-    """A parsed URL. Destinations come from settings, so there are few; parsing is the costliest part of a request."""
+    """Cached: destinations come from settings, so they are few, and parsing one is expensive."""
     return httpx.URL(text)
 
 
 class UpstreamResponse:
-    """A response whose status and headers have arrived, but whose body has not. It has to be closed."""
+    """A status and headers that have arrived, and a body to be read. Must be closed."""
 
     __slots__ = ("_response", "headers", "status")
 
@@ -59,7 +59,7 @@ class UpstreamResponse:
         return self.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives, with its content encoding decoded. Raises ``TransportError``."""
+        """The body in pieces as they arrive, decompressed. Raises ``TransportError``."""
         encoded = self.headers.get("content-encoding", "identity").lower() not in ("", "identity")
         # Only encoded bodies need httpx's decoding layer.
         source = self._response.aiter_bytes() if encoded else aiter(self._response.stream)  # type: ignore[arg-type]  # async transport, async stream
@@ -76,7 +76,7 @@ class UpstreamResponse:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def read_error(self) -> bytes:
-        """The beginning of an error body; if the body breaks off, the part that arrived."""
+        """The beginning of an error body, even if the rest of it never arrives."""
         body = b""
         with suppress(TransportError):
             async for piece in self.pieces():
@@ -86,7 +86,7 @@ class UpstreamResponse:
         return body[:_MAX_ERROR_BYTES]
 
     async def aclose(self) -> None:
-        """Return the connection to the pool, or drop it if the body was not read to its end."""
+        """Return the connection to the pool, or close it if the body was not read to its end."""
         await self._response.aclose()
 
 
@@ -119,11 +119,11 @@ class Upstream:
         self._open: AiohttpTransport | None = None
 
     def configure(self, *, connect_s: float, pool_s: float) -> None:
-        """Set the time limits, from the next request on."""
+        """Use these timeouts, from the next request on."""
         self._extensions = {"timeout": {"connect": connect_s, "pool": pool_s + connect_s, "read": None, "write": None}}
 
     async def __aenter__(self) -> Self:
-        # So that the first request does not have to wait for it; nothing waits here.
+        # In the background, so that the first request need not wait for it.
         asyncio.get_running_loop().run_in_executor(None, warm_up)
         return self
 
@@ -136,7 +136,7 @@ class Upstream:
     async def send(self, request: UpstreamRequest, progress: Progress | None = None) -> UpstreamResponse:
         """Send and wait for the status. Raises ``TransportError``; the caller's scope is the deadline.
 
-        ``progress`` is called with the number of unsent bytes of a large body, before each slice and at the end.
+        ``progress`` receives the number of unsent bytes of a large body, before each slice and at the end.
         """
         headers = [("accept-encoding", "identity"), *request.headers]
         if not any(name.lower() == "user-agent" for name, _ in request.headers):
@@ -159,14 +159,14 @@ class Upstream:
     @asynccontextmanager
     async def exchange(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """A response that is closed when the block ends."""
-        reply = await self.send(request)
+        response = await self.send(request)
         try:
-            yield reply
+            yield response
         finally:
-            await reply.aclose()
+            await response.aclose()
 
     async def _opened(self) -> AiohttpTransport:
         context = await asyncio.to_thread(warm_up)
-        if self._open is None:  # otherwise another request has opened it
+        if self._open is None:  # another request may have opened it meanwhile
             self._open = open_transport(self._max_connections, self._resolver, context)
         return self._open

@@ -1,6 +1,6 @@
-"""What is written down of a request once it has ended: its log line and record, counts, usage, cost.
+"""Accounting for a request that has ended: its log line and record, counts, usage and cost.
 
-Nothing of it is on the way of a response: its last byte has been sent.
+None of it delays a response, as the last byte has been sent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy_core.status.counters import Counters
 
 log = logging.getLogger("proxy_core.request")
 
-#: An upstream's own code is noted only if it is a word or a number.
+#: An upstream's own error code is recorded only if it is a plain word or a number.
 _CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
 
 
@@ -45,7 +45,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accounting:
-    """Where it is written down."""
+    """The places where a request is recorded and counted."""
 
     counters: Counters
     observers: Observers
@@ -56,18 +56,18 @@ class Accounting:
     prices: Prices
 
     async def account(self, request: ProxyRequest | None, trace: Trace, ending: Ending) -> None:
-        """``request`` is ``None`` if it could not be read."""
+        """Record and count a request; ``request`` is ``None`` if it could not be read."""
         if request is None:
             self._refused(trace, ending)
             return
         record = trace.record(request, status=ending.status, outcome=ending.outcome, error=ending.code)
         _log(request, record, ending)
         self.counters.finished(record)
-        self.observers.tell(record)
+        self.observers.notify(record)
         self.recent.keep(record)
         if self.recorder is not None and trace.capture is not None:
             trace.capture.error = ending.error.message if ending.error is not None else None
-            self.recorder.tell(record, trace.capture)
+            self.recorder.record(record, trace.capture)
         await self._count_usage(record)
 
     def _refused(self, trace: Trace, ending: Ending) -> None:
@@ -77,10 +77,10 @@ class Accounting:
             trace.capture.release()
 
     async def _count_usage(self, record: RequestRecord) -> None:
-        """For the books and for the client's limits.
+        """Count usage, and cost towards the client's budget.
 
-        Where the price is in no settings and no table read so far, the cost is counted once the
-        catalogs are read, the first time a moment after everything else.
+        If neither settings nor the tables read so far have a price, the cost is counted once the price
+        catalogs have loaded; this is slow only the first time.
         """
         usage, answered, prices = record.usage, record.decisive, self.prices
         if usage is None or answered is None:

@@ -1,4 +1,4 @@
-"""One attempt: one request to one deployment with one credential, up to the commit or to what its failure means."""
+"""One attempt: a request to one deployment with one credential, up to the commit point or a failure decision."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from proxy_core.settings.schema import TimeoutSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTools:
-    """What every attempt of a proxy works with."""
+    """What all attempts of a proxy share."""
 
     calls: Calls
     upstream: Upstream
@@ -41,7 +41,7 @@ class AttemptTools:
 
 
 class Attempt:
-    """Owns its lease, the call and the note of what became of it."""
+    """Owns its lease and its call, and records its outcome."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Attempt:
         self.candidate = candidate
         self.lease = lease
 
-    def beside(self, candidate: CandidateDeployment, lease: Lease) -> Attempt:
-        """The same request, asked elsewhere."""
+    def hedge(self, candidate: CandidateDeployment, lease: Lease) -> Attempt:
+        """Another attempt at the same request, for hedging."""
         return Attempt(self._tools, self._request, self._filters, self._trace, candidate, lease)
 
     async def run(self) -> Response | FailureDecision:
-        """A committed response, which then owns this attempt, or what its failure means."""
+        """A committed response, which then owns this attempt, or a failure decision."""
         committed = False
         try:
             result = await self._exchange()
@@ -78,31 +78,31 @@ class Attempt:
             self._succeeded()
             committed = True
             return result
-        except BadRequest as error:  # what this provider cannot represent, the next one may
+        except BadRequest as error:  # this provider cannot represent the request; the next one may
             return FailureDecision(fault="client", next="fail_over", error=error)
         except ProxyError as error:
             self._note(None, "provider", error.message)
             return FailureDecision(fault="provider", next="reject", error=error)
         except asyncio.CancelledError:
-            self._note(None, None, "given up")
+            self._note(None, None, "cancelled")
             raise
         finally:
             if not committed:
                 await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the upstream's response and give the lease back, however often this is said."""
+        """Close the upstream response and release the lease. Safe to call more than once."""
         response, self._upstream_response = self._upstream_response, None
         try:
             if response is not None:
                 await response.aclose()
         finally:
-            self.lease.give_back()
+            self.lease.release()
 
-    # --- Asking --------------------------------------------------------------------------
+    # --- The exchange --------------------------------------------------------------------
 
     async def _exchange(self) -> Response | UpstreamFailure:
-        """Send, and read up to the commit, within one limit. What fails upstream is returned as a value."""
+        """Send, and read up to the commit point, within one time limit. An upstream failure is returned as a value."""
         provider, tools = self.provider, self._tools
         call = tools.calls.prepare(self._request, self._deployment, self._filters)
         try:
@@ -123,7 +123,7 @@ class Attempt:
         except ProxyError:
             raise
         except Exception as error:  # a plugin's decoder may fail in any way
-            raise InternalError(f"The response of provider {provider!r} could not be read by the plugin.") from error
+            raise InternalError(f"The plugin of provider {provider!r} could not read the response.") from error
 
     async def _send(self, call: Call, scope: Timeout) -> tuple[UpstreamRequest, UpstreamResponse]:
         provider, trace, credential = self._deployment.provider, self._trace, self.lease.credential
@@ -142,7 +142,7 @@ class Attempt:
         return message, response
 
     def _uploading(self, scope: Timeout, unsent: int) -> None:
-        """A large body leaves slice by slice, each within ``write_s``; then the wait for the response begins."""
+        """A large body is sent in slices, each within ``write_s``; after the last, the wait for the response begins."""
         timeouts = self._tools.timeouts
         scope.reschedule(timeouts.write_s if unsent else timeouts.first_event_s)
 
@@ -153,16 +153,16 @@ class Attempt:
         return UpstreamFailure(provider=self.provider, status=status, headers=headers, body=body)
 
     async def _read(self, body: ResponseBody, response: UpstreamResponse) -> Response | UpstreamFailure:
-        """A plain response is read to its end, a streamed one up to its first content."""
+        """Read a plain response to its end, a streamed one up to its first content."""
         if not self._request.stream:
             data = await response.read(self._tools.max_response_bytes)
-            self._trace.heard()
+            self._trace.received()
             first = self.clean(body.feed(data))
             first += self.clean(body.close())
             return body.failure if body.failure is not None else Response(body, first, None, self)
         first, pieces = b"", response.pieces()
         async for data in pieces:
-            self._trace.heard()
+            self._trace.received()
             first += self.clean(body.feed(data))
             if body.committed:
                 return Response(body, first, pieces, self)
@@ -172,10 +172,10 @@ class Attempt:
         return body.failure if body.failure is not None and not first else Response(body, first, None, self)
 
     def clean(self, out: bytes) -> bytes:
-        """Bytes for the client, without the secrets that the upstream was sent."""
+        """``out`` without the secrets that were sent to the upstream."""
         return without_secrets(out, self._secrets) if self._secrets else out
 
-    # --- What became of it ---------------------------------------------------------------
+    # --- Outcome -------------------------------------------------------------------------
 
     def _succeeded(self) -> None:
         self.lease.succeeded()
@@ -189,7 +189,7 @@ class Attempt:
         return decision
 
     def error_of(self, failure: UpstreamFailure) -> ProxyError:
-        """What a client is told that has a part of the response already."""
+        """The error for a client that already has part of the response."""
         return self._classify(failure).error
 
     def _classify(self, failure: UpstreamFailure) -> FailureDecision:
@@ -197,7 +197,7 @@ class Attempt:
         return classified(failure, self._deployment.provider, self._tools.scrub)
 
     def _learn_quota(self, response: UpstreamResponse) -> None:
-        """What the provider says of its own counting, if it does."""
+        """Apply the quota windows that the response reports, if any."""
         now = self._tools.clock.now()
         windows = (self._deployment.provider.read_quota or quota_windows)(response.headers, now)
         if windows:

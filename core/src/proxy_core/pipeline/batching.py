@@ -1,4 +1,4 @@
-"""Several requests that came at once sent as one, where a dialect knows how; off unless settings ask for it."""
+"""Combines concurrent requests into one upstream request, if their dialect supports it. Off unless configured."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Obtain = Callable[[ProxyRequest, Sequence[Deployment], FilterChain | None, Trace
 
 @dataclass(slots=True)
 class Share:
-    """One request's part of a response that several share; like a :class:`Response` that was read to its end."""
+    """One request's part of a batched response; used like a :class:`Response` that was read to its end."""
 
     whole: bytes
     usage: Usage | None
@@ -35,7 +35,7 @@ class Share:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        """Nothing is held."""
+        """There is nothing to release."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,18 +58,18 @@ class _Batch:
 
     @property
     def present(self) -> list[_Member]:
-        """Whose clients are still there."""
+        """The members whose clients are still connected."""
         return [member for member in self.members if not member.share.done()]
 
     def note_attempts(self, members: Sequence[_Member]) -> None:
-        """What was asked belongs to all of them, and is counted with the first."""
+        """Attempts belong to all members; they are counted only for the first."""
         for number, member in enumerate(members):
             member.trace.attempts += [replace(a, shared=True) if number else a for a in self.trace.attempts]
             member.trace.decisions += self.trace.decisions
 
 
 class Batcher:
-    """An async context manager around the batches under way."""
+    """Runs the batches; an async context manager."""
 
     def __init__(self, obtain: Obtain, settings: EmbeddingsSettings, clock: Clock) -> None:
         self._obtain = obtain
@@ -91,7 +91,7 @@ class Batcher:
     async def share(
         self, request: ProxyRequest, dialect: Dialect, deployments: Sequence[Deployment], trace: Trace
     ) -> Share | None:
-        """``None`` for what is not batched, was alone after all, or was refused when all were asked at once."""
+        """``None`` if the request cannot be batched, was alone in its batch, or the batched request failed."""
         batching = dialect.batching
         key = batching.key(request.body) if batching is not None else None
         if batching is None or key is None:
@@ -117,7 +117,7 @@ class Batcher:
             raise
 
     async def _give_up(self, key: str, batch: _Batch, last: _Member) -> None:
-        """Nobody waits for it any more."""
+        """Every client of the batch has disconnected."""
         self._close(key, batch)
         if batch.task is not None and not batch.task.done() and not batch.task.cancelling():
             batch.task.cancel()
@@ -138,9 +138,9 @@ class Batcher:
         members, shares = batch.present, dict[_Member, Share]()
         try:
             if len(members) > 1:
-                shares = await self._ask(batch, members)
+                shares = await self._send(batch, members)
         except ProxyError:
-            pass  # each finds out for itself whose fault it was
+            pass  # each member is then sent on its own, and gets an error of its own
         except Exception:  # a bug here must not end the batches of others
             log.exception("a batch failed")
         present = batch.present
@@ -148,7 +148,7 @@ class Batcher:
         for member in present:
             member.share.set_result(shares.get(member))
 
-    async def _ask(self, batch: _Batch, members: Sequence[_Member]) -> dict[_Member, Share]:
+    async def _send(self, batch: _Batch, members: Sequence[_Member]) -> dict[_Member, Share]:
         first, bodies = members[0], [member.request.body for member in members]
         merged = first.request.with_body(batch.batching.merge(bodies))
         async with await self._obtain(merged, batch.deployments, None, batch.trace) as response:

@@ -1,4 +1,4 @@
-"""From a client's request to a provider's: relayed where the dialects agree, translated where not."""
+"""From a client's request to a provider's: relayed if the dialects are the same, otherwise translated."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from proxy_core.stash import StashKey
 
 
 class Calls:
-    """Knows the dialects; prepares calls."""
+    """Prepares calls; knows all dialects."""
 
     def __init__(self, dialects: Mapping[str, Dialect], max_event_bytes: int) -> None:
         self._dialects = dialects
         self._max_event_bytes = max_event_bytes
 
     def dialect(self, request: ProxyRequest) -> Dialect:
-        """The client's."""
+        """The client's dialect."""
         return self._dialects[request.dialect]
 
     def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> list[Deployment]:
-        """The deployments that can carry this dialect. Raises ``BadRequest`` if there are none."""
+        """The deployments that can serve this dialect. Raises ``BadRequest`` if there are none."""
         client = self._dialects[request.dialect]
         able = [d for d in deployments if self._wire(client, d.provider) is not _NO_WAY]
         if not able:
@@ -51,7 +51,7 @@ class Calls:
         return Call(request, deployment, filters, client, self._dialects.get(wire), self._max_event_bytes)
 
     def _wire(self, client: Dialect, provider: Provider) -> str:
-        """The dialect to speak upstream; ``""`` for the provider's own, ``_NO_WAY`` if there is none."""
+        """The dialect for the upstream; ``""`` for the provider's own format, ``_NO_WAY`` if there is none."""
         if client.name in provider.dialects:
             return client.name
         if client.family == "embeddings":
@@ -63,7 +63,7 @@ class Calls:
         return next((d for d in provider.dialects if self._dialects[d].encode is not None), _NO_WAY)
 
     def _embeddings_wire(self, client: Dialect, provider: Provider) -> str:
-        """One that inputs can be translated into, and whose vectors out of."""
+        """A dialect that inputs can be translated into and embeddings can be read from."""
         if client.decode_inputs is None or client.encode_embeddings is None:
             return _NO_WAY
         for name in provider.dialects:
@@ -78,7 +78,7 @@ _FETCHED = StashKey[ChatRequest]("proxy_core.fetched")
 
 
 class Call:
-    """One attempt's two translations: the request up, the reply down."""
+    """The two translations of one attempt: the request to the upstream, the response to the client."""
 
     def __init__(
         self,
@@ -95,17 +95,17 @@ class Call:
         self._client = client
         self._wire = wire
         self._max_event_bytes = max_event_bytes
-        #: What the upstream was sent to prove who asks, as it may come back.
+        #: The secrets sent to the upstream, because its response may repeat them.
         self.secrets: tuple[bytes, ...] = ()
         self._sent: ProviderCall | None = None
 
     @property
     def translated(self) -> bool:
-        """The upstream is sent something else than the client's own body."""
+        """Whether the upstream receives something other than the client's own body."""
         return self._wire is not self._client
 
     async def fetch_links(self, fetcher: GuardedFetcher) -> None:
-        """For a provider that cannot open links: get what the request links to, once per request."""
+        """Fetch what the request links to, once per request, for a provider that cannot open links itself."""
         limits = self._deployment.provider.fetch_links
         chat = self._wire is not self._client and self._client.family == "chat"
         if limits is None or not chat or _FETCHED in self._request.stash:
@@ -113,7 +113,7 @@ class Call:
         self._request.stash[_FETCHED] = await fetcher.inline(self._chat(), limits)
 
     def encode(self, credential: Credential) -> UpstreamRequest:
-        """Raises ``BadRequest`` for what the provider cannot represent."""
+        """The upstream request. Raises ``BadRequest`` for anything that the provider cannot represent."""
         try:
             self._sent = self._call()
             message = self._deployment.provider.encode(self._sent, credential)
@@ -138,7 +138,7 @@ class Call:
         return replace(call, dialect=self._wire.name, body={**options, **self._wire.encode(chat)}, chat=chat)
 
     def _inputs(self, wire: Dialect) -> JsonObject:
-        """What is to be embedded, in the provider's words."""
+        """The inputs to embed, in the provider's format."""
         decode, encode = self._client.decode_inputs, wire.encode_inputs
         if decode is None or encode is None:
             raise InternalError(f"The dialect {self._client.name!r} cannot be translated into {wire.name!r}.")
@@ -152,7 +152,7 @@ class Call:
         return replace(chat, model=self._deployment.model)
 
     def body(self, is_event_stream: bool) -> ResponseBody:
-        """What turns the response's bytes into the client's."""
+        """The converter from the upstream's bytes to the client's."""
         provider, client, request = self._deployment.provider, self._client, self._request
         context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":
@@ -165,7 +165,7 @@ class Call:
         if relayed and is_event_stream == request.stream:
             if client.usage_tap is None or not request.stream:
                 return RelayedWhole(client, provider.name, request.body)
-            # Whoever asked for usage is the provider's encoder; if the client did not, its event goes.
+            # The provider's encoder may have requested usage; if the client did not, the event is left out.
             strip = not context.include_usage
             return RelayedStream(client.usage_tap(provider.name, context, strip), self._max_event_bytes)
         return self._translated(context, is_event_stream)
@@ -174,7 +174,7 @@ class Call:
         provider = self._deployment.provider
         decoder = self._decoder(is_event_stream)
         if decoder is None or self._client.encoder is None:
-            raise UpstreamBroken(f"{provider.name} sent a response in a form that cannot be translated.")
+            raise UpstreamBroken(f"The provider {provider.name!r} sent a response that cannot be translated.")
         return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context))
 
     def _decoder(self, is_event_stream: bool) -> EventDecoder | None:

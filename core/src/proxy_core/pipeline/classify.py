@@ -1,4 +1,4 @@
-"""What a failure means, by its provider's account, else by the core's; without any secret of ours."""
+"""Classifies a failure with the provider's own function or the core's, and removes secrets from its message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.records.redact import SecretScrubber
 
 
 def classified(failure: UpstreamFailure, provider: Provider, scrub: SecretScrubber) -> FailureDecision:
-    """Secrets that an upstream repeats are taken out of its words first, and of the message made of them."""
+    """Secrets that an upstream repeats are removed first from its body, then from the resulting message."""
     try:
         classify = provider.classify_failure or classify_failure
         decision = classify(replace(failure, body=scrub.bytes(failure.body)))

@@ -1,4 +1,4 @@
-"""The way a request would go, walked without sending anything or lending a credential."""
+"""Dry run: the path that a request would take, without sending anything or lending a credential."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIALECT = "openai_chat"
 
 
 class DryRun:
-    """Call it with a request body, of which only ``model`` is needed."""
+    """Called with a request body, of which only ``model`` is required."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class DryRun:
         self._pools = pools
 
     def __call__(self, body: JsonObject) -> dict[str, Any]:
-        """Raises the ``ProxyError`` that the request would end with before anybody is asked."""
+        """Raises the ``ProxyError`` that would end the request before any upstream is contacted."""
         name = body.pop("dialect", _DIALECT)
         if not isinstance(name, str) or name not in self._dialects:
             raise BadRequest(f"There is no dialect {name!r}.", param="dialect")
@@ -63,10 +63,10 @@ class DryRun:
 
     def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:
         pool = self._pools[deployment.provider.name]
-        worst_of = deployment.provider.max_priority
-        worst = worst_of(deployment.model) if worst_of is not None else None
-        credential = pool.peek(request, deployment.model, worst)
-        decision = decided(pool, deployment.model, None, frozenset(), str(deployment), 0.0, worst)
+        max_priority_of = deployment.provider.max_priority
+        max_priority = max_priority_of(deployment.model) if max_priority_of is not None else None
+        credential = pool.peek(request, deployment.model, max_priority)
+        decision = decided(pool, deployment.model, None, frozenset(), str(deployment), 0.0, max_priority)
         step = as_json(replace(decision, chosen=credential.id if credential is not None else None))
         if credential is None:
             return step

@@ -1,7 +1,7 @@
-"""Attempts until one commits: the only place that retries, rotates and fails over.
+"""Makes attempts until one commits: the only place that retries, rotates and fails over.
 
-Plain and streamed requests take the same way. Once the first content of a response has arrived its
-attempt is committed: it may still break, but it is no longer replaced.
+Plain and streamed requests take the same path. Once the first content of a response has arrived,
+its attempt is committed: it may still fail, but it is no longer replaced.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from proxy_core.settings.schema import ProxySettings
 
 
 class Executor:
-    """Obtains responses. Holds what every request shares."""
+    """Obtains responses; holds what all requests share."""
 
     def __init__(
         self,
@@ -100,13 +100,13 @@ class Executor:
         raise plan.error()
 
     async def _outcomes(self, attempt: Attempt, plan: AttemptPlan) -> Sequence[Outcome]:
-        """Of the attempt, and of another beside it if it is slow: the committed response alone, or every failure."""
+        """The outcome of the attempt, and of a hedge if it is slow: only the committed response, or every failure."""
         if self.hedges.after_s is None:
             return [(attempt, await attempt.run())]
         return await self.hedges.race(attempt, plan, self.hedges.after_s)
 
     async def _wait(self, plan: AttemptPlan, trace: Trace) -> bool:
-        """Until a credential may be usable again; false if that is not before the plan's deadline."""
+        """Wait until a credential may be usable; false if that will not be before the plan's deadline."""
         soonest_s, left_s = plan.soonest_s, plan.deadline.remaining_s(self._clock)
         if soonest_s is None or soonest_s >= left_s:
             return False
@@ -122,7 +122,7 @@ class Executor:
         except TimeoutError:
             pass
         except asyncio.CancelledError:
-            if waiter.done():  # woken, and gone
+            if waiter.done():  # notified, but cancelled before it could use the notification
                 plan.pass_on(None)
             raise
         finally:

@@ -1,4 +1,4 @@
-"""What the client is told when no attempt brought a response."""
+"""The error for the client when no attempt succeeded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.pool import Pool
 
 
-def most_hopeful(failures: Sequence[FailureDecision], pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
-    """Of several failures the one most worth waiting for; the latest of those. ``soonest_s``: until a credential is."""
-    error = max(reversed(failures), key=_hope).error
+def best_failure(failures: Sequence[FailureDecision], pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
+    """The failure most worth retrying, the latest of equals. ``soonest_s``: time until a credential is usable."""
+    error = max(reversed(failures), key=_worth_retrying).error
     if soonest_s is not None and (isinstance(error, CapacityExhausted | Unavailable) or _outage(pools) is not None):
         error.retry_after_s = max(soonest_s, 1.0)
     elif soonest_s is not None and error.retry_after_s is not None:
@@ -20,8 +20,8 @@ def most_hopeful(failures: Sequence[FailureDecision], pools: Sequence[Pool], soo
     return error
 
 
-def _hope(decision: FailureDecision) -> int:
-    """A client that waits is helped against a limit, perhaps against an outage, hardly against a refused key."""
+def _worth_retrying(decision: FailureDecision) -> int:
+    """How much waiting helps: certainly with a limit, perhaps with an outage, hardly with a rejected key."""
     error = decision.error
     if isinstance(error, CapacityExhausted):
         return 3 if error.code == "insufficient_quota" else 4
@@ -31,17 +31,17 @@ def _hope(decision: FailureDecision) -> int:
 
 
 def none_usable(pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
-    """No credential could be lent at all."""
+    """The error when no credential was usable at all."""
     if not any(len(pool) for pool in pools):
         return Unavailable("No credential is configured for this model.", code="no_credential")
     if soonest_s is None:
-        why = next((row.out for pool in pools for row in pool.ledger.rows if row.for_good), "")
+        why = next((row.unavailable for pool in pools for row in pool.ledger.rows if row.needs_login), "")
         text = "No credential may serve this model." + (f" {why}" if why else "")
         return Unavailable(text, code="no_credential")
     outage = _outage(pools)
     if outage is not None:
-        text = f"The provider's circuit breaker is open after repeated failures: {outage.words}"
-        return Unavailable(text, retry_after_s=max(soonest_s, 1.0))
+        message = f"The provider's circuit breaker is open after repeated failures: {outage.message}"
+        return Unavailable(message, retry_after_s=max(soonest_s, 1.0))
     state = "cooling down" if soonest_s else "busy"
     return CapacityExhausted(f"Every credential for this model is {state}.", retry_after_s=max(soonest_s, 1.0))
 
@@ -51,7 +51,7 @@ def _outage(pools: Sequence[Pool]) -> Cooldown | None:
 
 
 def with_attempts(error: ProxyError, attempts: Sequence[AttemptRecord]) -> ProxyError:
-    """``error`` with what was tried, for a client: no message of an upstream to somebody else's key."""
+    """``error`` with its attempts, for a client; upstreams' messages concern the operator's keys and are left out."""
     error.attempts = [
         {
             "deployment": attempt.deployment,

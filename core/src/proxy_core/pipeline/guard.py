@@ -1,8 +1,8 @@
-"""The core's own sanitizers: what a client's body may not carry upstream, and one repair.
+"""The core's own sanitizers: one removes fields that a client must not send upstream, one repairs a field.
 
-A body cannot steer this proxy whatever it says, because destinations, headers and credentials
-are never read from it. These names are taken out all the same: the upstream may be another
-gateway that does read them, and an adapter may hand a body on as keyword arguments.
+A body cannot control this proxy in any case, because destinations, headers and credentials are
+never read from it. These fields are removed nevertheless: the upstream may be another gateway
+that does read them, or an adapter may pass the body on as keyword arguments.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from proxy_core.messages import JsonObject
 
 log = logging.getLogger("proxy_core.guard")
 
-#: What belongs to the conversation, not to the request's machinery. A tool may well have a
-#: parameter named ``headers``; nothing below these is looked at.
+#: Fields that hold the conversation. A tool may well have a parameter named ``headers``, so
+#: nothing below these is checked.
 _CONTENT = frozenset(
     """
     messages input prompt suffix instructions system contents systeminstruction
@@ -29,10 +29,10 @@ _CONTENT = frozenset(
 
 
 class FieldFilter:
-    """Takes fields out of a request's body, at any depth outside the conversation.
+    """Removes fields from a request's body, at any depth outside the conversation.
 
-    ``names`` and ``prefixes`` are as they are compared: lower case, letters and digits only, so that ``apibase`` is
-    ``api_base``, ``api-base`` and ``apiBase``. It is a :class:`Sanitizer`'s ``request``.
+    ``names`` and ``prefixes`` are in the form in which they are compared: lower case, letters and digits only. So
+    ``apibase`` matches ``api_base``, ``api-base`` and ``apiBase``. Used as a :class:`Sanitizer`'s ``request``.
     """
 
     def __init__(self, *, names: Iterable[str] = (), prefixes: Iterable[str] = ()) -> None:
@@ -43,28 +43,28 @@ class FieldFilter:
         body = self.without(request.body)
         if body is request.body:
             return request
-        # How many, not which: what leads to a field are names that a client made up.
-        log.debug("left out %d steering fields", sum(1 for _ in self.found(request.body)))
+        # The number only: the path to a field consists of names that the client made up.
+        log.debug("removed %d guarded fields", sum(1 for _ in self.found(request.body)))
         return request.with_body(body)
 
     def found(self, body: JsonObject) -> Iterator[str]:
-        """Dotted paths of the fields that :meth:`without` takes out."""
+        """Dotted paths of the fields that :meth:`without` removes."""
         for name, value in body.items():
             role = self.role(name)
-            if role == "steers":
+            if role == "guarded":
                 yield name
             elif role == "other":
                 for inner in _objects(value):
                     yield from (f"{name}.{path}" for path in self.found(inner))
 
     def without(self, body: JsonObject) -> JsonObject:
-        """``body`` without those fields; itself if it has none."""
+        """``body`` without those fields; the same object if it has none."""
         if next(self.found(body), None) is None:
             return body
         return {
             name: value if self.role(name) == "content" else self._cleaned(value)
             for name, value in body.items()
-            if self.role(name) != "steers"
+            if self.role(name) != "guarded"
         }
 
     def _cleaned(self, value: Any) -> Any:
@@ -72,10 +72,10 @@ class FieldFilter:
             return self.without(value)
         return [self._cleaned(item) for item in value] if isinstance(value, list) else value
 
-    def _role(self, name: str) -> Literal["steers", "content", "other"]:
+    def _role(self, name: str) -> Literal["guarded", "content", "other"]:
         plain = re.sub(r"[^a-z0-9]", "", name.lower())
         if plain in self._names or plain.startswith(self._prefixes):
-            return "steers"
+            return "guarded"
         return "content" if plain in _CONTENT else "other"
 
 
@@ -87,7 +87,7 @@ def _objects(value: Any) -> Iterator[JsonObject]:
             yield from _objects(item)
 
 
-STEERING_FIELDS = FieldFilter(
+GUARDED_FIELDS = FieldFilter(
     names="""
     apibase baseurl apiurl apikey apikeys apiversion apitype
     headers extraheaders defaultheaders extraquery defaultquery authorization auth cookies cookie
@@ -101,8 +101,8 @@ STEERING_FIELDS = FieldFilter(
     """.split(),
     prefixes=("mock", "userapikey", "proxyserver"),
 )
-#: First in the chain: what other sanitizers add is the operator's own doing.
-GUARD = Sanitizer(name="guard", rank=-1000, request=STEERING_FIELDS)
+#: First in the chain: what other sanitizers add is the operator's own choice.
+GUARD = Sanitizer(name="guard", rank=-1000, request=GUARDED_FIELDS)
 
 
 def temperature_zero(action: Literal["remove", "set"]) -> Sanitizer:

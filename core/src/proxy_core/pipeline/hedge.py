@@ -1,4 +1,4 @@
-"""Asking a second credential when the first is slow to say anything: opt-in, and capped as a share of requests."""
+"""Hedging: a second attempt when the first is slow to respond. Opt-in, and limited to a share of all requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from proxy_core.settings.schema import RoutingSettings
 Outcome = tuple[Attempt, Response | FailureDecision]
 _Task = asyncio.Task[Response | FailureDecision]
 
-#: A quiet hour does not pay for a storm of second attempts.
+#: Savings are limited, so that an idle hour does not pay for a burst of second attempts.
 _MAX_SAVED = 10.0
 
 
 class HedgeBudget:
-    """Second attempts that were earned and not made yet; it lives as long as the process."""
+    """Second attempts that were earned but not made yet; lives as long as the process."""
 
     def __init__(self) -> None:
         self._saved = 1.0
@@ -36,7 +36,7 @@ class HedgeBudget:
 
 
 class Hedges:
-    """Each request earns a part of a second attempt. ``after_s``: when it is made; ``None``: never."""
+    """Each request earns a fraction of a hedge. ``after_s``: when a hedge starts; ``None``: never."""
 
     def __init__(self, routing: RoutingSettings, budget: HedgeBudget, clock: Clock) -> None:
         self._clock = clock
@@ -45,36 +45,36 @@ class Hedges:
         self._budget = budget
 
     async def race(self, first: Attempt, plan: AttemptPlan, after_s: float) -> list[Outcome]:
-        """The committed response alone, or one failure for each that was asked."""
-        asked: dict[_Task, Attempt] = {}
+        """Only the committed response, or one failure per attempt."""
+        attempts: dict[_Task, Attempt] = {}
         winner: _Task | None = None
         self._budget.earn(self._max_ratio)
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked[tasks.create_task(first.run())] = first
-                done, waiting = await self._wait(set(asked), after_s)
+                attempts[tasks.create_task(first.run())] = first
+                done, waiting = await self._wait(set(attempts), after_s)
                 second = None if done else self._second(first, plan)
                 if second is not None:
-                    asked[tasks.create_task(second.run())] = second
-                    waiting = set(asked)
+                    attempts[tasks.create_task(second.run())] = second
+                    waiting = set(attempts)
                 while (winner := _committed(done)) is None and waiting:
                     done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 for task in waiting:
                     task.cancel()
         except BaseException:
-            winner = None  # nobody is left to read it
+            winner = None  # the response would not be read
             raise
         finally:
-            await _end_losers(asked, winner)
-        return [(asked[task], task.result()) for task in ([winner] if winner is not None else asked)]
+            await _end_losers(attempts, winner)
+        return [(attempts[task], task.result()) for task in ([winner] if winner is not None else attempts)]
 
-    async def _wait(self, asked: set[_Task], after_s: float) -> tuple[set[_Task], set[_Task]]:
-        """Which are done, and which are not yet."""
+    async def _wait(self, attempts: set[_Task], after_s: float) -> tuple[set[_Task], set[_Task]]:
+        """The tasks that are done, and those that are not."""
         try:
             async with self._clock.timeout(after_s):
-                return await asyncio.wait(asked)
+                return await asyncio.wait(attempts)
         except TimeoutError:
-            return set(), asked
+            return set(), attempts
 
     def _second(self, first: Attempt, plan: AttemptPlan) -> Attempt | None:
         if not self._budget.covers_one or not plan.may_hedge:
@@ -86,16 +86,16 @@ class Hedges:
         if choice is None:
             return None
         self._budget.spend()
-        return first.beside(*choice)
+        return first.hedge(*choice)
 
 
-async def _end_losers(asked: dict[_Task, Attempt], winner: _Task | None) -> None:
-    for task, attempt in asked.items():
+async def _end_losers(attempts: dict[_Task, Attempt], winner: _Task | None) -> None:
+    for task, attempt in attempts.items():
         if task is winner:
             continue
         if not task.cancelled() and isinstance(response := task.result(), Response):
             await response.aclose()
-        await attempt.aclose()  # a task that was cancelled before it began has not
+        await attempt.aclose()  # a task cancelled before it started has not closed its attempt
 
 
 def _committed(done: set[_Task]) -> _Task | None:

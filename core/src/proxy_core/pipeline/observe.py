@@ -1,4 +1,4 @@
-"""Telling observers, later and isolated: a bounded queue, one task, one log line per cause."""
+"""Notifies observers, afterwards and isolated: a bounded queue, one task, one log line per cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _END_S = 5.0
 
 
 class Observers:
-    """An async context manager around the task that tells them; leaving it tells what is queued."""
+    """An async context manager around the task that notifies observers; on exit it delivers what is queued."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
@@ -28,10 +28,10 @@ class Observers:
 
     @property
     def waiting(self) -> int:
-        """Records that they have not been told of yet."""
+        """Records in the queue."""
         return self._queue.qsize()
 
-    def tell(self, record: RequestRecord) -> None:
+    def notify(self, record: RequestRecord) -> None:
         """Queue a record; when the queue is full it is dropped and counted."""
         if not self._observers:
             return
@@ -67,7 +67,7 @@ class Observers:
             for observer in self._observers:
                 try:
                     await observer.observe(record)
-                except Exception as error:  # an observer may fail in any way; nobody else notices
+                except Exception as error:  # an observer may fail in any way; nothing else is affected
                     self._complain(observer.name, error)
 
     def _complain(self, name: str, error: Exception) -> None:

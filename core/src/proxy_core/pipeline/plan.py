@@ -1,4 +1,4 @@
-"""One request's attempts: which deployment and credential come next, and what the client is told in the end."""
+"""The attempts of one request: which deployment and credential come next, and the final error for the client."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from proxy_core.clock import Deadline
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
-from proxy_core.pipeline.final_error import most_hopeful, none_usable, with_attempts
+from proxy_core.pipeline.final_error import best_failure, none_usable, with_attempts
 from proxy_core.pipeline.trace import Trace
 from proxy_core.rotation.explain import decided
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.settings.schema import RoutingSettings
 
 _MAX_BACK_OFF_S = 8.0
-#: A request that waits long looks often.
+#: A request that waits for long makes many decisions.
 _MAX_DECISIONS = 50
 
 
@@ -24,7 +24,7 @@ _MAX_DECISIONS = 50
 class CandidateDeployment:
     """A deployment that may serve the request.
 
-    ``tried`` credentials were asked in this round; ``spent`` ones are not asked again at all.
+    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all.
     """
 
     deployment: Deployment
@@ -37,14 +37,14 @@ class CandidateDeployment:
 
     @property
     def soonest_s(self) -> float | None:
-        """Until one of its credentials may be asked again; ``None``: none will be."""
+        """Seconds until one of its credentials may be used; ``None`` if none will be."""
         if self.closed:
             return None
         return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent)
 
     @property
     def cooldown_ends_s(self) -> float | None:
-        """Until the next cooldown ends, which wakes nobody; credentials that are merely busy do not count."""
+        """Seconds until the next cooldown ends, an event without notification; credentials in use do not count."""
         if self.closed:
             return None
         return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
@@ -54,7 +54,7 @@ Choice = tuple[CandidateDeployment, Lease]
 
 
 class AttemptPlan:
-    """Pure bookkeeping; the executor asks and waits. No attempt starts after ``deadline``."""
+    """Pure bookkeeping; the executor sends and waits. No attempt starts after ``deadline``."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class AttemptPlan:
         self.candidates = [_candidate(deployment, pools[deployment.provider.name]) for deployment in deployments]
 
     def next(self) -> Choice | None:
-        """The best deployment with a usable credential, and the lease of one; ``None`` if there is none now."""
+        """The best deployment with a usable credential, and a lease of it; ``None`` if there is none now."""
         choice = self._choice()
         if self._waited:
             self.pass_on(choice)
@@ -91,20 +91,20 @@ class AttemptPlan:
         return None
 
     def _note(self, candidate: CandidateDeployment, lease: Lease | None) -> None:
-        trace, pool, asked = self._trace, candidate.pool, candidate.deployment
+        trace, pool, deployment = self._trace, candidate.pool, candidate.deployment
         if len(trace.decisions) < _MAX_DECISIONS:
             at_s, tried, max_priority = trace.elapsed_s, candidate.tried, candidate.max_priority
-            trace.decisions.append(decided(pool, asked.model, lease, tried, str(asked), at_s, max_priority))
+            trace.decisions.append(decided(pool, deployment.model, lease, tried, str(deployment), at_s, max_priority))
 
     def pass_on(self, taken: Choice | None) -> None:
-        """A request that waited was woken for one credential: where it took none, the next one is woken."""
+        """A waiting request was notified of one credential; if it took none, the next waiter is notified."""
         self._waited = False
         for candidate in self.candidates:
             if taken is None or taken[0].pool is not candidate.pool:
                 candidate.pool.pass_on()
 
     def learn(self, candidate: CandidateDeployment, lease: Lease, decision: FailureDecision) -> float:
-        """Take note of a failure. Seconds to wait before the next attempt: 0 unless it repeats this one."""
+        """Record a failure. Returns the seconds to wait before the next attempt: 0 unless it is a retry."""
         self._failures.append(decision)
         candidate.tries += 1
         if decision.next == "retry" and candidate.tries < self._routing.attempts_per_credential:
@@ -114,31 +114,31 @@ class AttemptPlan:
         if decision.cooldown not in ("credential", "model"):
             candidate.spent.add(lease.credential.id)
         if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
-            candidate.closed = True  # another credential would not find the host either
+            candidate.closed = True  # another credential would not reach the host either
         return 0.0
 
-    def _back_off_s(self, tries: int, asked_s: float | None) -> float:
-        """Doubling, with jitter; never less than what the upstream asked for."""
+    def _back_off_s(self, tries: int, requested_s: float | None) -> float:
+        """Exponential, with jitter; never less than the upstream requested."""
         routing = self._routing
         delay_s = min(_MAX_BACK_OFF_S, routing.retry_delay_s * 2.0 ** (tries - 1))
         jitter_s = routing.retry_jitter_s * random.random()  # noqa: S311  # spreads retries, hides nothing
-        return min(self.deadline.remaining_s(self._trace.clock), max(delay_s, asked_s or 0.0) + jitter_s)
+        return min(self.deadline.remaining_s(self._trace.clock), max(delay_s, requested_s or 0.0) + jitter_s)
 
     @property
     def exhausted(self) -> bool:
-        """No further attempt may start."""
+        """Whether no further attempt may start."""
         return bool(self._failures) and not self._may_start(len(self._trace.attempts))
 
     @property
     def may_hedge(self) -> bool:
-        """A further attempt may start while one is under way."""
+        """Whether another attempt may start while one is under way."""
         return self._may_start(len(self._trace.attempts) + 1)
 
     def _may_start(self, attempts: int) -> bool:
         return attempts < self._routing.max_attempts and self.deadline.remaining_s(self._trace.clock) > 0
 
     def new_round(self) -> None:
-        """After a wait: credentials that were tried may be usable again."""
+        """After a wait, credentials that were tried may be usable again."""
         self._waited = True
         for candidate in self.candidates:
             candidate.tried = set(candidate.spent)
@@ -152,11 +152,11 @@ class AttemptPlan:
         return min((wait for c in self.candidates if (wait := c.cooldown_ends_s) is not None), default=None)
 
     def rejection(self, decision: FailureDecision) -> ProxyError:
-        """What the client is told where no other attempt could help; its own mistakes list no attempts."""
+        """The error when no other attempt could help; a client's own mistake lists no attempts."""
         return decision.error if decision.fault == "client" else with_attempts(decision.error, self._trace.attempts)
 
     def error(self) -> ProxyError:
-        """What the client is told in the end."""
+        """The final error for the client."""
         if self._waited:
             self.pass_on(None)
         known = [c.pool.soonest_s(c.deployment.model, c.max_priority) for c in self.candidates]
@@ -164,7 +164,7 @@ class AttemptPlan:
         pools = [candidate.pool for candidate in self.candidates]
         if not self._failures:
             return none_usable(pools, soonest_s)
-        return with_attempts(most_hopeful(self._failures, pools, soonest_s), self._trace.attempts)
+        return with_attempts(best_failure(self._failures, pools, soonest_s), self._trace.attempts)
 
 
 def _candidate(deployment: Deployment, pool: Pool) -> CandidateDeployment:

@@ -1,6 +1,6 @@
-"""A response that is no longer replaced, and how a stream's bytes become the client's where they pass as they came.
+"""A committed response, and the relaying of a stream whose bytes pass to the client unchanged.
 
-The attempt reads up to the commit, the endpoint reads on and writes.
+The attempt reads up to the commit point; the endpoint reads the rest and writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy_core.network.upstream import TransportError
 
 
 class ResponseBody(Protocol):
-    """A reply on its way: feed it what was read, send what it gives back."""
+    """Converts a response while it arrives: takes the upstream's bytes, returns the client's."""
 
     @property
     def usage(self) -> Usage | None: ...
@@ -25,22 +25,22 @@ class ResponseBody(Protocol):
     def failure(self) -> UpstreamFailure | None: ...
     @property
     def committed(self) -> bool:
-        """The first upstream event has been seen."""
+        """Whether the first content of the upstream has arrived."""
         ...
 
     def feed(self, data: bytes) -> bytes: ...
     def close(self) -> bytes:
-        """The upstream's bytes ended. Raises ``UpstreamBroken``, ``StreamCut``."""
+        """The upstream's bytes have ended. Raises ``UpstreamBroken``, ``StreamCut``."""
         ...
 
 
 class RelayedStream:
-    """An event stream in the client's own dialect. Whole events pass as they came."""
+    """An event stream in the client's own dialect. Complete events pass unchanged."""
 
-    __slots__ = ("_meter", "_splitter", "committed", "failure", "usage")
+    __slots__ = ("_splitter", "_tap", "committed", "failure", "usage")
 
-    def __init__(self, meter: UsageTap, max_event_bytes: int) -> None:
-        self._meter = meter
+    def __init__(self, tap: UsageTap, max_event_bytes: int) -> None:
+        self._tap = tap
         self._splitter = sse.EventSplitter(max_event_bytes)
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
@@ -56,16 +56,16 @@ class RelayedStream:
         out = self._pass(rest) if rest and whole else b""
         if self.failure is not None:
             return out
-        if not whole or not self._meter.complete:
+        if not whole or not self._tap.complete:
             raise StreamCut("The upstream's response ended before it was complete.")
-        end = self._meter.close()
-        # A last event may lack its blank line; what we add must not run into it.
+        end = self._tap.close()
+        # The last event may lack its blank line; what is appended must not run into it.
         return out + b"\n\n" + end if out and end else out + end
 
     def _pass(self, block: bytes) -> bytes:
-        meter = self._meter
-        out = meter.feed(block)
-        self.usage, self.failure = meter.usage, meter.failure
+        tap = self._tap
+        out = tap.feed(block)
+        self.usage, self.failure = tap.usage, tap.failure
         if not self.committed and self.failure is None:
             self.committed = b"data:" in block
         elif out and self.failure is not None:
@@ -79,7 +79,7 @@ def _whole(rest: bytes) -> bool:
 
 
 class Origin(Protocol):
-    """The attempt that a response came of."""
+    """The attempt that produced a response."""
 
     provider: str
 
@@ -89,7 +89,7 @@ class Origin(Protocol):
 
 
 class Response:
-    """Committed. ``read`` gives the client's bytes piece by piece; leaving the block closes its attempt."""
+    """A committed response. ``read`` returns the client's bytes in pieces; leaving the block closes the attempt."""
 
     __slots__ = ("_attempt", "_body", "_first", "_pieces")
 
@@ -111,7 +111,7 @@ class Response:
         return self._body.usage
 
     async def read(self) -> bytes | None:
-        """The next bytes for the client; ``None`` at a complete end. Raises ``ProxyError`` for any other end."""
+        """The next bytes for the client; ``None`` at a proper end. Raises ``ProxyError`` if the response fails."""
         if self._first:
             first, self._first = self._first, b""
             return first

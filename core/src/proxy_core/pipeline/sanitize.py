@@ -1,4 +1,4 @@
-"""Running sanitizers over requests and reply events. Closed on every failure: nothing passes unseen."""
+"""Runs sanitizers over requests and response events. Fails closed: nothing passes unsanitized."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ log = logging.getLogger("proxy_core.sanitize")
 
 
 class Sanitizers:
-    """The chain, in order. An empty one costs nothing."""
+    """The chain of sanitizers, in order. An empty chain costs nothing."""
 
     def __init__(self, chain: Sequence[Sanitizer]) -> None:
         self._requests = [(s.name, s.request) for s in chain if s.request is not None]
         self._events = [(s.name, s.events) for s in reversed(chain) if s.events is not None]
 
     def request(self, request: ProxyRequest, changed_by: list[str]) -> ProxyRequest:
-        """Raises whatever a sanitizer refuses with, or ``InternalError`` if it failed itself.
+        """Raises a sanitizer's own ``ProxyError``, or ``InternalError`` if the sanitizer fails.
 
-        Who changed something is added to ``changed_by``.
+        The names of those that changed something are added to ``changed_by``.
         """
         for name, sanitize in self._requests:
             before = request
@@ -37,7 +37,7 @@ class Sanitizers:
         return request
 
     def filters(self, request: ProxyRequest, changed_by: list[str]) -> FilterChain | None:
-        """Filters for this request's reply; ``None`` if nobody asks to see it. Who does is added to ``changed_by``."""
+        """Filters for this request's response; ``None`` if no sanitizer needs one. Their names go to ``changed_by``."""
         if not self._events:
             return None
         chain = []
@@ -50,18 +50,18 @@ class Sanitizers:
                 raise _failed(name) from error
             if filter_ is not None:
                 chain.append((name, filter_))
-                changed_by.append(f"{name} (reply)")
+                changed_by.append(f"{name} (response)")
         return FilterChain(chain) if chain else None
 
 
 class FilterChain:
-    """Event filters, one behind the other."""
+    """Event filters in sequence."""
 
     def __init__(self, filters: Sequence[tuple[str, EventFilter]]) -> None:
         self._filters = filters
 
     def feed(self, events: Iterable[ChatEvent]) -> list[ChatEvent]:
-        """Raises ``InternalError`` if a filter fails; text it held is not released."""
+        """Raises ``InternalError`` if a filter fails; text that it held back is not released."""
         current = list(events)
         for name, filter_ in self._filters:
             try:
@@ -71,7 +71,7 @@ class FilterChain:
         return current
 
     def close(self) -> list[ChatEvent]:
-        """What the filters still held, passed through those behind them."""
+        """The events that filters held back, each passed through the filters after its own."""
         held: list[ChatEvent] = []
         for name, filter_ in self._filters:
             try:
@@ -84,4 +84,4 @@ class FilterChain:
 
 def _failed(name: str) -> InternalError:
     log.error("sanitizer %s failed; the request or response was stopped", name)
-    return InternalError(f"The sanitizer {name!r} failed, so the data was not passed on.", code="sanitizer_failed")
+    return InternalError(f"The sanitizer {name!r} failed, so nothing was passed on.", code="sanitizer_failed")

@@ -1,8 +1,8 @@
-"""What an upstream was sent to prove who asks does not come back to a client.
+"""Keeps secrets that were sent to an upstream from reaching the client in its response.
 
-Debugging servers and gateways repeat a request's headers in their replies. A secret inside one
-event or one plain reply is taken out. Spread over several events it is not seen: an upstream
-that means to give a key away can spell it in any way it likes.
+Debugging servers and gateways repeat a request's headers in their responses. A secret inside one
+event or one plain response is masked. A secret spread over several events is not recognized: an
+upstream that means to reveal a key can spell it in any way.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import lru_cache
 
 from proxy_core.records.redact import MASK
 
-#: Stand-ins for a key, such as ``none`` or ``EMPTY``, are words that a response may use.
+#: Placeholders for a key, such as ``none`` or ``EMPTY``, are words that a response may contain.
 _MIN_LENGTH = 16
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential", re.IGNORECASE)
 _MASK = MASK.encode()
 
 
 def sent_secrets(headers: Iterable[tuple[str, str]], credential: str) -> tuple[bytes, ...]:
-    """The credential, and the values of headers that are secrets by their names."""
+    """The credential, and the values of headers whose names indicate a secret."""
     values = [value.rpartition(" ")[2] for name, value in headers if _is_secret(name)]
     return tuple(s for value in {credential, *values} if len(value) >= _MIN_LENGTH for s in _spellings(value))
 

@@ -1,4 +1,4 @@
-"""What is noted about one request while it runs, for its record and its log line."""
+"""What is recorded about a request while it runs, for its record and its log line."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Trace:
     decisions: list[Decision] = field(default_factory=list)
     changed_by: list[str] = field(default_factory=list)
     first_event_s: float | None = None
-    #: When the request was read, first sent on, answered by an upstream, and told to the client; by a watch of
-    #: their own, because work takes the time it takes.
+    #: When the request was read, first sent upstream, answered by an upstream, and answered to the client. Read
+    #: from ``perf_counter``, not from the injected clock, because the proxy's own work takes real time.
     read_at: float | None = None
     sent_at: float | None = None
-    heard_at: float | None = None
-    told_at: float | None = None
-    #: Waiting for others before anything was sent.
+    received_at: float | None = None
+    responded_at: float | None = None
+    #: Time spent waiting before anything was sent.
     waited_s: float = 0.0
     usage: Usage | None = None
-    #: What the provider asked last had no word for.
+    #: Fields that the last provider's format could not express.
     dropped: Sequence[str] = ()
-    #: A model that nothing here serves is a client's words, and written nowhere.
+    #: An unknown model name is client content and is recorded nowhere.
     routed: bool = False
-    #: What is kept for the request's record; ``None`` unless records are asked for.
+    #: Bodies for the request's record; ``None`` unless records are enabled.
     capture: Capture | None = None
 
     @classmethod
@@ -60,25 +60,25 @@ class Trace:
         self.first_event_s = self.elapsed_s
 
     def read(self) -> None:
-        """The client's request is here."""
+        """The client's request has been read."""
         self.read_at = perf_counter()
 
     def sending(self) -> None:
-        """An upstream is asked."""
+        """A request is sent upstream."""
         if self.sent_at is None:
             self.sent_at = perf_counter()
 
-    def heard(self) -> None:
-        """An upstream says something; the last time before the commit counts."""
-        self.heard_at = perf_counter()
+    def received(self) -> None:
+        """An upstream sent something; the last time before the commit point counts."""
+        self.received_at = perf_counter()
 
-    def told(self) -> None:
-        """The reply's first byte has left."""
-        self.told_at = perf_counter()
+    def responded(self) -> None:
+        """The first byte of the response was sent."""
+        self.responded_at = perf_counter()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """What happens in the block is not the proxy's work."""
+        """Time spent in this block does not count as the proxy's own."""
         began = perf_counter()
         try:
             yield
@@ -88,10 +88,10 @@ class Trace:
 
     @property
     def overhead_s(self) -> float | None:
-        """The proxy's own time until the reply's first byte; ``None`` if it did not come to that."""
-        if self.read_at is None or self.sent_at is None or self.heard_at is None or self.told_at is None:
+        """The proxy's own time before the response's first byte; ``None`` without a response."""
+        if self.read_at is None or self.sent_at is None or self.received_at is None or self.responded_at is None:
             return None
-        return max(0.0, self.sent_at - self.read_at - self.waited_s) + max(0.0, self.told_at - self.heard_at)
+        return max(0.0, self.sent_at - self.read_at - self.waited_s) + max(0.0, self.responded_at - self.received_at)
 
     def record(self, request: ProxyRequest, *, status: int, outcome: Outcome, error: str | None) -> RequestRecord:
         return RequestRecord(

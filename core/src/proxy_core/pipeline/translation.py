@@ -1,6 +1,6 @@
-"""A response's bytes where the dialects differ or a filter sees them: decoded to values, encoded for the client.
+"""Translates a response whose dialect differs from the client's, or that a filter must see.
 
-Pure: bytes in, bytes out. What is relayed as it came is in :mod:`proxy_core.pipeline.response`.
+Pure: bytes in, bytes out. Relayed responses are in :mod:`proxy_core.pipeline.response`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from proxy_core.messages import (
 )
 from proxy_core.pipeline.sanitize import FilterChain
 
-#: Above this a plain reply is only glanced at for its usage: parsing megabytes would hold up everyone.
+#: A larger plain response is only scanned for its usage: parsing megabytes would delay every stream.
 _PARSE_LIMIT = 1024 * 1024
 
 
 class TranslatedResponse:
-    """A reply decoded to events, filtered, and encoded for the client; streamed or whole on either side."""
+    """A response decoded to events, filtered, and encoded for the client; streamed or plain on either side."""
 
     def __init__(
         self, provider: str, decoder: EventDecoder, filters: FilterChain | None, encoder: EventEncoder
@@ -35,7 +35,7 @@ class TranslatedResponse:
         self._decoder = decoder
         self._filters = filters
         self._encoder = encoder
-        #: Finish and usage wait for what the filters still hold.
+        #: Finish and usage follow what the filters still hold back.
         self._ending: list[ChatEvent] = []
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
@@ -69,7 +69,7 @@ class TranslatedResponse:
 
 
 class TranslatedEmbeddings:
-    """Embeddings of a provider with a format of its own."""
+    """Embeddings from a provider with a format of its own."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class TranslatedEmbeddings:
         return b""
 
     def close(self) -> bytes:
-        reply = self._decode(b"".join(self._parts))
-        self.usage, self.committed = reply.usage, True
-        return self._encode(reply, self._request_body)
+        response = self._decode(b"".join(self._parts))
+        self.usage, self.committed = response.usage, True
+        return self._encode(response, self._request_body)
 
 
 def failure_of(provider: str, event: Failed) -> UpstreamFailure:

@@ -38,8 +38,8 @@ def bare(record: RequestRecord) -> JsonObject:
     }
 
 
-def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
-    """How the request was routed, and the outcome; with ``words``, the upstreams' messages, which are content."""
+def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
+    """How credentials were chosen, and the outcome. ``messages``: include upstreams' messages, which are content."""
     attempts = [
         {
             "deployment": a.deployment,
@@ -54,7 +54,7 @@ def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
         **bare(record),
         "model": record.model,
         "changed_by": list(record.changed_by),
-        "decisions": [as_json(decision, words=words) for decision in record.decisions],
+        "decisions": [as_json(decision, messages=messages) for decision in record.decisions],
         "attempts": attempts,
         "usage": _usage(record.usage),
     }
@@ -63,7 +63,7 @@ def explained(record: RequestRecord, *, words: bool = True) -> JsonObject:
 def counted(record: RequestRecord, capture: Capture) -> JsonObject:
     """All fields that are not content."""
     found = {
-        **explained(record, words=False),
+        **explained(record, messages=False),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
         "response": {"bytes": capture.reply_bytes},
     }

@@ -63,8 +63,8 @@ class Recorder:
         capture.request_headers(headers)
         return capture
 
-    def tell(self, record: RequestRecord, capture: Capture) -> None:
-        """Queue a finished request; if the queue is full, it is dropped and counted."""
+    def record(self, record: RequestRecord, capture: Capture) -> None:
+        """Queue a finished request; a full queue drops and counts."""
         if len(self._waiting) >= _MAX_WAITING:
             capture.release()
             self.dropped += 1

@@ -1,1 +1,1 @@
-"""Credential selection, in memory: who goes next, what is used up, what is cooling down."""
+"""Credential selection, in memory: which credential is next, how much quota is used, which ones are cooling down."""

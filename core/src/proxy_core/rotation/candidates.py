@@ -1,4 +1,4 @@
-"""What a selector is shown of a quota group."""
+"""The candidates of one attempt, as a selector sees them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.rotation.state import BUSY, QuotaGroup
 
 
 class Choice:
-    """The :class:`~proxy_core.interfaces.Candidates` of one attempt: all whose load is in the lowest band."""
+    """The :class:`~proxy_core.interfaces.Candidates` of one attempt: all credentials with a load in the lowest band."""
 
     __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "session")
 
@@ -34,7 +34,7 @@ class Choice:
         self._end = (low // BUSY + 1) * BUSY
         self._request = request
         self._now = now
-        #: Set once the selector asked for the session's own.
+        #: Set once the selector has read ``of_session``.
         self.session: str | None = None
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -72,7 +72,7 @@ class Choice:
         row = self._ledger.rows[position]
         window = self._group.windows.get(row.id)
         if window is not None and not window.from_provider:
-            window = None  # counted by settings: it says nothing of the provider's
+            window = None  # the window comes from settings and says nothing about the provider's own
         return Candidate(
             credential=row.credential,
             in_flight=row.in_flight,

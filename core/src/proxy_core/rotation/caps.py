@@ -1,4 +1,4 @@
-"""Configured caps: ``[[providers.<name>.rotation.caps]]`` for one credential and quota group. Pure."""
+"""Configured caps: ``[[providers.<name>.rotation.caps]]`` applied to one credential and quota group. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from proxy_core.settings.rotation import CapSettings
 
 
 def cap_limit(cap: CapSettings, known: float | None) -> float | None:
-    """How many requests it allows; never more than the provider. ``None`` while that depends on an unknown limit."""
+    """How many requests the cap allows, never more than the provider; ``None`` if that depends on an unknown limit."""
     text = cap.limit
     if text.endswith("%"):
         return None if known is None else known * min(float(text[:-1]), 100.0) / 100
@@ -16,7 +16,7 @@ def cap_limit(cap: CapSettings, known: float | None) -> float | None:
 
 
 def cap_cooldown_until(cap: CapSettings, now: float, resets_at: float) -> float:
-    """When a used-up cap is over; ``resets_at`` is the end of the quota window."""
+    """When an exhausted cap ends; ``resets_at`` is the end of the quota window."""
     kind, _, seconds = cap.cooldown.partition(":")
     if kind == "fixed":
         return now + max(0.0, float(seconds))

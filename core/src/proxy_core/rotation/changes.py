@@ -1,4 +1,4 @@
-"""What other processes should hear of a ledger: which cooldowns changed, and how much was used."""
+"""Changes of a ledger that other processes must learn of: cooldowns that changed, and requests that were counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What cools down: a credential for one quota group, a credential altogether, the provider as a whole."""
+    """What enters cooldown: a credential for one quota group, a credential for every model, or the whole provider."""
 
     credential: str | None = None
     group: str | None = None
@@ -17,17 +17,17 @@ class Scope:
 PROVIDER = Scope()
 
 
-def nobody() -> None:
-    """Nobody shares this ledger."""
+def no_listener() -> None:
+    """No other process shares this ledger."""
 
 
 class Changes:
-    """``at``: when each scope last changed, monotonic seconds. ``scopes`` and ``used`` have not been sent yet.
+    """``at``: when each scope last changed, monotonic seconds. ``scopes`` and ``used`` are still to be sent.
 
-    ``notify`` is called when something changed that others should know at once.
+    ``notify`` is called after a change that other processes should learn of at once.
     """
 
-    def __init__(self, notify: Callable[[], None] = nobody) -> None:
+    def __init__(self, notify: Callable[[], None] = no_listener) -> None:
         self.at: dict[Scope, float] = {}
         self.scopes: set[Scope] = set()
         self.used: dict[tuple[str, str], int] = {}
@@ -42,15 +42,15 @@ class Changes:
         self.used[credential, group] = self.used.get((credential, group), 0) + requests
 
     def send_again(self) -> None:
-        """A store that lost everything is sent everything."""
+        """Send everything again, because the store has lost its data."""
         self.scopes |= self.at.keys()
 
     def forget_group(self, name: str) -> None:
-        """A quota group that no request names any more."""
+        """Drop a quota group that is no longer in memory."""
         self._forget([scope for scope in self.at if scope.group == name])
 
     def forget_credential(self, name: str) -> None:
-        """A credential that is gone: what others know of it is theirs to keep."""
+        """Drop a removed credential here; what other processes know of it stays with them."""
         self._forget([scope for scope in self.at if scope.credential == name])
 
     def _forget(self, scopes: list[Scope]) -> None:

@@ -1,4 +1,4 @@
-"""How long something cools down after a failure, and when it is probed. Pure; times are monotonic seconds."""
+"""How long a cooldown lasts after a failure, and when it is probed. Pure; times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from proxy_core.settings.schema import RoutingSettings
 
-#: Cooldown without a hint from the upstream, by consecutive failures.
+#: The cooldown when the upstream names none, by consecutive failures.
 BACK_OFF_S = (10.0, 30.0, 60.0, 120.0, 300.0)
-#: Failures longer ago than this say nothing about the next one.
+#: A cooldown that ended longer ago than this does not count towards consecutive failures.
 _FORGOTTEN_S = 3600.0
 _MAX_PROBE_GAP_S = 3600.0
-_MAX_WORDS = 300
+_MAX_MESSAGE_CHARS = 300
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Cooldown:
-    """One cooldown, equal to itself alone. ``words`` are the upstream's own; ``failed_at`` is when it last failed.
+    """One cooldown, compared by identity. ``message`` is the upstream's; ``failed_at`` is the time of the last failure.
 
-    Until ``probe_at`` no request passes. From then on, also after ``until``, one request at a time
-    is the probe: its success ends the cooldown, its failure prolongs it.
+    Until ``probe_at`` no request passes. From then on, even after ``until``, one request at a time
+    may probe: if it succeeds, the cooldown ends; if it fails, the cooldown is extended.
     """
 
     since: float
@@ -29,7 +29,7 @@ class Cooldown:
     failed_at: float
     failures: int = 1
     code: str = ""
-    words: str = ""
+    message: str = ""
     probing: bool = False
 
     def closed(self, now: float) -> bool:
@@ -38,22 +38,22 @@ class Cooldown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What is known of the failure that starts a cooldown."""
+    """The failure that starts a cooldown."""
 
     now: float
     cooldown_s: float | None
     back_off_s: Sequence[float] = ()
     code: str = ""
-    words: str = ""
+    message: str = ""
 
 
 def cooldown_after(
     before: Cooldown | None, failure: Failure, rules: RoutingSettings, probes: Sequence[Cooldown] = ()
 ) -> Cooldown:
-    """The cooldown after a failure. Its bounds: ``rules.max_cooldown_s``, and a probe from ``half_open_after_s`` on.
+    """The cooldown after a failure: at most ``rules.max_cooldown_s``, first probed after ``rules.half_open_after_s``.
 
-    ``probes`` are the cooldowns that the failed attempt probed. One that is not among them began
-    later than the attempt did.
+    ``probes`` are the cooldowns that the failed attempt was probing. If ``before`` is not among
+    them, it began while the attempt was already under way.
     """
     now = failure.now
     if before is not None and now - before.until > _FORGOTTEN_S:
@@ -74,17 +74,17 @@ def cooldown_after(
         failed_at=now,
         failures=failures,
         code=failure.code,
-        words=failure.words[:_MAX_WORDS],
+        message=failure.message[:_MAX_MESSAGE_CHARS],
     )
 
 
 def step(back_off_s: Sequence[float], failures: int) -> float:
-    """The cooldown after so many failures in a row, from 1; the last one stays."""
+    """The cooldown after so many consecutive failures, counted from 1; the last step repeats."""
     return back_off_s[min(failures, len(back_off_s)) - 1]
 
 
 def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldown:
-    """Many requests were under way when the cooldown began: their failures say the same again, nothing worse."""
+    """The attempt began before the cooldown did, so its failure confirms that cooldown and does not escalate it."""
     cooldown_s = min(failure.cooldown_s or 0.0, rules.max_cooldown_s)
     probe_is_near = failure.now < before.probe_at < before.until
     if cooldown_s <= rules.half_open_after_s or not probe_is_near:

@@ -1,4 +1,4 @@
-"""Saying why: which credentials could be chosen and which not, for one decision or for the operator."""
+"""Explanations: which credentials were candidates and why the others were not, per decision or for the operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
 
-#: Of a thousand credentials that rest, the first few tell the story.
+#: How many excluded credentials a decision lists by name; the rest are only counted.
 _NAMED = 20
 
 
@@ -26,13 +26,13 @@ def decided(
     at_s: float,
     max_priority: int | None = None,
 ) -> Decision:
-    """One look for a credential, right after it happened."""
+    """One selection of a credential, recorded right after it happened."""
     now, ledger = pool.clock.monotonic(), pool.ledger
     group = ledger.settled(model, now)
     chosen = lease.credential.id if lease is not None else None
     limit = beyond(max_priority)
     excluded = [row for row in ledger.rows if group.loads[row.position] >= limit and row.id != chosen]
-    excluded += [row for row in _listed(ledger, tried) if group.loads[row.position] < limit and row.id != chosen]
+    excluded += [row for row in _known_rows(ledger, tried) if group.loads[row.position] < limit and row.id != chosen]
     named = excluded[:_NAMED]
     return Decision(
         deployment=deployment,
@@ -46,7 +46,7 @@ def decided(
     )
 
 
-def _listed(ledger: Ledger, names: Iterable[str]) -> list[CredentialState]:
+def _known_rows(ledger: Ledger, names: Iterable[str]) -> list[CredentialState]:
     rows = (ledger.known.get(name) for name in names)
     return [row for row in rows if row is not None and not row.retired]
 
@@ -64,24 +64,24 @@ def _exclusion(
         return Exclusion(credential=name, reason="tried")
     if max_priority is not None and row.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
-    if row.out:
-        reason: Reason = "needs login" if row.for_good else "refreshing"
-        return Exclusion(credential=name, reason=reason, words=row.out)
-    if row.ends_at <= now:
-        return Exclusion(credential=name, reason="refreshing", words="its token has expired")
-    cooldown = _closed(group, row, now)
+    if row.unavailable:
+        reason: Reason = "needs login" if row.needs_login else "refreshing"
+        return Exclusion(credential=name, reason=reason, message=row.unavailable)
+    if row.expires_at <= now:
+        return Exclusion(credential=name, reason="refreshing", message="its token has expired")
+    cooldown = _cooldown_in(group, row, now)
     if cooldown is not None:
         state: Reason = "probing" if cooldown.probing else "cooling down"
-        return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), words=cooldown.words)
+        return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), message=cooldown.message)
     if name in group.capped:
         return Exclusion(credential=name, reason="capped", left_s=group.capped[name] - now)
-    if row.in_flight >= min(row.most, row.granted):
+    if row.in_flight >= min(row.max_concurrent, row.granted):
         return Exclusion(credential=name, reason="busy")
     return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, row, now) - now)
 
 
-def _closed(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
-    """The cooldown that keeps a credential from ``group``, the longer one of two."""
+def _cooldown_in(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
+    """The cooldown that excludes a credential from ``group``; the longer one if there are two."""
     cooldowns = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
     return max((c for c in cooldowns if c.closed(now)), key=lambda c: c.probe_at, default=None)
 
@@ -94,7 +94,7 @@ def _left(cooldown: Cooldown | None, now: float) -> float | None:
 
 
 def described(pool: Pool, model: str) -> dict[str, Any]:
-    """Everything about a provider's credentials as to one model, as JSON: no secret, times in UTC."""
+    """A provider's credentials as they stand for one model, as JSON: no secrets, times in UTC."""
     now, wall, ledger = pool.clock.monotonic(), pool.clock.now(), pool.ledger
     group = ledger.settled(model, now)
     times = _Times(now, wall)
@@ -107,7 +107,7 @@ def described(pool: Pool, model: str) -> dict[str, Any]:
 
 
 class _Times:
-    """Monotonic seconds as times of day."""
+    """Converts monotonic seconds to times of day."""
 
     def __init__(self, now: float, wall: datetime) -> None:
         self.now = now
@@ -149,28 +149,28 @@ def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None
         "probing": cooldown.probing,
         "failures": cooldown.failures,
         "code": cooldown.code,
-        "upstream_message": cooldown.words,
+        "upstream_message": cooldown.message,
     }
 
 
-def as_json(decision: Decision, *, words: bool = True) -> dict[str, Any]:
-    """Without what says nothing, and without upstreams' ``words`` where those may not be kept."""
+def as_json(decision: Decision, *, messages: bool = True) -> dict[str, Any]:
+    """As JSON without empty fields, and without upstreams' messages unless ``messages`` may be kept."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(decision).items()}
-    rounded["excluded"] = [dict(_said(exclusion, words)) for exclusion in decision.excluded]
+    rounded["excluded"] = [dict(_exclusion_fields(exclusion, messages)) for exclusion in decision.excluded]
     return {name: value for name, value in rounded.items() if value not in (None, [], 0, False) or name == "chosen"}
 
 
-def _said(exclusion: Exclusion, words: bool) -> Iterator[tuple[str, Any]]:
+def _exclusion_fields(exclusion: Exclusion, messages: bool) -> Iterator[tuple[str, Any]]:
     yield "credential", exclusion.credential
     yield "reason", exclusion.reason
     if exclusion.left_s is not None:
         yield "left_s", round(exclusion.left_s, 1)
-    if words and exclusion.words:
-        yield "upstream_message", exclusion.words
+    if messages and exclusion.message:
+        yield "upstream_message", exclusion.message
 
 
 def every_group(pool: Pool, credential: str) -> dict[str, Any]:
-    """One credential over all models it was used for, as JSON. Clients see it: no words of an upstream."""
+    """One credential across all models it was used for, as JSON. Clients see it, so it holds no upstream's message."""
     now, ledger = pool.clock.monotonic(), pool.ledger
     times = _Times(now, pool.clock.now())
     row = ledger.known[credential]
@@ -179,16 +179,16 @@ def every_group(pool: Pool, credential: str) -> dict[str, Any]:
             "used": group.used.get(row.id, 0),
             "limit": window.limit if window is not None else None,
             "window_resets": times(window.resets_at) if window is not None else None,
-            "cooldown": _wordless(group.cooldowns.get(row.id), times),
+            "cooldown": _without_message(group.cooldowns.get(row.id), times),
         }
         for name, group in ledger.groups.items()
         if (window := group.windows.get(row.id)) is not None or row.id in group.cooldowns
     }
-    return {"in_flight": row.in_flight, "cooldown": _wordless(row.cooldown, times), "windows": groups}
+    return {"in_flight": row.in_flight, "cooldown": _without_message(row.cooldown, times), "windows": groups}
 
 
 def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
-    """Windows of a provider's credentials, as JSON; ``used`` and ``limit`` are requests, ``limit`` may be unknown."""
+    """Quota windows of a provider's credentials, as JSON; ``used`` and ``limit`` count requests."""
     times = _Times(pool.clock.monotonic(), pool.clock.now())
     for name, group in sorted(pool.ledger.groups.items()):
         for row in pool.ledger.rows:
@@ -206,6 +206,6 @@ def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _wordless(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
+def _without_message(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
     found = _cooldown(cooldown, times)
     return {name: value for name, value in found.items() if name != "upstream_message"} if found is not None else None

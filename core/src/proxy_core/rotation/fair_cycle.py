@@ -1,4 +1,4 @@
-"""Fair cycle: a credential that is exhausted is left alone until all are, so that quota is drained evenly."""
+"""Fair cycle: an exhausted credential is set aside until all are exhausted, so that quota is drained evenly."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from proxy_core.rotation.state import CredentialState, QuotaGroup
 
 
 def complete(group: QuotaGroup, row: CredentialState) -> bool:
-    """Whether all that share a cycle with ``row`` are exhausted."""
+    """Whether every credential that shares a cycle with ``row`` is exhausted."""
     return group.marks.keys() >= row.cycle.keys()
 
 
 def over_at(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> float:
-    """When a mark stops keeping ``row`` back, as far as that is known."""
+    """When ``row`` stops being set aside, as far as that is known."""
     if row.id not in group.marks:
         return now
     over = group.marks[row.id] + policy.rotation.fair_cycle_s
@@ -27,7 +27,7 @@ def over_at(policy: Policy, group: QuotaGroup, row: CredentialState, now: float)
         if cooldown is not None
     ]
     soon = [c.until for c in cooldowns if 0 < c.until - now < policy.rotation.fair_cycle_short_cooldown_s]
-    return min(over, min(soon, default=now))  # one that is back in a moment is waited for
+    return min(over, min(soon, default=now))  # a credential usable again soon is waited for
 
 
 def forgotten(group: QuotaGroup, row: CredentialState) -> Collection[str]:

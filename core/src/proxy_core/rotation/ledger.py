@@ -1,6 +1,6 @@
-"""What happens to a provider's credentials: what they do, what they were used for, which of them cool down.
+"""The books of a provider's credentials: requests in flight, usage counts, and which credentials are cooling down.
 
-In memory, and changed by what happens to leases. Times are monotonic seconds.
+In memory, and changed by the outcomes of leases. Times are monotonic seconds.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from proxy_core.rotation import fair_cycle, quota
 from proxy_core.rotation.changes import PROVIDER, Changes, Scope
 from proxy_core.rotation.cooldown import Cooldown, Failure, cooldown_after
 from proxy_core.rotation.policy import Policy
-from proxy_core.rotation.rows import Rows, ends_at
+from proxy_core.rotation.rows import Rows, expires_at
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """One credential at work for one model since ``started``. ``probes``: the cooldowns, due then, that it probes."""
+    """One credential in use for one model since ``started``. ``probes``: the cooldowns that this attempt probes."""
 
     row: CredentialState
     model: str
@@ -36,7 +36,7 @@ class Ledger(Rows):
 
     def __init__(self, policy: Policy, changes: Changes, epoch: float = 0.0) -> None:
         super().__init__(policy, changes, epoch)
-        #: The provider as a whole: failures in a row, and its cooldown after too many.
+        #: The provider's circuit breaker: consecutive failures, and the cooldown after too many of them.
         self.streak = 0
         self.outage: Cooldown | None = None
         #: Credentials by when they last changed, in ticks; the latest last.
@@ -48,7 +48,7 @@ class Ledger(Rows):
     # --- Loads ---------------------------------------------------------------------------
 
     def settled(self, model: str, now: float) -> QuotaGroup:
-        """The quota group of ``model``, with every load as it is now."""
+        """The quota group of ``model``, with every load brought up to date."""
         while self._wakes and self._wakes[0][0] <= now:
             at, name = heapq.heappop(self._wakes)
             if self._woken_at.get(name) == at:
@@ -62,7 +62,7 @@ class Ledger(Rows):
         return group
 
     def touch(self, row: CredentialState) -> None:
-        """Something about this credential has changed. Each quota group finds out when it is looked at."""
+        """Note that this credential has changed. Each quota group picks the change up when it is next read."""
         if row.retired:
             return
         self._tick += 1
@@ -76,16 +76,16 @@ class Ledger(Rows):
             row = self.known[name]
             group.dirty.add(row)
             if name in group.marks and fair_cycle.complete(group, row):
-                group.dirty.update(row.cycle.values())  # they wait for each other
+                group.dirty.update(row.cycle.values())  # the whole cycle may be over
         group.tick = self._tick
 
     def _settle(self, group: QuotaGroup, row: CredentialState, now: float) -> None:
-        """Find one load anew, and when time alone will change it."""
+        """Recompute one load, and schedule the time at which it changes without any event."""
         quota.expire(group, row, now)
         cooldowns = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
         ends = [c.probe_at for c in cooldowns if c.probe_at > now]
-        if now < row.ends_at < UNUSABLE:
-            ends.append(row.ends_at)
+        if now < row.expires_at < UNUSABLE:
+            ends.append(row.expires_at)
         if row.id in group.windows:
             ends.append(group.windows[row.id].resets_at)
         if row.id in group.capped:
@@ -101,7 +101,7 @@ class Ledger(Rows):
             self._wake(min(ends), row)
 
     def _set_aside(self, group: QuotaGroup, row: CredentialState, now: float, ends: list[float]) -> bool:
-        """Whether fair cycle has ``row`` wait for the others. If no longer, a new cycle begins."""
+        """Whether fair cycle sets ``row`` aside. When that ends, a new cycle begins."""
         if row.id not in group.marks:
             return False
         over = fair_cycle.over_at(self.policy, group, row, now)
@@ -116,12 +116,12 @@ class Ledger(Rows):
         return False
 
     def _free(self, group: QuotaGroup, row: CredentialState, now: float) -> bool:
-        """Nothing but a cooldown keeps it from being lent."""
+        """Whether nothing but a cooldown prevents this credential from being leased."""
         return (
-            row.in_flight < min(row.most, row.granted)
+            row.in_flight < min(row.max_concurrent, row.granted)
             and row.id not in group.capped
-            and not row.out
-            and row.ends_at > now
+            and not row.unavailable
+            and row.expires_at > now
         )
 
     def _load(self, group: QuotaGroup, row: CredentialState) -> float:
@@ -129,7 +129,7 @@ class Ledger(Rows):
         return load(row.priority, busy, group.used.get(row.id, 0))
 
     def _wake(self, at: float, row: CredentialState) -> None:
-        """Look at this credential again at ``at``. An earlier look is enough: it finds out when the next one is."""
+        """Recompute this credential's load at ``at``. An earlier wake-up suffices, as it schedules the next one."""
         if at >= self._woken_at.get(row.id, UNUSABLE):
             return
         self._woken_at[row.id] = at
@@ -146,7 +146,7 @@ class Ledger(Rows):
     # --- What happens --------------------------------------------------------------------
 
     def lent(self, row: CredentialState, group: QuotaGroup, model: str, now: float) -> Use:
-        """A credential goes to work."""
+        """A credential was leased."""
         row.in_flight += 1
         row.last_used = now
         cooldowns = (row.cooldown, group.cooldowns.get(row.id), self.outage)
@@ -161,7 +161,7 @@ class Ledger(Rows):
         return Use(row=row, model=model, started=now, probes=probes)
 
     def returned(self, use: Use) -> None:
-        """It is back, whatever came of it."""
+        """The lease was returned, whatever its outcome."""
         use.row.in_flight -= 1
         for cooldown in use.probes:
             cooldown.probing = False
@@ -169,7 +169,7 @@ class Ledger(Rows):
         self._drop_if_idle(use.row)
 
     def succeeded(self, use: Use, now: float) -> bool:
-        """A response came: the cooldowns that this attempt probed are over, unless one failed again meanwhile."""
+        """A response arrived: end the cooldowns that this attempt probed, except those that were renewed meanwhile."""
         row, group = use.row, self.group(use.model)
         ended = [cooldown for cooldown in use.probes if cooldown.failed_at <= use.started]
         if row.cooldown in ended:
@@ -185,14 +185,14 @@ class Ledger(Rows):
         return bool(ended)
 
     def failed(self, use: Use, decision: FailureDecision, now: float) -> None:
-        """Let what the decision names cool down."""
+        """Start the cooldown that the decision names."""
         row, group = use.row, self.group(use.model)
         failure = Failure(
             now=now,
             cooldown_s=decision.cooldown_s,
             back_off_s=decision.back_off_s,
             code=decision.error.code or decision.error.kind,
-            words=decision.error.message,
+            message=decision.error.message,
         )
         self._provider_failed(use, decision, failure)
         if decision.fault in ("provider", "network") and quota.uncount(self.policy, group, row, now):
@@ -212,7 +212,7 @@ class Ledger(Rows):
         self.changes.changed(scope, now)
 
     def _provider_failed(self, use: Use, decision: FailureDecision, failure: Failure) -> None:
-        """Many failures in a row that are the provider's own cool it down once, not each credential."""
+        """Count failures of the provider itself; after enough in a row the provider cools down, not each credential."""
         if decision.cooldown != "provider" and decision.fault not in ("provider", "network"):
             self.streak = 0
             if self.outage in use.probes:
@@ -230,13 +230,13 @@ class Ledger(Rows):
         self.changes.changed(PROVIDER, now)
 
     def learned(self, use: Use, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
-        """What a response said of the provider's own counting."""
+        """Apply the quota windows that a response reported."""
         for said in windows:
             self._learn(self.group(said.group or use.model), use.row, said, now, received_at)
         self.touch(use.row)
 
     def reported(self, credential: str, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
-        """What the provider says of a credential's quota, each window of the group or model it names."""
+        """Apply the quota windows that the provider reports for a credential; each must name its group or model."""
         row = self.known.get(credential)
         if row is None:
             return
@@ -252,7 +252,7 @@ class Ledger(Rows):
             self.changes.changed(Scope(row.id, group.name), now)
 
     def clear(self, now: float, credential: str | None = None, model: str | None = None) -> int:
-        """Forget cooldowns, caps and marks: of one credential or all, for one model or all. How many there were."""
+        """End cooldowns, caps and fair-cycle marks, of one credential or all, for one model or all; return how many."""
         cleared = 0
         if credential is None and self.outage is not None:
             self._end_outage(now)
@@ -278,36 +278,36 @@ class Ledger(Rows):
         return cleared
 
     def renewed(self, credential: Credential) -> None:
-        """The same account with a new token. What was held against the old one is forgotten."""
+        """The account has a new token: cooldowns that were caused by the old one end."""
         row = self.known.get(credential.id)
         if row is None:
             return
         row.credential = replace(credential, priority=self._priority(row.credential, credential))
-        row.ends_at = ends_at(credential, self.epoch)
-        row.out, row.for_good, row.cooldown = "", False, None
+        row.expires_at = expires_at(credential, self.epoch)
+        row.unavailable, row.needs_login, row.cooldown = "", False, None
         self.touch(row)
 
     def _priority(self, old: Credential, new: Credential) -> int:
-        """A plan that has only now become known changes it, unless settings had said another."""
+        """A tier that only became known now changes the priority, unless settings had set it explicitly."""
         tiers = self.policy.rotation.tiers
         said = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
         return old.priority if said else tiers.get(new.tier or "", DEFAULT_PRIORITY)
 
-    def taken_out(self, credential: str, why: str, *, for_good: bool) -> None:
-        """Not lent until it is renewed."""
+    def disable(self, credential: str, why: str, *, needs_login: bool) -> None:
+        """Stop leasing a credential until it is refreshed or, with ``needs_login``, logged in again."""
         row = self.known.get(credential)
         if row is not None:
-            row.out, row.for_good = why, for_good
+            row.unavailable, row.needs_login = why, needs_login
             self.touch(row)
 
     # --- Looking -------------------------------------------------------------------------
 
     def usable_at(self, group: QuotaGroup, row: CredentialState, now: float) -> float:
-        """When nothing that is known now keeps this credential from being used for ``group``.
+        """The earliest time at which this credential may be usable for ``group``, from what is known now.
 
-        A renewal may be over at any moment, a login may never come.
+        A refresh may finish at any instant, so it does not count; a login may never happen.
         """
-        if row.for_good:
+        if row.needs_login:
             return UNUSABLE
         cooldowns = (row.cooldown, group.cooldowns.get(row.id))
         ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns if c is not None)]
@@ -316,7 +316,7 @@ class Ledger(Rows):
         return max(ends)
 
     def cooling_down(self, now: float) -> dict[str, float]:
-        """Fingerprint to seconds left, for credentials that cool down for some model or for all."""
+        """Fingerprint to seconds left, for credentials that are cooling down for at least one model."""
         found: dict[str, float] = {}
         for row in self.rows:
             cooldowns = [row.cooldown, *(group.cooldowns.get(row.id) for group in self.groups.values())]

@@ -1,4 +1,4 @@
-"""How a provider's credentials are spent: what settings and the selector say. Immutable; a reload brings another."""
+"""How a provider's credentials are used, from settings and the selector. Immutable; a reload creates a new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy_core.settings.schema import RoutingSettings
 
 
 class Policy:
-    """Settings of one provider, with the selector they name."""
+    """The rotation settings of one provider, with the selector that they name."""
 
     def __init__(
         self, selector: Selector, rotation: RotationSettings | None = None, routing: RoutingSettings | None = None
@@ -22,13 +22,13 @@ class Policy:
         self.routing = routing or RoutingSettings()
         chosen = self.rotation.fair_cycle
         self.fair_cycle = selector.fair_cycle if chosen is None else chosen
-        #: The quota group that settings put a model into.
+        #: The quota group to which settings assign a model.
         self.group_of = lru_cache(maxsize=1024)(self._group_of)
-        #: Configured caps for a model or quota group, for credentials of a priority.
+        #: Configured caps for a model or quota group and a credential's priority.
         self.caps_for = lru_cache(maxsize=1024)(self.rotation.caps_for)
 
     def concurrency(self, priority: int) -> tuple[float, float]:
-        """Requests at once: the limit, and how many are preferred."""
+        """Concurrent requests: the limit, and the preferred number."""
         rotation = self.rotation
         factor = rotation.multipliers.get(priority, rotation.default_multiplier)
         preferred = rotation.preferred_concurrency
@@ -37,7 +37,7 @@ class Policy:
         return _limit(rotation.max_concurrent, factor), _limit(preferred, factor)
 
     def cycle_of(self, priority: int) -> int:
-        """Credentials of which this is equal share a fair cycle."""
+        """Credentials with the same value share a fair cycle."""
         return 0 if self.rotation.fair_cycle_cross_tier else priority
 
     def _group_of(self, model: str) -> str | None:

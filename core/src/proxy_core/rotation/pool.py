@@ -1,7 +1,7 @@
-"""All credentials of one provider: which goes next. Choosing reads memory and awaits nothing.
+"""All credentials of one provider, and the choice of the next one. Choosing reads memory and awaits nothing.
 
-A pool lives as long as the process. A reload configures it in place, so requests that began under
-the old settings and those that begin under the new ones use the same rows.
+A pool lives as long as the process. A reload configures it in place, so requests that began before
+the reload and those that begin after it use the same rows.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Protocol
 from proxy_core.clock import Clock
 from proxy_core.interfaces import Credential, FailureDecision, ProxyRequest, QuotaWindow
 from proxy_core.rotation.candidates import Choice
-from proxy_core.rotation.changes import Changes, nobody
+from proxy_core.rotation.changes import Changes, no_listener
 from proxy_core.rotation.ledger import Ledger, Use
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.sessions import Sessions
 from proxy_core.rotation.state import PRIORITY, UNUSABLE, CredentialState, QuotaGroup, beyond
 from proxy_core.rotation.waiters import Waiters
 
-#: HTTP's "your token is not good".
+#: HTTP Unauthorized: the upstream rejected the token.
 _REFUSED = 401
 
 
 class Logins(Protocol):
-    """Whatever keeps a pool's logins alive."""
+    """Refreshes the tokens of a pool's OAuth credentials."""
 
     def renew(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
-        """The upstream refused a token, or what the named details say. Whether it is renewed now."""
+        """The upstream rejected the token or the named details. Returns whether a refresh is now under way."""
 
     def disable(self, credential: Credential, why: str) -> None:
-        """A login is of no use until its owner has acted."""
+        """Take a credential out of use until its owner logs in again."""
 
 
 class Lease:
-    """One credential, lent to one attempt. Given back when the attempt's block ends."""
+    """One credential, lent to one attempt and returned when the attempt's block ends."""
 
     __slots__ = ("_held", "_pool", "_use", "credential")
 
@@ -48,23 +48,23 @@ class Lease:
 
     @property
     def probes(self) -> bool:
-        """This attempt finds out whether a cooldown is over."""
+        """Whether this attempt probes a cooldown."""
         return bool(self._use.probes)
 
-    def give_back(self) -> None:
-        """However the attempt ended, and however often this is called."""
+    def release(self) -> None:
+        """Return the credential. Safe to call more than once."""
         if self._held:
             self._held = False
             self._pool.ledger.returned(self._use)
             self._pool.notify(every=self.probes)
 
     def succeeded(self) -> None:
-        """A response came: whatever was held against this credential before the attempt began is forgotten."""
+        """A response arrived: end the cooldowns that this attempt probed."""
         if self._pool.ledger.succeeded(self._use, self._pool.clock.monotonic()):
-            self._pool.notify(every=True)  # not one, as for a lease: a cooldown is over, and all may go
+            self._pool.notify(every=True)  # all of them: a cooldown ended, so several may proceed
 
     def failed(self, decision: FailureDecision, status: int | None = None) -> None:
-        """Let what the decision names cool down; a refused token is renewed instead, a wrong detail found anew."""
+        """Start the decided cooldown. A rejected token is refreshed instead; suspect details are discovered anew."""
         pool, doubts = self._pool, decision.suspect_details
         mendable = (status == _REFUSED or decision.renew or bool(doubts)) and decision.cooldown == "credential"
         if decision.disable_until_login:
@@ -73,15 +73,15 @@ class Lease:
             pool.ledger.failed(self._use, decision, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
-        """What a response said of the provider's own counting."""
+        """Apply the quota windows that a response reported."""
         self._pool.ledger.learned(self._use, windows, self._pool.clock.monotonic(), received_at)
 
 
 class Pool:
     """A provider's credentials, their ledger, and the requests that wait for one.
 
-    ``logins`` renews tokens. ``changed`` is called when something happened that other processes
-    should know at once.
+    ``logins`` refreshes tokens. ``changed`` is called after a change that other processes should
+    learn of at once.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Pool:
         credentials: Iterable[Credential] = (),
         *,
         logins: Logins | None = None,
-        changed: Callable[[], None] = nobody,
+        changed: Callable[[], None] = no_listener,
     ) -> None:
         epoch = clock.now().timestamp() - clock.monotonic()
         self.clock = clock
@@ -102,9 +102,9 @@ class Pool:
         self.configure(credentials, policy)
 
     def configure(self, credentials: Iterable[Credential], policy: Policy) -> None:
-        """Use these from now on. New credentials get a row, those that are not named lose theirs.
+        """Use these credentials from now on. New ones get a row; those no longer named are retired.
 
-        Cannot fail and awaits nothing. Leases that are out are returned to the row they came from.
+        Cannot fail and awaits nothing. Open leases are returned to the row from which they were taken.
         """
         self.sessions.ttl_s = policy.routing.session_ttl_s
         self.ledger.configure(credentials, policy, self.clock.monotonic())
@@ -115,7 +115,7 @@ class Pool:
 
     @property
     def in_flight(self) -> int:
-        """Leases not yet given back, of removed credentials too."""
+        """Open leases, including those of removed credentials."""
         return sum(row.in_flight for row in self.ledger.known.values())
 
     @property
@@ -129,8 +129,8 @@ class Pool:
     ) -> Lease | None:
         """Lend a usable credential that is not in ``tried``; ``None`` if there is none.
 
-        The caller gives the lease back, whatever happens. ``max_priority`` is the highest
-        priority number that may serve this model.
+        The caller must return the lease. ``max_priority`` is the highest priority number that may
+        serve this model.
         """
         now = self.clock.monotonic()
         found = self._found(request, model, tried, max_priority, now)
@@ -142,14 +142,14 @@ class Pool:
         return Lease(self, self.ledger.lent(row, group, model, now))
 
     def peek(self, request: ProxyRequest, model: str, max_priority: int | None = None) -> Credential | None:
-        """Whose lease :meth:`take` would give. Changes nothing."""
+        """The credential that :meth:`take` would lend. Changes nothing."""
         found = self._found(request, model, frozenset(), max_priority, self.clock.monotonic())
         return found[0].credential if found is not None else None
 
     def _found(
         self, request: ProxyRequest, model: str, tried: Set[str], max_priority: int | None, now: float
     ) -> tuple[CredentialState, QuotaGroup, str | None] | None:
-        """Which credential goes next, for which quota group, and the session to remember it for."""
+        """The next credential, its quota group, and the session to remember it for."""
         ledger = self.ledger
         if ledger.outage is not None and ledger.outage.closed(now):
             return None
@@ -178,7 +178,7 @@ class Pool:
     def soonest_s(self, model: str, max_priority: int | None = None, spent: Set[str] = frozenset()) -> float | None:
         """Seconds until a credential that is not in ``spent`` may be usable for ``model``; ``None`` if none ever is.
 
-        0 where one is only lent to another request: it may come back at any moment.
+        0 if one is merely in use: its lease may be returned at any instant.
         """
         now, ledger = self.clock.monotonic(), self.ledger
         waits = [at - now for row, at in self._usable_at(model, now, max_priority) if row.id not in spent]
@@ -190,7 +190,7 @@ class Pool:
     def cooldown_ends_s(
         self, model: str, max_priority: int | None = None, spent: Set[str] = frozenset()
     ) -> float | None:
-        """The same, but for credentials that are merely busy: when the next cooldown ends, of which nobody tells."""
+        """Like :meth:`soonest_s` without credentials that are merely in use: when the next cooldown ends."""
         now = self.clock.monotonic()
         busy = {row.id for row, at in self._usable_at(model, now, None) if at <= now}
         return self.soonest_s(model, max_priority, spent | busy)
@@ -204,7 +204,7 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a credential."""
+        """How many requests wait for a credential."""
         return len(self._waiters)
 
     def wait(self, waiter: asyncio.Future[None], *, for_lease: bool = True) -> None:
@@ -213,26 +213,26 @@ class Pool:
         Not ``for_lease``: only of cooldowns that end before their time.
         """
         self._waiters.add(waiter, for_lease=for_lease)
-        if for_lease and any(row.granted < row.most for row in self.ledger.rows):
+        if for_lease and any(row.granted < row.max_concurrent for row in self.ledger.rows):
             self.ledger.changes.notify()  # other processes may have some to spare
 
     def forget(self, waiter: asyncio.Future[None]) -> None:
-        """It waits no longer."""
+        """Stop notifying ``waiter``."""
         self._waiters.forget(waiter)
 
     def notify(self, *, every: bool = False) -> None:
-        """Wake the request that has waited longest, or ``every`` one."""
+        """Wake the request that has waited longest, or every one."""
         self._waiters.notify(every=every)
 
     def pass_on(self) -> None:
-        """Wake the next that has not looked since something last changed."""
+        """Wake the next waiter that has not looked since the last change."""
         self._waiters.pass_on()
 
     # --- Logins --------------------------------------------------------------------------
 
     def refused(self, credential: Credential, suspect_details: Sequence[str] = ()) -> bool:
-        """A token was refused, or what its details name. True if that is no reason to cool down: it is an old one,
-        or it is being renewed now."""
+        """The upstream rejected the token or the named details. True if that calls for no cooldown: the token is
+        outdated already, or a refresh is under way."""
         row = self.ledger.known.get(credential.id)
         if row is None:
             return False
@@ -246,34 +246,34 @@ class Pool:
         return self._logins.renew(credential, suspect_details)
 
     def disabled(self, credential: Credential, why: str) -> None:
-        """Not lent again until somebody logs in anew; a key, until settings are read again."""
-        self.ledger.taken_out(credential.id, why, for_good=True)
+        """Stop leasing a credential until its owner logs in again; an API key, until the next reload."""
+        self.ledger.disable(credential.id, why, needs_login=True)
         if self._logins is not None:
             self._logins.disable(credential, why)
 
     def reported(self, credential: str, windows: Iterable[QuotaWindow], asked_at: datetime) -> None:
-        """What the provider answered when it was asked for a credential's quota."""
+        """Apply a provider's response to a quota query."""
         self.ledger.reported(credential, windows, self.clock.monotonic(), asked_at)
 
     def renewed(self, credential: Credential) -> None:
-        """The same account with a new token."""
+        """The account has a new token."""
         self.ledger.renewed(credential)
         self.notify(every=True)
 
     # --- For the operator ----------------------------------------------------------------
 
     def clear(self, credential: str | None = None, model: str | None = None) -> int:
-        """Forget cooldowns, caps and marks: of one credential or all, for one model or all. How many there were."""
+        """End cooldowns, caps and fair-cycle marks, of one credential or all, for one model or all; return how many."""
         cleared = self.ledger.clear(self.clock.monotonic(), credential, model)
         self.notify(every=True)
         return cleared
 
     def cooling_down(self) -> Mapping[str, float]:
-        """Fingerprint to seconds left, for credentials that cool down for some model or for all."""
+        """Fingerprint to seconds left, for credentials that are cooling down for at least one model."""
         return self.ledger.cooling_down(self.clock.monotonic())
 
 
 def _due(group: QuotaGroup, low: float) -> CredentialState | None:
-    """One whose cooldown may be probed, unless something of a better priority is usable."""
+    """A credential due for a probe, unless one of a better priority is usable."""
     due = group.due.values()
     return next((row for row in due if group.loads[row.position] // PRIORITY <= low // PRIORITY), None)

@@ -1,4 +1,4 @@
-"""How much of a quota window is used: our own count, and what a provider says of its own.
+"""How much of a quota window is used: the proxy's own count, corrected by what the provider reports.
 
 Times are monotonic seconds.
 """
@@ -17,7 +17,7 @@ _SAME_WINDOW_S = 60.0
 
 
 def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, epoch: float) -> None:
-    """One more request. ``epoch``: what to add to monotonic seconds to get the time of day."""
+    """Count one request. ``epoch``: the offset from monotonic seconds to epoch seconds."""
     group.used[row.id] = group.used.get(row.id, 0) + 1
     if row.id not in group.windows:
         group.windows[row.id] = Window(window_end(policy, now, epoch))
@@ -25,7 +25,7 @@ def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, e
 
 
 def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> bool:
-    """One less: a provider counts no request that it could not serve. False if there was none."""
+    """Take one request back: a provider does not count one that it failed to serve. False if there was none."""
     if not group.used.get(row.id):
         return False
     group.used[row.id] -= 1
@@ -36,7 +36,7 @@ def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float)
 def learn(
     policy: Policy, group: QuotaGroup, row: CredentialState, said: QuotaWindow, now: float, received_at: datetime
 ) -> bool:
-    """What the provider says takes the place of what we counted. True if it is another window than was known."""
+    """Replace the proxy's count with the provider's report. True if the window differs from the one known before."""
     if said.unit != "requests" or said.resets_at is None:
         return False
     left_s = (said.resets_at - received_at).total_seconds()
@@ -51,13 +51,13 @@ def learn(
 
 
 def window_end(policy: Policy, now: float, epoch: float) -> float:
-    """All processes count in the same windows, whoever was the first: a day begins at 00:00 UTC."""
+    """The end of the current window. Windows are aligned between processes: a day begins at 00:00 UTC."""
     length_s = policy.rotation.quota_window_s
     return ((now + epoch) // length_s + 1) * length_s - epoch
 
 
 def expire(group: QuotaGroup, row: CredentialState, now: float) -> None:
-    """Begin anew what is over."""
+    """Drop a window or cap that has ended."""
     window = group.windows.get(row.id)
     if window is not None and window.resets_at <= now:
         del group.windows[row.id]
@@ -67,7 +67,7 @@ def expire(group: QuotaGroup, row: CredentialState, now: float) -> None:
 
 
 def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> None:
-    """Configured caps and the share that fair cycle allows, against the count as it is now."""
+    """Check the count against the configured caps and the share that fair cycle allows."""
     used, window = group.used.get(row.id, 0), group.windows.get(row.id)
     group.capped.pop(row.id, None)
     if window is None:

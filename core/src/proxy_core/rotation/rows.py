@@ -1,6 +1,6 @@
 """The rows of one provider: its credentials in the order of settings, and its quota groups.
 
-A row is found by its credential's id, so it is the same before and after a reload. Times are
+A row is identified by its credential's id, so it stays the same across a reload. Times are
 monotonic seconds.
 """
 
@@ -15,15 +15,15 @@ from proxy_core.rotation.changes import Changes
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
 
-#: Clients choose models, so what is kept of them is bounded.
+#: Clients choose the model names, so the number of groups is bounded.
 MAX_GROUPS = 256
 
 
 class Rows:
-    """``rows`` are the credentials that settings name, in their order; ``known`` are those and the retired ones."""
+    """``rows``: the credentials that settings name, in that order. ``known``: these and the retired ones, by id."""
 
     def __init__(self, policy: Policy, changes: Changes, epoch: float) -> None:
-        """``epoch``: what to add to monotonic seconds to get the time of day."""
+        """``epoch``: the offset from monotonic seconds to epoch seconds."""
         self.policy = policy
         self.changes = changes
         self.epoch = epoch
@@ -31,15 +31,15 @@ class Rows:
         self.known: dict[str, CredentialState] = {}
         #: Least recently used first.
         self.groups: OrderedDict[str, QuotaGroup] = OrderedDict()
-        #: The marks of every group, where fair cycle is for all models together.
+        #: The fair-cycle marks shared by every group, if fair cycle covers all models together.
         self._marks: dict[str, float] | None = None
 
     # --- Settings ------------------------------------------------------------------------
 
     def configure(self, credentials: Iterable[Credential], policy: Policy, now: float) -> None:
-        """Add rows for new credentials, and retire the rows of those that are not named any more.
+        """Add rows for new credentials, and retire the rows of those no longer named.
 
-        Cannot fail. What is known of the others stays, but for limits that are other ones now.
+        Cannot fail. The state of the others is kept, except for limits that settings changed.
         """
         before, self.policy = self.policy, policy
         priorities = {name: row.priority for name, row in self.known.items()}
@@ -57,7 +57,7 @@ class Rows:
             group.dirty = set(self.rows)
 
     def _apply_caps(self, before: Policy, priorities: Mapping[str, int], now: float) -> None:
-        """Against what was used so far, where caps are other ones now. ``priorities`` are those of before."""
+        """Check usage against caps that changed. ``priorities`` are those from before."""
         rows = [row for row in self.rows if row.id in priorities]
         if before.rotation.caps == self.policy.rotation.caps:
             rows = [row for row in rows if row.priority != priorities[row.id]]
@@ -72,11 +72,11 @@ class Rows:
         if row is None:
             row = self.known[credential.id] = CredentialState(credential.id, credential)
         elif row.credential.secret != credential.secret:
-            row.cooldown = None  # it was held against the old token
+            row.cooldown = None  # it concerned the old token
         row.credential, row.position = credential, position
-        row.most, row.preferred = self.policy.concurrency(credential.priority)
-        row.ends_at = ends_at(credential, self.epoch)
-        row.out, row.for_good = "", False
+        row.max_concurrent, row.preferred = self.policy.concurrency(credential.priority)
+        row.expires_at = expires_at(credential, self.epoch)
+        row.unavailable, row.needs_login = "", False
         return row
 
     def _share_cycles(self) -> None:
@@ -87,7 +87,7 @@ class Rows:
             row.cycle = cycle
 
     def _share_marks(self) -> None:
-        """One record of marks for all groups, or one for each."""
+        """Share one record of marks among all groups, or give each group its own."""
         shared = self.policy.rotation.fair_cycle_scope == "credential"
         if shared and self._marks is None:
             self._marks = {}
@@ -100,7 +100,7 @@ class Rows:
                 group.marks = dict(group.marks)
 
     def _regroup(self) -> None:
-        """A model that was counted alone may belong to a group now."""
+        """Drop the group of a model that settings now assign to another group."""
         for name in [name for name in self.groups if self.policy.group_of(name) not in (None, name)]:
             self._forget_group(name)
 
@@ -109,7 +109,7 @@ class Rows:
         self._drop_if_idle(row)
 
     def _drop_if_idle(self, row: CredentialState) -> None:
-        """A retired row is forgotten once no lease of it is out."""
+        """Drop a retired row once its last lease is returned."""
         if row.retired and not row.in_flight:
             del self.known[row.id]
             for group in self.groups.values():
@@ -119,7 +119,7 @@ class Rows:
     # --- Quota groups --------------------------------------------------------------------
 
     def group(self, model: str) -> QuotaGroup:
-        """What a model is counted with: the quota group that settings put it into, else it alone."""
+        """The quota group of a model: the configured one, or else a group of its own."""
         return self.group_named(self.policy.group_of(model) or model)
 
     def group_named(self, name: str) -> QuotaGroup:
@@ -138,7 +138,7 @@ class Rows:
         self.changes.forget_group(name)
 
     def _idle(self, group: QuotaGroup) -> bool:
-        """Nothing would be lost with it but counts."""
+        """Whether dropping the group would lose nothing but counts."""
         return not (group.cooldowns or group.capped or (group.marks and group.marks is not self._marks))
 
     def _sharing_marks(self, group: QuotaGroup) -> Iterable[QuotaGroup]:
@@ -148,8 +148,8 @@ class Rows:
         return quota.window_end(self.policy, now, self.epoch)
 
 
-def ends_at(credential: Credential, epoch: float) -> float:
-    """When a renewable token ends. What cannot be renewed is used for as long as its provider takes it."""
+def expires_at(credential: Credential, epoch: float) -> float:
+    """When a refreshable token expires. Any other is used for as long as the provider accepts it."""
     if credential.expires_at is None or credential.refresh_token is None:
         return UNUSABLE
     return credential.expires_at.timestamp() - epoch

@@ -6,17 +6,17 @@ from proxy_core.interfaces import Candidate, Candidates, ProxyRequest, Selector
 
 
 def balanced(candidates: Candidates, request: ProxyRequest) -> Candidate:
-    """The least busy, and of these the least used."""
+    """The least busy credential, and of these the least used."""
     return candidates.least_used()
 
 
 def sequential(candidates: Candidates, request: ProxyRequest) -> Candidate:
-    """The same one for as long as it lasts: drains one after the other and keeps its prompt cache warm."""
+    """The same credential until it is exhausted; this keeps its prompt cache warm."""
     return candidates.last or candidates.first
 
 
 def sticky(candidates: Candidates, request: ProxyRequest) -> Candidate:
-    """A conversation stays where it began; new ones go to the least used."""
+    """The credential with which the conversation began; new conversations get the least used one."""
     return candidates.of_session or candidates.least_used()
 
 

@@ -1,4 +1,4 @@
-"""Which conversation a request belongs to. Pure."""
+"""Which conversation a request belongs to, and which credential serves it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from proxy_core.interfaces import ProxyRequest
 
-#: Names under which clients say it, in the body or in its ``metadata``.
+#: Keys under which clients send a session id, in the body or in its ``metadata``.
 _NAMES = ("session_id", "conversation_id", "thread_id", "chat_id", "conversation", "prompt_cache_key")
-#: Of a long first message its beginning is enough, and of many before the user's the first few.
+#: Only the beginning of a long first message is hashed, and only the first few messages before the user's.
 _MAX_CHARS = 20_000
 _MAX_MESSAGES = 8
-#: Clients change these while the conversation goes on: a cache mark moves, a bare text becomes a list of parts.
+#: Clients change these during a conversation: a cache mark moves, a plain text becomes a list of parts.
 _FLEETING = frozenset({"cache_control", "id", "role", "type"})
 
 
 def session_key(request: ProxyRequest) -> str:
-    """A digest that stays the same while a conversation grows: of an explicit id, else of how it began.
+    """A digest that stays the same while a conversation grows: of its explicit id, or else of its beginning.
 
     Two clients never share one.
     """
@@ -40,11 +40,11 @@ def _explicit(body: Mapping[str, Any]) -> Iterator[str]:
             if isinstance(value, str) and value:
                 yield value
     if isinstance(metadata, Mapping) and isinstance(metadata.get("user_id"), str):
-        yield metadata["user_id"]  # some agents put their session's id in here
+        yield metadata["user_id"]  # some agents put their session id here
 
 
 def _beginning(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Instructions, and messages up to the first of the user's."""
+    """The instructions, and the messages up to the user's first."""
     yield body.get("instructions") or body.get("system") or body.get("systemInstruction")
     messages = body.get("messages") or body.get("input") or body.get("contents")
     if not isinstance(messages, list):
@@ -57,7 +57,7 @@ def _beginning(body: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _words(value: Any) -> str:
-    """The first words of a message, whatever its shape."""
+    """The beginning of a message's text, whatever its shape."""
     found: list[str] = []
     waiting, left = [value], _MAX_CHARS
     while waiting and left > 0:
@@ -73,13 +73,13 @@ def _words(value: Any) -> str:
 
 
 class Sessions:
-    """Which credential, by its id, a conversation had: the recent ones, in memory. Times are monotonic seconds."""
+    """The id of the credential that served each recent conversation. In memory; times are monotonic seconds."""
 
     def __init__(self, ttl_s: float, most: int = 10_000) -> None:
         self.ttl_s = ttl_s
         self._most = most
         self._known: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        #: For other processes: sessions that have another credential than they know of.
+        #: Sessions whose credential other processes do not know yet.
         self.changes: set[str] = set()
 
     def get(self, session: str, now: float) -> str | None:
@@ -87,7 +87,7 @@ class Sessions:
         return credential if now - at <= self.ttl_s else None
 
     def known(self, session: str) -> tuple[str, float] | None:
-        """The credential and when it was chosen, however long ago."""
+        """The credential and when it was chosen, however long ago that was."""
         return self._known.get(session)
 
     def remember(self, session: str, credential: str, now: float) -> None:
@@ -97,7 +97,7 @@ class Sessions:
         self.take_over(session, credential, now)
 
     def take_over(self, session: str, credential: str, at: float) -> None:
-        """What another process chose."""
+        """Record the choice of another process."""
         self._known[session] = (credential, at)
         self._known.move_to_end(session)
         if len(self._known) > self._most:

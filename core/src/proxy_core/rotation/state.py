@@ -1,8 +1,8 @@
-"""What is known of one credential, and of one quota group: data only.
+"""The state of one credential and of one quota group: data only.
 
-Choosing among a thousand credentials has to be quick, so a quota group keeps one number for each:
-infinity while it cannot be used, else its priority, how busy it is, and how much it was used. The
-smallest number goes next, and finding it is one pass of the interpreter's own ``min``.
+Choosing among a thousand credentials has to be fast, so a quota group keeps one number for each, its
+load: infinity while the credential is unusable, otherwise its priority, concurrency and usage combined.
+The smallest load wins, and one pass of the interpreter's own ``min`` finds it.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _NOT_LISTED = -1
 
 @dataclass(slots=True, eq=False)
 class CredentialState:
-    """One credential's row, as long as the process knows the credential.
+    """One credential's row, for as long as the process knows the credential.
 
-    ``position`` is its place in every group's ``loads``: the order of settings. A row without one
-    is *retired*: settings no longer name the credential, and the row stays only until its last
-    lease is returned. ``most`` and ``preferred`` are requests at once; ``granted``: of ``most``,
-    what other processes leave. ``cooldown`` is for every model. ``ends_at``: when its token is no
-    longer good, monotonic seconds. ``out``: why it is not lent at all; ``for_good``: until
-    somebody logs in. ``cycle``: the credentials that fair cycle uses up together with this one.
+    ``position`` is its index in every group's ``loads``, the order of settings. A row without one is
+    *retired*: settings no longer name the credential, and the row is dropped once its last lease is
+    returned. ``max_concurrent`` and ``preferred`` limit concurrent requests; ``granted`` is this
+    process's share of ``max_concurrent``. ``cooldown`` covers every model. ``expires_at``: when its
+    token expires, monotonic seconds. ``unavailable``: why it is not leased at all; ``needs_login``:
+    until its owner logs in. ``cycle``: the credentials with which it shares a fair cycle.
     """
 
     id: str
     credential: Credential
     position: int = _NOT_LISTED
-    most: float = UNUSABLE
+    max_concurrent: float = UNUSABLE
     preferred: float = UNUSABLE
     granted: float = UNUSABLE
     in_flight: int = 0
     last_used: float = -1.0
     cooldown: Cooldown | None = None
-    ends_at: float = UNUSABLE
-    out: str = ""
-    for_good: bool = False
+    expires_at: float = UNUSABLE
+    unavailable: str = ""
+    needs_login: bool = False
     cycle: Mapping[str, CredentialState] = field(default_factory=dict, repr=False)
 
     @property
@@ -62,9 +62,9 @@ class CredentialState:
 
 @dataclass(slots=True)
 class Window:
-    """A quota window of one credential. Monotonic seconds; ``limit`` is in requests, ``None`` if it is not known.
+    """A quota window of one credential. Monotonic seconds; ``limit`` counts requests, ``None`` if unknown.
 
-    ``from_provider``: the provider named it, not settings.
+    ``from_provider``: the provider reported it; it does not come from settings.
     """
 
     resets_at: float
@@ -74,12 +74,12 @@ class Window:
 
 @dataclass(slots=True, eq=False)
 class QuotaGroup:
-    """What a pool knows of one model, or of a group of models that share a quota.
+    """The state of one model, or of a group of models that share a quota.
 
-    ``loads`` are by a credential's position, everything else is by its id. ``marks``: since when
-    fair cycle sets it aside; all groups have the same where that is for every model. ``capped``:
-    until when a configured cap is used up. ``due``: those whose cooldown may be probed. ``dirty``:
-    those whose load has to be found anew, besides those that changed since ``tick``.
+    ``loads`` are indexed by a credential's position, everything else by its id. ``marks``: since when
+    fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
+    ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
+    ``dirty``: credentials whose load is outdated, besides those that changed since ``tick``.
     """
 
     name: str
@@ -100,10 +100,10 @@ class QuotaGroup:
 
 
 def load(priority: int, busy: float, used: int) -> float:
-    """Nothing less important ever outweighs something more important."""
+    """Combine the three so that a less important one never outweighs a more important one."""
     return priority * PRIORITY + min(busy, PRIORITY / BUSY - 1) * BUSY + min(used, BUSY - 1)
 
 
 def beyond(max_priority: int | None) -> float:
-    """The load from which on a credential is of no use to a request that is limited to ``max_priority``."""
+    """Loads from here on are out of reach for a request limited to ``max_priority``."""
     return UNUSABLE if max_priority is None else (max_priority + 1) * PRIORITY

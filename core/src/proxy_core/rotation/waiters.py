@@ -7,13 +7,13 @@ from collections import OrderedDict
 
 
 class Waiters:
-    """Longest wait first. What a waiter was notified of and did not need, it passes on."""
+    """Longest wait first. A waiter that does not need what it was notified of passes the notification on."""
 
     def __init__(self) -> None:
-        #: Those that wait for a lease, and how much had changed when they last looked.
+        #: Requests that wait for a lease, and the count of changes when each last looked.
         self._waiting: OrderedDict[asyncio.Future[None], int] = OrderedDict()
         self._changes = 0
-        #: Those that only wait for a cooldown to end: a lease that comes back is nothing to them.
+        #: Requests that wait only for a cooldown to end; a returned lease does not help them.
         self._for_cooldown: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
@@ -30,7 +30,7 @@ class Waiters:
         self._for_cooldown.discard(waiter)
 
     def notify(self, *, every: bool) -> None:
-        """Wake the one that has waited longest, or ``every`` one."""
+        """Wake the waiter that has waited longest, or all of them."""
         self._changes += 1
         for _ in range(len(self._waiting) if every else 1):
             self.pass_on()
@@ -38,7 +38,7 @@ class Waiters:
             _wake(self._for_cooldown.pop())
 
     def pass_on(self) -> None:
-        """Wake the next that has not looked since the last change; so no change goes round for ever."""
+        """Wake the next waiter that has not looked since the last change, so that no change is passed on for ever."""
         while self._waiting:
             waiter, looked_at = next(iter(self._waiting.items()))
             if looked_at == self._changes:

@@ -1,4 +1,4 @@
-"""Composition: settings become a running proxy, and a reload replaces it."""
+"""Composition: builds a running proxy from settings, and replaces it on a reload."""
 
 from proxy_core.runtime.start import create_app
 

@@ -1,7 +1,7 @@
-"""The ASGI application of a process: generations of settings, one after the other, behind one address.
+"""The ASGI application of a process: successive generations of settings behind one address.
 
-A request stays with the generation it began with. One that was replaced closes what it has opened
-when its last request is done; each is opened and closed in a task of its own.
+A request stays with the generation in which it began. A replaced generation closes its resources
+when its last request has ended; each generation is opened and closed in a task of its own.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ log = logging.getLogger("proxy_core.reload")
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-#: What ending requests may take once they were interrupted.
+#: How long requests may take to end after they were interrupted.
 _GRACE_S = 5.0
 
 
 class Stopping(SetupError):
-    """It is too late to serve anything else."""
+    """The server is stopping, so no other generation is activated."""
 
 
 class _Served:
-    """One generation while it is open."""
+    """One generation while its resources are open."""
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
@@ -59,9 +59,9 @@ class Active:
     def __init__(self, process: Process, first: Generation) -> None:
         self.process = process
         self.current = first
-        #: Once it is set, no other generation is activated.
+        #: Once set, no other generation is activated.
         self.stop = asyncio.Event()
-        #: Asked for by ``POST /admin/reload``; the answer is JSON.
+        #: Called by ``POST /admin/reload``; returns JSON.
         self.reload: Callable[[], Awaitable[dict[str, Any]]] | None = None
         self._shutdown_grace_s = first.loaded.settings.server.shutdown_grace_s
         self._serving: _Served | None = None
@@ -70,7 +70,7 @@ class Active:
         self._started = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many generations are open: the current one, and those with requests still running."""
+        """The number of open generations: the current one, and replaced ones with unfinished requests."""
         return len(self._open)
 
     def interrupt(self) -> None:
@@ -79,19 +79,19 @@ class Active:
             served.generation.interrupt(ServerStopping())
 
     def retire(self) -> None:
-        """The server is stopping: end what would go on forever."""
+        """The server is stopping: end feeds, which would never end by themselves."""
         for served in list(self._open):
             served.generation.retire()
 
     async def replace(self, new: Generation) -> None:
-        """Activate ``new`` once the first generation is. Raises as :meth:`_activate`."""
+        """Activate ``new``, after the first generation. Raises the same as :meth:`_activate`."""
         await self._started.wait()
         await self._activate(new)
 
     async def _activate(self, new: Generation) -> None:
-        """Open ``new`` and serve it from now on, with the process configured for it; the one before drains.
+        """Open ``new``, configure the process for it and serve it from now on; the previous generation drains.
 
-        Raises ``Stopping``, or what opening raises; then nothing has changed.
+        Raises ``Stopping``, or whatever opening raises; then nothing has changed.
         """
         served = await self._opened(new)
         before = self._serving
@@ -108,7 +108,7 @@ class Active:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        assert self._serving is not None  # a server begins with the lifespan
+        assert self._serving is not None  # a server runs the lifespan first
         if self.reload is not None:
             scope[RELOAD] = self.reload
         await self._serving.serve(scope, receive, send)
@@ -134,23 +134,23 @@ class Active:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _opened(self, generation: Generation) -> _Served:
-        assert self._tasks is not None  # the lifespan began
+        assert self._tasks is not None  # the lifespan has begun
         served = _Served(generation)
-        self._tasks.create_task(self._live(served), name="settings in force")
+        self._tasks.create_task(self._live(served), name="generation")
         await served.opened
         return served
 
     async def _live(self, served: _Served) -> None:
-        """Open, wait, close: all in this task, because what is opened demands it."""
+        """Open, wait and close, all in one task, because the resources' task groups require it."""
         try:
             async with served.generation.open():
                 self._open.add(served)
                 served.opened.set_result(None)
                 await served.replaced.wait()
                 await self._drain(served)
-        except Exception as error:  # it must not take with it what is served now
+        except Exception as error:  # the generation that is being served must not end with it
             if served.opened.done():
-                log.exception("resources of the previous settings could not be closed")
+                log.exception("resources of a replaced generation could not be closed")
             else:
                 served.opened.set_exception(error)
         finally:
@@ -163,5 +163,5 @@ class Active:
                     await served.idle.wait()
                 return
             except TimeoutError:
-                reason = "The proxy loaded new settings, and this request took longer than server.shutdown_grace_s."
+                reason = "The proxy was reloaded, and this request took longer than server.shutdown_grace_s."
                 served.generation.interrupt(ServerStopping(reason))

@@ -1,4 +1,4 @@
-"""What an operator should know at startup; none of it stops the proxy."""
+"""Startup warnings: what an operator should know; none of them stops the proxy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from proxy_core.settings.loading import LoadedSettings
 
 
 def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
-    """A line each."""
+    """The warnings, one line each."""
     lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
     lines += router.warnings
-    lines += [f"no active plugin brings provider {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
+    lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
     lines += loaded.without_effect(rotations(catalog))
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [
-        f"{name} is not used: no provider of that name"
+        f"{name} is not used: there is no provider of that name"
         for name in loaded.sources.key_variables_of_others(list(catalog.providers))
     ]
     lines += [

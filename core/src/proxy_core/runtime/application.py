@@ -1,4 +1,4 @@
-"""The application of one generation: what its pages speak of."""
+"""The ASGI application of one generation, with its pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
-from proxy_core.models.info import Cards
+from proxy_core.models.info import ModelInfos
 from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.plugins.registry import Catalog
@@ -34,7 +34,7 @@ from proxy_core.status.view import StatusView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the application's pages speak of."""
+    """What the application and its pages read from."""
 
     loaded: LoadedSettings
     catalog: Catalog
@@ -42,7 +42,7 @@ class Parts:
     services: Services
     directory: ModelDirectory
     dry_run: DryRun
-    cards: Cards
+    model_infos: ModelInfos
     state: SharedState
     status: StatusView
     feeds: Feeds
@@ -105,7 +105,7 @@ def _knowledge(parts: Parts, counting: TokenCounting) -> ModelKnowledge:
         budgets=services.budgets,
         router=services.router,
         routes=parts.loaded.settings.models,
-        cards=parts.cards,
+        model_infos=parts.model_infos,
         prices=services.prices,
         counting=counting,
         started_at=int(time.time()),

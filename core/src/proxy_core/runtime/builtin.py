@@ -1,5 +1,7 @@
-"""The built-in parts, brought through the same hooks as anyone's: dialects, selectors, sanitizers, the
-default log sink, the stores for state, the estimate of tokens."""
+"""The built-in dialects, selectors, sanitizers, log sink, state stores and token estimate.
+
+They are provided through the same hooks as those of any other plugin.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from proxy_core.state.sqlite import sqlite_store
 
 
 class BuiltIn:
-    """The plugin ``core``. Unlike others it is given the proxy's own settings."""
+    """The plugin ``core``. Unlike other plugins it receives the proxy's own settings."""
 
     PLUGIN = PluginInfo(name="core", api=API)
 

@@ -1,6 +1,6 @@
-"""Composition: settings become plugins, a catalog, and everything that serves requests.
+"""Composition: builds plugins, a catalog and everything that serves requests from settings.
 
-Nothing here opens a connection, and nothing that is in force changes; every possible error is
+Nothing here opens a connection or changes the generation being served; every possible error is
 raised here.
 """
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from proxy_core.models.catalog_refresh import FOLDER_NAME as TABLES
 from proxy_core.models.catalog_refresh import TableFiles, TableRefresher
 from proxy_core.models.directory import ModelDirectory
-from proxy_core.models.info import Cards, Catalogs
+from proxy_core.models.info import Catalogs, ModelInfos
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
 from proxy_core.network.fetch import GuardedFetcher
@@ -48,28 +48,28 @@ from proxy_core.settings.schema import ProviderSettings
 from proxy_core.status.view import StatusView
 from proxy_core.version import USER_AGENT
 
-#: Commands are the command line's business; a server does not ask for them.
+#: Commands belong to the command line; a server does not load them.
 _SERVER_HOOKS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
 
 def load_catalog(loaded: LoadedSettings, modules: Sequence[Module] = ()) -> Catalog:
-    """What plugins bring. ``modules`` are plugins that are not installed, as in a test. Raises ``SetupError``."""
+    """What plugins provide. ``modules`` are plugins that are not installed, as in tests. Raises ``SetupError``."""
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
     return build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
 
 
 def build(loaded: LoadedSettings, catalog: Catalog, process: Process, *, to_run: bool = True) -> Generation:
-    """Put a generation together. ``process`` only learns which secrets to hide and which files to read.
+    """Build a generation. ``process`` only learns which secrets to hide and which credential files to read.
 
-    Not ``to_run``: only to see whether it can be done; no token is written.
-    Raises ``SetupError`` for what the operator must mend.
+    With ``to_run=False``, only check that it can be built; no token is written.
+    Raises ``SetupError`` for problems that the operator must fix.
     """
     return _Builder(loaded, catalog, process, to_run).generation()
 
 
 class _Builder:
-    """Each part of a generation, made when another part or the whole first needs it."""
+    """Builds each part of a generation when another part, or the generation itself, first needs it."""
 
     def __init__(self, loaded: LoadedSettings, catalog: Catalog, process: Process, to_run: bool) -> None:
         self.loaded = loaded
@@ -117,7 +117,7 @@ class _Builder:
 
     @cached_property
     def stored(self) -> tuple[Stored, float]:
-        """With the time before they were read."""
+        """The stored credentials, and the time just before they were read."""
         vault, read_at = self.process.vault, self.process.clock.monotonic()
         vault.know(file for refresher in self.catalog.refreshers.values() for file in refresher.files)
         return stored_credentials(self.catalog, self.loaded, vault, adopt=self.to_run), read_at
@@ -131,7 +131,7 @@ class _Builder:
         return {name: self.process.pool(name, plan.policy) for name, plan in self.plans.items()}
 
     def _secrets(self) -> Iterator[str]:
-        """Everything that must never be written or repeated."""
+        """Every secret that must never be written to a log or repeated."""
         loaded, catalog = self.loaded, self.catalog
         yield from secret_values({**self.client_keys, "admin": self.admin_key, "state": state_secret(loaded)})
         yield from (c.secret.get_secret_value() for plan in self.plans.values() for c in plan.credentials)
@@ -182,12 +182,13 @@ class _Builder:
         return TableFiles(self.loaded.data_dir / TABLES)
 
     @cached_property
-    def cards(self) -> Cards:
-        return Cards(self.providers, Catalogs(self.catalog.model_catalogs, self.tables.text), self.directory.listed)
+    def model_infos(self) -> ModelInfos:
+        catalogs = Catalogs(self.catalog.model_catalogs, self.tables.text)
+        return ModelInfos(self.providers, catalogs, self.directory.listed)
 
     @cached_property
     def prices(self) -> Prices:
-        return Prices(self.cards, self.catalog.providers, self.pools)
+        return Prices(self.model_infos, self.catalog.providers, self.pools)
 
     # --- The path of a request -----------------------------------------------------------
 
@@ -255,7 +256,7 @@ class _Builder:
             running=Running(all=process.in_flight),
         )
 
-    # --- Beside the path -----------------------------------------------------------------
+    # --- Off the path of a request -------------------------------------------------------
 
     @cached_property
     def observers(self) -> Observers:
@@ -305,8 +306,8 @@ class _Builder:
 
     @cached_property
     def resources(self) -> Sequence[AbstractAsyncContextManager[Any]]:
-        """In the order in which they are opened. Connections close last."""
-        tables = TableRefresher(self.cards.catalogs, self.tables, self.upstream, self.process.clock)
+        """In the order in which they are opened. Connections are closed last."""
+        tables = TableRefresher(self.model_infos.catalogs, self.tables, self.upstream, self.process.clock)
         recorders = [self.recorder] if self.recorder is not None else []
         return [self.upstream, self.fetcher, self.observers, self.executor.batcher, tables, *recorders]
 
@@ -319,7 +320,7 @@ class _Builder:
             services=self.services,
             directory=self.directory,
             dry_run=self.dry_run,
-            cards=self.cards,
+            model_infos=self.model_infos,
             state=self.process.state,
             status=self.status,
             feeds=self.feeds,

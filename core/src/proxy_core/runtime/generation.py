@@ -1,4 +1,4 @@
-"""What one reading of the settings has built. It changes nothing before it is activated, and a reload replaces it."""
+"""Everything built from one reading of the settings. Building it changes nothing until it is activated."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from proxy_core.status.view import StatusView
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """A proxy as the settings describe it: with values and objects of its own, and the process's state.
+    """A proxy as the settings describe it: values and objects of its own, and the process's state.
 
-    ``pools`` are the process's, as is everything else that outlives it. ``resources`` are opened
-    before it serves, and closed when its last request is done.
+    ``pools``, like everything else that outlives it, belong to the process. ``resources`` are opened
+    before it serves, and closed after its last request.
     """
 
     loaded: LoadedSettings
@@ -50,18 +50,18 @@ class Generation:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """With its resources."""
+        """Open its resources for the duration of the block."""
         async with AsyncExitStack() as opened:
             for resource in self.resources:
                 await opened.enter_async_context(resource)
             yield
 
     def interrupt(self, reason: ServerStopping) -> None:
-        """End its requests."""
+        """End its running requests."""
         self.services.running.interrupt(reason)
 
     def retire(self) -> None:
-        """It is no longer in force: end what would go on forever."""
+        """It was replaced: end its feeds, which would never end by themselves."""
         self.feeds.end_all()
 
     def deployments(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Credentials from settings and from the vault: each provider's, how they are spent, and which are kept alive."""
+"""Each provider's credentials, from settings and the vault; how they are rotated, and which need refreshing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy_core.settings.schema import ProviderSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPlan:
-    """What a provider's pool is to hold, and how it is to be spent."""
+    """The credentials of a provider's pool, and the policy for using them."""
 
     credentials: Sequence[Credential]
     policy: Policy
@@ -32,9 +32,9 @@ Stored = Mapping[str, Sequence[StoredCredential]]
 
 
 def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
-    """Each provider's credentials from the vault and from the environment's stateless form, but disabled ones.
+    """Each provider's enabled credentials, from the vault and from environment variables.
 
-    ``adopt``: tokens of variables get the file in which their successors are kept.
+    ``adopt``: give tokens from variables a file in which refreshed tokens are stored.
     """
     variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
     found: dict[str, Sequence[StoredCredential]] = {}
@@ -55,7 +55,7 @@ def pool_plans(
     stored: Stored,
     fingerprint: Fingerprints,
 ) -> dict[str, PoolPlan]:
-    """For each provider. Raises ``SettingsError``."""
+    """A plan per provider. Raises ``SettingsError``."""
     routing = loaded.settings.routing
     _selector(catalog, routing.selector, "routing.selector")
     plans = {}
@@ -75,13 +75,13 @@ def login_specs(
     read_at: float,
     fingerprint: Fingerprints,
 ) -> Iterator[LoginSpec]:
-    """Every credential that a refresher keeps alive. ``read_at``: when they were read, monotonic seconds."""
+    """Every credential that has a refresher. ``read_at``: when credentials were read, monotonic seconds."""
     for provider, credentials in stored.items():
         left = {credential.id for credential in plans[provider].credentials}
         for one in credentials:
             refresher, name = catalog.refreshers.get(one.kind), one.credential(fingerprint).id
             if refresher is not None and name in left:
-                left.discard(name)  # of two files with one account, the first counts
+                left.discard(name)  # of two files for one account, the first counts
                 yield LoginSpec(
                     id=name,
                     stored=one,
@@ -93,7 +93,7 @@ def login_specs(
 
 
 def rotations(catalog: Catalog) -> dict[str, RotationSettings]:
-    """How plugins would have their providers' credentials spent."""
+    """The rotation settings that plugins suggest for their providers."""
     return {name: provider.rotation for name, provider in catalog.providers.items()}
 
 
@@ -110,7 +110,7 @@ def _credentials(
     stored: Sequence[StoredCredential],
     fingerprint: Fingerprints,
 ) -> list[Credential]:
-    """API keys from settings, each secret once, and logins, each account once; a stand-in where none is needed."""
+    """API keys from settings and stored logins, each secret or account once; a placeholder if none is needed."""
     variables = [v.name for v in loaded.sources.key_variables(provider.name)]
     tiers = settings.rotation.over(provider.rotation).tiers
     found: dict[str, Credential] = {}

@@ -1,4 +1,4 @@
-"""What outlives a reload: everything a process has learnt and counted, created once and never replaced."""
+"""What outlives a reload: all state that a process has gathered, created once and never replaced."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from proxy_core.status.plugin_times import PluginTimes
 from proxy_core.status.view import StatusView, Worker
 from proxy_core.version import USER_AGENT
 
-#: Token servers are few, and asked seldom.
+#: There are few token servers, and requests to them are rare.
 _CONNECTIONS = 20
 
 
 class Process:
     """The state of one operating system process.
 
-    Settings reach it through :meth:`configure` alone, which awaits nothing: no request sees half of them.
+    Settings are applied only by :meth:`configure`, which awaits nothing, so no request sees half of them.
     """
 
     def __init__(
         self, loaded: LoadedSettings, catalog: Catalog, clock: Clock | None = None, worker: Worker | None = None
     ) -> None:
-        """``worker``: which of several it is. Raises ``SettingsError``: for a store that no plugin provides,
-        or a key that cannot be kept."""
+        """``worker``: which of several processes this is. Raises ``SettingsError`` for a state store that no
+        plugin provides, or a state secret that cannot be stored."""
         self.clock = clock or SystemClock()
         self.worker = worker or Worker()
         self.started_at = self.clock.now()
@@ -54,13 +54,13 @@ class Process:
         self.redaction = Redaction(())
         self.vault = Vault(loaded.data_dir / FOLDER_NAME)
         timeouts = loaded.settings.timeouts
-        #: To token servers, and for questions about quotas.
+        #: For token servers and quota queries.
         self.upstream = Upstream(
             user_agent=USER_AGENT, max_connections=_CONNECTIONS, connect_s=timeouts.connect_s, pool_s=timeouts.pool_s
         )
         http = UpstreamHttpClient(self.upstream)
         self.refresher = Refresher(self.vault, http, self.clock, self.fingerprint, self.scrub.learn)
-        #: By provider. One that was removed stays until its last lease is returned.
+        #: By provider. The pool of a removed provider stays until its last lease is returned.
         self.pools: dict[str, Pool] = {}
         self.usage = UsageBook()
         self.budgets = Budgets(self.clock)
@@ -69,7 +69,7 @@ class Process:
         self.in_flight: set[Interruptible] = set()
         self.counters = Counters()
         self.plugin_times = PluginTimes()
-        #: What was dropped and what failed under settings that are no longer in force.
+        #: What was dropped and what failed under earlier generations.
         self.lost_before: Counter[str] = Counter()
         self._status: StatusView | None = None
         store, url = state_store(catalog, loaded)
@@ -81,18 +81,18 @@ class Process:
             self.usage,
             self.budgets,
             self.clock,
-            lambda words: self.scrub.text(self.redaction.words(words)),
+            lambda message: self.scrub.text(self.redaction.words(message)),
         )
 
     def pool(self, provider: str, policy: Policy) -> Pool:
-        """The provider's; a new one has no credentials, and belongs to the process once it is configured."""
+        """The provider's pool; a new one has no credentials and joins the process in :meth:`configure`."""
         known = self.pools.get(provider)
         if known is not None:
             return known
         return Pool(self.clock, policy, logins=self.refresher, changed=self.state.wake)
 
     def configure(self, new: Generation) -> None:
-        """Go by these settings from now on; what is known and counted stays. Cannot fail and awaits nothing."""
+        """Apply these settings from now on; state is kept. Cannot fail and awaits nothing."""
         settings = new.loaded.settings
         self.redaction = new.redaction
         self._configure_pools(new)
@@ -121,6 +121,6 @@ class Process:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """With the state store, and the task that keeps logins alive. Enter it once something is configured."""
+        """Open the state store and run the refresher. Enter it after the first :meth:`configure`."""
         async with self.state, self.upstream, self.refresher:
             yield

@@ -1,7 +1,7 @@
-"""Reading settings again while requests run: everything is built and checked first, then activated at once.
+"""Reload: reads settings again while requests run; builds and checks everything first, then activates it at once.
 
-Requests that run finish with the settings they began with. What the process has learnt stays where
-it is. Whatever is wrong with the new settings, the old ones stay in force.
+Running requests finish with the settings with which they began, and the process keeps its state.
+If anything is wrong with the new settings, the old ones stay in force.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy_core.settings.schema import ProxySettings
 
 log = logging.getLogger("proxy_core.reload")
 
-#: What a running process cannot change: its sockets, its log, and whose state it is. ``None``: the whole table.
+#: What a running process cannot change: its sockets, log and state store. ``None``: the whole table.
 _FIXED: Mapping[str, Sequence[str] | None] = {
     "server": ("host", "port", "workers", "shutdown_grace_s", "tls_certificate", "tls_key", "hypercorn"),
     "log": None,
@@ -33,7 +33,7 @@ _FIXED: Mapping[str, Sequence[str] | None] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded:
-    """What came of it. Keys of settings and fingerprints only, never a value."""
+    """The outcome of a reload. Holds keys of settings and fingerprints only, never a value."""
 
     reloaded: bool
     changed: Sequence[str] = ()
@@ -44,9 +44,9 @@ class Reloaded:
 
 @dataclass(slots=True, kw_only=True)
 class Reloader:
-    """Reads settings again for one process, one time after the other; after ``active.stop`` no more.
+    """Reloads the settings of one process, one reload at a time; after ``active.stop`` it refuses.
 
-    ``read`` reads them as the start did. ``activated`` is called with the generation that serves from then on.
+    ``read`` reads the settings as at startup. ``activated`` is called with each new generation.
     """
 
     active: Active
@@ -56,13 +56,13 @@ class Reloader:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def __call__(self) -> Reloaded:
-        """Raises nothing: what is wrong is in the answer, and in the log."""
+        """Raises nothing: problems are returned and logged."""
         async with self._lock:
             try:
                 done = await self._reload(self.active.current)
             except SetupError as error:
                 done = Reloaded(reloaded=False, problems=str(error).splitlines())
-            except Exception as error:  # a plugin may fail in any way; what is served now goes on
+            except Exception as error:  # a plugin may fail in any way; the current generation keeps serving
                 log.debug("reload", exc_info=True)
                 done = Reloaded(reloaded=False, problems=[f"the new settings cannot be used: {type(error).__name__}"])
         _log(done)
@@ -74,7 +74,7 @@ class Reloader:
     async def _reload(self, old: Generation) -> Reloaded:
         if self.active.stop.is_set():
             raise Stopping("the server is stopping")
-        # In a thread, because reading files and asking plugins takes longer than a stream should be held up.
+        # In a thread, because reading files and loading plugins would delay streams for too long.
         new, needs_restart = await asyncio.to_thread(self._built, old)
         changed = list(_changed(old, new))
         await self.active.replace(new)
@@ -84,8 +84,8 @@ class Reloader:
     def _built(self, old: Generation) -> tuple[Generation, list[str]]:
         read, file = self.read(), old.loaded.sources.file
         if file is not None and not file.exists():
-            # An editor that is saving it, more likely than a wish to have no clients and no providers.
-            raise SettingsError([f"{file}: the settings file no longer exists; restore it, or restart without it"])
+            # Probably an editor is saving the file; it is unlikely that all clients and providers should go.
+            raise SettingsError([f"{file}: the settings file is missing; restore it, or restart without it"])
         loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
         return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
@@ -93,7 +93,7 @@ class Reloader:
 
 def _log(done: Reloaded) -> None:
     if not done.reloaded:
-        log.error("reload failed, the previous settings remain in effect: %s", "; ".join(done.problems))
+        log.error("reload failed, the old settings stay in force: %s", "; ".join(done.problems))
         return
     log.info("settings reloaded; changed: %s", ", ".join(done.changed) or "nothing")
     for key in done.needs_restart:
@@ -103,7 +103,7 @@ def _log(done: Reloaded) -> None:
 
 
 def _with_fixed(loaded: LoadedSettings, old: ProxySettings) -> tuple[LoadedSettings, list[str]]:
-    """The new settings with what cannot change as it was, and which keys that concerns."""
+    """The new settings with the fixed ones unchanged, and the keys that need a restart."""
     settings, concerned, kept = loaded.settings, [], {}
     for table, keys in _FIXED.items():
         now, wanted = getattr(old, table), getattr(settings, table)
@@ -114,7 +114,7 @@ def _with_fixed(loaded: LoadedSettings, old: ProxySettings) -> tuple[LoadedSetti
 
 
 def _changed(old: Generation, new: Generation) -> Iterator[str]:
-    """Keys of settings whose values are others now, and credentials that came and went."""
+    """Keys of settings whose values changed, and credentials that were added or removed."""
     yield from _differences((), _effective(old), _effective(new))
     for name in sorted({*old.plans, *new.plans}):
         had, has = ({c.id for c in g.plans[name].credentials} if name in g.plans else set() for g in (old, new))

@@ -1,4 +1,4 @@
-"""Starting a proxy: for the command line, for tests, and for any other ASGI server."""
+"""Starts a proxy: for the command line, for tests, and for any other ASGI server."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def start(
 ) -> Active:
     """A process configured for its first generation; a server's lifespan opens both.
 
-    ``modules`` are plugins that are not installed, as in a test. Not ``to_run``: only to look at;
-    no token is written. ``worker``: which of several it is. Raises ``SetupError`` for what the
-    operator must mend.
+    ``modules`` are plugins that are not installed, as in tests. With ``to_run=False`` the proxy is only
+    inspected; no token is written. ``worker``: which of several processes this is. Raises
+    ``SetupError`` for problems that the operator must fix.
     """
     catalog = load_catalog(loaded, modules)
     process = Process(loaded, catalog, clock, worker)

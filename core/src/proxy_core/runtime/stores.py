@@ -1,4 +1,4 @@
-"""The state store that settings choose."""
+"""Opens the state store that settings name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def state_store(catalog: Catalog, loaded: LoadedSettings) -> tuple[StateStore, s
     scheme = url.partition(":")[0]
     if scheme not in catalog.state_stores:
         known = ", ".join(sorted(catalog.state_stores))
-        raise SettingsError([f"state.url: no store for {scheme!r}; the stores are {known}"])
+        raise SettingsError([f"state.url: there is no store for {scheme!r}; known are {known}"])
     return catalog.state_stores[scheme], url
 
 
 async def open_store(loaded: LoadedSettings) -> StateBackend:
-    """The state of this installation, without a proxy around it. Raises ``SettingsError`` and what the store raises."""
+    """The state of this installation, without a proxy. Raises ``SettingsError`` and whatever the store raises."""
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=("proxy_state_stores",))
     store, url = state_store(build_catalog(plugins), loaded)
     return await store.open(url)

@@ -1,7 +1,7 @@
-"""The operator's endpoints, behind the admin key: why, explain, quotas, clearing cooldowns, reload.
+"""Admin endpoints, behind the admin key: why a model has no credential, what happened to a request, ending cooldowns.
 
-Every process has its own state, so a request from the network is passed on to the other
-processes; each one answers with its process id.
+Every process has its own state, so a request from the network is passed on to the other processes;
+each response names its process.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.server.wording import Wording
 
-#: Where a request finds the function that reloads the settings.
+#: The key in a request's scope under which the reload function is found.
 RELOAD = "proxy_core.reload"
-#: A request that another process passed on is not passed on again.
+#: Marks a request that another process passed on, so that it is not passed on again.
 _LOCAL = "local"
 
 
@@ -49,7 +49,7 @@ class Operations:
     wording: Wording
 
     async def why(self, request: Request) -> Response:
-        """``GET /admin/why?model=M``: each deployment's credentials, and why they cannot be used."""
+        """``GET /admin/why?model=M``: the credentials of each deployment, and why they cannot be used."""
         self.keys.identify(request.scope)
         deployments = self._resolved(request.query_params.get("model"))
         found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
@@ -63,45 +63,45 @@ class Operations:
         )
 
     async def explain(self, request: Request) -> Response:
-        """``GET /admin/explain/{request_id}``: a request's decisions and attempts. Raises ``NotFound``."""
+        """``GET /admin/explain/{request_id}``: the decisions and attempts of a request. Raises ``NotFound``."""
         self.keys.identify(request.scope)
         request_id = request.path_params["request_id"]
         record = self.recent.get(request_id)
         if record is not None:
             return json_response(explained(record), request)
-        for status, answer in await self._others(request):
+        for status, response in await self._others(request):
             if status == 200:
-                return json_response(answer, request)
+                return json_response(response, request)
         raise NotFound(f"No request {request_id!r} is in the history.")
 
     async def dry(self, request: Request) -> Response:
-        """``POST /admin/explain``: ``{"model": M}`` or a whole request body; how it would be routed."""
+        """``POST /admin/explain``: ``{"model": M}`` or a whole request body; the path it would take."""
         self.keys.identify(request.scope)
         return await self._answer(request, self.dry_run(parse_body(await request.body())))
 
     async def clear(self, request: Request) -> Response:
         """``POST /admin/cooldowns/clear``: ``{"provider", "credential", "model"}``, each optional."""
         self.keys.identify(request.scope)
-        asked = parse_body(await request.body() or b"{}")
-        unknown = [name for name in asked if name not in ("provider", "credential", "model")]
+        scope = parse_body(await request.body() or b"{}")
+        unknown = [name for name in scope if name not in ("provider", "credential", "model")]
         if unknown:
             raise BadRequest(f"There is no {unknown[0]!r} here.", param=unknown[0])
-        for name, value in asked.items():
+        for name, value in scope.items():
             if not isinstance(value, str):
                 raise BadRequest(f"{name} must be a string.", param=name)
-        return await self._answer(request, {"cleared": self._clear(**asked)})
+        return await self._answer(request, {"cleared": self._clear(**scope)})
 
     async def reload(self, request: Request) -> Response:
-        """``POST /admin/reload``: reload the settings in every process. 409 if one of them keeps the old ones."""
+        """``POST /admin/reload``: reload the settings of every process. 409 if one of them keeps the old ones."""
         self.keys.identify(request.scope)
         reload = request.scope.get(RELOAD)
         if reload is None:
-            raise NotFound("This server was not started with proxy-core serve; it reads its settings only at startup.")
+            raise NotFound("This server was not started by proxy-core, so its settings are read only at startup.")
         processes = await self._processes(request, await reload())
         refused = [problem for process in processes for problem in process["problems"]]
         if _LOCAL in request.query_params or not refused:
             return json_response({"processes": processes}, request)
-        error = Conflict("The settings were not reloaded: " + "; ".join(dict.fromkeys(refused)))
+        error = Conflict("Not every process was reloaded: " + "; ".join(dict.fromkeys(refused)))
         return json_response({**self.wording.body(error, request), "processes": processes}, request, error.status)
 
     def _clear(self, provider: str | None = None, credential: str | None = None, model: str | None = None) -> int:
@@ -126,11 +126,11 @@ class Operations:
         return json_response({"processes": await self._processes(request, mine)}, request)
 
     async def _processes(self, request: Request, mine: dict[str, Any]) -> list[dict[str, Any]]:
-        others = [answer["processes"][0] for status, answer in await self._others(request) if status == 200]
+        others = [response["processes"][0] for status, response in await self._others(request) if status == 200]
         return sorted([{"process": os.getpid(), **mine}, *others], key=lambda p: p["process"])
 
     async def _others(self, request: Request) -> list[tuple[int, Any]]:
-        """The other processes' answers to the same request."""
+        """The responses of the other processes to the same request."""
         if _LOCAL in request.query_params:
             return []
         url = request.url
@@ -139,6 +139,6 @@ class Operations:
         body = parse_body(raw) if raw else None
         try:
             own = control_socket.own_socket(self.runtime_dir)
-            return await control_socket.ask(self.runtime_dir, request.method, path, self.admin_key, body, but=own)
+            return await control_socket.ask(self.runtime_dir, request.method, path, self.admin_key, body, exclude=own)
         except control_socket.Unreachable:
             return []

@@ -1,4 +1,4 @@
-"""The Starlette application: the routes of dialects, and the proxy's own endpoints."""
+"""The Starlette application: the routes of dialects, the proxy's own endpoints and plugins' pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build_app(
 ) -> Starlette:
     """An ASGI application. Building it has no side effects.
 
-    Raises ``PluginError`` if a plugin's page overlaps with another path.
+    Raises ``PluginError`` for a plugin's page that overlaps with another address.
     """
     i = introspection
     routes = [
@@ -72,7 +72,7 @@ def build_app(
             Exception: wording.bug,
         },
     )
-    # A redirect would make clients resend bodies and keys to an address that the request determines.
+    # A redirect would make clients resend bodies and keys to an address that the request chose.
     app.router.redirect_slashes = False
     return app
 
@@ -80,7 +80,7 @@ def build_app(
 def _dialect_routes(
     dialects: Mapping[str, Dialect], services: Services, services_of: ServicesOf, wording: Wording
 ) -> list[Route]:
-    """Paths for requests to models come first, because nearly all requests are; a path that ends in a parameter comes
+    """Model requests come first, as nearly all requests are of this kind; an address that ends in a parameter comes
     last, because it matches nearly everything."""
     routes: list[Route] = [
         Route(path, DialectEndpoint(dialect, services), methods=["POST"])

@@ -1,4 +1,4 @@
-"""Authentication: client keys, compared in constant time."""
+"""Client authentication: identifies the client by its key, compared in constant time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from proxy_core.interfaces import Dialect
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPlaces:
-    """Where clients put their key, besides ``Authorization: Bearer``: headers and query parameters, lower case."""
+    """Where clients send their key, besides ``Authorization: Bearer``: headers and query parameters, lower case."""
 
     headers: frozenset[str] = frozenset({"x-api-key"})
     parameters: frozenset[str] = frozenset()
 
     def of(self, dialects: Iterable[Dialect]) -> KeyPlaces:
-        """These places, plus those of ``dialects``."""
+        """These places, and those that the clients of ``dialects`` use."""
         headers, parameters = set(self.headers), set(self.parameters)
         for dialect in dialects:
             headers.update(dialect.key_headers)
@@ -32,7 +32,7 @@ class KeyPlaces:
 
 
 class ClientKeys:
-    """The configured clients. Only digests are kept, so every comparison takes the same time."""
+    """The configured clients. Only digests are stored, so every comparison takes the same time."""
 
     def __init__(self, keys: Mapping[str, SecretStr], places: KeyPlaces | None = None) -> None:
         self.places = places or KeyPlaces()
@@ -45,12 +45,12 @@ class ClientKeys:
         for key in self._offered(scope["headers"], scope["query_string"]):
             given = True
             digest, found = _digest(key), None
-            for name, known in self._digests:  # compares all of them, whichever matches
+            for name, known in self._digests:  # compare all of them, even after a match
                 if hmac.compare_digest(digest, known):
                     found = name
             if found is not None:
                 return found
-        raise Unauthorized("The API key is wrong." if given else "An API key is required: Authorization: Bearer KEY.")
+        raise Unauthorized("The API key is invalid." if given else "An API key is required: Authorization: Bearer KEY.")
 
     def _offered(self, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Iterator[bytes]:
         for name, value in headers:

@@ -1,4 +1,4 @@
-"""Reads whole request bodies."""
+"""Reads request bodies as a whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from proxy_core.errors import BodyTooLarge
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the body. Raises ``BodyTooLarge`` as soon as the limit is exceeded."""
+    """Raises ``BodyTooLarge`` as soon as the limit is exceeded."""
     parts, size = [], 0
     async for part in request.stream():
         parts.append(part)

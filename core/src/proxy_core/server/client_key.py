@@ -1,4 +1,4 @@
-"""The generated keys of clients and the operator: created at the first start, stored with mode 0600, never printed."""
+"""Keys that the first start generates for clients, the operator and fingerprints: stored 0600, never printed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE_FILE_NAME = "state.key"
 
 
 def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
-    """The configured clients, or else the generated key. Raises ``SettingsError`` if it cannot be stored."""
+    """The configured clients, or else the one generated key. Raises ``SettingsError`` if it cannot be stored."""
     configured = {name: client.key for name, client in loaded.settings.clients.items()}
     if configured:
         _check_distinct(configured)
@@ -40,7 +40,7 @@ def state_secret(loaded: LoadedSettings) -> SecretStr:
 
 
 def generated_key_file(loaded: LoadedSettings) -> Path | None:
-    """The file of the generated key, if that is in use."""
+    """The file of the generated client key, if it is in use."""
     return None if loaded.settings.clients else loaded.data_dir / FILE_NAME
 
 
@@ -60,7 +60,7 @@ def _generated(file: Path) -> str:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as out:
             out.write(key + "\n")
         try:
-            # Unlike a rename, a link never replaces a file: if two processes start at once, both use the same key.
+            # Unlike a rename, a link never replaces a file: of two concurrent first starts, both use the first key.
             os.link(temporary, file)
         except FileExistsError:
             key = file.read_text("ascii").strip()

@@ -1,6 +1,6 @@
-"""Control sockets: each process of an installation has one, in a folder that only its owner can enter.
+"""Reaches the running processes of one installation: each has a socket in a folder that only its owner can enter.
 
-The command line reaches all workers this way, whatever port and address the proxy listens on.
+The command line finds every worker this way, whatever port and address the proxy listens on.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 
 import httpx
 
-_ASK_S = 10.0
-#: Longest path of a Unix socket.
+_TIMEOUT_S = 10.0
+#: The limit of the operating system for a socket's path.
 _MAX_PATH = 100
 
 
 class Unreachable(Exception):
-    """No process answers."""
+    """No process is reachable here."""
 
 
 def listen(folder: Path) -> socket.socket | None:
     """This process's socket, already listening; ``None`` if the folder cannot be created or trusted.
 
-    It gets its name only once it is listening, because :func:`ask` removes a socket that refuses connections.
+    It gets its final name only once it listens, because :func:`ask` removes a socket that refuses connections.
     """
     path = own_socket(folder)
     if path is None:
@@ -67,40 +67,40 @@ async def ask(
     path: str,
     key: str,
     body: Mapping[str, Any] | None = None,
-    but: Path | None = None,
-    within_s: float = _ASK_S,
+    exclude: Path | None = None,
+    timeout_s: float = _TIMEOUT_S,
 ) -> list[tuple[int, Any]]:
-    """Ask all processes at once, ``but`` one, for status and JSON. Raises ``Unreachable`` if there is none."""
-    asked = [_ask(file, method, path, key, body, within_s) for file in _sockets(folder, but)]
-    answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
-    if not answers:
+    """The status and JSON of each process but ``exclude``, asked concurrently. Raises ``Unreachable`` without any."""
+    pending = [_ask(file, method, path, key, body, timeout_s) for file in _sockets(folder, exclude)]
+    responses = [response for response in await asyncio.gather(*pending) if response is not None]
+    if not responses:
         raise Unreachable
-    return answers
+    return responses
 
 
-def _sockets(folder: Path, but: Path | None) -> list[Path]:
-    """The sockets in the folder, if it is private: a socket of another user would receive the admin key."""
+def _sockets(folder: Path, exclude: Path | None) -> list[Path]:
+    """Only from a private folder: in a shared one, another user could place a socket and receive the admin key."""
     if not hasattr(os, "getuid") or not _is_private(folder):
         return []
-    return [file for file in sorted(folder.glob("*.sock")) if file != but]
+    return [file for file in sorted(folder.glob("*.sock")) if file != exclude]
 
 
 def remove(file: Path) -> None:
-    """Remove a socket whose process has ended or is about to."""
+    """Remove the socket of a process that has ended or is about to end."""
     with suppress(OSError):
         file.unlink()
 
 
 async def _ask(
-    file: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, within_s: float
+    file: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, timeout_s: float
 ) -> tuple[int, Any] | None:
-    # Control sockets do not use TLS, and loading certificate authorities takes tens of milliseconds.
+    # The control socket does not use TLS, and loading a certificate bundle takes tens of milliseconds.
     transport = httpx.AsyncHTTPTransport(uds=str(file), verify=False)
     headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(transport=transport, timeout=within_s, trust_env=False) as client:
+    async with httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False) as client:
         try:
-            reply = await client.request(method, f"http://proxy-core{path}", headers=headers, json=body)
-            return reply.status_code, reply.json()
+            response = await client.request(method, f"http://proxy-core{path}", headers=headers, json=body)
+            return response.status_code, response.json()
         except httpx.ConnectError:
             remove(file)
             return None

@@ -1,4 +1,4 @@
-"""The services of the proxy for dialects: the models that a client may use, and token counts."""
+"""What the proxy offers to dialects: the models that a client may use, and token counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy_core.errors import ModelNotFound, Unauthorized
 from proxy_core.interfaces import CountedTokens, ListedModel, ModelSpec
 from proxy_core.messages import ChatRequest
 from proxy_core.models.directory import ModelDirectory
-from proxy_core.models.info import Cards
+from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
 from proxy_core.models.token_count import TokenCounting, of_chat
@@ -20,13 +20,13 @@ from proxy_core.state.budgets import Budgets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelKnowledge:
-    """The metadata of public models. ``routes`` is ``[models]`` of the settings."""
+    """Everything about models. ``routes`` are ``[models]`` of the settings."""
 
     directory: ModelDirectory
     budgets: Budgets
     router: Router
     routes: Mapping[str, DeploymentRoute]
-    cards: Cards
+    model_infos: ModelInfos
     prices: Prices
     counting: TokenCounting
     started_at: int
@@ -43,7 +43,7 @@ class ModelKnowledge:
         )
 
     def described(self, model: ListedModel) -> ListedModel:
-        """The metadata of a public model: its own settings, then the metadata of its first deployment."""
+        """With its model info: its own settings first, then the info of its first deployment."""
         route = self.routes.get(model.id)
         if route is not None:
             deployments = self.router.deployments(model.id)
@@ -52,17 +52,18 @@ class ModelKnowledge:
             provider, upstream_model = deployments[0].provider.name, deployments[0].model
         else:
             addressed = self.router.addressed(model.id)
-            assert addressed is not None  # as it is listed
-            provider, upstream_model = addressed[0].name, self.cards.own_id(addressed[0].name, addressed[1])
-        facts, priced = self.cards.facts(provider, upstream_model, route), self.prices.priced(provider, upstream_model)
-        sources = {name: source for name, source in facts.sources.items() if name != "prices"}
+            assert addressed is not None  # every listed model is addressable
+            provider, upstream_model = addressed[0].name, self.model_infos.own_id(addressed[0].name, addressed[1])
+        sourced = self.model_infos.info(provider, upstream_model, route)
+        priced = self.prices.priced(provider, upstream_model)
+        sources = {name: source for name, source in sourced.sources.items() if name != "prices"}
         if priced is not None:
             sources["prices"] = priced.source
-        return replace(model, info=with_price(facts.card, priced.price if priced else None), sources=sources)
+        return replace(model, info=with_price(sourced.info, priced.price if priced else None), sources=sources)
 
 
 class DialectServices:
-    """The services for one client. Without a client, at paths that need no key, they reveal nothing."""
+    """The services for one client. Without a client, at addresses that need no key, they are refused."""
 
     def __init__(self, knowledge: ModelKnowledge, client: str) -> None:
         self._knowledge = knowledge
@@ -75,8 +76,8 @@ class DialectServices:
         models = [known.listed(n, m) for n, m in every.items() if known.budgets.allows(self._client, n)]
         if not described:
             return models
-        await known.cards.catalogs.load()
-        # In a thread, because it takes a tenth of a second for thousands of models.
+        await known.model_infos.catalogs.load()
+        # In a thread: describing thousands of models takes a tenth of a second.
         return await asyncio.to_thread(lambda: [known.described(model) for model in models])
 
     async def model(self, model: str, *, described: bool = False) -> ListedModel:
@@ -87,7 +88,7 @@ class DialectServices:
             raise ModelNotFound(f"The model {model!r} does not exist.")
         if not described:
             return known.listed(model, found)
-        await known.cards.catalogs.load()
+        await known.model_infos.catalogs.load()
         return known.described(known.listed(model, found))
 
     async def count_tokens(self, chat: ChatRequest) -> CountedTokens:

@@ -1,4 +1,4 @@
-"""Handles one request: read, admit, open its response, write it, account for it, and watch the client meanwhile."""
+"""One request: read, admit, open the response, write, account; and end it when its client disconnects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy_core.server.services import Services
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-#: A client's own time limit is applied a little early, so that the client receives the error.
+#: The deadline is a little before an SDK's own timeout, so that the client still receives an error.
 _EARLY = 0.95
 
 
@@ -55,7 +55,7 @@ class _Exchange:
         self._interrupt = Interruptible()
 
     async def run(self) -> None:
-        """Every way a request can end, in one place."""
+        """Handles every way in which a request can end."""
         outcome: Outcome = "completed"
         error: ProxyError | None = None
         REQUEST_ID.set(self._id)
@@ -73,7 +73,7 @@ class _Exchange:
             for timer in timers:
                 timer.cancel()
         if error is not None:
-            # The exception references frames that reference it, which would keep the body until garbage collection.
+            # Its frames refer to it, and so it would hold the body until the next garbage collection.
             error.__traceback__ = None
             outcome = "cut" if self._status else "failed"
             await self._write_error(error)
@@ -81,18 +81,18 @@ class _Exchange:
         await self._services.accounting.account(self._request, self._trace, ending)
 
     def _timers(self) -> list[Timer]:
-        """Timers for the request's time limits: the setting's and the client's."""
-        clock, total_s, patience_s = self._services.clock, self._services.timeouts.total_s, self._headers.patience_s
+        """Timers for the request's deadlines: the configured one, and the client's own."""
+        clock, total_s, client_s = self._services.clock, self._services.timeouts.total_s, self._headers.timeout_s
         timers = [clock.call_later(total_s, self._out_of_time)] if total_s is not None else []
-        if patience_s is not None:
-            timers.append(clock.call_later(patience_s * _EARLY, self._impatient))
+        if client_s is not None:
+            timers.append(clock.call_later(client_s * _EARLY, self._client_timeout))
         return timers
 
     def _out_of_time(self) -> None:
         self._interrupt.interrupt(OutOfTime())
 
-    def _impatient(self) -> None:
-        """The client's time limit has passed; it matters only until the response has begun."""
+    def _client_timeout(self) -> None:
+        """The client's timeout is near; end the request unless the client is already reading a response."""
         if not self._status:
             self._out_of_time()
 
@@ -109,7 +109,7 @@ class _Exchange:
                         await self._write_whole(response.whole)
                 finally:
                     trace.usage = response.usage
-                watch.end()  # closing the upstream connection may take longer than the client waits
+                watch.end()  # closing the upstream may take longer than the client stays connected
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class _Exchange:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _admit(self, client: str, raw: bytes) -> ProxyRequest:
-        """Validate the request, and check that its client may make it now."""
+        """The request, if it is valid and its client may make it now."""
         recorder, trace = self._services.recorder, self._trace
         if recorder is not None:
             trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
@@ -163,7 +163,7 @@ class _Exchange:
             self._trace.capture.piece(body, self._trace.elapsed_s)
         await self._start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await self._send({"type": "http.response.body", "body": body})
-        self._trace.told()
+        self._trace.responded()
 
     async def _write_stream(self, response: Response) -> None:
         send, services, trace = self._send, self._services, self._trace
@@ -183,8 +183,8 @@ class _Exchange:
                 if trace.capture is not None:
                     trace.capture.piece(piece, trace.elapsed_s)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                if trace.told_at is None:
-                    trace.told()
+                if trace.responded_at is None:
+                    trace.responded()
                 silence.reading()
         await send({"type": "http.response.body", "body": b""})
 
@@ -196,7 +196,7 @@ class _Exchange:
         self._status = 200
 
     async def _write_error(self, error: ProxyError) -> None:
-        """Write an error as a status if that is still possible, otherwise inside the stream; without our secrets."""
+        """As a status while that is possible, inside the stream afterwards; secrets are removed."""
         scrub = self._services.scrub.bytes
         if self._status:
             if self._request is not None and self._request.stream:

@@ -1,4 +1,4 @@
-"""The errors that clients receive."""
+"""Error responses: what a client receives for a request that failed."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError:
-    """The client's error for an exception that ended its request."""
+    """The error for the client when an exception ended its request."""
     match raised:
         case ProxyError():
             return raised
         case ServerStopping():
             return Unavailable(str(raised))
         case Stalled():
-            return UpstreamTimeout("The upstream stopped sending in the middle of its response.")
+            return UpstreamTimeout("The upstream stopped responding in the middle of its response.")
         case OutOfTime():
             return with_attempts(DeadlinePassed("The request exceeded its time limit."), attempts)
-    # The last resort: even a bug of ours results in a clean response.
+    # An unexpected exception is a bug of the proxy; the client still receives a proper error.
     log.error("the request failed", exc_info=raised)
     error = InternalError("The proxy failed; its log has the details under this request id.")
     error.__cause__ = raised
@@ -41,7 +41,7 @@ def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError
 
 
 def error_headers(error: ProxyError) -> Headers:
-    """``Retry-After`` in both forms; beyond a minute, SDKs that would sleep are told not to retry."""
+    """``Retry-After`` in both forms; SDKs are told not to sleep for longer than a minute."""
     if error.retry_after_s is None:
         return []
     seconds = max(0.0, error.retry_after_s)
@@ -59,7 +59,7 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers, *, e
 
 
 async def drain(receive: Receive, clock: Clock) -> None:
-    """Keep reading: a client that is still sending would see a connection reset instead of the response."""
+    """Read the rest of a request: a client that is still sending would see a reset instead of the response."""
     size = 0
     try:
         async with clock.timeout(_DRAIN_S):

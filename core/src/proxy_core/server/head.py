@@ -1,4 +1,4 @@
-"""The head of a request for dialects, without the keys in it."""
+"""The head of a request as dialects see it: without the keys in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 def request_head(scope: Mapping[str, Any], places: KeyPlaces, client: str = "") -> RequestHead:
-    """The head of an ASGI request. Keys have empty values, so that a dialect sees only that one was sent."""
+    """The head of an ASGI request. The values of keys are empty, so a dialect only sees that there is one."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     return RequestHead(

@@ -1,4 +1,4 @@
-"""The proxy's endpoints about itself: health and providers. They never show a key, a header or a prompt."""
+"""Health checks and the list of providers. They never contain a key, a header or a prompt."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Introspection:
         return json_response({"service": "proxy-core", "status": "ok"}, request)
 
     async def healthz(self, request: Request) -> Response:
-        """Whether the event loop answers."""
+        """Alive: the event loop responds."""
         return json_response({"status": "ok"}, request)
 
     async def readyz(self, request: Request) -> Response:
-        """Whether any provider has a credential. Problems are named, without details."""
+        """Ready: at least one provider has a credential. Problems are named without detail."""
         health = self.health()
         body = {"status": health.state, "problems": health.problems}
         return json_response(body, request, 503 if health.state == "unavailable" else 200)

@@ -1,4 +1,4 @@
-"""Interrupts a block of code from outside, with a reason."""
+"""Ends a block of code early, from outside, with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ClientLeft(Exception):
 
 
 class ServerStopping(Exception):
-    """The grace period of a stopping server is over; the client receives this error."""
+    """The server is stopping and its grace period is over; the client receives the message."""
 
     def __init__(self, message: str = "The server is stopping.") -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class Stalled(Exception):
 
 
 class OutOfTime(Exception):
-    """The time limit of the whole request is exceeded."""
+    """The deadline of the whole request has passed."""
 
 
 class Interruptible:
-    """A block that :meth:`interrupt` ends by raising the given exception where it waits.
+    """A block that :meth:`interrupt` ends: the given exception is raised where the block is waiting.
 
     Works like ``asyncio.timeout``: it cancels the task and converts this cancellation, and no other,
     to the reason.
@@ -45,7 +45,7 @@ class Interruptible:
         self._reason: Exception | None = None
 
     def interrupt(self, reason: Exception) -> None:
-        """Interrupt the block. Only the first reason counts; after the block has ended, nothing happens."""
+        """The first reason counts; after the block has ended, this has no effect."""
         if self._task is not None and self._reason is None:
             self._reason = reason
             self._task.cancel()
@@ -67,9 +67,9 @@ class Interruptible:
 
 
 class ClientWatch:
-    """Interrupts ``scope`` when the client disconnects, which only Hypercorn's ``receive`` reports, not ``send``.
+    """Interrupts ``scope`` when the client disconnects; only ``receive`` reports that, Hypercorn's ``send`` does not.
 
-    Start it after the body has been read; then the next message can only be the disconnect.
+    Start it after the body has been read; the next message can then only be the disconnect.
     The task lives exactly as long as the block.
     """
 
@@ -86,23 +86,23 @@ class ClientWatch:
         self.end()
 
     def end(self) -> None:
-        """Stop watching: the client has received everything and may disconnect."""
+        """The client may disconnect from now on, as it has the complete response."""
         if self._task is not None:
             self._task.cancel()
 
 
 async def _watch(receive: Receive, scope: Interruptible) -> None:
-    # A method would create a reference cycle of the watch, its task and a traceback for each request,
-    # which only the garbage collector could free.
+    # A method would create a reference cycle of the watch, its task and its traceback per request, which
+    # only the garbage collector could free.
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.interrupt(ClientLeft())
 
 
 class Silence:
-    """Measures how long an upstream is silent: sends heartbeats, and interrupts when it takes too long.
+    """Measures the upstream's silence: sends heartbeats during it, and ends the request if it is too long.
 
-    It uses one timer per stream, which checks a timestamp, instead of one timer per event.
+    Each stream has one timer that checks a timestamp, instead of one timer per event.
     """
 
     def __init__(self, clock: Clock, scope: Interruptible, beat: Beat | None, beat_s: float, idle_s: float) -> None:
@@ -117,11 +117,11 @@ class Silence:
         self._timer = self._clock.call_later(min(beat_s, idle_s), self._look)
 
     def reading(self) -> None:
-        """From now on we wait for the upstream."""
+        """Waiting for the upstream from now on."""
         self._since = self._clock.monotonic()
 
     def writing(self) -> None:
-        """From now on we wait for the client, which does not count as silence of the upstream."""
+        """Waiting for the client, which does not count as the upstream's silence."""
         self._since = None
 
     def __enter__(self) -> Self:

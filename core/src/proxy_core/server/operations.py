@@ -1,4 +1,4 @@
-"""The paths that dialects answer themselves: routing, keys, bodies and errors around their functions."""
+"""Serves addresses that dialects handle themselves: routing, keys, bodies and errors around their functions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OperationEndpoint:
 
     async def answer(self, request: Request) -> Response:
         try:
-            response = _response(await self._answered(request))
+            response = _response(await self._operation_response(request))
         except ProxyError as error:
             return error_response(error, request, self._dialect)
         except Exception:  # a dialect's function may fail in any way
@@ -49,12 +49,12 @@ class OperationEndpoint:
         response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
         return response
 
-    async def _answered(self, request: Request) -> OperationResponse:
+    async def _operation_response(self, request: Request) -> OperationResponse:
         client = "" if self._operation.public else self._keys.identify(request.scope)
         raw = await read_body(request, self._max_body_bytes)
         head = request_head(request.scope, self._keys.places, client)
-        asked = OperationRequest(head=head, body=parse_body(raw) if raw else {})
-        return await self._operation.answer(asked, self._services(client))
+        operation_request = OperationRequest(head=head, body=parse_body(raw) if raw else {})
+        return await self._operation.answer(operation_request, self._services(client))
 
 
 def _response(answered: OperationResponse) -> Response:
@@ -69,8 +69,8 @@ def _response(answered: OperationResponse) -> Response:
 class OperationRoute(Route):
     """One path of an operation.
 
-    A shared path matches only for clients of its own dialect. A path that ends in a parameter does not match
-    for other methods, because the parameter may have matched another dialect's path.
+    A shared address exists only for its own dialect's clients. An address that ends in a parameter does not reject
+    other methods: what the parameter matched may be another dialect's address.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class OperationRoute(Route):
 def operation_routes(
     dialects: Iterable[Dialect], keys: ClientKeys, services: ServicesOf, wording: Wording, max_body_bytes: int
 ) -> list[OperationRoute]:
-    """The routes, shared ones first: requests that they do not recognize go to the one that is not shared."""
+    """Shared routes first: what they do not recognize goes to the route that is not shared."""
 
     def mine(dialect: Dialect) -> Callable[[Scope], bool]:
         return lambda scope: wording.recognized(dialect, scope)

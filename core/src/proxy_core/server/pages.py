@@ -1,4 +1,4 @@
-"""Serves the operator's pages that plugins add: checks the key, applies limits, and contains failures."""
+"""Serves pages that plugins add for the operator: checks the key, applies limits and handles pages that fail."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _MAX_BODY_BYTES = 1024 * 1024
 _ANSWER_S = 30.0
 _CLOSE_S = 5.0
-#: Most live feeds at once; each one is a connection and a task.
+#: Concurrent live feeds; each has a connection and a task.
 _MAX_FEEDS = 100
 #: Headers that a page may replace.
 _DEFAULTS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Feeds:
-    """The live feeds of one generation of settings, so that they can be ended."""
+    """The live feeds of one generation's pages, so that they can be ended."""
 
     def __init__(self) -> None:
         self._open: set[Interruptible] = set()
@@ -47,7 +47,7 @@ class Feeds:
         return len(self._open)
 
     def began(self, feed: Interruptible) -> None:
-        """Register a feed. Raises ``Unavailable`` if the limit is reached."""
+        """Raises ``Unavailable`` if there are too many."""
         if len(self._open) >= _MAX_FEEDS:
             raise Unavailable(f"{_MAX_FEEDS} live feeds are open already, which is the limit.")
         self._open.add(feed)
@@ -56,7 +56,7 @@ class Feeds:
         self._open.discard(feed)
 
     def end_all(self) -> None:
-        """End all feeds; their clients reconnect to the new settings."""
+        """End all feeds; their clients reconnect to the next generation."""
         for feed in list(self._open):
             feed.interrupt(ServerStopping())
 
@@ -92,7 +92,7 @@ class PageEndpoint:
         self._page = page
         self._plugin = plugin
         self._services = services
-        # Cookies are passed on: a page may have its own session.
+        # Cookies are passed on: a page may have a session of its own.
         self._key_headers = {"authorization", "proxy-authorization", *services.keys.places.headers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,7 +152,7 @@ class PageEndpoint:
     async def _send_feed(
         self, scope: Scope, receive: Receive, send: Send, response: PageResponse, body: ByteStream, ids: Headers
     ) -> None:
-        """Relay a feed until it ends, its client disconnects, or the settings or the server are replaced."""
+        """Send a feed until it ends, its client disconnects, the settings are reloaded or the server stops."""
         feeds, feed = self._services.feeds, Interruptible()
         try:
             feeds.began(feed)
@@ -167,7 +167,7 @@ class PageEndpoint:
                 pass
             except ClientLeft:
                 return
-            except Exception as error:  # as above; the client sees its connection break off
+            except Exception as error:  # as above; the client sees its connection end early
                 self._complain(error)
                 return
             await send({"type": "http.response.body", "body": b""})
@@ -202,7 +202,7 @@ async def _body(receive: Receive) -> bytes:
 
 async def _send_whole(send: Send, response: PageResponse, ids: Headers) -> None:
     body = response.body
-    assert isinstance(body, bytes)  # otherwise it would be a feed
+    assert isinstance(body, bytes)  # otherwise it is a feed
     headers = [*_headers(response, ids), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -215,7 +215,7 @@ def _headers(response: PageResponse, ids: Headers) -> Headers:
 
 
 def _check(response: PageResponse) -> None:
-    """Raises ``TypeError`` or ``ValueError`` if an HTTP response cannot represent it."""
+    """Raises ``TypeError`` or ``ValueError`` for a response that HTTP cannot carry."""
     if not isinstance(response, PageResponse):
         raise TypeError(f"the page returned a {type(response).__name__}, not a PageResponse")
     for name, value in _headers(response, []):

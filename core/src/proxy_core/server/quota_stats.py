@@ -1,4 +1,4 @@
-"""``GET /v1/quota-stats``: for dashboards, the usage of each provider's credentials, and their cooldowns."""
+"""``GET /v1/quota-stats``: usage and cooldowns of each provider's credentials, for dashboards."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from proxy_core.state.usage import COUNTED, summed
 log = logging.getLogger("proxy_core.stats")
 
 _DAYS = 30
-#: The endpoint answers even if the store does not.
-_PATIENCE_S = 2.0
+#: If the store does not respond within this time, the stats are sent without usage.
+_STORE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaStats:
-    """The endpoint. Usage is that of all processes; cooldowns are those that this process knows."""
+    """The endpoint. Usage covers all processes and the last days; cooldowns are this process's own view."""
 
     keys: ClientKeys
     pools: Mapping[str, Pool]
@@ -58,7 +58,7 @@ class QuotaStats:
     async def _rows(self) -> list[UsageRow]:
         today = self.clock.now().date()
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(_STORE_TIMEOUT_S):
                 return list(await self.state.rows(today - timedelta(days=_DAYS - 1), today))
         except Exception:  # a store may fail in any way; cooldowns can still be reported
             log.warning("usage cannot be read from the state store", exc_info=True)

@@ -1,4 +1,4 @@
-"""Headers from clients for the proxy itself, none of which goes upstream, and the proxy's response headers."""
+"""Client headers that the proxy itself reads, none of which is sent upstream; and the proxy's response headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.interfaces import AttemptRecord
 Headers = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-#: Headers in which agents and SDKs identify a conversation.
+#: Headers in which agents and SDKs send a conversation's id.
 _SESSION = frozenset(
     {
         b"x-session-id",
@@ -25,43 +25,43 @@ _SESSION = frozenset(
         b"x-opencode-session",
     }
 )
-#: Agents add their own name as a prefix: ``x-example-agent-session-id``.
+#: Some agents put their own name before it: ``x-example-agent-session-id``.
 _OF_AGENT = b"-session-id"
-#: W3C Trace Context; of versions later than 00, the fields of 00.
+#: W3C Trace Context; from later versions, only the fields of version 00 are read.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
-#: Headers in which the official SDKs report their own timeout, in seconds.
-_PATIENCE = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
-_NAMES = _SESSION | _PATIENCE | {b"x-request-id", b"traceparent"}
+#: The timeout of the official SDKs, in seconds, as they report it.
+_TIMEOUT = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
+_NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent"}
 _MAX_SESSION = 256
 #: Clients reject responses with long headers.
 _MAX_HEADER = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """``request_id`` is the client's if it is valid, or else a new one; ``patience_s`` is the client's timeout."""
+class RequestHeaders:
+    """``request_id`` is the client's if it is valid, else a new one; ``timeout_s`` is the client's own timeout."""
 
     request_id: str
     session: str | None = None
-    patience_s: float | None = None
+    timeout_s: float | None = None
     traceparent: str | None = None
 
 
-def read(headers: Iterable[tuple[bytes, bytes]]) -> Said:
-    """Read the headers; unreadable values are ignored."""
-    request_id, session, patience_s, traceparent = None, None, None, None
+def read(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
+    """Unreadable values are ignored."""
+    request_id, session, timeout_s, traceparent = None, None, None, None
     for name, value in headers:
         if not value or not (name in _NAMES or name.endswith(_OF_AGENT)):
             continue
         if name in _SESSION or name.endswith(_OF_AGENT):
             session = session or value[:_MAX_SESSION].decode("latin-1")
-        elif name in _PATIENCE:
-            patience_s = patience_s or _seconds(value)
+        elif name in _TIMEOUT:
+            timeout_s = timeout_s or _seconds(value)
         elif name == b"traceparent":
             traceparent = traceparent or _traceparent(value)
         elif request_id is None and _REQUEST_ID.fullmatch(value):
             request_id = value.decode("ascii")
-    return Said(request_id or secrets.token_hex(12), session, patience_s, traceparent)
+    return RequestHeaders(request_id or secrets.token_hex(12), session, timeout_s, traceparent)
 
 
 def _traceparent(value: bytes) -> str | None:
@@ -86,7 +86,7 @@ def id_headers(request_id: str) -> Headers:
 
 
 def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iterable[str] = ()) -> Headers:
-    """``X-Proxy-...``: who answered or failed last, and dropped fields; empty if there was no attempt."""
+    """``X-Proxy-...``: the decisive attempt and the fields it dropped; empty if there was no attempt."""
     if decisive is None:
         return []
     provider, _, model = decisive.deployment.partition("/")
@@ -101,5 +101,5 @@ def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iter
 
 
 def _header(text: str) -> bytes:
-    """A header, without the characters of client-chosen model names that a header cannot contain."""
+    """Model names come from clients; characters that a header cannot carry are left out."""
     return "".join(c for c in text[:_MAX_HEADER] if c.isascii() and c.isprintable()).strip().encode()

@@ -1,4 +1,4 @@
-"""Runs a proxy with Hypercorn: sockets, signals, workers, graceful shutdown."""
+"""Runs Hypercorn around a proxy: sockets, signals, workers and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from proxy_core.settings.schema import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
 
-#: By default, Hypercorn closes a connection after 1,000 requests.
+#: Hypercorn closes a connection after 1,000 requests by default.
 _MANY = 10**9
 _KEEP_ALIVE_S = 75.0
-#: Time limit for requests to end after they have been interrupted.
+#: How long requests may take to end after they were interrupted.
 _GRACE_S = 5.0
 _RESTART_S = 1.0
 _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
@@ -82,7 +82,7 @@ def url_of(sock: socket.socket, server: ServerSettings) -> str:
 
 
 def hypercorn_config(server: ServerSettings) -> Config:
-    """Our defaults, overridden by the operator's settings. Raises ``SettingsError`` for unknown names."""
+    """The proxy's defaults, then the operator's settings. Raises ``SettingsError`` for an unknown name."""
     config = Config()
     config.keep_alive_max_requests = _MANY
     config.keep_alive_timeout = _KEEP_ALIVE_S
@@ -91,7 +91,7 @@ def hypercorn_config(server: ServerSettings) -> Config:
     config.graceful_timeout = server.shutdown_grace_s + _GRACE_S
     config.errorlog = logging.getLogger("hypercorn.error")
     if bool(server.tls_certificate) != bool(server.tls_key):
-        raise SettingsError(["server.tls_certificate and server.tls_key have to be set together"])
+        raise SettingsError(["server.tls_certificate and server.tls_key must be set together"])
     if server.tls_certificate and server.tls_key:
         _check_readable("server.tls_certificate", server.tls_certificate)
         _check_readable("server.tls_key", server.tls_key)
@@ -106,7 +106,7 @@ def hypercorn_config(server: ServerSettings) -> Config:
 
 
 def _like(default: object, value: Any) -> Any:
-    """Convert a string from the environment to the type of the default."""
+    """The environment only has strings; convert one to the type of the default."""
     if not isinstance(value, str) or isinstance(default, str | None):
         return value
     if isinstance(default, bool):
@@ -116,7 +116,7 @@ def _like(default: object, value: Any) -> Any:
 
 def _check_readable(key: str, file: Path) -> None:
     if not file.is_file():
-        raise SettingsError([f"{key}: no file at {file}"])
+        raise SettingsError([f"{key}: there is no file at {file}"])
 
 
 async def serve_app(
@@ -130,16 +130,16 @@ async def serve_app(
     shutdown_grace_s: float,
     control: socket.socket | None = None,
 ) -> None:
-    """Serve on ``sock``, and own it, until ``stop``. Requests then have ``shutdown_grace_s`` to finish.
+    """Serve on ``sock``, which it takes over, until ``stop``. Requests then get ``shutdown_grace_s``, then an error.
 
-    ``retire`` ends endless responses at once, ``interrupt`` everything that still runs later. ``control`` is the
-    listening control socket of this process; it is owned too, and its file is removed at the end.
+    ``retire`` ends feeds at once; ``interrupt`` ends requests after the grace period. ``control`` is the listening
+    Unix socket for the command line; it is taken over, too, and its file is removed at the end.
     """
     config.bind = [f"fd://{sock.detach()}"]
     control_file = Path(control.getsockname()).with_suffix(".sock") if control is not None else None
     if control is not None:
         local = f"fd://{control.detach()}"
-        if config.ssl_enabled:  # the command line needs no certificate, because only the owner can enter the folder
+        if config.ssl_enabled:  # the control socket needs no TLS, as only its owner can enter the folder
             config.insecure_bind = [*config.insecure_bind, local]
         else:
             config.bind = [*config.bind, local]
@@ -158,7 +158,7 @@ async def serve_app(
 
 
 def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:
-    """The first SIGINT or SIGTERM starts draining, a second one ends running requests at once."""
+    """The first SIGINT or SIGTERM starts a graceful shutdown, a second one ends running requests at once."""
 
     def on_signal() -> None:
         if stop.is_set():
@@ -171,35 +171,35 @@ def stop_on_signals(stop: asyncio.Event, interrupt: Callable[[], None]) -> None:
 
 
 def hold_reloads() -> None:
-    """Hold SIGHUP until :func:`reload_on_signal` handles it; by default it would end the process."""
+    """Block SIGHUP until :func:`reload_on_signal` handles it; unhandled, it would end the process."""
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 async def reload_on_signal(reload: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
-    """Call ``reload`` at each SIGHUP until ``stop``. Several signals during a reload cause one more."""
+    """Call ``reload`` at each SIGHUP until ``stop``. Several during one reload cause one more."""
     if not hasattr(signal, "SIGHUP"):
         return
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    loop, requested = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, requested.set)
     _hear_reloads()
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while not stop.is_set():
-            waiting = asyncio.ensure_future(asked.wait())
+            waiting = asyncio.ensure_future(requested.wait())
             await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
-            if asked.is_set() and not stop.is_set():
-                asked.clear()
+            if requested.is_set() and not stop.is_set():
+                requested.clear()
                 await reload()
     finally:
         stopping.cancel()
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """``asyncio.run`` on uvloop where it is installed.
+    """``asyncio.run``, on uvloop if it is installed.
 
-    Objects that exist now live until the end, so they are excluded from garbage collection.
+    Everything loaded so far lives until the end, so the garbage collector need not scan it repeatedly.
     """
     gc.freeze()
     factory: Callable[[], asyncio.AbstractEventLoop] | None
@@ -213,11 +213,11 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """What a worker process needs to compose the same proxy as its parent. It contains no secret."""
+    """What a worker process needs to build the same proxy as its parent. Holds no secret."""
 
     config: Path | None
     overrides: Mapping[str, Any]
-    #: Workers count from 1 and keep their number when they are replaced.
+    #: Workers are numbered from 1 and keep their number when they are replaced.
     number: int = 0
 
 
@@ -246,7 +246,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
             if index not in workers and not stopping:
                 arguments = (replace(spec, number=index), sock)
                 workers[index] = context.Process(target=worker, args=arguments, name=f"proxy-core-worker-{index}")
-                hold_reloads()  # the worker inherits the mask, and unblocks signals when it can handle them
+                hold_reloads()  # inherited by the worker, which unblocks it when it can handle one
                 workers[index].start()
         _hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
@@ -254,7 +254,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
 
 
 def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:
-    """Make every worker reload; one that starts later reads the settings as they are then."""
+    """Pass SIGHUP on to every worker; one that starts later reads the new settings anyway."""
 
     def on_signal(*_: object) -> None:
         for worker in workers.values():

@@ -22,7 +22,7 @@ from proxy_core.state.usage import UsageBook
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """Requests in flight of one generation of settings, so that they can be ended; ``all``: of every generation."""
+    """Requests in flight of one generation, so that they can be ended; ``all``: those of all generations."""
 
     scopes: set[Interruptible] = field(default_factory=set)
     all: set[Interruptible] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""``GET /admin/status``: the status of every worker process, which pages of plugins read too."""
+"""``GET /admin/status``: the status of every worker process; plugins' pages read the same values."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from proxy_core.status.view import StatusView
 
 log = logging.getLogger("proxy_core.status")
 
-#: A missing worker is better than a long wait; Prometheus gives up after ten seconds.
-_ASK_S = 2.0
+#: A slow process is left out rather than waited for; Prometheus gives up after ten seconds.
+_TIMEOUT_S = 2.0
 _PATH = "/admin/status?local=1"
 
 
@@ -36,7 +36,7 @@ class Statuses:
     runtime_dir: Path
 
     async def show(self, request: Request) -> Response:
-        """``?local=1`` is one worker asking another; ``?credentials=0`` leaves out everything about single ones."""
+        """``?local=1``: from one worker to another. ``?credentials=0``: leave out individual credentials."""
         self.keys.identify(request.scope)
         credentials = request.query_params.get("credentials") != "0"
         if "local" in request.query_params:
@@ -56,23 +56,25 @@ class Statuses:
         path = _PATH if credentials else f"{_PATH}&credentials=0"
         own = control_socket.own_socket(self.runtime_dir)
         try:
-            answers = await control_socket.ask(self.runtime_dir, "GET", path, self.admin_key, but=own, within_s=_ASK_S)
+            responses = await control_socket.ask(
+                self.runtime_dir, "GET", path, self.admin_key, exclude=own, timeout_s=_TIMEOUT_S
+            )
         except control_socket.Unreachable:
             return []
-        return [read for status, answer in answers if status == 200 if (read := _read(answer)) is not None]
+        return [read for status, response in responses if status == 200 if (read := _read(response)) is not None]
 
 
 def of_one_program(own: ProcessStatus, others: Iterable[ProcessStatus]) -> Sequence[ProcessStatus]:
-    """Sorted by worker number, without processes of other programs that share the folder of sockets."""
+    """By worker number, without processes of other programs, which may share the folder of sockets."""
     siblings = {other.worker: other for other in others if other.parent == own.parent}
     by_worker = {**siblings, own.worker: own}
     return [by_worker[worker] for worker in sorted(by_worker)]
 
 
-def _read(answer: Mapping[str, Any]) -> ProcessStatus | None:
-    """``None`` for a process of another version, as during an upgrade."""
+def _read(response: Mapping[str, Any]) -> ProcessStatus | None:
+    """``None`` for a process of another version, which may run during an upgrade."""
     try:
-        return wire.from_json(answer["processes"][0])
+        return wire.from_json(response["processes"][0])
     except (ValidationError, LookupError, TypeError):
         log.debug("the status of another process cannot be read", exc_info=True)
         return None

@@ -1,4 +1,4 @@
-"""``POST /v1/token-count`` and ``POST /v1/cost-estimate``: what a request would take, without making it."""
+"""``POST /v1/token-count`` and ``POST /v1/cost-estimate``: the size and cost of a request, without making it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_cre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """The endpoints. Neither counts as a request of its client; its allowed models apply."""
+    """The endpoints. Neither counts as a request of the client, but its allowed models apply."""
 
     keys: ClientKeys
     budgets: Budgets
@@ -38,7 +38,7 @@ class Measures:
     async def count(self, request: Request) -> Response:
         """``{"model", "text"}`` or ``{"model", "messages", "tools"?}`` (OpenAI's chat shape) to
         ``{"token_count", "exact", "source", "model", "note"?}``. Raises ``BadRequest``, ``ModelNotFound``."""
-        body, deployment = await self._asked(request, ("model", "text", "messages", "tools"))
+        body, deployment = await self._read(request, ("model", "text", "messages", "tools"))
         found = await self.counting.count(read_count(body, deployment))
         counted = {"token_count": found.tokens, "exact": found.exact, "source": found.source, "model": body["model"]}
         return json_response({**counted, "note": found.note} if found.note else counted, request)
@@ -47,32 +47,33 @@ class Measures:
         """``{"model", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_creation_tokens"}``
         to ``{"model", "cost", "currency", "pricing", "source", "reason"?}``; ``pricing`` is per token.
 
-        ``prompt_tokens`` are those neither read from a cache nor written to one.
+        ``prompt_tokens`` excludes tokens read from a cache or written to one.
         Raises ``BadRequest``, ``ModelNotFound``.
         """
-        body, deployment = await self._asked(request, ("model", *_COUNTS))
+        body, deployment = await self._read(request, ("model", *_COUNTS))
         usage, model = read_usage(body), (deployment.provider.name, deployment.model)
         if not self.prices.sure(*model):
             await self.prices.load()
         priced = self.prices.priced(*model)
-        answer: JsonObject = {"model": body["model"], "cost": None, "currency": "USD", "pricing": None, "source": None}
+        unknown: JsonObject = {"cost": None, "currency": "USD", "pricing": None, "source": None}
+        response = {"model": body["model"], **unknown}
         if priced is None:
-            answer["reason"] = f"Neither settings nor a catalog know a price of {str(deployment)!r}."
+            response["reason"] = f"Neither settings nor a catalog have a price for {str(deployment)!r}."
         else:
-            answer |= {
+            response |= {
                 "cost": round(priced.price.of(usage), 12),
                 "pricing": prices_per_token(with_price(ModelInfo(), priced.price)),
             }
-            answer["source"] = priced.source
-        return json_response(answer, request)
+            response["source"] = priced.source
+        return json_response(response, request)
 
-    async def _asked(self, request: Request, known: Sequence[str]) -> tuple[JsonObject, Deployment]:
+    async def _read(self, request: Request, known: Sequence[str]) -> tuple[JsonObject, Deployment]:
         client = self.keys.identify(request.scope)
         body = parse_body(await read_body(request, self.max_body_bytes))
         model = require_model(body)
         for name in body:
             if name not in known:
-                raise BadRequest(f"There is no {name!r} here; {', '.join(known)} are accepted.", param=name)
+                raise BadRequest(f"Unknown field {name!r}; the fields are {', '.join(known)}.", param=name)
         self.budgets.check_model(client, model)
         return body, self.router.resolve(model)[0]
 
@@ -87,7 +88,7 @@ def read_count(body: JsonObject, deployment: Deployment) -> CountTokens:
         if not isinstance(text, str):
             raise wrong_type("text", "a string")
         if tools is not None:
-            raise BadRequest("'tools' requires 'messages'.", param="tools")
+            raise BadRequest("'tools' require 'messages'.", param="tools")
         return CountTokens(provider=provider, model=model, text=text)
     if messages is None:
         raise missing("messages")
@@ -121,7 +122,7 @@ def _objects(value: Any, param: str) -> list[JsonObject]:
 
 
 def read_usage(body: Mapping[str, Any]) -> Usage:
-    """Raises ``BadRequest`` naming the field. What is not given is 0."""
+    """Raises ``BadRequest`` naming the field. A missing count is 0."""
     counts = {name: body.get(name) or 0 for name in _COUNTS}
     for name, value in ((n, body[n]) for n in _COUNTS if body.get(n) is not None):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**53:

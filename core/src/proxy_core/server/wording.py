@@ -1,4 +1,4 @@
-"""Errors at addresses of no dialect: in the words of the dialect whose client asks, else in the common ones."""
+"""Errors at addresses of no dialect: in the format of the dialect that recognizes its client, else the common one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger("proxy_core.dialects")
 
 
 class Wording:
-    """``common`` words what no dialect recognizes."""
+    """``common`` is the dialect for clients that no dialect recognizes."""
 
     def __init__(self, common: Dialect, dialects: Iterable[Dialect], places: KeyPlaces) -> None:
         self._common = common
@@ -39,17 +39,17 @@ class Wording:
             return False
         try:
             return dialect.recognizes(request_head(scope, self._places))
-        except Exception as error:  # a plugin's function may fail in any way; what it does not recognize is another's
+        except Exception as error:  # a plugin's function may fail in any way; it then counts as not recognized
             if (dialect.name, type(error)) not in self._logged:
                 self._logged.add((dialect.name, type(error)))
-                log.warning("the dialect %s could not tell whether a request is its own", dialect.name, exc_info=error)
+                log.warning("the dialect %s failed to recognize a request", dialect.name, exc_info=error)
             return False
 
     def response(self, error: ProxyError, request: Request) -> Response:
         return error_response(error, request, self.dialect_of(request.scope))
 
     def body(self, error: ProxyError, request: Request) -> JsonObject:
-        """The error as members of a larger answer."""
+        """The error as fields of a larger response."""
         encoded = self.dialect_of(request.scope).encode_error(error, read(request.scope["headers"]).request_id)
         body: JsonObject = json.loads(encoded.body)
         return body
@@ -61,15 +61,15 @@ class Wording:
     async def http_exception(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # registered for nothing else
         path, method = request.scope["path"], request.scope["method"]
-        told: ProxyError
+        failure: ProxyError
         if error.status_code == 404:
-            told = NotFound(f"There is no {path!r} here.")
+            failure = NotFound(f"There is no {path!r} here.")
         elif error.status_code == 405:
-            told = MethodNotAllowed(f"{method} is not allowed for {path!r}.")
+            failure = MethodNotAllowed(f"{method} is not supported at {path!r}.")
         else:
-            told = BadRequest(str(error.detail))
-            told.status = error.status_code
-        response = self.response(told, request)
+            failure = BadRequest(str(error.detail))
+            failure.status = error.status_code
+        response = self.response(failure, request)
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
         return response

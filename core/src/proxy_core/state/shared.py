@@ -230,19 +230,19 @@ class SharedState:
         )
 
     def _gathered(self) -> _Unsent:
-        moment = self._moment()
+        instant = self._moment()
         found_notes: dict[str, SharedValue] = {}
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
             ledger = pool.ledger
             scopes, ledger.changes.scopes = ledger.changes.scopes, set()
             for scope in scopes:
-                at = ledger.changes.at.get(scope, moment.monotonic)
+                at = ledger.changes.at.get(scope, instant.monotonic)
                 found_notes[sync_codec.name_of(provider, scope)] = sync_codec.written(
-                    ledger, scope, at, moment, self._clean
+                    ledger, scope, at, instant, self._clean
                 )
-            found_counts |= sync_codec.counted(provider, ledger, moment)
-            found_notes |= sync_codec.sessions_written(provider, pool, moment)
+            found_counts |= sync_codec.counted(provider, ledger, instant)
+            found_notes |= sync_codec.sessions_written(provider, pool, instant)
         return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
 
     def _permits_wanted(self) -> dict[str, PermitRequest]:
@@ -301,8 +301,8 @@ class SharedState:
         elif kind == "used" and owner in self._pools:
             sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, self._moment())
 
-    def _moment(self) -> sync_codec.Moment:
-        return sync_codec.Moment(self._clock.monotonic(), self._clock.now().timestamp())
+    def _moment(self) -> sync_codec.Instant:
+        return sync_codec.Instant(self._clock.monotonic(), self._clock.now().timestamp())
 
     async def _reopen(self) -> None:
         """A new store, or one that lost everything: it is told everything again."""

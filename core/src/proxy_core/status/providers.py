@@ -67,7 +67,7 @@ def _credentials(ledger: Ledger, instants: _Instants) -> Sequence[CredentialStat
 
 
 def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) -> CredentialStatus:
-    credential, most = row.credential, min(row.most, row.granted)
+    credential, most = row.credential, min(row.max_concurrent, row.granted)
     return CredentialStatus(
         id=credential.id,
         label=credential.label,
@@ -75,7 +75,7 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
         tier=credential.tier,
         priority=credential.priority,
         state=_state(row, instants.now),
-        note=row.out,
+        note=row.unavailable,
         in_flight=row.in_flight,
         max_concurrent=int(most) if isfinite(most) else None,
         last_used_at=instants(row.last_used) if row.last_used >= 0 else None,
@@ -87,13 +87,13 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
 
 
 def _state(row: Row, now: float) -> CredentialState:
-    if row.out:
-        return "needs login" if row.for_good else "refreshing"
-    if row.ends_at <= now:
+    if row.unavailable:
+        return "needs login" if row.needs_login else "refreshing"
+    if row.expires_at <= now:
         return "refreshing"
     if row.cooldown is not None and row.cooldown.closed(now):
         return "probing" if row.cooldown.probing else "cooling down"
-    return "busy" if row.in_flight >= min(row.most, row.granted) else "usable"
+    return "busy" if row.in_flight >= min(row.max_concurrent, row.granted) else "usable"
 
 
 def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[str, Sequence[QuotaStatus]]:
@@ -135,5 +135,5 @@ def _cooldown(cooldown: Cooldown | None, instants: _Instants) -> CooldownStatus 
         probing=cooldown.probing,
         failures=cooldown.failures,
         code=cooldown.code,
-        message=cooldown.words,
+        message=cooldown.message,
     )

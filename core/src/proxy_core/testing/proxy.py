@@ -119,7 +119,7 @@ class RunningProxy:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
         return await self.post("/chat/completions", body)
 
-    def resting(self, key: str) -> float:
+    def cooldown_s(self, key: str) -> float:
         """Seconds the credential with this key still rests, for any model; 0 if it does not."""
         left = 0.0
         for pool in self.proxy.pools.values():

@@ -56,24 +56,24 @@ def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, w
     if not error.detailed and not limit.terminal and limit.wait_s is None and status in (499, 503):
         # Nothing but "cancelled" or "overloaded": once more, with the core's own pauses.
         return decision_for("broken" if status == 499 else "overloaded", failure, status, words)
-    says = f" It says: {error.message}" if error.message else ""
+    text = f" Message: {error.message}" if error.message else ""
     told = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
     match limit.kind:
         case "none":
             return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_REST_S)
         case "capacity":
             crowded = CapacityExhausted(
-                f"{name} has no capacity for this model.{says}", code="model_capacity_exhausted", retry_after_s=told
+                f"{name} has no capacity for this model.{text}", code="model_capacity_exhausted", retry_after_s=told
             )
             return FailureDecision(
                 fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=crowded
             )
         case "daily" | "quota" | "credits":
-            used_up = CapacityExhausted(f"{name}'s quota is used up.{says}", code="quota_exhausted", retry_after_s=told)
+            used_up = CapacityExhausted(f"{name}'s quota is used up.{text}", code="quota_exhausted", retry_after_s=told)
             wait_s = limit.wait_s if limit.wait_s is not None else HOUR_S
             return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=wait_s, error=used_up)
         case "minute" | "rate":
-            slower = CapacityExhausted(f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=told)
+            slower = CapacityExhausted(f"{name} is rate limited.{text}", code="rate_limit_exceeded", retry_after_s=told)
             return FailureDecision(
                 fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=slower
             )

@@ -25,7 +25,7 @@ from proxy_plugin_litellm.tokenizers import Known, tokenizer_of
 
 #: What OpenAI's models put around messages; said of these families alone, for text.
 #: Source: OpenAI's cookbook, "How to count tokens with tiktoken", ``num_tokens_from_messages``.
-_PER_MESSAGE, _PER_NAME, _PER_REPLY = 3, 1, 3
+_PER_MESSAGE, _PER_NAME, _PER_RESPONSE = 3, 1, 3
 
 Encode = Callable[[str], int]
 
@@ -84,7 +84,7 @@ def _told(known: Known, tokens: int, *, exact: bool, note: str | None = None) ->
 
 def count_messages(asked: CountTokens, encode: Encode) -> tuple[int, bool]:
     """Tokens, and whether all of it was text that is counted to the token."""
-    total, plain = _PER_REPLY, not asked.tools
+    total, plain = _PER_RESPONSE, not asked.tools
     for message in asked.messages:
         total += _PER_MESSAGE
         for name, value in message.items():

@@ -98,7 +98,7 @@ PRESETS: Mapping[str, Vendor] = {
                     " openrouter_workspace_budget",
                 }
             ),
-            says={r".{0,300}input was flagged": "client"},
+            messages={r".{0,300}input was flagged": "client"},
         ),
     ),
     # console.groq.com/docs/openai: these are a 400. 498 is "flex tier capacity exceeded".
@@ -107,7 +107,7 @@ PRESETS: Mapping[str, Vendor] = {
         endpoints=(CHAT,),
         drops=frozenset({"logit_bias"}),
         message_drops=frozenset({"name"}),
-        errors=ErrorRules(says={r"organization has been restricted": "disabled"}, statuses={498: "rate_limited"}),
+        errors=ErrorRules(messages={r"organization has been restricted": "disabled"}, statuses={498: "rate_limited"}),
     ),
     # Validates strictly (422 "Extra inputs are not permitted"); usage is always in the last chunk.
     # openai-agents-python #442, eca #231, crush #1590.
@@ -141,7 +141,7 @@ PRESETS: Mapping[str, Vendor] = {
         base_url="https://integrate.api.nvidia.com/v1",
         stream_usage=False,
         # A model that was taken away (free-claude-code #1021).
-        errors=ErrorRules(says={r"function \S{1,60}: not found for account": "no_model"}),
+        errors=ErrorRules(messages={r"function \S{1,60}: not found for account": "no_model"}),
         thinking=(
             Thinking(
                 models=("*deepseek-v4*",),
@@ -163,7 +163,7 @@ PRESETS: Mapping[str, Vendor] = {
     # pollinations #12136) or an adapter that does not load.
     "fireworks": Vendor(
         base_url="https://api.fireworks.ai/inference/v1",
-        errors=ErrorRules(says={r"account \S{1,100} is suspended": "unpaid"}, statuses={412: "no_model"}),
+        errors=ErrorRules(messages={r"account \S{1,100} is suspended": "unpaid"}, statuses={412: "no_model"}),
     ),
     # inference-docs.cerebras.ai: these are a 400. Its "quota" is one per second or minute (explyt #35).
     "cerebras": Vendor(
@@ -172,14 +172,14 @@ PRESETS: Mapping[str, Vendor] = {
         drops=frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "service_tier"}),
         errors=ErrorRules(
             codes=_codes({"rate_limited": "request_quota_exceeded token_quota_exceeded"}),
-            says={r"we're experiencing high traffic": "overloaded"},
+            messages={r"we're experiencing high traffic": "overloaded"},
         ),
     ),
     # A wrong key is a 400 (openai/codex #1352).
     "xai": Vendor(
         base_url="https://api.x.ai/v1",
         endpoints=(CHAT, COMPLETIONS),
-        errors=ErrorRules(says={r"incorrect api key provided": "refused"}),
+        errors=ErrorRules(messages={r"incorrect api key provided": "refused"}),
     ),
     # platform.kimi.ai/docs/api/errors; no balance is 403 or 429 (Kimi-K2 #5, opencode #24462).
     "moonshot": Vendor(

@@ -82,7 +82,7 @@ def _by_dialect(latency: LatencyCount) -> Labels:
     return latency.dialect, str(latency.stream).lower()
 
 
-def _resting(status: ProcessStatus) -> Samples:
+def _cooling_down(status: ProcessStatus) -> Samples:
     for provider in status.providers:
         yield (provider.name, "credential"), provider.cooling_down
         yield (provider.name, "model"), provider.partly_cooling_down
@@ -165,11 +165,11 @@ FAMILIES: Mapping[str, Family] = {
         labels=("provider",),
         samples=lambda status: [((p.name,), p.credential_count) for p in status.providers],
     ),
-    "proxy_core_credentials_cooling_down": Family(
+    "proxy_core_cooling_down_credentials": Family(
         kind="gauge",
         help="Credentials in cooldown: for every model, or only for some.",
         labels=("provider", "scope"),
-        samples=_resting,
+        samples=_cooling_down,
     ),
     "proxy_core_circuit_breaker_open": Family(
         kind="gauge", help="1 while a provider's circuit breaker is open.", labels=("provider",), samples=_outage

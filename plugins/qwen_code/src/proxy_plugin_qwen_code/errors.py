@@ -81,7 +81,7 @@ class Row:
         if not self.codes and self.says is None:
             return True
         said = self.says is not None and self.says.search(message) is not None
-        return said or not self.codes.isdisjoint(error.words)
+        return said or not self.codes.isdisjoint(error.codes)
 
 
 def judge(failure: UpstreamFailure) -> FailureDecision:
@@ -89,7 +89,7 @@ def judge(failure: UpstreamFailure) -> FailureDecision:
     if failure.transport is not None:
         return classify_failure(failure)
     error = read_error(failure.body)
-    if PAGE in error.words or is_page(failure.headers, failure.body):
+    if PAGE in error.codes or is_page(failure.headers, failure.body):
         told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])
         # Not the credential's fault, but what rests is: others are asked on other hosts, which may have no firewall.
         return FailureDecision(

@@ -2,7 +2,7 @@
 
 import pytest
 
-STEERING = {
+GUARD = {
     "api_base": "http://127.0.0.1:1/",
     "base_url": "http://127.0.0.1:1/",
     "api_key": "client-chosen",
@@ -21,28 +21,28 @@ STEERING = {
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 async def test_a_body_cannot_choose_where_a_request_goes_or_with_which_key(proxy, upstream, stream):
-    answer = await proxy.chat("demo/small", "hi", stream=stream, **STEERING)
+    answer = await proxy.chat("demo/small", "hi", stream=stream, **GUARD)
 
     assert answer.text == "hello"
     assert upstream.last.path == "/v1/chat/completions"
     assert upstream.last.key == "key-a"
     assert "x-evil" not in upstream.last.headers
-    assert not STEERING.keys() & upstream.last.json.keys()
+    assert not GUARD.keys() & upstream.last.json.keys()
     assert b"evil" not in upstream.last.body
 
 
 @pytest.mark.parametrize("place", ["extra_body", "metadata", "optional_params", "own_extension"])
 async def test_nested_fields_do_not_leave_either(proxy, upstream, place):
-    await proxy.chat("demo/small", "hi", **{place: {"kept": [{"x": 1, **STEERING}], **STEERING}})
+    await proxy.chat("demo/small", "hi", **{place: {"kept": [{"x": 1, **GUARD}], **GUARD}})
 
     assert upstream.last.json[place] == {"kept": [{"x": 1}]}
 
 
 @pytest.mark.parametrize("path", ["/embeddings", "/completions"])
 async def test_no_endpoint_passes_them_on(proxy, upstream, path):
-    await proxy.post(path, {"model": "demo/small", "input": "a", "prompt": "a", **STEERING})
+    await proxy.post(path, {"model": "demo/small", "input": "a", "prompt": "a", **GUARD})
 
-    assert not STEERING.keys() & upstream.last.json.keys()
+    assert not GUARD.keys() & upstream.last.json.keys()
 
 
 async def test_the_conversation_and_its_tools_may_use_any_word(proxy, upstream):

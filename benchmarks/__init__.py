@@ -1,1 +1,1 @@
-"""How fast the proxy is, against the same stack with nothing in it; and how it bears faults."""
+"""Benchmarks: how fast the proxy is compared with a bare relay on the same stack, and how it handles faults."""

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.faults``: thousands of requests through the real program, against an upstream that fails.
+"""``python -m benchmarks.faults``: thousands of requests through the real program to an upstream that fails.
 
-Every request must end in the right class and within its limits, nothing may be sent twice after content, nothing
-may leak. Prints the figures; exits with 1 and the stories of the offending requests if a check fails.
+Every request must end in the right class and within its limits, nothing may be sent again after content, and nothing
+may leak. Prints the figures; if a check fails, prints the stories of the offending requests and exits with 1.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import faults_check as check
-from benchmarks.faults_load import Told
+from benchmarks.faults_load import Seen
 from benchmarks.faults_systems import Run, attempts_of, clients, faulty_upstream, in_flight, load_of, program, why
 from benchmarks.faulty import Attempt
 from proxy_plugin_devkit.bench.systems import Running, running
 
 _SHOWN = 10
-#: Fewer requests than this are all warming up: their memory says nothing.
+#: A run with fewer requests is all warm-up, so its memory figures mean nothing.
 _ENOUGH = 2000
-#: Share of hints that may be missed: a request may already have been on its way when the 429 came back.
+#: Share of hints that may be violated, because a request may already be on its way when the 429 arrives.
 _EARLY = 0.05
 
 
 @dataclass(slots=True)
 class Outcome:
-    """Figures by name, and what failed: a line each, and the stories behind it."""
+    """Figures by name, and failed checks: one line each, with the stories behind them."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
@@ -45,27 +45,27 @@ class Outcome:
 
 
 def fault_run(run: Run) -> Outcome:
-    """All of it, and every check."""
+    """Run everything, then every check."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as log:
         dead = min(2, run.credentials // 2)
         with faulty_upstream(run.seed, dead) as upstream_port:
             system = program(run, run.credentials, Path(log))
             with running(system, upstream_port) as proxy:
-                told = _drive(run, proxy, outcome)
+                seen = _drive(run, proxy, outcome)
                 _settle(proxy, upstream_port, outcome)
                 attempts = attempts_of(upstream_port)
         _errors_of_its_own(Path(log), outcome)
-    outcome.stories = check.stories(told, attempts)
-    _judge(run, outcome.stories, attempts, outcome)
+    outcome.stories = check.stories(seen, attempts)
+    _run_checks(run, outcome.stories, attempts, outcome)
     return outcome
 
 
-def _drive(run: Run, proxy: Running, outcome: Outcome) -> list[Told]:
-    """Run the load; sample memory, and look inside now and then."""
+def _drive(run: Run, proxy: Running, outcome: Outcome) -> list[Seen]:
+    """Run the load; sample memory and, now and then, the leases."""
     load = load_of(run, proxy, requests=run.requests, concurrency=run.concurrency)
     began, memory, leases = time.monotonic(), list[float](), list[int]()
-    with clients(load) as (process, told):
+    with clients(load) as (process, seen):
         while process.poll() is None:
             if time.monotonic() - began > run.longest_s:
                 raise RuntimeError(f"the fault run did not end within {run.longest_s} s")
@@ -76,14 +76,14 @@ def _drive(run: Run, proxy: Running, outcome: Outcome) -> list[Told]:
         outcome.figures["took s"] = time.monotonic() - began
         if process.returncode:
             raise RuntimeError(f"the load ended with {process.returncode}")
-        result = told()
+        result = seen()
     outcome.figures["leases at once, most seen"] = max(leases, default=0)
     _memory(run, memory, outcome)
     return result
 
 
 def _memory(run: Run, samples: Sequence[float], outcome: Outcome) -> None:
-    """After a tenth for warming up, the last third against the first."""
+    """Compare the last third with the first, after skipping a tenth for warm-up."""
     steady = samples[len(samples) // 10 :]
     third = max(1, len(steady) // 3)
     first, last = check.percentile(sorted(steady[:third]), 0.5), check.percentile(sorted(steady[-third:]), 0.5)
@@ -93,7 +93,7 @@ def _memory(run: Run, samples: Sequence[float], outcome: Outcome) -> None:
 
 
 def _settle(proxy: Running, upstream_port: int, outcome: Outcome, limit_s: float = 3.0) -> None:
-    """Afterwards nothing is in flight, at the proxy or at the upstream."""
+    """Check that in the end nothing is in flight, neither at the proxy nor at the upstream."""
     deadline = time.monotonic() + limit_s
     while True:
         report, open_now = why(proxy.port), sum(a.end == "open" for a in attempts_of(upstream_port))
@@ -104,13 +104,13 @@ def _settle(proxy: Running, upstream_port: int, outcome: Outcome, limit_s: float
     if open_now:
         outcome.failed.append(f"{open_now} requests are still open at the upstream")
     if report is None:
-        outcome.notes.append("no /admin/why here: leases in flight were not looked at")
+        outcome.notes.append("there is no /admin/why: leases in flight were not checked")
     elif not leases:
-        outcome.failed.append("/admin/why tells no in_flight")
+        outcome.failed.append("/admin/why reports no in_flight")
     elif not outcome.figures["leases at once, most seen"]:
         outcome.failed.append("in_flight was 0 all the time")
     elif sum(leases):
-        outcome.failed.append(f"{sum(leases)} leases were not given back")
+        outcome.failed.append(f"{sum(leases)} leases were not returned")
 
 
 def _errors_of_its_own(log: Path, outcome: Outcome) -> None:
@@ -122,7 +122,7 @@ def _errors_of_its_own(log: Path, outcome: Outcome) -> None:
         outcome.failed.append("the proxy logged errors of its own:\n" + "\n".join(lines[first : first + 40]))
 
 
-def _judge(run: Run, stories: Sequence[check.Story], attempts: Sequence[Attempt], outcome: Outcome) -> None:
+def _run_checks(run: Run, stories: Sequence[check.Story], attempts: Sequence[Attempt], outcome: Outcome) -> None:
     if len(stories) != run.requests:
         outcome.failed.append(f"{len(stories)} of {run.requests} requests came to an end")
     found: dict[str, list[check.Story]] = {}
@@ -130,16 +130,16 @@ def _judge(run: Run, stories: Sequence[check.Story], attempts: Sequence[Attempt]
         for problem in check.problems(story, run.bounds):
             found.setdefault(problem, []).append(story)
     for problem, of in sorted(found.items(), key=lambda item: -len(item[1])):
-        outcome.failed.append(f"{len(of)} requests: {problem} (as {', '.join(s.told.id for s in of[:5])})")
+        outcome.failed.append(f"{len(of)} requests: {problem} (as {', '.join(s.seen.id for s in of[:5])})")
         outcome.offending += [s for s in of[:3] if s not in outcome.offending]
     served = check.share_served(stories)
     if served < run.served:
-        outcome.failed.append(f"only {served:.1%} of the clients that stayed were served, not {run.served:.0%}")
-    rests = check.rests(attempts)
-    outcome.notes += [f"after {n}: {r}; was the hint read?" for n, r in rests.items() if r.late and _saturated(run)]
-    readable, early = sum(r.readable for r in rests.values()), sum(r.early for r in rests.values())
+        outcome.failed.append(f"only {served:.1%} of the clients that stayed were served, less than {run.served:.0%}")
+    cooldowns = check.cooldowns(attempts)
+    outcome.notes += [f"after {n}: {r}; was the hint read?" for n, r in cooldowns.items() if r.late and _saturated(run)]
+    readable, early = sum(r.readable for r in cooldowns.values()), sum(r.early for r in cooldowns.values())
     if early > max(3, _EARLY * readable):
-        outcome.failed.append(f"of {readable} keys with a readable hint {early} were asked again before its time")
+        outcome.failed.append(f"of {readable} keys with a readable hint, {early} were used again too early")
     tries = [len(s.attempts) for s in stories]
     outcome.figures |= {
         "seed": run.seed,
@@ -148,16 +148,16 @@ def _judge(run: Run, stories: Sequence[check.Story], attempts: Sequence[Attempt]
         "attempts": len(attempts),
         "attempts per request": sum(tries) / max(1, len(tries)),
         "attempts, most": max(tries, default=0),
-        "added by rotating ms": _spread(check.added_s(stories, rotated=True)),
-        "added by asking the same key again ms": _spread(check.added_s(stories, rotated=False)),
-        "longest s": max((s.told.took_s for s in stories), default=0.0),
+        "added by rotation ms": _spread(check.added_s(stories, rotated=True)),
+        "added by retries with the same key ms": _spread(check.added_s(stories, rotated=False)),
+        "longest s": max((s.seen.took_s for s in stories), default=0.0),
         "attempts by what the upstream did": check.faults(attempts),
-        "keys asked again after": {name: str(rest) for name, rest in rests.items()},
+        "keys used again after": {name: str(cooldown) for name, cooldown in cooldowns.items()},
     }
 
 
 def _saturated(run: Run) -> bool:
-    """Whether every key that may be asked is asked soon."""
+    """Whether every available key is used soon."""
     return run.requests >= _ENOUGH and run.concurrency >= 2 * run.credentials
 
 
@@ -166,28 +166,28 @@ def _spread(seconds: Sequence[float]) -> dict[str, float]:
     return {"requests": len(seconds), **spread}
 
 
-# --- Failing over ------------------------------------------------------------------------
+# --- Rotation ----------------------------------------------------------------------------
 
 
-def failing_over(run: Run, pairs: int = 150) -> dict[str, float]:
-    """Added by one 429 on the way, in milliseconds, at concurrency 1: with it less without it.
+def rotation_ms(run: Run, pairs: int = 150) -> dict[str, float]:
+    """Milliseconds that one 429 on the way adds at concurrency 1: the time with it minus the time without it.
 
-    Every second request finds a key that says 429 and ``Retry-After: 1``; there are enough keys for all of
-    them to have rested meanwhile.
+    Every second request gets a 429 with ``Retry-After: 1`` first; there are enough keys that each has left its
+    cooldown before its next turn.
     """
     with ExitStack() as stack:
         log = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream_port = stack.enter_context(faulty_upstream(0, 0))
         proxy = stack.enter_context(running(program(run, 200, log), upstream_port))
         load = load_of(run, proxy, requests=2 * pairs, concurrency=1, kind="pairs", pause_s=0.005)
-        process, told = stack.enter_context(clients(load))
+        process, seen = stack.enter_context(clients(load))
         process.wait(60)
-        results = [one for one in told() if one.status == 200 and one.marks]
+        results = [one for one in seen() if one.status == 200 and one.marks]
     took = {
         kind: sorted(one.took_s * 1000 for one in results[20:] if one.kind == kind) for kind in ("direct", "rotated")
     }
     if min(len(times) for times in took.values()) < pairs * 0.8:
-        raise RuntimeError("too many requests failed to measure failing over")
+        raise RuntimeError("too many requests failed to measure rotation")
     return {
         name: check.percentile(took["rotated"], share) - check.percentile(took["direct"], share)
         for name, share in (("p50", 0.5), ("p99", 0.99))
@@ -207,13 +207,13 @@ def main() -> int:
         longest_s=max(600, options.requests / 10),
     )
     outcome = fault_run(run)
-    over = outcome.figures["failing over after a 429 adds ms"] = failing_over(run)
-    if over["p50"] > 10:
-        outcome.failed.append(f"failing over after a 429 adds {over['p50']:.1f} ms, at most 10 are allowed")
+    added = outcome.figures["rotation after a 429 adds ms"] = rotation_ms(run)
+    if added["p50"] > 10:
+        outcome.failed.append(f"rotation after a 429 adds {added['p50']:.1f} ms, at most 10 are allowed")
     print_outcome(outcome)
     if options.json:
-        told = {"figures": outcome.figures, "failed": outcome.failed, "notes": outcome.notes}
-        Path(options.json).write_text(json.dumps(told, indent=1))
+        results = {"figures": outcome.figures, "failed": outcome.failed, "notes": outcome.notes}
+        Path(options.json).write_text(json.dumps(results, indent=1))
     if options.stories:
         Path(options.stories).write_text("".join(json.dumps(asdict(story)) + "\n" for story in outcome.stories))
     return 1 if outcome.failed else 0
@@ -221,23 +221,25 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("--requests", type=int, default=10_000, help="requests in all")
-    parser.add_argument("--concurrency", type=int, default=64, help="clients at once")
-    parser.add_argument("--credentials", type=int, default=20, help="keys; two of them are refused for good")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="what fails when follows from it")
-    parser.add_argument("--json", metavar="FILE", help="write every figure")
-    parser.add_argument("--stories", metavar="FILE", help="write what happened to each request, one JSON line each")
+    parser.add_argument("--requests", type=int, default=10_000, help="number of requests")
+    parser.add_argument("--concurrency", type=int, default=64, help="concurrent clients")
+    parser.add_argument("--credentials", type=int, default=20, help="number of keys; two of them are always refused")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="determines which attempts fail, and how")
+    parser.add_argument("--json", metavar="FILE", help="write all figures here")
+    parser.add_argument(
+        "--stories", metavar="FILE", help="write what happened to each request, one JSON line per request"
+    )
     return parser.parse_args()
 
 
 def print_outcome(outcome: Outcome) -> None:
     for name, value in outcome.figures.items():
         if not isinstance(value, dict):
-            print(f"{name:38}{_said(value)}")
+            print(f"{name:38}{_figure(value)}")
             continue
         print(name)
         for part, figure in value.items():
-            print(f"    {part:34}{_said(figure)}")
+            print(f"    {part:34}{_figure(figure)}")
     for note in outcome.notes:
         print(f"NOTE    {note}")
     for story in outcome.offending[:_SHOWN]:
@@ -245,10 +247,10 @@ def print_outcome(outcome: Outcome) -> None:
     for line in outcome.failed:
         print(f"FAILED  {line}")
     if not outcome.failed:
-        print("ok      every check holds")
+        print("ok      all checks passed")
 
 
-def _said(value: object) -> str:
+def _figure(value: object) -> str:
     return f"{value:10.2f}" if isinstance(value, float) else f"{value!s:>8}"
 
 

@@ -1,6 +1,6 @@
-"""The clients of the fault run: each request is marked, and each reply is read to the letter.
+"""The clients of the fault run: they mark each request and parse each response strictly.
 
-``python -m benchmarks.faults_load`` reads one JSON line (a :class:`FaultLoad`) and prints one :class:`Told` a line.
+``python -m benchmarks.faults_load`` reads one JSON line (a :class:`FaultLoad`) and prints one :class:`Seen` per line.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, Literal
 
 import uvloop
 
-#: ``mistake``: the upstream says 400. ``linger``: a client that may leave early. The last two measure failing over.
+#: ``mistake``: the upstream answers 400. ``linger``: the client may disconnect early. The last two measure rotation.
 Kind = Literal["usual", "mistake", "linger", "rotated", "direct"]
 _MARK = re.compile(r"<(\w+) (k\d+) (\d+) (\d+)/(\d+)>")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultLoad:
-    """``mix``: the fault run's; ``pairs``: alternately one request with a rotation and one without."""
+    """``mix``: the mix of the fault run; ``pairs``: alternating requests with and without a rotation."""
 
     port: int
     key: str
@@ -39,7 +39,7 @@ class FaultLoad:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One request, decided before the run."""
+    """One request, planned before the run."""
 
     id: str
     kind: Kind
@@ -49,8 +49,8 @@ class Wish:
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
-    """What a client saw. ``marks``: key, attempt, piece, pieces of each piece of content, in order."""
+class Seen:
+    """What a client saw. ``marks``: for each piece of content, in order: key, attempt, piece, number of pieces."""
 
     id: str
     kind: Kind
@@ -64,7 +64,7 @@ class Told:
     finished: bool = False
     done: bool = False
     error: str | None = None
-    #: What does not belong into any reply: marks of another request, a broken frame, silence beyond patience.
+    #: What no response may contain: marks of another request, a broken frame, silence beyond ``patience_s``.
     odd: str | None = None
     left: bool = False
 
@@ -94,44 +94,44 @@ def message(load: FaultLoad, wish: Wish) -> bytes:
 
 
 class Client:
-    """One connection at a time, opened again whenever it cannot be used any more."""
+    """Uses one connection at a time, and reopens it when it can no longer be used."""
 
     def __init__(self, load: FaultLoad) -> None:
         self._load = load
         self._writer: asyncio.StreamWriter | None = None
         self._reader = asyncio.StreamReader()
 
-    async def ask(self, wish: Wish) -> Told:
-        told = Told(id=wish.id, kind=wish.kind, stream=wish.stream, leaves=wish.leaves, at=time.monotonic())
+    async def send(self, wish: Wish) -> Seen:
+        seen = Seen(id=wish.id, kind=wish.kind, stream=wish.stream, leaves=wish.leaves, at=time.monotonic())
         try:
             async with asyncio.timeout(wish.leaves_after_s if wish.leaves == "before" else self._load.patience_s):
-                await self._exchange(wish, told)
+                await self._exchange(wish, seen)
         except TimeoutError:
-            told.left = wish.leaves == "before"
-            told.odd = None if told.left else "silence beyond the client's patience"
+            seen.left = wish.leaves == "before"
+            seen.odd = None if seen.left else "silence beyond the client's patience"
             self.close()
         except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
-            told.odd = told.odd or f"{type(error).__name__}: {error}"
+            seen.odd = seen.odd or f"{type(error).__name__}: {error}"
             self.close()
-        told.took_s = time.monotonic() - told.at
-        return told
+        seen.took_s = time.monotonic() - seen.at
+        return seen
 
-    async def _exchange(self, wish: Wish, told: Told) -> None:
+    async def _exchange(self, wish: Wish, seen: Seen) -> None:
         if self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._load.port, limit=2**20)
         self._writer.write(message(self._load, wish))
         status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        told.status, told.retry_after = int(status.split()[1]), headers.get("retry-after")
+        seen.status, seen.retry_after = int(status.split()[1]), headers.get("retry-after")
         pieces = self._pieces(headers)
         if headers.get("content-type", "").startswith("text/event-stream"):
-            if not await self._stream(pieces, wish, told):
+            if not await self._stream(pieces, wish, seen):
                 await asyncio.sleep(wish.leaves_after_s)
-                told.left = True
+                seen.left = True
                 self.close()
                 return
         else:
-            self._whole(json.loads(b"".join([piece async for piece in pieces])), told)
+            self._whole(json.loads(b"".join([piece async for piece in pieces])), seen)
         if headers.get("connection", "").lower() == "close":
             self.close()
 
@@ -144,41 +144,41 @@ class Client:
             await self._reader.readexactly(2)
         await self._reader.readexactly(2)
 
-    async def _stream(self, pieces: AsyncIterator[bytes], wish: Wish, told: Told) -> bool:
-        """Read events to the end; False when it is time to leave."""
+    async def _stream(self, pieces: AsyncIterator[bytes], wish: Wish, seen: Seen) -> bool:
+        """Read events to the end; returns False when it is time to disconnect."""
         rest = b""
         async for piece in pieces:
             *events, rest = (rest + piece).split(b"\n\n")
             for event in events:
-                self._event(event, told)
-            if wish.leaves == "after" and told.marks:
+                self._event(event, seen)
+            if wish.leaves == "after" and seen.marks:
                 return False
         if rest.strip():
-            told.odd = f"half an event at the end: {rest[:100]!r}"
+            seen.odd = f"half an event at the end: {rest[:100]!r}"
         return True
 
-    def _event(self, event: bytes, told: Told) -> None:
+    def _event(self, event: bytes, seen: Seen) -> None:
         for line in event.split(b"\n"):
             if not line.startswith(b"data: "):
                 continue
-            if told.done:
-                told.odd = f"an event after [DONE]: {line[:100]!r}"
+            if seen.done:
+                seen.odd = f"an event after [DONE]: {line[:100]!r}"
             if line == b"data: [DONE]":
-                told.done = True
+                seen.done = True
             else:
-                self._whole(json.loads(line[6:]), told)
+                self._whole(json.loads(line[6:]), seen)
 
-    def _whole(self, value: Any, told: Told) -> None:
-        """A plain reply, or one event."""
+    def _whole(self, value: Any, seen: Seen) -> None:
+        """Read a plain response, or one event."""
         if "error" in value:
-            told.error = str(value["error"].get("code") or value["error"].get("type"))
+            seen.error = str(value["error"].get("code") or value["error"].get("type"))
         for choice in value.get("choices", ()):
             part = choice.get("delta") or choice.get("message") or {}
             for id, key, number, piece, pieces in _MARK.findall(part.get("content") or ""):
-                if id != told.id:
-                    told.odd = f"a piece of {id}"
-                told.marks.append((key, int(number), int(piece), int(pieces)))
-            told.finished = told.finished or choice.get("finish_reason") is not None
+                if id != seen.id:
+                    seen.odd = f"a piece of {id}"
+                seen.marks.append((key, int(number), int(piece), int(pieces)))
+            seen.finished = seen.finished or choice.get("finish_reason") is not None
 
     def close(self) -> None:
         if self._writer is not None:
@@ -186,13 +186,13 @@ class Client:
         self._writer = None
 
 
-async def run(load: FaultLoad) -> list[Told]:
-    results: list[Told] = []
+async def run(load: FaultLoad) -> list[Seen]:
+    results: list[Seen] = []
 
     async def worker(numbers: Iterator[int]) -> None:
         client = Client(load)
         for number in numbers:
-            results.append(await client.ask(wish(load, number)))
+            results.append(await client.send(wish(load, number)))
             if load.pause_s:
                 await asyncio.sleep(load.pause_s)
         client.close()
@@ -205,5 +205,5 @@ async def run(load: FaultLoad) -> list[Told]:
 
 
 if __name__ == "__main__":
-    for told in uvloop.run(run(FaultLoad(**json.loads(sys.stdin.readline())))):
-        print(json.dumps(asdict(told)))
+    for seen in uvloop.run(run(FaultLoad(**json.loads(sys.stdin.readline())))):
+        print(json.dumps(asdict(seen)))

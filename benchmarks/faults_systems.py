@@ -1,4 +1,4 @@
-"""The parts of a fault run: the real program with low limits, the faulty upstream's log, the clients."""
+"""The parts of a fault run: the real program with low limits, the faulty upstream and its log, and the clients."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults_check import Bounds
-from benchmarks.faults_load import FaultLoad, Told
+from benchmarks.faults_load import FaultLoad, Seen
 from benchmarks.faulty import Attempt
 from proxy_plugin_devkit.bench.systems import KEY, Running, System, pin, upstream
 
-#: Where ``benchmarks`` can be imported: it is no installed package.
+#: The folder from which ``benchmarks`` can be imported; it is not an installed package.
 _ROOT = Path(__file__).parent.parent
 _MODEL = "faulty/small"
 _ADMIN_KEY = "bench-admin-key"
@@ -27,7 +27,7 @@ _ADMIN_KEY = "bench-admin-key"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A fault run: how much of it, and the limits the proxy is given."""
+    """A fault run: its size, and the proxy's limits."""
 
     requests: int = 10_000
     concurrency: int = 64
@@ -40,7 +40,7 @@ class Run:
 
 
 def program(run: Run, keys: int, log: Path) -> System:
-    """The real program over a provider with that many keys, its limits low, its log kept."""
+    """The real program with one provider that has ``keys`` keys, low limits, and its log in ``log``."""
 
     def settings(upstream_port: int) -> Mapping[str, str]:
         tables: dict[str, dict[str, object]] = {
@@ -71,27 +71,27 @@ def program(run: Run, keys: int, log: Path) -> System:
 
 
 def _table(name: str, values: Mapping[str, object]) -> str:
-    # JSON's strings, numbers, booleans and lists of strings are TOML's too.
+    # Strings, numbers, booleans and lists of strings look the same in JSON and TOML.
     return "\n".join([f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
 def faulty_upstream(seed: int, dead: int) -> AbstractContextManager[int]:
-    """The port of an upstream that fails in every way; its first ``dead`` keys are refused for good."""
+    """The port of an upstream that fails in every way; it always refuses its first ``dead`` keys."""
     return upstream(lambda port: [sys.executable, "-m", "benchmarks.faulty", str(port), str(seed), str(dead)], _ROOT)
 
 
 @contextmanager
-def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[Told]]]]:
-    """The load in its own process, and what it was told once that has ended."""
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as wish:
+def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], list[Seen]]]]:
+    """The load in its own process, and a function that reads its results once it has ended."""
+    with tempfile.TemporaryFile() as seen, tempfile.TemporaryFile() as wish:
         wish.write(json.dumps(asdict(load)).encode() + b"\n")
         wish.seek(0)
         command = [sys.executable, "-m", "benchmarks.faults_load"]
-        process = subprocess.Popen(command, stdin=wish, stdout=told, cwd=_ROOT, preexec_fn=pin(1))
+        process = subprocess.Popen(command, stdin=wish, stdout=seen, cwd=_ROOT, preexec_fn=pin(1))
 
-        def read() -> list[Told]:
-            told.seek(0)
-            return [Told(**json.loads(line)) for line in told]
+        def read() -> list[Seen]:
+            seen.seek(0)
+            return [Seen(**json.loads(line)) for line in seen]
 
         try:
             yield process, read
@@ -102,8 +102,8 @@ def clients(load: FaultLoad) -> Iterator[tuple[subprocess.Popen[bytes], Callable
 
 def _get(port: int, path: str, key: str = "") -> Any:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        return json.load(reply)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
 
 
 def attempts_of(upstream_port: int) -> list[Attempt]:
@@ -111,7 +111,7 @@ def attempts_of(upstream_port: int) -> list[Attempt]:
 
 
 def why(port: int) -> Any:
-    """What the proxy says of the model's credentials; ``None`` where it has no such endpoint."""
+    """The proxy's report on the model's credentials; ``None`` if it has no such endpoint."""
     try:
         return _get(port, f"/admin/why?model={_MODEL}", _ADMIN_KEY)
     except urllib.error.HTTPError as error:
@@ -121,7 +121,7 @@ def why(port: int) -> Any:
 
 
 def in_flight(value: Any) -> list[int]:
-    """Every ``in_flight`` in a report, wherever it stands."""
+    """Every ``in_flight`` in a report, at any depth."""
     if isinstance(value, dict):
         own = [value["in_flight"]] if isinstance(value.get("in_flight"), int) else []
         return own + [count for part in value.values() for count in in_flight(part)]
@@ -129,6 +129,6 @@ def in_flight(value: Any) -> list[int]:
 
 
 def load_of(run: Run, proxy: Running, **fields: Any) -> FaultLoad:
-    """A load of this run's kind on a running program."""
+    """A load for this run on a running program."""
     patience_s = run.bounds.request_s + 10
     return FaultLoad(port=proxy.port, key=KEY, model=_MODEL, seed=run.seed, patience_s=patience_s, **fields)

@@ -1,7 +1,7 @@
-"""The faulty upstream: fails in every way there is, and remembers what it did to whom.
+"""The faulty upstream: fails in every possible way, and logs every attempt.
 
-``python -m benchmarks.faulty PORT SEED DEAD``. What becomes of a request follows from the seed, the key and
-how many requests the key has had; the first ``DEAD`` keys are refused for good. Its log is at ``GET /log``.
+``python -m benchmarks.faulty PORT SEED DEAD``. The outcome of a request depends on the seed, the key and the
+number of requests with that key; the first ``DEAD`` keys are always refused. ``GET /log`` returns the log.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _ROTATED = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length:
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One request that arrived. Times are of the monotonic clock, which all processes share.
+    """One request that arrived. Times come from the monotonic clock, which all processes share.
 
-    ``end``: ``whole`` and ``error`` were said to the end, ``broken`` broke after content, ``left`` is the
-    other side's doing, ``open`` is still going on.
+    ``end``: ``whole`` and ``error`` were sent completely, ``broken`` broke after content, ``left`` was closed by
+    the other side, ``open`` is still running.
     """
 
     id: str
@@ -49,7 +49,7 @@ class Attempt:
 
 
 class Book:
-    """Every attempt, and the counters faults are drawn by."""
+    """Every attempt, and the counters from which faults are drawn."""
 
     def __init__(self, seed: str, dead: int) -> None:
         self.attempts: list[Attempt] = []
@@ -60,7 +60,7 @@ class Book:
 
     def begin(self, key: int, body: bytes) -> tuple[Attempt | None, Play]:
         mark = _MARK.search(body)
-        if mark is None:  # not part of the run: somebody wants to know whether we are there
+        if mark is None:  # not part of the run: a check whether the server is up
             return None, success(Asked("probe", "k0", 0, False, False), random.Random(0))
         id, kind, name = mark[1].decode(), mark[2].decode(), f"k{key}"
         self._of_key[name] += 1
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not registered as such
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not registered as subclasses
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer is not None:

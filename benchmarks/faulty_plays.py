@@ -1,6 +1,6 @@
-"""What the faulty upstream says: every way to fail, and how often.
+"""The faulty upstream's behaviour: every way to fail, and how often.
 
-Pure: a seeded generator and a moment in, steps out.
+Pure: a seeded generator and a time in, steps out.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Literal
 
-#: Between content and a cut: long enough that the content was surely read before the connection broke.
+#: The pause between content and a cut: long enough for the content to be read before the connection breaks.
 BREATH_S = 0.3
-#: How long a rest the readable hints ask for, about.
+#: The approximate cooldown that readable hints ask for.
 HINT_S = 1.0
 
 
 class Content(bytes):
-    """Bytes of a stream event with content: from here on nothing may be replaced."""
+    """Bytes of a stream event with content, after which the attempt may no longer be replaced."""
 
 
-#: Bytes are written, numbers waited for. ``cut`` resets the connection; ``stall`` is silence until the other
-#: side has enough.
+#: Bytes are written, numbers are pauses in seconds. ``cut`` resets the connection; ``stall`` is silence until
+#: the other side gives up.
 Step = bytes | float | Literal["cut", "stall"]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The marks of one attempt: they are repeated in every piece of content."""
+    """The marks of one attempt, which every piece of content repeats."""
 
     id: str
     key: str
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """``ends``: what the attempt is once every step was said. ``hint_s``: the rest it asked for, if readable."""
+    """``ends``: how the attempt ends after all steps. ``hint_s``: the cooldown it asks for, if that is readable."""
 
     name: str
     steps: Sequence[Step]
@@ -100,7 +100,7 @@ def _whole(asked: Asked) -> bytes:
 
 
 def success(asked: Asked, rng: random.Random, wait_s: float = 0.0, name: str = "success") -> Play:
-    """A whole reply, after a while; ``linger`` gives a client time to leave in the middle."""
+    """A whole response after a pause; ``linger`` gives the client time to disconnect in the middle."""
     pieces = rng.randint(2, 6)
     gap = 0.2 if asked.linger else rng.choice([0.0, 0.0, 0.005, 0.03])
     wait: list[Step] = [wait_s or gap]
@@ -113,13 +113,13 @@ def success(asked: Asked, rng: random.Random, wait_s: float = 0.0, name: str = "
 
 
 def mistake() -> Play:
-    """The client's own."""
+    """A 400 for the client's own mistake."""
     body = _error("'temperature' must be at most 2.", "invalid_request_error", param="temperature")
     return Play("client's mistake", [_answer(400, body)])
 
 
 def refused(status: int, name: str) -> Play:
-    """A key that is not accepted."""
+    """A refused key."""
     word = "Incorrect API key provided." if status == 401 else "This key may not use this model."
     return Play(name, [_answer(status, _error(word, "authentication_error", "invalid_api_key"))])
 
@@ -131,9 +131,9 @@ _ABSURD = ("999999999999", "-3", "soon", "nan", "1e999", "Fri, 31 Dec 9999 23:59
 
 
 def rate_limited(rng: random.Random, now: datetime) -> Play:
-    """One of the styles in which upstreams say when to come back."""
+    """One of the styles in which upstreams say when to retry."""
     later = now + timedelta(seconds=HINT_S)
-    full = (later + timedelta(seconds=1)).replace(microsecond=0)  # where only whole seconds can be said
+    full = (later + timedelta(seconds=1)).replace(microsecond=0)  # for styles that allow only whole seconds
     until_full = (full - now).total_seconds()
     google: dict[str, object] = {
         "code": 429,
@@ -216,7 +216,7 @@ def _plain_fault(name: str, asked: Asked) -> Play:
     return Play(name, steps[name])
 
 
-#: Per mille of attempts with a living key. What is left over succeeds.
+#: Per mille of attempts with a working key. The remaining attempts succeed.
 RATES: Mapping[str, int] = {
     "429": 100, "401 in passing": 5, "403 in passing": 5, "400 of the account": 4,
     "500": 12, "502": 10, "503": 10, "503 with a hint": 10, "529": 10,
@@ -231,7 +231,7 @@ _PLAIN = {"cut inside the body", "error in a 200", "not JSON"}
 
 
 def pick(asked: Asked, rng: random.Random, now: datetime) -> Play:
-    """What happens to this attempt."""
+    """Choose the outcome of this attempt."""
     at = rng.randrange(1000)
     for name, rate in RATES.items():
         at -= rate

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.pairs``: what one thing costs, where the machine's speed drifts by more than it.
+"""``python -m benchmarks.pairs``: the cost of a single change, even if the machine's speed drifts by more than that.
 
-Variants of proxy-core stand side by side on core 0 and are asked in turns, a second each, there and back again.
-What is printed for a variant is the median of its ratios to the first one in the same turn.
+Variants of proxy-core run side by side on core 0 and get load in turns of one second each, in alternating order.
+For each variant, the median of its ratios to the first variant within the same turn is printed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 
-#: name of a load -> how it is asked.
+#: Name of a load -> its parameters.
 LOADS: Mapping[str, Mapping[str, float | str]] = {
     "plain": {"kind": "plain"},
     "streams": {"kind": "burst"},
@@ -25,7 +25,7 @@ LOADS: Mapping[str, Mapping[str, float | str]] = {
 
 
 def variants(program: str | None, keys: int) -> list[System]:
-    """The first is what the others are compared with; the last shows what is chance."""
+    """The others are compared with the first; ``the same again`` shows how much is chance."""
     plain = proxy_core()
     systems = [
         plain,
@@ -50,7 +50,7 @@ def _other(system: System, program: str) -> System:
 
 
 def turn(started: Running, load: str) -> tuple[float, float]:
-    """CPU time of a request in us; requests a second, or the median latency of one at a time in ms."""
+    """CPU time per request in us; and requests per second or, for one at a time, the median latency in ms."""
     before = started.cpu_s()
     result = drive(started.load(seconds=1.0, **LOADS[load]))
     cpu_us = (started.cpu_s() - before) / result["count"] * 1e6
@@ -64,7 +64,7 @@ def main() -> int:
         systems = [stack.enter_context(running(s, port)) for s in variants(options.program, options.keys)]
         for load in LOADS:
             ratios: dict[str, list[tuple[float, float]]] = defaultdict(list)
-            for number in range(options.turns + 1):  # the first is for warming up
+            for number in range(options.turns + 1):  # the first turn is warm-up
                 order = systems if number % 2 else systems[::-1]
                 figures = {started.system.name: turn(started, load) for started in order}
                 if number:
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 def _print(load: str, ratios: Mapping[str, list[tuple[float, float]]]) -> None:
-    print(f"\n{load:<16}{'CPU':>8}{'p50' if load == 'one at a time' else '/s':>8}   beside {next(iter(ratios))}")
+    print(f"\n{load:<16}{'CPU':>8}{'p50' if load == 'one at a time' else '/s':>8}   relative to {next(iter(ratios))}")
     for name, rows in list(ratios.items())[1:]:
         cpu, measure = (statistics.median(column) for column in zip(*rows, strict=True))
         print(f"{name:<16}{cpu:>8.3f}{measure:>8.3f}", flush=True)
@@ -85,8 +85,10 @@ def _print(load: str, ratios: Mapping[str, list[tuple[float, float]]]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pairs", description=__doc__)
     parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--keys", type=int, default=50, help="of the variant with many")
-    parser.add_argument("--program", metavar="PATH", help="the proxy-core of another environment, an older one say")
+    parser.add_argument("--keys", type=int, default=50, help="number of keys in the variant with many keys")
+    parser.add_argument(
+        "--program", metavar="PATH", help="the proxy-core of another environment, for example an older one"
+    )
     return parser.parse_args()
 
 

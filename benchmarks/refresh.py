@@ -15,15 +15,19 @@ from benchmarks.refresh_vendors import VENDORS
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refresh", description=__doc__)
-    parser.add_argument("--provider", choices=VENDORS, default="example", help="whose file and server")
+    parser.add_argument(
+        "--provider", choices=VENDORS, default="example", help="the vendor whose file and server to use"
+    )
     parser.add_argument("--refreshes", type=int, default=1000)
     parser.add_argument("--proxies", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=4, help="of each proxy")
+    parser.add_argument("--workers", type=int, default=4, help="workers per proxy")
     parser.add_argument("--kill-every", type=float, default=0.5, metavar="S", help="seconds between kills, on average")
     parser.add_argument("--reuse", type=float, default=0.0, metavar="S", help="the server's reuse window")
-    parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="from taking a token to the answer")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, metavar="S", help="time from spending a token to the response"
+    )
     parser.add_argument("--limit", type=float, default=1800.0, metavar="S")
-    parser.add_argument("--pause", type=float, default=0.02, help="a worker's longest pause")
+    parser.add_argument("--pause", type=float, default=0.02, help="longest pause of a worker")
     return parser.parse_args()
 
 

@@ -1,13 +1,13 @@
-"""Refreshes under fire: many processes and one outside program share one linked file; all are killed at random.
+"""Refreshes under fire: many processes and one outside program share one linked file; workers are killed at random.
 
-Each worker is a process that renews the same credential again and again, as if every access token
-had just been refused. The outside program knows nothing of us but its file and its lock. The
-server rotates refresh tokens and, being strict, ends a login whose old token comes back; then the
-soak logs in anew. It fails if a refresh token was spent twice, or lost where none may be.
+Each worker is a process that refreshes the same credential over and over, as if every access token
+had just been refused. The outside program knows only its file and its lock, nothing of the proxy. The
+server rotates refresh tokens and strictly ends a login whose old token is sent again; the soak then
+logs in again. The soak fails if a refresh token is spent twice, or lost when it must not be.
 
-A server that does not rotate them, as Google's, takes one again and again. There the soak fails if the
-login is ever refused or the shared file loses anything, although its own program takes no lock and
-writes it in place.
+A server that does not rotate refresh tokens, such as Google's, accepts the same one again and again. There,
+the soak fails if the login is ever refused or the shared file loses any data, although the outside program uses
+no lock and writes the file in place.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from proxy_core.interfaces import HttpClient, HttpResponse, LoginRequired, Retry
 from proxy_core.messages import UpstreamRequest
 from proxy_core.testing.oauth import open_exchange
 
-#: What only the outside program knows of in its file.
+#: Data in the file that only the outside program knows.
 _THEIRS = {"theirs": {"kept": True}}
 
 
-# --- The workers: processes of their own -------------------------------------------------
+# --- The workers, each in its own process ------------------------------------------------
 
 
 @dataclass(slots=True)
 class Trace:
-    """One line per event into a file. A line is in the system's hands at once, whenever we are killed."""
+    """Writes one line per event to a file. The operating system has each line at once, so a kill loses none."""
 
     descriptor: int
 
@@ -56,7 +56,7 @@ class Trace:
 
 
 def traced(exchange: HttpClient, trace: Trace) -> HttpClient:
-    """Says when an answer reached the process, before anybody else knows."""
+    """Trace each response as soon as it reaches the process, before any other code sees it."""
 
     async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         answer = await exchange(request, timeout_s=timeout_s)
@@ -67,16 +67,16 @@ def traced(exchange: HttpClient, trace: Trace) -> HttpClient:
 
 
 async def work(vendor: Vendor, base: str, folder: Path, trace: Trace, pause_s: float) -> None:
-    """A worker of a proxy: it wants newer tokens than it has, for ever."""
+    """A worker of a proxy that refreshes its tokens forever."""
     vault, refresher = Vault(folder, [vendor.file]), vendor.refresher(base)
     clock = SystemClock()
     async with open_exchange() as exchange:
-        door = traced(exchange, trace)
+        traced_exchange = traced(exchange, trace)
         (stored,) = await asyncio.to_thread(vault.all, vendor.provider)
         trace("ready")
         while True:
             try:
-                done = await refresh_once(stored, refresher, door, vault, clock)
+                done = await refresh_once(stored, refresher, traced_exchange, vault, clock)
                 stored = done.stored
                 trace(done.how, window_s=done.window_s, durable_s=done.durable_s)
             except LoginRequired as error:
@@ -89,7 +89,7 @@ async def work(vendor: Vendor, base: str, folder: Path, trace: Trace, pause_s: f
 
 
 async def work_outside(vendor: Vendor, base: str, file: Path, trace: Trace, pause_s: float) -> None:
-    """The vendor's own program: its lock if it has one, read, refresh, write. No journal, nothing else of ours."""
+    """The vendor's own program: take the lock if there is one, read, refresh, write. It has no journal."""
     refresher = vendor.refresher(base)
     trace("ready")
     async with open_exchange() as exchange:
@@ -101,11 +101,11 @@ async def work_outside(vendor: Vendor, base: str, file: Path, trace: Trace, paus
             try:
                 data = await asyncio.to_thread(file.read_bytes)
                 blank = StoredCredential(provider=vendor.provider, name="outside", kind=refresher.kind)
-                # It knows its project, so it does what its program does: renew.
+                # It has a project, so that it only refreshes, like the vendor's program.
                 held = replace(blank.with_tokens(vendor.file.read(data)), details={"project_id": "its own"})
                 tokens = await refresher.refresh(held.credential(str), exchange)
                 _write(vendor, file, data, held.with_tokens(tokens))
-                trace("outside renewed", now=digest(tokens.refresh_token))
+                trace("outside refreshed", now=digest(tokens.refresh_token))
             except (LoginRequired, RetryRefresh) as error:
                 trace("outside refused", why=str(error))
             finally:
@@ -134,9 +134,9 @@ def child(vendor: str, name: str, base: str, place: Path, trace_file: Path, paus
 
 @dataclass(slots=True)
 class Result:
-    """What came of it. ``lost``: logins that ended because of a kill, by where the kill fell.
+    """The result. ``lost``: logins that ended because of a kill, by when the kill happened.
 
-    ``forgiven``: the same, where the server's reuse window gave the answer once more.
+    ``forgiven``: the same, if the server repeated its response within the reuse window.
     """
 
     accepted: int = 0
@@ -156,7 +156,7 @@ class Result:
 
 
 class Soak:
-    """The server, the shared file, the processes, and who kills them."""
+    """Runs the server, the shared file and the processes, and kills processes."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class Soak:
         self._names = [f"proxy-{p}/worker-{w}" for p in range(proxies) for w in range(workers)]
         self._names += ["outside"] if outside else []
         self._running: dict[str, BaseProcess] = {}
-        # Forked from a process that has imported everything: else they would be killed while importing.
+        # Forked from a process that has imported everything; otherwise kills would hit them while importing.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["benchmarks.refresh_fire"])
         self._result = Result()
@@ -221,7 +221,7 @@ class Soak:
         self._running[name] = process
 
     async def _kill(self, name: str, *, again: bool = True) -> None:
-        """The outside program is killed only at the end: it keeps no journal, so a kill of it says nothing of us."""
+        """Kill a process. The outside program is killed only at the end, because it has no journal."""
         if name == "outside" and again:
             return
         process = self._running[name]
@@ -238,21 +238,21 @@ class Soak:
             await self._start(name)
 
     def _look_at_journal(self) -> None:
-        """What is in there is not lost, whoever is killed: no token whose successor it names may come back."""
+        """Note the journal's token. A journaled response survives any kill: its predecessor must not be sent again."""
         entry = Journal(self._file.with_name(f".{self._file.name}.proxy-core.journal")).read()
         if entry is not None and entry.answer is not None and self._vendor.rotates:
             self._journaled.add(json.loads(entry.answer.body)["refresh_token"])
 
     def _finish_writing(self) -> None:
-        """The outside program, killed while it wrote in place: that half a file is its doing, not ours."""
+        """Replace a half-written file, if the outside program was killed while writing in place."""
         if self._vendor.file.lock is None and not self._file.read_bytes().endswith(b"}"):
             self._log_in()
 
     def _look_at_file(self) -> None:
-        """After all of it the file is whole, and has what only the outside program knows of."""
+        """Check that in the end the file is complete and still has the outside program's own data."""
         data = self._file.read_bytes()
         if {**json.loads(data), **_THEIRS} != json.loads(data):
-            self._result.unexplained.append("the file lost what is not ours")
+            self._result.unexplained.append("the file lost data of the outside program")
         kept = self._vendor.file.read(data).refresh_token
         if not self._vendor.rotates and (kept is None or kept.get_secret_value() != self._server.families[-1].current):
             self._result.unexplained.append("the file lost its refresh token")
@@ -264,7 +264,7 @@ class Soak:
         write_private(self._file, self._vendor.file.write(json.dumps(_THEIRS).encode(), held.credential(str)))
 
     def _heal(self) -> None:
-        """Somebody logs in anew where the login was lost, as the message said."""
+        """Log in again if the login was lost, as the error message asks."""
         if self._server.families[-1].revoked:
             self._log_in()
 
@@ -286,25 +286,25 @@ class Soak:
                     result.windows_us.append(event["window_s"] * 1e6)
                     result.durables_us.append(event["durable_s"] * 1e6)
         back = {s.token: s.outcome for s in server.spendings if s.outcome in ("replayed", "reused")}
-        # Of every token that came back: had the answer to it reached a process, and was that killed next?
+        # For every token that was sent again: did its response reach a process, and was that process killed next?
         for family in server.families:
             for token, successor in pairwise([*family.rotated, family.current]):
                 if token not in back:
                     continue
-                # "ready" is a process's first word: whoever had the answer was killed with it.
+                # "ready" is the first event of a process: the one that had the response was killed.
                 then = answers.get(successor, [])
-                fell = "after the answer, before the journal" if "ready" in then else "answer under way"
+                fell = "after the response, before the journal" if "ready" in then else "response on its way"
                 forgiven = back[token] == "reused"
                 (result.forgiven if forgiven else result.lost)[fell] += 1
                 if successor in self._journaled:
-                    result.unexplained.append("a token came back whose successor was in the journal")
+                    result.unexplained.append("a token was sent again although its successor was in the journal")
                 if len(then) - then.count("ready") > forgiven:
-                    result.unexplained.append(f"a token came back although its successor had arrived: {then}")
+                    result.unexplained.append(f"a token was sent again although its successor had arrived: {then}")
         refused = result.events["login"] + result.events["outside refused"]
         if not self._vendor.rotates and refused:
-            result.unexplained.append(f"a login that nobody ended was refused {refused} times")
+            result.unexplained.append(f"a valid login was refused {refused} times")
         if (gone := sum(result.lost.values()) + sum(result.forgiven.values())) > result.kills:
-            result.unexplained.append(f"{gone} answers lost by {result.kills} kills")
+            result.unexplained.append(f"{gone} responses lost in {result.kills} kills")
 
 
 def report(result: Result) -> Sequence[str]:
@@ -312,12 +312,12 @@ def report(result: Result) -> Sequence[str]:
         f"{result.accepted} refreshes, {result.kills} kills, {result.seconds:.0f} s",
         f"refresh tokens spent twice: {result.spent_twice}",
         f"logins lost: {sum(result.lost.values())} {dict(result.lost)}",
-        f"answers lost and had again: {sum(result.forgiven.values())} {dict(result.forgiven)}",
+        f"responses lost and repeated: {sum(result.forgiven.values())} {dict(result.forgiven)}",
         f"events: {dict(sorted(result.events.items()))}",
     ]
     for name, values in (
-        ("answer to journal (survives a kill)", result.windows_us),
-        ("answer to disk (survives a power cut)", result.durables_us),
+        ("response to journal (survives a kill)", result.windows_us),
+        ("response to disk (survives a power cut)", result.durables_us),
     ):
         if len(values) > 1:
             cut = statistics.quantiles(values, n=100)
@@ -326,5 +326,5 @@ def report(result: Result) -> Sequence[str]:
 
 
 async def soak(folder: Path, *, refreshes: int, limit_s: float, **more: object) -> Result:
-    """Run it in ``folder``."""
+    """Run a soak in ``folder``."""
     return await Soak(folder, **more).run(refreshes, limit_s)  # type: ignore[arg-type]  # Soak's own keywords

@@ -1,4 +1,4 @@
-"""Whose login the processes of :mod:`benchmarks.refresh_fire` share: a vendor's file, its refresher, its server."""
+"""The vendors whose logins :mod:`benchmarks.refresh_fire` can share: their files, refreshers and fake servers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy_core.interfaces import CredentialRefresher, TokenFile
-from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND, example_refresher
+from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND
 from proxy_core.testing.oauth import CLIENT_ID, CLIENT_SECRET, FakeOAuthServer
 from proxy_plugin_gemini_cli.code_assist import backend_of
 from proxy_plugin_gemini_cli.files import FILES
@@ -14,14 +14,15 @@ from proxy_plugin_gemini_cli.oauth import KIND as GOOGLE
 from proxy_plugin_gemini_cli.oauth import GoogleLogin
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 from proxy_plugin_gemini_cli.testing import FakeGoogle
+from proxy_plugin_oauth.testing import example_refresher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vendor:
-    """``rotates``: a refresh gives a new refresh token, and the old one must never come back.
+    """``rotates``: a refresh returns a new refresh token, and the old one must never be sent again.
 
-    ``server(reuse_s)`` is the authorization server, ``refresher(base)`` the way to ask it. A vendor
-    whose file has no lock writes it as Node's ``fs.writeFile`` does: cut to nothing first, then filled.
+    ``server(reuse_s)`` is the authorization server, ``refresher(base)`` its refresher. A vendor whose file
+    has no lock writes it like Node's ``fs.writeFile``: it truncates the file first, then fills it.
     """
 
     provider: str

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.reload``: 100 reloads, half of them with broken files, while 32 clients ask.
+"""``python -m benchmarks.reload``: 100 reloads, half of them with broken files, while 32 clients send requests.
 
-No request may fail, every broken file must be refused, memory must stay flat, and no socket or thread be left.
-Exits with 1 otherwise.
+No request may fail, every broken file must be refused, memory must stay flat, and no socket or thread may be left
+behind. Otherwise exits with 1.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core
 
 ADMIN = "bench-admin-key"
 _GROWTH = 1.10
-#: Reloads before memory is first looked at: imports and caches are done by then.
+#: Reloads before the first memory sample; by then, imports are done and caches are filled.
 _WARM = 10
-#: Threads of the program's own come and go.
+#: Tolerance, because the program's own threads come and go.
 _SPARE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the program holds; ``sockets`` are those to the upstream."""
+    """The program's resources; ``sockets`` counts those to the upstream."""
 
     mb: float
     sockets: int
@@ -57,12 +57,12 @@ def main() -> int:
     first, last, most = looks[0], looks[-1], max(look.mb for look in looks)
     promises = {
         f"0 of {sum(r['count'] for r in results):.0f} requests failed": True,
-        f"{options.reloads} reloads, {wrong} not as they should be": wrong == 0,
+        f"{options.reloads} reloads, {wrong} with the wrong result": wrong == 0,
         f"memory flat: {first.mb:.0f} MB, then at most {most:.0f} MB": most <= _GROWTH * first.mb,
         f"connections to the upstream: {first.sockets}, then {last.sockets} for 32 clients": last.sockets <= 32,
         f"threads left: {first.threads} then {last.threads}": last.threads <= first.threads + _SPARE,
     }
-    print(f"a good reload: p50 {statistics.median(took) * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
+    print(f"a successful reload: p50 {statistics.median(took) * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
     print(f"clients: p99 {max(r['p99_ms'] for r in results):.0f} ms, at {sum(r['per_s'] for r in results):.0f} /s")
     for what, holds in promises.items():
         print(f"{'ok    ' if holds else 'MISSED'}  {what}")
@@ -71,8 +71,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reload", description=__doc__)
-    parser.add_argument("--reloads", type=int, default=100, help="half of them with a broken file")
-    parser.add_argument("--every-s", type=float, default=0.3, help="time between two")
+    parser.add_argument("--reloads", type=int, default=100, help="number of reloads, half of them with a broken file")
+    parser.add_argument("--every-s", type=float, default=0.3, help="seconds between two reloads")
     return parser.parse_args()
 
 
@@ -86,7 +86,7 @@ def _system(file: Path) -> System:
 
 
 def _write(file: Path, number: int) -> None:
-    """A file that says something new; every second one is wrong, in turns as TOML, by a value, by a name."""
+    """Write a changed file; every second one is invalid: in turn its TOML, a value, a table name or a selector."""
     good = f"[timeouts]\nidle_s = {100 + number}\n[models]\nbest{number} = ['bench/small']\n"
     wrong = ("[timeouts\n", "[timeouts]\nidle_s = -1\n", "[nonsense]\n", "[routing]\nselector = 'nope'\n")
     file.write_text(wrong[number // 2 % len(wrong)] if number % 2 else good)
@@ -111,12 +111,12 @@ def _reload(
 
 
 def _ask(port: int) -> bool:
-    """Whether the settings were replaced."""
+    """Request a reload; returns whether the settings were replaced."""
     url = f"http://127.0.0.1:{port}/admin/reload"
     request = urllib.request.Request(url, method="POST", headers={"authorization": f"Bearer {ADMIN}"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return all(process["reloaded"] for process in json.load(reply)["processes"])
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return all(process["reloaded"] for process in json.load(response)["processes"])
     except urllib.error.HTTPError as refused:
         if refused.code != 409:
             raise

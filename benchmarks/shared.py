@@ -1,8 +1,8 @@
-"""``python -m benchmarks.shared``: several processes on one store, under load, one of them killed in the middle.
+"""``python -m benchmarks.shared``: several processes on one store, under load; one is killed in the middle.
 
-Four workers on the default store, then two proxies on one Redis. Compared with what the upstream
-counted itself: usage, requests at once with each key, the time until a rest was known everywhere.
-Prints the figures and exits with 1 if a bar is missed.
+Four workers on the default store, then two proxies on one Redis. Usage, concurrent requests per key and the time
+until all processes know of a cooldown are compared with the upstream's own counts. Prints the figures and exits
+with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from proxy_core.testing.program import SCRIPT, serving
 
 KEYS = ("key-a", "key-b", "key-c", "key-d", "key-e", "key-f")
 MOST = 4
-#: A rest is known everywhere by then.
+#: All processes must know of a cooldown by then.
 SHARED_S = 0.25
-#: What a dead process held is used by the others by then: its life, and half as much again.
+#: The other processes must use a dead process's permits by then: their lifetime, and half as long again.
 FREED_S = 15.5
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     options = _options()
     outcomes = [asyncio.run(four_workers(options.seconds, options.connections))]
     if redis_binary() is None:
-        print("the second run needs redis-server or valkey-server")
+        print("the second run requires redis-server or valkey-server")
     else:
         outcomes.append(asyncio.run(two_proxies(options.seconds, options.connections)))
     return 0 if min(map(report, outcomes)) else 1
@@ -61,7 +61,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shared", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="of load, in each run")
+    parser.add_argument("--seconds", type=float, default=60, help="seconds of load in each run")
     parser.add_argument("--connections", type=int, default=48)
     return parser.parse_args()
 
@@ -129,7 +129,7 @@ async def _under_load(
     connections: int,
     kill: Callable[[], None],
 ) -> tuple[Seen, float | None]:
-    """A key is limited in the first third and another in the last one; in between a process is killed."""
+    """Limit one key after a quarter of the time and another after three quarters; kill a process in between."""
     seen, stop = Seen(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(load(ports, connections, stop, seen))
@@ -145,7 +145,7 @@ async def _under_load(
 
 
 async def _all_used(upstream: CountingUpstream, seconds: float) -> float | None:
-    """When every permit was in use again after the kill, whoever had them; ``None`` if that was not seen."""
+    """Seconds after the kill until all permits were in use again; ``None`` if that was not observed."""
     began, found, waited = time.monotonic(), None, max(seconds, FREED_S + 1)
     open_keys = [key for key in KEYS if key not in upstream.limited]
     full: set[str] = set()
@@ -159,14 +159,14 @@ async def _all_used(upstream: CountingUpstream, seconds: float) -> float | None:
 
 
 def report(outcome: Outcome) -> bool:
-    """Print figures and bars; whether all hold."""
+    """Print figures and targets; returns whether all targets are met."""
     upstream, seen, usage = outcome.upstream, outcome.seen, outcome.usage
     served, lost = upstream.served.total(), upstream.served.total() - int(usage["requests"])
     over = max(upstream.peak.values()) - MOST
     shared = max(upstream.shared_s(key) for key in upstream.limited)
     tokens = 10 * int(usage["requests"])
     print(f"\n{outcome.name}: {served} served, {seen.broken} connections broken by the kill")
-    bars = {
+    targets = {
         f"usage: {usage['requests']:.0f} counted, {served} served, {seen.last_second} in the last second": (
             0 <= lost <= seen.last_second
         ),
@@ -174,16 +174,16 @@ def report(outcome: Outcome) -> bool:
         f"failures: {usage['failures']:.0f} counted, {upstream.refused.total()} sent": (
             upstream.refused.total() - seen.last_second <= usage["failures"] <= upstream.refused.total()
         ),
-        f"at once with a key: {MOST + over}, limit {MOST}, above it {upstream.above(MOST)[:8]}": over <= 0,
-        f"a rest was known everywhere after {shared * 1000:.0f} ms": shared <= SHARED_S,
-        f"the dead one's permits were in use after {outcome.freed_s or -1:.1f} s": (
+        f"concurrent requests per key: {MOST + over}, limit {MOST}, above it {upstream.above(MOST)[:8]}": over <= 0,
+        f"all processes knew of a cooldown after {shared * 1000:.0f} ms": shared <= SHARED_S,
+        f"the dead process's permits were in use after {outcome.freed_s or -1:.1f} s": (
             outcome.freed_s is not None and outcome.freed_s <= FREED_S
         ),
         f"clients: {seen.ok} answered, others {dict(seen.other)}, slowest {seen.slowest_s:.2f} s": not seen.other,
     }
-    for what, holds in bars.items():
+    for what, holds in targets.items():
         print(f"{'ok    ' if holds else 'MISSED'}  {what}")
-    return all(bars.values())
+    return all(targets.values())
 
 
 if __name__ == "__main__":

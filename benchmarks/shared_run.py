@@ -1,7 +1,7 @@
-"""One run of several processes on one store: load, an upstream that counts, a process killed, figures to compare.
+"""The parts of a run of several processes on one store: load, an upstream that counts, and a Redis server.
 
-The upstream's own count is the truth: how many it served, how many at once with each key, and
-when it saw a key after it had said 429.
+The upstream's own counts are the reference: the requests it served, the concurrent requests per key, and
+the time of the last request with a key after its 429.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from proxy_core.testing.program import SCRIPT, run
 
 KEY = "some-client-key"
 SECRET = "some-state-secret"
-REST_S = 200
+COOLDOWN_S = 200
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _BEARER = re.compile(rb"authorization: *Bearer (\S+)", re.IGNORECASE)
-_REPLY = json.dumps(
+_RESPONSE = json.dumps(
     {
         "id": "chatcmpl-shared",
         "object": "chat.completion",
@@ -47,7 +47,7 @@ _REQUEST = (
 
 
 class CountingUpstream:
-    """Answers after ``hold_s`` (from, to); a key in ``limited`` gets 429 with a hint."""
+    """Answers after a random time within ``hold_s``; a key in ``limited`` gets 429 with a hint."""
 
     def __init__(self, hold_s: tuple[float, float] = (0.01, 0.04)) -> None:
         self.hold_s = hold_s
@@ -63,7 +63,7 @@ class CountingUpstream:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """Its base URL."""
+        """Listen; yields the base URL."""
         self._server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=1024)
         try:
             yield f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
@@ -71,16 +71,16 @@ class CountingUpstream:
             self._server.close()
 
     def limit(self, key: str) -> None:
-        """From now on it gets 429; when the first one left is kept."""
+        """Answer 429 to this key from now on, and record when the first one was sent."""
         self.limited[key] = None
 
     def shared_s(self, key: str) -> float:
-        """How long after the first 429 left the last request with this key came."""
+        """How long after the first 429 the last request with this key arrived."""
         first = self.limited[key]
         return max(0.0, self.last_seen[key] - first) if first is not None else 0.0
 
     def above(self, limit: int) -> list[tuple[float, str, int]]:
-        """When more requests were under way with a key than that: seconds from the start, key, how many."""
+        """The moments with more concurrent requests per key than ``limit``: seconds from the start, key, number."""
         return [(round(at, 2), key, busy) for at, key, busy in self.at_once if busy > limit]
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ class CountingUpstream:
         self.last_seen[key] = time.monotonic()
         if key in self.limited:
             self.refused[key] += 1
-            writer.write(_http(b"429 Too Many Requests", _LIMITED, b"retry-after: %d\r\n" % REST_S))
+            writer.write(_http(b"429 Too Many Requests", _LIMITED, b"retry-after: %d\r\n" % COOLDOWN_S))
             if self.limited[key] is None:
                 self.limited[key] = time.monotonic()
             return
@@ -110,7 +110,7 @@ class CountingUpstream:
         finally:
             self.busy[key] -= 1
         self.served[key] += 1
-        writer.write(_http(b"200 OK", _REPLY))
+        writer.write(_http(b"200 OK", _RESPONSE))
         await writer.drain()
 
 
@@ -121,7 +121,7 @@ def _http(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
 
 @dataclass(slots=True)
 class Seen:
-    """What clients saw. ``last_second``: what a killed process may not have told the store yet."""
+    """What the clients saw. ``last_second``: requests that a killed process may not yet have written to the store."""
 
     ok: int = 0
     other: Counter[str] = field(default_factory=Counter)
@@ -131,7 +131,7 @@ class Seen:
 
 
 async def load(ports: Callable[[], Sequence[int]], connections: int, stop: asyncio.Event, seen: Seen) -> None:
-    """Requests over connections that stay, each with one process; opened anew where ``ports`` says if it breaks."""
+    """Send requests over persistent connections, each to one process; a broken one is reopened to one of ``ports``."""
 
     async def client(number: int) -> None:
         while not stop.is_set():
@@ -172,7 +172,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> st
 
 
 def settings(upstream_url: str, keys: Sequence[str], most: int, **more: str) -> dict[str, str]:
-    """Of a proxy with one provider, ``demo``, each of whose keys may be used by ``most`` requests at once."""
+    """Settings of a proxy with one provider, ``demo``, whose keys each allow ``most`` concurrent requests."""
     named = {f"DEMO_API_KEY_{number}": key for number, key in enumerate(keys, 1)}
     return {
         "PROXY_API_KEY": KEY,
@@ -186,7 +186,7 @@ def settings(upstream_url: str, keys: Sequence[str], most: int, **more: str) -> 
 
 
 async def used(home: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """What ``proxy-core usage`` says, all together."""
+    """The totals of ``proxy-core usage``."""
     code, output = await run(home, "usage", "--json", "--by", "client", command=SCRIPT, **variables)
     assert code == 0, output
     rows = json.loads(output) if output.startswith("[") else []
@@ -199,21 +199,21 @@ async def used(home: Path, variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def workers_of(home: Path) -> list[int]:
-    """Process ids of the workers that can be asked."""
+    """Process ids of the workers that have a control socket."""
     return sorted(int(path.stem) for path in (home / "data/proxy-core/run").glob("*.sock"))
 
 
 async def all_workers(home: Path, count: int) -> list[int]:
     deadline = time.monotonic() + 30
-    while len(found := workers_of(home)) < count and time.monotonic() < deadline:  # noqa: ASYNC110  files say it
+    while len(found := workers_of(home)) < count and time.monotonic() < deadline:  # noqa: ASYNC110  polls files
         await asyncio.sleep(0.02)
-    await asyncio.sleep(0.3)  # until each knows of the others
+    await asyncio.sleep(0.3)  # until the workers know of each other
     return found
 
 
 @dataclass(slots=True)
 class RedisServer:
-    """A private one, in its own folder."""
+    """A private Redis server in its own folder."""
 
     folder: Path
     port: int
@@ -228,16 +228,16 @@ class RedisServer:
         command += ["--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
-        while self.tell("PING") != "+PONG":
+        while self.command("PING") != "+PONG":
             if time.monotonic() > deadline:
                 raise RuntimeError("the Redis server did not start")
             time.sleep(0.01)
 
-    def tell(self, command: str) -> str:
+    def command(self, line: str) -> str:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as line:
-                line.sendall(command.encode() + b"\r\n")
-                return line.recv(1000).decode().strip()
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                connection.sendall(line.encode() + b"\r\n")
+                return connection.recv(1000).decode().strip()
         except OSError:
             return ""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 
-#: A sink that takes as long for a batch as a bad disk; it blocks a thread, as a file does.
+#: A sink as slow as a bad disk; it blocks a thread, as writing a file does.
 SLOW_DISK = """
 import asyncio, time
 from proxy_core import LogSink, PluginInfo, hookimpl
@@ -33,10 +33,10 @@ def proxy_log_sinks(ctx):
 """
 _LOST = re.compile(r"(\d+) request records were lost")
 _ROUND_S = 5.0
-#: Buffers fill first; what grows after this share of the requests is a leak.
+#: Buffers fill first; growth after this share of the requests is a leak.
 _WARM_UP = 0.3
 _GROWTH = 1.1
-#: Beside the same program on a quick disk; the two take turns on a machine that others use too.
+#: Relative to the same program on a fast disk; the two take turns on a machine that may be shared.
 _SLOWER = 1.5
 
 
@@ -51,7 +51,7 @@ def main() -> int:
     promises = {
         f"memory flat: {warm[0]:.0f} to {max(warm):.0f} MB": max(warm) <= _GROWTH * warm[0],
         f"records dropped and counted: {rows[-1]['lost']:.0f}": rows[-1]["lost"] > 0,
-        f"clients do not wait: p99 {p99:.0f} ms, on a quick disk {usual:.0f} ms": p99 <= _SLOWER * usual,
+        f"clients do not wait: p99 {p99:.0f} ms, on a fast disk {usual:.0f} ms": p99 <= _SLOWER * usual,
     }
     print()
     for what, holds in promises.items():
@@ -61,12 +61,12 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("--requests", type=int, default=100_000, help="streams of 100 chunks, all together")
+    parser.add_argument("--requests", type=int, default=100_000, help="total number of streams of 100 chunks")
     return parser.parse_args()
 
 
 def _slow(folder: Path) -> System:
-    """proxy-core with the plugin above, as an installer would have put it there, and a log to read."""
+    """proxy-core with the plugin above, laid out as if installed, and a log to read."""
     info = folder / "site" / "slow_disk-1.0.dist-info"
     info.mkdir(parents=True)
     (folder / "site" / "slow_disk.py").write_text(SLOW_DISK)
@@ -78,7 +78,7 @@ def _slow(folder: Path) -> System:
 
 
 def _soak(slow: Running, quick: Running, requests: int, folder: Path) -> tuple[list[dict[str, float]], list[float]]:
-    """Rounds of load, with one in four for the same program on a quick disk, to compare p99 with."""
+    """Run rounds of load; every fourth is preceded by one on a fast disk, whose p99 is the reference."""
     rows: list[dict[str, float]] = []
     compared: list[float] = []
     done, began = 0.0, time.perf_counter()
@@ -99,7 +99,7 @@ def _soak(slow: Running, quick: Running, requests: int, folder: Path) -> tuple[l
 
 
 def _lost(folder: Path) -> float:
-    """What the program itself says it dropped."""
+    """The number of records that the program itself reports as lost."""
     return float(sum(int(n) for file in (folder / "logs").glob("*.log*") for n in _LOST.findall(file.read_text())))
 
 

@@ -1,6 +1,6 @@
-"""What translating costs: microseconds per streamed event, milliseconds per request of 100 KB.
+"""The cost of translation: microseconds per streamed event, milliseconds per request of 100 KB.
 
-``uv run python -m benchmarks.translate``: exits with 1 if a bar is missed.
+``uv run python -m benchmarks.translate``: exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ROUNDS = 15
 
 
 def _request(tools: int) -> dict[str, Any]:
-    """A coding agent's turn: long messages, calls and results, and the tools of every turn."""
+    """A typical request of a coding agent: long messages, calls and results, and tools."""
     parameters = {
         "type": "object",
         "properties": {
@@ -83,7 +83,7 @@ def _through(reads: list[bytes], decoder: EventDecoder, encoder: EventEncoder) -
     encoder.close()
 
 
-def _least_s(work: Callable[[], object]) -> float:
+def _minimum_s(work: Callable[[], object]) -> float:
     times = []
     for _ in range(_ROUNDS):
         began = time.process_time()
@@ -103,9 +103,9 @@ def main() -> int:
     }
     missed = False
     for name, work in streams.items():
-        cost = _least_s(work) / _EVENTS * 1e6
+        cost = _minimum_s(work) / _EVENTS * 1e6
         missed |= cost > EVENT_US
-        print(f"{name}: {cost:.1f} us per event (bar {EVENT_US:.0f})")
+        print(f"{name}: {cost:.1f} us per event (target {EVENT_US:.0f})")
     for tools in (0, 40):
         body = _request(tools)
         back = {**translate(decode(body)).body, "model": "m"}
@@ -117,10 +117,10 @@ def main() -> int:
             return encode(gemini_decode(back))
 
         for name, request in (("OpenAI to Gemini", up), ("Gemini to OpenAI", down)):
-            cost = _least_s(request) * 1e3
+            cost = _minimum_s(request) * 1e3
             missed |= cost > REQUEST_MS
             size = len(json.dumps(body)) // 1000
-            print(f"a request of {size} KB with {tools} tools, {name}: {cost:.2f} ms (bar {REQUEST_MS:.0f})")
+            print(f"a request of {size} KB with {tools} tools, {name}: {cost:.2f} ms (target {REQUEST_MS:.0f})")
     return int(missed)
 
 

@@ -28,7 +28,7 @@ async def write(url, holder, told, *, for_s, pause_s):
             holder=holder,
             number=number,
             seen=seen,
-            notes={f"{holder}-{number % 20}": SharedValue(value=os.urandom(40), expires_at=soon)},
+            values={f"{holder}-{number % 20}": SharedValue(value=os.urandom(40), expires_at=soon)},
             counts={f"c{n}": Count(add=1, expires_at=soon) for n in range(50)},
             usage=[
                 UsageRow(day=DAY, client=f"c{n}", provider="p", credential=holder, model="m", requests=1, cost=0.5)

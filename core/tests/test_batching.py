@@ -55,7 +55,7 @@ def test_everyone_gets_its_own_vectors_in_order_and_usages_add_up(bodies, data):
     assert sum(cached) == usage["prompt_tokens_details"]["cached_tokens"]
 
 
-def test_a_reply_without_usage_stays_without():
+def test_a_response_without_usage_stays_without():
     bodies = [{"model": "m", "input": "a"}, {"model": "m", "input": "b"}]
 
     assert all(b"usage" not in part for part in BATCHING.split(reply(BATCHING.merge(bodies)), bodies))
@@ -72,14 +72,14 @@ def test_a_cost_that_is_no_whole_number_is_split_as_well():
 
 
 @pytest.mark.parametrize("indices", [[0], [0, 1, 2], [0, 0], [1, 2], [None, 0]])
-def test_a_reply_that_has_not_one_vector_for_each_input_is_broken(indices):
+def test_a_response_that_has_not_one_vector_for_each_input_is_broken(indices):
     bodies = [{"model": "m", "input": "a"}, {"model": "m", "input": "b"}]
     data = [{"index": index, "embedding": [1]} for index in indices]
     with pytest.raises(UpstreamBroken):
         BATCHING.split(json.dumps({"data": data}).encode(), bodies)
 
 
-def test_what_is_no_reply_is_broken():
+def test_an_invalid_response_is_broken():
     with pytest.raises(UpstreamBroken):
         BATCHING.split(b"[]", [{"model": "m", "input": "a"}])
 

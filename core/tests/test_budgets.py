@@ -92,7 +92,7 @@ def test_headers_say_what_is_left_in_whole_seconds(budgets, clock):
     }
 
 
-def test_a_large_limit_is_told_as_it_is(budgets):
+def test_a_large_limit_is_reported_unchanged(budgets):
     limits = budgets(tokens_per_minute=12_345_678)
     limits.count("me", 12_345_678, None)
 
@@ -139,7 +139,7 @@ def exchange(totals, *processes):
             totals[name] = totals.get(name, 0) + count.add
     for process in processes:
         for name, total in totals.items():
-            process.told(name, total)
+            process.apply_total(name, total)
 
 
 def test_processes_count_together(budgets, clock):
@@ -169,7 +169,7 @@ def test_what_is_counted_during_an_exchange_is_not_forgotten(budgets):
     sent = dict(limits.unsent())
     limits.admit("me", "m")
     for name, count in sent.items():
-        limits.told(name, count.add + 3)
+        limits.apply_total(name, count.add + 3)
 
     assert headers(limits)["x-ratelimit-remaining-requests"] == "5"
     assert [count.add for _, count in limits.unsent()] == [1]
@@ -181,7 +181,7 @@ def test_a_store_that_lost_its_counts_gives_nothing_back(budgets):
     for _ in range(3):
         limits.admit("me", "m")
     for name, _ in list(limits.unsent()):
-        limits.told(name, 1)
+        limits.apply_total(name, 1)
 
     refused(limits)
 
@@ -191,8 +191,8 @@ def test_counts_have_a_name_that_any_clients_name_fits_in_and_an_end(clock):
     limits = limited(clock, "a/b c", requests_per_minute=1)
     limits.admit("a/b c", "m")
     [(name, count)] = limits.unsent()
-    limits.told(name, 5)
-    limits.told("client/gone/requests/100000", 5)
+    limits.apply_total(name, 5)
+    limits.apply_total("client/gone/requests/100000", 5)
 
     assert name == "client/a%2Fb%20c/requests/100000"
     assert count.expires_at == 6_000_120

@@ -55,7 +55,7 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
-async def test_nothing_is_asked_before_somebody_wants_to_know(opened, upstream):
+async def test_nothing_is_fetched_before_it_is_needed(opened, upstream):
     catalogs, refresher = opened()
     async with refresher:
         await asyncio.sleep(0.2)
@@ -64,8 +64,8 @@ async def test_nothing_is_asked_before_somebody_wants_to_know(opened, upstream):
     assert not catalogs.loaded
 
 
-async def test_a_newer_table_is_used_kept_and_not_asked_for_again_after_a_restart(opened, upstream):
-    upstream.replies(200, {"length": 2})
+async def test_a_newer_table_is_used_kept_and_not_fetched_again_after_a_restart(opened, upstream):
+    upstream.responds(200, {"length": 2})
     catalogs, refresher = opened()
     async with refresher:
         await catalogs.load()
@@ -81,8 +81,8 @@ async def test_a_newer_table_is_used_kept_and_not_asked_for_again_after_a_restar
 
 
 async def test_the_next_question_is_conditional(opened, upstream):
-    upstream.replies(200, {"length": 2}, headers={"etag": '"v2"', "last-modified": "Wed, 25 Nov 2026 00:00:00 GMT"})
-    upstream.replies(304, body=b"")
+    upstream.responds(200, {"length": 2}, headers={"etag": '"v2"', "last-modified": "Wed, 25 Nov 2026 00:00:00 GMT"})
+    upstream.responds(304, body=b"")
     catalogs, refresher = opened(every_s=0.05)
     async with refresher:
         await catalogs.load()
@@ -95,7 +95,7 @@ async def test_the_next_question_is_conditional(opened, upstream):
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (200, b'{"no": 1}'), (404, b""), (302, b"")])
 async def test_an_answer_that_is_no_table_changes_nothing(opened, upstream, status, body):
-    upstream.replies(status, body=body)
+    upstream.responds(status, body=body)
     catalogs, refresher = opened()
     async with refresher:
         await catalogs.load()
@@ -111,8 +111,8 @@ def length_after_restart(opened):
     return [card.context_length for _, card in [(n, f("a", "b")) for n, f in catalogs._read()]]
 
 
-async def test_what_another_address_said_is_not_believed(opened, upstream):
-    upstream.replies(200, {"length": 2})
+async def test_a_table_from_another_address_is_not_used(opened, upstream):
+    upstream.responds(200, {"length": 2})
     catalogs, refresher = opened()
     async with refresher:
         await catalogs.load()
@@ -125,7 +125,7 @@ async def test_what_another_address_said_is_not_believed(opened, upstream):
 
 
 async def test_a_damaged_file_is_no_table(opened, upstream, tmp_path):
-    upstream.replies(200, {"length": 2})
+    upstream.responds(200, {"length": 2})
     catalogs, refresher = opened()
     async with refresher:
         await catalogs.load()

@@ -89,7 +89,7 @@ async def test_calls_are_made_in_the_order_of_their_times_unless_cancelled(clock
 
 
 async def test_what_waits_for_something_else_than_time_is_not_waited_for(clock):
-    with pytest.raises(TimeoutError, match="something else"):
+    with pytest.raises(TimeoutError, match="something other than time"):
         await clock.run(asyncio.Event().wait())
 
 

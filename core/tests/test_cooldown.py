@@ -4,17 +4,17 @@ import pytest
 
 
 def fails_until(desk, clock, times, model="m", **more):
-    """Fail ``times`` times, each as soon as may be; the cooldowns."""
-    cooldowns = []
+    """Fail ``times`` times, each as soon as may be; the rests."""
+    rests = []
     for _ in range(times):
         desk.fail(model, **more)
-        cooldowns.append(desk.cooldown_s(model))
-        clock.passes(cooldowns[-1])
-    return cooldowns
+        rests.append(desk.cooldown_s(model))
+        clock.passes(rests[-1])
+    return rests
 
 
 @pytest.mark.parametrize("scope", ["model", "credential"])
-def test_rest_without_a_hint_grows_and_has_an_end(desk, clock, scope):
+def test_a_cooldown_without_a_hint_grows_up_to_a_maximum(desk, clock, scope):
     assert fails_until(desk(1), clock, 7, cooldown=scope) == [10, 30, 60, 120, 300, 300, 300]
 
 
@@ -23,7 +23,7 @@ def test_a_provider_may_have_steps_of_its_own(desk, clock, scope):
     assert fails_until(desk(1), clock, 4, cooldown=scope, back_off_s=(5, 15, 45)) == [5, 15, 45, 45]
 
 
-def test_an_outage_that_nobody_named_has_the_usual_steps(desk):
+def test_a_circuit_breaker_without_a_stated_time_has_the_usual_steps(desk):
     desk = desk(1, routing={"circuit_breaker_failures": 1})
     desk.fail("m", cooldown="model", fault="provider", back_off_s=(1,))
 
@@ -37,7 +37,7 @@ def test_models_escalate_apart_from_each_other(desk, clock):
     assert fails_until(desk, clock, 1, model="other") == [10]
 
 
-def test_a_refused_credential_rests_for_every_model(desk):
+def test_a_refused_credential_cools_down_for_every_model(desk):
     desk = desk(1)
     desk.fail("m", cooldown="credential", cooldown_s=30)
 
@@ -45,7 +45,7 @@ def test_a_refused_credential_rests_for_every_model(desk):
     assert desk.cooldown_s("other") == 30
 
 
-def test_a_limited_model_rests_for_that_credential_alone(desk):
+def test_a_rate_limited_model_cools_down_only_for_that_credential(desk):
     desk = desk(2)
     desk.fail("m", cooldown_s=30)
 
@@ -53,7 +53,7 @@ def test_a_limited_model_rests_for_that_credential_alone(desk):
     assert desk.ask("other") == "k0"
 
 
-def test_a_limited_model_rests_its_quota_group(desk):
+def test_a_rate_limited_model_puts_its_quota_group_into_cooldown(desk):
     desk = desk(2, quota_groups={"pro": ["big-*"]})
     desk.fail("big-1", cooldown_s=30)
 
@@ -61,7 +61,7 @@ def test_a_limited_model_rests_its_quota_group(desk):
     assert desk.ask("small") == "k0"
 
 
-def test_no_rest_is_longer_than_the_bound(desk):
+def test_no_cooldown_is_longer_than_the_maximum(desk):
     desk = desk(1, routing={"max_cooldown_s": 100, "half_open_after_s": 1000})
     desk.fail(cooldown_s=1e9)
 
@@ -69,11 +69,11 @@ def test_no_rest_is_longer_than_the_bound(desk):
     assert desk.cooldown_s() == 100
 
 
-def test_no_guessed_rest_is_longer_than_the_bound(desk, clock):
+def test_no_guessed_cooldown_is_longer_than_the_maximum(desk, clock):
     assert fails_until(desk(1, routing={"max_cooldown_s": 45}), clock, 4) == [10, 30, 45, 45]
 
 
-def test_a_far_hint_is_tried_early_and_its_success_ends_the_rest(desk, clock):
+def test_a_long_hint_is_probed_early_and_success_ends_the_cooldown(desk, clock):
     desk = desk(1)
     desk.fail(cooldown_s=7200)
     assert desk.cooldown_s() == 300
@@ -94,7 +94,7 @@ def test_one_request_tries_it_and_not_a_herd(desk, clock):
     assert [lease is not None for lease in (desk.take() for _ in range(5))] == [True, False, False, False, False]
 
 
-def test_a_rest_that_is_over_is_tried_by_one_request_too(desk, clock):
+def test_a_cooldown_that_is_over_is_probed_by_one_request_too(desk, clock):
     desk = desk(2, "balanced")
     desk.fail(cooldown_s=10)
     clock.passes(5000)
@@ -150,7 +150,7 @@ def test_a_failed_probes_hint_replaces_the_old_one_even_if_it_is_shorter(desk, c
     assert desk.cooldown_s() == 40
 
 
-def test_a_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
+def test_a_probe_without_a_result_lets_the_next_request_probe(desk, clock):
     desk = desk(1)
     desk.fail(cooldown_s=10)
     clock.passes(10)
@@ -184,7 +184,7 @@ def test_success_makes_the_next_failure_the_first(desk, clock):
     assert fails_until(desk, clock, 1) == [10]
 
 
-def test_success_of_what_began_before_the_rest_does_not_end_it(desk):
+def test_success_of_an_earlier_request_does_not_end_a_cooldown(desk):
     desk = desk(1)
     early, failing = desk.take(), desk.take()
     desk.fail(lease=failing)
@@ -194,7 +194,7 @@ def test_success_of_what_began_before_the_rest_does_not_end_it(desk):
     assert desk.cooldown_s() == 10
 
 
-def test_failures_of_what_was_under_way_do_not_escalate(desk, clock):
+def test_failures_of_requests_in_flight_do_not_escalate(desk, clock):
     desk = desk(1)
     for lease in [desk.take() for _ in range(20)]:
         desk.fail(lease=lease)
@@ -204,7 +204,7 @@ def test_failures_of_what_was_under_way_do_not_escalate(desk, clock):
     assert fails_until(desk, clock, 1) == [30]
 
 
-def test_what_was_under_way_may_bring_a_longer_hint_but_no_shorter_rest(desk):
+def test_requests_in_flight_may_lengthen_a_cooldown_but_not_shorten_it(desk):
     desk = desk(1)
     first, second, third = desk.take(), desk.take(), desk.take()
     desk.fail(lease=first, cooldown_s=20)
@@ -214,7 +214,7 @@ def test_what_was_under_way_may_bring_a_longer_hint_but_no_shorter_rest(desk):
     assert desk.cooldown_s() == 100
 
 
-def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
+def test_requests_in_flight_do_not_delay_the_early_probe(desk, clock):
     desk = desk(1)
     first, second = desk.take(), desk.take()
     desk.fail(lease=first, cooldown_s=7200)
@@ -224,7 +224,7 @@ def test_what_was_under_way_does_not_put_off_the_early_probe(desk, clock):
     assert desk.cooldown_s() == 100
 
 
-def test_what_was_under_way_does_not_close_a_running_probe_for_ever(desk, clock):
+def test_requests_in_flight_do_not_block_probes_forever(desk, clock):
     desk = desk(1)
     first, late = desk.take(), desk.take()
     desk.fail(lease=first, cooldown_s=10)
@@ -237,7 +237,7 @@ def test_what_was_under_way_does_not_close_a_running_probe_for_ever(desk, clock)
     assert desk.ask() == "k0"
 
 
-def test_a_failure_an_hour_after_the_rest_counts_as_the_first(desk, clock):
+def test_a_failure_an_hour_after_the_cooldown_counts_as_the_first(desk, clock):
     desk = desk(1)
     fails_until(desk, clock, 3)
     clock.passes(3601)
@@ -245,7 +245,7 @@ def test_a_failure_an_hour_after_the_rest_counts_as_the_first(desk, clock):
     assert fails_until(desk, clock, 1) == [10]
 
 
-def test_the_longer_of_two_rests_counts(desk, clock):
+def test_the_longer_of_two_cooldowns_applies(desk, clock):
     desk = desk(1)
     first, second = desk.take(), desk.take()
     desk.fail(lease=first, cooldown="model", cooldown_s=20)
@@ -265,7 +265,7 @@ def breaks(desk, times=1, **more):
         desk.fail(cooldown=None, fault="provider", **more)
 
 
-def test_failures_of_the_provider_in_a_row_rest_it_once_and_not_each_credential(desk):
+def test_consecutive_provider_failures_open_the_circuit_breaker_and_not_each_credentials_cooldown(desk):
     desk = desk(3, "balanced")
     breaks(desk, 4)
     assert desk.cooldown_s() == 0
@@ -277,7 +277,7 @@ def test_failures_of_the_provider_in_a_row_rest_it_once_and_not_each_credential(
     assert desk.pool.cooling_down() == {}
 
 
-def test_a_success_in_between_begins_the_row_anew(desk):
+def test_a_success_in_between_restarts_the_count(desk):
     desk = desk(1)
     for _ in range(3):
         breaks(desk, 4)
@@ -286,7 +286,7 @@ def test_a_success_in_between_begins_the_row_anew(desk):
     assert desk.pool.ledger.outage is None
 
 
-def test_an_answer_in_between_begins_the_row_anew_even_if_it_is_a_refusal(desk):
+def test_an_answer_in_between_restarts_the_count_even_if_it_is_a_refusal(desk):
     desk = desk(1)
     for _ in range(3):
         breaks(desk, 4)
@@ -308,7 +308,7 @@ def test_one_request_finds_out_whether_an_outage_is_over(desk, clock):
 
 
 @pytest.mark.parametrize(("fault", "rest"), [("client", None), ("model", "model"), ("credential", "credential")])
-def test_an_outage_is_over_when_the_provider_answers_at_all(desk, clock, fault, rest):
+def test_any_response_of_the_provider_closes_the_circuit_breaker(desk, clock, fault, rest):
     desk = desk(2, "balanced")
     breaks(desk, 5)
     clock.passes(10)
@@ -318,7 +318,7 @@ def test_an_outage_is_over_when_the_provider_answers_at_all(desk, clock, fault, 
     assert desk.ask() is not None
 
 
-def test_an_answer_to_what_began_before_the_outage_does_not_end_it(desk):
+def test_a_response_to_an_earlier_request_does_not_close_the_circuit_breaker(desk):
     desk = desk(1)
     early = desk.take()
     breaks(desk, 5)
@@ -327,14 +327,14 @@ def test_an_answer_to_what_began_before_the_outage_does_not_end_it(desk):
     assert desk.cooldown_s() == 10
 
 
-def test_an_outage_escalates(desk, clock):
+def test_a_circuit_breaker_escalates(desk, clock):
     desk = desk(1)
     breaks(desk, 4)
 
     assert fails_until(desk, clock, 4, cooldown=None, fault="provider") == [10, 30, 60, 120]
 
 
-def test_an_outage_does_not_escalate_by_what_was_under_way(desk):
+def test_requests_in_flight_do_not_escalate_an_open_circuit_breaker(desk):
     desk = desk(1)
     for lease in [desk.take() for _ in range(50)]:
         breaks(desk, lease=lease)
@@ -342,14 +342,14 @@ def test_an_outage_does_not_escalate_by_what_was_under_way(desk):
     assert desk.cooldown_s() == 10
 
 
-def test_a_verdict_can_rest_the_provider_at_once_for_as_long_as_it_says(desk):
+def test_a_decision_can_open_the_circuit_breaker_at_once_for_a_stated_time(desk):
     desk = desk(2)
     desk.fail(cooldown="provider", cooldown_s=25, fault="provider")
 
     assert desk.cooldown_s() == 25
 
 
-def test_an_outage_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
+def test_a_circuit_breaker_probe_without_a_result_lets_the_next_request_probe(desk, clock):
     desk = desk(1)
     breaks(desk, 5)
     clock.passes(10)
@@ -358,7 +358,7 @@ def test_an_outage_probe_without_a_verdict_lets_the_next_one_try(desk, clock):
     assert desk.take().probes
 
 
-def test_an_outage_can_be_cleared(desk):
+def test_an_open_circuit_breaker_can_be_cleared(desk):
     desk = desk(1)
     breaks(desk, 5)
 

@@ -29,7 +29,7 @@ def test_base64_and_floats_say_the_same(vector):
     assert from_base64(to_base64(vector)) == vector
 
 
-def test_a_reply_in_the_right_encoding_is_untouched():
+def test_a_response_in_the_right_encoding_is_untouched():
     odd = b'{ "data" : [ {"embedding":[1.50]} ] }'
 
     assert finish_whole(odd, {}) is odd
@@ -37,7 +37,7 @@ def test_a_reply_in_the_right_encoding_is_untouched():
     assert json.loads(finish_whole(odd, {"encoding_format": "base64"}))["data"][0]["embedding"] == to_base64([1.5])
 
 
-def test_a_vector_that_is_none_is_the_upstreams_fault():
+def test_an_invalid_vector_is_the_upstreams_fault():
     with pytest.raises(UpstreamBroken):
         finish_whole(b'{"data":[{"embedding":"%%%"}]}', {"encoding_format": "float"})
     with pytest.raises(UpstreamBroken):

@@ -52,7 +52,7 @@ def test_each_exclusion_has_its_reason(desk, clock):
     }
 
 
-def test_a_rest_is_told_with_what_is_left_of_it_and_in_the_upstreams_words(desk, clock):
+def test_a_cooldown_is_reported_with_its_remaining_time_and_the_upstreams_message(desk, clock):
     desk = desk(1)
     desk.fail(cooldown_s=7200, message="Too many tokens per day.")
     clock.passes(100)
@@ -70,7 +70,7 @@ def test_of_a_thousand_a_few_are_named_and_the_others_counted(desk):
     assert (len(said.excluded), said.unnamed, said.candidates) == (20, 80, 900)
 
 
-def test_during_an_outage_it_is_the_outage_that_is_told(desk):
+def test_while_a_circuit_breaker_is_open_it_is_the_reported_reason(desk):
     desk = desk(2)
     desk.fail(cooldown="provider", cooldown_s=25, fault="provider")
     said = decision(desk, model="never asked for")
@@ -95,7 +95,7 @@ def test_as_json_leaves_out_what_says_nothing(desk):
     }
 
 
-def test_nobody_chosen_is_said(desk):
+def test_an_empty_pool_chooses_no_credential(desk):
     assert as_json(decision(desk(0)))["chosen"] is None
 
 
@@ -122,7 +122,7 @@ def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock)
     ]
 
 
-def test_the_operator_sees_windows_caps_and_outages(desk):
+def test_the_operator_sees_windows_caps_and_circuit_breakers(desk):
     desk = desk(1, caps=[{"limit": "50"}])
     desk.learn(limit=100, used=60, resets_in=20)
     desk.fail(cooldown="provider", cooldown_s=25, fault="provider", lease=desk.take("other"))
@@ -142,7 +142,7 @@ def test_no_secret_is_shown(desk):
     assert "key-" not in repr(decision(desk))
 
 
-def test_a_look_of_the_operator_changes_nothing(desk):
+def test_inspection_by_the_operator_changes_nothing(desk):
     desk = desk(2, "balanced")
     desk.fail(cooldown_s=50)
     before = described(desk.pool, "m")

@@ -75,7 +75,7 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("status", "fault", "step", "rest", "told"), VERDICTS)
-def test_each_status_has_its_verdict(status, fault, step, rest, told):
+def test_each_status_has_its_decision(status, fault, step, rest, told):
     decision = classify_failure(failure(status, openai_error()))
 
     assert (decision.fault, decision.next, decision.cooldown, decision.error.status) == (fault, step, rest, told)
@@ -91,7 +91,7 @@ TRANSPORT = [
 
 
 @pytest.mark.parametrize(("transport", "fault", "step", "told"), TRANSPORT)
-def test_each_broken_exchange_has_its_verdict(transport, fault, step, told):
+def test_each_broken_exchange_has_its_decision(transport, fault, step, told):
     decision = classify_failure(failure(transport=transport))
 
     assert (decision.fault, decision.next, decision.error.status) == (fault, step, told)
@@ -279,13 +279,13 @@ def test_an_unknown_model_is_the_clients_404():
         assert (decision.error.status, decision.error.code, decision.next) == (404, "model_not_found", "fail_over")
 
 
-def test_a_hint_decides_the_rest_and_what_the_client_hears():
+def test_a_hint_decides_the_cooldown_and_the_retry_after_for_the_client():
     decision = classify_failure(failure(429, openai_error(), {"retry-after": "7"}))
 
     assert (decision.cooldown_s, decision.error.retry_after_s) == (7, 7)
 
 
-def test_a_hint_of_nothing_still_rests_a_moment():
+def test_a_hint_of_zero_still_causes_a_short_cooldown():
     assert classify_failure(failure(429, openai_error(), {"retry-after": "0"})).cooldown_s == 1
 
 
@@ -343,7 +343,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.one_of(st.none(), st.integers(100, 999)), st.one_of(st.binary(max_size=80), ANYTHING))
-def test_every_failure_has_a_verdict_fit_for_a_client(status, body):
+def test_every_failure_has_a_decision_with_an_error_for_the_client(status, body):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
     decision = classify_failure(failure(status, body))
 
@@ -353,7 +353,7 @@ def test_every_failure_has_a_verdict_fit_for_a_client(status, body):
 
 
 @pytest.mark.parametrize("meaning", get_args(FailureKind))
-def test_every_meaning_has_a_course(meaning):
+def test_every_failure_kind_has_a_decision(meaning):
     failed = failure(400, openai_error())
 
     assert isinstance(decision_for(meaning, failed, 400, read_error(failed.body)).error, ProxyError)

@@ -78,7 +78,7 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused_where_it_is_
 
 
 async def test_a_document_comes_with_its_type_and_nothing_of_ours_goes_out(unguarded, upstream):
-    upstream.replies(body=PNG, headers={"content-type": "image/png; x=y", "set-cookie": "a=b"})
+    upstream.responds(body=PNG, headers={"content-type": "image/png; x=y", "set-cookie": "a=b"})
 
     found = await unguarded.fetch(upstream.url + "/a.png?x=1", FetchLimits())
 
@@ -87,10 +87,10 @@ async def test_a_document_comes_with_its_type_and_nothing_of_ours_goes_out(ungua
 
 
 async def test_redirects_are_followed_a_few_times_and_checked_each_time(unguarded, guarded, upstream):
-    upstream.for_path("/1").replies(302, headers={"location": "/v1/2"})
-    upstream.for_path("/2").replies(body=PNG, headers=IMAGE)
-    upstream.for_path("/loop").replies(302, headers={"location": "/v1/loop"})
-    upstream.for_path("/file").replies(302, headers={"location": "file:///etc/passwd"})
+    upstream.for_path("/1").responds(302, headers={"location": "/v1/2"})
+    upstream.for_path("/2").responds(body=PNG, headers=IMAGE)
+    upstream.for_path("/loop").responds(302, headers={"location": "/v1/loop"})
+    upstream.for_path("/file").responds(302, headers={"location": "file:///etc/passwd"})
 
     assert (await unguarded.fetch(upstream.url + "/1", FetchLimits())).media_type == "image/png"
     for path, why in (("/loop", "too many times"), ("/file", "only http")):
@@ -107,7 +107,7 @@ LIMITS = {
 
 @pytest.mark.parametrize(("reply", "limits", "why"), LIMITS.values(), ids=LIMITS)
 async def test_size_type_and_status_are_limited(unguarded, upstream, reply, limits, why):
-    upstream.replies(**reply)
+    upstream.responds(**reply)
 
     with pytest.raises(BadRequest, match=why):
         await unguarded.fetch(upstream.url, limits)
@@ -121,7 +121,7 @@ async def test_time_is_limited_as_a_whole(unguarded, upstream):
 
 
 async def test_links_anywhere_in_a_conversation_are_replaced(unguarded, upstream):
-    upstream.replies(body=PNG, headers=IMAGE)
+    upstream.responds(body=PNG, headers=IMAGE)
     image = Image(source=Link(url=upstream.url))
     parts = [Text(text="see"), image, ToolResult(call_id="1", parts=[image])]
     chat = ChatRequest(model="m", dialect="openai_chat", messages=[Message(role="user", parts=parts)])

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.dialects.fields_common import FIELDS, only_known
 from proxy_core.pipeline.guard import GUARDED_FIELDS
 
 SPELLINGS = """
@@ -53,28 +52,3 @@ def test_the_result_has_none_and_the_body_itself_is_not_changed(body):
     assert body == before
     assert (clean is body) == (not list(GUARDED_FIELDS.found(body)))
     assert {k: v for k, v in body.items() if GUARDED_FIELDS.role(k) == "content"}.items() <= clean.items()
-
-
-# --- The allow-list for adapters that pass keyword arguments on --------------------------
-
-
-def test_the_allow_list_has_every_field_of_the_official_client():
-    from openai.types import completion_create_params, embedding_create_params
-    from openai.types.chat import completion_create_params as chat_create_params
-
-    official = {
-        "openai_chat": chat_create_params.CompletionCreateParamsBase,
-        "openai_completions": completion_create_params.CompletionCreateParamsBase,
-        "openai_embeddings": embedding_create_params.EmbeddingCreateParams,
-    }
-
-    assert {d: set(t.__annotations__) - FIELDS[d] for d, t in official.items()} == {d: set() for d in official}
-
-
-@pytest.mark.parametrize("dialect", FIELDS)
-@given(body=st.dictionaries(names, st.none(), max_size=8))
-def test_the_allow_list_lets_nothing_else_through(dialect, body):
-    kept = only_known(dialect, {**body, "model": "m"})
-
-    assert set(kept) <= FIELDS[dialect]
-    assert list(GUARDED_FIELDS.found(kept)) == []

@@ -77,7 +77,7 @@ def test_the_level_decides_what_is_shown(logging_to, capsys, level, shown):
     assert capsys.readouterr().err.count("a line") == shown
 
 
-def test_other_libraries_are_only_heard_when_they_warn(logging_to, capsys):
+def test_other_libraries_are_logged_only_from_warnings_on(logging_to, capsys):
     with logging_to(level="debug"):
         logging.getLogger("somebody").info("chatter")
         logging.getLogger("somebody").warning("trouble")
@@ -170,7 +170,7 @@ def test_a_redactor_that_fails_withholds_the_line(logging_to, capsys):
     assert shown.count("withheld: a redactor failed") >= 2
 
 
-def test_what_nobody_caught_is_logged_and_cleaned_too(logging_to, capsys):
+def test_an_uncaught_exception_is_logged_and_redacted_too(logging_to, capsys):
     with pytest.raises(SystemExit, match="1"), logging_to():
         raise ValueError(SAID)
     shown = capsys.readouterr().err
@@ -180,7 +180,7 @@ def test_what_nobody_caught_is_logged_and_cleaned_too(logging_to, capsys):
     assert "prompt" not in shown
 
 
-def test_what_an_operator_must_mend_is_told_by_whoever_catches_it(logging_to, capsys):
+def test_a_settings_problem_is_reported_wherever_it_is_caught(logging_to, capsys):
     with pytest.raises(SettingsError), logging_to():
         raise SettingsError(["a wrong setting"])
 

@@ -28,7 +28,7 @@ def settings(**model):
     return {"demo": ProviderSettings.model_validate({"models": {"small": model}, "preset": "vendor"})}
 
 
-def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
+def test_each_field_comes_from_the_first_source_that_has_it_and_prices_stay_together():
     sourced = merged(
         [
             ("settings", ModelInfo(context_length=7, input_price=5.0, capabilities={"vision": False})),
@@ -48,7 +48,7 @@ def test_each_field_is_the_firsts_who_knows_it_and_prices_stay_together():
     }
 
 
-async def test_catalogs_are_read_once_in_a_thread_when_somebody_wants_to_know():
+async def test_catalogs_are_read_once_in_a_thread_when_first_needed():
     seen = []
     catalogs = Catalogs([catalog((("demo", "m"), CARD), seen=seen)])
 
@@ -60,7 +60,7 @@ async def test_catalogs_are_read_once_in_a_thread_when_somebody_wants_to_know():
     assert Catalogs([]).loaded
 
 
-async def test_a_catalog_that_cannot_be_read_is_told_once_and_is_empty(caplog):
+async def test_an_unreadable_catalog_is_reported_once_and_counts_as_empty(caplog):
     def broken():
         raise OSError("no table")
 

@@ -245,7 +245,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("change", "param"), MISTAKES)
-def test_a_mistake_is_told_by_its_field(change, param):
+def test_a_mistake_is_reported_by_its_field(change, param):
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], **change}
 
     with pytest.raises(BadRequest) as refused:
@@ -476,7 +476,7 @@ reply_events = st.lists(
 
 
 @given(reply_events, st.lists(st.tuples(names, st.lists(texts, max_size=3)), max_size=3))
-def test_streamed_and_whole_replies_assemble_to_the_same(events, made):
+def test_streamed_and_whole_responses_assemble_to_the_same(events, made):
     for number, (name, arguments) in enumerate(made):
         events = [*events, CallStart(call=number, id=f"c{number}", name=name)]
         events += [CallDelta(call=number, arguments=a) for a in arguments]

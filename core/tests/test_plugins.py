@@ -64,7 +64,7 @@ def test_a_good_plugin_is_active(found):
 
     assert (good.state, good.distribution, good.version, good.api) == ("active", "dist-good", "1.2", 1)
     assert good.hooks == ("proxy_providers",)
-    assert [p.name for p in good.brought["proxy_providers"]] == ["good_provider"]
+    assert [p.name for p in good.provided["proxy_providers"]] == ["good_provider"]
 
 
 BROKEN = {
@@ -202,3 +202,14 @@ def proxy_cli_commands(ctx):
 
     assert "hello from a plugin" in CliRunner().invoke(cli, ["greet"], catch_exceptions=False).output
     assert "greet" in CliRunner().invoke(cli, ["--help"], catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("name", ["login", "credentials"])
+def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROXY_PLUGINS__DISABLED", "accounts")
+
+    done = CliRunner().invoke(cli, [name, "x"])
+
+    assert done.exit_code == 2
+    assert "pip install proxy-plugin-accounts" in done.output

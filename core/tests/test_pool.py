@@ -193,7 +193,7 @@ async def waiters(pool, count):
     return made
 
 
-async def test_the_one_that_waits_longest_is_told_of_a_lease_given_back(desk):
+async def test_the_longest_waiter_wakes_when_a_lease_is_returned(desk):
     desk = desk(1, max_concurrent=1)
     lease = desk.take()
     first, second = await waiters(desk.pool, 2)
@@ -203,7 +203,7 @@ async def test_the_one_that_waits_longest_is_told_of_a_lease_given_back(desk):
     assert (first.done(), second.done()) == (True, False)
 
 
-async def test_one_that_gave_up_is_passed_over(desk):
+async def test_a_waiter_that_gave_up_is_passed_over(desk):
     desk = desk(1)
     first, second = await waiters(desk.pool, 2)
     first.cancel()
@@ -213,7 +213,7 @@ async def test_one_that_gave_up_is_passed_over(desk):
     assert second.done()
 
 
-async def test_everybody_is_told_when_a_probe_ends_a_rest(desk, clock):
+async def test_all_waiters_wake_when_a_probe_ends_a_cooldown(desk, clock):
     desk = desk(1)
     desk.fail(cooldown_s=10)
     clock.passes(10)
@@ -225,7 +225,7 @@ async def test_everybody_is_told_when_a_probe_ends_a_rest(desk, clock):
     assert all(waiter.done() for waiter in waiting)
 
 
-async def test_everybody_is_told_when_rests_are_cleared(desk):
+async def test_all_waiters_wake_when_cooldowns_are_cleared(desk):
     desk = desk(1)
     waiting = await waiters(desk.pool, 3)
 
@@ -289,7 +289,7 @@ def test_a_failure_after_clearing_counts_as_the_first(desk, clock):
     assert desk.cooldown_s() == 10
 
 
-def test_a_look_finds_who_would_be_taken_and_changes_nothing(desk):
+def test_a_preview_finds_the_credential_that_would_be_used_and_changes_nothing(desk):
     desk = desk(2, "sticky")
     desk.ask()
     assert {desk.pool.peek(REQUEST, "m").label for _ in range(3)} == {"k0"}
@@ -371,7 +371,7 @@ def test_a_limit_lowered_by_a_reload_holds_for_what_was_lent_before(desk):
     assert served == [None, "k0", "k0"]
 
 
-def test_a_key_that_was_disabled_is_tried_again_after_a_reload(desk):
+def test_a_key_that_was_disabled_is_retried_after_a_reload(desk):
     desk = desk(1)
     desk.pool.disabled(desk.pool.credentials[0], "no such key")
     assert desk.take() is None
@@ -403,7 +403,7 @@ def test_a_cap_that_a_reload_brings_counts_what_was_used_before(desk):
     assert [desk.ask(), desk.ask()] == ["k0", None]
 
 
-async def test_a_reload_wakes_everybody_that_waits(desk):
+async def test_a_reload_wakes_all_waiters(desk):
     desk = desk(1)
     waiting = await waiters(desk.pool, 2)
 

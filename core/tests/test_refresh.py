@@ -83,7 +83,7 @@ def newest(server):
 async def test_new_tokens_are_on_disk_before_they_are_given(server, vault, stored, renew):
     done = await renew(stored)
 
-    assert (done.how, done.saved) == ("renewed", True)
+    assert (done.how, done.saved) == ("refreshed", True)
     assert refresh_token(done.stored) == newest(server) != refresh_token(stored)
     assert Vault(vault.folder).read(stored).access_token == done.stored.access_token
     assert not vault.journal_path(stored).exists()
@@ -95,19 +95,19 @@ async def test_many_tasks_and_processes_make_one_request(server, vault, stored, 
 
     done = await asyncio.gather(*(renew(stored, vault=v) for v in (vault, *others) for _ in range(5)))
 
-    assert [d.how for d in done].count("renewed") == 1
+    assert [d.how for d in done].count("refreshed") == 1
     assert len({d.stored.access_token.get_secret_value() for d in done}) == 1
     assert len(server.spendings) == 1
 
 
-async def test_somebody_elses_new_tokens_are_used(server, vault, stored, renew):
+async def test_new_tokens_written_by_another_process_are_used(server, vault, stored, renew):
     await renew(stored)
 
     assert (await renew(stored)).how == "theirs"
     assert len(server.spendings) == 1
 
 
-async def test_a_linked_file_is_renewed_under_its_programs_lock(server, vault, linked, renew):
+async def test_a_linked_file_is_refreshed_under_its_programs_lock(server, vault, linked, renew):
     lock = ForeignLock(EXAMPLE_FILE.lock(linked.link.path))
     assert lock.try_acquire()
     waiting = asyncio.ensure_future(renew(linked))
@@ -181,7 +181,7 @@ async def test_a_refused_token_needs_a_login_and_is_not_sent_again(server, vault
 
     new = vault.login(marked, server.issue())
     assert new.needs_login is None
-    assert (await renew(new)).how == "renewed"
+    assert (await renew(new)).how == "refreshed"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -193,7 +193,7 @@ async def test_a_busy_server_changes_nothing(server, vault, stored, renew, statu
 
     assert caught.value.retry_after_s == 7
     assert replace(vault.read(stored), stamp=()) == replace(stored, stamp=())
-    assert (await renew(stored)).how == "renewed"
+    assert (await renew(stored)).how == "refreshed"
 
 
 async def test_no_connection_leaves_no_doubt(vault, stored, renew, server):
@@ -212,7 +212,7 @@ async def test_a_plugins_bug_counts_as_later(server, vault, stored, renew):
         await renew(stored, refresher=replace(example_refresher(server.base), refresh=refresh))
 
 
-async def test_a_lost_answer_is_asked_for_once_more_and_a_reuse_window_forgives(vault, exchange):
+async def test_a_lost_response_is_requested_again_within_the_reuse_window(vault, exchange):
     async with FakeOAuthServer(strict=True, reuse_s=60) as server:
         blank = StoredCredential(provider="example", name="work", kind="example_oauth")
         stored = vault.add(blank.with_tokens(server.issue()))
@@ -228,7 +228,7 @@ async def test_a_lost_answer_is_asked_for_once_more_and_a_reuse_window_forgives(
         assert not vault.journal_path(stored).exists()
 
 
-async def test_a_lost_answer_without_a_reuse_window_says_what_happened(server, vault, stored, renew):
+async def test_a_lost_response_without_a_reuse_window_says_what_happened(server, vault, stored, renew):
     server.resets(done=True)
     with pytest.raises(RetryRefresh):
         await renew(stored)
@@ -286,7 +286,7 @@ async def test_killed_before_the_request_left(server, vault, stored, renew, monk
         await renew(stored, exchange=die)
 
     assert vault.journal_path(stored).exists()
-    assert (await renew(stored)).how == "renewed"
+    assert (await renew(stored)).how == "refreshed"
     assert server.spent_again == []
 
 
@@ -418,7 +418,7 @@ def full_disk(monkeypatch):
 async def test_tokens_that_cannot_be_saved_are_used_and_saved_later(server, vault, stored, renew, full_disk, caplog):
     done = await renew(stored)
 
-    assert (done.how, done.saved) == ("renewed", False)
+    assert (done.how, done.saved) == ("refreshed", False)
     assert "cannot be saved" in caplog.text
     assert refresh_token(done.stored) not in caplog.text
     assert vault.read(stored).access_token == done.stored.access_token
@@ -430,7 +430,7 @@ async def test_tokens_that_cannot_be_saved_are_used_and_saved_later(server, vaul
     assert (await renew(stored)).stored.access_token == done.stored.access_token
     assert refresh_token(Vault(vault.folder).read(stored)) == newest(server)
     assert vault.unsaved() == []
-    assert (await renew(vault.read(stored))).how == "renewed"
+    assert (await renew(vault.read(stored))).how == "refreshed"
     assert server.spent_again == []
 
 
@@ -483,5 +483,5 @@ async def test_without_a_disk_one_request_is_made_per_process(server, tmp_path, 
 
     done = await asyncio.gather(*(renew(stored, vault=vault) for _ in range(5)))
 
-    assert sorted(d.how for d in done) == ["renewed", "theirs", "theirs", "theirs", "theirs"]
+    assert sorted(d.how for d in done) == ["refreshed", "theirs", "theirs", "theirs", "theirs"]
     assert len(server.spendings) == 1

@@ -59,7 +59,7 @@ async def until(condition):
             await asyncio.sleep(0.01)
 
 
-async def test_a_login_is_asked_for_its_quota_and_the_pool_learns_it(make_proxy, upstream, stored):
+async def test_the_quota_of_a_login_is_requested_and_reaches_the_pool(make_proxy, upstream, stored):
     asked = []
 
     async def quota(credential, exchange):
@@ -79,7 +79,7 @@ async def test_a_login_is_asked_for_its_quota_and_the_pool_learns_it(make_proxy,
     assert (group.name, group.used[name], group.windows[name].limit) == ("family", 40, 100)
 
 
-async def test_a_quota_that_cannot_be_had_is_asked_for_again_and_hurts_nobody(make_proxy, upstream, stored):
+async def test_a_quota_request_that_fails_is_retried_and_affects_no_request(make_proxy, upstream, stored):
     asked = []
 
     async def quota(credential, exchange):
@@ -150,9 +150,9 @@ async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault)
     )
     refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
     proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher, classify_failure=judge)])
-    upstream.replies(403)
-    upstream.replies()
-    upstream.replies(403)
+    upstream.responds(403)
+    upstream.responds()
+    upstream.responds(403)
 
     assert (await proxy.chat("example/m", "hi")).status == 200
     assert (await proxy.chat("example/m", "hi")).status == 503
@@ -161,7 +161,7 @@ async def test_details_in_doubt_are_found_anew_once(make_proxy, upstream, vault)
     assert stored.details == {"project": "right", "other": "kept"}
 
 
-async def test_a_token_that_ends_early_is_not_renewed_without_pause(make_proxy, upstream, vault):
+async def test_a_token_that_ends_early_is_not_refreshed_without_pause(make_proxy, upstream, vault):
     renewals = []
 
     async def refresh(credential, exchange):
@@ -197,7 +197,7 @@ def expired(**fields):
     )
 
 
-async def test_a_reload_neither_ends_nor_repeats_a_refresh_that_is_under_way(make_proxy, upstream, vault):
+async def test_a_reload_neither_ends_nor_repeats_a_running_refresh(make_proxy, upstream, vault):
     begun, go_on, under_way = [], asyncio.Event(), 0
 
     async def refresh(credential, exchange):
@@ -231,7 +231,7 @@ async def test_a_reload_neither_ends_nor_repeats_a_refresh_that_is_under_way(mak
     await until(lambda: len(proxy.active) == 1)
 
 
-async def test_a_reload_does_not_have_a_token_server_asked_before_its_time(make_proxy, upstream, vault):
+async def test_a_reload_does_not_make_a_refresh_happen_earlier(make_proxy, upstream, vault):
     asked = []
 
     async def refresh(credential, exchange):

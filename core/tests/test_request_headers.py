@@ -26,7 +26,7 @@ GOOD = f"00-{TRACE}-{SPAN}-01"
         "": None,
     }.items(),
 )
-def test_a_traceparent_is_kept_if_it_is_one(sent, kept):
+def test_a_valid_traceparent_is_kept(sent, kept):
     assert read([(b"traceparent", sent.encode())]).traceparent == kept
 
 

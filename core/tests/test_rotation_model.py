@@ -93,7 +93,7 @@ class Rotation(RuleBasedStateMachine):
         shut = outage is not None and outage.closed(now)
         able = {row.id: row for row in self.ledger.rows if self.usable(model, row) and row.id not in tried}
         able = {name: row for name, row in able.items() if worst is None or row.priority <= worst}
-        cooldowns = {row.id: self.cooldowns(model, row) for row in self.ledger.rows}
+        rests = {row.id: self.rests(model, row) for row in self.ledger.rows}
         lease = self.pool.take(request, model, tried, worst)
         if lease is None:
             assert shut or not able
@@ -102,7 +102,7 @@ class Rotation(RuleBasedStateMachine):
         assert not shut
         assert name in able
         assert able[name].priority == min(row.priority for row in able.values())
-        assert lease.probes == (outage is not None or bool(cooldowns[name]))
+        assert lease.probes == (outage is not None or bool(rests[name]))
         self.open.append(lease)
 
     @rule(data=st.data(), decision=DECISIONS, back=st.booleans())
@@ -154,7 +154,7 @@ class Rotation(RuleBasedStateMachine):
 
     # --- What always holds ---------------------------------------------------------------
 
-    def cooldowns(self, model, row):
+    def rests(self, model, row):
         group = self.ledger.group(model)
         return [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
 
@@ -166,7 +166,7 @@ class Rotation(RuleBasedStateMachine):
         now = self.clock.time
         if row.in_flight >= row.max_concurrent or group.capped.get(row.id, now) > now or self.aside(group, model, row):
             return math.inf
-        if any(cooldown.probing or now < cooldown.probe_at for cooldown in self.cooldowns(model, row)):
+        if any(rest.probing or now < rest.probe_at for rest in self.rests(model, row)):
             return math.inf
         busy = 0 if row.in_flight < row.preferred else row.in_flight - row.preferred + 1
         return row.priority * 1e12 + busy * 1e9 + group.used.get(row.id, 0)
@@ -180,7 +180,7 @@ class Rotation(RuleBasedStateMachine):
         members = [other for other in self.ledger.rows if cross or other.priority == row.priority]
         if any(other.id not in group.marks for other in members):
             return True
-        return any(0 < cooldown.until - now < 90 for other in members for cooldown in self.cooldowns(model, other))
+        return any(0 < rest.until - now < 90 for other in members for rest in self.rests(model, other))
 
     @invariant()
     def leases_are_counted(self):
@@ -210,7 +210,7 @@ class Rotation(RuleBasedStateMachine):
             group, rows = self.ledger.settled(model, self.clock.time), self.ledger.rows
             assert group.loads == [self.load(group, model, row) for row in rows]
             assert set(group.due) == {
-                row.id for row in rows if self.cooldowns(model, row) and group.loads[row.position] < math.inf
+                row.id for row in rows if self.rests(model, row) and group.loads[row.position] < math.inf
             }
 
     @invariant()
@@ -218,8 +218,8 @@ class Rotation(RuleBasedStateMachine):
         probed = [cooldown for lease in self.open for cooldown in lease._use.probes]
         assert len(probed) == len(set(probed))
         groups = [cooldown for group in self.ledger.groups.values() for cooldown in group.cooldowns.values()]
-        known = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
-        assert {c for c in known if c.probing} <= set(probed)
+        rests = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
+        assert {c for c in rests if c.probing} <= set(probed)
 
     @invariant()
     def nothing_piles_up(self):

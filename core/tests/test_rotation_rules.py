@@ -25,7 +25,7 @@ def test_a_better_priority_that_comes_back_is_used_again(desk, clock):
     assert [desk.ask() for _ in range(3)] == ["k0"] * 3
 
 
-def test_a_model_may_be_needs_login_priorities_only(desk):
+def test_a_model_may_be_for_good_priorities_only(desk):
     desk = desk([1, 2, 3])
     served = [desk.take(worst=2) for _ in range(2)]
     desk.fail(lease=served[0], cooldown="credential", cooldown_s=50)
@@ -78,13 +78,13 @@ def test_limits_are_multiplied_by_priority(desk):
     assert most == [4, 1, 3]
 
 
-def test_above_the_optimum_others_go_first_but_nobody_is_refused(desk):
+def test_above_the_preferred_concurrency_others_go_first_but_none_is_refused(desk):
     desk = desk(2, preferred_concurrency=2)
 
     assert [desk.take().credential.label for _ in range(6)] == ["k0", "k0", "k1", "k1", "k1", "k0"]
 
 
-def test_the_optimum_is_multiplied_too(desk):
+def test_the_preferred_concurrency_is_multiplied_too(desk):
     desk = desk(2, "balanced", multipliers={1: 2})
 
     assert [desk.take().credential.label for _ in range(4)] == ["k0", "k1", "k0", "k1"]
@@ -127,7 +127,7 @@ def test_a_relative_cap_waits_until_the_limit_is_known(desk, limit):
 @pytest.mark.parametrize(
     ("rest", "seconds"), [("quota_reset", 100), ("offset:20", 120), ("offset:-30", 70), ("fixed:5", 5)]
 )
-def test_a_cap_rests_as_its_setting_says(desk, rest, seconds):
+def test_a_cap_cools_down_as_its_setting_says(desk, rest, seconds):
     desk = desk(1, caps=[{"limit": "1", "cooldown": rest}], quota_window_s=100)
     desk.ask()
 
@@ -166,7 +166,7 @@ def test_what_a_provider_counted_reaches_a_cap_at_once(desk):
 # --- Windows that providers tell ---------------------------------------------------------
 
 
-def test_what_a_provider_counted_decides_who_is_least_used(desk):
+def test_the_usage_a_provider_reports_decides_which_credential_is_least_used(desk):
     desk = desk(2, "balanced")
     desk.learn(used=40)
 
@@ -182,7 +182,7 @@ def test_counts_begin_anew_when_the_window_resets(desk, clock):
     assert desk.ask() == "k0"
 
 
-def test_a_window_may_be_told_of_another_group(desk):
+def test_a_window_may_be_reported_for_another_group(desk):
     desk = desk(2, "balanced", quota_groups={"pro": ["big-*"]})
     desk.learn("m", group="pro", used=40)
 
@@ -211,7 +211,7 @@ def test_absurd_figures_of_a_provider_break_nothing(desk, limit, used):
     assert desk.cooldown_s() == 0
 
 
-def test_a_window_is_no_longer_than_the_longest_rest(desk, clock):
+def test_a_window_is_no_longer_than_the_longest_cooldown(desk, clock):
     desk = desk(1, caps=[{"limit": "1"}])
     desk.learn(limit=100, used=60, resets_in=1e9)
 
@@ -226,7 +226,7 @@ def exhaust(desk, name, model="m", cooldown_s=300):
     assert desk.fail(model, cooldown_s=cooldown_s, tried=others) == name
 
 
-def test_who_reached_its_limit_is_left_alone_until_all_have(desk):
+def test_a_credential_at_its_limit_is_not_used_until_all_are(desk):
     desk = desk(2)
     desk.learn(limit=3, used=2, resets_in=9999)
     assert [desk.ask() for _ in range(3)] == ["k0", "k1", "k1"]
@@ -243,7 +243,7 @@ def test_a_share_of_the_limit_can_count_as_exhausted(desk):
     assert [desk.ask() for _ in range(4)] == ["k0", "k0", "k1", "k1"]
 
 
-def test_a_rest_counts_as_exhausted_from_the_setting_on(desk, clock):
+def test_a_cooldown_counts_as_exhausted_from_the_configured_length(desk, clock):
     desk = desk(2, exhausted_cooldown_s=100)
     exhaust(desk, "k0", cooldown_s=99)
     exhaust(desk, "k1", cooldown_s=100)
@@ -303,7 +303,7 @@ def test_a_cycle_can_be_for_every_model_and_ends_for_every_model(desk, clock):
     assert desk.ask("other", tried=["k1"]) == "k0"
 
 
-def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, clock):
+def test_the_last_of_a_cycle_begins_the_new_one_while_it_cools_down(desk, clock):
     desk = desk(2)
     exhaust(desk, "k0")
     clock.passes(1000)
@@ -313,7 +313,7 @@ def test_the_last_of_a_cycle_begins_the_new_one_while_it_rests_itself(desk, cloc
     assert desk.ask() == "k0"
 
 
-def test_when_all_rest_the_wait_is_for_the_first_of_them_and_not_for_the_cycle(desk):
+def test_if_all_cool_down_the_wait_is_for_the_first_and_not_for_the_cycle(desk):
     desk = desk(2)
     exhaust(desk, "k0", cooldown_s=3600)
     exhaust(desk, "k1", cooldown_s=3600)
@@ -321,7 +321,7 @@ def test_when_all_rest_the_wait_is_for_the_first_of_them_and_not_for_the_cycle(d
     assert desk.cooldown_s() == 300
 
 
-def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
+def test_the_new_cycle_waits_for_a_credential_that_is_back_soon(desk, clock):
     desk = desk(3, routing={"half_open_after_s": 10_000})
     exhaust(desk, "k0", cooldown_s=300)
     clock.passes(250)
@@ -333,7 +333,7 @@ def test_the_new_cycle_waits_for_who_is_back_in_a_moment(desk, clock):
     assert desk.ask() == "k0"
 
 
-def test_balanced_has_no_cycle_unless_told(desk, clock):
+def test_balanced_has_no_cycle_unless_configured(desk, clock):
     for told, served in ((None, "k0"), (True, "k1")):
         some = desk(2, "balanced", fair_cycle=told)
         exhaust(some, "k0")

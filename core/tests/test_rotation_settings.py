@@ -212,7 +212,7 @@ RESTS = [
 
 
 @pytest.mark.parametrize(("text", "rest"), RESTS)
-def test_how_long_a_cap_rests(read, text, rest):
+def test_how_long_a_cap_cools_down(read, text, rest):
     loaded = read(CUSTOM_CAP_COOLDOWN_GROQ_T2_3_PRO=text, CUSTOM_CAP_GROQ_T2_3_PRO="5")
 
     assert {c.cooldown for c in rotation(loaded).caps} == {rest}
@@ -378,7 +378,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("name", "value", "told"), MISTAKES, ids=[row[0] for row in MISTAKES])
-def test_a_mistake_is_told_in_a_line_with_the_variable(read, name, value, told):
+def test_a_mistake_is_reported_in_one_line_with_its_variable(read, name, value, told):
     with pytest.raises(SettingsError) as error:
         rotation(read(**{name: value}))
 
@@ -416,7 +416,7 @@ def test_a_mistake_in_the_file_names_the_file(read, text, told):
 
 
 @pytest.mark.parametrize("key", ["api_keys", "rotation__caps"])
-def test_what_should_be_json_and_is_not_is_told_without_its_value(read, key):
+def test_invalid_json_is_reported_without_its_value(read, key):
     with pytest.raises(SettingsError) as error:
         read(**{f"PROXY_PROVIDERS__GROQ__{key.upper()}": '[{"key": "sk-secret"'})
 
@@ -426,7 +426,7 @@ def test_what_should_be_json_and_is_not_is_told_without_its_value(read, key):
 # --- What has no effect is said ----------------------------------------------------------
 
 
-def test_names_without_meaning_here_are_told_with_the_reason(read):
+def test_names_without_meaning_here_are_reported_with_the_reason(read):
     lines = read(**dict.fromkeys(WITHOUT_EFFECT, "1")).without_effect({})
 
     assert lines == [f"{name} has no effect: {why}" for name, why in WITHOUT_EFFECT.items()]
@@ -441,7 +441,7 @@ def test_variables_of_no_provider_and_of_no_form_are_named(read):
     ]
 
 
-def test_variables_for_another_mode_and_rests_of_no_cap_are_told(read):
+def test_variables_for_another_mode_and_cooldowns_without_a_cap_are_reported(read):
     loaded = read(SEQUENTIAL_FALLBACK_MULTIPLIER_GROQ="2", CUSTOM_CAP_COOLDOWN_GROQ_T1_A="fixed:1")
 
     assert loaded.without_effect({"groq": RotationSettings()}) == [
@@ -453,7 +453,7 @@ def test_variables_for_another_mode_and_rests_of_no_cap_are_told(read):
     ]
 
 
-def test_nothing_is_said_where_all_have_an_effect(read):
+def test_nothing_is_reported_if_all_settings_have_an_effect(read):
     names = {row[1]: row[2] for row in NAMES if row[1] != "ROTATION_MODE_GROQ"}
 
     assert read("[routing]\nselector='sequential'", **names).without_effect({"groq": RotationSettings()}) == []

@@ -33,7 +33,7 @@ def test_a_public_model_may_look_like_any_name():
     assert names(router(routes={"one/x": ["two/y"]}).resolve("one/x")) == ["two/y"]
 
 
-def test_an_unknown_model_is_told_with_a_suggestion():
+def test_an_unknown_model_is_reported_with_a_suggestion():
     with pytest.raises(ModelNotFound, match="Did you mean 'best'"):
         router(routes={"best": ["one/a"]}).resolve("bst")
 
@@ -67,7 +67,7 @@ def test_filters_restrict_calls(settings, model, served):
             finding.resolve(f"one/{model}")
 
 
-def test_a_closed_provider_serves_only_what_it_lists():
+def test_a_provider_with_a_complete_list_serves_only_listed_models():
     finding = router(shut=provider("shut", models_complete=True, models=[ModelSpec(id="a")]))
 
     assert names(finding.resolve("shut/a")) == ["shut/a"]

@@ -136,7 +136,7 @@ def test_a_conversation_stays_where_it_began_and_new_ones_go_to_the_least_used(d
     ]
 
 
-def test_a_conversation_moves_on_when_its_credential_rests_and_stays_there(desk, clock):
+def test_a_conversation_moves_when_its_credential_cools_down_and_stays_there(desk, clock):
     desk = desk(2, "sticky")
     lease = desk.take(session="a")
     desk.fail(lease=lease, cooldown_s=50)

@@ -253,7 +253,7 @@ def test_a_nested_name_beats_a_compatible_one(read):
     assert read(environ=environ).settings.timeouts.connect_s == 2
 
 
-def test_the_file_is_looked_for_in_order(tmp_path):
+def test_the_file_is_searched_for_in_order(tmp_path):
     here, there = tmp_path / "proxy-core.toml", tmp_path / "other.toml"
     here.write_text("[server]\nport = 1\n")
     there.write_text("[server]\nport = 2\n")
@@ -320,7 +320,7 @@ def test_filters_come_from_the_environment(read):
     assert (provider.exclude_models, provider.include_models) == (["a*", "b"], ["abc"])
 
 
-def test_keys_of_nobody_are_named_and_not_taken(read):
+def test_keys_without_a_provider_are_named_and_not_used(read):
     environ = {"DEMO_API_KEY": "a", "AWS_API_KEY": "b", "PROXY_API_KEY": "c", "NOT_API_KEYS": "d", "X_API_KEY_OLD": "e"}
 
     assert read(environ=environ).sources.key_variables_of_others(["demo"]) == ["AWS_API_KEY"]
@@ -339,7 +339,7 @@ def problems_of(error):
     return "\n".join(error.value.problems)
 
 
-def test_all_mistakes_are_told_at_once_with_suggestion_and_origin(read):
+def test_all_mistakes_are_reported_at_once_with_suggestion_and_origin(read):
     text = "[servr]\nx = 1\n[timeouts]\nconect_s = 1\n[routing]\nmax_attempts = 0\n"
     with pytest.raises(SettingsError) as error:
         read(text, {"PROXY_STREAMS__HEARTBEAT_S": "often", "TIMEOUT_POOL": "-1", "PROXY_SERVER__PROT": "1"})
@@ -386,7 +386,7 @@ def test_a_key_with_a_line_end_is_taken_without_it(read):
     assert read(environ={"PROXY_API_KEY": "abc\n"}).settings.clients["default"].key.get_secret_value() == "abc"
 
 
-def test_a_broken_file_is_told_in_a_line(read):
+def test_a_broken_file_is_reported_in_one_line(read):
     with pytest.raises(SettingsError, match=r"proxy-core\.toml"):
         read("[server\n")
 

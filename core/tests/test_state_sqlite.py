@@ -18,7 +18,7 @@ from proxy_core.state import sqlite_file
 from proxy_core.state.sqlite import sqlite_store
 from proxy_core.testing import Peer, StateStoreContract
 from proxy_core.testing.state_contract import DAY, ROW
-from proxy_core.testing.state_peer import count, note
+from proxy_core.testing.state_peer import count, shared
 
 LOAD = Path(__file__).with_name("state_load.py")
 
@@ -57,7 +57,7 @@ def query(file, statement):
 
 async def sync_until_lost(peer):
     for n in range(100):
-        await peer.sync(notes={f"{peer.holder}-{n}": note(b"x" * 500)}, counts={"c": count(1)}, usage=[ROW])
+        await peer.sync(values={f"{peer.holder}-{n}": shared(b"x" * 500)}, counts={"c": count(1)}, usage=[ROW])
 
 
 class TestSqliteState(StateStoreContract):
@@ -121,7 +121,7 @@ async def test_a_file_of_the_first_schema_is_migrated_and_keeps_what_it_holds(op
     peer = await open_peer()
 
     assert await peer.backend.usage(DAY, DAY) == [ROW]
-    assert (await peer.sync(claims={"k": PermitRequest(want=1, limit=1)})).held == {"k": 1}
+    assert (await peer.sync(permits={"k": PermitRequest(want=1, limit=1)})).held == {"k": 1}
     assert query(file, "PRAGMA user_version") == [(len(sqlite_file.STEPS),)]
 
 
@@ -167,7 +167,7 @@ async def test_a_file_that_is_no_database_is_set_aside(open_peer, file, content)
 
 async def test_a_truncated_file_is_set_aside(open_peer, file):
     peer = await open_peer()
-    await peer.sync(notes={f"n{n}": note(b"x" * 200) for n in range(2000)}, usage=[ROW])
+    await peer.sync(values={f"n{n}": shared(b"x" * 200) for n in range(2000)}, usage=[ROW])
     await peer.backend.close()
     os.truncate(file, file.stat().st_size // 2 + 100)
 
@@ -181,7 +181,7 @@ async def test_a_truncated_file_is_set_aside(open_peer, file):
 async def test_damage_under_several_running_processes_leaves_them_with_one_new_file(open_peer, file):
     peers = [await open_peer(f"p{n}") for n in range(4)]
     for peer in peers:
-        await peer.sync(notes={f"{peer.holder}-{n}": note(b"x" * 500) for n in range(50)}, usage=[ROW])
+        await peer.sync(values={f"{peer.holder}-{n}": shared(b"x" * 500) for n in range(50)}, usage=[ROW])
     query(file, "PRAGMA wal_checkpoint(TRUNCATE)")
     with file.open("r+b") as broken:
         broken.write(os.urandom(file.stat().st_size))
@@ -203,7 +203,7 @@ async def test_damage_under_several_running_processes_leaves_them_with_one_new_f
 async def test_a_file_deleted_under_a_running_process_is_noticed(open_peer, file, suffixes):
     old, idle = await open_peer("old"), await open_peer("idle")
     await idle.sync()
-    await old.sync(notes={"n": note(b"1")}, counts={"c": count(5)})
+    await old.sync(values={"n": shared(b"1")}, counts={"c": count(5)})
     await idle.sync()
     for suffix in suffixes:
         os.unlink(f"{file}{suffix}")
@@ -245,16 +245,16 @@ async def test_a_disk_that_is_full_raises_and_goes_on_afterwards(open_peer, file
     peer = await open_peer()
     await peer.sync(usage=[ROW])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    big = {"n": note(b"x" * 400_000)}
+    big = {"n": shared(b"x" * 400_000)}
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
     try:
         for _ in range(3):
             with pytest.raises(sqlite3.OperationalError):
-                await peer.sync(usage=[ROW], notes=big)
+                await peer.sync(usage=[ROW], values=big)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    await peer.sync(usage=[ROW], notes=big)
+    await peer.sync(usage=[ROW], values=big)
 
     [row] = await peer.backend.usage(DAY, DAY)
     assert row.requests == 2
@@ -276,7 +276,7 @@ async def test_a_file_system_without_room_raises_and_goes_on_afterwards(open_pee
                 full.write(b"x" * 4096)
         for _ in range(3):
             with pytest.raises(sqlite3.OperationalError):
-                await peer.sync(usage=[ROW], notes={"n": note(b"x" * 100_000)})
+                await peer.sync(usage=[ROW], values={"n": shared(b"x" * 100_000)})
         filler.unlink()
         await peer.sync(usage=[ROW])
         assert [row.requests for row in await peer.backend.usage(DAY, DAY)] == [2]
@@ -299,7 +299,7 @@ async def test_something_else_in_its_place_raises_and_is_left_alone(open_peer, f
 async def test_a_push_that_cannot_be_written_leaves_nothing_of_it(open_peer):
     peer = await open_peer()
     with pytest.raises(UnicodeEncodeError):
-        await peer.sync(counts={"c": count(1)}, notes={"n": note(b"1"), "\ud800": note(b"2")})
+        await peer.sync(counts={"c": count(1)}, values={"n": shared(b"1"), "\ud800": shared(b"2")})
 
     assert (await peer.sync(counts={"c": count(1)})).counts == {"c": 1}
 

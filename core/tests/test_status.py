@@ -114,7 +114,7 @@ def states(desk):
     return {credential.label: credential.state for credential in read(desk).credentials}
 
 
-def test_a_credential_says_what_it_does_and_what_it_may_do(desk, clock):
+def test_a_credential_reports_its_state_and_limits(desk, clock):
     three = desk(3, max_concurrent=1)
     lease = three.take()
 
@@ -187,10 +187,10 @@ def test_a_token_shows_when_it_expires_and_never_itself(desk, clock):
         refresh_token=SecretStr("refresh-token"),
         expires_at=clock.now() + timedelta(seconds=30),
     )
-    one.pool.renewed(token)
+    one.pool.refreshed(token)
     (status,) = read(one).credentials
 
-    assert (status.expires_at, status.renewable, status.state) == (token.expires_at, True, "usable")
+    assert (status.expires_at, status.refreshable, status.state) == (token.expires_at, True, "usable")
     assert "token" not in repr(status).replace("refresh_token", "")
     clock.passes(31)
     assert states(one) == {"k0": "refreshing"}

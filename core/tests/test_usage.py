@@ -60,7 +60,7 @@ def numbers(row):
     return {name: getattr(row, name) for name in COUNTED if getattr(row, name)}
 
 
-def test_a_request_and_its_tokens_belong_to_who_answered_and_each_attempt_to_its_own():
+def test_a_request_and_its_tokens_belong_to_the_credential_that_answered_and_each_attempt_to_its_own():
     rows = counted(record(attempt("a", fault="model", status=429), attempt("b"), usage=TOKENS), cost=0.5)
 
     assert numbers(rows["a", "small"]) == {"attempts": 1, "failures": 1}
@@ -70,7 +70,7 @@ def test_a_request_and_its_tokens_belong_to_who_answered_and_each_attempt_to_its
     }
 
 
-def test_a_hedge_that_was_given_up_is_an_attempt_and_no_more():
+def test_an_abandoned_hedge_counts_only_as_an_attempt():
     given_up = attempt("a", status=0)
     rows = counted(record(attempt("b"), given_up, usage=TOKENS))
 
@@ -79,14 +79,14 @@ def test_a_hedge_that_was_given_up_is_an_attempt_and_no_more():
     assert rows["b", "small"].prompt == 10
 
 
-def test_a_request_that_failed_everywhere_belongs_to_the_last_that_was_asked():
+def test_a_request_that_failed_everywhere_belongs_to_the_last_attempt():
     rows = counted(record(attempt("a", fault="model"), attempt("b", fault="network", deployment="other/big")))
 
     assert rows["a", "small"].requests == 0
     assert numbers(rows["b", "big"]) == {"requests": 1, "attempts": 1, "failures": 1}
 
 
-def test_a_request_nobody_was_asked_for_has_a_row_without_names():
+def test_a_request_without_attempts_has_a_row_without_names():
     assert counted(record()) == {
         ("", ""): UsageRow(day=TODAY.date(), client="me", provider="", credential="", model="", requests=1)
     }
@@ -100,7 +100,7 @@ def test_an_attempt_for_several_requests_is_counted_with_the_first():
     assert numbers(rows["a", "small"])["prompt"] == 20
 
 
-def test_a_cost_nobody_knows_is_told_apart_from_nothing():
+def test_an_unknown_cost_differs_from_zero():
     assert (counted(record(attempt(), usage=TOKENS))["a", "small"].priced) == 0
     assert (counted(record(attempt(), usage=TOKENS), cost=0.0)["a", "small"].priced) == 1
 
@@ -190,7 +190,7 @@ def test_rows_are_added_up_by_any_names():
         ({}, None),
     ],
 )
-def test_what_a_reply_costs(prices, cost):
+def test_what_a_response_costs(prices, cost):
     models = {"small": {"id": "small-v2", **prices}}
     known = Prices(ModelInfos({"demo": ProviderSettings.model_validate({"models": models})}))
 

@@ -11,11 +11,15 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Tokens
-from proxy_core.credentials.environment import env_file, from_environment, to_environment
+from proxy_core.cli.accounts import Accounts
+from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.files import write_private
+from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.linked_files import read_foreign, write_foreign
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
+from proxy_core.plugins.registry import build_catalog
+from proxy_core.settings.loading import load
 from proxy_core.testing.example_oauth import EXAMPLE_FILE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -172,7 +176,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("data", "why"), DAMAGED.items(), ids=DAMAGED.values())
-def test_a_damaged_file_is_told_and_left_alone_and_the_others_load(vault, data, why):
+def test_a_damaged_file_is_reported_and_left_alone_and_the_others_load(vault, data, why):
     vault.add(stored("good"))
     bad = vault.folder / "example" / "bad.json"
     bad.write_bytes(data)
@@ -187,7 +191,7 @@ def test_a_damaged_file_is_told_and_left_alone_and_the_others_load(vault, data, 
     assert bad.read_bytes() == data
 
 
-def test_a_file_that_others_may_read_is_told(vault):
+def test_a_file_that_others_may_read_is_reported(vault):
     path = vault.add(stored()).path
     path.chmod(0o644)
 
@@ -213,16 +217,17 @@ def test_a_name_is_taken_once_and_free_names_are_found(vault):
     assert vault.free_name("example", None) == "1"
 
 
-def test_duplicates_are_told_not_dropped(vault):
+def test_duplicates_are_reported_not_dropped(vault, tmp_path):
     for name, identity in (("a", "x@example.com"), ("b", "x@example.com"), ("c", None), ("d", None)):
         vault.add(stored(name, identity=identity))
     vault.add(stored("e", identity="y@example.com"))
+    loaded = load(environ={}, cwd=tmp_path)
+    accounts = Accounts(loaded=loaded, catalog=build_catalog([]), vault=vault, fingerprint=Fingerprints(SecretStr("s")))
 
-    groups = {tuple(c.name for c in group) for group in vault.duplicates("example").values()}
+    found = {account.name: account.same_as for account in accounts.of("example")}
 
-    assert groups == {("a", "b"), ("c", "d")}
+    assert found == {"a": "", "b": "a", "c": "", "d": "c", "e": ""}
     assert len(vault.all("example")) == 5
-    assert [c.name for c in vault.by_identity("example", "x@example.com")] == ["a", "b"]
 
 
 def test_when_a_token_is_due():
@@ -343,7 +348,7 @@ def test_a_symbolic_link_stays_one(vault, foreign, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b'{"access_token": "x"}'])
-def test_a_linked_file_that_is_gone_or_another_is_told(vault, foreign, content):
+def test_a_linked_file_that_is_missing_or_replaced_is_reported(vault, foreign, content):
     vault.import_link("example", "example_oauth", foreign, EXAMPLE_FILE)
     if content is None:
         foreign.unlink()
@@ -356,7 +361,7 @@ def test_a_linked_file_that_is_gone_or_another_is_told(vault, foreign, content):
     assert contents.problems[0].path == foreign
 
 
-def test_a_link_without_its_plugin_is_told(vault, foreign):
+def test_a_link_without_its_plugin_is_reported(vault, foreign):
     vault.import_link("example", "example_oauth", foreign, EXAMPLE_FILE)
 
     assert "is its plugin active?" in str(Vault(vault.folder).load("example").problems[0])
@@ -404,21 +409,6 @@ def test_the_form_without_a_number_counts_where_there_is_no_other():
     (only,) = environment({k: v for k, v in VARIABLES.items() if "_1" not in k})
 
     assert (only.name, only.details) == ("env-0", {})
-
-
-def test_an_export_is_what_can_be_read_again(vault):
-    given = [vault.add(stored("a", tier="x")), vault.add(stored("b", details={"project_id": "it's \\ $HOME"}))]
-    pairs = to_environment("EXAMPLE", given)
-    path = vault.folder / "x.env"
-    path.write_text(env_file(pairs))
-
-    from dotenv import dotenv_values
-
-    assert dotenv_values(path) == dict(pairs)
-    again = environment(dict(pairs))
-    assert [c.refresh_token for c in again] == [c.refresh_token for c in given]
-    assert again[1].details == {"project_id": "it's \\ $HOME"}
-    assert again[0].details == {"project": "p1", "client_secret": SecretStr("cs")}
 
 
 def test_a_rotated_token_of_the_environment_outlives_a_restart_until_the_variable_changes(vault):

@@ -26,7 +26,7 @@ LAYERS = [
     "credentials",
     "rotation|network",
     "plugins",
-    "hookspecs|oauth",
+    "hookspecs",
     "dialects|failures",
     "interfaces",
     "settings",
@@ -64,11 +64,11 @@ def test_the_dialects_of_the_core_are_openais(graph):
     """Its formats share errors and usage, so they may import each other; another vendor's is a plugin's."""
     modules = {m.removeprefix("proxy_core.dialects.") for m in graph.find_children("proxy_core.dialects")}
 
-    assert {m for m in modules if not m.startswith("openai_")} == {"common", "fields_common"}
+    assert {m for m in modules if not m.startswith("openai_")} == {"common"}
 
 
 #: What plugins and their tests may import of the core, whole or a name of it.
-PUBLIC = re.compile(r"proxy_core(\.(oauth|sse|ndjson|dialects(\.\w+)?))?")
+PUBLIC = re.compile(r"proxy_core(\.(sse|ndjson|cli\.api|dialects(\.\w+)?))?")
 #: Besides, in tests and in kits for tests.
 TESTING = re.compile(r"proxy_core\.testing(\.\w+)*")
 
@@ -90,7 +90,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 def _public(module, names):
     """Of the root only what it exports by name, and the modules that are public themselves."""
-    exported = {*proxy_core.__all__, "dialects", "ndjson", "oauth", "sse"}
+    exported = {*proxy_core.__all__, "dialects", "ndjson", "sse"}
     return PUBLIC.fullmatch(module) is not None and (module != "proxy_core" or exported.issuperset(names))
 
 
@@ -142,8 +142,8 @@ HOMES = {
     "platformdirs": {"settings/"},
     "pydantic_settings": {"settings/"},
     "prometheus_client": set(),
-    "oauthlib": {"oauth/"},
-    "segno": {"oauth/qr.py"},
+    "oauthlib": set(),
+    "segno": set(),
     "filelock": {"credentials/locks.py"},
     "litellm": set(),
     "subprocess": set(),

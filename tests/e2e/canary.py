@@ -135,7 +135,7 @@ class Story:
     def fails(self, status):
         # The same text in other bytes, as some languages write it.
         body = json.dumps(self.error()).replace("/", "\\/").replace("k-", "k\\u002d").encode()
-        self.upstream.replies(status, body=body, headers=self.response_headers())
+        self.upstream.responds(status, body=body, headers=self.response_headers())
 
     def streams(self, *texts, after=()):
         steps = [chunk({"content": text}) for text in texts]
@@ -164,7 +164,7 @@ def plain(it):
     message = {"role": "assistant", "content": f"{PLAIN} {it.own.openai()}", **it.own.everything()}
     echo = {"request": {"authorization": f"Bearer {it.credential}", "x-internal-token": it.header}}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "object": "chat.completion", **echo}
-    it.upstream.replies(200, body, headers=it.response_headers())
+    it.upstream.responds(200, body, headers=it.response_headers())
     return it.chat()
 
 
@@ -204,7 +204,7 @@ def error_after_events(it):
 
 @story
 def error_with_status_200(it):
-    it.upstream.replies(200, it.error())
+    it.upstream.responds(200, it.error())
     return it.chat()
 
 
@@ -248,13 +248,13 @@ def oversize_event(it):
 
 @story
 def oversize_reply(it):
-    it.upstream.replies(200, {"choices": [], "x": it.own.openai() * 500})
+    it.upstream.responds(200, {"choices": [], "x": it.own.openai() * 500})
     return it.chat()
 
 
 @story
 def unreadable_reply(it):
-    it.upstream.replies(200, body=f"<html>{it.credential} {it.own.openai()}".encode())
+    it.upstream.responds(200, body=f"<html>{it.credential} {it.own.openai()}".encode())
     return it.chat()
 
 
@@ -267,7 +267,7 @@ def unreadable_event(it):
 @story
 def embeddings(it):
     body = {"object": "list", "data": [{"index": 0, "embedding": [0.5]}], "echo": f"{it.credential} {it.own.openai()}"}
-    it.upstream.replies(200, body)
+    it.upstream.responds(200, body)
     return Sent(
         "/v1/embeddings", {"model": it.model, "input": it.own.openai(), **it.own.everything()}, headers=it.headers()
     )
@@ -275,7 +275,7 @@ def embeddings(it):
 
 @story
 def completions(it):
-    it.upstream.replies(200, {"object": "text_completion", "choices": [{"text": it.own.openai(), "index": 0}]})
+    it.upstream.responds(200, {"object": "text_completion", "choices": [{"text": it.own.openai(), "index": 0}]})
     return Sent("/v1/completions", {"model": it.model, "prompt": it.own.pem()}, headers=it.headers())
 
 

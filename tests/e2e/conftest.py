@@ -60,7 +60,7 @@ def parrot(upstream):
         return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=content)
 
     def make(**fields):
-        upstream.for_path("/parrot").replies(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
+        upstream.for_path("/parrot").responds(body=b'{"say": "hel"}\n{"say": "lo"}\n{"end": true}\n')
         return proxy_core.Provider(
             name="parrot", encode=encode, decoder=LineDecoder, credential_optional=True, **fields
         )

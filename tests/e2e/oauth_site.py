@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from proxy_core import Check, CredentialRefresher, Lifecycle, PluginInfo, PluginSettings, Provider, hookimpl
-from proxy_core.testing.example_oauth import example_provider, example_refresher
+from proxy_core.testing.example_oauth import example_provider
+from proxy_plugin_oauth.testing import example_refresher
 from dataclasses import replace
 
 

@@ -140,7 +140,7 @@ async def test_a_wildcard_gets_what_is_below_it_and_an_exact_path_wins(pages):
     assert (await ask("/admin/tool/a", "DELETE")).status_code == 405
 
 
-async def test_an_error_of_the_proxys_own_kind_is_answered_in_its_words(pages):
+async def test_an_error_of_the_proxys_own_kind_keeps_its_message(pages):
     _, ask = await pages(AdminPage(path="/admin/tool", respond=refusing))
     response = await ask("/admin/tool")
 
@@ -163,7 +163,7 @@ async def test_a_page_that_fails_is_a_clean_500_and_one_line_that_names_its_plug
     assert (await ask("/healthz", key=None)).status_code == 200
 
 
-async def test_a_page_that_takes_too_long_is_given_up(pages, tmp_path, caplog):
+async def test_a_page_that_takes_too_long_is_abandoned(pages, tmp_path, caplog):
     proxy, _ = await pages()
     keys = ClientKeys({"admin": SecretStr(ADMIN)})
     statuses = Statuses(view=proxy.proxy.status, keys=keys, admin_key=ADMIN, runtime_dir=tmp_path)
@@ -251,7 +251,7 @@ async def test_live_feeds_have_a_limit(pages):
         assert len(proxy.proxy.feeds) == 100
 
 
-async def test_a_feed_that_fails_is_cut_and_told_in_the_log(pages, caplog):
+async def test_a_feed_that_fails_is_cut_and_logged(pages, caplog):
     feed = Feed(fails_after=2)
 
     async def live(request):

@@ -23,8 +23,8 @@ def in_flight(proxy):
     return sum(pool.in_flight for pool in proxy.proxy.pools.values())
 
 
-async def test_a_rate_limited_credential_rests_and_the_next_one_answers(proxy, upstream):
-    upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
+async def test_a_rate_limited_credential_cools_down_and_the_next_one_answers(proxy, upstream):
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "30"})
     upstream.for_key("key-b").streams("hel", "lo")
 
     answer = await proxy.chat("demo/small", "hi", stream=True)
@@ -36,7 +36,7 @@ async def test_a_rate_limited_credential_rests_and_the_next_one_answers(proxy, u
 
 
 BEFORE_CONTENT = {
-    "a status": lambda key: key.replies(500),
+    "a status": lambda key: key.responds(500),
     "a reset": lambda key: key.resets(),
     "a cut before the first event": lambda key: key.says(b": wait\n\n", pause(0.01), cut()),
     "an error as the first event": lambda key: key.says(b'data: {"error":{"message":"no","code":500}}\n\n'),
@@ -64,7 +64,7 @@ AFTER_CONTENT = {
 
 
 @pytest.mark.parametrize("steps", AFTER_CONTENT.values(), ids=AFTER_CONTENT)
-async def test_nothing_is_asked_again_after_the_first_content(make_proxy, upstream, steps):
+async def test_no_attempt_is_repeated_after_the_first_content(make_proxy, upstream, steps):
     upstream.for_key("key-one").says(chunk({"content": "hel"}), pause(0.02), *steps)
     proxy = await make_proxy(one_key_each(upstream, retries=3))
 
@@ -77,11 +77,11 @@ async def test_nothing_is_asked_again_after_the_first_content(make_proxy, upstre
     assert in_flight(proxy) == 0
 
 
-async def test_failing_over_after_a_429_takes_a_moment_and_no_more(make_proxy, upstream):
+async def test_rotation_after_a_429_takes_only_a_moment(make_proxy, upstream):
     """10 ms are wanted of computing, which a busy machine stays out of; nothing is waited for, says tests/pipeline."""
     limited = [f"key-{n}" for n in range(10)]
     for key in limited:
-        upstream.for_key(key).replies(429, headers=HINTED)
+        upstream.for_key(key).responds(429, headers=HINTED)
     provider = {"base_url": upstream.url, "api_keys": [*limited, "key-fine"]}
     rotation = {"fair_cycle": False}
     proxy = await make_proxy(

@@ -128,7 +128,7 @@ def settings(stage, upstream, mode):
     ]
     judged = ours.jwt()
     lines += ["[providers.judged]", f'api_keys = ["{judged}"]']
-    upstream.for_key(judged).replies(500, {"error": {"message": judged}})
+    upstream.for_key(judged).responds(500, {"error": {"message": judged}})
     for name in STORIES:
         credential, header = f"{ours.openai()}/{ours.core()}", f"{ours.jwt()}"
         script = upstream.for_key(credential)
@@ -172,7 +172,7 @@ async def stage(request, tmp_path, upstream):
     client = httpx.AsyncClient(timeout=20, verify=False)
     stage = Stage(tmp_path, ours, environ, arguments, client, bob=ours.openai())
     listed = {"data": [{"id": "small", "echo": f"{environ['EXTRA_API_KEY']}"}]}
-    upstream.for_path("/models").replies(json_body=listed)
+    upstream.for_path("/models").responds(json_body=listed)
     (tmp_path / "proxy-core.toml").write_text(text := settings(stage, upstream, mode))
     (tmp_path / ".env").write_text(f"DOT_API_KEY={ours.jwt()}\nDOT_API_BASE={upstream.url}\n")
     ann = text.split('[clients.ann]\nkey = "')[1].split('"')[0]
@@ -260,7 +260,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-async def test_wrong_settings_are_told_without_their_values(tmp_path, wrong):
+async def test_wrong_settings_are_reported_without_their_values(tmp_path, wrong):
     own = Canaries("wrong settings")
     (tmp_path / "proxy-core.toml").write_text(wrong.format(*(own.openai() for _ in range(4))))
 
@@ -272,7 +272,7 @@ async def test_wrong_settings_are_told_without_their_values(tmp_path, wrong):
 
 
 @pytest.mark.parametrize("command", [["plugins"], ["plugins", "--json"], ["serve", "--port", "0"]], ids=" ".join)
-async def test_a_plugin_that_cannot_start_tells_no_secret(tmp_path, command):
+async def test_a_plugin_that_cannot_start_reveals_no_secret(tmp_path, command):
     own = Canaries("noisy")
     noisy = f'[plugins.noisy]\ntoken = "{own.core()}"\nbreak_startup = true\n[clients.ann]\nkey = "{own.openai()}"\n'
     (tmp_path / "proxy-core.toml").write_text(noisy)

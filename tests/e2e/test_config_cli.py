@@ -76,7 +76,7 @@ async def test_check_passes_what_a_start_would_take(run):
     assert (code, output) == (0, "settings are valid\n")
 
 
-async def test_check_tells_all_problems_with_their_origins(run, tmp_path):
+async def test_check_reports_all_problems_with_their_origins(run, tmp_path):
     (tmp_path / "proxy-core.toml").write_text(
         TOML + '\n[server]\nhost = "0.0.0.0"\nprot = 1\n\n[providers.house.rotation]\ntolerance = -1\n'
     )
@@ -105,7 +105,7 @@ async def test_check_finds_what_only_composing_would(run, tmp_path):
         assert (code, words in output) == (1, True), output
 
 
-async def test_check_tells_a_plugin_whose_settings_are_wrong(run, tmp_path):
+async def test_check_reports_a_plugin_whose_settings_are_wrong(run, tmp_path):
     (tmp_path / "wrong.toml").write_text("[plugins.example]\nnosuch = 1\n")
     (code, output), (warned, told) = await asyncio.gather(
         run("check", "--config", "wrong.toml"), run("check", PROXY_PLUGINS__EXAMPLE__NOSUCH="1")

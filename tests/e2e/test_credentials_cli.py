@@ -100,7 +100,7 @@ async def test_a_key_comes_from_the_standard_input_and_is_private(run, tmp_path)
     assert found["house", "HOUSE_API_KEY_7"]["id"] == found["house", "main"]["id"]
 
 
-async def test_what_is_no_key_or_no_provider_is_refused(run):
+async def test_an_invalid_key_or_provider_is_refused(run):
     (empty, told), (login, words), (nobody, _), (dots, _) = await asyncio.gather(
         run("add", "house"), run("add", "ex_ample"), run("add", "nobody"), run("add", "house", "--name", "../x")
     )
@@ -109,12 +109,12 @@ async def test_what_is_no_key_or_no_provider_is_refused(run):
     assert "no key was given" in told and "proxy-core login ex_ample" in words
 
 
-async def test_a_key_is_tried_with_a_models_request(run, upstream):
+async def test_a_key_is_tested_with_a_models_request(run, upstream):
     await run("add", "house", "--name", "main", stdin="sk-canary-0123456789")
-    upstream.for_path("/models").replies(body=b'{"data": [{"id": "a"}, {"id": "b"}]}')
+    upstream.for_path("/models").responds(body=b'{"data": [{"id": "a"}, {"id": "b"}]}')
     good = await run("test", "house")
     upstream.for_path("/models").queue.clear()
-    upstream.for_path("/models").replies(401, body=b'{"error": {"message": "bad sk-canary-0123456789"}}')
+    upstream.for_path("/models").responds(401, body=b'{"error": {"message": "bad sk-canary-0123456789"}}')
     bad = await run("test", "house", "main")
 
     assert good == (0, "house main: ok: 2 models\n")
@@ -147,7 +147,7 @@ async def test_what_settings_set_cannot_be_removed_here(run):
     assert "set by environment variable HOUSE_API_KEY" in output and "has no credential" in told
 
 
-async def test_a_login_is_tried_and_renewed_first_if_it_has_ended(run, tmp_path, cli_file, server):
+async def test_a_login_is_tried_and_refreshed_first_if_it_has_ended(run, tmp_path, cli_file, server):
     file = cli_file()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"expiry_date": 1000}))
     await run("import", "ex_ample", str(file), "--copy", "--name", "work")
@@ -174,7 +174,7 @@ async def test_a_login_from_variables_is_listed_tried_and_its_new_token_kept(run
     assert kept["refresh_token"] == server.families[0].current != given["EXAMPLE_1_REFRESH_TOKEN"]
 
 
-async def test_states_are_told_with_their_reasons(run, tmp_path, cli_file):
+async def test_states_are_reported_with_their_reasons(run, tmp_path, cli_file):
     await run("import", "ex_ample", str(cli_file()), "--copy", "--name", "work")
     file = vault(tmp_path) / "work.json"
     fields = json.loads(file.read_text())

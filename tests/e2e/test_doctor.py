@@ -81,7 +81,7 @@ async def test_people_get_lines_with_settings_and_what_to_do(tmp_path, server):
     assert "1 problem to fix" in output
 
 
-async def test_modes_are_found_and_mended(doctor, tmp_path):
+async def test_modes_are_found_and_fixed(doctor, tmp_path):
     file = put(tmp_path, "work")
     file.chmod(0o644)
     file.parent.chmod(0o755)
@@ -159,7 +159,7 @@ async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path)
     assert not left.exists() and list(run.iterdir()) == []
 
 
-async def test_how_it_would_be_served_is_judged(doctor):
+async def test_doctor_checks_how_the_proxy_would_be_served(doctor):
     (
         (open_code, opened),
         (memory, shared),
@@ -182,7 +182,7 @@ async def test_how_it_would_be_served_is_judged(doctor):
     assert has(left_out["problem"], "OAUTH_REFRESH_INTERVAL")
 
 
-async def test_a_damaged_store_is_told(doctor, tmp_path):
+async def test_a_damaged_store_is_reported(doctor, tmp_path):
     folder = tmp_path / "not-a-file.db"
     folder.mkdir()
     code, told = await doctor(PROXY_STATE__URL=f"sqlite:///{folder}")
@@ -195,7 +195,7 @@ async def test_upstreams_are_asked_only_if_asked_for_and_without_a_key(doctor):
     async with FakeUpstream() as upstream:
         house = {"HOUSE_API_BASE": upstream.url, "HOUSE_API_KEY": SECRET}
         gone = {"GONE_API_BASE": "http://127.0.0.1:9/v1", "GONE_API_KEY": SECRET}
-        upstream.for_path("/models").replies(401, headers={"date": "Tue, 01 Jan 2030 00:00:00 GMT"}, body=b"{}")
+        upstream.for_path("/models").responds(401, headers={"date": "Tue, 01 Jan 2030 00:00:00 GMT"}, body=b"{}")
         quiet, _ = await doctor(**house)
         asked_before = len(upstream.requests)
         code, told = await doctor("--upstreams", **house, **gone)

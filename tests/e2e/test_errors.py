@@ -112,7 +112,7 @@ async def test_a_wrong_method_is_a_405_in_shape(proxy):
 
 async def test_the_clients_own_mistake_keeps_the_upstreams_words(proxy, upstream):
     error = {"message": "bad tool", "type": "invalid_request_error", "param": "tools", "code": "bad_tool", "extra": [1]}
-    upstream.replies(400, {"error": error})
+    upstream.responds(400, {"error": error})
 
     answer = await proxy.chat("demo/small", "hi")
 
@@ -122,7 +122,7 @@ async def test_the_clients_own_mistake_keeps_the_upstreams_words(proxy, upstream
 
 
 async def test_an_upstream_that_repeats_a_key_does_not_give_it_away(proxy, upstream):
-    upstream.replies(400, {"error": {"message": "Incorrect API key provided: key-a", "also": ["key-b"]}})
+    upstream.responds(400, {"error": {"message": "Incorrect API key provided: key-a", "also": ["key-b"]}})
 
     answer = await proxy.chat("demo/small", "hi")
 
@@ -132,15 +132,15 @@ async def test_an_upstream_that_repeats_a_key_does_not_give_it_away(proxy, upstr
 
 
 async def test_an_unknown_upstream_model_is_a_404(proxy, upstream):
-    upstream.replies(404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}})
+    upstream.responds(404, {"error": {"message": "The model `x` does not exist", "code": "model_not_found"}})
 
     answer = await proxy.chat("demo/x", "hi")
 
     assert (answer.status, answer.error["code"]) == (404, "model_not_found")
 
 
-async def test_a_wrong_upstream_path_is_our_trouble(proxy, upstream):
-    upstream.replies(404, body=b"404 page not found", headers={"content-type": "text/plain"})
+async def test_a_wrong_upstream_path_is_the_proxys_problem(proxy, upstream):
+    upstream.responds(404, body=b"404 page not found", headers={"content-type": "text/plain"})
 
     assert (await proxy.chat("demo/small", "hi")).status == 502
 

@@ -46,7 +46,7 @@ def rewriting(name="rewriting"):
 
 PATHS = [
     ("GET", "/admin/why?model=demo/small"),
-    ("GET", "/admin/quotas"),
+    ("GET", "/admin/status"),
     ("GET", "/admin/explain/x"),
     ("POST", "/admin/explain"),
     ("POST", "/admin/cooldowns/clear"),
@@ -90,7 +90,7 @@ def test_a_configured_admin_key_leaves_no_file_and_a_clients_is_refused(tmp_path
 
 
 async def test_a_request_is_explained_with_exclusions_and_reasons(make_proxy, upstream):
-    upstream.for_key("key-a").replies(429, headers=HINTED)
+    upstream.for_key("key-a").responds(429, headers=HINTED)
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
     settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential"}}
     proxy = await make_proxy(settings, modules=[plugin_with(proxy_sanitizers=[rewriting()])])
@@ -115,7 +115,7 @@ async def test_a_request_is_explained_with_exclusions_and_reasons(make_proxy, up
 
 
 async def test_a_request_that_failed_or_whose_client_left_is_explained_too(proxy, upstream):
-    upstream.replies(401)
+    upstream.responds(401)
     failed = (await proxy.chat("demo/small", "hi")).headers["x-request-id"]
     upstream.queue.clear()
     upstream.says(stall())
@@ -151,7 +151,7 @@ async def test_the_record_of_a_request_has_the_same(make_proxy, upstream):
     async def write(records):
         kept.extend(records)
 
-    upstream.for_key("key-a").replies(429, headers=HINTED)
+    upstream.for_key("key-a").responds(429, headers=HINTED)
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
     settings = {"providers": {"demo": provider}, "records": {"enabled": True}, "plugins": {"disabled": ["redaction"]}}
     sink = proxy_core.LogSink(name="kept", write=write)
@@ -235,7 +235,7 @@ async def test_a_dry_run_of_another_dialect_needs_its_model_alone(proxy):
 
 async def test_why_says_since_when_until_when_and_in_which_words(proxy, upstream):
     said = {"error": {"message": "key-a: slow down, key-b\n\u001b[31mnow", "code": "rate_limit_exceeded"}}
-    upstream.for_key("key-a").replies(429, said, headers={"retry-after": "4000"})
+    upstream.for_key("key-a").responds(429, said, headers={"retry-after": "4000"})
     await proxy.chat("demo/small", "hi")
 
     reply = await Operator(proxy).get("/admin/why?model=demo/small")
@@ -264,7 +264,7 @@ async def test_why_of_an_unknown_model_is_a_404_and_of_none_a_400(proxy):
 
 
 async def test_clear_ends_what_it_is_asked_to_end(make_proxy, upstream):
-    upstream.replies(429, headers=HINTED)
+    upstream.responds(429, headers=HINTED)
     providers = {name: {"base_url": upstream.url, "api_keys": [f"key-{name}"]} for name in ("one", "two")}
     proxy = await make_proxy({"providers": providers, "routing": {"max_wait_s": 0.1}})
     operator = Operator(proxy)
@@ -304,7 +304,7 @@ def test_sockets_are_in_a_folder_only_their_owner_can_enter(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o777], ids=oct)
-async def test_a_folder_others_can_enter_is_not_used_and_hears_no_key(tmp_path, mode):
+async def test_a_folder_that_others_can_enter_is_not_used_and_gets_no_key(tmp_path, mode):
     folder, heard = tmp_path / "run", []
     folder.mkdir()
     folder.chmod(mode)

@@ -2,8 +2,8 @@
 
 import pytest
 from benchmarks.faults import fault_run, print_outcome
-from benchmarks.faults_check import Bounds, Story, problems, rests
-from benchmarks.faults_load import Told
+from benchmarks.faults_check import Bounds, Story, cooldowns, problems
+from benchmarks.faults_load import Seen
 from benchmarks.faults_systems import Run, in_flight
 from benchmarks.faulty import Attempt
 
@@ -23,10 +23,10 @@ def test_every_request_ends_as_it_must_when_everything_fails_now_and_then():
 # --- The checks themselves ---------------------------------------------------------------
 
 
-def told(**fields):
+def seen(**fields):
     usual = {"kind": "usual", "stream": True, "leaves": "", "at": 0.0, "took_s": 0.5, "status": 200}
     whole = {"marks": [("k1", 1, 0, 2), ("k1", 1, 1, 2)], "finished": True, "done": True}
-    return Told(id="r1", **{**usual, **whole, **fields})
+    return Seen(id="r1", **{**usual, **whole, **fields})
 
 
 def attempt(number=1, **fields):
@@ -40,73 +40,77 @@ BROKEN = {"marks": [("k1", 1, 0, 4)], "finished": False, "done": False, "error":
 FAILED = {"status": 502, "marks": [], "finished": False, "done": False, "error": "upstream_error"}
 
 RIGHT = {
-    "a whole reply": (told(), [attempt()]),
-    "a whole reply after a refusal": (
-        told(marks=[("k2", 2, 0, 2), ("k2", 2, 1, 2)]),
+    "a complete response": (seen(), [attempt()]),
+    "a complete response after a refusal": (
+        seen(marks=[("k2", 2, 0, 2), ("k2", 2, 1, 2)]),
         [attempt(1, **REFUSED), attempt(2)],
     ),
-    "broken after content": (told(**BROKEN), [attempt(end="broken")]),
-    "silence after content": (told(**BROKEN), [attempt(end="left", ended_at=1.2)]),
-    "nothing but failures": (told(**FAILED), [attempt(1, **REFUSED), attempt(2, **REFUSED)]),
-    "the client's mistake": (told(**FAILED | {"status": 400}, kind="mistake"), [attempt(**REFUSED)]),
-    "every credential rests": (told(**FAILED | {"status": 429}, retry_after="2"), []),
-    "a client that left": (told(left=True, leaves="after"), [attempt(end="left")]),
+    "broken after content": (seen(**BROKEN), [attempt(end="broken")]),
+    "silence after content": (seen(**BROKEN), [attempt(end="left", ended_at=1.2)]),
+    "nothing but failures": (seen(**FAILED), [attempt(1, **REFUSED), attempt(2, **REFUSED)]),
+    "the client's mistake": (seen(**FAILED | {"status": 400}, kind="mistake"), [attempt(**REFUSED)]),
+    "every credential is cooling down": (seen(**FAILED | {"status": 429}, retry_after="2"), []),
+    "a client that left": (seen(left=True, leaves="after"), [attempt(end="left")]),
 }
 
 WRONG = {
-    "a cut stream as a clean end": (told(done=False), [attempt()], "ended as 200, cut"),
-    "a refusal as a whole reply": (told(), [attempt(**REFUSED)], "complete, though"),
-    "an error although all was well": (told(**BROKEN), [attempt()], "did not break"),
-    "a status although there was a reply": (told(**FAILED), [attempt()], "gave a whole reply"),
-    "a status after content": (told(**FAILED), [attempt(end="broken")], "content had been sent"),
+    "a cut stream as a clean end": (seen(done=False), [attempt()], "ended as 200, cut"),
+    "a refusal as a complete response": (seen(), [attempt(**REFUSED)], "complete, although"),
+    "an error although nothing was wrong": (seen(**BROKEN), [attempt()], "did not break"),
+    "a status although there was a response": (seen(**FAILED), [attempt()], "sent a complete response"),
+    "a status after content": (seen(**FAILED), [attempt(end="broken")], "content had been sent"),
     "a mistake sent twice": (
-        told(**FAILED | {"status": 400}, kind="mistake"),
+        seen(**FAILED | {"status": 400}, kind="mistake"),
         [attempt(1, **REFUSED), attempt(2, **REFUSED)],
         "sent 2 times",
     ),
-    "the account's trouble told as a mistake": (told(**FAILED | {"status": 400}), [attempt(**REFUSED)], "ended as 400"),
-    "429 that does not say when": (told(**FAILED | {"status": 429}), [], "without Retry-After"),
+    "the account's problem reported as a mistake": (
+        seen(**FAILED | {"status": 400}),
+        [attempt(**REFUSED)],
+        "ended as 400",
+    ),
+    "429 that does not say when": (seen(**FAILED | {"status": 429}), [], "without Retry-After"),
     "503 that does not say when": (
-        told(**FAILED | {"status": 503}),
+        seen(**FAILED | {"status": 503}),
         [attempt(**REFUSED | {"play": "503 with a hint"})],
         "without Retry-After",
     ),
-    "an absurd hint passed on": (told(**FAILED | {"status": 429}, retry_after="86400"), [], "Retry-After 86400"),
-    "an answer that is none of ours": (told(**FAILED | {"status": 500}), [], "ended as 500"),
-    "no error object": (told(**FAILED | {"error": None}), [], "without an error object"),
-    "replayed after content": (told(**BROKEN), [attempt(1, end="broken"), attempt(2)], "after content had been sent"),
-    "asked again after a whole reply": (told(), [attempt(1), attempt(2)], "after a whole reply"),
-    "asked again for a client that left": (told(left=True), [attempt(1, **REFUSED), attempt(2, at=9.0)], "had left"),
-    "content of two attempts": (told(marks=[("k1", 1, 0, 2), ("k2", 2, 1, 2)]), [attempt()], "of 2 attempts"),
-    "a piece twice": (told(marks=[("k1", 1, 0, 2), ("k1", 1, 0, 2)]), [attempt()], "repeated"),
-    "a piece missing": (told(marks=[("k1", 1, 0, 2)]), [attempt()], "pieces missing"),
-    "a piece of another request": (told(odd="a piece of r2"), [attempt()], "ended as odd"),
-    "too long": (told(took_s=60), [attempt()], "took 60.0 s"),
-    "an attempt that never ends": (told(), [attempt(end="open", ended_at=None)], "still open"),
-    "silence that is borne too long": (told(**BROKEN), [attempt(end="left", ended_at=20.0)], "left open for"),
-    "an attempt after the budget": (told(took_s=8), [attempt(at=7.0, ended_at=7.1)], "started 7.0 s after"),
+    "an absurd hint passed on": (seen(**FAILED | {"status": 429}, retry_after="86400"), [], "Retry-After 86400"),
+    "a status that the proxy never sends": (seen(**FAILED | {"status": 500}), [], "ended as 500"),
+    "no error object": (seen(**FAILED | {"error": None}), [], "without an error object"),
+    "replayed after content": (seen(**BROKEN), [attempt(1, end="broken"), attempt(2)], "after content had been sent"),
+    "sent again after a complete response": (seen(), [attempt(1), attempt(2)], "after a complete response"),
+    "sent again for a client that left": (seen(left=True), [attempt(1, **REFUSED), attempt(2, at=9.0)], "had left"),
+    "content from two attempts": (seen(marks=[("k1", 1, 0, 2), ("k2", 2, 1, 2)]), [attempt()], "from 2 attempts"),
+    "a piece twice": (seen(marks=[("k1", 1, 0, 2), ("k1", 1, 0, 2)]), [attempt()], "repeated"),
+    "a piece missing": (seen(marks=[("k1", 1, 0, 2)]), [attempt()], "pieces missing"),
+    "a piece of another request": (seen(odd="a piece of r2"), [attempt()], "ended as odd"),
+    "too long": (seen(took_s=60), [attempt()], "took 60.0 s"),
+    "an attempt that never ends": (seen(), [attempt(end="open", ended_at=None)], "still open"),
+    "silence that is tolerated too long": (seen(**BROKEN), [attempt(end="left", ended_at=20.0)], "left open for"),
+    "an attempt after the budget": (seen(took_s=8), [attempt(at=7.0, ended_at=7.1)], "started 7.0 s after"),
 }
 
 
 @pytest.mark.parametrize(("seen", "attempts"), RIGHT.values(), ids=RIGHT)
-def test_a_story_as_it_must_be_has_no_problem(seen, attempts):
+def test_a_correct_story_has_no_problem(seen, attempts):
     assert problems(Story(seen, attempts), BOUNDS) == []
 
 
 @pytest.mark.parametrize(("seen", "attempts", "problem"), WRONG.values(), ids=WRONG)
-def test_a_story_that_went_wrong_is_noticed(seen, attempts, problem):
+def test_an_incorrect_story_is_detected(seen, attempts, problem):
     assert any(problem in found for found in problems(Story(seen, attempts), BOUNDS))
 
 
-def test_a_key_that_is_asked_before_its_hint_has_passed_is_counted():
+def test_a_key_used_before_its_hint_has_passed_is_counted():
     limited = {"key": "k1", "play": "429 in words", "end": "error", "hint_s": 1.0}
     on_its_way = attempt(5, key="k1", at=6.2, ended_at=6.3)
 
     attempts = [attempt(n, **limited, at=at, ended_at=at) for n, at in enumerate((1.0, 1.5, 6.0, 10.0))]
 
-    found = rests([*attempts, on_its_way])["429 in words"]
+    found = cooldowns([*attempts, on_its_way])["429 in words"]
     assert (found.count, found.readable, found.early) == (4, 4, 1)
-    assert found.again_s == [0.5, 4.0]  # the second's rest may have been the first's
+    assert found.again_s == [0.5, 4.0]  # the second cooldown may have been the first's
 
 
 def test_leases_are_found_wherever_they_stand_in_a_report():

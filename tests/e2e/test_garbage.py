@@ -43,7 +43,7 @@ async def test_a_refused_request(proxy):
 
 
 async def test_an_upstreams_error(proxy, upstream):
-    upstream.replies(400)
+    upstream.responds(400)
 
     with leaving_no_cycle():
         assert (await proxy.chat("demo/small", "hi")).status == 400
@@ -51,7 +51,7 @@ async def test_an_upstreams_error(proxy, upstream):
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 async def test_every_attempt_failed(proxy, upstream, status):
-    upstream.replies(status)
+    upstream.responds(status)
 
     with leaving_no_cycle():
         assert (await proxy.chat("demo/small", "hi")).status >= 429

@@ -102,7 +102,7 @@ async def test_a_model_name_cannot_leave_its_provider(proxy, upstream):
 
 
 async def test_cookies_of_an_upstream_stay_nowhere(proxy, upstream):
-    upstream.replies(headers={"set-cookie": "a=1; Path=/"})
+    upstream.responds(headers={"set-cookie": "a=1; Path=/"})
 
     answers = [await proxy.chat("demo/small", "hi") for _ in range(2)]
 
@@ -112,7 +112,7 @@ async def test_cookies_of_an_upstream_stay_nowhere(proxy, upstream):
 
 async def test_only_our_own_headers_reach_the_client(proxy, upstream):
     for_client = {"x-ratelimit-remaining-requests": "1", "openai-organization": "org", "x-request-id": "upstream-id"}
-    upstream.replies(headers=for_client)
+    upstream.responds(headers=for_client)
 
     answer = await proxy.chat("demo/small", "hi")
 
@@ -123,7 +123,7 @@ async def test_only_our_own_headers_reach_the_client(proxy, upstream):
 
 
 async def test_a_redirect_is_not_followed(proxy, upstream):
-    upstream.replies(307, headers={"location": upstream.url + "/elsewhere"})
+    upstream.responds(307, headers={"location": upstream.url + "/elsewhere"})
 
     await proxy.chat("demo/small", "hi")
 

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import openai
 import pytest
@@ -76,13 +77,13 @@ def knowing(make_proxy, upstream, tables):
 
 
 def listing(upstream, *models):
-    upstream.for_path("/models").replies(json_body={"object": "list", "data": list(models)})
+    upstream.for_path("/models").responds(json_body={"object": "list", "data": list(models)})
 
 
 # --- Models ------------------------------------------------------------------------------
 
 
-async def test_a_model_list_says_what_is_known_and_who_said_so(knowing, upstream, tables):
+async def test_a_model_list_gives_the_known_metadata_and_its_sources(knowing, upstream, tables):
     listing(upstream, {"id": "big", "object": "model", "context_window": 2000, "active": True}, {"id": "other"})
     proxy = await knowing(
         {"models": {"big": {"max_output_tokens": 50, "capabilities": ["function_calling"]}}},
@@ -158,9 +159,9 @@ async def used(proxy):
     return rows
 
 
-async def test_a_reply_is_priced_by_a_catalog_that_is_read_after_it(knowing, upstream, tables):
+async def test_a_response_is_priced_by_a_catalog_that_is_read_after_it(knowing, upstream, tables):
     upstream.says(chunk({"content": "hi"}), chunk(finish="stop"), chunk(usage=USAGE), b"data: [DONE]\n\n")
-    upstream.replies(json_body=ANSWER)
+    upstream.responds(json_body=ANSWER)
     proxy = await knowing(clients={"test": {"key": "test-client-key", "cost_per_day": 1.5 * COST}})
     await proxy.chat("demo/big", "hi", stream=True)
     rows = await used(proxy)
@@ -174,7 +175,7 @@ async def test_a_reply_is_priced_by_a_catalog_that_is_read_after_it(knowing, ups
 
 
 async def test_a_price_in_settings_needs_no_table(knowing, upstream, tables):
-    upstream.replies(json_body=ANSWER)
+    upstream.responds(json_body=ANSWER)
     proxy = await knowing({"models": {"big": {"input_price": 10.0}}})
     await proxy.chat("demo/big", "hi")
 
@@ -221,7 +222,7 @@ async def test_a_wrong_estimate_names_the_field(knowing, body, status, param):
     assert (refused.status, refused.error["param"]) == (status, param)
 
 
-async def test_nobody_waits_while_a_table_is_read(knowing, upstream, tables):
+async def test_no_request_waits_while_a_table_is_read(knowing, upstream, tables):
     tables.read.clear()
     listing(upstream, {"id": "big"})
     proxy = await knowing()
@@ -238,17 +239,17 @@ async def test_nobody_waits_while_a_table_is_read(knowing, upstream, tables):
     assert tables.loads == 1
 
 
-async def test_what_a_reply_cost_is_kept_although_the_proxy_ends_while_the_table_is_read(
+async def test_what_a_response_cost_is_kept_although_the_proxy_ends_while_the_table_is_read(
     knowing, upstream, tables, tmp_path
 ):
     tables.takes_s = 0.4
-    upstream.replies(json_body=ANSWER)
+    upstream.responds(json_body=ANSWER)
     proxy = await knowing(state={"url": f"sqlite:///{tmp_path / 'state.db'}"})
     await proxy.chat("demo/big", "hi")
     proxy.stop.set()
 
     def kept():
-        with sqlite3.connect(tmp_path / "state.db") as database:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as database:
             return database.execute("SELECT SUM(requests), SUM(priced), SUM(cost) FROM usage").fetchone()
 
     async with asyncio.timeout(20):
@@ -260,7 +261,7 @@ async def test_what_a_reply_cost_is_kept_although_the_proxy_ends_while_the_table
 # --- Counting ----------------------------------------------------------------------------
 
 
-async def test_tokens_are_counted_by_who_knows_the_model(knowing):
+async def test_tokens_are_counted_by_the_counter_that_knows_the_model(knowing):
     proxy = await knowing(models={"fast": "demo/big"})
     exact = {"exact": True, "source": "letters: letters"}
 
@@ -294,7 +295,7 @@ async def test_a_counter_of_any_rank_comes_before_the_estimate(make_proxy, upstr
     ("model", "note"),
     [("small", "No counter knows"), ("absent", "It is not here."), ("broken", "The counter letters failed.")],
 )
-async def test_tokens_are_estimated_where_nobody_can_count_them(knowing, model, note):
+async def test_tokens_are_estimated_if_no_counter_knows_the_model(knowing, model, note):
     proxy = await knowing()
 
     text = (await proxy.post("/token-count", {"model": f"demo/{model}", "text": "some words to count"})).json

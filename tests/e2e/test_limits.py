@@ -20,7 +20,7 @@ def demo(server, *keys, **tables):
 # --- [timeouts], [upstream] --------------------------------------------------------------
 
 
-async def test_an_upstream_that_does_not_take_the_connection_is_given_up_after_connect_s(make_proxy):
+async def test_an_upstream_that_does_not_accept_the_connection_is_abandoned_after_connect_s(make_proxy):
     with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -93,7 +93,7 @@ async def test_requests_beyond_max_connections_wait_for_pool_s(make_proxy, upstr
 
 @pytest.mark.parametrize("tries", [1, 3])
 async def test_one_credential_is_tried_attempts_per_credential_times(make_proxy, upstream, tries):
-    upstream.replies(500)
+    upstream.responds(500)
     proxy = await make_proxy(demo(upstream, routing={"attempts_per_credential": tries}))
 
     await proxy.chat("demo/small", "hi")
@@ -102,7 +102,7 @@ async def test_one_credential_is_tried_attempts_per_credential_times(make_proxy,
 
 
 async def test_one_request_is_tried_max_attempts_times_at_most(make_proxy, upstream):
-    upstream.replies(429)
+    upstream.responds(429)
     proxy = await make_proxy(demo(upstream, *(f"key-{n}" for n in range(9)), routing={"max_attempts": 4}))
 
     answer = await proxy.chat("demo/small", "hi")
@@ -112,7 +112,7 @@ async def test_one_request_is_tried_max_attempts_times_at_most(make_proxy, upstr
 
 async def test_no_attempt_starts_after_budget_s_but_one_in_flight_goes_on(make_proxy, upstream):
     upstream.for_key("key-a").says(pause(0.4), status=500)
-    upstream.for_key("key-b").replies()
+    upstream.for_key("key-b").responds()
     proxy = await make_proxy(
         demo(
             upstream,
@@ -129,8 +129,8 @@ async def test_no_attempt_starts_after_budget_s_but_one_in_flight_goes_on(make_p
 
 
 @pytest.mark.parametrize(("ttl_s", "asked"), [(0.05, 2), (60, 1)])
-async def test_a_model_list_is_believed_for_models_ttl_s(make_proxy, upstream, ttl_s, asked):
-    upstream.for_path("/models").replies(json_body={"data": [{"id": "a"}]})
+async def test_a_model_list_is_cached_for_models_ttl_s(make_proxy, upstream, ttl_s, asked):
+    upstream.for_path("/models").responds(json_body={"data": [{"id": "a"}]})
     proxy = await make_proxy(demo(upstream, routing={"models_ttl_s": ttl_s}))
 
     await proxy.get("/models")
@@ -140,7 +140,7 @@ async def test_a_model_list_is_believed_for_models_ttl_s(make_proxy, upstream, t
     assert len(upstream.requests) == asked
 
 
-async def test_a_provider_that_is_not_to_be_discovered_is_not_asked(make_proxy, upstream):
+async def test_a_provider_with_discovery_off_is_not_asked_for_models(make_proxy, upstream):
     provider = {"base_url": upstream.url, "models": ["mine"], "discover": False}
     proxy = await make_proxy({"providers": {"demo": provider}})
 

@@ -49,11 +49,11 @@ async def test_requests_above_the_limit_wait_for_the_next_minute(limited, upstre
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-async def test_tokens_of_replies_count(limited, upstream, stream):
+async def test_tokens_of_responses_count(limited, upstream, stream):
     if stream:
         upstream.says(chunk({"content": "hi"}), chunk(finish="stop"), chunk(usage=USAGE), b"data: [DONE]\n\n")
     else:
-        upstream.replies(json_body={"choices": [{"message": {"content": "hi"}}], "usage": USAGE})
+        upstream.responds(json_body={"choices": [{"message": {"content": "hi"}}], "usage": USAGE})
     proxy = await limited(tokens_per_minute=15)
     first = await proxy.chat("demo/small", "hi", stream=stream)
     await asyncio.sleep(0.05)
@@ -78,7 +78,7 @@ async def test_a_day_has_its_cost(limited, upstream):
 
 async def test_models_of_others_are_neither_served_nor_shown(limited, upstream):
     proxy = await limited(models=["fast"])
-    upstream.for_path("/models").replies(json_body={"data": [{"id": "small"}]})
+    upstream.for_path("/models").responds(json_body={"data": [{"id": "small"}]})
     fast, other = await proxy.chat("fast", "hi"), await proxy.chat("demo/small", "hi")
     mine, everybodys = await proxy.get("/models"), await proxy.get("/models", key="other-client-key")
 
@@ -90,7 +90,7 @@ async def test_models_of_others_are_neither_served_nor_shown(limited, upstream):
     assert len([r for r in upstream.requests if r.method == "POST"]) == 1
 
 
-async def test_who_has_no_limits_hears_nothing_of_them(limited, upstream):
+async def test_a_client_without_limits_gets_no_limit_headers(limited, upstream):
     proxy = await limited(requests_per_minute=1)
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
     answers = [await proxy.post("/chat/completions", body, key="other-client-key") for _ in range(3)]

@@ -73,7 +73,7 @@ async def test_the_address_a_browser_elsewhere_ended_at_is_pasted(tmp_path, vari
     assert parse_qs(urlsplit(gone_to).query)["code"][0] not in talk.output
 
 
-async def test_a_code_that_is_none_is_told_in_words_for_a_login(tmp_path, variables, server):
+async def test_an_invalid_pasted_code_is_explained(tmp_path, variables, server):
     async with talking(tmp_path, variables, "login", "ex_ample", "--yes", "--paste") as talk:
         await talk.until(LINK)
         talk.type("no-such-code")
@@ -103,14 +103,14 @@ async def test_terms_and_lifecycle_are_shown_before_anything_happens(tmp_path, v
     assert server.families == [] and server.requests == []
 
 
-async def test_without_anybody_to_ask_it_says_how_to_go_on(tmp_path, variables):
+async def test_without_a_terminal_it_says_how_to_continue(tmp_path, variables):
     code, output = await typed(tmp_path, variables, "login", "ex_ample")
 
     assert code == 1
     assert "--yes" in output and "Traceback" not in output
 
 
-async def test_the_same_account_again_is_renewed_and_not_doubled(tmp_path, variables, server):
+async def test_logging_in_again_updates_the_existing_account(tmp_path, variables, server):
     await log_in(tmp_path, variables, "--name", "home")
     code, output, _ = await log_in(tmp_path, variables)
 
@@ -163,7 +163,7 @@ async def test_wrong_usage_exits_with_2(tmp_path, variables, arguments, words):
     assert (code, words in output) == (2, True), output
 
 
-async def test_a_running_proxy_is_told(tmp_path, variables, server):
+async def test_a_running_proxy_is_notified(tmp_path, variables, server):
     async with serving(tmp_path, **variables):
         code, output, _ = await log_in(tmp_path, variables)
 

@@ -72,7 +72,7 @@ async def test_a_login_serves_requests(start, server, vault):
     assert server.accepted == []
 
 
-async def test_a_token_near_its_end_is_renewed_in_the_background(start, server, vault):
+async def test_a_token_near_its_end_is_refreshed_in_the_background(start, server, vault):
     tokens = server.issue("a@example.com")
     login(vault, tokens, ends_in_s=60)
     proxy = await start()
@@ -97,10 +97,10 @@ async def test_a_request_waits_for_a_token_that_has_ended(start, server, vault):
     assert len(server.accepted) == 1
 
 
-async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, server, vault):
+async def test_a_refused_token_is_refreshed_once_and_the_request_goes_on(start, server, vault):
     tokens = server.issue("a@example.com")
     login(vault, tokens)
-    server.for_key(tokens.access_token.get_secret_value()).replies(401)
+    server.for_key(tokens.access_token.get_secret_value()).responds(401)
     proxy = await start()
 
     answers = await asyncio.gather(*(proxy.chat("example/m", "hi") for _ in range(5)))
@@ -110,9 +110,9 @@ async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, se
     assert proxy.proxy.pools["example"].cooling_down() == {}
 
 
-async def test_an_account_that_is_refused_with_a_new_token_rests(start, server, vault):
+async def test_an_account_that_is_refused_with_a_new_token_cools_down(start, server, vault):
     login(vault, server.issue("a@example.com"))
-    server.for_path("/chat/completions").replies(401)
+    server.for_path("/chat/completions").responds(401)
     proxy = await start()
 
     answer = await proxy.chat("example/m", "hi")
@@ -122,7 +122,7 @@ async def test_an_account_that_is_refused_with_a_new_token_rests(start, server, 
     assert len(proxy.proxy.pools["example"].cooling_down()) == 1
 
 
-async def test_a_login_that_has_ended_is_taken_out_and_says_how_to_log_in(start, server, vault):
+async def test_an_expired_login_is_disabled_and_says_how_to_log_in(start, server, vault):
     tokens = server.issue("a@example.com")
     login(vault, tokens, ends_in_s=-10)
     server.revoke_all()
@@ -133,11 +133,11 @@ async def test_a_login_that_has_ended_is_taken_out_and_says_how_to_log_in(start,
 
     assert answer.status == 503
     assert "log in" in answer.error["message"].lower() or "login" in answer.error["message"].lower()
-    assert "example: a login has ended" in json.dumps(ready.json())
+    assert "example: a credential needs a new login" in json.dumps(ready.json())
     assert vault.all("example")[0].needs_login is not None
 
 
-async def test_another_login_answers_while_one_is_renewed(start, server, vault):
+async def test_another_login_answers_while_one_is_refreshed(start, server, vault):
     slow, quick = server.issue("slow@example.com"), server.issue("quick@example.com")
     login(vault, slow, name="slow", ends_in_s=-10)
     login(vault, quick, name="quick")
@@ -150,7 +150,7 @@ async def test_another_login_answers_while_one_is_renewed(start, server, vault):
     assert bearer_of(server) == [quick.access_token.get_secret_value()]
 
 
-async def test_a_token_server_in_trouble_is_asked_again(start, server, vault):
+async def test_a_failing_token_server_is_retried(start, server, vault):
     login(vault, server.issue("a@example.com"), ends_in_s=-10)
     server.fails(429, headers={"retry-after": "1"})
     proxy = await start()
@@ -161,7 +161,7 @@ async def test_a_token_server_in_trouble_is_asked_again(start, server, vault):
     assert len(server.accepted) == 1
 
 
-async def test_a_failed_renewal_is_soon_tried_again_and_then_ever_more_rarely(start, server, vault, caplog):
+async def test_a_failed_refresh_is_retried_soon_and_then_at_increasing_intervals(start, server, vault, caplog):
     login(vault, server.issue("a@example.com"), ends_in_s=-10)
     server.fails(503)
     server.resets()

@@ -55,18 +55,18 @@ async def test_stream_with_usage(client, upstream):
     assert chunks[-1].choices == []
 
 
-async def test_stream_helper_assembles_the_reply(client):
+async def test_stream_helper_assembles_the_response(client):
     async with client.chat.completions.stream(model="demo/small", messages=HI) as stream:
         completion = await stream.get_final_completion()
 
     assert completion.choices[0].message.content == "hello"
 
 
-async def test_tools_in_a_plain_reply(client, upstream):
+async def test_tools_in_a_plain_response(client, upstream):
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
-    upstream.replies(
+    upstream.responds(
         json_body={"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     )
 
@@ -107,7 +107,7 @@ class Answer(BaseModel):
 async def test_structured_output(client, upstream):
     message = {"role": "assistant", "content": '{"city":"Oslo","degrees":7}'}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    upstream.replies(
+    upstream.responds(
         json_body={"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     )
 
@@ -133,7 +133,7 @@ VECTORS = {"float": [0.5, -1.0], "base64": "AAAAPwAAgL8="}
 async def test_embeddings_arrive_whatever_the_upstream_sends(client, upstream, sent, wanted):
     data = [{"object": "embedding", "index": 0, "embedding": VECTORS[sent]}]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
-    upstream.for_path("/embeddings").replies(json_body={"object": "list", "data": data, "model": "e", "usage": usage})
+    upstream.for_path("/embeddings").responds(json_body={"object": "list", "data": data, "model": "e", "usage": usage})
     asked = {"encoding_format": wanted} if wanted else {}
 
     reply = await client.embeddings.create(model="demo/e", input=["a"], dimensions=2, **asked)
@@ -145,7 +145,7 @@ async def test_embeddings_arrive_whatever_the_upstream_sends(client, upstream, s
 async def test_legacy_completions(client, upstream):
     body = {"id": "c", "object": "text_completion", "created": 1, "model": "m"}
     choice = {"text": "lo", "index": 0, "finish_reason": "stop", "logprobs": None}
-    upstream.for_path("/completions").replies(json_body={**body, "choices": [choice]})
+    upstream.for_path("/completions").responds(json_body={**body, "choices": [choice]})
 
     reply = await client.completions.create(model="demo/small", prompt="hel")
 
@@ -163,7 +163,7 @@ async def test_legacy_completions_streamed(client, upstream):
 
 
 async def test_models(client, upstream):
-    upstream.for_path("/models").replies(json_body={"data": [{"id": "org/big", "object": "model"}]})
+    upstream.for_path("/models").responds(json_body={"data": [{"id": "org/big", "object": "model"}]})
 
     assert [model.id async for model in client.models.list()] == ["demo/org/big"]
     assert (await client.models.retrieve("demo/org/big")).id == "demo/org/big"
@@ -179,7 +179,7 @@ async def test_errors_are_the_clients_own_classes(client, proxy, upstream):
     with pytest.raises(openai.AuthenticationError):
         await client.with_options(api_key="wrong").models.list()
 
-    upstream.replies(429, headers={"retry-after": "7"})
+    upstream.responds(429, headers={"retry-after": "7"})
     with pytest.raises(openai.RateLimitError) as limited:
         await client.chat.completions.create(model="demo/small", messages=HI)
     assert limited.value.response.headers["retry-after"] == "7"

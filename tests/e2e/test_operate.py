@@ -35,10 +35,10 @@ def chat(client, program, model="demo/small"):
 
 def limits(upstream, **hint):
     said = {"error": {"message": "slow down,\n key-a\u001b[31m", "code": "rate_limit_exceeded"}}
-    upstream.for_key("key-a").replies(429, said, headers=hint or {"retry-after": "900"})
+    upstream.for_key("key-a").responds(429, said, headers=hint or {"retry-after": "900"})
 
 
-async def test_a_rest_is_shown_explained_and_ended(home, upstream):
+async def test_a_cooldown_is_shown_explained_and_cleared(home, upstream):
     limits(upstream)
     names = variables(upstream)
     async with serving(home, **names) as program, httpx.AsyncClient() as client:
@@ -146,7 +146,7 @@ async def test_with_tls_the_command_line_needs_no_certificate(home, upstream):
     assert cleared == "cleared: 1\n"
 
 
-async def test_without_a_running_proxy_it_is_said_so(home, upstream):
+async def test_without_a_running_proxy_the_command_says_so(home, upstream):
     names = variables(upstream)
     commands = [("why", "demo/small"), ("explain", "some-id"), ("cooldown", "clear")]
     results = await asyncio.gather(*(run(home, *command, **names) for command in commands))

@@ -91,7 +91,7 @@ class Upper:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-async def test_an_event_filter_changes_a_reply_and_may_hold_text_back(with_plugin, upstream, stream):
+async def test_an_event_filter_changes_a_response_and_may_hold_text_back(with_plugin, upstream, stream):
     proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="upper", events=lambda r: Upper())])
 
     answer = await proxy.chat("demo/small", "hi", stream=stream)
@@ -102,7 +102,7 @@ async def test_an_event_filter_changes_a_reply_and_may_hold_text_back(with_plugi
     assert last["choices"][0]["finish_reason"] == "stop"
 
 
-async def test_a_filtered_stream_counts_its_usage_only_for_who_asked(with_plugin, upstream):
+async def test_a_filtered_stream_reports_usage_only_to_a_client_that_asked(with_plugin, upstream):
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     upstream.streams("hel", "lo", usage=usage)
     proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="upper", events=lambda r: Upper())])
@@ -167,14 +167,14 @@ async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstre
     assert (several.status, several.error["param"]) == (400, "prompt")
 
 
-async def test_a_providers_own_judge_decides(with_plugin, upstream, parrot):
+async def test_a_providers_own_classify_failure_decides(with_plugin, upstream, parrot):
     def judge(failure):
         error = proxy_core.Unavailable("The parrot sleeps.", retry_after_s=12)
         return proxy_core.FailureDecision(fault="provider", next="reject", error=error)
 
     proxy = await with_plugin(proxy_providers=[parrot(classify_failure=judge)])
     upstream.for_path("/parrot").queue.clear()
-    upstream.for_path("/parrot").replies(418)
+    upstream.for_path("/parrot").responds(418)
 
     answer = await proxy.chat("parrot/grey", "hi")
 
@@ -190,10 +190,10 @@ async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream
     provider = parrot(**fields)
     if broken == "classify_failure":
         upstream.for_path("/parrot").queue.clear()
-        upstream.for_path("/parrot").replies(500)
+        upstream.for_path("/parrot").responds(500)
     else:
         upstream.for_path("/parrot").queue.clear()
-        upstream.for_path("/parrot").replies(body=b"not json\n")
+        upstream.for_path("/parrot").responds(body=b"not json\n")
     proxy = await with_plugin(proxy_providers=[provider])
 
     answer = await proxy.chat("parrot/grey", "hi")
@@ -209,7 +209,7 @@ async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):
     def encode(call, credential):
         return proxy_core.UpstreamRequest(url=upstream.url + "/vec", headers=[], content=b"{}")
 
-    upstream.for_path("/vec").replies(json_body={"v": [[0.5, -1.0]]})
+    upstream.for_path("/vec").responds(json_body={"v": [[0.5, -1.0]]})
     provider = proxy_core.Provider(
         name="vec", encode=encode, dialects=["openai_embeddings"], decode_embeddings=decode, credential_optional=True
     )
@@ -228,7 +228,7 @@ async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, 
         return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=image.data.encode())
 
     provider = dataclasses.replace(parrot(fetch_links=proxy_core.FetchLimits()), encode=encode)
-    upstream.for_path("/a.png").replies(body=b"PNG", headers={"content-type": "image/png"})
+    upstream.for_path("/a.png").responds(body=b"PNG", headers={"content-type": "image/png"})
     proxy = await make_proxy({"upstream": {"fetch_links": reach}}, modules=[plugin_with(proxy_providers=[provider])])
     image = {"type": "image_url", "image_url": {"url": upstream.url + "/a.png"}}
 
@@ -281,7 +281,7 @@ async def test_observers_learn_what_happened_but_no_content(with_plugin, upstrea
     assert "private" not in repr(record)
 
 
-async def test_an_observer_that_fails_bothers_nobody(with_plugin, upstream):
+async def test_an_observer_that_fails_affects_nothing_else(with_plugin, upstream):
     async def observe(record):
         raise RuntimeError
 

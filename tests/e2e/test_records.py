@@ -70,9 +70,9 @@ def lines_in(folder):
 # --- What is in a record -----------------------------------------------------------------
 
 
-async def test_a_record_tells_the_whole_story_of_a_request(recording, upstream):
+async def test_a_record_contains_the_whole_course_of_a_request(recording, upstream):
     proxy, sink = await recording()
-    upstream.for_key("key-a-secret").replies(429, headers={"retry-after": "30"})
+    upstream.for_key("key-a-secret").responds(429, headers={"retry-after": "30"})
 
     await proxy.post(
         "/chat/completions",
@@ -103,7 +103,7 @@ async def test_a_record_tells_the_whole_story_of_a_request(recording, upstream):
 async def test_a_reset_before_an_answer_leaves_the_answer_where_it_belongs(recording, upstream):
     proxy, sink = await recording({"routing": {"attempts_per_credential": 2}})
     upstream.resets()
-    upstream.replies(200, headers={"x-which": "second"})
+    upstream.responds(200, headers={"x-which": "second"})
 
     await proxy.chat("demo/small", "hi")
     first, second = (await sink.first())["attempts"]
@@ -121,7 +121,7 @@ async def test_a_stream_becomes_the_message_it_amounts_to(recording, upstream):
         chunk({"role": "assistant", "content": ""}),
         chunk({"reasoning_content": "Let me "}),
         chunk({"reasoning_content": "see."}),
-        pause(0.05),
+        pause(0.25),
         chunk({"content": "I "}),
         chunk({"content": "look."}),
         chunk({"tool_calls": [call]}),
@@ -179,9 +179,9 @@ async def test_a_client_that_leaves_is_recorded_as_such(recording, upstream):
     assert record["response"]["body"]["choices"][0]["message"]["content"].startswith("a")
 
 
-async def test_a_failed_request_is_recorded_with_what_the_client_was_told(recording, upstream):
+async def test_a_failed_request_is_recorded_with_the_error_that_the_client_received(recording, upstream):
     proxy, sink = await recording()
-    upstream.replies(400, {"error": {"message": "the temperature is too high", "type": "invalid_request_error"}})
+    upstream.responds(400, {"error": {"message": "the temperature is too high", "type": "invalid_request_error"}})
 
     await proxy.chat("demo/small", "hi", temperature=9)
     record = await sink.first()
@@ -204,7 +204,7 @@ async def test_a_translated_request_shows_what_was_sent(recording, parrot):
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 async def test_bodies_beyond_the_limit_are_left_out_and_counted(recording, upstream, stream):
     proxy, sink = await recording({"records": {"enabled": True, "max_body_bytes": 300}})
-    upstream.streams(*["x" * 50] * 20) if stream else upstream.replies(200)
+    upstream.streams(*["x" * 50] * 20) if stream else upstream.responds(200)
 
     await proxy.chat("demo/small", "y" * 1000, stream=stream)
     record = await sink.first()
@@ -222,7 +222,7 @@ async def test_bodies_beyond_the_limit_are_left_out_and_counted(recording, upstr
 
 async def test_without_a_redactor_no_content_is_kept(recording, upstream, folder):
     proxy, sink = await recording({"plugins": {"disabled": ["redaction"]}})
-    upstream.for_key("key-a-secret").replies(500, {"error": {"message": "echo private-words"}})
+    upstream.for_key("key-a-secret").responds(500, {"error": {"message": "echo private-words"}})
 
     await proxy.post(
         "/chat/completions",
@@ -303,7 +303,7 @@ async def test_a_request_without_a_right_key_leaves_no_record(recording, upstrea
 # --- Nobody waits ------------------------------------------------------------------------
 
 
-async def test_a_sink_that_fails_bothers_neither_clients_nor_other_sinks(recording, upstream, folder, caplog):
+async def test_a_sink_that_fails_affects_neither_clients_nor_other_sinks(recording, upstream, folder, caplog):
     async def fail():
         raise OSError("no room for private-words")
 
@@ -323,7 +323,7 @@ async def test_a_stuck_sink_costs_records_and_no_time_of_clients(recording, upst
     monkeypatch.setattr("proxy_core.records.recorder._MAX_UNWRITTEN", 20_000)
     stuck = asyncio.Event()
     proxy, sink = await recording(sink=Sink(stuck.wait))
-    upstream.replies(200)
+    upstream.responds(200)
 
     began = time.monotonic()
     for _ in range(4):

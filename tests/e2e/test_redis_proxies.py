@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from benchmarks.shared_run import Seen, load, redis_binary, redis_server, settings, used
+from lag import Lag
 
 from proxy_core.testing import serving
 
@@ -56,6 +57,8 @@ async def test_one_of_two_proxies_killed_under_load(homes, redis, counting):
         await asyncio.sleep(0.3)
         seen, stop = Seen(), asyncio.Event()
         loading = asyncio.create_task(load(lambda: ports, 16, stop, seen))
+        lag = Lag()
+        measuring = asyncio.create_task(lag.measured(stop))
         await asyncio.sleep(0.7)
         counting.limit("key-a")
         await asyncio.sleep(0.5)
@@ -63,17 +66,17 @@ async def test_one_of_two_proxies_killed_under_load(homes, redis, counting):
         first.process.kill()
         await asyncio.sleep(0.8)
         stop.set()
-        await loading
+        await asyncio.gather(loading, measuring)
     usage = await used(homes[1], variables)
 
     assert seen.other == {}
     assert counting.above(MOST) == []
     assert 0 <= counting.served.total() - usage["requests"] <= seen.last_second
     assert usage["prompt"] == 7 * usage["requests"]
-    assert counting.shared_s("key-a") <= 0.25
+    assert counting.shared_s("key-a") <= 0.25 + 2 * lag.worst_s
 
 
-async def test_redis_away_emptied_and_back(homes, redis, counting):
+async def test_redis_unreachable_emptied_and_back(homes, redis, counting):
     variables = settings(counting.url, KEYS, MOST, PROXY_STATE__URL=redis.url)
     async with serving(homes[0], **variables) as first, serving(homes[1], **variables) as second:
         ports = [port_of(first), port_of(second)]
@@ -96,7 +99,7 @@ async def test_redis_away_emptied_and_back(homes, redis, counting):
         usage = await used(homes[1], variables)
         served = counting.served.total()
 
-        redis.tell("FLUSHALL")
+        redis.command("FLUSHALL")
         stop = asyncio.Event()
         loading = asyncio.create_task(load(lambda: ports, 6, stop, seen))
         await asyncio.sleep(0.5)

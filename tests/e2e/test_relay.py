@@ -66,9 +66,9 @@ async def test_an_end_marker_is_added_when_the_upstream_sends_none(proxy, upstre
     assert answer.error is None
 
 
-async def test_a_plain_reply_passes_byte_for_byte(proxy, upstream):
+async def test_a_plain_response_passes_byte_for_byte(proxy, upstream):
     odd = b' {"choices" : [{"message":{"content":"x","reasoning_content":"y"}, "z":1.50}],"system_fingerprint" :null}\n'
-    upstream.replies(body=odd)
+    upstream.responds(body=odd)
 
     assert (await proxy.chat("demo/small", "hi")).body == odd
 
@@ -105,7 +105,7 @@ async def test_usage_the_client_asked_for_is_kept(proxy, upstream):
     assert answer.events[-1]["choices"] == []
 
 
-async def test_usage_on_the_finish_event_is_nobodys_to_remove(proxy, upstream):
+async def test_usage_on_the_finish_event_is_not_removed(proxy, upstream):
     last = chunk({}, finish="stop", usage=USAGE)
     upstream.says(chunk({"content": "a"}), last, b"data: [DONE]\n\n")
 
@@ -141,10 +141,10 @@ async def test_options_of_a_configured_model_fill_what_the_client_left_out(make_
     assert (sent["model"], sent["temperature"], sent["top_p"]) == ("up/fast-1", 1, 0.9)
 
 
-async def test_the_reply_of_a_gzip_upstream_is_readable(proxy, upstream):
+async def test_the_response_of_a_gzip_upstream_is_readable(proxy, upstream):
     import gzip
 
-    upstream.replies(body=gzip.compress(json.dumps({"choices": []}).encode()), headers={"content-encoding": "gzip"})
+    upstream.responds(body=gzip.compress(json.dumps({"choices": []}).encode()), headers={"content-encoding": "gzip"})
 
     answer = await proxy.chat("demo/small", "hi")
 

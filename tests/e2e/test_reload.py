@@ -38,7 +38,7 @@ async def patient(make_proxy, upstream):
     return await make_proxy({"providers": demo(upstream, "key-a", "key-b"), **tables})
 
 
-# --- What is new is in force ---------------------------------------------------------------
+# --- New settings take effect ---------------------------------------------------------------
 
 
 async def test_a_new_key_provider_route_and_client_serve_the_next_request(proxy, upstream, other):
@@ -86,7 +86,7 @@ async def test_a_running_stream_finishes_on_the_old_set_whose_connections_then_c
     await until(lambda: not upstream._tasks)  # which live as long as their connections
 
 
-async def test_what_takes_longer_than_draining_may_is_told_so(make_proxy, upstream):
+async def test_a_request_that_outlasts_the_shutdown_grace_gets_an_error(make_proxy, upstream):
     proxy = await make_proxy({"providers": demo(upstream, "key-a"), "server": {"shutdown_grace_s": 0.1}})
     upstream.says(chunk({"content": "a"}), "stall")
     stream = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
@@ -111,7 +111,7 @@ async def test_what_takes_longer_than_draining_may_is_told_so(make_proxy, upstre
         ({"clients": {"a": {"key": "same-key"}, "b": {"key": "same-key"}}}, "clients.b.key"),
     ],
 )
-async def test_what_is_wrong_changes_nothing_and_is_told(proxy, tables, said):
+async def test_an_invalid_change_is_reported_and_changes_nothing(proxy, tables, said):
     before = proxy.proxy
 
     done = await proxy.reload(**tables)
@@ -143,8 +143,8 @@ async def test_two_at_once_come_one_after_the_other_and_none_when_stopping(proxy
 # --- What goes on --------------------------------------------------------------------------
 
 
-async def test_rests_counts_and_windows_go_on_wherever_a_credential_now_is(proxy, upstream):
-    upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
+async def test_cooldowns_counts_and_windows_follow_a_credential(proxy, upstream):
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "30"})
     await proxy.chat("demo/small", "hi")
 
     await proxy.reload(providers=demo(upstream, "key-new", "key-b", "key-a"))
@@ -206,12 +206,12 @@ async def test_a_removed_provider_is_forgotten_once_its_last_request_is_done(pro
     assert proxy.process.pools.keys() == proxy.proxy.pools.keys()
 
 
-async def test_a_limit_of_requests_at_once_holds_for_both_sets(make_proxy, upstream):
+async def test_a_concurrency_limit_applies_to_old_and_new_requests(make_proxy, upstream):
     one_at_once, go_on = {"rotation": {"max_concurrent": 1}}, asyncio.Event()
     tables = {"providers": demo(upstream, "key-a", **one_at_once), "server": {"shutdown_grace_s": 30}}
     proxy = await make_proxy(tables)
     upstream.says(chunk({"content": "a"}), go_on, chunk({}, finish="stop"), b"data: [DONE]\n\n")
-    upstream.replies()
+    upstream.responds()
     old = asyncio.create_task(proxy.chat("demo/small", "hi", stream=True))
     await until(lambda: upstream.requests)
 
@@ -322,11 +322,11 @@ async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(
         write(home, upstream, server="nonsense = 1")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "nonsense" in program.output)
-        assert "the old settings stay in force" in program.output
+        assert "the previous settings remain in effect" in program.output
         write(home, upstream, client="bobs-second-key", key="key-very-secret")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "settings reloaded; changed: clients.bob.key" in program.output)
-        upstream.replies(429, {"error": {"message": "slow: key-very-secret", "code": "rate_limit_exceeded"}})
+        upstream.responds(429, {"error": {"message": "slow: key-very-secret", "code": "rate_limit_exceeded"}})
         await asked(program, "bobs-second-key")
         code, why = await run(home, "why", "demo/small")
 
@@ -344,7 +344,7 @@ async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
         again, _ = await run(home, "reload")
 
     assert (code, still, again) == (1, 200, 0)
-    assert "proxy-core.toml: the settings file is missing" in said
+    assert "proxy-core.toml: the settings file no longer exists" in said
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ async def test_nothing_connects_to_an_address_that_a_client_names(proxy, upstrea
 
 @pytest.mark.parametrize("status", [302, 307])
 async def test_an_upstream_cannot_send_the_proxy_elsewhere(proxy, upstream, elsewhere, status):
-    upstream.replies(status, headers={"location": elsewhere.url, "refresh": f"0; url={elsewhere.url}"})
+    upstream.responds(status, headers={"location": elsewhere.url, "refresh": f"0; url={elsewhere.url}"})
 
     answer = await proxy.chat("demo/small", "hi")
 
@@ -162,7 +162,7 @@ async def test_no_other_origin_is_let_in(proxy, method):
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-async def test_a_credential_that_an_upstream_repeats_is_taken_out_and_the_rest_stays(make_proxy, upstream, stream):
+async def test_a_credential_that_an_upstream_repeats_is_removed_and_the_rest_kept(make_proxy, upstream, stream):
     provider = {"base_url": upstream.url, "api_keys": [LONG_KEY], "headers": {"x-team-token": "team-token-1234567"}}
     proxy = await make_proxy({"providers": {"demo": provider}})
     words = f"odd  bytes {{ {LONG_KEY} and team-token-1234567 }}"
@@ -171,7 +171,7 @@ async def test_a_credential_that_an_upstream_repeats_is_taken_out_and_the_rest_s
         upstream.says(sent)
     else:
         sent = json.dumps({"choices": [{"message": {"content": words}}]}, indent=3).encode()
-        upstream.replies(body=sent)
+        upstream.responds(body=sent)
 
     answer = await proxy.chat("demo/small", "hi", stream=stream)
 

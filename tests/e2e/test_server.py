@@ -67,7 +67,7 @@ async def test_clients_have_names(make_proxy, upstream):
 # --- Ids, health -------------------------------------------------------------------------
 
 
-async def test_a_sane_request_id_is_kept_and_told(proxy):
+async def test_a_sane_request_id_is_kept_and_returned(proxy):
     answer = await proxy.post("/chat/completions", CHAT, headers={"x-request-id": "mine-1.2:3_4"})
 
     assert answer.headers["x-request-id"] == answer.headers["request-id"] == "mine-1.2:3_4"
@@ -102,7 +102,7 @@ async def test_a_proxy_without_any_credential_is_not_ready(make_proxy):
 
 
 async def test_models_and_providers_are_listed(proxy, upstream):
-    upstream.for_path("/models").replies(json_body={"data": [{"id": "org/b", "context_length": 9}, {"id": "a"}]})
+    upstream.for_path("/models").responds(json_body={"data": [{"id": "org/b", "context_length": 9}, {"id": "a"}]})
 
     models = (await proxy.get("/models")).json["data"]
     providers = (await proxy.get("/providers")).json["data"]
@@ -112,9 +112,9 @@ async def test_models_and_providers_are_listed(proxy, upstream):
     assert (providers[0]["id"], providers[0]["credentials"]) == ("demo", 2)
 
 
-async def test_a_failed_model_list_is_not_taken_for_the_truth(make_proxy, upstream):
+async def test_a_failed_model_list_is_not_cached(make_proxy, upstream):
     proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url, "models": ["mine"]}}})
-    upstream.for_path("/models").replies(500)
+    upstream.for_path("/models").responds(500)
 
     answer = await proxy.get("/models")
 
@@ -122,7 +122,7 @@ async def test_a_failed_model_list_is_not_taken_for_the_truth(make_proxy, upstre
     assert (await proxy.get("/models/demo/mine")).status == 200
 
 
-async def test_a_model_list_is_asked_for_once(proxy, upstream):
+async def test_a_model_list_is_requested_once(proxy, upstream):
     await asyncio.gather(*(proxy.get("/models") for _ in range(5)))
 
     assert [request.path for request in upstream.requests] == ["/v1/models"]
@@ -198,7 +198,7 @@ async def test_variables_taken_and_not_taken_are_named_but_not_shown(tmp_path):
 
 
 @pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["proxy-core", "python -m proxy_core"])
-async def test_wrong_settings_are_told_at_once_without_a_traceback(tmp_path, command):
+async def test_wrong_settings_are_reported_at_once_without_a_traceback(tmp_path, command):
     (tmp_path / "proxy-core.toml").write_text('[servr]\nport = 1\n[timeouts]\nconect_s = 1\nidle_s = "no"\n')
 
     code, output = await run(tmp_path, "serve", "--port", "0", command=command)
@@ -211,7 +211,7 @@ async def test_wrong_settings_are_told_at_once_without_a_traceback(tmp_path, com
     assert "Traceback" not in output
 
 
-async def test_a_taken_port_is_told_in_a_line(tmp_path):
+async def test_a_taken_port_is_reported_in_one_line(tmp_path):
     async with serving(tmp_path) as program:
         code, output = await run(tmp_path, "serve", "--port", program.url.rpartition(":")[2])
 

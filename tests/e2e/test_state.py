@@ -97,7 +97,7 @@ async def test_a_store_that_sleeps_is_not_waited_for_by_requests_and_not_long_by
 @pytest.mark.parametrize(
     "error", [OSError("no route"), ValueError("odd"), StateLost("gone")], ids=lambda e: type(e).__name__
 )
-async def test_a_store_that_raises_costs_no_request_is_told_and_catches_up(with_store, moody, error):
+async def test_a_store_that_raises_costs_no_request_is_reported_and_catches_up(with_store, moody, error):
     proxy = await with_store()
     base = proxy.url.removesuffix("/v1")
     await proxy.chat("demo/small", "hi")
@@ -125,12 +125,12 @@ async def _fine(client, base):
 
 
 async def test_what_makes_no_sense_in_a_store_ends_nothing(with_store, moody, upstream):
-    from proxy_core.testing.state_peer import Peer, count, note
+    from proxy_core.testing.state_peer import Peer, count, shared
 
     peer = Peer(moody, "other")
     proxy = await with_store()
     names = ["x", "state", "state/demo", "state/demo/%", "session/demo/x", "client/x", "used/demo", "client/a/b/c"]
-    await peer.sync(notes={name: note(b"\xff{") for name in names}, counts={name: count(1) for name in names})
+    await peer.sync(values={name: shared(b"\xff{") for name in names}, counts={name: count(1) for name in names})
     await asyncio.sleep(0.3)
     await proxy.chat("demo/small", "hi")
 
@@ -171,7 +171,7 @@ async def why(home, variables):
 async def test_a_restart_by_signal_loses_nothing(home, upstream):
     variables = settings(upstream.url, ["key-a", "key-b", "key-c"], 0, PROXY_ROUTING__SELECTOR="sticky")
     said = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
-    upstream.for_key("key-a").replies(429, said, headers={"retry-after": "900"})
+    upstream.for_key("key-a").responds(429, said, headers={"retry-after": "900"})
     async with serving(home, **variables) as program, httpx.AsyncClient() as client:
         texts = [f"conversation {n}" for n in range(8)]
         first = [(await chat(client, program, text)).headers["x-proxy-credential"] for text in texts]
@@ -190,11 +190,11 @@ async def test_a_restart_by_signal_loses_nothing(home, upstream):
     assert sum(c["used"] for c in after) > 0
 
 
-async def test_an_outage_survives_a_restart(home, upstream):
+async def test_an_open_circuit_breaker_survives_a_restart(home, upstream):
     variables = settings(
         upstream.url, ["key-a"], 0, PROXY_ROUTING__CIRCUIT_BREAKER_FAILURES="1", PROXY_ROUTING__MAX_WAIT_S="0.2"
     )
-    upstream.replies(503, headers={"retry-after": "120"})
+    upstream.responds(503, headers={"retry-after": "120"})
     async with serving(home, **variables) as program, httpx.AsyncClient() as client:
         await chat(client, program)
     asked = len(upstream.requests)
@@ -277,7 +277,7 @@ async def test_a_damaged_deleted_or_locked_file_costs_no_request_and_is_recovere
         assert await in_file() >= counting.served.total() - since
         code, output = await run(home, "usage", **variables)
         assert code == 0, output
-    assert "going on in memory" in program.output
+    assert "continuing with the state in memory" in program.output
     assert "works again" in program.output
 
 

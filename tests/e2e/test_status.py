@@ -22,7 +22,7 @@ def proxy_with_admin(make_proxy, upstream):
 
 
 async def test_the_status_says_what_runs_what_was_counted_and_what_is_in_cooldown(proxy_with_admin, upstream):
-    upstream.for_key("key-a").replies(401, json_body={"error": {"message": "key-a is not good, says key-b"}})
+    upstream.for_key("key-a").responds(401, json_body={"error": {"message": "key-a is not good, says key-b"}})
     proxy = await proxy_with_admin()
     response = await proxy.chat("demo/small", "hi")
     (status,) = (await proxy.get("/../admin/status", key=ADMIN)).json["processes"]
@@ -45,7 +45,7 @@ async def test_the_status_says_what_runs_what_was_counted_and_what_is_in_cooldow
 
 async def test_no_secret_is_in_the_status(proxy_with_admin, upstream):
     told = {"message": "key-a has had enough, says key-b", "code": "rate_limit_exceeded"}
-    upstream.for_key("key-a").replies(429, json_body={"error": told})
+    upstream.for_key("key-a").responds(429, json_body={"error": told})
     proxy = await proxy_with_admin(state={"url": "memory:", "secret": "the-secret-of-fingerprints"})
     await proxy.chat("demo/small", "a prompt of somebody")
     text = (await proxy.get("/../admin/status", key=ADMIN)).body.decode()

@@ -21,7 +21,7 @@ def start(make_proxy, upstream):
         routing = {"selector": "sequential", "max_wait_s": 3, "retry_jitter_s": 0, **tables.pop("routing", {})}
         provider = {"base_url": upstream.url, "api_keys": keys, "rotation": tables.pop("rotation", {})}
         proxy = await make_proxy({"providers": {"demo": provider}, "routing": routing, **tables})
-        upstream.for_path("/models").replies(json_body={"data": []})
+        upstream.for_path("/models").responds(json_body={"data": []})
         await proxy.get("/models")
         upstream.requests.clear()
         return proxy
@@ -40,8 +40,8 @@ async def all_is_given_back(proxy):
             await asyncio.sleep(0.005)
 
 
-async def test_a_rest_is_waited_for(start, upstream):
-    upstream.replies(429, headers={"retry-after-ms": "1000"})
+async def test_a_request_waits_for_a_cooldown(start, upstream):
+    upstream.responds(429, headers={"retry-after-ms": "1000"})
     upstream.streams("fine")
     proxy = await start("key-a", routing={"attempts_per_credential": 1})
 
@@ -64,15 +64,15 @@ async def test_a_lease_that_comes_back_wakes_the_next(start, upstream):
     await all_is_given_back(proxy)
 
 
-async def test_a_second_credential_is_asked_while_the_first_is_silent(start, upstream):
+async def test_a_second_credential_is_tried_while_the_first_is_silent(start, upstream):
     upstream.for_key("key-a").says(stall())
     proxy = await start("key-a", "key-b", routing={"hedge_after_s": 0.1})
 
-    answer = await proxy.chat("demo/small", "hi", stream=True)
+    answer, took_s = await timed(proxy.chat("demo/small", "hi", stream=True))
 
     assert answer.text == "hello"
     assert answer.headers["x-proxy-credential"] == fingerprint("key-b")
-    assert upstream.requests[1].at - upstream.requests[0].at > 0.08
+    assert took_s >= 0.1
     await asyncio.wait_for(upstream.requests[0].left.wait(), 20)
     await all_is_given_back(proxy)
 
@@ -101,9 +101,9 @@ async def test_a_clients_patience_ends(start, upstream):
     await asyncio.wait_for(upstream.last.left.wait(), 20)
 
 
-async def test_a_lost_connection_is_tried_again_after_a_moment(start, upstream):
+async def test_a_lost_connection_is_retried_after_a_moment(start, upstream):
     upstream.resets()
-    upstream.replies()
+    upstream.responds()
     proxy = await start("key-a", routing={"retry_delay_s": 0.2})
 
     assert (await proxy.chat("demo/small", "hi")).text == "hello"
@@ -111,8 +111,8 @@ async def test_a_lost_connection_is_tried_again_after_a_moment(start, upstream):
     assert upstream.requests[1].at - upstream.requests[0].at > 0.18
 
 
-async def test_a_provider_that_always_fails_is_tried_again_and_then_told(start, upstream):
-    upstream.replies(500)
+async def test_a_provider_that_always_fails_is_retried_and_then_reported(start, upstream):
+    upstream.responds(500)
     proxy = await start("key-a", "key-b", routing={"retry_delay_s": 0.05})
 
     answer = await proxy.chat("demo/small", "hi")
@@ -126,12 +126,11 @@ async def test_a_provider_that_always_fails_is_tried_again_and_then_told(start, 
 async def test_requests_for_embeddings_become_one(start, upstream):
     vectors = [{"object": "embedding", "index": n, "embedding": [float(n)]} for n in range(2)]
     usage = {"prompt_tokens": 5, "total_tokens": 5}
-    upstream.replies(json_body={"object": "list", "data": vectors, "model": "small", "usage": usage})
+    upstream.responds(json_body={"object": "list", "data": vectors, "model": "small", "usage": usage})
     proxy = await start("key-a", embeddings={"batch_window_s": 1, "batch_inputs": 2})
     asked = ({"model": "demo/small", "input": text} for text in ("a", "b"))
 
-    answers, took_s = await timed(asyncio.gather(*(proxy.post("/embeddings", body) for body in asked)))
+    answers = await asyncio.gather(*(proxy.post("/embeddings", body) for body in asked))
 
     assert sorted(answer.json["data"][0]["embedding"] for answer in answers) == [[0.0], [1.0]]
-    assert took_s < 1
     assert [sorted(request.json["input"]) for request in upstream.requests] == [["a", "b"]]

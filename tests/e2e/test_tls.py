@@ -36,7 +36,7 @@ async def main(folder):
                     statuses.append((await proxy.chat("demo/small", "hi")).status)
                     assert (await proxy.reload(providers={"demo": {**provider, "api_keys": [key]}})).reloaded
                     statuses.append((await proxy.chat("demo/small", "hi")).status)
-        upstream.for_path("/picture").replies(body=b"x", headers={"content-type": "image/png"})
+        upstream.for_path("/picture").responds(body=b"x", headers={"content-type": "image/png"})
         async with GuardedFetcher(user_agent="test", reach="anywhere") as fetcher:
             await fetcher.fetch(upstream.url + "/picture", FetchLimits())
     print(json.dumps({"statuses": statuses, "on_the_main_thread": read_by}))

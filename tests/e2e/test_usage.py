@@ -52,7 +52,7 @@ TOKENS = {"prompt": 10, "cached": 4, "completion": 5, "cost": pytest.approx(COST
 
 async def test_a_plain_request_and_a_stream_count_what_the_upstream_counted(counting, upstream):
     plain = {"object": "chat.completion", "choices": [{"message": {"content": "x"}}], "usage": USAGE}
-    upstream.replies(json_body=plain)
+    upstream.responds(json_body=plain)
     upstream.says(chunk({"content": "hi"}), chunk(finish="stop"), chunk(usage=USAGE), DONE)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
@@ -64,7 +64,7 @@ async def test_a_plain_request_and_a_stream_count_what_the_upstream_counted(coun
 
 async def test_embeddings_count(counting, upstream):
     reply = {"object": "list", "data": [{"index": 0, "embedding": [1]}], "usage": {"prompt_tokens": 7}}
-    upstream.replies(json_body=reply)
+    upstream.responds(json_body=reply)
     proxy = await counting()
     await proxy.post("/embeddings", {"model": "demo/small", "input": "a"})
 
@@ -72,7 +72,7 @@ async def test_embeddings_count(counting, upstream):
 
 
 async def test_a_rotated_request_counts_once_and_its_attempts_where_they_were_made(counting, upstream):
-    upstream.for_key("key-a").replies(429)
+    upstream.for_key("key-a").responds(429)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
 
@@ -82,8 +82,8 @@ async def test_a_rotated_request_counts_once_and_its_attempts_where_they_were_ma
 
 
 async def test_a_retried_request_counts_once(counting, upstream):
-    upstream.for_key("key-a").replies(503)
-    upstream.for_key("key-a").replies(200)
+    upstream.for_key("key-a").responds(503)
+    upstream.for_key("key-a").responds(200)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
 
@@ -101,14 +101,14 @@ async def test_a_hedged_request_belongs_to_the_one_that_answered(counting, upstr
 
 
 async def test_the_clients_mistake_counts_as_a_request_without_tokens(counting, upstream):
-    upstream.replies(400)
+    upstream.responds(400)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
 
     assert await used(proxy) == {"a": {**ONE, "failures": 1}}
 
 
-async def test_requests_nobody_was_asked_for_count_without_a_provider(counting, upstream):
+async def test_requests_without_attempts_count_without_a_provider(counting, upstream):
     proxy = await counting()
     await proxy.chat("nope/small", "hi")
     await proxy.post("/chat/completions", {"model": "demo/small"})
@@ -116,7 +116,7 @@ async def test_requests_nobody_was_asked_for_count_without_a_provider(counting, 
     assert await used(proxy) == {"nobody": {"requests": 1}}, "a body that is none is not a request"
 
 
-async def test_a_cut_stream_counts_the_tokens_it_told_of(counting, upstream):
+async def test_a_cut_stream_counts_the_tokens_it_reported(counting, upstream):
     upstream.says(chunk({"content": "hi"}, usage=USAGE), cut())
     proxy = await counting()
     assert (await proxy.chat("demo/small", "hi", stream=True)).error
@@ -125,7 +125,7 @@ async def test_a_cut_stream_counts_the_tokens_it_told_of(counting, upstream):
 
 
 @pytest.mark.parametrize("told", [USAGE, None], ids=["usage in each event", "usage at the end"])
-async def test_a_client_that_leaves_is_charged_for_what_was_told_until_then(counting, upstream, told):
+async def test_a_client_that_leaves_is_charged_for_the_usage_reported_so_far(counting, upstream, told):
     upstream.says(chunk({"content": "hi"}, usage=told), stall())
     proxy = await counting()
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "x"}], "stream": True}
@@ -137,8 +137,8 @@ async def test_a_client_that_leaves_is_charged_for_what_was_told_until_then(coun
     assert await used(proxy) == {"a": {**ONE, **(TOKENS if told else {})}}
 
 
-async def test_quota_stats_show_what_was_used_and_what_rests(counting, upstream):
-    upstream.for_key("key-a").replies(
+async def test_quota_stats_show_usage_and_cooldowns(counting, upstream):
+    upstream.for_key("key-a").responds(
         429, {"error": {"message": "words of the upstream"}}, headers={"retry-after": "90"}
     )
     proxy = await counting()
@@ -194,7 +194,7 @@ def command(folder, *arguments, **variables):
 
 async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_path, upstream, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    upstream.replies()
+    upstream.responds()
     names = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url, "DEMO_API_KEY": "key-a"}
     body = {"model": "demo/small\u001b[31m", "messages": [{"role": "user", "content": "hi"}]}
     head = {"authorization": "Bearer some-key"}
@@ -235,7 +235,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES)
-def test_a_mistake_is_told_in_a_line(tmp_path, monkeypatch, arguments, words):
+def test_a_mistake_is_reported_in_one_line(tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     code, output = command(tmp_path, *arguments)
 

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+from collections import Counter
 
 import pytest
 from benchmarks.shared_run import Seen, all_workers, load, settings, used
+from lag import Lag
 
 from proxy_core.testing import run, serving
 
@@ -14,12 +16,13 @@ pytestmark = pytest.mark.slow
 KEYS = ("key-a", "key-b", "key-c")
 
 
-async def under_load(program, seconds, *steps, connections=24):
+async def under_load(program, seconds, *steps, connections=24, lag=None):
     """Load on all workers; ``steps`` happen in it, evenly spread."""
     port = int(program.url.rpartition(":")[2])
-    seen, stop = Seen(), asyncio.Event()
+    seen, stop, lag = Seen(), asyncio.Event(), lag or Lag()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(load(lambda: [port], connections, stop, seen))
+        tasks.create_task(lag.measured(stop))
         for step in (*steps, stop.set):
             await asyncio.sleep(seconds / (len(steps) + 1))
             done = step()
@@ -28,7 +31,7 @@ async def under_load(program, seconds, *steps, connections=24):
     return seen
 
 
-async def test_four_workers_count_exactly_hold_limits_and_share_rests_and_their_ends(home, counting):
+async def test_four_workers_count_exactly_hold_limits_and_share_cooldowns_and_their_ends(home, counting):
     variables = settings(counting.url, KEYS, 4)
     async with serving(home, "--workers", "4", **variables) as program:
         await all_workers(home, 4)
@@ -41,8 +44,14 @@ async def test_four_workers_count_exactly_hold_limits_and_share_rests_and_their_
             code, output = await run(home, "cooldown", "clear", **variables)
             assert (code, "in 4 processes" in output) == (0, True), output
 
-        shared, before = [], {}
-        seen = await under_load(program, 3, lambda: counting.limit("key-a"), clear)
+        async def used_again():
+            async with asyncio.timeout(20):
+                while counting.served["key-a"] <= before["key-a"] + 20:
+                    await asyncio.sleep(0.01)
+
+        shared, before, lag = [], Counter(), Lag()
+        steps = lambda: counting.limit("key-a"), clear, used_again
+        seen = await under_load(program, 3, *steps, lag=lag)
     usage = await used(home, variables)
 
     assert seen.other == {}
@@ -51,7 +60,7 @@ async def test_four_workers_count_exactly_hold_limits_and_share_rests_and_their_
     assert usage["attempts"] == seen.ok + counting.refused.total()
     assert (usage["prompt"], usage["completion"]) == (7 * seen.ok, 3 * seen.ok)
     assert counting.above(4) == []
-    assert shared[0] <= 0.25
+    assert shared[0] <= 0.25 + 2 * lag.worst_s, "one turn each for the worker that is told and the one that tells"
     assert counting.served["key-a"] > before["key-a"] + 20
 
 

@@ -7,7 +7,7 @@ from proxy_core.testing import FakeUpstream
 
 async def main():
     async with FakeUpstream() as upstream:
-        upstream.for_path("/embeddings").replies(
+        upstream.for_path("/embeddings").responds(
             json_body={
                 "object": "list",
                 "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}],

@@ -24,10 +24,10 @@ def in_flight(proxy):
 
 @EITHER
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
-async def test_what_is_one_credentials_trouble_rests_it_and_the_next_one_answers(
+async def test_a_failure_of_one_credential_cools_it_down_and_the_next_one_answers(
     proxy, upstream, status, stream, clock
 ):
-    upstream.for_key("key-a").replies(status)
+    upstream.for_key("key-a").responds(status)
 
     first = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
     second = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
@@ -39,23 +39,23 @@ async def test_what_is_one_credentials_trouble_rests_it_and_the_next_one_answers
 
 
 async def test_a_rate_limit_is_for_its_model_and_a_refusal_for_every_model(proxy, upstream, clock):
-    upstream.for_key("key-a").replies(429, headers=HINTED)
-    upstream.for_key("key-a").replies()
+    upstream.for_key("key-a").responds(429, headers=HINTED)
+    upstream.for_key("key-a").responds()
     await clock.run(proxy.chat("demo/small", "hi"))
     await clock.run(proxy.chat("demo/large", "hi"))
     assert upstream.keys_seen == ["key-a", "key-b", "key-a"]
 
-    upstream.for_key("key-a").replies(401)
+    upstream.for_key("key-a").responds(401)
     upstream.for_key("key-a").queue.pop(0)
     await clock.run(proxy.chat("demo/large", "hi"))
     await clock.run(proxy.chat("demo/huge", "hi"))
     assert upstream.keys_seen[3:] == ["key-a", "key-b", "key-b"]
 
 
-async def test_failing_over_after_a_429_waits_for_nothing(make_proxy, upstream, clock):
+async def test_rotation_after_a_429_waits_for_nothing(make_proxy, upstream, clock):
     limited = [f"key-{n}" for n in range(10)]
     for key in limited:
-        upstream.for_key(key).replies(429, headers=HINTED)
+        upstream.for_key(key).responds(429, headers=HINTED)
     provider = {"api_keys": [*limited, "key-fine"], "rotation": {"fair_cycle": False}}
     proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential"}})
 
@@ -66,8 +66,8 @@ async def test_failing_over_after_a_429_waits_for_nothing(make_proxy, upstream, 
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-async def test_a_clients_own_mistake_goes_to_one_credential_and_rests_nobody(make_proxy, upstream, status, clock):
-    upstream.replies(status)
+async def test_a_clients_own_mistake_goes_to_one_credential_and_causes_no_cooldown(make_proxy, upstream, status, clock):
+    upstream.responds(status)
     proxy = await make_proxy(one_key_each())
 
     answer = await clock.run(proxy.chat("best", "hi"))
@@ -78,7 +78,7 @@ async def test_a_clients_own_mistake_goes_to_one_credential_and_rests_nobody(mak
 
 
 async def test_what_one_provider_does_not_have_the_next_one_may(make_proxy, upstream, clock):
-    upstream.for_key("key-one").replies(404, {"error": {"message": "no such model", "code": "model_not_found"}})
+    upstream.for_key("key-one").responds(404, {"error": {"message": "no such model", "code": "model_not_found"}})
     proxy = await make_proxy(one_key_each())
 
     assert (await clock.run(proxy.chat("best", "hi"))).text == "hello"
@@ -89,8 +89,8 @@ async def test_what_one_provider_does_not_have_the_next_one_may(make_proxy, upst
 
 
 async def test_the_final_error_lists_the_attempts_by_fingerprint(proxy, upstream, clock):
-    upstream.for_key("key-a").replies(429, headers={"retry-after": "40"})
-    upstream.for_key("key-b").replies(401)
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "40"})
+    upstream.for_key("key-b").responds(401)
 
     answer = await clock.run(proxy.chat("demo/small", "hi"))
 
@@ -105,8 +105,8 @@ async def test_the_final_error_lists_the_attempts_by_fingerprint(proxy, upstream
 
 
 async def test_retry_after_is_the_soonest_of_all_deployments(make_proxy, upstream, clock):
-    upstream.for_key("key-one").replies(429, headers={"retry-after": "50"})
-    upstream.for_key("key-two").replies(429, headers={"retry-after": "20"})
+    upstream.for_key("key-one").responds(429, headers={"retry-after": "50"})
+    upstream.for_key("key-two").responds(429, headers={"retry-after": "20"})
     proxy = await make_proxy(one_key_each())
 
     for _ in range(2):
@@ -134,11 +134,11 @@ WINS = {
 
 @pytest.mark.parametrize("turned", [False, True], ids=["", "the other way round"])
 @pytest.mark.parametrize(("one", "two", "status", "code"), WINS.values(), ids=WINS)
-async def test_of_different_failures_the_client_is_told_the_one_most_worth_waiting_for(
+async def test_of_different_failures_the_client_gets_the_one_most_worth_waiting_for(
     make_proxy, upstream, one, two, status, code, turned, clock
 ):
     for key, script in zip(("key-one", "key-two"), (two, one) if turned else (one, two), strict=True):
-        upstream.for_key(key).replies(**script)
+        upstream.for_key(key).responds(**script)
     proxy = await make_proxy(one_key_each())
 
     answer = await clock.run(proxy.chat("best", "hi"))
@@ -164,10 +164,10 @@ ALL_FAIL = [
 
 @EITHER
 @pytest.mark.parametrize(("status", "headers", "told", "code"), ALL_FAIL)
-async def test_when_every_credential_fails_the_client_is_told_why(
+async def test_when_every_credential_fails_the_client_learns_why(
     proxy, upstream, status, headers, told, code, stream, clock
 ):
-    upstream.replies(status, headers=headers)
+    upstream.responds(status, headers=headers)
 
     answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
 
@@ -176,8 +176,8 @@ async def test_when_every_credential_fails_the_client_is_told_why(
 
 
 async def test_when_every_credential_is_limited_the_client_learns_when_to_come_back(proxy, upstream, clock):
-    upstream.for_key("key-a").replies(429, headers={"retry-after": "60"})
-    upstream.for_key("key-b").replies(429, headers={"retry-after-ms": "40500"})
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "60"})
+    upstream.for_key("key-b").responds(429, headers={"retry-after-ms": "40500"})
 
     first = await clock.run(proxy.chat("demo/small", "hi"))
     second = await clock.run(proxy.chat("demo/small", "hi"))
@@ -190,23 +190,23 @@ async def test_when_every_credential_is_limited_the_client_learns_when_to_come_b
     assert len(upstream.requests) == 2, "resting credentials are left alone"
 
 
-async def test_a_long_rest_tells_clients_not_to_sleep_through_it(proxy, upstream, clock):
-    upstream.replies(429, headers={"retry-after": "300"})
+async def test_a_long_cooldown_tells_clients_not_to_wait(proxy, upstream, clock):
+    upstream.responds(429, headers={"retry-after": "300"})
 
     answer = await clock.run(proxy.chat("demo/small", "hi"))
 
     assert answer.headers["x-should-retry"] == "false"
 
 
-async def test_a_dropped_connection_is_tried_again(proxy, upstream, clock):
+async def test_a_dropped_connection_is_retried(proxy, upstream, clock):
     upstream.for_key("key-a").resets()
-    upstream.for_key("key-a").replies()
+    upstream.for_key("key-a").responds()
 
     assert (await clock.run(proxy.chat("demo/small", "hi"))).text == "hello"
     assert upstream.keys_seen == ["key-a", "key-a"]
 
 
-async def test_the_pause_before_a_credential_is_tried_again_doubles(make_proxy, upstream, clock):
+async def test_the_pause_before_a_credential_is_retried_doubles(make_proxy, upstream, clock):
     upstream.resets()
     routing = {"attempts_per_credential": 4, "max_wait_s": 60, "retry_delay_s": 0.5, "retry_jitter_s": 0}
     proxy = await make_proxy({"providers": {"demo": {"api_keys": ["key-a"]}}, "routing": routing})
@@ -219,8 +219,8 @@ async def test_the_pause_before_a_credential_is_tried_again_doubles(make_proxy, 
 
 
 async def test_a_model_fails_over_to_its_next_deployment(make_proxy, upstream, clock):
-    upstream.for_key("key-1").replies(500)
-    upstream.for_key("key-2").replies()
+    upstream.for_key("key-1").responds(500)
+    upstream.for_key("key-2").responds()
     providers = {
         "one": {"api_keys": ["key-1"]},
         "two": {"api_keys": ["key-2"]},
@@ -241,8 +241,8 @@ def told(answer):
 
 
 @EITHER
-async def test_a_reply_says_who_answered_and_how_many_were_asked(proxy, upstream, stream, clock):
-    upstream.for_key("key-a").replies(429, headers=HINTED)
+async def test_a_response_names_the_deployment_and_the_number_of_attempts(proxy, upstream, stream, clock):
+    upstream.for_key("key-a").responds(429, headers=HINTED)
 
     answer = await clock.run(proxy.chat("demo/org/small", "hi", stream=stream))
 
@@ -254,8 +254,8 @@ async def test_a_reply_says_who_answered_and_how_many_were_asked(proxy, upstream
     }
 
 
-async def test_an_error_says_who_was_asked_last(proxy, upstream, clock):
-    upstream.replies(429, headers=HINTED)
+async def test_an_error_names_the_last_attempt(proxy, upstream, clock):
+    upstream.responds(429, headers=HINTED)
 
     first = await clock.run(proxy.chat("demo/small", "hi"))
     second = await clock.run(proxy.chat("demo/small", "hi"))
@@ -268,7 +268,7 @@ async def test_an_error_says_who_was_asked_last(proxy, upstream, clock):
 async def test_the_headers_can_be_left_out(make_proxy, upstream, clock):
     provider = {"api_keys": ["key-a"]}
     proxy = await make_proxy({"providers": {"demo": provider}, "server": {"response_headers": False}})
-    upstream.replies(500)
+    upstream.responds(500)
     failed = await clock.run(proxy.chat("demo/small", "hi"))
     upstream.queue.clear()
 

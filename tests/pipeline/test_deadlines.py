@@ -40,7 +40,7 @@ async def test_before_the_first_event_the_end_is_a_504(hasty, upstream, stream, 
     await all_is_given_back(proxy, upstream, clock)
 
 
-async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty, upstream, clock):
+async def test_the_running_attempt_is_recorded_as_abandoned_and_causes_no_cooldown(hasty, upstream, clock):
     upstream.says(stall())
     proxy = await hasty(**TOTAL)
 
@@ -54,7 +54,7 @@ async def test_the_attempt_under_way_is_noted_as_given_up_and_rests_nobody(hasty
     assert proxy.cooldown_s("key-a") == 0
 
 
-async def test_after_the_first_event_the_end_is_told_in_the_stream(hasty, upstream, clock):
+async def test_after_the_first_event_a_timeout_is_reported_in_the_stream(hasty, upstream, clock):
     upstream.streams(*"abcdefghij", gap_s=0.1)
     proxy = await hasty(**TOTAL)
 
@@ -69,7 +69,7 @@ async def test_after_the_first_event_the_end_is_told_in_the_stream(hasty, upstre
 
 
 async def test_it_bounds_waiting_for_a_credential_too(hasty, upstream, clock):
-    upstream.replies(429, headers={"retry-after": "2"})
+    upstream.responds(429, headers={"retry-after": "2"})
     proxy = await hasty(**TOTAL)
 
     answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
@@ -81,7 +81,7 @@ async def test_it_bounds_waiting_for_a_credential_too(hasty, upstream, clock):
 
 @EITHER
 @pytest.mark.parametrize("name", ["x-stainless-timeout", "x-stainless-read-timeout"])
-async def test_a_client_about_to_leave_is_told_why_just_before(hasty, upstream, name, stream, clock):
+async def test_a_client_gets_an_error_just_before_its_own_timeout(hasty, upstream, name, stream, clock):
     upstream.says(stall())
     proxy = await hasty()
 

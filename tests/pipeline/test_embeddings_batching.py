@@ -120,7 +120,7 @@ async def test_the_encoding_is_the_one_asked_for(batching, vectors, together):
     assert [a.json["data"][0]["embedding"] for a in answers] == [to_base64([1.0]), to_base64([2.0])]
 
 
-async def test_what_differs_is_asked_apart(batching, vectors, together):
+async def test_inputs_with_different_options_are_sent_separately(batching, vectors, together):
     proxy = await batching()
     await together(
         ask(proxy, "a"),
@@ -156,7 +156,7 @@ async def test_a_full_batch_leaves_at_once_and_takes_no_more(batching, vectors, 
     assert [lengths(a) for a in answers] == [[1.0], [2.0], [3.0], [4.0], [1.0, 1.0, 1.0]]
 
 
-async def test_who_is_alone_waits_for_the_window_and_no_longer(batching, vectors, clock):
+async def test_a_single_input_waits_only_for_the_batch_window(batching, vectors, clock):
     proxy = await batching()
     answer, took_s = await clock.timed(ask(proxy, "a"))
 
@@ -195,7 +195,7 @@ async def leaves(clock, proxy, value, after_s):
 
 
 @pytest.mark.parametrize("after_s", [0.05, 0.3], ids=["before it is sent", "after"])
-async def test_one_that_leaves_hurts_nobody(batching, vectors, together, clock, after_s):
+async def test_a_client_that_leaves_affects_no_other(batching, vectors, together, clock, after_s):
     vectors.delay_s = 0.4
     proxy = await batching()
     _, *answers = await together(leaves(clock, proxy, "gone", after_s), ask(proxy, "a"), ask(proxy, "bb"))
@@ -207,7 +207,7 @@ async def test_one_that_leaves_hurts_nobody(batching, vectors, together, clock, 
     assert (found["requests"], found["attempts"]) == (3, 1)
 
 
-async def test_nobody_is_left_and_the_upstream_is_closed(batching, vectors, together, clock):
+async def test_after_all_clients_left_the_upstream_is_closed(batching, vectors, together, clock):
     vectors.delay_s = 30
     proxy = await batching()
     await together(leaves(clock, proxy, "a", 0.4), leaves(clock, proxy, "b", 0.4))

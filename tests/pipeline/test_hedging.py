@@ -36,7 +36,7 @@ def record(proxy, answer):
     return proxy.proxy.services.recent.get(answer.headers["x-request-id"])
 
 
-async def test_nobody_is_asked_twice_unless_settings_say_so(proxy, upstream, clock):
+async def test_requests_are_hedged_only_if_settings_say_so(proxy, upstream, clock):
     upstream.for_key("key-a").says(pause(0.3), chunk({"content": "slow"}), chunk({}, finish="stop"))
 
     answer = await clock.run(proxy.chat("demo/small", "hi", stream=True))
@@ -62,7 +62,7 @@ async def test_the_second_answers_and_the_first_is_closed(hedging, upstream, str
 
 
 @EITHER
-async def test_the_headers_name_the_one_that_answered_and_the_other_is_noted_as_given_up(
+async def test_the_headers_name_the_attempt_that_answered_and_the_other_is_recorded_as_abandoned(
     hedging, upstream, stream, clock
 ):
     upstream.for_key("key-a").says(stall())
@@ -161,7 +161,7 @@ async def test_no_lease_is_lost_however_races_and_leavings_fall_together(hedging
     assert not proxy.proxy.services.running.scopes
 
 
-async def test_only_a_share_of_requests_is_asked_twice(hedging, upstream, clock):
+async def test_only_a_share_of_requests_is_hedged(hedging, upstream, clock):
     upstream.says(pause(0.06), chunk({"content": "x"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
     proxy = await hedging(hedge_after_s=0.02, hedge_max_ratio=0.25)
 

@@ -56,9 +56,9 @@ async def many(proxy, count, model="demo/small", **fields):
 
 
 @EITHER
-async def test_a_request_waits_for_a_rest_that_ends_within_the_budget(make_proxy, upstream, clock, stream):
+async def test_a_request_waits_for_a_cooldown_that_ends_within_max_wait_s(make_proxy, upstream, clock, stream):
     for key in ("key-a", "key-b"):
-        upstream.for_key(key).replies(429, headers=QUICK)
+        upstream.for_key(key).responds(429, headers=QUICK)
         upstream.for_key(key).streams("fine")
     proxy = await make_proxy(demo("key-a", "key-b"))
 
@@ -70,8 +70,8 @@ async def test_a_request_waits_for_a_rest_that_ends_within_the_budget(make_proxy
     assert pool(proxy).in_flight == 0
 
 
-async def test_a_rest_longer_than_the_budget_is_told_at_once(make_proxy, upstream, clock):
-    upstream.replies(429, headers={"retry-after-ms": "2500"})
+async def test_a_cooldown_longer_than_max_wait_s_is_reported_at_once(make_proxy, upstream, clock):
+    upstream.responds(429, headers={"retry-after-ms": "2500"})
     proxy = await make_proxy(demo())
     await proxy.chat("demo/small", "hi")
 
@@ -85,7 +85,7 @@ async def test_a_rest_longer_than_the_budget_is_told_at_once(make_proxy, upstrea
 
 
 async def test_the_budget_bounds_waiting_and_starting_but_no_attempt_in_flight(make_proxy, upstream, clock):
-    upstream.for_key("key-a").replies(429, headers=QUICK)
+    upstream.for_key("key-a").responds(429, headers=QUICK)
     upstream.for_key("key-a").says(pause(5), chunk({"content": "late"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
     proxy = await make_proxy(demo(max_wait_s=1.5))
 
@@ -127,11 +127,11 @@ async def test_the_queue_is_bounded_by_the_budget(make_proxy, upstream, clock, b
     assert len(upstream.requests) == 1
 
 
-async def test_whoever_waits_for_a_busy_credential_takes_one_whose_rest_ends_first(
+async def test_a_request_waiting_for_a_busy_credential_takes_one_whose_cooldown_ends_first(
     make_proxy, upstream, clock, begin, leave
 ):
-    upstream.for_key("key-a").replies(429, headers=QUICK)
-    upstream.for_key("key-a").replies()
+    upstream.for_key("key-a").responds(429, headers=QUICK)
+    upstream.for_key("key-a").responds()
     upstream.for_key("key-b").says(chunk({"content": "x"}), stall())
     proxy = await make_proxy(demo("key-a", "key-b", rotation={"max_concurrent": 1}))
     holder = await begin(proxy.chat("demo/small", "hi", stream=True))
@@ -146,7 +146,7 @@ async def test_whoever_waits_for_a_busy_credential_takes_one_whose_rest_ends_fir
 
 async def test_a_waiting_client_that_leaves_costs_nothing(make_proxy, upstream, clock, begin, leave):
     upstream.says(chunk({"content": "x"}), pause(0.4), chunk({}, finish="stop"), b"data: [DONE]\n\n")
-    upstream.replies()
+    upstream.responds()
     proxy = await make_proxy(demo(rotation={"max_concurrent": 1}))
     holder = await begin(proxy.chat("demo/small", "hi", stream=True))
     leaving = [await begin(proxy.chat("demo/small", "hi")) for _ in range(3)]
@@ -163,9 +163,9 @@ async def test_a_waiting_client_that_leaves_costs_nothing(make_proxy, upstream, 
     assert pool(proxy).in_flight == 0
 
 
-async def test_ending_a_rest_wakes_those_who_wait_for_it(make_proxy, upstream, clock, begin):
-    upstream.replies(429, headers=SLOW)
-    upstream.replies()
+async def test_ending_a_cooldown_wakes_its_waiters(make_proxy, upstream, clock, begin):
+    upstream.responds(429, headers=SLOW)
+    upstream.responds()
     proxy = await make_proxy(demo(max_wait_s=60))
     first = await begin(proxy.chat("demo/small", "hi"))
     assert proxy.cooldown_s("key-a") == pytest.approx(30)
@@ -187,9 +187,9 @@ async def test_ending_a_rest_wakes_those_who_wait_for_it(make_proxy, upstream, c
 # --- Coming back -------------------------------------------------------------------------
 
 
-async def test_an_outage_rests_the_provider_once_and_ends_with_one_probe(make_proxy, upstream, clock):
+async def test_a_circuit_breaker_opens_once_and_one_probe_closes_it(make_proxy, upstream, clock):
     keys = [f"key-{n}" for n in range(10)]
-    upstream.replies(500)
+    upstream.responds(500)
     proxy = await make_proxy(demo(*keys, circuit_breaker_failures=3, max_cooldown_s=0.6, max_wait_s=0.4))
 
     first = await clock.run(proxy.chat("demo/small", "hi"))
@@ -198,7 +198,7 @@ async def test_an_outage_rests_the_provider_once_and_ends_with_one_probe(make_pr
     assert (first.status, second.status) == (502, 503)
     assert first.headers["retry-after"] == second.headers["retry-after"] == "1"
     assert len(upstream.requests) == 3, "three failures in a row, not one for each key"
-    assert "circuit breaker" in second.error["message"]
+    assert "circuit breaker is open" in second.error["message"]
     assert [proxy.cooldown_s(key) for key in keys] == [0] * 10
 
     upstream.queue.clear()
@@ -212,10 +212,10 @@ async def test_an_outage_rests_the_provider_once_and_ends_with_one_probe(make_pr
     assert pool(proxy).ledger.outage is None
 
 
-async def test_a_client_that_leaves_with_the_probe_lets_another_one_find_out(make_proxy, upstream, clock, begin, leave):
-    upstream.replies(429, headers=QUICK)
+async def test_if_the_client_of_a_probe_leaves_another_request_probes(make_proxy, upstream, clock, begin, leave):
+    upstream.responds(429, headers=QUICK)
     upstream.says(stall())
-    upstream.replies()
+    upstream.responds()
     proxy = await make_proxy(demo())
     probing = await begin(proxy.chat("demo/small", "hi"))
     clock.passes(1)
@@ -232,11 +232,11 @@ async def test_a_client_that_leaves_with_the_probe_lets_another_one_find_out(mak
 # --- Who is told when a credential may be had -----------------------------------------------
 
 
-async def test_a_lease_that_comes_back_reaches_whoever_can_use_it(make_proxy, upstream, clock, begin):
+async def test_a_returned_lease_reaches_a_waiter_that_can_use_it(make_proxy, upstream, clock, begin):
     """Who waits longest waits for another model, whose rest goes on."""
-    upstream.replies(429, headers={"retry-after-ms": "1200"})
+    upstream.responds(429, headers={"retry-after-ms": "1200"})
     upstream.says(chunk({"content": "x"}), pause(0.3), chunk({}, finish="stop"), b"data: [DONE]\n\n")
-    upstream.replies()
+    upstream.responds()
     proxy = await make_proxy(demo(rotation={"max_concurrent": 1}))
     longest = await begin(proxy.chat("demo/limited", "hi"))
     assert proxy.cooldown_s("key-a")
@@ -251,9 +251,9 @@ async def test_a_lease_that_comes_back_reaches_whoever_can_use_it(make_proxy, up
     assert took_s == pytest.approx(0.25)
 
 
-async def test_after_a_rest_one_request_finds_out_and_then_the_others_follow(make_proxy, upstream, clock, begin):
+async def test_after_a_cooldown_one_request_probes_and_then_the_others_follow(make_proxy, upstream, clock, begin):
     """One request, not a herd; and when it was answered the others do not go one by one."""
-    upstream.replies(429, headers=QUICK)
+    upstream.responds(429, headers=QUICK)
     upstream.says(pause(0.3), chunk({"content": "x"}), chunk({}, finish="stop"), b"data: [DONE]\n\n")
     proxy = await make_proxy(demo())
 
@@ -267,8 +267,8 @@ async def test_after_a_rest_one_request_finds_out_and_then_the_others_follow(mak
     assert [other - probe for other in others] == pytest.approx([0.3] * 19), "when the first of them was answered"
 
 
-async def test_when_the_one_that_finds_out_fails_the_others_are_told_at_once(make_proxy, upstream, clock, begin):
-    upstream.replies(429, headers=QUICK)
+async def test_if_the_probe_fails_the_waiting_requests_fail_at_once(make_proxy, upstream, clock, begin):
+    upstream.responds(429, headers=QUICK)
     upstream.says(pause(0.2), b'data: {"error":{"message":"no","code":429}}\n\n', headers=SLOW)
     proxy = await make_proxy(demo(max_wait_s=5))
 
@@ -282,17 +282,17 @@ async def test_when_the_one_that_finds_out_fails_the_others_are_told_at_once(mak
     assert took_s == pytest.approx(1.2)
 
 
-async def test_who_waited_is_forgotten_everywhere(make_proxy, upstream, clock):
+async def test_a_finished_waiter_is_removed_everywhere(make_proxy, upstream, clock):
     """Waiting at two providers leaves nothing behind at the one that never had anything to tell."""
     providers = {"demo": {"api_keys": ["key-a"]}, "other": {"api_keys": ["key-b"]}}
-    upstream.for_key("key-b").replies(429, headers={"retry-after": "600"})
-    upstream.for_key("key-a").replies(429, headers={"retry-after-ms": "20"})
+    upstream.for_key("key-b").responds(429, headers={"retry-after": "600"})
+    upstream.for_key("key-a").responds(429, headers={"retry-after-ms": "20"})
     proxy = await make_proxy({"providers": providers, "models": {"best": ["other/x", "demo/x"]}})
     for _ in range(2):
         upstream.for_key("key-a").queue[:] = 2 * upstream.for_key("key-a").queue[-1:]
-        upstream.for_key("key-a").replies()
+        upstream.for_key("key-a").responds()
         await clock.run(proxy.chat("best", "hi"))
         upstream.for_key("key-a").queue[:] = []
-        upstream.for_key("key-a").replies(429, headers={"retry-after-ms": "20"})
+        upstream.for_key("key-a").responds(429, headers={"retry-after-ms": "20"})
 
     assert sum(p.waiting for p in proxy.proxy.pools.values()) == 0

@@ -1,4 +1,4 @@
-"""Time as a value: the current time, and waiting. A test's clock does both without real time passing."""
+"""Time as a value: reading it and waiting. In tests, a clock does both without real time passing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """The source of time, and of waiting. Seconds are never negative."""
+    """The source of time, and everything that waits. Seconds are never negative."""
 
     def monotonic(self) -> float:
         """Seconds on a clock that never jumps; only differences are meaningful."""
@@ -31,11 +31,11 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """Schedule a call on the event loop."""
+        """Call ``callback`` from the event loop, unless the timer is canceled before."""
         ...
 
     def timeout(self, seconds: float) -> Timeout:
-        """A time limit for a block: ``async with clock.timeout(5):``."""
+        """A block with a time limit: ``async with clock.timeout(5):``."""
         ...
 
 
@@ -59,7 +59,7 @@ class SystemClock:
 
 
 class Timeout:
-    """``asyncio.timeout`` on any clock: raises ``TimeoutError`` inside the block when its time is over.
+    """``asyncio.timeout`` on any clock: when its time is over, raises ``TimeoutError`` where the block is waiting.
 
     It cancels the task and converts this cancellation, and no other, to the error.
     """
@@ -75,7 +75,7 @@ class Timeout:
         self._expired = False
 
     def reschedule(self, seconds: float) -> None:
-        """Restart the time limit from now."""
+        """Allow this many seconds from now, whatever time was left."""
         if self._timer is not None and not self._expired:
             self._timer.cancel()
             self._timer = self._clock.call_later(seconds, self._expire)

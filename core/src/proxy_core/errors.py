@@ -206,3 +206,13 @@ class PluginError(SetupError):
         self.plugin = plugin
         self.reason = reason
         super().__init__(f"plugin {plugin!r}: {reason}")
+
+
+def forget_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error and its causes.
+
+    Their frames reference the error, which would keep a request's body until garbage collection.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

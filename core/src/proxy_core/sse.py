@@ -1,4 +1,4 @@
-"""Server-sent events: bytes to values and back.
+"""Server-sent events: converts bytes to events and back.
 
 Everything works on bytes: ``str.splitlines`` would break JSON at U+2028, and a read may
 end inside a character. A line ends with CR LF, LF or CR; an empty line ends an event.
@@ -17,7 +17,7 @@ CONTENT_TYPE = b"text/event-stream"
 DONE = b"data: [DONE]\n\n"
 
 # A CR at the very end of the input counts as a line end: if the next read begins with its
-# LF, that LF is an empty line, which has no meaning.
+# LF, that LF forms an empty line of its own, which has no effect.
 _EOL = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_EOL + _EOL)
 _LINE = re.compile(rb"\r\n|\n|\r")
@@ -33,11 +33,11 @@ class Event:
 
 
 class EventSplitter:
-    """Splits a byte stream at the ends of events, for any sequence of reads.
+    """Splits a byte stream at the ends of events, however it was read.
 
-    ``feed`` returns the bytes of all completed events unchanged and keeps the
-    unfinished remainder; ``close`` returns that. The returned pieces, joined, are the input.
-    Raises :exc:`UpstreamBroken` when one event outgrows ``max_event_bytes``.
+    ``feed`` returns the bytes of all events completed so far, unchanged, and keeps the
+    unfinished rest; ``close`` returns that rest. The returned pieces, joined, equal the input.
+    Raises :exc:`UpstreamBroken` if an event exceeds ``max_event_bytes``.
     """
 
     __slots__ = ("_held", "_max")
@@ -48,7 +48,7 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> bytes:
         if self._held:
-            # Start two bytes earlier, because a blank line may have begun in the previous read.
+            # A few bytes back, because a blank line may have begun in an earlier read.
             scan_from = max(0, len(self._held) - 3)
             data = self._held + data
         else:
@@ -65,7 +65,7 @@ class EventSplitter:
 
 
 def _last_event_end(data: bytes, scan_from: int) -> int:
-    """The offset behind the last blank line at or after ``scan_from``; 0 without one."""
+    """The offset after the last blank line at or after ``scan_from``; 0 if there is none."""
     if data.endswith(b"\n\n"):
         return len(data)
     if b"\r" not in data:
@@ -78,7 +78,7 @@ def _last_event_end(data: bytes, scan_from: int) -> int:
 
 
 def split(block: bytes) -> Iterator[bytes]:
-    """The raw events of ``block``, including their blank lines; the last one may lack it."""
+    """The raw events of ``block``, blank lines included; the last one may lack its blank line."""
     start = 0
     for match in _BLANK_LINE.finditer(block):
         yield block[start : match.end()]
@@ -117,5 +117,5 @@ def encode(data: bytes, name: str | None = None) -> bytes:
 
 
 def comment(text: str) -> bytes:
-    """A comment, which keeps the connection alive and which clients ignore."""
+    """A comment: keeps a connection alive; clients ignore it."""
     return b": " + text.encode() + b"\n\n"

@@ -1,4 +1,4 @@
-"""The toy provider: what it answers, and that only who asks for it gets it."""
+"""The toy provider: its responses, and that it is active only on request."""
 
 import json
 
@@ -37,13 +37,13 @@ async def test_it_has_two_models_and_no_other(demo):
 
 
 async def test_a_provider_of_the_users_own_is_not_replaced(make_proxy, upstream):
-    upstream.replies()
+    upstream.responds()
     mine = {"providers": {"demo": {"base_url": upstream.url}}}
     proxy = await make_proxy({**mine, **ON})
     (plugin,) = [p for p in proxy.proxy.catalog.plugins if p.name == "devkit"]
 
     assert plugin.state == "skipped"
-    assert "providers.demo is a provider of yours" in plugin.reason
+    assert "providers.demo is already configured" in plugin.reason
 
 
 # --- What it answers ---------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The real program: the demo in one command, or the one line that is missing."""
+"""The real program: the demo in one command, or the command that installs it."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ KEY = {"authorization": "Bearer some-key"}
 
 @pytest.fixture
 def core_alone(tmp_path):
-    """A folder of packages as it would be if only proxy-core had been installed."""
+    """A folder of packages as if only proxy-core were installed."""
     site = tmp_path / "site"
     site.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
@@ -45,10 +45,10 @@ def test_with_the_core_alone_the_line_that_is_missing_is_printed(core_alone, tmp
     [
         ("", ("--disable-plugin", "devkit"), "--demo: the plugin devkit is disabled"),
         ("[plugins]\nallowed = ['openai_compat']", (), "--demo: the plugin devkit is not allowed"),
-        ("[providers.demo]\nbase_url = 'http://127.0.0.1:1/v1'", (), "providers.demo is a provider of yours"),
+        ("[providers.demo]\nbase_url = 'http://127.0.0.1:1/v1'", (), "providers.demo is already configured"),
     ],
 )
-async def test_where_it_cannot_be_had_the_proxy_does_not_start(tmp_path, file, arguments, reason):
+async def test_if_the_store_is_unavailable_the_proxy_does_not_start(tmp_path, file, arguments, reason):
     (tmp_path / "proxy-core.toml").write_text(file)
 
     code, output = await run(tmp_path, "serve", "--demo", "--port", "0", *arguments)
@@ -62,20 +62,20 @@ async def test_the_flag_wins_over_the_file_and_every_worker_has_it(tmp_path):
     (tmp_path / "proxy-core.toml").write_text("[plugins.devkit]\ndemo = false\n")
     variables = {"PROXY_API_KEY": "some-key", "PROXY_PLUGINS__DEVKIT__DEMO": "false"}
     async with serving(tmp_path, "--demo", "--workers", "2", **variables) as program, httpx.AsyncClient() as client:
-        replies = [
+        responses = [
             await client.post(
                 f"{program.url}/v1/chat/completions", json=CHAT, headers={**KEY, "connection": "close"}, timeout=20
             )
             for _ in range(6)
         ]
 
-    assert {reply.status_code for reply in replies} == {200}
+    assert {response.status_code for response in responses} == {200}
 
 
 async def test_doctor_reports_a_demo_that_was_left_on(tmp_path):
     _, output = await run(tmp_path, "doctor", PROXY_PLUGINS__DEVKIT__DEMO="true")
 
-    assert "the demo models are served to every client" in output
+    assert "every client can use the demo models" in output
 
 
 async def test_the_benchmarks_are_a_command(tmp_path):

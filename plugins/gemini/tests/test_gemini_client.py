@@ -42,12 +42,12 @@ async def test_chat(proxy, upstream, version):
     client = client_of(proxy, version)
     config = types.GenerateContentConfig(system_instruction="be brief", temperature=0.5, max_output_tokens=9)
 
-    reply = await client.models.generate_content(model="demo/small", contents="hi", config=config)
+    response = await client.models.generate_content(model="demo/small", contents="hi", config=config)
     await client.aclose()
 
-    assert reply.text == "hello"
-    assert reply.candidates[0].finish_reason == "STOP"
-    assert reply.usage_metadata.total_token_count == 5
+    assert response.text == "hello"
+    assert response.candidates[0].finish_reason == "STOP"
+    assert response.usage_metadata.total_token_count == 5
     sent = upstream.last.json
     assert sent["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
     assert (sent["temperature"], sent["max_completion_tokens"], sent["model"]) == (0.5, 9, "small")
@@ -64,7 +64,7 @@ async def test_stream(client, upstream):
     assert upstream.last.json["stream"] is True
 
 
-async def test_thoughts_are_shown_to_who_asks(client, upstream):
+async def test_thoughts_are_included_on_request(client, upstream):
     upstream.says(
         chunk({"role": "assistant", "reasoning_content": "hm"}), chunk({"content": "ok"}), chunk({}, finish="stop")
     )
@@ -102,8 +102,8 @@ async def test_tools_in_a_stream_over_two_turns(client, upstream):
         types.Content(role="model", parts=parts),
         types.Content(role="user", parts=[types.Part(function_response=answer)]),
     ]
-    reply = await client.models.generate_content_stream(model="demo/small", contents=contents, config=config)
-    text = "".join([c.text or "" async for c in reply])
+    response = await client.models.generate_content_stream(model="demo/small", contents=contents, config=config)
+    text = "".join([c.text or "" async for c in response])
 
     assert (call.name, call.args, call.id) == ("weather", {"city": "Oslo"}, "call_1")
     assert text == "cold"
@@ -130,7 +130,7 @@ async def test_structured_output_and_images(client, upstream):
 
 
 async def test_errors_are_googles(client, proxy, upstream):
-    upstream.replies(400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
+    upstream.responds(400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
     with pytest.raises(errors.ClientError) as refused:
         await client.models.generate_content(model="demo/small", contents="hi")
     with pytest.raises(errors.ClientError) as unknown:
@@ -148,8 +148,8 @@ async def test_errors_are_googles(client, proxy, upstream):
     assert (unserved.status_code, unserved.json()["error"]["status"]) == (404, "NOT_FOUND")
 
 
-async def test_a_resting_pool_says_how_long(client, proxy, upstream):
-    upstream.replies(429, headers={"retry-after": "90"})
+async def test_a_pool_in_cooldown_says_for_how_long(client, proxy, upstream):
+    upstream.responds(429, headers={"retry-after": "90"})
 
     with pytest.raises(errors.ClientError) as limited:
         await client.models.generate_content(model="demo/small", contents="hi")
@@ -176,8 +176,8 @@ async def test_a_stream_without_sse_is_an_array(proxy):
 
     answer = await proxy.post(address, body)
 
-    (reply,) = json.loads(answer.body)
-    assert reply["candidates"][0]["content"]["parts"] == [{"text": "hello"}]
+    (response,) = json.loads(answer.body)
+    assert response["candidates"][0]["content"]["parts"] == [{"text": "hello"}]
 
 
 # --- A provider that speaks Gemini -------------------------------------------------------
@@ -259,7 +259,7 @@ async def test_an_openai_client_of_a_gemini_provider_is_translated(google, upstr
     assert user["parts"] == [{"functionResponse": {"name": "get_it_", "response": {"output": "x"}}}]
 
 
-async def test_an_empty_reply_is_tried_again_before_anything_was_said(google, upstream, make_proxy):
+async def test_an_empty_response_is_retried_before_any_event_was_sent(google, upstream, make_proxy):
     upstream.says(b'data: {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}], "responseId": "r"}\n\n')
     upstream.says(*REPLY)
     proxy = await make_proxy({}, modules=[plugin_with(proxy_providers=[google])])
@@ -270,7 +270,7 @@ async def test_an_empty_reply_is_tried_again_before_anything_was_said(google, up
     assert len(upstream.requests) == 2
 
 
-async def test_what_was_left_out_is_told_in_a_header(google, upstream, make_proxy):
+async def test_dropped_fields_are_named_in_a_header(google, upstream, make_proxy):
     upstream.says(*REPLY)
     proxy = await make_proxy({}, modules=[plugin_with(proxy_providers=[google])])
 
@@ -299,12 +299,12 @@ async def test_models(google, upstream, make_proxy, version):
 async def test_embeddings_of_a_provider_that_speaks_openais(client, upstream):
     data = [{"object": "embedding", "index": n, "embedding": [0.5, n]} for n in (1, 0)]
     usage = {"prompt_tokens": 4, "total_tokens": 4}
-    upstream.for_path("/embeddings").replies(json_body={"object": "list", "data": data, "model": "m", "usage": usage})
+    upstream.for_path("/embeddings").responds(json_body={"object": "list", "data": data, "model": "m", "usage": usage})
     config = types.EmbedContentConfig(output_dimensionality=2, task_type="RETRIEVAL_QUERY")
 
-    reply = await client.models.embed_content(model="demo/small", contents=["one", "two"], config=config)
+    response = await client.models.embed_content(model="demo/small", contents=["one", "two"], config=config)
 
-    assert [vector.values for vector in reply.embeddings] == [[0.5, 0.0], [0.5, 1.0]]
+    assert [vector.values for vector in response.embeddings] == [[0.5, 0.0], [0.5, 1.0]]
     assert upstream.last.json == {
         "model": "small",
         "input": ["one", "two"],
@@ -325,7 +325,7 @@ async def test_a_method_that_is_not_served_is_named(client, proxy):
 
 
 @pytest.mark.parametrize("version", ["v1beta", "v1"])
-async def test_tokens_are_counted_without_asking_anybody(proxy, upstream, version):
+async def test_tokens_are_counted_without_any_request(proxy, upstream, version):
     client = client_of(proxy, version)
 
     counted = await client.models.count_tokens(model="demo/small", contents="Hello there, how are you today?")
@@ -336,7 +336,7 @@ async def test_tokens_are_counted_without_asking_anybody(proxy, upstream, versio
     assert upstream.requests == []
 
 
-async def test_counting_refuses_what_is_no_request(client):
+async def test_counting_refuses_an_invalid_request(client):
     with pytest.raises(errors.ClientError) as refused:
         await client.models.count_tokens(model="nobody/small", contents="Hello")
 

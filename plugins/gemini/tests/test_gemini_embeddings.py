@@ -92,16 +92,16 @@ def test_tokens_are_no_texts(tokens):
         gemini.encode_inputs(openai.decode_inputs({"model": "m", "input": tokens}))
 
 
-def test_replies_both_ways():
-    reply = EmbedResponse(model="", vectors=[[0.5], [1.5]], usage=Usage(prompt=3))
+def test_responses_both_ways():
+    response = EmbedResponse(model="", vectors=[[0.5], [1.5]], usage=Usage(prompt=3))
 
-    told = gemini.encode_embeddings(reply, MANY)
+    told = gemini.encode_embeddings(response, MANY)
     assert json.loads(told)["usageMetadata"] == {"promptTokenCount": 3, "totalTokenCount": 3}
-    assert gemini.decode_embeddings(told) == reply
+    assert gemini.decode_embeddings(told) == response
     one = gemini.encode_embeddings(EmbedResponse(model="", vectors=[[0.5]], usage=Usage()), ONE)
     assert json.loads(one) == {"embedding": {"values": [0.5]}}
-    spoken = openai.encode_embeddings(reply, {"model": "m", "encoding_format": "base64"})
-    assert openai.decode_embeddings(spoken).vectors == reply.vectors
+    spoken = openai.encode_embeddings(response, {"model": "m", "encoding_format": "base64"})
+    assert openai.decode_embeddings(spoken).vectors == response.vectors
 
 
 def test_vectors_come_in_the_order_of_their_inputs():
@@ -120,7 +120,7 @@ def test_vectors_come_in_the_order_of_their_inputs():
         (openai.decode_embeddings, b'{"data": [{"index": 0, "embedding": ["x"]}]}'),
     ],
 )
-def test_a_reply_without_vectors_is_the_upstreams_fault(decode, body):
+def test_a_response_without_vectors_is_the_upstreams_fault(decode, body):
     with pytest.raises(UpstreamBroken):
         decode(body)
 

@@ -1,4 +1,4 @@
-"""Requests: what OpenAI's clients say, as Gemini is told; and what Gemini's clients say, as neutral values."""
+"""Requests: from OpenAI's clients to Gemini, and from Gemini's clients to the common form."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 def told(*messages, model=MODEL, style=None, signatures=lambda call_id: None, **fields):
-    """What is sent, and the request it came from."""
+    """The encoded request, and the request from which it was made."""
     body = {"model": model, "messages": list(messages) or [HI], **fields}
     return translate(openai_chat.decode(body), style=style, signatures=signatures)
 
@@ -94,7 +94,7 @@ def test_only_system_messages_become_the_question():
     assert "systemInstruction" not in sent.body
 
 
-def test_nothing_to_say_is_refused():
+def test_a_request_without_content_is_refused():
     assert refused({"role": "user", "content": ""}).param == "messages"
 
 
@@ -380,7 +380,7 @@ def test_the_older_form_of_parameters():
     assert tool["functionDeclarations"][0]["parameters"] == {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}
 
 
-def test_tools_of_other_vendors_are_told_as_left_out():
+def test_tools_of_other_vendors_are_reported_as_dropped():
     sent = told(tools=[TOOL, {"type": "web_search"}])
 
     assert sent.dropped == ("tools[].web_search",)
@@ -481,7 +481,7 @@ def test_a_signature_comes_back_on_its_call(carrier):
     assert "thoughtSignature" not in json.dumps(user)
 
 
-def test_a_lost_signature_is_looked_up_and_at_last_excused():
+def test_a_lost_signature_is_looked_up_or_else_declared_missing():
     history = (HI, calls(call("a"), call("b")), result("a"), result("b"))
 
     def signatures(**fields):
@@ -559,7 +559,7 @@ def test_an_option_that_is_refused(fields, param):
     assert refused(**fields).param == param
 
 
-def test_what_only_advises_is_left_out_and_named():
+def test_advisory_fields_are_dropped_and_named():
     fields = {
         **{"logit_bias": {"1": 1}, "user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "flex"},
         **{"prediction": {}, "verbosity": "low", "safety_identifier": "s", "prompt_cache_key": "k"},
@@ -788,7 +788,7 @@ def test_what_others_cannot_read_is_carried_and_refused_by_them():
         ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"topK": "x"}}, "topK"),
     ],
 )
-def test_a_fault_of_a_gemini_client_is_named(body, param):
+def test_a_gemini_clients_mistake_is_named(body, param):
     with pytest.raises(BadRequest) as raised:
         body = {"model": "m", **body}
         gemini.check(body)

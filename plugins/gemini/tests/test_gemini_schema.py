@@ -68,7 +68,7 @@ STRING, ANY = {"type": "string"}, {"type": "object"}
             },
             {"type": "object", "properties": {"a": STRING, "b": {"type": "number"}}, "required": ["a", "b"]},
         ),
-        # what Gemini has no word for
+        # keywords that Gemini lacks
         *(
             ({"type": "string", keyword: value}, STRING)
             for keyword, value in {
@@ -130,7 +130,7 @@ STRING, ANY = {"type": "string"}, {"type": "object"}
         ({"type": "string", "required": True}, STRING),
     ],
 )
-def test_a_construct_and_what_becomes_of_it(given_schema, cleaned):
+def test_each_construct_is_cleaned_as_expected(given_schema, cleaned):
     assert prop(given_schema) == cleaned
 
 
@@ -269,7 +269,7 @@ references = st.sampled_from(
 
 
 def schemas(inner):
-    """Objects with some of the keywords; with many each, hardly a nested one could be drawn."""
+    """Objects with a few of the keywords each; with many, nested ones could hardly be drawn."""
     many = st.lists(inner, min_size=1, max_size=2)
     table = st.dictionaries(names, inner, max_size=2)
     counts = st.integers(0, 2**70) | st.just(2.0)
@@ -325,7 +325,7 @@ any_schema = schemas(leaves | schemas(leaves | schemas(leaves)))
 
 
 def check(node, at="#"):
-    """As the backend would: the known keywords, of the right kinds, on the right types."""
+    """Check like the backend: only known keywords, with the right kinds of values, on the right types."""
     assert isinstance(node, dict), at
     assert node.keys() <= KEYWORDS, at
     assert ("type" in node) != ("anyOf" in node), at
@@ -356,7 +356,7 @@ def check(node, at="#"):
 def accepted(schema):
     try:
         VALIDATOR.check_schema(schema)
-    except Exception:  # the meta-schema itself trips over some numbers
+    except Exception:  # the meta-schema itself fails on some numbers
         return False
     return True
 

@@ -40,7 +40,7 @@ async def test_a_chat_streamed_and_plain(client, proxy, google):
     ]
 
 
-async def test_a_used_up_quota_is_told_to_the_client(proxy, google):
+async def test_an_exhausted_quota_is_reported_to_the_client(proxy, google):
     google.errs("daily")
     answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
 
@@ -54,7 +54,7 @@ async def test_models_are_listed(proxy):
     assert "gemini/aqa" not in listed
 
 
-async def test_nothing_of_the_public_api_gets_the_envelopes_fields(proxy, google):
+async def test_requests_to_the_public_api_lack_the_envelopes_fields(proxy, google):
     await proxy.chat("gemini/gemini-2.5-pro", "hi")
     request = google.called("generateContent")[0]
 
@@ -63,7 +63,7 @@ async def test_nothing_of_the_public_api_gets_the_envelopes_fields(proxy, google
     assert not {"session_id", "safetySettings", "model"} & request.json.keys()
 
 
-async def test_a_wrong_key_is_our_trouble(start, google):
+async def test_a_wrong_key_is_the_proxys_problem(start, google):
     proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
     answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
 
@@ -73,7 +73,7 @@ async def test_a_wrong_key_is_our_trouble(start, google):
 @pytest.mark.parametrize("spelling", ["generationConfig", "generation_config"])
 async def test_options_fill_in_what_a_gemini_client_leaves_out(start, google, spelling):
     tuned = await start(provider={"models": {"careful": {"id": "gemini-2.5-pro", "options": OPTIONS}}})
-    google.checks = False  # the fake knows one spelling
+    google.checks = False  # the fake knows only one spelling
     body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], spelling: {"temperature": 1}}
     answer = await tuned.post("/models/gemini/careful:generateContent", body)
 
@@ -132,13 +132,13 @@ async def test_the_vendors_own_library_takes_the_fake_for_google(google):
     client = genai.Client(
         api_key=API_KEY, http_options=genai.types.HttpOptions(base_url=google.address, api_version="v1beta")
     )
-    reply = await client.aio.models.generate_content(model="gemini-2.5-flash", contents="hi")
+    response = await client.aio.models.generate_content(model="gemini-2.5-flash", contents="hi")
     streamed = [
         chunk.text
         async for chunk in await client.aio.models.generate_content_stream(model="gemini-2.5-flash", contents="hi")
     ]
 
-    assert reply.text == "hello"
+    assert response.text == "hello"
     assert "".join(part for part in streamed if part) == "hello"
     assert (await client.aio.models.count_tokens(model="gemini-2.5-flash", contents="hi")).total_tokens
     assert "models/gemini-2.5-pro" in [model.name async for model in await client.aio.models.list()]

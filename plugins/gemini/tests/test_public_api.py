@@ -1,4 +1,4 @@
-"""The contract with the core, and the pieces that talk to nobody."""
+"""The contract with the core, and the parts that need no network."""
 
 import pytest
 
@@ -28,7 +28,7 @@ class TestPublicApiContract(ProviderContract):
         return PublicApi(BASE, (), SignatureCache(10, 60)).provider()
 
 
-def test_a_relayed_reply_that_a_sanitizer_looks_at_is_read_without_a_chat():
+def test_a_relayed_response_that_a_sanitizer_looks_at_is_read_without_a_chat():
     provider = PublicApi("https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
     decoder = provider.decoder_for(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), True)
 
@@ -57,7 +57,7 @@ def test_signatures_are_bounded_and_end():
     assert cache.find("client", "gemini-3-pro-preview", "c") is None
 
 
-def test_none_are_kept_where_settings_say_so():
+def test_none_are_kept_if_settings_say_so():
     cache = SignatureCache(0, 60)
     cache.keep("client", "gemini-3-pro-preview", "a", "sig")
 

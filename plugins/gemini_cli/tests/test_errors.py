@@ -1,4 +1,4 @@
-"""Every case of the backend's error tables, and what follows from it."""
+"""Every case of the backend's error tables, and the decision on it."""
 
 from datetime import UTC, datetime
 
@@ -117,7 +117,7 @@ def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
     assert "who=me" not in verdict_of("tos_violation").error.message
 
 
-def test_a_project_is_in_doubt_where_google_refuses_it():
+def test_a_project_that_google_refuses_is_suspect():
     doubted = {name for name in ERRORS if verdict_of(name).suspect_details}
 
     assert doubted == {"subscription_required", "service_disabled", "consumer_invalid", "iam_denied"}
@@ -181,7 +181,7 @@ def test_where_the_reset_is_read_from(details, wait_s):
         ("Nothing is promised.", 12 * 3600),
     ],
 )
-def test_a_reset_that_only_the_text_tells(words, wait_s):
+def test_a_reset_time_that_only_the_text_names(words, wait_s):
     body = error_body(429, "RESOURCE_EXHAUSTED", words, info("QUOTA_EXHAUSTED"))
 
     assert limit_of(read_google_error(body), NOW).wait_s == pytest.approx(wait_s)
@@ -189,7 +189,7 @@ def test_a_reset_that_only_the_text_tells(words, wait_s):
 
 @pytest.mark.parametrize("domain", ["cloudcode-pa.googleapis.com", "googleapis.com"])
 @pytest.mark.parametrize(("delay", "terminal"), [("300s", False), ("300.5s", True)])
-def test_five_minutes_are_sat_out_and_no_more(domain, delay, terminal):
+def test_a_wait_of_up_to_five_minutes_is_a_rate_limit(domain, delay, terminal):
     body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("RATE_LIMIT_EXCEEDED", domain), retry(delay))
 
     assert limit_of(read_google_error(body), NOW).terminal is terminal
@@ -198,7 +198,7 @@ def test_five_minutes_are_sat_out_and_no_more(domain, delay, terminal):
 @pytest.mark.parametrize(
     ("words", "kind"), [("limit: 0", "none"), ("limit: 0, model: x", "none"), ("limit: 0.5", "rate")]
 )
-def test_only_a_plain_zero_is_no_entitlement(words, kind):
+def test_only_a_limit_of_exactly_zero_means_no_entitlement(words, kind):
     body = error_body(429, "RESOURCE_EXHAUSTED", f"Quota exceeded, {words}")
 
     assert limit_of(read_google_error(body), NOW).kind == kind
@@ -218,5 +218,5 @@ def test_an_error_within_a_stream_keeps_its_own_code():
 
 
 @pytest.mark.parametrize("transport", ["connect", "timeout", "disconnect", "cut", "unreadable"])
-def test_broken_transport_is_the_cores_business(transport):
+def test_transport_failures_are_left_to_the_core(transport):
     assert classify_failure(UpstreamFailure(provider="gemini", transport=transport)).cooldown is None

@@ -1,4 +1,4 @@
-"""Other programs' files: read in every form, written so that nothing of theirs is lost."""
+"""Other programs' files: read in every form, and written without losing any of their data."""
 
 import getpass
 import hashlib
@@ -54,7 +54,7 @@ def test_its_end_in_every_form(expiry):
 
 
 @pytest.mark.parametrize("expiry", [0, None, "soon"])
-def test_a_token_whose_end_is_not_known_is_renewed_first(expiry):
+def test_a_token_without_an_expiry_time_is_refreshed_first(expiry):
     tokens = read_plain(dumped(PLAIN, expiry_date=expiry))
 
     assert (tokens.access_token.get_secret_value(), tokens.expires_at) == ("", None)
@@ -76,7 +76,7 @@ def test_the_nested_form_of_the_encrypted_storage():
     ("data", "words"),
     [
         (b"", "empty"),
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b"{", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"{}", "access_token and refresh_token are missing"),
@@ -87,7 +87,7 @@ def test_the_nested_form_of_the_encrypted_storage():
         (b'{"type": "authorized_user", "client_id": "x"}', "client_secret, refresh_token missing"),
     ],
 )
-def test_what_is_no_login_says_what_is_missing(data, words):
+def test_an_invalid_login_file_says_what_is_missing(data, words):
     with pytest.raises(ValueError, match=words):
         read_plain(data)
 
@@ -114,7 +114,7 @@ def test_new_tokens_keep_what_is_not_ours():
 
 
 @pytest.mark.parametrize("read", [read_gcloud, read_plain])
-def test_gclouds_file_is_renewed_with_its_own_client(read):
+def test_gclouds_file_is_refreshed_with_its_own_client(read):
     tokens = read(dumped(GCLOUD))
 
     assert tokens.access_token.get_secret_value() == ""
@@ -159,7 +159,7 @@ def test_what_is_not_encrypted_is_refused(data):
 
 
 @pytest.mark.parametrize("accounts", ['{"active": "beside@example.com", "old": []}', '{"active": null}', "{", None])
-def test_whose_login_it_is_may_stand_beside_it(tmp_path, vault, accounts):
+def test_the_account_of_a_login_may_be_in_a_neighbouring_file(tmp_path, vault, accounts):
     file = tmp_path / "oauth_creds.json"
     file.write_bytes(dumped(PLAIN, id_token=None))
     if accounts is not None:
@@ -183,12 +183,12 @@ def test_a_shared_file_gets_new_tokens_and_keeps_the_rest(tmp_path, vault):
     assert vault.read(saved).details["project_id"] == "p"
 
 
-def test_the_same_account_twice_is_noticed(tmp_path, vault):
+def test_the_same_account_twice_has_one_identity(tmp_path, vault):
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(dumped(PLAIN))
         vault.import_tokens("gemini_cli", "google_oauth", read_foreign(tmp_path / name, FILES[0]), "copied")
 
-    assert list(vault.duplicates("gemini_cli")) == ["dev@example.com"]
+    assert [stored.identity for stored in vault.all("gemini_cli")] == ["dev@example.com"] * 2
 
 
 # --- The OAuth client of the installed CLI -----------------------------------------------

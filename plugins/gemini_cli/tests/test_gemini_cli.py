@@ -1,4 +1,4 @@
-"""The contract with the core, and the pieces that talk to nobody."""
+"""The contract with the core, and the parts that need no network."""
 
 from datetime import UTC, datetime
 
@@ -113,7 +113,7 @@ def test_the_listed_models_are_known_to_the_backend():
     assert all(model.extra["context_window"] == 1_048_576 for model in CODE_ASSIST_MODELS)
 
 
-def test_the_providers_life_is_told():
+def test_the_providers_lifecycle_is_described():
     assert LIFECYCLE.status == "limited"
     assert "18 June 2026" in LIFECYCLE.note
 

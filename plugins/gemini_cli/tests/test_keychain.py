@@ -1,4 +1,4 @@
-"""The Gemini CLI's login from the system's keychain, and from folders that a variable moved, with the real program."""
+"""The Gemini CLI's login from the system's keychain, and from folders set by a variable, with the real program."""
 
 import json
 
@@ -45,7 +45,7 @@ def site(tmp_path):
 
 @pytest.fixture
 def keychain(site, google):
-    """Sets what the system's keychain holds; gives the variables of a program that has it."""
+    """Sets the contents of the system's keychain; returns the variables for a program that uses it."""
 
     def hold(entries):
         (site / "entries.json").write_text(json.dumps(entries))
@@ -94,7 +94,7 @@ async def test_a_keychain_cannot_be_shared(tmp_path, keychain, entry):
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({}, "it has no entry 'gemini-cli-oauth' of 'main-account'"),
+        ({}, "it has no entry 'gemini-cli-oauth' for 'main-account'"),
         (None, "it cannot be read (KeyringLocked)"),
         ({"gemini-cli-oauth main-account": "{"}, "it is not JSON"),
         ({"gemini-cli-oauth main-account": '{"token": {}}'}, "token.accessToken and token.refreshToken are missing"),
@@ -112,7 +112,7 @@ async def test_a_system_without_a_keychain_says_so(tmp_path):
     code, output = await run(tmp_path, *LOOKS[:3], **backend)
 
     assert code == 1 and "oauth_creds.json" in output
-    assert "keychain: this system has none that can be used" in output
+    assert "keychain: this system has no usable keychain" in output
 
 
 async def test_without_the_library_the_message_names_it(tmp_path, site):

@@ -1,4 +1,4 @@
-"""Logging in, renewing, and finding out what a login may use."""
+"""Login, refresh, and the lookup of a login's project and tier."""
 
 import asyncio
 import json
@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, LoginRequired, RetryRefresh
-from proxy_core.oauth import LoginFailed
+from proxy_core import Credential, LoginFailed, LoginRequired, RetryRefresh
 from proxy_core.testing import ScriptedPrompt
 from proxy_core.testing.credentials import from_environment
 from proxy_plugin_gemini_cli.code_assist import backend_of
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def made(settings):
-    """A login's functions, with other settings where a test wants some."""
+    """A login's functions, with different settings if a test passes some."""
 
     def make(**changes):
         changed = settings.model_copy(update=changes)
@@ -83,10 +82,10 @@ async def test_a_login_over_ssh_pastes_a_code(made, google, exchange):
 async def test_a_login_asks_for_the_project_an_account_needs(made, google, exchange):
     google.account(load="new")
     prompt = ScriptedPrompt("mine", browser=True, headless=False)
-    # The first paste of the browser's login is never waited for: the browser is quicker.
+    # The prompt for a pasted code never blocks the login by browser, which is faster.
     prompt.pastes.clear()
     logging_in = asyncio.create_task(made().login(prompt, exchange))
-    while not any("project id" in words for words in prompt.said):
+    while not any("project id" in words for words in prompt.lines):
         await asyncio.sleep(0.01)
     prompt.pastes.append("mine")
     tokens = await logging_in
@@ -128,7 +127,7 @@ def test_the_notice_is_honest():
 # --- Renewing ----------------------------------------------------------------------------
 
 
-async def test_a_renewal_keeps_the_refresh_token_and_finds_the_project(made, google, exchange):
+async def test_a_refresh_keeps_the_refresh_token_and_finds_the_project(made, google, exchange):
     old = google.issue()
     tokens = await made().refresh(ended(old), exchange)
 
@@ -165,7 +164,7 @@ async def test_new_tokens_are_not_lost_where_the_project_cannot_be_found(made, g
     assert "API key" in incomplete_reason(credential(got, details=got.details))
 
 
-async def test_gclouds_login_is_renewed_with_its_own_client(made, google, exchange):
+async def test_gclouds_login_is_refreshed_with_its_own_client(made, google, exchange):
     google.clients["gcloud"] = "gcloud-secret"
     tokens = google.issue()
     google.owners[tokens.refresh_token.get_secret_value()] = "gcloud"
@@ -187,12 +186,12 @@ async def test_a_credentials_own_token_server(made, google, exchange):
     assert tokens.access_token.get_secret_value()
 
 
-async def test_a_wrong_client_does_not_condemn_the_login(made, google, exchange):
+async def test_a_wrong_oauth_client_does_not_disable_the_login(made, google, exchange):
     with pytest.raises(RetryRefresh, match="client id or secret is wrong"):
         await made(client_secret=SecretStr("wrong")).refresh(ended(google.issue()), exchange)
 
 
-async def test_without_a_client_nothing_is_condemned_either(made, google, exchange):
+async def test_a_missing_oauth_client_does_not_disable_the_login(made, google, exchange):
     with pytest.raises(RetryRefresh, match="GEMINI_CLI_CLIENT_ID"):
         await made(client_id=None).refresh(ended(google.issue()), exchange)
 
@@ -207,11 +206,11 @@ async def test_without_a_client_nothing_is_condemned_either(made, google, exchan
                 "error_subtype": "invalid_rapt",
                 "error_description": "reauth related error (invalid_rapt)",
             },
-            "administrator demands",
+            "administrator requires",
         ),
         (
             {"error": "invalid_grant", "error_subtype": "invalid_rapt", "error_description": "Bad Request"},
-            "administrator demands",
+            "administrator requires",
         ),
     ],
 )
@@ -222,14 +221,14 @@ async def test_a_login_that_has_ended(made, google, exchange, body, words):
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_token_server_in_trouble_is_asked_later(made, google, exchange, status):
+async def test_a_failing_token_server_is_retried_later(made, google, exchange, status):
     google.fails(status)
     with pytest.raises(RetryRefresh):
         await made().refresh(ended(google.issue()), exchange)
 
 
 @pytest.mark.parametrize("done", [False, True])
-async def test_a_token_server_that_does_not_answer_is_asked_later(made, google, exchange, done):
+async def test_a_token_server_that_does_not_respond_is_retried_later(made, google, exchange, done):
     google.resets(done=done)
     with pytest.raises(RetryRefresh):
         await made().refresh(ended(google.issue()), exchange)
@@ -243,7 +242,7 @@ async def test_a_token_server_that_does_not_answer_is_asked_later(made, google, 
         (401, "unauthorized_client", "another OAuth client"),
     ],
 )
-async def test_a_client_that_is_refused_is_a_matter_of_settings(made, google, exchange, status, error, words):
+async def test_a_refused_oauth_client_is_a_settings_problem(made, google, exchange, status, error, words):
     google.fails(status, json.dumps({"error": error}).encode())
     with pytest.raises(RetryRefresh, match=words):
         await made().refresh(ended(google.issue()), exchange)
@@ -265,7 +264,7 @@ async def test_a_code_that_is_refused_fails_the_login(made, google, exchange, er
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-async def test_a_login_goes_on_without_knowing_whose_it_is(made, google, exchange, status):
+async def test_a_login_works_without_an_account_name(made, google, exchange, status):
     google.fails(status, path="/userinfo")
     tokens = await made().login(ScriptedPrompt(browser=True, headless=False), exchange)
 
@@ -279,7 +278,7 @@ async def test_a_static_token_that_ended_needs_a_login(made, google, exchange):
         await made().refresh(replace(ended(google.issue()), refresh_token=None), exchange)
 
 
-async def test_the_test_says_who_and_what(made, google, exchange):
+async def test_the_credential_test_reports_account_tier_and_project(made, google, exchange):
     assert await made().test(credential(google.issue()), exchange) == (
         f"dev@example.com, standard-tier, project {PROJECT}"
     )

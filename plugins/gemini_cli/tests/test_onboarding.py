@@ -1,4 +1,4 @@
-"""Which project and tier an account has: every branch of the decision, and the talk behind it."""
+"""The project and tier of an account: every branch of the decision, and the requests behind it."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_refusals_say_what_would_help(load, code, words):
 
 
 @pytest.mark.parametrize("reason", [*INELIGIBLE, "UNKNOWN", "SOMETHING_NEW"])
-def test_every_reason_for_not_being_served_is_told(reason):
+def test_every_reason_for_not_being_served_is_reported(reason):
     refusal = {"reasonCode": reason, "reasonMessage": "What Google says.", "tierId": "free-tier"}
     with pytest.raises(NotServed, match="What Google says") as raised:
         decide({"ineligibleTiers": [refusal]}, None)
@@ -105,14 +105,14 @@ def test_tiers_and_projects_in_every_form():
     [
         ("service_disabled", "project_required", "https://console"),
         ("subscription_required", "account_ineligible", "licence"),
-        ("consumer_invalid", "project_required", "set another one"),
+        ("consumer_invalid", "project_required", "set another project"),
         ("iam_denied", "account_ineligible", "cloudaicompanion.user"),
         ("scope", "reauthentication_required", "log in again"),
         ("tos_violation", "account_ineligible", "https://example.com/appeal"),
         ("validation_required", "validation_required", "https://accounts.google.com"),
     ],
 )
-def test_a_refused_question_says_what_would_help(name, code, words):
+def test_a_failed_lookup_says_what_would_help(name, code, words):
     with pytest.raises(NotServed, match=words) as raised:
         refused(read_google_error(ERRORS[name][1]), None)
     assert raised.value.code == code
@@ -136,7 +136,7 @@ def found(google, settings, exchange):
     return find
 
 
-async def test_an_account_that_is_set_up_is_asked_once(found, google):
+async def test_an_account_that_is_set_up_needs_one_request(found, google):
     assert await found() == Ready(project=PROJECT, tier="standard-tier")
     assert [r.path for r in google.requests] == ["/v1internal:loadCodeAssist"]
 
@@ -154,13 +154,13 @@ async def test_a_free_account_is_set_up_without_a_project(found, google):
     assert "cloudaicompanionProject" not in json.loads(google.called("onboardUser")[0].body)
 
 
-async def test_setting_up_that_fails_says_why(found):
+async def test_a_failed_account_setup_says_why(found):
     with pytest.raises(NotServed, match="Caller lacks permission"):
         await found("mine", load="new", onboard_error="Caller lacks permission on the project.")
 
 
 @pytest.mark.parametrize(("name", "words"), [("precondition", "Precondition Failed"), ("iam_denied", "permission")])
-async def test_setting_up_that_is_refused_says_why(found, google, name, words):
+async def test_a_refused_account_setup_says_why(found, google, name, words):
     status, body = ERRORS[name]
     google.fails(status, body, path="/v1internal:onboardUser")
     with pytest.raises(NotServed, match=words):
@@ -168,21 +168,21 @@ async def test_setting_up_that_is_refused_says_why(found, google, name, words):
 
 
 @pytest.mark.parametrize("name", ["plain_429", "internal", "html_502"])
-async def test_setting_up_is_tried_again_where_it_may_work_later(found, google, name):
+async def test_account_setup_is_retried_if_it_may_work_later(found, google, name):
     status, body = ERRORS[name]
     google.fails(status, body, path="/v1internal:onboardUser")
     with pytest.raises(AskAgain, match=str(status)):
         await found("mine", load="new")
 
 
-async def test_an_operation_without_a_name_is_asked_for_anew(found, google):
+async def test_an_operation_without_a_name_is_started_again(found, google):
     google.fails(200, b'{"done": false}', path="/v1internal:onboardUser")
 
     assert await found("mine", load="new") == Ready(project="mine", tier="standard-tier")
     assert len(google.called("onboardUser")) == 2
 
 
-async def test_setting_up_ends_some_time(google, settings, exchange):
+async def test_account_setup_has_a_time_limit(google, settings, exchange):
     google.account(load="new", polls=10_000)
     settings = settings.model_copy(update={"onboard_s": 0.05})
     with pytest.raises(AskAgain, match="not set up within"):
@@ -195,14 +195,14 @@ async def test_vpc_service_controls_leave_the_configured_project(found):
         await found(load="vpc_sc")
 
 
-async def test_a_project_number_is_refused_before_anything_is_asked(found, google):
+async def test_a_project_number_is_refused_before_any_request(found, google):
     with pytest.raises(NotServed, match="number"):
         await found("123456")
     assert google.requests == []
 
 
 @pytest.mark.parametrize("load", ["internal", "html_502", "empty"])
-async def test_no_usable_answer_is_asked_again(found, load):
+async def test_an_unusable_response_is_retried(found, load):
     with pytest.raises(AskAgain):
         await found("mine", load=load)
 

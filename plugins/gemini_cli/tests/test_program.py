@@ -1,4 +1,4 @@
-"""A new user's steps, with the real program: log in, ask, restart, renew, look at quotas, log out."""
+"""A new user's steps, with the real program: log in, send a request, restart, refresh, show quotas, log out."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ KEY = "client-key-0123456789"
 
 @pytest.fixture
 async def google():
-    # Shorter than a token is renewed early: every start finds it due.
+    # Shorter than the refresh margin, so that the token is due at every start.
     async with FakeGoogle(life_s=200) as running:
         yield running
 
@@ -52,8 +52,8 @@ async def log_in(home, variables):
 async def ask(program):
     async with openai.AsyncOpenAI(base_url=f"{program.url}/v1", api_key=KEY, max_retries=0) as client:
         messages = [{"role": "user", "content": "hi"}]
-        reply = await client.chat.completions.create(model="gemini_cli/gemini-2.5-pro", messages=messages)
-    return reply.choices[0].message.content
+        response = await client.chat.completions.create(model="gemini_cli/gemini-2.5-pro", messages=messages)
+    return response.choices[0].message.content
 
 
 async def test_a_new_users_steps(google, variables, tmp_path):
@@ -68,7 +68,7 @@ async def test_a_new_users_steps(google, variables, tmp_path):
             _, usage = await run(tmp_path, "usage", **variables)
         assert len(google.accepted) == renewals
 
-    # The quota is what Google said, and what was asked since.
+    # The quota that Google reported, plus the requests since then.
     assert re.search(r"gemini_cli +\w+ +pro +standard-tier +\d+ +1500 ", usage), usage
     _, later = await run(tmp_path, "usage", **variables)
     assert re.search(r"gemini_cli +gemini-2.5-pro +2 ", later) and "resets" not in later

@@ -76,13 +76,13 @@ async def test_a_stream(client, google, provider):
     assert sent(google)["systemInstruction"]["parts"] == [{"text": "Be brief."}]
 
 
-async def test_a_plain_reply(client, google, provider):
-    reply = await client.chat.completions.create(
+async def test_a_plain_response(client, google, provider):
+    response = await client.chat.completions.create(
         model=f"{provider}/gemini-2.5-pro", messages=[{"role": "user", "content": "hi"}]
     )
 
-    assert reply.choices[0].message.content == "hello"
-    assert reply.usage.total_tokens == 31
+    assert response.choices[0].message.content == "hello"
+    assert response.usage.total_tokens == 31
 
 
 @pytest.mark.parametrize("model", ["gemini-2.5-pro", "gemini-3-pro-preview"])
@@ -114,11 +114,11 @@ async def test_tools_over_several_turns(client, google, provider, model, echoes,
 
 
 async def turn(client, model, messages, stream):
-    reply = await client.chat.completions.create(model=model, messages=messages, tools=TOOLS, stream=stream)
+    response = await client.chat.completions.create(model=model, messages=messages, tools=TOOLS, stream=stream)
     if not stream:
-        return reply.choices[0].message.model_dump(exclude_none=True)
+        return response.choices[0].message.model_dump(exclude_none=True)
     message = {"role": "assistant", "content": None, "tool_calls": []}
-    async for chunk in reply:
+    async for chunk in response:
         for choice in chunk.choices:
             if choice.delta.content:
                 message["content"] = (message["content"] or "") + choice.delta.content
@@ -153,13 +153,13 @@ async def test_signatures_of_one_client_are_not_anothers(start, login, google):
 async def test_structured_output(client, google, provider):
     google.answers(text('{"city": "Oslo"}'), finish())
     schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-    reply = await client.chat.completions.create(
+    response = await client.chat.completions.create(
         model=f"{provider}/gemini-2.5-flash",
         messages=[{"role": "user", "content": "Where?"}],
         response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": schema, "strict": True}},
     )
 
-    assert json.loads(reply.choices[0].message.content) == {"city": "Oslo"}
+    assert json.loads(response.choices[0].message.content) == {"city": "Oslo"}
     config = sent(google)["generationConfig"]
     assert config["responseMimeType"] == "application/json"
     assert config["responseJsonSchema"]["properties"]["city"] == {"type": "string"}
@@ -184,11 +184,11 @@ async def test_an_image(client, google, provider):
 
 async def test_names_that_gemini_refuses_come_back_as_they_were(client, google, provider):
     tools = [{"type": "function", "function": {"name": "9 lives/of a cat", "parameters": {"type": "object"}}}]
-    reply = await client.chat.completions.create(
+    response = await client.chat.completions.create(
         model=f"{provider}/gemini-2.5-pro", messages=[{"role": "user", "content": "Go"}], tools=tools
     )
 
-    assert reply.choices[0].message.tool_calls[0].function.name == "9 lives/of a cat"
+    assert response.choices[0].message.tool_calls[0].function.name == "9 lives/of a cat"
 
 
 # --- Code Assist -------------------------------------------------------------------------
@@ -207,7 +207,7 @@ async def test_the_envelope(proxy, google):
     assert {s["threshold"] for s in bodies[0]["request"]["safetySettings"]} == {"OFF", "BLOCK_NONE"}
 
 
-async def test_who_we_say_we_are(start, login, google):
+async def test_requests_identify_us_and_not_googles_client(start, login, google):
     login(details={"project_id": PROJECT, "quota_project_id": "billed"})
     proxy = await start(plugin={"user_agent": "acme/1.0"})
     await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
@@ -218,7 +218,7 @@ async def test_who_we_say_we_are(start, login, google):
     assert "x-goog-api-client" not in headers
 
 
-async def test_our_own_name_is_said_by_default(proxy, google):
+async def test_the_proxys_own_name_is_sent_by_default(proxy, google):
     await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
 
     assert google.called("generateContent")[0].headers["user-agent"].startswith("proxy-core")
@@ -338,7 +338,7 @@ async def test_a_refused_project_without_another_is_dropped_with_advice(start, l
 
 
 @pytest.mark.parametrize("name", ["validation_required", "tos_violation", "vpc_sc", "scope"])
-async def test_what_no_other_project_would_mend_is_not_looked_up(start, login, google, name):
+async def test_no_lookup_if_another_project_would_not_help(start, login, google, name):
     login()
     google.errs(name)
     proxy = await start()
@@ -347,7 +347,7 @@ async def test_what_no_other_project_would_mend_is_not_looked_up(start, login, g
     assert google.called("loadCodeAssist") == []
 
 
-async def test_an_account_that_is_not_served_is_never_asked_and_says_why(start, login, google):
+async def test_an_account_that_is_not_served_gets_no_request_and_says_why(start, login, google):
     google.account(load="ended")
     login(details={})
     proxy = await start()
@@ -358,7 +358,7 @@ async def test_an_account_that_is_not_served_is_never_asked_and_says_why(start, 
     assert google.called("generateContent") == []
 
 
-async def test_a_token_that_ended_is_renewed_once(start, login, google):
+async def test_an_expired_token_is_refreshed_once(start, login, google):
     login()
     google.revoke_access()
     proxy = await start()
@@ -368,7 +368,7 @@ async def test_a_token_that_ended_is_renewed_once(start, login, google):
     assert len(google.accepted) == 1
 
 
-async def test_quotas_are_asked_for_and_shown(start, login, google):
+async def test_quotas_are_fetched_and_shown(start, login, google):
     login(tier="standard-tier")
     soon = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
     google.buckets = [Bucket("gemini-2.5-pro", 0.72, "180", soon), Bucket("gemini-2.5-flash", 0.5, None, soon)]
@@ -388,7 +388,7 @@ async def test_quotas_are_asked_for_and_shown(start, login, google):
 # --- Failures ----------------------------------------------------------------------------
 
 
-async def test_a_used_up_login_rests_for_the_model_and_the_next_one_answers(start, login, google):
+async def test_an_exhausted_login_cools_down_for_the_model_and_the_next_one_answers(start, login, google):
     login("a@example.com")
     login("b@example.com")
     google.errs("daily")
@@ -398,31 +398,31 @@ async def test_a_used_up_login_rests_for_the_model_and_the_next_one_answers(star
     assert max(proxy.proxy.pools["gemini_cli"].cooling_down().values()) == pytest.approx(31447, abs=20)
 
 
-async def test_a_used_up_quota_is_told_to_the_client(proxy, google):
+async def test_an_exhausted_quota_is_reported_to_the_client(proxy, google):
     google.errs("daily")
     answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
     other = await proxy.chat("gemini_cli/gemini-2.5-flash", "hi")
 
     assert (answer.status, answer.error["code"]) == (429, "quota_exhausted")
-    # The core asks again before so long a rest is over.
+    # The core probes before such a long cooldown is over.
     assert float(answer.headers["retry-after"]) == 300
     assert other.text == "hello"
 
 
 @pytest.mark.parametrize("name", ["subscription_required", "service_disabled", "iam_denied", "vpc_sc"])
-async def test_an_account_that_may_not_rests_as_a_whole(proxy, google, name):
+async def test_an_account_without_permission_cools_down_for_all_models(proxy, google, name):
     google.errs(name, times=2)
 
     assert (await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")).status == 503
     assert (await proxy.chat("gemini_cli/gemini-2.5-flash", "hi")).status == 429
-    # Where it may be the project's fault that is looked up, and it is asked once more.
+    # If the project may be at fault, it is looked up, and the request is sent once more.
     assert len(google.called("generateContent")) == (1 if name == "vpc_sc" else 2)
 
 
 @pytest.mark.parametrize(
     ("name", "words"), [("validation_required", "https://accounts.google.com"), ("tos_violation", "appeal")]
 )
-async def test_an_account_whose_owner_must_act_is_out_until_a_new_login(proxy, google, vault, start, name, words):
+async def test_an_account_whose_owner_must_act_is_disabled_until_a_new_login(proxy, google, vault, start, name, words):
     google.errs(name)
     answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
 
@@ -438,7 +438,7 @@ async def test_an_account_whose_owner_must_act_is_out_until_a_new_login(proxy, g
     assert len(google.called("generateContent")) == 1
 
 
-async def test_what_gemini_has_no_word_for_is_named_in_a_header(proxy, google, provider):
+async def test_fields_that_gemini_lacks_are_named_in_a_header(proxy, google, provider):
     answer = await proxy.chat(f"{provider}/gemini-2.5-pro", "hi", user="me", logit_bias={"1": 2}, presence_penalty=1)
 
     assert answer.text == "hello"
@@ -452,23 +452,23 @@ async def test_googles_own_client_through_the_proxy(proxy, google, provider):
     config = genai.types.GenerateContentConfig(system_instruction="Be brief.", temperature=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        reply = await client.aio.models.generate_content(
+        response = await client.aio.models.generate_content(
             model=f"{provider}/gemini-2.5-pro", contents="hi", config=config
         )
         await client.aio.aclose()
 
-    assert reply.text == "hello"
+    assert response.text == "hello"
     assert sent(google)["generationConfig"]["temperature"] == 0.5
 
 
-async def test_a_crowded_model_is_not_replaced_by_another(proxy, google):
+async def test_a_model_without_capacity_is_not_replaced_by_another(proxy, google):
     google.errs("capacity")
     answer = await proxy.chat("gemini_cli/gemini-3-pro-preview", "hi")
 
     assert (answer.status, answer.error["code"]) == (429, "model_capacity_exhausted")
 
 
-async def test_but_it_is_where_settings_say_so(start, login, google):
+async def test_a_fallback_is_used_if_the_settings_allow_it(start, login, google):
     login()
     proxy = await start(plugin={"capacity_fallback": True})
     google.errs("capacity")
@@ -482,7 +482,7 @@ async def test_but_it_is_where_settings_say_so(start, login, google):
 
 
 @pytest.mark.parametrize("name", ["internal", "html_502", "unavailable", "cancelled", "slow_504"])
-async def test_a_passing_trouble_is_tried_again(proxy, google, provider, name):
+async def test_a_temporary_failure_is_retried(proxy, google, provider, name):
     google.errs(name)
 
     assert (await proxy.chat(f"{provider}/gemini-2.5-pro", "hi")).text == "hello"
@@ -495,7 +495,7 @@ async def test_a_prompt_that_is_too_long(proxy, google, provider):
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
 
 
-async def test_an_empty_reply_is_asked_for_again(proxy, google, provider):
+async def test_an_empty_response_is_retried(proxy, google, provider):
     google.answers(text("Hm", thought=True), finish())
     google.answers(finish("MALFORMED_FUNCTION_CALL"))
 
@@ -519,7 +519,7 @@ async def test_an_error_before_the_first_event_has_its_own_status(proxy, google,
     assert (answer.status, answer.error["code"]) == (429, "quota_exhausted")
 
 
-async def test_an_error_in_the_middle_is_told_in_band(proxy, google, provider):
+async def test_an_error_mid_stream_is_reported_in_band(proxy, google, provider):
     google.answers(text("hel"), pause(0.2), b"data: " + error_body(503, "UNAVAILABLE", "gone") + b"\n\n")
     answer = await proxy.chat(f"{provider}/gemini-2.5-pro", "hi", stream=True)
 

@@ -1,4 +1,4 @@
-"""Counts by tokenizers on the disk, and never by one that is not."""
+"""Token counts with tokenizers that are on disk, and only with those."""
 
 import asyncio
 import shutil
@@ -22,7 +22,7 @@ def count(provider="openai", model="gpt-4o", **asked):
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Whoever opens a socket fails the test."""
+    """Opening a socket fails the test."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("the network was touched")
@@ -53,7 +53,7 @@ def test_an_encoding_is_tiktokens(name, monkeypatch):
 
 
 def test_messages_of_known_frames_are_exact():
-    found = count(messages=HELLO)  # 3 a message, 1 role, 4 text, 3 for the reply
+    found = count(messages=HELLO)  # 3 a message, 1 role, 4 text, 3 for the response
 
     assert (found.tokens, found.exact, found.tokenizer, found.note) == (11, True, "o200k_base", "")
     assert count(messages=[{**HELLO[0], "name": "ann"}]).tokens == 13
@@ -108,7 +108,7 @@ def test_a_tokenizer_is_sure_where_the_model_is_known_to_be_the_vendors(provider
 
 
 @pytest.mark.parametrize("model", ["gpt-9", "gpt-40", "o30", "small", "gpt-4.7"])
-def test_names_that_say_nothing_are_left_to_others(model):
+def test_unknown_names_are_left_to_other_counters(model):
     assert tokenizer_of("openai", model) is None
 
 
@@ -116,7 +116,7 @@ def test_names_that_say_nothing_are_left_to_others(model):
     ("provider", "model", "why"),
     [
         ("anthropic", "claude-sonnet-4-5", "Anthropic publishes no tokenizer"),
-        ("gemini", "gemini-2.5-pro", "is not downloaded"),
+        ("gemini", "gemini-2.5-pro", "does not download"),
         ("groq", "llama-3.3-70b", "would have to be downloaded"),
     ],
 )

@@ -47,7 +47,7 @@ def tables(upstream, *keys, name="anthropic", **keywords):
 
 
 async def test_a_chat(make_proxy, upstream):
-    upstream.replies(200, MESSAGE)
+    upstream.responds(200, MESSAGE)
     proxy = await make_proxy(tables(upstream))
 
     answer = await proxy.chat("litellm/anthropic/claude-x", "hi", max_tokens=9)
@@ -71,7 +71,7 @@ async def test_a_stream(make_proxy, upstream):
 
 async def test_tools(make_proxy, upstream):
     call = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Rome"}}
-    upstream.replies(200, {**MESSAGE, "content": [call], "stop_reason": "tool_use"})
+    upstream.responds(200, {**MESSAGE, "content": [call], "stop_reason": "tool_use"})
     proxy = await make_proxy(tables(upstream))
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -83,7 +83,7 @@ async def test_tools(make_proxy, upstream):
 
 
 async def test_embeddings(make_proxy, upstream):
-    upstream.replies(
+    upstream.responds(
         200, {"id": "1", "embeddings": {"float": [[0.5, 1.5]]}, "meta": {"billed_units": {"input_tokens": 2}}}
     )
     settings = tables(upstream, name="cohere")
@@ -97,7 +97,7 @@ async def test_embeddings(make_proxy, upstream):
 
 
 async def test_a_named_deployment(make_proxy, upstream):
-    upstream.replies()
+    upstream.responds()
     proxy = await make_proxy(tables(upstream, name="eu", provider="azure", api_version="2024-10-21"))
 
     answer = await proxy.chat("litellm/eu/my-gpt", "hi")
@@ -106,10 +106,10 @@ async def test_a_named_deployment(make_proxy, upstream):
     assert upstream.last.path.startswith("/openai/deployments/my-gpt/chat/completions")
 
 
-async def test_keys_rotate_and_rest(make_proxy, upstream):
+async def test_keys_rotate_and_cool_down(make_proxy, upstream):
     slow = {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}
-    upstream.for_key("first").replies(429, slow, headers={"retry-after": "77"})
-    upstream.for_key("second").replies()
+    upstream.for_key("first").responds(429, slow, headers={"retry-after": "77"})
+    upstream.for_key("second").responds()
     proxy = await make_proxy(tables(upstream, "first", "second", name="compat", provider="openai"))
 
     answers = [await proxy.chat("litellm/compat/gpt-x", "hi") for _ in range(3)]
@@ -119,8 +119,8 @@ async def test_keys_rotate_and_rest(make_proxy, upstream):
     assert upstream.keys_seen.count("first") == 1
 
 
-async def test_a_clients_mistake_is_the_clients(make_proxy, upstream):
-    upstream.replies(
+async def test_a_clients_mistake_is_blamed_on_the_client(make_proxy, upstream):
+    upstream.responds(
         400, {"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens: too large"}}
     )
     proxy = await make_proxy(tables(upstream, "first", "second"))
@@ -132,8 +132,8 @@ async def test_a_clients_mistake_is_the_clients(make_proxy, upstream):
     assert len(upstream.requests) == 1
 
 
-async def test_nothing_steers_litellm_from_a_body(make_proxy, upstream):
-    upstream.replies(200, MESSAGE)
+async def test_no_field_of_a_body_steers_litellm(make_proxy, upstream):
+    upstream.responds(200, MESSAGE)
     proxy = await make_proxy(tables(upstream))
     guarded = {
         "api_base": "http://127.0.0.1:1/",
@@ -190,7 +190,7 @@ async def test_links_are_fetched_by_the_guarded_fetcher_or_not_at_all(make_proxy
     assert upstream.requests == []
 
 
-async def test_an_error_in_mid_stream_is_told_in_the_stream(make_proxy, upstream):
+async def test_an_error_mid_stream_is_reported_in_the_stream(make_proxy, upstream):
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     upstream.says(*events(*EVENTS[:3], error))
     proxy = await make_proxy(tables(upstream))
@@ -209,8 +209,8 @@ async def test_a_client_that_leaves_ends_the_upstreams_stream(make_proxy, upstre
     headers = {"authorization": f"Bearer {proxy.key}"}
     async with proxy.client.stream(
         "POST", proxy.url + "/chat/completions", json=body, headers=headers, timeout=60
-    ) as reply:
-        async for _ in reply.aiter_bytes():
+    ) as response:
+        async for _ in response.aiter_bytes():
             break
 
     async with asyncio.timeout(20):
@@ -229,7 +229,7 @@ async def test_models_are_listed_under_their_prefix(make_proxy, upstream):
 
 
 async def test_a_public_model_may_be_one_of_litellms(make_proxy, upstream):
-    upstream.replies(200, MESSAGE)
+    upstream.responds(200, MESSAGE)
     proxy = await make_proxy({**tables(upstream), "models": {"best": ["litellm/anthropic/claude-x"]}})
 
     assert (await proxy.chat("best", "hi")).text == "hello"
@@ -264,8 +264,8 @@ async def test_a_client_that_leaves_at_the_end_marker_has_not_left_early(make_pr
     headers = {"authorization": f"Bearer {proxy.key}"}
     async with proxy.client.stream(
         "POST", proxy.url + "/chat/completions", json=body, headers=headers, timeout=60
-    ) as reply:
-        async for piece in reply.aiter_raw():
+    ) as response:
+        async for piece in response.aiter_raw():
             if b"[DONE]" in piece:
                 break
 
@@ -275,9 +275,9 @@ async def test_a_client_that_leaves_at_the_end_marker_has_not_left_early(make_pr
     assert seen[0].outcome == "completed"
 
 
-async def test_a_newer_table_may_be_asked_for(make_proxy, upstream):
+async def test_a_newer_table_can_be_fetched(make_proxy, upstream):
     table = {"anthropic/new-model": {"litellm_provider": "anthropic", "mode": "chat", "max_input_tokens": 4321}}
-    upstream.for_path("/table.json").replies(200, table)
+    upstream.for_path("/table.json").responds(200, table)
     settings = tables(upstream)
     settings["plugins"]["litellm"]["table_url"] = upstream.url + "/table.json"
     settings["plugins"]["litellm"]["table_every_s"] = 60

@@ -1,4 +1,4 @@
-"""No field of a client becomes one of litellm's network or credential arguments, in this release or the next."""
+"""No field from a client becomes one of litellm's network or credential arguments, in this release or the next."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""The real program: nothing waits for litellm's import, and its own logging tells no secret."""
+"""The real program: nothing waits for litellm's import, and litellm's own logging reveals no secret."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ KEY = "sk-" + "ours-and-nobody-elses-7f3a" * 2
 
 @pytest.fixture
 async def client():
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=300) as client:
         yield client
 
 
@@ -34,8 +34,8 @@ def chat(client, program, **fields):
     return client.post(program.url + "/v1/chat/completions", json=body, headers={"authorization": "Bearer client"})
 
 
-async def test_the_first_use_keeps_nobody_waiting(tmp_path, upstream, client):
-    upstream.replies()
+async def test_the_first_use_delays_no_other_request(tmp_path, upstream, client):
+    upstream.responds()
     async with serving(tmp_path, **settings(upstream)) as program:
         first, longest = asyncio.create_task(chat(client, program)), 0.0
         began = time.monotonic()
@@ -51,7 +51,7 @@ async def test_the_first_use_keeps_nobody_waiting(tmp_path, upstream, client):
     assert longest < max(0.5, took / 5)
 
 
-#: Of the canary test's stories: replies, refusals, and streams that end in every way.
+#: Of the canary test's stories: responses, refusals, and streams that end in every way.
 TOLD = ("plain", "streamed", "split-over-chunks", "upstream-401", "upstream-429", "upstream-500", "error-after-events")
 CUT = ("cut-stream", "stalled-stream", "unreadable-reply", "reset-connection", "embeddings")
 
@@ -83,17 +83,22 @@ async def test_the_canary_test_holds_with_litellms_debug_logging_on(tmp_path, up
         return await client.post(program.url + sent.path, json=sent.body, headers=headers)
 
     async with serving(tmp_path, "--enable-request-logging", **environ) as program:
-        replies = dict(zip(TOLD + CUT, await asyncio.gather(*map(tell, stories)), strict=True))
+        responses = dict(zip(TOLD + CUT, await asyncio.gather(*map(tell, stories)), strict=True))
         await asyncio.sleep(0.5)  # records are written a moment later
 
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".key")
     written += program.output.encode()
     every = [needle for owner in (ours, *(s.own for s in stories)) for needle in owner.needles]
     assert [needle for needle in every if needle in written] == []
-    for name, reply in replies.items():
+    for name, response in responses.items():
         others = [n for owner in (ours, *(s.own for s in stories if s.name != name)) for n in owner.needles]
-        answered = reply.content + repr(reply.headers).encode()
+        answered = response.content + repr(response.headers).encode()
         assert [needle for needle in others if needle in answered] == [], name
     assert {request.key for request in upstream.requests} >= {story.credential for story in stories}
-    assert replies["plain"].status_code == replies["streamed"].status_code == replies["embeddings"].status_code == 200
+    assert (
+        responses["plain"].status_code
+        == responses["streamed"].status_code
+        == responses["embeddings"].status_code
+        == 200
+    )
     assert b"litellm" in written

@@ -1,4 +1,4 @@
-"""litellm's table, as it is found, read and reduced."""
+"""litellm's table: how it is found, read and reduced."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ TEXT = json.dumps(
 FIND = Table.read(TEXT).find
 
 
-def test_an_entry_is_reduced_to_what_is_asked_for():
+def test_an_entry_is_reduced_to_the_fields_in_use():
     assert FIND("openai", "gpt-4o") == ModelInfo(
         context_length=128000,
         max_output_tokens=16384,
@@ -73,7 +73,7 @@ def test_an_entry_is_reduced_to_what_is_asked_for():
         ("anthropic", "claude-b", None),  # two that differ
         ("anthropic", "claude-b-latest", None),
         ("openrouter", "anthropic/claude-a", 1),
-        ("demo", "gpt-4o", None),  # nobody's who is not known
+        ("demo", "gpt-4o", None),  # an unknown provider
         ("demo", "openai/gpt-4o", None),
         ("openai", "gpt-9", None),
     ],
@@ -113,7 +113,7 @@ def test_a_stem_has_no_date(dated):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": {}', '{"a" 1}', '{"a": {"b": }}', "{1: {}}"])
-def test_what_is_no_table_is_an_error(text):
+def test_an_invalid_table_is_an_error(text):
     with pytest.raises(ValueError):
         dict(entries(text))
 
@@ -135,7 +135,7 @@ def test_the_installed_table_is_read_without_litellm_and_others_get_their_turn()
     worst, reading = 0.0, threading.Thread(target=load_table)
     reading.start()
     while reading.is_alive():
-        began = time.process_time()  # what this process computes, as other programs' turns say nothing
+        began = time.process_time()  # CPU time, because other programs share the machine
         time.sleep(0.001)
         worst = max(worst, time.process_time() - began)
     assert worst < 0.2, "no part of it holds the interpreter for long"

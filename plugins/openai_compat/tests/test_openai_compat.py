@@ -1,4 +1,4 @@
-"""Vendors as data: what is sent to each, and how its answers are read."""
+"""Vendors as data: the request to each vendor, and how its responses are read."""
 
 import json
 
@@ -170,7 +170,7 @@ def test_each_vendors_errors_are_understood(preset, status, body, course, told):
     assert (decision.next, decision.cooldown, decision.error.status) == (*course, told)
 
 
-def test_a_quota_rests_longer_than_a_rate():
+def test_an_exhausted_quota_cools_down_longer_than_a_rate_limit():
     classify = build_provider("p", PRESETS["zai"], ProviderSettings()).classify_failure
     rests = [
         classify(UpstreamFailure(provider="p", status=429, body=json.dumps(words(code=code)).encode())).cooldown_s
@@ -234,7 +234,7 @@ def test_a_preset_serves_under_any_name(tmp_path):
     assert url_of(providers(tmp_path, tables)["work"]).startswith("https://api.mistral.ai/v1/")
 
 
-def test_an_unknown_preset_is_told(tmp_path):
+def test_an_unknown_preset_is_reported(tmp_path):
     import proxy_core
 
     with pytest.raises(proxy_core.SettingsError, match=r"providers\.work\.preset: 'nope' is not one of openai"):

@@ -20,7 +20,7 @@ SERVER, CLIENT, ERROR, UNSET = 2, 3, 2, 0
 
 
 class Collector:
-    """An OTLP/HTTP collector; ``answer`` is the status it gives, ``None``: it never answers."""
+    """An OTLP/HTTP collector that answers with the status ``answer``, or never if that is ``None``."""
 
     def __init__(self):
         self.answer = 200
@@ -54,7 +54,7 @@ class Collector:
                 self.spans += [span for scope in resource.scope_spans for span in scope.spans]
 
     async def until(self, count):
-        """The request's span and its attempts', when so many have come."""
+        """The spans of the request and its attempts, once that many have arrived."""
         async with asyncio.timeout(20):
             while len(self.spans) < count:
                 await asyncio.sleep(0.02)
@@ -145,8 +145,8 @@ async def test_a_request_and_its_attempt_are_spans_with_the_conventions_names(tr
     assert collector.headers[0]["x-api-key"] == "collector-secret"
 
 
-async def test_each_attempt_that_failed_says_why_and_nothing_says_more(traced, collector, upstream):
-    upstream.for_key("key-a-secret").replies(401, json_body={"error": {"message": "a private answer"}})
+async def test_each_failed_attempt_says_why_and_no_more(traced, collector, upstream):
+    upstream.for_key("key-a-secret").responds(401, json_body={"error": {"message": "a private answer"}})
     proxy = await traced(endpoint=collector.url)
     await proxy.chat("demo/small", "a private question")
     request, attempts = await collector.until(3)
@@ -164,7 +164,7 @@ async def test_each_attempt_that_failed_says_why_and_nothing_says_more(traced, c
 
 
 async def test_a_request_that_fails_has_an_error_type(traced, collector, upstream):
-    upstream.replies(400, json_body={"error": {"message": "no", "code": "bad_thing"}})
+    upstream.responds(400, json_body={"error": {"message": "no", "code": "bad_thing"}})
     proxy = await traced(endpoint=collector.url)
     answer = await proxy.chat("demo/small", "hi")
     request, _ = await collector.until(2)
@@ -195,7 +195,7 @@ async def test_the_clients_traceparent_is_the_parent_and_stays_here(traced, coll
     assert all("traceparent" not in seen.headers for seen in upstream.requests)
 
 
-async def test_a_traceparent_that_is_none_is_left_alone(traced, collector):
+async def test_an_invalid_traceparent_is_ignored(traced, collector):
     proxy = await traced(endpoint=collector.url)
     await _asked(proxy, f"00-{TRACE}-{PARENT}")
     request, _ = await collector.until(2)
@@ -213,7 +213,7 @@ async def test_what_the_client_does_not_sample_is_not_sent(traced, collector):
     assert collector.spans[0].trace_id.hex() != TRACE
 
 
-async def test_a_collector_that_is_away_costs_nobody_anything_and_is_told_once(traced, collector, caplog):
+async def test_an_unreachable_collector_affects_no_request_and_is_logged_once(traced, collector, caplog):
     caplog.set_level(logging.WARNING)
     collector.answer = 400
     proxy = await traced(endpoint=collector.url)
@@ -230,11 +230,11 @@ async def test_a_collector_that_is_away_costs_nobody_anything_and_is_told_once(t
     await asyncio.sleep(0.05)
 
     said = [r.getMessage() for r in caplog.records if r.name.startswith(("proxy_core.plugin.otel", "opentelemetry"))]
-    assert len([line for line in said if "does not take spans" in line]) == 1
+    assert len([line for line in said if "does not accept spans" in line]) == 1
     assert len(said) <= 2
 
 
-async def test_an_end_sends_what_waits(traced, collector, monkeypatch):
+async def test_a_shutdown_sends_the_queued_spans(traced, collector, monkeypatch):
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "60000")
     proxy = await traced(endpoint=collector.url)
     await proxy.chat("demo/small", "hi")
@@ -244,7 +244,7 @@ async def test_an_end_sends_what_waits(traced, collector, monkeypatch):
 
 
 @pytest.mark.parametrize("away", ["hangs", "refuses"])
-async def test_an_end_does_not_wait_for_a_collector_that_is_away(make_proxy, traced, collector, away):
+async def test_a_shutdown_does_not_wait_for_an_unreachable_collector(make_proxy, traced, collector, away):
     collector.answer = None
     nobody = "http://127.0.0.1:1/v1/traces"
     proxy = await traced(endpoint=collector.url if away == "hangs" else nobody, flush_s=0.2)

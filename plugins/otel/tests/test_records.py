@@ -30,7 +30,7 @@ LINE = json.dumps(
 
 
 class Collector:
-    """An OTLP/HTTP collector; ``answers`` are the statuses it gives, the last one again and again."""
+    """An OTLP/HTTP collector that answers with the statuses ``answers``, repeating the last one."""
 
     def __init__(self):
         self.answers = [200]
@@ -120,7 +120,7 @@ async def test_a_record_is_a_log_record(collector):
     assert collector.headers["user-agent"].startswith("proxy-plugin-otel/")
 
 
-async def test_a_busy_collector_is_asked_again(collector):
+async def test_a_batch_is_retried_when_the_collector_is_busy(collector):
     collector.answers = [503, 429, 200]
     async with sink(collector) as opened:
         await opened.write([LINE])
@@ -129,7 +129,7 @@ async def test_a_busy_collector_is_asked_again(collector):
 
 
 @pytest.mark.parametrize(("status", "requests"), [(503, 4), (400, 1), (401, 1)])
-async def test_one_that_does_not_take_a_batch_loses_it(collector, status, requests):
+async def test_a_collector_that_rejects_a_batch_loses_it(collector, status, requests):
     collector.answers = [status]
     async with sink(collector) as opened:
         with pytest.raises(RecordsRefused, match=str(status)):
@@ -139,7 +139,7 @@ async def test_one_that_does_not_take_a_batch_loses_it(collector, status, reques
 
 
 async def test_the_collector_gets_what_the_file_gets(recording, collector, upstream, tmp_path):
-    upstream.replies()
+    upstream.responds()
     proxy = await recording(True, records_endpoint=collector.url)
     await proxy.chat("demo/small", "quite private")
     async with asyncio.timeout(20):

@@ -1,6 +1,7 @@
 """``/metrics``: scraped as Prometheus scrapes it, and read with its own parser."""
 
 import asyncio
+import time
 
 import httpx
 import pytest
@@ -60,7 +61,7 @@ async def test_a_plain_request_and_a_stream_are_counted(counting, upstream):
     upstream.says(chunk({"content": "hi"}), chunk(finish="stop"), chunk(usage=USAGE), b"data: [DONE]\n\n")
     proxy = await counting()
     await proxy.chat("demo/small", "hi", stream=True)
-    upstream.replies(json_body={**REPLY, "usage": USAGE})
+    upstream.responds(json_body={**REPLY, "usage": USAGE})
     await proxy.chat("demo/small", "hi")
 
     page = await scrape(proxy)
@@ -77,9 +78,9 @@ async def test_a_plain_request_and_a_stream_are_counted(counting, upstream):
         assert page(f"{name}_sum") > 0
 
 
-async def test_failures_are_told_apart_by_fault_and_status(counting, upstream):
-    upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
-    upstream.for_key("key-b").replies(500)
+async def test_failures_are_counted_by_fault_and_status(counting, upstream):
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "30"})
+    upstream.for_key("key-b").responds(500)
     proxy = await counting(routing={"selector": "sequential", "max_wait_s": 1, "retry_delay_s": 0, "retry_jitter_s": 0})
     await proxy.chat("demo/small", "hi")
     page = await scrape(proxy)
@@ -89,8 +90,8 @@ async def test_failures_are_told_apart_by_fault_and_status(counting, upstream):
     assert page("attempts_total", provider="demo") == page("attempt_failures_total")
     assert page("requests_total", outcome="failed", status="4xx", provider="demo") == 1
     assert (
-        page("cooling_down_credentials", provider="demo", scope="credential")
-        + page("cooling_down_credentials", provider="demo", scope="model")
+        page("credentials_cooling_down", provider="demo", scope="credential")
+        + page("credentials_cooling_down", provider="demo", scope="model")
         >= 1
     )
     assert page("credentials", provider="demo") == 2
@@ -98,7 +99,7 @@ async def test_failures_are_told_apart_by_fault_and_status(counting, upstream):
 
 
 async def test_rotation_counts_both_attempts_and_one_request(counting, upstream):
-    upstream.for_key("key-a").replies(401)
+    upstream.for_key("key-a").responds(401)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
     page = await scrape(proxy)
@@ -106,7 +107,7 @@ async def test_rotation_counts_both_attempts_and_one_request(counting, upstream)
     assert page("attempts_total") == 2
     assert page("attempt_failures_total", fault="credential", status="401") == 1
     assert page("requests_total", outcome="completed") == page("requests_total") == 1
-    assert page("cooling_down_credentials", scope="credential") == 1
+    assert page("credentials_cooling_down", scope="credential") == 1
 
 
 async def test_an_upstream_that_cannot_be_reached_has_no_status_and_an_outage_shows(counting, upstream):
@@ -127,8 +128,8 @@ async def test_a_cut_stream_and_a_client_that_leaves_have_outcomes_of_their_own(
     await proxy.chat("demo/small", "hi", stream=True)
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}], "stream": True}
     headers = {"authorization": f"Bearer {proxy.key}"}
-    async with proxy.client.stream("POST", proxy.url + "/chat/completions", json=body, headers=headers) as reply:
-        pieces = reply.aiter_bytes()
+    async with proxy.client.stream("POST", proxy.url + "/chat/completions", json=body, headers=headers) as response:
+        pieces = response.aiter_bytes()
         await anext(pieces)
         page = await scrape(proxy)
         assert (page("leases", provider="demo"), page("requests_in_flight")) == (1, 1)
@@ -152,7 +153,7 @@ async def test_what_is_refused_unread_is_counted_without_a_client(counting):
 
 
 async def test_models_that_clients_make_up_share_a_label(counting, upstream):
-    upstream.replies(404, json_body={"error": {"message": "no such model", "code": "model_not_found"}})
+    upstream.responds(404, json_body={"error": {"message": "no such model", "code": "model_not_found"}})
     named = {"base_url": upstream.url, "api_keys": ["key-a"], "models": {"mine": {"id": "theirs"}}}
     proxy = await counting(providers={"demo": named})
     for model in ("made-up-1", "made-up-2", "made-up-3", "mine"):
@@ -180,14 +181,17 @@ async def test_time_in_plugins_is_by_plugin(counting, upstream):
     assert page("plugin_seconds_total", plugin="tested", role="event_filter") > 0
 
 
-async def test_own_overhead_leaves_out_what_the_upstream_and_a_rest_take(counting, upstream):
+async def test_overhead_excludes_the_time_of_the_upstream_and_of_cooldowns(counting, upstream):
     upstream.says(0.3, chunk({"content": "hi"}), 0.2, chunk(finish="stop"), b"data: [DONE]\n\n")
     proxy = await counting()
+    began = time.monotonic()
     await proxy.chat("demo/small", "hi", stream=True)
+    took_s = time.monotonic() - began
     page = await scrape(proxy)
 
     assert page("overhead_seconds_count") == 1
-    assert page("overhead_seconds_sum") < 0.2 < 0.3 <= page("first_event_seconds_sum") + 0.01
+    assert page("overhead_seconds_sum") < took_s - 0.5 + 0.01
+    assert page("first_event_seconds_sum") + 0.01 >= 0.3
 
 
 async def test_what_is_dropped_or_fails_unnoticed_is_there_from_the_start(counting):
@@ -215,11 +219,11 @@ async def test_the_page_wants_the_admin_key(counting):
 
     assert (await proxy.client.get(url)).status_code == 401
     assert (await proxy.client.get(url, headers={"authorization": f"Bearer {proxy.key}"})).status_code == 401
-    reply = await proxy.client.get(url, headers={"authorization": f"Bearer {ADMIN}"})
-    assert reply.headers["content-type"].startswith("text/plain")
+    response = await proxy.client.get(url, headers={"authorization": f"Bearer {ADMIN}"})
+    assert response.headers["content-type"].startswith("text/plain")
 
 
-async def test_a_public_page_requires_no_key_but_what_workers_tell_each_other_does(counting):
+async def test_a_public_page_requires_no_key_but_traffic_between_workers_does(counting):
     proxy = await counting(plugins={"prometheus": {"public": True}})
     root = proxy.url.removesuffix("/v1")
 
@@ -227,14 +231,14 @@ async def test_a_public_page_requires_no_key_but_what_workers_tell_each_other_do
     assert (await proxy.client.get(f"{root}/admin/status?local=1")).status_code == 401
 
 
-async def test_it_speaks_openmetrics_to_who_asks_for_it(counting):
+async def test_it_serves_openmetrics_on_request(counting):
     proxy = await counting(plugins={"prometheus": {"public": True}})
     await proxy.chat("demo/small", "hi")
     url = proxy.url.removesuffix("/v1") + "/metrics"
-    reply = await proxy.client.get(url, headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    response = await proxy.client.get(url, headers={"accept": "application/openmetrics-text; version=1.0.0"})
 
-    assert reply.headers["content-type"].startswith("application/openmetrics-text")
-    assert Page(reply.text, open_metrics)("requests_total") == 1
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    assert Page(response.text, open_metrics)("requests_total") == 1
 
 
 async def test_without_the_plugin_there_is_no_page(counting):
@@ -245,7 +249,7 @@ async def test_without_the_plugin_there_is_no_page(counting):
 
 
 async def test_no_key_and_no_fingerprint_is_on_the_page(counting, upstream):
-    upstream.for_key("key-a").replies(401)
+    upstream.for_key("key-a").responds(401)
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
     text = (await scrape(proxy)).text
@@ -279,14 +283,14 @@ async def test_every_worker_answers_for_all(tmp_path, upstream):
 
 
 async def _asked(client, program):
-    """Over a new connection, so that any worker may get it."""
+    """Scrape over a new connection, which any worker may accept."""
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
     headers = {"authorization": "Bearer some-key", "connection": "close"}
     return await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
 
 
 async def _scraped(client, program, *, workers):
-    """A page on which so many workers are; one that starts is not there yet."""
+    """A page that covers that many workers; a worker that is still starting is not on it yet."""
     headers = {"authorization": f"Bearer {ADMIN}", "connection": "close"}
     async with asyncio.timeout(20):
         while True:

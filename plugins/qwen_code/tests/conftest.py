@@ -13,7 +13,7 @@ async def qwen():
 
 @pytest.fixture
 def start(make_proxy, qwen):
-    """A proxy whose logins are the fake's; ``keys`` are sent there, too."""
+    """A proxy whose logins use the fake; ``keys`` are sent there, too."""
 
     async def make(*keys, environ=None, plugin=None, clock=None, **settings):
         qwen.keys.update(keys)

@@ -37,7 +37,7 @@ def post(url, form, headers=()):
 
 
 async def exchange(request, *, timeout_s=30.0):
-    """Quick to import, which a process that is killed every other second must be."""
+    """Fast to import, because the process is killed every other second."""
     try:
         status, body = await asyncio.to_thread(post, request.url, request.content, request.headers)
     except URLError as error:
@@ -46,7 +46,7 @@ async def exchange(request, *, timeout_s=30.0):
 
 
 async def worker(base, folder):
-    """It wants newer tokens than it has, as if each had just been refused."""
+    """Refresh over and over, as if each token had just been refused."""
     refresher = qwen_refresher(QwenCodeSettings(client_id=CLIENT_ID, token_url=f"{base}{TOKEN_PATH}"))
     vault = Vault(Path(folder), [QWEN_FILE])
     (stored,) = vault.all("qwen_code")
@@ -66,7 +66,7 @@ async def worker(base, folder):
 
 
 def vendor(base, place):
-    """Qwen Code as qwen-code.md 2 and 2.2 describe it; nothing in here is ours."""
+    """Qwen Code as described in qwen-code.md 2 and 2.2; uses none of our code."""
     file = Path(place)
     lock = file.with_name("oauth_creds.lock")
     say("ready")
@@ -97,7 +97,7 @@ def vendor(base, place):
             beside = file.with_name(f"oauth_creds.json.tmp.{word}")
             beside.write_text(json.dumps(fields))
             os.replace(beside, file)
-            say("renewed")
+            say("refreshed")
         finally:
             if lock.exists() and lock.read_text() == word:
                 lock.unlink()

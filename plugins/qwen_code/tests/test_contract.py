@@ -1,4 +1,4 @@
-"""What the core relies on."""
+"""The contract with the core."""
 
 import pytest
 from pydantic import SecretStr

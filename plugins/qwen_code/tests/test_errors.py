@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy_core import UpstreamFailure
-from proxy_plugin_qwen_code.errors import PAGE_WORDS, REFUSED_COOLDOWN_S, judge
+from proxy_plugin_qwen_code.errors import PAGE_WORDS, REFUSED_COOLDOWN_S, decide_failure
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
 from proxy_plugin_qwen_code.testing import NOT_AN_AGENT, PAGE, error
 
@@ -47,7 +47,7 @@ ROWS = {
         LOGIN,
         ("credential", "rotate", "credential", MIDNIGHT, 429, "insufficient_quota"),
     ),
-    "daily quota inside a reply": (
+    "daily quota inside a response": (
         None,
         native("insufficient_quota", "no more"),
         LOGIN,
@@ -367,7 +367,7 @@ ROWS = {
     "page, 200": (200, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
     "page, 403": (403, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
     "page, 405": (405, PAGE, LOGIN, ("provider", "rotate", "credential", None, 502, "upstream_error")),
-    "page inside a reply": (
+    "page inside a response": (
         None,
         error(PAGE_WORDS, "firewall_page"),
         LOGIN,
@@ -378,55 +378,55 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_failure_means_what_the_table_says(row):
-    status, body, kind, (fault, following, rest, cooldown_s, told, code) = row
+    status, body, kind, (fault, following, rest, cooldown_s, expected, code) = row
 
-    decision = judge(failed(status, body, kind=kind))
+    decision = decide_failure(failed(status, body, kind=kind))
 
     assert (decision.fault, decision.next, decision.cooldown) == (fault, following, rest)
     assert decision.cooldown_s == (pytest.approx(cooldown_s) if cooldown_s is not None else None)
-    assert (decision.error.status, decision.error.code) == (told, code)
+    assert (decision.error.status, decision.error.code) == (expected, code)
 
 
-def test_a_rate_limit_rests_as_long_as_it_says():
-    assert judge(failed(429, native("Throttling", "x"), **{"retry-after": "7"})).cooldown_s == 7
-    assert judge(failed(429, native("Throttling", "x"), **{"retry-after-ms": "2500"})).cooldown_s == 2.5
+def test_a_rate_limit_causes_a_cooldown_of_the_stated_length():
+    assert decide_failure(failed(429, native("Throttling", "x"), **{"retry-after": "7"})).cooldown_s == 7
+    assert decide_failure(failed(429, native("Throttling", "x"), **{"retry-after-ms": "2500"})).cooldown_s == 2.5
 
 
-def test_a_window_that_names_no_end_rests_ever_longer():
-    assert judge(failed(429, error("hour allocated quota exceeded"))).back_off_s == (HOUR, 2 * HOUR, 5 * HOUR)
+def test_a_window_without_a_reset_time_cools_down_ever_longer():
+    assert decide_failure(failed(429, error("hour allocated quota exceeded"))).back_off_s == (HOUR, 2 * HOUR, 5 * HOUR)
 
 
-# 8.3: what a key in the wrong place is told
+# 8.3: the message about a key that is used in the wrong place
 WRONG_PLACE = {
-    "no key of the plan": (401, error("invalid access token or token expired"), "works only on coding hosts"),
-    "a plan's key elsewhere": (403, error("invalid api-key"), "only such a key does"),
+    "no key of the plan": (401, error("invalid access token or token expired"), "work only on coding hosts"),
+    "a plan's key elsewhere": (403, error("invalid api-key"), "accept no others"),
     "another region": (401, error("Incorrect API key provided."), "another region"),
-    "deleted": (401, native("InvalidApiKey", "no"), "a deleted one"),
+    "deleted": (401, native("InvalidApiKey", "no"), "was deleted"),
     "a base without a version": (404, b"", "/compatible-mode/v1"),
 }
 
 
-@pytest.mark.parametrize(("status", "body", "told"), WRONG_PLACE.values(), ids=WRONG_PLACE)
-def test_a_key_in_the_wrong_place_is_told_where_it_belongs(status, body, told):
-    assert told in judge(failed(status, body)).error.message
+@pytest.mark.parametrize(("status", "body", "expected"), WRONG_PLACE.values(), ids=WRONG_PLACE)
+def test_a_key_in_the_wrong_place_names_the_right_place(status, body, expected):
+    assert expected in decide_failure(failed(status, body)).error.message
 
 
-def test_a_login_is_renewed_whichever_status_refuses_it():
-    assert judge(failed(403, error("Token expired"), kind=LOGIN)).renew
-    assert not judge(failed(403, PAGE, kind=LOGIN)).renew
+def test_a_login_is_refreshed_whichever_status_refuses_it():
+    assert decide_failure(failed(403, error("Token expired"), kind=LOGIN)).refresh
+    assert not decide_failure(failed(403, PAGE, kind=LOGIN)).refresh
 
 
-def test_whoever_is_refused_is_told_why():
+def test_a_refusal_says_why():
     words = error("invalid access token or token expired")
 
-    assert DISCONTINUED in judge(failed(401, words, kind=LOGIN)).error.message
-    assert "another region" in judge(failed(401, words, kind=KEY)).error.message
-    assert "user_agent" in judge(failed(405, NOT_AN_AGENT)).error.message
-    assert "/compatible-mode/v1" in judge(failed(404, b"")).error.message
+    assert DISCONTINUED in decide_failure(failed(401, words, kind=LOGIN)).error.message
+    assert "another region" in decide_failure(failed(401, words, kind=KEY)).error.message
+    assert "user_agent" in decide_failure(failed(405, NOT_AN_AGENT)).error.message
+    assert "/compatible-mode/v1" in decide_failure(failed(404, b"")).error.message
 
 
-def test_a_page_is_shown_to_nobody_and_waited_for():
-    decision = judge(failed(405, PAGE, **{"content-type": "text/html"}))
+def test_a_firewall_page_is_never_shown_and_is_retried():
+    decision = decide_failure(failed(405, PAGE, **{"content-type": "text/html"}))
 
     assert "aliyun" not in decision.error.message
     assert decision.error.retry_after_s == 5
@@ -434,6 +434,6 @@ def test_a_page_is_shown_to_nobody_and_waited_for():
 
 
 def test_wording_that_clients_recognise_is_kept():
-    told = judge(failed(400, error("Range of input length should be [1, 98304]"))).error
+    expected = decide_failure(failed(400, error("Range of input length should be [1, 98304]"))).error
 
-    assert told.message == "Range of input length should be [1, 98304]"
+    assert expected.message == "Range of input length should be [1, 98304]"

@@ -1,4 +1,4 @@
-"""Keys out of Qwen Code's settings (qwen-code.md 7.4)."""
+"""Keys from Qwen Code's settings (qwen-code.md 7.4)."""
 
 import json
 
@@ -24,11 +24,11 @@ def entries(*found, **env):
 
 
 @pytest.mark.parametrize(("plan", "region"), [(plan, region) for plan, bases in BASES.items() for region in bases])
-def test_an_entrys_address_tells_plan_and_region(plan, region):
+def test_an_entrys_address_determines_plan_and_region(plan, region):
     assert read(entries(entry("MINE", BASES[plan][region] + "/"), MINE="sk-1")) == [("sk-1", f"{plan}-{region}")]
 
 
-def test_an_entry_without_an_address_is_of_the_plan_its_key_tells():
+def test_an_entry_without_an_address_belongs_to_the_plan_of_its_key():
     found = entries(entry("A"), entry("B"), entry("BAILIAN_TOKEN_PLAN_API_KEY"), A="sk-sp-1", B="sk-2")
 
     assert read(found, BAILIAN_TOKEN_PLAN_API_KEY="sk-3") == [
@@ -63,25 +63,25 @@ def test_the_common_name_counts_where_it_leads_to_the_vendor():
     env = {"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": BASES["model_studio"]["us"]}
 
     assert read({"env": env}) == [("sk-1", "model_studio-us")]
-    with pytest.raises(ValueError, match="OPENAI_API_KEY is for a host of none of the plans"):
+    with pytest.raises(ValueError, match="OPENAI_API_KEY belongs to a host that serves none of the plans"):
         read({"env": {**env, "OPENAI_BASE_URL": "https://api.example/v1"}})
 
 
 NOTHING = {
-    "no entry": ({}, "BAILIAN_CODING_PLAN_API_KEY is set nowhere, .*DASHSCOPE_API_KEY is set nowhere"),
-    "not set": (entries(entry("MINE", BASES["coding_plan"]["china"])), "MINE is set nowhere"),
+    "no entry": ({}, "BAILIAN_CODING_PLAN_API_KEY is not set, .*DASHSCOPE_API_KEY is not set"),
+    "not set": (entries(entry("MINE", BASES["coding_plan"]["china"])), "MINE is not set"),
     "another vendor's": (
         entries(entry("MINE", "https://dashscope.aliyuncs.com.evil/v1"), MINE="k"),
         "none of the plans",
     ),
-    "no key": ({"env": {"DASHSCOPE_API_KEY": "sk-\u00e9-secret"}}, "DASHSCOPE_API_KEY is no key"),
-    "other shapes": ({"env": [1], "modelProviders": {"openai": [3, {"envKey": 4}]}}, "there is no key in it"),
+    "no key": ({"env": {"DASHSCOPE_API_KEY": "sk-\u00e9-secret"}}, "DASHSCOPE_API_KEY is not a key"),
+    "other shapes": ({"env": [1], "modelProviders": {"openai": [3, {"envKey": 4}]}}, "it contains no key"),
     "a list": ([], "not a JSON object"),
 }
 
 
 @pytest.mark.parametrize(("fields", "why"), NOTHING.values(), ids=NOTHING)
-def test_settings_without_a_key_say_what_was_looked_for(fields, why):
+def test_an_error_about_settings_without_a_key_names_the_variables(fields, why):
     with pytest.raises(ValueError, match=why) as raised:
         read(fields)
 
@@ -128,10 +128,10 @@ async def test_settings_without_a_key_say_so_in_a_line(tmp_path):
 
     assert code == 1
     assert output.count("\n") == 1
-    assert "there is no key in it; BAILIAN_CODING_PLAN_API_KEY is set nowhere" in output
+    assert "it contains no key; BAILIAN_CODING_PLAN_API_KEY is not set" in output
 
 
-async def test_whoever_has_a_login_is_told_of_the_keys_too(qwen, tmp_path):
+async def test_importing_a_login_also_mentions_the_keys(qwen, tmp_path):
     tokens = qwen.issue()
     folder = tmp_path / ".qwen"
     folder.mkdir()

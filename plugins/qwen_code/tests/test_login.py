@@ -1,4 +1,4 @@
-"""Logging in, renewing, and other programs' files (qwen-code.md 1 to 3)."""
+"""Login, refresh, and other programs' files (qwen-code.md 1 to 3)."""
 
 import asyncio
 import json
@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, LoginRequired, RetryRefresh
-from proxy_core.oauth import LoginFailed, expiry
+from proxy_core import Credential, LoginFailed, LoginRequired, RetryRefresh, token_expiry
 from proxy_core.testing import ScriptedPrompt, open_exchange
 from proxy_core.testing.oauth import CLIENT_ID, form
 from proxy_plugin_qwen_code.files import PROXY_FILE, QWEN_FILE
@@ -64,7 +63,7 @@ def polls(qwen):
 
 
 def on_first_nap(naps, act):
-    """While it waits for the first time, somebody does this."""
+    """Do this during the first wait."""
 
     def then():
         naps.then = lambda: None
@@ -97,7 +96,7 @@ async def test_a_login_shows_a_code_and_waits_until_it_was_typed_in(qwen, refres
     assert 43 <= len(dict(form(polls(qwen)[0]))["code_verifier"]) <= 128
 
 
-async def test_a_login_asks_again_while_it_waits_and_more_slowly_when_told(qwen, refresher, exchange, naps):
+async def test_a_login_polls_while_it_waits_and_slows_down_on_request(qwen, refresher, exchange, naps):
     steps = iter([lambda: None, qwen.slow_down, lambda: None, lambda: approve(qwen)])
     naps.then = lambda: next(steps, lambda: None)()
 
@@ -107,7 +106,7 @@ async def test_a_login_asks_again_while_it_waits_and_more_slowly_when_told(qwen,
     assert naps.slept[2] > naps.slept[1]
 
 
-async def test_pending_said_with_status_200_is_waiting(qwen, refresher, exchange, naps):
+async def test_pending_with_status_200_means_waiting(qwen, refresher, exchange, naps):
     qwen.fails(200, b'{"status":"pending","slowDown":true}', path="/token")
     on_first_nap(naps, lambda: approve(qwen))
 
@@ -121,17 +120,17 @@ async def test_pending_said_with_status_200_is_waiting(qwen, refresher, exchange
         (lambda qwen: next(iter(qwen._devices.values())).__setattr__("state", "denied"), "denied on the other device"),
         (lambda qwen: qwen.expire_devices(), "expired"),
         (lambda qwen: qwen.fails(401, b"{}"), "expired"),
-        (lambda qwen: qwen.fails(429, b'{"error":"too_many_requests"}'), "limits how often"),
+        (lambda qwen: qwen.fails(429, b'{"error":"too_many_requests"}'), "is rate limiting"),
     ],
 )
-async def test_a_login_that_comes_to_nothing_says_why(qwen, refresher, exchange, naps, act, why):
+async def test_a_failed_login_says_why(qwen, refresher, exchange, naps, act, why):
     on_first_nap(naps, lambda: act(qwen))
 
     with pytest.raises(LoginFailed, match=why):
         await refresher.login(ScriptedPrompt(""), exchange)
 
 
-async def test_a_page_or_a_failure_while_polling_ends_nothing(qwen, refresher, exchange, naps):
+async def test_a_firewall_page_or_failure_while_polling_does_not_end_the_login(qwen, refresher, exchange, naps):
     qwen.page()
     qwen.fails(500, b"{}")
     qwen.resets()
@@ -140,7 +139,7 @@ async def test_a_page_or_a_failure_while_polling_ends_nothing(qwen, refresher, e
     assert (await refresher.login(ScriptedPrompt(""), exchange)).refresh_token is not None
 
 
-async def test_a_page_instead_of_a_code_is_waited_for(qwen, refresher, exchange, naps):
+async def test_a_login_waits_while_the_firewall_answers_instead_of_the_code_endpoint(qwen, refresher, exchange, naps):
     qwen.page(path=DEVICE_PATH, times=2)
     naps.then = lambda: approve(qwen) if qwen._devices else None
 
@@ -149,7 +148,7 @@ async def test_a_page_instead_of_a_code_is_waited_for(qwen, refresher, exchange,
     assert naps.slept[:2] == [5, 15]
 
 
-async def test_a_firewall_that_stays_is_named(qwen, refresher, exchange):
+async def test_a_login_that_the_firewall_keeps_blocking_says_so(qwen, refresher, exchange):
     qwen.page(path=DEVICE_PATH, times=4)
 
     with pytest.raises(LoginFailed, match="firewall"):
@@ -182,7 +181,7 @@ async def test_the_wait_can_be_given_up(qwen, exchange):
         await waiting
 
 
-async def test_what_the_vendor_ended_is_said_before_a_login(refresher):
+async def test_a_login_first_says_that_the_vendor_ended_the_offer(refresher):
     assert DISCONTINUED in refresher.notice
 
 
@@ -235,7 +234,7 @@ async def test_a_refusal_means_what_the_table_says(qwen, refresher, exchange, st
     assert getattr(raised.value, "retry_after_s", None) == after
 
 
-async def test_a_server_that_says_when_is_believed_and_one_that_is_away_is_asked_later(qwen, refresher, exchange):
+async def test_retry_after_is_followed_and_an_unreachable_server_is_retried_later(qwen, refresher, exchange):
     qwen.fails(429, b"{}", headers={"retry-after": "7"})
     qwen.resets()
 
@@ -247,14 +246,14 @@ async def test_a_server_that_says_when_is_believed_and_one_that_is_away_is_asked
     assert (limited.value.retry_after_s, away.value.retry_after_s) == (7, None)
 
 
-async def test_an_unclear_400_is_asked_once_more(qwen, refresher, exchange):
+async def test_an_unclear_400_is_retried_once(qwen, refresher, exchange):
     qwen.fails(400, ODD)
 
     assert (await refresher.refresh(credential(qwen.issue()), exchange)).refresh_token is not None
 
 
 @pytest.mark.parametrize("status", [200, 403, 405])
-async def test_a_page_says_nothing_of_the_token(qwen, refresher, exchange, status):
+async def test_a_firewall_page_says_nothing_about_the_token(qwen, refresher, exchange, status):
     qwen.page(status=status)
 
     with pytest.raises(RetryRefresh, match="firewall") as raised:
@@ -270,7 +269,7 @@ async def test_a_credential_may_name_its_own_client_and_server(qwen, exchange, m
     assert (await qwen_refresher(QwenCodeSettings()).refresh(own, exchange)).refresh_token is not None
 
 
-async def test_a_login_can_be_tried_out(qwen, refresher, exchange):
+async def test_a_login_can_be_tested(qwen, refresher, exchange):
     tokens = qwen.issue()
 
     assert await refresher.test(credential(tokens), exchange) == qwen.url
@@ -294,7 +293,7 @@ def test_the_vendors_file_is_read_and_written_so_that_it_reads_it():
 
 
 @pytest.mark.parametrize("value", [None, 0, "soon"])
-def test_a_file_that_names_no_end_has_ended(value):
+def test_a_file_without_an_expiry_time_counts_as_expired(value):
     assert QWEN_FILE.read(json.dumps({**FILE, "expiry_date": value}).encode()).expires_at < datetime.now(UTC)
 
 
@@ -302,7 +301,7 @@ def test_a_file_that_names_no_end_has_ended(value):
 def test_ends_come_in_seconds_and_as_text(value):
     read = QWEN_FILE.read(json.dumps({**FILE, "expiry_date": value}).encode())
 
-    assert read.expires_at == expiry(1_800_000_000)
+    assert read.expires_at == token_expiry(1_800_000_000)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +309,7 @@ def test_ends_come_in_seconds_and_as_text(value):
     [b"{}", b"[]", b"", b'{"access_token":"a"}', json.dumps({**FILE, "_proxy_metadata": {}}).encode()],
     ids=range(5),
 )
-def test_what_is_no_such_file_is_refused(data):
+def test_a_file_of_another_kind_is_refused(data):
     with pytest.raises(ValueError):
         QWEN_FILE.read(data)
 
@@ -320,6 +319,6 @@ def test_other_proxies_files_are_read():
     mirrowel = {**FILE, "_proxy_metadata": {"email": "e"}}
 
     assert [PROXY_FILE.read(json.dumps(f).encode()).identity for f in (cli, mirrowel)] == ["e", "e"]
-    assert PROXY_FILE.read(json.dumps(cli).encode()).expires_at == expiry(1_800_000_000)
+    assert PROXY_FILE.read(json.dumps(cli).encode()).expires_at == token_expiry(1_800_000_000)
     with pytest.raises(ValueError, match="gemini"):
         PROXY_FILE.read(json.dumps({**cli, "type": "gemini"}).encode())

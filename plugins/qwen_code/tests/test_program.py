@@ -1,4 +1,4 @@
-"""A new user's steps, with the real program: log in, share the vendor's file, add a key, ask."""
+"""A new user's steps, with the real program: log in, share the vendor's file, add a key, send a request."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ async def chat(program):
         return await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
 
 
-async def test_logging_in_over_ssh_and_asking(qwen, variables, tmp_path):
+async def test_logging_in_over_ssh_and_sending_a_request(qwen, variables, tmp_path):
     async def typed_in():
         while not qwen._devices:
             await asyncio.sleep(0.02)

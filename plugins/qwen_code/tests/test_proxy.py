@@ -44,15 +44,15 @@ async def until(condition):
 # --- Keys --------------------------------------------------------------------------------
 
 
-async def test_a_plain_reply_comes_from_a_stream(start, qwen):
+async def test_a_plain_response_comes_from_a_stream(start, qwen):
     usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, "cached_tokens": 4}
     qwen.streams("hel", "lo", usage=usage)
 
     async with client(await start("sk-sp-a")) as openai:
-        reply = await openai.chat.completions.create(model=MODEL, messages=HI)
+        response = await openai.chat.completions.create(model=MODEL, messages=HI)
 
-    assert reply.choices[0].message.content == "hello"
-    assert (reply.usage.total_tokens, reply.usage.prompt_tokens_details.cached_tokens) == (9, 4)
+    assert response.choices[0].message.content == "hello"
+    assert (response.usage.total_tokens, response.usage.prompt_tokens_details.cached_tokens) == (9, 4)
     assert qwen.chats[0].json["stream"] is True
     assert qwen.chats[0].headers["user-agent"].startswith("proxy-core/")
 
@@ -81,15 +81,15 @@ async def test_tools_plain_and_streamed(start, qwen):
         async with openai.chat.completions.stream(**asked) as events:
             streamed = await events.get_final_completion()
 
-    for reply in (plain, streamed):
-        (made,) = reply.choices[0].message.tool_calls
+    for response in (plain, streamed):
+        (made,) = response.choices[0].message.tool_calls
         assert (made.function.name, made.function.arguments) == ("look", "{}")
-        assert reply.choices[0].finish_reason == "tool_calls"
+        assert response.choices[0].finish_reason == "tool_calls"
 
 
-async def test_keys_rotate_past_a_used_up_window(start, qwen):
+async def test_keys_rotate_past_an_exhausted_window(start, qwen):
     proxy = await start("sk-sp-a", "sk-sp-b")
-    qwen.for_key("sk-sp-a").replies(429, error("hour allocated quota exceeded"))
+    qwen.for_key("sk-sp-a").responds(429, error("hour allocated quota exceeded"))
     qwen.for_key("sk-sp-b").streams("ok")
 
     answers = [await proxy.chat(MODEL, "hi") for _ in range(2)]
@@ -99,7 +99,7 @@ async def test_keys_rotate_past_a_used_up_window(start, qwen):
 
 
 class Shifted(SystemClock):
-    """The time, and what a test adds to it."""
+    """The real time, plus what a test adds to it."""
 
     by_s = 0.0
 
@@ -107,11 +107,11 @@ class Shifted(SystemClock):
         return super().monotonic() + self.by_s
 
 
-async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, qwen):
+async def test_consecutive_firewall_pages_cool_down_ever_longer_and_are_never_shown(start, qwen):
     clock = Shifted()
     proxy = await start("sk-a", routing={"max_wait_s": 1}, clock=clock)
     for _ in range(4):
-        qwen.replies(403, body=PAGE, headers={"content-type": "text/html"})
+        qwen.responds(403, body=PAGE, headers={"content-type": "text/html"})
     qwen.streams("ok")
 
     for wait_s in (5, 15, 45, 45):
@@ -126,9 +126,9 @@ async def test_pages_in_a_row_are_waited_for_ever_longer_and_never_shown(start, 
     assert proxy.cooldown_s("sk-a") == 0
 
 
-async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
+async def test_a_firewall_page_for_one_credential_leaves_the_others_in_use(start, qwen):
     proxy = await start("sk-a", "sk-b", routing={"max_wait_s": 1})
-    qwen.for_key("sk-a").replies(403, body=PAGE, headers={"content-type": "text/html"})
+    qwen.for_key("sk-a").responds(403, body=PAGE, headers={"content-type": "text/html"})
     qwen.for_key("sk-b").streams("ok")
 
     answers = [await proxy.chat(MODEL, "hi") for _ in range(3)]
@@ -137,9 +137,9 @@ async def test_a_page_for_one_leaves_the_others_at_work(start, qwen):
     assert [chat.key for chat in qwen.chats].count("sk-a") <= 1
 
 
-async def test_a_page_with_status_200_is_no_reply(start, qwen):
+async def test_a_page_with_status_200_is_no_response(start, qwen):
     proxy = await start("sk-a", "sk-b", routing={"max_wait_s": 1, "max_attempts": 1})
-    qwen.replies(200, body=PAGE, headers={"content-type": "text/html"})
+    qwen.responds(200, body=PAGE, headers={"content-type": "text/html"})
 
     for stream in (True, False):
         answer = await proxy.chat(MODEL, "hi", stream=stream)
@@ -147,7 +147,7 @@ async def test_a_page_with_status_200_is_no_reply(start, qwen):
         assert (answer.status, answer.error["code"]) == (502, "upstream_error")
 
 
-async def test_whoever_is_no_coding_agent_is_told_what_to_set(start, qwen):
+async def test_a_client_that_is_not_a_coding_agent_learns_which_setting_to_change(start, qwen):
     qwen.agents = ("Known/",)
     refused, taken = await start("sk-sp-a"), await start("sk-sp-a", plugin={"user_agent": "Known/1"})
 
@@ -168,19 +168,19 @@ async def test_models_are_asked_for(start, qwen):
     assert "qwen_code/qwen9-image" not in listed
 
 
-async def test_the_vendors_inspection_is_told_to_the_client(start, qwen):
+async def test_the_vendors_content_inspection_is_reported_to_the_client(start, qwen):
     proxy = await start("sk-a", "sk-b")
-    qwen.replies(400, error("Input data may contain inappropriate content.", "data_inspection_failed"))
+    qwen.responds(400, error("Input data may contain inappropriate content.", "data_inspection_failed"))
 
     answer = await proxy.chat(MODEL, "hi")
 
     assert (answer.status, answer.error["code"], len(qwen.chats)) == (400, "content_filter", 1)
 
 
-async def test_a_model_that_cannot_stop_thinking_is_asked_again_without_that(start, qwen):
+async def test_a_request_is_retried_if_the_model_cannot_stop_thinking(start, qwen):
     proxy = await start("sk-a")
     words = "The value of the enable_thinking parameter is restricted to True."
-    qwen.replies(400, error(words, "invalid_parameter_error"))
+    qwen.responds(400, error(words, "invalid_parameter_error"))
     qwen.streams("ok")
 
     answers = [await proxy.chat(MODEL, "hi", reasoning_effort="none") for _ in range(2)]
@@ -204,7 +204,7 @@ async def test_a_login_and_a_key_work_side_by_side(start, qwen, vault):
     tokens = qwen.issue()
     add_login(vault, tokens)
     proxy = await start("sk-a")
-    qwen.for_key("sk-a").replies(429, error("slow", "Throttling"))
+    qwen.for_key("sk-a").responds(429, error("slow", "Throttling"))
 
     answer = await proxy.chat("qwen_code/coder-model", "hi")
     again = await proxy.chat("qwen_code/coder-model", "hi")
@@ -214,11 +214,11 @@ async def test_a_login_and_a_key_work_side_by_side(start, qwen, vault):
     assert qwen.chats[-1].headers["x-dashscope-authtype"] == "qwen-oauth"
 
 
-async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, qwen, vault):
+async def test_a_refused_token_is_refreshed_once_and_the_request_goes_on(start, qwen, vault):
     tokens = qwen.issue()
     add_login(vault, tokens)
     proxy = await start()
-    qwen.for_key(tokens.access_token.get_secret_value()).replies(403, error("Token expired"))
+    qwen.for_key(tokens.access_token.get_secret_value()).responds(403, error("Token expired"))
 
     answers = await asyncio.gather(*(proxy.chat("qwen_code/coder-model", "hi") for _ in range(4)))
 
@@ -227,10 +227,10 @@ async def test_a_refused_token_is_renewed_once_and_the_request_goes_on(start, qw
     assert qwen.spent_again == []
 
 
-async def test_a_login_that_is_refused_after_renewal_rests_for_hours_and_says_why(start, qwen, vault):
+async def test_a_login_refused_after_a_refresh_cools_down_for_hours_and_says_why(start, qwen, vault):
     add_login(vault, qwen.issue())
     proxy = await start()
-    qwen.replies(401, error("invalid access token or token expired"))
+    qwen.responds(401, error("invalid access token or token expired"))
 
     answers = [await proxy.chat("qwen_code/coder-model", "hi") for _ in range(3)]
 
@@ -350,7 +350,7 @@ async def test_the_vendors_lock_is_waited_for_and_its_program_may_win(start, qwe
 # --- Costs -------------------------------------------------------------------------------
 
 
-async def test_a_login_costs_nothing_and_a_key_what_somebody_says(start, qwen, vault):
+async def test_a_login_costs_nothing_and_a_key_costs_what_a_price_says(start, qwen, vault):
     keys = (await start("sk-a")).proxy
     assert keys.services.prices.priced("qwen_code", "coder-model") is None
     add_login(vault, qwen.issue())

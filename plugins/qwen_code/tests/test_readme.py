@@ -1,4 +1,4 @@
-"""The README says of each setting what the model says, and of each host what the table has."""
+"""The README describes each setting like the model, and each host like the table."""
 
 import json
 import re

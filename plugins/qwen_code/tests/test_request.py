@@ -1,4 +1,4 @@
-"""What leaves for the vendor (qwen-code.md 3.3, 5, 6, 7)."""
+"""Requests to the vendor (qwen-code.md 3.3, 5, 6, 7)."""
 
 import json
 
@@ -65,7 +65,7 @@ BASES = {
 
 
 @pytest.mark.parametrize(("credential", "settings", "base"), BASES.values(), ids=BASES)
-def test_a_credential_says_where_it_is_good(credential, settings, base):
+def test_a_credential_determines_its_host(credential, settings, base):
     assert sent(credential, settings=settings).url == f"{base}/chat/completions"
 
 
@@ -85,11 +85,11 @@ def test_a_base_url_moves_keys_and_no_login():
         ("https://notdashscope.aliyuncs.com", False),
     ],
 )
-def test_dashscope_is_told_by_the_host(url, known):
+def test_dashscope_is_recognised_by_the_host(url, known):
     assert is_dashscope(url) is known
 
 
-def test_headers_are_those_that_do_something():
+def test_only_headers_with_an_effect_are_sent():
     headers = dict(sent(login()).headers)
 
     assert headers["authorization"] == "Bearer at"
@@ -114,7 +114,7 @@ def test_a_key_at_the_wrong_host_is_found_without_asking():
         return key_check(QwenCodeSettings(), ProviderSettings(api_keys=[secret], base_url=base)).run()
 
     assert "works only on coding hosts" in problem("sk-sp-1", "https://dashscope.aliyuncs.com/compatible-mode/v1")
-    assert "takes only Coding Plan keys" in problem("sk-1", "https://coding.dashscope.aliyuncs.com/v1")
+    assert "accepts only Coding Plan keys" in problem("sk-1", "https://coding.dashscope.aliyuncs.com/v1")
     assert problem("sk-sp-1", None) is None
     assert problem("sk-sp-1", "http://127.0.0.1:1/v1") is None
 
@@ -290,7 +290,7 @@ def test_no_tools_means_no_word_about_tools():
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & body.keys()
 
 
-def test_a_login_without_tools_is_offered_one_never_to_be_called():
+def test_a_login_without_tools_gets_a_dummy_tool():
     assert body_of(login(), model="coder-model")["tools"][0]["function"]["name"] == DUMMY_NAME
     assert "tools" not in body_of(login(), model="coder-model", settings={"dummy_tool": False})
     assert "tools" not in body_of(key(), model="qwen3.7-plus")
@@ -337,7 +337,7 @@ def test_models_of_other_kinds_are_not_listed():
         parse_models(b"{}")
 
 
-def test_what_is_known_to_be_offered_depends_on_the_keys():
+def test_the_known_models_depend_on_the_plans_of_the_keys():
     def ids(*keys):
         return [m.id for m in offered(QwenCodeSettings(), ProviderSettings(api_keys=list(keys)))]
 

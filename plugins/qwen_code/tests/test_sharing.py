@@ -1,4 +1,4 @@
-"""Proxies and the vendor's own program renew one file, and are killed: no refresh token is spent twice."""
+"""Proxies and the vendor's own program refresh one shared file and are killed: no refresh token is spent twice."""
 
 import asyncio
 import json
@@ -62,10 +62,10 @@ class Shared:
         await listening
 
     async def until(self, refreshes, limit_s=15.0):
-        """So many renewals, the vendor's program's among them."""
+        """Wait for that many refreshes, including some by the vendor's program."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
-            if len(self.qwen.accepted) >= refreshes and self.events["vendor", "renewed"]:
+            if len(self.qwen.accepted) >= refreshes and self.events["vendor", "refreshed"]:
                 return
             await asyncio.sleep(0.05)
 
@@ -75,7 +75,7 @@ def spent_twice(qwen):
     return [token for token, times in taken.items() if times > 1]
 
 
-async def test_a_third_process_that_renews_the_same_file_breaks_no_login(tmp_path):
+async def test_a_third_process_that_refreshes_the_same_file_breaks_no_login(tmp_path):
     async with FakeQwen(strict=True) as qwen:
         shared = Shared(tmp_path, qwen)
         await asyncio.gather(*(shared.start(name) for name in (*WORKERS, "vendor")))
@@ -87,7 +87,7 @@ async def test_a_third_process_that_renews_the_same_file_breaks_no_login(tmp_pat
         assert len(qwen.accepted) >= 5
         assert (again, twice) == ([], [])
         assert [event for event in seen if event[1].startswith(("refused", "login"))] == []
-        assert {who for (who, event) in seen if event == "renewed"} == {"worker", "vendor"}
+        assert {who for (who, event) in seen if event == "refreshed"} == {"worker", "vendor"}
 
 
 async def test_workers_that_are_killed_spend_no_token_twice(tmp_path):
@@ -99,7 +99,7 @@ async def test_workers_that_are_killed_spend_no_token_twice(tmp_path):
             await asyncio.sleep(random.uniform(0.05, 0.4))
             await shared.kill(name := random.choice(WORKERS))
             kills += 1
-            if qwen.families[-1].revoked:  # an answer was lost with its process; somebody logs in anew
+            if qwen.families[-1].revoked:  # a response was lost with its process, so a new login is needed
                 shared.log_in()
             await shared.start(name)
         await shared.until(len(qwen.accepted) + 3)
@@ -108,5 +108,5 @@ async def test_workers_that_are_killed_spend_no_token_twice(tmp_path):
 
         assert len(qwen.accepted) >= 5
         assert spent_twice(qwen) == []
-        # Only what a kill took with it before it was on disk can end a login.
+        # A login can end only if a kill destroyed a response before it was on disk.
         assert len([family for family in qwen.families if family.revoked]) <= kills

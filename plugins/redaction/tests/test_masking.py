@@ -1,4 +1,4 @@
-"""The upstream sees masks, the client its own text; across any split, in any kind of reply."""
+"""The upstream sees masks, the client its own text, for any split and any kind of response."""
 
 import json
 
@@ -35,7 +35,7 @@ def masked(make_proxy, upstream):
 async def test_the_upstream_sees_masks_and_the_client_its_own_text(masked, upstream):
     proxy = await masked("email", "card")
     message = {"role": "assistant", "content": "I wrote to [EMAIL_1] and [EMAIL_2]."}
-    upstream.replies(200, {"object": "chat.completion", "choices": [{"message": message, "finish_reason": "stop"}]})
+    upstream.responds(200, {"object": "chat.completion", "choices": [{"message": message, "finish_reason": "stop"}]})
 
     answer = await proxy.chat("demo/small", f"Write to {MAIL}, then bob@example.org, then {MAIL}; pay with {CARD}.")
 
@@ -84,7 +84,7 @@ async def test_arguments_of_tool_calls_are_restored_as_json(masked, upstream, st
         )
     else:
         message = {"role": "assistant", "content": None, "tool_calls": [call]}
-        upstream.replies(200, {"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+        upstream.responds(200, {"choices": [{"message": message, "finish_reason": "tool_calls"}]})
 
     answer = await proxy.chat("demo/small", f"Write to {MAIL}.", stream=stream)
 
@@ -151,7 +151,7 @@ async def test_a_whole_conversation_is_masked_and_the_protocol_is_not(masked, up
 async def test_embeddings_are_masked_too(masked, upstream):
     proxy = await masked("email")
     data = [{"index": 0, "embedding": [0.5], "object": "embedding"}]
-    upstream.for_path("/embeddings").replies(200, {"object": "list", "data": data, "model": "small"})
+    upstream.for_path("/embeddings").responds(200, {"object": "list", "data": data, "model": "small"})
 
     answer = await proxy.post("/embeddings", {"model": "demo/small", "input": [f"from {MAIL}", "x"]})
 

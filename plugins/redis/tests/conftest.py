@@ -1,4 +1,4 @@
-"""A real server for the tests, in its own folder on its own port; there is no pretended one."""
+"""A real server for the tests, in its own folder and on its own port; there is no fake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUOTED = "pass%3Aword%2F0123456789%40%23%25"
 
 
 def free_port():
-    """Below the ports that the system gives out by itself, so that it stays free while a server is down.
+    """Below the ports that the system assigns by itself, so that it stays free while a server is down.
 
     A node of a cluster takes the port 10,000 above, too.
     """
@@ -48,7 +48,7 @@ class Server:
         settings = ["--save", "", "--appendonly", "no", "--requirepass", PASSWORD, *self.options]
         self.process = subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
-        while self.tell("PING") != "+PONG":
+        while self.command("PING") != "+PONG":
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.005)
 
@@ -64,8 +64,8 @@ class Server:
             self.process.wait()
             self.process = None
 
-    def tell(self, *words):
-        """One command over a connection of its own; the first line of the answer, or what follows a length."""
+    def command(self, *words):
+        """Send one command over its own connection; returns the first line of the result, or what follows a length."""
         lines = self.ask(*words)
         return lines[1] if lines and lines[0][:1] == "$" and len(lines) > 1 else (lines[0] if lines else "")
 
@@ -93,7 +93,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def new_server(tmp_path_factory):
-    """Starts a server with options of its own; the session's end stops it if the test did not."""
+    """Starts a server with its own options; if the test does not stop it, the end of the session does."""
     servers = []
 
     def start(*options):
@@ -117,7 +117,7 @@ def shared_server(new_server):
 @pytest.fixture
 def server(shared_server, backends):
     """The tests' server, empty."""
-    shared_server.tell("FLUSHALL")
+    shared_server.command("FLUSHALL")
     return shared_server
 
 
@@ -131,7 +131,7 @@ def own_server(new_server, backends):
 
 @pytest.fixture
 async def backends():
-    """What a test opened; closed at its end, however it ends."""
+    """Opens stores and closes them at the end of the test."""
     opened = Server.opened = []
     yield opened
     for backend in opened:

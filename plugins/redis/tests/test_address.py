@@ -1,4 +1,4 @@
-"""How ``state.url`` is read, and that nothing of it is repeated."""
+"""How ``state.url`` is parsed, and that messages repeat no part of it."""
 
 import logging
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_an_address_says_everything_it_can():
         "http://u:hunter2@host",
     ],
 )
-def test_what_is_no_address_is_an_error_that_repeats_nothing(url):
+def test_an_invalid_address_is_an_error_that_repeats_nothing(url):
     with pytest.raises(SettingsError) as caught:
         read_address(url, prefix="p")
 
@@ -78,7 +78,7 @@ async def test_the_plugin_brings_a_store_for_each_scheme():
     stores = {store.scheme: store for store in proxy_state_stores(Context())}
 
     assert stores.keys() == {"redis", "rediss", "valkey", "valkeys"}
-    # Opening does not connect: a store that is away at the start is one that is away.
+    # Opening does not connect: a store may be unreachable at startup.
     opened = await stores["valkey"].open("valkey://:hunter2@127.0.0.1:1")
     assert repr(opened) == "RedisBackend(127.0.0.1:1)"
     await opened.close()

@@ -1,4 +1,4 @@
-"""The store against a real server: what one process says, others hear, whatever happens to the server."""
+"""The store on a real server: processes share their state, whatever happens to the server."""
 
 import asyncio
 import socket
@@ -20,7 +20,7 @@ def later(seconds=60.0):
     return time.time() + seconds
 
 
-def note(value, seconds=60.0):
+def shared(value, seconds=60.0):
     return SharedValue(value=value, expires_at=later(seconds))
 
 
@@ -51,49 +51,49 @@ class TestContract(StateStoreContract):
 
 async def test_a_note_arrives_as_it_was_written(opened):
     a, b = opened(), opened()
-    written = {"cooldown:x y\x00": note(b"\x00\xff any\nbytes "), "": note(b"", 1e12)}
-    await a.sync(SyncRequest(holder="a: b", number=1, notes=written))
+    written = {"cooldown:x y\x00": shared(b"\x00\xff any\nbytes "), "": shared(b"", 1e12)}
+    await a.sync(SyncRequest(holder="a: b", number=1, values=written))
 
-    assert (await b.sync(SyncRequest(holder="b", number=1))).notes == written
+    assert (await b.sync(SyncRequest(holder="b", number=1))).values == written
 
 
-async def test_the_last_note_written_counts_and_none_takes_it_away(opened):
+async def test_the_last_note_written_wins_and_none_removes_it(opened):
     a, b = opened(), opened()
     cursor = (await b.sync(SyncRequest(holder="b", number=1))).cursor
-    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"one")}))
-    await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"two")}))
+    await a.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"one")}))
+    await a.sync(SyncRequest(holder="a", number=2, values={"x": shared(b"two")}))
     heard = await b.sync(SyncRequest(holder="b", number=2, seen=cursor))
-    await a.sync(SyncRequest(holder="a", number=3, notes={"x": SharedValue(value=None, expires_at=0)}))
+    await a.sync(SyncRequest(holder="a", number=3, values={"x": SharedValue(value=None, expires_at=0)}))
     gone = await b.sync(SyncRequest(holder="b", number=3, seen=heard.cursor))
 
-    assert heard.notes["x"].value == b"two"
-    assert gone.notes["x"].value is None
-    assert (await opened().sync(SyncRequest(holder="c", number=1))).notes == {}
+    assert heard.values["x"].value == b"two"
+    assert gone.values["x"].value is None
+    assert (await opened().sync(SyncRequest(holder="c", number=1))).values == {}
 
 
-async def test_who_was_away_hears_that_a_note_was_replaced_by_one_that_is_over(opened):
+async def test_a_process_that_was_disconnected_learns_of_an_expired_replacement(opened):
     a, b = opened(), opened()
-    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"long", 60)}))
+    await a.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"long", 60)}))
     cursor = (await b.sync(SyncRequest(holder="b", number=1))).cursor
-    await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"short", 0.05)}))
+    await a.sync(SyncRequest(holder="a", number=2, values={"x": shared(b"short", 0.05)}))
     await asyncio.sleep(0.1)
 
-    assert (await b.sync(SyncRequest(holder="b", number=2, seen=cursor))).notes["x"].value is None
+    assert (await b.sync(SyncRequest(holder="b", number=2, seen=cursor))).values["x"].value is None
 
 
 async def test_what_is_expired_is_forgotten_by_the_server_too(opened, server):
     store = opened()
     await store.sync(
         SyncRequest(
-            holder="a", number=1, notes={"x": note(b"1", 0.05)}, counts={"n": Count(add=1, expires_at=later(0.05))}
+            holder="a", number=1, values={"x": shared(b"1", 0.05)}, counts={"n": Count(add=1, expires_at=later(0.05))}
         )
     )
     await asyncio.sleep(0.1)
     fresh = await opened().sync(SyncRequest(holder="b", number=1))
 
-    assert (fresh.notes, fresh.counts) == ({}, {})
+    assert (fresh.values, fresh.counts) == ({}, {})
     for name in ("notes", "note_log", "note_keep", "counts", "count_log", "count_keep"):
-        assert server.tell("EXISTS", f"{{test}}:{name}") == ":0", name
+        assert server.command("EXISTS", f"{{test}}:{name}") == ":0", name
 
 
 async def test_counts_of_all_add_up_and_start_again_after_they_expired(opened):
@@ -114,12 +114,12 @@ async def test_a_clock_that_is_an_hour_ahead_makes_nothing_live_longer(opened, m
     ahead, right = opened(), opened()
     real = time.time
     monkeypatch.setattr("proxy_plugin_redis.backend.time", SimpleNamespace(time=lambda: real() + 3600))
-    await ahead.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1", 3660)}))
+    await ahead.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"1", 3660)}))
     monkeypatch.undo()
 
     heard = await right.sync(SyncRequest(holder="b", number=1))
 
-    assert heard.notes["x"].expires_at == pytest.approx(later(60), abs=2)
+    assert heard.values["x"].expires_at == pytest.approx(later(60), abs=2)
 
 
 async def test_values_that_are_no_numbers_do_not_stop_a_push_halfway(opened):
@@ -148,14 +148,14 @@ async def test_a_push_that_comes_twice_counts_once_but_is_answered_again(opened)
 async def test_a_push_that_was_overtaken_by_the_next_one_changes_nothing(opened):
     store = opened()
     await store.sync(
-        SyncRequest(holder="a", number=2, notes={"x": note(b"new")}, claims={"k": PermitRequest(want=1, limit=5)})
+        SyncRequest(holder="a", number=2, values={"x": shared(b"new")}, permits={"k": PermitRequest(want=1, limit=5)})
     )
     late = await store.sync(
-        SyncRequest(holder="a", number=1, notes={"x": note(b"old")}, claims={"k": PermitRequest(want=5, limit=5)})
+        SyncRequest(holder="a", number=1, values={"x": shared(b"old")}, permits={"k": PermitRequest(want=5, limit=5)})
     )
 
     assert late.held == {"k": 1}
-    assert (await opened().sync(SyncRequest(holder="b", number=1))).notes["x"].value == b"new"
+    assert (await opened().sync(SyncRequest(holder="b", number=1))).values["x"].value == b"new"
 
 
 # --- Usage -------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ async def test_usage_before_a_day_is_forgotten(opened, server):
     await store.forget_usage(days[2])
 
     assert [r.day for r in await all_usage(store)] == [days[2]]
-    assert server.tell("EXISTS", f"{{test}}:usage:{DAY}") == ":0"
+    assert server.command("EXISTS", f"{{test}}:usage:{DAY}") == ":0"
 
 
 async def test_many_rows_are_read_in_parts(opened):
@@ -215,14 +215,14 @@ async def test_many_rows_are_read_in_parts(opened):
 
 async def test_two_holders_share_a_limit(opened):
     a, b = opened(), opened()
-    first = await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=3, limit=4)}))
+    first = await a.sync(SyncRequest(holder="a", number=1, permits={"k": PermitRequest(want=3, limit=4)}))
     second = await b.sync(
         SyncRequest(
-            holder="b", number=1, claims={"k": PermitRequest(want=3, limit=4), "l": PermitRequest(want=1, limit=1)}
+            holder="b", number=1, permits={"k": PermitRequest(want=3, limit=4), "l": PermitRequest(want=1, limit=1)}
         )
     )
-    await a.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=0, limit=4)}))
-    third = await b.sync(SyncRequest(holder="b", number=2, claims={"k": PermitRequest(want=3, limit=4)}))
+    await a.sync(SyncRequest(holder="a", number=2, permits={"k": PermitRequest(want=0, limit=4)}))
+    third = await b.sync(SyncRequest(holder="b", number=2, permits={"k": PermitRequest(want=3, limit=4)}))
 
     assert (first.held, second.held, third.held) == ({"k": 3}, {"k": 1, "l": 1}, {"k": 3})
     assert (first.holders, second.holders) == (1, 2)
@@ -230,25 +230,25 @@ async def test_two_holders_share_a_limit(opened):
 
 async def test_a_lowered_limit_takes_permits_back(opened):
     store = opened()
-    await store.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=5, limit=5)}))
+    await store.sync(SyncRequest(holder="a", number=1, permits={"k": PermitRequest(want=5, limit=5)}))
 
-    assert (await store.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=5, limit=2)}))).held == {
-        "k": 2
-    }
+    assert (
+        await store.sync(SyncRequest(holder="a", number=2, permits={"k": PermitRequest(want=5, limit=2)}))
+    ).held == {"k": 2}
 
 
 async def test_permits_of_a_dead_holder_are_free_again(opened, server):
     a, b = opened(), opened()
-    await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=4, limit=4)}, lives_s=0.2))
-    waiting = await b.sync(SyncRequest(holder="b", number=1, claims={"k": PermitRequest(want=4, limit=4)}))
+    await a.sync(SyncRequest(holder="a", number=1, permits={"k": PermitRequest(want=4, limit=4)}, lives_s=0.2))
+    waiting = await b.sync(SyncRequest(holder="b", number=1, permits={"k": PermitRequest(want=4, limit=4)}))
     await asyncio.sleep(0.25)
-    after = await b.sync(SyncRequest(holder="b", number=2, claims={"k": PermitRequest(want=4, limit=4)}))
-    revived = await a.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=4, limit=4)}))
+    after = await b.sync(SyncRequest(holder="b", number=2, permits={"k": PermitRequest(want=4, limit=4)}))
+    revived = await a.sync(SyncRequest(holder="a", number=2, permits={"k": PermitRequest(want=4, limit=4)}))
 
     assert (waiting.held, waiting.holders) == ({"k": 0}, 2)
     assert (after.held, after.holders) == ({"k": 4}, 1)
     assert revived.held == {"k": 0}
-    assert server.tell("HGET", "{test}:claims", "k") == "b:4:4 a:4:0"
+    assert server.command("HGET", "{test}:claims", "k") == "b:4:4 a:4:0"
 
 
 async def test_ten_holders_claiming_at_once_never_have_more_than_the_limit(opened, server):
@@ -259,14 +259,14 @@ async def test_ten_holders_claiming_at_once_never_have_more_than_the_limit(opene
         for number in range(1, 31):
             want = (number * 7 + len(name)) % 5
             pull = await store.sync(
-                SyncRequest(holder=name, number=number, claims={"k": PermitRequest(want=want, limit=8)})
+                SyncRequest(holder=name, number=number, permits={"k": PermitRequest(want=want, limit=8)})
             )
             assert 0 <= pull.held["k"] <= want
             held[name] = pull.held["k"]
 
     await asyncio.gather(*(worker("w" * n) for n in range(1, 11)))
 
-    kept = [entry.split(":") for entry in server.tell("HGET", "{test}:claims", "k").split()]
+    kept = [entry.split(":") for entry in server.command("HGET", "{test}:claims", "k").split()]
     assert {name: int(n) for name, _, n in kept if n != "0"} == {name: n for name, n in held.items() if n}
     assert sum(held.values()) <= 8
 
@@ -274,11 +274,11 @@ async def test_ten_holders_claiming_at_once_never_have_more_than_the_limit(opene
 # --- A server that goes away -------------------------------------------------------------
 
 
-async def test_a_server_that_comes_back_empty_is_told_once_and_then_filled_again(own_server):
+async def test_a_server_that_comes_back_empty_is_reported_once_and_then_filled_again(own_server):
     store = own_server.open()
-    pull = await store.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))
+    pull = await store.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"1")}))
     own_server.stop()
-    push = SyncRequest(holder="a", number=2, seen=pull.cursor, notes={"y": note(b"2")}, usage=[row(requests=1)])
+    push = SyncRequest(holder="a", number=2, seen=pull.cursor, values={"y": shared(b"2")}, usage=[row(requests=1)])
     with pytest.raises(StoreUnavailable, match=r"127.0.0.1:\d+ cannot be reached"):
         await store.sync(push)
     own_server.start()
@@ -288,45 +288,45 @@ async def test_a_server_that_comes_back_empty_is_told_once_and_then_filled_again
     store = own_server.open()
     await store.sync(push)
 
-    assert (await store.sync(SyncRequest(holder="b", number=1))).notes.keys() == {"y"}
+    assert (await store.sync(SyncRequest(holder="b", number=1))).values.keys() == {"y"}
     assert [r.requests for r in await all_usage(store)] == [1]
 
 
 async def test_a_flush_that_others_filled_again_is_noticed_too(opened, server):
     a, b = opened(), opened()
-    cursor = (await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))).cursor
-    server.tell("FLUSHALL")
+    cursor = (await a.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"1")}))).cursor
+    server.command("FLUSHALL")
     for number in range(1, 20):
-        await b.sync(SyncRequest(holder="b", number=number, notes={"y": note(b"2")}))
+        await b.sync(SyncRequest(holder="b", number=number, values={"y": shared(b"2")}))
 
     with pytest.raises(StateLost):
         await a.sync(SyncRequest(holder="a", number=2, seen=cursor))
-    # A store just opened has nothing to compare with: an old cursor only means "everything".
-    assert (await opened().sync(SyncRequest(holder="a", number=2, seen=cursor))).notes.keys() == {"y"}
+    # A newly opened store has nothing to compare with, so an old cursor means "everything".
+    assert (await opened().sync(SyncRequest(holder="a", number=2, seen=cursor))).values.keys() == {"y"}
 
 
 async def test_a_server_that_went_back_to_an_older_state_is_noticed(opened, server):
     a, b = opened(), opened()
-    await a.sync(SyncRequest(holder="a", number=1, notes={"x": note(b"1")}))
-    saved = {name: server.tell("HGET", "{test}:meta", name) for name in ("version",)}
-    pushed = server.tell("HGET", "{test}:pushed", "a")
-    cursor = (await a.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"2")}))).cursor
-    server.tell("HSET", "{test}:meta", "version", saved["version"])
-    server.tell("HSET", "{test}:pushed", "a", pushed)
-    await b.sync(SyncRequest(holder="b", number=1, notes={"y": note(b"3")}))
+    await a.sync(SyncRequest(holder="a", number=1, values={"x": shared(b"1")}))
+    saved = {name: server.command("HGET", "{test}:meta", name) for name in ("version",)}
+    pushed = server.command("HGET", "{test}:pushed", "a")
+    cursor = (await a.sync(SyncRequest(holder="a", number=2, values={"x": shared(b"2")}))).cursor
+    server.command("HSET", "{test}:meta", "version", saved["version"])
+    server.command("HSET", "{test}:pushed", "a", pushed)
+    await b.sync(SyncRequest(holder="b", number=1, values={"y": shared(b"3")}))
 
     with pytest.raises(StateLost):
         await a.sync(SyncRequest(holder="a", number=3, seen=cursor))
 
 
-async def test_a_restart_that_kept_the_data_is_nobodys_loss(new_server, backends):
+async def test_a_restart_that_kept_the_data_loses_nothing(new_server, backends):
     server = new_server("--appendonly", "yes", "--appendfsync", "always")
     store = server.open()
     pull = await store.sync(SyncRequest(holder="a", number=1, usage=[row(requests=1)]))
     server.stop()
     server.start()
     again = SyncRequest(holder="a", number=2, seen=pull.cursor, usage=[row(requests=1)])
-    with pytest.raises(StoreUnavailable):  # the connection did not live through it
+    with pytest.raises(StoreUnavailable):  # the connection did not survive it
         await store.sync(again)
     await store.sync(again)
 
@@ -334,7 +334,7 @@ async def test_a_restart_that_kept_the_data_is_nobodys_loss(new_server, backends
     server.stop()
 
 
-async def test_a_server_that_stands_still_costs_only_its_time_and_the_repeat_counts_once(own_server):
+async def test_a_server_that_hangs_costs_only_the_timeout_and_the_repeat_counts_once(own_server):
     store = own_server.open(timeout_s=0.2)
     await store.sync(SyncRequest(holder="a", number=1))
     push = SyncRequest(holder="a", number=2, counts={"n": Count(add=1, expires_at=later())})
@@ -356,7 +356,7 @@ async def test_a_sync_that_was_cancelled_leaves_no_answer_for_the_next_one(own_s
     own_server.stand_still()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(
-            store.sync(SyncRequest(holder="a", number=2, claims={"k": PermitRequest(want=1, limit=1)})), 0.05
+            store.sync(SyncRequest(holder="a", number=2, permits={"k": PermitRequest(want=1, limit=1)})), 0.05
         )
     own_server.go_on()
 
@@ -378,10 +378,10 @@ async def test_a_connection_cut_in_the_middle_is_an_error_and_the_next_sync_work
         await store.sync(SyncRequest(holder="a", number=2, usage=[row(requests=1)]))
 
 
-async def test_a_server_that_forgot_the_script_is_given_it_again(opened, server):
+async def test_a_server_that_lost_the_script_gets_it_again(opened, server):
     store = opened()
     await store.sync(SyncRequest(holder="a", number=1))
-    server.tell("SCRIPT", "FLUSH")
+    server.command("SCRIPT", "FLUSH")
 
     assert (await store.sync(SyncRequest(holder="a", number=2))).holders == 1
 
@@ -389,20 +389,20 @@ async def test_a_server_that_forgot_the_script_is_given_it_again(opened, server)
 async def test_a_replica_has_to_be_opened_anew(own_server):
     store = own_server.open()
     await store.sync(SyncRequest(holder="a", number=1))
-    own_server.tell("REPLICAOF", "127.0.0.1", "1")
+    own_server.command("REPLICAOF", "127.0.0.1", "1")
 
     with pytest.raises(StateLost, match="is a replica"):
-        await store.sync(SyncRequest(holder="a", number=2, notes={"x": note(b"1")}))
+        await store.sync(SyncRequest(holder="a", number=2, values={"x": shared(b"1")}))
 
 
 async def test_a_full_server_takes_all_of_a_push_or_nothing(own_server):
     store = own_server.open()
     await store.sync(SyncRequest(holder="a", number=1))
-    own_server.tell("CONFIG", "SET", "maxmemory", "1")
-    push = SyncRequest(holder="a", number=2, notes={"x": note(b"1")}, usage=[row(requests=1)])
+    own_server.command("CONFIG", "SET", "maxmemory", "1")
+    push = SyncRequest(holder="a", number=2, values={"x": shared(b"1")}, usage=[row(requests=1)])
     with pytest.raises(StoreUnavailable, match="out of memory"):
         await store.sync(push)
-    own_server.tell("CONFIG", "SET", "maxmemory", "0")
+    own_server.command("CONFIG", "SET", "maxmemory", "0")
     await store.sync(push)
 
     assert (await all_usage(store))[0].requests == 1
@@ -419,7 +419,7 @@ def everything_of(error):
     return "\n".join(seen)
 
 
-async def test_a_wrong_password_is_told_without_it(server):
+async def test_a_wrong_password_is_reported_without_repeating_it(server):
     store = server.open(f"redis://somebody:wrong-0123456789@127.0.0.1:{server.port}")
     with pytest.raises(StoreUnavailable) as caught:
         await store.sync(SyncRequest(holder="a", number=1))
@@ -429,9 +429,9 @@ async def test_a_wrong_password_is_told_without_it(server):
     assert "wrong-0123456789" not in said
 
 
-async def test_no_password_where_one_is_needed_is_told(server):
+async def test_a_missing_password_is_reported(server):
     store = server.open(f"redis://127.0.0.1:{server.port}")
-    with pytest.raises(StoreUnavailable, match="wants a password"):
+    with pytest.raises(StoreUnavailable, match="requires a password"):
         await store.sync(SyncRequest(holder="a", number=1))
 
 
@@ -456,7 +456,7 @@ async def test_a_server_without_tls_where_tls_is_wanted_is_an_error(server):
 
 
 def script_ms(server):
-    """What the server says a run of the script took, on average since it was last asked to forget."""
+    """The server's average run time of the script since the statistics were last reset."""
     lines = [line for line in server.ask("INFO", "commandstats") if line.startswith("cmdstat_evalsha:")]
     return float(lines[0].partition("usec_per_call=")[2].partition(",")[0]) / 1000
 
@@ -467,14 +467,14 @@ async def test_a_typical_push_keeps_the_server_busy_for_less_than_a_millisecond(
     batches = []
     for number in range(2, 52):
         if number % 10 == 2:
-            server.tell("CONFIG", "RESETSTAT")
+            server.command("CONFIG", "RESETSTAT")
         push = SyncRequest(
             holder="a",
             number=number,
             seen=seen,
-            notes={"cooldown:f1": note(b"x" * 80)},
+            values={"cooldown:f1": shared(b"x" * 80)},
             counts={f"window:{n}": Count(add=1, expires_at=later()) for n in range(10)},
-            claims={f"f{n}": PermitRequest(want=3, limit=9) for n in range(20)},
+            permits={f"f{n}": PermitRequest(want=3, limit=9) for n in range(20)},
             usage=[row(model=f"m{n}", requests=1, attempts=1, prompt=10, completion=5, cost=0.01) for n in range(3)],
         )
         seen = (await store.sync(push)).cursor
@@ -484,7 +484,7 @@ async def test_a_typical_push_keeps_the_server_busy_for_less_than_a_millisecond(
 
 
 def computed_s(server):
-    """What the server has computed since it started; a busy machine's other programs do not count."""
+    """The server's CPU time since its start, which other programs on a busy machine do not affect."""
     fields = dict(line.split(":") for line in server.ask("INFO", "cpu") if ":" in line)
     return float(fields["used_cpu_user"]) + float(fields["used_cpu_sys"])
 
@@ -503,31 +503,31 @@ async def test_ten_thousand_counts_in_one_push_are_bounded_in_time(opened, serve
 async def test_the_claims_of_the_dead_are_free_at_once_and_forgotten_step_by_step(opened, server):
     a, b = opened(), opened()
     many = {f"k{n}": PermitRequest(want=1, limit=1) for n in range(1200)}
-    await a.sync(SyncRequest(holder="a", number=1, claims=many, lives_s=0.05))
+    await a.sync(SyncRequest(holder="a", number=1, permits=many, lives_s=0.05))
     await asyncio.sleep(0.1)
-    freed = sum((await b.sync(SyncRequest(holder="b", number=1, claims=many))).held.values())
-    left = [server.tell("ZCARD", "{test}:claimed_by")]
+    freed = sum((await b.sync(SyncRequest(holder="b", number=1, permits=many))).held.values())
+    left = [server.command("ZCARD", "{test}:claimed_by")]
     for _ in range(2):
         await b.sync(SyncRequest(holder="b", number=1))
-        left.append(server.tell("ZCARD", "{test}:claimed_by"))
+        left.append(server.command("ZCARD", "{test}:claimed_by"))
 
     assert freed == 1200
     assert left == [":1900", ":1400", ":1200"]
-    assert server.tell("ZCARD", "{test}:alive") == ":1"
+    assert server.command("ZCARD", "{test}:alive") == ":1"
 
 
 async def test_all_keys_are_in_one_slot_of_a_cluster(new_server, backends):
     server = new_server("--cluster-enabled", "yes")
-    server.tell("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+    server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     while "cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
         await asyncio.sleep(0.01)
     a, b = server.open(), server.open()
-    await a.sync(SyncRequest(holder="a", number=1, claims={"k": PermitRequest(want=1, limit=1)}, lives_s=0.01))
+    await a.sync(SyncRequest(holder="a", number=1, permits={"k": PermitRequest(want=1, limit=1)}, lives_s=0.01))
     await asyncio.sleep(0.02)
     days = [row(day=DAY + timedelta(days=n), requests=1) for n in range(5)]
     pull = await b.sync(
         SyncRequest(
-            holder="b", number=1, notes={"x": note(b"1")}, usage=days, claims={"k": PermitRequest(want=1, limit=1)}
+            holder="b", number=1, values={"x": shared(b"1")}, usage=days, permits={"k": PermitRequest(want=1, limit=1)}
         )
     )
 
@@ -535,7 +535,7 @@ async def test_all_keys_are_in_one_slot_of_a_cluster(new_server, backends):
     assert len(await all_usage(a)) == 5
     await b.forget_usage(DAY + timedelta(days=4))
     assert len(await all_usage(a)) == 1
-    server.tell("CLUSTER", "DELSLOTSRANGE", 0, 16383)
+    server.command("CLUSTER", "DELSLOTSRANGE", 0, 16383)
     with pytest.raises(StoreUnavailable):
         await a.sync(SyncRequest(holder="a", number=2))
     server.stop()

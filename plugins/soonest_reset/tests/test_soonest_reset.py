@@ -1,4 +1,4 @@
-"""Which account serves: the one whose quota would be lost first."""
+"""The account that serves is the one whose quota would be lost first."""
 
 import pytest
 from pydantic import SecretStr
@@ -37,7 +37,7 @@ def test_the_window_that_ends_first_is_spent_first():
     assert chosen(weekly, hourly) == "hourly"
 
 
-def test_one_that_is_used_up_comes_last():
+def test_an_exhausted_credential_comes_last():
     spent = candidate("spent", limit=10, used=10, resets_in_s=60)
     unknown = candidate("unknown", used=1)
     weekly = candidate("weekly", limit=1000, used=5, resets_in_s=WEEK_S)
@@ -55,14 +55,14 @@ def test_where_quota_is_unknown_one_request_is_spent_to_learn_it(known):
     assert chosen(candidate("half known", used=1, **known), weekly) == "weekly"
 
 
-def test_of_equals_the_least_busy_then_the_least_used_then_the_first():
+def test_ties_go_to_the_least_busy_then_the_least_used_then_the_first():
     assert chosen(candidate("busy", in_flight=2, used=1), candidate("idle", in_flight=1, used=9)) == "idle"
     assert chosen(candidate("more", used=3), candidate("less", used=2)) == "less"
     assert chosen(candidate("first"), candidate("second")) == "first"
 
 
 def limits(limit, left, reset):
-    """Headers that say how much of a window is left, and for how long."""
+    """Headers that say how much of a window is left, and when it resets."""
     return {
         "x-ratelimit-limit-requests": str(limit),
         "x-ratelimit-remaining-requests": str(left),
@@ -87,14 +87,14 @@ async def test_what_responses_report_decides(make_proxy, upstream):
     }
     proxy = await make_proxy(tables, modules=[plugin_with(proxy_providers=[demo])])
     for left in (999, 998):
-        upstream.for_key("key-week").replies(headers=limits(1000, left, "600s"))
+        upstream.for_key("key-week").responds(headers=limits(1000, left, "600s"))
     for left in (2, 1, 0):
-        upstream.for_key("key-hour").replies(headers=limits(3, left, "60s"))
+        upstream.for_key("key-hour").responds(headers=limits(3, left, "60s"))
 
     for _ in range(5):
         assert (await proxy.chat("demo/small", "hi")).status == 200
 
-    # Each once to learn its quota, then the one that resets first until it is used up, then the other.
+    # Each once to learn its quota, then the one that resets first until it is exhausted, then the other.
     assert upstream.keys_seen == ["key-week", "key-hour", "key-hour", "key-hour", "key-week"]
 
 

@@ -18,11 +18,12 @@ _BUILT_IN = (
     "cooldown",
     "reload",
     "usage",
-    "login",
-    "credentials",
     "config",
     "doctor",
 )
+
+#: What people look for here, and the package that has it.
+_FIRST_PARTY = {"login": "proxy-plugin-accounts", "credentials": "proxy-plugin-accounts"}
 
 
 class Commands(click.Group):
@@ -35,7 +36,11 @@ class Commands(click.Group):
         if cmd_name in _BUILT_IN:
             command: click.Command = import_module(f"proxy_core.cli.{cmd_name}").command
             return command
-        return _plugin_commands().get(cmd_name)
+        found = _plugin_commands().get(cmd_name)
+        if found is None and cmd_name in _FIRST_PARTY:
+            package = _FIRST_PARTY[cmd_name]
+            raise click.UsageError(f"{cmd_name} is a command of {package}: `pip install {package}`, or enable it")
+        return found
 
 
 def _plugin_commands() -> dict[str, click.Command]:

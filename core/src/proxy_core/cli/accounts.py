@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import FOLDER_NAME, Vault
 from proxy_core.errors import SettingsError
-from proxy_core.interfaces import CredentialRefresher, Provider
+from proxy_core.interfaces import CredentialRefresher, HttpClient, Provider
 from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.registry import Catalog, build_catalog
 from proxy_core.runtime.builtin import BuiltIn
@@ -68,6 +69,12 @@ class Accounts:
 
     def refresher(self, provider: Provider) -> CredentialRefresher | None:
         return self.catalog.refreshers.get(provider.credential_kind)
+
+    def exchange(self) -> AbstractAsyncContextManager[HttpClient]:
+        """The network, for as long as a command needs it."""
+        from proxy_core.network.exchange import open_exchange
+
+        return open_exchange()
 
     def names(self) -> list[str]:
         """All active providers, and those that only the vault knows."""

@@ -44,7 +44,7 @@ def plugin_commands() -> dict[str, click.Command]:
     """The commands of plugins. Raises ``PluginError`` if two have the same name."""
     found: dict[str, click.Command] = {}
     for plugin in load_plugins(load(), only=("proxy_cli_commands",)):
-        for command in plugin.brought.get("proxy_cli_commands", ()):
+        for command in plugin.provided.get("proxy_cli_commands", ()):
             name = command.name or ""
             if name in found:
                 raise PluginError(plugin.name, f"a command named {name!r} already exists")

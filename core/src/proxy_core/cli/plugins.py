@@ -51,7 +51,7 @@ def _described(plugin: Plugin, catalog: Catalog) -> dict[str, Any]:
         "hooks": list(plugin.hooks),
         "order": _order(plugin, catalog),
         "load_ms": round(plugin.load_s * 1000, 1),
-        "providers": [_provider(p) for p in plugin.brought.get("proxy_providers", ())],
+        "providers": [_provider(p) for p in plugin.provided.get("proxy_providers", ())],
     }
 
 

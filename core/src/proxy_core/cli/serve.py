@@ -103,11 +103,11 @@ def _leave(*_: object) -> None:
 
 def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
     server = active.current.loaded.settings.server
-    hypercorn_config(server)  # its mistakes are told before anything starts
+    hypercorn_config(server)  # so that its errors are reported before anything starts
     sock = listen(server)
     url = url_of(sock, server)
     if server.workers == 1:
-        control = _control_socket(active)  # before the greeting: whoever reads that may ask at once
+        control = _control_socket(active)  # before the greeting, after which commands may be used at once
         _greet(active.current, url, demo)
         run_loop(_serve(active, written, spec, sock, control))
     else:

@@ -9,17 +9,18 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from proxy_core.cli.common import read_settings, settings_options, table
 from proxy_core.cli.running_proxy import NotRunning, processes
 from proxy_core.errors import SettingsError, SetupError
-from proxy_core.interfaces import UsageRow
+from proxy_core.interfaces import QuotaStatus, UsageRow
 from proxy_core.runtime.stores import open_store
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.usage import COUNTED, summed
+from proxy_core.status import wire
 
 _QUOTA = ("provider", "credential", "quota", "tier", "used", "limit", "left", "resets")
 _BY = ("day", "client", "provider", "credential", "model")
@@ -86,21 +87,23 @@ def command(
 def _quotas(loaded: LoadedSettings) -> list[tuple[str, ...]]:
     """Quota windows; of several processes, the figures of the one with the highest count, which is the latest."""
     try:
-        answers = processes(loaded, "GET", "/admin/quotas")
-    except (NotRunning, SettingsError):
+        statuses = [wire.from_json(status) for status in processes(loaded, "GET", "/admin/status")]
+    except (NotRunning, SettingsError, ValidationError):  # the last: a proxy of another version
         return []
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for one in (window for answer in answers for window in answer["quotas"]):
-        key = (one["provider"], one["credential"], one["quota"])
-        if key not in found or found[key]["used"] < one["used"]:
-            found[key] = one
-    return [(*key, *_window(one)) for key, one in sorted(found.items())]
+    found: dict[tuple[str, str, str], tuple[str | None, QuotaStatus]] = {}
+    for provider in (provider for status in statuses for provider in status.providers):
+        for credential in provider.credentials:
+            for quota in credential.quotas:
+                key = (provider.name, credential.id, quota.name)
+                if quota.resets_at is not None and (key not in found or found[key][1].used < quota.used):
+                    found[key] = credential.tier, quota
+    return [(*key, *_window(*one)) for key, one in sorted(found.items(), key=lambda item: item[0])]
 
 
-def _window(one: dict[str, Any]) -> tuple[str, ...]:
-    limit = one["limit"]
-    left = f"{max(0.0, 1 - one['used'] / limit):.0%}" if limit else "-"
-    return (str(one["tier"] or "-"), str(one["used"]), f"{limit:.0f}" if limit else "-", left, one["resets"])
+def _window(tier: str | None, quota: QuotaStatus) -> tuple[str, ...]:
+    left = f"{max(0.0, 1 - quota.used / quota.limit):.0%}" if quota.limit else "-"
+    resets = quota.resets_at.isoformat(timespec="seconds") if quota.resets_at is not None else "-"
+    return (tier or "-", str(quota.used), f"{quota.limit:.0f}" if quota.limit else "-", left, resets)
 
 
 async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:

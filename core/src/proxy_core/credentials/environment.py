@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from proxy_core.credentials.expiry import token_expiry
 from proxy_core.credentials.stored import StoredCredential
-from proxy_core.oauth.tokens import expiry
 
 #: Without a number, only these belong to a credential; other variables with the prefix are settings.
 _UNNUMBERED = (
@@ -47,40 +47,10 @@ def _stored(prefix: str, number: int, fields: dict[str, str], provider: str, kin
         kind=kind,
         access_token=SecretStr(access),
         refresh_token=SecretStr(refresh) if refresh else None,
-        expires_at=expiry(ends),
+        expires_at=token_expiry(ends),
         identity=identity,
         tier=tier,
         priority=int(priority) if priority.isdecimal() else None,
         details={k.lower(): SecretStr(v) if k.endswith(_HIDDEN) else v for k, v in sorted(fields.items())},
         origin=f"{prefix}_{number}_*" if number else f"{prefix}_*",
     )
-
-
-def to_environment(prefix: str, credentials: Iterable[StoredCredential]) -> Sequence[tuple[str, str]]:
-    """The inverse: variables numbered from 1, in order. The values are secrets in plain text."""
-    pairs: list[tuple[str, str]] = []
-    for number, stored in enumerate(credentials, 1):
-        fields: dict[str, str | None] = {
-            "ACCESS_TOKEN": stored.access_token.get_secret_value(),
-            "REFRESH_TOKEN": stored.refresh_token.get_secret_value() if stored.refresh_token else None,
-            "EXPIRY_DATE": str(int(stored.expires_at.timestamp() * 1000)) if stored.expires_at else None,
-            "EMAIL": stored.identity,
-            "TIER": stored.tier,
-            "PRIORITY": None if stored.priority is None else str(stored.priority),
-        }
-        for name, value in stored.details.items():
-            fields[re.sub(r"[^A-Z0-9]", "_", name.upper())] = (
-                value.get_secret_value() if isinstance(value, SecretStr) else value
-            )
-        pairs += [(f"{prefix}_{number}_{name}", value) for name, value in fields.items() if value]
-    return pairs
-
-
-def env_file(pairs: Iterable[tuple[str, str]]) -> str:
-    """The text of a file that python-dotenv, Docker's ``--env-file`` (hence few quotes) and a shell can read."""
-    lines = []
-    for name, value in pairs:
-        plain = re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]*", value)
-        quoted = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-        lines.append(f"{name}={value if plain else quoted}\n")
-    return "".join(lines)

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed:
-    """``how``: ``renewed`` by this call, ``theirs`` (another process had done it), ``recovered`` from a journal.
+    """``how``: ``refreshed`` by this call, ``theirs`` (another process had done it), ``recovered`` from a journal.
 
     ``saved=False``: the tokens are valid but only in memory; they are written as soon as possible.
     ``window_s`` is how long the response existed only in this process, ``durable_s`` how long it took
@@ -49,7 +49,7 @@ class Refreshed:
     """
 
     stored: StoredCredential
-    how: Literal["renewed", "theirs", "recovered"]
+    how: Literal["refreshed", "theirs", "recovered"]
     saved: bool = True
     window_s: float | None = None
     durable_s: float | None = None
@@ -186,7 +186,7 @@ class _Refresh:
         tokens = await self._ask(current, recorder, journal, left)
         if not recorder.recorded and journal is not None and current.refresh_token is not None:
             await recorder.record(lambda: journal.write_tokens(tokens, self._clock.now()), perf_counter())
-        return await self._save(current, tokens, journal, recorder, "renewed")
+        return await self._save(current, tokens, journal, recorder, "refreshed")
 
     async def _ask(
         self, current: StoredCredential, recorder: Recorder, journal: Journal | None, left: Entry | None
@@ -205,7 +205,7 @@ class _Refresh:
             if isinstance(error, RetryRefresh):
                 raise
             log.warning("%s could not be refreshed", current.name, exc_info=error)
-            raise RetryRefresh(f"renewing {current.name} failed: {type(error).__name__}") from error
+            raise RetryRefresh(f"refreshing {current.name} failed: {type(error).__name__}") from error
 
     async def _refused(
         self, current: StoredCredential, error: LoginRequired, journal: Journal | None, left: Entry | None
@@ -237,7 +237,7 @@ class _Refresh:
         tokens: Tokens,
         journal: Journal | None,
         recorder: Recorder,
-        how: Literal["renewed", "recovered"],
+        how: Literal["refreshed", "recovered"],
     ) -> Refreshed:
         try:
             saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)

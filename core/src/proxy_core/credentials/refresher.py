@@ -1,10 +1,10 @@
-"""Keeping logins alive: renews what is near its end in time, and what an upstream refused at once; asks for quotas.
+"""Refreshes tokens before they expire, and at once if an upstream rejects one; requests quotas.
 
-One renewal at a time per credential, whoever asks; the new token is on disk before it is lent.
-While a token is being renewed its requests wait for it, or go to another credential.
+Only one refresh per credential runs at a time; the new token is on disk before it is used.
+During a refresh, requests wait for the token or use another credential.
 
 The refresher lives as long as the process, and a reload configures it in place: a login that
-settings still name keeps its state, so no login is ever renewed twice at once.
+settings still name keeps its state, so no login is ever refreshed twice at the same time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from proxy_core.rotation.cooldown import BACK_OFF_S, step
 
 log = logging.getLogger("proxy_core.credentials")
 
-#: Without a word from the token server: soon at first, as most failures are over in seconds, then ever more rarely.
-#: Each try is a renewal of its own, with the file read anew under its lock.
+#: Back-off if the token server gives no time: short at first, because most failures pass within seconds, then longer.
+#: Each try is a separate refresh, which reads the file again under its lock.
 RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
-#: Linked files may be renewed by their own program at any instant.
+#: Linked files may be refreshed by their own program at any instant.
 _LOOK_S = 5.0
 _END_S = 10.0
 _QUOTA_S = 60.0
@@ -39,12 +39,12 @@ _LEAST_PAUSE_S = 0.05
 
 
 class Refresher:
-    """An async context manager around the task that looks after all logins."""
+    """An async context manager around the task that refreshes all logins."""
 
     def __init__(
         self, vault: Vault, http: HttpClient, clock: Clock, fingerprint: Fingerprints, learn: Callable[..., None]
     ) -> None:
-        """``learn(*secrets)`` is given every token before it is used, so that it can be hidden."""
+        """``learn(*secrets)`` receives every token before it is used, so that it can be masked."""
         self._vault = vault
         self._http = http
         self._clock = clock
@@ -56,9 +56,9 @@ class Refresher:
         self._task: asyncio.Task[None] | None = None
 
     def configure(self, specs: Iterable[LoginSpec], interval_s: float) -> None:
-        """Look after these from now on. Those that cannot be used are taken out of their pools.
+        """Replace the set of logins. Those that cannot be used are disabled in their pools.
 
-        Cannot fail and awaits nothing. A renewal that is under way goes on, whatever becomes of its login.
+        Cannot fail and awaits nothing. A refresh in progress continues, even if its login is removed.
         """
         named: dict[str, Login] = {}
         for spec in specs:
@@ -69,7 +69,7 @@ class Refresher:
                 login.configure(spec)
             named[spec.id] = login
         for name, login in self._logins.items():
-            if name not in named and login.renewing:
+            if name not in named and login.refreshing:
                 login.retired, named[name] = True, login
         self._learn(*(secret for login in named.values() for secret in _secrets(login.stored)))
         for login in named.values():
@@ -80,7 +80,7 @@ class Refresher:
 
     @property
     def ended(self) -> list[str]:
-        """Providers of which a login has ended."""
+        """Providers with a login that needs a new login by the user."""
         return sorted({login.stored.provider for login in self._logins.values() if login.needs_login is not None})
 
     async def __aenter__(self) -> Self:
@@ -96,17 +96,17 @@ class Refresher:
 
     # --- What pools report ---------------------------------------------------------------
 
-    def renew(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
-        """A token was refused, or what its details name. Whether it is renewed now."""
+    def request_refresh(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
+        """A token or its details were rejected. Returns whether it is refreshed now."""
         login = self._logins.get(credential.id)
-        if login is None or not login.refuse(self._clock.monotonic(), suspect_details):
+        if login is None or not login.reject(self._clock.monotonic(), suspect_details):
             return False
         self._take_out(login)
         self._wake.set()
         return True
 
     def disable(self, credential: Credential, why: str) -> None:
-        """A login was refused for what only its owner can mend."""
+        """A login was rejected for a reason that only its owner can fix."""
         login = self._logins.get(credential.id)
         if login is not None:
             login.ended, login.to_mark = why, True
@@ -115,29 +115,29 @@ class Refresher:
     # --- The task ------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """A renewal under way when this ends is carried to its end by ``refresh_once`` itself."""
+        """If this ends during a refresh, ``refresh_once`` completes it by itself."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 for login in list(self._logins.values()):
                     await self._look(login)
-                    if login.to_mark and not login.renewing:
+                    if login.to_mark and not login.refreshing:
                         await self._mark(login)
                 self._begin(tasks)
                 await self._pause()
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        """What is due now."""
+        """Start everything that is due."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         for login in self._logins.values():
-            if login.renewal_due(now, monotonic):
-                login.renewing = True
+            if login.refresh_due(now, monotonic):
+                login.refreshing = True
                 tasks.create_task(self._refresh(login))
             elif login.quota_due(monotonic):
-                login.asking_quota = True
+                login.fetching_quota = True
                 tasks.create_task(self._ask_quota(login))
 
     async def _pause(self) -> None:
-        """Until something may have to be done."""
+        """Wait until something may be due."""
         if not self._logins:
             await self._wake.wait()
         else:
@@ -157,13 +157,13 @@ class Refresher:
         return max(_LEAST_PAUSE_S, min(waits))
 
     async def _look(self, login: Login) -> None:
-        """Take over what others wrote: another process, the command line, the program a file is shared with."""
-        if login.renewing:
+        """Take over what another process, the command line or the program of a shared file has written."""
+        if login.refreshing:
             return
         try:
             if not login.looked_for_journal:
                 path = self._vault.journal_path(login.stored)
-                login.refused |= path is not None and await asyncio.to_thread(path.exists)  # a killed renewal
+                login.rejected |= path is not None and await asyncio.to_thread(path.exists)  # an interrupted refresh
                 login.looked_for_journal = True
             if await asyncio.to_thread(self._vault.changed, login.stored):
                 stored = await asyncio.to_thread(self._vault.read, login.stored)
@@ -174,7 +174,7 @@ class Refresher:
             log.warning("%s cannot be read: %s", login.name, error)
 
     async def _mark(self, login: Login) -> None:
-        """Other processes, and this one after a restart, leave it alone too."""
+        """Mark the login on disk, so that other processes, and this one after a restart, do not use it either."""
         login.to_mark, why = False, login.ended or ""
         log.error("%s is disabled until you log in again: %s", login.name, why)
         try:
@@ -203,19 +203,19 @@ class Refresher:
         except RetryRefresh as later:
             wait_s = self._later(login, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
             log.warning("%s cannot be refreshed now: %s; next try in %.0f s", login.name, later, wait_s)
-        except Exception as error:  # a refresher may fail in any way; its credential alone is concerned
+        except Exception as error:  # a refresher may fail in any way; only its credential is affected
             self._later(login, type(error).__name__)
             log.exception("%s could not be refreshed", login.name)
         else:
-            self._renewed(login, done.stored, done.how)
+            self._refreshed(login, done.stored, done.how)
         finally:
-            login.renewing = False
+            login.refreshing = False
             if login.retired:
                 self._logins.pop(login.id, None)
             self._wake.set()
 
-    def _renewed(self, login: Login, stored: StoredCredential, how: str) -> None:
-        login.renewed(stored, self._clock.monotonic())
+    def _refreshed(self, login: Login, stored: StoredCredential, how: str) -> None:
+        login.refreshed(stored, self._clock.monotonic())
         self._learn(*_secrets(stored))
         self._spare(login)
         self._show(login)
@@ -229,10 +229,10 @@ class Refresher:
         log.warning("%s cannot be used yet: %s", login.name, login.lacks)
 
     def _spare(self, login: Login) -> None:
-        """A token that does not live as long as it is renewed early is due at once: it is let live half of its time."""
+        """A token that lives for less than the refresh margin would be due at once; use it for half of its lifetime."""
         now, ends = self._clock.now(), login.stored.expires_at
         if ends is not None and login.stored.due(now, login.refresher.refresh_margin_s):
-            login.again_at = login.renewed_at + max(_SHORTEST_S, (ends - now).total_seconds() / 2)
+            login.again_at = login.refreshed_at + max(_SHORTEST_S, (ends - now).total_seconds() / 2)
 
     def _later(
         self, login: Login, why: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S
@@ -241,8 +241,8 @@ class Refresher:
         login.failures += 1
         wait_s = step(back_off_s, login.failures) if after_s is None else after_s
         login.again_at = self._clock.monotonic() + wait_s
-        if login.refused:
-            login.held_back = f"its token cannot be renewed now: {why}"
+        if login.rejected:
+            login.held_back = f"its token cannot be refreshed now: {why}"
             self._take_out(login)
         return wait_s
 
@@ -255,35 +255,35 @@ class Refresher:
     # --- Quotas --------------------------------------------------------------------------
 
     async def _ask_quota(self, login: Login) -> None:
-        """Figures for the pool. Nothing depends on them, so nothing is done about what goes wrong."""
+        """Request quota figures for the pool. Nothing depends on them, so failures are only logged."""
         provider = login.provider
-        assert provider is not None  # else none is due
+        assert provider is not None  # otherwise none is due
         assert provider.quota is not None
         try:
             async with self._clock.timeout(_QUOTA_S):
                 windows = await provider.quota(login.stored.credential(self._fingerprint), self._http)
             login.pool.reported(login.id, windows, self._clock.now())
-        except Exception as error:  # a plugin's question may fail in any way
+        except Exception as error:  # a plugin's quota request may fail in any way
             log.warning("the quota of %s is not known: %s", login.name, str(error) or type(error).__name__)
         finally:
-            login.asking_quota = False
+            login.fetching_quota = False
             login.quota_at = self._clock.monotonic() + max(_QUOTA_LEAST_S, provider.quota_every_s)
             self._wake.set()
 
     # --- Pools ---------------------------------------------------------------------------
 
     def _show(self, login: Login) -> None:
-        """The pool lends what is stored now, or nothing."""
+        """Give the pool the stored token, or disable the credential."""
         credential = login.stored.credential(self._fingerprint)
         login.lacks = _lacks(login, credential)
-        if login.out is None:
-            login.pool.renewed(credential)
+        if login.unavailable is None:
+            login.pool.refreshed(credential)
         else:
             self._take_out(login)
 
     def _take_out(self, login: Login) -> None:
-        if login.out is not None:
-            why, needs_login = login.out
+        if login.unavailable is not None:
+            why, needs_login = login.unavailable
             login.pool.ledger.disable(login.id, why, needs_login=needs_login)
 
 
@@ -291,7 +291,7 @@ def _lacks(login: Login, credential: Credential) -> str | None:
     reason = login.refresher.incomplete_reason
     try:
         return reason(credential) if reason is not None else None
-    except Exception as error:  # a plugin may fail in any way; its credential alone is concerned
+    except Exception as error:  # a plugin may fail in any way; only its credential is affected
         log.exception("whether %s is complete cannot be found out", login.name)
         return f"its plugin cannot say whether it is complete ({type(error).__name__})"
 

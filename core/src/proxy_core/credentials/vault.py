@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -105,18 +105,6 @@ class Vault:
         if stored.path is None:
             return self.read(stored) is not stored
         return self._stamp(stored.path, stored.link) != stored.stamp
-
-    def duplicates(self, provider: str) -> Mapping[str, Sequence[StoredCredential]]:
-        """Credentials of the same account, by identity, or by refresh token if no identity is known."""
-        groups: dict[str, list[StoredCredential]] = {}
-        for stored in self.all(provider):
-            key = stored.identity or (f"token {digest(stored.refresh_token)[:10]}" if stored.refresh_token else "")
-            if key:
-                groups.setdefault(key, []).append(stored)
-        return {key: group for key, group in groups.items() if len(group) > 1}
-
-    def by_identity(self, provider: str, identity: str) -> Sequence[StoredCredential]:
-        return [stored for stored in self.all(provider) if stored.identity == identity]
 
     def _read(self, path: Path, provider: str) -> StoredCredential:
         """Read its file, then the linked file, then tokens that could not be saved yet."""

@@ -1,1 +1,1 @@
-"""OpenAI's wire formats, the common language of clients and upstreams."""
+"""OpenAI's wire formats, which are the common language of clients and upstreams."""

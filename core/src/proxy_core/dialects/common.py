@@ -1,4 +1,4 @@
-"""What the dialects share: reading JSON fields with errors that name them, and JSON out."""
+"""What dialects share: reading JSON fields with errors that name the field, and writing JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.messages import JsonObject
 
 
 def json_bytes(value: object) -> bytes:
-    """Compact UTF-8 JSON, non-ASCII as it is, key order kept.
+    """Compact UTF-8 JSON; non-ASCII characters and the order of keys are kept.
 
     U+2028 and U+2029 are escaped: legal JSON, but they break naive readers of event streams.
     """
@@ -22,7 +22,7 @@ def json_bytes(value: object) -> bytes:
         text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     try:
         return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate: JSON can say it, UTF-8 cannot
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -70,7 +70,7 @@ def require_model(body: JsonObject) -> str:
         raise wrong_type("model", "a non-empty string")
     try:
         model.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express
         raise wrong_type("model", "valid Unicode") from None
     return model
 
@@ -117,7 +117,7 @@ def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
 
 
 def count(source: object, key: str) -> int:
-    """A token count: missing, null and nonsense are 0, never negative."""
+    """A token count: anything but a non-negative number is 0."""
     value = source.get(key) if isinstance(source, Mapping) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
@@ -128,7 +128,7 @@ def without_none(**fields: Any) -> JsonObject:
 
 
 def prices_per_token(info: ModelInfo) -> dict[str, float]:
-    """US dollars per token, in the words that gateways' lists use."""
+    """US dollars per token, in the form that gateways' model lists use."""
     per_million = {
         "prompt": info.input_price,
         "completion": info.output_price,

@@ -71,7 +71,7 @@ def context(request: ProxyRequest) -> ResponseContext:
 
 
 def decode(body: JsonObject) -> ChatRequest:
-    """One prompt as a conversation. Raises ``BadRequest`` naming what chat cannot represent."""
+    """One prompt as a conversation. Raises ``BadRequest`` naming a field that chat cannot represent."""
     prompt = body.get("prompt", DEFAULT_PROMPT)
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
@@ -105,7 +105,7 @@ def decode(body: JsonObject) -> ChatRequest:
 
 
 class CompletionsDecoder:
-    """Reads a native completions reply, for when a filter wants to see its text."""
+    """Reads a native completions response, if a filter must see its text."""
 
     def __init__(self, streaming: bool) -> None:
         self._streaming = streaming
@@ -160,7 +160,7 @@ class CompletionsDecoder:
 
 
 class CompletionsEncoder:
-    """Writes ``text_completion`` objects; the stream uses the same object as the whole."""
+    """Writes ``text_completion`` objects; a stream uses the same object as a plain response."""
 
     def __init__(self, context: ResponseContext) -> None:
         self._context = context

@@ -1,7 +1,7 @@
 """The wire format ``openai_embeddings``: ``POST /v1/embeddings``.
 
-``encoding_format`` is the client's wish about *our* reply: floats and base64 (little-endian
-float32) are converted whichever the upstream sent. openai-python asks for base64 by itself.
+``encoding_format`` applies to the proxy's response: floats and base64 (little-endian float32) are
+converted, whichever the upstream sent. openai-python requests base64 by default.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ def context(request: ProxyRequest) -> ResponseContext:
     )
 
 
-def finish_whole(reply: bytes, body: JsonObject) -> bytes:
-    """The upstream's reply, its vectors in the encoding the client asked for; else untouched."""
+def finish_whole(response: bytes, body: JsonObject) -> bytes:
+    """The upstream's response with its vectors in the encoding that the client requested; otherwise unchanged."""
     wanted = body.get("encoding_format")
     if wanted is None:
-        return reply
-    value = load_object(reply)
+        return response
+    value = load_object(response)
     if value is None or not isinstance(value.get("data"), list):
-        return reply
+        return response
     changed = False
     for item in value["data"]:
         vector = item.get("embedding") if isinstance(item, dict) else None
@@ -79,7 +79,7 @@ def finish_whole(reply: bytes, body: JsonObject) -> bytes:
             item["embedding"], changed = to_base64(vector), True
         elif wanted == "float" and isinstance(vector, str):
             item["embedding"], changed = from_base64(vector), True
-    return json_bytes(value) if changed else reply
+    return json_bytes(value) if changed else response
 
 
 def to_base64(vector: Sequence[float]) -> str:
@@ -97,11 +97,11 @@ def from_base64(vector: str) -> list[float]:
         raise UpstreamBroken("The upstream's embedding is neither numbers nor base64.") from None
 
 
-# --- For and from other formats ------------------------------------------------------------
+# --- Translation to and from other formats -------------------------------------------------
 
 
 def decode_inputs(body: JsonObject) -> EmbedRequest:
-    """A single text or token array is one input. ``encoding_format`` is about our own reply."""
+    """A single text or token array is one input. ``encoding_format`` applies to the proxy's response."""
     given = body["input"]
     one = isinstance(given, str) or _tokens(given)
     known = ("model", "input", "dimensions", "user", "encoding_format")
@@ -115,7 +115,7 @@ def decode_inputs(body: JsonObject) -> EmbedRequest:
 
 
 def encode_inputs(request: EmbedRequest) -> JsonObject:
-    """Without ``extra``: those are another format's words, which OpenAI's upstreams may refuse."""
+    """Without ``extra``, which holds another format's fields; OpenAI's upstreams may reject them."""
     out: JsonObject = {"model": request.model, "input": list(request.inputs), "encoding_format": "float"}
     if request.dimensions is not None:
         out["dimensions"] = request.dimensions
@@ -143,22 +143,22 @@ def _vector(value: object) -> Sequence[float]:
     return value
 
 
-def encode_embeddings(reply: EmbedResponse, body: JsonObject) -> bytes:
+def encode_embeddings(response: EmbedResponse, body: JsonObject) -> bytes:
     """Vectors from a provider with its own format."""
     base = body.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": i, "embedding": to_base64(v) if base else list(v)}
-        for i, v in enumerate(reply.vectors)
+        for i, v in enumerate(response.vectors)
     ]
-    usage = {"prompt_tokens": reply.usage.prompt, "total_tokens": reply.usage.prompt}
+    usage = {"prompt_tokens": response.usage.prompt, "total_tokens": response.usage.prompt}
     return json_bytes({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
-# --- Several requests in one ---------------------------------------------------------------
+# --- Batching ------------------------------------------------------------------------------
 
 
 def batch_key(body: JsonObject) -> str | None:
-    """Everything but the texts. Token arrays are left alone: one of them looks like a list of inputs."""
+    """Every field except the texts. Token arrays are not batched: one of them looks like a list of inputs."""
     texts = _texts(body)
     if texts is None:
         return None
@@ -175,9 +175,9 @@ def merged(bodies: Sequence[JsonObject]) -> JsonObject:
     return {**bodies[0], "input": [text for body in bodies for text in _texts(body) or ()]}
 
 
-def split(reply: bytes, bodies: Sequence[JsonObject]) -> list[bytes]:
-    """Each body's vectors, numbered anew, and its share of the usage, by the length of its texts."""
-    value = load_object(reply) or {}
+def split(response: bytes, bodies: Sequence[JsonObject]) -> list[bytes]:
+    """The vectors of each body, renumbered, and its share of the usage, by the length of its texts."""
+    value = load_object(response) or {}
     data = value.get("data")
     sizes = [len(_texts(body) or ()) for body in bodies]
     if not isinstance(data, list) or sorted(_index(item) for item in data) != list(range(sum(sizes))):
@@ -185,17 +185,17 @@ def split(reply: bytes, bodies: Sequence[JsonObject]) -> list[bytes]:
     data.sort(key=_index)
     usage = value.get("usage") if isinstance(value.get("usage"), dict) else None
     weights = [sum(map(len, _texts(body) or ())) for body in bodies]
-    replies, start = [], 0
+    responses, start = [], 0
     for number, size in enumerate(sizes):
         mine = [{**item, "index": index} for index, item in enumerate(data[start : start + size])]
         share = {"usage": _share(usage, weights, number)} if usage is not None else {}
-        replies.append(json_bytes({**value, "data": mine, **share}))
+        responses.append(json_bytes({**value, "data": mine, **share}))
         start += size
-    return replies
+    return responses
 
 
 def _share(value: Any, weights: Sequence[int], number: int) -> Any:
-    """One body's part of a usage: of every number in it, at any depth."""
+    """One body's share of a usage object: of every number in it, at any depth."""
     if isinstance(value, dict):
         return {name: _share(member, weights, number) for name, member in value.items()}
     if isinstance(value, int) and not isinstance(value, bool):
@@ -209,7 +209,7 @@ def _index(item: object) -> int:
 
 
 def apportioned(total: int, weights: Sequence[int]) -> list[int]:
-    """``total`` in parts like ``weights`` that add up to it exactly: the largest remainders get what is left."""
+    """Split ``total`` in proportion to ``weights``, exactly: the largest remainders receive what is left."""
     whole = sum(weights) or 1
     parts = [total * weight // whole for weight in weights]
     order = sorted(range(len(weights)), key=lambda n: (-(total * weights[n] % whole), n))

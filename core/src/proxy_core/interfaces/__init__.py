@@ -10,6 +10,7 @@ from proxy_core.interfaces.credentials import (
     Candidate,
     Candidates,
     CredentialRefresher,
+    LoginFailed,
     LoginMethod,
     LoginPrompt,
     LoginRequired,
@@ -40,8 +41,6 @@ from proxy_core.interfaces.operations import (
     RequestHead,
 )
 from proxy_core.interfaces.pages import (
-    ADMIN_ROOT,
-    OTHER_PATHS,
     AdminPage,
     PageRequest,
     PageResponse,
@@ -69,16 +68,12 @@ from proxy_core.interfaces.providers import (
 )
 from proxy_core.interfaces.records import (
     AttemptRecord,
-    Decision,
     EventFilter,
-    Exclusion,
     LogSink,
     Observer,
-    Reason,
     Redactor,
     RequestRecord,
     Sanitizer,
-    decisive,
 )
 from proxy_core.interfaces.requests import (
     Credential,
@@ -120,9 +115,7 @@ from proxy_core.interfaces.status import (
 )
 
 __all__ = [
-    "ADMIN_ROOT",
     "API",
-    "OTHER_PATHS",
     "AdminPage",
     "AskQuota",
     "AttemptCount",
@@ -142,7 +135,6 @@ __all__ = [
     "CredentialRefresher",
     "CredentialState",
     "CredentialStatus",
-    "Decision",
     "Deployment",
     "Dialect",
     "Encode",
@@ -150,7 +142,6 @@ __all__ = [
     "EventDecoder",
     "EventEncoder",
     "EventFilter",
-    "Exclusion",
     "FailureDecision",
     "FetchLimits",
     "FindModelInfo",
@@ -165,6 +156,7 @@ __all__ = [
     "ListModels",
     "ListedModel",
     "LogSink",
+    "LoginFailed",
     "LoginMethod",
     "LoginPrompt",
     "LoginRequired",
@@ -195,7 +187,6 @@ __all__ = [
     "ReadQuota",
     "ReadStatus",
     "ReadStatuses",
-    "Reason",
     "RecentRequest",
     "Redactor",
     "RequestCount",
@@ -221,5 +212,4 @@ __all__ = [
     "TransportFailed",
     "UsageRow",
     "UsageTap",
-    "decisive",
 ]

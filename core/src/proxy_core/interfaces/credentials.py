@@ -78,6 +78,10 @@ class TransportFailed(Exception):
         self.sent = sent
 
 
+class LoginFailed(Exception):
+    """A login failed; the message is for the user."""
+
+
 class LoginRequired(Exception):
     """The credential is no longer accepted, and a refresh cannot help; the message says how to log in again."""
 
@@ -167,7 +171,8 @@ class CredentialRefresher:
     it decides when, runs one refresh at a time across processes and machines, and handles journal, files and back-off.
 
     ``refresh`` raises ``LoginRequired`` or ``RetryRefresh``; any other exception counts as ``RetryRefresh``.
-    ``refresh_margin_s``: how long before its expiry a token is refreshed. ``login`` interacts with a user.
+    ``refresh_margin_s``: how long before its expiry a token is refreshed. ``login`` interacts with a user,
+    and raises ``LoginFailed`` with a message for that user.
     ``incomplete_reason`` says what a credential still lacks before it can be leased, and ``refresh`` may obtain
     (a project); ``None``: nothing. ``environment`` is the prefix of the stateless form,
     ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``stores`` are read if none of the ``files`` exists.

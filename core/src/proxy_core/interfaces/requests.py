@@ -117,7 +117,7 @@ class FailureDecision:
     cooldown: the whole credential, this credential for the model (or its quota group), or the whole
     provider; for ``cooldown_s`` seconds. If that is ``None``, ``back_off_s`` has the seconds by number of
     consecutive failures (the last value applies to all further ones); without it, the core's back-off applies.
-    ``error`` is the client's error if the request ends here. ``renew``: with ``cooldown="credential"``, a
+    ``error`` is the client's error if the request ends here. ``refresh``: with ``cooldown="credential"``, a
     login's token was rejected and is refreshed instead; a 401 always implies this. ``disable_until_login``:
     waiting does not help; the credential is disabled until its owner has acted and logs in again, and
     ``error`` says why. ``suspect_details``: with ``cooldown="credential"``, the names of its details that may be
@@ -130,7 +130,7 @@ class FailureDecision:
     cooldown: Literal["credential", "model", "provider"] | None = None
     cooldown_s: float | None = None
     back_off_s: Sequence[float] = ()
-    renew: bool = False
+    refresh: bool = False
     disable_until_login: bool = False
     suspect_details: Sequence[str] = ()
 

@@ -76,20 +76,20 @@ class SyncRequest:
     """The changes of one process since its last sync. Names and texts are valid Unicode.
 
     ``holder`` names the process. ``number`` rises with each request that was applied: a request that
-    arrives twice (because its response was lost) counts once, however late. A request without notes, counts and
+    arrives twice (because its response was lost) counts once, however late. A request without values, counts and
     usage does not consume its number. ``seen`` is the cursor of the last response, 0 at first; a cursor
-    that the store never issued counts as 0. ``claims`` that are not listed are unchanged. ``lives_s``:
+    that the store never issued counts as 0. ``permits`` that are not listed are unchanged. ``lives_s``:
     the permits of this holder become free when it has been silent for this long, not earlier and
-    at most half as much later; after that it has to claim them again.
+    at most half as much later; after that it has to request them again.
     """
 
     holder: str
     number: int
     seen: int = 0
-    notes: Mapping[str, SharedValue] = field(default_factory=dict)
+    values: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, Count] = field(default_factory=dict)
     usage: Sequence[UsageRow] = ()
-    claims: Mapping[str, PermitRequest] = field(default_factory=dict)
+    permits: Mapping[str, PermitRequest] = field(default_factory=dict)
     lives_s: float = 10.0
 
 
@@ -97,11 +97,11 @@ class SyncRequest:
 class SyncResponse:
     """The changes of other processes since ``SyncRequest.seen``, and the permits granted.
 
-    ``notes``: values that other processes wrote (``value=None``: deleted). ``counts``: the totals of names to
+    ``values``: values that other processes wrote (``value=None``: deleted). ``counts``: the totals of names to
     which any process, including this one, added. If ``seen`` was 0: everything that has not expired, including
     this process's own. ``holders``: how many processes are alive, including this one.
 
-    ``held``: permits granted for each claim in the request, at most ``PermitRequest.want``. They are what is left
+    ``held``: the number granted for each requested permit, at most ``PermitRequest.want``. They are what is left
     of ``PermitRequest.limit`` after the permits that other processes hold, and after what each of those still lacks
     of its share. A share is the limit divided by the number of living holders that want permits, rounded down; if
     more holders want permits than there are, the first ones keep theirs. The permits that are granted, plus those
@@ -109,7 +109,7 @@ class SyncResponse:
     """
 
     cursor: int
-    notes: Mapping[str, SharedValue] = field(default_factory=dict)
+    values: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
     holders: int = 1
@@ -122,7 +122,7 @@ class StateBackend(Protocol):
     number. It returns within seconds or raises.
     """
 
-    async def sync(self, push: SyncRequest) -> SyncResponse: ...
+    async def sync(self, request: SyncRequest) -> SyncResponse: ...
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
         """Rows of these days (inclusive), by day and then by name."""
         ...

@@ -57,7 +57,7 @@ class CredentialStatus:
     """One credential. ``state`` is about every model; a quota of its own may be in cooldown besides.
 
     ``id`` is its fingerprint; ``note`` says why it is not lent at all. ``expires_at`` is its token's,
-    which is refreshed in time if ``renewable``.
+    which is refreshed in time if ``refreshable``.
     """
 
     id: str
@@ -71,7 +71,7 @@ class CredentialStatus:
     max_concurrent: int | None
     last_used_at: datetime | None
     expires_at: datetime | None
-    renewable: bool
+    refreshable: bool
     cooldown: CooldownStatus | None
     quotas: Sequence[QuotaStatus]
 

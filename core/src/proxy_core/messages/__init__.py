@@ -1,7 +1,7 @@
 """The neutral model of conversations, responses and upstream requests, independent of any vendor.
 
-Dialects decode to these values and encode from them. Fields of a wire format without an equivalent
-here are carried in ``extra``, so that the same dialect can restore them.
+Dialects decode into these values and encode from them. Anything in a wire format for which these
+values have no field is kept in ``extra``, so that the same dialect can restore it.
 """
 
 from __future__ import annotations

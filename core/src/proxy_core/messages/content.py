@@ -1,4 +1,4 @@
-"""The messages of a conversation, and their parts."""
+"""The parts of a conversation: messages and their content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class InlineData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A URL that the *provider* may fetch. The proxy does not."""
+    """An address that the *provider* may fetch. The proxy does not."""
 
     url: str
 
@@ -38,7 +38,7 @@ Source = InlineData | Link | UploadedFile
 class Opaque:
     """Bytes that only their maker can read (signatures, encrypted reasoning); returned only to it.
 
-    ``maker`` is empty if it is not known; then any provider to which the bytes may belong accepts them.
+    ``maker`` is empty if unknown; every possible maker then accepts the bytes as its own.
     """
 
     maker: str
@@ -87,7 +87,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reasoning:
-    """A model's reasoning. ``summary`` is the part that the vendor shows; redacted reasoning has only ``opaque``."""
+    """A model's reasoning. ``summary`` is what the vendor shows; redacted reasoning has only ``opaque``."""
 
     text: str = ""
     summary: str | None = None
@@ -98,7 +98,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A tool call of the model. ``arguments`` is the model's text: JSON for a function, free-form for a custom tool."""
+    """A call that the model made. ``arguments`` is its own text: JSON for a function, any text for a custom tool."""
 
     id: str
     name: str
@@ -122,7 +122,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Native:
-    """A part that only one dialect knows (items of hosted tools, compaction): carried as is, or named in an error."""
+    """A part that only one dialect has (hosted tools' items, compaction): passed on whole, or named in an error."""
 
     dialect: str
     payload: Extra

@@ -1,4 +1,4 @@
-"""A chat response as a sequence of events, and its usage."""
+"""A chat response as it arrives: its events and its usage."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Usage:
         return self.prompt + self.completion
 
 
-#: Why a choice ended. ``error``: the upstream gave up in the middle of its response.
+#: Why a choice ended. ``error``: the upstream failed in the middle of the response.
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The response begins. ``extra``: top-level fields without an equivalent here."""
+    """The response begins. ``extra``: top-level fields without a field here."""
 
     id: str | None = None
     model: str | None = None
@@ -91,7 +91,7 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """A source for text that has been sent already, in the format of ``dialect``."""
+    """A source for text that was already sent, in the format of ``dialect``."""
 
     dialect: str
     payload: Extra
@@ -100,7 +100,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """Data that only ``dialect`` can represent; others omit it."""
+    """Something that only ``dialect`` can express; others leave it out."""
 
     dialect: str
     payload: Extra
@@ -118,14 +118,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
-    """The usage so far; a later report replaces an earlier one."""
+    """The usage of the response so far; a later report replaces an earlier one."""
 
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The upstream reported an error inside the response; nothing follows. ``extra``: its other members."""
+    """The upstream reported an error inside a response; nothing follows. ``extra``: its other fields."""
 
     message: str
     status: int | None = None

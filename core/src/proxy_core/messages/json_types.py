@@ -1,4 +1,4 @@
-"""Types for JSON values."""
+"""Types of JSON values."""
 
 from __future__ import annotations
 

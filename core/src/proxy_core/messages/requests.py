@@ -1,4 +1,4 @@
-"""Client requests: a chat with its tools and options, or embeddings with their response."""
+"""What a client requests: a chat with its tools and options, or embeddings; and the response for embeddings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CustomTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedTool:
-    """A tool that the vendor runs (web search, code execution), in the format of its dialect."""
+    """A tool that the vendor runs (web search, code execution), in its own dialect's format."""
 
     dialect: str
     payload: Extra
@@ -47,7 +47,7 @@ Tool = FunctionTool | CustomTool | HostedTool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolChoice:
-    """``required`` with ``names`` forces a call of one of them; ``auto`` with ``names`` only restricts the choice."""
+    """``required`` with ``names`` forces one of them; ``auto`` with ``names`` only restricts the choice."""
 
     mode: Literal["auto", "none", "required"]
     names: Sequence[str] = ()
@@ -66,7 +66,7 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningOptions:
-    """How much to reason: a level, a budget in tokens, or adaptive; and how much of it to show."""
+    """How much to reason: by effort, by a budget in tokens, or adaptively; and what to show of it."""
 
     effort: str | None = None
     budget_tokens: int | None = None
@@ -96,7 +96,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """A conversation to continue. ``extra`` has the top-level fields of ``dialect`` without an equivalent here."""
+    """A conversation to continue. ``extra`` holds top-level fields of ``dialect`` without a field here."""
 
     model: str
     messages: Sequence[Message]
@@ -132,7 +132,7 @@ class EmbedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedResponse:
-    """One vector per input, in their order."""
+    """One vector per input, in the same order."""
 
     model: str
     vectors: Sequence[Sequence[float]]

@@ -1,4 +1,4 @@
-"""An encoded request on its way to an upstream, and how it may fail there."""
+"""An encoded request for an upstream, and the ways in which it may fail."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """The request to send. It is built from settings and the request's body, and never contains a client's header.
+    """What to send. Built from settings and the request's body; it never holds a client's header.
 
-    ``dropped`` lists optional fields of the client's request that the provider does not support;
-    a response header reports them to the client.
+    ``dropped`` names the advisory fields of the client's request that the provider's format cannot
+    express; a response header reports them to the client.
     """
 
     url: str
@@ -23,20 +23,20 @@ class UpstreamRequest:
     dropped: Sequence[str] = ()
 
 
-#: How an exchange failed without a status: no connection; a timeout; a connection lost before
-#: the status, or in the middle of the response; an unreadable response.
+#: How an exchange failed without a status: no connection; silence; a connection lost before the status,
+#: or in the middle of the response; a response that cannot be read.
 TransportFault = Literal["connect", "timeout", "disconnect", "cut", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamFailure:
-    """One failed attempt, as ``classify_failure`` sees it.
+    """One failed attempt, as given to ``classify_failure``.
 
-    ``credential_kind`` is that of the attempt's credential, because the same status can mean different
-    things for a key and a login. ``model`` is the upstream's id of the requested model. ``headers`` have
-    lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` if the transport failed;
-    for an error inside a response with status 200, it is the status that the error names.
-    ``received_at`` is the reference for relative and absolute reset hints.
+    ``credential_kind`` is that of the credential that was used: a status may mean one thing for an API key
+    and another for an OAuth token. ``model`` is the upstream's id of the requested model. ``headers`` have
+    lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` if the transport failed; an error
+    inside a response with status 200 keeps the status that it names. ``received_at`` is the reference for
+    relative and absolute reset times.
     """
 
     provider: str

@@ -59,9 +59,8 @@ def estimate_text(text: str) -> int:
             found = _of(data, kind)
             beyond, others = beyond + found * weight, others + found
     words = len(data.split())
-    if upper + lower + digits > _LONGEST_WORD * (
-        words + marks + others
-    ):  # base64, hashes: the tokenizer knows few of their pairs
+    if upper + lower + digits > _LONGEST_WORD * (words + marks + others):
+        # Base64 and hashes: the tokenizer knows few of their pairs.
         tokens = 0.8 * upper + 0.7 * lower + 0.5 * digits + marks
     else:
         tokens = 0.28 * upper + 0.14 * lower + 0.5 * digits + 0.59 * marks + 0.9 * lines + 0.36 * words
@@ -74,7 +73,7 @@ def _of(data: bytes, kind: bytes) -> int:
 
 
 def estimate_chat(messages: Iterable[JsonObject], tools: Iterable[JsonObject] = ()) -> int:
-    """Tokens of a request in OpenAI's chat shape, with the frame around messages and before the reply."""
+    """Tokens of a request in OpenAI's chat shape, with the frame around messages and before the response."""
     total = PER_RESPONSE + sum(PER_MESSAGE + sum(_member(name, value) for name, value in m.items()) for m in messages)
     return total + sum(PER_FUNCTION + _json(tool.get(str(tool.get("type")), tool)) for tool in tools)
 

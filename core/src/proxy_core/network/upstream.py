@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
+from proxy_core.errors import forget_frames
 from proxy_core.messages import TransportFault, UpstreamRequest
 from proxy_core.network.transport import Resolver, fault_of, open_transport, warm_up
 from proxy_core.network.upload import SLICED_ABOVE, Progress, slices
@@ -97,6 +98,7 @@ async def _translated(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
     except httpx.DecodingError as error:
         raise TransportError("unreadable") from error
     except (httpx.TransportError, OSError) as error:
+        forget_frames(error.__cause__)
         raise TransportError("cut") from error
 
 
@@ -154,6 +156,7 @@ class Upstream:
         except httpx.InvalidURL as error:
             raise TransportError("connect") from error
         except (httpx.TransportError, OSError) as error:
+            forget_frames(error.__cause__)
             raise TransportError(fault_of(error)) from error
 
     @asynccontextmanager

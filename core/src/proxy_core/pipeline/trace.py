@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Literal
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import AttemptRecord, Decision, ProxyRequest, RequestRecord, decisive
+from proxy_core.interfaces import AttemptRecord, ProxyRequest, RequestRecord
+from proxy_core.interfaces.records import Decision, decisive
 from proxy_core.messages import Usage
 from proxy_core.records.capture import Capture
 

@@ -1,7 +1,7 @@
-"""Finds plugins, checks them, and calls their hooks.
+"""Finds plugins, checks them and collects what each provides.
 
-A faulty plugin is skipped with a reason, without a traceback, and the others still load. The kill
-switch and the API handshake use package metadata, before any code of a plugin runs.
+A plugin that fails is skipped with a reason, not a traceback, and the others still load. The kill
+switch and the API handshake act on package metadata, before any of a plugin's code runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from proxy_core.settings.schema import PluginSettings, ProviderSettings
 from proxy_core.version import VERSION
 
 GROUP = "proxy_core.plugins"
-#: Optional second entry point with the same name and the value ``v<N>``: the plugin's hook API.
+#: Optional second entry point of the same name with the value ``v<N>``: the hook API the plugin is written for.
 API_GROUP = "proxy_core.hook_api"
 
-#: Hook names in the order in which they are called.
+#: The hooks in the order in which they are called.
 HOOKS = (
     "proxy_dialects",
     "proxy_selectors",
@@ -54,7 +54,7 @@ _GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
 
 
 class Module(Protocol):
-    """Anything with a ``PLUGIN`` and hook functions: a module, or an object in a test."""
+    """Anything with a ``PLUGIN`` and hook functions: a module, or an object in tests."""
 
     PLUGIN: PluginInfo
 
@@ -66,7 +66,7 @@ log = logging.getLogger("proxy_core.plugins")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """One installed plugin and its state."""
+    """One installed plugin, its state and what it provides."""
 
     name: str
     version: str = ""
@@ -77,7 +77,7 @@ class Plugin:
     hooks: Sequence[str] = ()
     load_s: float = 0.0
     info: PluginInfo | None = None
-    brought: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    provided: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Context:
 def load_plugins(
     loaded: LoadedSettings, *, built_in: Sequence[Module] = (), only: Sequence[str] = HOOKS
 ) -> list[Plugin]:
-    """Load all installed plugins, sorted by name after the built-in ones, and call the hooks in ``only``.
+    """Every installed plugin, sorted by name after the built-in ones, with the hooks in ``only`` called.
 
     Raises ``PluginError`` if a plugin that settings require is not active, and ``SettingsError``
     for a table ``[plugins.<name>]`` without such a plugin.
@@ -120,14 +120,14 @@ def load_plugins(
     manager.add_hookspecs(hookspecs)
     found = [_import_built_in(module, manager) for module in built_in]
     found += [_import_installed(entry, loaded, manager) for entry in _installed()]
-    plugins = [_ask(plugin, found, loaded, manager, only) for plugin in found]
+    plugins = [_call_hooks(plugin, found, loaded, manager, only) for plugin in found]
     _check_tables(loaded, plugins)
     _check_required(loaded, plugins)
     return plugins
 
 
 def is_installed(name: str) -> bool:
-    """Whether a plugin of this name is installed, active or not."""
+    """Whether a plugin of this name is installed, even if it is disabled."""
     return bool(metadata.entry_points(group=GROUP, name=name))
 
 
@@ -138,7 +138,7 @@ class _Installed:
 
 
 def _installed() -> list[_Installed]:
-    """Entry points, sorted, because ``importlib.metadata`` returns them in directory order."""
+    """Entry points, sorted, because ``importlib.metadata`` returns them in arbitrary order."""
     entries = metadata.entry_points()
     apis = {entry.name: entry.value for entry in entries.select(group=API_GROUP)}
     found = sorted(entries.select(group=GROUP), key=lambda entry: (entry.name, entry.value))
@@ -175,12 +175,12 @@ def _import_installed(installed: _Installed, loaded: LoadedSettings, manager: pl
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
-        return _with(plugin, reason=f"import failed: {_said(error, loaded)}", load_s=time.perf_counter() - started)
+        return _with(plugin, reason=f"import failed: {_message(error, loaded)}", load_s=time.perf_counter() - started)
     return _with(_register(plugin, module, manager), load_s=time.perf_counter() - started)
 
 
 def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> Plugin:
-    """Check a module's ``PLUGIN`` and hooks; it is registered only if both are valid."""
+    """Check a module's ``PLUGIN`` and hooks; it stays registered only if both are valid."""
     info = getattr(module, "PLUGIN", None)
     if not isinstance(info, PluginInfo):
         return _with(plugin, reason="has no PLUGIN = PluginInfo(...)")
@@ -199,10 +199,10 @@ def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> 
     return _with(plugin, api=info.api, info=info, hooks=hooks, state="active")
 
 
-def _ask(
+def _call_hooks(
     plugin: Plugin, found: Sequence[Plugin], loaded: LoadedSettings, manager: pluggy.PluginManager, only: Sequence[str]
 ) -> Plugin:
-    """Validate an imported plugin's settings and collect the results of its hooks."""
+    """Validate an imported plugin's settings and collect what its hooks return."""
     if plugin.state != "active" or plugin.info is None:
         return plugin
     reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
@@ -212,29 +212,29 @@ def _ask(
     try:
         if plugin.info.settings is not None:
             loaded.plugin(plugin.name, plugin.info.settings)
-        brought = {
+        provided = {
             hook: _collect(hook, manager.subset_hook_caller(hook, others), context)
             for hook in HOOKS
             if hook in only and hook in plugin.hooks
         }
     except SettingsError as error:
         return _with(plugin, state="skipped", reason="; ".join(error.problems))
-    except Exception as error:  # a hook may fail in any way; this disables only its own plugin
+    except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
         log.debug("plugin %s", plugin.name, exc_info=True)
-        return _with(plugin, state="skipped", reason=_said(error, loaded, plugin))
-    return _with(plugin, brought=brought, load_s=plugin.load_s + time.perf_counter() - started)
+        return _with(plugin, state="skipped", reason=_message(error, loaded, plugin))
+    return _with(plugin, provided=provided, load_s=plugin.load_s + time.perf_counter() - started)
 
 
 def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:
-    brought: list[Any] = []
+    provided: list[Any] = []
     for result in caller(ctx=context):
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError(f"{hook} must be a plain function; the objects it returns may be async")
         if not isinstance(result, Iterable):
             raise TypeError(f"{hook} must return a list, not {type(result).__name__}")
-        brought += result
-    return brought
+        provided += result
+    return provided
 
 
 def _hook_problem(error: pluggy.PluginValidationError) -> str:
@@ -255,8 +255,8 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _said(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
-    """The message of a plugin's exception, without the secrets that the plugin may have received."""
+def _message(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
+    """The message of a plugin's exception, without any secret that the plugin may have received."""
     secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names())]))
     if plugin is not None and plugin.info is not None and plugin.info.settings is not None:
         with suppress(SettingsError):
@@ -284,13 +284,12 @@ def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
 
 
 def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
-    """Raises ``PluginError`` if a plugin with sanitizers or redactors is configured but cannot run."""
+    """Raises ``PluginError`` for a configured guard that cannot work, because traffic would pass unguarded."""
     for plugin in plugins:
         guards = not plugin.hooks or not _GUARDS.isdisjoint(plugin.hooks)
         if plugin.state == "skipped" and guards and loaded.sets_up(plugin.name):
-            raise PluginError(
-                plugin.name, f"{plugin.reason}; fix the problem, or list the plugin in [plugins] disabled"
-            )
+            advice = "fix the problem, or list the plugin in [plugins] disabled"
+            raise PluginError(plugin.name, f"{plugin.reason}; {advice}")
 
 
 def _check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

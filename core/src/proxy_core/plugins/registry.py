@@ -1,4 +1,4 @@
-"""Everything that plugins provide: named, ordered, frozen. If two plugins claim the same name, startup stops."""
+"""Everything that plugins provide: named, ordered, frozen. Two plugins that claim one name stop startup."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """Everything that the active plugins provide."""
+    """All parts of this process, by hook."""
 
     plugins: Sequence[Plugin]
     providers: Mapping[str, Provider]
@@ -60,12 +60,12 @@ class Catalog:
 
 
 def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] = ()) -> Catalog:
-    """Build the catalog. Raises ``PluginError`` if a name or path is claimed twice."""
+    """Name, order and freeze everything. Raises ``PluginError`` if a name or path is claimed twice."""
     owners: dict[tuple[str, str], str] = {}
 
     def named(hook: str, cls: type[T]) -> dict[str, T]:
         found: dict[str, T] = {}
-        for plugin, item in _brought(plugins, hook):
+        for plugin, item in _provided(plugins, hook):
             if not isinstance(item, cls):
                 raise PluginError(plugin.name, f"{hook} returned a {type(item).__name__}, not a {cls.__name__}")
             name: str = getattr(item, _KEYS.get(hook, "name"))
@@ -101,15 +101,15 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     )
 
 
-def _brought(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any]]:
+def _provided(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any]]:
     for plugin in plugins:
         if plugin.state == "active":
-            for item in plugin.brought.get(hook, ()):
+            for item in plugin.provided.get(hook, ()):
                 yield plugin, item
 
 
 def _check_paths(dialects: Mapping[str, Dialect]) -> None:
-    """A method and path belong to one dialect, unless all others share them."""
+    """A method and path belongs to one dialect, unless every dialect that claims it shares it."""
     owners: dict[tuple[str, str], str] = {}
     for dialect in dialects.values():
         for place in _places(dialect):
@@ -146,7 +146,7 @@ def _checked(
 
 
 def _listed_first(items: Mapping[str, T], order: Sequence[str], rank: Callable[[T], int]) -> tuple[T, ...]:
-    """Those that settings list first, in that order; all others by rank, then name."""
+    """Those that settings list come first, in that order; the rest follow by rank, then name."""
     missing = [name for name in order if name not in items]
     if missing:
         raise SettingsError([f"sanitizers.order: no sanitizer is named {name!r}" for name in missing])

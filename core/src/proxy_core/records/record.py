@@ -39,7 +39,7 @@ def bare(record: RequestRecord) -> JsonObject:
 
 
 def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
-    """How credentials were chosen, and the outcome. ``messages``: include upstreams' messages, which are content."""
+    """How the request was routed, and the outcome; with ``messages``, the upstreams' messages, which are content."""
     attempts = [
         {
             "deployment": a.deployment,

@@ -64,7 +64,7 @@ class Recorder:
         return capture
 
     def record(self, record: RequestRecord, capture: Capture) -> None:
-        """Queue a finished request; a full queue drops and counts."""
+        """Queue a finished request; if the queue is full, it is dropped and counted."""
         if len(self._waiting) >= _MAX_WAITING:
             capture.release()
             self.dropped += 1

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from proxy_core.interfaces import Decision, Exclusion, Reason
+from proxy_core.interfaces.records import Decision, Exclusion, Reason
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Lease, Pool
@@ -185,25 +185,6 @@ def every_group(pool: Pool, credential: str) -> dict[str, Any]:
         if (window := group.windows.get(row.id)) is not None or row.id in group.cooldowns
     }
     return {"in_flight": row.in_flight, "cooldown": _without_message(row.cooldown, times), "windows": groups}
-
-
-def quotas(provider: str, pool: Pool) -> Iterator[dict[str, Any]]:
-    """Quota windows of a provider's credentials, as JSON; ``used`` and ``limit`` count requests."""
-    times = _Times(pool.clock.monotonic(), pool.clock.now())
-    for name, group in sorted(pool.ledger.groups.items()):
-        for row in pool.ledger.rows:
-            credential, window = row.credential, group.windows.get(row.id)
-            if window is not None and window.resets_at > times.now:
-                yield {
-                    "provider": provider,
-                    "credential": credential.id,
-                    "label": credential.label,
-                    "tier": credential.tier,
-                    "quota": name,
-                    "used": group.used.get(row.id, 0),
-                    "limit": window.limit,
-                    "resets": times(window.resets_at),
-                }
 
 
 def _without_message(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:

@@ -145,7 +145,7 @@ class Ledger(Rows):
 
     # --- What happens --------------------------------------------------------------------
 
-    def lent(self, row: CredentialState, group: QuotaGroup, model: str, now: float) -> Use:
+    def leased(self, row: CredentialState, group: QuotaGroup, model: str, now: float) -> Use:
         """A credential was leased."""
         row.in_flight += 1
         row.last_used = now
@@ -169,7 +169,7 @@ class Ledger(Rows):
         self._drop_if_idle(use.row)
 
     def succeeded(self, use: Use, now: float) -> bool:
-        """A response arrived: end the cooldowns that this attempt probed, except those that were renewed meanwhile."""
+        """A response arrived: end the cooldowns that this attempt probed, except those that were extended meanwhile."""
         row, group = use.row, self.group(use.model)
         ended = [cooldown for cooldown in use.probes if cooldown.failed_at <= use.started]
         if row.cooldown in ended:
@@ -231,8 +231,8 @@ class Ledger(Rows):
 
     def learned(self, use: Use, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
         """Apply the quota windows that a response reported."""
-        for said in windows:
-            self._learn(self.group(said.group or use.model), use.row, said, now, received_at)
+        for window in windows:
+            self._learn(self.group(window.group or use.model), use.row, window, now, received_at)
         self.touch(use.row)
 
     def reported(self, credential: str, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
@@ -240,15 +240,15 @@ class Ledger(Rows):
         row = self.known.get(credential)
         if row is None:
             return
-        for said in windows:
-            if said.group:
-                self._learn(self.group(said.group), row, said, now, received_at)
+        for window in windows:
+            if window.group:
+                self._learn(self.group(window.group), row, window, now, received_at)
         self.touch(row)
 
     def _learn(
-        self, group: QuotaGroup, row: CredentialState, said: QuotaWindow, now: float, received_at: datetime
+        self, group: QuotaGroup, row: CredentialState, window: QuotaWindow, now: float, received_at: datetime
     ) -> None:
-        if quota.learn(self.policy, group, row, said, now, received_at):
+        if quota.learn(self.policy, group, row, window, now, received_at):
             self.changes.changed(Scope(row.id, group.name), now)
 
     def clear(self, now: float, credential: str | None = None, model: str | None = None) -> int:
@@ -277,7 +277,7 @@ class Ledger(Rows):
             self.touch(row)
         return cleared
 
-    def renewed(self, credential: Credential) -> None:
+    def refreshed(self, credential: Credential) -> None:
         """The account has a new token: cooldowns that were caused by the old one end."""
         row = self.known.get(credential.id)
         if row is None:
@@ -290,8 +290,8 @@ class Ledger(Rows):
     def _priority(self, old: Credential, new: Credential) -> int:
         """A tier that only became known now changes the priority, unless settings had set it explicitly."""
         tiers = self.policy.rotation.tiers
-        said = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
-        return old.priority if said else tiers.get(new.tier or "", DEFAULT_PRIORITY)
+        explicit = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
+        return old.priority if explicit else tiers.get(new.tier or "", DEFAULT_PRIORITY)
 
     def disable(self, credential: str, why: str, *, needs_login: bool) -> None:
         """Stop leasing a credential until it is refreshed or, with ``needs_login``, logged in again."""

@@ -22,13 +22,13 @@ from proxy_core.rotation.state import PRIORITY, UNUSABLE, CredentialState, Quota
 from proxy_core.rotation.waiters import Waiters
 
 #: HTTP Unauthorized: the upstream rejected the token.
-_REFUSED = 401
+_UNAUTHORIZED = 401
 
 
 class Logins(Protocol):
     """Refreshes the tokens of a pool's OAuth credentials."""
 
-    def renew(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
+    def request_refresh(self, credential: Credential, suspect_details: Sequence[str]) -> bool:
         """The upstream rejected the token or the named details. Returns whether a refresh is now under way."""
 
     def disable(self, credential: Credential, why: str) -> None:
@@ -65,11 +65,11 @@ class Lease:
 
     def failed(self, decision: FailureDecision, status: int | None = None) -> None:
         """Start the decided cooldown. A rejected token is refreshed instead; suspect details are discovered anew."""
-        pool, doubts = self._pool, decision.suspect_details
-        mendable = (status == _REFUSED or decision.renew or bool(doubts)) and decision.cooldown == "credential"
+        pool, suspect = self._pool, decision.suspect_details
+        concerns_token = status == _UNAUTHORIZED or decision.refresh or bool(suspect)
         if decision.disable_until_login:
             pool.disabled(self.credential, decision.error.message)
-        elif not (mendable and pool.refused(self.credential, doubts)):
+        elif not (concerns_token and decision.cooldown == "credential" and pool.rejected(self.credential, suspect)):
             pool.ledger.failed(self._use, decision, pool.clock.monotonic())
 
     def learned(self, windows: Iterable[QuotaWindow], received_at: datetime) -> None:
@@ -139,7 +139,7 @@ class Pool:
         row, group, session = found
         if session is not None:
             self.sessions.remember(session, row.id, now)
-        return Lease(self, self.ledger.lent(row, group, model, now))
+        return Lease(self, self.ledger.leased(row, group, model, now))
 
     def peek(self, request: ProxyRequest, model: str, max_priority: int | None = None) -> Credential | None:
         """The credential that :meth:`take` would lend. Changes nothing."""
@@ -230,7 +230,7 @@ class Pool:
 
     # --- Logins --------------------------------------------------------------------------
 
-    def refused(self, credential: Credential, suspect_details: Sequence[str] = ()) -> bool:
+    def rejected(self, credential: Credential, suspect_details: Sequence[str] = ()) -> bool:
         """The upstream rejected the token or the named details. True if that calls for no cooldown: the token is
         outdated already, or a refresh is under way."""
         row = self.ledger.known.get(credential.id)
@@ -243,7 +243,7 @@ class Pool:
             return True
         if credential.refresh_token is None or self._logins is None:
             return False
-        return self._logins.renew(credential, suspect_details)
+        return self._logins.request_refresh(credential, suspect_details)
 
     def disabled(self, credential: Credential, why: str) -> None:
         """Stop leasing a credential until its owner logs in again; an API key, until the next reload."""
@@ -255,9 +255,9 @@ class Pool:
         """Apply a provider's response to a quota query."""
         self.ledger.reported(credential, windows, self.clock.monotonic(), asked_at)
 
-    def renewed(self, credential: Credential) -> None:
+    def refreshed(self, credential: Credential) -> None:
         """The account has a new token."""
-        self.ledger.renewed(credential)
+        self.ledger.refreshed(credential)
         self.notify(every=True)
 
     # --- For the operator ----------------------------------------------------------------

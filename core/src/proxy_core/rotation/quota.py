@@ -34,18 +34,18 @@ def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float)
 
 
 def learn(
-    policy: Policy, group: QuotaGroup, row: CredentialState, said: QuotaWindow, now: float, received_at: datetime
+    policy: Policy, group: QuotaGroup, row: CredentialState, reported: QuotaWindow, now: float, received_at: datetime
 ) -> bool:
     """Replace the proxy's count with the provider's report. True if the window differs from the one known before."""
-    if said.unit != "requests" or said.resets_at is None:
+    if reported.unit != "requests" or reported.resets_at is None:
         return False
-    left_s = (said.resets_at - received_at).total_seconds()
+    left_s = (reported.resets_at - received_at).total_seconds()
     resets_at = now + min(max(0.0, left_s), policy.routing.max_cooldown_s)
-    limit = said.limit if said.limit is not None and said.limit > 0 else None  # -1 and 0 say "none"
+    limit = reported.limit if reported.limit is not None and reported.limit > 0 else None  # -1 and 0 say "none"
     before = group.windows.get(row.id)
     group.windows[row.id] = Window(resets_at, limit, from_provider=True)
-    if said.used is not None:
-        group.used[row.id] = int(min(max(0.0, said.used), BUSY))
+    if reported.used is not None:
+        group.used[row.id] = int(min(max(0.0, reported.used), BUSY))
     apply_limits(policy, group, row, now)
     return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
 

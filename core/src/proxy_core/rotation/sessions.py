@@ -24,17 +24,17 @@ def session_key(request: ProxyRequest) -> str:
 
     Two clients never share one.
     """
-    said = request.session or next(_explicit(request.body), None)
-    if said is None:
-        said = "\0".join(_words(part) for part in islice(_beginning(request.body), _MAX_MESSAGES))
-    return hashlib.blake2b(f"{request.client}\0{said}".encode("utf-8", "replace"), digest_size=12).hexdigest()
+    identity = request.session or next(_explicit(request.body), None)
+    if identity is None:
+        identity = "\0".join(_words(part) for part in islice(_beginning(request.body), _MAX_MESSAGES))
+    return hashlib.blake2b(f"{request.client}\0{identity}".encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def _explicit(body: Mapping[str, Any]) -> Iterator[str]:
     metadata = body.get("metadata")
-    for place in (body, metadata if isinstance(metadata, Mapping) else {}):
+    for fields in (body, metadata if isinstance(metadata, Mapping) else {}):
         for name in _NAMES:
-            value = place.get(name)
+            value = fields.get(name)
             if isinstance(value, Mapping):  # the Responses dialect's ``{"id": ...}``
                 value = value.get("id")
             if isinstance(value, str) and value:

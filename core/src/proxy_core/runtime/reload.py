@@ -1,7 +1,7 @@
 """Reload: reads settings again while requests run; builds and checks everything first, then activates it at once.
 
 Running requests finish with the settings with which they began, and the process keeps its state.
-If anything is wrong with the new settings, the old ones stay in force.
+If anything is wrong with the new settings, the previous settings remain in effect.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Reloader:
         read, file = self.read(), old.loaded.sources.file
         if file is not None and not file.exists():
             # Probably an editor is saving the file; it is unlikely that all clients and providers should go.
-            raise SettingsError([f"{file}: the settings file is missing; restore it, or restart without it"])
+            raise SettingsError([f"{file}: the settings file no longer exists; restore it, or restart without it"])
         loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
         return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
@@ -93,7 +93,7 @@ class Reloader:
 
 def _log(done: Reloaded) -> None:
     if not done.reloaded:
-        log.error("reload failed, the old settings stay in force: %s", "; ".join(done.problems))
+        log.error("reload failed, the previous settings remain in effect: %s", "; ".join(done.problems))
         return
     log.info("settings reloaded; changed: %s", ", ".join(done.changed) or "nothing")
     for key in done.needs_restart:

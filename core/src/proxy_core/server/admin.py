@@ -22,7 +22,7 @@ from proxy_core.models.routing import Router
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.record import explained
-from proxy_core.rotation.explain import described, quotas
+from proxy_core.rotation.explain import described
 from proxy_core.rotation.pool import Pool
 from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
@@ -54,13 +54,6 @@ class Operations:
         deployments = self._resolved(request.query_params.get("model"))
         found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
         return await self._answer(request, {"deployments": found})
-
-    async def quotas(self, request: Request) -> Response:
-        """``GET /admin/quotas``: the known quota windows of each credential, by model or quota group."""
-        self.keys.identify(request.scope)
-        return await self._answer(
-            request, {"quotas": [window for name, pool in self.pools.items() for window in quotas(name, pool)]}
-        )
 
     async def explain(self, request: Request) -> Response:
         """``GET /admin/explain/{request_id}``: the decisions and attempts of a request. Raises ``NotFound``."""

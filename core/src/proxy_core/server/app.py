@@ -57,7 +57,6 @@ def build_app(
     routes += [
         Route("/admin/status", statuses.show, methods=["GET"]),
         Route("/admin/why", o.why, methods=["GET"]),
-        Route("/admin/quotas", o.quotas, methods=["GET"]),
         Route("/admin/explain", o.dry, methods=["POST"]),
         Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
         Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_core.clock import Timer
 from proxy_core.dialects.common import parse_body
-from proxy_core.errors import BodyTooLarge, ProxyError
+from proxy_core.errors import BodyTooLarge, ProxyError, forget_frames
 from proxy_core.interfaces import Dialect, ProxyRequest
 from proxy_core.messages import JsonObject
 from proxy_core.pipeline.accounting import Ending
@@ -73,8 +73,7 @@ class _Exchange:
             for timer in timers:
                 timer.cancel()
         if error is not None:
-            # Its frames refer to it, and so it would hold the body until the next garbage collection.
-            error.__traceback__ = None
+            forget_frames(error)
             outcome = "cut" if self._status else "failed"
             await self._write_error(error)
         ending = Ending(dialect=self._dialect.name, status=self._status, outcome=outcome, error=error)

@@ -137,7 +137,7 @@ class Budgets:
                     ends = (meter.period + 2) * meter.length_s
                     yield f"client/{quote(client, safe='')}/{name}/{meter.period}", Count(add=amount, expires_at=ends)
 
-    def told(self, name: str, total: float) -> None:
+    def apply_total(self, name: str, total: float) -> None:
         """Accept the total of all processes."""
         _, client, kind, period = map(unquote, name.split("/"))
         known = self._clients.get(client)

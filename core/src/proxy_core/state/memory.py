@@ -33,8 +33,8 @@ def memory_store() -> StateStore:
 
 
 @dataclass(slots=True)
-class _Noted:
-    note: SharedValue
+class _Stored:
+    shared: SharedValue
     writer: str
     version: int
     #: Until when another process may remember a value of this name, and has to receive the next one.
@@ -53,7 +53,7 @@ class _Holder:
     number: int = 0
     dies_at: float = 0.0
     #: want, kept
-    claims: dict[str, tuple[int, int]] = field(default_factory=dict)
+    permits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class MemoryState:
@@ -61,32 +61,32 @@ class MemoryState:
 
     def __init__(self) -> None:
         self._version = 0
-        self._notes: dict[str, _Noted] = {}
+        self._values: dict[str, _Stored] = {}
         self._counts: dict[str, _Counted] = {}
         self._holders: dict[str, _Holder] = {}
         self._usage: dict[tuple[date, str, str, str, str], UsageRow] = {}
 
-    async def sync(self, push: SyncRequest) -> SyncResponse:
+    async def sync(self, request: SyncRequest) -> SyncResponse:
         now = time.time()
         self._forget(now)
-        me = self._holders.setdefault(push.holder, _Holder())
+        me = self._holders.setdefault(request.holder, _Holder())
         if me.dies_at <= now:
-            me.claims.clear()
-        me.dies_at = now + push.lives_s
-        if push.number > me.number and (push.notes or push.counts or push.usage):
-            me.number = push.number
-            self._apply(push, now)
-        seen = push.seen if push.seen <= self._version else 0
+            me.permits.clear()
+        me.dies_at = now + request.lives_s
+        if request.number > me.number and (request.values or request.counts or request.usage):
+            me.number = request.number
+            self._apply(request, now)
+        seen = request.seen if request.seen <= self._version else 0
         return SyncResponse(
             cursor=self._version,
-            notes={
-                name: n.note
-                for name, n in self._notes.items()
+            values={
+                name: n.shared
+                for name, n in self._values.items()
                 if n.version > seen
-                and (n.writer != push.holder if seen else n.note.value is not None and n.note.expires_at > now)
+                and (n.writer != request.holder if seen else n.shared.value is not None and n.shared.expires_at > now)
             },
             counts={name: c.total for name, c in self._counts.items() if c.version > seen},
-            held={name: self._grant(me, name, claim, now) for name, claim in push.claims.items()},
+            held={name: self._grant(me, name, permit, now) for name, permit in request.permits.items()},
             holders=sum(1 for _ in self._living(now)),
         )
 
@@ -99,16 +99,16 @@ class MemoryState:
     async def close(self) -> None:
         """The state is kept for the next one who opens it."""
 
-    def _apply(self, push: SyncRequest, now: float) -> None:
+    def _apply(self, request: SyncRequest, now: float) -> None:
         self._version += 1
-        for name, note in push.notes.items():
-            old = self._notes.get(name)
-            until = max(note.expires_at, old.kept_until if old else 0)
-            self._notes[name] = _Noted(note, push.holder, self._version, until)
-        for name, count in push.counts.items():
+        for name, shared in request.values.items():
+            old = self._values.get(name)
+            until = max(shared.expires_at, old.kept_until if old else 0)
+            self._values[name] = _Stored(shared, request.holder, self._version, until)
+        for name, count in request.counts.items():
             if count.expires_at > now:
                 self._count(name, count)
-        for row in push.usage:
+        for row in request.usage:
             key = (row.day, row.client, row.provider, row.credential, row.model)
             known = self._usage.get(key)
             sums = {name: getattr(known, name) + getattr(row, name) for name in _SUMS} if known else {}
@@ -120,15 +120,15 @@ class MemoryState:
         known.expires_at = max(known.expires_at, count.expires_at)
         known.version = self._version
 
-    def _grant(self, me: _Holder, name: str, claim: PermitRequest, now: float) -> int:
-        others = [h.claims[name] for h in self._living(now) if h is not me and name in h.claims]
-        granted, kept = share(claim, me.claims.get(name, (0, 0))[1], others)
-        me.claims[name] = (claim.want, kept)
+    def _grant(self, me: _Holder, name: str, permit: PermitRequest, now: float) -> int:
+        others = [h.permits[name] for h in self._living(now) if h is not me and name in h.permits]
+        granted, kept = share(permit, me.permits.get(name, (0, 0))[1], others)
+        me.permits[name] = (permit.want, kept)
         return granted
 
     def _living(self, now: float) -> Iterator[_Holder]:
         return (holder for holder in self._holders.values() if holder.dies_at > now)
 
     def _forget(self, now: float) -> None:
-        self._notes = {name: n for name, n in self._notes.items() if n.kept_until > now}
+        self._values = {name: n for name, n in self._values.items() if n.kept_until > now}
         self._counts = {name: c for name, c in self._counts.items() if c.expires_at > now}

@@ -1,7 +1,7 @@
-"""Keeping the in-memory state in a store, and in step with other processes: one exchange after the other, off the path.
+"""Keeps the in-memory state in a store and synchronizes it with other processes, in exchanges off the request path.
 
-A store that fails costs nobody a request: what was not kept waits in memory, the trouble is
-shown in ``/readyz``, and the next exchange that works makes up for it.
+If the store fails, no request fails: unsaved state stays in memory, ``/readyz`` shows the problem,
+and the next successful exchange catches up.
 """
 
 from __future__ import annotations
@@ -40,35 +40,35 @@ log = logging.getLogger("proxy_core.state")
 
 T = TypeVar("T")
 
-#: A start waits this long for what is in the store, an end for keeping what is not.
+#: How long a start waits for the store's content, and a shutdown for the last exchange.
 _START_S = 2.0
 _END_S = 5.0
-#: A store that takes longer is taken for one that hangs.
-_ANSWER_S = 10.0
-#: Without an answer for this long, shared limits are divided evenly.
+#: A store that takes longer than this is regarded as hanging.
+_TIMEOUT_S = 10.0
+#: Without a response for this long, shared limits are divided evenly.
 _ALONE_S = 2.0
-#: As often is a push repeated that the store does not understand.
+#: How often a request that the store rejects as invalid is repeated.
 _TRIES = 5
 _AT_LEAST_S = 0.01
 _MAX_BACK_OFF_S = 2.0
 _FORGET_EVERY_S = 3600.0
 _MAX_PROBLEM = 200
-#: A process that was silent for this long holds nothing any more.
+#: A process that was silent for this long loses its permits.
 LIVES_S = 10.0
 
 
 @dataclass(slots=True)
 class _Unsent:
-    """One push, the same until it was applied."""
+    """The content of one request, unchanged until the store has applied it."""
 
     number: int
-    notes: Mapping[str, SharedValue] = field(default_factory=dict)
+    values: Mapping[str, SharedValue] = field(default_factory=dict)
     counts: Mapping[str, Count] = field(default_factory=dict)
     usage: Sequence[UsageRow] = ()
 
 
 class SharedState:
-    """An async context manager around the exchanges. Entering it takes over what the store has."""
+    """An async context manager around the exchanges. Entering it loads what the store has."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class SharedState:
         clock: Clock,
         clean: sync_codec.Clean,
     ) -> None:
-        """``pools`` are read anew at each exchange. ``clean`` takes out of an upstream's words what may not be kept."""
+        """``pools`` are read at each exchange. ``clean`` removes from upstreams' messages what may not be stored."""
         self._store = store
         self._url = url
         self._settings = settings
@@ -96,18 +96,18 @@ class SharedState:
         self._applied = True
         self._cursor = 0
         self._failures = 0
-        self._answered_at = -math.inf
+        self._responded_at = -math.inf
         self._holders = 1
         self._held: dict[str, int] = {}
         self._forgotten_at = -_FORGET_EVERY_S
-        #: The credentials that were in the pools when the store was last asked for everything.
+        #: The credentials that were in the pools when everything was last requested from the store.
         self._named: set[tuple[str, str]] = set()
-        #: Ask for everything the store has, as at the start.
+        #: Request everything from the store, as at the start.
         self._anew = False
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        #: What is wrong, for the operator; ``None`` if nothing is.
+        #: The current problem, for the operator; ``None`` without one.
         self.problem: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,9 +115,9 @@ class SharedState:
             async with asyncio.timeout(_START_S):
                 await self._exchange()
                 if self._holders > 1:
-                    await self._exchange()  # and be granted something
+                    await self._exchange()  # to be granted permits
         except TimeoutError:
-            self._complain("it does not answer")
+            self._complain("it does not respond")
         self._task = asyncio.create_task(self._run(), name="state")
         return self
 
@@ -135,21 +135,21 @@ class SharedState:
         await self._close()
 
     def configure(self, settings: StateSettings) -> None:
-        """Go on with these. What the store knows of credentials that are new to the pools is read at once."""
+        """Apply new settings. The store's state of credentials that are new to the pools is loaded at once."""
         named = {(provider, row.id) for provider, pool in self._pools.items() for row in pool.ledger.rows}
         self._anew |= not named <= self._named
         self._named, self._settings = named, settings
         self._wake.set()
 
     def wake(self) -> None:
-        """Something changed that other processes should know at once."""
+        """Exchange at once, because something changed that other processes should know."""
         self._wake.set()
 
     def status(self) -> StoreStatus:
         return StoreStatus(scheme=self._store.scheme, problem=self.problem, processes=self._holders)
 
     async def rows(self, since: date, until: date) -> Sequence[UsageRow]:
-        """Usage of these days, as of the last exchange. Raises what the store raises."""
+        """Usage of these days, as of the last exchange. Raises whatever the store raises."""
         if self._backend is None:
             return []
         self._wake.set()
@@ -160,7 +160,7 @@ class SharedState:
             await self._pause()
             await self._exchange()
         kept = False
-        while not kept:  # also what came in while the last one was under way
+        while not kept:  # includes changes made during the last exchange
             gathers = self._applied
             await self._exchange()
             kept = gathers and self._applied
@@ -168,7 +168,7 @@ class SharedState:
                 await asyncio.sleep(self._settings.sync_interval_s)
 
     async def _pause(self) -> None:
-        """Until something changed that the others should know at once; else until it is time."""
+        """Wait until the next exchange is due, or until :meth:`wake` is called."""
         waited_for = self._stop if self._failures else self._wake
         await asyncio.sleep(_AT_LEAST_S)
         try:
@@ -180,39 +180,39 @@ class SharedState:
 
     async def _exchange(self) -> None:
         began = self._clock.monotonic()
-        if began - self._answered_at > LIVES_S:
-            self._held.clear()  # what was held is others' by now, and has to be claimed anew
+        if began - self._responded_at > LIVES_S:
+            self._held.clear()  # other processes have them by now; they must be requested again
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 if self._backend is None:
                     self._backend = await self._store.open(self._url)
-                pull = await self._backend.sync(self._push())
+                response = await self._backend.sync(self._request())
         except StateLost as lost:
             self._complain(str(lost))
             await self._reopen()
         except TimeoutError:
-            self._complain("it does not answer")
+            self._complain("it does not respond")
         except Exception as error:  # a store may fail in any way; requests go on without it
             self._complain(f"{type(error).__name__}: {error}"[:_MAX_PROBLEM])
             log.debug("state store", exc_info=True)
             self._give_up(error)
         else:
-            self._applied, self._answered_at, self._cursor = True, began, pull.cursor
+            self._applied, self._responded_at, self._cursor = True, began, response.cursor
             self._relieved()
-            self._take_over(pull)
+            self._take_over(response)
             await self._forget_old()
-        if self._failures and self._holders > 1 and self._clock.monotonic() - self._answered_at > _ALONE_S:
+        if self._failures and self._holders > 1 and self._clock.monotonic() - self._responded_at > _ALONE_S:
             for pool in self._pools.values():
                 sync_codec.without_store(pool, self._holders)
                 pool.notify(every=True)
 
     def _give_up(self, error: Exception) -> None:
-        """A push that the store cannot take at all would keep everything after it waiting for ever."""
+        """Drop a request that the store can never accept; it would block everything after it."""
         if isinstance(error, ValueError | TypeError | OverflowError) and self._failures >= _TRIES and not self._applied:
             log.error("the state store rejected an update, which is lost", exc_info=error)
             self._applied = True
 
-    def _push(self) -> SyncRequest:
+    def _request(self) -> SyncRequest:
         if self._anew:
             self._cursor, self._anew = 0, False
         if self._applied:
@@ -222,47 +222,47 @@ class SharedState:
             holder=self._holder,
             number=self._unsent.number,
             seen=self._cursor,
-            notes=self._unsent.notes,
+            values=self._unsent.values,
             counts=self._unsent.counts,
             usage=self._unsent.usage,
-            claims=self._permits_wanted(),
+            permits=self._permits_wanted(),
             lives_s=LIVES_S,
         )
 
     def _gathered(self) -> _Unsent:
-        instant = self._moment()
-        found_notes: dict[str, SharedValue] = {}
+        instant = self._instant()
+        found_values: dict[str, SharedValue] = {}
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
             ledger = pool.ledger
             scopes, ledger.changes.scopes = ledger.changes.scopes, set()
             for scope in scopes:
                 at = ledger.changes.at.get(scope, instant.monotonic)
-                found_notes[sync_codec.name_of(provider, scope)] = sync_codec.written(
+                found_values[sync_codec.name_of(provider, scope)] = sync_codec.written(
                     ledger, scope, at, instant, self._clean
                 )
             found_counts |= sync_codec.counted(provider, ledger, instant)
-            found_notes |= sync_codec.sessions_written(provider, pool, instant)
-        return _Unsent(self._unsent.number + 1, found_notes, found_counts, self._usage.take())
+            found_values |= sync_codec.sessions_written(provider, pool, instant)
+        return _Unsent(self._unsent.number + 1, found_values, found_counts, self._usage.take())
 
     def _permits_wanted(self) -> dict[str, PermitRequest]:
-        """Of limits that all processes share. Whoever is alone asks for nothing and has everything."""
-        now, asked = self._clock.monotonic(), dict[str, PermitRequest]()
+        """The permits to request of shared limits. A process that is alone requests none and has them all."""
+        now, requests = self._clock.monotonic(), dict[str, PermitRequest]()
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 continue
-            for credential, claim in sync_codec.permits_wanted(pool, now, self._holders).items():
+            for credential, permit in sync_codec.permits_wanted(pool, now, self._holders).items():
                 name = _permit_name(provider, credential)
-                wanted = claim if not self._stop.is_set() else replace(claim, want=0)
+                wanted = permit if not self._stop.is_set() else replace(permit, want=0)
                 held = self._held.get(name, 0)
-                # Who has more than its share has to ask for it again and again: somebody may lack it.
-                if held != wanted.want or held * self._holders > claim.limit:
-                    asked[name] = wanted
-        return asked
+                # A process with more than its share repeats its request, because another one may lack a permit.
+                if held != wanted.want or held * self._holders > permit.limit:
+                    requests[name] = wanted
+        return requests
 
-    def _granted(self, pull: SyncResponse) -> None:
-        self._holders = pull.holders
-        self._held |= pull.held
+    def _granted(self, response: SyncResponse) -> None:
+        self._holders = response.holders
+        self._held |= response.held
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 sync_codec.alone(pool)
@@ -270,42 +270,42 @@ class SharedState:
                 held = {c.id: self._held.get(_permit_name(provider, c.id), 0) for c in pool.credentials}
                 sync_codec.granted(pool, held)
 
-    def _take_over(self, pull: SyncResponse) -> None:
-        for name, note in pull.notes.items():
-            self._understood(self._noted, name, note)
-        for name, total in pull.counts.items():
+    def _take_over(self, response: SyncResponse) -> None:
+        for name, shared in response.values.items():
+            self._understood(self._value_received, name, shared)
+        for name, total in response.counts.items():
             self._understood(self._counted, name, total)
-        self._granted(pull)
+        self._granted(response)
         for pool in self._pools.values():
             pool.notify(every=True)
 
     def _understood(self, take: Callable[[str, T], None], name: str, value: T) -> None:
-        """One that makes no sense, of another version perhaps, does not keep the others away."""
+        """Apply one value. An invalid one, perhaps of another version, does not prevent the others."""
         try:
             take(name, value)
         except (ValueError, TypeError, LookupError, AttributeError):
             log.warning("the state store contains an unknown value under %r", name)
 
-    def _noted(self, name: str, note: SharedValue) -> None:
+    def _value_received(self, name: str, shared: SharedValue) -> None:
         kind, provider = map(unquote, name.split("/")[:2])
         pool = self._pools.get(provider)
         if pool is not None and kind == "state":
-            sync_codec.applied(pool.ledger, name, note, self._moment())
+            sync_codec.applied(pool.ledger, name, shared, self._instant())
         elif pool is not None and kind == "session":
-            sync_codec.session_applied(pool, name, note, self._moment())
+            sync_codec.session_applied(pool, name, shared, self._instant())
 
     def _counted(self, name: str, total: float) -> None:
         kind, owner = map(unquote, name.split("/")[:2])
         if kind == "client":
-            self._budgets.told(name, total)
+            self._budgets.apply_total(name, total)
         elif kind == "used" and owner in self._pools:
-            sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, self._moment())
+            sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, self._instant())
 
-    def _moment(self) -> sync_codec.Instant:
+    def _instant(self) -> sync_codec.Instant:
         return sync_codec.Instant(self._clock.monotonic(), self._clock.now().timestamp())
 
     async def _reopen(self) -> None:
-        """A new store, or one that lost everything: it is told everything again."""
+        """Open the store again after it lost its data, and send everything again."""
         await self._close()
         self._cursor = 0
         self._held.clear()
@@ -319,7 +319,7 @@ class SharedState:
         try:
             async with asyncio.timeout(_END_S):
                 await backend.close()
-        except Exception:  # what could be kept has been kept
+        except Exception:  # everything that could be stored has been stored
             log.debug("closing a state store", exc_info=True)
 
     async def _forget_old(self) -> None:
@@ -328,11 +328,11 @@ class SharedState:
             return
         self._forgotten_at = now
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 await self._backend.forget_usage(
                     self._clock.now().date() - timedelta(days=self._settings.usage_retention_days)
                 )
-        except Exception:  # there is time; what has to be known the next exchange says
+        except Exception:  # not urgent; the next exchange reports a failing store
             log.warning("old usage could not be deleted", exc_info=True)
 
     def _complain(self, problem: str) -> None:
@@ -348,4 +348,4 @@ class SharedState:
 
 
 def _permit_name(provider: str, credential: str) -> str:
-    return f"slots/{quote(provider, safe='')}/{credential}"
+    return f"permits/{quote(provider, safe='')}/{credential}"

@@ -43,13 +43,13 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 #: After any other error the file is reopened, in case the connection is broken.
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
-_PUT_NOTE = """
+_PUT_VALUE = """
     INSERT INTO notes (name, value, expires_at, writer, version, kept_until) VALUES (?1, ?2, ?3, ?4, ?5, ?3)
     ON CONFLICT DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at, writer = excluded.writer,
         version = excluded.version, kept_until = max(kept_until, excluded.kept_until)"""
 _ADD_COUNT = """
-    INSERT INTO counts (name, total, expires_at, version) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT DO UPDATE SET total = excluded.total + iif(expires_at > ?5, total, 0),
+    INSERT INTO counts (name, total, expires_at, version) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET total = excluded.total + iif(expires_at > ?, total, 0),
         expires_at = max(expires_at, excluded.expires_at), version = excluded.version"""
 _ADD_USAGE = """
     INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -59,8 +59,8 @@ _ADD_USAGE = """
         reasoning = reasoning + excluded.reasoning, cost = cost + excluded.cost, priced = priced + excluded.priced"""
 _OTHERS_CLAIMS = """
     SELECT want, kept FROM claims JOIN holders USING (holder) WHERE name = ? AND holder != ? AND dies_at > ?"""
-_NEWS = "SELECT name, value, expires_at FROM notes WHERE version > ? AND writer != ?"
-_ALL_NOTES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
+_CHANGED_VALUES = "SELECT name, value, expires_at FROM notes WHERE version > ? AND writer != ?"
+_ALL_VALUES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
 _USAGE = "SELECT * FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, client, provider, credential, model"
 _USAGE_FIELDS = [f.name for f in fields(UsageRow)]
 
@@ -109,8 +109,8 @@ class SqliteState:
     async def connect(self) -> None:
         await self._run(lambda db: None)
 
-    async def sync(self, push: SyncRequest) -> SyncResponse:
-        return await self._run(lambda db: self._sync(db, push, time.time()))
+    async def sync(self, request: SyncRequest) -> SyncResponse:
+        return await self._run(lambda db: self._sync(db, request, time.time()))
 
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
         rows = await self._run(lambda db: db.execute(_USAGE, (since.isoformat(), until.isoformat())).fetchall())
@@ -172,82 +172,82 @@ class SqliteState:
         self._open = self._seen = None
         self._lives.clear()
 
-    def _sync(self, db: sqlite3.Connection, push: SyncRequest, now: float) -> SyncResponse:
-        if push.notes or push.counts or push.usage or push.claims or self._life(push, now) is not None:
-            return self._write(db, push, now)
+    def _sync(self, db: sqlite3.Connection, request: SyncRequest, now: float) -> SyncResponse:
+        if request.values or request.counts or request.usage or request.permits or self._life(request, now) is not None:
+            return self._write(db, request, now)
         data_version = db.execute("PRAGMA data_version").fetchone()[0]
-        if self._seen is None or (self._seen.data_version, self._seen.version) != (data_version, push.seen):
+        if self._seen is None or (self._seen.data_version, self._seen.version) != (data_version, request.seen):
             db.execute("BEGIN")
-            pull = self._pull(db, push, now, data_version, {})
+            response = self._response(db, request, now, data_version, {})
             db.execute("COMMIT")
-            return pull
-        return SyncResponse(cursor=push.seen, holders=sum(dies_at > now for dies_at in self._seen.lives))
+            return response
+        return SyncResponse(cursor=request.seen, holders=sum(dies_at > now for dies_at in self._seen.lives))
 
-    def _write(self, db: sqlite3.Connection, push: SyncRequest, now: float) -> SyncResponse:
+    def _write(self, db: sqlite3.Connection, request: SyncRequest, now: float) -> SyncResponse:
         data_version = db.execute("PRAGMA data_version").fetchone()[0]
         db.execute("BEGIN IMMEDIATE")
-        me = db.execute("SELECT number, dies_at FROM holders WHERE holder = ?", (push.holder,)).fetchone()
+        me = db.execute("SELECT number, dies_at FROM holders WHERE holder = ?", (request.holder,)).fetchone()
         number, dies_at = me or (0, 0.0)
         if dies_at <= now:
-            db.execute("DELETE FROM claims WHERE holder = ?", (push.holder,))
-        fresh = push.number > number and bool(push.notes or push.counts or push.usage)
-        life = self._life(push, now) or self._lives[push.holder]
+            db.execute("DELETE FROM claims WHERE holder = ?", (request.holder,))
+        fresh = request.number > number and bool(request.values or request.counts or request.usage)
+        life = self._life(request, now) or self._lives[request.holder]
         if fresh or life != dies_at:
-            row = (push.holder, push.number if fresh else number, life)
+            row = (request.holder, request.number if fresh else number, life)
             db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?)", row)
         if fresh:
-            _apply(db, push, now)
-        held = {name: _grant(db, push.holder, name, claim, now) for name, claim in push.claims.items()}
+            _apply(db, request, now)
+        held = {name: _grant(db, request.holder, name, permit, now) for name, permit in request.permits.items()}
         if now >= self._purge_at:
             self._purge_at = now + _PURGE_EVERY_S
             _purge(db, now)
-        pull = self._pull(db, push, now, data_version, held)
+        response = self._response(db, request, now, data_version, held)
         db.execute("COMMIT")
-        self._lives[push.holder] = life
-        return pull
+        self._lives[request.holder] = life
+        return response
 
-    def _life(self, push: SyncRequest, now: float) -> float | None:
+    def _life(self, request: SyncRequest, now: float) -> float | None:
         """The holder's new expiry, if it has to be written."""
-        known = self._lives.get(push.holder, 0.0)
-        enough = now + push.lives_s <= known <= now + push.lives_s * _SLACK
-        return None if enough else now + push.lives_s * _SLACK
+        known = self._lives.get(request.holder, 0.0)
+        enough = now + request.lives_s <= known <= now + request.lives_s * _SLACK
+        return None if enough else now + request.lives_s * _SLACK
 
-    def _pull(
-        self, db: sqlite3.Connection, push: SyncRequest, now: float, data_version: int, held: dict[str, int]
+    def _response(
+        self, db: sqlite3.Connection, request: SyncRequest, now: float, data_version: int, held: dict[str, int]
     ) -> SyncResponse:
         version = db.execute("SELECT version FROM cursor").fetchone()[0]
-        seen = push.seen if push.seen <= version else 0
-        notes = db.execute(_NEWS, (seen, push.holder)) if seen else db.execute(_ALL_NOTES, (now,))
+        seen = request.seen if request.seen <= version else 0
+        values = db.execute(_CHANGED_VALUES, (seen, request.holder)) if seen else db.execute(_ALL_VALUES, (now,))
         counts = db.execute("SELECT name, total FROM counts WHERE version > ? AND expires_at > ?", (seen, now))
         lives = [row[0] for row in db.execute("SELECT dies_at FROM holders WHERE dies_at > ?", (now,))]
-        pull = SyncResponse(
+        response = SyncResponse(
             cursor=version,
-            notes={name: SharedValue(value=value, expires_at=expires_at) for name, value, expires_at in notes},
+            values={name: SharedValue(value=value, expires_at=expires_at) for name, value, expires_at in values},
             counts=dict(counts.fetchall()),
             held=held,
             holders=len(lives),
         )
         self._seen = _Seen(data_version, version, lives)
-        return pull
+        return response
 
 
-def _apply(db: sqlite3.Connection, push: SyncRequest, now: float) -> None:
+def _apply(db: sqlite3.Connection, request: SyncRequest, now: float) -> None:
     version = db.execute("UPDATE cursor SET version = version + 1 RETURNING version").fetchone()[0]
-    notes = [(name, n.value, n.expires_at, push.holder, version) for name, n in push.notes.items()]
-    counts = [(name, c.add, c.expires_at, version, now) for name, c in push.counts.items() if c.expires_at > now]
-    db.executemany(_PUT_NOTE, notes)
+    values = [(name, n.value, n.expires_at, request.holder, version) for name, n in request.values.items()]
+    counts = [(name, c.add, c.expires_at, version, now) for name, c in request.counts.items() if c.expires_at > now]
+    db.executemany(_PUT_VALUE, values)
     db.executemany(_ADD_COUNT, counts)
-    db.executemany(_ADD_USAGE, [(row.day.isoformat(), *astuple(row)[1:]) for row in push.usage])
+    db.executemany(_ADD_USAGE, [(row.day.isoformat(), *astuple(row)[1:]) for row in request.usage])
 
 
-def _grant(db: sqlite3.Connection, holder: str, name: str, claim: PermitRequest, now: float) -> int:
+def _grant(db: sqlite3.Connection, holder: str, name: str, permit: PermitRequest, now: float) -> int:
     mine = db.execute("SELECT want, kept FROM claims WHERE name = ? AND holder = ?", (name, holder)).fetchone()
     others = db.execute(_OTHERS_CLAIMS, (name, holder, now)).fetchall()
-    granted, kept = share(claim, mine[1] if mine else 0, others)
-    if not claim.want and not kept:
+    granted, kept = share(permit, mine[1] if mine else 0, others)
+    if not permit.want and not kept:
         db.execute("DELETE FROM claims WHERE name = ? AND holder = ?", (name, holder))
-    elif mine != (claim.want, kept):
-        db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (name, holder, claim.want, kept))
+    elif mine != (permit.want, kept):
+        db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", (name, holder, permit.want, kept))
     return granted
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from proxy_core.interfaces import AttemptCount, Histogram, LatencyCount, RequestCount, RequestRecord
 from proxy_core.messages import Usage
 
-#: Clients can invent model names, so the number of models that are counted by name is limited.
+#: Clients choose model names, so the number that are counted by name is bounded.
 MAX_MODELS = 200
 OTHER = "other"
 
-#: Upper bounds in seconds, of durations that include the upstream's time, and of our own.
+#: Upper bounds in seconds: of durations that include the upstream's, and of the proxy's own.
 SLOW = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FAST = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
@@ -22,7 +22,7 @@ _Group = tuple[str, str, tuple[str, str], int, str, bool]
 
 
 class _Buckets:
-    """A histogram that is being filled."""
+    """A histogram being filled."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -40,7 +40,7 @@ class _Buckets:
 
 
 class _Latency:
-    """Durations of the requests of one dialect and provider, streamed or not."""
+    """Durations of the requests for one dialect and provider, streamed or not."""
 
     __slots__ = ("duration", "first_event", "overhead")
 
@@ -51,7 +51,7 @@ class _Latency:
 
 
 class _Row:
-    """The sum of similar requests; their durations are shared with other rows."""
+    """Totals of requests with the same labels; their durations are shared with other rows."""
 
     __slots__ = ("latency", "requests", "tokens")
 
@@ -62,10 +62,10 @@ class _Row:
 
 
 class Counters:
-    """The counters of one process, since it started.
+    """The counters of one process since it started.
 
-    A model is counted under its own name if settings name it, or once it has answered (the first
-    ``max_models`` of those). Names that clients invented are counted as ``other``.
+    A model is counted under its own name if settings name it, or after its first response (for the first
+    ``max_models`` of these). Names that a client made up are counted as ``other``.
     """
 
     def __init__(self, deployments: Iterable[str] = (), max_models: int = MAX_MODELS) -> None:
@@ -76,7 +76,7 @@ class Counters:
         self._attempts: defaultdict[tuple[str, str | None, int | None], int] = defaultdict(int)
 
     def know(self, deployments: Iterable[str]) -> None:
-        """Add models that settings name now to those that they named before."""
+        """Add the deployments that settings name now; earlier ones are kept."""
         for deployment in deployments:
             self._names.setdefault(deployment, _split(deployment))
 
@@ -108,7 +108,7 @@ class Counters:
             tokens[4] += usage.reasoning
 
     def refused(self, dialect: str, status: int, outcome: str) -> None:
-        """Count a request that was not processed: no key, a wrong key, or an unreadable body."""
+        """A request rejected before it was read: a missing or wrong key, or an invalid body."""
         group = ("", dialect, ("", ""), status, outcome, False)
         row = self._rows.get(group) or self._new_row(group)
         row.requests += 1
@@ -119,9 +119,9 @@ class Counters:
         row = self._rows[group] = _Row(latency)
         return row
 
-    def _named(self, deployment: str, answered: bool) -> tuple[str, str]:
+    def _named(self, deployment: str, succeeded: bool) -> tuple[str, str]:
         provider, model = _split(deployment)
-        if not answered or not self._room:
+        if not succeeded or not self._room:
             return provider, OTHER
         self._room -= 1
         return self._names.setdefault(deployment, (provider, model))
@@ -161,7 +161,7 @@ class Counters:
                 overhead=latency.overhead.read(),
             )
             for (dialect, provider, stream), latency in self._latencies.items()
-            if any(latency.duration.counts)  # not for those that were only rejected
+            if any(latency.duration.counts)  # without those that were only rejected
         ]
 
 

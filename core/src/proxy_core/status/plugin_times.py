@@ -1,6 +1,6 @@
-"""Measures plugins' functions with wrappers that are added when the proxy is composed.
+"""Measures how long plugins' functions take, by wrapping each when the proxy is built.
 
-Only totals are kept, without distinguishing whether a request waited for the function.
+Only totals are kept; time on a request's path is not distinguished from other time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Cell:
 
     calls: int = 0
     seconds: float = 0.0
-    #: Redactors run in the log's thread and in the records'.
+    #: Redactors run in the log's thread and in the recorder's.
     lock: Lock = field(default_factory=Lock)
 
 
@@ -36,7 +36,7 @@ class PluginTimes:
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
 
     def watch(self, catalog: Catalog) -> Catalog:
-        """The same catalog, its sanitizers, redactors and selectors measured."""
+        """The same catalog with its sanitizers, redactors and selectors measured."""
 
         def cell(hook: str, role: str, name: str) -> Cell:
             return self.cells.setdefault((catalog.owner(hook, name), role, name), Cell())
@@ -63,7 +63,7 @@ class PluginTimes:
         )
 
     def read(self) -> Sequence[PluginTime]:
-        """The totals of all functions that were called."""
+        """The functions that have been called."""
         return [
             PluginTime(plugin=plugin, role=role, name=name, calls=cell.calls, seconds=cell.seconds)
             for (plugin, role, name), cell in self.cells.items()

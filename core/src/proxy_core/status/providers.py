@@ -1,4 +1,4 @@
-"""The current state of a provider's credentials, as values. Reads memory and changes nothing."""
+"""The state of a provider's credentials, from its pool, as values. Reads memory and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from proxy_core.rotation.state import QuotaGroup
 
 
 def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials: bool) -> ProviderStatus:
-    """``credentials``: with everything about each of them, which takes time for a thousand."""
+    """``credentials``: include each credential, which takes time if there are a thousand."""
     ledger, instants = pool.ledger, _Instants(pool.clock.monotonic(), pool.clock.now())
     everywhere, somewhere = _cooling_down(ledger, instants.now)
     return ProviderStatus(
@@ -43,7 +43,7 @@ def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials:
 
 
 class _Instants:
-    """Monotonic seconds as times of day."""
+    """Converts monotonic seconds to times of day."""
 
     def __init__(self, now: float, wall: datetime) -> None:
         self.now = now
@@ -54,7 +54,7 @@ class _Instants:
 
 
 def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
-    """How many credentials are in cooldown for every model, and how many of the others for some."""
+    """How many credentials are cooling down for every model, and how many of the others for some."""
     rows, groups = ledger.rows, ledger.groups.values()
     everywhere = {row.id for row in rows if row.cooldown is not None and row.cooldown.until > now}
     somewhere = {name for group in groups for name, cooldown in group.cooldowns.items() if cooldown.until > now}
@@ -80,7 +80,7 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
         max_concurrent=int(most) if isfinite(most) else None,
         last_used_at=instants(row.last_used) if row.last_used >= 0 else None,
         expires_at=credential.expires_at,
-        renewable=credential.refresh_token is not None,
+        refreshable=credential.refresh_token is not None,
         cooldown=_cooldown(row.cooldown, instants),
         quotas=quotas,
     )
@@ -97,7 +97,7 @@ def _state(row: Row, now: float) -> CredentialState:
 
 
 def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[str, Sequence[QuotaStatus]]:
-    """By a credential's id: what it used of each quota, of those with an open window, a cap or a cooldown."""
+    """By a credential's id: its usage of each quota that has an open window, a cap or a cooldown."""
     found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
     for group in ledger.groups.values():
         for name in {*group.windows, *group.capped, *group.cooldowns}:

@@ -1,4 +1,4 @@
-"""The single function that reads a running process: for metrics, ``/readyz``, pages and terminals."""
+"""Reads the status of a running process: for metrics, ``/readyz``, pages and terminals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from proxy_core.status.plugin_times import PluginTimes
 from proxy_core.status.providers import provider_status
 from proxy_core.version import VERSION
 
-#: How many of the recent requests a status contains.
+#: The number of recent requests in a status.
 MAX_RECENT = 100
 
 
@@ -45,7 +45,7 @@ class Worker:
 
 
 class ObserverQueue(Protocol):
-    """The records that wait for observers, and those that were dropped."""
+    """The number of records waiting for observers, and of those dropped or failed."""
 
     @property
     def waiting(self) -> int: ...
@@ -57,7 +57,7 @@ class ObserverQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
-    """Everything that a status reads. Reading changes nothing and awaits nothing."""
+    """Everything that a status is read from. Reading changes nothing and awaits nothing."""
 
     clock: Clock
     worker: Worker
@@ -74,11 +74,11 @@ class StatusView:
     times: PluginTimes
     in_flight: Callable[[], int]
     warnings: Sequence[str]
-    #: Losses and failures under previous settings.
+    #: What was dropped and what failed under earlier generations.
     lost_before: Counter[str]
 
     def read(self, *, credentials: bool = True) -> ProcessStatus:
-        """The status at this moment; without ``credentials`` only their counts, which is cheaper."""
+        """The current status; without ``credentials`` it has only their counts, which is cheaper."""
         lost = self.lost()
         return ProcessStatus(
             version=VERSION,
@@ -112,9 +112,9 @@ class StatusView:
         )
 
     def health(self) -> Health:
-        """Whether requests can be served, and the known problems."""
+        """Whether the proxy can serve anything, and what does not work as it should."""
         problems = [f"plugin {p.name}: {p.state}" for p in self.catalog.plugins if p.state == "skipped"]
-        problems += [f"{provider}: a login has ended" for provider in self.refresher.ended]
+        problems += [f"{provider}: a credential needs a new login" for provider in self.refresher.ended]
         if self.state.problem is not None:
             problems.append(f"state store: {self.state.problem}")
         if not any(len(pool) for pool in self.pools.values()):
@@ -122,11 +122,11 @@ class StatusView:
         return Health(state="degraded" if problems else "ok", problems=tuple(problems))
 
     def lost(self) -> Counter[str]:
-        """What was dropped, and what failed without affecting a client, since the process started."""
+        """What was dropped and what failed unnoticed by clients, since the process started."""
         return self.lost_before + self.lost_now()
 
     def lost_now(self) -> Counter[str]:
-        """The same, under the current settings."""
+        """The same, for the current generation only."""
         return Counter(
             records=self.recorder.lost if self.recorder is not None else 0,
             observer_records=self.observers.dropped,

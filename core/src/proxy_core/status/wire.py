@@ -1,4 +1,4 @@
-"""A status as JSON and back, for other processes and for programs that ask over HTTP."""
+"""Converts a status to JSON and back, for other processes and for programs that read it over HTTP."""
 
 from __future__ import annotations
 

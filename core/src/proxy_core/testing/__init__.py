@@ -1,6 +1,6 @@
-"""For tests of plugins and of the proxy: a scripted upstream and a whole proxy, on real sockets or in memory.
+"""For tests of plugins and of the proxy: a scripted upstream and a complete proxy, on real sockets or in memory.
 
-pytest fixtures are in :mod:`proxy_core.testing.fixtures`; switch them on in a ``conftest.py``::
+pytest fixtures are in :mod:`proxy_core.testing.fixtures`; enable them in a ``conftest.py``::
 
     pytest_plugins = ["proxy_core.testing.fixtures"]
 """

@@ -1,4 +1,4 @@
-"""Contract tests: what the core relies on, for a plugin's own test suite to inherit."""
+"""Contract tests that check what the core relies on, for inheritance by a plugin's own tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def every_split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class ProviderContract:
-    """Subclass it as ``Test...`` with a fixture ``provider``; set ``stream_sample`` to a recorded reply.
+    """Subclass it as ``Test...`` with a fixture ``provider``; set ``stream_sample`` to a recorded response.
 
     ::
 
@@ -35,7 +35,7 @@ class ProviderContract:
                 return build_my_provider()
     """
 
-    #: A complete streamed reply in the provider's own format; empty if it speaks a core dialect.
+    #: A complete streamed response in the provider's own format; empty if it speaks a core dialect.
     stream_sample: bytes = b""
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""Stored credentials for tests of logins: the vault, what is in it, and the ways in besides a login."""
+"""Stored credentials for tests of logins: the vault, its content, and ways to add credentials without a login."""
 
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.linked_files import read_foreign

@@ -1,27 +1,33 @@
-"""A plugin whose provider wants OAuth: what a vendor's would look like, against :class:`FakeOAuthServer`."""
+"""A plugin whose provider's tokens are renewed: what a vendor's would look like, against :class:`FakeOAuthServer`.
+
+It logs nobody in. ``proxy_plugin_oauth.testing`` adds the logins, with the library that vendors' plugins use.
+"""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from proxy_core.credentials.expiry import token_expiry
 from proxy_core.dialects.common import json_bytes
+from proxy_core.failures.rate_limit_headers import retry_after_s
 from proxy_core.interfaces import (
     Credential,
     CredentialRefresher,
     HttpClient,
-    LoginPrompt,
     LoginRequired,
     Provider,
     ProviderCall,
+    RetryRefresh,
     TokenFile,
     Tokens,
+    TransportFailed,
 )
 from proxy_core.messages import UpstreamRequest
-from proxy_core.oauth import OAuthClient, device_login, expiry, loopback_login, refresh_tokens
 from proxy_core.plugins.loader import Module
 from proxy_core.testing.oauth import CLIENT_ID, CLIENT_SECRET, FakeOAuthServer
 from proxy_core.testing.plugin import plugin_with
@@ -38,13 +44,13 @@ def read_file(data: bytes) -> Tokens:
     return Tokens(
         access_token=SecretStr(str(fields.get("access_token") or "")),
         refresh_token=SecretStr(fields["refresh_token"]),
-        expires_at=expiry(fields.get("expiry_date")),
+        expires_at=token_expiry(fields.get("expiry_date")),
         identity=fields.get("email"),
     )
 
 
 def write_file(old: bytes, credential: Credential) -> bytes:
-    """The file with new tokens; members it does not know stay."""
+    """The file with new tokens; unknown members are preserved."""
     fields = json.loads(old) if old else {}
     fields["access_token"] = credential.secret.get_secret_value()
     if credential.refresh_token is not None:
@@ -63,23 +69,36 @@ EXAMPLE_FILE = TokenFile(
 )
 
 
-def example_refresher(
-    base: str, *, login: Literal["browser", "code", "device"] = "browser", refresh_margin_s: float = 300.0
-) -> CredentialRefresher:
-    """``code`` is the login whose page only shows a code; ``browser`` takes a paste as well."""
-    client = OAuthClient(client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET), token_url=f"{base}/token")
+async def renew(credential: Credential, exchange: HttpClient, token_url: str) -> Tokens:
+    """Spend the refresh token. Raises ``LoginRequired``, ``RetryRefresh``."""
+    assert credential.refresh_token is not None
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": credential.refresh_token.get_secret_value(),
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+    }
+    headers = [("content-type", "application/x-www-form-urlencoded")]
+    try:
+        answer = await exchange(UpstreamRequest(url=token_url, headers=headers, content=urlencode(fields).encode()))
+    except TransportFailed as error:
+        raise RetryRefresh("the token server did not answer") from error
+    now = datetime.now(UTC)
+    if answer.status == 429 or answer.status >= 500:
+        raise RetryRefresh(f"status {answer.status}", retry_after_s=retry_after_s(answer.headers, now))
+    given = json.loads(answer.body)
+    if given.get("error") == "invalid_grant":
+        raise LoginRequired(f"the token server no longer accepts this login (invalid_grant); log in again: {LOGIN}")
+    return Tokens(
+        access_token=SecretStr(given["access_token"]),
+        refresh_token=SecretStr(given["refresh_token"]),
+        expires_at=now + timedelta(seconds=given["expires_in"]),
+    )
 
+
+def example_refresher(base: str, *, refresh_margin_s: float = 300.0) -> CredentialRefresher:
     async def refresh(credential: Credential, exchange: HttpClient) -> Tokens:
-        return await refresh_tokens(credential, exchange, client, login=LOGIN)
-
-    async def log_in(prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
-        if prompt.method == "device" or (prompt.method is None and login == "device"):
-            return await device_login(prompt, exchange, client, device_url=f"{base}/device/code", scope="openid email")
-        page = f"{base}/authcode" if login == "code" else None
-        url = f"{base}/authorize"
-        return await loopback_login(
-            prompt, exchange, client, authorize_url=url, scope="openid email", redirect_uri=page, timeout_s=10
-        )
+        return await renew(credential, exchange, f"{base}/token")
 
     async def test(credential: Credential, exchange: HttpClient) -> str:
         headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
@@ -91,13 +110,11 @@ def example_refresher(
     return CredentialRefresher(
         kind=KIND,
         refresh=refresh,
-        login=log_in,
         test=test,
         files=[EXAMPLE_FILE],
         environment="EXAMPLE",
         refresh_margin_s=refresh_margin_s,
         notice="An example: nothing is at risk.",
-        login_methods=("browser", "paste", "device"),
     )
 
 
@@ -112,9 +129,9 @@ def example_provider(base: str) -> Provider:
     return Provider(name="example", encode=encode, dialects=["openai_chat"], credential_kind=KIND)
 
 
-def example_plugin(server: FakeOAuthServer, *, login: Literal["browser", "code", "device"] = "browser") -> Module:
+def example_plugin(server: FakeOAuthServer) -> Module:
     """For ``run_proxy(..., modules=[example_plugin(server)])``."""
     return plugin_with(
         proxy_providers=[example_provider(server.base)],
-        proxy_credential_refreshers=[example_refresher(server.base, login=login)],
+        proxy_credential_refreshers=[example_refresher(server.base)],
     )

@@ -30,7 +30,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 @pytest.fixture
 async def make_proxy(tmp_path: Path) -> AsyncIterator[MakeProxy]:
-    """Start proxies with other settings: ``await make_proxy({"models": ...}, modules=[...])``."""
+    """Start proxies with your own settings: ``await make_proxy({"models": ...}, modules=[...])``."""
     async with AsyncExitStack() as running:
 
         async def make(settings: dict[str, Any], **more: Any) -> RunningProxy:
@@ -43,7 +43,7 @@ async def make_proxy(tmp_path: Path) -> AsyncIterator[MakeProxy]:
 async def proxy(upstream: FakeUpstream, make_proxy: MakeProxy) -> RunningProxy:
     """A proxy with one provider, ``demo``, that has the keys ``key-a`` and ``key-b`` for ``upstream``.
 
-    It does not wait long for a resting key. Needs the plugin openai_compat.
+    It does not wait long for a cooldown to end. It needs the plugin openai_compat.
     """
     provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
     return await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}})

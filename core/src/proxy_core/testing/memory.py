@@ -1,9 +1,9 @@
-"""A whole proxy without sockets: the client calls the application, the provider answers from memory.
+"""A complete proxy without sockets: the client calls the application, the provider answers from memory.
 
 With a :class:`VirtualClock` a test of waiting takes milliseconds and its times are exact::
 
     upstream = MemoryUpstream(clock)
-    upstream.replies(429, headers={"retry-after": "30"})
+    upstream.responds(429, headers={"retry-after": "30"})
     async with run_in_memory(settings, upstream, folder=tmp_path) as proxy:
         answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
 """
@@ -43,14 +43,14 @@ _PATHS = {"openai_chat": "/chat/completions", "openai_completions": "/completion
 
 
 class MemoryUpstream(ScriptedUpstream):
-    """The upstream of every provider in ``[providers]``, which speak OpenAI's formats. Its pauses are the clock's."""
+    """The upstream of every provider in ``[providers]``, with OpenAI's formats. Its pauses use the clock."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__()
         self._clock = clock
 
     def plugin(self) -> Module:
-        """What brings the providers."""
+        """The plugin that defines the providers."""
 
         def hook(ctx: PluginContext) -> list[Provider]:
             return [self.provider(name) for name in ctx.provider_names()]
@@ -81,7 +81,7 @@ def _encode(call: ProviderCall, credential: Credential) -> UpstreamRequest:
 
 
 class _Body:
-    """A script's steps as they come; closed before its end, the request is noted as left."""
+    """The steps of a script; if it is closed before its end, the request is marked as abandoned."""
 
     def __init__(self, script: Script, seen: SeenRequest, clock: VirtualClock) -> None:
         self._steps = script.steps
@@ -112,7 +112,7 @@ class _Body:
 
 
 class _Client(httpx.AsyncBaseTransport):
-    """Calls the application. A request that is cancelled is a client that leaves."""
+    """Calls the application. Cancelling a request means that the client disconnects."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -138,7 +138,7 @@ class _Client(httpx.AsyncBaseTransport):
 
 
 class _Exchange:
-    """One request as an ASGI application sees it."""
+    """One request in the form of ASGI."""
 
     def __init__(self, request: httpx.Request, content: bytes) -> None:
         self.scope: MutableMapping[str, Any] = {

@@ -8,7 +8,7 @@
         ...
         assert server.spent_again == []
 
-Requests below ``/v1`` are a scripted upstream's, for whoever has an access token that is still good.
+Requests below ``/v1`` go to a scripted upstream, if they have a valid access token.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 @dataclass(slots=True)
 class Family:
-    """One login's tokens, from the first to the newest."""
+    """The tokens of one login, from the first to the newest."""
 
     identity: str
     current: str = ""
@@ -74,7 +74,7 @@ class _Device:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """A refresh token that was shown to the server: what came of it, and when (``time.time``)."""
+    """One use of a refresh token: its result, and when (``time.time``)."""
 
     token: str
     outcome: str
@@ -82,10 +82,10 @@ class Spending:
 
 
 class FakeOAuthServer(FakeUpstream):
-    """The server. ``life_s`` is an access token's, ``rotates`` whether a refresh gives a new refresh token.
+    """The server. ``life_s`` is the lifetime of access tokens; ``rotates``: a refresh returns a new refresh token.
 
-    A refresh token that was rotated away and comes back within ``reuse_s`` gets the newest one
-    again; later it is refused, and in ``strict`` mode all tokens of its login end with it.
+    If an old refresh token comes back within ``reuse_s``, the server returns the newest one
+    again; later it rejects it, and in ``strict`` mode it revokes all tokens of the login.
     """
 
     def __init__(
@@ -129,16 +129,16 @@ class FakeOAuthServer(FakeUpstream):
 
     @property
     def accepted(self) -> list[str]:
-        """Refresh tokens that gave new tokens, in order."""
+        """Refresh tokens that were exchanged for new tokens, in order."""
         return [s.token for s in self.spendings if s.outcome in ("accepted", "reused")]
 
     @property
     def spent_again(self) -> list[str]:
-        """Refresh tokens that came back after they had been rotated away."""
+        """Refresh tokens that were used again after their rotation."""
         return [s.token for s in self.spendings if s.outcome in ("reused", "replayed")]
 
     def issue(self, identity: str | None = None) -> Tokens:
-        """A finished login."""
+        """Issue the tokens of a finished login."""
         answer = self._give(self._new_family(identity or self.identity))
         return Tokens(
             access_token=SecretStr(answer["access_token"]),
@@ -157,17 +157,17 @@ class FakeOAuthServer(FakeUpstream):
         delay_s: float = 0.0,
         times: int = 1,
     ) -> None:
-        """The next answers of ``path`` are these; what was asked is not done."""
+        """Use these for the next responses of ``path``, without carrying out the requests."""
         steps: list[Step] = [*([pause(delay_s)] if delay_s else []), body]
         script = Script(status, {"content-type": "application/json", **(headers or {})}, steps)
         self._failures.setdefault(path, deque()).extend([(script, False)] * times)
 
     def resets(self, *, path: str = "/token", done: bool = False) -> None:
-        """The next connection is dropped; ``done``: after what was asked is done."""
+        """Drop the next connection; ``done``: after carrying out the request."""
         self._failures.setdefault(path, deque()).append((Script(reset=True), done))
 
     def stalls(self, *, path: str = "/token", done: bool = False) -> None:
-        """The next answer never comes; ``done``: but what was asked is done."""
+        """Never send the next response; ``done``: but carry out the request."""
         self._failures.setdefault(path, deque()).append((Script(200, {}, (stall(),)), done))
 
     def approve(self, user_code: str) -> None:
@@ -181,7 +181,7 @@ class FakeOAuthServer(FakeUpstream):
             device.until = 0.0
 
     def slow_down(self) -> None:
-        """The devices' next question comes too early, whenever it comes."""
+        """Answer the next poll of each device with ``slow_down``."""
         for device in self._devices.values():
             device.state = "too fast"
 
@@ -357,5 +357,5 @@ def _refuses(error: str, description: str = "") -> Script:
 
 
 def form(request: SeenRequest) -> Sequence[tuple[str, str]]:
-    """The fields of a form that was sent."""
+    """The fields of a form in a request."""
     return parse_qsl(request.body.decode())

@@ -1,4 +1,4 @@
-"""A plugin put together in a test, without a package around it."""
+"""A plugin that is built in a test, without a package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_core.settings.loading import load
 
 
 def plugin_with(**hooks: Sequence[Any]) -> Module:
-    """A plugin named ``tested`` whose hooks bring these: ``plugin_with(proxy_sanitizers=[...])``."""
+    """A plugin named ``tested`` whose hooks return these: ``plugin_with(proxy_sanitizers=[...])``."""
     members: dict[str, Any] = {"PLUGIN": PluginInfo(name="tested", api=API)}
     for name, brought in hooks.items():
         members[name] = staticmethod(hookimpl(_bringing(brought)))
@@ -36,6 +36,6 @@ def plugin_context(
     environ: Mapping[str, str] | None = None,
     reserved: Iterable[str] = (),
 ) -> PluginContext:
-    """What a plugin's hooks are given. ``reserved`` are the names of others' providers."""
+    """The argument of a plugin's hooks. ``reserved`` are the names of other plugins' providers."""
     loaded = load(overrides=dict(settings or {}), environ=dict(environ or {}), cwd=folder)
     return Context(plugin, loaded, frozenset(reserved))

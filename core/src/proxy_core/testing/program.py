@@ -1,7 +1,7 @@
-"""The real program in a process of its own, with a home of its own.
+"""The real program in its own process, with its own home folder.
 
-Where the system can fork, the process is forked from one that has imported everything already. ``command`` starts an
-executable instead, for tests of what a start itself does.
+If the system can fork, the process is forked from one that has imported everything already. ``command`` starts an
+executable instead, for tests of the start itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proxy_core.testing import warm
 PROGRAM = Path(sys.executable).with_name("proxy-core")
 SCRIPT, MODULE = (str(PROGRAM),), (sys.executable, "-m", "proxy_core")
 Command = tuple[str, ...] | None
-_START_S = 20.0
+_START_S = 60.0
 _END_S = 20.0
 
 Process = asyncio.subprocess.Process | warm.WarmProcess
@@ -40,7 +40,7 @@ class Program:
 
     @property
     def url(self) -> str:
-        """Where it listens, without ``/v1``."""
+        """Its URL, without ``/v1``."""
         found = re.search(r"listens on (\S+)", self.output)
         assert found is not None, self.output
         return found[1]
@@ -49,14 +49,14 @@ class Program:
 def environment(home: Path, **variables: str) -> dict[str, str]:
     """An environment in which nothing of the user's own is found, nor any authority that is trusted.
 
-    Tests talk to nobody who has a certificate of one, and to read those of all takes every start 35 ms.
+    Tests use no certificates of public authorities, and reading these would slow down every start by 35 ms.
     """
     folders = {"HOME": str(home), "XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/data"}
     return {"PATH": os.environ["PATH"], "SSL_CERT_DIR": str(home), **folders, **variables}
 
 
 async def start(home: Path, *arguments: str, command: Command = None, **variables: str) -> Process:
-    """Start ``proxy-core``; its output, errors among it, is in ``stdout``, and ``stdin`` is for typing."""
+    """Start ``proxy-core``; ``stdout`` has its output including errors, and ``stdin`` is for input."""
     environ = environment(home, **variables)
     if warm.AVAILABLE and command is None:
         return await warm.fork(home, arguments, environ)
@@ -95,7 +95,7 @@ async def serving(home: Path, *arguments: str, command: Command = None, **variab
 async def run(
     home: Path, *arguments: str, stdin: str = "", command: Command = None, **variables: str
 ) -> tuple[int, str]:
-    """Run a command to its end, with this typed in: its exit code and everything it printed."""
+    """Run a command to its end with this input; returns its exit code and everything it printed."""
     process = await start(home, *arguments, command=command, **variables)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -116,7 +116,7 @@ def _end_typing(process: Process) -> None:
 
 
 def _hear_interrupts() -> None:
-    """Whoever starts the tests in the background has them, and all that they start, ignore SIGINT."""
+    """Tests that run in the background ignore SIGINT, and so would the processes that they start."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -1,4 +1,4 @@
-"""A person at a login, for tests."""
+"""A scripted user at a login, for tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from proxy_core.interfaces import LoginMethod
 
 
 class ScriptedPrompt:
-    """A ``LoginPrompt`` without a person: ``pastes`` are typed in, one per question, the last is waited for.
+    """A ``LoginPrompt`` without a user: ``pastes`` are its inputs, one per question; after the last one it waits.
 
-    With ``browser`` each link shown is opened by one that follows redirects.
+    With ``browser``, each link is opened by a client that follows redirects.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class ScriptedPrompt:
         self.browser = browser
         self.headless = headless
         self.method = method
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.links: list[str] = []
         self.codes: list[str | None] = []
         self.pages: list[tuple[int, str]] = []
@@ -29,10 +29,10 @@ class ScriptedPrompt:
         self._opening: set[asyncio.Task[None]] = set()
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.lines.append(text)
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
-        self.said.append(question)
+        self.lines.append(question)
         while not self.pastes:
             await asyncio.sleep(0.005)
         return self.pastes.popleft()
@@ -47,14 +47,14 @@ class ScriptedPrompt:
             task.add_done_callback(self._opening.discard)
 
     async def shown(self) -> str:
-        """The first link, once it was shown."""
+        """Wait until a link is shown; returns the first one."""
         await self._shown.wait()
         return self.links[0]
 
     async def open(self, url: str, **headers: str) -> None:
-        """What a browser does with a link."""
+        """Open a link like a browser."""
         import httpx
 
         async with httpx.AsyncClient(follow_redirects=True, trust_env=False) as client:
-            reply = await client.get(url, headers=headers)
-            self.pages.append((reply.status_code, reply.text))
+            response = await client.get(url, headers=headers)
+            self.pages.append((response.status_code, response.text))

@@ -28,18 +28,18 @@ from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"
-#: No test sleeps through a pause before a retry that it did not ask for.
+#: By default, no test has to sleep through the pause before a retry.
 _AT_ONCE = {"retry_delay_s": 0.01, "retry_jitter_s": 0}
 
 
 def fingerprint(key: str) -> str:
-    """What a credential with this key is called in replies, logs and statistics of :func:`run_proxy`'s proxies."""
+    """The id of a credential with this key in responses, logs and statistics of :func:`run_proxy`'s proxies."""
     return Fingerprints(SecretStr(STATE_SECRET))(key)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply as a client sees it. ``events`` are the JSON payloads of a stream, ``done`` its end marker."""
+    """A response as a client sees it. ``events`` are the JSON payloads of a stream, ``done`` its end marker."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The text of a chat reply, streamed or plain."""
+        """The text of a chat response, streamed or not."""
         if not self.events:
             content = self.json["choices"][0]["message"]["content"]
             return content if isinstance(content, str) else ""
@@ -69,13 +69,13 @@ class Answer:
 
 
 def _client() -> httpx.AsyncClient:
-    """Without the certificates of authorities, which take long to read: these proxies speak no TLS."""
+    """A client without certificate authorities, which take long to read: these proxies do not use TLS."""
     return httpx.AsyncClient(verify=False)
 
 
 @dataclass(slots=True)
 class RunningProxy:
-    """A proxy that listens. ``url`` ends with ``/v1``."""
+    """A listening proxy. ``url`` ends with ``/v1``."""
 
     active: Active
     reloader: Reloader
@@ -86,12 +86,12 @@ class RunningProxy:
 
     @property
     def proxy(self) -> Generation:
-        """What is in force now."""
+        """The current generation."""
         return self.active.current
 
     @property
     def process(self) -> Process:
-        """What outlives a reload."""
+        """The state that outlives a reload."""
         return self.active.process
 
     @property
@@ -99,7 +99,7 @@ class RunningProxy:
         return self.active.stop
 
     async def reload(self, **tables: Any) -> Reloaded:
-        """Replace these tables of the settings and have them read again; ``None`` takes one away."""
+        """Replace these tables of the settings and reload them; ``None`` removes a table."""
         self.tables.update(tables)
         return await self.reloader()
 
@@ -120,7 +120,7 @@ class RunningProxy:
         return await self.post("/chat/completions", body)
 
     def cooldown_s(self, key: str) -> float:
-        """Seconds the credential with this key still rests, for any model; 0 if it does not."""
+        """Seconds until the cooldown of the credential with this key ends, for any model; 0 if it has none."""
         left = 0.0
         for pool in self.proxy.pools.values():
             for credential, seconds in pool.cooling_down().items():
@@ -139,7 +139,7 @@ def answer(response: httpx.Response) -> Answer:
 
 
 def composed(settings: Mapping[str, Any], *, folder: Path) -> Generation:
-    """A proxy that is put together and not opened; ``folder`` is its working and data directory."""
+    """A composed proxy that is not opened; ``folder`` is its working and data directory."""
     return start(load(overrides=dict(settings), environ={"PROXY_DATA_DIR": str(folder / "data")}, cwd=folder)).current
 
 
@@ -156,7 +156,7 @@ async def run_proxy(
 
     ``settings`` are the tables of ``proxy-core.toml``. Without ``[clients]`` there is one client
     with the key ``CLIENT_KEY``; without ``[state]`` nothing is kept on disk; without ``[routing]
-    retry_delay_s`` a retry follows at once. The process's own environment is not read.
+    retry_delay_s`` a retry follows immediately. The process's own environment is not read.
     """
     running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
     active, server = running.active, running.proxy.loaded.settings.server
@@ -179,6 +179,8 @@ async def run_proxy(
     finally:
         running.stop.set()
         await serving
+        for _ in range(3):  # closed transports let go of their sockets in the loop's next passes
+            await asyncio.sleep(0)
 
 
 def prepare_proxy(
@@ -189,7 +191,7 @@ def prepare_proxy(
     modules: Sequence[Module] = (),
     clock: Clock | None = None,
 ) -> RunningProxy:
-    """Composed, but not served yet: it has no ``url``."""
+    """Compose a proxy, without serving it yet: it has no ``url``."""
     tables = {"clients": {"test": {"key": CLIENT_KEY}}, "state": {"url": "memory:", "secret": STATE_SECRET}, **settings}
     tables["server"] = {"host": "127.0.0.1", "port": 0, "shutdown_grace_s": 1.0, **tables.get("server", {})}
     names = {"PROXY_DATA_DIR": str(folder / "data"), **(environ or {})}

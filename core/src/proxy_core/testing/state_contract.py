@@ -1,4 +1,4 @@
-"""What the core relies on in a state store, for a store's own test suite to inherit."""
+"""Contract tests of a state store, for inheritance by a store's own tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy_core.interfaces import SharedValue, SyncRequest, UsageRow
-from proxy_core.testing.state_peer import OpenBackend, Peer, count, note
+from proxy_core.testing.state_peer import OpenBackend, Peer, count, shared
 from proxy_core.testing.state_sharing import SharingContract
 
 DAY = date(2026, 3, 1)
@@ -36,44 +36,44 @@ class StateStoreContract(SharingContract):
 
     async def test_a_note_is_seen_by_others_once_and_not_by_its_writer(self, ann: Peer, bob: Peer) -> None:
         await bob.sync()
-        sent = note(b"\x00\xff")
-        assert (await ann.sync(notes={"n": sent})).notes in ({}, {"n": sent})  # seen was 0
-        assert (await ann.sync()).notes == {}
-        pulled = (await bob.sync()).notes["n"]
+        sent = shared(b"\x00\xff")
+        assert (await ann.sync(values={"n": sent})).values in ({}, {"n": sent})  # seen was 0
+        assert (await ann.sync()).values == {}
+        pulled = (await bob.sync()).values["n"]
         assert pulled.value == sent.value
         assert pulled.expires_at == pytest.approx(sent.expires_at, abs=0.002)
-        assert (await bob.sync()).notes == {}
+        assert (await bob.sync()).values == {}
 
     async def test_the_last_note_to_arrive_counts(self, ann: Peer, bob: Peer) -> None:
-        await ann.sync(notes={"n": note(b"1"), "m": note(b"1")})
-        pull = await bob.sync(notes={"n": note(b"2", life_s=30)})
-        assert pull.notes["m"].value == b"1"
-        assert (await ann.sync()).notes["n"].value == b"2"
-        assert (ann.notes, bob.notes) == ({"n": b"2", "m": b"1"},) * 2
+        await ann.sync(values={"n": shared(b"1"), "m": shared(b"1")})
+        pull = await bob.sync(values={"n": shared(b"2", life_s=30)})
+        assert pull.values["m"].value == b"1"
+        assert (await ann.sync()).values["n"].value == b"2"
+        assert (ann.values, bob.values) == ({"n": b"2", "m": b"1"},) * 2
 
     async def test_a_note_taken_away_is_gone_for_all(self, ann: Peer, bob: Peer, open_backend: OpenBackend) -> None:
-        await ann.sync(notes={"n": note(b"1")})
+        await ann.sync(values={"n": shared(b"1")})
         await bob.sync()
-        await bob.sync(notes={"n": SharedValue(value=None, expires_at=0)})
-        assert (await ann.sync()).notes["n"].value is None
+        await bob.sync(values={"n": SharedValue(value=None, expires_at=0)})
+        assert (await ann.sync()).values["n"].value is None
         late = await Peer(await open_backend(), "late").sync()
-        assert late.notes.get("n", note(None)).value is None
+        assert late.values.get("n", shared(None)).value is None
 
     async def test_a_newcomer_is_told_everything_that_has_not_expired(
         self, ann: Peer, open_backend: OpenBackend
     ) -> None:
-        await ann.sync(notes={"old": note(b"1", self.short_s), "n": note(b"2")}, counts={"c": count(3)})
+        await ann.sync(values={"old": shared(b"1", self.short_s), "n": shared(b"2")}, counts={"c": count(3)})
         await ann.sync(counts={"gone": count(1, self.short_s), "c": count(4)})
         await asyncio.sleep(self.short_s * 1.2)
-        for holder in ("new", "ann"):  # a process that forgot what it wrote is a newcomer too
+        for holder in ("new", "ann"):  # a process that forgot what it wrote counts as new too
             pull = await Peer(await open_backend(), holder, number=5).sync()
-            assert {name: n.value for name, n in pull.notes.items()} == {"n": b"2"}
+            assert {name: n.value for name, n in pull.values.items()} == {"n": b"2"}
             assert pull.counts == {"c": 7}
 
     async def test_a_cursor_the_store_never_gave_is_that_of_a_newcomer(self, ann: Peer, bob: Peer) -> None:
-        await ann.sync(notes={"n": note(b"1")}, counts={"c": count(1)})
+        await ann.sync(values={"n": shared(b"1")}, counts={"c": count(1)})
         pull = await bob.backend.sync(SyncRequest(holder="bob", number=1, seen=2**52))
-        assert (pull.notes["n"].value, pull.counts) == (b"1", {"c": 1})
+        assert (pull.values["n"].value, pull.counts) == (b"1", {"c": 1})
         assert pull.cursor < 2**52
 
     # --- counts and usage
@@ -114,16 +114,16 @@ class StateStoreContract(SharingContract):
         await ann.sync()
         ann.lives_s = self.short_s
         push = SyncRequest(
-            holder="ann", number=1, seen=ann.seen, counts={"c": count(1)}, usage=[ROW], notes={"n": note(b"1")},
+            holder="ann", number=1, seen=ann.seen, counts={"c": count(1)}, usage=[ROW], values={"n": shared(b"1")},
             lives_s=self.short_s,
         )  # fmt: skip
         await ann.backend.sync(push)
-        await bob.sync(counts={"d": count(2)}, notes={"n": note(b"2")})
+        await bob.sync(counts={"d": count(2)}, values={"n": shared(b"2")})
         await asyncio.sleep(self.short_s * 1.6)
         await bob.sync()
         pull = await ann.backend.sync(push)
         assert pull.counts == {"c": 1, "d": 2}
-        assert pull.notes["n"].value == b"2"
+        assert pull.values["n"].value == b"2"
         assert await bob.backend.usage(DAY, DAY) == [ROW]
 
     async def test_a_push_with_nothing_in_it_does_not_use_its_number_up(self, ann: Peer) -> None:
@@ -132,9 +132,9 @@ class StateStoreContract(SharingContract):
         assert pull.counts == {"c": 1}
 
     async def test_what_was_told_is_there_after_everybody_left(self, ann: Peer, open_backend: OpenBackend) -> None:
-        await ann.sync(notes={"n": note(b"1")}, counts={"c": count(1)}, usage=[ROW])
+        await ann.sync(values={"n": shared(b"1")}, counts={"c": count(1)}, usage=[ROW])
         await ann.backend.close()
         again = Peer(await open_backend(), "again")
         pull = await again.sync()
-        assert (pull.notes["n"].value, pull.counts) == (b"1", {"c": 1})
+        assert (pull.values["n"].value, pull.counts) == (b"1", {"c": 1})
         assert await again.backend.usage(DAY, DAY) == [ROW]

@@ -1,4 +1,4 @@
-"""One process that shares state, as a test plays it: it keeps its number, its cursor and what it was told."""
+"""A simulated process that shares state: it keeps its number, its cursor and what it has received."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def in_s(seconds: float) -> float:
     return time.time() + seconds
 
 
-def note(value: bytes | None, life_s: float = 60) -> SharedValue:
+def shared(value: bytes | None, life_s: float = 60) -> SharedValue:
     return SharedValue(value=value, expires_at=in_s(life_s))
 
 
@@ -37,68 +37,68 @@ def count(add: float, life_s: float = 60) -> Count:
 
 @dataclass(slots=True)
 class Peer:
-    """``notes`` and ``totals`` are what it knows by now, ``held`` what it was granted last."""
+    """``values`` and ``totals`` are what it has received so far, ``held`` the permits that it was last granted."""
 
     backend: StateBackend
     holder: str
     lives_s: float = 30.0
     number: int = 0
     seen: int = 0
-    notes: dict[str, bytes] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
     totals: dict[str, float] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
 
     async def sync(
         self,
         *,
-        notes: Mapping[str, SharedValue] | None = None,
+        values: Mapping[str, SharedValue] | None = None,
         counts: Mapping[str, Count] | None = None,
         usage: Sequence[UsageRow] = (),
-        claims: Mapping[str, PermitRequest] | None = None,
+        permits: Mapping[str, PermitRequest] | None = None,
         answer_lost: bool = False,
     ) -> SyncResponse:
-        """One exchange. ``answer_lost``: the first answer does not arrive, so it is sent twice."""
-        push = SyncRequest(
+        """One exchange. ``answer_lost``: the first response does not arrive, so the request is sent twice."""
+        request = SyncRequest(
             holder=self.holder,
             number=self.number + 1,
             seen=self.seen,
-            notes=notes or {},
+            values=values or {},
             counts=counts or {},
             usage=usage,
-            claims=claims or {},
+            permits=permits or {},
             lives_s=self.lives_s,
         )
         if answer_lost:
-            await self.backend.sync(push)
-        pull = await self.backend.sync(push)
-        if notes or counts or usage:
+            await self.backend.sync(request)
+        response = await self.backend.sync(request)
+        if values or counts or usage:
             self.number += 1
-        self.learn(push.notes)
-        self.take(pull)
-        return pull
+        self.learn(request.values)
+        self.take(response)
+        return response
 
-    def take(self, pull: SyncResponse) -> None:
-        """Learn what an answer says."""
-        assert pull.cursor >= self.seen, "a cursor never goes back"
-        self.seen = pull.cursor
-        self.learn(pull.notes)
-        self.totals.update(pull.counts)
-        self.held.update(pull.held)
+    def take(self, response: SyncResponse) -> None:
+        """Apply a response."""
+        assert response.cursor >= self.seen, "a cursor never goes back"
+        self.seen = response.cursor
+        self.learn(response.values)
+        self.totals.update(response.counts)
+        self.held.update(response.held)
 
-    def learn(self, notes: Mapping[str, SharedValue]) -> None:
-        """Write down notes, its own or others'."""
-        for name, note in notes.items():
-            if note.value is None:
-                self.notes.pop(name, None)
+    def learn(self, values: Mapping[str, SharedValue]) -> None:
+        """Store shared values, its own or those of others."""
+        for name, shared in values.items():
+            if shared.value is None:
+                self.values.pop(name, None)
             else:
-                self.notes[name] = note.value
+                self.values[name] = shared.value
 
 
 @pytest.mark.anyio
 class StateFixtures:
-    """What the contract's tests are given."""
+    """The fixtures of the contract tests."""
 
-    #: A short life, for what is to expire within a test; a slow store may need more.
+    #: A short lifetime, for values that expire within a test; a slow store may need more.
     short_s: float = 0.25
 
     @pytest.fixture
@@ -115,7 +115,7 @@ class StateFixtures:
 
     @pytest.fixture
     async def open_backend(self, store: StateStore, url: str) -> AsyncIterator[OpenBackend]:
-        """Each call is another connection to one store, as another process would open it."""
+        """Each call opens another connection to one store, as another process would."""
         opened: list[StateBackend] = []
 
         async def open_one() -> StateBackend:

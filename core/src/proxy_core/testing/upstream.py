@@ -1,12 +1,12 @@
-"""A scripted upstream on a real socket: it says exactly the bytes a test wants, when it wants them.
+"""A scripted upstream on a real socket: it sends exactly the bytes that a test specifies, when specified.
 
 ::
 
     async with FakeUpstream() as upstream:
-        upstream.for_key("key-a").replies(429, headers={"retry-after": "30"})
+        upstream.for_key("key-a").responds(429, headers={"retry-after": "30"})
         upstream.for_key("key-b").streams("hel", "lo")
 
-Each script is used once, in order; the last one of a key stays. Requests are kept in ``requests``.
+Each script is used once, in order; the last one of a key serves all further requests. All requests are in ``requests``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any, Self
 
 import h11
 
-#: What a script's body is made of; an event is waited for.
+#: The steps of a script's body; if one is an event, the script waits for it.
 Step = bytes | float | str | asyncio.Event
 
 
 def pause(seconds: float) -> Step:
-    """Say nothing for a while."""
+    """Send nothing for a while."""
     return seconds
 
 
@@ -36,7 +36,7 @@ def cut() -> Step:
 
 
 def stall() -> Step:
-    """Say nothing until the other side leaves."""
+    """Send nothing until the other side disconnects."""
     return "stall"
 
 
@@ -63,10 +63,10 @@ def chunk(
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One reply: a status, headers, and steps (bytes, pauses, a cut, a stall).
+    """One response: a status, headers, and steps (bytes, pauses, a cut, a stall).
 
-    ``reset`` drops the connection instead of answering. ``close`` ends the body by closing the
-    connection instead of saying its length.
+    ``reset`` drops the connection instead of responding. ``close`` ends the body by closing the
+    connection instead of sending its length.
     """
 
     status: int = 200
@@ -78,7 +78,7 @@ class Script:
 
 @dataclass(slots=True)
 class SeenRequest:
-    """A request as it arrived. ``left`` is set, with the time, when the other side closed early."""
+    """A request as it arrived. ``left`` is set to the time when the other side closed early."""
 
     method: str
     path: str
@@ -111,7 +111,7 @@ class Scripts:
     def add(self, script: Script) -> None:
         self.queue.append(script)
 
-    def replies(
+    def responds(
         self,
         status: int = 200,
         json_body: Any = None,
@@ -119,7 +119,7 @@ class Scripts:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """A plain reply; without a body, a chat completion (or an error object for an error status)."""
+        """A whole response; without a body, a chat completion (or an error object for an error status)."""
         if body is None:
             body = json.dumps(_default(status) if json_body is None else json_body).encode()
         self.add(Script(status, {"content-type": "application/json", **(headers or {})}, (body,)))
@@ -132,7 +132,7 @@ class Scripts:
         gap_s: float = 0.0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """A complete event stream of chat chunks, one per text."""
+        """A complete event stream of chat chunks, one for each text."""
         steps: list[Step] = [chunk({"role": "assistant", "content": ""})]
         for text in texts:
             steps += [pause(gap_s)] if gap_s else []
@@ -149,7 +149,7 @@ class Scripts:
         self.add(Script(status, {"content-type": "text/event-stream", **(headers or {})}, steps, close=close))
 
     def resets(self) -> None:
-        """No answer: the connection is dropped once the request has arrived."""
+        """No response: the connection is dropped when the request has arrived."""
         self.add(Script(reset=True))
 
 
@@ -168,7 +168,7 @@ def _default(status: int) -> dict[str, Any]:
 
 
 class ScriptedUpstream(Scripts):
-    """What is asked, and the script for each request. Scripts added to it serve every key; ``for_key`` one alone."""
+    """Records requests and has their scripts. Scripts added to it apply to every key; ``for_key`` adds them for one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class ScriptedUpstream(Scripts):
         return self.requests[-1]
 
     def _script(self, request: SeenRequest) -> Script:
-        """What is said to this request: of its path, else of its key, else of every key, else as usual."""
+        """The script for this request: that of its path, its key, every key, or the default."""
         path = self._by_path.get(request.path.partition("?")[0].removeprefix("/v1"))
         for scripts in (path, self._by_key.get(request.key), self):
             script = scripts.next() if scripts else None
@@ -219,7 +219,7 @@ class FakeUpstream(ScriptedUpstream):
 
     @property
     def url(self) -> str:
-        """The base URL, version included."""
+        """The base URL, including the version."""
         assert self._server is not None, "the upstream is not running"
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
@@ -232,14 +232,16 @@ class FakeUpstream(ScriptedUpstream):
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for _ in range(3):  # what was just accepted gets its transport, and then its task, in a turn of its own each
+        for _ in range(
+            3
+        ):  # a connection just accepted gets its transport, and then its task, in separate turns of the event loop
             await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for writer in self._unsent:
             writer.transport.abort()
-        await asyncio.sleep(0)  # transports close in the turn after
+        await asyncio.sleep(0)  # transports close in the next turn
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -299,7 +301,7 @@ class _Connection:
                 return None
 
     async def watch(self, request: SeenRequest) -> None:
-        """Notice when the other side closes before the answer is complete."""
+        """Notice when the other side closes before the response is complete."""
         try:
             while data := await self._reader.read(65536):
                 self._http.receive_data(data)
@@ -309,7 +311,7 @@ class _Connection:
         request.left.set()
 
     async def answer(self, script: Script, request: SeenRequest) -> bool:
-        """Say the script; False when the connection cannot go on."""
+        """Send the script; ``False`` if the connection cannot be used any more."""
         framing = self._framing(script)
         headers: Iterable[tuple[str, str]] = [*script.headers.items(), *framing]
         self._write(self._http.send(h11.Response(status_code=script.status, headers=list(headers))))

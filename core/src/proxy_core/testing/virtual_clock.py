@@ -1,4 +1,4 @@
-"""A clock whose time passes only when a test says so, or when nothing is left to do but wait for it."""
+"""A clock whose time passes only when a test advances it, or when all tasks wait for it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from proxy_core.clock import Timeout
 
 T = TypeVar("T")
 
-#: A task that wakes the next is a turn of the event loop; no chain of them is nearly as long.
+#: Each task that wakes another takes one turn of the event loop; no chain is nearly as long as this.
 _TURNS = 50
-#: What has not come by then will not come.
+#: Time limit after which a run counts as stuck.
 _PATIENCE_S = 3600.0
 
 
 class VirtualTimer:
-    """A call that is still to come; ``cancelled`` or ``at`` its time."""
+    """A scheduled call at the time ``at``, unless ``cancelled``."""
 
     __slots__ = ("at", "callback", "cancelled")
 
@@ -36,10 +36,9 @@ class VirtualTimer:
 class VirtualClock:
     """A :class:`~proxy_core.clock.Clock` for tests.
 
-    ``passes(30)`` lets 30 seconds go by at once; ``await run(asked)`` lets as much time go by as
-    ``asked`` takes, from timer to timer, whenever every task waits. Both are exact: what takes no
-    virtual time takes none, however busy the machine is. Only what waits by this clock is waited
-    for, so nothing may depend on sockets or threads.
+    ``passes(30)`` advances the time by 30 seconds at once; ``await run(awaitable)`` advances it from timer to
+    timer, whenever all tasks wait, until ``awaitable`` is done. Both are exact, however busy the machine is.
+    Only timers of this clock count, so nothing may depend on sockets or threads.
     """
 
     def __init__(self, start: float = 1000.0) -> None:
@@ -70,35 +69,35 @@ class VirtualClock:
             timer.cancel()
 
     def passes(self, seconds: float) -> None:
-        """Time goes on, and calls whose time has come are made."""
+        """Advance the time, and make the calls that are due."""
         end = self.time + seconds
         while (at := self._next_at()) is not None and at <= end:
             self._call_next()
         self.time = end
 
     async def settle(self) -> None:
-        """Return when every task waits."""
+        """Return when all tasks wait."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)
 
-    async def run(self, asked: Awaitable[T]) -> T:
-        """What ``asked`` gives, after all the time that it takes. Raises ``TimeoutError`` where it never would."""
-        task, end = asyncio.ensure_future(asked), self.time + _PATIENCE_S
+    async def run(self, awaitable: Awaitable[T]) -> T:
+        """The result of ``awaitable``, after all the time it takes. Raises ``TimeoutError`` if it never finishes."""
+        task, end = asyncio.ensure_future(awaitable), self.time + _PATIENCE_S
         try:
             await self.settle()
             while not task.done():
                 if (at := self._next_at()) is None or at > end:
-                    raise TimeoutError("what was asked waits for something else than time")
+                    raise TimeoutError("the awaitable waits for something other than time")
                 self._call_next()
                 await self.settle()
         finally:
             task.cancel()
         return await task
 
-    async def timed(self, asked: Awaitable[T]) -> tuple[T, float]:
-        """What ``asked`` gives, and the seconds that it took."""
+    async def timed(self, awaitable: Awaitable[T]) -> tuple[T, float]:
+        """The result of ``awaitable``, and the seconds that it took."""
         began = self.time
-        return await self.run(asked), self.time - began
+        return await self.run(awaitable), self.time - began
 
     def _next_at(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:

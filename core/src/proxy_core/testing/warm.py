@@ -1,6 +1,6 @@
-"""The program in processes that need not import it anew: forked from one that has, once for a whole test run.
+"""Runs the program in processes forked from one that has imported it, once per test run.
 
-A cold start takes most of a second of computing, a fork a few hundredths.
+A cold start takes most of a second of CPU time, a fork a few hundredths.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from types import ModuleType
 #: Whether this system can fork.
 AVAILABLE = "forkserver" in multiprocessing.get_all_start_methods()
 
-#: What commands and servers import at once or later; the plugins that are installed come on top.
+#: Modules that commands and servers import; those of installed plugins are added.
 _PRELOADED = (
     "aiohttp httpx_aiohttp oauthlib.oauth2 filelock hypercorn.asyncio hypercorn.config uvloop prometheus_client"
-    " proxy_core.cli proxy_core.cli.serve proxy_core.cli.login proxy_core.cli.credentials"
-    " proxy_core.cli.credentials_files proxy_core.cli.credentials_try proxy_core.cli.config proxy_core.cli.doctor"
+    " proxy_core.cli proxy_core.cli.serve proxy_core.cli.api proxy_core.cli.config proxy_core.cli.doctor"
     " proxy_core.cli.reach proxy_core.runtime.start proxy_core.network.fetch proxy_core.state.sqlite"
     " proxy_core.testing.example_oauth"
 ).split()
 
 
 class Typing:
-    """The writing end of a process's standard input, for the little that somebody types."""
+    """The writing end of a process's standard input, for small inputs."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -47,7 +46,7 @@ class Typing:
 
 
 class WarmProcess:
-    """A running process, in the shape of asyncio's."""
+    """A running process, with the interface of asyncio's."""
 
     def __init__(self, process: BaseProcess, stdin: Typing, stdout: asyncio.StreamReader) -> None:
         self._process = process
@@ -86,18 +85,18 @@ class WarmProcess:
 
 
 async def fork(folder: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> WarmProcess:
-    """Start ``proxy-core`` with these arguments, in this folder, with this environment and no other."""
+    """Start ``proxy-core`` with these arguments, in this folder, with exactly this environment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*_PRELOADED, *(point.module for point in entry_points(group="proxy_core.plugins"))])
     theirs_in, ours_in = os.pipe()
     ours_out, theirs_out = os.pipe()
-    given, told = Connection(theirs_in, writable=False), Connection(theirs_out, readable=False)
-    process = context.Process(target=_main, args=(given, told, str(folder), tuple(arguments), dict(environ)))
+    typed, output = Connection(theirs_in, writable=False), Connection(theirs_out, readable=False)
+    process = context.Process(target=_main, args=(typed, output, str(folder), tuple(arguments), dict(environ)))
     try:
-        await asyncio.to_thread(process.start)  # the first time, the other process imports meanwhile
+        await asyncio.to_thread(process.start)  # the first time, the other process is importing meanwhile
     finally:
-        given.close()
-        told.close()
+        typed.close()
+        output.close()
     return WarmProcess(process, Typing(ours_in), await _reader(ours_out))
 
 
@@ -109,21 +108,23 @@ async def _reader(descriptor: int) -> asyncio.StreamReader:
     return reader
 
 
-def _main(given: Connection, told: Connection, folder: str, arguments: Sequence[str], environ: dict[str, str]) -> None:
+def _main(
+    typed: Connection, output: Connection, folder: str, arguments: Sequence[str], environ: dict[str, str]
+) -> None:
     """The program, as if the executable had been started."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
-    for descriptor, end in ((0, given), (1, told), (2, told)):
+    for descriptor, end in ((0, typed), (1, output), (2, output)):
         os.dup2(end.fileno(), descriptor)
-    given.close()
-    told.close()
+    typed.close()
+    output.close()
     sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.path[:0] = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.argv = ["proxy-core", *arguments]
-    sys.modules["__main__"] = ModuleType("__main__")  # which workers would import, and is the test runner's
-    # Whoever starts the tests in the background has them, and all that they start, ignore it.
+    sys.modules["__main__"] = ModuleType("__main__")  # which workers would import, but which is that of the test runner
+    # Tests that run in the background ignore it, and so would the processes that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from proxy_core.cli import main
 

@@ -1,7 +1,7 @@
-"""What plugin authors and the curious run: a demo provider, and benchmarks against a bare relay.
+"""Tools for plugin authors and for a first look: a demo provider, and benchmarks against a bare relay.
 
-Installed, it changes nothing: the demo is off until ``serve --demo`` or a setting asks for it, and the
-benchmarks are imported by their command.
+Installing the plugin changes nothing by itself: the demo is off until ``serve --demo`` or a setting turns it
+on, and only the ``bench`` command imports the benchmarks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxy_plugin_devkit.settings import DevkitSettings
 if TYPE_CHECKING:
     import click
 
-#: No name is reserved: only who asks for the demo gives up a provider of this name.
+#: ``providers`` is empty, so the name ``demo`` stays free: it is taken only while the demo is on.
 PLUGIN = PluginInfo(name="devkit", api=1, settings=DevkitSettings)
 _DEMO = "demo"
 
@@ -25,8 +25,8 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     if not ctx.settings(DevkitSettings).demo:
         return []
     if _DEMO in ctx.provider_names():
-        # Its requests must not be answered by a toy because someone passed a flag.
-        raise SettingsError([f"providers.{_DEMO} is a provider of yours; rename it, or do without the demo"])
+        # A command-line flag must not make a toy answer the requests meant for a real provider.
+        raise SettingsError([f"providers.{_DEMO} is already configured; rename that provider or turn off the demo"])
     from proxy_plugin_devkit.demo import demo_provider
 
     return [demo_provider(_DEMO)]
@@ -34,7 +34,7 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
 
 @hookimpl
 def proxy_checks(ctx: PluginContext) -> Iterable[Check]:
-    problem = "the demo models are served to every client: take demo out of [plugins.devkit]"
+    problem = "every client can use the demo models: remove demo from [plugins.devkit]"
     on = ctx.settings(DevkitSettings).demo
     return [Check(name="demo", run=lambda: problem if on else None)]
 

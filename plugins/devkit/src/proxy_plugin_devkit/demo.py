@@ -1,7 +1,7 @@
-"""A toy provider for a first response without any account: OpenAI-shaped, deterministic, inside the process.
+"""A toy provider that gives a first response without any account: OpenAI's format, deterministic, in-process.
 
-It answers with the user's own words, streams word by word, calls the first offered tool when
-asked to use one, and embeds texts as hashes.
+It repeats the user's words, streams word by word, calls the first tool that the request offers, and
+turns texts into embeddings by hashing them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DONE = b"data: [DONE]\n\n"
 
 
 def demo_provider(name: str) -> Provider:
-    """Opens no connection: ``send`` makes the responses."""
+    """Opens no connection: ``send`` produces the responses."""
     return Provider(
         name=name,
         dialects=(_CHAT, _COMPLETIONS, _EMBEDDINGS),
@@ -45,7 +45,7 @@ def demo_provider(name: str) -> Provider:
 
 
 def encode(call: ProviderCall, credential: Credential) -> UpstreamRequest:
-    """The body as it is; the dialect stands where an address would."""
+    """Leave the body unchanged; put the dialect where the address would be."""
     return UpstreamRequest(url=f"demo:{call.dialect}", headers=[], content=json_bytes(call.body))
 
 
@@ -113,7 +113,7 @@ def _call(function: JsonObject) -> JsonObject:
 
 
 def _filled(response_format: JsonObject, text: str) -> JsonObject:
-    """An object that has every top-level property of the requested schema."""
+    """An object with every top-level property of the requested schema."""
     schema = (response_format.get("json_schema") or {}).get("schema") or {"properties": {"answer": {}}}
     samples: dict[str, Any] = {"integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}, "null": None}
     return {name: samples.get(spec.get("type"), text) for name, spec in schema.get("properties", {}).items()}
@@ -126,14 +126,14 @@ def _text(content: object) -> str:
 
 
 async def _chat_events(response: JsonObject) -> AsyncGenerator[bytes, None]:
-    """The same response as chunks, a word each, at the pace of a fast model."""
+    """The same response as chunks of one word each, at the pace of a fast model."""
     head = {**{key: response[key] for key in ("id", "created", "model")}, "object": "chat.completion.chunk"}
     (choice,) = response["choices"]
     for delta in _deltas(choice["message"]):
         yield _event({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
         await asyncio.sleep(_PAUSE_S)
     yield _event({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
-    # The core takes it out again for a client that did not ask for it.
+    # The core removes this chunk again if the client did not ask for usage.
     yield _event({**head, "choices": [], "usage": response["usage"]})
     yield _DONE
 
@@ -169,7 +169,7 @@ async def _completion_events(response: JsonObject) -> AsyncGenerator[bytes, None
 
 
 def embeddings(body: JsonObject) -> JsonObject:
-    """A ``list`` with an embedding for each input: numbers from -1 to 1."""
+    """A ``list`` with one embedding per input; the numbers lie between -1 and 1."""
     inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
     size = body.get("dimensions") or DIMENSIONS
     tokens = sum(len(str(value).split()) for value in inputs)

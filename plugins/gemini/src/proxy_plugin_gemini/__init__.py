@@ -1,6 +1,6 @@
 """Gemini: its wire formats for clients and upstreams, and Google's public API with keys (provider ``gemini``).
 
-What a plugin for another of Google's services needs is here by name; its submodules are internal.
+The names in ``__all__`` are for plugins for other Google services; the submodules are internal.
 """
 
 from __future__ import annotations

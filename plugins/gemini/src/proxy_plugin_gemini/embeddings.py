@@ -1,7 +1,7 @@
 """The wire format ``gemini_embeddings``: ``POST /v1beta/models/{model}:embedContent`` and ``:batchEmbedContents``.
 
-``model`` stands in the path; here it is a member of the body. A body with ``content`` asks for one
-vector, one with ``requests`` for one of each. Source: ai.google.dev API reference, ``EmbedContentRequest``.
+``model`` is in the path; here it is a member of the body. A body with ``content`` asks for one vector, a body
+with ``requests`` for one vector per request. Source: ai.google.dev API reference, ``EmbedContentRequest``.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from proxy_plugin_gemini.dialect.common import decode_usage, encode_usage, field
 from proxy_plugin_gemini.dialect.errors import encode_error, stream_error, whole_failure
 
 NAME = "gemini_embeddings"
-#: What else belongs to each input, and has no counterpart elsewhere: hints for the kind of vector wanted.
+#: Hints about the kind of vector wanted, one set per input; other formats have no counterpart.
 HINTS = ("taskType", "title", "autoTruncate")
 
 
 def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
-    """The body, and what the address says: the model, and whether a batch is asked for."""
+    """The body, completed with the facts in the URL: the model, and whether this is a batch."""
     model = head.parameters["model"].removeprefix("models/")
     return {**body, "model": model, "batch": head.path.endswith(":batchEmbedContents")}
 
 
 def request_body(body: JsonObject, model: str) -> JsonObject:
-    """What goes upstream of a body: ``model`` is the upstream's own id, which a batch repeats in each request.
+    """The part of a body that goes upstream. ``model`` is the upstream's own id, which a batch repeats in each request.
 
-    What a batch has beside ``requests`` is filled in where a request leaves it out.
+    Members of a batch other than ``requests`` are defaults for its requests.
     """
     own = {name: value for name, value in body.items() if name not in ("model", "batch")}
     if "requests" not in own:
@@ -51,7 +51,7 @@ def request_body(body: JsonObject, model: str) -> JsonObject:
 
 
 def check(body: JsonObject) -> None:
-    """Raise ``BadRequest`` for what no upstream could read. ``batch`` may be left out: the body tells."""
+    """Raise ``BadRequest`` for a body that no upstream could read. If ``batch`` is missing, the body decides."""
     model = require_model(body)
     batch = body.get("batch", "requests" in body)
     other = "content" if batch else "requests"
@@ -68,7 +68,7 @@ def check(body: JsonObject) -> None:
         if not isinstance(one, dict):
             raise wrong_type(f"requests[{index}]", "an object")
         if one.get("model") is not None and str(one["model"]).removeprefix("models/") != model:
-            raise wrong_type(f"requests[{index}].model", "the model of the address")
+            raise wrong_type(f"requests[{index}].model", "the model in the URL")
         _check_content(one.get("content"), f"requests[{index}].content")
     return None
 
@@ -86,7 +86,7 @@ def _check_content(content: object, where: str) -> None:
 
 
 def decode_inputs(body: JsonObject) -> EmbedRequest:
-    """Texts only: what another format could not carry is refused by name; hints ride in ``extra``."""
+    """Only texts: anything that another format cannot express raises an error that names it; hints go to ``extra``."""
     requests: Sequence[JsonObject] = body.get("requests") or [body]
     at = "requests[{}]." if "requests" in body else ""
     texts = [_text(one["content"], at.format(index)) for index, one in enumerate(requests)]
@@ -102,7 +102,7 @@ def decode_inputs(body: JsonObject) -> EmbedRequest:
 
 
 def _text(content: JsonObject, where: str) -> str:
-    """Several parts are one input."""
+    """Several parts form one input."""
     words = []
     for index, part in enumerate(content["parts"]):
         if not isinstance(part, dict) or not isinstance(part.get("text"), str):
@@ -112,7 +112,7 @@ def _text(content: JsonObject, where: str) -> str:
 
 
 def encode_inputs(request: EmbedRequest) -> JsonObject:
-    """One input asks for one vector, several for a batch. Raises ``BadRequest`` for tokens."""
+    """One input becomes a single request, several become a batch. Raises ``BadRequest`` for tokens."""
     inputs: list[JsonObject] = []
     for text in request.inputs:
         if not isinstance(text, str):
@@ -126,11 +126,11 @@ def encode_inputs(request: EmbedRequest) -> JsonObject:
     return {**own, **inputs[0]} if len(inputs) == 1 else {**own, "requests": inputs}
 
 
-# --- Replies -----------------------------------------------------------------------------
+# --- Responses ---------------------------------------------------------------------------
 
 
 def decode_embeddings(data: bytes) -> EmbedResponse:
-    """Either method's reply. Usage is rarely told. Raises ``UpstreamBroken``."""
+    """Decode a response of either method. Usage is rarely included. Raises ``UpstreamBroken``."""
     value = load_object(data) or {}
     found = [value["embedding"]] if "embedding" in value else value.get("embeddings")
     if not isinstance(found, list):
@@ -150,16 +150,16 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def encode_embeddings(reply: EmbedResponse, body: JsonObject) -> bytes:
-    """A vector for each input, in the form of the method that was asked. Raises ``UpstreamBroken``."""
+def encode_embeddings(response: EmbedResponse, body: JsonObject) -> bytes:
+    """A vector for each input, in the form of the method that the client called. Raises ``UpstreamBroken``."""
     wanted = len(body["requests"]) if "requests" in body else 1
-    if len(reply.vectors) != wanted:
+    if len(response.vectors) != wanted:
         raise UpstreamBroken("The upstream's response does not have one embedding for each input.")
-    vectors = [{"values": list(vector)} for vector in reply.vectors]
+    vectors = [{"values": list(vector)} for vector in response.vectors]
     out: JsonObject = {"embeddings": vectors} if "requests" in body else {"embedding": vectors[0]}
-    if reply.usage.prompt:
-        told = encode_usage(reply.usage)
-        out["usageMetadata"] = {name: told[name] for name in ("promptTokenCount", "totalTokenCount")}
+    if response.usage.prompt:
+        usage = encode_usage(response.usage)
+        out["usageMetadata"] = {name: usage[name] for name in ("promptTokenCount", "totalTokenCount")}
     return json_bytes(out)
 
 

@@ -1,4 +1,4 @@
-"""What follows from an error of Google's: one table by status, one for limits."""
+"""Decide on Google's errors: one table by status, another for limits."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from proxy_core import (
 from proxy_plugin_gemini.google_error import GoogleError, read_google_error
 from proxy_plugin_gemini.limits import HOUR_S, limit_of
 
-#: Decides about a failure whose error was read.
+#: Decides on a failure whose error body has been read.
 Decide = Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]
 
-_DENIED_REST_S = 3600.0
+_DENIED_COOLDOWN_S = 3600.0
 _TOO_LONG = re.compile(r"token count.{0,80}exceed|exceeds the maximum number of tokens|prompt is too long", re.I | re.S)
 _LOCATION = re.compile(r"location is not supported", re.I)
 _KEY = re.compile(r"api[ _]key (not valid|not found|expired|invalid)", re.I)
 
 
 def classify_google_failure(failure: UpstreamFailure) -> FailureDecision:
-    """For the public API and its keys: a 403 is read as any vendor's is."""
+    """For the public API and its keys: a 403 is treated like that of any vendor."""
     return decide_failure(failure, forbidden=lambda failure, error, words: classify_failure(failure))
 
 
 def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDecision:
-    """``forbidden`` decides about a 403, which means something else to a login than to a key."""
+    """``forbidden`` decides on a 403, whose meaning differs between logins and keys."""
     if failure.transport is not None:
         return classify_failure(failure)
     error = read_google_error(failure.body)
@@ -47,33 +47,39 @@ def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDec
         words = replace(words, message=error.message)
     if status in (429, 499, 503) or error.info("MODEL_CAPACITY_EXHAUSTED", "QUOTA_EXHAUSTED"):
         return _limited(failure, status, error, words)
-    named = forbidden if status == 403 else _BY_STATUS.get(status or 0)
-    return classify_failure(failure) if named is None else named(failure, error, words)
+    decide = forbidden if status == 403 else _BY_STATUS.get(status or 0)
+    return classify_failure(failure) if decide is None else decide(failure, error, words)
 
 
 def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, words: ErrorBody) -> FailureDecision:
     name, limit = failure.provider, limit_of(error, failure.received_at)
     if not error.detailed and not limit.terminal and limit.wait_s is None and status in (499, 503):
-        # Nothing but "cancelled" or "overloaded": once more, with the core's own pauses.
+        # No more than "cancelled" or "overloaded": retry with the core's usual delays.
         return decision_for("broken" if status == 499 else "overloaded", failure, status, words)
-    text = f" Message: {error.message}" if error.message else ""
-    told = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
+    says = f" Message: {error.message}" if error.message else ""
+    retry_after_s = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
     match limit.kind:
         case "none":
-            return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_REST_S)
+            return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_COOLDOWN_S)
         case "capacity":
-            crowded = CapacityExhausted(
-                f"{name} has no capacity for this model.{text}", code="model_capacity_exhausted", retry_after_s=told
+            no_capacity = CapacityExhausted(
+                f"{name} has no capacity for this model.{says}",
+                code="model_capacity_exhausted",
+                retry_after_s=retry_after_s,
             )
             return FailureDecision(
-                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=crowded
+                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=no_capacity
             )
         case "daily" | "quota" | "credits":
-            used_up = CapacityExhausted(f"{name}'s quota is used up.{text}", code="quota_exhausted", retry_after_s=told)
+            used_up = CapacityExhausted(
+                f"{name}'s quota is used up.{says}", code="quota_exhausted", retry_after_s=retry_after_s
+            )
             wait_s = limit.wait_s if limit.wait_s is not None else HOUR_S
             return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=wait_s, error=used_up)
         case "minute" | "rate":
-            slower = CapacityExhausted(f"{name} is rate limited.{text}", code="rate_limit_exceeded", retry_after_s=told)
+            slower = CapacityExhausted(
+                f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=retry_after_s
+            )
             return FailureDecision(
                 fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=slower
             )
@@ -94,14 +100,14 @@ def _refused(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> 
 
 
 def _unknown_model(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:
-    """Or one that this account may not use: others may, and its other models go on."""
-    told = UpstreamRejected(
-        f"{failure.provider} does not know this model, or this account may not use it.",
+    """The model may be unknown, or unavailable only to this account: other accounts and other models stay in use."""
+    unknown = UpstreamRejected(
+        f"{failure.provider} does not know this model, or this account has no access to it.",
         status=404,
         param="model",
         code="model_not_found",
     )
-    return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=_DENIED_REST_S, error=told)
+    return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=_DENIED_COOLDOWN_S, error=unknown)
 
 
 def _client(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -> FailureDecision:

@@ -1,4 +1,4 @@
-"""What an error of Google's says. Pure, and tolerant: every wrapping that its services were seen to use is read."""
+"""Read Google's errors. Pure, and tolerant of every wrapping that Google's services have been seen to use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class GoogleError:
-    """An error in Google's words. ``detailed``: it has any structured detail."""
+    """An error in Google's terms. ``detailed``: it has at least one structured detail."""
 
     code: int | None
     status: str
@@ -34,7 +34,7 @@ class GoogleError:
     def info(self, *reasons: str) -> Info | None:
         return next((info for info in self.infos if info.reason in reasons), None)
 
-    def said(self, name: str) -> str | None:
+    def metadata_value(self, name: str) -> str | None:
         """The first value of a metadata member."""
         return next((info.metadata[name] for info in self.infos if info.metadata.get(name)), None)
 
@@ -43,9 +43,9 @@ _DEPTH = 5
 
 
 def read_google_error(body: bytes) -> GoogleError:
-    """Every form in use: the object, an array of one, JSON within ``message``, an event's ``data:`` line, a bare text.
+    """Read every form in use: an object, an array of one, JSON in ``message``, an event's ``data:`` line, plain text.
 
-    Blanks around keys do not matter. What cannot be read is an empty error.
+    Whitespace around keys is ignored. An unreadable body gives an empty error.
     """
     text = body[: 256 * 1024].decode("utf-8", "replace").strip().removeprefix("data:").strip()
     found: Mapping[str, Any] = {}
@@ -79,7 +79,7 @@ def _error_in(text: str) -> Mapping[str, Any] | None:
 
 
 def _trimmed(value: Any) -> Any:
-    """The same with keys stripped of blanks, no-break ones too."""
+    """The same value with whitespace around keys removed, including no-break spaces."""
     if isinstance(value, dict):
         return {key.strip().strip("\u00a0"): _trimmed(inner) for key, inner in value.items()}
     return [_trimmed(inner) for inner in value] if isinstance(value, list) else value
@@ -127,7 +127,7 @@ LONGEST_S = 8 * 86_400.0
 
 
 def duration_s(text: str) -> float | None:
-    """Seconds of ``8h44m7.2s``, ``900ms`` and the like; what is not positive is a second. ``None`` if unreadable."""
+    """The seconds in ``8h44m7.2s``, ``900ms`` and the like; at least one second. ``None`` if unreadable."""
     text = text.strip()
     negative, text = text.startswith("-"), text.removeprefix("-")
     match = _DURATION.fullmatch(text)

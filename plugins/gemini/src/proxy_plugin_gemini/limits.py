@@ -1,4 +1,4 @@
-"""What a limit of Google's means. Pure; the order of the questions is that of its own client.
+"""Interpret Google's rate limits and quotas. Pure; the order of the checks is that of Google's own client.
 
 Source: gemini-cli ``googleQuotaErrors.ts``.
 """
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from proxy_plugin_gemini.google_error import LONGEST_S, GoogleError, duration_s
 
-#: A wait up to this is one to sit out; a longer one means used up.
+#: A wait up to this is a rate limit; a longer one means that a quota is exhausted.
 _LONG_S = 300.0
 _CAPACITY_S = 30.0
 _MINUTE_S = 60.0
@@ -27,12 +27,14 @@ _PROMISE = re.compile(
     r"(?:please retry in|reset(?:s)? (?:after|in))\s+((?:\d+(?:\.\d+)?(?:ms|h|m|s))+)", re.IGNORECASE | re.ASCII
 )
 _NO_ENTITLEMENT = re.compile(r"\blimit: 0(?![\d.])", re.ASCII)
-_CROWDED = re.compile(r"exhausted your capacity|capacity exceeded|MODEL_CAPACITY_EXHAUSTED|no capacity", re.IGNORECASE)
+_NO_CAPACITY = re.compile(
+    r"exhausted your capacity|capacity exceeded|MODEL_CAPACITY_EXHAUSTED|no capacity", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a 429, 499 or 503 means. ``terminal``: not this model on this credential before ``wait_s`` are over."""
+    """The meaning of a 429, 499 or 503. ``terminal``: no more of this model on this credential for ``wait_s``."""
 
     kind: Literal["none", "daily", "quota", "capacity", "credits", "minute", "rate"]
     terminal: bool
@@ -40,49 +42,49 @@ class Limit:
 
 
 def limit_of(error: GoogleError, now: datetime) -> Limit:
-    """The questions in Google's order. ``now`` is UTC."""
-    told = _told_wait(error, now)
+    """The first check that applies, in the order of Google's client. ``now`` is UTC."""
+    stated = _stated_wait(error, now)
     if _NO_ENTITLEMENT.search(error.message):
-        return Limit("none", True, told)
+        return Limit("none", True, stated)
     if not error.detailed:
         promised = _promised(error.message)
         if promised is not None:
             return Limit("rate" if promised <= _LONG_S else "quota", promised > _LONG_S, promised)
-        crowded = _CROWDED.search(error.message)
-        return Limit("capacity", True, _CAPACITY_S) if crowded else Limit("rate", False)
+        no_capacity = _NO_CAPACITY.search(error.message)
+        return Limit("capacity", True, _CAPACITY_S) if no_capacity else Limit("rate", False)
     if any("PerDay" in name or "Daily" in name for name in _limit_names(error)):
-        return Limit("daily", True, told if told is not None and told > _LONG_S else _until_midnight(now))
+        return Limit("daily", True, stated if stated is not None and stated > _LONG_S else _until_midnight(now))
     if error.info("MODEL_CAPACITY_EXHAUSTED", "MODEL_CAPACITY_EXCEEDED"):
-        return Limit("capacity", True, told or _CAPACITY_S)
+        return Limit("capacity", True, stated or _CAPACITY_S)
     if error.info("INSUFFICIENT_G1_CREDITS_BALANCE"):
-        return Limit("credits", True, told)
+        return Limit("credits", True, stated)
     if error.info("QUOTA_EXHAUSTED"):
-        return Limit("quota", True, told if told is not None else _until_midnight(now))
+        return Limit("quota", True, stated if stated is not None else _until_midnight(now))
     delay = error.retry_delay_s
     if any(info.domain in _DOMAINS and info.reason == "RATE_LIMIT_EXCEEDED" for info in error.infos):
         soon = delay is not None and delay <= _LONG_S
-        return Limit("rate" if soon else "quota", not soon, told)
+        return Limit("rate" if soon else "quota", not soon, stated)
     if delay is not None:
-        return Limit("rate" if delay <= _LONG_S else "quota", delay > _LONG_S, told)
+        return Limit("rate" if delay <= _LONG_S else "quota", delay > _LONG_S, stated)
     if any("PerMinute" in name for name in _limit_names(error)):
         return Limit("minute", False, _MINUTE_S)
-    if _CROWDED.search(error.message):
-        return Limit("capacity", True, told or _CAPACITY_S)
-    return Limit("rate", False, told)
+    if _NO_CAPACITY.search(error.message):
+        return Limit("capacity", True, stated or _CAPACITY_S)
+    return Limit("rate", False, stated)
 
 
 def _limit_names(error: GoogleError) -> list[str]:
     return [*error.quota_ids, *(info.metadata.get("quota_limit", "") for info in error.infos)]
 
 
-def _told_wait(error: GoogleError, now: datetime) -> float | None:
-    """Seconds until the reset, as the first of its sources says that can be read."""
+def _stated_wait(error: GoogleError, now: datetime) -> float | None:
+    """Seconds until the reset, from the first readable source."""
     if error.retry_delay_s is not None:
         return error.retry_delay_s
-    delay = duration_s(error.said("quotaResetDelay") or "")
+    delay = duration_s(error.metadata_value("quotaResetDelay") or "")
     if delay is not None:
         return delay
-    at = error.said("quotaResetTimeStamp")
+    at = error.metadata_value("quotaResetTimeStamp")
     if at is not None:
         try:
             moment = datetime.fromisoformat(at)
@@ -99,7 +101,7 @@ def _promised(text: str) -> float | None:
 
 
 def _until_midnight(now: datetime) -> float:
-    """Daily quotas begin anew at midnight in California."""
+    """Daily quotas reset at midnight in California."""
     try:
         there = now.astimezone(ZoneInfo("America/Los_Angeles"))
     except ZoneInfoNotFoundError:

@@ -30,7 +30,7 @@ from proxy_plugin_gemini.signatures import SignatureCache
 from proxy_plugin_gemini.translation import decoder_for, request_of
 
 NAME = "gemini"
-#: The API up to and including its version.
+#: The API's base URL, including the version.
 BASE = "https://generativelanguage.googleapis.com/v1beta"
 _PAGE = 1000
 _BATCH = 100
@@ -38,7 +38,7 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 
 
 class PublicApi:
-    """Its settings, ready to be used. ``base`` holds the version, ``headers`` are the operator's own."""
+    """The provider's functions, bound to settings. ``base`` includes the version; ``headers`` are the operator's."""
 
     def __init__(self, base: str, headers: tuple[tuple[str, str], ...], signatures: SignatureCache) -> None:
         self._base = base.rstrip("/")
@@ -62,7 +62,7 @@ class PublicApi:
             return self._embed(call.body, credential)
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         if call.chat is None:
-            # A client that speaks Gemini: relayed as it is.
+            # The client speaks Gemini's format, so the body is relayed unchanged.
             model = _checked(str(call.body.get("model", "")))
             return self._post(f"{model}:{method}", relayed(request_body(call.body), call.options), credential)
         model = _checked(call.chat.model)
@@ -76,7 +76,7 @@ class PublicApi:
         if requests is None:
             return self._post(f"{model}:embedContent", content, credential)
         if len(requests) > _BATCH:
-            raise BadRequest(f"At most {_BATCH} inputs at once are possible.", param="input", code="invalid_value")
+            raise BadRequest(f"At most {_BATCH} inputs per request are allowed.", param="input", code="invalid_value")
         return self._post(f"{model}:batchEmbedContents", content, credential)
 
     def _post(self, path: str, body: JsonObject, credential: Credential) -> UpstreamRequest:
@@ -93,7 +93,7 @@ class PublicApi:
 
 
 def _checked(model: str) -> str:
-    """A model's name is part of the path."""
+    """Check a model's name before it becomes part of the path."""
     name = model.removeprefix("models/")
     if not _MODEL.fullmatch(name):
         raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
@@ -101,7 +101,7 @@ def _checked(model: str) -> str:
 
 
 def parse_models(body: bytes) -> Sequence[ModelSpec]:
-    """``ListModels``: those that generate or embed, with what is said of them. Raises ``ValueError``."""
+    """``ListModels``: the models that generate or embed, with their metadata. Raises ``ValueError``."""
     value = json.loads(body)
     models = value.get("models") if isinstance(value, dict) else None
     if not isinstance(models, list):

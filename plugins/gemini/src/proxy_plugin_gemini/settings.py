@@ -8,12 +8,12 @@ from proxy_core import PluginSettings
 
 
 class GeminiSettings(PluginSettings):
-    """``[plugins.gemini]``; ``PROXY_PLUGINS__GEMINI__<KEY>`` wins over the file.
+    """``[plugins.gemini]``; ``PROXY_PLUGINS__GEMINI__<KEY>`` overrides the file.
 
-    Address and keys are ``[providers.gemini]``.
+    The base URL and keys are in ``[providers.gemini]``.
     """
 
     signatures: int = Field(
-        10_000, ge=0, description="Thought signatures kept for clients that do not send them back; 0: none."
+        10_000, ge=0, description="How many thought signatures to keep for clients that do not send them back; 0: none."
     )
-    signature_ttl_s: float = Field(3600, gt=0, description="How long a signature is kept.")
+    signature_ttl_s: float = Field(3600, gt=0, description="How long to keep a signature.")

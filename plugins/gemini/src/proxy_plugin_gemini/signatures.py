@@ -1,7 +1,7 @@
-"""Thought signatures of calls, kept for clients that lose them: in memory, bounded, for a while.
+"""Thought signatures of calls, kept for clients that lose them: in memory, bounded, for a limited time.
 
-A conversation continued on another process or after a restart does without: the format then says
-that the signature is lost, which the models take.
+A conversation that continues in another process or after a restart has no signatures: the request then says
+that the signature is lost, which the models accept.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _FAMILY = re.compile(r"gemini-(\d+)")
 
 
 def family_name(model: str) -> str:
-    """Signatures of one generation of models mean nothing to another."""
+    """The generation of a model; signatures are valid only within one generation."""
     match = _FAMILY.search(model)
     return match[0] if match else model
 
 
 class SignatureCache:
-    """By client, family and call id. Ids are unique among a client's calls."""
+    """Signatures by client, family and call id. Ids are unique among a client's calls."""
 
     def __init__(self, size: int, ttl_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._size = size

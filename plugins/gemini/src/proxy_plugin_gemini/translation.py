@@ -1,4 +1,4 @@
-"""What providers of Gemini's format do with a request and a response: the dialect, and the signatures around it."""
+"""Request and response for providers that use Gemini's format: the dialect, with thought signatures restored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from proxy_plugin_gemini.signatures import SignatureCache
 
 def chat_of(call: ProviderCall) -> ChatRequest:
     if call.chat is None:
-        raise InternalError("A Gemini provider was given no chat.")
+        raise InternalError("A Gemini provider received no chat request.")
     return call.chat
 
 
 def request_of(call: ProviderCall, signatures: SignatureCache) -> tuple[JsonObject, Sequence[str]]:
-    """The inner request, without its model, with the deployment's options; and the fields it has none for."""
+    """The request without its model, completed with the deployment's options; and the fields that Gemini lacks."""
     chat = chat_of(call)
 
     def known(call_id: str) -> str | None:
@@ -31,7 +31,7 @@ def request_of(call: ProviderCall, signatures: SignatureCache) -> tuple[JsonObje
 
 
 class KeepingDecoder:
-    """The dialect's decoder, and a look at the signatures that pass."""
+    """The dialect's decoder, which also keeps the signatures that it sees."""
 
     __slots__ = ("_call", "_inner", "_model", "_signatures")
 
@@ -60,7 +60,7 @@ def decoder_for(signatures: SignatureCache) -> Callable[[ProviderCall, bool], Ev
 
     def decoder(call: ProviderCall, streaming: bool) -> EventDecoder:
         if call.chat is None:
-            # A Gemini client's own words, which it carries itself; a sanitizer looks at the reply.
+            # A Gemini client keeps its own signatures; the response is decoded only because a sanitizer reads it.
             return GeminiDecoder(streaming, seed=token_hex(8))
         return KeepingDecoder(call, streaming, signatures)
 

@@ -1,4 +1,4 @@
-"""Gemini by Google logins: the provider ``gemini_cli``, which talks to the Code Assist backend."""
+"""Gemini with Google logins: the provider ``gemini_cli``, which uses the Code Assist backend."""
 
 from __future__ import annotations
 

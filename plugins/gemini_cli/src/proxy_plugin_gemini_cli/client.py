@@ -1,4 +1,4 @@
-"""Whose OAuth client is used: the settings' own, or that of the Gemini CLI installed here. None is in this package."""
+"""Find the OAuth client: from the settings, or from the Gemini CLI installed here. This package contains none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from proxy_core import Credential
-from proxy_core.oauth import OAuthClient
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
+from proxy_plugin_oauth import OAuthClient
 
 NO_CLIENT = (
-    "no OAuth client is known. Google's logins need a client id and secret, and this package holds none: set "
+    "no OAuth client found. Google logins need a client id and secret, and this package contains none: set "
     "GEMINI_CLI_CLIENT_ID and GEMINI_CLI_CLIENT_SECRET (or client_id and client_secret in [plugins.gemini_cli]), "
     "or install the Gemini CLI (npm install -g @google/gemini-cli), whose own client is then used"
 )
@@ -29,14 +29,14 @@ _MAX_FILES = 400
 
 
 class NoClient(Exception):
-    """There is no OAuth client; the message says how to get one."""
+    """No OAuth client was found; the message says how to get one."""
 
     def __init__(self) -> None:
         super().__init__(NO_CLIENT)
 
 
 def own_client(settings: GeminiCliSettings, places: Sequence[Path] | None = None) -> OAuthClient:
-    """The client for logins. Reads files where settings name none: call it in a thread. Raises ``NoClient``."""
+    """The client for logins. Reads files if the settings name none, so call it in a thread. Raises ``NoClient``."""
     if settings.client_id:
         return OAuthClient(
             client_id=settings.client_id, client_secret=settings.client_secret, token_url=str(settings.token_url)
@@ -48,7 +48,7 @@ def own_client(settings: GeminiCliSettings, places: Sequence[Path] | None = None
 
 
 def client_of(credential: Credential, settings: GeminiCliSettings) -> OAuthClient | None:
-    """The client a credential brought with it, from a gcloud file or the environment; ``None``: it was ours."""
+    """The client that a credential names (from a gcloud file or the environment); ``None``: it was made with ours."""
     details = credential.details
     token_url = _plain(details, "token_uri") or str(settings.token_url)
     client_id = _plain(details, "client_id")
@@ -69,7 +69,7 @@ def _plain(details: Mapping[str, str | SecretStr], name: str) -> str | None:
 
 
 def module_folders() -> list[Path]:
-    """Where npm puts packages for everybody, on the systems there are. Runs nothing."""
+    """The folders for npm's global packages on the known operating systems. Runs no program."""
     home = Path.home()
     found = [
         Path("/usr/local/lib/node_modules"),
@@ -90,7 +90,7 @@ def module_folders() -> list[Path]:
 
 
 def installed_client(places: Sequence[Path]) -> tuple[str, SecretStr] | None:
-    """Id and secret as the vendor's published files have them, both in one file; ``None`` if there is none."""
+    """Id and secret from the vendor's published files (both are in one file); ``None`` if there is none."""
     for file in islice(_candidates(places), _MAX_FILES):
         try:
             if file.stat().st_size > _MAX_FILE:
@@ -105,7 +105,7 @@ def installed_client(places: Sequence[Path]) -> tuple[str, SecretStr] | None:
 
 
 def _candidates(places: Sequence[Path]) -> Iterator[Path]:
-    """The file that has it in every known version first, then the package's other built files."""
+    """First the file that holds them in every known version, then the package's other built files."""
     folders = []
     for place in places:
         for package in _PACKAGES:

@@ -1,4 +1,4 @@
-"""The provider ``gemini_cli``: Google's Code Assist backend, an envelope around Gemini's requests and replies."""
+"""The provider ``gemini_cli``: Google's Code Assist backend, which wraps Gemini's requests and responses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from proxy_plugin_gemini_cli.models import (
     LIFECYCLE,
     PAID,
     ROTATION,
-    STAND_INS,
+    SUBSTITUTES,
     backend_name,
     spec,
 )
@@ -44,18 +44,18 @@ from proxy_plugin_gemini_cli.quota import ask_quota
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 
 NAME = "gemini_cli"
-#: The categories of harm, with the least that each takes.
+#: The categories of harm, each with its least strict threshold.
 SAFETY_OFF: Sequence[Mapping[str, str]] = tuple(
     {"category": f"HARM_CATEGORY_{name}", "threshold": "BLOCK_NONE" if name == "CIVIC_INTEGRITY" else "OFF"}
     for name in ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CONTENT", "CIVIC_INTEGRITY")
 )
-#: How long a model is taken for crowded, as in Google's client.
-_CROWDED_S = 30.0
+#: How long a model counts as out of capacity, as in Google's client.
+_NO_CAPACITY_S = 30.0
 _MODEL = re.compile(r"for model (gemini-[\w.-]{1,60})")
 
 
 def backend_of(settings: GeminiCliSettings, provider: ProviderSettings | None = None) -> Backend:
-    """``[providers.gemini_cli]`` may name the whole base, version included, and more headers."""
+    """``[providers.gemini_cli]`` may set the whole base URL, including the version, and additional headers."""
     provider = provider or ProviderSettings()
     own = tuple((name, value.get_secret_value()) for name, value in provider.headers.items())
     return Backend(
@@ -67,12 +67,12 @@ def backend_of(settings: GeminiCliSettings, provider: ProviderSettings | None = 
 
 
 def identity_headers(settings: GeminiCliSettings) -> tuple[tuple[str, str], ...]:
-    """None of Google's client's own: the backend needs none. proxy-core's User-Agent is what it is."""
+    """A User-Agent from the settings. The proxy never poses as Google's client: the backend does not require it."""
     return (("user-agent", settings.user_agent),) if settings.user_agent else ()
 
 
 class CodeAssist:
-    """Its settings, ready to be used. ``clock`` is monotonic seconds."""
+    """The provider's functions and state. ``clock`` returns monotonic seconds."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class CodeAssist:
         self._signatures = signatures
         self._clock = clock
         #: Until when a model has no capacity.
-        self._crowded: dict[str, float] = {}
+        self._no_capacity_until: dict[str, float] = {}
 
     def provider(self) -> Provider:
         listed = {model.id: model for model in CODE_ASSIST_MODELS}
@@ -109,8 +109,8 @@ class CodeAssist:
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         project = credential.details.get("project_id")
         if not isinstance(project, str) or not project:
-            # The refresher lends none without; a made-up one would be answered by errors about something else.
-            raise Unavailable("This login's project is not known.", code="project_required")
+            # The refresher marks such a login as incomplete. An invented project would get misleading errors.
+            raise Unavailable("The Google Cloud project of this login is not known.", code="project_required")
         model = self._model(chat_of(call).model)
         call = replace(call, chat=replace(chat_of(call), model=model))
         request, dropped = request_of(call, self._signatures)
@@ -152,19 +152,19 @@ class CodeAssist:
             newest_flash=settings.newest_flash,
             newest_lite=settings.newest_lite,
         )
-        if settings.capacity_fallback and self._crowded.get(model, 0.0) > self._clock():
-            return STAND_INS.get(model, model)
+        if settings.capacity_fallback and self._no_capacity_until.get(model, 0.0) > self._clock():
+            return SUBSTITUTES.get(model, model)
         return model
 
     def classify_failure(self, failure: UpstreamFailure) -> FailureDecision:
         decision = classify_failure(failure)
         if self._settings.capacity_fallback and decision.error.code == "model_capacity_exhausted":
             model = _named_model(failure)
-            if model in STAND_INS:
-                self._crowded[model] = self._clock() + _CROWDED_S
-                # No wait is told: the stand-in is asked at once.
-                crowded = CapacityExhausted(decision.error.message, code=decision.error.code)
-                return FailureDecision(fault="model", next="retry", error=crowded)
+            if model in SUBSTITUTES:
+                self._no_capacity_until[model] = self._clock() + _NO_CAPACITY_S
+                # Without a wait time, because the substitute is used at once.
+                exhausted = CapacityExhausted(decision.error.message, code=decision.error.code)
+                return FailureDecision(fault="model", next="retry", error=exhausted)
         return decision
 
     async def quota(self, credential: Credential, exchange: HttpClient) -> Sequence[QuotaWindow]:
@@ -174,11 +174,11 @@ class CodeAssist:
 def _named_model(failure: UpstreamFailure) -> str:
     error = read_google_error(failure.body)
     match = _MODEL.search(error.message)
-    return error.said("model") or (match[1].rstrip(".") if match else "")
+    return error.metadata_value("model") or (match[1].rstrip(".") if match else "")
 
 
 def session_id(call: ProviderCall) -> str:
-    """The same for a client's whole conversation: made of its first user message."""
+    """An id derived from the first user message, so that it stays the same throughout a client's conversation."""
     first = next((message for message in chat_of(call).messages if message.role == "user"), None)
     digest = sha256(f"{call.client}\0".encode())
     for part in first.parts if first is not None else ():

@@ -1,4 +1,4 @@
-"""How Google's tools keep their logins: the Gemini CLI's files and keychain entry, gcloud's file."""
+"""The places where Google's tools keep logins: the Gemini CLI's files and keychain entry, and gcloud's file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core import Credential, TokenFile, Tokens, TokenStore
-from proxy_core.oauth import expiry, id_token_label
+from proxy_core import Credential, TokenFile, Tokens, TokenStore, token_expiry
+from proxy_plugin_oauth import id_token_label
 
 _SERVICE, _ACCOUNT = "gemini-cli-oauth", "main-account"
 _OTHER_KINDS = (
@@ -29,16 +29,18 @@ _NEEDS_CRYPTOGRAPHY = "it is encrypted; reading it needs: pip install 'proxy-plu
 
 
 def read_plain(data: bytes) -> Tokens:
-    """``oauth_creds.json`` of the Gemini CLI, and what other tools write in its place.
+    """Read the Gemini CLI's ``oauth_creds.json``, or what other tools write in its place.
 
-    The kind is told by the keys. Raises ``ValueError`` naming what is missing, never a token.
+    The keys reveal the kind of file. Raises ``ValueError`` that names what is missing, but never a token.
     """
     fields = _object(data)
     kind = fields.get("type")
     if kind == "authorized_user":
         return _authorized_user(fields)
     if kind in _OTHER_KINDS:
-        raise ValueError(f"it is of type {kind!r}, whose tokens come another way; only logins of persons can be used")
+        raise ValueError(
+            f"it is of type {kind!r}, which obtains tokens in another way; only logins of people can be used"
+        )
     if isinstance(fields.get("token"), dict):
         return _nested(fields)
     access, refresh = _text(fields, "access_token"), _text(fields, "refresh_token")
@@ -51,11 +53,11 @@ def read_plain(data: bytes) -> Tokens:
     if secret := _text(fields, "client_secret"):
         details["client_secret"] = SecretStr(secret)
     identity = id_token_label(fields.get("id_token")) or _text(fields, "email")
-    return _tokens(access, refresh, expiry(fields.get("expiry_date")), identity, details)
+    return _tokens(access, refresh, token_expiry(fields.get("expiry_date")), identity, details)
 
 
 def write_plain(old: bytes, credential: Credential) -> bytes:
-    """The same file with new tokens. Keys it does not know stay."""
+    """The same file with new tokens. Unknown keys are kept."""
     fields = _object(old) if old.strip() else {}
     fields["access_token"] = credential.secret.get_secret_value()
     fields.setdefault("token_type", "Bearer")
@@ -67,7 +69,7 @@ def write_plain(old: bytes, credential: Credential) -> bytes:
 
 
 def read_gcloud(data: bytes) -> Tokens:
-    """``application_default_credentials.json``. It holds no access token; its own client renews it."""
+    """``application_default_credentials.json``. It holds no access token; a refresh uses the client that it names."""
     fields = _object(data)
     if fields.get("type") != "authorized_user":
         raise ValueError(f"it is of type {fields.get('type')!r}, not 'authorized_user'")
@@ -98,7 +100,7 @@ def _nested(fields: Mapping[str, Any]) -> Tokens:
     access, refresh = _text(token, "accessToken"), _text(token, "refreshToken")
     if not access and not refresh:
         raise ValueError("token.accessToken and token.refreshToken are missing")
-    return _tokens(access, refresh, expiry(token.get("expiresAt")), None, {})
+    return _tokens(access, refresh, token_expiry(token.get("expiresAt")), None, {})
 
 
 def _tokens(
@@ -108,7 +110,7 @@ def _tokens(
     identity: str | None,
     details: Mapping[str, str | SecretStr],
 ) -> Tokens:
-    """An access token whose end is not known is renewed first, if it can be."""
+    """An access token without an expiry time is refreshed before use, if possible."""
     if refresh and ends is None:
         access = None
     return Tokens(
@@ -123,7 +125,7 @@ def _tokens(
 def read_encrypted(data: bytes) -> Tokens:
     """``gemini-credentials.json``, which is not JSON: ``iv:tag:ciphertext`` in hex, AES-256-GCM.
 
-    The key comes of this host's and user's names, so a copy from elsewhere cannot be read.
+    The key is derived from the names of host and user, so a copy from another machine cannot be read.
     """
     parts = data.strip().split(b":")
     try:
@@ -154,10 +156,10 @@ def _file_key() -> bytes:
 
 
 def read_keychain() -> Tokens:
-    """The system keychain's entry. Raises ``ValueError`` where there is no keychain, or no entry.
+    """Read the system keychain's entry. Raises ``ValueError`` if there is no keychain or no entry.
 
     Source: gemini-cli ``code_assist/oauth-credential-storage.ts``: service ``gemini-cli-oauth``, account
-    ``main-account``, the same JSON as within its encrypted file.
+    ``main-account``, the same JSON as in its encrypted file.
     """
     try:
         import keyring  # type: ignore[import-not-found,unused-ignore]  # an extra
@@ -167,23 +169,23 @@ def read_keychain() -> Tokens:
     try:
         entry = keyring.get_password(_SERVICE, _ACCOUNT)
     except NoKeyringError:
-        raise ValueError("this system has none that can be used") from None
+        raise ValueError("this system has no usable keychain") from None
     except KeyringError as error:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from error
     if not entry:
-        raise ValueError(f"it has no entry {_SERVICE!r} of {_ACCOUNT!r}")
+        raise ValueError(f"it has no entry {_SERVICE!r} for {_ACCOUNT!r}")
     tokens = read_plain(entry.encode())
     return replace(tokens, identity=tokens.identity or _signed_in())
 
 
 def _signed_in() -> str | None:
-    """Whose login the keychain's is: the Gemini CLI says so in its folder."""
+    """The account of the login in the keychain, which the Gemini CLI records in its folder."""
     home = os.path.expandvars("$GEMINI_CLI_HOME")
     return active_account(Path("~" if home.startswith("$") else home).expanduser() / ".gemini" / "x")
 
 
 def active_account(path: Path) -> str | None:
-    """Who is logged in by the ``google_accounts.json`` beside it; an unreadable one counts as empty."""
+    """The active account in the ``google_accounts.json`` next to ``path``; an unreadable file counts as empty."""
     try:
         fields = json.loads(path.with_name("google_accounts.json").read_bytes())
     except (OSError, ValueError):
@@ -198,7 +200,7 @@ def _object(data: bytes) -> dict[str, Any]:
     except ValueError:
         raise ValueError("it is empty" if not data.strip() else "it is not JSON") from None
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return value
 
 

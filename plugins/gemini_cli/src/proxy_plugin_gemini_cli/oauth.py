@@ -1,4 +1,4 @@
-"""Logging in with Google, renewing, and finding out whose login it is and what it may use."""
+"""Log in with Google, refresh tokens, and look up the account, project and tier of a login."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from proxy_core import (
     Credential,
     CredentialRefresher,
     HttpClient,
+    LoginFailed,
     LoginPrompt,
     LoginRequired,
     RetryRefresh,
@@ -22,19 +23,18 @@ from proxy_core import (
     TransportFailed,
     UpstreamRequest,
 )
-from proxy_core.oauth import (
+from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
+from proxy_plugin_gemini_cli.files import FILES, STORES
+from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
+from proxy_plugin_gemini_cli.settings import GeminiCliSettings
+from proxy_plugin_oauth import (
     Authorized,
-    LoginFailed,
     OAuthClient,
     OAuthRefused,
     ask_for_tokens,
     authorize,
     refresh_tokens,
 )
-from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
-from proxy_plugin_gemini_cli.files import FILES, STORES
-from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
-from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 
 KIND = "google_oauth"
 LOGIN = "proxy-core login gemini_cli"
@@ -43,29 +43,29 @@ SCOPE = " ".join(
 )
 NOTICE = """\
 Before you log in:
-- This uses an undocumented internal API of Google's (Code Assist). It can break at any time.
-- Google's terms say that reaching Code Assist through third-party software on such a login is against them, and that
-  accounts doing so may be suspended or closed, even at once. That has happened, also to users within their limits.
-- Since 18 June 2026 it can work only for accounts with a Gemini Code Assist Standard or Enterprise licence and a Google
+- This uses an undocumented internal API of Google (Code Assist), which can break at any time.
+- Google's terms forbid access to Code Assist through third-party software with such a login. Accounts that do so may be
+  suspended or closed, even immediately. That has happened, even to users who stayed within their limits.
+- Since 18 June 2026 this works only for accounts with a Gemini Code Assist Standard or Enterprise licence and a Google
   Cloud project. Free, Google AI Pro and AI Ultra accounts are no longer served.
-- The supported way is the public Gemini API with a key: provider gemini, GEMINI_API_KEY.
-Which terms apply depends on the kind of account; free use may be used to improve Google's products."""
+- The supported alternative is the public Gemini API with a key: provider gemini, GEMINI_API_KEY.
+Which terms apply depends on the kind of account. Google may use data from free accounts to improve its products."""
 
-#: Project and tier are looked up again with the first renewal after this long.
+#: Project and tier are looked up again at the first refresh after this time.
 _KNOWN_FOR = timedelta(hours=6)
-_WINDOW_S = 300.0
-_RENEWAL_S = 60.0
-_EARLY_S = 300.0
+_LOGIN_TIMEOUT_S = 300.0
+_REFRESH_LOOKUP_S = 60.0
+_REFRESH_MARGIN_S = 300.0
 
 
 class GoogleLogin:
-    """What a refresher is made of. ``backend`` is where accounts are set up."""
+    """The functions of a refresher. ``backend`` is the Code Assist backend that sets up accounts."""
 
     def __init__(self, settings: GeminiCliSettings, backend: Backend, clock: Clock | None = None) -> None:
         self._settings = settings
         self._backend = backend
-        #: A renewal ends soon; the next one goes on waiting for the same operation.
-        self._hurried = replace(backend, onboard_s=min(backend.onboard_s, _RENEWAL_S))
+        #: A refresh must not wait long; the next one continues to wait for the same operation.
+        self._brief_backend = replace(backend, onboard_s=min(backend.onboard_s, _REFRESH_LOOKUP_S))
         self._clock = clock or SystemClock()
 
     def refresher(self) -> CredentialRefresher:
@@ -78,14 +78,14 @@ class GoogleLogin:
             stores=STORES,
             incomplete_reason=incomplete_reason,
             environment="GEMINI_CLI",
-            refresh_margin_s=_EARLY_S,
+            refresh_margin_s=_REFRESH_MARGIN_S,
             notice=NOTICE,
         )
 
     # --- Logging in ----------------------------------------------------------------------
 
     async def login(self, prompt: LoginPrompt, exchange: HttpClient) -> Tokens:
-        """A browser here, or a code pasted; then the account's project and tier. Raises ``LoginFailed``."""
+        """Log in with a browser or a pasted code, then look up project and tier. Raises ``LoginFailed``."""
         try:
             client = await asyncio.to_thread(own_client, self._settings)
         except NoClient as error:
@@ -99,23 +99,25 @@ class GoogleLogin:
         except (RetryRefresh, OAuthRefused) as error:
             raise LoginFailed(f"the code could not be exchanged for tokens: {error}") from error
         if tokens.refresh_token is None:
-            raise LoginFailed("Google gave no refresh token; take the app's access away in your account and start over")
+            raise LoginFailed(
+                "Google sent no refresh token; remove the app's access in your Google account and start over"
+            )
         tokens = await self._with_identity(exchange, tokens)
         return await self._set_up(prompt, exchange, tokens)
 
     async def _authorized(self, prompt: LoginPrompt, client: OAuthClient) -> Authorized:
-        """Where the browser is elsewhere, Google's own page shows the code; else it comes back to this machine."""
+        """If the browser is on another machine, Google's own page shows the code; else it redirects to this machine."""
         page = str(self._settings.code_page_url) if prompt.headless else None
         return await authorize(
             prompt,
             authorize_url=str(self._settings.authorize_url),
             client_id=client.client_id,
             scope=SCOPE,
-            # prompt=consent: without it a second login of an account brings no refresh token.
+            # prompt=consent: without it, the second login of an account returns no refresh token.
             more={"access_type": "offline", "prompt": "consent"},
             port=self._settings.callback_port,
             redirect_uri=page,
-            timeout_s=_WINDOW_S,
+            timeout_s=_LOGIN_TIMEOUT_S,
         )
 
     async def _set_up(self, prompt: LoginPrompt, exchange: HttpClient, tokens: Tokens) -> Tokens:
@@ -128,9 +130,9 @@ class GoogleLogin:
                     raise LoginFailed(f"Google does not serve this account: {error}") from error
                 project = await self._ask_project(prompt, error)
             except AskAgain as error:
-                # The login is good; what is missing is found out when it is first used.
+                # The login works; the project is looked up when the login is first used.
                 prompt.say(
-                    f"Your account's project could not be looked up now ({error}); it will be when it is first used."
+                    f"Your account's project cannot be looked up now ({error}); the proxy will try again on first use."
                 )
                 return self._with_project(tokens, None, project)
             else:
@@ -152,7 +154,7 @@ class GoogleLogin:
         return project
 
     async def _with_identity(self, exchange: HttpClient, tokens: Tokens) -> Tokens:
-        """By userinfo; failing is not fatal, and the id token's address then stands."""
+        """Look up the account with userinfo. If that fails, keep the email address from the id token."""
         try:
             return replace(tokens, identity=await self._who(exchange, tokens.access_token) or tokens.identity)
         except (TransportFailed, LoginRequired, RetryRefresh):
@@ -162,7 +164,7 @@ class GoogleLogin:
         headers = [("authorization", f"Bearer {token.get_secret_value()}"), *self._backend.headers]
         answer = await exchange(UpstreamRequest(url=str(self._settings.userinfo_url), headers=headers, method="GET"))
         if answer.status == 401:
-            raise LoginRequired(f"the access token is not accepted; log in again: {LOGIN}")
+            raise LoginRequired(f"Google rejected the access token; log in again: {LOGIN}")
         try:
             fields = json.loads(answer.body) if answer.status == 200 else {}
         except ValueError:
@@ -171,56 +173,56 @@ class GoogleLogin:
         return email if isinstance(email, str) and email.isprintable() else None
 
     async def test(self, credential: Credential, exchange: HttpClient) -> str:
-        """Ask Google who it is, and what it may use; one line."""
+        """Ask Google for the account, its tier and its project; returns one line."""
         try:
             who = await self._who(exchange, credential.secret)
             ready = await discover(exchange, self._backend, credential.secret, self._project(credential), onboard=False)
         except TransportFailed as error:
-            raise RetryRefresh("Google did not answer") from error
+            raise RetryRefresh("Google did not respond") from error
         except NotServed as error:
             raise LoginRequired(str(error)) from error
         except AskAgain as error:
             raise RetryRefresh(str(error)) from error
-        return f"{who or 'somebody'}, {ready.tier}, project {ready.project}"
+        return f"{who or 'unknown account'}, {ready.tier}, project {ready.project}"
 
-    # --- Renewing ------------------------------------------------------------------------
+    # --- Refreshing ----------------------------------------------------------------------
 
     async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
-        """New tokens if they are due, and the account's project and tier if they are not known.
+        """Refresh the tokens if they are due; look up the account's project and tier if they are not known.
 
-        Raises ``LoginRequired``, ``RetryRefresh``. Tokens that came are returned whatever the project says.
+        Raises ``LoginRequired``, ``RetryRefresh``. New tokens are returned even if the lookup fails.
         """
-        tokens = await self._renewed(credential, exchange)
+        tokens = await self._refreshed(credential, exchange)
         if credential.identity is None and tokens.identity is None:
             tokens = await self._with_identity(exchange, tokens)
         return await self._looked_up(credential, exchange, tokens)
 
-    async def _renewed(self, credential: Credential, exchange: HttpClient) -> Tokens:
-        if self._only_unready(credential):
+    async def _refreshed(self, credential: Credential, exchange: HttpClient) -> Tokens:
+        if self._lacks_only_project(credential):
             return Tokens(access_token=credential.secret, expires_at=credential.expires_at)
         if credential.refresh_token is None:
-            raise LoginRequired("it is a token without a refresh token, and has ended")
+            raise LoginRequired("its access token has expired, and there is no refresh token")
         try:
             client = client_of(credential, self._settings)
             if client is None:
                 client = await asyncio.to_thread(own_client, self._settings)
             return await refresh_tokens(credential, exchange, client, login=LOGIN, clock=self._clock)
         except NoClient as error:
-            raise RetryRefresh(f"it cannot be renewed: {error}", retry_after_s=600.0) from error
+            raise RetryRefresh(f"it cannot be refreshed: {error}", retry_after_s=600.0) from error
         except OAuthRefused as error:
             raise RetryRefresh(_misconfigured(error), retry_after_s=600.0) from error
         except LoginRequired as error:
             if "rapt" in str(error):
-                raise LoginRequired(f"its administrator demands a new login ({error})") from error
+                raise LoginRequired(f"its administrator requires a new login ({error})") from error
             raise
 
-    def _only_unready(self, credential: Credential) -> bool:
-        """The token is good for a while; it is only the project that is missing."""
+    def _lacks_only_project(self, credential: Credential) -> bool:
+        """Whether the token stays valid for a while and only the project is missing."""
         if not credential.secret.get_secret_value() or incomplete_reason(credential) is None:
             return False
         if credential.expires_at is None:
             return credential.refresh_token is None
-        return credential.expires_at - self._clock.now() > timedelta(seconds=_EARLY_S)
+        return credential.expires_at - self._clock.now() > timedelta(seconds=_REFRESH_MARGIN_S)
 
     async def _looked_up(self, credential: Credential, exchange: HttpClient, tokens: Tokens) -> Tokens:
         known = incomplete_reason(credential) is None
@@ -228,27 +230,27 @@ class GoogleLogin:
             return tokens
         project = self._project(credential)
         try:
-            ready = await discover(exchange, self._hurried, tokens.access_token, project)
+            ready = await discover(exchange, self._brief_backend, tokens.access_token, project)
         except (NotServed, AskAgain) as error:
             if known:
                 return tokens
-            # What was stored may be what Google just refused.
+            # Clear the stored project: it may be the one that Google has just refused.
             return self._with_project(tokens, None, project, problem=str(error))
         return self._with_project(tokens, ready, project)
 
     def _stale(self, credential: Credential) -> bool:
-        said = credential.details.get("looked_up")
-        if not isinstance(said, str) or not said:
-            # A project that was given, in a variable say: nothing has to be looked up.
+        looked_up = credential.details.get("looked_up")
+        if not isinstance(looked_up, str) or not looked_up:
+            # The project was configured, for example in a variable, so there is nothing to look up.
             return False
         try:
-            return self._clock.now() - datetime.fromisoformat(said) > _KNOWN_FOR
+            return self._clock.now() - datetime.fromisoformat(looked_up) > _KNOWN_FOR
         except (ValueError, TypeError):
             return True
 
     def _project(self, credential: Credential) -> str | None:
-        given = credential.details.get("configured_project") or credential.details.get("quota_project_id")
-        return (given if isinstance(given, str) else None) or self._settings.project
+        configured = credential.details.get("configured_project") or credential.details.get("quota_project_id")
+        return (configured if isinstance(configured, str) else None) or self._settings.project
 
     def _with_project(self, tokens: Tokens, ready: Ready | None, configured: str | None, problem: str = "") -> Tokens:
         details: dict[str, str | SecretStr] = {**tokens.details, "problem": problem}
@@ -262,7 +264,7 @@ class GoogleLogin:
 
 
 def incomplete_reason(credential: Credential) -> str | None:
-    """Without a project nothing may be asked: made-up ones get errors that blame something else."""
+    """A login without a project cannot serve requests: an invented project would get misleading errors."""
     if credential.details.get("project_id"):
         return None
     problem = credential.details.get("problem")
@@ -274,6 +276,6 @@ def _misconfigured(error: OAuthRefused) -> str:
         case "invalid_client":
             return f"the OAuth client id or secret is wrong: {error}"
         case "unauthorized_client":
-            return f"the login was made with another OAuth client; set that one's id and secret: {error}"
+            return f"the login was made with another OAuth client; set the id and secret of that client: {error}"
         case _:
             return str(error)

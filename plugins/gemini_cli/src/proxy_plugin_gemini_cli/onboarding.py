@@ -1,4 +1,4 @@
-"""Which project and plan a Code Assist account has: decided by pure functions over what Google answers.
+"""Find the project and plan of a Code Assist account; pure functions decide on Google's responses.
 
 ::
 
@@ -22,29 +22,29 @@ from proxy_plugin_gemini_cli.failures import ADVICE
 FREE, LEGACY, STANDARD = "free-tier", "legacy-tier", "standard-tier"
 _CLOUD_SHELL = "cloudshell-gca"
 
-#: What each reason for not being served calls for; Google's own sentence comes first.
+#: Advice for each reason why an account is not served; it follows Google's own sentence.
 INELIGIBLE: Mapping[str, str] = {
     "DASHER_USER": "a Workspace account needs a Code Assist licence and a project",
     "INELIGIBLE_ACCOUNT": "this account cannot use Gemini Code Assist",
-    "NON_USER_ACCOUNT": "a person's account is wanted, not a service account",
-    "RESTRICTED_AGE": "its owner is too young for the service",
+    "NON_USER_ACCOUNT": "this must be a person's account, not a service account",
+    "RESTRICTED_AGE": "the owner of this account is too young for the service",
     "RESTRICTED_NETWORK": "the service is not offered on this network",
-    "UNKNOWN_LOCATION": "Google could not tell where this machine is",
-    "UNSUPPORTED_LOCATION": "the service is not offered here",
+    "UNKNOWN_LOCATION": "Google could not determine the location of this machine",
+    "UNSUPPORTED_LOCATION": "the service is not offered in this location",
     "VALIDATION_REQUIRED": "the account has to be verified first",
     "UNSUPPORTED_CLIENT": (
-        "accounts without a Code Assist Standard or Enterprise licence are no longer served since 18 June 2026; "
+        "Google has not served accounts without a Code Assist Standard or Enterprise licence since 18 June 2026; "
         "with a licence, set its project (GOOGLE_CLOUD_PROJECT); without one, use the provider gemini with an API key"
     ),
 }
 NO_PROJECT = (
     "a Google Cloud project is required: set GOOGLE_CLOUD_PROJECT (or GEMINI_CLI_<n>_PROJECT_ID for one credential) "
-    "to the id of one with the Gemini for Google Cloud API"
+    "to the id of a project in which the Gemini for Google Cloud API is enabled"
 )
 
 
 class NotServed(Exception):
-    """Google will not serve this account as it is; the message says what would help.
+    """Google does not serve this account in its current state; the message says what would help.
 
     ``code`` is one of ``validation_required``, ``account_ineligible``, ``project_required``.
     """
@@ -55,12 +55,12 @@ class NotServed(Exception):
 
 
 class AskAgain(Exception):
-    """No answer that could be used came; later there may be one."""
+    """There was no usable response; a later attempt may get one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """Nothing is left to do."""
+    """The account is set up."""
 
     project: str
     tier: str
@@ -68,7 +68,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboard:
-    """The account has to be set up for a tier first, with this project, if any."""
+    """The account must first be set up for a tier, with this project, if any."""
 
     tier: str
     project: str | None
@@ -76,7 +76,7 @@ class Onboard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """Where Code Assist is and who asks. ``headers`` hold no token."""
+    """The address of Code Assist and the headers of requests to it, which hold no token."""
 
     base: str
     headers: tuple[tuple[str, str], ...] = ()
@@ -94,13 +94,13 @@ def metadata(project: str | None) -> dict[str, str]:
 
 
 def load_body(project: str | None) -> dict[str, Any]:
-    """``loadCodeAssist``'s request. Without a project both of its fields are left out."""
+    """The body of ``loadCodeAssist``. Without a project, both project fields are left out."""
     body: dict[str, Any] = {"cloudaicompanionProject": project} if project else {}
     return {**body, "metadata": metadata(project)}
 
 
 def onboard_body(step: Onboard) -> dict[str, Any]:
-    """``onboardUser``'s request. For the free tier the project must be absent, or it is a 412."""
+    """The body of ``onboardUser``. For the free tier, a project would get a 412, so it is left out."""
     project = None if step.tier == FREE else step.project
     body: dict[str, Any] = {"tierId": step.tier}
     if project:
@@ -109,14 +109,14 @@ def onboard_body(step: Onboard) -> dict[str, Any]:
 
 
 def check_project(project: str | None) -> str | None:
-    """A configured project, if there is one. Raises ``NotServed`` for a number: Google wants the id."""
+    """Return the configured project, if any. Raises ``NotServed`` for a number, because Google requires the id."""
     if project and project.isdecimal():
-        raise NotServed(f"the project {project} is a number; its id is wanted", code="project_required")
+        raise NotServed(f"the project {project} is a number; set the project's id", code="project_required")
     return project or None
 
 
 def decide(loaded: Mapping[str, Any], project: str | None) -> Ready | Onboard:
-    """What follows from ``loadCodeAssist``'s answer. Raises ``NotServed``.
+    """Decide what follows from ``loadCodeAssist``'s response. Raises ``NotServed``.
 
     Source: gemini-cli ``code_assist/setup.ts``.
     """
@@ -149,7 +149,7 @@ def _first_time(loaded: Mapping[str, Any], refusals: list[Mapping[str, Any]], pr
 
 
 def finished(operation: Mapping[str, Any], step: Onboard) -> Ready | None:
-    """What an operation came to; ``None`` while it goes on. Raises ``NotServed``."""
+    """The result of an operation; ``None`` while it is running. Raises ``NotServed``."""
     if operation.get("done") is not True:
         return None
     error = operation.get("error")
@@ -172,14 +172,14 @@ def effective_tier(loaded: Mapping[str, Any]) -> str:
 
 
 def project_id(value: object) -> str | None:
-    """A string, or an object with ``id`` that some accounts got."""
+    """The project is a string, or, for some accounts, an object with an ``id``."""
     if isinstance(value, Mapping):
         value = value.get("id")
     return _text(value)
 
 
 def refused(error: GoogleError, project: str | None) -> Mapping[str, Any]:
-    """``loadCodeAssist`` failed: an answer to go on with, where there is one. Raises ``NotServed``, ``AskAgain``."""
+    """After ``loadCodeAssist`` failed: a response to continue with, if possible. Raises ``NotServed``, ``AskAgain``."""
     if error.info("SECURITY_POLICY_VIOLATED"):
         return {"currentTier": {"id": STANDARD}}
     if project == _CLOUD_SHELL:
@@ -191,14 +191,14 @@ def refused(error: GoogleError, project: str | None) -> Mapping[str, Any]:
         url = next((info.metadata[name] for name in names if info.metadata.get(name)), None)
         raise NotServed(advice.format(url=f" ({_shown(url)})" if url else ""), code=code)
     raise AskAgain(
-        f"Code Assist answered {error.code or 'nothing readable'}{f': {error.message}' if error.message else ''}"
+        f"Code Assist answered {error.code or 'something unreadable'}{f': {error.message}' if error.message else ''}"
     )
 
 
 def _validation(tier: Mapping[str, Any]) -> str:
     words = _text(tier.get("validationErrorMessage")) or _text(tier.get("reasonMessage")) or ""
     url = _shown(str(tier["validationUrl"]))
-    return f"{_shown(words) or 'the account has to be verified'} Open {url}, then log in again"
+    return f"{_shown(words) or 'The account has to be verified.'} Open {url}, then log in again"
 
 
 def _no_project(refusals: list[Mapping[str, Any]]) -> NotServed:
@@ -208,9 +208,9 @@ def _no_project(refusals: list[Mapping[str, Any]]) -> NotServed:
 
 
 def _reasons(refusals: list[Mapping[str, Any]]) -> str:
-    said = [_shown(str(tier.get("reasonMessage") or "")) for tier in refusals]
+    messages = [_shown(str(tier.get("reasonMessage") or "")) for tier in refusals]
     advice = dict.fromkeys(INELIGIBLE.get(str(tier.get("reasonCode")), "") for tier in refusals)
-    return " ".join([*filter(None, said), *(f"({words})" for words in advice if words)]) or "no tier is offered"
+    return " ".join([*filter(None, messages), *(f"({words})" for words in advice if words)]) or "no tier is offered"
 
 
 def _shown(text: str) -> str:
@@ -229,15 +229,15 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-# --- Asking ------------------------------------------------------------------------------
+# --- Requests ----------------------------------------------------------------------------
 
 
 async def discover(
     exchange: HttpClient, backend: Backend, token: SecretStr, project: str | None, *, onboard: bool = True
 ) -> Ready:
-    """The account's project and tier; sets it up where it has to be. Raises ``NotServed``, ``AskAgain``.
+    """The account's project and tier; sets the account up if necessary. Raises ``NotServed``, ``AskAgain``.
 
-    Without ``onboard`` an account that is not set up is ``AskAgain``.
+    Without ``onboard``, an account that is not set up raises ``AskAgain``.
     """
     project = check_project(project)
     answer = await _post(exchange, backend, token, "loadCodeAssist", load_body(project))
@@ -247,7 +247,7 @@ async def discover(
     else:
         loaded = _answered(answer)
         if not loaded:
-            raise AskAgain("Code Assist answered with nothing")
+            raise AskAgain("Code Assist sent an empty response")
     step = decide(loaded, project)
     if isinstance(step, Ready):
         return step
@@ -263,7 +263,7 @@ async def _onboard(exchange: HttpClient, backend: Backend, token: SecretStr, ste
         if answer.status >= 400:
             error = read_google_error(answer.body)
             if answer.status == 429 or answer.status >= 500:
-                raise AskAgain(f"setting the account up failed with {answer.status}")
+                raise AskAgain(f"setting up the account failed with status {answer.status}")
             words = error.message or f"status {answer.status}"
             raise NotServed(f"the account could not be set up: {words}", code="account_ineligible")
         operation = _answered(answer)
@@ -295,12 +295,12 @@ async def _send(
     try:
         return await exchange(request)
     except TransportFailed as error:
-        raise AskAgain("Code Assist did not answer") from error
+        raise AskAgain("Code Assist did not respond") from error
 
 
 def _answered(answer: HttpResponse) -> Mapping[str, Any]:
     try:
         value = json.loads(answer.body or b"{}")
     except ValueError:
-        raise AskAgain("Code Assist's answer cannot be read") from None
+        raise AskAgain("Code Assist's response cannot be read") from None
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""What a login has left, as Google says it, one window for each quota group."""
+"""A login's remaining quota, as Google reports it: one window per quota group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy_plugin_gemini_cli.onboarding import Backend
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One model's share: ``left`` is the fraction that remains; ``amount`` requests, where they are told."""
+    """One model's quota: ``left`` is the remaining fraction; ``amount`` the remaining requests, if reported."""
 
     model: str
     left: float | None
@@ -26,8 +26,8 @@ class Bucket:
 def read_buckets(body: bytes) -> list[Bucket]:
     """``{"buckets": [{"modelId", "remainingFraction", "remainingAmount", "resetTime"}]}``, every key optional.
 
-    A bucket without a model is left out. A missing fraction beside a reset is 0, as protobuf leaves zeros out.
-    Raises ``ValueError`` for what is no such answer.
+    A bucket without a model is skipped. A missing fraction next to a reset time means 0, because protobuf omits zeros.
+    Raises ``ValueError`` if the body has another form.
     """
     value = json.loads(body)
     buckets = value.get("buckets", []) if isinstance(value, dict) else None
@@ -54,7 +54,7 @@ def _bucket(entry: Mapping[str, Any]) -> Bucket:
 
 
 def quota_windows(body: bytes, tier: str | None) -> list[QuotaWindow]:
-    """A window for each group, by its scarcest model. Limits that are not told are the plan's documented ones."""
+    """One window per group, taken from its scarcest model. Limits that are not reported come from the plan."""
     scarcest: dict[str, Bucket] = {}
     for bucket in read_buckets(body):
         if bucket.left is None or bucket.resets_at is None:
@@ -73,7 +73,7 @@ def _window(bucket: Bucket, group: str, tier: str | None) -> QuotaWindow:
 
 
 async def ask_quota(credential: Credential, exchange: HttpClient, backend: Backend) -> Sequence[QuotaWindow]:
-    """``retrieveUserQuota``. Raises ``ValueError`` if the answer is none, and what ``exchange`` raises."""
+    """Call ``retrieveUserQuota``. Raises ``ValueError`` for an unusable response, and whatever ``exchange`` raises."""
     project = credential.details.get("project_id")
     headers = [
         ("authorization", f"Bearer {credential.secret.get_secret_value()}"),
@@ -83,7 +83,7 @@ async def ask_quota(credential: Credential, exchange: HttpClient, backend: Backe
     content = json_bytes({"project": project} if isinstance(project, str) and project else {})
     answer = await exchange(UpstreamRequest(url=f"{backend.base}:retrieveUserQuota", headers=headers, content=content))
     if answer.status != 200:
-        raise ValueError(f"Code Assist answered {answer.status}")
+        raise ValueError(f"Code Assist answered with status {answer.status}")
     return quota_windows(answer.body, credential.tier)
 
 

@@ -1,6 +1,6 @@
-"""What litellm is best at: providers without a plugin of their own, token counters, prices and capabilities.
+"""What litellm does best: providers that have no plugin of their own, token counters, prices and capabilities.
 
-litellm itself is imported on first need, in a thread of its own; see :mod:`proxy_plugin_litellm.library`.
+litellm itself is imported when it is first needed, in its own thread; see :mod:`proxy_plugin_litellm.library`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     configured = ctx.settings(LitellmSettings).providers
     if not configured:
         return []
-    from proxy_plugin_litellm.provider import build_provider  # which most installations of a counter do not need
+    from proxy_plugin_litellm.provider import build_provider  # not needed if only the counter is used
 
     return [build_provider(name, settings) for name, settings in configured.items()]
 

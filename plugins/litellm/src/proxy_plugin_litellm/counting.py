@@ -1,7 +1,7 @@
-"""Token counts by the tokenizers that lie on the disk: nothing is ever downloaded.
+"""Count tokens with tokenizers that are already on disk: nothing is ever downloaded.
 
-tiktoken's own way to an encoding downloads its file where it is not found, or not whole. So the
-file is read here, checked by its hash, and only then given to tiktoken.
+tiktoken itself downloads an encoding's file if it is missing or incomplete. So this module reads the
+file, checks its hash, and only then gives it to tiktoken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy_core import CountTokens, TokenCount, TokenCounter
 from proxy_plugin_litellm.encodings import ENCODINGS, Encoding
 from proxy_plugin_litellm.tokenizers import Known, tokenizer_of
 
-#: What OpenAI's models put around messages; said of these families alone, for text.
+#: The tokens that OpenAI's models add around messages; published only for these families, and for text.
 #: Source: OpenAI's cookbook, "How to count tokens with tiktoken", ``num_tokens_from_messages``.
 _PER_MESSAGE, _PER_NAME, _PER_RESPONSE = 3, 1, 3
 
@@ -32,7 +32,7 @@ Encode = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Tokenizers that were needed once are kept: some tens of megabytes each."""
+    """Keeps each tokenizer once it is loaded: some tens of megabytes each."""
 
     folders: Callable[[], Iterator[Path]]
     _loaded: dict[str, Encode | None] = field(default_factory=dict)
@@ -46,15 +46,15 @@ class Counter:
             return TokenCount(tokens=None, tokenizer=known.name, note=known.note)
         encode = self._encoder(known.encoding)
         if encode is None:
-            note = f"The tokenizer {known.encoding} is not on this disk, and is not downloaded."
+            note = f"The tokenizer {known.encoding} is not on this disk, and the proxy does not download it."
             return TokenCount(tokens=None, tokenizer=known.encoding, note=note)
         if asked.text is not None:
-            return _told(known, encode(asked.text), exact=known.sure)
+            return _token_count(known, encode(asked.text), exact=known.sure)
         tokens, plain = count_messages(asked, encode)
         note = known.note
         if known.sure and not (plain and known.frames):
-            note = "What is put around messages, tools and media is not known exactly of this model."
-        return _told(known, tokens, exact=known.sure and known.frames and plain, note=note)
+            note = "How many tokens this model adds for messages, tools and media is not known exactly."
+        return _token_count(known, tokens, exact=known.sure and known.frames and plain, note=note)
 
     def _encoder(self, name: str) -> Encode | None:
         with self._lock:
@@ -76,14 +76,14 @@ class Counter:
         return None
 
 
-def _told(known: Known, tokens: int, *, exact: bool, note: str | None = None) -> TokenCount:
+def _token_count(known: Known, tokens: int, *, exact: bool, note: str | None = None) -> TokenCount:
     return TokenCount(
         tokens=tokens, tokenizer=known.encoding or "", exact=exact, note=known.note if note is None else note
     )
 
 
 def count_messages(asked: CountTokens, encode: Encode) -> tuple[int, bool]:
-    """Tokens, and whether all of it was text that is counted to the token."""
+    """The number of tokens, and whether everything was plain text, whose count is exact."""
     total, plain = _PER_RESPONSE, not asked.tools
     for message in asked.messages:
         total += _PER_MESSAGE
@@ -105,12 +105,12 @@ def _parts(parts: list[Any], encode: Encode) -> tuple[int, bool]:
         text = part.get("text") if isinstance(part, dict) else None
         if isinstance(text, str):
             total += encode(text)
-        else:  # its size in tokens is not in its bytes
+        else:  # its number of tokens does not follow from its bytes
             total, text_only = total + _PER_MEDIA, False
     return total, text_only
 
 
-#: As the core's estimate has it.
+#: The same value as in the core's estimate.
 _PER_MEDIA = 1_000
 
 
@@ -119,7 +119,7 @@ def _json(value: object) -> str:
 
 
 def token_folders() -> Iterator[Path]:
-    """Where tiktoken keeps what it downloaded, then litellm's own files. Importing neither."""
+    """tiktoken's download cache, then litellm's own files. Imports neither library."""
     for name in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
         if os.environ.get(name):
             yield Path(os.environ[name])
@@ -147,5 +147,5 @@ def _of_huggingface(folders: Iterator[Path]) -> Encode | None:
 
 @lru_cache(maxsize=1)
 def counter() -> TokenCounter:
-    """One for the process: settings that are read again do not load tokenizers again."""
+    """One counter per process, so that a reload does not load the tokenizers again."""
     return TokenCounter(name="litellm", count=Counter(token_folders).count)

@@ -1,7 +1,7 @@
-"""tiktoken's encodings: the name and hash of each one's file, and how it divides text.
+"""tiktoken's encodings: the name and hash of each encoding's file, and how it splits text.
 
 Source: github.com/openai/tiktoken, ``tiktoken_ext/openai_public.py``; MIT. Its functions download
-what they do not find, so the patterns stand here; a test compares them with the installed tiktoken's.
+missing files, so the patterns are copied here; a test compares them with the installed tiktoken's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """``file`` is the SHA-1 of its address, which is what tiktoken calls it in a cache; ``sha256`` is of its bytes."""
+    """``file`` is the name of the file in tiktoken's cache, the SHA-1 of its URL; ``sha256`` is that of its bytes."""
 
     name: str
     file: str

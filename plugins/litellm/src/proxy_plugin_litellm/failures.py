@@ -1,4 +1,4 @@
-"""litellm's exceptions as an upstream's answers: a status, headers and a body, for the core's judge."""
+"""Turn litellm's exceptions into responses of the upstream: a status, headers and a body, for the failure policy."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 from proxy_core import ProviderResponse, TransportFailed
 
-#: Of a body that is no longer there.
-_BODYS = frozenset({"content-length", "content-encoding", "transfer-encoding", "content-type"})
+#: Headers that describe a body that no longer exists.
+_BODY_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "content-type"})
 
-#: httpx's and aiohttp's, for a connection that never opened.
-_UNREACHED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError"})
+#: Exceptions of httpx and aiohttp for a connection that was never established.
+_NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError", "ClientConnectorDNSError"})
 
 
-def answer(error: Exception) -> ProviderResponse:
-    """The upstream's answer that ``error`` stands for.
+def response(error: Exception) -> ProviderResponse:
+    """The upstream's response that ``error`` stands for.
 
-    Raises ``TimeoutError`` and ``TransportFailed`` where there was none, and ``error`` if it is not litellm's.
+    Raises ``TimeoutError`` or ``TransportFailed`` if there was none, and ``error`` itself if it is not litellm's.
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "Timeout" in kinds or "APITimeoutError" in kinds:
         raise TimeoutError from error
-    if _UNREACHED & {type(cause).__name__ for cause in _causes(error)}:  # told as the upstream's own 500
+    if _NOT_CONNECTED & {type(cause).__name__ for cause in _causes(error)}:  # litellm reports it as a 500
         raise TransportFailed("litellm could not connect", sent=False) from error
     if "APIConnectionError" in kinds:
-        raise TransportFailed("litellm got no answer", sent=True) from error
+        raise TransportFailed("litellm got no response", sent=True) from error
     status = _status(error)
     if status is None:
         raise error
@@ -40,7 +40,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def event(error: Exception) -> bytes:
-    """The same inside a stream that has begun, as OpenAI's servers say it."""
+    """The same inside a stream that has begun, in the form that OpenAI's servers use."""
     said = json.loads(_body(error, _status(error) or 502))
     return b"data: " + json.dumps(said if "error" in said else {"error": said}).encode() + b"\n\n"
 
@@ -55,20 +55,21 @@ def _status(error: Exception) -> int | None:
 
 
 def _headers(error: Exception) -> dict[str, str]:
-    """Those of the upstream, wherever this kind of exception keeps them."""
+    """The upstream's headers, wherever this kind of exception keeps them."""
     found: dict[str, str] = {"content-type": "application/json"}
     response = getattr(error, "response", None)
     for headers in (getattr(response, "headers", None), getattr(error, "litellm_response_headers", None)):
         if isinstance(headers, Mapping):
             for name, value in headers.items():
                 name = str(name).lower().removeprefix("llm_provider-")
-                if name not in _BODYS:
+                if name not in _BODY_HEADERS:
                     found[name] = str(value)
     return found
 
 
 def _body(error: Exception, status: int) -> bytes:
-    """The upstream's own object, if litellm's message has it; it may say until when. Else the message."""
+    """The upstream's own error object, if litellm's message contains it (it may say when a limit resets); otherwise
+    the message."""
     message = str(getattr(error, "message", None) or error).partition("\nTraceback (most recent call last)")[0]
     said = _object_in(message)
     if said is not None and isinstance(said.get("error"), dict):

@@ -1,7 +1,7 @@
-"""The one place that imports litellm, sets what is global in it, and runs it: in a thread of its own.
+"""The only module that imports litellm, sets its global state, and runs it, in a thread of its own.
 
-Importing it takes seconds, its first calls import more, and some of its providers (Bedrock's roles, Vertex's
-tokens) wait for the network without giving way. None of that happens on the proxy's event loop.
+Importing litellm takes seconds, its first calls import more, and some of its providers (Bedrock's roles, Vertex's
+tokens) block on the network. None of that happens on the proxy's event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: litellm's loggers. Their own handlers write past the program log, and so past its filter of secrets.
+#: litellm's loggers. Their own handlers bypass the program log and therefore its secret filter.
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _CALLBACKS = (
     "callbacks",
@@ -32,7 +32,7 @@ _CALLBACKS = (
 
 
 class Library:
-    """litellm on an event loop of its own, started and imported on first need."""
+    """litellm on its own event loop; both are started and imported when first needed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class Library:
         self._litellm: Any = None
 
     async def run(self, call: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-        """``call(litellm)``, awaited over there. Cancelled there when it is cancelled here."""
+        """Await ``call(litellm)`` on that loop. Cancelling this also cancels the call there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._with_litellm(call), self._started()))
 
     async def _with_litellm(self, call: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
@@ -52,17 +52,17 @@ class Library:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                # A daemon: nothing of ours is in there when the proxy ends, for the core has cancelled it.
+                # A daemon thread: when the proxy shuts down, the core has already cancelled all calls there.
                 threading.Thread(target=self._loop.run_forever, name="litellm", daemon=True).start()
             return self._loop
 
 
-#: Its state is global, so there is one.
+#: litellm's state is global, so there is only one.
 LIBRARY = Library()
 
 
 def _imported() -> Any:
-    # Unset, importing it asks the network for a table of prices.
+    # Unless this is set, importing litellm downloads a table of prices.
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     litellm = import_module("litellm")
     _silence(litellm)
@@ -70,16 +70,16 @@ def _imported() -> Any:
 
 
 def _silence(litellm: Any) -> None:
-    """No telemetry, no callbacks, no printing, no retries of its own, nothing kept of what is sent."""
+    """Turn off telemetry, callbacks, printing and litellm's own retries, and keep none of the traffic."""
     litellm.suppress_debug_info = True
     litellm.set_verbose = False
     litellm.telemetry = False
     litellm.turn_off_message_logging = True
     litellm.num_retries = 0
-    litellm.drop_params = True  # what one of its providers has no word for is left out, not refused
+    litellm.drop_params = True  # drop parameters that a provider does not know, instead of refusing the request
     litellm.modify_params = False
     litellm.cache = None
-    # Said on the console, with what was sent or received in them.
+    # These warnings go to the console and contain parts of requests and responses.
     warnings.filterwarnings("ignore", message=".*(ReadOnly|Pydantic serializer)", category=UserWarning)
     for name in _CALLBACKS:
         setattr(litellm, name, [])

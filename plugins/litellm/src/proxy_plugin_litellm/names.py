@@ -1,11 +1,11 @@
-"""What providers and models are called here and in litellm. Pure."""
+"""The names of providers and models, here and in litellm. Pure."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-#: Names of ours and of vendors' own tools, to litellm's.
+#: Maps our names, and those that vendors' own tools use, to litellm's.
 _ALIASES = {
     "gemini_cli": ("gemini",),
     "google": ("gemini",),
@@ -30,7 +30,7 @@ _ALIASES = {
     "cohere_chat": ("cohere",),
     "azure_text": ("azure",),
 }
-#: litellm divides some providers by what their models do or who made them.
+#: litellm splits some providers by the purpose or the maker of their models.
 _DIVIDED = re.compile(r"(vertex_ai|fireworks_ai)-[\w-]+")
 _TEXT = re.compile(r"text-completion-(\w+)")
 #: ``-20250929``, ``-2024-08-06``, ``@20250929``, ``-latest``.
@@ -39,7 +39,7 @@ _DATED = re.compile(r"(?:[-@](?:20\d{6}|20\d\d-\d\d-\d\d)|-latest|@latest|@defau
 
 @lru_cache(maxsize=512)
 def providers_of(name: str) -> tuple[str, ...]:
-    """What litellm may call a provider, best first. ``litellm-<x>`` is its own ``<x>``."""
+    """litellm's possible names for a provider, best first. ``litellm-<x>`` means litellm's own ``<x>``."""
     name = name.lower().removeprefix("litellm-")
     divided, text = _DIVIDED.fullmatch(name), _TEXT.fullmatch(name)
     if divided or text:
@@ -49,5 +49,5 @@ def providers_of(name: str) -> tuple[str, ...]:
 
 
 def stem(model: str) -> str:
-    """A model's name without its date, in small letters."""
+    """A model's name without its date, in lower case."""
     return _DATED.sub("", model.lower())

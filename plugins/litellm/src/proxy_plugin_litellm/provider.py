@@ -1,4 +1,4 @@
-"""One of litellm's providers as one of ours: the core has the deadline, retries, rests and limits."""
+"""Offer one of litellm's providers as ours: the core handles deadlines, retries, cooldowns and limits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from proxy_plugin_litellm.parameters import CHAT, EMBEDDINGS, allowed, check_cha
 from proxy_plugin_litellm.settings import ProviderKeywords
 
 _EMBEDDINGS = "openai_embeddings"
-#: Where ``encode`` says what it is; no address, for litellm finds its own.
+#: Tells ``send`` the kind of request; not an address, because litellm finds that itself.
 _CHAT_URL, _EMBEDDINGS_URL = "litellm:chat", "litellm:embeddings"
-#: The core's limits are shorter, and end the call by cancelling it.
+#: The core's timeouts are shorter and end the call by cancelling it.
 _FOREVER_S = 24 * 3600.0
 
 
@@ -29,7 +29,7 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
     return Provider(
         name=f"litellm-{name}",
         prefix=f"litellm/{name}",
-        # Chat is translated from the neutral form, in which the core has fetched what it links to.
+        # Chat is not listed, so it is translated from the common form, in which the core has fetched all links.
         dialects=(_EMBEDDINGS,),
         decoder=openai_chat.DIALECT.decoder,
         encode=adapter.encode,
@@ -41,18 +41,18 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """``provider`` is litellm's name; ``keywords`` go into every call, and ``secrets`` are in them."""
+    """``provider`` is litellm's name; every call gets ``keywords``, which include ``secrets``."""
 
     provider: str
     keywords: dict[str, Any] = field(repr=False)
     secrets: tuple[tuple[str, str], ...] = field(repr=False)
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
-        """The parameters as JSON. Raises ``BadRequest`` for what litellm would open connections for."""
+        """The parameters as JSON. Raises ``BadRequest`` if litellm would have to open connections for them."""
         if call.dialect == _EMBEDDINGS:
             kept, dropped = allowed(call.body, EMBEDDINGS)
             return self._message(_EMBEDDINGS_URL, str(call.body["model"]), kept, dropped)
-        assert call.chat is not None  # as build_provider asked for
+        assert call.chat is not None  # because build_provider does not list chat dialects
         assert openai_chat.DIALECT.encode is not None
         body = {**openai_chat.DIALECT.encode(call.chat), "stream": call.stream}
         if call.stream:
@@ -62,32 +62,32 @@ class Adapter:
         return self._message(_CHAT_URL, call.chat.model, kept, dropped)
 
     def _message(self, url: str, model: str, kept: dict[str, Any], dropped: list[str]) -> UpstreamRequest:
-        # litellm makes the real headers; these are for the core to take out of replies.
+        # litellm builds the real headers; these tell the core which secrets to remove from responses.
         content = json_bytes({**kept, "model": f"{self.provider}/{model}"})
         return UpstreamRequest(url=url, headers=self.secrets, content=content, dropped=dropped)
 
     async def send(self, message: UpstreamRequest, credential: Credential) -> ProviderResponse:
-        """Ask litellm. Its exceptions become statuses; see :mod:`proxy_plugin_litellm.failures`."""
+        """Call litellm. Its exceptions become statuses; see :mod:`proxy_plugin_litellm.failures`."""
         parameters = json.loads(message.content)
         keywords = {**self.keywords, "timeout": _FOREVER_S, "max_retries": 0, "num_retries": 0}
         if secret := credential.secret.get_secret_value():
             keywords["api_key"] = secret
 
-        async def ask(litellm: Any) -> ProviderResponse:
-            ask_for = litellm.aembedding if message.url == _EMBEDDINGS_URL else litellm.acompletion
+        async def call(litellm: Any) -> ProviderResponse:
+            function = litellm.aembedding if message.url == _EMBEDDINGS_URL else litellm.acompletion
             try:
-                reply = await ask_for(**parameters, **keywords)
-            except Exception as error:  # whatever its providers raise; what is no upstream's answer is raised again
-                return failures.answer(error)
+                result = await function(**parameters, **keywords)
+            except Exception as error:  # whatever its providers raise; re-raised if it is not an upstream's response
+                return failures.response(error)
             if parameters.get("stream"):
-                return ProviderResponse(status=200, headers={"content-type": "text/event-stream"}, body=_Events(reply))
-            return ProviderResponse(status=200, headers={"content-type": "application/json"}, body=_json(reply))
+                return ProviderResponse(status=200, headers={"content-type": "text/event-stream"}, body=_Events(result))
+            return ProviderResponse(status=200, headers={"content-type": "application/json"}, body=_json(result))
 
-        return await LIBRARY.run(ask)
+        return await LIBRARY.run(call)
 
 
 class _Events:
-    """litellm's chunks, one at a time, as OpenAI's event stream. Read here, made over there."""
+    """litellm's chunks, one at a time, as OpenAI's event stream. Iterated here, produced on litellm's loop."""
 
     def __init__(self, chunks: Any) -> None:
         self._chunks = chunks
@@ -100,7 +100,7 @@ class _Events:
     async def _next(self, litellm: Any) -> bytes | None:
         try:
             chunk = await anext(self._chunks, None)
-        except Exception as error:  # as in ``send``, but the status is out
+        except Exception as error:  # as in ``send``, but the status has already been sent
             return failures.event(error)
         return b"data: " + _json(chunk) + b"\n\n" if chunk is not None else None
 
@@ -111,6 +111,6 @@ class _Events:
         await LIBRARY.run(close)
 
 
-def _json(reply: Any) -> bytes:
-    """What an OpenAI server would have sent; litellm's own additions without a value left out."""
-    return json_bytes(reply.model_dump(mode="json", exclude_none=True, warnings=False))
+def _json(result: Any) -> bytes:
+    """The JSON that an OpenAI server would have sent; litellm's own additions without a value are left out."""
+    return json_bytes(result.model_dump(mode="json", exclude_none=True, warnings=False))

@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, Sec
 
 from proxy_core import PluginSettings
 
-#: Keywords with such a name are never shown, logged or repeated.
+#: The values of keywords with such names are never shown, logged or repeated.
 _SECRET = re.compile(r"key|secret|token|password|credential|private|assertion", re.I)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-#: What a request says, and what is the core's to decide.
+#: Keywords that the request sets, or that are up to the core.
 _OURS = frozenset(
     "model messages input stream stream_options timeout max_retries num_retries retry_policy fallbacks "
     "context_window_fallback_dict custom_llm_provider mock_response mock_tool_calls callbacks success_callback "
@@ -41,18 +41,18 @@ class ProviderKeywords(BaseModel):
         return {k: SecretStr(v) if isinstance(v, str) and _SECRET.search(k) else v for k, v in value.items()}
 
     def secrets(self) -> list[tuple[str, str]]:
-        """Those of the keywords that are secret, by name."""
+        """The keywords whose names mark them as secret."""
         given = (self.model_extra or {}).items()
         return [(name, value.get_secret_value()) for name, value in given if isinstance(value, SecretStr)]
 
     def keywords(self) -> dict[str, Any]:
-        """For litellm's functions, secrets in the open."""
+        """The keywords for litellm's functions, with secrets in plain text."""
         given = self.model_extra or {}
         return {k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in given.items()}
 
 
 def _named(value: object) -> object:
-    """A list of names, or names with commas, is as good as empty tables."""
+    """Read a list of names, or names separated by commas, as empty tables."""
     if isinstance(value, str):
         text = value.strip()
         value = json.loads(text) if text.startswith(("{", "[")) else [n.strip() for n in text.split(",") if n.strip()]

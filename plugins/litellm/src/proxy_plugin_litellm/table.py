@@ -1,4 +1,4 @@
-"""litellm's table of models, read from its file without importing litellm, and reduced to what is asked for.
+"""litellm's table of models, read from its file without importing litellm, and reduced to what the core uses.
 
 ``model_prices_and_context_window_backup.json`` is one object: ``{"<provider>/<model>" or "<model>":
 {"litellm_provider": str, "mode": str, "max_input_tokens": int, "input_cost_per_token": US dollars,
@@ -58,7 +58,7 @@ _NO_PRICES = dict.fromkeys(("input_price", "output_price", "cached_price", "cach
 
 
 def table_path() -> Path:
-    """Where the installed litellm has its table. Finding it imports nothing. Raises ``FileNotFoundError``."""
+    """The path of the installed litellm's table. Imports nothing. Raises ``FileNotFoundError``."""
     spec = find_spec("litellm")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / _FILE
@@ -69,21 +69,21 @@ def table_path() -> Path:
 
 @lru_cache(maxsize=1)
 def load_table() -> FindModelInfo:
-    """Read the table: a quarter of a second, and two megabytes that stay. Raises ``OSError``, ``ValueError``."""
+    """Read the table: takes a quarter of a second and keeps two megabytes. Raises ``OSError``, ``ValueError``."""
     return Table.read(table_path().read_text(encoding="utf-8")).find
 
 
 def parse_table(text: str) -> FindModelInfo:
-    """A table from elsewhere, in the same form. Raises ``ValueError``, also for one without a single model."""
+    """A table from elsewhere, in the same form. Raises ``ValueError``, also if it contains no model."""
     table = Table.read(text)
     if not table.exact:
-        raise ValueError("there is no model in it")
+        raise ValueError("it contains no model")
     return table.find
 
 
 def entries(text: str) -> Iterator[tuple[str, JsonObject]]:
-    """The members of one JSON object, one after the other: other threads get their turn in between, and
-    what is not kept is gone before the next. Raises ``ValueError``."""
+    """The members of one JSON object, one at a time, so that other threads can run in between and members that
+    are not kept are freed at once. Raises ``ValueError``."""
     decode = json.JSONDecoder().raw_decode
     at = text.index("{") + 1
     while True:
@@ -92,7 +92,7 @@ def entries(text: str) -> Iterator[tuple[str, JsonObject]]:
             return
         key, at = decode(text, at)
         if not isinstance(key, str):
-            raise ValueError(f"a name is wanted at character {at}")
+            raise ValueError(f"expected a name at character {at}")
         at = text.index(":", at) + 1
         value, at = decode(text, _after(text, at))
         if isinstance(value, dict):
@@ -106,9 +106,9 @@ def _after(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cards by litellm's provider and the provider's own model id.
+    """Model information by litellm's provider and the provider's own model id.
 
-    ``near`` has them by :func:`stem`; ``None`` where models of one stem differ.
+    ``near`` has it by :func:`stem`; ``None`` where models with the same stem differ.
     """
 
     exact: dict[str, dict[str, ModelInfo]] = field(default_factory=dict)
@@ -120,55 +120,55 @@ class Table:
         for key, entry in entries(text):
             named = entry.get("litellm_provider")
             if isinstance(named, str) and key != "sample_spec":
-                table._add(*_split(key, named), shared.card(entry))
+                table._add(*_split(key, named), shared.model_info(entry))
         return table
 
-    def _add(self, provider: str, model: str, card: ModelInfo) -> None:
-        self.exact.setdefault(provider, {})[model] = card
+    def _add(self, provider: str, model: str, info: ModelInfo) -> None:
+        self.exact.setdefault(provider, {})[model] = info
         near = self.near.setdefault(provider, {})
-        known = near.setdefault(stem(model), card)
-        if known != card:
+        known = near.setdefault(stem(model), info)
+        if known != info:
             near[stem(model)] = None
 
     def find(self, provider: str, model: str) -> ModelInfo | None:
-        """By the proxy's name of a provider; a model's exact name is believed before a near one."""
+        """Look up by the proxy's name for a provider; a model's exact name takes precedence over a near one."""
         model = model.removeprefix("models/")
         candidates = providers_of(provider)
         for name in candidates:
-            card = self.exact.get(name, {}).get(model)
-            if card is not None:
-                return card
+            info = self.exact.get(name, {}).get(model)
+            if info is not None:
+                return info
         for name in candidates:
-            card = self.near.get(name, {}).get(stem(model))
-            if card is not None:
-                return card
+            info = self.near.get(name, {}).get(stem(model))
+            if info is not None:
+                return info
         return self._of_vendor(candidates, model)
 
     def _of_vendor(self, candidates: tuple[str, ...], model: str) -> ModelInfo | None:
-        """``anthropic/claude-...`` at a router: the same model, at that router's own price."""
+        """``anthropic/claude-...`` at a router: the same model, but without prices, which are the router's own."""
         vendor, slash, own = model.partition("/")
         if not slash or "openrouter" not in candidates:
             return None
-        card = self.find(vendor, own)
-        return replace(card, **_NO_PRICES) if card is not None else None
+        info = self.find(vendor, own)
+        return replace(info, **_NO_PRICES) if info is not None else None
 
 
 def _split(key: str, named: str) -> tuple[str, str]:
-    """``vertex_ai/claude-x`` of ``vertex_ai-anthropic_models`` to ``vertex_ai``, ``claude-x``."""
+    """Split ``vertex_ai/claude-x`` of ``vertex_ai-anthropic_models`` into ``vertex_ai``, ``claude-x``."""
     provider = providers_of(named)[0]
     first, slash, rest = key.partition("/")
     return (provider, rest) if slash and providers_of(first)[0] == provider else (provider, key)
 
 
 class _Shared:
-    """Few capabilities and modalities are told of many models: each is kept once."""
+    """Many models share the same few sets of capabilities and modalities; keeps each set only once."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Any] = {}
 
-    def card(self, entry: JsonObject) -> ModelInfo:
-        said = {ours: entry.get(theirs) for theirs, ours in _CAPABILITIES.items()}
-        capabilities = {word: has for word, has in said.items() if isinstance(has, bool)}
+    def model_info(self, entry: JsonObject) -> ModelInfo:
+        stated = {ours: entry.get(theirs) for theirs, ours in _CAPABILITIES.items()}
+        capabilities = {word: has for word, has in stated.items() if isinstance(has, bool)}
         mode = entry.get("mode")
         return ModelInfo(
             context_length=_tokens(entry, "max_input_tokens") or _tokens(entry, "max_tokens"),

@@ -1,4 +1,4 @@
-"""Whose tokenizer a model has, and whether that is known or only likely. Pure."""
+"""Which tokenizer a model uses, and whether that is certain or only likely. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from proxy_plugin_litellm.names import providers_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """``encoding`` is one that may be on the disk; ``None``: it never is, and ``note`` says why.
+    """``encoding`` is one that may be on disk; ``None``: it never is, and ``note`` says why.
 
-    ``sure``: the provider itself counts by it. ``frames``: what is put around messages is published.
+    ``sure``: the provider itself counts with it. ``frames``: the tokens added around messages are published.
     """
 
     name: str
@@ -27,7 +27,7 @@ _O200K = re.compile(r"(?:ft:)?(?:chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|gpt-o
 _CL100K = re.compile(
     r"(?:ft:)?(?:gpt-4|gpt-3\.5|gpt-35-turbo)(?![a-z0-9.])|text-embedding-(?:ada-002|3-small|3-large)$|(?:davinci|babbage)-002$"
 )
-#: Reasoning models put more around messages than is published.
+#: Not for reasoning models, which add more tokens around messages than is published.
 _FRAMES = re.compile(r"(?:ft:)?(?:chatgpt-4o|gpt-4o|gpt-4\.1|gpt-4|gpt-3\.5)(?![a-z0-9])")
 _ROUTERS = frozenset({"openrouter", "vercel_ai_gateway", "github", "aihubmix"})
 _ELSEWHERE = re.compile(
@@ -36,24 +36,28 @@ _ELSEWHERE = re.compile(
 
 
 def tokenizer_of(provider: str, model: str) -> Known | None:
-    """``None``: nothing in the names says whose model it is."""
+    """``None`` if the names do not show whose model it is."""
     vendor, _, own = model.lower().rpartition("/")
     names = providers_of(provider)
     encoding = "o200k_base" if _O200K.match(own) else "cl100k_base" if _CL100K.match(own) else None
     if encoding is not None:
-        # Open weights are the same everywhere; any other server may call anything gpt-4o.
+        # Open-weight models are the same everywhere; any other server may call any model gpt-4o.
         openai = (
             "openai" in names or (vendor == "openai" and not _ROUTERS.isdisjoint(names)) or own.startswith("gpt-oss")
         )
-        note = "" if openai else f"Counted as OpenAI's {own}, by the name alone."
+        note = "" if openai else f"Counted as OpenAI's {own}, judging by the name alone."
         return Known(name=encoding, encoding=encoding, sure=openai, frames=bool(_FRAMES.match(own)), note=note)
     if "claude" in own:
-        return Known(name="Claude's", note="Anthropic publishes no tokenizer of its current models.")
+        return Known(name="Claude's", note="Anthropic publishes no tokenizer for its current models.")
     if "gemini" in own:
-        return Known(name="Gemini's", note="Gemini's tokenizer is not on this disk, and is not downloaded.")
+        return Known(
+            name="Gemini's", note="Gemini's tokenizer is not on this disk, and the proxy does not download it."
+        )
     if own.startswith("deepseek"):
-        note = "Counted by the tokenizer of DeepSeek V3; the model may have another."
+        note = "Counted with the tokenizer of DeepSeek V3; the model may use another one."
         return Known(name="deepseek", encoding="deepseek", note=note)
     if _ELSEWHERE.search(own):
-        return Known(name="its own", note="The model's tokenizer would have to be downloaded, and is not.")
+        return Known(
+            name="its own", note="The model's tokenizer would have to be downloaded, which the proxy does not do."
+        )
     return None

@@ -1,7 +1,7 @@
-"""Any OpenAI-compatible upstream, by settings alone.
+"""Any OpenAI-compatible upstream, configured by settings alone.
 
-A provider comes from ``[providers.<name>]`` with a ``preset`` or a ``base_url``, from
-``<NAME>_API_BASE``, or from ``<NAME>_API_KEY`` where NAME is a preset.
+A provider is created by ``[providers.<name>]`` with a ``preset`` or a ``base_url``, by
+``<NAME>_API_BASE``, or by ``<NAME>_API_KEY`` if NAME is a preset.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
             problems.append(f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}")
         elif preset is not None or settings.base_url is not None:
             providers.append(build_provider(name, preset or PLAIN, settings))
-        # Neither a preset nor a base URL: another plugin's provider.
+        # Without a preset and a base URL, the provider belongs to another plugin.
     if problems:
         raise SettingsError(problems)
     return providers
@@ -35,5 +35,5 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
 
 @hookimpl
 def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
-    """What could steer an upstream that is itself a gateway; as early as the core's own filter for what steers."""
+    """Remove fields that could redirect an upstream that is itself a gateway, as early as the core's own guard does."""
     return [Sanitizer(name="gateway_fields", rank=-999, request=GATEWAY_FIELDS)]

@@ -1,4 +1,4 @@
-"""One provider from one vendor's row and one user's settings. Pure: the core owns the sockets."""
+"""Build a provider from a vendor's row and the user's settings. Pure: the core owns the sockets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAICompatible:
-    """The vendor's row, ready to be used."""
+    """The provider's functions, bound to the vendor's row and the settings."""
 
     vendor: Vendor
     base: str
@@ -69,7 +69,7 @@ class OpenAICompatible:
         return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
 
     def _apply_values(self, body: dict[str, Any]) -> None:
-        """The row's rules that depend on a value or on the model."""
+        """Apply the row's rules that depend on a value or on the model."""
         vendor, model = self.vendor, str(body.get("model", ""))
         for key, values in vendor.drop_values.items():
             if key in body and body[key] in values:
@@ -85,7 +85,7 @@ class OpenAICompatible:
         return {key: value for key, value in message.items() if key not in self.vendor.message_drops}
 
     def _ask_for_usage(self, body: dict[str, Any]) -> None:
-        """Streams must be counted; the core takes the answer out again for clients that did not ask."""
+        """Ask for usage, so that streams are counted; the core removes it for clients that did not ask for it."""
         options = {**(body.get("stream_options") or {}), "include_usage": True}
         if not self.stream_usage:
             del options["include_usage"]
@@ -107,7 +107,7 @@ class OpenAICompatible:
 
 
 def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
-    """Add what ``body`` does not have, objects member by member."""
+    """Add the fields that ``body`` lacks; objects are filled in member by member."""
     for key, value in fields.items():
         if isinstance(value, Mapping) and isinstance(body.get(key), dict):
             body[key] = dict(body[key])
@@ -119,7 +119,7 @@ def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:
-    """``{"data": [{"id": ...}]}``, or a bare array as Together sends it. Raises ``ValueError`` on anything else."""
+    """``{"data": [{"id": ...}]}``, or a bare array, as Together sends it. Raises ``ValueError`` on anything else."""
     value = json.loads(body)
     items = value.get("data") if isinstance(value, dict) else value
     if not isinstance(items, list):

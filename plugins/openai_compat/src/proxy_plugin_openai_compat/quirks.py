@@ -1,6 +1,6 @@
-"""Each vendor's deviations from OpenAI's API, as data. One row a vendor; the code has no vendor's name.
+"""Each vendor's deviations from OpenAI's API, as data: one row per vendor; the code names no vendor.
 
-A row says only what a relay must *do* differently; what a vendor merely adds passes through.
+A row lists only what a relay must *do* differently; a vendor's additional fields pass through unchanged.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_emb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thinking:
-    """How a family of models is told to think: what ``reasoning_effort`` becomes.
+    """How to turn thinking on or off for a family of models: the fields that replace ``reasoning_effort``.
 
-    ``levels`` are the fields for an effort, ``""`` those for an effort left out or unknown, ``off``
-    those for none. What the client set itself stays.
+    ``levels`` are the fields for each effort, with ``""`` for a missing or unknown effort; ``off`` are the
+    fields for no thinking. Fields that the client has set itself are kept.
     """
 
     models: tuple[str, ...]
@@ -36,7 +36,7 @@ class Thinking:
 
 
 OFF = frozenset({"none", "disable", "disabled", "off"})
-#: A dynamic budget, in a form that only Gemini knows.
+#: A dynamic budget, in a form that only Gemini understands.
 DYNAMIC_THINKING = {"type": "enabled", "budget_tokens": -1}
 
 
@@ -47,46 +47,46 @@ class Vendor:
     base_url: str = ""
     #: Works without a key: a server on the user's own machine.
     local: bool = False
-    #: The endpoints it has; chat can stand in for legacy completions.
+    #: The endpoints it has. If it has no legacy completions, chat can serve them.
     endpoints: tuple[str, ...] = (CHAT, EMBEDDINGS, COMPLETIONS)
-    #: Takes ``stream_options.include_usage``. Where not, it is not sent, not even for a client that asks.
+    #: Accepts ``stream_options.include_usage``. If not, it is never sent, even if the client asks for it.
     stream_usage: bool = True
-    #: Request fields it knows under another name only.
+    #: Request fields that it knows only under another name.
     renames: Mapping[str, str] = field(default_factory=dict)
-    #: Advisory request fields, and fields of messages, that it refuses instead of ignoring.
+    #: Optional request fields, and fields of messages, that it refuses instead of ignoring.
     drops: frozenset[str] = frozenset()
     message_drops: frozenset[str] = frozenset()
-    #: Values it refuses, by field.
+    #: Values that it refuses, by field.
     drop_values: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"thinking": (DYNAMIC_THINKING,)})
-    #: Models that take ``dimensions`` (globs); the others get a 400 for it. ``None``: all of them.
+    #: Models that accept ``dimensions`` (globs); others answer 400 to it. ``None``: all models.
     dimensions: tuple[str, ...] | None = None
-    #: How its reasoning models are told to think.
+    #: How to turn on thinking in its reasoning models.
     thinking: tuple[Thinking, ...] = ()
-    #: What its errors mean where neither the words nor the statuses are OpenAI's.
+    #: The meaning of its errors whose words or statuses differ from OpenAI's.
     errors: ErrorRules = field(default_factory=ErrorRules)
 
 
 def _codes(table: Mapping[FailureKind, str]) -> dict[str, FailureKind]:
-    """``{meaning: "word word"}`` to what :class:`ErrorRules` takes."""
-    return {word: meaning for meaning, words in table.items() for word in words.split()}
+    """Convert ``{kind: "word word"}`` to the form that :class:`ErrorRules` expects."""
+    return {word: kind for kind, words in table.items() for word in words.split()}
 
 
-#: They know one effort.
+#: These models know only one effort.
 _HIGH: Mapping[str, Mapping[str, Any]] = {"": {"reasoning_effort": "high"}}
 #: DeepSeek's v4 models know two efforts.
 _DEEPSEEK_EFFORTS = {"low": "high", "medium": "high", "high": "max", "max": "max", "xhigh": "max", "": "max"}
 
-#: An upstream may be a gateway that takes its own credentials and addresses from fields of these names; as they are
-#: compared, see ``FieldFilter``.
+#: An upstream may be a gateway that reads its own credentials and addresses from fields with these prefixes;
+#: ``FieldFilter`` describes how names are compared.
 GATEWAY_FIELDS = FieldFilter(prefixes="aws azure vertex litellm langfuse hfapi".split())
 
-#: An upstream nobody has a row for.
+#: An upstream that has no row.
 PLAIN = Vendor(local=True)
 
 PRESETS: Mapping[str, Vendor] = {
     "openai": Vendor(base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",)),
-    # openrouter.ai/docs/api/reference/errors-and-debugging and …/limits: 403 is moderation or a spent
-    # budget; a 402 may be over in seconds. The upstream's own words are in metadata.
+    # openrouter.ai/docs/api/reference/errors-and-debugging and …/limits: a 403 means moderation or a spent
+    # budget; a 402 may pass within seconds. The upstream's own error text is in metadata.
     "openrouter": Vendor(
         base_url="https://openrouter.ai/api/v1",
         errors=ErrorRules(
@@ -101,7 +101,7 @@ PRESETS: Mapping[str, Vendor] = {
             messages={r".{0,300}input was flagged": "client"},
         ),
     ),
-    # console.groq.com/docs/openai: these are a 400. 498 is "flex tier capacity exceeded".
+    # console.groq.com/docs/openai: these fields cause a 400. 498 is "flex tier capacity exceeded".
     "groq": Vendor(
         base_url="https://api.groq.com/openai/v1",
         endpoints=(CHAT,),
@@ -120,7 +120,7 @@ PRESETS: Mapping[str, Vendor] = {
         message_drops=frozenset({"name", "reasoning_content"}),
         thinking=(Thinking(models=("mistral-medium*", "mistral-small*"), levels=_HIGH),),
     ),
-    # api-docs.deepseek.com: knows max_tokens only.
+    # api-docs.deepseek.com: knows only max_tokens.
     "deepseek": Vendor(
         base_url="https://api.deepseek.com/v1",
         endpoints=(CHAT,),
@@ -136,11 +136,11 @@ PRESETS: Mapping[str, Vendor] = {
             ),
         ),
     ),
-    # Hangs silently on include_usage: DeepTutor #420. Its models think only if their templates are told to.
+    # Hangs silently on include_usage: DeepTutor #420. Its models think only if chat_template_kwargs say so.
     "nvidia_nim": Vendor(
         base_url="https://integrate.api.nvidia.com/v1",
         stream_usage=False,
-        # A model that was taken away (free-claude-code #1021).
+        # The model was withdrawn (free-claude-code #1021).
         errors=ErrorRules(messages={r"function \S{1,60}: not found for account": "no_model"}),
         thinking=(
             Thinking(
@@ -157,15 +157,15 @@ PRESETS: Mapping[str, Vendor] = {
             Thinking(models=("*mistral-medium-3.5*", "*mistral-small-4*"), levels=_HIGH),
         ),
     ),
-    # docs.together.ai/docs/error-codes: 403 is a context that is too long.
+    # docs.together.ai/docs/error-codes: a 403 means that the context is too long.
     "together": Vendor(base_url="https://api.together.xyz/v1", errors=ErrorRules(statuses={403: "client"})),
-    # docs.fireworks.ai/guides/inference-error-codes: 412 is a suspended account (its words: llmgateway #3838,
+    # docs.fireworks.ai/guides/inference-error-codes: a 412 means a suspended account (its text: llmgateway #3838,
     # pollinations #12136) or an adapter that does not load.
     "fireworks": Vendor(
         base_url="https://api.fireworks.ai/inference/v1",
         errors=ErrorRules(messages={r"account \S{1,100} is suspended": "unpaid"}, statuses={412: "no_model"}),
     ),
-    # inference-docs.cerebras.ai: these are a 400. Its "quota" is one per second or minute (explyt #35).
+    # inference-docs.cerebras.ai: these fields cause a 400. Its "quota" is per second or minute (explyt #35).
     "cerebras": Vendor(
         base_url="https://api.cerebras.ai/v1",
         endpoints=(CHAT, COMPLETIONS),
@@ -175,13 +175,13 @@ PRESETS: Mapping[str, Vendor] = {
             messages={r"we're experiencing high traffic": "overloaded"},
         ),
     ),
-    # A wrong key is a 400 (openai/codex #1352).
+    # A wrong key gets a 400 (openai/codex #1352).
     "xai": Vendor(
         base_url="https://api.x.ai/v1",
         endpoints=(CHAT, COMPLETIONS),
         errors=ErrorRules(messages={r"incorrect api key provided": "refused"}),
     ),
-    # platform.kimi.ai/docs/api/errors; no balance is 403 or 429 (Kimi-K2 #5, opencode #24462).
+    # platform.kimi.ai/docs/api/errors; an empty balance gets a 403 or 429 (Kimi-K2 #5, opencode #24462).
     "moonshot": Vendor(
         base_url="https://api.moonshot.ai/v1",
         endpoints=(CHAT,),
@@ -197,8 +197,8 @@ PRESETS: Mapping[str, Vendor] = {
             )
         ),
     ),
-    # docs.z.ai/api-reference/api-code: most of these are a 429, or inside a reply with status 200.
-    # 1305 is seen, too. 1308 names its reset in Beijing time without saying so (model-hotel #955).
+    # docs.z.ai/api-reference/api-code: most of these come with a 429, or inside a response with status 200.
+    # 1305 also occurs. 1308 names its reset in Beijing time without saying so (model-hotel #955).
     "zai": Vendor(
         base_url="https://api.z.ai/api/paas/v4",
         endpoints=(CHAT, EMBEDDINGS),
@@ -219,8 +219,8 @@ PRESETS: Mapping[str, Vendor] = {
             )
         ),
     ),
-    # help.aliyun.com/zh/dashscope/return-status-code-description; "AllocationQuota" is tokens per minute there,
-    # and insufficient_quota a free or daily allowance. A key is valid in its own region: base_url moves it.
+    # help.aliyun.com/zh/dashscope/return-status-code-description; "AllocationQuota" means tokens per minute there,
+    # and insufficient_quota a free or daily allowance. A key is valid only in its region: base_url sets another one.
     "dashscope": Vendor(
         base_url="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         endpoints=(CHAT, EMBEDDINGS),

@@ -1,7 +1,7 @@
-"""Traces for proxy-core: a span per request, one per attempt below it, sent to an OpenTelemetry collector; and,
-if asked, request records as logs.
+"""Traces for proxy-core: one span per request and, below it, one per attempt, sent to an OpenTelemetry collector;
+optionally also request records as logs.
 
-Nothing is imported and nothing starts before a collector is named and a first request has ended.
+OpenTelemetry is imported, and its thread starts, only when a collector is configured and a first request has ended.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def proxy_log_sinks(ctx: PluginContext) -> Iterable[LogSink]:
     url = records_collector(settings)
     if url is None:
         return []
-    from proxy_plugin_otel.records import RecordSink  # with an HTTP client that nothing else here needs
+    from proxy_plugin_otel.records import RecordSink  # imports an HTTP client that nothing else here needs
 
     sink = RecordSink(url, settings)
     return [LogSink(name="otel", write=sink.write, close=sink.close)]
 
 
 def _hosts(ctx: PluginContext) -> dict[str, tuple[str, int | None]]:
-    """Where providers are, of those whose address settings say."""
+    """Host and port of each provider whose address is in the settings."""
     urls = {name: ctx.provider(name).base_url for name in ctx.provider_names()}
     return {name: (url.host, url.port) for name, url in urls.items() if url is not None and url.host}

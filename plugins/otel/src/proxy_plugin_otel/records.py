@@ -1,7 +1,7 @@
-"""Request records as OpenTelemetry logs, sent to a collector over OTLP/HTTP in its JSON form.
+"""Send request records to a collector as OpenTelemetry logs, over OTLP/HTTP in JSON.
 
-The records are those that ``[records]`` keeps in files, redacted. OpenTelemetry's SDK for logs is not
-stable yet, and OTLP is: so a batch becomes a document here, and no SDK is imported.
+These are the same redacted records that ``[records]`` writes to files. OpenTelemetry's SDK for logs is not
+stable yet, but OTLP is; this module therefore builds the OTLP document itself and imports no SDK.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import httpx
 
 from proxy_plugin_otel.settings import OtelSettings
 
-#: What OTLP says may be sent again.
+#: Statuses after which OTLP allows the batch to be sent again.
 _RETRYABLE = (429, 502, 503, 504)
 PAUSES_S = (0.5, 1.0, 2.0)
 _TIMEOUT_S = 10.0
 _INFO, _ERROR = (9, "INFO"), (17, "ERROR")
-#: Members of a record that are attributes too, so that a backend can search without reading bodies.
+#: Record fields that are also sent as attributes, so that a backend can search without parsing bodies.
 _ATTRIBUTES = {
     "id": "proxy_core.request.id",
     "client": "proxy_core.client",
@@ -35,13 +35,13 @@ _ATTRIBUTES = {
 
 
 class RecordsRefused(Exception):
-    """The collector did not take a batch; the core counts its records as lost."""
+    """The collector rejected a batch; the core counts its records as lost."""
 
 
 class RecordSink:
-    """``write`` and ``close`` of a log sink. The core calls ``write`` for one batch at a time, from a bounded queue.
+    """``write`` and ``close`` of a log sink. The core calls ``write`` with one batch at a time, from a bounded queue.
 
-    ``pauses_s`` are the waits before a batch is sent again.
+    ``pauses_s`` are the waits before each retry.
     """
 
     def __init__(self, url: str, settings: OtelSettings, pauses_s: Sequence[float] = PAUSES_S) -> None:
@@ -52,9 +52,9 @@ class RecordSink:
         self._client: httpx.AsyncClient | None = None
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Send a batch, again where the protocol allows it. Raises :exc:`RecordsRefused` and httpx's errors."""
+        """Send a batch, retrying where the protocol allows it. Raises :exc:`RecordsRefused` and httpx's errors."""
         if self._client is None:
-            # Reading the certificates takes a while, and running streams should not notice.
+            # In a thread: loading the certificates takes a while and must not delay running streams.
             self._client = await asyncio.to_thread(_client, self._headers)
         content = await asyncio.to_thread(export_request, lines, self._resource)
         for pause_s in (*self._pauses_s, None):
@@ -79,7 +79,7 @@ def _client(headers: Mapping[str, str]) -> httpx.AsyncClient:
 
 
 def export_request(lines: Sequence[bytes], resource: Mapping[str, str]) -> bytes:
-    """An ``ExportLogsServiceRequest`` in OTLP's JSON form, a log record per line.
+    """An ``ExportLogsServiceRequest`` in OTLP's JSON format, one log record per line.
 
     Source: opentelemetry-proto ``logs/v1/logs.proto``; field names in lowerCamelCase, 64-bit integers as strings.
     """

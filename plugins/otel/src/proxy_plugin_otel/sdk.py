@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK, set up for this proxy alone: nothing of it is made global."""
+"""OpenTelemetry's SDK, set up for this proxy alone: nothing is registered globally."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _BATCH = 512
 
 
 class Sdk:
-    """A tracer, its bounded queue and its exporter. Making one starts a thread."""
+    """A tracer, its bounded queue and its exporter. Creating one starts a thread."""
 
     def __init__(self, settings: OtelSettings, log: logging.Logger) -> None:
-        # Its own words come once per batch, and more often while a collector is away.
+        # The SDK logs every failed batch, and every retry; ``_LoggingExporter`` logs only changes.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-        self._exporter = _Told(OTLPSpanExporter(endpoint=collector(settings), headers=headers or None), log)
+        self._exporter = _LoggingExporter(OTLPSpanExporter(endpoint=collector(settings), headers=headers or None), log)
         self._provider = TracerProvider(
             resource=Resource.create({SERVICE_NAME: settings.service_name}),
             sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
@@ -40,15 +40,15 @@ class Sdk:
         self._tracer = self._provider.get_tracer("proxy_plugin_otel", metadata.version("proxy-plugin-otel"))
 
     def emit(self, request: SpanData, attempts: Sequence[SpanData], traceparent: str | None) -> None:
-        """Spans that are over already."""
-        span = self._begun(request, SpanKind.SERVER, _parent(traceparent))
+        """Emit spans that have already ended."""
+        span = self._started(request, SpanKind.SERVER, _parent(traceparent))
         if span.is_recording():
             below = trace.set_span_in_context(span, Context())
             for attempt in attempts:
-                self._begun(attempt, SpanKind.CLIENT, below).end(attempt.end_ns)
+                self._started(attempt, SpanKind.CLIENT, below).end(attempt.end_ns)
         span.end(request.end_ns)
 
-    def _begun(self, data: SpanData, kind: SpanKind, context: Context) -> trace.Span:
+    def _started(self, data: SpanData, kind: SpanKind, context: Context) -> trace.Span:
         span = self._tracer.start_span(data.name, context, kind, dict(data.attributes), start_time=data.start_ns)
         if data.error is not None:
             span.set_attribute("error.type", data.error)
@@ -56,16 +56,16 @@ class Sdk:
         return span
 
     def shutdown(self) -> None:
-        """Send what waits. Blocks."""
+        """Send the queued spans. Blocks."""
         self._provider.shutdown()
 
     def abandon(self) -> None:
-        """Give up on what waits."""
+        """Discard the queued spans."""
         self._exporter.shutdown()
 
 
-class _Told(SpanExporter):
-    """An exporter of which the log says when it begins to fail, and when it works again."""
+class _LoggingExporter(SpanExporter):
+    """Wraps an exporter; logs when exports begin to fail and when they work again."""
 
     def __init__(self, exporter: SpanExporter, log: logging.Logger) -> None:
         self._exporter = exporter
@@ -77,11 +77,11 @@ class _Told(SpanExporter):
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             if self._lost:
-                self._log.warning("the collector takes spans again; %d were lost", self._lost)
+                self._log.warning("the collector accepts spans again; %d were lost", self._lost)
             self._lost = 0
         else:
             if not self._lost:
-                self._log.warning("the collector does not take spans; they are lost until it does")
+                self._log.warning("the collector does not accept spans; spans are lost until it does")
             self._lost += len(spans)
         return result
 
@@ -95,7 +95,7 @@ class _Told(SpanExporter):
 
 
 def _parent(traceparent: str | None) -> Context:
-    """The client's span, which the proxy has checked: ``00-<trace id>-<span id>-<flags>``."""
+    """The client's span. The proxy has already checked the form: ``00-<trace id>-<span id>-<flags>``."""
     if traceparent is None:
         return Context()
     _, trace_id, span_id, flags = traceparent.split("-")

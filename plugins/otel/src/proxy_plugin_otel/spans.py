@@ -1,7 +1,7 @@
-"""What spans say: a finished request as values. Pure, and without OpenTelemetry.
+"""The contents of spans: a finished request as values. Pure, and independent of OpenTelemetry.
 
-Names and values are those of the semantic conventions for generative AI where they have them.
-Ids, counts and times only: no content, no key, and no error's words, which may repeat content.
+Names and values follow the semantic conventions for generative AI wherever these define one. Spans hold
+ids, counts and times only: no content, no keys, and no error messages, which may repeat content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Hosts = Mapping[str, tuple[str, int | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpanData:
-    """One span. ``start_ns`` and ``end_ns`` count from the epoch; ``error`` is ``error.type``."""
+    """One span. ``start_ns`` and ``end_ns`` count from the epoch; ``error`` becomes ``error.type``."""
 
     name: str
     start_ns: int
@@ -34,7 +34,7 @@ class SpanData:
 
 
 def request_span(record: RequestRecord) -> SpanData:
-    """The request as the client sees it: what it asked for, who answered, what was used."""
+    """The request as the client sees it: what was requested, which provider answered, and the usage."""
     operation, start_ns = operation_of(record), _started_ns(record)
     attributes: dict[str, Value] = {
         "gen_ai.operation.name": operation,
@@ -69,7 +69,7 @@ def request_span(record: RequestRecord) -> SpanData:
 
 
 def attempt_spans(record: RequestRecord, hosts: Hosts) -> list[SpanData]:
-    """Each try at a provider. The one whose reply went to the client ends with it."""
+    """One span per attempt. The attempt whose response went to the client ends together with the request."""
     return [_attempt_span(record, number, attempt, hosts) for number, attempt in enumerate(record.attempts, 1)]
 
 
@@ -110,7 +110,7 @@ def operation_of(record: RequestRecord) -> str:
 
 
 def _usage(usage: Usage) -> dict[str, Value]:
-    """Zero may mean that a provider does not say, so only input and output are always there."""
+    """Zero may mean that the provider does not report a count, so only input and output are always present."""
     counts = {
         "gen_ai.usage.cache_read.input_tokens": usage.cached,
         "gen_ai.usage.cache_creation.input_tokens": usage.cache_write,

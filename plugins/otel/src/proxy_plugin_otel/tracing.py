@@ -1,4 +1,4 @@
-"""From finished requests to a collector. OpenTelemetry is imported, and its thread starts, with the first one."""
+"""Send finished requests to a collector. The first one imports OpenTelemetry and starts its thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 class Tracing:
-    """An observer. Requests never wait for it: it is told afterwards, from a bounded queue, and has another."""
+    """An observer. No request waits for it: the core calls it afterwards, from a bounded queue, and the SDK has
+    a second bounded queue for spans."""
 
     def __init__(self, settings: OtelSettings, hosts: Hosts, log: logging.Logger) -> None:
         self._settings = settings
@@ -26,7 +27,7 @@ class Tracing:
 
     async def observe(self, record: RequestRecord) -> None:
         if self._sdk is None:
-            # Importing takes a third of a second, and running streams should not notice.
+            # In a thread: importing takes a third of a second and must not delay running streams.
             self._sdk = await asyncio.to_thread(self._start)
         self._sdk.emit(request_span(record), attempt_spans(record, self._hosts), record.traceparent)
 
@@ -36,17 +37,17 @@ class Tracing:
         return Sdk(self._settings, self._log)
 
     async def close(self) -> None:
-        """Send what waits, for ``flush_s`` at most; what is left then is lost."""
+        """Send the queued spans for at most ``flush_s``; any left after that are lost."""
         if self._sdk is None:
             return
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
-        # A thread that nobody waits for: a collector that hangs must not hold up the end.
+        # A daemon thread, because a collector that hangs must not delay the shutdown.
         threading.Thread(target=_end, args=(self._sdk, loop, ended), name="otel end", daemon=True).start()
         try:
             async with asyncio.timeout(self._settings.flush_s):
                 await ended.wait()
         except TimeoutError:
-            self._log.warning("the last spans did not leave in time")
+            self._log.warning("the last spans could not be sent in time and are lost")
             self._sdk.abandon()
 
 

@@ -1,10 +1,12 @@
-"""``GET /metrics`` for Prometheus: what every worker process of a running proxy counted.
+"""``GET /metrics`` for Prometheus: the counters of every worker process of a running proxy.
 
-Any worker may be scraped, and asks the others. Each one's numbers carry its label ``worker``, so
-that a worker that was replaced, or does not answer in time, is a series that starts anew or has
-a gap, which Prometheus understands, and not a sum that falls, which it would misread. Its
-multiprocess mode, files that all workers map into memory, would have to be set up before its
-import, cannot look at the present state of another process, and keeps the dead forever.
+Prometheus may scrape any worker; that worker asks the others. Each worker's series carry the label
+``worker``. A worker that is replaced, or that does not answer in time, therefore shows up as a series
+that restarts or has a gap, which Prometheus handles; a sum that falls would be misread as a reset.
+
+The client library's multiprocess mode (files that all workers map into memory) is not used: it must
+be set up before the library is imported, it cannot read the current state of another process, and it
+keeps the series of dead processes forever.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def proxy_admin_pages(ctx: PluginContext) -> Iterable[AdminPage]:
 
 async def metrics(request: PageRequest) -> PageResponse:
     """The page, in the format that the ``Accept`` header names."""
-    # Imported at the first scrape, in a thread: Prometheus's library takes a tenth of a second.
+    # Imported at the first scrape: importing Prometheus's library takes a tenth of a second.
     from proxy_plugin_prometheus.exposition import encoded
 
     statuses = await request.statuses(credentials=False)

@@ -1,4 +1,4 @@
-"""The page, written by Prometheus's own library."""
+"""Encode the metrics page with Prometheus's own library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy_plugin_prometheus.families import FAMILIES, Family
 
 
 def encoded(statuses: Sequence[ProcessStatus], accept: str) -> tuple[bytes, str]:
-    """The text and its media type, as ``accept`` asks for it. Takes milliseconds."""
+    """The text in the format that ``accept`` asks for, and its media type. Takes milliseconds."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Workers(statuses))
     encode, media_type = choose_encoder(accept)
@@ -23,7 +23,7 @@ def encoded(statuses: Sequence[ProcessStatus], accept: str) -> tuple[bytes, str]
 
 
 class _Workers(Collector):
-    """A collector of Prometheus's library over numbers that were counted elsewhere."""
+    """Hand Prometheus's library the numbers that the core has counted."""
 
     def __init__(self, statuses: Sequence[ProcessStatus]) -> None:
         self._statuses = statuses
@@ -56,5 +56,5 @@ def _metric(name: str, family: Family, statuses: Sequence[ProcessStatus]) -> Met
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Prometheus's buckets include the smaller ones."""
+    """Prometheus's buckets are cumulative."""
     return list(zip([*map(str, histogram.bounds), "+Inf"], accumulate(histogram.counts), strict=True))

@@ -1,4 +1,4 @@
-"""Every metric: its name, its meaning, its labels, and how it is read from a process's status. Pure."""
+"""Every metric: its name, help text and labels, and how to read it from a process's status. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 from proxy_core import Histogram, LatencyCount, ProcessStatus
 
 Labels = tuple[str, ...]
-#: A number, or of a histogram its buckets.
+#: A number, or a histogram's buckets.
 Value = float | Histogram
-#: Values of each label, and the number that belongs to them.
+#: The value of each label, and the number that belongs to them.
 Samples = Iterable[tuple[Labels, Value]]
 
 
@@ -56,7 +56,7 @@ def _tokens(status: ProcessStatus) -> Samples:
 def _latencies(
     labels: Callable[[LatencyCount], Labels], histogram: Callable[[LatencyCount], Histogram]
 ) -> Callable[[ProcessStatus], Samples]:
-    """Histograms of the same labels, added up; without those that hold nothing."""
+    """Add up the histograms that have the same labels; omit empty ones."""
 
     def samples(status: ProcessStatus) -> Samples:
         found: dict[Labels, Histogram] = {}
@@ -88,7 +88,7 @@ def _cooling_down(status: ProcessStatus) -> Samples:
         yield (provider.name, "model"), provider.partly_cooling_down
 
 
-def _outage(status: ProcessStatus) -> Samples:
+def _breaker_open(status: ProcessStatus) -> Samples:
     for provider in status.providers:
         breaker = provider.circuit_breaker
         yield (provider.name,), int(breaker is not None and breaker.until > status.taken_at)
@@ -99,101 +99,101 @@ _PLUGIN = ("plugin", "role", "name")
 FAMILIES: Mapping[str, Family] = {
     "proxy_core_requests_total": Family(
         kind="counter",
-        help="Requests that ended.",
+        help="Finished requests.",
         labels=("client", "dialect", "provider", "model", "status", "outcome"),
         samples=_requests,
     ),
     "proxy_core_attempts_total": Family(
-        kind="counter", help="Attempts at providers.", labels=("provider",), samples=_attempts
+        kind="counter", help="Attempts sent to providers.", labels=("provider",), samples=_attempts
     ),
     "proxy_core_attempt_failures_total": Family(
         kind="counter",
-        help="Attempts that failed: who must act, and the upstream's status.",
+        help="Failed attempts, by who is at fault and by the upstream's status.",
         labels=("provider", "fault", "status"),
         samples=_attempt_failures,
     ),
     "proxy_core_tokens_total": Family(
         kind="counter",
-        help="Tokens. prompt includes cached, completion includes reasoning.",
+        help="Tokens used. prompt includes cached, completion includes reasoning.",
         labels=("client", "provider", "model", "kind"),
         samples=_tokens,
     ),
     "proxy_core_request_duration_seconds": Family(
         kind="histogram",
-        help="From the request's first byte to the response's last.",
+        help="Time from the request's first byte to the response's last byte.",
         labels=("provider", "stream"),
         samples=_latencies(_by_provider, lambda latency: latency.duration),
     ),
     "proxy_core_first_event_seconds": Family(
         kind="histogram",
-        help="From the request's first byte to the upstream's first event.",
+        help="Time from the request's first byte to the upstream's first event.",
         labels=("provider", "stream"),
         samples=_latencies(_by_provider, lambda latency: latency.first_event),
     ),
     "proxy_core_overhead_seconds": Family(
         kind="histogram",
-        help="The proxy's own time until the response's first byte, without waiting for anything else.",
+        help="The proxy's own time until the response's first byte, excluding time spent waiting.",
         labels=("dialect", "stream"),
         samples=_latencies(_by_dialect, lambda latency: latency.overhead),
     ),
     "proxy_core_plugin_seconds_total": Family(
         kind="counter",
-        help="Time spent in plugins' functions.",
+        help="Time spent in plugin functions.",
         labels=_PLUGIN,
         samples=lambda status: [((t.plugin, t.role, t.name), t.seconds) for t in status.plugin_times],
     ),
     "proxy_core_plugin_calls_total": Family(
         kind="counter",
-        help="Calls of plugins' functions.",
+        help="Calls of plugin functions.",
         labels=_PLUGIN,
         samples=lambda status: [((t.plugin, t.role, t.name), t.calls) for t in status.plugin_times],
     ),
     "proxy_core_requests_in_flight": Family(
         kind="gauge",
-        help="Requests that have not ended.",
+        help="Requests in progress.",
         samples=lambda status: [((), status.requests_in_flight)],
     ),
     "proxy_core_leases": Family(
         kind="gauge",
-        help="Credentials at work.",
+        help="Credentials leased to attempts in progress.",
         labels=("provider",),
         samples=lambda status: [((p.name,), p.in_flight) for p in status.providers],
     ),
     "proxy_core_credentials": Family(
         kind="gauge",
-        help="Credentials that a provider has.",
+        help="Credentials of a provider.",
         labels=("provider",),
         samples=lambda status: [((p.name,), p.credential_count) for p in status.providers],
     ),
-    "proxy_core_cooling_down_credentials": Family(
+    "proxy_core_credentials_cooling_down": Family(
         kind="gauge",
-        help="Credentials in cooldown: for every model, or only for some.",
+        help="Credentials cooling down, for every model (scope credential) or only for some (scope model).",
         labels=("provider", "scope"),
         samples=_cooling_down,
     ),
     "proxy_core_circuit_breaker_open": Family(
-        kind="gauge", help="1 while a provider's circuit breaker is open.", labels=("provider",), samples=_outage
+        kind="gauge", help="1 while a provider's circuit breaker is open.", labels=("provider",), samples=_breaker_open
     ),
     "proxy_core_dropped_total": Family(
         kind="counter",
-        help="Items that were dropped because their queue was full.",
+        help="Items dropped because a queue was full.",
         labels=("what",),
         samples=lambda status: [((q.name,), q.dropped) for q in status.queues],
     ),
     "proxy_core_contained_failures_total": Family(
         kind="counter",
-        help="Failures of plugins that no client noticed.",
+        help="Plugin failures that did not affect any client.",
         labels=("role",),
         samples=lambda status: [((role,), n) for role, n in status.failures.items()],
     ),
     "proxy_core_start_time_seconds": Family(
         kind="gauge",
-        help="When this process started, since the epoch.",
+        help="Start time of this process, in seconds since the epoch.",
         samples=lambda status: [((), status.started_at.timestamp())],
     ),
     "proxy_core_build_info": Family(
         kind="gauge",
-        help="Always 1; its labels name the versions.",
+        help="Always 1; the labels hold the versions.",
         labels=("version", "python"),
         samples=lambda status: [((status.version, status.python), 1)],
     ),

@@ -1,4 +1,4 @@
-"""Qwen for proxy-core: keys of Coding Plan, Token Plan and Model Studio per region, and device logins."""
+"""Qwen for proxy-core: keys for Coding Plan, Token Plan and Model Studio in each region, and device logins."""
 
 from __future__ import annotations
 

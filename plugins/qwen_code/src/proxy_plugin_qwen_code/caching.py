@@ -1,4 +1,4 @@
-"""Marks for the vendor's prompt cache, where its own client puts them. Pure; qwen-code.md section 6.2."""
+"""Marks for the vendor's prompt cache, at the places where its own client puts them. Pure; qwen-code.md section 6.2."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MARK = {"type": "ephemeral"}
 
 
 def mark_for_cache(body: JsonObject, model: str) -> None:
-    """First system message, last tool, last message: three marks of the four that are allowed.
+    """Mark the first system message, the last tool and the last message: three of the four marks that are allowed.
 
-    A client's own marks are left alone. ``glm-*`` without tools wants plain text and no marks.
+    A request that already has marks is left alone. ``glm-*`` without tools requires plain text and no marks.
     """
     if matches(model, ("glm-*",)) and not body.get("tools"):
         body["messages"] = [_plain(message) for message in body["messages"]]

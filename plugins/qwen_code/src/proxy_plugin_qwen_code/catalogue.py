@@ -1,4 +1,4 @@
-"""What is known of models: families and their deviations, lists to begin with. Data; qwen-code.md sections 6 and 7."""
+"""What is known about models: families and their deviations, and initial lists. Data; qwen-code.md sections 6 and 7."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Literal
 from proxy_plugin_qwen_code.hosts import CODING, KIND, STUDIO, TOKEN
 
 LOGIN_MODEL = "coder-model"
-#: Ids that logins had before; the host took them away (7.1).
+#: Ids that logins used before; the host no longer offers them (7.1).
 OLD_LOGIN_MODELS = frozenset({"qwen3-coder-plus", "qwen3-coder-flash", "vision-model"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Models (globs, the first family that fits) and what they must be told differently.
+    """Models (globs; the first matching family is used) and how requests to them must differ.
 
-    ``thinking``: ``budget`` takes ``enable_thinking`` and ``thinking_budget``, ``effort`` takes
-    ``reasoning_effort`` in its own words, ``none`` refuses all of them, ``as sent`` is another vendor's
-    model, of which nothing is known. ``always``: it cannot stop thinking. ``max_output``: tokens;
-    sent where the client names none, as the vendor's own default is far lower, and the most it takes.
+    ``thinking``: ``budget`` accepts ``enable_thinking`` and ``thinking_budget``, ``effort`` accepts
+    ``reasoning_effort`` with its own values, ``none`` refuses all of them, ``as sent`` is another vendor's
+    model, about which nothing is known. ``always``: the model cannot stop thinking. ``max_output``: tokens;
+    the most the model accepts, and the value sent if the client names none (the vendor's default is far lower).
     """
 
     models: Sequence[str]
@@ -41,19 +41,19 @@ FAMILIES: Sequence[Family] = (
     Family(models=("*",), thinking="as sent"),
 )
 
-#: Budgets for efforts the client names (6.4).
+#: The budget for each effort that a client can name (6.4).
 BUDGETS: Mapping[str, int] = {"minimal": 4096, "low": 4096, "medium": 16_384, "high": 32_768}
 MOST_BUDGET = BUDGETS["high"]
-#: The nearest of the words that the ``effort`` family knows.
+#: The nearest value that the ``effort`` family accepts.
 EFFORTS: Mapping[str, str] = {
     **{word: word for word in ("low", "medium", "high", "xhigh")},
     **{"minimal": "low", "max": "xhigh"},
 }
 OFF = frozenset({"none", "off", "disable", "disabled"})
 
-#: They see more of an image if told to (6.1).
+#: These models see more of an image if the request asks for it (6.1).
 HIGH_RESOLUTION = (LOGIN_MODEL, "qwen-vl*", *(f"qwen{v}-plus*" for v in ("3-vl", "3.5", "3.6", "3.7")))
-#: Only these take an object as ``metadata``; others answer 400 (6.1).
+#: Only these accept an object as ``metadata``; others answer 400 (6.1).
 METADATA = (LOGIN_MODEL, "qwen*")
 
 _CODING = (
@@ -68,14 +68,14 @@ _TOKEN = (
 _STUDIO = (
     "qwen3.6-plus qwen3.7-plus qwen3.7-max qwen3.8-max qwen3.8-flash glm-5.1 deepseek-v4-pro kimi-k3 kimi-k2.7-code"
 )
-#: What each plan offers until it was asked. Ids are case-sensitive.
+#: What each plan offers, until its host has listed its models. Ids are case-sensitive.
 OFFERED: Mapping[str, Sequence[str]] = {
     CODING: _CODING.split(),
     TOKEN: _TOKEN.split(),
     STUDIO: _STUDIO.split(),
     KIND: [LOGIN_MODEL],
 }
-#: Models of other kinds, in the list of chat models (7.3).
+#: Models that are listed but are not chat models (7.3).
 NOT_CHAT = ("*image*", "*audio*", "*tts*", "*asr*", "*video*", "*embedding*", "*rerank*", "wan*")
 
 

@@ -1,7 +1,7 @@
-"""The OAuth client that logins belong to. It is the vendor's, so it is not in here.
+"""The OAuth client that logins belong to. It belongs to the vendor, so this package does not contain it.
 
-It comes from settings, from the credential itself, or out of the Qwen Code that is installed on
-this machine: found by the name of the constant, wherever the package keeps it.
+It comes from the settings, from the credential itself, or from the Qwen Code installed on this
+machine, where it is found by the name of its constant, wherever the package keeps it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-#: ``QWEN_OAUTH_CLIENT_ID = "…"`` in source and unminified builds; beside the address in others.
+#: ``QWEN_OAUTH_CLIENT_ID = "…"`` in source and unminified builds; next to the token address in others.
 _NAMED = re.compile(rb"QWEN_OAUTH_CLIENT_ID\s*[=:]\s*[\"'`]([0-9a-zA-Z_-]{16,128})[\"'`]")
 _NEAR = re.compile(rb"/api/v1/oauth2/token[^\n]{0,400}?[\"'`]([0-9a-f]{32})[\"'`]", re.S)
 _PACKAGE = Path("@qwen-code") / "qwen-code"
@@ -20,13 +20,13 @@ _MOST_BYTES = 64 * 1024 * 1024
 _MOST_FILES = 4000
 
 MISSING = (
-    "no OAuth client is known: install Qwen Code (npm install -g @qwen-code/qwen-code), of which it is read, or set"
+    "no OAuth client id found: install Qwen Code (npm install -g @qwen-code/qwen-code), from which it is read, or set"
     " [plugins.qwen_code] client_id (PROXY_PLUGINS__QWEN_CODE__CLIENT_ID)"
 )
 
 
 class NoClient(Exception):
-    """Nothing says which OAuth client to be."""
+    """No source names an OAuth client."""
 
     def __init__(self) -> None:
         super().__init__(MISSING)

@@ -1,4 +1,4 @@
-"""What a failure of this vendor means: the table of qwen-code.md section 8.2, row by row. Pure."""
+"""What each of this vendor's failures means: the table of qwen-code.md section 8.2, row by row. Pure."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from proxy_core import (
 )
 from proxy_plugin_qwen_code.hosts import KIND
 from proxy_plugin_qwen_code.lifecycle import DISCONTINUED
-from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, RestS, told_or, until_midnight, until_monday
+from proxy_plugin_qwen_code.resets import DAY_S, HOUR_S, CooldownS, stated_or, until_midnight, until_monday
 
-#: A refused key or login is not mended within minutes.
+#: A refused key or login is not fixed within minutes.
 REFUSED_COOLDOWN_S = 6 * HOUR_S
-CONCURRENCY_REST_S = 3.0
-#: A window of five hours that names no end: some of it may be free in an hour, all of it is after five.
+CONCURRENCY_COOLDOWN_S = 3.0
+#: For a five-hour window that names no reset time: some quota may be free in an hour, all of it after five.
 WINDOW_BACK_OFF_S = (HOUR_S, 2 * HOUR_S, 5 * HOUR_S)
-#: By failures in a row: the firewall lets a patient asker through (8.4).
+#: By number of failures in a row: the firewall lets a patient client through (8.4).
 PAGE_WAITS_S = (5.0, 15.0, 45.0)
 
 PAGE = "firewall_page"
-PAGE_WORDS = "its firewall answered with a web page instead"
+PAGE_WORDS = "its firewall answered with a web page"
 KEY_REFUSED = (
-    "not a key for this plan (a Coding Plan key, sk-sp-..., works only on coding hosts, and only such a key does"
-    " there), a key of another region, a deleted one, or a subscription that ended"
+    "the key is not valid for this plan (Coding Plan keys, sk-sp-..., work only on coding hosts, and coding hosts"
+    " accept no others), belongs to another region, was deleted, or its subscription has ended"
 )
 NOT_AN_AGENT = (
-    "the Coding Plan serves only programs it knows as coding agents; [plugins.qwen_code] user_agent is what this proxy"
-    " calls itself"
+    "the Coding Plan serves only programs that it recognises as coding agents; [plugins.qwen_code] user_agent sets"
+    " how this proxy identifies itself"
 )
 WRONG_BASE = "its base URL may lack /v1 or /compatible-mode/v1"
 
@@ -50,61 +50,61 @@ _LIMITS = frozenset({None, 403, 429})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row: what is seen, and what follows where the meaning's usual course is not it.
+    """A row: which failures it matches, their kind, and where the decision differs from that kind's usual one.
 
-    ``codes`` are ``code`` or ``type``, lower case; ``says`` is looked for in the message. Without
-    either the status decides. A status of ``None`` is an error inside a reply. ``kind``: only of
-    credentials of this kind. ``rest``, ``cooldown_s`` and ``error`` replace the usual ones; ``back_off_s``
-    is for a reply in which ``cooldown_s`` finds no time.
+    ``codes`` match ``code`` or ``type``, in lower case; ``says`` is searched for in the message. A row with
+    neither matches by status alone. The status ``None`` is an error inside a response. ``credential_kind``: only
+    credentials of this kind. ``cooldown``, ``cooldown_s`` and ``error`` replace the usual ones; ``back_off_s``
+    applies when ``cooldown_s`` finds no time in the response.
     """
 
-    meaning: FailureKind
+    failure_kind: FailureKind
     statuses: frozenset[int | None] | None = None
     codes: frozenset[str] = frozenset()
     says: re.Pattern[str] | None = None
     unless: re.Pattern[str] | None = None
-    kind: str | None = None
+    credential_kind: str | None = None
     cooldown: Literal["credential", "model"] | None = None
-    cooldown_s: RestS | None = None
+    cooldown_s: CooldownS | None = None
     back_off_s: Sequence[float] = ()
-    renew: bool = False
+    refresh: bool = False
     error: Callable[[UpstreamFailure, ErrorBody], ProxyError] | None = None
 
-    def fits(self, failure: UpstreamFailure, error: ErrorBody) -> bool:
+    def matches(self, failure: UpstreamFailure, error: ErrorBody) -> bool:
         if self.statuses is not None and failure.status not in self.statuses:
             return False
-        if self.kind is not None and failure.credential_kind != self.kind:
+        if self.credential_kind is not None and failure.credential_kind != self.credential_kind:
             return False
         message = error.message or ""
         if self.unless is not None and self.unless.search(message):
             return False
         if not self.codes and self.says is None:
             return True
-        said = self.says is not None and self.says.search(message) is not None
-        return said or not self.codes.isdisjoint(error.codes)
+        found = self.says is not None and self.says.search(message) is not None
+        return found or not self.codes.isdisjoint(error.codes)
 
 
-def judge(failure: UpstreamFailure) -> FailureDecision:
-    """The first row that fits; what no row knows is the core's to judge."""
+def decide_failure(failure: UpstreamFailure) -> FailureDecision:
+    """The first matching row decides; the core decides failures that match no row."""
     if failure.transport is not None:
         return classify_failure(failure)
     error = read_error(failure.body)
     if PAGE in error.codes or is_page(failure.headers, failure.body):
-        told = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])
-        # Not the credential's fault, but what rests is: others are asked on other hosts, which may have no firewall.
+        blocked = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])
+        # The credential is not at fault, yet it cools down: others may use other hosts, which may have no firewall.
         return FailureDecision(
-            fault="provider", next="rotate", error=told, cooldown="credential", back_off_s=PAGE_WAITS_S
+            fault="provider", next="rotate", error=blocked, cooldown="credential", back_off_s=PAGE_WAITS_S
         )
-    row = next((row for row in ROWS if row.fits(failure, error)), None)
+    row = next((row for row in ROWS if row.matches(failure, error)), None)
     if row is None:
         return classify_failure(failure)
-    decision = decision_for(row.meaning, failure, failure.status, error)
+    decision = decision_for(row.failure_kind, failure, failure.status, error)
     if row.cooldown is not None:
         decision = replace(decision, cooldown=row.cooldown, fault=row.cooldown)
     if row.cooldown_s is not None:
         decision = replace(decision, cooldown_s=row.cooldown_s(failure, error.message or ""), back_off_s=row.back_off_s)
-    told_instead = row.error(failure, error) if row.error is not None else decision.error
-    return replace(decision, renew=row.renew, error=told_instead)
+    client_error = row.error(failure, error) if row.error is not None else decision.error
+    return replace(decision, refresh=row.refresh, error=client_error)
 
 
 _THINKS_ALWAYS = re.compile(
@@ -113,34 +113,35 @@ _THINKS_ALWAYS = re.compile(
 
 
 def thinks_always(failure: UpstreamFailure) -> bool:
-    """A 400 to ``enable_thinking: false``: this model cannot stop thinking (6.4)."""
+    """Whether this is a 400 in response to ``enable_thinking: false``: the model cannot stop thinking (6.4)."""
     if failure.status != 400:
         return False
     return _THINKS_ALWAYS.search(read_error(failure.body).message or "") is not None
 
 
 def is_page(headers: Mapping[str, str], body: bytes) -> bool:
-    """A web page where JSON or events belong (8.4). It blames nobody's credential and is shown to nobody."""
+    """Whether this is a web page in place of JSON or events (8.4). It says nothing about the credential, and clients
+    never see it."""
     return headers.get("content-type", "").lower().startswith("text/html") or body.lstrip()[:1] == b"<"
 
 
-# --- What the client is told -------------------------------------------------------------
+# --- Errors for the client ---------------------------------------------------------------
 
 
 def _refused(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
-    """Refused for a login: its tier has ended. For a key: what usually is the cause (8.3)."""
+    """For a login: its tier has ended. For a key: the usual causes (8.3)."""
     why = DISCONTINUED if failure.credential_kind == KIND else KEY_REFUSED
     text = f"{failure.provider} refused this proxy's credential: {why}."
     return Unavailable(text, code="upstream_credential_refused")
 
 
 def _filtered(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
-    words = error.message or "The content was refused by the vendor's inspection."
+    words = error.message or "The vendor's content inspection refused the request."
     return UpstreamRejected(words, status=400, type=error.type, code="content_filter")
 
 
 def _too_long(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
-    """Its own words: clients recognise "range of input length should be"."""
+    """Keep the vendor's words: clients recognise "range of input length should be"."""
     words = error.message or "The context is too long."
     return UpstreamRejected(words, status=400, type=error.type, param="messages", code="context_length_exceeded")
 
@@ -168,113 +169,113 @@ _CURRENT_QUOTA = r"^(allocated quota exceeded, please increase your quota limit|
 
 ROWS: Sequence[Row] = (
     Row(
-        meaning="misconfigured",
+        failure_kind="misconfigured",
         statuses=frozenset({405}),
         says=_says(r"only available for coding agents"),
         error=_not_an_agent,
     ),
-    # A plan's windows are the account's, whatever the model.
+    # A plan's quota windows belong to the account, whatever the model.
     Row(
-        meaning="rate_limited",
+        failure_kind="rate_limited",
         statuses=_ANY_4XX,
         says=_says(r"concurrency allocated quota exceeded"),
         cooldown="credential",
-        cooldown_s=lambda failure, message: CONCURRENCY_REST_S,
+        cooldown_s=lambda failure, message: CONCURRENCY_COOLDOWN_S,
     ),
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_ANY_4XX,
         says=_says(r"hour allocated quota exceeded"),
         cooldown="credential",
-        cooldown_s=told_or(None),
+        cooldown_s=stated_or(None),
         back_off_s=WINDOW_BACK_OFF_S,
     ),
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_ANY_4XX,
         says=_says(r"week allocated quota exceeded"),
         cooldown="credential",
         cooldown_s=until_monday,
     ),
-    # The billing day is not known: asked again after a day.
+    # The billing day is not known, so the credential is tried again after a day.
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_ANY_4XX,
         says=_says(r"month allocated quota exceeded"),
         cooldown="credential",
-        cooldown_s=told_or(DAY_S),
+        cooldown_s=stated_or(DAY_S),
     ),
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_LIMITS,
         says=_says(r"^(?=.*quota)(?=.*(exhausted|exceeded)).*(will reset|reset at)"),
-        cooldown_s=told_or(HOUR_S),
+        cooldown_s=stated_or(HOUR_S),
     ),
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_LIMITS,
         codes=_words("insufficient_quota quota_exceeded"),
         says=_says(r"free allocated quota exceeded"),
         unless=_says(_CURRENT_QUOTA),
-        kind=KIND,
+        credential_kind=KIND,
         cooldown="credential",
         cooldown_s=until_midnight,
     ),
     Row(
-        meaning="quota",
+        failure_kind="quota",
         statuses=_LIMITS,
         codes=_words("throttling.allocationquota insufficient_quota quota_exceeded"),
         says=_says(f"{_CURRENT_QUOTA}|free allocated quota exceeded"),
     ),
     Row(
-        meaning="rate_limited",
+        failure_kind="rate_limited",
         codes=_words("throttling throttling.ratequota limit_requests limit_burst_rate 1302 1305"),
     ),
-    Row(meaning="rate_limited", statuses=frozenset({429})),
+    Row(failure_kind="rate_limited", statuses=frozenset({429})),
     Row(
-        meaning="unpaid",
+        failure_kind="unpaid",
         statuses=_ANY_4XX,
         codes=_words("arrearage accessdenied.unpurchased"),
     ),
     Row(
-        meaning="model_denied",
+        failure_kind="model_denied",
         statuses=frozenset({None, 400, 403, 404}),
         codes=_words("accessdenied model.accessdenied model_not_found modelnotfound"),
         says=_says(r"^(the )?model [`'\"]?[^\s`'\"]{1,120}[`'\"]? is not supported"),
     ),
     Row(
-        meaning="client",
+        failure_kind="client",
         statuses=frozenset({None, 400}),
         codes=_words("datainspectionfailed data_inspection_failed content_filter"),
         error=_filtered,
     ),
     Row(
-        meaning="client",
+        failure_kind="client",
         statuses=frozenset({None, 400}),
         codes=_words("context_length_exceeded"),
         says=_says(r"range of input length should be|^.{0,60}maximum context length"),
         error=_too_long,
     ),
     Row(
-        meaning="client",
+        failure_kind="client",
         statuses=frozenset({None, 400}),
         codes=_words("invalidparameter invalid_parameter_error invalid_request_error"),
     ),
-    Row(meaning="client", statuses=frozenset({413})),
-    Row(meaning="client", codes=_words("badrequest.toolarge request_too_large")),
-    Row(meaning="timeout", codes=_words("requesttimeout")),
-    Row(meaning="overloaded", codes=_words("modelunavailable serviceunavailable")),
-    Row(meaning="broken", codes=_words("internalerror internalerror.algo")),
-    # One renewal for a login, whichever status says it; then hours, not seconds.
+    Row(failure_kind="client", statuses=frozenset({413})),
+    Row(failure_kind="client", codes=_words("badrequest.toolarge request_too_large")),
+    Row(failure_kind="timeout", codes=_words("requesttimeout")),
+    Row(failure_kind="overloaded", codes=_words("modelunavailable serviceunavailable")),
+    Row(failure_kind="broken", codes=_words("internalerror internalerror.algo")),
+    # A login is refreshed once, whichever status it was; the cooldown after that lasts hours, not seconds.
     Row(
-        meaning="refused",
+        failure_kind="refused",
         statuses=frozenset({401}),
         cooldown_s=lambda failure, message: REFUSED_COOLDOWN_S,
-        renew=True,
+        refresh=True,
         error=_refused,
     ),
     Row(
-        meaning="refused",
+        failure_kind="refused",
         statuses=frozenset({None, 403}),
         codes=_words("invalidapikey invalid_api_key"),
         says=_says(
@@ -282,8 +283,8 @@ ROWS: Sequence[Row] = (
             r"|incorrect api key"
         ),
         cooldown_s=lambda failure, message: REFUSED_COOLDOWN_S,
-        renew=True,
+        refresh=True,
         error=_refused,
     ),
-    Row(meaning="misconfigured", statuses=frozenset({404}), says=_says(r"^$"), error=_wrong_base),
+    Row(failure_kind="misconfigured", statuses=frozenset({404}), says=_says(r"^$"), error=_wrong_base),
 )

@@ -1,4 +1,4 @@
-"""Where Qwen Code and other proxies keep logins. Pure; qwen-code.md section 3."""
+"""The files in which Qwen Code and other proxies keep logins. Pure; qwen-code.md section 3."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core import Credential, TokenFile, Tokens
-from proxy_core.oauth import expiry
+from proxy_core import Credential, TokenFile, Tokens, token_expiry
 
-#: What says no end has ended.
-_ENDED = datetime.fromtimestamp(0, UTC)
+#: Tokens without an expiry time count as expired.
+_EXPIRED = datetime.fromtimestamp(0, UTC)
 
 
 def read_file(data: bytes) -> Tokens:
     """``oauth_creds.json``: ``access_token``, ``refresh_token``, ``expiry_date`` in ms, ``resource_url``."""
     fields = _object(data)
     if any(name in fields for name in ("type", "_proxy_metadata")):
-        raise ValueError("it is another proxy's, which takes no lock")
+        raise ValueError("it belongs to another proxy, which uses no lock")
     return _tokens(fields)
 
 
@@ -29,19 +28,19 @@ def _tokens(fields: dict[str, Any]) -> Tokens:
     return Tokens(
         access_token=SecretStr(_text(fields, "access_token")),
         refresh_token=SecretStr(_text(fields, "refresh_token")),
-        expires_at=expiry(fields.get("expiry_date")) or _ENDED,
+        expires_at=token_expiry(fields.get("expiry_date")) or _EXPIRED,
         details={"resource_url": resource} if isinstance(resource, str) and resource else {},
     )
 
 
 def write_file(old: bytes, credential: Credential) -> bytes:
-    """The file with new tokens; what it does not know stays. All that Qwen Code insists on is there."""
+    """The file with new tokens; unknown keys are kept. Every field that Qwen Code requires is present."""
     fields = _object(old) if old.strip() else {}
     fields["access_token"] = credential.secret.get_secret_value()
     if credential.refresh_token is not None:
         fields["refresh_token"] = credential.refresh_token.get_secret_value()
     fields.setdefault("token_type", "Bearer")
-    fields["expiry_date"] = int((credential.expires_at or _ENDED).timestamp() * 1000)
+    fields["expiry_date"] = int((credential.expires_at or _EXPIRED).timestamp() * 1000)
     if isinstance(resource := credential.details.get("resource_url"), str):
         fields["resource_url"] = resource
     return json.dumps(fields, indent=2).encode()
@@ -67,14 +66,14 @@ def read_proxy_file(data: bytes) -> Tokens:
 
 
 def lock_of(path: Path) -> Path:
-    """``~/.qwen/oauth_creds.lock``: there while somebody refreshes, stale after 35 s (2.2)."""
+    """``~/.qwen/oauth_creds.lock``: exists while a program refreshes the tokens; stale after 35 s (2.2)."""
     return path.with_suffix(".lock")
 
 
 QWEN_FILE = TokenFile(
     name="qwen_code", read=read_file, write=write_file, paths=("~/.qwen/oauth_creds.json",), lock=lock_of
 )
-#: Not shared: those proxies take no lock.
+#: Copied, not shared, because those proxies use no lock.
 PROXY_FILE = TokenFile(name="qwen_proxies", read=read_proxy_file)
 
 

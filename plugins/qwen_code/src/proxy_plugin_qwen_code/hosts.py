@@ -1,4 +1,4 @@
-"""Where a credential is good: its kind, its plan and region, and the base URL these lead to. Pure.
+"""Where a credential is valid: its kind, its plan and region, and the base URL that follows from them. Pure.
 
 Source: qwen-code.md sections 0, 3.3, 5 and 7.
 """
@@ -15,7 +15,7 @@ from proxy_plugin_qwen_code.settings import QwenCodeSettings
 
 KIND = "qwen_oauth"
 CODING, TOKEN, STUDIO = "coding_plan", "token_plan", "model_studio"
-#: Coding Plan keys tell themselves; Token Plan keys and Model Studio's look alike.
+#: Coding Plan keys have their own prefix; keys for Token Plan and Model Studio look alike.
 CODING_PREFIX = "sk-sp-"
 #: For a login whose token server names no host.
 LOGIN_BASE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
@@ -35,7 +35,7 @@ BASES: Mapping[str, Mapping[str, str]] = {
         "hongkong": _STUDIO.format("cn-hongkong.dashscope.aliyuncs.com"),
     },
 }
-#: A key's ``tier`` is a plan, or a plan and a region: ``coding_plan``, ``model_studio-us``.
+#: A key's ``tier`` is a plan, or a plan with a region: ``coding_plan``, ``model_studio-us``.
 TIERS = tuple(f"{plan}{region}" for plan, bases in BASES.items() for region in ("", *(f"-{name}" for name in bases)))
 
 _DASHSCOPE = ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com")
@@ -44,7 +44,7 @@ _DASHSCOPE_GLOBS = ("token-plan.*.maas.aliyuncs.com", "*.alibaba-inc.com", "*.al
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a request with one credential goes. ``dashscope``: the vendor's own headers and fields are known there."""
+    """Where requests with one credential go. ``dashscope``: that host knows the vendor's own headers and fields."""
 
     base: str
     plan: str
@@ -53,7 +53,7 @@ class Target:
 
 
 def plan_of(key: str, tier: str | None, settings: QwenCodeSettings) -> str:
-    """What the key's tier says, else its prefix, else settings."""
+    """The plan named by the key's tier, else by its prefix, else by the settings."""
     if tier in TIERS:
         return tier.partition("-")[0]
     if key.startswith(CODING_PREFIX):
@@ -62,7 +62,7 @@ def plan_of(key: str, tier: str | None, settings: QwenCodeSettings) -> str:
 
 
 def target_of(credential: Credential, settings: QwenCodeSettings, base_url: str | None) -> Target:
-    """``base_url`` is ``QWEN_CODE_API_BASE``: it moves every key, but no login."""
+    """``base_url`` is ``QWEN_CODE_API_BASE``: it applies to every key, but not to logins."""
     if credential.kind == KIND:
         base = str(settings.chat_url).rstrip("/") if settings.chat_url else login_base(credential)
         return Target(base=base, plan=KIND, login=True)
@@ -77,7 +77,7 @@ def target_of(credential: Credential, settings: QwenCodeSettings, base_url: str 
 
 
 def login_base(credential: Credential) -> str:
-    """``resource_url`` of the token answer, mostly without scheme and version: ``portal.qwen.ai``."""
+    """From the token response's ``resource_url``, which usually lacks scheme and version: ``portal.qwen.ai``."""
     named = credential.details.get("resource_url")
     base = named.strip() if isinstance(named, str) else ""
     if not base:
@@ -96,19 +96,19 @@ def tier_of(url: str) -> str | None:
 
 
 def is_dashscope(url: str) -> bool:
-    """By the parsed host: a substring would match hostile names."""
+    """Compares the parsed host, because a substring search would match hostile names."""
     host = urlsplit(url).hostname or ""
     below = any(host == known or host.endswith(f".{known}") for known in _DASHSCOPE)
     return below or any(fnmatchcase(host, glob) for glob in _DASHSCOPE_GLOBS)
 
 
 def mismatch(key: str, url: str) -> str | None:
-    """Why a key cannot be good at a host, as far as both tell without asking. ``None`` also where nothing is known."""
+    """Why a key cannot be valid at a host, as far as their forms show; ``None`` also if nothing is known."""
     if not is_dashscope(url):
         return None
     host = urlsplit(url).hostname or ""
     if key.startswith(CODING_PREFIX) and not host.startswith("coding"):
         return f"a Coding Plan key ({CODING_PREFIX}...) works only on coding hosts, not on {host}"
     if not key.startswith(CODING_PREFIX) and host.startswith("coding"):
-        return f"{host} takes only Coding Plan keys ({CODING_PREFIX}...)"
+        return f"{host} accepts only Coding Plan keys ({CODING_PREFIX}...)"
     return None

@@ -1,4 +1,4 @@
-"""API keys that Qwen Code has in its settings. Pure; qwen-code.md section 7.4."""
+"""API keys in Qwen Code's settings. Pure; qwen-code.md section 7.4."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from proxy_core import FoundKey, KeyFile
 from proxy_plugin_qwen_code.hosts import CODING, CODING_PREFIX, STUDIO, TOKEN, tier_of
 
-#: Variables that say of which plan their key is; not of which region.
+#: Variables whose names say which plan their key is for, but not which region.
 PLAN_VARIABLES: Mapping[str, str] = {
     "BAILIAN_CODING_PLAN_API_KEY": CODING,
     "BAILIAN_TOKEN_PLAN_API_KEY": TOKEN,
@@ -22,7 +22,7 @@ PLAN_VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A variable that may hold a key, and where the key would be good: a tier, or ``why`` it is not this vendor's."""
+    """A variable that may hold a key, and where the key would be valid: a tier, or ``why`` it is not this vendor's."""
 
     variable: str
     tier: str | None = None
@@ -30,10 +30,10 @@ class _Named:
 
 
 def read_settings(data: bytes, variables: Mapping[str, str]) -> list[FoundKey]:
-    """``~/.qwen/settings.json``: the keys of this vendor's plans that it leads to, each once.
+    """``~/.qwen/settings.json``: the keys for this vendor's plans that it refers to, each once.
 
     ``{"env": {name: value}, "modelProviders": {"openai": [{"envKey": name, "baseUrl": url}]}}``, all
-    optional; ``variables`` win over ``env``. Raises ``ValueError`` naming what was looked for.
+    optional; ``variables`` win over ``env``. Raises ``ValueError`` naming the variables it looked for.
     """
     fields = json.loads(data)
     if not isinstance(fields, dict):
@@ -48,12 +48,12 @@ def read_settings(data: bytes, variables: Mapping[str, str]) -> list[FoundKey]:
         elif key not in found:
             found[key] = FoundKey(key=SecretStr(key), name=named.tier or named.variable, tier=named.tier)
     if not found:
-        raise ValueError(f"there is no key in it; {', '.join(dict.fromkeys(problems))}")
+        raise ValueError(f"it contains no key; {', '.join(dict.fromkeys(problems))}")
     return list(found.values())
 
 
 def _named(fields: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[_Named]:
-    """Entries first: they know the region."""
+    """Entries come first, because they name the region."""
     entries = _table(fields.get("modelProviders")).get("openai")
     for entry in entries if isinstance(entries, list) else ():
         variable = _table(entry).get("envKey")
@@ -67,17 +67,17 @@ def _named(fields: Mapping[str, Any], values: Mapping[str, str]) -> Iterator[_Na
 
 def _at(variable: str, url: object, values: Mapping[str, str]) -> _Named:
     if not isinstance(url, str) or not url:
-        # Without an address Qwen Code asks DashScope.
+        # Without an address, Qwen Code uses DashScope.
         coding = values.get(variable.upper(), "").startswith(CODING_PREFIX)
         return _Named(variable, PLAN_VARIABLES.get(variable, CODING if coding else STUDIO))
     tier = tier_of(url)
-    return _Named(variable, tier) if tier else _Named(variable, why="is for a host of none of the plans")
+    return _Named(variable, tier) if tier else _Named(variable, why="belongs to a host that serves none of the plans")
 
 
 def _no_key(value: str) -> str:
     if not value:
-        return "is set nowhere"
-    return "" if value.isascii() and value.isprintable() else "is no key"
+        return "is not set"
+    return "" if value.isascii() and value.isprintable() else "is not a key"
 
 
 def _table(value: object) -> Mapping[str, Any]:

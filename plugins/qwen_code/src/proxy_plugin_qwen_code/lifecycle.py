@@ -1,4 +1,4 @@
-"""What can be counted on, and until when; qwen-code.md section 0, as of November 2026."""
+"""How long the vendor's offers last; qwen-code.md section 0, as of November 2026."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LINK = "https://github.com/QwenLM/qwen-code/pull/3210"
 
 DISCONTINUED = f"Qwen OAuth free tier was discontinued on {LOGINS_ENDED}; use a Coding Plan or DashScope key"
 NOTICE = (
-    f"{DISCONTINUED}. Since the day after, its host answers 401 even to tokens renewed seconds before; Qwen Code calls"
-    " the choice discontinued. Go on only if your account was kept, or for a deployment of your own that speaks the"
-    " same protocol. Using it from other programs than Qwen Code may be against the vendor's terms."
+    f"{DISCONTINUED}. Since the following day, its host answers 401 even to tokens refreshed seconds earlier; Qwen Code"
+    " itself labels this login discontinued. Continue only if your account still works, or for your own deployment that"
+    " speaks the same protocol. Using it from programs other than Qwen Code may violate the vendor's terms."
 )
-#: Without ``until``: nothing of it will end on a day that is known.
+#: Has no ``until``, because no end date is known for the rest.
 LIFECYCLE = Lifecycle(
     status="limited",
-    note=f"Keys of Coding Plan, Token Plan and Model Studio are current; logins ended on {LOGINS_ENDED}.",
+    note=f"Keys for Coding Plan, Token Plan and Model Studio are supported; logins ended on {LOGINS_ENDED}.",
     link=LINK,
 )

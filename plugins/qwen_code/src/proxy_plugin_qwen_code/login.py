@@ -1,7 +1,7 @@
-"""Logging in with a device code, and renewing tokens that rotate; qwen-code.md sections 1 and 2.
+"""Login with a device code, and refresh of tokens that rotate; qwen-code.md sections 1 and 2.
 
-The core does the rest: when, one at a time, journal, files, back-off. Nothing is tried twice in
-here that may have spent a refresh token.
+The core does the rest: it schedules refreshes, runs one at a time, and handles journal, files and back-off.
+This module never repeats a request that may have spent a refresh token.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from proxy_core import (
     CredentialRefresher,
     HttpClient,
     HttpResponse,
+    LoginFailed,
     LoginPrompt,
     LoginRequired,
     RetryRefresh,
@@ -29,7 +30,7 @@ from proxy_core import (
     UpstreamRequest,
     retry_after_s,
 )
-from proxy_core.oauth import LoginFailed, OAuthClient, OAuthRefused, device_login, read_tokens
+from proxy_plugin_oauth import OAuthClient, OAuthRefused, device_login, read_tokens
 from proxy_plugin_qwen_code.client import NoClient, installed_client
 from proxy_plugin_qwen_code.errors import PAGE_WAITS_S, is_page
 from proxy_plugin_qwen_code.files import PROXY_FILE, QWEN_FILE
@@ -40,9 +41,9 @@ from proxy_plugin_qwen_code.settings import QwenCodeSettings
 SCOPE = "openid profile email model.completion"
 LOGIN = "proxy-core login qwen_code"
 KEPT = ("resource_url",)
-#: Renewals the firewall answers: its own steps, then on as after other failures (2).
+#: Waits between refreshes that the firewall blocks: its own steps first, then those of other failures (2).
 PAGE_RENEW_S = (*PAGE_WAITS_S, 60.0, 120.0, 240.0, 300.0)
-#: Without ``Retry-After`` (2).
+#: The wait if there is no ``Retry-After`` (2).
 LATER_S = 60.0
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -76,7 +77,7 @@ class _QwenLogin:
             client = await self._client(None)
         except NoClient as error:
             raise LoginFailed(str(error)) from error
-        # Nothing in the token says whose it is (3.2); asked first, so that nothing is lost here.
+        # The token does not say whose it is (3.2). Asked before the login, so that an abort here loses no tokens.
         label = await _label(prompt)
         tokens = await device_login(
             prompt,
@@ -90,7 +91,7 @@ class _QwenLogin:
         return replace(tokens, identity=label or tokens.identity, details={**tokens.details, **_of(client)})
 
     def _patient(self, exchange: HttpClient) -> HttpClient:
-        """Waits while the firewall answers instead of who gives codes; ends where polling is refused for good."""
+        """Wait and retry while the firewall blocks the code endpoint; give up if polling is refused for good."""
         device_url = str(self.settings.device_url)
 
         async def send(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
@@ -102,14 +103,14 @@ class _QwenLogin:
                     await self.sleep(wait_s)
                     answer = await exchange(request, timeout_s=timeout_s)
                 if is_page(answer.headers, answer.body):
-                    raise LoginFailed("the vendor's firewall answers instead of its login; try again in some minutes")
+                    raise LoginFailed("the vendor's firewall blocks the login; try again in a few minutes")
             elif answer.status == 429 and _fields(answer).get("error") != "slow_down" and _fields(answer):
-                raise LoginFailed(f"the login server limits how often one may ask ({_words(answer)}); try again later")
+                raise LoginFailed(f"the login server is rate limiting requests ({_words(answer)}); try again later")
             return answer
 
         return send
 
-    # --- Renewing ------------------------------------------------------------------------
+    # --- Refreshing ----------------------------------------------------------------------
 
     async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
         """Raises ``LoginRequired``, ``RetryRefresh``."""
@@ -121,22 +122,22 @@ class _QwenLogin:
             raise RetryRefresh(str(error)) from error
         answer = await _send(exchange, client, credential.refresh_token)
         if answer.status == 400 and _unclear(answer):
-            answer = await _send(exchange, client, credential.refresh_token)  # a refusal has spent nothing
+            answer = await _send(exchange, client, credential.refresh_token)  # a refusal does not spend the token
         return _read(answer)
 
     async def test(self, credential: Credential, exchange: HttpClient) -> str:
-        """Asks for the models: some hosts of logins have no such list, which is an answer, too."""
+        """Request the list of models. Some hosts have none, but any answer except a 401 shows that the login works."""
         base = target_of(credential, self.settings, None).base
         headers = [("authorization", f"Bearer {credential.secret.get_secret_value()}")]
         answer = await exchange(UpstreamRequest(method="GET", url=f"{base}/models", headers=headers))
         if answer.status == 401:
             raise LoginRequired(DISCONTINUED)
         if is_page(answer.headers, answer.body):
-            raise RetryRefresh("the vendor's firewall answered instead of it", back_off_s=PAGE_RENEW_S)
+            raise RetryRefresh("the vendor's firewall blocked the test", back_off_s=PAGE_RENEW_S)
         return credential.identity or base
 
     async def _client(self, credential: Credential | None) -> OAuthClient:
-        """The credential's own client and server where it names them: tokens are good only there."""
+        """The OAuth client and server that the credential names, if any: its tokens are valid only there."""
         own = credential.details if credential is not None else {}
         client_id = _plain(own.get("client_id")) or self.settings.client_id
         if not client_id:
@@ -150,8 +151,8 @@ class _QwenLogin:
 
 async def _label(prompt: LoginPrompt) -> str:
     try:
-        return (await prompt.ask("A name for this account, its address for example (Enter for none)")).strip()
-    except EOFError:  # nobody is there to type: the login itself needs no keyboard
+        return (await prompt.ask("A name for this account, for example its email address (Enter for none)")).strip()
+    except EOFError:  # no terminal to type at: the login itself needs no keyboard
         return ""
 
 
@@ -171,13 +172,13 @@ async def _send(exchange: HttpClient, client: OAuthClient, token: SecretStr) -> 
 
 
 def _read(answer: HttpResponse) -> Tokens:
-    """Tokens, or what the refusal means (section 2). Raises ``LoginRequired``, ``RetryRefresh``."""
+    """Read the tokens, or raise what the refusal means (section 2): ``LoginRequired``, ``RetryRefresh``."""
     if is_page(answer.headers, answer.body):
-        raise RetryRefresh("the vendor's firewall answered instead of the token server", back_off_s=PAGE_RENEW_S)
+        raise RetryRefresh("the vendor's firewall blocked the token server", back_off_s=PAGE_RENEW_S)
     now = SystemClock().now()
     if answer.status == 429:
         raise RetryRefresh(
-            "the token server limits how often one may ask",
+            "the token server is rate limiting requests",
             retry_after_s=retry_after_s(answer.headers, now) or LATER_S,
         )
     if answer.status in (400, 401, 403):
@@ -190,7 +191,7 @@ def _read(answer: HttpResponse) -> Tokens:
 
 
 def _unclear(answer: HttpResponse) -> bool:
-    """A 400 that does not say that the token is at fault deserves another try (section 2)."""
+    """Whether a 400 leaves open if the token is at fault; the request is then repeated (section 2)."""
     fields = _fields(answer)
     described = str(fields.get("error_description") or "").lower()
     return "invalid" not in described and fields.get("error") not in ("invalid_request", "invalid_grant")
@@ -205,7 +206,7 @@ def _fields(answer: HttpResponse) -> Mapping[str, Any]:
 
 
 def _words(answer: HttpResponse) -> str:
-    """At most 200 characters of what it said, fit for a terminal; no token is among an error's words."""
+    """At most 200 printable characters of the error's text; error texts contain no tokens."""
     fields = _fields(answer)
     said = ": ".join(str(fields[key]) for key in ("error", "error_description", "message") if fields.get(key))
     return " ".join("".join(c if c.isprintable() else " " for c in said[:200]).split()) or "no reason given"

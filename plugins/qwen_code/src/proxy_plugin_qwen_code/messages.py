@@ -1,4 +1,4 @@
-"""Messages as this vendor wants them. Pure; qwen-code.md sections 6.1 and 6.3."""
+"""Messages in the form that this vendor requires. Pure; qwen-code.md sections 6.1 and 6.3."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ Message = dict[str, Any]
 
 
 def for_vendor(messages: Sequence[Any], *, one_system: bool) -> list[Any]:
-    """``one_system``: all system messages become one, at the front; else only neighbours become one."""
+    """``one_system``: merge all system messages into one at the front; otherwise merge only adjacent ones."""
     found = [_renamed(message) if isinstance(message, dict) else message for message in messages]
     return _media_out_of_tools(_one_system(found) if one_system else _merged(found))
 
 
 def _renamed(message: Message) -> Message:
     out = dict(message)
-    if out.get("role") == "developer":  # refused
+    if out.get("role") == "developer":  # the vendor refuses "developer"
         out["role"] = "system"
     if out.get("content") is None and out.get("reasoning_content"):
-        out["content"] = ""  # reasoning beside null is refused (6.4)
+        out["content"] = ""  # null content beside reasoning is refused (6.4)
     if isinstance(out.get("content"), list):
         out["content"] = [_part(part) for part in out["content"]]
     return out
 
 
 def _part(part: Any) -> Any:
-    """Sound is a data URL here, not bare base64."""
+    """This vendor expects audio as a data URL, not as bare base64."""
     audio = part.get("input_audio") if isinstance(part, dict) else None
     if not isinstance(audio, dict) or not isinstance(audio.get("data"), str) or audio["data"].startswith("data:"):
         return part
@@ -44,7 +44,7 @@ def _one_system(messages: Sequence[Any]) -> list[Any]:
 
 
 def _merged(messages: Sequence[Any]) -> list[Any]:
-    """Neighbouring system messages as one."""
+    """Merge adjacent system messages."""
     out: list[Any] = []
     for message in messages:
         if out and _is(message, "system") and _is(out[-1], "system"):
@@ -68,7 +68,7 @@ def parts_of(content: Any) -> list[Any]:
 
 
 def _media_out_of_tools(messages: Sequence[Any]) -> list[Any]:
-    """A tool's answer is text only: what else it holds goes into a user's message behind the run of answers."""
+    """Tool results may hold only text: move anything else into a user message after the run of results."""
     out: list[Any] = []
     media: list[Any] = []
     for message in messages:

@@ -1,4 +1,4 @@
-"""The provider: requests out, replies in, models. Pure: the core owns the sockets."""
+"""The provider: requests, responses and models. Pure: the core owns the sockets."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from proxy_core import (
     json_bytes,
 )
 from proxy_plugin_qwen_code.catalogue import NOT_CHAT, OFFERED, matches
-from proxy_plugin_qwen_code.errors import judge, thinks_always
+from proxy_plugin_qwen_code.errors import decide_failure, thinks_always
 from proxy_plugin_qwen_code.hosts import CODING, KIND, TIERS, TOKEN, Target, mismatch, plan_of, target_of
 from proxy_plugin_qwen_code.keys import SETTINGS_FILE
 from proxy_plugin_qwen_code.lifecycle import LIFECYCLE
-from proxy_plugin_qwen_code.reply import QwenDecoder
-from proxy_plugin_qwen_code.request import mended
+from proxy_plugin_qwen_code.request import adapted
+from proxy_plugin_qwen_code.response import QwenDecoder
 from proxy_plugin_qwen_code.settings import QwenCodeSettings
 
 NAME = "qwen_code"
 MOST_LEARNED = 1000
-#: What is paid for already goes first.
+#: Prepaid plans are used first.
 PLAN_PRIORITY, OTHER_PRIORITY = 5, 10
 
 
@@ -48,7 +48,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         dialects=("openai_chat",),
         encode=qwen.encode,
         decoder=partial(QwenDecoder, think_tags=settings.think_tags),
-        classify_failure=qwen.judge,
+        classify_failure=qwen.classify_failure,
         list_models=ListModels(request=qwen.list_request, parse=parse_models),
         models=offered(settings, provider),
         credential_kind=KIND,
@@ -60,7 +60,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
     )
 
 
-#: A prompt's cache is the account's: a conversation stays with its account.
+#: The prompt cache belongs to the account, so a conversation stays with its account.
 ROTATION = RotationSettings(
     selector="sticky",
     tiers={tier: PLAN_PRIORITY if tier.startswith((CODING, TOKEN)) else OTHER_PRIORITY for tier in TIERS},
@@ -69,17 +69,17 @@ ROTATION = RotationSettings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QwenCode:
-    """Settings, ready to be used. ``base_url`` and ``headers`` are ``[providers.qwen_code]``'s."""
+    """The provider's functions, bound to settings. ``base_url`` and ``headers`` come from ``[providers.qwen_code]``."""
 
     settings: QwenCodeSettings
     base_url: str | None = None
     headers: Sequence[tuple[str, str]] = ()
-    #: Learned: models that refused not to think. Nothing else is remembered here.
+    #: Models that have turned out to always think. Nothing else is remembered here.
     always: set[str] = field(default_factory=set)
 
-    def judge(self, failure: UpstreamFailure) -> FailureDecision:
-        """As the table says; the one request a model refused for being told not to think is sent without that."""
-        decision = judge(failure)
+    def classify_failure(self, failure: UpstreamFailure) -> FailureDecision:
+        """Decide by the table. If a model refuses a request that turns thinking off, retry once without that."""
+        decision = decide_failure(failure)
         if not thinks_always(failure) or len(self.always) >= MOST_LEARNED:
             return decision
         self.always.add(failure.model)
@@ -88,7 +88,7 @@ class QwenCode:
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         target = target_of(credential, self.settings, self.base_url)
         reasoning = call.chat.reasoning if call.chat is not None else None
-        body = mended(call.body, target, self.settings, reasoning, self.always)
+        body = adapted(call.body, target, self.settings, reasoning, self.always)
         headers = [("content-type", "application/json"), *self._headers(credential, target, str(body.get("model")))]
         return UpstreamRequest(url=f"{target.base}/chat/completions", headers=headers, content=json_bytes(body))
 
@@ -97,11 +97,11 @@ class QwenCode:
         return UpstreamRequest(method="GET", url=f"{target.base}/models", headers=self._headers(credential, target, ""))
 
     def _headers(self, credential: Credential, target: Target, model: str) -> list[tuple[str, str]]:
-        """Section 5, of which only what does something; settings' own headers win over it."""
+        """The headers of section 5 that have an effect; headers from the settings win over them."""
         agent = self.settings.user_agent
         headers = {
             "authorization": f"Bearer {credential.secret.get_secret_value()}",
-            "accept": "application/json",  # also of a stream
+            "accept": "application/json",  # for streams, too
         }
         if agent is not None:
             headers["user-agent"] = agent
@@ -120,7 +120,7 @@ def _own_name() -> str:
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:
-    """``{"data": [{"id": ...}]}`` without models of other kinds. Raises ``ValueError`` on anything else."""
+    """The chat models in ``{"data": [{"id": ...}]}``. Raises ``ValueError`` on anything else."""
     value = json.loads(body)
     items = value.get("data") if isinstance(value, dict) else None
     if not isinstance(items, list):
@@ -134,13 +134,13 @@ def parse_models(body: bytes) -> list[ModelSpec]:
 
 
 def offered(settings: QwenCodeSettings, provider: ProviderSettings) -> list[ModelSpec]:
-    """What the plans of the configured keys are known to have; a login's model where there is no key."""
+    """The models known for the plans of the configured keys; without any key, the login's model."""
     plans = {plan_of(entry.key.get_secret_value(), entry.tier, settings) for entry in provider.api_keys} or {KIND}
     return [ModelSpec(id=model) for model in dict.fromkeys(m for plan in sorted(plans) for m in OFFERED[plan])]
 
 
 def key_check(settings: QwenCodeSettings, provider: ProviderSettings) -> Check:
-    """Keys that cannot be good where they would be sent, told without asking anybody."""
+    """Report keys that cannot be valid where they would be sent, without any request."""
 
     def run() -> str | None:
         base_url = str(provider.base_url) if provider.base_url else None

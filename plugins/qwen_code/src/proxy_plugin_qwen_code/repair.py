@@ -1,6 +1,6 @@
-"""Chunks of a reply as OpenAI would have sent them; the oddities are those of qwen-code.md section 9.
+"""Turn a response's chunks into the form that OpenAI would have sent; qwen-code.md section 9 lists the oddities.
 
-Pure: a chunk in, chunks out. Finish and usage are held to the end, whichever came first.
+Pure: a chunk in, chunks out. Finish reason and usage are held until the end, whichever came first.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from proxy_core import JsonObject, StreamCut, json_bytes
 from proxy_plugin_qwen_code.texts import Snapshots, ThinkTags
 from proxy_plugin_qwen_code.tools import DUMMY_NAME
 
-#: Machine words that the text of an ``error_finish`` may begin with.
+#: Error codes that the text of an ``error_finish`` may begin with.
 _CODE = re.compile(r"\b(Throttling(?:\.\w+)?|limit_requests|limit_burst_rate|InternalError(?:\.\w+)?|\w+Unavailable)\b")
 
 
 class StreamRepair:
-    """One reply. ``failed`` once an error went out: nothing follows it."""
+    """One response. ``failed`` is true once an error has been emitted; nothing follows it."""
 
     def __init__(self, *, think_tags: bool) -> None:
         self._think_tags = think_tags
@@ -31,14 +31,14 @@ class StreamRepair:
         self.failed = False
 
     def chunk(self, chunk: JsonObject) -> Iterator[JsonObject]:
-        """A streamed chunk, or a whole reply."""
+        """Feed one streamed chunk, or a complete response."""
         if self.failed:
             return
         if error := error_in(chunk):
             yield self._fails(error)
             return
         if isinstance(usage := chunk.get("usage"), dict) and usage:
-            self._usage = _with_cached(usage)  # cumulative where repeated: the last counts
+            self._usage = _with_cached(usage)  # cumulative if repeated: the last one is used
         self._last = {key: value for key, value in chunk.items() if key not in ("choices", "usage")}
         out = []
         for given in chunk.get("choices") or ():
@@ -56,7 +56,7 @@ class StreamRepair:
             yield {**self._last, "choices": out}
 
     def end(self, *, done: bool) -> Iterator[JsonObject]:
-        """What was held. ``done``: the end was marked. Raises ``StreamCut`` for an end that only happened."""
+        """Emit what was held. ``done``: the end was marked. Raises ``StreamCut`` if the stream ended incomplete."""
         if self.failed:
             return
         complete = bool(self._choices) and all(c.complete(self._usage is not None) for c in self._choices.values())
@@ -74,7 +74,7 @@ class StreamRepair:
 
 
 def error_in(chunk: JsonObject) -> JsonObject | None:
-    """An error's object: OpenAI's, a bare string (the plan's gate), or DashScope's own without one around it."""
+    """The error object: OpenAI's form, a bare string (the Coding Plan's gate), or DashScope's form without nesting."""
     error = chunk.get("error")
     if isinstance(error, dict):
         return error
@@ -86,7 +86,7 @@ def error_in(chunk: JsonObject) -> JsonObject | None:
 
 
 def _error_finish(delta: JsonObject) -> JsonObject:
-    """The error's text is where the answer's would be."""
+    """The error's text is in the place of the answer's text."""
     text = str(delta.get("content") or "The upstream gave up.")
     found = _CODE.search(text)
     return {"message": text[:2000], "code": found[1] if found else "error_finish"}
@@ -111,7 +111,7 @@ def _without(given: JsonObject, *names: str) -> JsonObject:
 class _Call:
     number: int
     id: str = ""
-    #: The upstream gave it an id; else a later one is this call's.
+    #: Whether the upstream has sent an id; if not, the next id belongs to this call.
     given: bool = False
     name: str = ""
     arguments: str = ""
@@ -128,7 +128,7 @@ class _Call:
 
 @dataclass(slots=True)
 class _Choice:
-    """What one choice has said so far."""
+    """What one choice has contained so far."""
 
     index: int
     tags: ThinkTags | None
@@ -136,7 +136,7 @@ class _Choice:
     text: Snapshots = field(default_factory=Snapshots)
     thought: Snapshots = field(default_factory=Snapshots)
     reasoned: bool = False
-    slots: dict[int, _Call] = field(default_factory=dict)
+    by_index: dict[int, _Call] = field(default_factory=dict)
     by_id: dict[str, _Call] = field(default_factory=dict)
     calls: list[_Call] = field(default_factory=list)
 
@@ -148,11 +148,11 @@ class _Choice:
         calls = delta.get("tool_calls") or ()
         if calls:
             thought, text = thought + self.thought.close(), text + self.text.close()
-        return self._said(out, thought, text, calls)
+        return self._changes(out, thought, text, calls)
 
-    def _said(self, out: JsonObject, thought: str, text: str, calls: Any = (), *, last: bool = False) -> JsonObject:
+    def _changes(self, out: JsonObject, thought: str, text: str, calls: Any = (), *, last: bool = False) -> JsonObject:
         if self.tags is not None and self.reasoned:
-            # Reasoning has a field of its own here: tags are text.
+            # Reasoning arrived in its own field, so tags are text.
             text, self.tags = "".join(self.tags.close()) + text, None
         if self.tags is not None:
             tagged, text = self.tags.feed(text)
@@ -178,10 +178,10 @@ class _Choice:
         call_id, name = _text(given.get("id")), _text(function.get("name"))
         call = self._place(index, call_id)
         if call.opened and name and more and more == call.arguments:
-            return  # the whole call once more, at the end
+            return  # the complete call, repeated at the end
         call.arguments += more
         if not call.opened and name:
-            # Without a name there is no call yet; one without an id is given one.
+            # A call begins when its name arrives; a call without an id gets one.
             call.name, call.opened = name, True
             call.id = call.id or f"call_{uuid.uuid4().hex[:24]}"
             self.by_id.setdefault(call.id, call)
@@ -192,12 +192,12 @@ class _Choice:
             yield {"index": call.number, "function": {"arguments": more}}
 
     def _place(self, index: int, call_id: str) -> _Call:
-        """The call that is meant: an id says so for certain, an index only where no other id is there."""
+        """The call that a delta belongs to. An id is decisive; an index counts only if no other id contradicts it."""
         if call_id in self.by_id:
             return self.by_id[call_id]
-        call = self.slots.get(index)
+        call = self.by_index.get(index)
         if call is None or (call_id and call.given and call_id != call.id):
-            call = self.slots[index] = _Call(len(self.calls))
+            call = self.by_index[index] = _Call(len(self.calls))
             self.calls.append(call)
         if call_id:
             call.given, call.id = True, call.id or call_id
@@ -205,11 +205,11 @@ class _Choice:
         return call
 
     def complete(self, counted: bool) -> bool:
-        """It said how it ended, or nothing can be missing: whole calls, and usage, which comes last."""
+        """Whether it gave a finish reason, or nothing can be missing: calls are complete and usage arrived."""
         return self.finish is not None or (bool(self.calls) and counted and all(call.whole for call in self.calls))
 
     def end(self) -> tuple[JsonObject, str]:
-        delta = self._said({}, self.thought.close(), self.text.close(), last=True)
+        delta = self._changes({}, self.thought.close(), self.text.close(), last=True)
         real = [call for call in self.calls if call.opened and not call.dummy]
         empty = [{"index": call.number, "function": {"arguments": "{}"}} for call in real if not call.arguments]
         if empty:
@@ -218,7 +218,7 @@ class _Choice:
         if real and word in ("stop", "tool_calls"):
             word = "tool_calls" if all(call.whole for call in real) else "length"
         elif word == "tool_calls":
-            word = "stop"  # nothing was called, or only what is never to be called
+            word = "stop"  # no call was made, or only one of the dummy tool
         return delta, word
 
 

@@ -1,7 +1,7 @@
-"""A chat request as this vendor wants it: OpenAI's body, with the deviations of qwen-code.md section 6. Pure.
+"""A chat request in the form this vendor requires: OpenAI's body with the deviations of qwen-code.md section 6. Pure.
 
-Each deviation is a small function with its reason; :func:`mended` puts them in order. The body is
-the provider's own copy at its top level only: what lies deeper is copied before it is changed.
+Each deviation is a small function with its reason; :func:`adapted` applies them in order. Only the top level of
+the body is the provider's own copy: deeper values are copied before they are changed.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from proxy_plugin_qwen_code.messages import for_vendor
 from proxy_plugin_qwen_code.settings import QwenCodeSettings
 from proxy_plugin_qwen_code.tools import DUMMY, cleaned
 
-#: Known to OpenAI only; proxies found them refused or without effect (6.1).
+#: Only OpenAI knows these; other proxies found that this vendor refuses or ignores them (6.1).
 DROPS = ("store", "service_tier", "prediction", "background")
 
 
-def mended(
+def adapted(
     body: JsonObject,
     target: Target,
     settings: QwenCodeSettings,
     reasoning: ReasoningOptions | None,
     always: Container[str] = (),
 ) -> JsonObject:
-    """``reasoning`` is what a client of another dialect asked for; a budget has no field in OpenAI's.
+    """``reasoning`` is what a client of another dialect requested; OpenAI's dialect has no field for a budget.
 
-    ``always`` are models that turned out never to stop thinking.
+    ``always`` are the models that have turned out to always think.
     """
     if target.login and body.get("model") in OLD_LOGIN_MODELS:
-        body["model"] = LOGIN_MODEL  # the host knows the old ids no more (7.1)
+        body["model"] = LOGIN_MODEL  # the host no longer knows the old ids (7.1)
     model = str(body.get("model", ""))
     family = family_of(model)
     if model in always:
@@ -56,11 +56,11 @@ def mended(
     body["messages"] = for_vendor(body.get("messages") or [], one_system=target.login)
     _tools(body, target, settings, model)
     _think(body, family, reasoning)
-    # Open-weight models think only while streaming (6.4): always stream, the core makes one reply of it.
+    # Open-weight models think only while streaming (6.4), so always stream; the core assembles a single response.
     body["stream"] = True
     body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
     if target.dashscope:
-        # So that reasoning_content in the history counts (6.1).
+        # Makes the vendor use reasoning_content in the history (6.1).
         body.setdefault("preserve_thinking", True)
         if matches(model, HIGH_RESOLUTION):
             body.setdefault("vl_high_resolution_images", True)
@@ -70,7 +70,7 @@ def mended(
 
 
 def _drop(body: JsonObject, model: str) -> None:
-    if "max_completion_tokens" in body:  # known under the older name only
+    if "max_completion_tokens" in body:  # the vendor knows only the older name
         body.setdefault("max_tokens", body.pop("max_completion_tokens"))
     for key in DROPS:
         body.pop(key, None)
@@ -94,7 +94,7 @@ def _limit(body: JsonObject, family: Family) -> None:
 
 
 def _think(body: JsonObject, family: Family, reasoning: ReasoningOptions | None) -> None:
-    """The client's effort, budget or ``thinking`` in the family's own fields (6.4)."""
+    """Express the client's effort, budget or ``thinking`` in the family's own fields (6.4)."""
     if family.thinking == "as sent":
         return
     effort, budget, on = _asked(body, reasoning)
@@ -102,9 +102,11 @@ def _think(body: JsonObject, family: Family, reasoning: ReasoningOptions | None)
     if family.thinking == "none":
         return
     if forced and on is None and not family.always:
-        on = False  # a forced tool is refused while it thinks: nobody asked for thinking
+        on = False  # the vendor refuses a forced tool with thinking on, and the client did not ask to think
     elif forced and on is not False:
-        del body["tool_choice"]  # thinking was asked for: the vendor's own client drops the force, too
+        del body[
+            "tool_choice"
+        ]  # the client asked for thinking: the vendor's own client also drops the forced tool then
     if on is False:
         if not family.always:
             body["enable_thinking"] = False
@@ -118,7 +120,7 @@ def _think(body: JsonObject, family: Family, reasoning: ReasoningOptions | None)
 
 
 def _asked(body: JsonObject, reasoning: ReasoningOptions | None) -> tuple[str, int | None, bool | None]:
-    """An effort, a budget, and whether to think at all; taken out of the body, whichever fields said it."""
+    """An effort, a budget, and whether to think at all; removes from the body the fields that say so."""
     effort = body.pop("reasoning_effort", None)
     budget = body.pop("thinking_budget", None)
     on = body.pop("enable_thinking", None)
@@ -130,7 +132,7 @@ def _asked(body: JsonObject, reasoning: ReasoningOptions | None) -> tuple[str, i
         effort, budget = effort or reasoning.effort, budget or reasoning.budget_tokens
         on = on if on is not None else {"on": True, "adaptive": True, "off": False}.get(reasoning.mode or "")
     word = effort.lower() if isinstance(effort, str) else ""
-    tokens = budget if isinstance(budget, int) and budget > 0 else None  # else a 400 (6.4)
+    tokens = budget if isinstance(budget, int) and budget > 0 else None  # anything else would get a 400 (6.4)
     if on is None and (word or tokens):
         on = word not in OFF
     return word, tokens, on if isinstance(on, bool) else None
@@ -150,7 +152,7 @@ def _tools(body: JsonObject, target: Target, settings: QwenCodeSettings, model: 
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
         if settings.dummy_tool and target.login and model == LOGIN_MODEL:
-            # Without any tool this model put foreign tokens into the stream (6.5).
+            # Without any tool, this model has put stray tokens into the stream (6.5).
             body["tools"] = [DUMMY]
         return
     tools: list[Any] = body["tools"]

@@ -1,4 +1,4 @@
-"""When a used-up quota is whole again: told by the reply, or by the vendor's calendar. Pure."""
+"""When an exhausted quota resets, according to the response or to the vendor's calendar. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from proxy_core import UpstreamFailure, reset_after_s
 
-#: Quotas of plans and logins end with the day in China.
+#: The quotas of plans and logins reset at midnight in China.
 CHINA = timezone(timedelta(hours=8))
 DAY_S, HOUR_S = 86_400.0, 3600.0
 
-#: Seconds to rest, from a failure and its message.
-RestS = Callable[[UpstreamFailure, str], float | None]
+#: The cooldown in seconds, from a failure and its message.
+CooldownS = Callable[[UpstreamFailure, str], float | None]
 
 
 def until_midnight(failure: UpstreamFailure, message: str) -> float:
@@ -31,19 +31,19 @@ def until_monday(failure: UpstreamFailure, message: str) -> float:
 _LOCAL = re.compile(r"(?:reset|until)\D{0,20}(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?![\d:])", re.I)
 
 
-def told_or(fallback_s: float | None) -> RestS:
-    """The time the reply names, else this; ``None``: the row's back-off."""
+def stated_or(fallback_s: float | None) -> CooldownS:
+    """The time that the response states, else ``fallback_s``; ``None`` means the row's back-off."""
 
-    def rest(failure: UpstreamFailure, message: str) -> float | None:
-        told = reset_after_s(failure.headers, failure.body, failure.received_at)
-        told = told if told is not None else _local_reset_s(message, failure.received_at)
-        return max(told, 1.0) if told is not None else fallback_s
+    def cooldown_s(failure: UpstreamFailure, message: str) -> float | None:
+        stated = reset_after_s(failure.headers, failure.body, failure.received_at)
+        stated = stated if stated is not None else _local_reset_s(message, failure.received_at)
+        return max(stated, 1.0) if stated is not None else fallback_s
 
-    return rest
+    return cooldown_s
 
 
 def _local_reset_s(message: str, now: datetime) -> float | None:
-    """A time without a zone is China's: read as anyone else's it might be hours too late, this way only too early."""
+    """A time without a zone is read as China's: if that is wrong, the result is too early, never hours too late."""
     match = _LOCAL.search(message)
     if match is None:
         return None

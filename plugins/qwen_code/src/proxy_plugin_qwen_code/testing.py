@@ -1,14 +1,14 @@
-"""A fake Qwen on a real socket: device page, token endpoint that rotates, chat, models, and errors on demand.
+"""A fake Qwen on a real socket: device page, token endpoint with rotation, chat, models, and errors on demand.
 
 ::
 
     async with FakeQwen() as qwen:
         settings = {"plugins": {"qwen_code": qwen.settings}}
         qwen.keys.add("sk-a")
-        qwen.for_key("sk-a").replies(429, ALLOCATION)
+        qwen.for_key("sk-a").responds(429, ALLOCATION)
 
-Everything of ``FakeOAuthServer`` works: ``issue``, ``fails``, ``approve``, ``spent_again``. It refuses
-what the vendor refuses, and any but a known User-Agent where ``agents`` names some.
+Everything that ``FakeOAuthServer`` offers works: ``issue``, ``fails``, ``approve``, ``spent_again``. The fake refuses
+what the vendor refuses, and, if ``agents`` is not empty, every other User-Agent.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from proxy_core.testing import FakeOAuthServer, Script, SeenRequest
 from proxy_core.testing.oauth import CLIENT_ID, Family
 
 DEVICE_PATH, TOKEN_PATH = "/api/v1/oauth2/device/code", "/api/v1/oauth2/token"  # addresses
-#: The firewall's answer, and the plan's to who is no coding agent.
+#: The firewall's page, and the Coding Plan's answer to a program that is not a coding agent.
 PAGE = b'<!doctypehtml><html lang="zh-cn"><title>405</title><script>aliyun_waf_aa="x"</script></html>'
 NOT_AN_AGENT = {"error": "Coding Plan is currently only available for Coding Agents"}
 
 
 class FakeQwen(FakeOAuthServer):
-    """``keys`` are API keys it takes, ``agents`` the beginnings of User-Agents it serves (empty: all)."""
+    """``keys`` are the API keys it accepts, ``agents`` the prefixes of the User-Agents it serves (empty: all)."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.keys: set[str] = set()
         self.agents: tuple[str, ...] = ()
         self.models = ["coder-model"]
-        #: What token answers name; ``None``: the fake itself.
+        #: The ``resource_url`` of token responses; ``None``: the fake itself.
         self.resource_url: str | None = None
 
     @property
@@ -53,7 +53,7 @@ class FakeQwen(FakeOAuthServer):
         return [request for request in self.requests if request.path.endswith("/chat/completions")]
 
     def page(self, *, path: str = TOKEN_PATH, status: int = 200, times: int = 1) -> None:
-        """The next answers of a login's path are the firewall's."""
+        """Make the firewall's page the next response of a login's path."""
         self.fails(status, PAGE, headers={"content-type": "text/html"}, path=_INNER[path], times=times)
 
     # --- The server ----------------------------------------------------------------------
@@ -75,7 +75,7 @@ class FakeQwen(FakeOAuthServer):
 
     def _give(self, family: Family, *, rotate: bool = False) -> dict[str, Any]:
         given = super()._give(family, rotate=rotate)
-        # Nothing in the vendor's tokens says whose they are.
+        # The vendor's tokens do not say whose they are.
         del given["id_token"]
         return {**given, "resource_url": self.base if self.resource_url is None else self.resource_url}
 
@@ -84,7 +84,7 @@ _INNER: Mapping[str, str] = {DEVICE_PATH: "/device/code", TOKEN_PATH: "/token"}
 
 
 def _refused(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the vendor answers 400 to."""
+    """The error if the vendor would answer 400 to this body."""
     if "stream_options" in body and not body.get("stream"):
         return error("stream_options can only be set when stream is true", "invalid_parameter_error")
     if any(message.get("role") == "developer" for message in body.get("messages", ())):
@@ -96,7 +96,7 @@ def _refused(body: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def error(message: str, code: str | int | None = None, kind: str | None = None) -> dict[str, Any]:
-    """An error as compatible mode says it."""
+    """An error in the form of compatible mode."""
     about = {"message": message, "type": kind or (code if isinstance(code, str) else None), "param": None}
     return {"error": {**about, "code": code}, "request_id": "6f1c"}
 

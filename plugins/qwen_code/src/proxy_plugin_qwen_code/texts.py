@@ -1,4 +1,4 @@
-"""Text that comes in pieces: told from text that is repeated whole each time, and from reasoning in tags. Pure."""
+"""Text that arrives in pieces: detect deltas that repeat the whole text, and reasoning in tags. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 
 class Snapshots:
-    """Some streams repeat everything so far in each delta. Believed once two deltas in a row do so."""
+    """Handles streams that repeat the whole text so far in each delta; detected once two deltas in a row do so."""
 
     __slots__ = ("_held", "_so_far", "_state")
 
@@ -16,7 +16,7 @@ class Snapshots:
         self._held = ""
 
     def feed(self, text: str) -> str:
-        """What is new in it."""
+        """Returns the part that is new."""
         if not text or self._state == "plain":
             return text
         longer = len(text) > len(self._held or self._so_far) and text.startswith(self._held or self._so_far)
@@ -38,7 +38,7 @@ class Snapshots:
                 return self.close() + text
 
     def close(self) -> str:
-        """No more of the same follows now: what was held was no repetition."""
+        """Release the held text: nothing follows that would make it a repetition."""
         held, self._held = self._held, ""
         if self._state != "snapshots" and (held or self._so_far):
             self._state, self._so_far = "plain", ""
@@ -46,7 +46,7 @@ class Snapshots:
 
 
 class ThinkTags:
-    """``<think>…</think>`` at the beginning of an answer is reasoning. Further in, the answer may speak of tags."""
+    """Reads ``<think>…</think>`` at the beginning of an answer as reasoning; later on, tags are part of the text."""
 
     __slots__ = ("_held", "_state")
 
@@ -57,7 +57,7 @@ class ThinkTags:
         self._held = ""
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Reasoning and answer; what may become a tag is held."""
+        """Returns reasoning and answer text; holds back what may turn out to be a tag."""
         if self._state == "after":
             return "", text
         held, self._held = self._held + text, ""
@@ -66,7 +66,7 @@ class ThinkTags:
             start = held.lstrip()
             if start.startswith(self._OPEN):
                 self._state, held = "inside", start.removeprefix(self._OPEN)
-            elif start.startswith(self._CLOSE):  # the end of what was not sent
+            elif start.startswith(self._CLOSE):  # closes a block that was never opened
                 self._state = "after"
                 return "", start.removeprefix(self._CLOSE)
             elif self._OPEN.startswith(start) or self._CLOSE.startswith(start):

@@ -1,4 +1,4 @@
-"""Tools: what this vendor refuses in their schemas, and the one that is never to be called. Pure; section 6.5."""
+"""Tools: schema keywords that this vendor refuses, and a dummy tool. Pure; qwen-code.md section 6.5."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ DUMMY: Mapping[str, Any] = {
     },
 }
 
-#: Schema keywords that are refused.
+#: Schema keywords that the vendor refuses.
 DROPS = frozenset({"strict", "$schema", "$id", "uniqueItems"})
-#: Keywords whose members are names, not keywords.
+#: Keywords whose members are property names, not keywords.
 _NAMES = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 #: Keywords whose values are data.
 _DATA = frozenset({"enum", "const", "default", "examples", "required"})
 
 
 def cleaned(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool with a schema that is accepted everywhere."""
+    """The tool with a schema that every host accepts."""
     function = tool.get("function")
     if not isinstance(function, Mapping):
         return dict(tool)
@@ -50,5 +50,5 @@ def _schema(schema: Any) -> Any:
     properties, required = out.get("properties"), out.get("required")
     named = set(required) if isinstance(required, list) else set()
     if out.get("additionalProperties") is False and isinstance(properties, Mapping) and set(properties) - named:
-        del out["additionalProperties"]  # refused where a property is optional
+        del out["additionalProperties"]  # the vendor refuses it if a property is optional
     return out

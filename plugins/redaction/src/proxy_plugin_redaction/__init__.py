@@ -1,6 +1,6 @@
-"""Redaction for proxy-core: secrets never reach logs and records; personal data only if nobody minds.
+"""Redaction for proxy-core: secrets never reach logs and records; personal data is redacted if the settings say so.
 
-Sanitizer ``masking`` is there only if ``[plugins.redaction] mask`` names something.
+The sanitizer ``masking`` exists only if ``[plugins.redaction] mask`` is not empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Masking in requests and restoring in replies: the upstream sees ``[EMAIL_1]``, the client its own text."""
+"""Mask values in requests and restore them in responses: the upstream sees ``[EMAIL_1]``, the client its own text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from proxy_plugin_redaction.redactor import Finder
 
 MASKS = StashKey["Masks"]("redaction.masks")
 
-#: Fields whose values are names, addresses or bytes of the protocol, not what somebody wrote.
+#: Fields whose values are names, addresses or bytes of the protocol, not text that a person wrote.
 _PROTOCOL = frozenset(
     """
     model role type id object name tool_call_id call_id file_id detail format media_type mime_type mimeType
@@ -34,7 +34,7 @@ Delta = TextDelta | ReasoningDelta | RefusalDelta | CallDelta
 
 
 def masking(shapes: Mapping[str, Shape]) -> Sanitizer:
-    """The sanitizer for these kinds. Ranks late, so that it sees what other sanitizers added."""
+    """The sanitizer for these kinds. It ranks late, so that it also masks what other sanitizers add."""
     finder = Finder(shapes)
 
     def request(request: ProxyRequest) -> ProxyRequest:
@@ -54,9 +54,9 @@ def masking(shapes: Mapping[str, Shape]) -> Sanitizer:
 
 @dataclass(slots=True)
 class Masks:
-    """One request's masks. The same value has the same mask, so the model can still refer to it.
+    """One request's masks. Equal values get the same mask, so that the model can still refer to them.
 
-    ``taken`` is text in which no mask may occur already.
+    ``taken`` is the text of the request; a mask that already occurs in it is not used.
     """
 
     taken: str = field(repr=False)
@@ -92,7 +92,7 @@ def _masked(value: Any, finder: Finder, masks: Masks) -> Any:
 
 
 class Restorer:
-    """Puts the values back, also where a mask is spread over several events."""
+    """Puts the values back, even if a mask is split across several events."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
@@ -114,17 +114,17 @@ class Restorer:
         return out
 
     def close(self) -> Sequence[ChatEvent]:
-        """What was held and became no mask after all."""
+        """Release held text that did not become a mask after all."""
         held, self._held = self._held, {}
         return list(held.values())
 
     def _others(self, stream: tuple[type, int, int]) -> list[ChatEvent]:
-        """Text of one kind ends where another begins: order is kept."""
+        """Release the held text of the choice's other streams, so that the order of events is kept."""
         ended = [key for key in self._held if key[1] == stream[1] and key != stream]
         return [self._held.pop(key) for key in ended]
 
     def _split(self, text: str) -> tuple[str, str]:
-        """What can go, and an end that may be the beginning of a mask."""
+        """The text that can be released, and a tail that may be the beginning of a mask."""
         at = text.rfind("[", max(0, len(text) - self._longest + 1))
         if at >= 0 and any(mask.startswith(text[at:]) and mask != text[at:] for mask in self._values):
             return text[:at], text[at:]
@@ -135,7 +135,7 @@ class Restorer:
             return text
         for mask, value in self._values.items():
             if mask in text:
-                # Arguments are JSON text: a value goes back into a string literal.
+                # Arguments are JSON text, so the value must be escaped for a string literal.
                 text = text.replace(mask, json.dumps(value)[1:-1] if isinstance(event, CallDelta) else value)
         return text
 

@@ -1,7 +1,7 @@
-"""What is looked for, as data: vendors' key shapes, tokens in context, personal data with its checks.
+"""What to search for, as data: the shapes of vendors' keys, tokens in context, and personal data with checks.
 
-All patterns run in RE2, which is linear in the length of the text whatever the pattern; there
-is no look-around, so what a shape alone cannot tell is checked by a function afterwards.
+All patterns run in RE2, whose time is linear in the length of the text for every pattern. RE2 has no
+look-around, so a function afterwards checks what a pattern alone cannot decide.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ Check = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """One kind of thing. With ``after_group`` the pattern's first group stays and what follows it goes.
+    """One kind of secret or personal data. With ``after_group``, the pattern's first group is kept and what follows it
+    is replaced.
 
-    ``anchored`` says that the pattern asks for a text's beginning or end.
+    ``anchored`` means that the pattern refers to the beginning or end of the text.
     """
 
     pattern: str
@@ -37,7 +38,7 @@ def _has_token(text: str) -> bool:
 
 
 def _random(text: str) -> bool:
-    """A value after ``password:`` that is not just a word of prose or code."""
+    """Whether a value after ``password:`` is more than a word of prose or code."""
     return _has_digit(text) or len(text) >= 24
 
 
@@ -46,16 +47,16 @@ _NAMED = (
     r"|refresh[_-]?token|session[_-]?token|secret[_-]?access[_-]?key|pass(?:word|wd|phrase)|x-goog-api-key"
 )
 
-#: JSON in JSON in JSON: each time its quotes get another backslash.
+#: In nested JSON, quotes get more backslashes at each level.
 _QUOTE = r"\\{0,15}[\"']?"
 
-#: How vendors' keys begin. ``sk-``: OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot and others.
+#: Prefixes of vendors' keys. ``sk-``: OpenAI, Anthropic, OpenRouter, DeepSeek, Moonshot and others.
 _PREFIX = (
     r"(?:sk|pk|rk|csk|cpk)[-_]|AIza|AQ\.|GOCSPX-|ya29\.|gsk_|xai-|hf_|nvapi-|pplx-|r8_|fw_|tvly-|tgp_v1_|key_"
     r"|gh[pousr]_|github_pat_|glpat-|npm_|pypi-|xox[abposr]-|xapp-|dop_v1_|dapi|SG\.|shpat_|lin_api_|ntn_|sntrys_|sbp_"
 )
 
-#: Always looked for. Sources: the vendors' own documentation of their keys' prefixes.
+#: Always searched for. Sources: the vendors' own documentation of their key prefixes.
 SECRETS: Mapping[str, Shape] = {
     "private_key": Shape(
         pattern=r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?s:.*?)"
@@ -63,7 +64,7 @@ SECRETS: Mapping[str, Shape] = {
     ),
     "jwt": Shape(pattern=r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
     "prefixed": Shape(pattern=rf"\b(?:{_PREFIX})[A-Za-z0-9_.-]{{16,}}", check=_has_digit),
-    # The same where something stands right before it, with a check that words do not pass.
+    # The same without a word boundary before it, with a check that ordinary words do not pass.
     "glued": Shape(pattern=rf"(?:{_PREFIX})[A-Za-z0-9_.-]{{16,}}", check=_has_token),
     "google_refresh": Shape(pattern=r"1//[A-Za-z0-9_-]{16,}", check=_has_token),
     "aws": Shape(pattern=r"(?:AKIA|ASIA)[0-9A-Z]{16}"),
@@ -93,7 +94,7 @@ SECRETS: Mapping[str, Shape] = {
 # --- Personal data -----------------------------------------------------------------------
 
 
-#: A card of 19 digits, in fours.
+#: A card number of 19 digits in groups of four.
 _MAX_GROUPS = 5
 
 
@@ -106,7 +107,7 @@ def _is_card(text: str) -> bool:
 
 
 def cards(run: str) -> Iterator[tuple[int, int]]:
-    """Spans of card numbers in a run of digit groups; a card begins and ends where a group does."""
+    """The spans of card numbers in a run of digit groups; a card number consists of whole groups."""
     groups = [m.span() for m in re.finditer(r"[0-9]+", run)]
     first = 0
     while first < len(groups):
@@ -143,11 +144,11 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-#: Looked for if settings ask.
+#: Searched for if the settings say so.
 PERSONAL: Mapping[str, Shape] = {
     "email": Shape(pattern=r"[\pL\pN._%+-]+@[\pL\pN-]+(?:\.[\pL\pN-]+)*\.\pL{2,}"),
     "iban": Shape(pattern=r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", check=_is_iban),
-    # Written in one, in fours, or as American Express does (4-6-5).
+    # Without spaces, in groups of four, or grouped as on American Express cards (4-6-5).
     "card": Shape(
         pattern=r"\b[0-9]{13,19}\b|\b[0-9]{4}(?:[ -][0-9]{4}){3,}(?:[ -][0-9]{1,3})?\b"
         r"|\b3[47][0-9]{2}[ -][0-9]{6}[ -][0-9]{5}\b",
@@ -181,6 +182,6 @@ def plain_name(name: str) -> str:
 
 
 def is_secret_field(name: str, more: frozenset[str]) -> bool:
-    """Whether a field's value is a secret whatever it looks like. ``more`` are plain names from settings."""
+    """Whether a field's name makes its value a secret. ``more`` are plain names from the settings."""
     plain = plain_name(name)
     return plain in _FIELDS or plain in more or plain.endswith(_ENDINGS)

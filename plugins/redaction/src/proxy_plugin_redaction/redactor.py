@@ -1,4 +1,4 @@
-"""Cleaning records: strings at any depth, and whole values of fields that hold secrets by name."""
+"""Redact records: strings at any depth, and whole values of fields whose names denote secrets."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from proxy_core import JsonObject
 from proxy_plugin_redaction.patterns import PERSONAL, Shape, cards, is_secret_field, plain_name
 from proxy_plugin_redaction.settings import quiet
 
-#: Between strings that are searched together.
+#: Separates strings that are searched together.
 _BETWEEN = "\n\x00\n"
-#: Ends every search for what occurs; whoever does not find it has failed, and found nothing at all.
+#: Appended to every searched text: if the search does not find this, it has failed.
 _END = b"\n\x00end\x00"
 _CONTAINERS = (dict, list, tuple)
-#: What stands for a thing that was found: (kind, found) -> text.
+#: Returns the text to put in place of a match: (kind, found) -> text.
 Replacement = Callable[[str, str], str]
 
 
 class Finder:
-    """One search tells which shapes occur at all, and then those go one by one.
+    """First searches for all shapes at once to learn which occur, then replaces those one shape at a time.
 
-    One by one, because after a match of one shape the search for all would look far ahead for
-    the end of another's, again and again: time in the square of the length.
+    A single search that replaces all shapes would, after each match, look far ahead for the end of another
+    shape, again and again: quadratic time.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
@@ -37,16 +37,16 @@ class Finder:
         self._set = _set([*(shape.pattern for shape in shapes.values()), _END.decode()])
 
     def _occurring(self, encoded: bytes) -> set[int]:
-        """Which shapes occur. All of them, if the search cannot tell."""
+        """The shapes that occur; all of them, if the search cannot tell."""
         every = set(range(len(self._shapes)))
         if self._set is None or not self._joinable:
             return every
         found = set(self._set.Match(encoded + _END))
-        # Out of memory looks like finding nothing.
+        # Running out of memory looks like finding nothing.
         return found & every if len(every) in found else every
 
     def among(self, texts: Sequence[str]) -> set[str]:
-        """Those of ``texts`` in which something may be found."""
+        """Those of ``texts`` that may contain a match."""
         if not self._joinable:
             return set(texts)
         joined = _encoded(_BETWEEN.join(texts))
@@ -61,9 +61,9 @@ class Finder:
         return found
 
     def replaced(self, text: str, replacement: Replacement) -> str:
-        """``text`` with what was found replaced by ``replacement(kind, found)``."""
+        """``text`` with each match replaced by ``replacement(kind, found)``."""
         encoded, done = _encoded(text), set[int]()
-        # Again until nothing new occurs: what was taken out may have stood right before something else.
+        # Repeat until nothing new occurs: a replacement may uncover a match that directly followed it.
         while new := self._occurring(encoded) - done:
             for index in sorted(new):
                 name, pattern, shape = self._shapes[index]
@@ -73,7 +73,7 @@ class Finder:
 
 
 def _set(patterns: Iterable[str]) -> Any:
-    """All patterns as one automaton; ``None`` if together they are too large for one."""
+    """All patterns as one automaton; ``None`` if that would be too large."""
     found = re2.Set.SearchSet(quiet())
     for pattern in patterns:
         found.Add(pattern)
@@ -85,7 +85,7 @@ def _set(patterns: Iterable[str]) -> Any:
 
 
 def _encoded(text: str) -> bytes:
-    """Halves of surrogate pairs, which JSON can spell, become question marks: RE2 reads UTF-8."""
+    """Encode for RE2, which reads UTF-8; lone surrogates, which JSON can contain, become question marks."""
     return text.encode("utf-8", "replace")
 
 
@@ -111,7 +111,7 @@ def _each_card(run: str, replacement: Replacement) -> str:
 
 
 class RecordRedactor:
-    """A pure function from JSON to JSON; itself if there was nothing to take out."""
+    """A pure function from JSON to JSON; returns the same object if there is nothing to redact."""
 
     def __init__(self, shapes: Mapping[str, Shape], fields: Iterable[str]) -> None:
         self._finder = Finder(shapes)
@@ -130,11 +130,11 @@ class RecordRedactor:
 
 
 def _strings(record: JsonObject) -> tuple[set[str], set[str]]:
-    """All strings of ``record``: values, and names of fields."""
+    """All strings of ``record``: values and field names."""
     texts: set[str] = set()
     names: set[str] = set()
     containers: list[Any] = [record]
-    for container in containers:  # grows on the way
+    for container in containers:  # grows while iterating
         if isinstance(container, dict):
             names.update(container)
         for value in container.values() if isinstance(container, dict) else container:
@@ -146,7 +146,7 @@ def _strings(record: JsonObject) -> tuple[set[str], set[str]]:
 
 
 class _Cleaning:
-    """One record's: what each dirty string becomes, and which of its fields are secret by name."""
+    """Rewrites one record; knows the replacement of each dirty string and which field names denote secrets."""
 
     def __init__(self, becomes: Mapping[str, str], secret: AbstractSet[str]) -> None:
         self._becomes = becomes
@@ -166,7 +166,7 @@ class _Cleaning:
         return value
 
     def _field(self, name: str, value: Any) -> Any:
-        """An object below ``password`` is a schema or a form, and is looked through like any other."""
+        """An object below ``password`` is a schema or a form, so it is searched like any other."""
         if (isinstance(value, str) and value) or (isinstance(value, int | float) and not isinstance(value, bool)):
             return _mark(name, str(value))
         if isinstance(value, list | tuple):

@@ -29,7 +29,7 @@ class RedactionSettings(PluginSettings):
             try:
                 compiled = re2.compile(pattern, quiet())
             except re2.error as error:
-                raise ValueError(f"{name}: not a pattern of RE2's syntax ({_said(error)})") from None
+                raise ValueError(f"{name}: not a pattern of RE2's syntax ({_message(error)})") from None
             if compiled.search("") is not None:
                 raise ValueError(f"{name}: the pattern matches nothing at all, so it would match everywhere")
         return patterns
@@ -46,11 +46,11 @@ class RedactionSettings(PluginSettings):
         return self
 
     def redacted(self) -> dict[str, Shape]:
-        """What is taken out of logs and records, by name."""
+        """What to redact in logs and records, by name."""
         return {**SECRETS, **self._own(), **{kind: PERSONAL[kind] for kind in self.personal}}
 
     def masked(self) -> dict[str, Shape]:
-        """What is masked in requests, by name."""
+        """What to mask in requests, by name."""
         chosen: dict[str, Shape] = {}
         for kind in self.mask:
             chosen |= SECRETS if kind == ALL_SECRETS else {kind: {**PERSONAL, **self._own()}[kind]}
@@ -64,12 +64,12 @@ class RedactionSettings(PluginSettings):
 
 
 def quiet() -> re2.Options:
-    """RE2 prints what it cannot compile unless told not to."""
+    """Options that keep RE2 from printing patterns that it cannot compile."""
     options = re2.Options()
     options.log_errors = False
     return options
 
 
-def _said(error: re2.error) -> str:
-    said = error.args[0] if error.args else "unknown"
-    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+def _message(error: re2.error) -> str:
+    message = error.args[0] if error.args else "unknown"
+    return message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)

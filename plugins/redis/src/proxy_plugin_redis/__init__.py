@@ -1,4 +1,4 @@
-"""State of several machines on one Redis or Valkey, for proxy-core."""
+"""State store for proxy-core on Redis or Valkey, which several machines can share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def proxy_state_stores(ctx: PluginContext) -> Iterable[StateStore]:
     settings = ctx.settings(RedisSettings)
 
     async def open_store(url: str) -> StateBackend:
-        # Imported by who uses it: the client library takes a third of a second.
+        # Imported only when a store is opened: importing the client library takes a third of a second.
         from proxy_plugin_redis.backend import RedisBackend
 
         return RedisBackend(read_address(url, prefix=settings.prefix), timeout_s=settings.timeout_s)

@@ -1,4 +1,4 @@
-"""``state.url``, read without ever repeating what it holds: it may hold a password."""
+"""Parse ``state.url``. No message repeats any part of it, because it may hold a password."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pydantic import SecretStr
 from proxy_core import SettingsError
 from proxy_plugin_redis.settings import PREFIX
 
-#: Scheme to whether it means TLS.
+#: Each scheme, and whether it means TLS.
 SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 
 _FORM = (
-    "a Redis address is redis://[user:password@]host[:port][/database][?prefix=...], rediss:// with TLS; "
-    "characters like / : @ # in a password are written %2F %3A %40 %23"
+    "a Redis address has the form redis://[user:password@]host[:port][/database][?prefix=...], or rediss:// for TLS; "
+    "write the characters / : @ # in a password as %2F %3A %40 %23"
 )
-#: Files of TLS. Verification itself cannot be switched off.
+#: The files that TLS may use. Verification cannot be turned off.
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where the store is and how to be let in. ``files`` are those of TLS, by the client library's names."""
+    """Where the store is and how to log in. ``files`` are the TLS files, by the client library's names for them."""
 
     host: str
     port: int
@@ -42,9 +42,9 @@ class Address:
 
 
 def read_address(url: str, *, prefix: str) -> Address:
-    """Take ``state.url`` apart; ``prefix`` counts unless the URL names one.
+    """Parse ``state.url``; ``prefix`` is used unless the URL names one.
 
-    Raises :exc:`SettingsError`, which says how an address looks and nothing of what it was given.
+    Raises :exc:`SettingsError`, which describes the form of an address and repeats nothing of the input.
     """
     read = _parts(url.strip())
     if read is None:
@@ -53,10 +53,10 @@ def read_address(url: str, *, prefix: str) -> Address:
     tls = SCHEMES[parts.scheme]
     known = {"prefix", *_TLS} if tls else {"prefix"}
     if not query.keys() <= known:
-        raise SettingsError([f"state.url: after the question mark it takes only {', '.join(sorted(known))}"])
+        raise SettingsError([f"state.url: the only query parameters are {', '.join(sorted(known))}"])
     prefix = query.pop("prefix", prefix)
     if not re.match(PREFIX, prefix):
-        raise SettingsError(["state.url: prefix is at most 64 letters, digits and -_.:"])
+        raise SettingsError(["state.url: prefix must be 1 to 64 letters, digits or -_.:"])
     return Address(
         host=host,
         port=port,
@@ -70,7 +70,7 @@ def read_address(url: str, *, prefix: str) -> Address:
 
 
 def _parts(url: str) -> tuple[SplitResult, str, int, int, dict[str, str]] | None:
-    """``None`` for what is no address; the parser's own words would repeat a piece of it."""
+    """``None`` if this is not an address. The parser's own error is dropped because it would repeat part of the URL."""
     try:
         parts = urlsplit(url)
         database = int(parts.path.strip("/") or 0)

@@ -1,4 +1,4 @@
-"""The store itself: one script per exchange, over the client library for Redis and Valkey."""
+"""The store: one script call per exchange, through the client library for Redis and Valkey."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from proxy_core import StateLost, SyncRequest, SyncResponse, UsageRow
 from proxy_plugin_redis import wire
 from proxy_plugin_redis.address import Address
 
-#: Fields asked for at a time when usage is read: the server answers others in between.
+#: Fields per call when usage is read, so that the server can answer other clients in between.
 _SCAN = 2000
 
 
 class StoreUnavailable(Exception):
-    """The store did not do it; the message says why, for the operator, and nothing the server or the URL said."""
+    """The store failed. The message tells the operator why, and repeats neither the server's words nor the URL."""
 
 
 class RedisBackend:
-    """An open store. It connects when it is first needed, and again after it lost a connection."""
+    """An open store. It connects on first use, and reconnects after a lost connection."""
 
     def __init__(self, address: Address, *, timeout_s: float) -> None:
         self._address = address
@@ -37,24 +37,24 @@ class RedisBackend:
         self._script = files(__package__).joinpath("sync.lua").read_text()
         self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()  # how Redis names scripts
         self._client = _client(address, timeout_s)
-        #: Which data this has seen, by the number its versions begin with; empty before the first exchange.
+        #: Identifies the data seen so far: the number at which its versions begin; empty before the first exchange.
         self._base = ""
 
     def __repr__(self) -> str:
         return f"RedisBackend({self._address})"
 
-    async def sync(self, push: SyncRequest) -> SyncResponse:
-        """One exchange. Raises :exc:`StateLost` once if the store no longer has what it had."""
-        keys = self._keys.of(push)
-        sent = wire.arguments(push, clock=time.time(), known=self._base, fresh=not self._base)
-        reply = await self._ask(self._run(len(keys), *keys, *sent))
-        if reply[0] == 0:
+    async def sync(self, request: SyncRequest) -> SyncResponse:
+        """One exchange. Raises :exc:`StateLost` once if the store has lost its data."""
+        keys = self._keys.of(request)
+        sent = wire.arguments(request, clock=time.time(), known=self._base, fresh=not self._base)
+        result = await self._call(self._run(len(keys), *keys, *sent))
+        if result[0] == 0:
             raise StateLost(f"{self._address} lost its data")
-        self._base = reply[1].decode()
-        return wire.pull(reply, push.claims)
+        self._base = result[1].decode()
+        return wire.sync_response(result, request.permits)
 
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
-        """Rows of these days; each figure is the sum at the instant it was read."""
+        """The rows of these days; each figure is the sum at the moment it was read."""
         found: list[UsageRow] = []
         for day in await self._days(since.toordinal(), until.toordinal()):
             found += wire.rows(day, await self._figures(day))
@@ -65,10 +65,10 @@ class RedisBackend:
             both = self._client.pipeline(transaction=True)
             both.unlink(self._keys.usage(day))
             both.zrem(self._keys("days"), day.isoformat())
-            await self._ask(both.execute())
+            await self._call(both.execute())
 
     async def close(self) -> None:
-        """Leave. What this process holds stays held until its time is up: it may be about to open anew."""
+        """Disconnect. This process keeps its permits until they expire, because it may be about to reopen the store."""
         await self._client.aclose()
 
     async def _run(self, *arguments: wire.Argument) -> Any:
@@ -78,39 +78,39 @@ class RedisBackend:
             return await self._client.execute_command("EVAL", self._script, *arguments)
 
     async def _days(self, first: int | str, last: int | str) -> list[date]:
-        names = await self._ask(self._client.zrangebyscore(self._keys("days"), first, last))
+        names = await self._call(self._client.zrangebyscore(self._keys("days"), first, last))
         return [date.fromisoformat(name.decode()) for name in names]
 
     async def _figures(self, day: date) -> dict[str, int]:
         found: dict[str, int] = {}
         cursor = 0
         while True:
-            cursor, some = await self._ask(self._client.hscan(self._keys.usage(day), cursor, count=_SCAN))
+            cursor, some = await self._call(self._client.hscan(self._keys.usage(day), cursor, count=_SCAN))
             found.update((name.decode(), int(value)) for name, value in some.items())
             if cursor == 0:
                 return found
 
-    async def _ask(self, answer: Awaitable[Any]) -> Any:
-        """One question: it ends in time, and its failure repeats neither the URL nor the server's words."""
+    async def _call(self, result: Awaitable[Any]) -> Any:
+        """Await one call, within a time limit. An error repeats neither the URL nor the server's words."""
         problem: Exception
         try:
-            # Connecting is several steps, each with a limit of its own; all together have this one.
+            # Connecting takes several steps, each with its own limit; this one covers them all.
             async with asyncio.timeout(2 * self._timeout_s):
-                return await answer
+                return await result
         except (exceptions.ReadOnlyError, exceptions.MovedError) as error:
             problem = StateLost(f"{self._address} {_reason(error)}")
         except (exceptions.RedisError, OSError) as error:
             problem = StoreUnavailable(f"{self._address} {_reason(error)}")
-        raise problem  # outside, so that what the library said is not chained to it
+        raise problem  # outside the handler, so that the library's message is not chained to it
 
 
-#: The first that fits counts.
+#: The first match is used.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (exceptions.AuthenticationError, "refuses the user or password"),
-    (exceptions.NoPermissionError, "does not permit this user what the store needs"),
+    (exceptions.NoPermissionError, "does not grant this user the permissions that the store needs"),
     (exceptions.BusyLoadingError, "is loading its data"),
-    (exceptions.ReadOnlyError, "is a replica and takes no writes"),
-    (exceptions.MovedError, "is a node of a cluster that does not have the keys"),
+    (exceptions.ReadOnlyError, "is a replica and rejects writes"),
+    (exceptions.MovedError, "is a cluster node that does not hold the keys"),
     (exceptions.OutOfMemoryError, "is out of memory (maxmemory)"),
     (exceptions.TimeoutError, "did not answer in time"),
     (TimeoutError, "did not answer in time"),
@@ -120,11 +120,11 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def _reason(error: BaseException) -> str:
-    reason = next((words for kind, words in _REASONS if isinstance(error, kind)), "did not do it")
+    reason = next((words for kind, words in _REASONS if isinstance(error, kind)), "returned an error")
     cause = error.__cause__ or error.__context__
-    if str(error).startswith("Protocol error: unauthenticated"):  # more than ten words before the password
-        return "wants a password"
-    if isinstance(error, exceptions.ResponseError) and reason == "did not do it":
+    if str(error).startswith("Protocol error: unauthenticated"):  # more than ten arguments before a login
+        return "requires a password"
+    if isinstance(error, exceptions.ResponseError) and reason == "returned an error":
         code = str(error).partition(" ")[0]
         return f"{reason} ({code})" if code.isalpha() and code.isupper() else reason
     if isinstance(cause, OSError) and cause.strerror:
@@ -133,7 +133,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _client(address: Address, timeout_s: float) -> Any:
-    """The library's types leave open whether a reply is text or bytes; here it is bytes."""
+    """The library's types leave open whether a result is text or bytes; here it is bytes."""
     tls: dict[str, Any] = {"ssl": True, "ssl_cert_reqs": "required", **address.files} if address.tls else {}
     return Redis(
         host=address.host,
@@ -143,8 +143,8 @@ def _client(address: Address, timeout_s: float) -> Any:
         password=address.password.get_secret_value() if address.password else None,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),  # the core repeats an exchange, with the same number
-        protocol=2,  # enough, and no notifications to negotiate
+        retry=Retry(NoBackoff(), 0),  # the core itself repeats an exchange, under the same number
+        protocol=2,  # sufficient, and there are no notifications to negotiate
         driver_info=None,
         **tls,
     )

@@ -1,28 +1,28 @@
--- One exchange of one process with what all processes share. Atomic; all or nothing.
+-- One exchange of one process with the state that all processes share. Atomic: all or nothing.
 --
 -- KEYS  1 meta       hash   base, version
 --       2 pushed     hash   holder -> "number cursor" of its last push
---       3 heard      zset   holder by when it was last heard
---       4 alive      zset   holder by when it counts as dead
+--       3 heard      zset   holder by the time of its last exchange
+--       4 alive      zset   holder by the time from which it counts as dead
 --       5 claims     hash   claim -> "holder:want:kept ..." of all holders
---       6 claimed_by zset   "holder claim", all of score 0: a holder's claims are a range
+--       6 claimed_by zset   "holder claim", all with score 0: a holder's claims form a range
 --       7 notes      hash   name -> "expires holder sign" .. value
---       8 note_log   zset   name by the version that wrote it last
---       9 note_keep  zset   name by when it can be forgotten
+--       8 note_log   zset   name by the version that last wrote it
+--       9 note_keep  zset   name by the time from which it can be deleted
 --      10 counts     hash   name -> "expires total"
---      11 count_log, 12 count_keep: as for notes
---      13 days       zset   days of usage by ordinal
+--      11 count_log, 12 count_keep: the same for counts
+--      13 days       zset   days with usage, by ordinal
 --      14... usage of the days in this push: hash "row column" -> integer
--- ARGV  holder number seen lives_s clock known fresh, then each section after its length:
+-- ARGV  holder number seen lives_s clock known fresh, then the sections, each preceded by its length:
 --       notes (name expires sign value), counts (name add expires), claims (name want limit used),
 --       days (ordinal iso), usage (day's index, field, add)
 --
--- Times are the server's, in seconds. `clock` is the holder's: what it says of expiry is shifted
--- by the difference, unless that is too small to tell from the way here.
--- Versions begin at the microsecond in which the data began, so a cursor says which data it is of.
+-- Times are the server's, in seconds. `clock` is the holder's clock: the holder's expiry times are shifted
+-- by the difference, unless the difference is too small to distinguish from network delay.
+-- Versions begin at the microsecond at which the data was created, so a cursor identifies the data it belongs to.
 
 local CHUNK = 1000       -- Lua's stack takes about 8,000 arguments
-local PURGE = 500        -- forgotten per exchange; more waits for the next one
+local PURGE = 500        -- deletions per exchange; the rest waits for the next exchange
 local REMEMBER_S = 604800
 local SKEW_S = 2
 
@@ -52,7 +52,7 @@ local function there(expires)
   return exact(tonumber(expires) - skew)
 end
 
--- Calls `command key ...` for many arguments, `step` of which belong together.
+-- Call `command key ...` with many arguments, of which every `step` belong together.
 local function write(command, key, args, step)
   local chunk = CHUNK * step
   for i = 1, #args, chunk do
@@ -100,7 +100,7 @@ end
 forget(KEYS[9], KEYS[8], KEYS[7])
 forget(KEYS[12], KEYS[11], KEYS[10])
 
--- Who is silent for too long has no claims, even if it is heard of again.
+-- A holder that is silent for too long loses its claims, even if it returns later.
 local function unclaim(who, most)
   local fields = redis.call('ZRANGEBYLEX', KEYS[6], '[' .. who .. ' ', '(' .. who .. '!', 'LIMIT', 0, most)
   for _, field in ipairs(fields) do
@@ -139,7 +139,7 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', exact(now - R
   redis.call('HDEL', KEYS[2], gone)
 end
 
--- --- What the holder says ---------------------------------------------------------------------
+-- --- What the holder sends --------------------------------------------------------------------
 
 local notes = take_number()
 local note_names, note_args = {}, {}
@@ -169,7 +169,7 @@ if new and notes > 0 then
   for i, name in ipairs(note_names) do
     local expires, sign, value = unpack(note_args[i])
     local until_when = tonumber(expires)
-    -- Who has not heard of this note yet may still hold the one before: say so as long as that one lives.
+    -- A process that has not received this note may still hold its predecessor: keep this one at least as long.
     if old[i] then
       until_when = math.max(until_when, tonumber(redis.call('ZSCORE', KEYS[9], name) or 0))
     end
@@ -203,8 +203,8 @@ if new and counts > 0 then
   write('ZADD', KEYS[12], keep, 2)
 end
 
--- What is granted, and what counts as the holder's own: more than that while it is in use.
--- The others' shares are left to them, as `Pull.held` says.
+-- Returns what is granted, and what counts as held, which is more while the holder still uses more.
+-- Leaves the other holders their shares, as described for `SyncResponse.held`.
 local function share(want, limit, used, had, others)
   local wanting = want > 0 and 1 or 0
   for _, other in ipairs(others) do
@@ -267,11 +267,11 @@ end
 local usage = take_number()
 for _ = 1, usage do
   local day, field, add = take_number(), take(), take()
-  -- pcall: a sum beyond 64 bits stays what it was; an error here would leave half a push.
+  -- pcall: a sum that would exceed 64 bits stays unchanged; an error here would apply only half of a push.
   if new then redis.pcall('HINCRBY', KEYS[13 + day], field, add) end
 end
 
--- --- What the holder is told ------------------------------------------------------------------
+-- --- What the holder receives -----------------------------------------------------------------
 
 local after = '(' .. whole(seen)
 local told_notes = {}
@@ -301,7 +301,7 @@ for i, packed in ipairs(read('HMGET', KEYS[10], names)) do
 end
 
 if meta[2] ~= stamp then redis.call('HSET', KEYS[1], 'base', base, 'version', stamp) end
--- Only what was said uses the number up.
+-- The number is used up only if the holder sent something.
 local pushes = whole(new and said + usage > 0 and number or last or -1) .. ' ' .. stamp
 if pushed ~= pushes then redis.call('HSET', KEYS[2], holder, pushes) end
 redis.call('ZADD', KEYS[3], exact(now), holder)

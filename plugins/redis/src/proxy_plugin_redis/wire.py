@@ -1,4 +1,4 @@
-"""A push as the script's arguments, its reply as a pull. Pure."""
+"""Turn a sync request into the script's arguments, and the script's result into a sync response. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from proxy_core import SharedValue, SyncRequest, SyncResponse, UsageRow
 
-#: Dollars are kept as whole billionths, so that sums are exact; a row holds nine billion dollars.
+#: Dollars are stored as whole billionths, so that sums are exact; a row can hold nine billion dollars.
 NANO = 1_000_000_000
 _FIGURES = (
     *("requests", "attempts", "failures", "prompt", "cached", "cache_write", "completion", "reasoning"),
@@ -31,7 +31,7 @@ Argument = str | bytes | int
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names in the store. The prefix is a hash tag: in a cluster, all are in one slot."""
+    """Key names in the store. The prefix is a hash tag: in a cluster, all keys share one slot."""
 
     prefix: str
 
@@ -41,47 +41,47 @@ class Keys:
     def usage(self, day: date) -> str:
         return self(f"usage:{day.isoformat()}")
 
-    def of(self, push: SyncRequest) -> list[str]:
-        return [*map(self, _KEYS), *map(self.usage, _days(push.usage))]
+    def of(self, request: SyncRequest) -> list[str]:
+        return [*map(self, _KEYS), *map(self.usage, _days(request.usage))]
 
 
-def arguments(push: SyncRequest, *, clock: float, known: str, fresh: bool) -> list[Argument]:
-    """``ARGV`` of the script: a head, then sections, each after its length."""
-    days = _days(push.usage)
-    usage = [(days.index(row.day) + 1, *figure) for row in push.usage for figure in _figures(row)]
+def arguments(request: SyncRequest, *, clock: float, known: str, fresh: bool) -> list[Argument]:
+    """``ARGV`` of the script: a head, then sections, each preceded by its length."""
+    days, permits = _days(request.usage), request.permits
+    usage = [(days.index(row.day) + 1, *figure) for row in request.usage for figure in _figures(row)]
     return [
-        quote(push.holder, safe=""),
-        push.number,
-        push.seen,
-        repr(_finite(push.lives_s)),
+        quote(request.holder, safe=""),
+        request.number,
+        request.seen,
+        repr(_finite(request.lives_s)),
         repr(clock),
         known,
         int(fresh),
-        *_section(_note(name, note) for name, note in push.notes.items()),
-        *_section((name, repr(_finite(c.add)), repr(_instant(c.expires_at))) for name, c in push.counts.items()),
-        *_section((name, max(claim.want, 0), claim.limit, max(claim.used, 0)) for name, claim in push.claims.items()),
+        *_section(_value(name, shared) for name, shared in request.values.items()),
+        *_section((name, repr(_finite(c.add)), repr(_instant(c.expires_at))) for name, c in request.counts.items()),
+        *_section((name, max(permit.want, 0), permit.limit, max(permit.used, 0)) for name, permit in permits.items()),
         *_section((day.toordinal(), day.isoformat()) for day in days),
         *_section(usage),
     ]
 
 
-def pull(reply: Sequence[Any], claims: Iterable[str]) -> SyncResponse:
-    """What the script told: after ``1`` and the base a cursor, a count of holders and three flat lists."""
-    _, _, cursor, holders, notes, counts, held = reply
+def sync_response(result: Sequence[Any], permits: Iterable[str]) -> SyncResponse:
+    """Read the script's result: ``1``, the base, a cursor, the number of holders, and three flat lists."""
+    _, _, cursor, holders, values, counts, held = result
     return SyncResponse(
         cursor=int(cursor),
-        notes={
+        values={
             name.decode(): SharedValue(value=value if sign == b"+" else None, expires_at=float(expires))
-            for name, expires, sign, value in zip(*[iter(notes)] * 4, strict=True)
+            for name, expires, sign, value in zip(*[iter(values)] * 4, strict=True)
         },
         counts={name.decode(): float(total) for name, total in zip(*[iter(counts)] * 2, strict=True)},
-        held=dict(zip(claims, map(int, held), strict=True)),
+        held=dict(zip(permits, map(int, held), strict=True)),
         holders=int(holders),
     )
 
 
 def rows(day: date, figures: Mapping[str, int]) -> list[UsageRow]:
-    """The rows of one day, by name; ``figures`` are the fields of its hash, unknown ones are skipped."""
+    """The rows of one day, sorted by name. ``figures`` are the fields of its hash; unknown ones are skipped."""
     found: dict[tuple[str, ...], dict[str, int]] = {}
     for name, value in figures.items():
         row, _, figure = name.rpartition(" ")
@@ -94,8 +94,8 @@ def _section(items: Iterable[tuple[Argument, ...]]) -> list[Argument]:
     return [len(listed), *(argument for item in listed for argument in item)]
 
 
-def _note(name: str, note: SharedValue) -> tuple[Argument, ...]:
-    return name, repr(_instant(note.expires_at)), "-" if note.value is None else "+", note.value or b""
+def _value(name: str, shared: SharedValue) -> tuple[Argument, ...]:
+    return name, repr(_instant(shared.expires_at)), "-" if shared.value is None else "+", shared.value or b""
 
 
 def _days(usage: Sequence[UsageRow]) -> list[date]:
@@ -106,7 +106,7 @@ def _figures(row: UsageRow) -> list[tuple[str, int]]:
     name = json.dumps([row.client, row.provider, row.credential, row.model])
     figures = [(figure, int(getattr(row, figure))) for figure in _FIGURES]
     figures.append((_COST, round(_finite(row.cost) * NANO)))
-    # Requests are written even if there were none, so that the row is there.
+    # ``requests`` is written even if it is 0, so that the row exists.
     return [(f"{name} {figure}", value) for figure, value in figures if value or figure == "requests"]
 
 
@@ -124,7 +124,7 @@ def _row(day: date, names: Sequence[str], figures: Mapping[str, int]) -> UsageRo
 
 
 def _finite(value: float) -> float:
-    """The script must not stop halfway over a value that is no number."""
+    """Keep infinities and NaN from the script, which must not stop halfway on a value it cannot read."""
     return value if math.isfinite(value) else 0.0
 
 

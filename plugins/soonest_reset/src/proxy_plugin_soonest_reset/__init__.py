@@ -1,4 +1,4 @@
-"""Spend first the quota that resets soonest: what is left in a window is lost when the window ends."""
+"""Spend the quota that resets soonest first, because whatever is left of it is lost when its window ends."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def proxy_selectors(ctx: PluginContext) -> Iterable[Selector]:
 
 
 def select(candidates: Candidates, request: ProxyRequest) -> Candidate:
-    """The one with quota left whose window ends first. Looks at every candidate: O(n) per attempt."""
+    """The candidate that has quota left and whose window ends first. Looks at every candidate: O(n) per attempt."""
     return min(candidates, key=_order)
 
 
 def _order(candidate: Candidate) -> tuple[int, float, int, int]:
-    """Lowest first; of equals the least busy, then the least used."""
+    """Sort key, lowest first; ties go to the least busy candidate, then to the least used one."""
     limit, used, resets_in_s = candidate.limit, candidate.used, candidate.resets_in_s
     if limit is None or resets_in_s is None:
-        # One request is what it takes to learn its quota; a provider that reports none goes behind those that do.
+        # One request is enough to learn the quota. A credential whose quota stays unknown after that comes later.
         return (_UNTRIED if used == 0 else _UNKNOWN), 0.0, candidate.in_flight, used
     return (_LEFT if used < limit else _USED_UP), resets_in_s, candidate.in_flight, used

@@ -2,7 +2,7 @@
 
 Source: ``openai-python`` 3.x types ``chat.completion``, ``chat.completion.chunk`` and its stream reader.
 Reasoning is read as ``reasoning_content``, ``reasoning`` or ``reasoning_details`` and written as
-``reasoning_content``; signatures ride in ``reasoning_details``.
+``reasoning_content``; signatures are carried in ``reasoning_details``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A streamed chat reply in a few events instead of hundreds, for who wants only its whole.
+"""Condenses a streamed chat response to a few events instead of hundreds, if only the whole is needed.
 
-Putting a stream together for a record would otherwise cost more than relaying it did.
+Otherwise assembling a stream for a record would cost more than relaying it did.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _PREFIX = b"data: "
 
 
 def condensed(stream: bytes) -> bytes:
-    """The same reply: texts of one kind that follow one another become one.
+    """The same response, with consecutive texts of one kind merged.
 
-    A stream that is not plain lines of JSON objects comes back as it is.
+    A stream that does not consist of plain lines of JSON objects is returned unchanged.
     """
     *events, rest = stream.split(b"\n\n")
     tail = rest
     if events and events[-1].startswith(b"data: [DONE]"):
         tail = events.pop() + b"\n\n" + rest
-    # A stray CR or a second line in an event is legal, and rare enough for the long way.
+    # A stray CR or a second line in an event is legal, and rare enough for the slow path.
     if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
         return stream
     try:
@@ -58,15 +58,15 @@ def _end(out: list[Any], run: list[str], kind: tuple[object, str] | None) -> Non
 
 
 def _only_text(chunk: JsonObject) -> tuple[object, str] | None:
-    """``(choice, field)`` of a chunk that adds a piece of text to one choice and says nothing else."""
+    """``(choice, field)`` of a chunk that only adds text to one choice."""
     try:
         (choice,) = chunk["choices"]
         delta = choice["delta"]
-        said = [name for name, value in delta.items() if value is not None and name != "role"]
+        changed = [name for name, value in delta.items() if value is not None and name != "role"]
         ends = choice.get("finish_reason") is not None or choice.get("logprobs")
-    except (KeyError, ValueError, TypeError, AttributeError):  # some other shape: it stays as it is
+    except (KeyError, ValueError, TypeError, AttributeError):  # another shape, which is left unchanged
         return None
-    if ends or len(said) != 1 or chunk.get("usage") or chunk.get("error"):
+    if ends or len(changed) != 1 or chunk.get("usage") or chunk.get("error"):
         return None
-    name: str = said[0]
+    name: str = changed[0]
     return (choice.get("index"), name) if name in _TEXTS and isinstance(delta[name], str) else None

@@ -1,4 +1,4 @@
-"""The wire format ``openai_chat``, requests in: JSON to neutral values. Errors name the field."""
+"""Requests of the wire format ``openai_chat``: JSON to neutral values. Errors name the field."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-#: Top-level fields that have a name in the neutral model; all others ride in ``extra``.
+#: Top-level fields with a field in the neutral model; all others are kept in ``extra``.
 _NAMED = frozenset(
     "model messages stream stream_options max_completion_tokens max_tokens temperature top_p top_k stop seed "
     "presence_penalty frequency_penalty logit_bias logprobs top_logprobs n response_format tools tool_choice "
@@ -70,7 +70,7 @@ _NAMED = frozenset(
 
 
 def decode(body: JsonObject) -> ChatRequest:
-    """A checked body to neutral values. Raises ``BadRequest`` naming the field."""
+    """Convert a checked body to neutral values. Raises ``BadRequest`` naming the field."""
     tools, choice = _decode_tools(body), _decode_tool_choice(body)
     return ChatRequest(
         model=require_model(body),
@@ -306,7 +306,7 @@ def _decode_part(part: JsonObject, at: str) -> Part:
 
 
 def _decode_url(url: str) -> Source:
-    """``data:image/png;base64,...`` or an address the provider may fetch."""
+    """``data:image/png;base64,...`` or an address that the provider may fetch."""
     if url.startswith("data:"):
         head, _, data = url[5:].partition(",")
         if not head.endswith(";base64"):
@@ -320,7 +320,7 @@ def _decode_file(file: JsonObject, at: str) -> Source:
         case {"file_data": str(data)}:
             if data.startswith("data:"):
                 return _decode_url(data)
-            # Without a data URL only the name can tell; OpenAI itself takes PDFs.
+            # Without a data URL only the name indicates the type; OpenAI itself accepts PDFs.
             name = str(file.get("filename") or "").lower()
             known = name.endswith(".pdf") or "." not in name
             return InlineData(media_type="application/pdf" if known else "application/octet-stream", data=data)
@@ -339,7 +339,7 @@ def _decode_thoughts(message: JsonObject) -> Iterable[Part]:
 
 
 def _signed(content: list[Part], message: JsonObject) -> list[Part]:
-    """The signature of the message is that of its last text."""
+    """A message's signature is that of its last text."""
     opaque = decode_signature(message)
     if opaque is None:
         return content

@@ -1,4 +1,4 @@
-"""The wire format ``openai_chat``, requests out: neutral values to the JSON an upstream reads."""
+"""Requests of the wire format ``openai_chat``: neutral values to the JSON that an upstream reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NAME = "openai_chat"
 
 
 def encode(chat: ChatRequest) -> JsonObject:
-    """Neutral values to a body an OpenAI-compatible upstream reads. Raises ``BadRequest``."""
+    """Convert neutral values to a body for an OpenAI-compatible upstream. Raises ``BadRequest``."""
     s = chat.sampling
     body = without_none(
         model=chat.model,
@@ -159,7 +159,7 @@ def _encode_message(message: Message) -> Iterable[JsonObject]:
 
 
 def _join(content: list[JsonObject]) -> object:
-    """One plain text is a string, as most upstreams and their templates prefer."""
+    """A single plain text becomes a string, which most upstreams and their templates prefer."""
     if not content:
         return ""
     if len(content) == 1 and content[0].keys() == {"type", "text"}:

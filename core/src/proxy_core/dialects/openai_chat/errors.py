@@ -1,4 +1,4 @@
-"""OpenAI's error bodies: written for clients, read from upstreams. Its other formats have the same."""
+"""OpenAI's error bodies, which its other formats share: written for clients and read from upstreams."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:
-    """An error after the headers were sent; openai-python raises on a truthy ``error`` key."""
+    """An error after the headers were sent; openai-python raises an exception on a truthy ``error`` key."""
     return sse.encode(json_bytes({"error": error_object(error)}))
 
 
 def status_of_error(error: object) -> int | None:
-    """The HTTP status an in-band error names (``code`` or ``status``, number or digits)."""
+    """The HTTP status that an in-band error names (``code`` or ``status``, number or digits)."""
     if not isinstance(error, Mapping):
         return None
     for key in ("code", "status", "status_code", "http_code"):
@@ -59,7 +59,7 @@ def status_of_error(error: object) -> int | None:
 
 
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
-    """An error hiding behind status 200: a truthy ``error`` and nothing that is a reply."""
+    """An error behind status 200: a truthy ``error`` and nothing of a response."""
     error = body.get("error")
     if not error or any(key in body for key in ("choices", "data", "object")):
         return None

@@ -1,4 +1,4 @@
-"""``GET /v1/models`` and ``GET /v1/models/{id}``: OpenAI's members, and what else is known."""
+"""``GET /v1/models`` and ``GET /v1/models/{id}``: OpenAI's fields, and what else is known about a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def get_model(request: OperationRequest, services: OperationServices) -> O
 
 
 def _described(request: OperationRequest) -> bool:
-    """``?enriched=false`` leaves out what only the proxy knows."""
+    """``?enriched=false`` leaves out everything that OpenAI's API does not have."""
     wanted = request.head.query.get("enriched", "true").lower()
     if wanted not in ("true", "1", "false", "0"):
         raise BadRequest("'enriched' must be true or false.", param="enriched")
@@ -37,13 +37,13 @@ def _described(request: OperationRequest) -> bool:
 
 
 def entry(model: ListedModel, described: bool = True) -> JsonObject:
-    """OpenAI's members win over those of the provider's own list."""
+    """OpenAI's fields take precedence over those of the provider's own list."""
     own = {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
     return {**model.extra, **own, **(known_fields(model) if described else {})}
 
 
 def known_fields(model: ListedModel) -> JsonObject:
-    """Prices are US dollars per token. ``_sources`` says who knew each member: settings, the provider, a catalog."""
+    """Prices are US dollars per token. ``_sources`` names each field's source: settings, provider or a catalog."""
     info, sources = model.info, model.sources
     modalities = {
         name: list(value)

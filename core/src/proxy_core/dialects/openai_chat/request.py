@@ -1,4 +1,4 @@
-"""What a request has to be, and what its response has to know of it."""
+"""Checks a request, and extracts what its response depends on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy_core.messages import JsonObject
 
 
 def check(body: JsonObject) -> None:
-    """Raise ``BadRequest`` for what no upstream could read; the rest is the upstream's to judge."""
+    """Raise ``BadRequest`` for a body that no upstream could read; the upstream checks the rest."""
     require_model(body)
     messages = body.get("messages")
     if messages is None:

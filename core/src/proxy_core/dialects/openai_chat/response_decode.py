@@ -48,7 +48,7 @@ _DELTA_NAMED = frozenset(
 
 
 class OpenAIChatDecoder:
-    """Reads a reply, streamed or whole. Any split of the bytes gives the same events."""
+    """Reads a response, streamed or plain. Any split of the bytes gives the same events."""
 
     def __init__(self, streaming: bool) -> None:
         self._streaming = streaming
@@ -64,9 +64,9 @@ class OpenAIChatDecoder:
         return list(self._block(self._splitter.feed(data)))
 
     def close(self) -> Sequence[ChatEvent]:
-        """Raises ``StreamCut`` for a stream without its end, ``UpstreamBroken`` for a body that is no reply."""
+        """Raises ``StreamCut`` for an incomplete stream, ``UpstreamBroken`` for a body that is not a response."""
         if not self._streaming:
-            return list(self._reply(b"".join(self._whole)))
+            return list(self._response(b"".join(self._whole)))
         events = list(self._block(self._splitter.close()))
         finished = bool(self._choices) and all(c.finished for c in self._choices.values())
         if not (self._done or finished or self._failed):
@@ -83,11 +83,11 @@ class OpenAIChatDecoder:
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
             yield from self._chunk(chunk, "delta")
 
-    def _reply(self, data: bytes) -> Iterator[ChatEvent]:
-        reply = load_object(data)
-        if reply is None or not (isinstance(reply.get("choices"), list) or reply.get("error")):
+    def _response(self, data: bytes) -> Iterator[ChatEvent]:
+        response = load_object(data)
+        if response is None or not (isinstance(response.get("choices"), list) or response.get("error")):
             raise UpstreamBroken("The upstream's response is not a chat completion.")
-        yield from self._chunk(reply, "message")
+        yield from self._chunk(response, "message")
 
     def _chunk(self, chunk: JsonObject, member: str) -> Iterator[ChatEvent]:
         if chunk.get("error"):
@@ -136,7 +136,7 @@ def _failed(chunk: JsonObject) -> Failed:
 
 @dataclass(slots=True)
 class _ChoiceState:
-    """What is open in one choice. An upstream's call index is a hint: a new id on it is a new call."""
+    """The open parts of one choice. An upstream's call index is a hint: a new id at the same index is a new call."""
 
     choice: int
     finished: bool = False

@@ -1,8 +1,8 @@
 """Responses of the wire format ``openai_chat``: events to bytes, plain and streamed.
 
-Rules of the state machine: one role per choice; ``id``, ``type`` and ``name`` of a call once,
-because openai-python concatenates repeats; finish and usage at the very end, so that what a
-filter still held comes before them; ``finish_reason`` follows the calls that were really made.
+Rules of the state machine: one role per choice; ``id``, ``type`` and ``name`` of a call only once,
+because openai-python concatenates repetitions; finish and usage at the very end, after anything
+that a filter held back; ``finish_reason`` depends on the calls that were actually made.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _WORDS: Mapping[FinishReason, str] = {
 
 
 class OpenAIChatEncoder:
-    """Writes a reply: chunks as events come when streaming, one object at ``close`` when not."""
+    """Writes a response: a stream in chunks as events arrive, a plain response as one object at ``close``."""
 
     def __init__(self, context: ResponseContext) -> None:
         self._context = context
@@ -124,7 +124,7 @@ class OpenAIChatEncoder:
 
 @dataclass(slots=True)
 class _Assembly:
-    """One choice as it grows; gives the streamed delta of each event and the whole at the end."""
+    """One choice as it grows; returns the streamed delta of each event, and the whole at the end."""
 
     opened: bool = False
     reason: FinishReason = "stop"
@@ -137,7 +137,7 @@ class _Assembly:
         return {"role": "assistant", "content": ""}
 
     def add(self, event: ChatEvent) -> JsonObject | None:
-        """SharedValue the event; the delta a stream shows for it, or ``None``."""
+        """Add an event; returns its delta for a stream, or ``None``."""
         match event:
             case TextDelta():
                 return self._append("content", event.text)
@@ -202,7 +202,7 @@ class _Assembly:
         return out
 
     def finish_word(self) -> str:
-        """``stop`` with calls is a tool finish, a tool finish without calls is ``stop``."""
+        """``stop`` with calls becomes a tool finish; a tool finish without calls becomes ``stop``."""
         if self.calls and self.reason in ("stop", "tool_calls"):
             return "tool_calls"
         return "stop" if self.reason == "tool_calls" else _WORDS[self.reason]

@@ -1,4 +1,4 @@
-"""Thought signatures, which ride beside a call or a message in ``extra_content``, under the name of their maker."""
+"""Thought signatures, carried with a call or a message in ``extra_content`` under the name of their maker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CARRIERS = frozenset({"extra_content", "provider_specific_fields", "thought_sig
 
 
 def decode_signature(carrier: Mapping[Any, Any]) -> Opaque | None:
-    """From wherever proxies and clients were seen to put it; the maker is empty where it is not said."""
+    """Read a signature from every place that proxies and clients use; ``maker`` is empty if it is not named."""
     if _CARRIERS.isdisjoint(carrier):
         return None
     content = carrier.get("extra_content")
@@ -31,7 +31,7 @@ def decode_signature(carrier: Mapping[Any, Any]) -> Opaque | None:
 
 
 def encode_signature(opaque: Opaque | None) -> JsonObject:
-    """The member that carries it."""
+    """The field that carries it."""
     if opaque is None:
         return {}
     inside = {"thought_signature": opaque.payload}

@@ -1,4 +1,4 @@
-"""``usage`` of OpenAI's responses, which its other formats have too."""
+"""``usage`` of OpenAI's responses, which its other formats share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy_core.messages import JsonObject, Usage
 
 
 def decode_usage(usage: object) -> Usage | None:
-    """``usage`` of a reply. Some report cache hits as ``prompt_cache_hit_tokens``."""
+    """``usage`` of a response. Some vendors report cache hits as ``prompt_cache_hit_tokens``."""
     if not isinstance(usage, Mapping) or not usage:
         return None
     prompt_details, completion_details = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
@@ -25,7 +25,7 @@ def decode_usage(usage: object) -> Usage | None:
 
 
 def encode_usage(usage: Usage) -> JsonObject:
-    """Recomputed from the counts; members without a name here are kept."""
+    """Computed from the counts; fields without a field here are kept."""
     prompt_details = {**_object(usage.extra.get("prompt_tokens_details")), "cached_tokens": usage.cached}
     if usage.cache_write:
         prompt_details["cache_write_tokens"] = usage.cache_write

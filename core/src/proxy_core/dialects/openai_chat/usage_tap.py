@@ -1,4 +1,4 @@
-"""Watches a relayed stream, of chat or completions, for usage, errors and its end."""
+"""Reads usage, errors and the end of a relayed stream of chat or completions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from proxy_core.dialects.openai_chat.usage import decode_usage
 from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import UpstreamFailure, Usage
 
-# A key followed by something that is not null. Inside JSON strings quotes are escaped, so a
-# match is a real key; a value may follow on the next ``data:`` line of the same event.
+# A key followed by a value other than null. Quotes inside JSON strings are escaped, so a match is a
+# real key; the value may follow on the next ``data:`` line of the same event.
 _MARK = re.compile(rb'"(?:usage|error|finish_reason)"(?:\s|data:)*:(?:\s|data:)*[^n\s]|data: ?\[DONE\]')
 
 
 def _unmarked(block: bytes) -> bool:
-    """A cheap "certainly no mark here": five searches for plain bytes beat one pattern threefold."""
+    """Whether there is certainly no mark: five searches for plain bytes are three times faster than one pattern."""
     return (
         b'"error"' not in block
         and b"[DONE]" not in block
@@ -28,10 +28,10 @@ def _unmarked(block: bytes) -> bool:
 
 
 class OpenAIUsageTap:
-    """Watches a relayed OpenAI stream (chat or completions).
+    """Reads a relayed OpenAI stream (chat or completions).
 
-    Events without a mark are not parsed. With ``strip_usage`` (we asked for usage, the client
-    did not) an event that carries usage and no choices is left out; nothing else changes.
+    Events without a mark are not parsed. With ``strip_usage`` (the proxy requested usage, the client
+    did not) an event that carries usage and no choices is left out; nothing else is changed.
     """
 
     __slots__ = ("_done", "_finished", "_provider", "_strip", "_wanted", "failure", "usage")
@@ -47,14 +47,14 @@ class OpenAIUsageTap:
 
     @property
     def complete(self) -> bool:
-        """``[DONE]``, or a finish reason for every choice: some vendors send no ``[DONE]``."""
+        """``[DONE]``, or a finish reason for every choice, because some vendors send no ``[DONE]``."""
         return self._done or len(self._finished) >= self._wanted
 
     def feed(self, block: bytes) -> bytes:
         mark = None if _unmarked(block) else _MARK.search(block)
         if mark is None:
             return block
-        # Events before the marked one are not looked at one by one.
+        # Events before the marked one are not read individually.
         start = block.rfind(b"\n\n", 0, mark.start()) + 2
         start = 0 if start == 1 else start
         kept = [block[:start]]
@@ -72,7 +72,7 @@ class OpenAIUsageTap:
         return b"" if self._done else sse.DONE
 
     def _look(self, raw: bytes) -> bool:
-        """Take note of one event; False if the client must not see it."""
+        """Read one event; False if the client must not receive it."""
         event = sse.parse(raw)
         if event is None:
             return True

@@ -1,1 +1,1 @@
-"""Speed, memory and start of proxy-core against a bare relay on the same libraries."""
+"""Compare the speed, memory and startup time of proxy-core with those of a bare relay on the same libraries."""

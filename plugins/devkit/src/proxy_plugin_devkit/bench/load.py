@@ -1,6 +1,6 @@
-"""The load: many connections, raw bytes, in a process of its own.
+"""The load generator: many connections that exchange raw bytes, in a separate process.
 
-``python load.py`` reads one JSON line (a :class:`Load`) and prints one (a result). It imports nothing of this project.
+``python load.py`` reads one JSON line (a :class:`Load`) and prints one (the result). It imports nothing else from here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import uvloop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream a connection.
+    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream per connection.
 
-    ``chunks``: how many each stream must have.
+    ``chunks``: the number of chunks that each stream must have.
     """
 
     port: int
@@ -43,11 +43,11 @@ def request_bytes(load: Load) -> bytes:
 
 
 async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: bytes, chunks: int | None) -> None:
-    """Send a request and read its response. Raises if a stream has not ``chunks``, or anything else is wrong."""
+    """Send a request and read its response. Raises if it is not a 200, or if a stream lacks any of its ``chunks``."""
     writer.write(message)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     if not head.startswith(b"http/1.1 200"):
-        raise RuntimeError(f"unexpected reply: {head!r} {await reader.read(500)!r}")
+        raise RuntimeError(f"unexpected response: {head!r} {await reader.read(500)!r}")
     if b"content-length: " in head:
         body = await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
     else:

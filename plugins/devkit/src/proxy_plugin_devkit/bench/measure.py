@@ -1,4 +1,4 @@
-"""One system after the other, several times; medians of everything."""
+"""Measure one system after the other, several times, and take the medians."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from proxy_plugin_devkit.bench.load import Load
-from proxy_plugin_devkit.bench.report import judge, print_report
+from proxy_plugin_devkit.bench.report import check_targets, print_report
 from proxy_plugin_devkit.bench.systems import (
     KEY,
     Running,
@@ -30,7 +30,7 @@ Figures = dict[str, dict[str, list[float]]]
 
 
 def measure(*, runs: int, seconds: float, litellm_python: str | None, json_file: Path | None) -> int:
-    """Print a report; 1 if a target is missed."""
+    """Print a report. Returns 1 if a target is missed."""
     systems = [relay("httpx"), relay("aiohttp"), proxy_core(), proxy_core(records=True)]
     if litellm_python:
         systems.append(litellm(litellm_python))
@@ -45,11 +45,11 @@ def measure(*, runs: int, seconds: float, litellm_python: str | None, json_file:
     if json_file is not None:
         json_file.write_text(json.dumps({"medians": medians, "runs": figures}, indent=1))
     print_report(medians)
-    return judge(medians)
+    return check_targets(medians)
 
 
 def _measure(system: System, upstream_port: int, figures: Figures, seconds: float) -> None:
-    """All measures of one system in one start, so that they share a moment of the machine."""
+    """Take all measurements of one system in one go, so that the machine is in the same state for all of them."""
     rows = figures[system.name]
     with ExitStack() as stack:
         started = stack.enter_context(running(system, upstream_port))
@@ -70,7 +70,7 @@ def _cpu_per_chunk(started: Running, streams: int = 200) -> float:
 
 
 def _latency(started: Running, upstream_port: int, rows: dict[str, list[float]]) -> None:
-    """Added by the system at concurrency 1, against the upstream alone a moment before."""
+    """Latency that the system adds at concurrency 1, compared with the bare upstream measured just before."""
     alone = Load(port=upstream_port, key=KEY, model="small", kind="plain", chunks=CHUNKS, connections=1, seconds=1.0)
     direct = drive(alone)
     through = drive(started.load(kind="plain", connections=1, seconds=2.0))

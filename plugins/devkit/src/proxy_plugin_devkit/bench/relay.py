@@ -1,4 +1,4 @@
-"""The yardstick: a bare Starlette + Hypercorn + httpx relay, as one would write it in ten minutes.
+"""The yardstick: a bare Starlette + Hypercorn + httpx relay, the kind one writes in ten minutes.
 
 ``python relay.py PORT UPSTREAM_PORT (aiohttp|httpx)``
 """
@@ -28,25 +28,25 @@ def build(upstream: str, transport: str) -> Starlette:
 
     def client() -> httpx.AsyncClient:
         if not clients:
-            carried: Any = AiohttpTransport(limits=_LIMITS) if transport == "aiohttp" else None
-            clients.append(httpx.AsyncClient(transport=carried, limits=_LIMITS, timeout=60))
+            chosen: Any = AiohttpTransport(limits=_LIMITS) if transport == "aiohttp" else None
+            clients.append(httpx.AsyncClient(transport=chosen, limits=_LIMITS, timeout=60))
         return clients[0]
 
     async def chat(request: Request) -> Response:
         body = await request.body()
         sent = client().build_request("POST", upstream, content=body, headers=_HEADERS)
-        reply = await client().send(sent, stream=True)
-        if not reply.headers["content-type"].startswith("text/event-stream"):
-            return Response(await reply.aread(), status_code=reply.status_code, media_type="application/json")
+        response = await client().send(sent, stream=True)
+        if not response.headers["content-type"].startswith("text/event-stream"):
+            return Response(await response.aread(), status_code=response.status_code, media_type="application/json")
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncIterator[bytes]:
             try:
-                async for piece in reply.aiter_raw():
-                    yield piece
+                async for chunk in response.aiter_raw():
+                    yield chunk
             finally:
-                await reply.aclose()
+                await response.aclose()
 
-        return StreamingResponse(pieces(), status_code=reply.status_code, media_type="text/event-stream")
+        return StreamingResponse(chunks(), status_code=response.status_code, media_type="text/event-stream")
 
     return Starlette(routes=[Route("/v1/chat/completions", chat, methods=["POST"])])
 

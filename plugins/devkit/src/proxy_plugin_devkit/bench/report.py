@@ -1,4 +1,4 @@
-"""The table, and the bars it is held against."""
+"""The table of figures, and the targets that they must meet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Medians = Mapping[str, Mapping[str, float]]
 YARDSTICK, OURS, RECORDS, RIVAL = "relay over aiohttp", "proxy-core", "proxy-core, records", "LiteLLM"
 MEASURES = ("plain /s", "streams /s", "chunk us", "added p50 ms", "added p99 ms", "cold start s", "idle MB")
 
-#: Name, our figure from the medians, what it must be.
-BARS: tuple[tuple[str, Callable[[Medians], float], Callable[[float], bool], str], ...] = (
+#: Name, how to compute our figure from the medians, whether a figure meets the target, the target as text.
+TARGETS: tuple[tuple[str, Callable[[Medians], float], Callable[[float], bool], str], ...] = (
     ("plain, share of the relay", lambda m: _ratio(m, "plain /s"), lambda v: v >= 0.70, ">= 0.70"),
     ("streams, share of the relay", lambda m: _ratio(m, "streams /s"), lambda v: v >= 0.70, ">= 0.70"),
     ("CPU per chunk, times the relay", lambda m: _ratio(m, "chunk us"), lambda v: v <= 1.5, "<= 1.5"),
@@ -24,7 +24,7 @@ BARS: tuple[tuple[str, Callable[[Medians], float], Callable[[float], bool], str]
     ("records on, times CPU per chunk", lambda m: _cost(m, "chunk us"), lambda v: v <= 1.3, "<= 1.3"),
     ("import proxy_core, ms", lambda m: m[OURS]["import ms"], lambda v: v <= 250, "<= 250"),
 )
-RIVAL_BARS = (
+RIVAL_TARGETS = (
     ("plain, times LiteLLM", lambda m: m[OURS]["plain /s"] / m[RIVAL]["plain /s"], lambda v: v >= 10, ">= 10"),
     ("streams, times LiteLLM", lambda m: m[OURS]["streams /s"] / m[RIVAL]["streams /s"], lambda v: v >= 10, ">= 10"),
 )
@@ -35,7 +35,7 @@ def _ratio(medians: Medians, measure: str) -> float:
 
 
 def _cost(medians: Medians, measure: str) -> float:
-    """With request records and redaction, against without."""
+    """Our figure with request records and redaction, divided by the figure without them."""
     return medians[RECORDS][measure] / medians[OURS][measure]
 
 
@@ -50,11 +50,11 @@ def print_report(medians: Medians) -> None:
     print(f"{'ours / relay':22}" + "".join(f"{ratio:14.2f}" for ratio in ratios) + "\n")
 
 
-def judge(medians: Medians) -> int:
-    """Print each bar; 1 if one is missed."""
+def check_targets(medians: Medians) -> int:
+    """Print each target and whether it is met. Returns 1 if one is missed."""
     missed = 0
-    for name, figure, holds, bar in (*BARS, *(RIVAL_BARS if RIVAL in medians else ())):
+    for name, figure, met, target in (*TARGETS, *(RIVAL_TARGETS if RIVAL in medians else ())):
         value = figure(medians)
-        missed += not holds(value)
-        print(f"{'ok    ' if holds(value) else 'MISSED'}  {name:32} {value:8.2f}   bar {bar}")
+        missed += not met(value)
+        print(f"{'ok    ' if met(value) else 'MISSED'}  {name:32} {value:8.2f}   target {target}")
     return 1 if missed else 0

@@ -1,4 +1,4 @@
-"""The systems under test: how each is started, where it listens, what it uses."""
+"""The systems under test: how to start each one, where it listens, and what resources it uses."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ def free_port() -> int:
 
 
 def pin(core: int) -> Callable[[], None] | None:
-    """For ``preexec_fn``: keep a process on one core, where the system can."""
+    """For ``preexec_fn``: pin a process to one core, where the operating system supports it."""
     if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
         return None
     return lambda: os.sched_setaffinity(0, {core})
 
 
 def script(name: str) -> list[str]:
-    """A program of this folder by its path: as a module it would import the plugin, and proxy_core with it."""
+    """The command that runs a program of this folder by its path; run as a module, it would import the plugin
+    and, with it, proxy_core."""
     return [sys.executable, "-P", str(Path(__file__).with_name(f"{name}.py"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """Something that relays. ``command`` and ``files`` are made for a port and an upstream's port."""
+    """Something that relays. ``command`` takes its own port and the upstream's; the others take the upstream's."""
 
     name: str
     model: str
@@ -61,7 +62,7 @@ def relay(transport: str) -> System:
 
 
 def proxy_core(*, records: bool = False) -> System:
-    """With every plugin that is installed; ``records`` keeps a record of each request."""
+    """proxy-core with every installed plugin; ``records`` turns on request records."""
     command = [str(Path(sys.executable).with_name("proxy-core")), "serve", "--log-level", "warning"]
     command += ["--enable-request-logging"] if records else []
     return System(
@@ -71,14 +72,14 @@ def proxy_core(*, records: bool = False) -> System:
         environment=lambda up: {
             "PROXY_API_KEY": KEY,
             "BENCH_API_BASE": f"http://127.0.0.1:{up}/v1",
-            # As long as keys are: what an upstream was sent is looked for in its replies.
+            # As long as a real key, because the secret filter searches every response for it.
             "BENCH_API_KEY": "sk-" + "upstream-key" * 4,
         },
     )
 
 
 def litellm(python: str) -> System:
-    """LiteLLM's proxy, from an interpreter that has ``litellm[proxy]``."""
+    """LiteLLM's proxy, run by a Python interpreter that has ``litellm[proxy]``."""
 
     def config(up: int) -> Mapping[str, str]:
         params = {"model": "openai/small", "api_base": f"http://127.0.0.1:{up}/v1", "api_key": "upstream-key"}
@@ -105,7 +106,7 @@ class Running:
     cold_start_s: float
 
     def cpu_s(self) -> float:
-        """CPU time of the process and its children so far."""
+        """CPU time that the process and its children have used so far."""
         total = 0
         for pid in _tree(self.process.pid):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -127,7 +128,7 @@ def _tree(pid: int) -> list[int]:
 
 @contextmanager
 def upstream(command: Callable[[int], Sequence[str]] | None = None, folder: Path | None = None) -> Iterator[int]:
-    """The port of a fake upstream, on core 1: of ``upstream.py``, or of a ``command`` made for a port."""
+    """Run a fake upstream on core 1 and yield its port; the program is ``upstream.py``, or ``command(port)``."""
     port = free_port()
     given = command(port) if command else [*script("upstream"), str(port)]
     process = subprocess.Popen(given, cwd=folder, preexec_fn=pin(1))
@@ -141,7 +142,7 @@ def upstream(command: Callable[[int], Sequence[str]] | None = None, folder: Path
 
 @contextmanager
 def running(system: System, upstream_port: int) -> Iterator[Running]:
-    """Start a system on core 0 in an empty home; time it to its first 200."""
+    """Start a system on core 0 with an empty home directory, and time it until its first 200."""
     port = free_port()
     with tempfile.TemporaryDirectory() as home:
         for name, text in system.files(upstream_port).items():
@@ -159,7 +160,7 @@ def running(system: System, upstream_port: int) -> Iterator[Running]:
         try:
             _wait_for_port(port, process)
             started = Running(system, process, port, 0.0)
-            _wait_for_reply(started)
+            _wait_for_response(started)
             started.cold_start_s = time.perf_counter() - began
             yield started
         finally:
@@ -184,7 +185,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], limit_s: float =
     raise RuntimeError(f"nothing listens on {port} after {limit_s} s")
 
 
-def _wait_for_reply(started: Running, limit_s: float = 60) -> None:
+def _wait_for_response(started: Running, limit_s: float = 60) -> None:
     message, deadline = request_bytes(started.load(kind="plain")), time.perf_counter() + limit_s
     while time.perf_counter() < deadline:
         try:
@@ -195,11 +196,11 @@ def _wait_for_reply(started: Running, limit_s: float = 60) -> None:
         except OSError:
             pass
         time.sleep(0.005)
-    raise RuntimeError(f"{started.system.name} does not answer")
+    raise RuntimeError(f"{started.system.name} does not respond")
 
 
 def drive(load: Load) -> dict[str, float]:
-    """Run a load from core 1; its result."""
+    """Run a load from core 1 and return its result."""
     done = subprocess.run(
         script("load"),
         input=as_line(load).encode(),

@@ -1,7 +1,7 @@
-"""A fake upstream that is much faster than what it measures: raw bytes prepared once, no framework.
+"""A fake upstream that is much faster than the systems it measures: raw bytes prepared once, no framework.
 
-``python upstream.py PORT``. Plain replies, or 100-chunk streams: in one burst, or paced
-when the body's ``user`` field says ``pace=SECONDS``.
+``python upstream.py PORT``. It sends plain responses, or streams of 100 chunks: in one burst, or paced
+if the body's ``user`` field is ``pace=SECONDS``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _MESSAGE = {
     "role": "assistant",
-    "content": "A reply of ordinary length, so that its JSON is about as long as a short answer.",
+    "content": "A message of ordinary length, so that its JSON is as long as that of a short answer.",
 }
-_REPLY = json.dumps(
+_RESPONSE = json.dumps(
     {
         **_HEAD,
         "object": "chat.completion",
@@ -47,14 +47,17 @@ _REPLY = json.dumps(
         "usage": _USAGE,
     }
 ).encode()
-PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_REPLY), _REPLY)
+PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(_RESPONSE),
+    _RESPONSE,
+)
 
 
 class Upstream(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not registered as such
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not registered as subclasses
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """The wire format ``gemini``: ``POST /v1beta/models/{model}:generateContent`` and ``:streamGenerateContent``.
 
-Both directions, whole and streamed. The address says the model and what kind of response is wanted; here these
-are members ``model``, ``stream`` and ``alt`` of the body, which :func:`request_body` takes out again.
+Both directions, whole and streamed. The URL names the model and the kind of response; here these are the members
+``model``, ``stream`` and ``alt`` of the body, which :func:`request_body` removes again.
 Source: ai.google.dev API reference; ``google-genai`` 3.x.
 """
 

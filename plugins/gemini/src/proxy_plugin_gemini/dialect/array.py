@@ -1,4 +1,4 @@
-"""A stream without ``alt=sse``: one JSON array whose objects come one by one. Or one bare object."""
+"""A stream without ``alt=sse``: one JSON array whose objects arrive one by one, or one bare object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MARK = re.compile(rb'["\\{}]')
 
 
 class ArraySplitter:
-    """Cuts the objects out of an array, whatever the reads look like."""
+    """Extracts the objects of an array, however the bytes are split."""
 
     __slots__ = ("_at", "_depth", "_held", "_max", "_start", "_text")
 
@@ -22,14 +22,14 @@ class ArraySplitter:
         self._text = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The objects that are whole by now."""
+        """The objects that are now complete."""
         held = self._held = self._held + data
         out, at = [], self._at
         while (mark := _MARK.search(held, at)) is not None:
             at = mark.end()
             sign = mark.group()
             if sign == b"\\":
-                if at == len(held):  # what it escapes is not here yet
+                if at == len(held):  # the escaped character has not arrived yet
                     at -= 1
                     break
                 at += 1
@@ -57,5 +57,5 @@ class ArraySplitter:
 
     @property
     def rest(self) -> bytes:
-        """An object that never ended."""
+        """An incomplete object."""
         return self._held if self._start >= 0 else b""

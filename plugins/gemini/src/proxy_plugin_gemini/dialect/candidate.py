@@ -1,4 +1,4 @@
-"""One candidate of a reply, as it grows: parts to events, and how it ended."""
+"""One candidate of a response as it grows: turns parts into events, and decides how it ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PLAIN_CANDIDATE = frozenset({"content", "finishReason", "index"})
 
 
 class Candidate:
-    """Text, thoughts and calls so far. A call comes whole, in one part."""
+    """Text, thoughts and calls so far. A call arrives whole, in one part."""
 
     __slots__ = ("_ids", "_names", "_seed", "calls", "choice", "message", "usable", "word")
 
@@ -38,7 +38,7 @@ class Candidate:
         self._seed = seed
         self._ids: set[str] = set()
         self.calls = 0
-        #: There is something a client can use; thoughts alone are not.
+        #: There is something that a client can use; thoughts alone do not count.
         self.usable = False
         self.word: str | None = None
         self.message: str | None = None
@@ -75,10 +75,10 @@ class Candidate:
         elif isinstance(part.get("inlineData"), dict):
             yield from self._media(part)
         else:
-            told = code_text(part)
-            if told is not None:
+            code = code_text(part)
+            if code is not None:
                 self.usable = True
-                yield TextDelta(text=told, choice=self.choice)
+                yield TextDelta(text=code, choice=self.choice)
         if opaque is not None:
             yield ReasoningDelta(text="", opaque=opaque, choice=self.choice)
 
@@ -97,7 +97,7 @@ class Candidate:
         number, self.calls, self.usable = self.calls, self.calls + 1, True
         try:
             text = json_bytes(args).decode()
-        except ValueError:  # a number that is none: the model's own text, as it is
+        except ValueError:  # NaN or infinity: keep the model's own text
             text = json.dumps(args)
         call_id = call.get("id")
         if not isinstance(call_id, str) or not call_id or call_id in self._ids:
@@ -126,15 +126,15 @@ class Candidate:
             return Finish(reason=reason, detail=None if word == "MAX_TOKENS" else word, choice=self.choice)
         if not self.usable:
             if word == "STOP":
-                return Failed(message="The upstream gave an empty response.", status=502, code="empty_response")
+                return Failed(message="The upstream sent an empty response.", status=502, code="empty_response")
             more = f": {self.message}" if self.message else "."
-            return Failed(message=f"The upstream ended its reply with {word}{more}", status=502, code=word.lower())
+            return Failed(message=f"The upstream ended its response with {word}{more}", status=502, code=word.lower())
         detail = None if word == "STOP" else word
         return Finish(reason="tool_calls" if self.calls else "stop", detail=detail, choice=self.choice)
 
 
 def ending(candidates: Iterable[Candidate]) -> list[ChatEvent] | Failed:
-    """Each candidate's finish. One without anything is an error only where there is no better one."""
+    """Each candidate's finish. The response fails only if all candidates fail."""
     ends = [(c.choice, c.finish()) for c in candidates]
     failures = [end for _, end in ends if isinstance(end, Failed)]
     if failures and len(failures) == len(ends):

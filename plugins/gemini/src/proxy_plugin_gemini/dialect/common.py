@@ -1,4 +1,4 @@
-"""What Gemini's requests and responses share: fields, usage, finish reasons.
+"""Shared by Gemini's requests and responses: fields, usage, finish reasons.
 
 Source: ai.google.dev API reference, ``GenerateContentResponse``; ``google-genai`` 3.x; gemini-cli 0.61.
 """
@@ -16,12 +16,12 @@ from proxy_core import FinishReason, JsonObject, Usage
 from proxy_core.dialects.common import count
 
 NAME = "gemini"
-#: Who can read a thought signature.
+#: The maker whose models can read a thought signature.
 MAKER = "google"
 #: Google's documented way to say that a call's signature is lost.
 NO_SIGNATURE = "skip_thought_signature_validator"
 
-#: Why a candidate ended. What is not here delivers what there is, or is an error if there is nothing.
+#: Why a candidate ended. With any other reason, the content is delivered; without content, it is an error.
 REASONS: Mapping[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
@@ -43,7 +43,7 @@ WORDS: Mapping[FinishReason, str] = {
     "error": "OTHER",
 }
 
-#: Where Python's reader could have made a NaN or an infinity.
+#: Texts in which Python's parser could have produced a NaN or an infinity.
 _RISKY = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")
 
 
@@ -51,7 +51,7 @@ _RISKY = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")
 
 
 def field(source: Mapping[str, Any], name: str) -> Any:
-    """A field in camel case, or as some clients write it, in snake case."""
+    """A field in camel case, or in snake case, as some clients write it."""
     if name in source:
         return source[name]
     return source.get(snake(name))
@@ -63,7 +63,7 @@ def snake(name: str) -> str:
 
 
 def parse_text(text: str) -> Any:
-    """JSON that can be sent on. Raises ``ValueError``, also for numbers that JSON has no word for."""
+    """Parse JSON that can be passed on. Raises ``ValueError``, also for numbers that JSON cannot express."""
     try:
         value = json.loads(text)
         if _RISKY.search(text):
@@ -87,7 +87,7 @@ def created_of(value: object) -> int | None:
 
 
 def decode_usage(found: object) -> Usage | None:
-    """``usageMetadata``: the prompt includes cached and tool-use tokens, the completion thoughts."""
+    """``usageMetadata``: the prompt includes cached and tool-use tokens; the completion includes thoughts."""
     if not isinstance(found, dict) or not found:
         return None
     reasoning = count(found, "thoughtsTokenCount")

@@ -1,6 +1,6 @@
-"""The wire format ``gemini``, requests in: JSON of ``generateContent`` to neutral values. Errors name the field.
+"""Requests of the wire format ``gemini``: JSON of ``generateContent`` to the common form. Errors name the field.
 
-Google's clients write camel case, and hand on what their users write in snake case: both are read.
+Google's clients write camel case, and pass on what their users write in snake case, so both are read.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CHOICES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "non
 
 
 def check(body: JsonObject) -> None:
-    """Raise ``BadRequest`` for what no upstream could read; the rest is the upstream's to judge."""
+    """Raise ``BadRequest`` for a body that no upstream could read; the rest is left to the upstream."""
     require_model(body)
     contents = body.get("contents")
     if contents is None:
@@ -60,14 +60,14 @@ def check(body: JsonObject) -> None:
 
 
 def decode(body: JsonObject) -> ChatRequest:
-    """A checked body, with ``model`` and ``stream`` from its path, to neutral values."""
+    """Decode a checked body, with ``model`` and ``stream`` from its path, to the common form."""
     config = generation_config(body)
     extra = {name: value for name in _CARRIED if (value := field(body, name)) is not None}
     if "generationConfig" in extra:
         extra["generationConfig"] = config
     messages = [*decode_system(field(body, "systemInstruction")), *decode_contents(body["contents"])]
     if "cachedContent" in extra:
-        # Another format would leave the field out, and with it what the model is to know.
+        # Another format would drop the field, and with it content that the model needs; this part prevents that.
         cached = Native(dialect=NAME, payload={"type": "cachedContent", "cachedContent": extra["cachedContent"]})
         messages.insert(0, Message(role="system", parts=[cached]))
     return ChatRequest(
@@ -115,7 +115,7 @@ def _sampling(config: JsonObject) -> Sampling:
 
 
 def _reasoning(found: object) -> ReasoningOptions | None:
-    """Thoughts are shown only to who asks. A budget of -1 is the model's own choice, 0 none."""
+    """Thoughts are included only on request. A budget of -1 lets the model choose; 0 means no thinking."""
     if found is None:
         return None
     if not isinstance(found, dict):
@@ -134,7 +134,7 @@ def _reasoning(found: object) -> ReasoningOptions | None:
 
 
 def _effort(budget: int | None) -> str | None:
-    """A budget in the words of services that have no budgets."""
+    """A budget as an effort, for services that have no budgets."""
     if budget is None:
         return None
     return "low" if budget <= 4096 else "medium" if budget <= 16384 else "high"

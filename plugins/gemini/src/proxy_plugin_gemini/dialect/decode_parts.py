@@ -30,12 +30,12 @@ from proxy_plugin_gemini.dialect.common import MAKER, NAME, field
 _ROLES = {"user": "user", "model": "assistant", "function": "user", "system": "system"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
-#: Where a function's own answer is, if it is all there is.
+#: Keys that hold a function's result, if it is the only member.
 _ANSWERS = ("output", "result", "content")
 
 
 def decode_system(found: object) -> list[Message]:
-    """``systemInstruction``: a content, whatever its role, or as some write it, a string."""
+    """``systemInstruction``: a content with any role, or a string, as some clients write it."""
     if found is None:
         return []
     if isinstance(found, str):
@@ -59,14 +59,14 @@ def decode_contents(contents: list[Any]) -> list[Message]:
 
 
 class _Reader:
-    """Remembers the calls: an answer without an id belongs to the earliest open call of its name."""
+    """Remembers the calls: a result without an id belongs to the earliest open call of the same name."""
 
     def __init__(self) -> None:
         self._calls = 0
         self._open: dict[str, deque[str]] = {}
 
     def content(self, content: JsonObject, index: int) -> Iterator[Message]:
-        """One message, or two: answers of functions, then what the user said beside them."""
+        """One message, or two: the results of functions, then the user's other parts."""
         at = f"contents[{index}]"
         role = _ROLES.get(str(content.get("role") or "user"))
         if role is None:
@@ -111,7 +111,7 @@ class _Reader:
             raise wrong_type(f"{at}.functionCall.args", "an object")
         call_id = call.get("id")
         if not isinstance(call_id, str) or not call_id:
-            # The same history gives the same ids, whichever request it comes with.
+            # Derived from the history, so that every request with the same history gets the same ids.
             digest = sha256(f"{name}\0{self._calls}".encode("utf-8", "surrogatepass")).hexdigest()
             call_id = f"call_{digest[:12]}"
         self._calls += 1
@@ -143,7 +143,7 @@ def _compact(value: Mapping[str, Any], at: str) -> str:
     try:
         return json_bytes(value).decode()
     except ValueError:
-        raise BadRequest(f"'{at}' has a number that is none.", param=at) from None
+        raise BadRequest(f"'{at}' contains a number that is not finite.", param=at) from None
 
 
 def _answer(body: Mapping[str, Any], at: str) -> str:
@@ -177,11 +177,11 @@ def _media(part: JsonObject, at: str) -> Part:
     for name in _NATIVE:
         if field(part, name) is not None:
             return Native(dialect=NAME, payload={**part, "type": name})
-    raise BadRequest(f"'{at}' has nothing that is known: {', '.join(sorted(part))[:100]}.", param=at)
+    raise BadRequest(f"'{at}' contains no known field: {', '.join(sorted(part))[:100]}.", param=at)
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """Texts that follow one another are one: clients send back what they were streamed."""
+    """Join consecutive texts, because clients send back texts in the pieces in which they were streamed."""
     out: list[Part] = []
     for part in parts:
         before = out[-1] if out else None

@@ -1,4 +1,4 @@
-"""The wire format ``gemini``, requests out: neutral values to the JSON of ``generateContent``."""
+"""Requests of the wire format ``gemini``: the common form to the JSON of ``generateContent``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from proxy_plugin_gemini.dialect.turns import Signatures, TurnWriter
 
 _MAX_TOKENS = 65536
 _MAX_STOPS = 5
-#: Members of a Gemini request without a name in the neutral model.
+#: Members of a Gemini request that the common form has no field for.
 _CARRIED = ("safetySettings", "cachedContent", "labels")
 _CARRIED_CONFIG = (
     "responseModalities mediaResolution speechConfig imageConfig audioTimestamp routingConfig modelSelectionConfig"
@@ -27,7 +27,7 @@ _CARRIED_CONFIG = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """What differs between the backends. ``schemas`` is the form of a function's parameters."""
+    """The differences between backends. ``schemas`` is the field for a function's parameters."""
 
     schemas: Literal["parametersJsonSchema", "parameters"] = "parametersJsonSchema"
     call_ids: bool = True
@@ -37,8 +37,8 @@ class Style:
 class Encoded:
     """A request's body without its model.
 
-    ``dropped`` are the fields, in the client's words, that Gemini has none for and that only
-    advise. ``names`` gives the reply's decoder the client's own names of functions.
+    ``dropped`` are advisory fields, by the client's names, that Gemini has no counterpart for.
+    ``names`` lets the response decoder restore the client's own function names.
     """
 
     body: JsonObject
@@ -63,9 +63,9 @@ def _unknown(call_id: str) -> None:
 
 
 def translate(chat: ChatRequest, *, style: Style | None = None, signatures: Signatures = _unknown) -> Encoded:
-    """``chat`` for the model it names. Raises ``BadRequest`` naming what cannot be represented.
+    """Translate ``chat`` for the model it names. Raises ``BadRequest`` naming what cannot be expressed.
 
-    ``signatures`` are asked for calls whose signature the client did not send back.
+    ``signatures`` looks up signatures of calls that the client did not send back.
     """
     style = style or Style()
     model = chat.model.removeprefix("models/")
@@ -90,12 +90,12 @@ def translate(chat: ChatRequest, *, style: Style | None = None, signatures: Sign
 
 
 def encode(chat: ChatRequest) -> JsonObject:
-    """For the dialect: the body with ``model`` beside it, as :func:`gemini.request_body` takes it apart."""
+    """For the dialect: the body with ``model`` added, which :func:`gemini.request_body` removes again."""
     return {"model": chat.model, **translate(chat).body}
 
 
 def _google(chat: ChatRequest) -> Mapping[str, Any]:
-    """Google's own extension of OpenAI requests: ``extra_body.google``, however deep a client library left it."""
+    """Google's own extension of OpenAI requests, ``extra_body.google``, at whatever depth a client library left it."""
     found: Mapping[str, Any] = {}
     level: object = chat.extra
     for _ in range(3):
@@ -113,7 +113,7 @@ def _sampling(draft: _Draft, s: Sampling) -> None:
         raise BadRequest("'max_tokens' must be at least 1.", param="max_tokens", code="invalid_value")
     n = s.n if s.n != 1 else None
     if n is not None and (n < 1 or n > 8 or not family.candidates):
-        raise BadRequest(f"'n' of {n} is not possible with this model.", param="n", code="invalid_value")
+        raise BadRequest(f"This model does not support 'n' of {n}.", param="n", code="invalid_value")
     config |= without_none(
         temperature=None if s.temperature is None else min(max(s.temperature, 0), 2),
         topP=None if s.top_p is None else min(max(s.top_p, 0), 1),
@@ -124,7 +124,7 @@ def _sampling(draft: _Draft, s: Sampling) -> None:
     )
     stops = [stop for stop in dict.fromkeys(s.stop) if stop.strip()]
     if len(stops) > _MAX_STOPS:
-        raise BadRequest(f"At most {_MAX_STOPS} stop sequences are possible.", param="stop", code="invalid_value")
+        raise BadRequest(f"At most {_MAX_STOPS} stop sequences are allowed.", param="stop", code="invalid_value")
     if stops:
         config["stopSequences"] = stops
     penalties = without_none(presencePenalty=s.presence_penalty, frequencyPenalty=s.frequency_penalty)
@@ -146,15 +146,15 @@ def _int32(value: int) -> int:
 
 def _thinking(draft: _Draft) -> None:
     chat, wanted = draft.chat, draft.chat.reasoning
-    spoken = chat.extra.get("reasoning")
-    if wanted is None and isinstance(spoken, Mapping) and isinstance(spoken.get("effort"), str):
-        wanted = ReasoningOptions(effort=spoken["effort"])
-    asked = draft.google.get("thinking_config")
-    if isinstance(asked, Mapping):
+    reasoning = chat.extra.get("reasoning")
+    if wanted is None and isinstance(reasoning, Mapping) and isinstance(reasoning.get("effort"), str):
+        wanted = ReasoningOptions(effort=reasoning["effort"])
+    requested = draft.google.get("thinking_config")
+    if isinstance(requested, Mapping):
         own = without_none(
-            includeThoughts=asked.get("include_thoughts"),
-            thinkingBudget=asked.get("thinking_budget"),
-            thinkingLevel=asked.get("thinking_level"),
+            includeThoughts=requested.get("include_thoughts"),
+            thinkingBudget=requested.get("thinking_budget"),
+            thinkingLevel=requested.get("thinking_level"),
         )
         if isinstance(own.get("thinkingLevel"), str):
             own["thinkingLevel"] = own["thinkingLevel"].upper()
@@ -174,9 +174,9 @@ def _format(draft: _Draft, wanted: ResponseFormat | None, tools: bool) -> None:
         draft.config["responseMimeType"] = wanted.media_type
     schema = None if wanted.schema is None else clean_response(wanted.schema)
     if tools and wanted.kind != "text" and not draft.family.format_with_tools:
-        # 2.5 and earlier refuse a format beside functions; asked in words they mostly comply.
-        told = "" if schema is None else f" that follows this JSON Schema: {json.dumps(schema, ensure_ascii=False)}"
-        draft.system.append(f"When you do not call a function, answer only with JSON{told}.")
+        # 2.5 and earlier refuse a format together with functions; if the prompt asks for it, they mostly comply.
+        form = "" if schema is None else f" that follows this JSON Schema: {json.dumps(schema, ensure_ascii=False)}"
+        draft.system.append(f"When you do not call a function, answer only with JSON{form}.")
         return
     if wanted.kind != "text":
         draft.config["responseMimeType"] = wanted.media_type or "application/json"
@@ -190,12 +190,12 @@ def _modalities(draft: _Draft) -> None:
     if draft.chat.dialect == NAME or not wanted or wanted == ["TEXT"]:
         return
     if "AUDIO" in wanted and "tts" not in draft.chat.model and "audio" not in draft.chat.model:
-        raise BadRequest("This model does not speak.", param="modalities", code="invalid_value")
+        raise BadRequest("This model cannot produce audio.", param="modalities", code="invalid_value")
     draft.config["responseModalities"] = wanted
 
 
 def _advisory(draft: _Draft) -> None:
-    """Fields that advise and have no counterpart: left out without an error."""
+    """Drop advisory fields that have no counterpart, without an error."""
     chat = draft.chat
     draft.dropped += [
         name
@@ -210,7 +210,7 @@ def _advisory(draft: _Draft) -> None:
 
 
 def _carried(draft: _Draft) -> JsonObject:
-    """A Gemini client's own fields, and the extensions by which an OpenAI client says the same."""
+    """A Gemini client's own fields, and the extensions with which an OpenAI client expresses the same."""
     extra = draft.chat.extra
     out: JsonObject = {}
     if draft.chat.dialect == NAME:

@@ -1,4 +1,4 @@
-"""Google's error bodies: written for clients, read from upstreams."""
+"""Google's error bodies: write them for clients, read them from upstreams."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:
-    """``error`` is the first key: that is where google-genai looks."""
+    """``error`` must be the first key, because that is where google-genai looks."""
     return sse.encode(json_bytes({"error": error_object(error)}))
 
 
@@ -72,7 +72,7 @@ def stream_error(error: ProxyError, request_id: str) -> bytes:
 
 
 def error_of(value: object) -> JsonObject | None:
-    """The error in a reply: in an array, under ``error``, in a string inside its own message."""
+    """The error in a response: in an array, under ``error``, or as JSON in the message of another error."""
     for _ in range(_MAX_NESTED):
         if isinstance(value, list) and value:
             value = value[0]
@@ -101,6 +101,6 @@ def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
 
 
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
-    """An error hiding behind status 200."""
+    """An error that came with status 200."""
     error = None if "candidates" in body else error_of(body)
     return None if error is None else failure_of(provider, error)

@@ -1,6 +1,6 @@
-"""What a candidate says beside its parts, in the words of whoever has some: Gemini's clients and OpenAI's.
+"""A candidate's members other than its parts, in the forms of Gemini's clients and of OpenAI's.
 
-The neutral events have no words of their own for images, log probabilities and sources of a reply.
+The common events have no form of their own for a response's images, log probabilities and sources.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _NAMED = frozenset("content finishReason index groundingMetadata logprobsResult 
 
 
 def candidate_extras(candidate: Mapping[str, Any], choice: int) -> Iterator[ChatEvent]:
-    """Everything but content and finish."""
+    """Everything except content and finish reason."""
     rest = {k: v for k, v in candidate.items() if k not in _NAMED}
     grounding = candidate.get("groundingMetadata")
     if isinstance(grounding, Mapping):
@@ -34,7 +34,7 @@ def candidate_extras(candidate: Mapping[str, Any], choice: int) -> Iterator[Chat
 
 
 def image_delta(data: Mapping[str, Any]) -> JsonObject | None:
-    """``inlineData`` as OpenAI's clients are used to it (OpenRouter's ``images``)."""
+    """``inlineData`` in the form that OpenAI's clients expect (OpenRouter's ``images``)."""
     kind, base64 = data.get("mimeType"), data.get("data")
     if not isinstance(kind, str) or not isinstance(base64, str):
         return None
@@ -44,7 +44,7 @@ def image_delta(data: Mapping[str, Any]) -> JsonObject | None:
 
 
 def code_text(part: Mapping[str, Any]) -> str | None:
-    """Code the model ran and what came of it, as fenced text."""
+    """Code that the model ran, or its output, as fenced text."""
     code, result = part.get("executableCode"), part.get("codeExecutionResult")
     if isinstance(code, Mapping):
         return f"\n```{str(code.get('language', '')).lower()}\n{code.get('code', '')}\n```\n"
@@ -54,9 +54,9 @@ def code_text(part: Mapping[str, Any]) -> str | None:
 
 
 def _annotations(grounding: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Sources with the stretch of text they support. Without offsets there is nothing to point at.
+    """Sources with the span of text that they support; sources without offsets are skipped.
 
-    Gemini counts bytes; its segment's own text tells how many characters that is.
+    Gemini counts bytes; the text of its segment shows how many characters that is.
     """
     chunks = grounding.get("groundingChunks")
     supports = grounding.get("groundingSupports")

@@ -1,6 +1,6 @@
-"""What each family of Gemini models takes, as data: thinking, penalties, formats beside tools.
+"""What each family of Gemini models accepts, as data: thinking, penalties, formats together with tools.
 
-Source: ai.google.dev, "Thinking" and "Generate content"; gemini-cli 0.61 ``config/models.ts``. True in November 2026.
+Source: ai.google.dev, "Thinking" and "Generate content"; gemini-cli 0.61 ``config/models.ts``. As of November 2026.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """``budgets`` or ``levels`` by effort; neither: it does not think. ``least`` and ``most`` bound a budget."""
+    """``budgets`` or ``levels`` by effort; if both are empty, the family cannot think. ``least`` and ``most`` limit a
+    budget."""
 
     budgets: Mapping[str, int] = field(default_factory=dict)
     levels: Mapping[str, str] = field(default_factory=dict)
     least: int = 0
     most: int = 0
-    #: It can be told not to think.
+    #: Thinking can be turned off.
     can_stop: bool = False
     penalties: bool = False
     logprobs: bool = False
     candidates: bool = False
-    #: A response format is accepted beside functions.
+    #: A response format is accepted together with functions.
     format_with_tools: bool = False
-    #: A call of its own is only taken back with its signature.
+    #: The model's own calls are accepted in the history only with their signatures.
     signs_calls: bool = False
     #: ``functionResponse`` may hold media.
     media_results: bool = False
@@ -50,7 +51,7 @@ _NO_MINIMAL = _levels("LOW", "LOW", "LOW", "MEDIUM")
 _PLAIN = Family(penalties=True, logprobs=True, candidates=True)
 _DRAWS = Family(candidates=True)
 
-#: The first that matches counts; the more special stand before the more general.
+#: The first match is used, so specific patterns come before general ones.
 _TABLE: tuple[tuple[re.Pattern[str], Family], ...] = tuple(
     (re.compile(pattern), family)
     for pattern, family in (
@@ -74,15 +75,15 @@ _UNKNOWN = Family(penalties=True, logprobs=True, candidates=True, format_with_to
 
 
 def family_of(model: str) -> Family:
-    """The family of an upstream model; an id that is none of Gemini's is taken at its client's word."""
+    """The family of an upstream model. For an unknown id, everything that the client sends is passed on."""
     name = model.rpartition("/")[2].lower()
     return next((family for pattern, family in _TABLE if pattern.search(name)), _UNKNOWN)
 
 
 def thinking(family: Family, wanted: ReasoningOptions | None) -> JsonObject | None:
-    """``thinkingConfig``; ``None`` for models that have none.
+    """``thinkingConfig``; ``None`` for models that cannot think.
 
-    Raises ``BadRequest`` for an effort nobody knows. A budget on a model with levels becomes a level.
+    Raises ``BadRequest`` for an unknown effort. For a model with levels, a budget becomes a level.
     """
     if not (family.budgets or family.levels):
         return None
@@ -114,7 +115,7 @@ def _budget(family: Family, tokens: int) -> int:
 
 
 def _effort(tokens: int) -> str | None:
-    """A budget in words; the bounds are the ones Anthropic's and OpenAI's efforts are read by."""
+    """A budget as an effort; the bounds are those used for Anthropic's and OpenAI's efforts."""
     if tokens < 0:
         return None
     if tokens == 0:

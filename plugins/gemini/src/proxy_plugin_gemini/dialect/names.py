@@ -1,6 +1,6 @@
-"""Names of functions as Gemini takes them, and back.
+"""Map function names to names that Gemini accepts, and back.
 
-Letters, digits, ``_ . : -``, a letter or ``_`` first; at most 63 (newer documents say 128, older backends 64).
+Letters, digits, ``_ . : -``, a letter or ``_`` first; at most 63 (newer documentation says 128, older backends 64).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LONGEST = 63
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What the client calls a function."""
+    """The client's name for a function."""
 
     name: str
     namespace: str | None = None
@@ -29,7 +29,7 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class NameTable:
-    """The names of one request, both ways. What is not in it is its own name."""
+    """The names of one request, in both directions. A name that is not in the table stays unchanged."""
 
     sent: Mapping[tuple[str | None, str], str] = field(default_factory=dict)
     called: Mapping[str, Original] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class NameTable:
 
 
 def name_table(chat: ChatRequest) -> NameTable:
-    """The same request gives the same table. Names that fit keep themselves, whoever comes first."""
+    """Deterministic: the same request gives the same table. Valid names stay unchanged, whatever their order."""
     wanted = list(dict.fromkeys(_names(chat)))
     taken = {o.name for o in wanted if o.namespace is None and _FITS.fullmatch(o.name)}
     sent: dict[tuple[str | None, str], str] = {}

@@ -1,4 +1,4 @@
-"""Addresses of Gemini's that need no provider: lists of models, and ``countTokens``."""
+"""Gemini's endpoints that need no provider: model lists and ``countTokens``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def count_tokens(request: OperationRequest, services: OperationServices) -
 
 
 def entry(model: ListedModel) -> JsonObject:
-    """What is known of a model's limits is in the provider's own words, and left out here."""
+    """A model in Google's form. Limits are left out because they are known only in the provider's own terms."""
     methods = ["generateContent", "streamGenerateContent"]
     return {"name": f"models/{model.id}", "displayName": model.id, "supportedGenerationMethods": methods}
 

@@ -1,4 +1,4 @@
-"""Content to Gemini's parts."""
+"""Encode content as Gemini's parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _FILES = re.compile(r"https://generativelanguage\.googleapis\.com/v1(beta)?/files/[\w-]+|gs://\S+")
 _YOUTUBE = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "youtu.be"})
 _AUDIO = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav"}
-#: For files whose data came without a type. Source: ai.google.dev, "Document understanding".
+#: For files whose data has no type. Source: ai.google.dev, "Document understanding".
 _BY_EXTENSION = {
     **{"pdf": "application/pdf", "json": "application/json", "js": "text/javascript", "py": "text/x-python"},
     **dict.fromkeys(("txt", "md", "log", "yaml", "yml", "toml", "rs", "go", "c", "h", "cpp", "java"), "text/plain"),
@@ -43,12 +43,12 @@ _UNTYPED = frozenset({"", "application/octet-stream"})
 
 
 def text_of(part: Part) -> str | None:
-    """The text of a part that is nothing else."""
+    """The text of a part that is only text."""
     return part.text if isinstance(part, Text | Refusal) else None
 
 
 def media_part(part: Part) -> JsonObject:
-    """Anything but text, calls and results. Raises ``BadRequest`` naming what Gemini has no word for."""
+    """Encode anything except text, calls and results. Raises ``BadRequest`` naming what Gemini cannot express."""
     match part:
         case Image():
             return source_part(part.source, "image/png", "image")
@@ -62,9 +62,9 @@ def media_part(part: Part) -> JsonObject:
             return source_part(_address(url), "video/mp4", "video")
         case Native():
             kind = part.payload.get("type")
-            raise BadRequest(f"Content of type {kind!r} is not available for this model.", param="messages")
+            raise BadRequest(f"This model does not support content of type {kind!r}.", param="messages")
         case Text() | Refusal() | Reasoning() | ToolCall() | ToolResult():
-            raise BadRequest(f"{type(part).__name__} is not possible here.", param="messages")
+            raise BadRequest(f"{type(part).__name__} is not allowed here.", param="messages")
         case _:
             assert_never(part)
 
@@ -92,7 +92,7 @@ def source_part(source: Source, default_type: str, what: str) -> JsonObject:
                 f"This model cannot open links; send the {what} as a data URL.", param="messages", code="invalid_value"
             )
         case UploadedFile():
-            raise BadRequest("Files by id are not available for this model.", param="messages", code="invalid_value")
+            raise BadRequest("This model does not support files by id.", param="messages", code="invalid_value")
         case _:
             assert_never(source)
 
@@ -129,7 +129,7 @@ def _is_youtube(url: str) -> bool:
 
 
 def _base64(data: str, what: str) -> str:
-    """Standard base64 without line breaks, as the backend wants it."""
+    """Standard base64 without line breaks, which the backend requires."""
     if "%" in data:
         data = unquote_to_bytes(data).decode("latin-1")
     if "-" in data or "_" in data:

@@ -1,4 +1,4 @@
-"""What stands outside of a request's body, and what its response has to know of it."""
+"""The parts of a request outside its body, and the facts about it that its response depends on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _FROM_PATH = frozenset({"model", "stream", "alt"})
 
 
 def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
-    """The body, and what the address says of the request.
+    """The body, completed with the facts in the URL.
 
-    A stream without ``alt=sse`` is one JSON array, which is as good with all in one object.
+    A stream without ``alt=sse`` is a JSON array, which may as well hold a single object; it is therefore not streamed.
     """
     streams = head.path.endswith(":streamGenerateContent")
     events = streams and head.query.get("alt", head.query.get("$alt")) == "sse"
@@ -22,14 +22,15 @@ def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
 
 
 def recognizes(head: RequestHead) -> bool:
-    """One of Google's clients asks: by its path, or under ``/v1`` by its headers or its key in the address."""
+    """Whether one of Google's clients sent this, judging by the path, or, below ``/v1``, by headers or a key in the
+    URL."""
     if head.path.startswith("/v1beta/") or "key" in head.query:
         return True
     return "x-goog-api-key" in head.headers or "x-goog-api-client" in head.headers
 
 
 def request_body(body: JsonObject) -> JsonObject:
-    """What goes upstream of a body: everything that does not stand in the address."""
+    """The part of a body that goes upstream: everything that is not in the URL."""
     return {name: value for name, value in body.items() if name not in _FROM_PATH}
 
 

@@ -1,8 +1,7 @@
-"""Replies of the wire format ``gemini``, bytes to events: one object, an event stream or a JSON array.
+"""Responses of the wire format ``gemini``, bytes to events: one object, an event stream or a JSON array.
 
-An envelope ``{"response": {...}, "traceId": ...}`` around each object is taken off. Nothing is said
-before there is something to deliver, so that a reply that turns out to be empty can still be tried
-elsewhere.
+An envelope ``{"response": {...}, "traceId": ...}`` around each object is removed. No event is emitted before
+there is content to deliver, so that an empty response can still be retried elsewhere.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _BLANK = b"\xef\xbb\xbf \t\r\n"
 
 
 class GeminiDecoder:
-    """Reads a reply, streamed or whole. Any split of the bytes gives the same events.
+    """Decodes a response, streamed or whole. Any split of the bytes gives the same events.
 
-    ``names`` are the request's, to give functions their own names back. ``seed`` goes into the
-    ids of calls that came without one: with one per attempt, no two calls ever share an id.
+    ``names`` are the request's, to restore the client's function names. ``seed`` goes into the ids of calls
+    that arrive without one: with a different seed per attempt, no two calls share an id.
     """
 
     def __init__(self, streaming: bool, *, names: NameTable | None = None, seed: str = "") -> None:
@@ -65,7 +64,7 @@ class GeminiDecoder:
         return self._release(self._read(data))
 
     def close(self) -> Sequence[ChatEvent]:
-        """Raises ``StreamCut`` for a reply without its end, ``UpstreamBroken`` for what is no reply."""
+        """Raises ``StreamCut`` for a response without its end, ``UpstreamBroken`` for an invalid response."""
         if not self._streaming:
             events = self._release(self._whole(b"".join(self._parts)))
         elif self._events is not None:
@@ -85,7 +84,7 @@ class GeminiDecoder:
             yield from self._object(entry)
 
     def _read(self, data: bytes) -> Iterator[ChatEvent]:
-        """Its first sign tells an array, or a bare object, from an event stream."""
+        """The first character distinguishes an array or a bare object from an event stream."""
         if self._events is None and self._array is None:
             data = self._bytes + data
             start = data.lstrip(_BLANK)[:1]
@@ -115,7 +114,7 @@ class GeminiDecoder:
         try:
             value = json.loads(data)
         except (ValueError, RecursionError):
-            self._unreadable = True  # one among good ones is passed over, as gemini-cli does
+            self._unreadable = True  # a single unreadable event is skipped, as gemini-cli does
             return
         yield from self._object(value)
 
@@ -141,10 +140,10 @@ class GeminiDecoder:
     def _response(self, response: Mapping[str, object]) -> Iterator[ChatEvent]:
         if not self._started and ("candidates" in response or "responseId" in response):
             self._started = True
-            reply_id, model = response.get("responseId") or self._trace, response.get("modelVersion")
-            self._seed = f"{self._seed}\0{reply_id}"
+            response_id, model = response.get("responseId") or self._trace, response.get("modelVersion")
+            self._seed = f"{self._seed}\0{response_id}"
             yield Start(
-                id=reply_id if isinstance(reply_id, str) else None,
+                id=response_id if isinstance(response_id, str) else None,
                 model=model if isinstance(model, str) else None,
                 created=created_of(response.get("createTime")),
             )
@@ -170,7 +169,7 @@ class GeminiDecoder:
                 yield UsageReport(usage=usage)
 
     def _release(self, events: Iterable[ChatEvent]) -> list[ChatEvent]:
-        """Hold everything back until something is worth delivering."""
+        """Hold back all events until there is something to deliver."""
         if self._delivered:
             return list(events)
         for event in events:
@@ -178,14 +177,14 @@ class GeminiDecoder:
             if isinstance(event, Failed):
                 self._held = []
                 return [event]
-            self._delivered = self._delivered or _worth(event)
+            self._delivered = self._delivered or _deliverable(event)
         if not self._delivered:
             return []
         held, self._held = self._held, []
         return held
 
     def _end(self) -> list[ChatEvent]:
-        """How it ended; ``Failed`` if there was nothing to deliver."""
+        """The final events; ``Failed`` if there was nothing to deliver."""
         held, self._held = self._held, []
         if self._blocked is not None and not self._candidates:
             return [*held, *_blocked(self._blocked)]
@@ -194,14 +193,14 @@ class GeminiDecoder:
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
             if self._streaming:
                 raise StreamCut("The upstream's response ended before it was complete.")
-            return [Failed(message="The upstream gave an empty response.", status=502, code="empty_response")]
+            return [Failed(message="The upstream sent an empty response.", status=502, code="empty_response")]
         if self._streaming and not all(c.word for c in self._candidates.values()):
             raise StreamCut("The upstream's response ended before it was complete.")
         finished = ending(self._candidates.values())
         return [finished] if isinstance(finished, Failed) else [*held, *finished]
 
 
-def _worth(event: ChatEvent) -> bool:
+def _deliverable(event: ChatEvent) -> bool:
     match event:
         case TextDelta() | RefusalDelta() | CallStart():
             return True
@@ -216,8 +215,8 @@ def _worth(event: ChatEvent) -> bool:
 def _blocked(feedback: JsonObject) -> list[ChatEvent]:
     reason = str(feedback["blockReason"])
     more = feedback.get("blockReasonMessage")
-    told = f"The prompt was blocked: {reason}." + (f" {more}" if isinstance(more, str) and more else "")
-    return [RefusalDelta(text=told), Finish(reason="content_filter", detail=reason)]
+    text = f"The prompt was blocked: {reason}." + (f" {more}" if isinstance(more, str) and more else "")
+    return [RefusalDelta(text=text), Finish(reason="content_filter", detail=reason)]
 
 
 def _failure(error: JsonObject) -> Failed:

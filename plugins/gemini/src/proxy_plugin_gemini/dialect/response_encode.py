@@ -1,7 +1,7 @@
-"""Replies of the wire format ``gemini``, events to bytes: response objects with delta parts, or one whole.
+"""Responses of the wire format ``gemini``, events to bytes: objects with partial content, or one whole object.
 
-A call is written when it is complete, because Gemini's clients read arguments as an object. Finish
-and usage come together in the last object.
+A call is written once it is complete, because Gemini's clients expect arguments as an object. The last
+object contains finish reason and usage.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _KNOWN = frozenset({*REASONS, _MALFORMED, "OTHER", "UNEXPECTED_TOOL_CALL", "TOO_
 
 @dataclass(slots=True)
 class _Choice:
-    """One candidate as it grows. ``said`` is kept only for a whole reply."""
+    """One candidate as it grows. ``parts`` is kept only for a whole response."""
 
-    said: list[JsonObject] = field(default_factory=list)
+    parts: list[JsonObject] = field(default_factory=list)
     calls: dict[int, tuple[CallStart, list[str]]] = field(default_factory=dict)
     members: JsonObject = field(default_factory=dict)
     reason: FinishReason = "stop"
@@ -52,7 +52,7 @@ class _Choice:
     malformed: str | None = None
 
     def part(self, event: ChatEvent, thoughts: bool) -> list[JsonObject]:
-        """What an event adds to the content."""
+        """The parts that an event adds to the content."""
         match event:
             case TextDelta():
                 return [{"text": event.text}]
@@ -90,7 +90,7 @@ class _Choice:
         start, pieces = self.calls.pop(number)
         text = "".join(pieces)
         args = {"input": text} if start.kind == "custom" else _arguments(text)
-        if args is None:  # the model's own fault, for which Gemini has a word
+        if args is None:  # the model's mistake, for which Gemini has a finish reason
             self.malformed = f"Malformed function call: {start.name} with arguments that are not a JSON object."
             return []
         part: JsonObject = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
@@ -98,7 +98,7 @@ class _Choice:
         return [{**part, "thoughtSignature": signature}] if signature else [part]
 
     def end(self) -> JsonObject:
-        """The members that say how it ended."""
+        """The members that describe how the candidate ended."""
         if self.malformed is not None:
             return {"finishReason": _MALFORMED, "finishMessage": self.malformed}
         if self.refused and self.reason == "stop":
@@ -108,7 +108,7 @@ class _Choice:
 
 
 class GeminiEncoder:
-    """Writes a reply: objects as events come when streaming, one at ``close`` when not."""
+    """Encodes a response: when streaming, objects as events arrive; otherwise one object at ``close``."""
 
     def __init__(self, context: ResponseContext) -> None:
         self._context = context
@@ -119,12 +119,12 @@ class GeminiEncoder:
         self._feedback: object = None
 
     def feed(self, events: Sequence[ChatEvent]) -> bytes:
-        """Everything one read brought in one object per candidate."""
+        """Combines all events of one read into one object per candidate."""
         new: dict[int, list[JsonObject]] = {}
         for event in events:
             match event:
                 case Start():
-                    pass  # the id is this reply's own, the model what the client called it
+                    pass  # the id is the proxy's own, and the model has the client's name
                 case UsageReport():
                     self._usage = event.usage
                 case Failed():
@@ -140,7 +140,7 @@ class GeminiEncoder:
                     _append(new.setdefault(event.choice, []), self._choice(event.choice).part(event, self._thoughts))
         if not self._context.stream:
             for index, parts in new.items():
-                _append(self._choices[index].said, parts)
+                _append(self._choices[index].parts, parts)
             return b""
         return b"".join(
             sse.encode(json_bytes(self._object([{"content": {"role": "model", "parts": parts}, "index": index}])))
@@ -153,7 +153,7 @@ class GeminiEncoder:
             self._choice(0)
         last = []
         for index, choice in sorted(self._choices.items()):
-            parts = choice.said
+            parts = choice.parts
             _append(parts, choice.open_calls())
             content = {"role": "model", "parts": parts or [{"text": ""}]}
             last.append({"content": content, **choice.end(), "index": index, **choice.members})
@@ -177,7 +177,7 @@ class GeminiEncoder:
 
 
 def _append(parts: list[JsonObject], new: list[JsonObject]) -> None:
-    """ByteStream of one text are one part."""
+    """Append parts, joining consecutive pieces of the same text."""
     for part in new:
         before = parts[-1] if parts else None
         if before is not None and before.keys() == part.keys() and part.keys() <= {"text", "thought"}:

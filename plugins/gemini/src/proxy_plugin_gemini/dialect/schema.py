@@ -1,6 +1,6 @@
-"""JSON Schema as Gemini takes it: the few keywords of its ``Schema`` message, references inlined.
+"""Reduce JSON Schema to what Gemini accepts: the few keywords of its ``Schema`` message, references inlined.
 
-The result passes as ``parametersJsonSchema`` and, in upper case, as ``parameters``: some serving paths
+The result is valid as ``parametersJsonSchema`` and, in upper case, as ``parameters``, because some serving paths
 translate one into the other. Source: ``google.ai.generativelanguage.v1beta.Schema``.
 """
 
@@ -23,14 +23,14 @@ from proxy_plugin_gemini.dialect.schema_values import (
     set_bounds,
 )
 
-#: All keywords the ``Schema`` message has; any other is refused by the backend.
+#: All keywords of the ``Schema`` message; the backend refuses any other.
 KEYWORDS = frozenset(
     "type format title description nullable enum items minItems maxItems properties minProperties maxProperties "
     "required propertyOrdering minimum maximum minLength maxLength pattern example default anyOf".split()
 )
 _FORMATS = frozenset({"enum", "date-time", "int32", "int64", "float", "double"})
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength", "maxLength")
-#: What each type may carry beside title, description, nullable, default, example and enum.
+#: The keywords that each type may have besides title, description, nullable, default, example and enum.
 _OF_TYPE: Mapping[str, frozenset[str]] = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
     "number": frozenset({"minimum", "maximum", "format"}),
@@ -42,16 +42,16 @@ _OF_TYPE: Mapping[str, frozenset[str]] = {
 _CONSTRAINTS = frozenset[str]().union(*_OF_TYPE.values())
 _VALUES = frozenset({"enum", "const", "prefixItems"})
 _MAX_DEPTH = 32
-#: References to references multiply; beyond this many nodes the rest becomes ``{"type": "object"}``.
+#: Nested references multiply; beyond this many nodes, the rest becomes ``{"type": "object"}``.
 _MAX_NODES = 5000
-#: Agents send the same tools with every turn. Larger schemas than this are not kept.
-_KEPT_BYTES = 16 * 1024
+#: Agents send the same tools with every turn, so results are cached, except those of schemas larger than this.
+_MAX_CACHED_BYTES = 16 * 1024
 
 
 def clean_parameters(schema: Mapping[str, Any] | None) -> JsonObject | None:
-    """A function's parameters; ``None`` for none, which is how Gemini wants them said.
+    """A function's parameters; ``None`` if there are none, because Gemini expects the field to be absent.
 
-    The caller's object is not touched. The result is shared between calls: it is for reading only.
+    The caller's object is not changed. The result is shared between calls and must not be changed.
     """
     if not schema:
         return None
@@ -60,7 +60,7 @@ def clean_parameters(schema: Mapping[str, Any] | None) -> JsonObject | None:
 
 
 def clean_response(schema: Mapping[str, Any]) -> JsonObject:
-    """The schema of an answer, which need not be an object. For reading only."""
+    """The schema of a response, which need not be an object. The result must not be changed."""
     return _cached(schema, root=False)
 
 
@@ -83,7 +83,7 @@ def _cached(schema: Mapping[str, Any], *, root: bool) -> JsonObject:
         text = json.dumps(schema)
     except (ValueError, TypeError, RecursionError):
         return {"type": "object"}
-    return _kept(text, root) if len(text) <= _KEPT_BYTES else _clean(schema, root)
+    return _kept(text, root) if len(text) <= _MAX_CACHED_BYTES else _clean(schema, root)
 
 
 @lru_cache(maxsize=1024)
@@ -100,7 +100,7 @@ def _clean(schema: Mapping[str, Any], root: bool) -> JsonObject:
 
 
 def _as_object(cleaned: JsonObject) -> JsonObject:
-    """Arguments are an object whatever the schema says: alternatives at the root become one."""
+    """Arguments are always an object, so alternatives at the root are combined into one."""
     if cleaned.get("type") == "object":
         return cleaned
     branches = [b for b in cleaned.get("anyOf", ()) if b.get("type") == "object"]
@@ -115,14 +115,14 @@ def _as_object(cleaned: JsonObject) -> JsonObject:
 
 
 class _Cleaner:
-    """One schema's walk; counts what it made."""
+    """Walks one schema and counts the nodes that it creates."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._resolver = Resolver(root)
         self._nodes = 0
 
     def node(self, schema: object, depth: int, path: tuple[str, ...]) -> JsonObject | None:
-        """``path``: the references this node stands in. ``None``: nothing may be here (``false``)."""
+        """``path``: the references that lead to this node. Returns ``None`` if no value is allowed here (``false``)."""
         if schema is False:
             return None
         self._nodes += 1
@@ -153,7 +153,7 @@ class _Cleaner:
     def _branches(
         self, raw: Mapping[str, Any], depth: int, path: tuple[str, ...]
     ) -> tuple[list[JsonObject | None] | None, bool]:
-        """Alternatives, each with what stood beside them; and whether one of them was null."""
+        """The alternatives, each merged with its siblings; and whether one of them was null."""
         found = raw.get("anyOf") if isinstance(raw.get("anyOf"), list) else raw.get("oneOf")
         if not isinstance(found, list) or not found or True in found:
             return None, False
@@ -192,7 +192,7 @@ class _Cleaner:
             self._properties(raw, out, depth, path)
 
     def _items(self, raw: Mapping[str, Any], depth: int, path: tuple[str, ...]) -> JsonObject:
-        """Gemini has no tuples: any of their schemas at any place."""
+        """Gemini has no tuples, so any of their schemas is allowed at any position."""
         found = raw.get("prefixItems")
         if not isinstance(found, list):
             found = raw.get("items")

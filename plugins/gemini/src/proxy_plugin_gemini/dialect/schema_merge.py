@@ -1,4 +1,4 @@
-"""JSON Schema's ways to say one thing in several places, undone: ``$ref`` and ``allOf``."""
+"""Resolve ``$ref`` and ``allOf``, with which JSON Schema spreads one schema over several places."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _INDEX = re.compile(r"[0-9]{1,5}")
 
 
 class Resolver:
-    """Knows the root that local references point into."""
+    """Resolves local references against a root schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
 
     def flat(self, schema: object, path: tuple[str, ...]) -> tuple[JsonObject, tuple[str, ...]]:
-        """One level without ``$ref`` and ``allOf``, and the references followed to get there.
+        """One level without ``$ref`` and ``allOf``, and the references that were followed.
 
-        A reference into itself, a remote or a dangling one is any object. Siblings of a
-        reference override what it points to; of ``allOf``, the first type wins.
+        A recursive, remote or dangling reference becomes any object. Siblings of a reference override
+        its target; within ``allOf``, the first type wins.
         """
         return self._flat(schema, path, [_MAX_MERGED])
 
@@ -48,7 +48,7 @@ class Resolver:
         return out, path
 
     def merge(self, first: Mapping[str, Any], second: Mapping[str, Any]) -> JsonObject:
-        """Both hold: properties and required united, of everything else the first."""
+        """Both schemas apply: the union of properties and of required; for everything else, the first wins."""
         out = {**second, **first}
         mine, theirs = first.get("properties"), second.get("properties")
         if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
@@ -72,13 +72,15 @@ class Resolver:
                 found = found[int(key)]
             else:
                 return {"type": "object"}
-        if "/" not in reference and reference != "#":  # an anchor: rare, and never where clients make schemas
+        if (
+            "/" not in reference and reference != "#"
+        ):  # an anchor: rare, and clients that generate schemas never use one
             return {"type": "object"}
         return found if isinstance(found, Mapping) else {}
 
 
 def siblings_for(raw: Mapping[str, Any], keys: Iterable[str]) -> JsonObject:
-    """What of ``raw`` belongs into its alternatives."""
+    """The members of ``raw`` that must be repeated in its alternatives."""
     wanted = frozenset(keys) | _PUSHED
     return {key: value for key, value in raw.items() if key in wanted}
 

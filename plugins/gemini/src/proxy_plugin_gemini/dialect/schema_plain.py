@@ -1,4 +1,4 @@
-"""Gemini's own ``Schema`` as plain JSON Schema: lower-case types, ``nullable`` as a type."""
+"""Convert Gemini's own ``Schema`` to plain JSON Schema: lower-case types, ``nullable`` as a type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_DEPTH = 100
 
 
 def plain_schema(schema: Mapping[str, Any], depth: int = 0) -> JsonObject:
-    """Raises ``BadRequest`` for one without end. Unknown members are carried."""
+    """Raises ``BadRequest`` if it is nested too deeply. Unknown members are kept."""
     if depth > _MAX_DEPTH:
         raise wrong_type("tools", "less deeply nested")
     dropped = {"type", "nullable", "example", "propertyOrdering", "property_ordering"}

@@ -1,4 +1,4 @@
-"""What a schema says of values: types, enumerations, bounds; in Gemini's few words."""
+"""A schema's constraints on values (types, enumerations, bounds), in Gemini's few keywords."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_null(flat: Mapping[str, Any]) -> bool:
 
 
 def named_types(raw: Mapping[str, Any]) -> tuple[list[str], bool]:
-    """The types named, in lower case, and whether null was among them."""
+    """The named types, in lower case, and whether null is among them."""
     found = raw.get("type")
     named = [found] if isinstance(found, str) else found if isinstance(found, list) else []
     lower = [t.lower() for t in named if isinstance(t, str)]
@@ -58,8 +58,8 @@ def _values(raw: Mapping[str, Any]) -> list[Any] | None:
 
 
 def enumerate_values(raw: Mapping[str, Any], kind: str, out: JsonObject) -> str:
-    """Enumerations are of strings only. Other values keep their type and are told in the description,
-    because a number that came back as a string would not be what the tool declared."""
+    """Gemini's enumerations hold only strings. Other values keep their type and are listed in the description,
+    because a number that came back as a string would not match the tool's declaration."""
     values = _values(raw)
     every = [raw["const"]] if "const" in raw else raw.get("enum")
     if isinstance(every, list) and None in every:
@@ -70,14 +70,14 @@ def enumerate_values(raw: Mapping[str, Any], kind: str, out: JsonObject) -> str:
         out["enum"] = list(dict.fromkeys(v if isinstance(v, str) else json.dumps(v) for v in values))
         drop_foreign_default(out)
         return "string"
-    told = ", ".join(json.dumps(v, ensure_ascii=False) for v in values)
-    told = f"Must be {told}." if len(values) == 1 else f"One of: {told}."
-    out["description"] = f"{out['description']} {told}" if out.get("description") else told
+    listed = ", ".join(json.dumps(v, ensure_ascii=False) for v in values)
+    hint = f"Must be {listed}." if len(values) == 1 else f"One of: {listed}."
+    out["description"] = f"{out['description']} {hint}" if out.get("description") else hint
     return inferred({"enum": values}) if kind == "string" else kind
 
 
 def drop_foreign_default(out: JsonObject) -> None:
-    """A default that is not among the values of an enumeration is refused."""
+    """Remove a default that is not a value of the enumeration, because the backend refuses it."""
     if "enum" in out and out.get("default") not in out["enum"]:
         out.pop("default", None)
 
@@ -92,7 +92,7 @@ def set_bounds(raw: Mapping[str, Any], kind: str, out: JsonObject) -> None:
             bounds.append(raw[key])
         if _finite(raw.get(exclusive)):
             edge = raw[exclusive]
-            # The next integer inside: for a whole edge one further, for a broken one rounding does it.
+            # For integers, an exclusive integer bound moves one step inwards; a fractional bound excludes no integer.
             bounds.append(edge + step if kind == "integer" and float(edge).is_integer() else edge)
         if bounds:
             out[key] = tighter(bounds)
@@ -103,7 +103,7 @@ def _finite(value: object) -> bool:
 
 
 def plain(value: object) -> bool:
-    """JSON that can be sent as it is: no number that JSON has no word for."""
+    """Whether a value can be sent as it is: it contains no number that JSON cannot express."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Tools and their choice, as Gemini takes them."""
+"""Encode tools and tool choice for Gemini."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy_plugin_gemini.dialect.schema import clean_parameters, upper_types
 
 
 def encode_tools(tools: Sequence[Tool], names: NameTable, schemas: str, dropped: list[str]) -> list[JsonObject]:
-    """All functions in one object, as the backend wants them; of one name the first counts."""
+    """All functions in one object, as the backend requires; if names repeat, the first is used."""
     declared: dict[str, JsonObject] = {}
     hosted: list[JsonObject] = []
     for tool in tools:
@@ -44,11 +44,11 @@ def _function(tool: FunctionTool, name: str, schemas: str) -> JsonObject:
 
 
 def _custom(tool: CustomTool, name: str, schemas: str) -> JsonObject:
-    """A function with the tool's text as its one argument; a grammar can only be told."""
+    """A function with the tool's text as its only argument; a grammar can only be described in words."""
     description = tool.description or ""
     if tool.grammar:
-        told = f"The input must follow this {tool.grammar.get('syntax')} grammar:\n{tool.grammar.get('definition')}"
-        description = f"{description}\n\n{told}".strip()
+        rule = f"The input must follow this {tool.grammar.get('syntax')} grammar:\n{tool.grammar.get('definition')}"
+        description = f"{description}\n\n{rule}".strip()
     schema: JsonObject = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
     if schemas == "parameters":
         schema = upper_types(schema)
@@ -56,7 +56,7 @@ def _custom(tool: CustomTool, name: str, schemas: str) -> JsonObject:
 
 
 def encode_choice(chat: ChatRequest, names: NameTable, tools: Sequence[JsonObject]) -> JsonObject | None:
-    """``toolConfig``. Raises ``BadRequest`` for a choice among tools that are not there."""
+    """``toolConfig``. Raises ``BadRequest`` if the choice names a tool that the request does not have."""
     own = chat.extra.get("toolConfig") if chat.dialect == NAME else None
     carried = {k: v for k, v in own.items() if k != "functionCallingConfig"} if isinstance(own, dict) else {}
     choice = chat.tool_choice
@@ -64,7 +64,7 @@ def encode_choice(chat: ChatRequest, names: NameTable, tools: Sequence[JsonObjec
     if choice is None or (not declared and not choice.names and choice.hosted is None):
         return carried or None
     if choice.hosted is not None:
-        raise BadRequest(f"The tool {choice.hosted!r} cannot be forced with this model.", param="tool_choice")
+        raise BadRequest(f"This model does not support forcing the tool {choice.hosted!r}.", param="tool_choice")
     wanted = [_declared(chat, name, names, declared) for name in choice.names]
     modes = {"auto": "VALIDATED" if wanted else "AUTO", "required": "ANY", "none": "NONE"}
     config = without_none(mode=modes[choice.mode], allowedFunctionNames=wanted or None)

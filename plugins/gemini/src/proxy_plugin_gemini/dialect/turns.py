@@ -1,6 +1,6 @@
-"""Messages to Gemini's ``contents``: turns that alternate, every call with its answer right behind it.
+"""Messages to Gemini's ``contents``: alternating turns, with each call followed directly by its result.
 
-The backend refuses anything else, so conversations that other services accept are repaired here.
+The backend refuses anything else, so this module repairs conversations that other services accept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from proxy_plugin_gemini.dialect.families import Family
 from proxy_plugin_gemini.dialect.names import NameTable
 from proxy_plugin_gemini.dialect.parts import media_part, text_of
 
-#: The signature of a call by its id, for clients that do not send signatures back; ``None``: not known.
+#: Looks up the signature of a call by its id, for clients that do not send signatures back; ``None``: unknown.
 Signatures = Callable[[str], str | None]
 
 _NO_RESULT = {"error": "no result was provided"}
@@ -37,9 +37,9 @@ _NO_RESULT = {"error": "no result was provided"}
 
 @dataclass(slots=True)
 class _Turn:
-    """What a model said, and what it was answered until it spoke again."""
+    """A model's turn, and everything up to the model's next turn."""
 
-    said: list[JsonObject] = field(default_factory=list)
+    model: list[JsonObject] = field(default_factory=list)
     calls: list[ToolCall] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
     user: list[JsonObject] = field(default_factory=list)
@@ -47,7 +47,7 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnWriter:
-    """What it takes to write a request's turns."""
+    """Writes a request's turns."""
 
     family: Family
     names: NameTable
@@ -71,7 +71,7 @@ class TurnWriter:
         if not out and system:
             out, system = [{"role": "user", "parts": [{"text": text} for text in system]}], []
         if not out:
-            raise BadRequest("There is nothing to answer: all messages are empty.", param="messages")
+            raise BadRequest("There is nothing to respond to: all messages are empty.", param="messages")
         if out[0]["role"] == "model":
             out.insert(0, {"role": "user", "parts": [{"text": "."}]})
         return out, system
@@ -84,9 +84,9 @@ class TurnWriter:
                 case ToolCall():
                     turn.calls.append(part)
                 case Reasoning():
-                    pass  # the backend's own clients do not send thoughts back either
+                    pass  # Google's own clients do not send thoughts back either
                 case _:
-                    target = turn.said if message.role == "assistant" else turn.user
+                    target = turn.model if message.role == "assistant" else turn.user
                     target += self._content(part)
 
     def _content(self, part: Part) -> list[JsonObject]:
@@ -99,13 +99,13 @@ class TurnWriter:
         return [{"text": text}] if text else []
 
     def _write(self, turn: _Turn, out: list[JsonObject]) -> None:
-        answers, orphans = _answers(turn)
-        said = [*turn.said, *self._calls(turn.calls)]
-        if said:
-            out.append({"role": "model", "parts": said})
+        results, orphans = _matched_results(turn)
+        model = [*turn.model, *self._calls(turn.calls)]
+        if model:
+            out.append({"role": "model", "parts": model})
         parts: list[JsonObject] = []
         media: list[JsonObject] = []
-        for call, result in zip(turn.calls, answers, strict=True):
+        for call, result in zip(turn.calls, results, strict=True):
             parts.append(self._response(call, result, media))
         for result in orphans:
             media += self._orphan(result)
@@ -118,7 +118,7 @@ class TurnWriter:
             out.append({"role": "user", "parts": parts})
 
     def _calls(self, calls: Sequence[ToolCall]) -> list[JsonObject]:
-        """Of parallel calls only the first is signed by the backend, and has to be."""
+        """Of parallel calls, the backend signs only the first, and requires only its signature."""
         parts = []
         for index, call in enumerate(calls):
             body: JsonObject = {"name": self.names.to_gemini(call.name, call.namespace), "args": _arguments(call)}
@@ -149,7 +149,7 @@ class TurnWriter:
         return {"functionResponse": body}
 
     def _orphan(self, result: ToolResult) -> list[JsonObject]:
-        """A result nobody asked for may not be one: it is told as text."""
+        """The backend refuses a result without a call, so it is sent as text."""
         text = _joined(result)
         media = [media_part(p) for p in result.parts if text_of(p) is None and not isinstance(p, Reasoning)]
         return [{"text": f"[result of tool {result.name or result.call_id}] {text}"}, *media]
@@ -160,9 +160,9 @@ def _system(message: Message) -> list[str]:
     for part in message.parts:
         text = text_of(part)
         if isinstance(part, Native) and part.dialect == NAME and "cachedContent" in part.payload:
-            continue  # a field of its own, put there so that no other format leaves it out
+            continue  # encoded as a field; it is a part only so that no other format drops it
         if text is None:
-            raise BadRequest(f"A {message.role} message may only hold text for this model.", param="messages")
+            raise BadRequest(f"With this model, a {message.role} message may contain only text.", param="messages")
         if text.strip():
             texts.append(text)
     return texts
@@ -184,26 +184,26 @@ def _arguments(call: ToolCall) -> JsonObject:
     return found if isinstance(found, dict) else {"_raw": call.arguments}
 
 
-def _answers(turn: _Turn) -> tuple[list[ToolResult | None], list[ToolResult]]:
-    """A result for each call, by id, then by name, then by place; and the results that are left."""
-    answers: list[ToolResult | None] = [None] * len(turn.calls)
+def _matched_results(turn: _Turn) -> tuple[list[ToolResult | None], list[ToolResult]]:
+    """A result for each call, matched by id, then by name, then by position; and the remaining results."""
+    matched: list[ToolResult | None] = [None] * len(turn.calls)
     by_id = {call.id: index for index, call in reversed(list(enumerate(turn.calls)))}
     rest = []
     for result in turn.results:
         if result.call_id in by_id:
-            answers[by_id[result.call_id]] = result  # of duplicates the last counts
+            matched[by_id[result.call_id]] = result  # of duplicates, the last is used
         else:
             rest.append(result)
     for matches in (_same_name, lambda call, result: True):
         unmatched = []
         for result in rest:
-            free = [i for i, call in enumerate(turn.calls) if answers[i] is None and matches(call, result)]
+            free = [i for i, call in enumerate(turn.calls) if matched[i] is None and matches(call, result)]
             if free:
-                answers[free[0]] = result
+                matched[free[0]] = result
             else:
                 unmatched.append(result)
         rest = unmatched
-    return answers, rest
+    return matched, rest
 
 
 def _same_name(call: ToolCall, result: ToolResult) -> bool:

@@ -1,4 +1,4 @@
-"""Watches a relayed stream for usage, errors and its end."""
+"""Watch a relayed stream for usage, errors and its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARKS = (b'"usageMetadata"', b'"finishReason"', b'"promptFeedback"', b'"error"'
 
 
 class GeminiUsageTap:
-    """Watches a relayed stream; what passes is not changed."""
+    """Watches a relayed stream without changing it."""
 
     __slots__ = ("_finished", "_provider", "_wanted", "failure", "usage")
 

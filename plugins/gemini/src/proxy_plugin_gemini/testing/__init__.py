@@ -1,4 +1,4 @@
-"""Google's public API for tests: :class:`FakeGemini` on a real socket, and the errors the real one gives."""
+"""Google's public API for tests: :class:`FakeGemini` on a real socket, and the errors of the real API."""
 
 from proxy_plugin_gemini.testing.errors import ERRORS, error_body, info, quota, retry, variants
 from proxy_plugin_gemini.testing.says import call, finish, raw, text

@@ -1,4 +1,4 @@
-"""What the backend refuses in a request, in its order of looking. A refusal is the message of its 400."""
+"""What the backend refuses in a request, in the order of its checks. A refusal is the message of its 400."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 def check(request: Mapping[str, Any], model: str, signatures: frozenset[str] | set[str], *, public: bool) -> None:
-    """Raises ``Refused`` with the words of the backend."""
+    """Raises ``Refused`` with the backend's message."""
     _keys(request, _PUBLIC if public else _REQUEST, "request")
     _no_nulls(request, "request")
     _contents(request.get("contents"))
@@ -57,7 +57,7 @@ def check(request: Mapping[str, Any], model: str, signatures: frozenset[str] | s
     _config(request.get("generationConfig"), model, bool(declared))
     system = request.get("systemInstruction")
     if system is not None and not all(set(part) == {"text"} for part in system["parts"]):
-        raise Refused("systemInstruction takes text parts only")
+        raise Refused("systemInstruction accepts only text parts")
     categories = [setting["category"] for setting in request.get("safetySettings", ())]
     if len(set(categories)) != len(categories):
         raise Refused("safety_settings: a category appears twice")
@@ -126,7 +126,7 @@ def _part(part: Mapping[str, Any], where: str) -> None:
 
 
 def _calls(contents: Sequence[Mapping[str, Any]], model: str, signatures: frozenset[str] | set[str]) -> None:
-    """As many answers as calls, in order, right behind them; on Gemini 3 the first call of a step is signed."""
+    """Calls must be followed directly by as many results, in order; on Gemini 3, the first call must be signed."""
     asked: list[Mapping[str, Any]] = []
     last_user = max(
         (n for n, c in enumerate(contents) if c["role"] == "user" and any("text" in part for part in c["parts"])),
@@ -174,7 +174,7 @@ def _tools(tools: Any) -> list[str]:
 
 
 def check_schema(schema: Any, *, root: bool = False, depth: int = 0) -> None:
-    """A schema of the proto's dialect. Raises ``Refused``."""
+    """Check a schema against the ``Schema`` message. Raises ``Refused``."""
     if depth > 40:
         raise Refused("schema too deep")
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Every error of the backend's, as it is seen on the wire: name to status and body."""
+"""Every error of the backend as it appears on the wire: name to status and body."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ ERRORS: Mapping[str, tuple[int, bytes]] = {
 
 
 def variants(body: bytes) -> Sequence[bytes]:
-    """The same error as other serving paths wrap it: an array, JSON in the message, blanks in keys, pretty-printed."""
+    """The same error as other serving paths wrap it: an array, JSON in the message, spaces in keys, pretty-printed."""
     value = json.loads(body)
     nested = {"error": {"code": value["error"]["code"], "message": json.dumps(value)}}
     deeper = {"error": {"code": value["error"]["code"], "message": json.dumps(nested)}}

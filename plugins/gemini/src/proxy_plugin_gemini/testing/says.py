@@ -1,4 +1,4 @@
-"""What a model says in a test: pieces that :meth:`FakeGemini.answers` takes."""
+"""Model responses for tests: steps for :meth:`FakeGemini.answers`."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def finish(reason: str = "STOP", **usage: int) -> dict[str, Any]:
 
 
 def raw(**response: Any) -> dict[str, Any]:
-    """A response object as it is."""
+    """A response object, sent unchanged."""
     return {"raw": response}

@@ -31,23 +31,23 @@ MODELS = (
 
 
 @dataclass(slots=True)
-class _Reply:
+class _Response:
     steps: Sequence[Mapping[str, Any] | Step] = ()
     error: tuple[int, bytes] | None = None
     raw: bool = False
 
 
 class FakeGemini(FakeUpstream):
-    """The server. ``checks``: requests that Google would refuse are refused in its words."""
+    """The server. ``checks``: refuse requests that Google would refuse, with Google's message."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.api_keys = {API_KEY}
         self.signatures: set[str] = set()
-        self.said: deque[_Reply] = deque()
+        self.queued: deque[_Response] = deque()
         self.checks = True
 
-    # --- What tests say ------------------------------------------------------------------
+    # --- For tests -----------------------------------------------------------------------
 
     @property
     def address(self) -> str:
@@ -55,19 +55,19 @@ class FakeGemini(FakeUpstream):
 
     @property
     def provider(self) -> dict[str, Any]:
-        """``[providers.gemini]`` for a proxy that uses this server, and no other."""
+        """``[providers.gemini]`` for a proxy that uses only this server."""
         return {"base_url": f"{self.address}/v1beta", "api_keys": [API_KEY]}
 
     def answers(self, *steps: Mapping[str, Any] | Step) -> None:
-        """The next reply: parts as ``text``, ``call`` and ``finish`` make them, or bytes, pauses, cuts."""
-        self.said.append(_Reply(steps))
+        """Set the next response: steps made by ``text``, ``call`` and ``finish``, or bytes, pauses, cuts."""
+        self.queued.append(_Response(steps))
 
     def errs(self, name: str, *, times: int = 1) -> None:
-        """The next requests for content get this error."""
-        self.said.extend([_Reply(error=ERRORS[name])] * times)
+        """Answer the next requests for content with this error."""
+        self.queued.extend([_Response(error=ERRORS[name])] * times)
 
     def called(self, method: str) -> list[SeenRequest]:
-        """Requests whose path has this method."""
+        """The requests whose path contains this method."""
         return [request for request in self.requests if method in request.path]
 
     # --- The public API ------------------------------------------------------------------
@@ -128,13 +128,13 @@ class FakeGemini(FakeUpstream):
                 check(request, model, self.signatures, public=not envelope)
             except Refused as refused:
                 return refusal(str(refused))
-        reply = self.said.popleft() if self.said else _Reply(self._default(request))
-        if reply.error is not None:
-            return error_script(reply.error)
-        return self._say(reply.steps, streamed=streamed, sse=sse, envelope=envelope, model=model)
+        response = self.queued.popleft() if self.queued else _Response(self._default(request))
+        if response.error is not None:
+            return error_script(response.error)
+        return self._say(response.steps, streamed=streamed, sse=sse, envelope=envelope, model=model)
 
     def _default(self, request: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        """Calls the first function when a person asked; else says hello."""
+        """Call the first function if the last turn has text; otherwise say hello."""
         tools = [d for tool in request.get("tools", ()) for d in tool.get("functionDeclarations", ())]
         asked = any("text" in part for part in request["contents"][-1]["parts"])
         mode = request.get("toolConfig", {}).get("functionCallingConfig", {}).get("mode")
@@ -185,7 +185,7 @@ class FakeGemini(FakeUpstream):
 
 
 def _merged(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A plain reply of what would have been streamed."""
+    """The whole response with the content of a stream."""
     out: dict[str, Any] = {}
     parts: list[Any] = []
     candidate: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""A Google for tests: :class:`FakeGoogle` on a real socket, with accounts, tokens and Code Assist.
+"""A fake Google for tests: :class:`FakeGoogle` on a real socket, with accounts, tokens and Code Assist.
 
-What a model says and the errors are in ``proxy_plugin_gemini.testing``.
+Model responses and errors are in ``proxy_plugin_gemini.testing``.
 """
 
 from proxy_plugin_gemini_cli.testing.google import LOADS, PROJECT, REFUSALS, Account, Bucket, FakeGoogle

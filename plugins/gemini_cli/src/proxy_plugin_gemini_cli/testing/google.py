@@ -1,4 +1,4 @@
-"""A Google on a real socket: accounts, tokens, Code Assist, and the public API, as strict as the real ones.
+"""A fake Google on a real socket: accounts, tokens, Code Assist and the public API, as strict as the real ones.
 
 ::
 
@@ -45,7 +45,7 @@ _VALIDATE = {
     "validationErrorMessage": "Verify your account to continue.",
 }
 
-#: What ``loadCodeAssist`` says, by the state of an account. ``{project}`` is filled in.
+#: The response of ``loadCodeAssist``, by the state of an account. ``{project}`` is filled in.
 LOADS: Mapping[str, Mapping[str, Any]] = {
     "licensed": {
         "currentTier": _STANDARD,
@@ -74,13 +74,13 @@ LOADS: Mapping[str, Mapping[str, Any]] = {
     "new_without_default": {"allowedTiers": [{"id": "standard-tier"}]},
     "empty": {},
 }
-#: States in which ``loadCodeAssist`` is refused, by the name of the error.
+#: States in which ``loadCodeAssist`` fails, by the name of the error.
 REFUSALS = ("vpc_sc", "service_disabled", "subscription_required", "tos_violation", "internal", "html_502")
 
 
 @dataclass(slots=True)
 class Account:
-    """One person's: ``load`` is a key of ``LOADS`` or one of ``REFUSALS``. ``project`` is what may be asked for."""
+    """One person's account. ``load`` is a key of ``LOADS`` or one of ``REFUSALS``; only ``project`` may be used."""
 
     identity: str
     load: str = "licensed"
@@ -103,22 +103,22 @@ class Bucket:
 
 
 class FakeGoogle(FakeGemini, FakeOAuthServer):
-    """The server. Clients are those of ``FakeOAuthServer`` and what ``clients`` adds."""
+    """The server. It knows the OAuth client of ``FakeOAuthServer`` and those in ``clients``."""
 
     def __init__(self, **oauth: Any) -> None:
         super().__init__(**{"rotates": False, **oauth})
         self.accounts: dict[str, Account] = {}
         self.clients: dict[str, str] = {CLIENT_ID: CLIENT_SECRET}
-        #: Refresh tokens that are another client's.
+        #: Refresh tokens that belong to another client.
         self.owners: dict[str, str] = {}
         self.buckets: list[Bucket] = default_buckets()
         self._operations: dict[str, Account] = {}
 
-    # --- What tests say ------------------------------------------------------------------
+    # --- For tests -----------------------------------------------------------------------
 
     @property
     def settings(self) -> dict[str, Any]:
-        """``[plugins.gemini_cli]`` for a proxy that uses this Google, and no other."""
+        """``[plugins.gemini_cli]`` for a proxy that uses only this fake."""
         return {
             "code_assist_endpoint": self.base,
             "authorize_url": f"{self.base}/authorize",
@@ -137,7 +137,7 @@ class FakeGoogle(FakeGemini, FakeOAuthServer):
         return made
 
     def revoke_access(self) -> None:
-        """Access tokens given so far end now; refresh tokens stay good."""
+        """Revoke the access tokens issued so far; refresh tokens stay valid."""
         self._access.clear()
 
     # --- The server ----------------------------------------------------------------------
@@ -208,16 +208,16 @@ class FakeGoogle(FakeGemini, FakeOAuthServer):
         if body.get("tierId") != "free-tier":
             account.project = project or account.project
         self._operations[name] = account
-        return self._told(name, account)
+        return self._progress(name, account)
 
     def _operation(self, name: str) -> Script:
         account = self._operations.get(name)
         if account is None:
             return error_script(ERRORS["not_found"])
         account.operation = max(0, (account.operation or 0) - 1)
-        return self._told(name, account)
+        return self._progress(name, account)
 
-    def _told(self, name: str, account: Account) -> Script:
+    def _progress(self, name: str, account: Account) -> Script:
         if account.operation:
             return json_script(200, {"name": name, "done": False})
         if account.onboard_error is not None:
@@ -231,7 +231,7 @@ class FakeGoogle(FakeGemini, FakeOAuthServer):
     def _count(self, body: Mapping[str, Any]) -> Script:
         request = body.get("request", {})
         if set(body) != {"request"} or not str(request.get("model", "")).startswith("models/"):
-            return refusal("countTokens: model belongs into request, with its prefix")
+            return refusal("countTokens: model belongs in request, with its prefix")
         words = json.dumps(request.get("contents", [])).split()
         return json_script(200, {"totalTokens": len(words)})
 

@@ -1,4 +1,4 @@
-"""The oddities of streams (qwen-code.md section 9), each as a client then sees it."""
+"""The oddities of streams (qwen-code.md section 9), and what the client sees of them."""
 
 import json
 
@@ -18,7 +18,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.openai_chat import OpenAIChatEncoder
 from proxy_core.testing import every_split
-from proxy_plugin_qwen_code.reply import QwenDecoder
+from proxy_plugin_qwen_code.response import QwenDecoder
 from proxy_plugin_qwen_code.testing import PAGE
 from proxy_plugin_qwen_code.texts import Snapshots, ThinkTags
 from proxy_plugin_qwen_code.tools import DUMMY_NAME
@@ -44,15 +44,15 @@ def events(*blocks, **more):
 
 
 def whole(*blocks, **more):
-    """The reply as one."""
+    """The whole response."""
     context = ResponseContext(id="c", model="m", stream=False, include_usage=True, created=0)
     encoder = OpenAIChatEncoder(context)
     encoder.feed(events(*blocks, **more))
-    reply = json.loads(encoder.close())
+    response = json.loads(encoder.close())
     return {
-        **reply["choices"][0]["message"],
-        "finish": reply["choices"][0]["finish_reason"],
-        "usage": reply.get("usage"),
+        **response["choices"][0]["message"],
+        "finish": response["choices"][0]["finish_reason"],
+        "usage": response.get("usage"),
     }
 
 
@@ -96,13 +96,13 @@ def test_an_error_in_place_of_the_answer_is_an_error(text, code):
     ],
 )
 def test_errors_inside_a_stream_and_instead_of_one(body, message, code):
-    for reply in (sse.encode(json.dumps(body).encode()), json.dumps(body).encode()):
-        (failed,) = events(reply)
+    for response in (sse.encode(json.dumps(body).encode()), json.dumps(body).encode()):
+        (failed,) = events(response)
 
         assert (failed.message, failed.code) == (message, code)
 
 
-def test_a_page_is_a_failure_without_its_words():
+def test_a_firewall_page_is_a_failure_whose_text_is_not_passed_on():
     (failed,) = events(PAGE)
 
     assert isinstance(failed, Failed)
@@ -137,7 +137,7 @@ def test_leaked_tags_are_reasoning_however_they_are_cut():
         assert (got["reasoning_content"], got["content"]) == ("hm", "answer with </think>"), at
 
 
-def test_tags_stay_where_reasoning_has_its_own_field_or_settings_say_so():
+def test_tags_stay_if_reasoning_has_its_own_field_or_settings_say_so():
     text = {"content": "<think>a</think>b"}
 
     assert whole(says({"reasoning_content": "x"}), says(text), says({}, "stop"), DONE)["content"] == text["content"]
@@ -154,7 +154,7 @@ def test_tags_stay_where_reasoning_has_its_own_field_or_settings_say_so():
         (["x", "y", "xy", "xyz"], "xyxyxyz"),
     ],
 )
-def test_repeated_text_is_believed_after_two_deltas(deltas, text):
+def test_repeated_text_is_recognised_after_two_deltas(deltas, text):
     found = Snapshots()
 
     assert "".join(map(found.feed, deltas)) + found.close() == text
@@ -180,7 +180,7 @@ def test_an_id_may_come_late_or_never():
         assert one["function"] == {"name": "f", "arguments": '{"a":1}'}
 
 
-def test_a_call_said_again_at_the_end_is_said_once():
+def test_a_call_repeated_at_the_end_is_emitted_once():
     pieces = says(call('{"a":', id="1", name="f")), says(call("1}", id="1")), says(call('{"a":1}', id="1", name="f"))
 
     got = whole(*pieces, says({}, "tool_calls"), DONE)
@@ -196,14 +196,14 @@ def test_arguments_that_break_off_are_a_length():
     assert whole(says(call('{"a":', id="1", name="f")), says({}, "stop"), DONE)["finish"] == "length"
 
 
-def test_the_tool_never_to_be_called_is_never_called():
+def test_the_dummy_tool_never_appears_as_a_call():
     got = whole(says({"content": "a"}), says(call("{}", id="1", name=DUMMY_NAME)), says({}, "tool_calls"), DONE)
 
     assert (got["content"], got["finish"], "tool_calls" in got) == ("a", "stop", False)
     assert not [e for e in events(says(call("{}", id="1", name=DUMMY_NAME)), DONE) if isinstance(e, CallStart)]
 
 
-def test_an_end_that_only_happens_is_a_cut_unless_nothing_can_be_missing():
+def test_an_unmarked_end_is_a_cut_unless_nothing_can_be_missing():
     with pytest.raises(StreamCut):
         events(says({"content": "a"}))
     with pytest.raises(StreamCut):
@@ -212,12 +212,12 @@ def test_an_end_that_only_happens_is_a_cut_unless_nothing_can_be_missing():
     assert whole(says({"content": "a"}, "stop"))["finish"] == "stop"
 
 
-def test_lines_and_a_whole_reply_on_a_stream_request():
+def test_lines_and_a_whole_response_on_a_stream_request():
     lines = b'{"choices":[{"delta":{"content":"a"}}]}\n{"choices":[{"delta":{},"finish_reason":"stop"}]}\n[DONE]\n'
-    reply = {"choices": [{"message": {"content": "a", **call("{}", id="1", name="f")}, "finish_reason": "stop"}]}
+    response = {"choices": [{"message": {"content": "a", **call("{}", id="1", name="f")}, "finish_reason": "stop"}]}
 
     assert whole(lines)["content"] == "a"
-    assert whole(json.dumps(reply).encode())["finish"] == "tool_calls"
+    assert whole(json.dumps(response).encode())["finish"] == "tool_calls"
     for other in (b"{}", b"[]", b"{", b'{"a":1}\n{'):
         with pytest.raises(UpstreamBroken):
             events(other)

@@ -9,12 +9,8 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import Accounts
-from proxy_core.cli.common import printable
-from proxy_core.credentials.linked_files import read_foreign
-from proxy_core.credentials.stored import VaultProblem
-from proxy_core.interfaces import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
-from proxy_core.settings.loading import other_variables
+from proxy_core import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
+from proxy_core.cli.api import Accounts, VaultProblem, other_variables, printable, read_foreign
 
 AnyFile = TokenFile | KeyFile
 

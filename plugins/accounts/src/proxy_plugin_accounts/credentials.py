@@ -12,13 +12,22 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from proxy_core.cli.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
-from proxy_core.cli.common import settings_options, table
-from proxy_core.cli.running_proxy import notify_running_proxy
-from proxy_core.cli.terminal import TerminalPrompt, confirmed
-from proxy_core.credentials.stored import StoredCredential, VaultProblem
+from proxy_core.cli.api import (
+    API_KEY,
+    Account,
+    Accounts,
+    StoredCredential,
+    VaultProblem,
+    checked_name,
+    file_error,
+    notify_running_proxy,
+    open_accounts,
+    settings_options,
+    table,
+)
+from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
-_ELSEWHERE = {"import": "credentials_files", "export": "credentials_files", "test": "credentials_check"}
+_ELSEWHERE = {"import": "transfer", "export": "transfer", "test": "check"}
 
 
 class _Credentials(click.Group):
@@ -29,7 +38,7 @@ class _Credentials(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            module = import_module(f"proxy_core.cli.{_ELSEWHERE[cmd_name]}")
+            module = import_module(f"proxy_plugin_accounts.{_ELSEWHERE[cmd_name]}")
             found: click.Command = getattr(module, f"{cmd_name}_command")
             return found
         return super().get_command(ctx, cmd_name)

@@ -9,16 +9,24 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
-from proxy_core.cli.common import settings_options
-from proxy_core.cli.credentials_keys import copy_keys
-from proxy_core.cli.import_sources import Origin, find
-from proxy_core.cli.running_proxy import notify_running_proxy
-from proxy_core.credentials.environment import env_file, to_environment
-from proxy_core.credentials.files import write_private
-from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
-from proxy_core.interfaces import Provider, Tokens
-from proxy_core.settings.base import environment_name
+from proxy_core import Provider, Tokens
+from proxy_core.cli.api import (
+    API_KEY,
+    Accounts,
+    StoredCredential,
+    VaultProblem,
+    checked_name,
+    digest,
+    environment_name,
+    file_error,
+    notify_running_proxy,
+    open_accounts,
+    settings_options,
+    write_private,
+)
+from proxy_plugin_accounts.import_sources import Origin, find
+from proxy_plugin_accounts.keys import copy_keys
+from proxy_plugin_accounts.variables import env_file, to_environment
 
 # --- import ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Replies: Gemini's bytes to events, events to Gemini's bytes."""
+"""Responses: Gemini's bytes to events, events to Gemini's bytes."""
 
 import json
 from dataclasses import replace
@@ -152,7 +152,7 @@ def test_any_text_in_any_split(texts, step, array):
     assert [e.text for e in read(data, step=step) if isinstance(e, TextDelta)] == texts
 
 
-def test_a_whole_reply_says_the_same_as_its_stream():
+def test_a_whole_response_says_the_same_as_its_stream():
     answer = candidate(text("hm", thought=True), text("hi"), called("f", {"a": 1}), finish="STOP")
     answer |= {"modelVersion": "m", "responseId": "r", "createTime": "2026-11-01T10:00:00.123456789Z"}
 
@@ -244,7 +244,7 @@ def test_how_a_candidate_ends(word, with_text, with_call, with_nothing):
                 assert end.reason == reason
 
 
-def test_nothing_is_said_before_there_is_something_to_deliver():
+def test_no_event_is_emitted_before_there_is_something_to_deliver():
     decoder = GeminiDecoder(True)
 
     assert decoder.feed(stream({**candidate(), "responseId": "r", "usageMetadata": {"promptTokenCount": 1}})) == []
@@ -269,7 +269,7 @@ def test_a_stream_without_its_end_is_cut(data):
         read(data)
 
 
-def test_what_is_no_reply():
+def test_an_invalid_response():
     with pytest.raises(UpstreamBroken):
         read(b"<html>", streaming=False)
     with pytest.raises(UpstreamBroken):
@@ -321,7 +321,7 @@ def test_candidates_keep_their_numbers():
     ]
 
 
-def test_what_a_candidate_says_beside_its_parts():
+def test_a_candidates_members_other_than_its_parts():
     grounding = {
         "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
         "groundingSupports": [{"segment": {"endIndex": 2, "text": "hi"}, "groundingChunkIndices": [0, 7]}, {}],
@@ -394,7 +394,7 @@ def assembled(events, encoder=GeminiEncoder, **extra):
 
 
 def streamed(events, **extra):
-    """As the pipeline feeds: what ends a reply at its end."""
+    """Feed like the pipeline: the events that end a response come last."""
     writer = GeminiEncoder(context(True, **extra))
     ending = [e for e in events if isinstance(e, Finish | UsageReport)]
     data = b"".join(writer.feed([e]) for e in events if e not in ending) + writer.feed(ending) + writer.close()
@@ -427,26 +427,28 @@ def test_the_worked_example_whole_and_streamed():
         {"functionCall": {"id": "c2", "name": "g", "args": {}}},
     ]
 
-    reply, chunks = assembled(EXAMPLE), streamed(EXAMPLE)
+    response, chunks = assembled(EXAMPLE), streamed(EXAMPLE)
 
-    assert reply["candidates"] == [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}]
-    assert reply["usageMetadata"] == chunks[-1]["usageMetadata"] == USAGE
-    assert (reply["modelVersion"], reply["responseId"]) == ("m", "r")
+    assert response["candidates"] == [
+        {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}
+    ]
+    assert response["usageMetadata"] == chunks[-1]["usageMetadata"] == USAGE
+    assert (response["modelVersion"], response["responseId"]) == ("m", "r")
     said = [p for c in chunks[:-1] for p in c["candidates"][0]["content"]["parts"]]
     assert said == parts
     assert [c["candidates"][0].get("finishReason") for c in chunks] == [None] * (len(chunks) - 1) + ["STOP"]
 
 
-def test_thoughts_are_not_shown_unasked():
+def test_thoughts_are_not_included_without_a_request():
     assert all("thought" not in p for p in assembled(EXAMPLE, thoughts=False)["candidates"][0]["content"]["parts"])
 
 
 def test_an_array_of_one():
     writer = GeminiEncoder(context(array=True))
 
-    (reply,) = json.loads(writer.feed(EXAMPLE) + writer.close())
+    (response,) = json.loads(writer.feed(EXAMPLE) + writer.close())
 
-    assert reply["candidates"][0]["finishReason"] == "STOP"
+    assert response["candidates"][0]["finishReason"] == "STOP"
 
 
 @pytest.mark.parametrize(
@@ -466,21 +468,21 @@ def test_finish_words(finish, word):
 
 
 def test_a_refusal_is_text_and_safety():
-    (reply,) = assembled([RefusalDelta(text="no"), Finish(reason="stop")])["candidates"]
+    (response,) = assembled([RefusalDelta(text="no"), Finish(reason="stop")])["candidates"]
 
-    assert (reply["content"]["parts"], reply["finishReason"]) == ([{"text": "no"}], "SAFETY")
+    assert (response["content"]["parts"], response["finishReason"]) == ([{"text": "no"}], "SAFETY")
 
 
 def test_arguments_that_are_no_object_are_the_models_fault():
-    (reply,) = assembled(
+    (response,) = assembled(
         [CallStart(call=0, id="a", name="f"), CallDelta(call=0, arguments="{oops"), Finish(reason="tool_calls")]
     )["candidates"]
 
-    assert reply["finishReason"] == "MALFORMED_FUNCTION_CALL"
-    assert "f" in reply["finishMessage"]
+    assert response["finishReason"] == "MALFORMED_FUNCTION_CALL"
+    assert "f" in response["finishMessage"]
 
 
-def test_a_blocked_prompt_stays_one():
+def test_a_blocked_prompt_is_reported_as_blocked():
     blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
 
     assert assembled(whole(blocked))["promptFeedback"] == blocked["promptFeedback"]
@@ -601,7 +603,7 @@ def test_an_error_in_a_relayed_stream_is_kept_back():
     assert meter.failure.status == 429
 
 
-def test_a_whole_reply_that_is_an_error():
+def test_a_whole_response_that_is_an_error():
     assert gemini.DIALECT.whole_failure("p", {"error": ERROR}).status == 429
     assert gemini.DIALECT.whole_failure("p", candidate(text("a"))) is None
     assert gemini.DIALECT.whole_usage({"usageMetadata": {"promptTokenCount": 2}}) == Usage(prompt=2)

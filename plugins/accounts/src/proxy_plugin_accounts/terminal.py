@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from proxy_core.interfaces import LoginMethod
-from proxy_core.oauth.qr import qr_text
-from proxy_core.settings.loading import LoadedSettings
+from proxy_core import LoginMethod
+from proxy_core.cli.api import LoadedSettings
+from proxy_plugin_accounts.qr import qr_text
 
 _STDIN = 0
 

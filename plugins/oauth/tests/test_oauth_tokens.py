@@ -8,14 +8,12 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import HttpResponse, LoginRequired, RetryRefresh
-from proxy_core.oauth import (
+from proxy_plugin_oauth import (
     OAuthClient,
     OAuthRefused,
     authorization_url,
-    expiry,
     id_token_label,
     new_pkce,
-    qr_text,
     read_pasted,
     read_tokens,
 )
@@ -83,7 +81,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "kind", "words"), REFUSED)
-def test_what_is_no_answer_says_who_must_act(given, kind, words):
+def test_an_invalid_response_says_who_must_act(given, kind, words):
     with pytest.raises(kind) as caught:
         read(*given)
 
@@ -106,16 +104,6 @@ def test_a_limit_that_names_no_time_is_not_tried_within_seconds():
 
     assert limited.value.back_off_s[0] == 60
     assert not failed.value.back_off_s
-
-
-@pytest.mark.parametrize("value", [1790000000, 1790000000000, "1790000000000", "1790000000.0", "2026-09-21T14:13:20Z"])
-def test_an_expiry_may_be_seconds_milliseconds_or_text(value):
-    assert expiry(value) == datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("value", [None, 0, "", "soon", -5, True, [], 1e300, float("nan")])
-def test_an_expiry_that_cannot_be_read_means_renew_first(value):
-    assert expiry(value) is None
 
 
 def test_requests_say_what_the_grants_need():
@@ -171,10 +159,3 @@ def test_what_holds_no_code_of_this_login_is_refused(text):
 
 def test_a_pasted_refusal_is_one():
     assert read_pasted("http://h/?error=access_denied&state=STATE", "STATE").error == "access_denied"
-
-
-def test_a_qr_code_fits_a_terminal():
-    text = qr_text("https://chat.example.com/authorize?user_code=ABCD-1234&client=x")
-
-    assert 10 < len(text.splitlines()) < 25
-    assert qr_text("x" * 9000) is None

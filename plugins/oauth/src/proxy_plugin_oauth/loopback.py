@@ -10,11 +10,11 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy_core.interfaces import HttpClient, LoginPrompt, LoginRequired, RetryRefresh, Tokens
-from proxy_core.oauth.client import OAuthClient, authorization_url
-from proxy_core.oauth.pasted import Callback, read_pasted, read_query
-from proxy_core.oauth.pkce import Pkce, new_pkce, new_state
-from proxy_core.oauth.tokens import LoginFailed, ask_for_tokens
+from proxy_core import HttpClient, LoginFailed, LoginPrompt, LoginRequired, RetryRefresh, Tokens
+from proxy_plugin_oauth.client import OAuthClient, authorization_url
+from proxy_plugin_oauth.pasted import Callback, read_pasted, read_query
+from proxy_plugin_oauth.pkce import Pkce, new_pkce, new_state
+from proxy_plugin_oauth.tokens import ask_for_tokens
 
 _HOST = "127.0.0.1"
 _REQUEST_S = 10.0

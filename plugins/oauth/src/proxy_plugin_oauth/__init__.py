@@ -10,20 +10,17 @@
     async def refresh(credential, exchange):
         return await refresh_tokens(credential, exchange, EXAMPLE, login="proxy-core login example")
 
-Everything here uses the :class:`~proxy_core.interfaces.HttpClient` that it receives for network access.
+Everything here uses the :class:`~proxy_core.HttpClient` that it receives for network access.
 """
 
-from proxy_core.oauth.client import OAuthClient, authorization_url
-from proxy_core.oauth.device import DeviceCode, device_login, poll_device, read_device_code
-from proxy_core.oauth.loopback import Authorized, authorize, loopback_login
-from proxy_core.oauth.pasted import Callback, read_pasted
-from proxy_core.oauth.pkce import Pkce, new_pkce, new_state
-from proxy_core.oauth.qr import qr_text
-from proxy_core.oauth.tokens import (
-    LoginFailed,
+from proxy_plugin_oauth.client import OAuthClient, authorization_url
+from proxy_plugin_oauth.device import DeviceCode, device_login, poll_device, read_device_code
+from proxy_plugin_oauth.loopback import Authorized, authorize, loopback_login
+from proxy_plugin_oauth.pasted import Callback, read_pasted
+from proxy_plugin_oauth.pkce import Pkce, new_pkce, new_state
+from proxy_plugin_oauth.tokens import (
     OAuthRefused,
     ask_for_tokens,
-    expiry,
     id_token_label,
     read_tokens,
     refresh_tokens,
@@ -33,7 +30,6 @@ __all__ = [
     "Authorized",
     "Callback",
     "DeviceCode",
-    "LoginFailed",
     "OAuthClient",
     "OAuthRefused",
     "Pkce",
@@ -41,13 +37,11 @@ __all__ = [
     "authorization_url",
     "authorize",
     "device_login",
-    "expiry",
     "id_token_label",
     "loopback_login",
     "new_pkce",
     "new_state",
     "poll_device",
-    "qr_text",
     "read_device_code",
     "read_pasted",
     "read_tokens",

@@ -1,4 +1,4 @@
-"""Replies: whatever form they come in, mended, then read by the core's own decoder."""
+"""Decode responses, whatever form they have: repair them, then let the core's own decoder read them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class QwenDecoder:
-    """Events, JSON lines, one JSON object or a web page: told by the first byte, whatever the headers say.
+    """Decodes events, JSON lines, one JSON object or a web page; the first byte tells which, whatever the headers say.
 
-    All but events are read at their end.
+    Everything except events is decoded at its end.
     """
 
     def __init__(self, streaming: bool, *, think_tags: bool = True) -> None:
@@ -55,15 +55,15 @@ class QwenDecoder:
             yield from self._chunk(chunk)
 
     def _chunk(self, chunk: JsonObject) -> Iterator[ChatEvent]:
-        for mended in self._repair.chunk(chunk):
-            yield from self._decoder.feed(sse.encode(json_bytes(mended)))
+        for repaired in self._repair.chunk(chunk):
+            yield from self._decoder.feed(sse.encode(json_bytes(repaired)))
 
     def _end(self, *, done: bool) -> Iterator[ChatEvent]:
         if self._ended:
             return
         self._ended = True
-        for mended in self._repair.end(done=done):
-            yield from self._decoder.feed(sse.encode(json_bytes(mended)))
+        for repaired in self._repair.end(done=done):
+            yield from self._decoder.feed(sse.encode(json_bytes(repaired)))
 
     def _whole(self, data: bytes) -> Iterator[ChatEvent]:
         if data.startswith(b"<"):

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import Accounts, checked_name, file_error, open_accounts
-from proxy_core.cli.common import settings_options
-from proxy_core.cli.running_proxy import notify_running_proxy
-from proxy_core.cli.terminal import TerminalPrompt, confirmed, is_headless
-from proxy_core.credentials.stored import StoredCredential, VaultProblem
-from proxy_core.interfaces import CredentialRefresher, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
-from proxy_core.network.exchange import open_exchange
-from proxy_core.oauth.tokens import LoginFailed, OAuthRefused
+from proxy_core import CredentialRefresher, LoginFailed, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
+from proxy_core.cli.api import (
+    Accounts,
+    StoredCredential,
+    VaultProblem,
+    checked_name,
+    file_error,
+    notify_running_proxy,
+    open_accounts,
+    settings_options,
+)
+from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
 
 _INTERRUPTED = 130
 
@@ -78,9 +82,9 @@ async def _log_in(
         return None
     assert refresher.login is not None
     try:
-        async with open_exchange() as exchange:
+        async with accounts.exchange() as exchange:
             return await refresher.login(prompt, exchange)
-    except (LoginFailed, LoginRequired, OAuthRefused, RetryRefresh) as error:
+    except (LoginFailed, LoginRequired, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error
     except EOFError:
         raise click.ClickException("the standard input ended before the login; nothing was saved") from None

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import API_KEY, Accounts
-from proxy_core.cli.common import printable
-from proxy_core.credentials.stored import StoredCredential
-from proxy_core.interfaces import FoundKey, Provider
+from proxy_core import FoundKey, Provider
+from proxy_core.cli.api import API_KEY, Accounts, StoredCredential, printable
 
 
 def copy_keys(accounts: Accounts, provider: Provider, path: Path, keys: Sequence[FoundKey], name: str | None) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from proxy_core.messages import UpstreamRequest
-from proxy_core.oauth.pkce import Pkce
+from proxy_core import UpstreamRequest
+from proxy_plugin_oauth.pkce import Pkce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,21 +10,26 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.accounts import API_KEY, Account, Accounts, open_accounts
-from proxy_core.cli.common import printable, settings_options
-from proxy_core.clock import SystemClock
-from proxy_core.credentials.refresh import refresh_once
-from proxy_core.credentials.stored import StoredCredential
-from proxy_core.interfaces import (
+from proxy_core import (
     CredentialRefresher,
     HttpClient,
     LoginRequired,
     Provider,
     RetryRefresh,
+    SystemClock,
     TransportFailed,
 )
-from proxy_core.network.exchange import open_exchange
-from proxy_core.settings.loading import secret_values
+from proxy_core.cli.api import (
+    API_KEY,
+    Account,
+    Accounts,
+    StoredCredential,
+    open_accounts,
+    printable,
+    refresh_once,
+    secret_values,
+    settings_options,
+)
 
 
 @click.command("test")
@@ -50,7 +55,7 @@ def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider:
 
 async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
     results = []
-    async with open_exchange() as exchange:
+    async with accounts.exchange() as exchange:
         for account in chosen:
             good, words = await _try(accounts, provider, account, exchange)
             results.append((good, _clean(words, account.stored)))

@@ -5,35 +5,35 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core.clock import Clock, SystemClock
-from proxy_core.failures.rate_limit_headers import retry_after_s
-from proxy_core.interfaces import (
+from proxy_core import (
+    Clock,
     Credential,
     HttpClient,
     HttpResponse,
+    LoginFailed,
     LoginRequired,
     RetryRefresh,
+    SystemClock,
     Tokens,
     TransportFailed,
+    UpstreamRequest,
+    retry_after_s,
 )
-from proxy_core.messages import UpstreamRequest
-from proxy_core.oauth.client import OAuthClient
+from proxy_plugin_oauth.client import OAuthClient
 
 _SHOWN = 200
 #: A server with a rate limit is not asked again after only a second.
 _LIMITED_BACK_OFF_S = (60.0, 120.0, 240.0, 300.0)
 #: Error codes of RFC 6749 and RFC 8628 that mean "not now".
 _LATER = ("temporarily_unavailable", "server_error", "slow_down", "authorization_pending")
-#: Numbers below this are seconds since the epoch, above it milliseconds (seconds reach it in the year 5138).
-_SECONDS_BELOW = 10**11
 
 
-class OAuthRefused(Exception):
+class OAuthRefused(LoginFailed):
     """The server rejected the request for a reason that neither waiting nor a new login fixes, like a wrong client.
 
     ``error`` is the server's error code, for example ``invalid_client``.
@@ -43,10 +43,6 @@ class OAuthRefused(Exception):
         super().__init__(message)
         self.error = error
         self.status = status
-
-
-class LoginFailed(Exception):
-    """A login failed; the message is for the user."""
 
 
 async def refresh_tokens(
@@ -177,29 +173,3 @@ def id_token_label(token: object) -> str | None:
     if not isinstance(claims, dict):
         return None
     return next((_shown(v) for name in ("email", "sub") if isinstance(v := claims.get(name), str) and v), None)
-
-
-def expiry(value: object) -> datetime | None:
-    """The expiry of a token, as files and variables write it: seconds, milliseconds, either as text, ISO 8601.
-
-    ``None`` if it is missing, zero or unreadable; such a token is refreshed before use.
-    """
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return _iso(str(value))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        return None
-    try:
-        return datetime.fromtimestamp(value if value < _SECONDS_BELOW else value / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _iso(text: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

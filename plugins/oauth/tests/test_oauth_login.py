@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from proxy_core import LoginRequired
-from proxy_core.credentials.stored import StoredCredential
-from proxy_core.oauth import LoginFailed, OAuthClient, OAuthRefused, authorize, device_login, loopback_login
+from proxy_core import LoginFailed, LoginRequired
 from proxy_core.testing import FakeOAuthServer, ScriptedPrompt, open_exchange
-from proxy_core.testing.example_oauth import example_refresher
+from proxy_core.testing.credentials import StoredCredential
+from proxy_plugin_oauth import OAuthClient, OAuthRefused, authorize, device_login, loopback_login
+from proxy_plugin_oauth.testing import example_refresher
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def test_over_ssh_the_address_is_pasted(server, exchange):
     tokens = await login
 
     assert tokens.refresh_token is not None
-    assert any("Not accepted" in words for words in prompt.said)
+    assert any("Not accepted" in words for words in prompt.lines)
 
 
 async def test_a_page_that_shows_a_code_needs_no_port(server, exchange):
@@ -144,7 +144,7 @@ async def test_the_page_keeps_nothing_and_runs_nothing(waiting):
     assert "default-src 'none'" in reply.headers["content-security-policy"]
 
 
-async def test_a_taken_port_is_said(server, exchange):
+async def test_a_taken_port_is_reported(server, exchange):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         client = OAuthClient(client_id="x", token_url=server.token_url)
@@ -168,7 +168,7 @@ async def test_the_port_is_free_again_however_it_ends(end):
     socket.create_server(("127.0.0.1", port)).close()
 
 
-async def test_a_wrong_client_is_said_as_such(server, exchange):
+async def test_a_wrong_client_is_reported_as_such(server, exchange):
     client = OAuthClient(client_id="wrong", token_url=server.token_url)
     with pytest.raises(OAuthRefused, match="invalid_client"):
         await loopback_login(
@@ -247,7 +247,7 @@ async def test_trouble_on_the_way_does_not_end_the_wait(server, exchange):
 
 
 @pytest.mark.parametrize(("act", "words"), [("deny", "denied"), ("expire", "expired"), ("forget", "no longer|expired")])
-async def test_a_refused_or_expired_code_is_said(server, exchange, act, words):
+async def test_a_refused_or_expired_code_is_reported(server, exchange, act, words):
     prompt = ScriptedPrompt()
     acts = {
         "deny": lambda: server.deny(prompt.codes[0]),
@@ -258,7 +258,7 @@ async def test_a_refused_or_expired_code_is_said(server, exchange, act, words):
         await log_in(server, exchange, Waits(acts[act]), prompt)
 
 
-async def test_nobody_types_it_in(exchange):
+async def test_a_device_code_that_is_never_entered_expires(exchange):
     async with FakeOAuthServer(device_life_s=1, device_interval_s=0.4) as server:
         with pytest.raises(LoginFailed, match=r"within 1 seconds|expired"):
             await log_in(server, exchange, asyncio.sleep)
@@ -287,7 +287,7 @@ async def test_cancelling_ends_the_wait(exchange):
     "body",
     [b"<html>", b'{"error":"invalid_client"}', b'{"device_code":"d","user_code":"u","verification_uri":"file:///x"}'],
 )
-async def test_a_server_without_a_code_is_said(server, exchange, body):
+async def test_a_server_without_a_code_is_reported(server, exchange, body):
     server.fails(200, body, path="/device/code")
     with pytest.raises(LoginFailed):
         await log_in(server, exchange, Waits())

@@ -11,11 +11,21 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core.clock import Clock, Deadline, SystemClock
-from proxy_core.interfaces import HttpClient, HttpResponse, LoginPrompt, RetryRefresh, Tokens, TransportFailed
-from proxy_core.oauth.client import OAuthClient
-from proxy_core.oauth.pkce import Pkce, new_pkce
-from proxy_core.oauth.tokens import LoginFailed, OAuthRefused, read_tokens
+from proxy_core import (
+    Clock,
+    Deadline,
+    HttpClient,
+    HttpResponse,
+    LoginFailed,
+    LoginPrompt,
+    RetryRefresh,
+    SystemClock,
+    Tokens,
+    TransportFailed,
+)
+from proxy_plugin_oauth.client import OAuthClient
+from proxy_plugin_oauth.pkce import Pkce, new_pkce
+from proxy_plugin_oauth.tokens import OAuthRefused, read_tokens
 
 _SLOWER_S = 5.0
 _MAX_INTERVAL_S = 60.0
@@ -50,7 +60,7 @@ async def device_login(
 ) -> Tokens:
     """Show a code and wait until it has been entered. Cancellation takes effect at once.
 
-    ``details`` is as in :func:`~proxy_core.oauth.read_tokens`. Raises ``LoginFailed``, ``OAuthRefused``.
+    ``details`` is as in :func:`~proxy_plugin_oauth.read_tokens`. Raises ``LoginFailed``, ``OAuthRefused``.
     """
     clock = clock or SystemClock()
     proof = new_pkce() if pkce else None

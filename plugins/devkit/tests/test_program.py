@@ -82,4 +82,4 @@ async def test_the_benchmarks_are_a_command(tmp_path):
     code, output = await run(tmp_path, "bench", "--help")
 
     assert code == 0
-    assert "against a bare relay" in output
+    assert "with a bare relay" in output

@@ -12,6 +12,13 @@ from proxy_core.testing import plugin_with
 #: litellm's own, and those of what it uses.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Before a client's time runs: it takes seconds, or minutes on a busy machine. ``test_program`` imports it late."""
+    import litellm  # noqa: F401
+
+
 KEY = "sk-ant-secret-key-of-ours-0123456789"
 MESSAGE = {
     "id": "msg_1",

@@ -28,6 +28,8 @@ from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"
+#: A request that has no response by then hangs.
+_LIMIT_S = 120
 #: By default, no test has to sleep through the pause before a retry.
 _AT_ONCE = {"retry_delay_s": 0.01, "retry_jitter_s": 0}
 
@@ -109,11 +111,11 @@ class RunningProxy:
         """POST JSON (or raw bytes) below ``/v1``."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"authorization": f"Bearer {key or self.key}", "content-type": "application/json", **(headers or {})}
-        return answer(await self.client.post(self.url + path, content=content, headers=sent, timeout=30))
+        return answer(await self.client.post(self.url + path, content=content, headers=sent, timeout=_LIMIT_S))
 
     async def get(self, path: str, *, key: str | None = None) -> Answer:
         headers = {"authorization": f"Bearer {key or self.key}"}
-        return answer(await self.client.get(self.url + path, headers=headers, timeout=30))
+        return answer(await self.client.get(self.url + path, headers=headers, timeout=_LIMIT_S))
 
     async def chat(self, model: str, text: str, *, stream: bool = False, **fields: Any) -> Answer:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}

@@ -15,6 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -231,11 +232,8 @@ class FakeUpstream(ScriptedUpstream):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        await _stop_accepting(self._server)
         self._server.close()
-        for _ in range(
-            3
-        ):  # a connection just accepted gets its transport, and then its task, in separate turns of the event loop
-            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -273,6 +271,15 @@ class FakeUpstream(ScriptedUpstream):
                 await asyncio.gather(watch, return_exceptions=True)
             if not alive or request.left.is_set():
                 return
+
+
+async def _stop_accepting(server: asyncio.Server) -> None:
+    """Before it closes: a closed server leaves connections open that it has accepted, but not begun to serve."""
+    for sock in server.sockets:
+        with suppress(NotImplementedError):  # of Windows' event loop
+            asyncio.get_running_loop().remove_reader(sock)
+    for _ in range(3):  # what was just accepted gets its transport, and then its task, in a turn of its own each
+        await asyncio.sleep(0)
 
 
 class _Connection:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy_core.server import control_socket
 from proxy_core.testing.program import SCRIPT, run
 
 KEY = "some-client-key"
@@ -208,6 +209,8 @@ async def all_workers(home: Path, count: int) -> list[int]:
     while len(found := workers_of(home)) < count and time.monotonic() < deadline:  # noqa: ASYNC110  polls files
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.3)  # until the workers know of each other
+    # A socket connects as soon as it has its name, but answers only once its worker serves.
+    await control_socket.ask(home / "data/proxy-core/run", "GET", "/readyz", key="none")
     return found
 
 

@@ -64,11 +64,16 @@ async def test_four_workers_count_exactly_hold_limits_and_share_cooldowns_and_th
     assert counting.served["key-a"] > before["key-a"] + 20
 
 
+def busiest(workers):
+    """The worker with most connections: one of two may have accepted all of them."""
+    return max(workers, key=lambda worker: len(os.listdir(f"/proc/{worker}/fd")))
+
+
 async def test_a_killed_worker_loses_at_most_its_last_second(home, counting):
     variables = settings(counting.url, KEYS, 0)
     async with serving(home, "--workers", "2", **variables) as program:
         workers = await all_workers(home, 2)
-        seen = await under_load(program, 1.5, lambda: os.kill(workers[1], signal.SIGKILL))
+        seen = await under_load(program, 1.5, lambda: os.kill(busiest(workers), signal.SIGKILL))
     usage = await used(home, variables)
 
     assert seen.broken

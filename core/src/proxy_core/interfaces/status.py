@@ -1,7 +1,7 @@
 """A read-only view of one process of a running proxy, as values: for pages, metrics and terminals.
 
 Nothing in it is a secret: credentials appear as fingerprints and labels. Text that a client or an
-upstream chose (model names, messages) is passed on as it came; whoever displays it escapes it.
+upstream chose (model names, messages) is passed on unchanged; a page must escape it before displaying it.
 Instants are UTC; ``None`` means unknown or unlimited.
 """
 

@@ -41,7 +41,7 @@ def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError
 
 
 def error_headers(error: ProxyError) -> Headers:
-    """``Retry-After`` in both forms; SDKs are told not to sleep for longer than a minute."""
+    """``Retry-After`` in both forms; beyond a minute, ``x-should-retry: false`` keeps SDKs from sleeping."""
     if error.retry_after_s is None:
         return []
     seconds = max(0.0, error.retry_after_s)

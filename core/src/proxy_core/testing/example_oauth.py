@@ -1,6 +1,6 @@
-"""A plugin whose provider's tokens are renewed: what a vendor's would look like, against :class:`FakeOAuthServer`.
+"""An example plugin whose tokens the proxy refreshes, for use with :class:`FakeOAuthServer`.
 
-It logs nobody in. ``proxy_plugin_oauth.testing`` adds the logins, with the library that vendors' plugins use.
+It has no login. ``proxy_plugin_oauth.testing`` adds logins, with the library that vendors' plugins use.
 """
 
 from __future__ import annotations

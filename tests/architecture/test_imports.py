@@ -30,7 +30,7 @@ LAYERS = [
     "dialects|failures",
     "interfaces",
     "settings",
-    "messages:errors:sse:clock:stash:version",
+    "messages:errors:jsons:sse:clock:stash:version",
 ]
 
 
@@ -68,7 +68,7 @@ def test_the_dialects_of_the_core_are_openais(graph):
 
 
 #: What plugins and their tests may import of the core, whole or a name of it.
-PUBLIC = re.compile(r"proxy_core(\.(sse|ndjson|cli\.api|dialects(\.\w+)?))?")
+PUBLIC = re.compile(r"proxy_core(\.(sse|jsons|cli\.api|dialects(\.\w+)?))?")
 #: Besides, in tests and in kits for tests.
 TESTING = re.compile(r"proxy_core\.testing(\.\w+)*")
 
@@ -90,7 +90,7 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 def _public(module, names):
     """Of the root only what it exports by name, and the modules that are public themselves."""
-    exported = {*proxy_core.__all__, "dialects", "ndjson", "sse"}
+    exported = {*proxy_core.__all__, "dialects", "jsons", "sse"}
     return PUBLIC.fullmatch(module) is not None and (module != "proxy_core" or exported.issuperset(names))
 
 

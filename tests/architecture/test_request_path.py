@@ -34,6 +34,7 @@ BRANCHES = {
     # Pure functions: bytes or values in, values out.
     "dialects/": "a wire format: checks a body, finds usage in events",
     "sse.py": "where an event ends",
+    "jsons.py": "JSON in, values out",
     "pipeline/calls.py": "from the client's wire format to the provider's, and back",
     "pipeline/secret_filter.py": "takes a secret out of bytes",
     "pipeline/sanitize.py": "plugins' filters, in order",

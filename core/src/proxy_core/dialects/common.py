@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from proxy_core.errors import BadRequest
 from proxy_core.interfaces import ModelInfo
+from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import JsonObject
 
 
 def json_bytes(value: object) -> bytes:
-    """Compact UTF-8 JSON; non-ASCII characters and the order of keys are kept.
-
-    U+2028 and U+2029 are escaped: legal JSON, but they break naive readers of event streams.
-    """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    if "\u2028" in text or "\u2029" in text:
-        text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can express and UTF-8 cannot
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    """JSON for a client: U+2028 and U+2029 are escaped, as they break naive readers of event streams."""
+    out = dumps(value)
+    if not out.isascii() and b"\xe2\x80" in out:
+        out = out.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+    return out
 
 
 def load_object(data: bytes) -> JsonObject | None:
     """``data`` as a JSON object, or ``None`` if it is anything else."""
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
+        value = loads(data)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def parse_body(data: bytes) -> JsonObject:
     """A client's body. Raises ``BadRequest`` unless it is a JSON object."""
     try:
-        value = json.loads(data, parse_constant=_no_constant)
+        value = loads_strict(data)
     except UnicodeDecodeError:
         raise BadRequest("The request body is not UTF-8.") from None
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.") from None
     except ValueError as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from None
     if not isinstance(value, dict):

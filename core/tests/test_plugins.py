@@ -204,12 +204,15 @@ def proxy_cli_commands(ctx):
     assert "greet" in CliRunner().invoke(cli, ["--help"], catch_exceptions=False).output
 
 
-@pytest.mark.parametrize("name", ["login", "credentials"])
-def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("login", "accounts"), ("credentials", "accounts"), ("config", "doctor"), ("doctor", "doctor")],
+)
+def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name, package):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PROXY_PLUGINS__DISABLED", "accounts")
+    monkeypatch.setenv("PROXY_PLUGINS__DISABLED", package)
 
     done = CliRunner().invoke(cli, [name, "x"])
 
     assert done.exit_code == 2
-    assert "pip install proxy-plugin-accounts" in done.output
+    assert f"pip install proxy-plugin-{package}" in done.output

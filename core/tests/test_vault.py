@@ -11,15 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Tokens
-from proxy_core.cli.accounts import Accounts
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.files import write_private
-from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.linked_files import read_foreign, write_foreign
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
-from proxy_core.plugins.registry import build_catalog
-from proxy_core.settings.loading import load
 from proxy_core.testing.example_oauth import EXAMPLE_FILE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -215,19 +211,6 @@ def test_a_name_is_taken_once_and_free_names_are_found(vault):
     assert vault.free_name("example", "dev@example.com") == "dev@example.com-2"
     assert vault.free_name("example", "Åse <x>/..") == "se-x"
     assert vault.free_name("example", None) == "1"
-
-
-def test_duplicates_are_reported_not_dropped(vault, tmp_path):
-    for name, identity in (("a", "x@example.com"), ("b", "x@example.com"), ("c", None), ("d", None)):
-        vault.add(stored(name, identity=identity))
-    vault.add(stored("e", identity="y@example.com"))
-    loaded = load(environ={}, cwd=tmp_path)
-    accounts = Accounts(loaded=loaded, catalog=build_catalog([]), vault=vault, fingerprint=Fingerprints(SecretStr("s")))
-
-    found = {account.name: account.same_as for account in accounts.of("example")}
-
-    assert found == {"a": "", "b": "a", "c": "", "d": "c", "e": ""}
-    assert len(vault.all("example")) == 5
 
 
 def test_when_a_token_is_due():

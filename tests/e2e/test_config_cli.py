@@ -25,18 +25,22 @@ password = "canary-password"
 
 
 @pytest.fixture
-async def run(tmp_path):
-    (tmp_path / "proxy-core.toml").write_text(TOML)
+async def variables(tmp_path):
     async with FakeOAuthServer() as server:
-        variables = install(tmp_path, server)
+        yield install(tmp_path, server)
 
-        async def run(*arguments, **more):
-            code, output = await typed(tmp_path, variables | more, "config", *arguments)
-            assert not any(secret in output for secret in SECRETS), output
-            assert "Traceback" not in output, output
-            return code, output
 
-        yield run
+@pytest.fixture
+def run(tmp_path, variables):
+    (tmp_path / "proxy-core.toml").write_text(TOML)
+
+    async def run(*arguments, **more):
+        code, output = await typed(tmp_path, variables | more, "config", *arguments)
+        assert not any(secret in output for secret in SECRETS), output
+        assert "Traceback" not in output, output
+        return code, output
+
+    return run
 
 
 async def test_show_names_value_and_origin_of_what_is_set(run, tmp_path):
@@ -140,3 +144,26 @@ async def test_diff_without_a_file_is_against_the_defaults(run):
     assert code == 0
     assert "- server.port = 8000" in output and "+ server.port = 81" in output
     assert "+ clients.laptop.key = ********" in output
+
+
+@pytest.mark.parametrize("text", ["[server\nport = 1\n", "[plugins]\nrequired = ['nosuch']\n", "nosuch = 1\n"])
+async def test_check_and_doctor_say_what_is_wrong_even_if_no_plugin_can_be_asked(run, tmp_path, variables, text):
+    (tmp_path / "proxy-core.toml").write_text(text)
+
+    code, output = await run("check")
+    doctor, found = await typed(tmp_path, variables, "doctor", "--json")
+
+    assert (code, doctor) == (1, 1), output
+    assert output.startswith("problem: ")
+    assert [f["area"] for f in json.loads(found)["findings"]][:1] == ["settings"]
+
+
+async def test_a_difference_from_the_defaults_is_found_wherever_the_settings_file_is(run, tmp_path):
+    folder = tmp_path / "config" / "proxy-core"
+    folder.mkdir(parents=True)
+    (tmp_path / "proxy-core.toml").unlink()
+    (folder / "proxy-core.toml").write_text("[server]\nport = 9000\n")
+
+    _, output = await run("diff")
+
+    assert f"+ server.port = 9000  ({folder / 'proxy-core.toml'}:2)" in output

@@ -18,12 +18,10 @@ _BUILT_IN = (
     "cooldown",
     "reload",
     "usage",
-    "config",
-    "doctor",
 )
 
-#: What people look for here, and the package that has it.
-_FIRST_PARTY = {"login": "proxy-plugin-accounts", "credentials": "proxy-plugin-accounts"}
+#: What people look for here, and the plugin that has it.
+_FIRST_PARTY = {"login": "accounts", "credentials": "accounts", "config": "doctor", "doctor": "doctor"}
 
 
 class Commands(click.Group):
@@ -36,17 +34,18 @@ class Commands(click.Group):
         if cmd_name in _BUILT_IN:
             command: click.Command = import_module(f"proxy_core.cli.{cmd_name}").command
             return command
-        found = _plugin_commands().get(cmd_name)
-        if found is None and cmd_name in _FIRST_PARTY:
-            package = _FIRST_PARTY[cmd_name]
+        plugin = _FIRST_PARTY.get(cmd_name)
+        found = _plugin_commands(plugin).get(cmd_name)
+        if found is None and plugin is not None:
+            package = f"proxy-plugin-{plugin}"
             raise click.UsageError(f"{cmd_name} is a command of {package}: `pip install {package}`, or enable it")
         return found
 
 
-def _plugin_commands() -> dict[str, click.Command]:
+def _plugin_commands(at_least: str | None = None) -> dict[str, click.Command]:
     from proxy_core.cli.common import plugin_commands
 
-    return plugin_commands()
+    return plugin_commands(at_least)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,40 +1,74 @@
-"""What commands of plugins may use: options and tables, the accounts there are, and the proxy that runs.
+"""What commands of plugins may use: options and tables, the installation that they look at, and the proxy that runs.
 
-The credentials themselves stay the core's: a command reads and changes them through :class:`Accounts`
-and its ``vault``, which locks files, keeps their modes, and writes before it forgets.
+The credentials themselves stay the core's: a command reads and changes them through its :class:`Vault`, which
+locks files, keeps their modes, and writes before it forgets.
 """
 
 from __future__ import annotations
 
-from proxy_core.cli.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
-from proxy_core.cli.common import printable, settings_options, table
+from proxy_core.cli.common import printable, read_settings, settings_options, table
+from proxy_core.cli.installation import (
+    StartCheck,
+    catalog_of,
+    check_start,
+    fingerprints_of,
+    lines_of,
+    open_http,
+    open_store,
+    vault_of,
+)
 from proxy_core.cli.running_proxy import notify_running_proxy
+from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.files import write_private
+from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.linked_files import read_foreign
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
+from proxy_core.credentials.vault import Vault
+from proxy_core.plugins.registry import Catalog
+from proxy_core.runtime.pools import rotations
 from proxy_core.settings.base import environment_name
-from proxy_core.settings.loading import LoadedSettings, other_variables, secret_values
+from proxy_core.settings.loading import (
+    DELIMITER,
+    PREFIX,
+    LoadedSettings,
+    load,
+    load_nothing_but,
+    other_variables,
+    secret_values,
+)
 
 __all__ = [
-    "API_KEY",
-    "Account",
-    "Accounts",
+    "DELIMITER",
+    "PREFIX",
+    "Catalog",
+    "Fingerprints",
     "LoadedSettings",
+    "StartCheck",
     "StoredCredential",
+    "Vault",
     "VaultProblem",
-    "checked_name",
+    "catalog_of",
+    "check_start",
     "digest",
     "environment_name",
-    "file_error",
+    "fingerprints_of",
+    "from_environment",
+    "lines_of",
+    "load",
+    "load_nothing_but",
     "notify_running_proxy",
-    "open_accounts",
+    "open_http",
+    "open_store",
     "other_variables",
     "printable",
     "read_foreign",
+    "read_settings",
     "refresh_once",
+    "rotations",
     "secret_values",
     "settings_options",
     "table",
+    "vault_of",
     "write_private",
 ]

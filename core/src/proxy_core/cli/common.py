@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from proxy_core.errors import PluginError
+from proxy_core.errors import PluginError, SetupError
 from proxy_core.plugins.loader import load_plugins
-from proxy_core.settings.loading import LoadedSettings, load
+from proxy_core.settings.loading import LoadedSettings, load, load_nothing_but
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,13 +37,24 @@ def plugin_overrides(disable_plugin: Sequence[str], config: Path | None) -> dict
 
 
 def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedSettings:
+    """The settings that a start would use. Raises ``SettingsError``."""
     return load(config, overrides=plugin_overrides(disable_plugin, config))
 
 
-def plugin_commands() -> dict[str, click.Command]:
-    """The commands of plugins. Raises ``PluginError`` if two have the same name."""
+def plugin_commands(at_least: str | None = None) -> dict[str, click.Command]:
+    """The commands of plugins. If settings are wrong, only those of ``at_least``, a plugin that may say what is wrong.
+
+    Raises ``PluginError`` if two have the same name, and ``SettingsError``.
+    """
     found: dict[str, click.Command] = {}
-    for plugin in load_plugins(load(), only=("proxy_cli_commands",)):
+    try:
+        plugins = load_plugins(load(), only=("proxy_cli_commands",))
+    except SetupError:
+        if at_least is None:
+            raise
+        alone = load_nothing_but({"plugins": {"allowed": [at_least]}}, Path())
+        plugins = load_plugins(alone, only=("proxy_cli_commands",))
+    for plugin in plugins:
         for command in plugin.provided.get("proxy_cli_commands", ()):
             name = command.name or ""
             if name in found:

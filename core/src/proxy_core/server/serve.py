@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -40,23 +39,14 @@ _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "l
 
 def check_exposure(loaded: LoadedSettings) -> None:
     """Raises ``SettingsError`` if the proxy would listen beyond loopback without a configured client key."""
-    host = loaded.settings.server.host
-    if not is_loopback(host) and not loaded.settings.clients:
+    server = loaded.settings.server
+    if not server.is_loopback and not loaded.settings.clients:
         raise SettingsError(
             [
-                f"server.host: {host} is reachable from other machines, and no client key is configured; "
+                f"server.host: {server.host} is reachable from other machines, and no client key is configured; "
                 "set PROXY_API_KEY or [clients.<name>] key first"
             ]
         )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # a name may resolve to any address
 
 
 def listen(server: ServerSettings) -> socket.socket:

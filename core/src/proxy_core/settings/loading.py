@@ -262,14 +262,23 @@ def load(
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
     sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, dotenvs))
+    data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
+    return _loaded(sources, overrides or {}, data_dir)
+
+
+def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
+    """The defaults with ``overrides``, whatever files and variables say. Raises ``SettingsError``."""
+    return _loaded(Sources(None, {}, {}), overrides, data_dir)
+
+
+def _loaded(sources: Sources, overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
     compatible, origins = proxy_table(sources.variables)
     nested = _nested(ProxySettings, PREFIX, sources.variables)
     # The legacy names are the older form. A nested name for the same key is more specific and wins.
-    above = _merge(nested, overrides or {})
+    above = _merge(nested, overrides)
     merged = _merge(_merge(sources.table, compatible), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), origins)
-    data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return LoadedSettings(settings, sources, data_dir, above, overrides or {})
+    return LoadedSettings(settings, sources, data_dir, above, overrides)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Unknown keys are errors. ``loading.py`` reads these values from files and the en
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,6 +58,16 @@ class ServerSettings(Table):
     hypercorn: dict[str, Any] = Field(
         default_factory=dict, description="Further attributes of Hypercorn's ``Config``, by their original names."
     )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False  # a name may resolve to any address
 
 
 class ClientSettings(Table):

@@ -19,17 +19,8 @@ from proxy_core import (
     SystemClock,
     TransportFailed,
 )
-from proxy_core.cli.api import (
-    API_KEY,
-    Account,
-    Accounts,
-    StoredCredential,
-    open_accounts,
-    printable,
-    refresh_once,
-    secret_values,
-    settings_options,
-)
+from proxy_core.cli.api import StoredCredential, open_http, printable, refresh_once, secret_values, settings_options
+from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, open_accounts
 
 
 @click.command("test")
@@ -55,7 +46,7 @@ def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider:
 
 async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
     results = []
-    async with accounts.exchange() as exchange:
+    async with open_http() as exchange:
         for account in chosen:
             good, words = await _try(accounts, provider, account, exchange)
             results.append((good, _clean(words, account.stored)))

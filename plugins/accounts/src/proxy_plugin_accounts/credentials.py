@@ -12,19 +12,8 @@ from typing import Any
 import click
 from pydantic import SecretStr
 
-from proxy_core.cli.api import (
-    API_KEY,
-    Account,
-    Accounts,
-    StoredCredential,
-    VaultProblem,
-    checked_name,
-    file_error,
-    notify_running_proxy,
-    open_accounts,
-    settings_options,
-    table,
-)
+from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_proxy, settings_options, table
+from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
 _ELSEWHERE = {"import": "transfer", "export": "transfer", "test": "check"}

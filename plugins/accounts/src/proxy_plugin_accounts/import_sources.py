@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from proxy_core import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
-from proxy_core.cli.api import Accounts, VaultProblem, other_variables, printable, read_foreign
+from proxy_core.cli.api import VaultProblem, other_variables, printable, read_foreign
+from proxy_plugin_accounts.accounts import Accounts
 
 AnyFile = TokenFile | KeyFile
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from proxy_core import FoundKey, Provider
-from proxy_core.cli.api import API_KEY, Accounts, StoredCredential, printable
+from proxy_core.cli.api import StoredCredential, printable
+from proxy_plugin_accounts.accounts import API_KEY, Accounts
 
 
 def copy_keys(accounts: Accounts, provider: Provider, path: Path, keys: Sequence[FoundKey], name: str | None) -> None:

@@ -9,16 +9,8 @@ from pathlib import Path
 import click
 
 from proxy_core import CredentialRefresher, LoginFailed, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
-from proxy_core.cli.api import (
-    Accounts,
-    StoredCredential,
-    VaultProblem,
-    checked_name,
-    file_error,
-    notify_running_proxy,
-    open_accounts,
-    settings_options,
-)
+from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_proxy, open_http, settings_options
+from proxy_plugin_accounts.accounts import Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
 
 _INTERRUPTED = 130
@@ -82,7 +74,7 @@ async def _log_in(
         return None
     assert refresher.login is not None
     try:
-        async with accounts.exchange() as exchange:
+        async with open_http() as exchange:
             return await refresher.login(prompt, exchange)
     except (LoginFailed, LoginRequired, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error

@@ -11,19 +11,15 @@ import click
 
 from proxy_core import Provider, Tokens
 from proxy_core.cli.api import (
-    API_KEY,
-    Accounts,
     StoredCredential,
     VaultProblem,
-    checked_name,
     digest,
     environment_name,
-    file_error,
     notify_running_proxy,
-    open_accounts,
     settings_options,
     write_private,
 )
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.import_sources import Origin, find
 from proxy_plugin_accounts.keys import copy_keys
 from proxy_plugin_accounts.variables import env_file, to_environment

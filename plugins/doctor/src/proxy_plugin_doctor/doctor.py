@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from proxy_core.cli.accounts import Accounts, open_accounts
-from proxy_core.cli.common import printable, settings_options, table
-from proxy_core.cli.config import catalog_of, checked, described
-from proxy_core.cli.effective import effective, stray
-from proxy_core.cli.findings import (
+from proxy_core import SetupError
+from proxy_core.cli.api import Catalog, catalog_of, printable, settings_options, table
+from proxy_plugin_accounts import Accounts, open_accounts
+from proxy_plugin_doctor.config import checked, described
+from proxy_plugin_doctor.effective import effective, stray
+from proxy_plugin_doctor.findings import (
     Finding,
     of_checks,
     of_credentials,
@@ -22,8 +23,6 @@ from proxy_core.cli.findings import (
     of_sockets,
     of_store,
 )
-from proxy_core.errors import SetupError
-from proxy_core.plugins.registry import Catalog
 
 
 @click.command("doctor")
@@ -53,7 +52,7 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
         plugins = [{"name": p.name, "state": p.state, "reason": p.reason} for p in catalog.plugins]
         findings += _inspected(accounts, catalog, problems, warnings)
         if upstreams:
-            from proxy_core.cli.upstream_check import of_upstreams
+            from proxy_plugin_doctor.upstream_check import of_upstreams
 
             findings += of_upstreams(accounts)
     lines = [_handled(finding, fix) for finding in findings]

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from proxy_core.cli.accounts import Account, Accounts
-from proxy_core.cli.common import printable
-from proxy_core.errors import SetupError
-from proxy_core.interfaces import Check
-from proxy_core.runtime.stores import open_store
-from proxy_core.server.serve import is_loopback
-from proxy_core.settings.loading import LoadedSettings
+from proxy_core import Check, SetupError
+from proxy_core.cli.api import LoadedSettings, open_store, printable
+from proxy_plugin_accounts import Account, Accounts
 
 _STORE_S = 10.0
 #: No refresh takes this long, so the process that wrote the journal must have died.
@@ -156,7 +152,7 @@ def _of_account(account: Account) -> Iterator[Finding]:
 def of_serving(loaded: LoadedSettings) -> Iterator[Finding]:
     """Exposure to the network, and state that workers do not share."""
     server, url = loaded.settings.server, loaded.settings.state.url
-    if not is_loopback(server.host) and not server.tls_certificate:
+    if not server.is_loopback and not server.tls_certificate:
         yield Finding(
             area="server",
             what=f"the proxy listens on {server.host} without TLS: keys and prompts are sent in plain text",

@@ -1,29 +1,31 @@
-"""Shared by the credential commands: all configured credentials, with their origin and state."""
+"""All configured credentials, with their origin and state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from proxy_core.cli.common import read_settings
-from proxy_core.credentials.environment import from_environment
-from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
-from proxy_core.credentials.vault import FOLDER_NAME, Vault
-from proxy_core.errors import SettingsError
-from proxy_core.interfaces import CredentialRefresher, HttpClient, Provider
-from proxy_core.plugins.loader import load_plugins
-from proxy_core.plugins.registry import Catalog, build_catalog
-from proxy_core.runtime.builtin import BuiltIn
-from proxy_core.runtime.pools import rotations
-from proxy_core.server.client_key import state_secret
-from proxy_core.settings.base import environment_name
-from proxy_core.settings.loading import LoadedSettings
+from proxy_core import CredentialRefresher, Provider, SettingsError
+from proxy_core.cli.api import (
+    Catalog,
+    Fingerprints,
+    LoadedSettings,
+    StoredCredential,
+    Vault,
+    VaultProblem,
+    catalog_of,
+    digest,
+    environment_name,
+    fingerprints_of,
+    from_environment,
+    read_settings,
+    rotations,
+    vault_of,
+)
 
 API_KEY = "api_key"
 
@@ -69,12 +71,6 @@ class Accounts:
 
     def refresher(self, provider: Provider) -> CredentialRefresher | None:
         return self.catalog.refreshers.get(provider.credential_kind)
-
-    def exchange(self) -> AbstractAsyncContextManager[HttpClient]:
-        """The network, for as long as a command needs it."""
-        from proxy_core.network.exchange import open_exchange
-
-        return open_exchange()
 
     def names(self) -> list[str]:
         """All active providers, and those that only the vault knows."""
@@ -223,11 +219,9 @@ def _marked(found: Sequence[Account]) -> list[Account]:
 def open_accounts(config: Path | None, disable_plugin: Sequence[str] = ()) -> Accounts:
     """Read settings and open the vault. Raises ``SetupError``."""
     loaded = read_settings(config, disable_plugin)
-    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)], only=_HOOKS)
-    catalog = build_catalog(plugins)
-    files = [form for refresher in catalog.refreshers.values() for form in refresher.files]
-    vault = Vault(loaded.data_dir.absolute() / FOLDER_NAME, files)
-    return Accounts(loaded=loaded, catalog=catalog, vault=vault, fingerprint=Fingerprints(state_secret(loaded)))
+    catalog = catalog_of(loaded, _HOOKS)
+    vault = vault_of(loaded, catalog)
+    return Accounts(loaded=loaded, catalog=catalog, vault=vault, fingerprint=fingerprints_of(loaded))
 
 
 _HOOKS = ("proxy_dialects", "proxy_credential_refreshers", "proxy_providers")

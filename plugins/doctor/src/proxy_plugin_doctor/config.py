@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
-from proxy_core.cli.common import printable, read_settings, settings_options, table
-from proxy_core.cli.effective import Value, effective, stray
-from proxy_core.errors import PluginError, SettingsError, SetupError
-from proxy_core.plugins.loader import HOOKS, load_plugins
-from proxy_core.plugins.registry import Catalog, build_catalog
-from proxy_core.runtime.builtin import BuiltIn
-from proxy_core.settings.loading import LoadedSettings
+from proxy_core import PluginError, SetupError
+from proxy_core.cli.api import (
+    LoadedSettings,
+    catalog_of,
+    check_start,
+    lines_of,
+    load_nothing_but,
+    printable,
+    read_settings,
+    settings_options,
+    table,
+)
+from proxy_plugin_doctor.effective import Value, effective, stray
 
 
 @click.group("config")
@@ -39,48 +45,15 @@ def check_command(config: Path | None, disable_plugin: tuple[str, ...]) -> None:
     click.echo("settings are valid" + (", with warnings" if warnings else ""))
 
 
-def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[list[str], Sequence[str]]:
-    """Problems and warnings: what would stop a start or skip a configured plugin, and what a start would warn about."""
-    from proxy_core.runtime.start import start
-    from proxy_core.server.serve import check_exposure, hypercorn_config
-
+def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[Sequence[str], Sequence[str]]:
+    """Problems and warnings of a start, and variables that set nothing."""
     try:
         loaded = read_settings(config, disable_plugin)
     except SetupError as error:
-        return _lines(error), ()
-    problems = _tried(lambda: check_exposure(loaded))
-    problems += _tried(lambda: hypercorn_config(loaded.settings.server))
-    for name in loaded.provider_names():
-        problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
-    warnings: Sequence[str] = ()
-    try:
-        proxy = start(loaded, to_run=False).current
-    except SetupError as error:
-        problems += _lines(error)
-    else:
-        warnings = proxy.warnings
-        misspelled = [line for line in stray(loaded, proxy.catalog) if line not in warnings]
-        warnings = [*warnings, *misspelled]
-        skipped = [p for p in proxy.catalog.plugins if p.state == "skipped" and loaded.sets_up(p.name)]
-        for plugin in skipped:
-            problem = f"plugin {plugin.name} is not used: {plugin.reason}"
-            problems.append(problem)
-            warnings = [line for line in warnings if line != problem]
-    return list(dict.fromkeys(problems)), warnings
-
-
-def _tried(work: Callable[[], object]) -> list[str]:
-    try:
-        work()
-    except SetupError as error:
-        return _lines(error)
-    return []
-
-
-def _lines(error: SetupError) -> list[str]:
-    if isinstance(error, SettingsError):
-        return list(error.problems)
-    return str(error).splitlines()
+        return lines_of(error), ()
+    found = check_start(loaded)
+    misspelled = stray(loaded, found.catalog) if found.catalog is not None else ()
+    return found.problems, list(dict.fromkeys([*found.warnings, *misspelled]))
 
 
 # --- show --------------------------------------------------------------------------------
@@ -104,12 +77,6 @@ def show_command(config: Path | None, disable_plugin: tuple[str, ...], everythin
 
 def described(value: Value) -> dict[str, str]:
     return {"key": value.key, "value": value.shown, "origin": value.origin or "default"}
-
-
-def catalog_of(loaded: LoadedSettings) -> Catalog:
-    """Everything that plugins provide, except commands. Raises ``SetupError``."""
-    only = [hook for hook in HOOKS if hook != "proxy_cli_commands"]
-    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=only))
 
 
 # --- diff --------------------------------------------------------------------------------
@@ -139,11 +106,8 @@ def _by_key(loaded: LoadedSettings) -> dict[str, Value]:
 
 def _defaults(loaded: LoadedSettings) -> dict[str, Value]:
     """The values without any settings file or variable."""
-    from proxy_core.settings.loading import load
-
     try:
-        bare = load(environ={"PROXY_DATA_DIR": str(loaded.data_dir)}, cwd=loaded.data_dir / "no-settings-here")
-        return _by_key(bare)
+        return _by_key(load_nothing_but({}, loaded.data_dir))
     except PluginError:
         return {}
 

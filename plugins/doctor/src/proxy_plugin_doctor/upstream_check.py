@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from proxy_core.cli.accounts import Accounts
-from proxy_core.cli.findings import Finding
-from proxy_core.interfaces import Credential, HttpClient, HttpResponse, Provider, ProviderCall, TransportFailed
-from proxy_core.messages import UpstreamRequest
-from proxy_core.network.exchange import open_exchange
+from proxy_core import Credential, HttpClient, HttpResponse, Provider, ProviderCall, TransportFailed, UpstreamRequest
+from proxy_core.cli.api import open_http
+from proxy_plugin_accounts import Accounts
+from proxy_plugin_doctor.findings import Finding
 
 _ANSWER_S = 10.0
 #: Tokens are refreshed minutes before they expire, so a smaller skew does no harm.
@@ -29,7 +28,7 @@ def of_upstreams(accounts: Accounts) -> list[Finding]:
 
 
 async def _ask_all(providers: Sequence[Provider]) -> list[Finding]:
-    async with open_exchange(connect_s=_ANSWER_S) as exchange:
+    async with open_http() as exchange:
         found = await asyncio.gather(*(_ask(provider, exchange) for provider in providers))
     return [finding for findings in found for finding in findings]
 

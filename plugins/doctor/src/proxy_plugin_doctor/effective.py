@@ -11,11 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from proxy_core.cli.toml_key_lines import KeyPath, key_lines
-from proxy_core.interfaces import PluginInfo
-from proxy_core.plugins.registry import Catalog
-from proxy_core.runtime.pools import rotations
-from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings
+from proxy_core import PluginInfo
+from proxy_core.cli.api import DELIMITER, PREFIX, Catalog, LoadedSettings, rotations
+from proxy_plugin_doctor.toml_key_lines import KeyPath, key_lines
 
 MASK = "********"
 _HIDDEN_NAME = re.compile(r"(password|passphrase|secret|token|api_?key|authorization|cookie)", re.IGNORECASE)

@@ -1,0 +1,93 @@
+"""What commands of plugins look at: what the plugins provide, the vault, and whether a proxy would start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.errors import SettingsError, SetupError
+from proxy_core.interfaces import HttpClient, StateBackend
+from proxy_core.plugins.loader import HOOKS, load_plugins
+from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.server.client_key import state_secret
+from proxy_core.settings.loading import LoadedSettings
+
+_ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
+
+
+def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS) -> Catalog:
+    """What plugins provide, also if a proxy would not start with it. Raises ``SetupError``."""
+    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks))
+
+
+def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:
+    """The stored credentials, with the files of other programs that refreshers can read."""
+    files = [form for refresher in catalog.refreshers.values() for form in refresher.files]
+    return Vault(loaded.data_dir.absolute() / FOLDER_NAME, files)
+
+
+def fingerprints_of(loaded: LoadedSettings) -> Fingerprints:
+    """From a secret to the id that stands for it in lists and logs. Raises ``SettingsError``."""
+    return Fingerprints(state_secret(loaded))
+
+
+def open_http() -> AbstractAsyncContextManager[HttpClient]:
+    """The network, for as long as a command needs it."""
+    from proxy_core.network.exchange import open_exchange
+
+    return open_exchange()
+
+
+async def open_store(loaded: LoadedSettings) -> StateBackend:
+    """The state of this installation, without a proxy. Raises ``SettingsError`` and whatever the store raises."""
+    from proxy_core.runtime import stores
+
+    return await stores.open_store(loaded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCheck:
+    """What would stop a start or skip a configured plugin, and what a start would warn about, a line each.
+
+    ``catalog`` is ``None`` if the proxy could not be built.
+    """
+
+    problems: Sequence[str]
+    warnings: Sequence[str] = ()
+    catalog: Catalog | None = None
+
+
+def check_start(loaded: LoadedSettings) -> StartCheck:
+    """Do everything that a start does, except listening. No token is written."""
+    from proxy_core.runtime.start import start
+    from proxy_core.server.serve import check_exposure, hypercorn_config
+
+    problems = _tried(lambda: check_exposure(loaded))
+    problems += _tried(lambda: hypercorn_config(loaded.settings.server))
+    for name in loaded.provider_names():
+        problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
+    try:
+        proxy = start(loaded, to_run=False).current
+    except SetupError as error:
+        return StartCheck(problems=list(dict.fromkeys([*problems, *lines_of(error)])))
+    skipped = [p for p in proxy.catalog.plugins if p.state == "skipped" and loaded.sets_up(p.name)]
+    problems += [f"plugin {plugin.name} is not used: {plugin.reason}" for plugin in skipped]
+    warnings = [line for line in proxy.warnings if line not in problems]
+    return StartCheck(problems=list(dict.fromkeys(problems)), warnings=warnings, catalog=proxy.catalog)
+
+
+def lines_of(error: SetupError) -> list[str]:
+    """One line per problem."""
+    return list(error.problems) if isinstance(error, SettingsError) else str(error).splitlines()
+
+
+def _tried(work: Callable[[], object]) -> list[str]:
+    try:
+        work()
+    except SetupError as error:
+        return lines_of(error)
+    return []

@@ -48,7 +48,7 @@ class Desk:
         lease.release()
         return lease.credential.label
 
-    def fail(self, model="m", cooldown="model", cooldown_s=None, *, lease=None, tried=(), **more):
+    def fail(self, model="m", cooldown="quota", cooldown_s=None, *, lease=None, tried=(), **more):
         """One request fails; who it was."""
         lease = lease or self.take(model, tried=tried)
         lease.failed(decision(cooldown, cooldown_s, **more))

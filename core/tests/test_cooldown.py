@@ -2,6 +2,10 @@
 
 import pytest
 
+from proxy_core.rotation.explain import decided, described, every_group
+from proxy_core.rotation.sync_codec import Instant, applied, name_of, written
+from proxy_core.status.providers import _Instants, _quotas
+
 
 def fails_until(desk, clock, times, model="m", **more):
     """Fail ``times`` times, each as soon as may be; the rests."""
@@ -13,19 +17,19 @@ def fails_until(desk, clock, times, model="m", **more):
     return rests
 
 
-@pytest.mark.parametrize("scope", ["model", "credential"])
+@pytest.mark.parametrize("scope", ["quota", "model", "credential"])
 def test_a_cooldown_without_a_hint_grows_up_to_a_maximum(desk, clock, scope):
     assert fails_until(desk(1), clock, 7, cooldown=scope) == [10, 30, 60, 120, 300, 300, 300]
 
 
-@pytest.mark.parametrize("scope", ["model", "credential", "provider"])
+@pytest.mark.parametrize("scope", ["quota", "model", "credential", "provider"])
 def test_a_provider_may_have_steps_of_its_own(desk, clock, scope):
     assert fails_until(desk(1), clock, 4, cooldown=scope, back_off_s=(5, 15, 45)) == [5, 15, 45, 45]
 
 
 def test_a_circuit_breaker_without_a_stated_time_has_the_usual_steps(desk):
     desk = desk(1, routing={"circuit_breaker_failures": 1})
-    desk.fail("m", cooldown="model", fault="provider", back_off_s=(1,))
+    desk.fail("m", cooldown="quota", fault="provider", back_off_s=(1,))
 
     assert desk.cooldown_s("other") == 10
 
@@ -167,7 +171,7 @@ def test_what_comes_back_from_before_does_not_let_a_second_one_try(desk, clock):
     desk.fail(cooldown_s=10)
     clock.passes(10)
     first = desk.take()
-    first.failed(desk.decision("model", 10))
+    first.failed(desk.decision("quota", 10))
     clock.passes(10)
     assert desk.take().probes
 
@@ -248,7 +252,7 @@ def test_a_failure_an_hour_after_the_cooldown_counts_as_the_first(desk, clock):
 def test_the_longer_of_two_cooldowns_applies(desk, clock):
     desk = desk(1)
     first, second = desk.take(), desk.take()
-    desk.fail(lease=first, cooldown="model", cooldown_s=20)
+    desk.fail(lease=first, cooldown="quota", cooldown_s=20)
     desk.fail(lease=second, cooldown="credential", cooldown_s=50)
     assert desk.cooldown_s() == 50
     clock.passes(50)
@@ -307,7 +311,9 @@ def test_one_request_finds_out_whether_an_outage_is_over(desk, clock):
     assert desk.take() is not None
 
 
-@pytest.mark.parametrize(("fault", "rest"), [("client", None), ("model", "model"), ("credential", "credential")])
+@pytest.mark.parametrize(
+    ("fault", "rest"), [("client", None), ("model", "quota"), ("model", "model"), ("credential", "credential")]
+)
 def test_any_response_of_the_provider_closes_the_circuit_breaker(desk, clock, fault, rest):
     desk = desk(2, "balanced")
     breaks(desk, 5)
@@ -364,3 +370,132 @@ def test_an_open_circuit_breaker_can_be_cleared(desk):
 
     assert desk.pool.clear() == 1
     assert desk.ask() == "k0"
+
+
+# --- One model with one credential -------------------------------------------------------
+
+PRO = {"quota_groups": {"pro": ["big-*"]}}
+
+
+def test_a_failure_of_one_model_leaves_the_other_models_of_its_quota_group_alone(desk):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)
+
+    assert desk.ask("big-1") is None
+    assert desk.ask("big-2") == "k0"
+    assert desk.cooldown_s("big-1") == 300  # the first probe
+    assert desk.cooldown_s("big-2") == 0
+
+
+def test_a_quota_that_is_used_up_concerns_every_model_of_its_group(desk):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="quota", cooldown_s=3600)
+
+    assert desk.ask("big-2") is None
+    assert desk.ask("small") == "k0"
+
+
+def test_another_credential_serves_a_model_that_one_may_not_use(desk):
+    desk = desk(2, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)
+
+    assert {desk.ask("big-1") for _ in range(3)} == {"k1"}
+    assert desk.ask("big-2", tried=["k1"]) == "k0"
+    assert desk.pool.cooling_down() == {"id-0": 3600}
+
+
+def test_a_model_is_probed_by_one_and_free_again_when_that_succeeds(desk, clock):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=20)
+    clock.passes(20)
+    probe = desk.take("big-1")
+
+    assert probe.probes
+    assert desk.take("big-1") is None
+    assert not desk.take("big-2").probes
+    probe.succeeded()
+    probe.release()
+    assert not desk.take("big-1").probes
+    assert desk.pool.ledger.group("pro").of_model == {}
+
+
+def test_a_probe_of_a_model_that_fails_extends_only_that_cooldown(desk, clock):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="model")
+    clock.passes(10)
+    desk.fail("big-1", cooldown="model")
+
+    assert desk.cooldown_s("big-1") == 30
+    assert desk.ask("big-2") == "k0"
+
+
+def test_a_model_in_cooldown_does_not_keep_a_due_credential_of_its_group_from_its_probe(desk, clock):
+    desk = desk(2, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)  # k0
+    desk.fail("big-1", cooldown="quota", cooldown_s=10)  # k1
+    clock.passes(10)
+
+    assert desk.take("big-1").credential.label == "k1"
+
+
+def test_the_cooldown_of_one_model_is_no_mark_of_the_fair_cycle(desk):
+    desk = desk(2, fair_cycle=True, exhausted_cooldown_s=60, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)
+
+    assert desk.pool.ledger.group("pro").marks == {}
+
+
+@pytest.mark.parametrize("model", ["big-1", None])
+def test_the_operator_can_end_the_cooldown_of_one_model(desk, model):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)
+    desk.fail("big-2", cooldown="model", cooldown_s=3600)
+
+    assert desk.pool.clear(model=model) == (1 if model else 2)
+    assert desk.ask("big-1") == "k0"
+    assert desk.ask("big-2") == (None if model else "k0")
+
+
+def test_a_removed_credential_leaves_no_cooldown_of_a_model_behind(desk):
+    desk = desk(2, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600)
+    desk.reload(["k1"], **PRO)
+
+    assert desk.pool.ledger.group("pro").of_model == {}
+
+
+def test_other_processes_learn_which_model_cools_down_and_that_it_no_longer_does(desk, clock):
+    here, there, instant = desk(1, **PRO), desk(1, **PRO), Instant(clock.monotonic(), clock.now().timestamp())
+
+    def share():
+        for scope in list(here.pool.ledger.changes.scopes):
+            at = here.pool.ledger.changes.at[scope]
+            applied(there.pool.ledger, name_of("p", scope), written(here.pool.ledger, scope, at, instant, str), instant)
+
+    here.fail("big-1", cooldown="model", cooldown_s=3600, message="No such model.")
+    share()
+    assert (there.ask("big-1"), there.ask("big-2")) == (None, "k0")
+
+    clock.passes(1)
+    here.pool.clear(model="big-1")
+    share()
+    assert there.ask("big-1") == "k0"
+
+
+def test_the_operator_sees_which_model_cools_down_and_why(desk):
+    desk = desk(1, **PRO)
+    desk.fail("big-1", cooldown="model", cooldown_s=3600, message="Requested entity was not found.")
+    (one,) = described(desk.pool, "big-1")["credentials"]
+    (other,) = described(desk.pool, "big-2")["credentials"]
+
+    assert one["state"] == "cooling down"
+    assert [(c["scope"], c["upstream_message"]) for c in one["cooldowns"]] == [
+        ("big-1 only", "Requested entity was not found.")
+    ]
+    assert (other["state"], other["cooldowns"]) == ("usable", [])
+    assert [e.message for e in decided(desk.pool, "big-1", None, frozenset(), "d", 0.0).excluded] == [
+        "Requested entity was not found."
+    ]
+    assert every_group(desk.pool, "id-0")["windows"]["big-1"]["cooldown"]["failures"] == 1
+    quotas = _quotas(desk.pool.ledger, _Instants(desk.clock.monotonic(), desk.clock.now()))["id-0"]
+    assert [(quota.name, quota.cooldown is not None) for quota in quotas] == [("pro", False), ("big-1", True)]

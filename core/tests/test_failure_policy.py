@@ -59,7 +59,7 @@ VERDICTS = [
     (422, "client", "reject", None, 422),
     (423, "provider", "retry", None, 423),
     (425, "provider", "retry", None, 425),
-    (429, "model", "rotate", "model", 429),
+    (429, "model", "rotate", "quota", 429),
     (451, "credential", "rotate", "credential", 503),
     (498, "credential", "rotate", "credential", 503),
     (499, "provider", "retry", None, 502),
@@ -120,6 +120,7 @@ def test_an_error_without_a_status_is_read_by_its_words(status, error, told):
 
 CREDENTIAL = ("credential", "rotate", "credential")
 MODEL = ("model", "rotate", "model")
+QUOTA = ("model", "rotate", "quota")
 CLIENT = ("client", "reject", None)
 UNKNOWN = ("client", "fail_over", None)
 SERVER = ("provider", "retry", None)
@@ -192,38 +193,38 @@ WORDS = [
     (403, says("Project `p` does not have access to model `gpt-5`", code="model_not_found"), MODEL, 404, 3600),
     (403, says("You do not have access to this model."), MODEL, 404, 3600),
     (403, says("The model is not enabled for your key."), MODEL, 404, 3600),
-    (429, google(SPENT, LIMIT_0, 429), MODEL, 404, 3600),
+    (429, google(SPENT, LIMIT_0, 429), MODEL, 429, 3600),
     # Rates and quotas.
-    (429, says(OPENAI_QUOTA), MODEL, 429, 3600),
-    (429, google(SPENT, OPENAI_QUOTA, 429, **PER_MINUTE), MODEL, 429, None),
+    (429, says(OPENAI_QUOTA), QUOTA, 429, 3600),
+    (429, google(SPENT, OPENAI_QUOTA, 429, **PER_MINUTE), QUOTA, 429, None),
     (
         429,
         google(SPENT, OPENAI_QUOTA + " Please retry in 9s.", 429, **PER_DAY),
-        MODEL,
+        QUOTA,
         429,
         3600,
     ),
     (
         429,
         google(SPENT, "Your quota will reset after 2h", 429, reason="QUOTA_EXHAUSTED"),
-        MODEL,
+        QUOTA,
         429,
         7200,
     ),
     (
         429,
         google(SPENT, code=429, metadata={"quota_limit": "XRequestsPerDay"}),
-        MODEL,
+        QUOTA,
         429,
         3600,
     ),
-    (429, google(SPENT, code=429, reason="RATE_LIMIT_EXCEEDED"), MODEL, 429, None),
-    (429, says("used up", type="usage_limit_reached", resets_in_seconds=600), MODEL, 429, 600),
-    (400, says("You have reached your specified API usage limits."), MODEL, 429, 3600),
-    (429, says("Service tier capacity exceeded for this model.", type="invalid_request_error"), MODEL, 429, None),
-    (403, says("User Rate Limit Exceeded", code="rateLimitExceeded"), MODEL, 429, None),
-    (500, says("x", type="rate_limit_error"), MODEL, 429, None),
-    (502, says("Upstream: too many requests"), MODEL, 429, None),
+    (429, google(SPENT, code=429, reason="RATE_LIMIT_EXCEEDED"), QUOTA, 429, None),
+    (429, says("used up", type="usage_limit_reached", resets_in_seconds=600), QUOTA, 429, 600),
+    (400, says("You have reached your specified API usage limits."), QUOTA, 429, 3600),
+    (429, says("Service tier capacity exceeded for this model.", type="invalid_request_error"), QUOTA, 429, None),
+    (403, says("User Rate Limit Exceeded", code="rateLimitExceeded"), QUOTA, 429, None),
+    (500, says("x", type="rate_limit_error"), QUOTA, 429, None),
+    (502, says("Upstream: too many requests"), QUOTA, 429, None),
     # One request above the limit of an account: neither a reason to rest nor to try every key.
     (429, says(TOO_LARGE, code="rate_limit_exceeded"), UNKNOWN, 413, None),
     (413, says(TOO_LARGE, code="rate_limit_exceeded"), UNKNOWN, 413, None),

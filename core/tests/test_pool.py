@@ -166,7 +166,7 @@ def test_a_lease_given_back_twice_is_given_back_once(desk):
     assert desk.pool.in_flight == 0
 
 
-@pytest.mark.parametrize("rest", ["model", "credential", "provider", None])
+@pytest.mark.parametrize("rest", ["quota", "model", "credential", "provider", None])
 def test_a_lease_comes_back_after_any_failure(desk, rest):
     desk = desk(1)
     desk.fail(cooldown=rest)

@@ -40,7 +40,7 @@ DECISIONS = st.builds(
     fault=st.sampled_from(["client", "credential", "model", "provider", "network"]),
     next=st.just("rotate"),
     error=st.just(Unavailable("no")),
-    cooldown=st.sampled_from([None, "credential", "model", "provider"]),
+    cooldown=st.sampled_from([None, "credential", "quota", "model", "provider"]),
     cooldown_s=st.sampled_from([None, None, 0.0, 1.0, 40.0, 400.0, 5000.0, 1e9]),
 )
 
@@ -160,6 +160,9 @@ class Rotation(RuleBasedStateMachine):
 
     def usable(self, model, row):
         """From the definitions, the slow way."""
+        own = self.ledger.group(model).of(model).get(row.id)
+        if own is not None and (own.probing or self.clock.time < own.probe_at):
+            return False
         return self.load(self.ledger.settled(model, self.clock.time), model, row) < math.inf
 
     def load(self, group, model, row):
@@ -203,6 +206,7 @@ class Rotation(RuleBasedStateMachine):
         for group in self.ledger.groups.values():
             assert len(group.loads) == len(listed)
             assert {*group.used, *group.marks, *group.cooldowns, *group.windows, *group.capped} <= set(NAMES)
+            assert all(cooldowns and cooldowns.keys() <= set(NAMES) for cooldowns in group.of_model.values())
 
     @invariant()
     def loads_are_what_the_definitions_say(self):
@@ -217,7 +221,8 @@ class Rotation(RuleBasedStateMachine):
     def each_rest_is_tried_by_one(self):
         probed = [cooldown for lease in self.open for cooldown in lease._use.probes]
         assert len(probed) == len(set(probed))
-        groups = [cooldown for group in self.ledger.groups.values() for cooldown in group.cooldowns.values()]
+        kept = [c for group in self.ledger.groups.values() for c in (group.cooldowns, *group.of_model.values())]
+        groups = [cooldown for cooldowns in kept for cooldown in cooldowns.values()]
         rests = [c for c in (self.ledger.outage, *(row.cooldown for row in self.ledger.known.values()), *groups) if c]
         assert {c for c in rests if c.probing} <= set(probed)
 

@@ -131,7 +131,7 @@ def test_a_credential_reports_its_state_and_limits(desk, clock):
 def test_cooldowns_show_their_scope_times_and_message(desk, clock):
     three = desk(3)
     three.fail(cooldown="credential", cooldown_s=60, message="Slow down.")
-    three.fail(cooldown="model", cooldown_s=30)
+    three.fail(cooldown="quota", cooldown_s=30)
     status = read(three)
     first, second, third = status.credentials
 

@@ -46,38 +46,38 @@ CASES = {
     "conflict": ("client", "reject", None, None, 409, None),
     "precondition": ("client", "reject", None, None, 412, None),
     "too_large": ("client", "reject", None, None, 413, None),
-    "daily": ("model", "rotate", "model", 31447.216, 429, "quota_exhausted"),
-    "per_minute": ("model", "rotate", "model", 12.5, 429, "rate_limit_exceeded"),
-    "per_minute_no_delay": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
-    "per_minute_limit": ("model", "rotate", "model", 60, 429, "rate_limit_exceeded"),
-    "per_day_id": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
-    "daily_id": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
-    "per_day_limit": ("model", "rotate", "model", 12 * 3600.0, 429, "quota_exhausted"),
+    "daily": ("model", "rotate", "quota", 31447.216, 429, "quota_exhausted"),
+    "per_minute": ("model", "rotate", "quota", 12.5, 429, "rate_limit_exceeded"),
+    "per_minute_no_delay": ("model", "rotate", "quota", 60, 429, "rate_limit_exceeded"),
+    "per_minute_limit": ("model", "rotate", "quota", 60, 429, "rate_limit_exceeded"),
+    "per_day_id": ("model", "rotate", "quota", 12 * 3600.0, 429, "quota_exhausted"),
+    "daily_id": ("model", "rotate", "quota", 12 * 3600.0, 429, "quota_exhausted"),
+    "per_day_limit": ("model", "rotate", "quota", 12 * 3600.0, 429, "quota_exhausted"),
     "capacity": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "capacity_delay": ("model", "rotate", "model", 7, 429, "model_capacity_exhausted"),
     "capacity_text": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "capacity_text_exceeded": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "capacity_text_reason": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
     "capacity_text_detailed": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
-    "credits": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
-    "rate_short": ("model", "rotate", "model", 0.84765501, 429, "rate_limit_exceeded"),
-    "rate_long": ("model", "rotate", "model", 3601, 429, "quota_exhausted"),
-    "rate_no_delay": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
-    "rate_staging": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
-    "rate_autopush": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
-    "rate_foreign": ("model", "rotate", "model", None, 429, "rate_limit_exceeded"),
-    "retry_elsewhere": ("model", "rotate", "model", 20, 429, "rate_limit_exceeded"),
-    "retry_elsewhere_long": ("model", "rotate", "model", 581981.300432511, 429, "quota_exhausted"),
-    "text_short": ("model", "rotate", "model", 0.9, 429, "rate_limit_exceeded"),
-    "text_long": ("model", "rotate", "model", 3600, 429, "quota_exhausted"),
-    "no_entitlement": ("model", "rotate", "model", ..., 404, "model_not_found"),
-    "plain_429": ("model", "rotate", "model", None, 429, "rate_limit_exceeded"),
+    "credits": ("model", "rotate", "quota", 3600, 429, "quota_exhausted"),
+    "rate_short": ("model", "rotate", "quota", 0.84765501, 429, "rate_limit_exceeded"),
+    "rate_long": ("model", "rotate", "quota", 3601, 429, "quota_exhausted"),
+    "rate_no_delay": ("model", "rotate", "quota", 3600, 429, "quota_exhausted"),
+    "rate_staging": ("model", "rotate", "quota", 3600, 429, "quota_exhausted"),
+    "rate_autopush": ("model", "rotate", "quota", 3600, 429, "quota_exhausted"),
+    "rate_foreign": ("model", "rotate", "quota", None, 429, "rate_limit_exceeded"),
+    "retry_elsewhere": ("model", "rotate", "quota", 20, 429, "rate_limit_exceeded"),
+    "retry_elsewhere_long": ("model", "rotate", "quota", 581981.300432511, 429, "quota_exhausted"),
+    "text_short": ("model", "rotate", "quota", 0.9, 429, "rate_limit_exceeded"),
+    "text_long": ("model", "rotate", "quota", 3600, 429, "quota_exhausted"),
+    "no_entitlement": ("model", "rotate", "model", ..., 429, "insufficient_quota"),
+    "plain_429": ("model", "rotate", "quota", None, 429, "rate_limit_exceeded"),
     "cancelled": ("provider", "retry", None, None, 502, "upstream_error"),
     "internal": ("provider", "retry", None, None, 502, "upstream_error"),
     "html_502": ("provider", "retry", None, None, 502, "upstream_error"),
     "unavailable": ("provider", "retry", None, None, 503, "server_is_overloaded"),
     "no_capacity_503": ("model", "rotate", "model", 30, 429, "model_capacity_exhausted"),
-    "cancelled_quota": ("model", "rotate", "model", 20, 429, "rate_limit_exceeded"),
+    "cancelled_quota": ("model", "rotate", "quota", 20, 429, "rate_limit_exceeded"),
     "html_503": ("provider", "retry", None, None, 503, "server_is_overloaded"),
     "empty_500": ("provider", "retry", None, None, 502, "upstream_error"),
 }
@@ -214,9 +214,24 @@ def test_an_error_within_a_stream_keeps_its_own_code():
     body = error_body(429, "RESOURCE_EXHAUSTED", "x", info("QUOTA_EXHAUSTED"), retry("600s"))
     decision = classify_failure(UpstreamFailure(provider="gemini", status=200, body=body, received_at=NOW))
 
-    assert (decision.cooldown, decision.cooldown_s) == ("model", 600)
+    assert (decision.cooldown, decision.cooldown_s) == ("quota", 600)
 
 
 @pytest.mark.parametrize("transport", ["connect", "timeout", "disconnect", "cut", "unreadable"])
 def test_transport_failures_are_left_to_the_core(transport):
     assert classify_failure(UpstreamFailure(provider="gemini", transport=transport)).cooldown is None
+
+
+@pytest.mark.parametrize(("name", "told"), [("not_found", 404), ("no_entitlement", 429), ("capacity", 429)])
+async def test_a_failure_of_one_model_leaves_the_others_of_its_quota_group_in_use(start, google, login, name, told):
+    login()
+    google.errs(name)
+    proxy = await start(routing={"max_wait_s": 0.2})
+
+    first = await proxy.chat("gemini_cli/gemini-3.1-pro-preview", "hi")
+    other = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
+    again = await proxy.chat("gemini_cli/gemini-3.1-pro-preview", "hi")
+
+    assert (first.status, other.status) == (told, 200)
+    assert again.status != 200
+    assert len(google.called("streamGenerateContent")) + len(google.called(":generateContent")) == 2

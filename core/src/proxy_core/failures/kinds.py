@@ -19,6 +19,7 @@ FailureKind = Literal[
     "too_large",  # the request alone is above this account's limit
     "no_model",  # the provider does not have this model
     "model_denied",  # this credential may not use this model
+    "not_included",  # the same, reported as a limit of 0 requests
     "refused",  # this credential is invalid or has no permissions
     "disabled",  # its account, project, organization or location is blocked
     "unpaid",  # no balance, a spending limit
@@ -201,7 +202,7 @@ def _refined(status: int | None, error: ErrorBody, found: FailureKind) -> Failur
     if found in ("rate_limited", "quota") and error.typed:
         # A limit of 0 means no entitlement; a limit per day means an exhausted quota.
         if re.search(r"\blimit: 0(?![\d.])", error.message or ""):
-            return "model_denied"
+            return "not_included"
         if "quota_exhausted" in error.codes or any(map(_daily, error.typed)):
             return "quota"
         return "rate_limited"  # "You exceeded your current quota" is also used for limits per minute

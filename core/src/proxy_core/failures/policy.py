@@ -46,7 +46,7 @@ class _Action:
 
     fault: Literal["client", "credential", "model", "provider", "network"]
     next: Literal["retry", "rotate", "fail_over", "reject"]
-    cooldown: Literal["credential", "model", "provider"] | None = None
+    cooldown: Literal["credential", "quota", "model", "provider"] | None = None
     cooldown_s: float | None = None
 
 
@@ -56,11 +56,12 @@ _ACTIONS: Mapping[FailureKind, _Action] = {
     "too_large": _Action("client", "fail_over"),
     "no_model": _Action("client", "fail_over"),
     "model_denied": _Action("model", "rotate", "model", UNPAID_COOLDOWN_S),
+    "not_included": _Action("model", "rotate", "model", UNPAID_COOLDOWN_S),
     "refused": _Action("credential", "rotate", "credential", REFUSED_COOLDOWN_S),
     "disabled": _Action("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
     "unpaid": _Action("credential", "rotate", "credential", UNPAID_COOLDOWN_S),
-    "rate_limited": _Action("model", "rotate", "model"),
-    "quota": _Action("model", "rotate", "model", QUOTA_COOLDOWN_S),
+    "rate_limited": _Action("model", "rotate", "quota"),
+    "quota": _Action("model", "rotate", "quota", QUOTA_COOLDOWN_S),
     "overloaded": _Action("provider", "retry"),
     "conflict": _Action("provider", "retry"),
     "timeout": _Action("provider", "retry"),
@@ -118,6 +119,8 @@ def _outage(action: _Action, client_error: ProxyError, hint: float, error: Error
 
 def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
     headers = failure.headers
+    if kind == "not_included":
+        return None  # waiting does not help, whatever the error promises
     if kind in ("refused", "disabled", "unpaid", "model_denied"):
         # The limits in these headers are reported as if nothing were wrong with the account.
         headers = {name: headers[name] for name in ("retry-after-ms", "retry-after") if name in headers}
@@ -149,6 +152,10 @@ def _client_error(kind: FailureKind, name: str, status: int | None, hint: float 
         case "quota":
             return CapacityExhausted(
                 f"{name}'s quota is used up.{detail}", code="insufficient_quota", retry_after_s=hint
+            )
+        case "not_included":
+            return CapacityExhausted(
+                f"{name} allows this account no requests of this model.{detail}", code="insufficient_quota"
             )
         case "overloaded":
             return Unavailable(f"{name} is overloaded{cause}", retry_after_s=hint)

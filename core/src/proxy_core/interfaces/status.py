@@ -34,7 +34,8 @@ class CooldownStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaStatus:
-    """What one credential has used of one quota: of a model, or of the quota group ``name``.
+    """What one credential has used of one quota: of a model, or of the quota group ``name``. A model that is in
+    cooldown by itself has an entry of its own.
 
     ``used`` and ``limit`` are requests. ``reported``: by the provider, not by settings.
     ``capped_until``: until then a cap from settings is used up. ``cooldown``: for this quota alone.

@@ -111,7 +111,7 @@ class AttemptPlan:
             return self._back_off_s(candidate.tries, decision.error.retry_after_s)
         candidate.tries = 0
         candidate.tried.add(lease.credential.id)
-        if decision.cooldown not in ("credential", "model"):
+        if decision.cooldown in (None, "provider"):
             candidate.spent.add(lease.credential.id)
         if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
             candidate.closed = True  # another credential would not reach the host either

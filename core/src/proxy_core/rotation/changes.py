@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What enters cooldown: a credential for one quota group, a credential for every model, or the whole provider."""
+    """What enters cooldown: a credential for one model of a quota group, for the whole group, for every model; or the
+    whole provider."""
 
     credential: str | None = None
     group: str | None = None
+    model: str | None = None
 
 
 PROVIDER = Scope()

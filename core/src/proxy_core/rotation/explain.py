@@ -9,7 +9,7 @@ from typing import Any
 
 from proxy_core.interfaces.records import Decision, Exclusion, Reason
 from proxy_core.rotation.cooldown import Cooldown
-from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.ledger import Ledger, cooldowns_of
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
 
@@ -32,12 +32,13 @@ def decided(
     chosen = lease.credential.id if lease is not None else None
     limit = beyond(max_priority)
     excluded = [row for row in ledger.rows if group.loads[row.position] >= limit and row.id != chosen]
-    excluded += [row for row in _known_rows(ledger, tried) if group.loads[row.position] < limit and row.id != chosen]
+    others = tried | group.closed(model, now)
+    excluded += [row for row in _known_rows(ledger, others) if group.loads[row.position] < limit and row.id != chosen]
     named = excluded[:_NAMED]
     return Decision(
         deployment=deployment,
         candidates=len(group.loads) - len(excluded),
-        excluded=[_exclusion(ledger, group, row, now, tried, max_priority) for row in named],
+        excluded=[_exclusion(ledger, group, model, row, now, tried, max_priority) for row in named],
         unnamed=len(excluded) - len(named),
         chosen=chosen,
         probe=lease is not None and lease.probes,
@@ -54,6 +55,7 @@ def _known_rows(ledger: Ledger, names: Iterable[str]) -> list[CredentialState]:
 def _exclusion(
     ledger: Ledger,
     group: QuotaGroup,
+    model: str,
     row: CredentialState,
     now: float,
     tried: Set[str] = frozenset(),
@@ -69,7 +71,9 @@ def _exclusion(
         return Exclusion(credential=name, reason=reason, message=row.unavailable)
     if row.expires_at <= now:
         return Exclusion(credential=name, reason="refreshing", message="its token has expired")
-    cooldown = _cooldown_in(group, row, now)
+    cooldown = max(
+        (c for c in cooldowns_of(row, group, model) if c.closed(now)), key=lambda c: c.probe_at, default=None
+    )
     if cooldown is not None:
         state: Reason = "probing" if cooldown.probing else "cooling down"
         return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), message=cooldown.message)
@@ -77,13 +81,7 @@ def _exclusion(
         return Exclusion(credential=name, reason="capped", left_s=group.capped[name] - now)
     if row.in_flight >= min(row.max_concurrent, row.granted):
         return Exclusion(credential=name, reason="busy")
-    return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, row, now) - now)
-
-
-def _cooldown_in(group: QuotaGroup, row: CredentialState, now: float) -> Cooldown | None:
-    """The cooldown that excludes a credential from ``group``; the longer one if there are two."""
-    cooldowns = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
-    return max((c for c in cooldowns if c.closed(now)), key=lambda c: c.probe_at, default=None)
+    return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, model, row, now) - now)
 
 
 def _left(cooldown: Cooldown | None, now: float) -> float | None:
@@ -102,7 +100,7 @@ def described(pool: Pool, model: str) -> dict[str, Any]:
         "selector": ledger.policy.selector.name,
         "quota_group": ledger.policy.group_of(model),
         "outage": _cooldown(ledger.outage, times),
-        "credentials": [_credential(ledger, group, row, times) for row in ledger.rows],
+        "credentials": [_credential(ledger, group, model, row, times) for row in ledger.rows],
     }
 
 
@@ -117,11 +115,15 @@ class _Times:
         return (self._wall + timedelta(seconds=at - self.now)).isoformat(timespec="seconds")
 
 
-def _credential(ledger: Ledger, group: QuotaGroup, row: CredentialState, times: _Times) -> dict[str, Any]:
+def _credential(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, times: _Times) -> dict[str, Any]:
     window = group.windows.get(row.id)
-    usable = group.loads[row.position] != UNUSABLE
-    exclusion = None if usable else _exclusion(ledger, group, row, times.now)
-    cooldowns = [("every model", row.cooldown), (group.name, group.cooldowns.get(row.id))]
+    usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, times.now)
+    exclusion = None if usable else _exclusion(ledger, group, model, row, times.now)
+    cooldowns = [
+        ("every model", row.cooldown),
+        (group.name, group.cooldowns.get(row.id)),
+        (f"{model} only", group.of(model).get(row.id)),
+    ]
     return {
         "id": row.credential.id,
         "label": row.credential.label,
@@ -174,17 +176,18 @@ def every_group(pool: Pool, credential: str) -> dict[str, Any]:
     now, ledger = pool.clock.monotonic(), pool.ledger
     times = _Times(now, pool.clock.now())
     row = ledger.known[credential]
-    groups = {
-        name: {
-            "used": group.used.get(row.id, 0),
-            "limit": window.limit if window is not None else None,
-            "window_resets": times(window.resets_at) if window is not None else None,
-            "cooldown": _without_message(group.cooldowns.get(row.id), times),
-        }
-        for name, group in ledger.groups.items()
-        if (window := group.windows.get(row.id)) is not None or row.id in group.cooldowns
-    }
-    return {"in_flight": row.in_flight, "cooldown": _without_message(row.cooldown, times), "windows": groups}
+    windows = {}
+    for group in ledger.groups.values():
+        cooldowns, window = group.named_cooldowns(row.id), group.windows.get(row.id)
+        for name in cooldowns.keys() | ({group.name} if window is not None else set()):
+            own = window if name == group.name else None
+            windows[name] = {
+                "used": group.used.get(row.id, 0) if name == group.name else 0,
+                "limit": own.limit if own is not None else None,
+                "window_resets": times(own.resets_at) if own is not None else None,
+                "cooldown": _without_message(cooldowns.get(name), times),
+            }
+    return {"in_flight": row.in_flight, "cooldown": _without_message(row.cooldown, times), "windows": windows}
 
 
 def _without_message(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:

@@ -149,11 +149,11 @@ class Ledger(Rows):
         """A credential was leased."""
         row.in_flight += 1
         row.last_used = now
-        cooldowns = (row.cooldown, group.cooldowns.get(row.id), self.outage)
-        probes = [cooldown for cooldown in cooldowns if cooldown is not None]
+        cooldowns = cooldowns_of(row, group, model)
+        probes = [*cooldowns, self.outage] if self.outage is not None else cooldowns
         for cooldown in probes:
             cooldown.probing = True
-        if cooldowns[0] is None and cooldowns[1] is None:
+        if not cooldowns:
             group.last = row.id
         quota.count(self.policy, group, row, now, self.epoch)
         self.changes.count(row.id, group.name, 1)
@@ -178,6 +178,9 @@ class Ledger(Rows):
         if group.cooldowns.get(row.id) in ended:
             del group.cooldowns[row.id]
             self.changes.changed(Scope(row.id, group.name), now)
+        if group.of(use.model).get(row.id) in ended:
+            group.put(use.model, row.id, None)
+            self.changes.changed(Scope(row.id, group.name, use.model), now)
         if self.outage in ended:
             self._end_outage(now)
         self.streak = 0
@@ -203,6 +206,11 @@ class Ledger(Rows):
             scope = Scope(row.id)
             cooldown = row.cooldown = cooldown_after(row.cooldown, failure, routing, use.probes)
         elif decision.cooldown == "model":
+            before = group.of(use.model).get(row.id)
+            group.put(use.model, row.id, cooldown_after(before, failure, routing, use.probes))
+            self.changes.changed(Scope(row.id, group.name, use.model), now)
+            return  # says nothing about other models, so fair cycle does not set the credential aside
+        elif decision.cooldown == "quota":
             scope, before = Scope(row.id, group.name), group.cooldowns.get(row.id)
             cooldown = group.cooldowns[row.id] = cooldown_after(before, failure, routing, use.probes)
         else:
@@ -274,6 +282,10 @@ class Ledger(Rows):
                 if any(found is not None for found in kept):
                     cleared += 1
                     self.changes.changed(Scope(row.id, group.name), now)
+                for name in [name for name in group.of_model if model in (None, name) and row.id in group.of(name)]:
+                    group.put(name, row.id, None)
+                    cleared += 1
+                    self.changes.changed(Scope(row.id, group.name, name), now)
             self.touch(row)
         return cleared
 
@@ -302,15 +314,14 @@ class Ledger(Rows):
 
     # --- Looking -------------------------------------------------------------------------
 
-    def usable_at(self, group: QuotaGroup, row: CredentialState, now: float) -> float:
-        """The earliest time at which this credential may be usable for ``group``, from what is known now.
+    def usable_at(self, group: QuotaGroup, model: str, row: CredentialState, now: float) -> float:
+        """The earliest time at which this credential may be usable for ``model``, from what is known now.
 
         A refresh may finish at any instant, so it does not count; a login may never happen.
         """
         if row.needs_login:
             return UNUSABLE
-        cooldowns = (row.cooldown, group.cooldowns.get(row.id))
-        ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns if c is not None)]
+        ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns_of(row, group, model))]
         if self.policy.fair_cycle:
             ends.append(fair_cycle.over_at(self.policy, group, row, now))
         return max(ends)
@@ -319,8 +330,14 @@ class Ledger(Rows):
         """Fingerprint to seconds left, for credentials that are cooling down for at least one model."""
         found: dict[str, float] = {}
         for row in self.rows:
-            cooldowns = [row.cooldown, *(group.cooldowns.get(row.id) for group in self.groups.values())]
-            left = max((c.until - now for c in cooldowns if c is not None), default=0.0)
+            cooldowns = [c for group in self.groups.values() for c in group.named_cooldowns(row.id).values()]
+            left = max((c.until - now for c in (row.cooldown, *cooldowns) if c is not None), default=0.0)
             if left > 0:
                 found[row.id] = left
         return found
+
+
+def cooldowns_of(row: CredentialState, group: QuotaGroup, model: str) -> list[Cooldown]:
+    """The cooldowns of a credential that concern ``model``, the widest first."""
+    found = (row.cooldown, group.cooldowns.get(row.id), group.of(model).get(row.id))
+    return [cooldown for cooldown in found if cooldown is not None]

@@ -154,12 +154,13 @@ class Pool:
         if ledger.outage is not None and ledger.outage.closed(now):
             return None
         group = ledger.settled(model, now)
-        loads = self._without(group.loads, tried) if tried else group.loads
+        out = tried | group.closed(model, now) if group.of_model else tried
+        loads = self._without(group.loads, out) if out else group.loads
         low = min(loads, default=UNUSABLE)
         if low >= beyond(max_priority):
             return None
         row = _due(group, low) if group.due and not tried else None
-        if row is not None:
+        if row is not None and row.id not in out:
             return row, group, None
         choice = Choice(ledger, self.sessions, group, loads, low, request, now)
         chosen = ledger.policy.selector.select(choice, request)
@@ -198,7 +199,7 @@ class Pool:
     def _usable_at(self, model: str, now: float, max_priority: int | None) -> Iterable[tuple[CredentialState, float]]:
         group = self.ledger.settled(model, now)
         for row in self.ledger.rows:
-            at = self.ledger.usable_at(group, row, now)
+            at = self.ledger.usable_at(group, model, row, now)
             if at < UNUSABLE and (max_priority is None or row.priority <= max_priority):
                 yield row, at
 

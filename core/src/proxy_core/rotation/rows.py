@@ -139,7 +139,9 @@ class Rows:
 
     def _idle(self, group: QuotaGroup) -> bool:
         """Whether dropping the group would lose nothing but counts."""
-        return not (group.cooldowns or group.capped or (group.marks and group.marks is not self._marks))
+        return not (
+            group.cooldowns or group.of_model or group.capped or (group.marks and group.marks is not self._marks)
+        )
 
     def _sharing_marks(self, group: QuotaGroup) -> Iterable[QuotaGroup]:
         return (other for other in self.groups.values() if other.marks is group.marks)

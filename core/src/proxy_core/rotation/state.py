@@ -8,8 +8,9 @@ The smallest load wins, and one pass of the interpreter's own ``min`` finds it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from proxy_core.interfaces import Credential
 from proxy_core.rotation.cooldown import Cooldown
@@ -20,6 +21,7 @@ BUSY = 1e9
 UNUSABLE = math.inf
 
 _NOT_LISTED = -1
+_NONE: Mapping[str, Cooldown] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +78,8 @@ class Window:
 class QuotaGroup:
     """The state of one model, or of a group of models that share a quota.
 
-    ``loads`` are indexed by a credential's position, everything else by its id. ``marks``: since when
+    ``loads`` are indexed by a credential's position, everything else by its id. ``of_model``: cooldowns of single
+    models of the group, by model and then credential; ``loads`` do not include them. ``marks``: since when
     fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
     ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
     ``dirty``: credentials whose load is outdated, besides those that changed since ``tick``.
@@ -87,6 +90,7 @@ class QuotaGroup:
     loads: list[float] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
     cooldowns: dict[str, Cooldown] = field(default_factory=dict)
+    of_model: dict[str, dict[str, Cooldown]] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
     capped: dict[str, float] = field(default_factory=dict)
     due: dict[str, CredentialState] = field(default_factory=dict)
@@ -97,6 +101,30 @@ class QuotaGroup:
     def forget(self, credential: str) -> None:
         for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due):
             record.pop(credential, None)
+        for model in list(self.of_model):
+            self.put(model, credential, None)
+
+    def of(self, model: str) -> Mapping[str, Cooldown]:
+        """The cooldowns of this one model, by credential."""
+        return self.of_model.get(model, _NONE)
+
+    def named_cooldowns(self, credential: str) -> dict[str, Cooldown]:
+        """A credential's cooldowns, by the name of the model or group that each concerns."""
+        found = {model: cooldowns[credential] for model, cooldowns in self.of_model.items() if credential in cooldowns}
+        return found | ({self.name: self.cooldowns[credential]} if credential in self.cooldowns else {})
+
+    def closed(self, model: str, now: float) -> Set[str]:
+        """The credentials whose cooldown of this one model lets no request pass."""
+        return {name for name, cooldown in self.of(model).items() if cooldown.closed(now)}
+
+    def put(self, model: str, credential: str, cooldown: Cooldown | None) -> None:
+        """Replace the cooldown of one model with one credential; ``None`` ends it."""
+        cooldowns = self.of_model.pop(model, {})
+        cooldowns.pop(credential, None)
+        if cooldown is not None:
+            cooldowns[credential] = cooldown
+        if cooldowns:
+            self.of_model[model] = cooldowns
 
 
 def load(priority: int, busy: float, used: int) -> float:

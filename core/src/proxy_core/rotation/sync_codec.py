@@ -55,8 +55,8 @@ class Instant:
 
 
 def name_of(provider: str, scope: Scope) -> str:
-    """``state/<provider>[/<credential>[/<group>]]``."""
-    parts = [part for part in (provider, scope.credential, scope.group) if part is not None]
+    """``state/<provider>[/<credential>[/<group>[/<model>]]]``."""
+    parts = [part for part in (provider, scope.credential, scope.group, scope.model) if part is not None]
     return "/".join(["state", *(quote(part, safe="") for part in parts)])
 
 
@@ -65,7 +65,7 @@ def scope_of(ledger: Ledger, name: str) -> Scope | None:
     _, _, *rest = map(unquote, name.split("/"))
     if not rest:
         return PROVIDER
-    return Scope(rest[0], rest[1] if len(rest) > 1 else None) if rest[0] in ledger.known else None
+    return Scope(*rest) if rest[0] in ledger.known else None
 
 
 def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Clean) -> SharedValue:
@@ -91,7 +91,7 @@ def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Cl
 def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     group = ledger.groups.get(scope.group) if scope.group is not None else None
-    if group is None or scope.credential is None:
+    if group is None or scope.credential is None or scope.model is not None:
         return found
     name = scope.credential
     if name in group.marks:
@@ -114,7 +114,9 @@ def _cooldown_of(ledger: Ledger, scope: Scope) -> Cooldown | None:
         row = ledger.known.get(scope.credential)
         return row.cooldown if row is not None else None
     group = ledger.groups.get(scope.group)
-    return group.cooldowns.get(scope.credential) if group is not None else None
+    if group is None:
+        return None
+    return (group.cooldowns if scope.model is None else group.of(scope.model)).get(scope.credential)
 
 
 def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) -> None:
@@ -135,6 +137,8 @@ def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) ->
     row = ledger.known[scope.credential]
     if scope.group is None:
         row.cooldown = cooldown
+    elif scope.model is not None:
+        ledger.group_named(scope.group).put(scope.model, row.id, cooldown)
     else:
         group = ledger.group_named(scope.group)
         _put(group.cooldowns, row.id, cooldown)

@@ -57,7 +57,8 @@ def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
     """How many credentials are cooling down for every model, and how many of the others for some."""
     rows, groups = ledger.rows, ledger.groups.values()
     everywhere = {row.id for row in rows if row.cooldown is not None and row.cooldown.until > now}
-    somewhere = {name for group in groups for name, cooldown in group.cooldowns.items() if cooldown.until > now}
+    found = [cooldowns for group in groups for cooldowns in (group.cooldowns, *group.of_model.values())]
+    somewhere = {name for cooldowns in found for name, cooldown in cooldowns.items() if cooldown.until > now}
     return len(everywhere), len((somewhere & {row.id for row in rows}) - everywhere)
 
 
@@ -100,15 +101,32 @@ def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[str, Sequence[QuotaS
     """By a credential's id: its usage of each quota that has an open window, a cap or a cooldown."""
     found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
     for group in ledger.groups.values():
-        for name in {*group.windows, *group.capped, *group.cooldowns}:
+        for name in {*group.windows, *group.capped, *group.cooldowns, *group.of(group.name)}:
             quota = _quota(group, name, instants)
             if quota is not None:
                 found[name].append(quota)
+        for model, cooldowns in group.of_model.items():
+            for name, cooldown in cooldowns.items() if model != group.name else ():
+                found[name].append(_of_model(model, cooldown, instants))
     return found
 
 
+def _of_model(model: str, cooldown: Cooldown, instants: _Instants) -> QuotaStatus:
+    """The cooldown of a single model."""
+    return QuotaStatus(
+        name=model,
+        used=0,
+        limit=None,
+        resets_at=None,
+        reported=False,
+        capped_until=None,
+        cooldown=_cooldown(cooldown, instants),
+    )
+
+
 def _quota(group: QuotaGroup, credential: str, instants: _Instants) -> QuotaStatus | None:
-    now, window, cooldown = instants.now, group.windows.get(credential), group.cooldowns.get(credential)
+    now, window = instants.now, group.windows.get(credential)
+    cooldown = group.named_cooldowns(credential).get(group.name)
     if window is not None and window.resets_at <= now:
         window = None
     capped_until = group.capped.get(credential, now)

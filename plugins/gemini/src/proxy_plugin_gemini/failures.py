@@ -60,7 +60,7 @@ def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, w
     retry_after_s = None if limit.wait_s is None else float(math.ceil(limit.wait_s))
     match limit.kind:
         case "none":
-            return replace(decision_for("model_denied", failure, status, words), cooldown_s=_DENIED_COOLDOWN_S)
+            return decision_for("not_included", failure, status, words)
         case "capacity":
             no_capacity = CapacityExhausted(
                 f"{name} has no capacity for this model.{says}",
@@ -75,13 +75,13 @@ def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, w
                 f"{name}'s quota is used up.{says}", code="quota_exhausted", retry_after_s=retry_after_s
             )
             wait_s = limit.wait_s if limit.wait_s is not None else HOUR_S
-            return FailureDecision(fault="model", next="rotate", cooldown="model", cooldown_s=wait_s, error=used_up)
+            return FailureDecision(fault="model", next="rotate", cooldown="quota", cooldown_s=wait_s, error=used_up)
         case "minute" | "rate":
             slower = CapacityExhausted(
                 f"{name} is rate limited.{says}", code="rate_limit_exceeded", retry_after_s=retry_after_s
             )
             return FailureDecision(
-                fault="model", next="rotate", cooldown="model", cooldown_s=limit.wait_s, error=slower
+                fault="model", next="rotate", cooldown="quota", cooldown_s=limit.wait_s, error=slower
             )
 
 

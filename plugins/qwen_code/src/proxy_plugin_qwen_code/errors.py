@@ -64,7 +64,7 @@ class Row:
     says: re.Pattern[str] | None = None
     unless: re.Pattern[str] | None = None
     credential_kind: str | None = None
-    cooldown: Literal["credential", "model"] | None = None
+    cooldown: Literal["credential"] | None = None
     cooldown_s: CooldownS | None = None
     back_off_s: Sequence[float] = ()
     refresh: bool = False

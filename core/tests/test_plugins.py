@@ -206,7 +206,10 @@ def proxy_cli_commands(ctx):
 
 @pytest.mark.parametrize(
     ("name", "package"),
-    [("login", "accounts"), ("credentials", "accounts"), ("config", "doctor"), ("doctor", "doctor")],
+    [
+        *((name, "accounts") for name in ("login", "credentials")),
+        *((name, "doctor") for name in ("config", "cooldown", "doctor", "explain", "usage", "why")),
+    ],
 )
 def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name, package):
     monkeypatch.chdir(tmp_path)

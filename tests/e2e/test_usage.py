@@ -9,9 +9,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from proxy_core.cli import usage
 from proxy_core.state.usage import COUNTED, added
 from proxy_core.testing import chunk, cut, fingerprint, serving, stall
+from proxy_plugin_doctor import usage
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
 PRICES = {"small": {"input_price": 1.0, "cached_price": 0.5, "output_price": 2.0}}

@@ -13,15 +13,14 @@ _BUILT_IN = (
     "serve",
     "plugins",
     "models",
-    "why",
-    "explain",
-    "cooldown",
     "reload",
-    "usage",
 )
 
 #: What people look for here, and the plugin that has it.
-_FIRST_PARTY = {"login": "accounts", "credentials": "accounts", "config": "doctor", "doctor": "doctor"}
+_FIRST_PARTY = {
+    **dict.fromkeys(("login", "credentials"), "accounts"),
+    **dict.fromkeys(("config", "cooldown", "doctor", "explain", "usage", "why"), "doctor"),
+}
 
 
 class Commands(click.Group):

@@ -11,13 +11,14 @@ from proxy_core.cli.installation import (
     StartCheck,
     catalog_of,
     check_start,
+    dry_run,
     fingerprints_of,
     lines_of,
     open_http,
     open_store,
     vault_of,
 )
-from proxy_core.cli.running_proxy import notify_running_proxy
+from proxy_core.cli.running_proxy import NotRunning, notify_running_proxy, processes, query, statuses
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.files import write_private
 from proxy_core.credentials.fingerprint import Fingerprints
@@ -37,13 +38,16 @@ from proxy_core.settings.loading import (
     other_variables,
     secret_values,
 )
+from proxy_core.state.usage import COUNTED, summed
 
 __all__ = [
+    "COUNTED",
     "DELIMITER",
     "PREFIX",
     "Catalog",
     "Fingerprints",
     "LoadedSettings",
+    "NotRunning",
     "StartCheck",
     "StoredCredential",
     "Vault",
@@ -51,6 +55,7 @@ __all__ = [
     "catalog_of",
     "check_start",
     "digest",
+    "dry_run",
     "environment_name",
     "fingerprints_of",
     "from_environment",
@@ -62,12 +67,16 @@ __all__ = [
     "open_store",
     "other_variables",
     "printable",
+    "processes",
+    "query",
     "read_foreign",
     "read_settings",
     "refresh_once",
     "rotations",
     "secret_values",
     "settings_options",
+    "statuses",
+    "summed",
     "table",
     "vault_of",
     "write_private",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.vault import FOLDER_NAME, Vault
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.interfaces import HttpClient, StateBackend
+from proxy_core.messages import JsonObject
 from proxy_core.plugins.loader import HOOKS, load_plugins
 from proxy_core.plugins.registry import Catalog, build_catalog
 from proxy_core.runtime.builtin import BuiltIn
@@ -47,6 +49,13 @@ async def open_store(loaded: LoadedSettings) -> StateBackend:
     from proxy_core.runtime import stores
 
     return await stores.open_store(loaded)
+
+
+def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:
+    """The path that a request would take without any cooldowns. Raises ``SetupError`` and ``ProxyError``."""
+    from proxy_core.runtime.start import start
+
+    return start(loaded, to_run=False).current.dry_run(body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

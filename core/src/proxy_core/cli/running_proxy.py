@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from proxy_core.cli.common import printable
 from proxy_core.errors import SettingsError
+from proxy_core.interfaces import ProcessStatus
 from proxy_core.server import control_socket
 from proxy_core.server.client_key import admin_key
 from proxy_core.settings.loading import LoadedSettings
+from proxy_core.status import wire
 
 
 class NotRunning(click.ClickException):
@@ -44,6 +47,14 @@ def processes(
     separator = "&" if "?" in path else "?"
     answers = query(loaded, method, f"{path}{separator}local=1", body, within_s)
     return [process for answer in answers for process in answer["processes"]]
+
+
+def statuses(loaded: LoadedSettings) -> list[ProcessStatus]:
+    """The status of each process; none if no proxy is running, or only one of another version."""
+    try:
+        return [wire.from_json(status) for status in processes(loaded, "GET", "/admin/status")]
+    except (NotRunning, SettingsError, ValidationError):
+        return []
 
 
 def notify_running_proxy(loaded: LoadedSettings) -> None:

@@ -1,4 +1,4 @@
-"""Commands that look at an installation: ``proxy-core config`` and ``proxy-core doctor``.
+"""Commands for the operator: what is wrong with an installation, what a running proxy decides, what was used.
 
 It serves nothing and has no settings; a proxy that runs does not import its commands.
 """
@@ -18,6 +18,6 @@ PLUGIN = PluginInfo(name="doctor", api=1)
 
 @hookimpl
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
-    from proxy_plugin_doctor import config, doctor
+    from proxy_plugin_doctor import config, cooldown, doctor, explain, usage, why
 
-    return [config.command, doctor.command]
+    return [module.command for module in (config, cooldown, doctor, explain, usage, why)]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from proxy_core.cli.common import read_settings, settings_options
-from proxy_core.cli.running_proxy import processes
+from proxy_core.cli.api import processes, read_settings, settings_options
 
 
 @click.group("cooldown")

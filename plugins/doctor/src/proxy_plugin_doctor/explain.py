@@ -10,23 +10,30 @@ from urllib.parse import quote
 
 import click
 
-from proxy_core.cli.common import printable, read_settings, settings_options
-from proxy_core.cli.running_proxy import NotRunning, processes, query
-from proxy_core.errors import ProxyError
-from proxy_core.settings.loading import LoadedSettings
+from proxy_core import ProxyError
+from proxy_core.cli.api import (
+    LoadedSettings,
+    NotRunning,
+    dry_run,
+    printable,
+    processes,
+    query,
+    read_settings,
+    settings_options,
+)
 
 
 @click.command("explain")
 @settings_options
 @click.argument("request_id", required=False)
-@click.option("--dry-run", is_flag=True, help="Show how a request would be routed, without sending it.")
+@click.option("--dry-run", "dry", is_flag=True, help="Show how a request would be routed, without sending it.")
 @click.option("--model", help="With --dry-run: the model to request.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
     request_id: str | None,
-    dry_run: bool,
+    dry: bool,
     model: str | None,
     as_json: bool,
 ) -> None:
@@ -35,7 +42,7 @@ def command(
     With --dry-run, show how a request would be routed now.
     """
     loaded = read_settings(config, disable_plugin)
-    if dry_run == bool(request_id) or dry_run != bool(model):
+    if dry == bool(request_id) or dry != bool(model):
         raise click.UsageError("give either REQUEST_ID, or --dry-run with --model")
     if request_id is not None:
         record = query(loaded, "GET", f"/admin/explain/{quote(request_id, safe='')}?local=1")[0]
@@ -55,10 +62,8 @@ def _dry(loaded: LoadedSettings, body: dict[str, Any]) -> list[Any]:
         return processes(loaded, "POST", "/admin/explain", body)
     except NotRunning:
         click.echo("no proxy is running; this is the routing without any cooldowns", err=True)
-    from proxy_core.runtime.start import start
-
     try:
-        return [{"process": None, **start(loaded, to_run=False).current.dry_run(body)}]
+        return [{"process": None, **dry_run(loaded, body)}]
     except ProxyError as error:
         raise click.ClickException(error.message) from None
 

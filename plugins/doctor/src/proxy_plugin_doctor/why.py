@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from proxy_core.cli.common import printable, read_settings, settings_options, table
-from proxy_core.cli.running_proxy import processes
+from proxy_core.cli.api import printable, processes, read_settings, settings_options, table
 
 
 @click.command("why")

@@ -11,16 +11,18 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
-from pydantic import ValidationError
 
-from proxy_core.cli.common import read_settings, settings_options, table
-from proxy_core.cli.running_proxy import NotRunning, processes
-from proxy_core.errors import SettingsError, SetupError
-from proxy_core.interfaces import QuotaStatus, UsageRow
-from proxy_core.runtime.stores import open_store
-from proxy_core.settings.loading import LoadedSettings
-from proxy_core.state.usage import COUNTED, summed
-from proxy_core.status import wire
+from proxy_core import QuotaStatus, SetupError, UsageRow
+from proxy_core.cli.api import (
+    COUNTED,
+    LoadedSettings,
+    open_store,
+    read_settings,
+    settings_options,
+    statuses,
+    summed,
+    table,
+)
 
 _QUOTA = ("provider", "credential", "quota", "tier", "used", "limit", "left", "resets")
 _BY = ("day", "client", "provider", "credential", "model")
@@ -86,12 +88,8 @@ def command(
 
 def _quotas(loaded: LoadedSettings) -> list[tuple[str, ...]]:
     """Quota windows; of several processes, the figures of the one with the highest count, which is the latest."""
-    try:
-        statuses = [wire.from_json(status) for status in processes(loaded, "GET", "/admin/status")]
-    except (NotRunning, SettingsError, ValidationError):  # the last: a proxy of another version
-        return []
     found: dict[tuple[str, str, str], tuple[str | None, QuotaStatus]] = {}
-    for provider in (provider for status in statuses for provider in status.providers):
+    for provider in (provider for status in statuses(loaded) for provider in status.providers):
         for credential in provider.credentials:
             for quota in credential.quotas:
                 key = (provider.name, credential.id, quota.name)

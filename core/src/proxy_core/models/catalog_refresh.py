@@ -20,7 +20,8 @@ from proxy_core.credentials.files import private_folder, write_private
 from proxy_core.interfaces import CatalogSource, ModelCatalog
 from proxy_core.messages import UpstreamRequest
 from proxy_core.models.info import Catalogs
-from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
+from proxy_core.network.errors import ResponseTooLarge, TransportError
+from proxy_core.network.upstream import Upstream
 
 log = logging.getLogger("proxy_core.models")
 

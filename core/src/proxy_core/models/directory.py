@@ -15,7 +15,8 @@ from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelSpec, Provider
 from proxy_core.messages import Extra
 from proxy_core.models.routing import Router
-from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
+from proxy_core.network.errors import ResponseTooLarge, TransportError
+from proxy_core.network.upstream import Upstream
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.schema import ProviderSettings

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from proxy_core.interfaces import HttpResponse, TransportFailed
 from proxy_core.messages import UpstreamRequest
-from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
+from proxy_core.network.errors import ResponseTooLarge, TransportError
+from proxy_core.network.upstream import Upstream
 from proxy_core.version import USER_AGENT
 
 #: No token response and no list of models is larger.

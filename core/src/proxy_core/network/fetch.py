@@ -30,7 +30,8 @@ from proxy_core.messages import (
     ToolResult,
     UpstreamRequest,
 )
-from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream
+from proxy_core.network.errors import ResponseTooLarge, TransportError
+from proxy_core.network.upstream import Upstream
 
 _REDIRECTS = 3
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})

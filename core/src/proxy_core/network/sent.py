@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import httpx
+from collections.abc import AsyncGenerator
 
 from proxy_core.interfaces import ByteStream, Credential, Send, TransportFailed
 from proxy_core.messages import UpstreamRequest
-from proxy_core.network.upstream import TransportError, UpstreamResponse
+from proxy_core.network.errors import TransportError
+from proxy_core.network.headers import header_map
+from proxy_core.network.upstream import UpstreamResponse
 
 
 async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) -> UpstreamResponse:
@@ -17,18 +17,22 @@ async def sent_by(send: Send, request: UpstreamRequest, credential: Credential) 
         response = await send(request, credential)
     except TransportFailed as error:
         raise TransportError("disconnect" if error.sent else "connect") from error
-    body = httpx.ByteStream(response.body) if isinstance(response.body, bytes) else _ByteStream(response.body)
-    return UpstreamResponse(httpx.Response(response.status, headers=dict(response.headers), stream=body))
+    body = response.body
+    pieces, close = (_whole(body), _nothing) if isinstance(body, bytes) else (_streamed(body), body.aclose)
+    return UpstreamResponse(response.status, header_map(response.headers), pieces, close)
 
 
-class _ByteStream(httpx.AsyncByteStream):
-    """A body that does not come from the core's connections."""
+async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
 
-    def __init__(self, pieces: ByteStream) -> None:
-        self._pieces = pieces
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._pieces)
+async def _streamed(body: ByteStream) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in body:
+            yield piece
+    except OSError as error:
+        raise TransportError("cut") from error
 
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
+
+async def _nothing() -> None:
+    """A body of bytes has nothing to close."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
+from importlib import import_module
 from threading import Lock
 
 import httpx
@@ -25,3 +26,9 @@ def tls_context() -> ssl.SSLContext:
 def _built() -> ssl.SSLContext:
     # The same choice as httpx: certifi's bundle, or what SSL_CERT_FILE and SSL_CERT_DIR name.
     return httpx.create_ssl_context()
+
+
+def warm_up() -> ssl.SSLContext:
+    """Prepare what the first request of a process needs and what would block the event loop for too long."""
+    import_module("proxy_core.network.connections")
+    return tls_context()

@@ -11,7 +11,12 @@ _SLICE = 128 * 1024
 Progress = Callable[[int], None]
 
 
-async def slices(content: bytes, progress: Progress | None) -> AsyncIterator[bytes]:
+def sent_body(content: bytes, progress: Progress | None) -> bytes | AsyncIterator[bytes] | None:
+    """The body in the form in which it is sent; ``None`` for an empty one."""
+    return _slices(content, progress) if len(content) > SLICED_ABOVE else content or None
+
+
+async def _slices(content: bytes, progress: Progress | None) -> AsyncIterator[bytes]:
     for start in range(0, len(content), _SLICE):
         if progress is not None:
             progress(len(content) - start)

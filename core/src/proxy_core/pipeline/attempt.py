@@ -12,9 +12,10 @@ from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBro
 from proxy_core.failures.rate_limit_headers import quota_windows
 from proxy_core.interfaces import AttemptRecord, FailureDecision, ProxyRequest
 from proxy_core.messages import UpstreamFailure, UpstreamRequest
+from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.sent import sent_by
-from proxy_core.network.upstream import ResponseTooLarge, TransportError, Upstream, UpstreamResponse
+from proxy_core.network.upstream import Upstream, UpstreamResponse
 from proxy_core.pipeline.calls import Call, Calls
 from proxy_core.pipeline.classify import classified
 from proxy_core.pipeline.plan import CandidateDeployment

@@ -13,7 +13,7 @@ from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError, StreamCut
 from proxy_core.interfaces import UsageTap
 from proxy_core.messages import UpstreamFailure, Usage
-from proxy_core.network.upstream import TransportError
+from proxy_core.network.errors import TransportError
 
 
 class ResponseBody(Protocol):

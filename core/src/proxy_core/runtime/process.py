@@ -96,7 +96,7 @@ class Process:
         settings = new.loaded.settings
         self.redaction = new.redaction
         self._configure_pools(new)
-        self.upstream.configure(connect_s=settings.timeouts.connect_s, pool_s=settings.timeouts.pool_s)
+        self.upstream.configure(connect_s=settings.timeouts.connect_s, pool_s=settings.timeouts.pool_s, routes={})
         self.refresher.configure(new.logins, settings.credentials.refresh_interval_s)
         self.budgets.configure(settings.clients)
         self.recent.resize(settings.routing.explain_history)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h11
 
@@ -67,7 +69,8 @@ class Script:
     """One response: a status, headers, and steps (bytes, pauses, a cut, a stall).
 
     ``reset`` drops the connection instead of responding. ``close`` ends the body by closing the
-    connection instead of sending its length.
+    connection instead of sending its length. ``raw`` sends the steps as they are, without a head
+    and a framing of its own.
     """
 
     status: int = 200
@@ -75,6 +78,7 @@ class Script:
     steps: Sequence[Step] = ()
     reset: bool = False
     close: bool = False
+    raw: bool = False
 
 
 @dataclass(slots=True)
@@ -149,6 +153,10 @@ class Scripts:
         """An event stream of exactly these steps; ``close`` ends it without a length."""
         self.add(Script(status, {"content-type": "text/event-stream", **(headers or {})}, steps, close=close))
 
+    def sends(self, *steps: Step) -> None:
+        """Exactly these bytes, which need not be HTTP; then the connection is closed."""
+        self.add(Script(steps=steps, raw=True))
+
     def resets(self) -> None:
         """No response: the connection is dropped when the request has arrived."""
         self.add(Script(reset=True))
@@ -217,6 +225,8 @@ class FakeUpstream(ScriptedUpstream):
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsent: list[asyncio.StreamWriter] = []
         self.connections = 0
+        #: How a connection ends when a second request arrives on it, as if it had died in the client's pool.
+        self.ends_reused: Literal["reset", "close"] | None = None
 
     @property
     def url(self) -> str:
@@ -257,7 +267,12 @@ class FakeUpstream(ScriptedUpstream):
                 self._unsent.append(writer)
 
     async def _converse(self, connection: _Connection) -> None:
+        reused = False
         while (request := await connection.receive()) is not None:
+            if reused and self.ends_reused is not None:
+                connection.end(self.ends_reused)
+                return
+            reused = True
             self.requests.append(request)
             script = self._script(request)
             if script.reset:
@@ -319,13 +334,13 @@ class _Connection:
 
     async def answer(self, script: Script, request: SeenRequest) -> bool:
         """Send the script; ``False`` if the connection cannot be used any more."""
-        framing = self._framing(script)
-        headers: Iterable[tuple[str, str]] = [*script.headers.items(), *framing]
-        self._write(self._http.send(h11.Response(status_code=script.status, headers=list(headers))))
+        if not script.raw:
+            headers: Iterable[tuple[str, str]] = [*script.headers.items(), *self._framing(script)]
+            self._write(self._http.send(h11.Response(status_code=script.status, headers=list(headers))))
         for step in script.steps:
             if isinstance(step, bytes):
                 if step:
-                    self._write(self._http.send(h11.Data(data=step)))
+                    self._write(step if script.raw else self._http.send(h11.Data(data=step)))
                     await self._writer.drain()
                     await asyncio.sleep(0)
             elif isinstance(step, float | int):
@@ -338,6 +353,8 @@ class _Connection:
             else:
                 await request.left.wait()
                 return False
+        if script.raw:
+            return False
         self._write(self._http.send(h11.EndOfMessage()))
         if self._http.our_state is not h11.DONE:
             return False
@@ -357,3 +374,12 @@ class _Connection:
 
     def drop(self) -> None:
         self._writer.transport.abort()
+
+    def end(self, how: Literal["reset", "close"]) -> None:
+        """With an RST, or with a FIN."""
+        if how == "close":
+            self._writer.close()
+            return
+        linger = struct.pack("ii", 1, 0)
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.drop()

@@ -23,7 +23,7 @@ AVAILABLE = "forkserver" in multiprocessing.get_all_start_methods()
 
 #: Modules that commands and servers import; those of installed plugins are added.
 _PRELOADED = (
-    "aiohttp httpx_aiohttp oauthlib.oauth2 filelock hypercorn.asyncio hypercorn.config uvloop prometheus_client"
+    "aiohttp oauthlib.oauth2 filelock hypercorn.asyncio hypercorn.config uvloop prometheus_client"
     " proxy_core.cli proxy_core.cli.serve proxy_core.cli.api proxy_core.runtime.start proxy_core.network.fetch"
     " proxy_core.network.exchange proxy_core.state.sqlite"
     " proxy_core.testing.example_oauth"

@@ -1,0 +1,65 @@
+"""How connections to a provider are made: directly, through a proxy, over a Unix socket; with which certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The network settings of one provider. ``proxy_http`` applies to ``http`` addresses, ``proxy_https`` to ``https``;
+    neither to a host in ``no_proxy``. ``tls`` replaces the process's context."""
+
+    proxy_http: str | None = field(default=None, repr=False)
+    proxy_https: str | None = field(default=None, repr=False)
+    no_proxy: Sequence[str] = ()
+    tls: ssl.SSLContext | None = None
+    unix_socket: Path | None = None
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy for this address, if any."""
+        if self.proxy_http is None and self.proxy_https is None:
+            return None
+        parts = urlsplit(url)
+        proxy = self.proxy_https if parts.scheme == "https" else self.proxy_http
+        return None if proxy is None or bypassed(parts.hostname or "", parts.port, self.no_proxy) else proxy
+
+
+DIRECT = Route()
+
+
+class Resolver(Protocol):
+    """Resolves names to addresses, through the interface that aiohttp requires."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[dict[str, Any]]: ...
+    async def close(self) -> None: ...
+
+
+def bypassed(host: str, port: int | None, exceptions: Sequence[str]) -> bool:
+    """Whether ``exceptions``, in the form of ``NO_PROXY``, name this host: ``*``, a domain with everything below it,
+    an address, a network (``10.0.0.0/8``), each but the first with or without a port."""
+    host = host.lower().rstrip(".")
+    return any(_covers(entry.strip().lower(), host, port) for entry in exceptions if entry.strip())
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    if entry == "*":
+        return True
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        pass  # a name, or an address with a port
+    name, colon, number = entry.rpartition(":")
+    if colon and number.isdigit():
+        return port == int(number) and _covers(name, host, port)
+    domain = entry.removeprefix("*").strip(".")
+    return host == domain or host.endswith(f".{domain}")

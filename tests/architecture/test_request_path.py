@@ -36,6 +36,7 @@ BRANCHES = {
     "sse.py": "where an event ends",
     "jsons.py": "JSON in, values out",
     "pipeline/calls.py": "from the client's wire format to the provider's, and back",
+    "pipeline/relayed.py": "finds events, usage and the commit point in bytes",
     "pipeline/secret_filter.py": "takes a secret out of bytes",
     "pipeline/sanitize.py": "plugins' filters, in order",
     "pipeline/guard.py": "a sanitizer",

@@ -18,11 +18,11 @@ from proxy_core.interfaces import (
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.network.fetch import GuardedFetcher
-from proxy_core.pipeline.response import RelayedStream, ResponseBody
+from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
+from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.secret_filter import sent_secrets
 from proxy_core.pipeline.translation import TranslatedEmbeddings, TranslatedResponse
-from proxy_core.pipeline.whole import RelayedWhole
 from proxy_core.stash import StashKey
 
 

@@ -1,4 +1,4 @@
-"""A committed response, and the relaying of a stream whose bytes pass to the client unchanged.
+"""A committed response.
 
 The attempt reads up to the commit point; the endpoint reads the rest and writes it.
 """
@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from proxy_core import sse
-from proxy_core.dialects.common import load_object
-from proxy_core.errors import ProxyError, StreamCut
-from proxy_core.interfaces import UsageTap
+from proxy_core.errors import ProxyError
 from proxy_core.messages import UpstreamFailure, Usage
 from proxy_core.network.errors import TransportError
 
@@ -32,50 +29,6 @@ class ResponseBody(Protocol):
     def close(self) -> bytes:
         """The upstream's bytes have ended. Raises ``UpstreamBroken``, ``StreamCut``."""
         ...
-
-
-class RelayedStream:
-    """An event stream in the client's own dialect. Complete events pass unchanged."""
-
-    __slots__ = ("_splitter", "_tap", "committed", "failure", "usage")
-
-    def __init__(self, tap: UsageTap, max_event_bytes: int) -> None:
-        self._tap = tap
-        self._splitter = sse.EventSplitter(max_event_bytes)
-        self.usage: Usage | None = None
-        self.failure: UpstreamFailure | None = None
-        self.committed = False
-
-    def feed(self, data: bytes) -> bytes:
-        block = self._splitter.feed(data)
-        return self._pass(block) if block else b""
-
-    def close(self) -> bytes:
-        rest = self._splitter.close()
-        whole = not rest.strip() or _whole(rest)
-        out = self._pass(rest) if rest and whole else b""
-        if self.failure is not None:
-            return out
-        if not whole or not self._tap.complete:
-            raise StreamCut("The upstream's response ended before it was complete.")
-        end = self._tap.close()
-        # The last event may lack its blank line; what is appended must not run into it.
-        return out + b"\n\n" + end if out and end else out + end
-
-    def _pass(self, block: bytes) -> bytes:
-        tap = self._tap
-        out = tap.feed(block)
-        self.usage, self.failure = tap.usage, tap.failure
-        if not self.committed and self.failure is None:
-            self.committed = b"data:" in block
-        elif out and self.failure is not None:
-            self.committed = True
-        return out
-
-
-def _whole(rest: bytes) -> bool:
-    event = sse.parse(rest)
-    return event is None or event.data.startswith(b"[DONE]") or load_object(event.data) is not None
 
 
 class Origin(Protocol):

@@ -1,17 +1,62 @@
-"""A plain response in the client's own dialect: bytes unchanged, usage read on the side."""
+"""Responses in the client's own dialect, streamed and plain: bytes pass unchanged, usage is read on the side. Pure."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
 
+from proxy_core import sse
 from proxy_core.dialects.common import load_object
-from proxy_core.errors import UpstreamBroken
-from proxy_core.interfaces import Dialect
+from proxy_core.errors import StreamCut, UpstreamBroken
+from proxy_core.interfaces import Dialect, UsageTap
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
 #: A larger plain response is only scanned for its usage: parsing megabytes would delay every stream.
 _PARSE_LIMIT = 1024 * 1024
+
+
+class RelayedStream:
+    """An event stream in the client's own dialect. Complete events pass unchanged."""
+
+    __slots__ = ("_splitter", "_tap", "committed", "failure", "usage")
+
+    def __init__(self, tap: UsageTap, max_event_bytes: int) -> None:
+        self._tap = tap
+        self._splitter = sse.EventSplitter(max_event_bytes)
+        self.usage: Usage | None = None
+        self.failure: UpstreamFailure | None = None
+        self.committed = False
+
+    def feed(self, data: bytes) -> bytes:
+        block = self._splitter.feed(data)
+        return self._pass(block) if block else b""
+
+    def close(self) -> bytes:
+        rest = self._splitter.close()
+        whole = not rest.strip() or _whole(rest)
+        out = self._pass(rest) if rest and whole else b""
+        if self.failure is not None:
+            return out
+        if not whole or not self._tap.complete:
+            raise StreamCut("The upstream's response ended before it was complete.")
+        end = self._tap.close()
+        # The last event may lack its blank line; what is appended must not run into it.
+        return out + b"\n\n" + end if out and end else out + end
+
+    def _pass(self, block: bytes) -> bytes:
+        tap = self._tap
+        out = tap.feed(block)
+        self.usage, self.failure = tap.usage, tap.failure
+        if not self.committed and self.failure is None:
+            self.committed = b"data:" in block
+        elif out and self.failure is not None:
+            self.committed = True
+        return out
+
+
+def _whole(rest: bytes) -> bool:
+    event = sse.parse(rest)
+    return event is None or event.data.startswith(b"[DONE]") or load_object(event.data) is not None
 
 
 class RelayedWhole:

@@ -132,6 +132,7 @@ def test_nothing_but_tests_imports_the_testing_kit(graph):
 HOMES = {
     "httpx": {"network/", "server/control_socket.py"},
     "aiohttp": {"network/"},
+    "idna": {"network/addresses.py"},
     "httpx_aiohttp": set(),
     "starlette": {"server/", "runtime/"},
     "hypercorn": {"server/", "cli/serve.py"},

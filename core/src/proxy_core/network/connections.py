@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -16,7 +16,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from proxy_core.network.causes import cut_by, fault_of
-from proxy_core.network.routes import Resolver, Route
+from proxy_core.network.routes import AddressCheck, Route
+
+if TYPE_CHECKING:
+    from aiohttp import ClientRequest, ClientTimeout
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 Headers = Sequence[tuple[str, str]]
 
@@ -63,9 +68,9 @@ class Connections:
     fault_of = staticmethod(fault_of)
     cut_by = staticmethod(cut_by)
 
-    def __init__(self, max_connections: int, resolver: Resolver | None, context: ssl.SSLContext) -> None:
+    def __init__(self, max_connections: int, guard: AddressCheck | None, context: ssl.SSLContext) -> None:
         self._max_connections = max_connections
-        self._resolver = resolver
+        self._guard = guard
         self._context = context
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._timeouts = aiohttp.ClientTimeout()
@@ -108,14 +113,32 @@ class Connections:
     def _connector(self, path: str) -> aiohttp.BaseConnector:
         if path:
             return aiohttp.UnixConnector(path, limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE_S)
-        return aiohttp.TCPConnector(
-            limit=self._max_connections,
-            keepalive_timeout=_KEEP_ALIVE_S,
-            ssl=self._context,
-            resolver=self._resolver,  # type: ignore[arg-type]  # aiohttp declares its own base class, which adds nothing
-            use_dns_cache=self._resolver is None,
-            socket_factory=_socket,
-        )
+        options: Any = {"limit": self._max_connections, "keepalive_timeout": _KEEP_ALIVE_S, "ssl": self._context}
+        if self._guard is not None:
+            return _GuardedConnector(self._guard, **options)
+        return aiohttp.TCPConnector(socket_factory=_socket, **options)
+
+
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Checks the address of every connection: before it is opened, and again before it is used."""
+
+    def __init__(self, guard: AddressCheck, **options: Any) -> None:
+        super().__init__(socket_factory=self._checked_socket, **options)
+        self._guard = guard
+
+    def _checked_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        self._guard(address[4][0])
+        return _socket(address)
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:  # noqa: ASYNC109
+        connection = await super().connect(req, traces, timeout)
+        try:
+            assert connection.transport is not None
+            self._guard(connection.transport.get_extra_info("peername")[0])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 @lru_cache(maxsize=256)

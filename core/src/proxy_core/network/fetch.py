@@ -1,21 +1,19 @@
 """The guarded fetcher: the only way to an address that a client chose, used only for providers that need it.
 
-Only public addresses are allowed. The check is made where the connection is opened, so a name
-cannot resolve to a different address afterwards, and it is repeated after every redirect. Size,
-type and time are limited. The request carries nothing of the proxy's but its User-Agent.
+Only public addresses are allowed. The check is made on the address that the connection is opened to, so
+a name cannot resolve to a different one afterwards, and it is repeated after every redirect. Size, type
+and time are limited. The request carries nothing of the proxy's but its User-Agent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
-import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, Self
-from urllib.parse import urljoin, urlsplit
+from typing import Literal, Self
+from urllib.parse import urljoin
 
 from proxy_core.errors import BadRequest
 from proxy_core.interfaces import FetchLimits
@@ -30,18 +28,12 @@ from proxy_core.messages import (
     ToolResult,
     UpstreamRequest,
 )
+from proxy_core.network.addresses import Refused, canonical, check_public
 from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.upstream import Upstream
 
 _REDIRECTS = 3
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-_WELL_KNOWN_PORTS = frozenset({80, 443})
-#: Address families that carry an IPv4 address inside an IPv6 one.
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class Refused(Exception):
-    """The address may not be fetched."""
 
 
 class GuardedFetcher:
@@ -49,10 +41,8 @@ class GuardedFetcher:
 
     def __init__(self, *, user_agent: str, reach: Literal["nowhere", "public", "anywhere"]) -> None:
         self._reach = reach
-        allow_private = reach == "anywhere"
-        self._upstream = Upstream(
-            user_agent=user_agent, max_connections=16, connect_s=10, pool_s=10, resolver=_Resolver(allow_private)
-        )
+        guard = None if reach == "anywhere" else check_public
+        self._upstream = Upstream(user_agent=user_agent, max_connections=16, connect_s=10, pool_s=10, guard=guard)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,17 +77,16 @@ class GuardedFetcher:
         except TimeoutError:
             problem = "it took too long"
         except TransportError as error:
-            inner = error.__cause__
-            while inner is not None and not isinstance(inner, Refused):
-                inner = inner.__cause__ or inner.__context__
-            problem = str(inner) if inner is not None else "its host cannot be reached"
+            problem = _refusal(error) or "its host cannot be reached"
         except ResponseTooLarge:
             problem = f"it is larger than {limits.max_bytes} bytes"
         raise BadRequest(f"A linked document cannot be fetched: {problem}.", code="link_refused")
 
     async def _follow(self, url: str, limits: FetchLimits) -> InlineData:
         for _ in range(_REDIRECTS + 1):
-            self._check(url)
+            if self._reach == "nowhere":
+                raise Refused("this proxy fetches no links; send the document itself")
+            url = canonical(url, public=self._reach == "public")
             async with self._upstream.exchange(UpstreamRequest(method="GET", url=url, headers=[])) as response:
                 if response.status in _REDIRECT_STATUSES:
                     url = _redirected(url, response.headers.get("location", ""))
@@ -111,81 +100,19 @@ class GuardedFetcher:
             return InlineData(media_type=kind, data=base64.b64encode(data).decode())
         raise Refused("it was redirected too many times")
 
-    def _check(self, url: str) -> None:
-        if self._reach == "nowhere":
-            raise Refused("this proxy fetches no links; send the document itself")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise Refused("its address is not valid") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused("only http and https addresses are accepted")
-        if parts.username or parts.password:
-            raise Refused("its address contains a user name or password")
-        if port is not None and port < 1024 and port not in _WELL_KNOWN_PORTS:
-            raise Refused("its port is reserved for other services")
-        if self._reach == "public":
-            _check_literal(parts.hostname)
-
 
 def _redirected(url: str, location: str) -> str:
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        raise Refused("it was redirected to an address that is not valid") from None
     if url.startswith("https:") and not target.startswith("https:"):
         raise Refused("it was redirected from https to something else")
     return target
 
 
-def _check_literal(host: str) -> None:
-    """Check a literal address, which never reaches the resolver."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        # The connector, too, takes digits and dots for an address: 127.1, 2130706433.
-        if host.replace(".", "").isdigit():
-            raise Refused("its address is not valid") from None
-        return
-    _check_public(address)
-
-
-def _check_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            _check_public(inner)
-            return
-    if not address.is_global or address.is_multicast or address.is_reserved:
-        raise Refused("its address is not public")
-
-
-class _Resolver:
-    """Resolves names to public addresses; the connection is made to exactly what it returns."""
-
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[dict[str, Any]]:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        addresses = []
-        for kind, _, protocol, _, target in found:
-            text = str(target[0])
-            if not self._allow_private:
-                _check_public(ipaddress.ip_address(text.partition("%")[0]))
-            addresses.append(
-                {
-                    "hostname": host,
-                    "host": text,
-                    "port": port,
-                    "family": kind,
-                    "proto": protocol,
-                    "flags": socket.AI_NUMERICHOST,
-                }
-            )
-        return addresses
-
-    async def close(self) -> None:
-        """There is nothing to release."""
+def _refusal(error: BaseException | None) -> str | None:
+    """What the guard of the connection said, below the errors that libraries made of it."""
+    while error is not None and not isinstance(error, Refused):
+        error = error.__cause__ or error.__context__
+    return str(error) if error is not None else None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 
@@ -35,13 +33,8 @@ class Route:
 DIRECT = Route()
 
 
-class Resolver(Protocol):
-    """Resolves names to addresses, through the interface that aiohttp requires."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[dict[str, Any]]: ...
-    async def close(self) -> None: ...
+#: Receives the address of a connection; raises ``OSError`` if no connection may be made to it.
+AddressCheck = Callable[[str], None]
 
 
 def bypassed(host: str, port: int | None, exceptions: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from proxy_core.messages import UpstreamRequest
 from proxy_core.network.decoding import decoded
 from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.headers import header_map, request_headers
-from proxy_core.network.routes import DIRECT, Resolver, Route
+from proxy_core.network.routes import DIRECT, AddressCheck, Route
 from proxy_core.network.tls import warm_up
 from proxy_core.network.upload import Progress, sent_body
 
@@ -95,11 +95,11 @@ class Upstream:
         connect_s: float,
         pool_s: float,
         routes: Mapping[str, Route] | None = None,
-        resolver: Resolver | None = None,
+        guard: AddressCheck | None = None,
     ) -> None:
-        """``routes``: by provider; ``""`` is the route of everything else."""
+        """``routes``: by provider; ``""`` is the route of everything else. ``guard`` checks every connection."""
         self._user_agent = user_agent
-        self._resolver = resolver
+        self._guard = guard
         self._max_connections = max_connections
         self._open: Connections | None = None
         self.configure(connect_s=connect_s, pool_s=pool_s, routes=routes or {})
@@ -155,7 +155,7 @@ class Upstream:
         if self._open is None:  # another request may have opened it meanwhile
             from proxy_core.network.connections import Connections
 
-            self._open = Connections(self._max_connections, self._resolver, context)
+            self._open = Connections(self._max_connections, self._guard, context)
             self._open.limit(*self._limits)
         return self._open
 

@@ -1,6 +1,7 @@
 """Steering fields are found however they are spelled and however deep; nothing else is touched."""
 
 import copy
+import time
 
 import pytest
 from hypothesis import given
@@ -52,3 +53,40 @@ def test_the_result_has_none_and_the_body_itself_is_not_changed(body):
     assert body == before
     assert (clean is body) == (not list(GUARDED_FIELDS.found(body)))
     assert {k: v for k, v in body.items() if GUARDED_FIELDS.role(k) == "content"}.items() <= clean.items()
+
+
+@pytest.mark.parametrize("carrier", ["additional_params", "additionalParams", "additionalModelRequestFields"])
+def test_a_carrier_of_steering_fields_is_removed_whole(carrier):
+    steering = {"temperature": 1, "deep": [{"x": {"api_base": "y"}}]}
+
+    assert GUARDED_FIELDS.without({"model": "m", "extra": {carrier: steering}}) == {"model": "m", "extra": {}}
+    assert GUARDED_FIELDS.without({carrier: {"temperature": 1}}) == {carrier: {"temperature": 1}}
+
+
+@pytest.mark.parametrize("text", ['{"api_base": "x"}', ' [{"a": {"apiKey": 1}}]', '{"a": "{\\"headers\\": {}}"}'])
+@pytest.mark.parametrize("name", ["additional_params", "extra_body", "anything"])
+def test_steering_fields_in_a_text_of_json_are_found(name, text):
+    assert GUARDED_FIELDS.without({"model": "m", name: text}) == {"model": "m"}
+    assert GUARDED_FIELDS.without({"messages": text}) == {"messages": text}
+    for harmless in ("{not json", '{"a": 1}', "[1]", text + "x"):
+        assert GUARDED_FIELDS.without({name: harmless}) == {name: harmless}
+
+
+def test_a_large_and_deep_body_is_walked_in_one_pass_without_recursion():
+    body, deep = {"x": {}}, [{} for _ in range(100_000)]
+    for _ in range(5000):
+        deep = {"a": deep}
+    body["x"]["y"] = deep
+
+    started = time.perf_counter()
+    assert GUARDED_FIELDS.without(body) is body
+    assert time.perf_counter() - started < 5
+
+
+def test_long_names_that_clients_make_up_are_not_kept():
+    before = GUARDED_FIELDS._known_role.cache_info().currsize
+
+    for n in range(10):
+        assert GUARDED_FIELDS.without({f"mock{n}" + "x" * 1000: 1, "y" * 1000: 2}) == {"y" * 1000: 2}
+
+    assert GUARDED_FIELDS._known_role.cache_info().currsize == before

@@ -142,3 +142,70 @@ async def test_headers_from_settings_are_sent(make_proxy, upstream):
 
 def _body():
     return {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+
+
+#: What a gateway would read as another model, route or vendor.
+STEERING = {
+    "models": ["forbidden"],
+    "route": "fallback",
+    "provider": {"order": ["forbidden"], "allow_fallbacks": True},
+    "fallbacks": [{"model": "forbidden"}],
+    "preset": "forbidden",
+    "plugins": [{"id": "auto-router", "allowed_models": ["forbidden"]}],
+    "Model": "forbidden",
+    "MODELS": ["forbidden"],
+    "provider_options": {"gateway": {"models": ["forbidden"]}},
+    "providerOptions": {"gateway": {"models": ["forbidden"]}},
+    "fallback_models": ["forbidden"],
+    "deployment_id": "forbidden",
+    "engine": "forbidden",
+    "config": "forbidden",
+    "extra_body": {"model": "forbidden", "models": ["forbidden"]},
+    "metadata": {"note": [{"model": "forbidden"}]},
+    "additional_params": {"temperature": 1, "a": [{"models": ["forbidden"]}]},
+    "other": '{"model": "forbidden"}',
+}
+
+
+@pytest.fixture
+async def limited(make_proxy, upstream):
+    clients = {"test": {"key": "test-client-key", "models": ["demo/small*"]}, "other": {"key": "other-client-key"}}
+    provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
+    return await make_proxy({"providers": {"demo": provider}, "clients": clients})
+
+
+@pytest.mark.parametrize("name", STEERING)
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_a_client_limited_to_some_models_cannot_name_others_elsewhere(limited, upstream, name, stream):
+    answer = await limited.chat("demo/small", "hi", stream=stream, seed=7, **{name: STEERING[name]})
+
+    assert answer.status == 200
+    assert upstream.last.json["model"] == "small"
+    assert upstream.last.json["seed"] == 7
+    assert b"forbidden" not in upstream.last.body
+
+
+@pytest.mark.parametrize(("path", "body"), [("/completions", {"prompt": "a"}), ("/embeddings", {"input": "a"})])
+async def test_nor_at_another_endpoint(limited, upstream, path, body):
+    await limited.post(path, {"model": "demo/small", **body, **STEERING})
+
+    assert upstream.last.json["model"] == "small"
+    assert b"forbidden" not in upstream.last.body
+
+
+async def test_a_client_that_may_use_every_model_keeps_those_fields(limited, upstream):
+    kept = {name: STEERING[name] for name in ("models", "route", "provider", "plugins", "preset")}
+
+    await limited.post("/chat/completions", {**_body(), **kept}, key="other-client-key")
+
+    assert kept.items() <= upstream.last.json.items()
+
+
+async def test_a_limited_clients_conversation_may_use_any_word(limited, upstream):
+    schema = {"type": "object", "properties": {"model": {"type": "string"}, "provider": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "call", "parameters": schema}}]
+
+    await limited.chat("demo/small", '{"model": "x"}', tools=tools)
+
+    assert upstream.last.json["tools"] == tools
+    assert upstream.last.json["messages"][-1]["content"] == '{"model": "x"}'

@@ -24,7 +24,8 @@ class ProxyRequest:
     """One client request inside the proxy. ``body`` is the client's JSON and is never modified in place.
 
     ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
-    header of that name, if it is valid according to W3C Trace Context.
+    header of that name, if it is valid according to W3C Trace Context. ``limited``: the client may use only
+    some models.
     """
 
     id: str
@@ -35,6 +36,7 @@ class ProxyRequest:
     body: JsonObject = field(repr=False)
     session: str | None = None
     traceparent: str | None = None
+    limited: bool = False
     stash: Stash = field(default_factory=Stash, repr=False)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:

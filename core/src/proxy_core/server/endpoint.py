@@ -144,6 +144,7 @@ class _Exchange:
             body=body,
             session=self._headers.session,
             traceparent=self._headers.traceparent,
+            limited=self._services.budgets.limits_models(client),
         )
         self._services.budgets.admit(client, request.model)
         return request

@@ -80,6 +80,10 @@ class Budgets:
         known = self._clients.get(client)
         return known is None or not known.models or any(fnmatchcase(model, glob) for glob in known.models)
 
+    def limits_models(self, client: str) -> bool:
+        known = self._clients.get(client)
+        return known is not None and bool(known.models)
+
     def check_model(self, client: str, model: str) -> None:
         """Raises ``Forbidden`` for a model that the client may not use."""
         if not self.allows(client, model):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import PluginContext, PluginInfo, Provider, Sanitizer, SettingsError, hookimpl
+from proxy_core import PluginContext, PluginInfo, Provider, ProxyRequest, Sanitizer, SettingsError, hookimpl
 from proxy_plugin_openai_compat.provider import build_provider
-from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS
+from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, STEERING_FIELDS
 
 PLUGIN = PluginInfo(name="openai_compat", api=1)
 
@@ -36,4 +36,16 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
 @hookimpl
 def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
     """Remove fields that could redirect an upstream that is itself a gateway, as early as the core's own guard does."""
-    return [Sanitizer(name="gateway_fields", rank=-999, request=GATEWAY_FIELDS)]
+    return [
+        Sanitizer(name="gateway_fields", rank=-999, request=GATEWAY_FIELDS),
+        Sanitizer(name="steering_fields", rank=-998, request=without_steering),
+    ]
+
+
+def without_steering(request: ProxyRequest) -> ProxyRequest:
+    """A client that is limited to certain models names its model in ``model``, and nowhere else."""
+    if not request.limited:
+        return request
+    rest = {name: value for name, value in request.body.items() if name != "model"}
+    kept = STEERING_FIELDS.without(rest)
+    return request if kept is rest else request.with_body({"model": request.body["model"], **kept})

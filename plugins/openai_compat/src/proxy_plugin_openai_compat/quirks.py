@@ -60,6 +60,8 @@ class Vendor:
     drop_values: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"thinking": (DYNAMIC_THINKING,)})
     #: Models that accept ``dimensions`` (globs); others answer 400 to it. ``None``: all models.
     dimensions: tuple[str, ...] | None = None
+    #: Fields with which a request chooses another model or route, in the form that ``FieldFilter`` compares.
+    steering: frozenset[str] = frozenset()
     #: How to turn on thinking in its reasoning models.
     thinking: tuple[Thinking, ...] = ()
     #: The meaning of its errors whose words or statuses differ from OpenAI's.
@@ -80,8 +82,19 @@ _DEEPSEEK_EFFORTS = {"low": "high", "medium": "high", "high": "max", "max": "max
 #: ``FieldFilter`` describes how names are compared.
 GATEWAY_FIELDS = FieldFilter(prefixes="aws azure vertex litellm langfuse hfapi".split())
 
-#: An upstream that has no row.
-PLAIN = Vendor(local=True)
+#: An upstream that has no row: it may be any gateway. The fields are those of LiteLLM, Portkey, the gateways of
+#: Vercel and Cloudflare, Azure and Bedrock, and of OpenAI's former API.
+PLAIN = Vendor(
+    local=True,
+    steering=frozenset(
+        """
+        model modelid modelname models modelgroup modeloverride fallback fallbackmodel fallbackmodels modelfallbacks
+        route router routing routes routingstrategy routersettings routersettingsoverride strategy
+        provider providers provideroptions gateway gatewayoptions target targets config overrideparams
+        deployment deploymentid specificdeployment engine inferenceprofile inferenceprofilearn
+        """.split()
+    ),
+)
 
 PRESETS: Mapping[str, Vendor] = {
     "openai": Vendor(base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",)),
@@ -89,6 +102,8 @@ PRESETS: Mapping[str, Vendor] = {
     # budget; a 402 may pass within seconds. The upstream's own error text is in metadata.
     "openrouter": Vendor(
         base_url="https://openrouter.ai/api/v1",
+        # openrouter.ai/docs/features: model routing, provider routing, presets; a plugin may be the auto router.
+        steering=frozenset({"models", "route", "provider", "preset", "plugins"}),
         errors=ErrorRules(
             codes=_codes(
                 {
@@ -248,3 +263,6 @@ PRESETS: Mapping[str, Vendor] = {
     "llama_cpp": Vendor(base_url="http://127.0.0.1:8080/v1", local=True),
     "vllm": Vendor(base_url="http://127.0.0.1:8000/v1", local=True),
 }
+
+#: For clients that are limited to certain models: whichever upstream answers, its address may belong to any gateway.
+STEERING_FIELDS = FieldFilter(names=frozenset().union(*(vendor.steering for vendor in (PLAIN, *PRESETS.values()))))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy_core import PluginError, SettingsError
+from proxy_core import PluginError, RotationSettings, SettingsError
 from proxy_core.cli import cli
 from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.registry import build_catalog
@@ -31,7 +31,7 @@ def install(tmp_path, monkeypatch):
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
 
-    def install(name, text, *, api=None, entry=None):
+    def install(name, text, *, api=None, entry=None, more=""):
         module = f"plugin_under_test_{name}"
         (site / f"{module}.py").write_text(text)
         monkeypatch.delitem(sys.modules, module, raising=False)
@@ -40,7 +40,7 @@ def install(tmp_path, monkeypatch):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n")
         points = f"[proxy_core.plugins]\n{entry or name} = {module}\n"
         points += f"[proxy_core.hook_api]\n{entry or name} = v{api}\n" if api else ""
-        (info / "entry_points.txt").write_text(points)
+        (info / "entry_points.txt").write_text(points + more)
 
     return install
 
@@ -219,3 +219,52 @@ def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monk
 
     assert done.exit_code == 2
     assert f"pip install proxy-plugin-{package}" in done.output
+
+
+# --- Settings from variables of other names ----------------------------------------------
+
+SOURCE = """
+from proxy_core import FoundSettings, PluginInfo, SettingsSource
+PLUGIN = PluginInfo(name="other", api=1)
+def proxy(variables):
+    given = variables["OTHER_PORT"]
+    return FoundSettings(table={"server": {"port": given.value}}, origins={("server", "port"): str(given)})
+def provider(variables, asked):
+    return FoundSettings(table={"models": "m"} if asked.name == "demo" else {}, unused=[f"no use for {asked.name}"])
+SOURCE = SettingsSource(proxy=proxy, provider=provider, unmatched=lambda variables, providers: [str(sorted(providers))])
+"""
+
+
+@pytest.fixture
+def settings_of(tmp_path, install):
+    def settings_of(text, file="", **environ):
+        install("other", text, api=1, more="[proxy_core.settings_sources]\nother = plugin_under_test_other:SOURCE\n")
+        (tmp_path / "proxy-core.toml").write_text(file)
+        return load(environ=environ, cwd=tmp_path)
+
+    return settings_of
+
+
+def test_a_package_brings_names_of_its_own_between_the_file_and_nested_variables(settings_of, tmp_path):
+    loaded = settings_of(SOURCE, "[server]\nport = 1\n[providers.demo]\n", OTHER_PORT="2")
+    nested = load(environ={"OTHER_PORT": "2", "PROXY_SERVER__PORT": "3"}, cwd=tmp_path)
+
+    assert (loaded.settings.server.port, nested.settings.server.port) == (2, 3)
+    assert loaded.sources.named_origins == {("server", "port"): "environment variable OTHER_PORT"}
+    assert list(loaded.provider("demo").models) == ["m"]
+    assert loaded.without_effect({"x": RotationSettings()}) == ["['demo', 'x']", "no use for x"]
+
+
+def test_a_mistake_in_such_a_variable_names_it(settings_of):
+    with pytest.raises(SettingsError, match=r"server\.port: .* \(from environment variable OTHER_PORT\)"):
+        settings_of(SOURCE, OTHER_PORT="many")
+
+
+@pytest.mark.parametrize("switch", [{"PROXY_PLUGINS__DISABLED": "other"}, {"PROXY_PLUGINS__ALLOWED": "else"}])
+def test_settings_that_keep_a_plugin_out_keep_its_names_out_before_it_is_imported(settings_of, switch):
+    assert "other" not in settings_of("raise SystemExit", **switch).sources.others
+
+
+def test_names_that_cannot_be_read_stop_the_start_and_name_the_plugin(settings_of):
+    with pytest.raises(SettingsError, match="plugin other: its settings cannot be read: ValueError: no"):
+        settings_of("raise ValueError('no')", OTHER_PORT="2")

@@ -7,7 +7,6 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from proxy_core import PluginSettings, SettingsError
-from proxy_core.settings.legacy_env import COMPATIBLE_NAMES
 from proxy_core.settings.loading import load
 from proxy_core.settings.schema import ProxySettings
 
@@ -205,52 +204,16 @@ def test_every_key_can_be_set_by_file_and_by_environment(tmp_path, path, value, 
 
 def test_command_line_over_environment_over_dotenv_over_file_over_default(read):
     text = "[timeouts]\nidle_s = 1\nconnect_s = 1\nwrite_s = 1\npool_s = 1\n"
-    dotenv = "TIMEOUT_READ_STREAMING=2\nTIMEOUT_CONNECT=2\nTIMEOUT_WRITE=2\n"
-    environ = {"TIMEOUT_READ_STREAMING": "3", "TIMEOUT_CONNECT": "3"}
+    idle, connect, write = (f"PROXY_TIMEOUTS__{key}_S" for key in ("IDLE", "CONNECT", "WRITE"))
+    dotenv, environ = f"{idle}=2\n{connect}=2\n{write}=2\n", {idle: "3", connect: "3", write: ""}
     timeouts = read(text, environ, dotenv, overrides={"timeouts": {"idle_s": 4}}).settings.timeouts
 
     assert (timeouts.idle_s, timeouts.connect_s, timeouts.write_s, timeouts.pool_s) == (4, 3, 2, 1)
     assert timeouts.first_event_s == 600
 
 
-COMPATIBLE_VALUES = {"PROXY_DEBUG_LOG": ("true", "True"), "OVERRIDE_TEMPERATURE_ZERO": ("yes", "set")}
-
-
-@pytest.mark.parametrize(("name", "path"), COMPATIBLE_NAMES.items())
-def test_names_of_the_replaced_system_still_work(read, name, path):
-    text, value = COMPATIBLE_VALUES.get(name, ("42", "42"))
-
-    assert str(plain(value_at(read(environ={name: text}).settings, path))).removesuffix(".0") == value
-
-
-@pytest.mark.parametrize(("text", "value"), [("false", "keep"), ("TRUE", "set"), ("1", "set"), ("remove", "remove")])
-def test_override_temperature_zero_has_several_spellings(read, text, value):
-    assert read(environ={"OVERRIDE_TEMPERATURE_ZERO": text}).settings.sanitizers.temperature_zero == value
-
-
-@pytest.mark.parametrize("text", ["0", "0.5", "90000", "-1", "x", "nan", "inf"])
-def test_a_refresh_interval_outside_a_second_and_a_day_is_refused_by_the_variables_name(read, text):
-    with pytest.raises(SettingsError) as caught:
-        read(environ={"OAUTH_REFRESH_INTERVAL": text})
-
-    [line] = caught.value.problems
-    assert line.startswith("credentials.refresh_interval_s: Input should be ")
-    assert line.endswith("(from environment variable OAUTH_REFRESH_INTERVAL)")
-
-
-@pytest.mark.parametrize(("text", "value"), [("1", 1), ("86400", 86_400), ("", 600)])
-def test_a_refresh_interval_may_be_a_second_or_a_day(read, text, value):
-    assert read(environ={"OAUTH_REFRESH_INTERVAL": text}).settings.credentials.refresh_interval_s == value
-
-
 def test_an_empty_variable_is_no_variable(read):
-    assert read(environ={"PROXY_API_KEY": "", "TIMEOUT_CONNECT": ""}).settings.clients == {}
-
-
-def test_a_nested_name_beats_a_compatible_one(read):
-    environ = {"TIMEOUT_CONNECT": "1", "PROXY_TIMEOUTS__CONNECT_S": "2"}
-
-    assert read(environ=environ).settings.timeouts.connect_s == 2
+    assert read(environ={"PROXY_API_KEY": "", "PROXY_TIMEOUTS__CONNECT_S": ""}).settings.clients == {}
 
 
 def test_the_file_is_searched_for_in_order(tmp_path):
@@ -293,31 +256,11 @@ def test_a_name_with_dashes_is_the_files_and_its_variables_still_apply(read):
     assert loaded.provider("my-llm.v2").api_keys[0].key.get_secret_value() == "k"
 
 
-MODEL_FORMS = [
-    ('["a", "b"]', {"a": None, "b": None}),
-    ("a, b", {"a": None, "b": None}),
-    ('{"a": {"id": "up/a", "options": {"top_k": 1}}, "b": {}}', {"a": "up/a", "b": None}),
-]
-
-
-@pytest.mark.parametrize(("text", "ids"), MODEL_FORMS)
-def test_models_of_a_provider_have_three_forms(read, text, ids):
-    models = read(environ={"DEMO_MODELS": text}).provider("demo").models
-
-    assert {name: model.id for name, model in models.items()} == ids
-
-
 @pytest.mark.parametrize("text", ["a, b", '["a", "b"]', '[{"key": "a"}, "b"]'])
 def test_keys_of_a_provider_have_three_forms(read, text):
     keys = read(environ={"PROXY_PROVIDERS__DEMO__API_KEYS": text}).provider("demo").api_keys
 
     assert [entry.key.get_secret_value() for entry in keys] == ["a", "b"]
-
-
-def test_filters_come_from_the_environment(read):
-    provider = read(environ={"IGNORE_MODELS_DEMO": "a*,b", "WHITELIST_MODELS_DEMO": "abc"}).provider("demo")
-
-    assert (provider.exclude_models, provider.include_models) == (["a*", "b"], ["abc"])
 
 
 def test_keys_without_a_provider_are_named_and_not_used(read):
@@ -342,7 +285,7 @@ def problems_of(error):
 def test_all_mistakes_are_reported_at_once_with_suggestion_and_origin(read):
     text = "[servr]\nx = 1\n[timeouts]\nconect_s = 1\n[routing]\nmax_attempts = 0\n"
     with pytest.raises(SettingsError) as error:
-        read(text, {"PROXY_STREAMS__HEARTBEAT_S": "often", "TIMEOUT_POOL": "-1", "PROXY_SERVER__PROT": "1"})
+        read(text, {"PROXY_STREAMS__HEARTBEAT_S": "often", "PROXY_TIMEOUTS__POOL_S": "-1", "PROXY_SERVER__PROT": "1"})
     told = problems_of(error)
 
     assert len(error.value.problems) == 6
@@ -350,7 +293,7 @@ def test_all_mistakes_are_reported_at_once_with_suggestion_and_origin(read):
     assert "timeouts.conect_s: no such setting; did you mean 'connect_s'?" in told
     assert "proxy-core.toml" in told
     assert "environment variable PROXY_STREAMS__HEARTBEAT_S" in told
-    assert "timeouts.pool_s: Input should be greater than 0 (from environment variable TIMEOUT_POOL)" in told
+    assert "timeouts.pool_s: Input should be greater than 0 (from environment variable PROXY_TIMEOUTS__POOL_S)" in told
     assert "server.prot: no such setting; did you mean 'port'? (from environment variable PROXY_SERVER__PROT)" in told
 
 

@@ -18,10 +18,10 @@ from proxy_core import hookspecs
 from proxy_core.plugins.loader import HOOKS
 from proxy_core.settings import rotation, schema
 from proxy_core.settings.base import Described, Table
-from proxy_core.settings.legacy_env import COMPATIBLE_NAMES, WITHOUT_EFFECT
-from proxy_core.settings.legacy_rotation_env import ROTATION_NAMES
 from proxy_core.settings.loading import load
 from proxy_core.testing import run
+from proxy_plugin_mirrowel.names import PROVIDER_NAMES, PROXY_NAMES, WITHOUT_EFFECT
+from proxy_plugin_mirrowel.rotation_names import ROTATION_NAMES
 from proxy_plugin_openai_compat.quirks import PRESETS
 
 ROOT = Path(__file__).parents[2]
@@ -99,10 +99,11 @@ def test_the_page_of_settings_says_of_each_key_what_the_model_says(table):
     assert {key: (default_of(f), f.description.replace("``", "`")) for key, f in model.model_fields.items()} == page
 
 
-def test_the_page_of_settings_names_every_compatible_variable():
-    text = (DOCS / "settings.md").read_text()
+def test_the_page_of_mirrowels_names_has_every_one():
+    text = (ROOT / "plugins/mirrowel/README.md").read_text()
+    names = [*PROXY_NAMES, *PROVIDER_NAMES, *ROTATION_NAMES, *WITHOUT_EFFECT]
 
-    assert [n for n in (*COMPATIBLE_NAMES, *ROTATION_NAMES, *WITHOUT_EFFECT) if f"`{n}`" not in text] == []
+    assert [name for name in names if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

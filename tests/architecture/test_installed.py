@@ -25,7 +25,7 @@ TESTS = """
     tests/e2e/test_relay.py tests/e2e/test_openai_client.py tests/e2e/test_server.py
     tests/e2e/test_config_cli.py
     plugins/accounts plugins/doctor plugins/gemini_cli/tests/test_keychain.py plugins/oauth/tests/test_oauth_tokens.py
-    plugins/otel plugins/prometheus plugins/redaction plugins/redis
+    plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
 """.split()
 #: litellm asks for higher versions of what the core stands on, so it is tried by itself.
 SETS = {

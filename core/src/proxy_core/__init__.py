@@ -28,12 +28,14 @@ from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import *
 from proxy_core.messages import *
 from proxy_core.pipeline.guard import FieldFilter
-from proxy_core.settings.base import StrList
+from proxy_core.settings.base import StrList, environment_name
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
+from proxy_core.settings.sources import AskedProvider, FoundSettings, SettingsSource, Variable, Variables
 from proxy_core.stash import Stash, StashKey
 
 __all__ = [
+    "AskedProvider",
     "BadRequest",
     "CapacityExhausted",
     "Clock",
@@ -43,6 +45,7 @@ __all__ = [
     "FailureKind",
     "FieldFilter",
     "Forbidden",
+    "FoundSettings",
     "InternalError",
     "ModelNotFound",
     "PluginError",
@@ -51,6 +54,7 @@ __all__ = [
     "ProxyError",
     "RotationSettings",
     "SettingsError",
+    "SettingsSource",
     "SetupError",
     "Stash",
     "StashKey",
@@ -61,10 +65,13 @@ __all__ = [
     "UpstreamBroken",
     "UpstreamRejected",
     "UpstreamTimeout",
+    "Variable",
+    "Variables",
     "classify_by_rules",
     "classify_failure",
     "classify_status",
     "decision_for",
+    "environment_name",
     "failure_kind",
     "hookimpl",
     "json_bytes",

@@ -35,9 +35,9 @@ from proxy_core.settings.loading import (
     LoadedSettings,
     load,
     load_nothing_but,
-    other_variables,
     secret_values,
 )
+from proxy_core.settings.variables import other_variables
 from proxy_core.state.usage import COUNTED, summed
 
 __all__ = [

@@ -20,28 +20,34 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import platformdirs
-from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.base import environment_name
-from proxy_core.settings.legacy_env import (
-    COMPATIBLE_NAMES,
-    WITHOUT_EFFECT,
+from proxy_core.settings.legacy_names import unread
+from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
+from proxy_core.settings.sources import (
+    AskedProvider,
+    FoundSettings,
     Origins,
+    SettingsSource,
     Variable,
     Variables,
+    installed_sources,
+)
+from proxy_core.settings.validation_errors import KeyPath, problems
+from proxy_core.settings.variables import (
+    CLIENT_KEY,
     based_providers,
     is_key_variable,
     key_variables,
-    provider_table,
-    proxy_table,
+    layers_of,
+    provider_settings,
+    proxy_settings,
+    with_values,
 )
-from proxy_core.settings.legacy_rotation_env import MAY_BE_EMPTY, RotationTable, rotation_readings, rotation_table
-from proxy_core.settings.rotation import RotationSettings
-from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
-from proxy_core.settings.validation_errors import KeyPath, problems
 
 APP = "proxy-core"
 FILE_NAME = "proxy-core.toml"
@@ -66,6 +72,8 @@ class Sources:
     file: Path | None
     table: Mapping[str, Any] = field(repr=False)
     variables: Variables = field(repr=False)
+    #: What other packages read from variables, by plugin.
+    others: Mapping[str, SettingsSource] = field(default_factory=dict)
 
     def key_variables(self, provider: str) -> list[Variable]:
         """The variables that hold a provider's keys, in the order of their numbers."""
@@ -73,7 +81,7 @@ class Sources:
 
     def key_variables_of_others(self, providers: Sequence[str]) -> list[str]:
         """Variables that look like keys but belong to none of ``providers``: reported, never used."""
-        taken = {v.name for p in providers for v in self.key_variables(p)} | set(COMPATIBLE_NAMES)
+        taken = {v.name for p in providers for v in self.key_variables(p)}
         return sorted(n for n in self.variables if is_key_variable(n) and n not in taken and not n.startswith(PREFIX))
 
     @cached_property
@@ -82,26 +90,40 @@ class Sources:
         return based_providers(self.variables, PREFIX)
 
     @cached_property
-    def compatible_origins(self) -> Origins:
-        """Where a compatible name set something for the whole proxy."""
-        return proxy_table(self.variables)[1]
+    def named(self) -> FoundSettings:
+        """What variables under names of their own set for the whole proxy."""
+        others = [other.proxy(self.variables) for other in self.others.values()]
+        return _joined([proxy_settings(self.variables), *others])
+
+    @property
+    def named_origins(self) -> Origins:
+        return self.named.origins
 
     def nested(self, path: KeyPath) -> Variable | None:
         """The variable of our own spelling that sets exactly this key."""
-        name = (PREFIX + DELIMITER.join(path)).upper()
-        return None if name in COMPATIBLE_NAMES else self.variables.get(name)
+        return self.variables.get((PREFIX + DELIMITER.join(path)).upper())
 
     def stray(self) -> list[str]:
         """``PROXY_`` variables that set nothing, usually because of a misspelling."""
-        known = {*ProxySettings.model_fields}
+        tables = {*ProxySettings.model_fields}
+        read = {*LOADER_NAMES, CLIENT_KEY}.union(*(other.names for other in self.others.values()))
         return sorted(
             name
             for name in self.variables
             if name.startswith(PREFIX)
-            and name not in COMPATIBLE_NAMES
-            and name not in LOADER_NAMES
-            and name.removeprefix(PREFIX).partition(DELIMITER)[0].lower() not in known
+            and name not in read
+            and name.removeprefix(PREFIX).partition(DELIMITER)[0].lower() not in tables
         )
+
+
+def _joined(found: Sequence[FoundSettings]) -> FoundSettings:
+    """The later ones win."""
+    table: dict[str, Any] = {}
+    origins: dict[KeyPath, str] = {}
+    for one in found:
+        table = _merge(table, one.table)
+        origins.update(one.origins)
+    return FoundSettings(table=table, origins=origins, unused=[line for one in found for line in one.unused])
 
 
 #: Variables that locate the settings file and the data folder; read before the settings.
@@ -115,7 +137,7 @@ class LoadedSettings:
     settings: ProxySettings
     sources: Sources
     data_dir: Path
-    #: What overrides the legacy names: nested names and the command line, not yet validated.
+    #: What overrides variables under names of their own: nested names and the command line, not yet validated.
     above: Mapping[str, Any] = field(repr=False)
     #: What the command line says, which wins over everything.
     overrides: Mapping[str, Any] = field(repr=False)
@@ -161,60 +183,54 @@ class LoadedSettings:
         return sorted(in_file | {name for name in self.sources.based if environment_name(name) not in spelled})
 
     def provider(self, name: str, plugins: Rotations = NO_ROTATIONS) -> ProviderSettings:
-        """One provider's settings; the legacy names override the file. Raises ``SettingsError``.
+        """One provider's settings; variables override the file. Raises ``SettingsError``.
 
         ``plugins`` holds the rotation settings that plugins supply for all existing providers. It is not part of
         the result, but it determines which provider a variable belongs to, which selector is in effect and what a
         quota group is called.
         """
-        below = _mapping(self.sources.table, "providers", name)
-        above = _mapping(self.above, "providers", name)
-        found, origins = provider_table(self.sources.variables, name)
-        rotation = self._rotation(name, plugins)
-        if rotation.table:
-            found["rotation"] = rotation.table
-        if not found:
+        found = self._from_variables(name, plugins)
+        if not found.table:
             return self.settings.providers.get(name) or ProviderSettings()
+        below, above = self._file_table(name), _mapping(self.above, "providers", name)
         try:
-            return ProviderSettings.model_validate(_merge(_merge(below, found), above))
+            return ProviderSettings.model_validate(_merge(_merge(below, found.table), above))
         except ValidationError as error:
-            origin = partial(_origin, origins={**origins, **rotation.origins}, sources=self.sources, prefix="")
+            origin = partial(_origin, origins=found.origins, sources=self.sources, prefix="")
             raise SettingsError(problems(error, ProviderSettings, ("providers", name), origin)) from None
 
-    def compatible_origins(self, provider: str, plugins: Rotations = NO_ROTATIONS) -> Origins:
-        """Where a compatible name set something of one provider; ``plugins`` as above."""
-        _, origins = provider_table(self.sources.variables, provider)
-        return {**origins, **self._rotation(provider, plugins).origins}
+    def named_origins(self, provider: str, plugins: Rotations = NO_ROTATIONS) -> Origins:
+        """Where a variable under a name of its own set something of one provider; ``plugins`` as above."""
+        return self._from_variables(provider, plugins).origins
 
     def without_effect(self, plugins: Rotations) -> list[str]:
-        """A line for each legacy variable that sets nothing, with the reason; ``plugins`` as above."""
-        variables = self.sources.variables
-        _, unmatched = rotation_readings(variables, self._known(plugins))
+        """A line for each variable that sets nothing although its name means something; ``plugins`` as above."""
+        sources, known = self.sources, self._known(plugins)
         return [
-            *(f"{name} has no effect: {why}" for name, why in WITHOUT_EFFECT.items() if name in variables),
-            *(f"{name} is not used: no provider or setting has that name" for name in unmatched),
-            *(line for name in sorted(plugins) for line in self._rotation(name, plugins).idle),
+            *unread(sources.variables, sources.others),
+            *sources.named.unused,
+            *(line for other in sources.others.values() for line in other.unmatched(sources.variables, known)),
+            *(line for name in sorted(plugins) for line in self._from_variables(name, plugins).unused),
         ]
 
-    def _rotation(self, name: str, plugins: Rotations) -> RotationTable:
-        readings, _ = rotation_readings(self.sources.variables, {*self._known(plugins), name})
-        below = _mapping(self.sources.table, "providers", name, "rotation")
-        groups = {*plugins.get(name, RotationSettings()).quota_groups, *below.get("quota_groups", ())}
-        return rotation_table(readings, name, self._selector(name, plugins), below, groups)
+    def _from_variables(self, name: str, plugins: Rotations) -> FoundSettings:
+        """What variables under names of their own set for one provider."""
+        asked = AskedProvider(
+            name=name,
+            providers={*self._known(plugins), name},
+            file=self._file_table(name),
+            above=_mapping(self.above, "providers", name),
+            suggested=plugins.get(name, RotationSettings()),
+            selector=self.settings.routing.selector,
+        )
+        variables, others = self.sources.variables, self.sources.others.values()
+        return _joined([provider_settings(variables, name), *(other.provider(variables, asked) for other in others)])
+
+    def _file_table(self, name: str) -> Mapping[str, Any]:
+        return _mapping(self.sources.table, "providers", name)
 
     def _known(self, plugins: Rotations) -> set[str]:
         return {*self.provider_names(), *plugins}
-
-    def _selector(self, name: str, plugins: Rotations) -> str:
-        """The selector that will be in effect."""
-        mode = self.sources.variables.get(f"ROTATION_MODE_{environment_name(name)}")
-        return (
-            _mapping(self.above, "providers", name, "rotation").get("selector")
-            or (mode.value.strip().lower() if mode else None)
-            or _mapping(self.sources.table, "providers", name, "rotation").get("selector")
-            or plugins.get(name, RotationSettings()).selector
-            or self.settings.routing.selector
-        )
 
 
 def secret_values(value: object) -> Iterator[str]:
@@ -261,23 +277,25 @@ def load(
     cwd = cwd or Path.cwd()
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
-    sources = Sources(file, _read_toml(file) if file else {}, _variables(environ, dotenvs))
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return _loaded(sources, overrides or {}, data_dir)
+    return _loaded(file, layers_of(environ, dotenvs), overrides or {}, data_dir)
 
 
 def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
     """The defaults with ``overrides``, whatever files and variables say. Raises ``SettingsError``."""
-    return _loaded(Sources(None, {}, {}), overrides, data_dir)
+    return _loaded(None, [], overrides, data_dir)
 
 
-def _loaded(sources: Sources, overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
-    compatible, origins = proxy_table(sources.variables)
-    nested = _nested(ProxySettings, PREFIX, sources.variables)
-    # The legacy names are the older form. A nested name for the same key is more specific and wins.
-    above = _merge(nested, overrides)
-    merged = _merge(_merge(sources.table, compatible), above)
-    settings = _validate(ProxySettings, merged, sources, PREFIX, (), origins)
+def _loaded(
+    file: Path | None, layers: Sequence[Variables], overrides: Mapping[str, Any], data_dir: Path
+) -> LoadedSettings:
+    table = _read_toml(file) if file else {}
+    above = _merge(_nested(ProxySettings, PREFIX, with_values(layers)), overrides)
+    others = installed_sources(_mapping(_merge(table, above), "plugins")) if layers else {}
+    sources = Sources(file, table, with_values(layers, [p for o in others.values() for p in o.may_be_empty]), others)
+    # Variables under names of their own come first: a nested name for the same key is more specific and wins.
+    merged = _merge(_merge(table, sources.named.table), above)
+    settings = _validate(ProxySettings, merged, sources, PREFIX, (), sources.named.origins)
     return LoadedSettings(settings, sources, data_dir, above, overrides)
 
 
@@ -290,41 +308,12 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
 
 
-def _variables(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> dict[str, Variable]:
-    """Variables with a value, by name in upper case. Later files override earlier ones, the environment all files."""
-    layers: list[tuple[Mapping[str, str | None], Path | None]] = [
-        (dotenv_values(file, interpolate=False), file) for file in dotenvs if file.is_file()
-    ]
-    return {
-        name.upper(): Variable(name.upper(), value, file)
-        for values, file in [*layers, (environ, None)]
-        for name, value in values.items()
-        if value or (value is not None and name.upper().startswith(MAY_BE_EMPTY))
-    }
-
-
-def other_variables(sources: Sources, dotenvs: Sequence[str], cwd: Path | None = None) -> dict[str, str]:
-    """Variables of another program's ``.env`` files, overridden by ours; ``dotenvs`` is as in ``KeyFile``.
-
-    Unreadable files are skipped.
-    """
-    cwd = cwd or Path.cwd()
-    found = [
-        folder / name
-        for name in dotenvs
-        for folder in ([Path()] if name.startswith(("~", "/")) else [cwd, *cwd.parents])
-    ]
-    files = [path for path in (file.expanduser() for file in reversed(found)) if os.access(path, os.R_OK)]
-    theirs = {name: variable.value for name, variable in _variables({}, files).items()}
-    return theirs | {name: variable.value for name, variable in sources.variables.items()}
-
-
 def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:
     # The source reads a class's fields and configuration, which every pydantic model has; the tables
     # are plain models, so that importing proxy_core does not cost the import of pydantic-settings.
     source = EnvSettingsSource(cast(type[BaseSettings], cls), env_prefix=prefix, env_nested_delimiter=DELIMITER)
     source.config = {**source.config, "enable_decoding": False}  # lists are read by the fields themselves
-    source.env_vars = {name.lower(): v.value for name, v in variables.items() if name not in COMPATIBLE_NAMES}
+    source.env_vars = {name.lower(): v.value for name, v in variables.items()}
     return source()
 
 

@@ -30,12 +30,6 @@ def _key_entries(value: object) -> object:
 KeyList = Annotated[list[KeySettings], BeforeValidator(_key_entries)]
 
 
-def _override(value: object) -> object:
-    """``OVERRIDE_TEMPERATURE_ZERO`` accepts several spellings of false, remove and set."""
-    word = str(value).strip().lower()
-    return {"false": "keep", "0": "keep", "no": "keep", "true": "set", "1": "set", "yes": "set"}.get(word, word)
-
-
 class ServerSettings(Table):
     """``[server]``: where the proxy listens and what it accepts."""
 
@@ -272,9 +266,8 @@ class SanitizerSettings(Table):
     order: StrList = Field(
         default_factory=list, description="Names of sanitizers, in order; all others follow by rank."
     )
-    temperature_zero: Annotated[Literal["keep", "remove", "set"], BeforeValidator(_override)] = Field(
-        "keep",
-        description="What to do with temperature 0; ``set`` sends 1.0. Environment: ``OVERRIDE_TEMPERATURE_ZERO``.",
+    temperature_zero: Literal["keep", "remove", "set"] = Field(
+        "keep", description="What to do with temperature 0; ``set`` sends 1.0."
     )
 
 
@@ -331,7 +324,7 @@ class CredentialsSettings(Table):
         ge=1,
         le=86_400,
         description="How often to scan for tokens due for a refresh. A token close to expiry is refreshed without "
-        "waiting for the scan. Environment: ``OAUTH_REFRESH_INTERVAL``.",
+        "waiting for the scan.",
     )
 
 

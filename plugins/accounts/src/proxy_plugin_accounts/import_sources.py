@@ -122,7 +122,7 @@ def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]) ->
 def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
     """Raises ``VaultProblem``."""
     try:
-        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources, form.dotenvs))
+        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources.variables, form.dotenvs))
     except OSError as error:
         raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:

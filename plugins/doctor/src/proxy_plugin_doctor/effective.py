@@ -52,21 +52,21 @@ class Origins:
 
     def of(self, path: KeyPath) -> str | None:
         """The source that takes precedence among those that set ``path``."""
-        return self._nested(path) or self._compatible(path) or self._in_file(path)
+        return self._nested(path) or self._named(path) or self._in_file(path)
 
     def _nested(self, path: KeyPath) -> str | None:
         found = (self._sources.nested(path[:length]) for length in range(len(path), 0, -1))
         return next((str(variable) for variable in found if variable is not None), None)
 
-    def _compatible(self, path: KeyPath) -> str | None:
-        found = self._sources.compatible_origins
+    def _named(self, path: KeyPath) -> str | None:
+        found = self._sources.named_origins
         if path[0] == "providers" and len(path) > 2:
             found = {**found, **self._of_provider(path[1])}
         return next((found[path[:n]] for n in range(len(path), 0, -1) if path[:n] in found), None)
 
     def _of_provider(self, name: str) -> Mapping[KeyPath, str]:
         if name not in self._providers:
-            self._providers[name] = self._loaded.compatible_origins(name, self._rotations)
+            self._providers[name] = self._loaded.named_origins(name, self._rotations)
         return self._providers[name]
 
     def _in_file(self, path: KeyPath) -> str | None:

@@ -7,12 +7,13 @@ priorities in one name, groups that begin with a digit, dashes and dots in names
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy_core.settings.base import environment_name
-from proxy_core.settings.legacy_env import Origins, Variable, Variables
+from proxy_core import AskedProvider, FoundSettings, Variable, Variables, environment_name
+
+KeyPath = tuple[str, ...]
 
 #: Variables for one provider's rotation, and the key that each one sets. If two set the same key, the later one
 #: in this list wins; a variable for one mode wins over one for all modes.
@@ -98,43 +99,47 @@ class Reading:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class RotationTable:
-    """What variables set for one provider's rotation; ``idle`` has a line for each variable without effect."""
+def rotation_settings(variables: Variables, asked: AskedProvider) -> FoundSettings:
+    """``[providers.<name>.rotation]`` as the environment sets it; origins have the whole path.
 
-    table: Mapping[str, Any]
-    origins: Origins
-    idle: list[str]
-
-
-def rotation_table(
-    readings: Iterable[Reading], provider: str, selector: str, below: Mapping[str, Any], groups: Collection[str]
-) -> RotationTable:
-    """``[providers.<name>.rotation]`` as the environment sets it.
-
-    ``selector`` is the one that will be in effect; ``below`` is the file's table, to whose caps the variables'
-    caps are added; ``groups`` are the existing quota groups, so that ``25_FLASH`` finds ``25-flash``.
+    The file's caps stay, and the variables' are added to them. ``25_FLASH`` finds the existing group ``25-flash``.
     """
-    mine = [r for r in readings if r.provider in (None, environment_name(provider))]
+    readings, _ = rotation_readings(variables, asked.providers)
+    mine = [r for r in readings if r.provider in (None, environment_name(asked.name))]
+    below, selector = asked.file.get("rotation", {}), _selector(variables, asked)
+    groups = {*asked.suggested.quota_groups, *below.get("quota_groups", ())}
     table, origins = _plain([r for r in mine if r.key != "caps" and r.mode in (None, selector)], groups)
-    caps, cap_origins, idle = _caps([r for r in mine if r.key == "caps"], below.get("caps", []))
+    caps, cap_origins, unused = _caps([r for r in mine if r.key == "caps"], below.get("caps", []))
     if caps:
         table["caps"] = caps
         origins |= {("caps", *path): origin for path, origin in cap_origins.items()}
-    idle += [
-        f"{r.variable.name} has no effect: {provider} uses the selector {selector}"
+    unused += [
+        f"{r.variable.name} has no effect: {asked.name} uses the selector {selector}"
         for r in mine
         if r.mode not in (None, selector)
     ]
-    return RotationTable(table, {("providers", provider, "rotation", *path): o for path, o in origins.items()}, idle)
+    at = ("providers", asked.name, "rotation")
+    return FoundSettings(table=table, origins={(*at, *path): o for path, o in origins.items()}, unused=unused)
 
 
-def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str, Any], Origins]:
+def _selector(variables: Variables, asked: AskedProvider) -> str:
+    """The selector that will be in effect."""
+    mode = variables.get(f"ROTATION_MODE_{environment_name(asked.name)}")
+    return (
+        asked.above.get("rotation", {}).get("selector")
+        or (mode.value.strip().lower() if mode else None)
+        or asked.file.get("rotation", {}).get("selector")
+        or asked.suggested.selector
+        or asked.selector
+    )
+
+
+def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """All keys but the caps: single values, and tables by priority or group."""
     order = list(ROTATION_NAMES)
     spelled = {environment_name(group): group for group in groups}
     table: dict[str, Any] = {}
-    origins: Origins = {}
+    origins: dict[KeyPath, str] = {}
     for reading in sorted(readings, key=lambda r: (r.mode is not None, order.index(r.form))):
         key, item, value = reading.key, reading.parts.get("item"), reading.variable.value.strip()
         if item is None:
@@ -149,11 +154,11 @@ def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str
 
 def _caps(
     readings: Iterable[Reading], below: Iterable[Mapping[str, Any]]
-) -> tuple[list[dict[str, Any]], Origins, list[str]]:
+) -> tuple[list[dict[str, Any]], dict[KeyPath, str], list[str]]:
     """All caps; none if no variable sets one. A variable changes the file's cap with the same target, or adds a cap."""
     caps = {(tuple(c.get("priorities", ())), _spelled(c.get("models", "*"))): dict(c) for c in below}
-    origins: Origins = {}
-    idle = []
+    origins: dict[KeyPath, str] = {}
+    unused = []
     # Limits first: a cooldown applies to a cap that already exists.
     for reading in sorted(readings, key=lambda r: r.form.startswith("CUSTOM_CAP_COOLDOWN_")):
         key = "cooldown" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
@@ -163,8 +168,8 @@ def _caps(
             cap[key] = reading.variable.value.strip().lower()
             origins[str(list(caps).index(target)), key] = str(reading.variable)
         if not targets:
-            idle.append(f"{reading.variable.name} has no effect: there is no cap with this target")
-    return (list(caps.values()) if origins else []), origins, idle
+            unused.append(f"{reading.variable.name} has no effect: there is no cap with this target")
+    return (list(caps.values()) if origins else []), origins, unused
 
 
 def _spelled(on: str) -> str:

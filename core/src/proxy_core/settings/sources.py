@@ -1,0 +1,105 @@
+"""Environment variables under names of their own, and what installed packages read from them.
+
+Settings are read before any plugin is asked, so a package brings such names through an entry point in the group
+``proxy_core.settings_sources``: a :class:`SettingsSource`, under the name of the package's plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from proxy_core.errors import SettingsError
+from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.schema import PluginsTable
+
+GROUP = "proxy_core.settings_sources"
+
+#: Where each key was set, for error messages.
+Origins = Mapping[tuple[str, ...], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable, and the file it was read from, if any."""
+
+    name: str
+    value: str = field(repr=False)
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"environment variable {self.name}" + (f" ({self.file})" if self.file else "")
+
+
+Variables = Mapping[str, Variable]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundSettings:
+    """A raw table, the origin of each of its keys by its path within all settings, and a line for each variable that
+    is meant for this table but has no effect."""
+
+    table: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    origins: Origins = field(default_factory=dict)
+    unused: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedProvider:
+    """The provider whose settings a source is asked for.
+
+    ``providers`` are the names of all that are known, this one included. ``file`` is what its variables override, and
+    ``above`` what overrides them; ``suggested`` is its plugin's rotation, and ``selector`` the one in effect if none
+    of these names one.
+    """
+
+    name: str
+    providers: Collection[str]
+    file: Mapping[str, Any] = field(repr=False)
+    above: Mapping[str, Any] = field(repr=False)
+    suggested: RotationSettings
+    selector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsSource:
+    """Settings from variables, which override the file and are overridden by ``PROXY_<TABLE>__<KEY>``. Pure.
+
+    Variables come by their names in upper case; empty ones are left out, unless their names begin with one of
+    ``may_be_empty``. ``proxy`` returns settings of the whole proxy,
+    ``provider`` those below ``[providers.<name>]``. ``unmatched`` returns a line for each variable that is
+    meant for a provider, but for none of these. ``names`` are names that it reads although they begin with ``PROXY_``.
+    """
+
+    proxy: Callable[[Variables], FoundSettings]
+    provider: Callable[[Variables, AskedProvider], FoundSettings]
+    unmatched: Callable[[Variables, Collection[str]], Sequence[str]]
+    names: Collection[str] = ()
+    may_be_empty: Sequence[str] = ()
+
+
+def installed_sources(plugins: Mapping[str, Any]) -> dict[str, SettingsSource]:
+    """Each plugin's, by the plugin's name, except of those that ``plugins``, the table, keeps out.
+
+    Raises ``SettingsError`` if one cannot be imported.
+    """
+    found: dict[str, SettingsSource] = {}
+    entries = metadata.entry_points(group=GROUP)
+    try:
+        table = PluginsTable.model_validate({key: plugins[key] for key in ("allowed", "disabled") if key in plugins})
+    except ValidationError:
+        return {}  # reported when all settings are validated
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        if entry.name in table.disabled or (table.allowed is not None and entry.name not in table.allowed):
+            continue
+        try:
+            found[entry.name] = entry.load()
+        except (Exception, SystemExit) as error:  # a package's import may fail in any way
+            problem = f"plugin {entry.name}: its settings cannot be read: {type(error).__name__}: {error}"
+            raise SettingsError([problem]) from error
+    return found

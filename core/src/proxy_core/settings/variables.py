@@ -1,0 +1,103 @@
+"""Reads variables from the environment and ``.env``, and the short names among them that the core knows.
+
+These are keys and addresses of providers, and the client key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from proxy_core.settings.base import environment_name
+from proxy_core.settings.sources import FoundSettings, Variable, Variables
+
+#: Sets the key of the client ``default``.
+CLIENT_KEY = "PROXY_API_KEY"
+_API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)
+_API_BASE = re.compile(r"(?P<name>[A-Z0-9_]+)_API_BASE", re.ASCII)
+
+
+def layers_of(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> list[Variables]:
+    """Variables by name in upper case. Later layers override earlier ones: the environment all files."""
+    layers: list[tuple[Mapping[str, str | None], Path | None]] = [
+        (dotenv_values(file, interpolate=False), file) for file in dotenvs if file.is_file()
+    ]
+    return [
+        {name.upper(): Variable(name.upper(), value, file) for name, value in values.items() if value is not None}
+        for values, file in [*layers, (environ, None)]
+    ]
+
+
+def with_values(layers: Sequence[Variables], may_be_empty: Sequence[str] = ()) -> dict[str, Variable]:
+    """Variables with a value, or whose name begins with one of ``may_be_empty``."""
+    prefixes = tuple(may_be_empty)
+    return {
+        name: variable
+        for layer in layers
+        for name, variable in layer.items()
+        if variable.value or name.startswith(prefixes)
+    }
+
+
+def other_variables(own: Variables, dotenvs: Sequence[str], cwd: Path | None = None) -> dict[str, str]:
+    """Variables of another program's ``.env`` files, overridden by ours; ``dotenvs`` is as in ``KeyFile``.
+
+    Unreadable files are skipped.
+    """
+    cwd = cwd or Path.cwd()
+    found = [
+        folder / name
+        for name in dotenvs
+        for folder in ([Path()] if name.startswith(("~", "/")) else [cwd, *cwd.parents])
+    ]
+    files = [path for path in (file.expanduser() for file in reversed(found)) if os.access(path, os.R_OK)]
+    theirs = {name: variable.value for name, variable in with_values(layers_of({}, files)).items()}
+    return theirs | {name: variable.value for name, variable in own.items()}
+
+
+def proxy_settings(variables: Variables) -> FoundSettings:
+    """What short names set for the whole proxy."""
+    variable = variables.get(CLIENT_KEY)
+    if variable is None:
+        return FoundSettings()
+    table = {"clients": {"default": {"key": variable.value}}}
+    return FoundSettings(table=table, origins={("clients", "default", "key"): str(variable)})
+
+
+def provider_settings(variables: Variables, name: str) -> FoundSettings:
+    """What short names set for one provider: ``base_url`` and ``api_keys``."""
+    table: dict[str, object] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    base, keys = variables.get(f"{environment_name(name)}_API_BASE"), key_variables(variables, name)
+    if base is not None:
+        table["base_url"], origins["providers", name, "base_url"] = base.value, str(base)
+    if keys:
+        # The same key under two names is one credential.
+        table["api_keys"] = list(dict.fromkeys(v.value for v in keys))
+        origins["providers", name, "api_keys"] = ", ".join(str(v) for v in keys)
+    return FoundSettings(table=table, origins=origins)
+
+
+def key_variables(variables: Variables, provider: str) -> list[Variable]:
+    """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number."""
+    prefix, found = environment_name(provider), []
+    for name, variable in variables.items():
+        match = _API_KEY.fullmatch(name)
+        if match and match["name"] == prefix:
+            found.append((int(match["n"] or 0), variable))
+    return [variable for _, variable in sorted(found, key=lambda pair: pair[0])]
+
+
+def is_key_variable(name: str) -> bool:
+    """Whether a variable's name looks like that of an API key."""
+    return _API_KEY.fullmatch(name) is not None
+
+
+def based_providers(names: Iterable[str], prefix: str) -> list[str]:
+    """Names of providers defined by ``<NAME>_API_BASE``; variables with our own ``prefix`` do not define any."""
+    found = (m["name"] for n in names if (m := _API_BASE.fullmatch(n)) and not n.startswith(prefix))
+    return sorted(name.lower() for name in found)

@@ -300,7 +300,7 @@ def test_each_worker_has_files_of_its_own(logging_to, tmp_path):
 
 
 def test_a_stuck_writer_costs_lines_and_no_time(logging_to, capsys, monkeypatch):
-    monkeypatch.setattr("proxy_core.records.log._QUEUE", 100)
+    monkeypatch.setattr("proxy_core.records.log._MAX_LINES", 100)
     go_on = threading.Event()
 
     def stuck(record):

@@ -1,23 +1,23 @@
 """The program log: on the console, for people or as JSON, and optionally in rotating files.
 
-Loggers put lines into a bounded queue; the standard library's listener thread formats and writes
-them, so that a slow terminal or disk costs log lines but never delays a client. Every line passes
-the secret scrubber and the redactors.
+Loggers append lines to a bounded buffer. A thread formats them and writes them in one piece, a few times per
+second, and at once from level ``warning`` on; a slow terminal or disk costs log lines but never delays a client.
+Every line passes the secret scrubber and the redactors.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import logging.handlers
 import os
-import queue
 import re
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -32,7 +32,12 @@ from proxy_core.settings.schema import LogSettings
 #: The id of the request that the current task belongs to.
 REQUEST_ID: ContextVar[str] = ContextVar("proxy_core_request_id", default="-")
 
-_QUEUE = 10_000
+#: Lines in the buffer; further ones are dropped and counted.
+_MAX_LINES = 10_000
+#: Lines are collected for this long before they are written.
+_COLLECT_S = 0.25
+#: The thread formats this many lines before it lets the event loop run.
+_SLICE = 10
 #: Newlines and other control characters in a message could forge log lines.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -46,7 +51,6 @@ def program_log(
     With several workers, each one writes its own files: ``proxy.1.log``, ``proxy.2.log``.
     """
     clean = ProgramLog(scrub, redaction)
-    shown: logging.Formatter = _Json(clean) if settings.format == "json" else _Human(clean)
     console = logging.StreamHandler()
     console.setLevel(settings.level.upper())
     handlers: list[logging.Handler] = [console]
@@ -55,9 +59,7 @@ def program_log(
         handlers.append(_file(settings, settings.folder / f"proxy{suffix}.log", settings.level.upper()))
     if settings.debug:
         handlers.append(_file(settings, (settings.folder or folder) / f"proxy_debug{suffix}.log", "DEBUG"))
-    for handler in handlers:
-        handler.setFormatter(shown)
-    lines = _Queue()
+    lines = _Buffer(_Json(clean) if settings.format == "json" else _Human(clean), handlers)
     root, ours = logging.getLogger(), logging.getLogger("proxy_core")
     before = root.handlers[:], root.level, ours.level
     hooks = sys.unraisablehook, threading.excepthook
@@ -67,22 +69,39 @@ def program_log(
     logging.captureWarnings(True)
     sys.unraisablehook = _unexpected
     threading.excepthook = _unexpected
-    listener = _Listener(lines, *handlers)
-    listener.start()
+    lines.start()
     try:
-        yield clean
+        with _lean_records():
+            yield clean
     except SetupError:
         raise
     except Exception as error:  # unhandled; the interpreter would print it unredacted
         ours.critical("the program ends because of an unexpected error", exc_info=error)
         raise SystemExit(1) from None
     finally:
-        listener.stop()
+        lines.stop()
         logging.captureWarnings(False)
         root.handlers[:], root.level, ours.level = before
         sys.unraisablehook, threading.excepthook = hooks
         for handler in handlers:
             handler.close()
+
+
+@contextmanager
+def _lean_records() -> Iterator[None]:
+    """Leave out what no line shows but each one would pay for: its caller, thread and process.
+
+    These are the switches that Python's logging HOWTO names under "Optimization".
+    """
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+    before = {name: getattr(logging, name) for name in names if hasattr(logging, name)}
+    for name in before:
+        setattr(logging, name, None)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(logging, name, value)
 
 
 def _unexpected(failure: Any) -> None:
@@ -91,57 +110,87 @@ def _unexpected(failure: Any) -> None:
     logging.getLogger("proxy_core").error("an unhandled exception", exc_info=error)
 
 
-class _Queue(logging.handlers.QueueHandler):
-    """Passes lines to the writer; if it is behind, they are dropped and counted."""
+class _Buffer(logging.Handler):
+    """Keeps lines until its thread writes them. A request only appends; the thread is woken once per batch."""
 
-    queue: queue.Queue[logging.LogRecord | None]
-
-    def __init__(self) -> None:
-        super().__init__(queue.Queue(_QUEUE))
+    def __init__(self, formatter: _Formatter, handlers: Sequence[logging.Handler]) -> None:
+        super().__init__()
         self.dropped = 0
+        self._reported = 0
+        self._formatter = formatter
+        self._handlers = handlers
+        self._lines: deque[logging.LogRecord] = deque()
+        self._filled = threading.Event()
+        self._urgent = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self.start, self.waiting = self._thread.start, self._lines.__len__
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Only work that depends on the current context is done here; the writer does the rest."""
-        ready = copy.copy(record)
-        ready.msg, ready.args = record.getMessage(), None
-        ready.request_id = REQUEST_ID.get()
-        return ready
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Only work that depends on the current context is done here."""
+        if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
+            return False
+        record.msg, record.args = record.getMessage(), None
+        record.request_id = REQUEST_ID.get()
+        self._lines.append(record)
+        if not self._filled.is_set():
+            self._filled.set()
+        if record.levelno >= logging.WARNING:
+            self._urgent.set()
+        return True
+
+    def stop(self) -> None:
+        """Write what is left."""
+        self._stopped = True
+        self._filled.set()
+        self._urgent.set()
+        self._thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._filled.wait()
+            self._urgent.wait(_COLLECT_S)
+            self._filled.clear()  # first, so that a line that comes while the others are written counts again
+            self._urgent.clear()
+            self._write()
+
+    def _write(self) -> None:
+        while batch := self._batch():
+            for handler in self._handlers:
+                text = "\n".join(line for level, line in batch if level >= handler.level)
+                if text:
+                    handler.handle(logging.makeLogRecord({"msg": text}))
+
+    def _batch(self) -> list[tuple[int, str]]:
+        """The level and text of the oldest lines."""
+        batch = []
+        for number in range(min(len(self._lines), _MAX_LINES)):
+            if number % _SLICE == 0:
+                time.sleep(0)  # lets go of the interpreter's lock, for which requests would otherwise wait 5 ms
+            record = self._lines.popleft()
+            batch.append((record.levelno, self._formatter.line(record)))
+        if self.dropped > self._reported:
+            lost, self._reported = self.dropped - self._reported, self.dropped
+            text = f"{lost} log lines were dropped: the log could not be written fast enough"
+            note = {"msg": text, "name": "proxy_core.log", "levelno": logging.WARNING, "levelname": "WARNING"}
+            batch.insert(0, (logging.WARNING, self._formatter.line(logging.makeLogRecord(note))))
+        return batch
+
+
+def _buffers() -> Iterator[_Buffer]:
+    return (handler for handler in logging.getLogger().handlers if isinstance(handler, _Buffer))
 
 
 def dropped_lines() -> int:
     """Number of lines that were dropped because the writer was behind."""
-    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
+    return sum(buffer.dropped for buffer in _buffers())
 
 
 def waiting_lines() -> int:
     """Number of lines that are waiting to be written."""
-    return sum(handler.queue.qsize() for handler in logging.getLogger().handlers if isinstance(handler, _Queue))
-
-
-class _Listener(logging.handlers.QueueListener):
-    def __init__(self, lines: _Queue, *handlers: logging.Handler) -> None:
-        super().__init__(lines.queue, *handlers, respect_handler_level=True)
-        self._lines = lines
-        self._told = 0
-
-    def handle(self, record: logging.LogRecord) -> None:
-        if self._lines.dropped > self._told:
-            lost, self._told = self._lines.dropped - self._told, self._lines.dropped
-            note = {
-                "msg": f"{lost} log lines were dropped: the log could not be written fast enough",
-                "name": "proxy_core.log",
-            }
-            super().handle(logging.makeLogRecord({**note, "levelno": logging.WARNING, "levelname": "WARNING"}))
-        super().handle(record)
-
-    def enqueue_sentinel(self) -> None:
-        self._lines.queue.put(None)  # waits for space, so that queued lines are still written
+    return sum(buffer.waiting() for buffer in _buffers())
 
 
 class ProgramLog:
@@ -175,7 +224,8 @@ class ProgramLog:
     def _clean(self, text: str, redaction: Redaction) -> str:
         # Before the redactors too: one that matches half of a secret would leave the other half.
         text = self._scrub.text(text)
-        return self._scrub.text(redaction.text(text))
+        redacted = redaction.text(text)
+        return text if redacted == text else self._scrub.text(redacted)
 
 
 def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
@@ -192,20 +242,17 @@ def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
     yield f"{type(error).__qualname__} (message withheld: no redactor is installed)\n"
 
 
-class _Formatter(logging.Formatter):
-    """One instance for all handlers, so that a line is cleaned only once."""
+class _Formatter:
+    """One line of the log, without the newline at its end."""
 
     def __init__(self, clean: ProgramLog) -> None:
-        super().__init__()
         self._clean = clean
-        self._last: tuple[logging.LogRecord | None, str] = None, ""
 
-    def format(self, record: logging.LogRecord) -> str:
-        last, line = self._last
-        if last is not record:
-            line = self._line(record)
-            self._last = record, line
-        return line
+    def line(self, record: logging.LogRecord) -> str:
+        try:
+            return self._line(record)
+        except Exception as error:  # the thread that writes the log must not end with it
+            return f"a log line of {record.name} could not be formatted ({type(error).__name__})"
 
     def _line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError
@@ -237,7 +284,16 @@ class _Json(_Formatter):
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):
-    """A rotating file that only its owner can read."""
+    """A rotating file that only its owner can read. A batch of lines larger than a file goes into several."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        piece = ""
+        for line in record.getMessage().split("\n"):
+            if piece and self.maxBytes and len(piece) + len(line) + 2 > self.maxBytes:
+                super().emit(logging.makeLogRecord({"msg": piece}))
+                piece = ""
+            piece = f"{piece}\n{line}" if piece else line
+        super().emit(logging.makeLogRecord({"msg": piece}))
 
     def _open(self) -> TextIOWrapper:
         return os.fdopen(

@@ -57,8 +57,10 @@ class AttemptRecord:
 
 def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
     """The attempt that answered, else the last one. Of two parallel attempts the loser is recorded last."""
-    answered = (a for a in reversed(attempts) if a.status == 200 and a.fault is None)
-    return next(answered, attempts[-1] if attempts else None)
+    for attempt in reversed(attempts):
+        if attempt.status == 200 and attempt.fault is None:
+            return attempt
+    return attempts[-1] if attempts else None
 
 
 Reason = Literal[

@@ -48,6 +48,11 @@ class Catalogs:
         self._loading = asyncio.Lock()
 
     @property
+    def tables(self) -> object:
+        """Another object after each change."""
+        return self._tables
+
+    @property
     def loaded(self) -> bool:
         return self._tables is not None
 
@@ -124,6 +129,10 @@ class ModelInfos:
         yield from self.catalogs.find(provider, model)
         if settings is not None and settings.preset and settings.preset != provider:
             yield from self.catalogs.find(settings.preset, model)
+
+    def seen(self, provider: str, model: str) -> tuple[object, ...]:
+        """What :meth:`sourced` reads that may change: it gives the same as long as these are the same objects."""
+        return self.catalogs.tables, self._listed(provider, model)
 
     def own_id(self, provider: str, model: str) -> str:
         """The provider's own id of a model that settings name ``model``."""

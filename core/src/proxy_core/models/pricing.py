@@ -11,6 +11,8 @@ from proxy_core.models.info import PROVIDER, SETTINGS, ModelInfos, has_price
 from proxy_core.rotation.pool import Pool
 
 _MILLION = 1_000_000
+#: Prices kept in memory; clients choose the models.
+_MAX_KNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Prices:
         self._infos = infos
         self._providers = providers or {}
         self._pools = pools or {}
+        self._known: dict[tuple[str, str, bool], tuple[tuple[object, ...], Priced | None]] = {}
 
     def sure(self, provider: str, model: str, credential: str | None = None) -> bool:
         """Whether loading the catalogs could not change the price."""
@@ -61,7 +64,16 @@ class Prices:
 
     def priced(self, provider: str, model: str, credential: str | None = None) -> Priced | None:
         """``credential`` is the fingerprint of the one that was used; ``None`` if it is not known yet."""
-        subscribed = self._subscribed(provider, credential)
+        subscribed, seen = self._subscribed(provider, credential), self._infos.seen(provider, model)
+        key = provider, model, subscribed
+        known = self._known.get(key)
+        if known is None or any(new is not old for new, old in zip(seen, known[0], strict=True)):
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[key] = seen, self._found(provider, model, subscribed)
+        return known[1]
+
+    def _found(self, provider: str, model: str, subscribed: bool) -> Priced | None:
         for source, info in self._infos.sourced(provider, model):
             if subscribed and source != SETTINGS:
                 break

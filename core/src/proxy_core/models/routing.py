@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from proxy_core.errors import ModelNotFound, SettingsError, Unavailable
 from proxy_core.interfaces import Deployment, Provider
-from proxy_core.settings.schema import ModelOptions, ProviderSettings
+from proxy_core.settings.schema import ProviderSettings
 
 
 class Router:
@@ -29,6 +29,11 @@ class Router:
         self._settings = settings
         prefixes = {provider.prefix: provider for provider in providers.values() if provider.prefix is not None}
         self._prefixes = {**prefixes, **providers}
+        self._complete = {
+            name: frozenset(spec.id for spec in provider.models)
+            for name, provider in providers.items()
+            if provider.models_complete
+        }
         self._routes = {name: self._route(name, targets) for name, targets in routes.items()}
 
     @property
@@ -73,14 +78,16 @@ class Router:
         if found is None:
             raise ModelNotFound(self._unknown(model))
         provider, upstream_model = found
-        known = provider.models_complete and upstream_model not in {spec.id for spec in provider.models}
-        if known or not self.allowed(provider.name, upstream_model):
+        complete = self._complete.get(provider.name)
+        if (complete is not None and upstream_model not in complete) or not self.allowed(provider.name, upstream_model):
             raise ModelNotFound(f"The model {model!r} is not available here.")
         return self._deployment(provider, upstream_model)
 
     def _deployment(self, provider: Provider, model: str) -> Deployment:
         settings = self._settings.get(provider.name)
-        entry = settings.models.get(model, ModelOptions()) if settings else ModelOptions()
+        entry = settings.models.get(model) if settings else None
+        if entry is None:
+            return Deployment(provider=provider, model=model)
         return Deployment(provider=provider, model=entry.id or model, options=entry.options)
 
     def _route(self, name: str, targets: Sequence[str]) -> tuple[Deployment, ...]:

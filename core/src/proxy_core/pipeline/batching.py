@@ -65,7 +65,7 @@ class _Batch:
         """Attempts belong to all members; they are counted only for the first."""
         for number, member in enumerate(members):
             member.trace.attempts += [replace(a, shared=True) if number else a for a in self.trace.attempts]
-            member.trace.decisions += self.trace.decisions
+            member.trace.selections += self.trace.selections
 
 
 class Batcher:

@@ -125,17 +125,26 @@ class Call:
             raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
 
     def _call(self) -> ProviderCall:
-        request, options = self._request, self._deployment.options
-        call = ProviderCall(dialect=None, body={}, stream=request.stream, client=request.client, options=options)
-        if self._wire is self._client:
-            body = {**options, **request.body, "model": self._deployment.model}
-            return replace(call, dialect=self._client.name, body=body)
-        if self._client.family == "embeddings" and self._wire is not None:
-            return replace(call, dialect=self._wire.name, body={**options, **self._inputs(self._wire)})
+        deployment, wire = self._deployment, self._wire
+        if wire is self._client:
+            return self._in(wire, {**self._request.body, "model": deployment.model})
+        if wire is not None and self._client.family == "embeddings":
+            return self._in(wire, self._inputs(wire))
         chat = self._chat()
-        if self._wire is None or self._wire.encode is None or self._deployment.provider.reads_chat:
-            return replace(call, chat=chat)
-        return replace(call, dialect=self._wire.name, body={**options, **self._wire.encode(chat)}, chat=chat)
+        if wire is None or wire.encode is None or deployment.provider.reads_chat:
+            return self._in(None, {}, chat)
+        return self._in(wire, wire.encode(chat), chat)
+
+    def _in(self, wire: Dialect | None, body: JsonObject, chat: ChatRequest | None = None) -> ProviderCall:
+        options = self._deployment.options
+        return ProviderCall(
+            dialect=wire.name if wire is not None else None,
+            body={**options, **body} if wire is not None else {},
+            chat=chat,
+            stream=self._request.stream,
+            client=self._request.client,
+            options=options,
+        )
 
     def _inputs(self, wire: Dialect) -> JsonObject:
         """The inputs to embed, in the provider's format."""
@@ -154,7 +163,6 @@ class Call:
     def body(self, is_event_stream: bool) -> ResponseBody:
         """The converter from the upstream's bytes to the client's."""
         provider, client, request = self._deployment.provider, self._client, self._request
-        context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
         if client.family == "embeddings":
             wire = self._wire if self._wire is not client else None
             read = provider.decode_embeddings or (wire.decode_embeddings if wire is not None else None)
@@ -162,9 +170,10 @@ class Call:
                 return TranslatedEmbeddings(read, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
         relayed = self._wire is client and provider.decoder is None and self._filters is None
-        if relayed and is_event_stream == request.stream:
-            if client.usage_tap is None or not request.stream:
-                return RelayedWhole(client, provider.name, request.body)
+        if relayed and is_event_stream == request.stream and (client.usage_tap is None or not request.stream):
+            return RelayedWhole(client, provider.name, request.body)
+        context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
+        if relayed and is_event_stream and client.usage_tap is not None and request.stream:
             # The provider's encoder may have requested usage; if the client did not, the event is left out.
             strip = not context.include_usage
             return RelayedStream(client.usage_tap(provider.name, context, strip), self._max_event_bytes)

@@ -11,7 +11,7 @@ from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
 from proxy_core.pipeline.final_error import best_failure, none_usable, with_attempts
 from proxy_core.pipeline.trace import Trace
-from proxy_core.rotation.explain import decided
+from proxy_core.rotation.explain import selected
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.settings.schema import RoutingSettings
 
@@ -92,9 +92,9 @@ class AttemptPlan:
 
     def _note(self, candidate: CandidateDeployment, lease: Lease | None) -> None:
         trace, pool, deployment = self._trace, candidate.pool, candidate.deployment
-        if len(trace.decisions) < _MAX_DECISIONS:
+        if len(trace.selections) < _MAX_DECISIONS:
             at_s, tried, max_priority = trace.elapsed_s, candidate.tried, candidate.max_priority
-            trace.decisions.append(decided(pool, deployment.model, lease, tried, str(deployment), at_s, max_priority))
+            trace.selections.append(selected(pool, deployment.model, lease, tried, deployment, at_s, max_priority))
 
     def pass_on(self, taken: Choice | None) -> None:
         """A waiting request was notified of one credential; if it took none, the next waiter is notified."""

@@ -31,7 +31,7 @@ def _is_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)  # every credential of a large pool
 def _spellings(secret: str) -> tuple[bytes, ...]:
     return tuple({s.encode() for s in (secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"))})
 

@@ -16,6 +16,8 @@ log = logging.getLogger("proxy_core.redact")
 MASK = "[redacted]"
 #: Replacing shorter secrets would damage ordinary text instead of hiding a secret.
 _MIN_LENGTH = 4
+#: Enough characters that ordinary text does not contain the beginning of a secret.
+_BEGINNING = 8
 #: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
 
@@ -32,6 +34,7 @@ class SecretScrubber:
         self._secrets: list[tuple[str, bytes]] = []
         self._known: set[str] = set()
         self._beginnings: set[tuple[str, ...]] = set()
+        self._short: list[str] = []
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
@@ -43,7 +46,8 @@ class SecretScrubber:
                 self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
         if len(self._known) != known:
             self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
-            self._beginnings = {tuple(secret[:_MIN_LENGTH]) for secret in self._known}
+            self._beginnings = {tuple(secret[:_BEGINNING]) for secret in self._known if len(secret) >= _BEGINNING}
+            self._short = [secret for secret in self._known if len(secret) < _BEGINNING]
 
     def occurs(self, value: bytes) -> bool:
         return any(secret in value for _, secret in self._secrets)
@@ -65,9 +69,9 @@ class SecretScrubber:
         return value
 
     def _begins_in(self, value: str) -> bool:
-        """Whether the first characters of any secret occur, at a cost that does not depend on how many there are."""
-        shifted = (value[start:] for start in range(_MIN_LENGTH))
-        return not self._beginnings.isdisjoint(zip(*shifted, strict=False))
+        """Whether a secret may begin in ``value``, at a cost that does not depend on how many there are."""
+        shifted = (value[start:] for start in range(_BEGINNING))
+        return not self._beginnings.isdisjoint(zip(*shifted, strict=False)) or any(s in value for s in self._short)
 
     def bytes(self, value: bytes) -> bytes:
         for _, secret in self._secrets:

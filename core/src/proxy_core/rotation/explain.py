@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, overload
 
+from proxy_core.interfaces import Deployment
 from proxy_core.interfaces.records import Decision, Exclusion, Reason
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger, cooldowns_of
@@ -15,6 +16,73 @@ from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, bey
 
 #: How many excluded credentials a decision lists by name; the rest are only counted.
 _NAMED = 20
+
+
+class Selected(NamedTuple):
+    """One selection of a credential as it is recorded; :meth:`explained` completes it if somebody asks."""
+
+    deployment: Deployment | str
+    candidates: int
+    excluded: Sequence[Exclusion]
+    unnamed: int
+    chosen: str | None
+    probe: bool
+    outage_s: float | None
+    at_s: float
+
+    def explained(self) -> Decision:
+        return Decision(**{**self._asdict(), "deployment": str(self.deployment)})
+
+
+class Explained(Sequence[Decision]):
+    """The decisions of a request; each is put together when it is read."""
+
+    def __init__(self, selected: Sequence[Selected]) -> None:
+        self._selected = selected
+
+    def __len__(self) -> int:
+        return len(self._selected)
+
+    @overload
+    def __getitem__(self, index: int) -> Decision: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Decision]: ...
+    def __getitem__(self, index: int | slice) -> Decision | Sequence[Decision]:
+        found = self._selected[index]
+        return found.explained() if isinstance(found, Selected) else Explained(found)
+
+
+def selected(
+    pool: Pool,
+    model: str,
+    lease: Lease | None,
+    tried: Set[str],
+    deployment: Deployment | str,
+    at_s: float,
+    max_priority: int | None = None,
+) -> Selected:
+    """One selection, recorded right after it happened; costs next to nothing unless credentials were excluded."""
+    ledger, now = pool.ledger, pool.clock.monotonic()
+    if lease is None:
+        chosen, group = None, ledger.settled(model, now)
+    else:
+        chosen, group = lease.credential.id, ledger.group(model)  # settled when it was leased
+    excluded: list[Exclusion] = []
+    unnamed = 0
+    if tried or max_priority is not None or group.of_model or len(group.unusable) > (chosen in group.unusable):
+        rows = _excluded_rows(ledger, group, chosen, tried | group.closed(model, now), max_priority)
+        excluded = [_exclusion(ledger, group, model, row, now, tried, max_priority) for row in rows[:_NAMED]]
+        unnamed = len(rows) - len(excluded)
+    return Selected(
+        deployment=deployment,
+        candidates=len(group.loads) - len(excluded) - unnamed,
+        excluded=excluded,
+        unnamed=unnamed,
+        chosen=chosen,
+        probe=lease is not None and lease.probes,
+        outage_s=_left(ledger.outage, now),
+        at_s=at_s,
+    )
 
 
 def decided(
@@ -26,25 +94,20 @@ def decided(
     at_s: float,
     max_priority: int | None = None,
 ) -> Decision:
-    """One selection of a credential, recorded right after it happened."""
-    now, ledger = pool.clock.monotonic(), pool.ledger
-    group = ledger.settled(model, now)
-    chosen = lease.credential.id if lease is not None else None
+    """The same, explained at once."""
+    return selected(pool, model, lease, tried, deployment, at_s, max_priority).explained()
+
+
+def _excluded_rows(
+    ledger: Ledger, group: QuotaGroup, chosen: str | None, others: Set[str], max_priority: int | None
+) -> list[CredentialState]:
+    """The credentials that could not be chosen, in the order of settings; then the rest of ``others``."""
     limit = beyond(max_priority)
-    excluded = [row for row in ledger.rows if group.loads[row.position] >= limit and row.id != chosen]
-    others = tried | group.closed(model, now)
-    excluded += [row for row in _known_rows(ledger, others) if group.loads[row.position] < limit and row.id != chosen]
-    named = excluded[:_NAMED]
-    return Decision(
-        deployment=deployment,
-        candidates=len(group.loads) - len(excluded),
-        excluded=[_exclusion(ledger, group, model, row, now, tried, max_priority) for row in named],
-        unnamed=len(excluded) - len(named),
-        chosen=chosen,
-        probe=lease is not None and lease.probes,
-        outage_s=_left(ledger.outage, now),
-        at_s=at_s,
-    )
+    rows: Iterable[CredentialState] = group.unusable.values() if max_priority is None else ledger.rows
+    excluded = [row for row in rows if group.loads[row.position] >= limit and row.id != chosen]
+    excluded.sort(key=lambda row: row.position)
+    known = [row for row in _known_rows(ledger, others) if group.loads[row.position] < limit and row.id != chosen]
+    return excluded + known
 
 
 def _known_rows(ledger: Ledger, names: Iterable[str]) -> list[CredentialState]:

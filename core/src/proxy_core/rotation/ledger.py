@@ -92,7 +92,12 @@ class Ledger(Rows):
             ends.append(group.capped[row.id])
         aside = self.policy.fair_cycle and self._set_aside(group, row, now, ends)
         usable = not aside and self._free(group, row, now) and not any(c.closed(now) for c in cooldowns)
-        group.loads[row.position] = self._load(group, row) if usable else UNUSABLE
+        if usable:
+            group.loads[row.position] = self._load(group, row)
+            group.unusable.pop(row.id, None)
+        else:
+            group.loads[row.position] = UNUSABLE
+            group.unusable[row.id] = row
         if cooldowns and usable:
             group.due[row.id] = row
         else:

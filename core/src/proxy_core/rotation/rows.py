@@ -54,6 +54,7 @@ class Rows:
         for group in self.groups.values():
             group.loads = [UNUSABLE] * len(self.rows)
             group.due.clear()
+            group.unusable.clear()
             group.dirty = set(self.rows)
 
     def _apply_caps(self, before: Policy, priorities: Mapping[str, int], now: float) -> None:

@@ -82,7 +82,8 @@ class QuotaGroup:
     models of the group, by model and then credential; ``loads`` do not include them. ``marks``: since when
     fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
     ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
-    ``dirty``: credentials whose load is outdated, besides those that changed since ``tick``.
+    ``unusable``: credentials whose load is ``UNUSABLE``. ``dirty``: those whose load is outdated, besides those that
+    changed since ``tick``.
     """
 
     name: str
@@ -94,12 +95,13 @@ class QuotaGroup:
     windows: dict[str, Window] = field(default_factory=dict)
     capped: dict[str, float] = field(default_factory=dict)
     due: dict[str, CredentialState] = field(default_factory=dict)
+    unusable: dict[str, CredentialState] = field(default_factory=dict)
     dirty: set[CredentialState] = field(default_factory=set)
     tick: int = 0
     last: str | None = None
 
     def forget(self, credential: str) -> None:
-        for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due):
+        for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due, self.unusable):
             record.pop(credential, None)
         for model in list(self.of_model):
             self.put(model, credential, None)

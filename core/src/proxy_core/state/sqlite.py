@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,6 +64,7 @@ _CHANGED_VALUES = "SELECT name, value, expires_at FROM notes WHERE version > ? A
 _ALL_VALUES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
 _USAGE = "SELECT * FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, client, provider, credential, model"
 _USAGE_FIELDS = [f.name for f in fields(UsageRow)]
+_AFTER_DAY = attrgetter(*_USAGE_FIELDS[1:])
 
 
 def sqlite_store() -> StateStore:
@@ -237,7 +239,7 @@ def _apply(db: sqlite3.Connection, request: SyncRequest, now: float) -> None:
     counts = [(name, c.add, c.expires_at, version, now) for name, c in request.counts.items() if c.expires_at > now]
     db.executemany(_PUT_VALUE, values)
     db.executemany(_ADD_COUNT, counts)
-    db.executemany(_ADD_USAGE, [(row.day.isoformat(), *astuple(row)[1:]) for row in request.usage])
+    db.executemany(_ADD_USAGE, [(row.day.isoformat(), *_AFTER_DAY(row)) for row in request.usage])
 
 
 def _grant(db: sqlite3.Connection, holder: str, name: str, permit: PermitRequest, now: float) -> int:

@@ -5,8 +5,10 @@ from proxy_core.clock import Clock, Deadline, SystemClock
 from proxy_core.credentials.expiry import token_expiry
 from proxy_core.dialects.common import json_bytes, load_object
 from proxy_core.errors import (
+    AccountUnpaid,
     BadRequest,
     CapacityExhausted,
+    CredentialRefused,
     Forbidden,
     InternalError,
     ModelNotFound,
@@ -20,9 +22,10 @@ from proxy_core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
+from proxy_core.failures.client_errors import rejected
 from proxy_core.failures.error_body import ErrorBody, read_error
 from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
-from proxy_core.failures.policy import classify_by_rules, classify_failure, classify_status, decision_for, rejected
+from proxy_core.failures.policy import classify_by_rules, classify_failure, classify_status, decision_for
 from proxy_core.failures.rate_limit_headers import quota_windows, reset_after_s, retry_after_s
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import *
@@ -35,10 +38,12 @@ from proxy_core.settings.sources import AskedProvider, FoundSettings, SettingsSo
 from proxy_core.stash import Stash, StashKey
 
 __all__ = [
+    "AccountUnpaid",
     "AskedProvider",
     "BadRequest",
     "CapacityExhausted",
     "Clock",
+    "CredentialRefused",
     "Deadline",
     "ErrorBody",
     "ErrorRules",

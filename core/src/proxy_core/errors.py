@@ -11,6 +11,9 @@
     │   └── BodyTooLarge      413
     ├── Unauthorized          401   the client's own key
     ├── Forbidden             403   this client may not do this
+    ├── CredentialRefused     403   the upstream serves none of the credentials until their operator acts
+    │   ├── AccountUnpaid     403   no credit is left
+    │   └── UpstreamLoginRequired   somebody has to log in again
     ├── UpstreamRejected      4xx   the upstream found a fault in the client's request
     ├── CapacityExhausted     429   every credential that could serve the model is cooling down
     │   └── LimitReached      429   the client's own limit
@@ -30,20 +33,42 @@ A message never contains a secret, a header value or a prompt; the cause is chai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, Self
+
+#: How much of a message is kept for later requests.
+_KEPT_CHARS = 2_100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorFacts:
+    """What a client is told of an error, as a value: a cooldown keeps it, so that later requests are told the same."""
+
+    status: int
+    code: str | None
+    kind: str
+    message: str
+    param: str | None = None
+    type: str | None = None
+    upstream_code: str | None = None
+    waiting_helps: bool = True
 
 
 class ProxyError(Exception):
     """A failure with a response for the client.
 
     ``kind`` is a keyword that dialects translate to their own error types; ``retry_after_s``
-    is how long the client should wait, if known; ``attempts`` lists the attempts,
+    is how long the client should wait, if known; ``waiting_helps``: whether the same request may succeed later,
+    without anybody's doing; ``type`` and ``upstream_code`` are the upstream's own; ``attempts`` lists the attempts,
     one JSON object each, with credentials by fingerprint.
     """
 
     status: int = 500
     code: str | None = "internal_error"
-    kind: ClassVar[str] = "internal"
+    kind: str = "internal"
+    waiting_helps: bool = True
+    type: str | None = None
+    upstream_code: str | None = None
 
     def __init__(
         self,
@@ -61,11 +86,37 @@ class ProxyError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def facts(self) -> ErrorFacts:
+        return ErrorFacts(
+            status=self.status,
+            code=self.code,
+            kind=self.kind,
+            message=self.message[:_KEPT_CHARS],
+            param=self.param,
+            type=self.type,
+            upstream_code=self.upstream_code,
+            waiting_helps=self.waiting_helps,
+        )
+
+    @classmethod
+    def again(cls, facts: ErrorFacts, retry_after_s: float | None) -> Self:
+        """An error that tells a client the same as an earlier one."""
+        error = cls(facts.message, param=facts.param, retry_after_s=retry_after_s)
+        error.status, error.code, error.kind = facts.status, facts.code, facts.kind
+        error.type, error.upstream_code = facts.type, facts.upstream_code
+        error.waiting_helps = facts.waiting_helps
+        return error
+
+    def say_more(self, sentence: str) -> None:
+        self.message = f"{self.message} {sentence}"
+
 
 class BadRequest(ProxyError):
     """The client's request is wrong; ``param`` names the field."""
 
     status: int = 400
+    waiting_helps = False
     code: str | None = None
     kind = "bad_request"
 
@@ -107,12 +158,36 @@ class Unauthorized(ProxyError):
     """No client key, or a wrong one."""
 
     status, code, kind = 401, "invalid_api_key", "unauthorized"
+    waiting_helps = False
 
 
 class Forbidden(ProxyError):
     """The client is known, but may not do this."""
 
     status, code, kind = 403, "permission_denied", "forbidden"
+    waiting_helps = False
+
+
+class CredentialRefused(ProxyError):
+    """The upstream serves none of the credentials, and waiting does not help: their operator has to act.
+
+    Never a 401 or 402, with which a client would suspect its own key or balance; agents stop at a 403.
+    """
+
+    status, code, kind = 403, "upstream_credential_refused", "refused"
+    waiting_helps = False
+
+
+class AccountUnpaid(CredentialRefused):
+    """The account has no credit left, or has reached a spending limit."""
+
+    code, kind = "insufficient_quota", "unpaid"
+
+
+class UpstreamLoginRequired(CredentialRefused):
+    """The owner of an account has to log in again."""
+
+    code = "upstream_login_required"
 
 
 class UpstreamRejected(ProxyError):
@@ -122,6 +197,7 @@ class UpstreamRejected(ProxyError):
     """
 
     status, code, kind = 400, None, "bad_request"
+    waiting_helps = False
 
     def __init__(
         self,

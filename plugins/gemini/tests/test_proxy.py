@@ -67,7 +67,7 @@ async def test_a_wrong_key_is_the_proxys_problem(start, google):
     proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
     answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
 
-    assert (answer.status, answer.error["code"]) == (503, "upstream_credential_refused")
+    assert (answer.status, answer.error["code"]) == (403, "upstream_credential_refused")
 
 
 @pytest.mark.parametrize("spelling", ["generationConfig", "generation_config"])

@@ -1,8 +1,9 @@
 """The failure policy: the core's decision about a failed attempt, and the parts from which vendors' are built.
 
 Pure: a failure in, a decision out. :mod:`~proxy_core.failures.kinds` determines the kind of a failure; a table here
-maps the kind to a decision. A client's own mistake is never retried elsewhere; an upstream's 401 or 403 concerns this
-proxy's credential and never reaches the client as 401.
+maps the kind to a decision, and :mod:`~proxy_core.failures.client_errors` to what the client is told. A client's own
+mistake is never retried elsewhere; an upstream's 401 or 403 concerns this proxy's credential and never reaches the
+client as 401.
 """
 
 from __future__ import annotations
@@ -11,18 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from proxy_core.errors import (
-    CapacityExhausted,
-    ProxyError,
-    StreamCut,
-    Unavailable,
-    UpstreamBroken,
-    UpstreamRejected,
-    UpstreamTimeout,
-)
+from proxy_core.errors import ProxyError, StreamCut, UpstreamBroken, UpstreamTimeout
+from proxy_core.failures.client_errors import client_error
 from proxy_core.failures.error_body import ErrorBody, read_error
 from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
-from proxy_core.failures.rate_limit_headers import reset_after_s
+from proxy_core.failures.rate_limit_headers import stated_wait_s
 from proxy_core.interfaces import FailureDecision
 from proxy_core.messages import UpstreamFailure
 
@@ -91,27 +85,28 @@ def classify_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> 
 def decision_for(kind: FailureKind, failure: UpstreamFailure, status: int | None, error: ErrorBody) -> FailureDecision:
     """The decision for a failure of a known kind."""
     action, hint = _ACTIONS[kind], _hint(kind, failure)
-    client_error = _client_error(kind, failure.provider, status, hint, error)
+    told = client_error(kind, failure, status, hint, error)
     if action.cooldown is not None:
         cooldown_s = action.cooldown_s if hint is None else max(hint, _MIN_COOLDOWN_S)
         if kind == "quota" and error.typed and (hint or 0.0) < 60:
-            cooldown_s = QUOTA_COOLDOWN_S  # a daily quota may come with the delay of another limit, mere seconds
+            # A daily quota may come with the delay of another limit, mere seconds.
+            cooldown_s, told.retry_after_s = QUOTA_COOLDOWN_S, None
         return FailureDecision(
-            fault=action.fault, next=action.next, error=client_error, cooldown=action.cooldown, cooldown_s=cooldown_s
+            fault=action.fault, next=action.next, error=told, cooldown=action.cooldown, cooldown_s=cooldown_s
         )
     if action.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
-        return _outage(action, client_error, hint, error)
-    return FailureDecision(fault=action.fault, next=action.next, error=client_error)
+        return _outage(action, told, hint, error)
+    return FailureDecision(fault=action.fault, next=action.next, error=told)
 
 
-def _outage(action: _Action, client_error: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
+def _outage(action: _Action, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
     """The upstream asks for a pause: of the whole provider, unless its message concerns one model."""
     about_model = "model" in (error.message or "").lower()
     scope: Literal["model", "provider"] = "model" if about_model else "provider"
     return FailureDecision(
         fault=action.fault,
         next="fail_over",
-        error=client_error,
+        error=told,
         cooldown=scope,
         cooldown_s=min(hint, OUTAGE_COOLDOWN_S),
     )
@@ -124,47 +119,7 @@ def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
     if kind in ("refused", "disabled", "unpaid", "model_denied"):
         # The limits in these headers are reported as if nothing were wrong with the account.
         headers = {name: headers[name] for name in ("retry-after-ms", "retry-after") if name in headers}
-    return reset_after_s(headers, failure.body, failure.received_at)
-
-
-def _client_error(kind: FailureKind, name: str, status: int | None, hint: float | None, error: ErrorBody) -> ProxyError:
-    """The error for the client. Messages about the operator's account would name it, so they are left out."""
-    detail = f" Message: {error.message}" if error.message else ""
-    cause = f": {error.message}" if error.message else "."
-    outcome = f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed"
-    match kind:
-        case "client" | "conflict":
-            return rejected(status or 400, error)
-        case "too_large":
-            return rejected(413, error)
-        case "no_model" | "model_denied":
-            unknown = f"{name} does not know this model."
-            gone = unknown if kind == "model_denied" else error.message or unknown
-            return UpstreamRejected(gone, status=404, param="model", code="model_not_found")
-        case "refused" | "disabled":
-            return Unavailable(f"{name} rejected this proxy's credential.", code="upstream_credential_refused")
-        case "unpaid":
-            return CapacityExhausted(
-                f"{name} reports that no credit is left.", code="insufficient_quota", retry_after_s=hint
-            )
-        case "rate_limited":
-            return CapacityExhausted(f"{name} is rate limited.{detail}", code="rate_limit_exceeded", retry_after_s=hint)
-        case "quota":
-            return CapacityExhausted(
-                f"{name}'s quota is used up.{detail}", code="insufficient_quota", retry_after_s=hint
-            )
-        case "not_included":
-            return CapacityExhausted(
-                f"{name} allows this account no requests of this model.{detail}", code="insufficient_quota"
-            )
-        case "overloaded":
-            return Unavailable(f"{name} is overloaded{cause}", retry_after_s=hint)
-        case "timeout":
-            return UpstreamTimeout(f"{outcome}{cause}")
-        case "broken" if status is None or not 300 <= status < 400:
-            return UpstreamBroken(f"{outcome}{cause}", retry_after_s=hint)
-        case "broken" | "misconfigured":
-            return UpstreamBroken(f"{outcome}: its base URL may be wrong.")
+    return stated_wait_s(headers, failure.body, failure.received_at)
 
 
 def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
@@ -189,17 +144,3 @@ def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
             return FailureDecision(
                 fault="network", next="retry", error=UpstreamBroken(f"{name} closed the connection.")
             )
-
-
-def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
-    """The upstream's own error for the client, with its status."""
-    # With 401, 402 or 429 the client would suspect its own key, balance or request rate.
-    fits = 400 <= status < 500 and status not in (401, 402, 429)
-    return UpstreamRejected(
-        error.message or f"The upstream rejected the request with status {status}.",
-        status=status if fits else 400,
-        type=error.type,
-        param=error.param,
-        code=error.code,
-        details=error.details,
-    )

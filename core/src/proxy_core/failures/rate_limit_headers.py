@@ -58,7 +58,13 @@ _FIELDS = {"r": "remaining", "t": "reset"}
 
 
 def reset_after_s(headers: Mapping[str, str], body: bytes, now: datetime) -> float | None:
-    """Seconds until a retry makes sense, at most ``MAX_HINT_S``; ``None`` without a plausible hint.
+    """:func:`stated_wait_s`, at most ``MAX_HINT_S``."""
+    wait = stated_wait_s(headers, body, now)
+    return None if wait is None else min(wait, MAX_HINT_S)
+
+
+def stated_wait_s(headers: Mapping[str, str], body: bytes, now: datetime) -> float | None:
+    """Seconds until a retry makes sense, which may be weeks; ``None`` without a plausible hint.
 
     ``headers`` have lower-case names; ``now`` is when they were received, UTC. In this order of trust:
 
@@ -77,7 +83,7 @@ def reset_after_s(headers: Mapping[str, str], body: bytes, now: datetime) -> flo
     zero = None
     for wait in _waits(headers, body, now):
         if wait > 0:
-            return min(wait, MAX_HINT_S)
+            return wait
         zero = 0.0
     return zero
 

@@ -1,22 +1,69 @@
-"""The error for the client when no attempt succeeded."""
+"""The error for the client when no attempt succeeded.
+
+If nothing could serve the request now, the error says what is being waited for, and is the same for the first request,
+which found out, as for the hundredth, which is turned away: both are told what the cooldowns keep.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable
-from proxy_core.interfaces import AttemptRecord, FailureDecision
+from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable, UpstreamLoginRequired
+from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision
 from proxy_core.rotation.cooldown import Cooldown
+from proxy_core.rotation.obstacles import Obstacle, obstacles
 from proxy_core.rotation.pool import Pool
 
+#: Clients sleep through a Retry-After in silence, so a guess is never longer than this: they may ask again, which
+#: costs the upstream nothing. A guess that is longer than the second is for a quota, and stops agents, as it should.
+_GUESS_S = 60.0
+_LONG_GUESS_S = 300.0
+_SOON_S = 1.0
 
-def best_failure(failures: Sequence[FailureDecision], pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
-    """The failure most worth retrying, the latest of equals. ``soonest_s``: time until a credential is usable."""
-    error = max(reversed(failures), key=_worth_retrying).error
-    if soonest_s is not None and (isinstance(error, CapacityExhausted | Unavailable) or _outage(pools) is not None):
-        error.retry_after_s = max(soonest_s, 1.0)
-    elif soonest_s is not None and error.retry_after_s is not None:
-        error.retry_after_s = max(soonest_s, error.retry_after_s)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """What one credential is waiting for; ``ends_s``: seconds until it ends, infinite if waiting does not help."""
+
+    error: ProxyError
+    ends_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the credentials of one deployment stand. ``waits``: what each that cannot serve is waiting for; ``usable``:
+    some are waiting for nothing; ``untried``: and were not even tried."""
+
+    waits: Sequence[Wait]
+    usable: bool
+    untried: bool
+
+
+def standing(deployment: Deployment, pool: Pool, max_priority: int | None, tried: Set[str] | None) -> Standing:
+    """``tried``: the credentials that need not be tried again for this request; ``None`` stands for all."""
+    found, now = obstacles(pool, deployment.model, max_priority), pool.clock.monotonic()
+    name, epoch = deployment.provider.name, pool.ledger.epoch
+    free = {credential for credential, obstacle in found.items() if obstacle is None}
+    return Standing(
+        waits=[wait_for(obstacle, name, now, epoch) for obstacle in found.values() if obstacle is not None],
+        usable=bool(free),
+        untried=tried is not None and not free <= tried,
+    )
+
+
+def final_error(failures: Sequence[FailureDecision], standings: Sequence[Standing]) -> ProxyError:
+    """``failures`` of this request; none if nothing was tried."""
+    waits = [wait for standing in standings for wait in standing.waits]
+    if not failures or (waits and not any(standing.usable for standing in standings)):
+        return soonest(waits)
+    best = max(reversed(failures), key=_worth_retrying).error
+    alike = [wait for wait in waits if wait.error.kind == best.kind]
+    error = soonest(alike) if alike else best
+    if error.retry_after_s is not None and any(standing.untried for standing in standings):
+        error.retry_after_s = _SOON_S
     return error
 
 
@@ -30,28 +77,71 @@ def _worth_retrying(decision: FailureDecision) -> int:
     return 1 if decision.fault in ("provider", "network") else 0
 
 
-def none_usable(pools: Sequence[Pool], soonest_s: float | None) -> ProxyError:
-    """The error when no credential was usable at all."""
-    if not any(len(pool) for pool in pools):
-        return Unavailable("No credential is configured for this model.", code="no_credential")
-    if soonest_s is None:
-        why = next((row.unavailable for pool in pools for row in pool.ledger.rows if row.needs_login), "")
-        text = "No credential may serve this model." + (f" {why}" if why else "")
-        return Unavailable(text, code="no_credential")
-    outage = _outage(pools)
-    if outage is not None:
-        message = f"The provider's circuit breaker is open after repeated failures: {outage.message}"
-        return Unavailable(message, retry_after_s=max(soonest_s, 1.0))
-    state = "cooling down" if soonest_s else "busy"
-    return CapacityExhausted(f"Every credential for this model is {state}.", retry_after_s=max(soonest_s, 1.0))
+def soonest(waits: Sequence[Wait]) -> ProxyError:
+    """The error of what ends first."""
+    if not waits:
+        return no_credential("No credential is configured for this model.")
+    return min(waits, key=lambda wait: wait.ends_s).error
 
 
-def _outage(pools: Sequence[Pool]) -> Cooldown | None:
-    return next((pool.ledger.outage for pool in pools if pool.ledger.outage is not None), None)
+def no_credential(message: str) -> ProxyError:
+    error = Unavailable(message, code="no_credential")
+    error.waiting_helps = False
+    return error
+
+
+def wait_for(obstacle: Obstacle, provider: str, now: float, epoch: float) -> Wait:
+    """What a client is told of an obstacle. ``epoch``: the offset from monotonic seconds to epoch seconds."""
+    if obstacle.cooldown is not None:
+        return _cooling_down(obstacle.cooldown, now, epoch, outage=obstacle.outage)
+    ends_s = _SOON_S if obstacle.ends_at is None else max(_SOON_S, obstacle.ends_at - now)
+    match obstacle.reason:
+        case "needs login":
+            return Wait(error=UpstreamLoginRequired(_login(provider, obstacle.note)), ends_s=math.inf)
+        case "refreshing":
+            error: ProxyError = Unavailable(
+                f"The login for {provider} is not ready: {obstacle.note}.", retry_after_s=ends_s
+            )
+        case "capped":
+            error = CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
+        case "busy":
+            error = CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
+        case _:
+            error = CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
+    return Wait(error=error, ends_s=ends_s)
+
+
+def _login(provider: str, why: str) -> str:
+    why = why.rstrip(".")
+    return f"{why}." if why.startswith(provider) else f"{provider} cannot be used until its owner acts: {why}."
+
+
+def _cooling_down(cooldown: Cooldown, now: float, epoch: float, *, outage: bool) -> Wait:
+    told, ends_at = cooldown.told, cooldown.ends_at
+    left_s = max(_SOON_S, (cooldown.until if ends_at is None else ends_at) - now)
+    if not told.waiting_helps:
+        return Wait(error=ProxyError.again(told, None), ends_s=math.inf)
+    guess_s = left_s if left_s > _LONG_GUESS_S else min(left_s, _GUESS_S)
+    error = ProxyError.again(told, guess_s if ends_at is None else left_s)
+    if outage and ends_at is None:
+        error.say_more("The provider's circuit breaker is open after repeated failures.")
+    if ends_at is not None:
+        error.say_more(f"Available again at {_instant(ends_at + epoch)}.")
+    return Wait(error=error, ends_s=left_s)
+
+
+def _instant(epoch_s: float) -> str:
+    """To the second, so that it is the same in every error."""
+    return datetime.fromtimestamp(math.ceil(epoch_s - 0.01), UTC).isoformat().replace("+00:00", "Z")
 
 
 def with_attempts(error: ProxyError, attempts: Sequence[AttemptRecord]) -> ProxyError:
-    """``error`` with its attempts, for a client; upstreams' messages concern the operator's keys and are left out."""
+    """``error`` with its attempts, for a client; upstreams' messages concern the operator's keys and are left out.
+
+    A refusal, which is to stop agents, lists none: some of them go on if there is a "429" anywhere in an error.
+    """
+    if error.kind in ("refused", "unpaid"):
+        return error
     error.attempts = [
         {
             "deployment": attempt.deployment,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from proxy_core.clock import Deadline
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
-from proxy_core.pipeline.final_error import best_failure, none_usable, with_attempts
+from proxy_core.pipeline.final_error import final_error, standing, with_attempts
 from proxy_core.pipeline.trace import Trace
 from proxy_core.rotation.explain import selected
 from proxy_core.rotation.pool import Lease, Pool
@@ -159,12 +159,10 @@ class AttemptPlan:
         """The final error for the client."""
         if self._waited:
             self.pass_on(None)
-        known = [c.pool.soonest_s(c.deployment.model, c.max_priority) for c in self.candidates]
-        soonest_s = min((wait for wait in known if wait is not None), default=None)
-        pools = [candidate.pool for candidate in self.candidates]
-        if not self._failures:
-            return none_usable(pools, soonest_s)
-        return with_attempts(best_failure(self._failures, pools, soonest_s), self._trace.attempts)
+        standings = [
+            standing(c.deployment, c.pool, c.max_priority, None if c.closed else c.tried) for c in self.candidates
+        ]
+        return with_attempts(final_error(self._failures, standings), self._trace.attempts)
 
 
 def _candidate(deployment: Deployment, pool: Pool) -> CandidateDeployment:

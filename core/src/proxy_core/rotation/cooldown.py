@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from proxy_core.errors import ErrorFacts, Unavailable
 from proxy_core.settings.schema import RoutingSettings
 
 #: The cooldown when the upstream names none, by consecutive failures.
@@ -12,15 +13,17 @@ BACK_OFF_S = (10.0, 30.0, 60.0, 120.0, 300.0)
 #: A cooldown that ended longer ago than this does not count towards consecutive failures.
 _FORGOTTEN_S = 3600.0
 _MAX_PROBE_GAP_S = 3600.0
-_MAX_MESSAGE_CHARS = 300
+#: For a failure of which nothing is known.
+_UNKNOWN = Unavailable("Not usable at the moment.").facts
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Cooldown:
-    """One cooldown, compared by identity. ``message`` is the upstream's; ``failed_at`` is the time of the last failure.
+    """One cooldown, compared by identity. ``told`` is what clients are told of the last failure, at ``failed_at``.
 
     Until ``probe_at`` no request passes. From then on, even after ``until``, one request at a time
-    may probe: if it succeeds, the cooldown ends; if it fails, the cooldown is extended.
+    may probe: if it succeeds, the cooldown ends; if it fails, the cooldown is extended. ``ends_at`` is
+    the upstream's own end, which may be later than ``until``; ``None`` if it named none.
     """
 
     since: float
@@ -28,8 +31,8 @@ class Cooldown:
     probe_at: float
     failed_at: float
     failures: int = 1
-    code: str = ""
-    message: str = ""
+    told: ErrorFacts = _UNKNOWN
+    ends_at: float | None = None
     probing: bool = False
 
     def closed(self, now: float) -> bool:
@@ -38,13 +41,13 @@ class Cooldown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The failure that starts a cooldown."""
+    """The failure that starts a cooldown. ``ends_s``: seconds until the upstream's own end, if it named one."""
 
     now: float
     cooldown_s: float | None
     back_off_s: Sequence[float] = ()
-    code: str = ""
-    message: str = ""
+    told: ErrorFacts = _UNKNOWN
+    ends_s: float | None = None
 
 
 def cooldown_after(
@@ -73,8 +76,8 @@ def cooldown_after(
         probe_at=min(until, now + gap),
         failed_at=now,
         failures=failures,
-        code=failure.code,
-        message=failure.message[:_MAX_MESSAGE_CHARS],
+        told=failure.told,
+        ends_at=None if failure.ends_s is None else max(until, now + failure.ends_s),
     )
 
 
@@ -90,5 +93,7 @@ def _late(before: Cooldown, failure: Failure, rules: RoutingSettings) -> Cooldow
     if cooldown_s <= rules.half_open_after_s or not probe_is_near:
         before.probe_at = max(before.probe_at, failure.now + min(cooldown_s, rules.half_open_after_s))
     before.until = max(before.until, failure.now + cooldown_s)
+    if failure.ends_s is not None:
+        before.ends_at = max(before.until, before.ends_at or 0.0, failure.now + failure.ends_s)
     before.failed_at = failure.now
     return before

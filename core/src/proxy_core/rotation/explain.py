@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, overload
 
 from proxy_core.interfaces import Deployment
-from proxy_core.interfaces.records import Decision, Exclusion, Reason
+from proxy_core.interfaces.records import Decision, Exclusion
 from proxy_core.rotation.cooldown import Cooldown
-from proxy_core.rotation.ledger import Ledger, cooldowns_of
+from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.obstacles import obstacle
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
 
@@ -129,22 +130,9 @@ def _exclusion(
         return Exclusion(credential=name, reason="tried")
     if max_priority is not None and row.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
-    if row.unavailable:
-        reason: Reason = "needs login" if row.needs_login else "refreshing"
-        return Exclusion(credential=name, reason=reason, message=row.unavailable)
-    if row.expires_at <= now:
-        return Exclusion(credential=name, reason="refreshing", message="its token has expired")
-    cooldown = max(
-        (c for c in cooldowns_of(row, group, model) if c.closed(now)), key=lambda c: c.probe_at, default=None
-    )
-    if cooldown is not None:
-        state: Reason = "probing" if cooldown.probing else "cooling down"
-        return Exclusion(credential=name, reason=state, left_s=_left(cooldown, now), message=cooldown.message)
-    if name in group.capped:
-        return Exclusion(credential=name, reason="capped", left_s=group.capped[name] - now)
-    if row.in_flight >= min(row.max_concurrent, row.granted):
-        return Exclusion(credential=name, reason="busy")
-    return Exclusion(credential=name, reason="fair cycle", left_s=ledger.usable_at(group, model, row, now) - now)
+    found = obstacle(ledger, group, model, row, now)
+    left_s = None if found.ends_at is None else max(0.0, found.ends_at - now)
+    return Exclusion(credential=name, reason=found.reason, left_s=left_s, message=found.note)
 
 
 def _left(cooldown: Cooldown | None, now: float) -> float | None:
@@ -213,8 +201,8 @@ def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None
         "next_probe": times(cooldown.probe_at),
         "probing": cooldown.probing,
         "failures": cooldown.failures,
-        "code": cooldown.code,
-        "upstream_message": cooldown.message,
+        "code": cooldown.told.code or cooldown.told.kind,
+        "upstream_message": cooldown.told.message,
     }
 
 

@@ -199,8 +199,8 @@ class Ledger(Rows):
             now=now,
             cooldown_s=decision.cooldown_s,
             back_off_s=decision.back_off_s,
-            code=decision.error.code or decision.error.kind,
-            message=decision.error.message,
+            told=decision.error.facts,
+            ends_s=decision.error.retry_after_s,
         )
         self._provider_failed(use, decision, failure)
         if decision.fault in ("provider", "network") and quota.uncount(self.policy, group, row, now):

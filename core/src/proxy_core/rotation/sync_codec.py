@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
+from proxy_core.errors import ErrorFacts
 from proxy_core.interfaces import Count, PermitRequest, SharedValue
 from proxy_core.rotation import quota
 from proxy_core.rotation.changes import PROVIDER, Scope
@@ -80,8 +81,8 @@ def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Cl
             "probe_at": instant.to_epoch(cooldown.probe_at),
             "failed_at": instant.to_epoch(cooldown.failed_at),
             "failures": cooldown.failures,
-            "code": cooldown.code,
-            "message": clean(cooldown.message),
+            "ends_at": None if cooldown.ends_at is None else instant.to_epoch(cooldown.ends_at),
+            "told": {**asdict(cooldown.told), "message": clean(cooldown.told.message)},
         }
         ends.append(instant.to_epoch(cooldown.until) + _KEPT_S)
     value |= _limits_of(ledger, scope, instant, ends)
@@ -160,8 +161,8 @@ def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | N
         probe_at=instant.to_monotonic(value["probe_at"]),
         failed_at=instant.to_monotonic(value["failed_at"]),
         failures=value["failures"],
-        code=value["code"],
-        message=value["message"],
+        told=ErrorFacts(**value["told"]),
+        ends_at=_to_monotonic(value["ends_at"], instant),
     )
 
 

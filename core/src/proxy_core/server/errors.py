@@ -19,6 +19,9 @@ log = logging.getLogger("proxy_core.request")
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_S = 5.0
 
+#: Statuses that SDKs retry and that an error may have although waiting does not help.
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
@@ -41,9 +44,10 @@ def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError
 
 
 def error_headers(error: ProxyError) -> Headers:
-    """``Retry-After`` in both forms; beyond a minute, ``x-should-retry: false`` keeps SDKs from sleeping."""
+    """``Retry-After`` in both forms; ``x-should-retry: false`` keeps SDKs from sleeping for more than a minute, and
+    from trying again where waiting does not help."""
     if error.retry_after_s is None:
-        return []
+        return [] if error.waiting_helps or error.status not in _RETRIED else [(b"x-should-retry", b"false")]
     seconds = max(0.0, error.retry_after_s)
     headers = [
         (b"retry-after", str(-int(-seconds // 1)).encode()),

@@ -152,6 +152,6 @@ def _cooldown(cooldown: Cooldown | None, instants: _Instants) -> CooldownStatus 
         next_probe=instants(cooldown.probe_at),
         probing=cooldown.probing,
         failures=cooldown.failures,
-        code=cooldown.code,
-        message=cooldown.message,
+        code=cooldown.told.code or cooldown.told.kind,
+        message=cooldown.told.message,
     )

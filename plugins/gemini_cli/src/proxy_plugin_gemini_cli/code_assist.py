@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from proxy_core import (
     CapacityExhausted,
     Credential,
+    CredentialRefused,
     FailureDecision,
     FetchLimits,
     HttpClient,
@@ -22,7 +23,6 @@ from proxy_core import (
     ProviderSettings,
     QuotaWindow,
     Text,
-    Unavailable,
     UpstreamFailure,
     UpstreamRequest,
     json_bytes,
@@ -110,7 +110,7 @@ class CodeAssist:
         project = credential.details.get("project_id")
         if not isinstance(project, str) or not project:
             # The refresher marks such a login as incomplete. An invented project would get misleading errors.
-            raise Unavailable("The Google Cloud project of this login is not known.", code="project_required")
+            raise CredentialRefused("The Google Cloud project of this login is not known.", code="project_required")
         model = self._model(chat_of(call).model)
         call = replace(call, chat=replace(chat_of(call), model=model))
         request, dropped = request_of(call, self._signatures)

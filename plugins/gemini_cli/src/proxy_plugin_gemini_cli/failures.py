@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from proxy_core import ErrorBody, FailureDecision, Unavailable, UpstreamFailure
+from proxy_core import CredentialRefused, ErrorBody, FailureDecision, UpstreamFailure
 from proxy_core import classify_failure as classify_any
 from proxy_plugin_gemini import GoogleError, Info, decide_failure
 
@@ -57,7 +57,7 @@ def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -
     code, advice = ADVICE[info.reason]
     url = _url(error, info)
     text = f"{failure.provider} refused this proxy's credential: {advice.format(url=f' ({url})' if url else '')}."
-    client_error = Unavailable(text, code=code)
+    client_error = CredentialRefused(text, code=code)
     return FailureDecision(
         fault="credential",
         next="rotate",

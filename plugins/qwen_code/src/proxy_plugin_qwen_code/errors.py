@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy_core import (
+    CredentialRefused,
     ErrorBody,
     FailureDecision,
     FailureKind,
     ProxyError,
-    Unavailable,
     UpstreamBroken,
     UpstreamFailure,
     UpstreamRejected,
@@ -132,7 +132,7 @@ def _refused(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
     """For a login: its tier has ended. For a key: the usual causes (8.3)."""
     why = DISCONTINUED if failure.credential_kind == KIND else KEY_REFUSED
     text = f"{failure.provider} refused this proxy's credential: {why}."
-    return Unavailable(text, code="upstream_credential_refused")
+    return CredentialRefused(text)
 
 
 def _filtered(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:

@@ -16,24 +16,27 @@ _ERROR_TYPES = {
     "overloaded": "server_error",
     "timeout": "server_error",
     "rate_limit": "requests",
+    "unpaid": "insufficient_quota",
 }
+#: The codes that SDKs and agents know, for those of the proxy that they do not.
+_KNOWN_CODES = {"capacity_exhausted": "rate_limit_exceeded"}
 
 
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of an OpenAI error body."""
-    code = "rate_limit_exceeded" if error.kind == "rate_limit" and error.code is None else error.code
     known: JsonObject = {
         "message": error.message,
-        "type": _ERROR_TYPES.get(error.kind, "invalid_request_error"),
+        "type": error.type or _ERROR_TYPES.get(error.kind, "invalid_request_error"),
         "param": error.param,
-        "code": code,
+        "code": _KNOWN_CODES.get(error.code or "", error.code),
     }
+    if known["code"] != error.code:
+        known["proxy_code"] = error.code
+    if error.upstream_code is not None:
+        known["upstream_code"] = error.upstream_code
     if error.attempts:
         known["attempts"] = list(error.attempts)
-    if isinstance(error, UpstreamRejected):
-        known["type"] = error.type or known["type"]
-        return {**error.details, **known}
-    return known
+    return {**error.details, **known} if isinstance(error, UpstreamRejected) else known
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:

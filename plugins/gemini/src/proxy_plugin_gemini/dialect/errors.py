@@ -14,6 +14,8 @@ _STATUSES = {
     "too_large": "INVALID_ARGUMENT",
     "unauthorized": "UNAUTHENTICATED",
     "forbidden": "PERMISSION_DENIED",
+    "refused": "PERMISSION_DENIED",
+    "unpaid": "PERMISSION_DENIED",
     "not_found": "NOT_FOUND",
     "rate_limit": "RESOURCE_EXHAUSTED",
     "internal": "INTERNAL",
@@ -47,7 +49,7 @@ def error_object(error: ProxyError) -> JsonObject:
         status = own["status"] if isinstance(own.get("status"), str) else status
         details = list(own["details"]) if isinstance(own.get("details"), list) else []
     if error.code is not None:
-        details.append({"@type": f"{_TYPE}ErrorInfo", "reason": error.code.upper(), "domain": "proxy-core"})
+        details.append(_info(error, error.code))
     if error.param is not None and isinstance(error, BadRequest):
         violation = {"field": error.param, "description": error.message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
@@ -57,6 +59,14 @@ def error_object(error: ProxyError) -> JsonObject:
     if error.attempts:
         out["attempts"] = list(error.attempts)
     return {**{k: v for k, v in own.items() if k not in out}, **out}
+
+
+def _info(error: ProxyError, code: str) -> JsonObject:
+    """The code, and those of the upstream."""
+    info: JsonObject = {"@type": f"{_TYPE}ErrorInfo", "reason": code.upper(), "domain": "proxy-core"}
+    upstream = {"upstreamType": error.type, "upstreamCode": error.upstream_code}
+    metadata = {name: value for name, value in upstream.items() if value is not None}
+    return {**info, "metadata": metadata} if metadata and not isinstance(error, UpstreamRejected) else info
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:

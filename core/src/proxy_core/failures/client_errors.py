@@ -1,0 +1,128 @@
+"""What a client is told of an upstream's failure: status, code, words and Retry-After, in one table. Pure.
+
+Agents read these, so each row is chosen by what they do with it (docs/dialects.md lists what their users see): they
+stop at a 403, retry a 429 or 5xx, and sleep through a Retry-After. There is one only where waiting helps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy_core.errors import (
+    AccountUnpaid,
+    CapacityExhausted,
+    CredentialRefused,
+    ProxyError,
+    Unavailable,
+    UpstreamBroken,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+from proxy_core.failures.error_body import ErrorBody
+from proxy_core.failures.kinds import FailureKind
+from proxy_core.messages import UpstreamFailure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """``error`` has the status. ``words`` may use ``{name}``, the provider; ``{outcome}``, what it did; and the
+    upstream's message as ``{detail}`` (a sentence) or ``{cause}`` (a clause). Messages about the operator's account
+    would name it, so their rows use neither, and keep none of the upstream's codes (``quotes``).
+    """
+
+    error: type[ProxyError]
+    code: str
+    words: str
+    quotes: bool = True
+    waiting_helps: bool = True
+
+
+_TOLD: Mapping[FailureKind, _Told] = {
+    "refused": _Told(
+        error=CredentialRefused,
+        code="upstream_credential_refused",
+        words="{name} rejected this proxy's credential. Its operator has to replace it; waiting does not help.",
+        quotes=False,
+        waiting_helps=False,
+    ),
+    "disabled": _Told(
+        error=CredentialRefused,
+        code="upstream_credential_refused",
+        words="{name} rejected this proxy's credential: its account is blocked. Its operator has to act.",
+        quotes=False,
+        waiting_helps=False,
+    ),
+    "unpaid": _Told(
+        error=AccountUnpaid,
+        code="insufficient_quota",
+        words="{name} reports that no credit is left. The operator of this proxy has to act; waiting does not help.",
+        quotes=False,
+        waiting_helps=False,
+    ),
+    "rate_limited": _Told(error=CapacityExhausted, code="rate_limit_exceeded", words="{name} is rate limited.{detail}"),
+    "quota": _Told(error=CapacityExhausted, code="insufficient_quota", words="{name}'s quota is used up.{detail}"),
+    "not_included": _Told(
+        error=CapacityExhausted,
+        code="insufficient_quota",
+        words="{name} allows this account no requests of this model.{detail}",
+        waiting_helps=False,
+    ),
+    "overloaded": _Told(error=Unavailable, code="server_is_overloaded", words="{name} is overloaded{cause}"),
+    "timeout": _Told(error=UpstreamTimeout, code="timeout", words="{outcome}{cause}"),
+    "broken": _Told(error=UpstreamBroken, code="upstream_error", words="{outcome}{cause}"),
+    "misconfigured": _Told(
+        error=UpstreamBroken, code="upstream_error", words="{outcome}: its base URL may be wrong.", waiting_helps=False
+    ),
+}
+#: Codes and types that cannot be anything but names.
+_NAME = re.compile(r"[A-Za-z0-9][\w.:-]{0,63}")
+
+
+def client_error(
+    kind: FailureKind, failure: UpstreamFailure, status: int | None, hint: float | None, error: ErrorBody
+) -> ProxyError:
+    """The error for the client. ``hint`` is the upstream's own time until it can be tried again, if it named one."""
+    name = failure.provider
+    if kind in ("client", "conflict"):
+        return rejected(status or 400, error)
+    if kind == "too_large":
+        return rejected(413, error)
+    if kind in ("no_model", "model_denied"):
+        unknown = f"{name} does not know this model."
+        gone = unknown if kind == "model_denied" else error.message or unknown
+        return UpstreamRejected(gone, status=404, param="model", code="model_not_found")
+    redirect = kind == "broken" and status is not None and 300 <= status < 400
+    told = _TOLD["misconfigured" if redirect else kind]
+    words = told.words.format(
+        name=name,
+        outcome=f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed",
+        detail=f" Message: {error.message}" if error.message else "",
+        cause=f": {error.message}" if error.message else ".",
+    )
+    made = told.error(words, code=told.code, retry_after_s=hint if told.waiting_helps else None)
+    made.waiting_helps = told.waiting_helps
+    return quoting(made, error) if told.quotes else made
+
+
+def quoting(made: ProxyError, error: ErrorBody) -> ProxyError:
+    """``made`` with the upstream's type and code, where these are names."""
+    code = error.code if error.number is None else str(error.number)
+    made.type = error.type if error.type is not None and _NAME.fullmatch(error.type) else None
+    made.upstream_code = code if code is not None and code != made.code and _NAME.fullmatch(code) else None
+    return made
+
+
+def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
+    """The upstream's own error for the client, with its status."""
+    # With 401, 402 or 429 the client would suspect its own key, balance or request rate.
+    fits = 400 <= status < 500 and status not in (401, 402, 429)
+    return UpstreamRejected(
+        error.message or f"The upstream rejected the request with status {status}.",
+        status=status if fits else 400,
+        type=error.type,
+        param=error.param,
+        code=error.code,
+        details=error.details,
+    )

@@ -1,0 +1,63 @@
+"""What keeps a credential from serving a model now, and until when: for the client's error and for explanations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy_core.interfaces.records import Reason
+from proxy_core.rotation.cooldown import Cooldown
+from proxy_core.rotation.ledger import Ledger, cooldowns_of
+from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """``ends_at``: monotonic seconds when it may end; ``None`` if that is unknown. ``outage``: the cooldown is the
+    provider's. ``note`` is for the operator and for clients."""
+
+    reason: Reason
+    ends_at: float | None = None
+    cooldown: Cooldown | None = None
+    outage: bool = False
+    note: str = ""
+
+
+def obstacle(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, now: float) -> Obstacle:
+    """Why a credential that cannot be leased for ``model``, of ``group``, cannot be leased."""
+    if row.unavailable:
+        return Obstacle(reason="needs login" if row.needs_login else "refreshing", note=row.unavailable)
+    if row.expires_at <= now:
+        return Obstacle(reason="refreshing", note="its token has expired")
+    closed = (c for c in cooldowns_of(row, group, model) if c.closed(now))
+    cooldown = max(closed, key=_weight, default=None)
+    if cooldown is not None:
+        reason: Reason = "probing" if cooldown.probing else "cooling down"
+        return _cooling_down(reason, cooldown)
+    if row.id in group.capped:
+        return Obstacle(reason="capped", ends_at=group.capped[row.id])
+    if row.in_flight >= min(row.max_concurrent, row.granted):
+        return Obstacle(reason="busy")
+    return Obstacle(reason="fair cycle", ends_at=ledger.usable_at(group, model, row, now))
+
+
+def _weight(cooldown: Cooldown) -> tuple[bool, float]:
+    """Of several, one that waiting does not end, or else the longest, is what is waited for."""
+    return not cooldown.told.waiting_helps, cooldown.probe_at
+
+
+def _cooling_down(reason: Reason, cooldown: Cooldown, *, outage: bool = False) -> Obstacle:
+    note = cooldown.told.message
+    return Obstacle(reason=reason, ends_at=cooldown.probe_at, cooldown=cooldown, outage=outage, note=note)
+
+
+def obstacles(pool: Pool, model: str, max_priority: int | None) -> dict[str, Obstacle | None]:
+    """For each credential that may serve the model, what keeps it from doing so; ``None`` if nothing does."""
+    now, ledger = pool.clock.monotonic(), pool.ledger
+    group, outage = ledger.settled(model, now), ledger.outage
+    rows = [row for row in ledger.rows if max_priority is None or row.priority <= max_priority]
+    if outage is not None and outage.closed(now):
+        return dict.fromkeys((row.id for row in rows), _cooling_down("cooling down", outage, outage=True))
+    closed = group.closed(model, now)
+    usable = {row.id for row in rows if group.loads[row.position] != UNUSABLE and row.id not in closed}
+    return {row.id: None if row.id in usable else obstacle(ledger, group, model, row, now) for row in rows}

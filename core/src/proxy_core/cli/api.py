@@ -27,6 +27,7 @@ from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
 from proxy_core.plugins.registry import Catalog
+from proxy_core.runtime.destinations import address
 from proxy_core.runtime.pools import rotations
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import (
@@ -52,6 +53,7 @@ __all__ = [
     "StoredCredential",
     "Vault",
     "VaultProblem",
+    "address",
     "catalog_of",
     "check_start",
     "digest",

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Active
+from proxy_core.runtime.destinations import files, server
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
@@ -182,7 +184,11 @@ def _greet(first: Generation, url: str, demo: bool) -> None:
     for warning in first.warnings:
         log.warning("%s", warning)
     click.echo(f"proxy-core listens on {url}")
+    for file in files(loaded.sources):
+        click.echo(f"settings from {file}")
     click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
+    for line in _destinations(first):
+        click.echo(line)
     key_file = generated_key_file(loaded)
     if key_file is not None:
         click.echo(f"client key: in {key_file}")
@@ -204,3 +210,12 @@ def _described(first: Generation) -> list[str]:
         labels = [c.label for c in pool.credentials if c.kind != "none"]
         described.append(f"{name} ({', '.join(labels)})" if labels else name)
     return described
+
+
+def _destinations(first: Generation) -> Iterator[str]:
+    """Where the keys of each provider are sent."""
+    for name, pool in first.pools.items():
+        keys = [c for c in pool.credentials if c.kind != "none"]
+        found = server(first.catalog.providers[name], keys[0]) if keys else None
+        if found is not None:
+            yield f"keys of {name} are sent to {found}"

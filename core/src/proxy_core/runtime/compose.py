@@ -36,6 +36,7 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.runtime.advice import startup_warnings
 from proxy_core.runtime.application import Parts, application
 from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.runtime.destinations import check_destinations
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, rotations, stored_credentials
 from proxy_core.runtime.process import Process
@@ -124,6 +125,7 @@ class _Builder:
 
     @cached_property
     def plans(self) -> Mapping[str, PoolPlan]:
+        check_destinations(self.loaded, self.catalog, self.stored[0])
         return pool_plans(self.catalog, self.providers, self.loaded, self.stored[0], self.process.fingerprint)
 
     @cached_property

@@ -216,6 +216,8 @@ Worker = Callable[[WorkerSpec, socket.socket], None]
 
 def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, shutdown_grace_s: float) -> None:
     """Run ``count`` worker processes on one socket until a signal; restart those that die."""
+    # Otherwise, a new interpreter looks for modules in the working directory first, and runs what it finds there.
+    os.putenv("PYTHONSAFEPATH", "1")
     context = multiprocessing.get_context("spawn")
     stopping = False
     workers: dict[int, BaseProcess] = {}

@@ -74,6 +74,8 @@ class Sources:
     variables: Variables = field(repr=False)
     #: What other packages read from variables, by plugin.
     others: Mapping[str, SettingsSource] = field(default_factory=dict)
+    #: Files in the working directory that were read without being named on the command line or in the environment.
+    found_here: frozenset[Path] = frozenset()
 
     def key_variables(self, provider: str) -> list[Variable]:
         """The variables that hold a provider's keys, in the order of their numbers."""
@@ -277,8 +279,10 @@ def load(
     cwd = cwd or Path.cwd()
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
+    named = {file.parent.absolute()} if file and (config or environ.get("PROXY_CONFIG")) else set()
+    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.parent.absolute() not in named)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return _loaded(file, layers_of(environ, dotenvs), overrides or {}, data_dir)
+    return _loaded(file, layers_of(environ, dotenvs), overrides or {}, data_dir, here)
 
 
 def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
@@ -287,12 +291,17 @@ def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSett
 
 
 def _loaded(
-    file: Path | None, layers: Sequence[Variables], overrides: Mapping[str, Any], data_dir: Path
+    file: Path | None,
+    layers: Sequence[Variables],
+    overrides: Mapping[str, Any],
+    data_dir: Path,
+    found_here: frozenset[Path] = frozenset(),
 ) -> LoadedSettings:
     table = _read_toml(file) if file else {}
     above = _merge(_nested(ProxySettings, PREFIX, with_values(layers)), overrides)
     others = installed_sources(_mapping(_merge(table, above), "plugins")) if layers else {}
-    sources = Sources(file, table, with_values(layers, [p for o in others.values() for p in o.may_be_empty]), others)
+    variables = with_values(layers, [prefix for other in others.values() for prefix in other.may_be_empty])
+    sources = Sources(file, table, variables, others, found_here)
     # Variables under names of their own come first: a nested name for the same key is more specific and wins.
     merged = _merge(_merge(table, sources.named.table), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), sources.named.origins)

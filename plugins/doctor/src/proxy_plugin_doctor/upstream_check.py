@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from proxy_core import Credential, HttpClient, HttpResponse, Provider, ProviderCall, TransportFailed, UpstreamRequest
-from proxy_core.cli.api import open_http
+from proxy_core import HttpClient, HttpResponse, Provider, TransportFailed, UpstreamRequest
+from proxy_core.cli.api import address, open_http
 from proxy_plugin_accounts import Accounts
 from proxy_plugin_doctor.findings import Finding
 
@@ -61,22 +59,6 @@ def _skew(provider: Provider, answer: HttpResponse) -> list[Finding]:
             words = f"this machine's clock is {abs(ahead_s):.0f} s {way} that of {provider.name}"
             return [Finding(area="clock", what=words, do="synchronize it (NTP), or token expiry times are wrong")]
     return []
-
-
-def address(provider: Provider) -> str | None:
-    """The upstream's URL, taken from a request that is built but not sent; building it is pure."""
-    blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
-    with suppress(Exception):  # a plugin may need a real credential to know its address
-        if provider.list_models is not None:
-            return _bare(provider.list_models.request(blank).url)
-        dialect = provider.dialects[0] if provider.dialects else None
-        call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
-        return _bare(provider.encode(call, blank).url)
-    return None
-
-
-def _bare(url: str) -> str:
-    return url.partition("?")[0]
 
 
 def _place(url: str) -> str:

@@ -82,6 +82,15 @@ class Executor:
     ) -> Response:
         """A committed response. Raises the ``ProxyError`` that the client should see."""
         plan = AttemptPlan(request, self._calls.able(request, deployments), self._pools, self._routing, trace)
+        try:
+            return await self._response(plan, request, filters, trace)
+        except asyncio.CancelledError:
+            trace.limit = plan.limit()
+            raise
+
+    async def _response(
+        self, plan: AttemptPlan, request: ProxyRequest, filters: FilterChain | None, trace: Trace
+    ) -> Response:
         while not plan.exhausted:
             choice = plan.next()
             if choice is None:

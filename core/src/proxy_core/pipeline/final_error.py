@@ -67,6 +67,14 @@ def final_error(failures: Sequence[FailureDecision], standings: Sequence[Standin
     return error
 
 
+def limit_met(failures: Sequence[FailureDecision], standings: Sequence[Standing]) -> ProxyError | None:
+    """The limit among the failures that still applies, if there is one."""
+    if not any(decision.error.kind == CapacityExhausted.kind for decision in failures):
+        return None
+    waits = [wait for standing in standings for wait in standing.waits if wait.error.kind == CapacityExhausted.kind]
+    return soonest(waits) if waits else None
+
+
 def _worth_retrying(decision: FailureDecision) -> int:
     """How much waiting helps: certainly with a limit, perhaps with an outage, hardly with a rejected key."""
     error = decision.error

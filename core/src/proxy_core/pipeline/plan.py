@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from proxy_core.clock import Deadline
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
-from proxy_core.pipeline.final_error import final_error, standing, with_attempts
+from proxy_core.pipeline.final_error import Standing, final_error, limit_met, standing, with_attempts
 from proxy_core.pipeline.trace import Trace
 from proxy_core.rotation.explain import selected
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.settings.schema import RoutingSettings
 
 _MAX_BACK_OFF_S = 8.0
+#: How often one request uses a credential that puts it off each time. A client that wants to go on may ask again.
+_MAX_LIMITED = 2
+#: A wait ends while there is still time for an attempt, and in time for the client to be told.
+_WAITING_SHARE = 0.9
 #: A request that waits for long makes many decisions.
 _MAX_DECISIONS = 50
 
@@ -24,7 +28,8 @@ _MAX_DECISIONS = 50
 class CandidateDeployment:
     """A deployment that may serve the request.
 
-    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all.
+    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all; ``limited``
+    are those that began to cool down, and how often.
     """
 
     deployment: Deployment
@@ -32,6 +37,7 @@ class CandidateDeployment:
     max_priority: int | None
     tried: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
+    limited: dict[str, int] = field(default_factory=dict)
     tries: int = 0
     closed: bool = False
 
@@ -69,7 +75,7 @@ class AttemptPlan:
         self._trace = trace
         self._failures: list[FailureDecision] = []
         self._waited = False
-        self.deadline = Deadline.after(routing.max_wait_s, trace.clock)
+        self.deadline = Deadline.after(min(routing.max_wait_s, trace.left_s * _WAITING_SHARE), trace.clock)
         self.candidates = [_candidate(deployment, pools[deployment.provider.name]) for deployment in deployments]
 
     def next(self) -> Choice | None:
@@ -108,21 +114,27 @@ class AttemptPlan:
         self._failures.append(decision)
         candidate.tries += 1
         if decision.next == "retry" and candidate.tries < self._routing.attempts_per_credential:
-            return self._back_off_s(candidate.tries, decision.error.retry_after_s)
+            back_off_s = self._back_off_s(candidate.tries, decision.error.retry_after_s)
+            if back_off_s < self.deadline.remaining_s(self._trace.clock):
+                return back_off_s
         candidate.tries = 0
-        candidate.tried.add(lease.credential.id)
-        if decision.cooldown in (None, "provider"):
-            candidate.spent.add(lease.credential.id)
+        self._set_aside(candidate, lease.credential.id, decision)
         if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
             candidate.closed = True  # another credential would not reach the host either
         return 0.0
+
+    def _set_aside(self, candidate: CandidateDeployment, credential: str, decision: FailureDecision) -> None:
+        candidate.tried.add(credential)
+        candidate.limited[credential] = limited = candidate.limited.get(credential, 0) + 1
+        if decision.cooldown in (None, "provider") or limited >= _MAX_LIMITED:
+            candidate.spent.add(credential)
 
     def _back_off_s(self, tries: int, requested_s: float | None) -> float:
         """Exponential, with jitter; never less than the upstream requested."""
         routing = self._routing
         delay_s = min(_MAX_BACK_OFF_S, routing.retry_delay_s * 2.0 ** (tries - 1))
         jitter_s = routing.retry_jitter_s * random.random()  # noqa: S311  # spreads retries, hides nothing
-        return min(self.deadline.remaining_s(self._trace.clock), max(delay_s, requested_s or 0.0) + jitter_s)
+        return max(delay_s, requested_s or 0.0) + jitter_s
 
     @property
     def exhausted(self) -> bool:
@@ -159,10 +171,14 @@ class AttemptPlan:
         """The final error for the client."""
         if self._waited:
             self.pass_on(None)
-        standings = [
-            standing(c.deployment, c.pool, c.max_priority, None if c.closed else c.tried) for c in self.candidates
-        ]
-        return with_attempts(final_error(self._failures, standings), self._trace.attempts)
+        return with_attempts(final_error(self._failures, self._standings()), self._trace.attempts)
+
+    def limit(self) -> ProxyError | None:
+        """The limit that a request met and that still applies, if its time has run out."""
+        return limit_met(self._failures, self._standings()) if self._failures else None
+
+    def _standings(self) -> list[Standing]:
+        return [standing(c.deployment, c.pool, c.max_priority, None if c.closed else c.tried) for c in self.candidates]
 
 
 def _candidate(deployment: Deployment, pool: Pool) -> CandidateDeployment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from time import perf_counter
 from typing import Literal
 
 from proxy_core.clock import Clock
+from proxy_core.errors import ProxyError
 from proxy_core.interfaces import AttemptRecord, ProxyRequest, RequestRecord
 from proxy_core.interfaces.records import decisive
 from proxy_core.messages import Usage
@@ -39,6 +41,10 @@ class Trace:
     #: Time spent waiting before anything was sent.
     waited_s: float = 0.0
     usage: Usage | None = None
+    #: How long the request may take, by settings and by its client's own timeout.
+    patience_s: float = math.inf
+    #: The limit that the request had met when it was interrupted.
+    limit: ProxyError | None = None
     #: Fields that the last provider's format could not express.
     dropped: Sequence[str] = ()
     #: An unknown model name is client content and is recorded nowhere.
@@ -53,6 +59,11 @@ class Trace:
     @property
     def elapsed_s(self) -> float:
         return self.clock.monotonic() - self.started
+
+    @property
+    def left_s(self) -> float:
+        """How much of its time the request has left."""
+        return self.patience_s - self.elapsed_s
 
     @property
     def decisive(self) -> AttemptRecord | None:

@@ -67,7 +67,7 @@ class _Exchange:
         except ClientLeft:
             outcome = "client_left"
         except Exception as raised:
-            error = error_of(raised, self._trace.attempts)
+            error = error_of(raised, self._trace)
         finally:
             self._services.running.ended(self._interrupt)
             for timer in timers:
@@ -82,8 +82,12 @@ class _Exchange:
     def _timers(self) -> list[Timer]:
         """Timers for the request's deadlines: the configured one, and the client's own."""
         clock, total_s, client_s = self._services.clock, self._services.timeouts.total_s, self._headers.timeout_s
-        timers = [clock.call_later(total_s, self._out_of_time)] if total_s is not None else []
+        timers: list[Timer] = []
+        if total_s is not None:
+            self._trace.patience_s = total_s
+            timers.append(clock.call_later(total_s, self._out_of_time))
         if client_s is not None:
+            self._trace.patience_s = min(self._trace.patience_s, client_s * _EARLY)
             timers.append(clock.call_later(client_s * _EARLY, self._client_timeout))
         return timers
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from proxy_core.clock import Clock
 from proxy_core.errors import DeadlinePassed, InternalError, ProxyError, Unavailable, UpstreamTimeout
-from proxy_core.interfaces import AttemptRecord
 from proxy_core.pipeline.final_error import with_attempts
+from proxy_core.pipeline.trace import Trace
 from proxy_core.server.interrupt import OutOfTime, Receive, ServerStopping, Stalled
 from proxy_core.server.request_headers import Headers
 
@@ -25,8 +25,8 @@ _RETRIED = frozenset({429, 500, 502, 503, 504})
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError:
-    """The error for the client when an exception ended its request."""
+def error_of(raised: Exception, trace: Trace) -> ProxyError:
+    """The error for the client when an exception ended its request. A limit says more than that time ran out."""
     match raised:
         case ProxyError():
             return raised
@@ -35,7 +35,7 @@ def error_of(raised: Exception, attempts: Sequence[AttemptRecord]) -> ProxyError
         case Stalled():
             return UpstreamTimeout("The upstream stopped responding in the middle of its response.")
         case OutOfTime():
-            return with_attempts(DeadlinePassed("The request exceeded its time limit."), attempts)
+            return with_attempts(trace.limit or DeadlinePassed("The request exceeded its time limit."), trace.attempts)
     # An unexpected exception is a bug of the proxy; the client still receives a proper error.
     log.error("the request failed", exc_info=raised)
     error = InternalError("The proxy failed; its log has the details under this request id.")

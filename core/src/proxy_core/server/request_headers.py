@@ -30,7 +30,7 @@ _OF_AGENT = b"-session-id"
 #: W3C Trace Context; from later versions, only the fields of version 00 are read.
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
 #: The timeout of the official SDKs, in seconds, as they report it.
-_TIMEOUT = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout"})
+_TIMEOUT = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout", b"x-server-timeout"})
 _NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent"}
 _MAX_SESSION = 256
 #: Clients reject responses with long headers.

@@ -24,7 +24,8 @@ TESTS = """
     core/tests/test_state_memory.py core/tests/test_state_sqlite.py
     tests/e2e/test_relay.py tests/e2e/test_openai_client.py tests/e2e/test_server.py
     tests/e2e/test_config_cli.py
-    plugins/accounts plugins/doctor plugins/gemini_cli/tests/test_keychain.py plugins/oauth/tests/test_oauth_tokens.py
+    plugins/accounts plugins/doctor plugins/estimates plugins/gemini_cli/tests/test_keychain.py
+    plugins/oauth/tests/test_oauth_tokens.py
     plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
 """.split()
 #: litellm asks for higher versions of what the core stands on, so it is tried by itself.

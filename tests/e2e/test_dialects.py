@@ -11,11 +11,13 @@ from proxy_core import (
     EncodedError,
     Operation,
     OperationResponse,
+    PluginError,
     Provider,
     json_bytes,
 )
 from proxy_core.dialects import openai_chat
 from proxy_core.testing import plugin_with
+from proxy_core.version import VERSION
 
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -256,3 +258,45 @@ async def test_the_core_starts_and_serves_alone_and_with_each_single_plugin(make
     asked = await proxy.chat("a/b", "hi")
     assert (counted.status, asked.status) == (404, 404)
     assert asked.error["code"] == "model_not_found"
+
+
+# --- Paths of no dialect ------------------------------------------------------------------
+
+
+def operation(path, answer=None, **more):
+    async def default(request, services):
+        return OperationResponse(body={"client": request.head.client, "version": services.status().version})
+
+    return Operation(paths=[path], answer=answer or default, **more)
+
+
+async def test_a_plugin_answers_at_paths_of_its_own(make_proxy):
+    async def refuse(request, services):
+        raise BadRequest("Not like this.", param="x")
+
+    async def fail(request, services):
+        raise ValueError("secret")
+
+    operations = [operation("/v1/hello"), operation("/v1/refuse", refuse), operation("/v1/fail", fail)]
+    proxy = await make_proxy({}, modules=[plugin_with(proxy_operations=operations)])
+    hello, refused, failed = [await proxy.get(path) for path in ("/hello", "/refuse", "/fail")]
+
+    assert hello.json == {"client": "test", "version": VERSION}
+    assert (refused.status, refused.error["param"]) == (400, "x")
+    assert (failed.status, "secret" in str(failed.json)) == (500, False)
+    assert (await proxy.get("/hello", key="wrong")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/providers", "path /v1/providers belongs to the core itself"),
+        ("/v1/models", "path /v1/models already belongs to"),
+        ("/v1/twice", "path /v1/twice already belongs to"),
+    ],
+)
+async def test_a_path_belongs_to_one_owner(make_proxy, path, told):
+    operations = [operation(path), operation("/v1/twice")]
+
+    with pytest.raises(PluginError, match=told):
+        await make_proxy({}, modules=[plugin_with(proxy_operations=operations)])

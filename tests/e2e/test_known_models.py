@@ -11,6 +11,7 @@ import pytest
 
 from proxy_core import ModelCatalog, ModelInfo, TokenCount, TokenCounter
 from proxy_core.testing import chunk, plugin_with
+from proxy_core.testing.proxy import CLIENT_KEY
 
 CARD = ModelInfo(
     context_length=1000,
@@ -272,6 +273,20 @@ async def test_tokens_are_counted_by_the_counter_that_knows_the_model(knowing):
     }
     messages = [{"role": "user", "content": "four"}]
     assert (await proxy.post("/token-count", {"model": "fast", "messages": messages})).json["token_count"] == 1
+
+
+async def test_without_any_counter_a_count_is_refused_and_names_the_package(make_proxy, upstream):
+    tables = {"plugins": {"disabled": ["estimates", "litellm"]}, "providers": {"demo": {"base_url": upstream.url}}}
+    proxy = await make_proxy(tables)
+
+    counted = await proxy.client.post(
+        proxy.url.removesuffix("/v1") + "/v1beta/models/demo/small:countTokens",
+        json={"contents": [{"parts": [{"text": "hi"}]}]},
+        headers={"x-goog-api-key": CLIENT_KEY},
+    )
+
+    assert counted.status_code == 503
+    assert "proxy-plugin-estimates" in counted.json()["error"]["message"]
 
 
 async def test_a_counter_of_any_rank_comes_before_the_estimate(make_proxy, upstream):

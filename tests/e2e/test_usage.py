@@ -176,7 +176,7 @@ async def test_quota_stats_answer_without_a_store(counting, monkeypatch, fails):
         await asyncio.sleep(60)
 
     proxy = await counting()
-    monkeypatch.setattr("proxy_core.server.quota_stats._STORE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("proxy_core.server.dialect_services._STORE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(type(proxy.process.state), "rows", staticmethod(rows))
     answer = await proxy.get("/quota-stats")
 

@@ -33,6 +33,7 @@ from proxy_core.interfaces import (
     LogSink,
     ModelCatalog,
     Observer,
+    Operation,
     PluginContext,
     Provider,
     Redactor,
@@ -120,6 +121,17 @@ def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
 
 
 @hookspec
+def proxy_operations(ctx: PluginContext) -> Iterable[Operation]:
+    """Add paths for clients that belong to no dialect and need no provider: statistics, estimates.
+
+    Returns: operations; ``answer`` is awaited per request, after the client's key has been checked.
+    Raises: a ``ProxyError`` is returned in the format of the client's dialect; any other exception becomes a 500.
+    Order: none; if two plugins, or a plugin and a dialect, have the same path, startup stops. Since: API 1.
+    """
+    raise NotImplementedError
+
+
+@hookspec
 def proxy_selectors(ctx: PluginContext) -> Iterable[Selector]:
     """Add ways to choose among usable credentials.
 
@@ -153,10 +165,10 @@ def proxy_state_stores(ctx: PluginContext) -> Iterable[StateStore]:
 
 @hookspec
 def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
-    """Add counters for ``POST /v1/token-count``.
+    """Add counters of tokens, for dialects and plugins whose clients ask for a count.
 
     Returns: counters; ``count`` is called in a thread and may take its time, without the network.
-    Raises: logged once per cause; the next counter is called, the last one being the core's ``estimate``.
+    Raises: logged once per cause; the next counter is called.
     Order: ``rank``, then name; the first that knows the model counts. Since: API 1.
     """
     raise NotImplementedError

@@ -33,6 +33,7 @@ from proxy_core.interfaces.models import (
 )
 from proxy_core.interfaces.operations import (
     CountedTokens,
+    EstimatedCost,
     ListedModel,
     Operation,
     OperationRequest,
@@ -139,6 +140,7 @@ __all__ = [
     "Dialect",
     "Encode",
     "EncodedError",
+    "EstimatedCost",
     "EventDecoder",
     "EventEncoder",
     "EventFilter",

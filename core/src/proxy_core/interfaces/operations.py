@@ -1,13 +1,16 @@
-"""Requests that a dialect answers itself, without a provider: lists of models, token counts, its other paths."""
+"""Requests that are answered without a provider: lists of models, token counts, statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Protocol
 
 from proxy_core.interfaces.models import ModelInfo
-from proxy_core.messages import ChatRequest, Extra, JsonObject
+from proxy_core.interfaces.state import UsageRow
+from proxy_core.interfaces.status import ProcessStatus
+from proxy_core.messages import ChatRequest, Extra, JsonObject, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,16 @@ class CountedTokens:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatedCost:
+    """US dollars, with the ``prices`` and their ``source``; all empty if no source has a price for ``deployment``."""
+
+    deployment: str
+    cost: float | None = None
+    prices: ModelInfo = field(default_factory=ModelInfo)
+    source: str | None = None
+
+
 class OperationServices(Protocol):
     """Read-only access to the proxy's information, on behalf of one client."""
 
@@ -67,6 +80,29 @@ class OperationServices(Protocol):
 
     async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
         """Count as the first deployment of the model would. Raises ``ModelNotFound``, ``Forbidden``."""
+        ...
+
+    async def count(
+        self,
+        model: str,
+        *,
+        text: str | None = None,
+        messages: Sequence[JsonObject] = (),
+        tools: Sequence[JsonObject] = (),
+    ) -> CountedTokens:
+        """The same for a text, or for messages and tools in the shape of OpenAI's chat format."""
+        ...
+
+    async def cost(self, model: str, usage: Usage) -> EstimatedCost:
+        """What the first deployment of the model would cost. Raises ``ModelNotFound``, ``Forbidden``."""
+        ...
+
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
+        """Everyone's usage of these days, by all processes. Raises ``Unavailable`` if the store does not answer."""
+        ...
+
+    def status(self, *, credentials: bool = True) -> ProcessStatus:
+        """The status of this process; without ``credentials``, providers have only their counts, which is cheaper."""
         ...
 
 
@@ -89,10 +125,10 @@ class OperationResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Paths that a dialect answers itself.
+    """Paths that a dialect, or a plugin, answers itself.
 
     The core does the routing, checks the client's key unless ``public``, limits and parses the body, and
-    encodes errors with the dialect's ``encode_error``. ``answer`` does no I/O of its own.
+    encodes errors: in the operation's dialect, or without one in that of the client. ``answer`` does no I/O of its own.
     ``shared``: other dialects have the same path, so this one answers only requests that its dialect
     ``recognizes``.
     """

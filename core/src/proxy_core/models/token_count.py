@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from proxy_core.dialects import openai_chat
-from proxy_core.errors import InternalError
-from proxy_core.interfaces import CountedTokens, CountTokens, Deployment, TokenCounter
-from proxy_core.messages import ChatRequest
+from proxy_core.errors import Unavailable
+from proxy_core.interfaces import CountedTokens, CountTokens, TokenCounter
 
 log = logging.getLogger("proxy_core.count")
 
@@ -31,7 +29,7 @@ class TokenCounting:
             return await asyncio.to_thread(self._count, request)
 
     def _count(self, request: CountTokens) -> CountedTokens:
-        """Runs in a thread, because counters and long texts may be slow. The core's estimate is the last counter."""
+        """Runs in a thread, because counters and long texts may be slow."""
         passed_over = ""
         for counter in self._counters:
             try:
@@ -46,21 +44,12 @@ class TokenCounting:
                 return CountedTokens(tokens=found.tokens, exact=found.exact, source=source, note=note)
             if found is not None:
                 passed_over = found.note or f"The tokenizer {found.tokenizer} is not available."
-        raise InternalError("No counter could count these tokens.")
+        raise Unavailable(
+            passed_over or "No token counter is installed; proxy-plugin-estimates counts for any model, approximately."
+        )
 
     def _complain(self, counter: str, error: Exception) -> None:
         """Log a failure once per cause."""
         if (counter, type(error)) not in self._logged:
             self._logged.add((counter, type(error)))
             log.warning("the token counter %s failed", counter, exc_info=error)
-
-
-def of_chat(chat: ChatRequest, deployment: Deployment) -> CountTokens:
-    """A chat in OpenAI's shape, which counters read whatever the client's dialect."""
-    sent = openai_chat.encode(chat)
-    return CountTokens(
-        provider=deployment.provider.name,
-        model=deployment.model,
-        messages=sent["messages"],
-        tools=sent.get("tools") or (),
-    )

@@ -34,6 +34,7 @@ API_GROUP = "proxy_core.hook_api"
 #: The hooks in the order in which they are called.
 HOOKS = (
     "proxy_dialects",
+    "proxy_operations",
     "proxy_selectors",
     "proxy_state_stores",
     "proxy_credential_refreshers",

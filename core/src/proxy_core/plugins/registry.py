@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from proxy_core.interfaces import (
     LogSink,
     ModelCatalog,
     Observer,
+    Operation,
     Provider,
     Redactor,
     Sanitizer,
@@ -41,6 +43,7 @@ class Catalog:
     plugins: Sequence[Plugin]
     providers: Mapping[str, Provider]
     dialects: Mapping[str, Dialect]
+    operations: Sequence[Operation]
     selectors: Mapping[str, Selector]
     refreshers: Mapping[str, CredentialRefresher]
     state_stores: Mapping[str, StateStore]
@@ -76,7 +79,11 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         return found
 
     dialects = named("proxy_dialects", Dialect)
-    _check_paths(dialects)
+    operations = [
+        (plugin.name, _operation(plugin.name, item)) for plugin, item in _provided(plugins, "proxy_operations")
+    ]
+    _check_paths(dialects, operations)
+    owners |= {("proxy_operations", path): plugin for plugin, operation in operations for path in operation.paths}
     sanitizers = named("proxy_sanitizers", Sanitizer)
     pages = named("proxy_admin_pages", AdminPage)
     check_paths({path: owners["proxy_admin_pages", path] for path in pages})
@@ -86,6 +93,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
             dict(sorted(_checked(named("proxy_providers", Provider), dialects, owners).items()))
         ),
         dialects=MappingProxyType(dialects),
+        operations=tuple(operation for _, operation in operations),
         selectors=MappingProxyType(named("proxy_selectors", Selector)),
         refreshers=MappingProxyType(named("proxy_credential_refreshers", CredentialRefresher)),
         state_stores=MappingProxyType(named("proxy_state_stores", StateStore)),
@@ -108,15 +116,23 @@ def _provided(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, An
                 yield plugin, item
 
 
-def _check_paths(dialects: Mapping[str, Dialect]) -> None:
-    """A method and path belongs to one dialect, unless every dialect that claims it shares it."""
+def _operation(plugin: str, item: object) -> Operation:
+    if not isinstance(item, Operation):
+        raise PluginError(plugin, f"proxy_operations returned a {type(item).__name__}, not an Operation")
+    if item.shared:
+        raise PluginError(plugin, f"path {item.paths[0]} is shared, but belongs to no dialect")
+    return item
+
+
+def _check_paths(dialects: Mapping[str, Dialect], operations: Sequence[tuple[str, Operation]]) -> None:
+    """A method and path belongs to one dialect or plugin, unless every dialect that claims it shares it."""
+    claims = [("plugin", name, place) for name, o in operations for place in product(o.methods, o.paths)]
+    claims += [("dialect", dialect.name, place) for dialect in dialects.values() for place in _places(dialect)]
     owners: dict[tuple[str, str], str] = {}
-    for dialect in dialects.values():
-        for place in _places(dialect):
-            if place in owners:
-                method, path = place
-                raise PluginError(dialect.name, f"path {path} already belongs to dialect {owners[place]!r} ({method})")
-            owners[place] = dialect.name
+    for kind, name, (method, path) in claims:
+        if (method, path) in owners:
+            raise PluginError(name, f"path {path} already belongs to {owners[method, path]} ({method})")
+        owners[method, path] = f"{kind} {name!r}"
 
 
 def _places(dialect: Dialect) -> Iterator[tuple[str, str]]:

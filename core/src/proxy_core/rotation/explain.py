@@ -220,27 +220,3 @@ def _exclusion_fields(exclusion: Exclusion, messages: bool) -> Iterator[tuple[st
         yield "left_s", round(exclusion.left_s, 1)
     if messages and exclusion.message:
         yield "upstream_message", exclusion.message
-
-
-def every_group(pool: Pool, credential: str) -> dict[str, Any]:
-    """One credential across all models it was used for, as JSON. Clients see it, so it holds no upstream's message."""
-    now, ledger = pool.clock.monotonic(), pool.ledger
-    times = _Times(now, pool.clock.now())
-    row = ledger.known[credential]
-    windows = {}
-    for group in ledger.groups.values():
-        cooldowns, window = group.named_cooldowns(row.id), group.windows.get(row.id)
-        for name in cooldowns.keys() | ({group.name} if window is not None else set()):
-            own = window if name == group.name else None
-            windows[name] = {
-                "used": group.used.get(row.id, 0) if name == group.name else 0,
-                "limit": own.limit if own is not None else None,
-                "window_resets": times(own.resets_at) if own is not None else None,
-                "cooldown": _without_message(cooldowns.get(name), times),
-            }
-    return {"in_flight": row.in_flight, "cooldown": _without_message(row.cooldown, times), "windows": windows}
-
-
-def _without_message(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
-    found = _cooldown(cooldown, times)
-    return {name: value for name, value in found.items() if name != "upstream_message"} if found is not None else None

@@ -21,11 +21,10 @@ from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.dialect_services import ModelKnowledge
 from proxy_core.server.info import Introspection
+from proxy_core.server.operations import Served
 from proxy_core.server.pages import Feeds, PageServices
-from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
 from proxy_core.server.status_endpoint import Statuses
-from proxy_core.server.token_count import Measures
 from proxy_core.server.wording import Wording
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.shared import SharedState
@@ -58,16 +57,6 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         keys=services.keys,
         health=parts.status.health,
     )
-    stats = QuotaStats(keys=services.keys, pools=parts.pools, state=parts.state, clock=services.clock)
-    counting = TokenCounting(parts.catalog.token_counters)
-    measures = Measures(
-        keys=services.keys,
-        budgets=services.budgets,
-        router=services.router,
-        counting=counting,
-        prices=services.prices,
-        max_body_bytes=services.max_body_bytes,
-    )
     operations = Operations(
         keys=admin_keys,
         admin_key=admin.get_secret_value(),
@@ -82,23 +71,24 @@ def application(parts: Parts, admin: SecretStr) -> Starlette:
         view=parts.status, keys=admin_keys, admin_key=admin.get_secret_value(), runtime_dir=loaded.runtime_dir
     )
     pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, feeds=parts.feeds)
-
-    services_of = _knowledge(parts, counting).for_client
+    served = Served(
+        keys=services.keys,
+        services_of=_knowledge(parts).for_client,
+        wording=wording,
+        max_body_bytes=services.max_body_bytes,
+    )
     return build_app(
         parts.catalog,
         services,
         introspection,
         operations,
-        stats,
-        measures,
         statuses,
         pages,
-        wording,
-        services_of,
+        served,
     )
 
 
-def _knowledge(parts: Parts, counting: TokenCounting) -> ModelKnowledge:
+def _knowledge(parts: Parts) -> ModelKnowledge:
     services = parts.services
     return ModelKnowledge(
         directory=parts.directory,
@@ -107,6 +97,8 @@ def _knowledge(parts: Parts, counting: TokenCounting) -> ModelKnowledge:
         routes=parts.loaded.settings.models,
         model_infos=parts.model_infos,
         prices=services.prices,
-        counting=counting,
+        counting=TokenCounting(parts.catalog.token_counters),
+        state=parts.state,
+        status=parts.status,
         started_at=int(time.time()),
     )

@@ -1,4 +1,4 @@
-"""The built-in dialects, selectors, sanitizers, log sink, state stores and token estimate.
+"""The built-in dialects, selectors, sanitizers, log sink and state stores.
 
 They are provided through the same hooks as those of any other plugin.
 """
@@ -18,9 +18,7 @@ from proxy_core.interfaces import (
     Sanitizer,
     Selector,
     StateStore,
-    TokenCounter,
 )
-from proxy_core.models import token_estimate
 from proxy_core.pipeline.guard import GUARD, temperature_zero
 from proxy_core.records.jsonl import jsonl_sink
 from proxy_core.rotation import selectors
@@ -62,7 +60,3 @@ class BuiltIn:
     @hookimpl
     def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:
         return [sqlite_store(), memory_store()]
-
-    @hookimpl
-    def proxy_token_counters(self, ctx: PluginContext) -> Iterable[TokenCounter]:
-        return [token_estimate.COUNTER]

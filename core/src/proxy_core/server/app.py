@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from proxy_core.errors import ProxyError
-from proxy_core.interfaces import Dialect
+from proxy_core.errors import PluginError, ProxyError
 from proxy_core.plugins.registry import Catalog
 from proxy_core.server.admin import Operations
 from proxy_core.server.endpoint import DialectEndpoint
 from proxy_core.server.info import Introspection
-from proxy_core.server.operations import ServicesOf, operation_routes
+from proxy_core.server.operations import Served, operation_routes
 from proxy_core.server.pages import PageServices, page_routes
-from proxy_core.server.quota_stats import QuotaStats
 from proxy_core.server.services import Services
 from proxy_core.server.status_endpoint import Statuses
-from proxy_core.server.token_count import Measures
-from proxy_core.server.wording import Wording
 
 
 def build_app(
@@ -28,41 +22,21 @@ def build_app(
     services: Services,
     introspection: Introspection,
     operations: Operations,
-    stats: QuotaStats,
-    measures: Measures,
     statuses: Statuses,
     pages: PageServices,
-    wording: Wording,
-    services_of: ServicesOf,
+    served: Served,
 ) -> Starlette:
     """An ASGI application. Building it has no side effects.
 
-    Raises ``PluginError`` for a plugin's page that overlaps with another address.
+    Raises ``PluginError`` for a plugin's path that is the core's, or a page that overlaps with another address.
     """
-    i = introspection
-    routes = [
-        *_dialect_routes(catalog.dialects, services, services_of, wording),
-        Route("/", i.root, methods=["GET"]),
-        Route("/healthz", i.healthz, methods=["GET"]),
-        Route("/readyz", i.readyz, methods=["GET"]),
-    ]
-    for prefix in ("/v1", ""):
-        routes += [
-            Route(f"{prefix}/providers", i.providers, methods=["GET"]),
-            Route(f"{prefix}/quota-stats", stats.show, methods=["GET"]),
-            Route(f"{prefix}/token-count", measures.count, methods=["POST"]),
-            Route(f"{prefix}/cost-estimate", measures.cost, methods=["POST"]),
-        ]
-    o = operations
-    routes += [
-        Route("/admin/status", statuses.show, methods=["GET"]),
-        Route("/admin/why", o.why, methods=["GET"]),
-        Route("/admin/explain", o.dry, methods=["POST"]),
-        Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
-        Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
-        Route("/admin/reload", o.reload, methods=["POST"]),
-    ]
+    own = _own_routes(introspection, operations, statuses)
+    taken = {route.path for route in own}
+    for path in (path for operation in catalog.operations for path in operation.paths if path in taken):
+        raise PluginError(catalog.owner("proxy_operations", path), f"path {path} belongs to the core itself")
+    routes = [*_client_routes(catalog, services, served), *own]
     routes += page_routes(catalog, pages, taken=[route.path for route in routes])
+    wording = served.wording
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -76,15 +50,29 @@ def build_app(
     return app
 
 
-def _dialect_routes(
-    dialects: Mapping[str, Dialect], services: Services, services_of: ServicesOf, wording: Wording
-) -> list[Route]:
+def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Route]:
+    return [
+        Route("/", i.root, methods=["GET"]),
+        Route("/healthz", i.healthz, methods=["GET"]),
+        Route("/readyz", i.readyz, methods=["GET"]),
+        Route("/v1/providers", i.providers, methods=["GET"]),
+        Route("/providers", i.providers, methods=["GET"]),
+        Route("/admin/status", statuses.show, methods=["GET"]),
+        Route("/admin/why", o.why, methods=["GET"]),
+        Route("/admin/explain", o.dry, methods=["POST"]),
+        Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
+        Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
+        Route("/admin/reload", o.reload, methods=["POST"]),
+    ]
+
+
+def _client_routes(catalog: Catalog, services: Services, served: Served) -> list[Route]:
     """Model requests come first, as nearly all requests are of this kind; an address that ends in a parameter comes
     last, because it matches nearly everything."""
     routes: list[Route] = [
         Route(path, DialectEndpoint(dialect, services), methods=["POST"])
-        for dialect in dialects.values()
+        for dialect in catalog.dialects.values()
         for path in dialect.paths
     ]
-    routes += operation_routes(dialects.values(), services.keys, services_of, wording, services.max_body_bytes)
+    routes += operation_routes(catalog.dialects.values(), catalog.operations, served)
     return sorted(routes, key=lambda route: route.path.endswith("}"))

@@ -1,21 +1,41 @@
-"""What the proxy offers to dialects: the models that a client may use, and token counts."""
+"""What operations may ask of the proxy, on behalf of one client."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
-from proxy_core.errors import ModelNotFound, Unauthorized
-from proxy_core.interfaces import CountedTokens, ListedModel, ModelSpec
-from proxy_core.messages import ChatRequest
+from proxy_core.dialects import openai_chat
+from proxy_core.errors import ModelNotFound, Unauthorized, Unavailable
+from proxy_core.interfaces import (
+    CountedTokens,
+    CountTokens,
+    Deployment,
+    EstimatedCost,
+    ListedModel,
+    ModelInfo,
+    ModelSpec,
+    ProcessStatus,
+    UsageRow,
+)
+from proxy_core.messages import ChatRequest, JsonObject, Usage
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
-from proxy_core.models.token_count import TokenCounting, of_chat
+from proxy_core.models.token_count import TokenCounting
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
+from proxy_core.state.shared import SharedState
+from proxy_core.status.view import StatusView
+
+log = logging.getLogger("proxy_core.operation")
+
+#: Statistics are sent without usage rather than late.
+_STORE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +49,8 @@ class ModelKnowledge:
     model_infos: ModelInfos
     prices: Prices
     counting: TokenCounting
+    state: SharedState
+    status: StatusView
     started_at: int
 
     def for_client(self, client: str) -> DialectServices:
@@ -92,11 +114,51 @@ class DialectServices:
         return known.described(known.listed(model, found))
 
     async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
+        sent = openai_chat.encode(chat)  # counters read this shape, whatever the client's dialect
+        return await self.count(chat.model, messages=sent["messages"], tools=sent.get("tools") or ())
+
+    async def count(
+        self,
+        model: str,
+        *,
+        text: str | None = None,
+        messages: Sequence[JsonObject] = (),
+        tools: Sequence[JsonObject] = (),
+    ) -> CountedTokens:
+        first = self._deployment(model)
+        asked = CountTokens(provider=first.provider.name, model=first.model, text=text, messages=messages, tools=tools)
+        return await self._knowledge.counting.count(asked)
+
+    async def cost(self, model: str, usage: Usage) -> EstimatedCost:
+        first, prices = self._deployment(model), self._knowledge.prices
+        if not prices.sure(first.provider.name, first.model):
+            await prices.load()
+        priced = prices.priced(first.provider.name, first.model)
+        if priced is None:
+            return EstimatedCost(deployment=str(first))
+        listed = with_price(ModelInfo(), priced.price)
+        return EstimatedCost(
+            deployment=str(first), cost=round(priced.price.of(usage), 12), prices=listed, source=priced.source
+        )
+
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
         self._check_client()
-        known = self._knowledge
-        known.budgets.check_model(self._client, chat.model)
-        deployment = known.router.resolve(chat.model)[0]
-        return await known.counting.count(of_chat(chat, deployment))
+        try:
+            async with asyncio.timeout(_STORE_TIMEOUT_S):
+                return await self._knowledge.state.rows(since, until)
+        except Exception as error:  # a store may fail in any way
+            log.warning("usage cannot be read from the state store", exc_info=True)
+            raise Unavailable("The usage cannot be read from the state store.") from error
+
+    def status(self, *, credentials: bool = True) -> ProcessStatus:
+        self._check_client()
+        return self._knowledge.status.read(credentials=credentials)
+
+    def _deployment(self, model: str) -> Deployment:
+        """The first one. Raises ``ModelNotFound``, ``Forbidden``."""
+        self._check_client()
+        self._knowledge.budgets.check_model(self._client, model)
+        return self._knowledge.router.resolve(model)[0]
 
     def _check_client(self) -> None:
         if not self._client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,36 +26,46 @@ log = logging.getLogger("proxy_core.operation")
 ServicesOf = Callable[[str], OperationServices]
 
 
-class OperationEndpoint:
-    """One operation of one dialect."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What every operation needs."""
 
-    def __init__(
-        self, dialect: Dialect, operation: Operation, keys: ClientKeys, services: ServicesOf, max_body_bytes: int
-    ) -> None:
+    keys: ClientKeys
+    services_of: ServicesOf
+    wording: Wording
+    max_body_bytes: int
+
+
+class OperationEndpoint:
+    """One operation of ``dialect``, or of none."""
+
+    def __init__(self, dialect: Dialect | None, operation: Operation, served: Served) -> None:
         self._dialect = dialect
         self._operation = operation
-        self._keys = keys
-        self._services = services
-        self._max_body_bytes = max_body_bytes
+        self._served = served
 
     async def answer(self, request: Request) -> Response:
         try:
             response = _response(await self._operation_response(request))
         except ProxyError as error:
-            return error_response(error, request, self._dialect)
+            return self._error(error, request)
         except Exception:  # a dialect's function may fail in any way
             log.exception("%s failed", request.scope["path"])
             failed = InternalError("The proxy failed; its log has the details under this request id.")
-            return error_response(failed, request, self._dialect)
+            return self._error(failed, request)
         response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
         return response
 
+    def _error(self, error: ProxyError, request: Request) -> Response:
+        return error_response(error, request, self._dialect or self._served.wording.dialect_of(request.scope))
+
     async def _operation_response(self, request: Request) -> OperationResponse:
-        client = "" if self._operation.public else self._keys.identify(request.scope)
-        raw = await read_body(request, self._max_body_bytes)
-        head = request_head(request.scope, self._keys.places, client)
+        keys = self._served.keys
+        client = "" if self._operation.public else keys.identify(request.scope)
+        raw = await read_body(request, self._served.max_body_bytes)
+        head = request_head(request.scope, keys.places, client)
         operation_request = OperationRequest(head=head, body=parse_body(raw) if raw else {})
-        return await self._operation.answer(operation_request, self._services(client))
+        return await self._operation.answer(operation_request, self._served.services_of(client))
 
 
 def _response(answered: OperationResponse) -> Response:
@@ -89,19 +100,17 @@ class OperationRoute(Route):
 
 
 def operation_routes(
-    dialects: Iterable[Dialect], keys: ClientKeys, services: ServicesOf, wording: Wording, max_body_bytes: int
+    dialects: Iterable[Dialect], operations: Iterable[Operation], served: Served
 ) -> list[OperationRoute]:
-    """Shared routes first: what they do not recognize goes to the route that is not shared."""
+    """``operations`` belong to no dialect. Shared routes first: what they do not recognize goes to one that is not."""
 
-    def mine(dialect: Dialect) -> Callable[[Scope], bool]:
-        return lambda scope: wording.recognized(dialect, scope)
+    def mine(dialect: Dialect | None) -> Callable[[Scope], bool]:
+        return lambda scope: dialect is not None and served.wording.recognized(dialect, scope)
 
+    every = [(dialect, operation) for dialect in dialects for operation in dialect.operations]
     routes = [
-        OperationRoute(
-            path, OperationEndpoint(dialect, operation, keys, services, max_body_bytes), operation, mine(dialect)
-        )
-        for dialect in dialects
-        for operation in dialect.operations
+        OperationRoute(path, OperationEndpoint(dialect, operation, served), operation, mine(dialect))
+        for dialect, operation in [*every, *((None, operation) for operation in operations)]
         for path in operation.paths
     ]
     return sorted(routes, key=lambda route: not route.shared)

@@ -1,11 +1,18 @@
-"""For users of Mirrowel's LLM-API-Key-Proxy: its environment variables keep their meaning.
+"""For users of Mirrowel's LLM-API-Key-Proxy: its environment variables and its quota statistics.
 
-Settings are read before plugins are asked, so the variables come through an entry point of their own
-(``names.SOURCE``); this module makes the package a plugin that settings can disable and commands can list.
+Settings are read before plugins are asked, so the variables come through an entry point of their own, ``names.SOURCE``.
 """
 
 from __future__ import annotations
 
-from proxy_core import PluginInfo
+from collections.abc import Iterable
+
+from proxy_core import Operation, PluginContext, PluginInfo, hookimpl
+from proxy_plugin_mirrowel import quota_stats
 
 PLUGIN = PluginInfo(name="mirrowel", api=1)
+
+
+@hookimpl
+def proxy_operations(ctx: PluginContext) -> Iterable[Operation]:
+    return [quota_stats.OPERATION]

@@ -12,8 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proxy_core.interfaces import CountTokens, TokenCount, TokenCounter
-from proxy_core.messages import JsonObject
+from proxy_core import CountTokens, JsonObject, TokenCount, TokenCounter
 
 #: What ``o200k_base``'s models add: the frame of a message, the beginning of the response, a name, a function's frame.
 PER_MESSAGE, PER_RESPONSE, PER_NAME, PER_FUNCTION = 3, 3, 1, 8

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.models.token_estimate import PER_MEDIA, estimate_chat, estimate_text
+from proxy_plugin_estimates.token_estimate import PER_MEDIA, estimate_chat, estimate_text
 
 TEXTS = [
     ("The quick brown fox jumps over the lazy dog. " * 20, 201),

@@ -1,6 +1,7 @@
 """What the refresher does beside renewing: asking for quotas, and waiting for what a login still lacks."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,12 +14,14 @@ from proxy_core import (
     QuotaWindow,
     RetryRefresh,
     RotationSettings,
+    SetupRequired,
     Tokens,
     Unavailable,
     UpstreamRequest,
 )
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
+from proxy_core.rotation.explain import described
 from proxy_core.testing import plugin_with
 
 pytestmark = pytest.mark.anyio
@@ -278,3 +281,100 @@ async def test_why_a_login_is_out_is_the_same_after_a_reload(make_proxy, upstrea
 
     assert (row.retired, row.unavailable, row.needs_login) == (False, "the account is closed", True)
     assert "the account is closed" in (await proxy.chat("example/m", "hi")).error["message"]
+
+
+# --- What a login is called, for life ----------------------------------------------------
+
+
+async def test_a_login_whose_account_becomes_known_keeps_its_id_and_a_second_login_of_it_is_reported(
+    make_proxy, upstream, vault, caplog
+):
+    async def refresh(credential, exchange):
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        return Tokens(access_token=SecretStr("new"), expires_at=ends, identity="dev@example.com")
+
+    vault.add(expired())
+    second = replace(expired(identity="dev@example.com"), name="two", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    vault.add(second)
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    settings = {"routing": {"max_wait_s": 5}}
+    proxy = await make_proxy(settings, modules=[plugin(upstream, refresher=refresher)])
+    ids = [credential.id for credential in proxy.proxy.pools["example"].credentials]
+
+    await until(lambda: vault.all("example")[0].identity == "dev@example.com")
+    await until(lambda: "are the same account, dev@example.com" in caplog.text)
+    again = await make_proxy(settings, modules=[plugin(upstream, refresher=refresher)])
+
+    assert len(set(ids)) == 2
+    assert [credential.id for credential in again.proxy.pools["example"].credentials] == ids
+    assert {(await proxy.chat("example/m", "hi")).status, (await again.chat("example/m", "hi")).status} == {200}
+
+
+# --- What the operator has to set up -----------------------------------------------------
+
+
+async def test_an_expired_token_that_cannot_be_refreshed_is_an_immediate_error_that_says_what_is_missing(
+    make_proxy, upstream, vault
+):
+    ready = []
+
+    async def refresh(credential, exchange):
+        if not ready:
+            raise SetupRequired("no OAuth client: set EXAMPLE_CLIENT_ID")
+        return Tokens(access_token=SecretStr("new"), expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+    vault.add(expired())
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({"routing": {"max_wait_s": 30}}, modules=[plugin(upstream, refresher=refresher)])
+
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(proxy.chat("example/m", "hi") for _ in range(3)))
+    (why,) = described(proxy.proxy.pools["example"], "m")["credentials"]
+    ready.append(True)
+    await proxy.reload(timeouts={"idle_s": 50})
+
+    assert {answer.status for answer in answers} == {503}
+    assert all("set EXAMPLE_CLIENT_ID" in answer.error["message"] for answer in answers)
+    assert (why["state"], why["why"]) == ("needs setup", "no OAuth client: set EXAMPLE_CLIENT_ID")
+    assert (await proxy.chat("example/m", "hi")).status == 200
+
+
+async def test_a_token_that_is_still_valid_is_used_until_it_expires_although_it_cannot_be_refreshed(
+    make_proxy, upstream, vault
+):
+    async def refresh(credential, exchange):
+        raise SetupRequired("no OAuth client")
+
+    vault.add(replace(expired(), expires_at=datetime.now(UTC) + timedelta(seconds=1.5)))
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    proxy = await make_proxy({"routing": {"max_wait_s": 30}}, modules=[plugin(upstream, refresher=refresher)])
+    row = proxy.proxy.pools["example"].ledger.rows[0]
+
+    await until(lambda: row.note)
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert "no OAuth client" in described(proxy.proxy.pools["example"], "m")["credentials"][0]["why"]
+    async with asyncio.timeout(5):
+        while (answer := await proxy.chat("example/m", "hi")).status == 200:
+            await asyncio.sleep(0.05)
+
+    assert (answer.status, "no OAuth client" in answer.error["message"]) == (503, True)
+
+
+async def test_a_token_that_is_refused_right_after_its_project_was_looked_up_is_refreshed(make_proxy, upstream, vault):
+    async def refresh(credential, exchange):
+        if not credential.details.get("project"):
+            return Tokens(access_token=credential.secret, expires_at=credential.expires_at, details={"project": "p"})
+        return Tokens(access_token=SecretStr("new"), expires_at=datetime.now(UTC) + timedelta(hours=1))
+
+    vault.add(replace(expired(), expires_at=datetime.now(UTC) + timedelta(hours=1)))
+    refresher = CredentialRefresher(
+        kind="example_oauth",
+        refresh=refresh,
+        incomplete_reason=lambda credential: None if credential.details.get("project") else "no project",
+    )
+    proxy = await make_proxy({"routing": {"max_wait_s": 5}}, modules=[plugin(upstream, refresher=refresher)])
+    upstream.responds(401)
+    upstream.responds()
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert upstream.keys_seen == ["at", "new"]

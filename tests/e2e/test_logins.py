@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
@@ -11,8 +13,9 @@ from proxy_core.credentials.refresher import RENEW_AGAIN_S
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.rotation.cooldown import step
+from proxy_core.rotation.explain import described
 from proxy_core.testing import FakeOAuthServer
-from proxy_core.testing.example_oauth import KIND, example_plugin
+from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND, example_plugin
 
 
 @pytest.fixture
@@ -197,11 +200,29 @@ async def test_the_environments_form_needs_no_file(make_proxy, server):
         "EXAMPLE_1_ACCESS_TOKEN": tokens.access_token.get_secret_value(),
         "EXAMPLE_1_REFRESH_TOKEN": tokens.refresh_token.get_secret_value(),
         "EXAMPLE_1_EMAIL": "a@example.com",
+        "EXAMPLE_1_EXPIRY_DATE": str(time.time() + 3600),
     }
     proxy = await make_proxy({}, environ=environ, modules=[example_plugin(server)])
 
     assert (await proxy.chat("example/m", "hi")).status == 200
     assert bearer_of(server) == [tokens.access_token.get_secret_value()]
+
+
+@pytest.mark.parametrize("expiry", [{}, {"EXAMPLE_1_EXPIRY_DATE": "0"}, {"EXAMPLE_1_EXPIRY_DATE": "soon"}])
+async def test_a_token_of_unknown_age_from_the_environment_is_refreshed_before_its_first_use(
+    make_proxy, server, expiry
+):
+    tokens = server.issue("a@example.com")
+    environ = {
+        "EXAMPLE_1_ACCESS_TOKEN": tokens.access_token.get_secret_value(),
+        "EXAMPLE_1_REFRESH_TOKEN": tokens.refresh_token.get_secret_value(),
+        **expiry,
+    }
+    proxy = await make_proxy({"routing": {"max_wait_s": 5}}, environ=environ, modules=[example_plugin(server)])
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert server.accepted == [tokens.refresh_token.get_secret_value()]
+    assert tokens.access_token.get_secret_value() not in bearer_of(server)
 
 
 async def test_a_disabled_login_is_not_used(start, server, vault):
@@ -222,3 +243,81 @@ async def test_no_token_is_written_to_the_log(start, server, vault, caplog):
     held = [tokens.access_token, tokens.refresh_token, vault.all("example")[0].access_token]
     assert not any(token.get_secret_value() in caplog.text for token in held)
     assert "the-client-secret" not in caplog.text
+
+
+# --- A file that another program is writing ----------------------------------------------
+
+
+@pytest.fixture
+def linked(vault, server, tmp_path):
+    """A linked file; ``linked.whole()`` is its content with new tokens."""
+    path = tmp_path / "creds.json"
+
+    def whole(identity="a@example.com"):
+        tokens = server.issue(identity)
+        fields = {"access_token": tokens.access_token.get_secret_value(), "email": identity}
+        fields["refresh_token"] = tokens.refresh_token.get_secret_value()
+        return json.dumps({**fields, "expiry_date": int((time.time() + 3600) * 1000)})
+
+    path.write_text(whole())
+    vault.import_link("example", KIND, path, EXAMPLE_FILE)
+    return SimpleNamespace(path=path, whole=whole)
+
+
+def spoil(path, how):
+    path.unlink() if how == "absent" else path.write_text(path.read_text()[:40] if how == "half written" else "")
+
+
+def why(proxy):
+    """What ``proxy-core why`` shows of the only credential."""
+    (credential,) = described(proxy.proxy.pools["example"], "m")["credentials"]
+    return credential
+
+
+@pytest.mark.parametrize("how", ["absent", "truncated", "half written"])
+async def test_a_reload_while_a_linked_file_is_being_written_keeps_the_login(start, linked, how):
+    proxy = await start()
+    before = why(proxy)
+    content = linked.path.read_text()
+    spoil(linked.path, how)
+    await proxy.reload(timeouts={"idle_s": 50})
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    during = why(proxy)
+    assert during["id"] == before["id"]
+    assert "until it can be read again, the tokens last read from it are used" in during["why"]
+
+    linked.path.write_text(content)
+    async with asyncio.timeout(5):
+        while why(proxy)["why"]:
+            await asyncio.sleep(0.05)
+    assert (await proxy.chat("example/m", "hi")).status == 200
+
+
+@pytest.mark.parametrize("how", ["absent", "truncated", "half written"])
+async def test_a_start_while_a_linked_file_is_being_written_waits_for_it(start, linked, how):
+    content = linked.path.read_text()
+    spoil(linked.path, how)
+    proxy = await start()
+
+    asking = asyncio.create_task(proxy.chat("example/m", "hi"))
+    await asyncio.sleep(0.1)
+    during = why(proxy)
+    linked.path.write_text(content)
+
+    assert (await asking).status == 200
+    assert during["state"] == "refreshing"
+    assert "the file is read again every second" in during["why"]
+
+
+async def test_another_account_in_a_linked_file_keeps_the_credentials_id_and_is_logged(start, linked, server, caplog):
+    proxy = await start()
+    before = why(proxy)
+    assert (await proxy.chat("example/m", "hi")).status == 200
+
+    linked.path.write_text(linked.whole("b@example.com"))
+    await until(lambda: "now belongs to b@example.com, no longer to a@example.com" in caplog.text)
+
+    assert (await proxy.chat("example/m", "hi")).status == 200
+    assert why(proxy)["id"] == before["id"]
+    assert len(set(bearer_of(server))) == 2

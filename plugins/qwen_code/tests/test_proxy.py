@@ -284,6 +284,7 @@ async def test_the_form_without_a_number_names_its_resource_too(start, qwen):
         "QWEN_CODE_ACCESS_TOKEN": tokens.access_token.get_secret_value(),
         "QWEN_CODE_REFRESH_TOKEN": tokens.refresh_token.get_secret_value(),
         "QWEN_CODE_RESOURCE_URL": qwen.base,
+        "QWEN_CODE_EXPIRY_DATE": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
     }
 
     answer = await (await start(environ=variables)).chat("qwen_code/coder-model", "hi")

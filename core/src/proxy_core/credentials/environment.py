@@ -41,14 +41,18 @@ def _stored(prefix: str, number: int, fields: dict[str, str], provider: str, kin
     access, refresh = fields.pop("ACCESS_TOKEN", ""), fields.pop("REFRESH_TOKEN", None)
     ends, priority = fields.pop("EXPIRY_DATE", None), fields.pop("PRIORITY", "")
     identity, tier = fields.pop("EMAIL", None), fields.pop("TIER", None)
+    expires_at = token_expiry(ends)
+    if refresh and expires_at is None:
+        access = ""  # it may have expired long ago, so it is refreshed before use
     return StoredCredential(
         provider=provider,
         name=f"env-{number}",
         kind=kind,
         access_token=SecretStr(access),
         refresh_token=SecretStr(refresh) if refresh else None,
-        expires_at=token_expiry(ends),
+        expires_at=expires_at,
         identity=identity,
+        anchor=identity or f"env-{number}",
         tier=tier,
         priority=int(priority) if priority.isdecimal() else None,
         details={k.lower(): SecretStr(v) if k.endswith(_HIDDEN) else v for k, v in sorted(fields.items())},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 from proxy_core.credentials.files import write_private
 from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
 from proxy_core.interfaces import TokenFile, Tokens
+
+log = logging.getLogger("proxy_core.credentials")
 
 _LOOKS = 5
 _MOMENT_S = 0.02
@@ -28,6 +31,9 @@ def read_foreign(path: Path, form: TokenFile) -> Tokens:
         ) from error
     except ValueError as error:
         raise VaultProblem(path, f"is not a file of {form.name!r}: {error}") from error
+    except BaseException as error:  # a plugin's reader may fail in any way; only this file is affected
+        log.error("the plugin cannot read %s as %r", path, form.name, exc_info=error)
+        raise VaultProblem(path, f"cannot be read as a file of {form.name!r} ({type(error).__name__})") from error
 
 
 def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None:
@@ -43,6 +49,9 @@ def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None
         data = form.write(old, stored.credential(lambda account: account))
     except ValueError as error:
         raise VaultProblem(link.path, f"is not a file of {form.name!r}: {error}") from error
+    except BaseException as error:  # a plugin's writer may fail in any way
+        log.error("the plugin cannot write %s as %r", link.path, form.name, exc_info=error)
+        raise VaultProblem(link.path, f"cannot be written as {form.name!r} ({type(error).__name__})") from error
     write_private(target, data, target.stat().st_mode & 0o700)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
+from proxy_core.credentials.given import LEAST_BETWEEN_S
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.interfaces import CredentialRefresher, Provider
+from proxy_core.rotation.cooldown import BACK_OFF_S, step
 from proxy_core.rotation.pool import Pool
 
 _NEVER = float("-inf")
@@ -15,6 +18,11 @@ _NEVER = float("-inf")
 _FRESH_S = 30.0
 #: Suspect details are looked up again at most once in this time; after that, a rejection counts.
 _SUSPECT_S = 6 * 3600.0
+#: A linked file that cannot be read is read again after this time: another program may be writing it.
+_REREAD_S = 1.0
+
+#: Who can make a credential usable: nobody but time, its owner with a login, or the operator with settings.
+Needs = Literal["time", "login", "setup"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +69,19 @@ class Login:
         #: Why only its owner can fix it, and whether that still has to be recorded.
         self.ended: str | None = None
         self.to_mark = False
+        #: What the operator has to set up before it can be refreshed.
+        self.setup = ""
+        #: Consecutive refreshes that brought a token which was due again at once.
+        self.useless = 0
 
     def configure(self, spec: LoginSpec) -> None:
         """Apply new settings; its state stays. What was read last is what is stored."""
         self.refresher, self.pool, self.provider, self.retired = spec.refresher, spec.pool, spec.provider, False
-        if spec.read_at >= self._known_at and spec.stored != self.stored:
+        if self.setup:
+            self.setup, self.again_at = "", _NEVER  # the new settings may have what was missing
+        if spec.stored.problem:
+            self.stored = replace(self.stored, problem=spec.stored.problem)
+        elif spec.read_at >= self._known_at and spec.stored != self.stored:
             self.take_over(spec.stored, spec.read_at)
 
     def note(self, stored: StoredCredential, now: float) -> None:
@@ -75,12 +91,33 @@ class Login:
     def take_over(self, stored: StoredCredential, now: float) -> None:
         """Take over different tokens or metadata: failures of the old ones are dropped."""
         self.note(stored, now)
-        self.ended, self.to_mark, self.held_back, self.sought = None, False, "", False
+        self.ended, self.to_mark, self.held_back, self.sought, self.setup = None, False, "", False, ""
 
     def refreshed(self, stored: StoredCredential, now: float) -> None:
-        """Record a refresh by this process."""
+        """Record a refresh by this process. If only a missing detail was looked up, the token is not a new one."""
+        looked_up = self.lacks is not None or bool(self.suspect_details)
+        if not looked_up or stored.access_token != self.stored.access_token:
+            self.refreshed_at = now
         self.take_over(stored, now)
-        self.refreshed_at, self.rejected, self.suspect_details = now, False, ()
+        self.rejected, self.suspect_details = False, ()
+
+    def pace(self, now: datetime, monotonic: float) -> float | None:
+        """Set the earliest time of the next refresh; returns the wait in seconds if the new token is due at once.
+
+        A token that lives for less than the refresh margin is used for half of its lifetime.
+        """
+        ends, self.again_at = self.stored.expires_at, monotonic + LEAST_BETWEEN_S
+        if not self.stored.due(now, self.refresher.refresh_margin_s):
+            self.useless = 0
+            return None
+        half_s = (ends - now).total_seconds() / 2 if ends is not None else 0.0
+        if half_s >= LEAST_BETWEEN_S:
+            self.useless, self.again_at = 0, monotonic + half_s
+            return None
+        self.useless += 1
+        wait_s = step(BACK_OFF_S, self.useless)
+        self.again_at = monotonic + wait_s
+        return wait_s
 
     def reject(self, now: float, suspect_details: Sequence[str]) -> bool:
         """An upstream rejected its token, or the named details. Returns whether to refresh it at once."""
@@ -103,19 +140,33 @@ class Login:
             return self.ended
         return self.stored.needs_login.why if self.stored.needs_login is not None else None
 
-    @property
-    def unavailable(self) -> tuple[str, bool] | None:
-        """Why it cannot be leased, and whether waiting is useless; ``None`` if it can be leased."""
+    def unavailable(self, now: datetime) -> tuple[str, Needs] | None:
+        """Why it cannot be leased, and what it needs; ``None`` if it can be leased."""
         if (why := self.needs_login) is not None:
-            return why, True
-        if not self.stored.access_token.get_secret_value():
-            return "it has no token yet and is being refreshed", False
+            return why, "login"
+        token, ends = self.stored.access_token.get_secret_value(), self.stored.expires_at
+        unusable = not token or self.rejected or (ends is not None and ends <= now)
+        if unusable and self.stored.problem:
+            return f"{self.stored.problem}; the file is read again every second", "time"
+        if unusable and self.setup:
+            return self.setup, "setup"
+        if not token:
+            return self.held_back or "it has no token yet and is being refreshed", "time"
         if self.lacks is not None:
-            return self.lacks, self.sought  # if the last refresh did not find it, waiting is useless
-        return (self.held_back, False) if self.held_back else None
+            return self.lacks, "setup" if self.sought else "time"
+        return (self.held_back, "time") if self.held_back else None
+
+    @property
+    def remark(self) -> str:
+        """What the operator should know although the credential may still be usable."""
+        if self.stored.problem:
+            return f"{self.stored.problem}; until it can be read again, the tokens last read from it are used"
+        return f"it cannot be refreshed: {self.setup}" if self.setup else ""
 
     def refresh_due(self, now: datetime, monotonic: float) -> bool:
         if self.refreshing or self.retired or self.needs_login is not None or monotonic < self.again_at:
+            return False
+        if self.stored.problem:
             return False
         return self.rejected or self.lacks is not None or self.stored.due(now, self.refresher.refresh_margin_s)
 
@@ -128,15 +179,15 @@ class Login:
 
     def waits_s(self, now: datetime, monotonic: float) -> list[float]:
         """Seconds until each possible action."""
-        waits = []
-        if self.quota_at > monotonic:
-            waits.append(self.quota_at - monotonic)
-        if self.again_at > monotonic:
-            waits.append(self.again_at - monotonic)
-        elif self.stored.expires_at is not None and self.needs_login is None:
-            waits.append((self.stored.expires_at - now).total_seconds() - self.refresher.refresh_margin_s)
+        waits = [at - monotonic for at in (self.quota_at, self.again_at) if at > monotonic]
+        if self.stored.problem:
+            return [*waits, _REREAD_S]
+        if self.stored.expires_at is not None and self.needs_login is None:
+            left_s = (self.stored.expires_at - now).total_seconds()
+            moments = [left_s] if self.again_at > monotonic else [left_s - self.refresher.refresh_margin_s]
+            waits += [wait_s for wait_s in moments if wait_s > 0 or self.again_at <= monotonic]
         return waits
 
     @property
     def name(self) -> str:
-        return f"{self.stored.provider} {self.stored.name}"
+        return self.stored.full_name

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Literal, TypeVar
 
 from proxy_core.clock import Clock
+from proxy_core.credentials.given import checked, is_cancellation
 from proxy_core.credentials.journal import Entry, Journal
 from proxy_core.credentials.journaled_client import Recorder
 from proxy_core.credentials.locks import CredentialLock, LockBusy
@@ -27,6 +28,7 @@ from proxy_core.interfaces import (
     HttpClient,
     LoginRequired,
     RetryRefresh,
+    SetupRequired,
     Tokens,
 )
 
@@ -70,7 +72,7 @@ async def refresh_once(
     The refresher does not see the details listed in ``suspect_details``.
 
     Cancellation takes effect at once while it waits for the lock; after that it runs to its end first.
-    Raises ``LoginRequired``, which the vault then records, or ``RetryRefresh``.
+    Raises ``LoginRequired``, which the vault then records, ``SetupRequired`` or ``RetryRefresh``.
     """
     if vault.holds_lock(stored):
         # The lock is already ours, together with tokens that could not be written.
@@ -79,7 +81,7 @@ async def refresh_once(
     try:
         await lock.acquire()
     except (LockBusy, OSError) as error:
-        raise RetryRefresh(f"no lock for {stored.name}: {error}") from error
+        raise RetryRefresh(f"no lock for {stored.full_name}: {error}") from error
     work = _Refresh(refresher, exchange, vault, clock, lock, suspect_details)
     try:
         return await _to_the_end(work.run(stored))
@@ -92,14 +94,14 @@ async def _save_first(stored: StoredCredential, vault: Vault, clock: Clock) -> R
     try:
         current = await asyncio.to_thread(vault.save_unsaved, stored)
     except (OSError, VaultProblem) as error:
-        log.error("still cannot save the new tokens of %s: %s", stored.name, error)
+        log.error("still cannot save the new tokens of %s: %s", stored.full_name, error)
         current = await asyncio.to_thread(vault.read, stored)
         if not _newer(current, stored, clock.now()):
-            text = f"the tokens of {stored.name} cannot be saved; no more are asked for until they are"
+            text = f"the tokens of {stored.full_name} cannot be saved; no more are asked for until they are"
             raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         return Refreshed(stored=current, how="theirs", saved=False)
     if not _newer(current, stored, clock.now()):
-        raise RetryRefresh(f"the tokens of {stored.name} have just been saved", retry_after_s=0.0)
+        raise RetryRefresh(f"the tokens of {stored.full_name} have just been saved", retry_after_s=0.0)
     return Refreshed(stored=current, how="theirs")
 
 
@@ -164,7 +166,7 @@ class _Refresh:
 
     async def _recover(self, current: StoredCredential, journal: Journal, left: Entry) -> Refreshed:
         """Resume from the response that a killed process journalled."""
-        log.warning("%s: resuming a token refresh that was interrupted at %s", current.name, left.since)
+        log.warning("%s: resuming a token refresh that was interrupted at %s", current.full_name, left.since)
         recorder = Recorder(self._exchange, None, current.refresh_token, self._clock, left.answer)
         tokens = left.tokens or await self._ask(current, recorder, journal, left)
         if left.answer is not None and left.answered_at is not None and tokens.expires_at is not None:
@@ -179,8 +181,8 @@ class _Refresh:
                 await asyncio.to_thread(journal.begin, current.refresh_token, since)
             except OSError as error:
                 # If it were sent without a journal entry, it could be lost or sent twice.
-                log.error("%s is not refreshed, because its journal cannot be written: %s", current.name, error)
-                text = f"the journal of {current.name} cannot be written ({error.strerror})"
+                log.error("%s is not refreshed, because its journal cannot be written: %s", current.full_name, error)
+                text = f"the journal of {current.full_name} cannot be written ({error.strerror})"
                 raise RetryRefresh(text, retry_after_s=_SAVE_AGAIN_S) from error
         recorder = Recorder(self._exchange, journal, current.refresh_token, self._clock)
         tokens = await self._ask(current, recorder, journal, left)
@@ -196,16 +198,19 @@ class _Refresh:
         credential = replace(credential, details=believed)
         try:
             async with self._clock.timeout(_REFRESH_S):
-                return await self._refresher.refresh(credential, recorder)
+                given = await self._refresher.refresh(credential, recorder)
+            return checked(given, self._clock.now(), current.full_name)
         except LoginRequired as error:
             raise await self._refused(current, error, journal, left) from error
-        except Exception as error:
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
             if not recorder.uncertain and not recorder.recorded and journal is not None and left is None:
                 await _quietly(journal.end)
-            if isinstance(error, RetryRefresh):
+            if isinstance(error, RetryRefresh | SetupRequired):
                 raise
-            log.warning("%s could not be refreshed", current.name, exc_info=error)
-            raise RetryRefresh(f"refreshing {current.name} failed: {type(error).__name__}") from error
+            log.error("%s could not be refreshed: its plugin failed", current.full_name, exc_info=error)
+            raise RetryRefresh(f"its plugin failed ({type(error).__name__})") from error
 
     async def _refused(
         self, current: StoredCredential, error: LoginRequired, journal: Journal | None, left: Entry | None
@@ -218,7 +223,9 @@ class _Refresh:
         if journal is not None:
             await _quietly(journal.end)
         if digest(again.refresh_token) != digest(current.refresh_token):
-            return RetryRefresh(f"{current.name} was refreshed by another program in the meantime", retry_after_s=0.0)
+            return RetryRefresh(
+                f"{current.full_name} was refreshed by another program in the meantime", retry_after_s=0.0
+            )
         why = str(error)
         if left is not None:
             why += (
@@ -228,7 +235,7 @@ class _Refresh:
         try:
             await asyncio.to_thread(self._vault.mark_needs_login, current, why, self._clock.now())
         except (VaultProblem, OSError) as problem:
-            log.error("%s needs a login, but that cannot be recorded: %s", current.name, problem)
+            log.error("%s needs a login, but that cannot be recorded: %s", current.full_name, problem)
         return LoginRequired(why)
 
     async def _save(
@@ -242,7 +249,9 @@ class _Refresh:
         try:
             saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)
         except Stale as stale:
-            log.warning("%s: another program has stored different tokens in the meantime; they are kept", current.name)
+            log.warning(
+                "%s: another program has stored different tokens in the meantime; they are kept", current.full_name
+            )
             saved = stale.current
         except (OSError, VaultProblem) as error:
             on_disk = recorder.recorded or how == "recovered"
@@ -250,7 +259,7 @@ class _Refresh:
             lock = self._lock if self.keeps_lock else None
             log.error(
                 "the new tokens of %s cannot be saved (%s): they are kept in memory%s and saved when that works",
-                current.name,
+                current.full_name,
                 error,
                 " and in the journal" if on_disk else " only; do not stop this process",
             )

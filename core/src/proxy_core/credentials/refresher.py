@@ -12,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import isnan
 from types import TracebackType
 from typing import Self
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.given import is_cancellation
 from proxy_core.credentials.login import Login, LoginSpec
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
-from proxy_core.interfaces import Credential, HttpClient, LoginRequired, RetryRefresh
+from proxy_core.interfaces import Credential, HttpClient, LoginRequired, RetryRefresh, SetupRequired
 from proxy_core.rotation.cooldown import BACK_OFF_S, step
 
 log = logging.getLogger("proxy_core.credentials")
@@ -34,8 +37,11 @@ _LOOK_S = 5.0
 _END_S = 10.0
 _QUOTA_S = 60.0
 _QUOTA_LEAST_S = 1.0
-_SHORTEST_S = 0.1
 _LEAST_PAUSE_S = 0.05
+_LEAST_RETRY_S = 1.0
+_LONGEST_RETRY_S = 24 * 3600.0
+#: Something may have been set up without a reload: a program with an OAuth client was installed.
+_SETUP_AGAIN_S = 600.0
 
 
 class Refresher:
@@ -101,7 +107,7 @@ class Refresher:
         login = self._logins.get(credential.id)
         if login is None or not login.reject(self._clock.monotonic(), suspect_details):
             return False
-        self._take_out(login)
+        self._withhold(login)
         self._wake.set()
         return True
 
@@ -118,43 +124,53 @@ class Refresher:
         """If this ends during a refresh, ``refresh_once`` completes it by itself."""
         async with asyncio.TaskGroup() as tasks:
             while True:
+                waits = [self._interval_s]
                 for login in list(self._logins.values()):
-                    await self._look(login)
-                    if login.to_mark and not login.refreshing:
-                        await self._mark(login)
-                self._begin(tasks)
-                await self._pause()
+                    try:
+                        await self._tend(login, tasks)
+                        waits += self._waits_s(login)
+                    except BaseException as error:
+                        if is_cancellation(error):
+                            raise
+                        self._broke(login, error)
+                await self._pause(max(_LEAST_PAUSE_S, min(waits)))
 
-    def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        """Start everything that is due."""
+    async def _tend(self, login: Login, tasks: asyncio.TaskGroup) -> None:
+        """Bring one login up to date, and start what is due for it."""
+        await self._look(login)
+        if login.to_mark and not login.refreshing:
+            await self._mark(login)
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        for login in self._logins.values():
-            if login.refresh_due(now, monotonic):
-                login.refreshing = True
-                tasks.create_task(self._refresh(login))
-            elif login.quota_due(monotonic):
-                login.fetching_quota = True
-                tasks.create_task(self._ask_quota(login))
+        if login.remark:
+            self._withhold(login)  # its token may have expired in the meantime
+        if login.refresh_due(now, monotonic):
+            login.refreshing = True
+            tasks.create_task(self._refresh(login))
+        elif login.quota_due(monotonic):
+            login.fetching_quota = True
+            tasks.create_task(self._ask_quota(login))
 
-    async def _pause(self) -> None:
+    def _broke(self, login: Login, error: BaseException) -> None:
+        """Something failed that must affect this login only."""
+        wait_s = self._later(login, type(error).__name__)
+        login.quota_at = max(login.quota_at, login.again_at)
+        log.error("%s: left alone for %.0f s after an error", login.name, wait_s, exc_info=error)
+
+    async def _pause(self, wait_s: float) -> None:
         """Wait until something may be due."""
         if not self._logins:
             await self._wake.wait()
         else:
             try:
-                async with self._clock.timeout(self._wait_s()):
+                async with self._clock.timeout(wait_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
         self._wake.clear()
 
-    def _wait_s(self) -> float:
-        now, monotonic, waits = self._clock.now(), self._clock.monotonic(), [self._interval_s]
-        for login in self._logins.values():
-            waits += login.waits_s(now, monotonic)
-            if login.stored.link is not None:
-                waits.append(_LOOK_S)
-        return max(_LEAST_PAUSE_S, min(waits))
+    def _waits_s(self, login: Login) -> Sequence[float]:
+        waits = login.waits_s(self._clock.now(), self._clock.monotonic())
+        return [*waits, _LOOK_S] if login.stored.link is not None else waits
 
     async def _look(self, login: Login) -> None:
         """Take over what another process, the command line or the program of a shared file has written."""
@@ -166,12 +182,25 @@ class Refresher:
                 login.rejected |= path is not None and await asyncio.to_thread(path.exists)  # an interrupted refresh
                 login.looked_for_journal = True
             if await asyncio.to_thread(self._vault.changed, login.stored):
-                stored = await asyncio.to_thread(self._vault.read, login.stored)
-                login.take_over(stored, self._clock.monotonic())
-                self._learn(*_secrets(stored))
-                self._show(login)
+                self._take_over(login, await asyncio.to_thread(self._vault.read, login.stored))
         except (OSError, VaultProblem) as error:
-            log.warning("%s cannot be read: %s", login.name, error)
+            if login.stored.problem != str(error):
+                log.warning("%s cannot be read: %s", login.name, error)
+                login.stored = replace(login.stored, problem=str(error))
+                self._show(login)
+
+    def _take_over(self, login: Login, stored: StoredCredential) -> None:
+        """Use what was read. For another account, nothing that the pool knows of the old one holds."""
+        before = login.stored
+        if before.problem:
+            log.info("%s can be read again", login.name)
+        login.take_over(stored, self._clock.monotonic())
+        self._learn(*_secrets(stored))
+        if before.identity and stored.identity != before.identity:
+            log.warning("%s now belongs to %s, no longer to %s", login.name, stored.identity, before.identity)
+            login.pool.clear(login.id)
+        self._show(login)
+        self._report_twin(login, before)
 
     async def _mark(self, login: Login) -> None:
         """Mark the login on disk, so that other processes, and this one after a restart, do not use it either."""
@@ -186,6 +215,20 @@ class Refresher:
     # --- Renewing ------------------------------------------------------------------------
 
     async def _refresh(self, login: Login) -> None:
+        """One refresh. Whatever a plugin raises or returns, only its own credential is affected."""
+        try:
+            await self._refresh_or_defer(login)
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
+            self._broke(login, error)
+        finally:
+            login.refreshing = False
+            if login.retired:
+                self._logins.pop(login.id, None)
+            self._wake.set()
+
+    async def _refresh_or_defer(self, login: Login) -> None:
         try:
             done = await refresh_once(
                 login.stored,
@@ -195,55 +238,63 @@ class Refresher:
                 self._clock,
                 suspect_details=login.suspect_details,
             )
+            self._refreshed(login, done.stored, done.how)
         except LoginRequired as needed:
             log.error("%s needs a login: %s", login.name, needed)
             login.ended = str(needed)
-            self._take_out(login)
+            self._withhold(login)
             await self._reread(login)
+        except SetupRequired as needed:
+            log.error("%s cannot be refreshed: %s", login.name, needed)
+            login.setup, login.again_at = str(needed), self._clock.monotonic() + _SETUP_AGAIN_S
+            self._show(login)
         except RetryRefresh as later:
             wait_s = self._later(login, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
             log.warning("%s cannot be refreshed now: %s; next try in %.0f s", login.name, later, wait_s)
-        except Exception as error:  # a refresher may fail in any way; only its credential is affected
-            self._later(login, type(error).__name__)
-            log.exception("%s could not be refreshed", login.name)
-        else:
-            self._refreshed(login, done.stored, done.how)
-        finally:
-            login.refreshing = False
-            if login.retired:
-                self._logins.pop(login.id, None)
-            self._wake.set()
 
     def _refreshed(self, login: Login, stored: StoredCredential, how: str) -> None:
+        before = login.stored
         login.refreshed(stored, self._clock.monotonic())
         self._learn(*_secrets(stored))
-        self._spare(login)
+        wait_s = login.pace(self._clock.now(), self._clock.monotonic())
+        if wait_s is not None:
+            log.warning("%s: its new token is due for a refresh at once; next try in %.0f s", login.name, wait_s)
         self._show(login)
+        self._report_twin(login, before)
         if login.lacks is None:
             login.failures = 0
             log.info("%s: token refreshed (%s)", login.name, how)
             return
         login.sought = True
-        self._later(login, login.lacks)
-        self._take_out(login)
+        self._later(login, login.lacks, back_off_s=RENEW_AGAIN_S)
+        self._withhold(login)
         log.warning("%s cannot be used yet: %s", login.name, login.lacks)
 
-    def _spare(self, login: Login) -> None:
-        """A token that lives for less than the refresh margin would be due at once; use it for half of its lifetime."""
-        now, ends = self._clock.now(), login.stored.expires_at
-        if ends is not None and login.stored.due(now, login.refresher.refresh_margin_s):
-            login.again_at = login.refreshed_at + max(_SHORTEST_S, (ends - now).total_seconds() / 2)
+    def _report_twin(self, login: Login, before: StoredCredential) -> None:
+        """Say so if it has turned out to be an account that another login has, too."""
+        identity = login.stored.identity
+        if identity is None or identity == before.identity:
+            return
+        for other in self._logins.values():
+            stored = other.stored
+            if other is not login and (stored.provider, stored.identity) == (login.stored.provider, identity):
+                log.warning(
+                    "%s and %s are the same account, %s, and share its quota; to remove one: "
+                    "proxy-core credentials remove %s",
+                    *(login.name, other.name, identity, login.name),
+                )
 
     def _later(
         self, login: Login, why: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S
     ) -> float:
-        """Seconds until the next try."""
+        """Seconds until the next try; the first may be at once, no other."""
         login.failures += 1
-        wait_s = step(back_off_s, login.failures) if after_s is None else after_s
+        wait_s = step(back_off_s, login.failures) if after_s is None or isnan(after_s) else float(after_s)
+        wait_s = min(max(wait_s, 0.0 if login.failures == 1 else _LEAST_RETRY_S), _LONGEST_RETRY_S)
         login.again_at = self._clock.monotonic() + wait_s
-        if login.rejected:
+        if login.rejected or not login.stored.access_token.get_secret_value():
             login.held_back = f"its token cannot be refreshed now: {why}"
-            self._take_out(login)
+            self._withhold(login)
         return wait_s
 
     async def _reread(self, login: Login) -> None:
@@ -263,7 +314,9 @@ class Refresher:
             async with self._clock.timeout(_QUOTA_S):
                 windows = await provider.quota(login.stored.credential(self._fingerprint), self._http)
             login.pool.reported(login.id, windows, self._clock.now())
-        except Exception as error:  # a plugin's quota request may fail in any way
+        except BaseException as error:  # a plugin's quota request may fail in any way
+            if is_cancellation(error):
+                raise
             log.warning("the quota of %s is not known: %s", login.name, str(error) or type(error).__name__)
         finally:
             login.fetching_quota = False
@@ -276,22 +329,24 @@ class Refresher:
         """Give the pool the stored token, or disable the credential."""
         credential = login.stored.credential(self._fingerprint)
         login.lacks = _lacks(login, credential)
-        if login.unavailable is None:
+        login.pool.noted(login.id, login.remark)
+        if login.unavailable(self._clock.now()) is None:
             login.pool.refreshed(credential)
         else:
-            self._take_out(login)
+            self._withhold(login)
 
-    def _take_out(self, login: Login) -> None:
-        if login.unavailable is not None:
-            why, needs_login = login.unavailable
-            login.pool.ledger.disable(login.id, why, needs_login=needs_login)
+    def _withhold(self, login: Login) -> None:
+        found = login.unavailable(self._clock.now())
+        if found is not None:
+            why, needs = found
+            login.pool.withheld(login.id, why, needs_login=needs == "login", needs_setup=needs == "setup")
 
 
 def _lacks(login: Login, credential: Credential) -> str | None:
     reason = login.refresher.incomplete_reason
     try:
         return reason(credential) if reason is not None else None
-    except Exception as error:  # a plugin may fail in any way; only its credential is affected
+    except BaseException as error:  # a plugin may fail in any way; only its credential is affected
         log.exception("whether %s is complete cannot be found out", login.name)
         return f"its plugin cannot say whether it is complete ({type(error).__name__})"
 

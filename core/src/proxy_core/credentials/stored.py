@@ -49,6 +49,8 @@ class NeedsLogin:
 class StoredCredential:
     """One credential of the vault. ``path`` is its file, or ``None`` if it is only in memory.
 
+    ``anchor`` is what its id is derived from, for life: the identity that was known when it was stored, or else its
+    name. ``problem`` says why its linked file cannot be read; the tokens are then the last that could be, if any.
     ``seed`` is the digest of the refresh token in the variable, for credentials from the
     environment. ``stamp`` identifies the version of its files that was read.
     """
@@ -61,11 +63,13 @@ class StoredCredential:
     refresh_token: SecretStr | None = None
     expires_at: datetime | None = None
     identity: str | None = None
+    anchor: str | None = None
     tier: str | None = None
     priority: int | None = None
     details: Mapping[str, str | SecretStr] = field(default_factory=dict)
     disabled: bool = False
     link: Link | None = None
+    problem: str = ""
     needs_login: NeedsLogin | None = None
     origin: str = ""
     added_at: datetime | None = None
@@ -73,12 +77,17 @@ class StoredCredential:
     stamp: Stamp = ()
 
     @property
+    def full_name(self) -> str:
+        """For logs."""
+        return f"{self.provider} {self.name}"
+
+    @property
     def account(self) -> str:
-        """The part that does not change with the tokens, for fingerprints and usage."""
-        return f"{self.provider}:{self.identity or self.name}"
+        """The part that never changes, for fingerprints and usage: neither with the tokens nor with what is learned."""
+        return f"{self.provider}:{self.anchor or self.identity or self.name}"
 
     def credential(self, fingerprint: Callable[[str], str]) -> Credential:
-        """The credential for the pool. Its id is derived from the account, so a refresh does not change it.
+        """The credential for the pool. Its id is derived from ``anchor``, so no refresh changes it.
 
         The id of an API key is derived from the key, so it is the same wherever the key is set.
         """
@@ -108,6 +117,10 @@ class StoredCredential:
             details={**self.details, **tokens.details},
             needs_login=None,
         )
+
+    def of_another_account(self, tokens: Tokens) -> bool:
+        """Whether these are the tokens of an account other than the known one."""
+        return bool(self.identity and tokens.identity and self.identity != tokens.identity)
 
     def due(self, now: datetime, refresh_margin_s: float) -> bool:
         """Whether a refresh is due: there is no access token, or it expires soon."""
@@ -146,6 +159,7 @@ class _Record(Table):
     refresh_token: SecretStr | None = None
     expires_at: datetime | None = None
     identity: str | None = None
+    anchor: str | None = None
     tier: str | None = None
     priority: int | None = None
     details: dict[str, str] = Field(default_factory=dict)
@@ -175,6 +189,7 @@ def to_json(stored: StoredCredential) -> bytes:
         fields["link"] = {"path": str(stored.link.path), "format": stored.link.format}
     fields |= {
         "identity": stored.identity,
+        "anchor": stored.anchor if stored.anchor != (stored.identity or stored.name) else None,
         "tier": stored.tier,
         "priority": stored.priority,
         "details": details,
@@ -189,6 +204,18 @@ def to_json(stored: StoredCredential) -> bytes:
         fields["needs_login"] = {"why": about.why, "since": _iso(about.since), "token": about.token}
     kept = {name: value for name, value in fields.items() if value is not None and value is not False and value != {}}
     return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def read_own(path: Path, provider: str) -> StoredCredential:
+    """What its own file says. Raises ``VaultProblem``."""
+    try:
+        return from_json(path.read_bytes(), provider, path.stem, path)
+    except FileNotFoundError:
+        raise VaultProblem(path, "the file no longer exists") from None
+    except OSError as error:
+        raise VaultProblem(path, str(error.strerror)) from error
+    except ValueError as error:
+        raise VaultProblem(path, str(error)) from error
 
 
 def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCredential:
@@ -215,6 +242,7 @@ def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCreden
         refresh_token=record.refresh_token,
         expires_at=_utc(record.expires_at),
         identity=record.identity,
+        anchor=record.anchor or record.identity or name,
         tier=record.tier,
         priority=record.priority,
         details={**record.details, **record.secret_details},

@@ -21,7 +21,7 @@ from proxy_core.credentials.files import private_folder, stamp, write_private
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.linked_files import beside, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
-from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, from_json, to_json
+from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, read_own, to_json
 from proxy_core.interfaces import TokenFile, Tokens
 
 FOLDER_NAME = "credentials"
@@ -59,6 +59,8 @@ class Vault:
         self.folder = folder
         self._formats: dict[str, TokenFile] = {}
         self._unsaved: dict[Path, _Unsaved] = {}
+        #: What was last read of credentials that are linked to a file of another program.
+        self._whole: dict[Path, StoredCredential] = {}
         #: The current state of credentials without a file.
         self._memory: dict[str, StoredCredential] = {}
         self.know(files)
@@ -80,7 +82,10 @@ class Vault:
         return list(self.load(provider).credentials)
 
     def load(self, provider: str) -> Contents:
-        """All credentials of a provider. A damaged file is reported as a problem; the others load."""
+        """All credentials of a provider. A damaged file is reported as a problem; the others load.
+
+        A linked file may be in the middle of being written: its credential stays, with the tokens last read.
+        """
         found, problems = [], []
         for path in sorted((self.folder / provider).glob("*.json")):
             if path.name.startswith("."):
@@ -89,6 +94,7 @@ class Vault:
                 found.append(self._read(path, provider))
             except VaultProblem as problem:
                 problems.append(problem)
+                found += self._last_whole(path, provider, str(problem))
                 continue
             problems += _loose(path)
         return Contents(found, problems)
@@ -104,19 +110,11 @@ class Vault:
         """Whether a process or the other program has written since it was read. Costs one or two ``stat`` calls."""
         if stored.path is None:
             return self.read(stored) is not stored
-        return self._stamp(stored.path, stored.link) != stored.stamp
+        return bool(stored.problem) or self._stamp(stored.path, stored.link) != stored.stamp
 
     def _read(self, path: Path, provider: str) -> StoredCredential:
         """Read its file, then the linked file, then tokens that could not be saved yet."""
-        try:
-            data = path.read_bytes()
-            stored = from_json(data, provider, path.stem, path)
-        except FileNotFoundError:
-            raise VaultProblem(path, "the file no longer exists") from None
-        except OSError as error:
-            raise VaultProblem(path, str(error.strerror)) from error
-        except ValueError as error:
-            raise VaultProblem(path, str(error)) from error
+        stored = read_own(path, provider)
         seen = self._stamp(path, stored.link)
         if stored.link is not None:
             stored = self._follow(stored, stored.link)
@@ -125,7 +123,22 @@ class Vault:
         if needs is not None and needs.token != digest(stored.refresh_token):
             # A user has logged in again since.
             stored = replace(stored, needs_login=None)
+        if stored.link is not None:
+            self._whole[path] = stored
         return stored
+
+    def _last_whole(self, path: Path, provider: str, problem: str) -> list[StoredCredential]:
+        """A linked credential whose file cannot be read now, as it was last read; none if its own file is damaged."""
+        try:
+            own = read_own(path, provider)
+        except VaultProblem:
+            return []
+        if own.link is None:
+            return []
+        whole = self._whole.get(path)
+        if whole is None or whole.link != own.link:
+            whole = own
+        return [replace(whole, disabled=own.disabled, problem=problem)]
 
     def _follow(self, stored: StoredCredential, link: Link) -> StoredCredential:
         form = self._formats.get(link.format)
@@ -133,8 +146,10 @@ class Vault:
             raise VaultProblem(
                 link.path, f"no active plugin reads files of format {link.format!r}; is its plugin active?"
             )
-        needs = stored.needs_login
-        return replace(stored.with_tokens(read_foreign(link.path, form)), needs_login=needs)
+        needs, found = stored.needs_login, read_foreign(link.path, form)
+        if stored.of_another_account(found):
+            stored = replace(stored, tier=None, details={})  # they describe the account that was there before
+        return replace(stored.with_tokens(found), needs_login=needs)
 
     def _with_unsaved(self, stored: StoredCredential) -> StoredCredential:
         assert stored.path is not None

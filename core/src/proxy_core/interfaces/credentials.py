@@ -86,6 +86,13 @@ class LoginRequired(Exception):
     """The credential is no longer accepted, and a refresh cannot help; the message says how to log in again."""
 
 
+class SetupRequired(Exception):
+    """Neither waiting nor a new login helps: the operator has to set something up, for example an OAuth client.
+
+    The message says what is missing and what fixes it. The core tries again after a reload, and every ten minutes.
+    """
+
+
 class RetryRefresh(Exception):
     """The token server cannot serve the refresh now; retry after ``retry_after_s``, or else after a back-off.
 
@@ -101,7 +108,10 @@ class RetryRefresh(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """The result of a login or refresh. ``refresh_token=None`` keeps the old one; ``details`` are merged."""
+    """The result of a login or refresh. ``refresh_token=None`` keeps the old one; ``details`` are merged.
+
+    ``expires_at`` is UTC; ``None`` if it is not known, and then the token is used until it is rejected.
+    """
 
     access_token: SecretStr
     refresh_token: SecretStr | None = None
@@ -170,7 +180,8 @@ class CredentialRefresher:
     """Refreshes the credentials of one ``kind``, and can log in to get new ones. The core does everything else:
     it decides when, runs one refresh at a time across processes and machines, and handles journal, files and back-off.
 
-    ``refresh`` raises ``LoginRequired`` or ``RetryRefresh``; any other exception counts as ``RetryRefresh``.
+    ``refresh`` raises ``LoginRequired``, ``SetupRequired`` or ``RetryRefresh``; anything else that it raises counts as
+    ``RetryRefresh``. No credential is refreshed twice within ten seconds, whatever lifetime its tokens have.
     ``refresh_margin_s``: how long before its expiry a token is refreshed. ``login`` interacts with a user,
     and raises ``LoginFailed`` with a message for that user.
     ``incomplete_reason`` says what a credential still lacks before it can be leased, and ``refresh`` may obtain

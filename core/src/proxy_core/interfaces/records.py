@@ -64,7 +64,16 @@ def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:
 
 
 Reason = Literal[
-    "busy", "cooling down", "probing", "capped", "fair cycle", "priority", "tried", "refreshing", "needs login"
+    "busy",
+    "cooling down",
+    "probing",
+    "capped",
+    "fair cycle",
+    "priority",
+    "tried",
+    "refreshing",
+    "needs login",
+    "needs setup",
 ]
 
 

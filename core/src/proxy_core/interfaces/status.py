@@ -50,7 +50,7 @@ class QuotaStatus:
     cooldown: CooldownStatus | None
 
 
-CredentialState = Literal["usable", "busy", "cooling down", "probing", "refreshing", "needs login"]
+CredentialState = Literal["usable", "busy", "cooling down", "probing", "refreshing", "needs login", "needs setup"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,8 @@ class UpstreamHttpClient:
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         try:
-            async with asyncio.timeout(timeout_s), self._upstream.exchange(request) as response:
+            # A refresh token that is sent twice may cost the login.
+            async with asyncio.timeout(timeout_s), self._upstream.exchange(request, resend=False) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResponse(response.status, headers, await response.read(_MAX_RESPONSE))
         except TimeoutError:

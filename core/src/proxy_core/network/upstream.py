@@ -120,16 +120,19 @@ class Upstream:
             await self._open.aclose()
 
     async def send(
-        self, request: UpstreamRequest, progress: Progress | None = None, *, provider: str = ""
+        self, request: UpstreamRequest, progress: Progress | None = None, *, provider: str = "", resend: bool = True
     ) -> UpstreamResponse:
         """Send and wait for the status. Raises ``TransportError``; the caller's scope is the deadline.
+
+        ``resend``: send it again if a pooled connection was dead. A dead connection and a server that took the request
+        and then closed look alike, so a request that must not arrive twice is not sent again.
 
         ``progress`` receives the number of unsent bytes of a large body, before each slice and at the end.
         """
         headers = request_headers(request, self._user_agent)
         connections = self._open or await self._opened()
         route = self._routes.get(provider) or self._routes.get("", DIRECT)
-        for _ in range(_STALE_RETRIES):
+        for _ in range(_STALE_RETRIES if resend else 1):
             body = sent_body(request.content, progress)
             try:
                 response = await connections.request(request.method, request.url, headers, body, route)
@@ -142,9 +145,11 @@ class Upstream:
         raise TransportError("disconnect", "it closed the connection without an answer")
 
     @asynccontextmanager
-    async def exchange(self, request: UpstreamRequest, *, provider: str = "") -> AsyncIterator[UpstreamResponse]:
+    async def exchange(
+        self, request: UpstreamRequest, *, provider: str = "", resend: bool = True
+    ) -> AsyncIterator[UpstreamResponse]:
         """A response that is closed when the block ends."""
-        response = await self.send(request, provider=provider)
+        response = await self.send(request, provider=provider, resend=resend)
         try:
             yield response
         finally:

@@ -106,6 +106,8 @@ def wait_for(obstacle: Obstacle, provider: str, now: float, epoch: float) -> Wai
     match obstacle.reason:
         case "needs login":
             return Wait(error=UpstreamLoginRequired(_login(provider, obstacle.note)), ends_s=math.inf)
+        case "needs setup":
+            return Wait(error=_not_set_up(provider, obstacle.note), ends_s=math.inf)
         case "refreshing":
             error: ProxyError = Unavailable(
                 f"The login for {provider} is not ready: {obstacle.note}.", retry_after_s=ends_s
@@ -117,6 +119,12 @@ def wait_for(obstacle: Obstacle, provider: str, now: float, epoch: float) -> Wai
         case _:
             error = CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
     return Wait(error=error, ends_s=ends_s)
+
+
+def _not_set_up(provider: str, why: str) -> ProxyError:
+    error = Unavailable(f"{provider} cannot be used until this is set up: {why.rstrip('.')}.", code="setup_required")
+    error.waiting_helps = False
+    return error
 
 
 def _login(provider: str, why: str) -> str:

@@ -181,6 +181,7 @@ def _credential(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialSt
         "tier": row.credential.tier,
         "priority": row.credential.priority,
         "state": "usable" if exclusion is None else exclusion.reason,
+        "why": row.unavailable or row.note,
         "in_flight": row.in_flight,
         "used": group.used.get(row.id, 0),
         "limit": window.limit if window is not None else None,

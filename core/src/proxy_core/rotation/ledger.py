@@ -299,9 +299,11 @@ class Ledger(Rows):
         row = self.known.get(credential.id)
         if row is None:
             return
-        row.credential = replace(credential, priority=self._priority(row.credential, credential))
+        old, row.credential = row.credential, replace(credential, priority=self._priority(row.credential, credential))
         row.expires_at = expires_at(credential, self.epoch)
-        row.unavailable, row.needs_login, row.cooldown = "", False, None
+        row.unavailable, row.needs_login, row.needs_setup = "", False, False
+        if (old.secret, old.details) != (credential.secret, credential.details):
+            row.cooldown = None
         self.touch(row)
 
     def _priority(self, old: Credential, new: Credential) -> int:
@@ -310,11 +312,11 @@ class Ledger(Rows):
         explicit = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
         return old.priority if explicit else tiers.get(new.tier or "", DEFAULT_PRIORITY)
 
-    def disable(self, credential: str, why: str, *, needs_login: bool) -> None:
-        """Stop leasing a credential until it is refreshed or, with ``needs_login``, logged in again."""
+    def disable(self, credential: str, why: str, *, needs_login: bool = False, needs_setup: bool = False) -> None:
+        """Stop leasing a credential until it is refreshed, or logged in again, or something is set up."""
         row = self.known.get(credential)
         if row is not None:
-            row.unavailable, row.needs_login = why, needs_login
+            row.unavailable, row.needs_login, row.needs_setup = why, needs_login, needs_setup
             self.touch(row)
 
     # --- Looking -------------------------------------------------------------------------
@@ -322,9 +324,9 @@ class Ledger(Rows):
     def usable_at(self, group: QuotaGroup, model: str, row: CredentialState, now: float) -> float:
         """The earliest time at which this credential may be usable for ``model``, from what is known now.
 
-        A refresh may finish at any instant, so it does not count; a login may never happen.
+        A refresh may finish at any instant, so it does not count; a login or a setup may never happen.
         """
-        if row.needs_login:
+        if row.stuck:
             return UNUSABLE
         ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns_of(row, group, model))]
         if self.policy.fair_cycle:

@@ -26,13 +26,14 @@ class Obstacle:
 def obstacle(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, now: float) -> Obstacle:
     """Why a credential that cannot be leased for ``model``, of ``group``, cannot be leased."""
     if row.unavailable:
-        return Obstacle(reason="needs login" if row.needs_login else "refreshing", note=row.unavailable)
+        reason: Reason = "needs login" if row.needs_login else "needs setup" if row.needs_setup else "refreshing"
+        return Obstacle(reason=reason, note=row.unavailable)
     if row.expires_at <= now:
         return Obstacle(reason="refreshing", note="its token has expired")
     closed = (c for c in cooldowns_of(row, group, model) if c.closed(now))
     cooldown = max(closed, key=_weight, default=None)
     if cooldown is not None:
-        reason: Reason = "probing" if cooldown.probing else "cooling down"
+        reason = "probing" if cooldown.probing else "cooling down"
         return _cooling_down(reason, cooldown)
     if row.id in group.capped:
         return Obstacle(reason="capped", ends_at=group.capped[row.id])

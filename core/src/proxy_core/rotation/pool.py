@@ -249,12 +249,25 @@ class Pool:
     def disabled(self, credential: Credential, why: str) -> None:
         """Stop leasing a credential until its owner logs in again; an API key, until the next reload."""
         self.ledger.disable(credential.id, why, needs_login=True)
+        self.notify(every=True)
         if self._logins is not None:
             self._logins.disable(credential, why)
 
     def reported(self, credential: str, windows: Iterable[QuotaWindow], asked_at: datetime) -> None:
         """Apply a provider's response to a quota query."""
         self.ledger.reported(credential, windows, self.clock.monotonic(), asked_at)
+
+    def withheld(self, credential: str, why: str, *, needs_login: bool, needs_setup: bool) -> None:
+        """Stop leasing a login; requests that wait for it learn so at once if waiting is useless."""
+        self.ledger.disable(credential, why, needs_login=needs_login, needs_setup=needs_setup)
+        if needs_login or needs_setup:
+            self.notify(every=True)
+
+    def noted(self, credential: str, note: str) -> None:
+        """What the operator should know of a credential, whether or not it is usable."""
+        row = self.ledger.known.get(credential)
+        if row is not None:
+            row.note = note
 
     def refreshed(self, credential: Credential) -> None:
         """The account has a new token."""

@@ -77,7 +77,7 @@ class Rows:
         row.credential, row.position = credential, position
         row.max_concurrent, row.preferred = self.policy.concurrency(credential.priority)
         row.expires_at = expires_at(credential, self.epoch)
-        row.unavailable, row.needs_login = "", False
+        row.unavailable, row.needs_login, row.needs_setup, row.note = "", False, False, ""
         return row
 
     def _share_cycles(self) -> None:

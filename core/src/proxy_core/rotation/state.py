@@ -32,8 +32,9 @@ class CredentialState:
     *retired*: settings no longer name the credential, and the row is dropped once its last lease is
     returned. ``max_concurrent`` and ``preferred`` limit concurrent requests; ``granted`` is this
     process's share of ``max_concurrent``. ``cooldown`` covers every model. ``expires_at``: when its
-    token expires, monotonic seconds. ``unavailable``: why it is not leased at all; ``needs_login``:
-    until its owner logs in. ``cycle``: the credentials with which it shares a fair cycle.
+    token expires, monotonic seconds. ``unavailable``: why it is not leased at all; ``needs_login``: until its owner
+    logs in; ``needs_setup``: until the operator sets something up. ``note``: what the operator should know.
+    ``cycle``: the credentials with which it shares a fair cycle.
     """
 
     id: str
@@ -48,11 +49,18 @@ class CredentialState:
     expires_at: float = UNUSABLE
     unavailable: str = ""
     needs_login: bool = False
+    needs_setup: bool = False
+    note: str = ""
     cycle: Mapping[str, CredentialState] = field(default_factory=dict, repr=False)
 
     @property
     def priority(self) -> int:
         return self.credential.priority
+
+    @property
+    def stuck(self) -> bool:
+        """Whether waiting for it is useless."""
+        return self.needs_login or self.needs_setup
 
     @property
     def retired(self) -> bool:

@@ -76,7 +76,7 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
         tier=credential.tier,
         priority=credential.priority,
         state=_state(row, instants.now),
-        note=row.unavailable,
+        note=row.unavailable or row.note,
         in_flight=row.in_flight,
         max_concurrent=int(most) if isfinite(most) else None,
         last_used_at=instants(row.last_used) if row.last_used >= 0 else None,
@@ -89,7 +89,7 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
 
 def _state(row: Row, now: float) -> CredentialState:
     if row.unavailable:
-        return "needs login" if row.needs_login else "refreshing"
+        return "needs login" if row.needs_login else "needs setup" if row.needs_setup else "refreshing"
     if row.expires_at <= now:
         return "refreshing"
     if row.cooldown is not None and row.cooldown.closed(now):

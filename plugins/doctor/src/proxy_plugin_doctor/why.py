@@ -41,7 +41,7 @@ def _described(deployment: dict[str, Any]) -> Iterator[str]:
         yield "  no credential is configured"
         return
     rows = [_row(credential) for credential in deployment["credentials"]]
-    head = ("credential", "from", "tier", "state", "now", "used", "since", "until", "next probe", "upstream message")
+    head = ("credential", "from", "tier", "state", "now", "used", "since", "until", "next probe", "why")
     yield from ("  " + line for line in table(head, rows).splitlines())
 
 
@@ -58,5 +58,5 @@ def _row(credential: dict[str, Any]) -> tuple[str, ...]:
         cooldown["since"] if cooldown else "-",
         cooldown["until"] if cooldown else credential["capped_until"] or "-",
         cooldown["next_probe"] if cooldown else "-",
-        f"{cooldown['upstream_message']} (for {cooldown['scope']})" if cooldown else "-",
+        f"{cooldown['upstream_message']} (for {cooldown['scope']})" if cooldown else credential["why"] or "-",
     )

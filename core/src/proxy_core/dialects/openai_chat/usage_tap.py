@@ -14,17 +14,25 @@ from proxy_core.messages import UpstreamFailure, Usage
 # A key followed by a value other than null. Quotes inside JSON strings are escaped, so a match is a
 # real key; the value may follow on the next ``data:`` line of the same event.
 _MARK = re.compile(rb'"(?:usage|error|finish_reason)"(?:\s|data:)*:(?:\s|data:)*[^n\s]|data: ?\[DONE\]')
+_KEYS = (b'"usage"', b'"error"', b'"finish_reason"')
+_NULL = (b":null", b": null")
 
 
-def _unmarked(block: bytes) -> bool:
-    """Whether there is certainly no mark: five searches for plain bytes are three times faster than one pattern."""
-    return (
-        b'"error"' not in block
-        and b"[DONE]" not in block
-        and b'"usage"' not in block
-        and block.count(b'"finish_reason":null') + block.count(b'"finish_reason": null')
-        == block.count(b'"finish_reason"')
-    )
+def _first_mark(block: bytes) -> int:
+    """Where the first mark is, or -1. Searching for plain bytes takes a fraction of the time that the pattern would."""
+    done = _MARK.search(block, max(0, at - 6)) if (at := block.find(b"[DONE]")) >= 0 else None
+    first = done.start() if done is not None else len(block)
+    for key in _KEYS:
+        if block.count(key) == block.count(key + b":null") + block.count(key + b": null"):
+            continue
+        at = block.find(key, 0, first)
+        while at >= 0:
+            end = at + len(key)
+            if not block.startswith(_NULL, end) and _MARK.match(block, at):
+                first = at
+                break
+            at = block.find(key, end, first)
+    return first if first < len(block) else -1
 
 
 class OpenAIUsageTap:
@@ -51,15 +59,15 @@ class OpenAIUsageTap:
         return self._done or len(self._finished) >= self._wanted
 
     def feed(self, block: bytes) -> bytes:
-        mark = None if _unmarked(block) else _MARK.search(block)
-        if mark is None:
+        mark = _first_mark(block)
+        if mark < 0:
             return block
         # Events before the marked one are not read individually.
-        start = block.rfind(b"\n\n", 0, mark.start()) + 2
+        start = block.rfind(b"\n\n", 0, mark) + 2
         start = 0 if start == 1 else start
         kept = [block[:start]]
         for event in sse.split(block[start:]):
-            if _MARK.search(event) is not None:
+            if _first_mark(event) >= 0:
                 keep = self._look(event)
                 if self.failure is not None:
                     break

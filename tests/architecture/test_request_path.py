@@ -61,6 +61,7 @@ BRANCHES = {
 AROUND = {
     "clock.py": "waits as asyncio does",
     "runtime/": "which generation of settings serves a request",
+    "server/app.py": "which endpoint serves an address",
 }
 
 #: What branches ask of the path's objects.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
@@ -47,7 +47,7 @@ class Parts:
     feeds: Feeds
 
 
-def application(parts: Parts, admin: SecretStr) -> Starlette:
+def application(parts: Parts, admin: SecretStr) -> ASGIApp:
     loaded, services, dialects = parts.loaded, parts.services, parts.catalog.dialects
     admin_keys = ClientKeys({"admin": admin}, services.keys.places)
     wording = Wording(dialects[COMMON], dialects.values(), services.keys.places)

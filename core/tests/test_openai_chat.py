@@ -25,10 +25,12 @@ from proxy_core import (
     StreamCut,
     TextDelta,
     UpstreamBroken,
+    UpstreamRejected,
     Usage,
     UsageReport,
     sse,
 )
+from proxy_core.dialects import openai_completions
 from proxy_core.dialects.openai_chat import OpenAIChatDecoder, OpenAIChatEncoder, decode, encode
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.signatures import decode_signature
@@ -543,3 +545,13 @@ def test_a_stream_that_is_not_plain_lines_is_left_alone(odd):
     stream = chunk({"content": "a"}) + odd + chunk({"content": "b"})
 
     assert condensed(stream) == stream
+
+
+def test_a_completions_client_reads_its_own_fields_names():
+    long = UpstreamRejected("Too long.", status=400, param="messages", code="context_length_exceeded")
+
+    for body in (
+        openai_completions.DIALECT.encode_error(long, "id").body,
+        openai_completions.DIALECT.stream_error(long, "id").removeprefix(b"data: "),
+    ):
+        assert json.loads(body)["error"]["param"] == "prompt"

@@ -8,7 +8,7 @@ from google import genai
 from google.genai import errors, types
 
 import proxy_core
-from proxy_core.testing import chunk, plugin_with
+from proxy_core.testing import chunk, cut, pause, plugin_with
 from proxy_plugin_gemini import dialect as gemini
 from proxy_plugin_gemini.dialect.encode import Style, translate
 from proxy_plugin_gemini.dialect.response_decode import GeminiDecoder
@@ -163,11 +163,72 @@ async def test_an_error_inside_a_stream(client, upstream):
     upstream.says(chunk({"content": "hel"}), b'data: {"error":{"message":"lost it","code":500}}\n\n')
     seen = []
 
-    with pytest.raises(errors.APIError):
+    with pytest.raises(errors.APIError) as lost:
         async for c in await client.models.generate_content_stream(model="demo/small", contents="hi"):
             seen.append(c.text)
 
     assert seen == ["hel"]
+    assert "lost it" in str(lost.value)
+
+
+@pytest.mark.parametrize("ending", ["error", "cut"])
+async def test_an_error_inside_a_stream_is_bare_json_in_a_piece_of_its_own(proxy, upstream, ending):
+    """As @google/genai looks for it: each piece that it reads is parsed as JSON."""
+    ends = {"error": b'data: {"error":{"message":"lost it","code":500}}\n\n', "cut": cut()}
+    upstream.says(chunk({"content": "hel"}), pause(0.1), ends[ending])
+    address = proxy.url.removesuffix("/v1") + "/v1beta/models/demo%2Fsmall:streamGenerateContent?alt=sse"
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+
+    async with proxy.client.stream("POST", address, json=body, headers={"x-goog-api-key": proxy.key}) as response:
+        *events, last = [piece async for piece in response.aiter_raw()]
+
+    assert all(piece.startswith(b"data: ") for piece in events)
+    assert list(json.loads(last)) == ["error"]
+    assert json.loads(last)["error"]["status"] == "UNAVAILABLE"
+
+
+REFUSED = {
+    "a hosted tool": ({"tools": [{"googleSearch": {}}]}, "googleSearch", "tools"),
+    "another hosted tool": ({"tools": [{"codeExecution": {}}]}, "codeExecution", "tools"),
+    "a file by address": (
+        {"contents": [{"parts": [{"fileData": {"fileUri": "gs://a", "mimeType": "video/mp4"}}]}]},
+        "fileData",
+        "contents",
+    ),
+    "a function that is none": ({"tools": [{"functionDeclarations": [{}]}]}, "name", "tools[0]"),
+    "no contents": ({"contents": []}, "contents", "contents"),
+}
+
+
+@pytest.mark.parametrize(("fields", "words", "field"), REFUSED.values(), ids=REFUSED)
+async def test_a_refusal_is_in_the_clients_own_words(proxy, upstream, fields, words, field):
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], **fields}
+    address = proxy.url.removesuffix("/v1") + "/v1beta/models/demo%2Fsmall:generateContent"
+
+    answer = await proxy.client.post(address, json=body, headers={"x-goog-api-key": proxy.key})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["status"]) == (400, "INVALID_ARGUMENT")
+    assert words in error["message"]
+    (violation,) = [v for d in error["details"] for v in d.get("fieldViolations", ())]
+    assert violation["field"].startswith(field)
+    assert "messages" not in answer.text
+    assert upstream.requests == []
+
+
+async def test_an_upstreams_field_has_the_clients_name(proxy, upstream):
+    words = {"message": "Too many tokens in 'messages'.", "param": "messages[2].content"}
+    upstream.responds(400, {"error": words})
+
+    answer = await proxy.client.post(
+        proxy.url.removesuffix("/v1") + "/v1beta/models/demo%2Fsmall:generateContent",
+        json={"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+        headers={"x-goog-api-key": proxy.key},
+    )
+
+    error = answer.json()["error"]
+    assert error["message"] == words["message"], "the upstream's words are its own"
+    assert error["details"][-1]["fieldViolations"][0]["field"] == "contents[2].content"
 
 
 async def test_a_stream_without_sse_is_an_array(proxy):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from proxy_core import sse
 from proxy_core.dialects.common import (
@@ -214,6 +215,9 @@ class CompletionsEncoder:
         return sse.encode(json_bytes({**self._head(), "choices": [self._choice(index, text, word)]}))
 
 
+#: What the chat format calls otherwise.
+_NAMES = {"messages": "prompt", "max_completion_tokens": "max_tokens"}
+
 DIALECT = Dialect(
     name=NAME,
     family="chat",
@@ -224,8 +228,8 @@ DIALECT = Dialect(
     decoder=CompletionsDecoder,
     encoder=CompletionsEncoder,
     usage_tap=OpenAIUsageTap,
-    encode_error=encode_error,
-    stream_error=stream_error,
+    encode_error=partial(encode_error, names=_NAMES),
+    stream_error=partial(stream_error, names=_NAMES),
     whole_usage=whole_usage,
     whole_failure=whole_failure,
     heartbeat=HEARTBEAT,

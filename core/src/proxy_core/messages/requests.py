@@ -41,6 +41,12 @@ class HostedTool:
     dialect: str
     payload: Extra
 
+    @property
+    def name(self) -> str:
+        """Its type or, in a format that has none, its only field."""
+        kind = self.payload.get("type")
+        return kind if isinstance(kind, str) else next(iter(self.payload), "")
+
 
 Tool = FunctionTool | CustomTool | HostedTool
 

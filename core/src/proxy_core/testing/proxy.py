@@ -137,6 +137,8 @@ def answer(response: httpx.Response) -> Answer:
         return Answer(response.status_code, response.headers, body)
     events = list(sse.events(body))
     payloads = [json.loads(e.data) for e in events if not e.data.startswith(b"[DONE]")]
+    if (last := body.rstrip().rpartition(b"\n")[2]).startswith(b"{"):  # a dialect's error that is no event
+        payloads.append(json.loads(last))
     return Answer(response.status_code, response.headers, body, payloads, any(e.data == b"[DONE]" for e in events))
 
 

@@ -103,9 +103,7 @@ def _encode_tool(tool: Tool) -> JsonObject:
         case HostedTool():
             if tool.dialect == NAME:
                 return dict(tool.payload)
-            raise BadRequest(
-                f"Tools of type {tool.payload.get('type')!r} are not available for this model.", param="tools"
-            )
+            raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
         case _:
             assert_never(tool)
 

@@ -18,16 +18,17 @@ _ERROR_TYPES = {
     "rate_limit": "requests",
     "unpaid": "insufficient_quota",
 }
+NO_NAMES: Mapping[str, str] = {}
 #: The codes that SDKs and agents know, for those of the proxy that they do not.
 _KNOWN_CODES = {"capacity_exhausted": "rate_limit_exceeded"}
 
 
-def error_object(error: ProxyError) -> JsonObject:
-    """The ``error`` member of an OpenAI error body."""
+def error_object(error: ProxyError, names: Mapping[str, str] = NO_NAMES) -> JsonObject:
+    """The ``error`` member of an OpenAI error body. ``names``: the format's own names of fields."""
     known: JsonObject = {
         "message": error.message,
         "type": error.type or _ERROR_TYPES.get(error.kind, "invalid_request_error"),
-        "param": error.param,
+        "param": names.get(error.param or "", error.param),
         "code": _KNOWN_CODES.get(error.code or "", error.code),
     }
     if known["code"] != error.code:
@@ -39,13 +40,13 @@ def error_object(error: ProxyError) -> JsonObject:
     return {**error.details, **known} if isinstance(error, UpstreamRejected) else known
 
 
-def encode_error(error: ProxyError, request_id: str) -> EncodedError:
-    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error)}))
+def encode_error(error: ProxyError, request_id: str, names: Mapping[str, str] = NO_NAMES) -> EncodedError:
+    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error, names)}))
 
 
-def stream_error(error: ProxyError, request_id: str) -> bytes:
+def stream_error(error: ProxyError, request_id: str, names: Mapping[str, str] = NO_NAMES) -> bytes:
     """An error after the headers were sent; openai-python raises an exception on a truthy ``error`` key."""
-    return sse.encode(json_bytes({"error": error_object(error)}))
+    return sse.encode(json_bytes({"error": error_object(error, names)}))
 
 
 def status_of_error(error: object) -> int | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_core import BadRequest, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected, sse
+from proxy_core import BadRequest, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
 from proxy_core.dialects.common import json_bytes, load_object
 
 _STATUSES = {
@@ -33,6 +34,30 @@ _BY_NUMBER = {
     499: "CANCELLED",
 }
 _TYPE = "type.googleapis.com/google.rpc."
+#: The fields of requests that have another name here than where an error may come from.
+_FIELDS = {
+    "messages": "contents",
+    "input": "content",
+    "max_tokens": "generationConfig.maxOutputTokens",
+    "max_completion_tokens": "generationConfig.maxOutputTokens",
+    "n": "generationConfig.candidateCount",
+    "stop": "generationConfig.stopSequences",
+    "temperature": "generationConfig.temperature",
+    "top_p": "generationConfig.topP",
+    "top_k": "generationConfig.topK",
+    "seed": "generationConfig.seed",
+    "logprobs": "generationConfig.responseLogprobs",
+    "top_logprobs": "generationConfig.logprobs",
+    "presence_penalty": "generationConfig.presencePenalty",
+    "frequency_penalty": "generationConfig.frequencyPenalty",
+    "response_format": "generationConfig.responseJsonSchema",
+    "reasoning_effort": "generationConfig.thinkingConfig",
+    "modalities": "generationConfig.responseModalities",
+    "tool_choice": "toolConfig.functionCallingConfig",
+    "dimensions": "outputDimensionality",
+}
+_FIELD = re.compile(r"[a-z_]+")
+_QUOTED = re.compile(r"'([a-z_]+)(?=['.\[])")
 _MAX_NESTED = 5
 
 
@@ -41,7 +66,9 @@ _MAX_NESTED = 5
 
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
-    status = _STATUSES.get(error.kind, "UNKNOWN")
+    status, message = _STATUSES.get(error.kind, "UNKNOWN"), error.message
+    if isinstance(error, BadRequest):  # the proxy's own words
+        message = _QUOTED.sub(lambda quoted: f"'{_renamed(quoted[1])}", message)
     details: list[Any] = []
     own: Mapping[str, Any] = {}
     if isinstance(error, UpstreamRejected):
@@ -50,15 +77,20 @@ def error_object(error: ProxyError) -> JsonObject:
         details = list(own["details"]) if isinstance(own.get("details"), list) else []
     if error.code is not None:
         details.append(_info(error, error.code))
-    if error.param is not None and isinstance(error, BadRequest):
-        violation = {"field": error.param, "description": error.message}
+    if error.param is not None and error.status == 400:
+        violation = {"field": _renamed(error.param), "description": message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
     if error.retry_after_s is not None:
         details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{max(0, math.ceil(error.retry_after_s))}s"})
-    out = {"code": error.status, "message": error.message, "status": status, "details": details}
+    out = {"code": error.status, "message": message, "status": status, "details": details}
     if error.attempts:
         out["attempts"] = list(error.attempts)
     return {**{k: v for k, v in own.items() if k not in out}, **out}
+
+
+def _renamed(field: str) -> str:
+    """A field in this format's words; what is inside it keeps its name."""
+    return _FIELD.sub(lambda name: _FIELDS.get(name[0], name[0]), field, count=1)
 
 
 def _info(error: ProxyError, code: str) -> JsonObject:
@@ -74,8 +106,9 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:
-    """``error`` must be the first key, because that is where google-genai looks."""
-    return sse.encode(json_bytes({"error": error_object(error)}))
+    """Bare JSON, which is what Google's SDKs look for in a stream: in an event, they would overlook it. ``error`` must
+    be the first key."""
+    return json_bytes({"error": error_object(error)}) + b"\n\n"
 
 
 # --- In ----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def encode_tools(tools: Sequence[Tool], names: NameTable, schemas: str, dropped:
                 if tool.dialect == NAME:
                     hosted.append(dict(tool.payload))
                 else:
-                    dropped.append(f"tools[].{tool.payload.get('type')}")
+                    dropped.append(f"tools[].{tool.name}")
             case _:
                 assert_never(tool)
     functions = [{"functionDeclarations": list(declared.values())}] if declared else []

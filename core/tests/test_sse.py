@@ -1,5 +1,7 @@
 """Event streams on bytes: any line ending, any split."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,3 +78,23 @@ def test_what_is_written_is_read_whatever_the_reads(events, data):
     reads = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
     assert [event.data for event in parsed(*reads)] == ["\n".join(event).encode() for event in events]
+
+
+@pytest.mark.parametrize("piece", [b"x" * 16, b"x\n" * 8, b"x\r\n" * 5, b"\r:" * 8], ids=["", "lf", "crlf", "cr"])
+def test_a_long_event_in_small_pieces_takes_time_in_proportion(piece):
+    splitter = sse.EventSplitter(64 << 20)
+    started = time.perf_counter()
+
+    for _ in range(200_000):
+        assert splitter.feed(piece) == b""
+    assert time.perf_counter() - started < 5
+
+    assert splitter.feed(b"\n\n") == piece * 200_000 + b"\n\n"
+
+
+def test_an_event_in_small_pieces_is_limited():
+    splitter = sse.EventSplitter(10_000)
+
+    with pytest.raises(UpstreamBroken):
+        for _ in range(2000):
+            splitter.feed(b"data: ")

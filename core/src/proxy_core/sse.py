@@ -21,6 +21,8 @@ DONE = b"data: [DONE]\n\n"
 _EOL = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = re.compile(_EOL + _EOL)
 _LINE = re.compile(rb"\r\n|\n|\r")
+#: Parts below this size are joined at once: many small ones take more memory than their content.
+_SMALL = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -40,39 +42,58 @@ class EventSplitter:
     Raises :exc:`UpstreamBroken` if an event exceeds ``max_event_bytes``.
     """
 
-    __slots__ = ("_held", "_max")
+    __slots__ = ("_held", "_held_bytes", "_max")
 
     def __init__(self, max_event_bytes: int) -> None:
-        self._held = b""
+        # In parts, because joining them at each read would take quadratic time.
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._max = max_event_bytes
 
     def feed(self, data: bytes) -> bytes:
         if self._held:
-            # A few bytes back, because a blank line may have begun in an earlier read.
-            scan_from = max(0, len(self._held) - 3)
-            data = self._held + data
-        else:
-            scan_from = 0
-        end = _last_event_end(data, scan_from)
-        self._held = data[end:]
-        if len(self._held) > self._max:
-            raise UpstreamBroken(f"The upstream sent an event of more than {self._max} bytes.")
+            return self._continue(data)
+        end = _last_event_end(data)
+        if end == len(data):
+            return data
+        self._hold(data[end:])
         return data[:end]
 
     def close(self) -> bytes:
-        rest, self._held = self._held, b""
+        rest = b"".join(self._held)
+        self._held, self._held_bytes = [], 0
         return rest
 
+    def _continue(self, data: bytes) -> bytes:
+        # A few bytes back, because a blank line may have begun in an earlier read.
+        before = self._held[-1][-3:]
+        end = _last_event_end(before + data) - len(before)
+        if end <= 0:
+            self._hold(data)
+            return b""
+        whole = self.close() + data[:end]
+        if end < len(data):
+            self._hold(data[end:])
+        return whole
 
-def _last_event_end(data: bytes, scan_from: int) -> int:
-    """The offset after the last blank line at or after ``scan_from``; 0 if there is none."""
+    def _hold(self, data: bytes) -> None:
+        self._held_bytes += len(data)
+        if self._held_bytes > self._max:
+            raise UpstreamBroken(f"The upstream sent an event of more than {self._max} bytes.")
+        if self._held and len(self._held[-1]) < _SMALL:
+            data = self._held.pop() + data
+        self._held.append(data)
+
+
+def _last_event_end(data: bytes) -> int:
+    """The offset after the last blank line; 0 if there is none."""
     if data.endswith(b"\n\n"):
         return len(data)
     if b"\r" not in data:
-        found = data.rfind(b"\n\n", scan_from)
+        found = data.rfind(b"\n\n")
         return found + 2 if found >= 0 else 0
     end = 0
-    for match in _BLANK_LINE.finditer(data, scan_from):
+    for match in _BLANK_LINE.finditer(data):
         end = match.end()
     return end
 

@@ -208,7 +208,7 @@ def proxy_cli_commands(ctx):
     ("name", "package"),
     [
         *((name, "accounts") for name in ("login", "credentials")),
-        *((name, "doctor") for name in ("config", "cooldown", "doctor", "explain", "usage", "why")),
+        *((name, "doctor") for name in ("config", "doctor", "models", "plugins", "reload", "usage", "why")),
     ],
 )
 def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name, package):

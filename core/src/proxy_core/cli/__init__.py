@@ -1,39 +1,32 @@
-"""The command line. Commands are imported only when used; built-in commands take precedence over plugins'."""
+"""The command line: ``serve``, and the commands of plugins. They are imported only when used."""
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 import click
 
 from proxy_core.errors import SetupError
 
-_BUILT_IN = (
-    "serve",
-    "plugins",
-    "models",
-    "reload",
-)
-
-#: What people look for here, and the plugin that has it.
+#: First-party plugins with commands, which people look for whether they are installed or not.
 _FIRST_PARTY = {
-    **dict.fromkeys(("login", "credentials"), "accounts"),
-    **dict.fromkeys(("config", "cooldown", "doctor", "explain", "usage", "why"), "doctor"),
+    "accounts": "credentials login",
+    "doctor": "config cooldown doctor explain models plugins reload usage why",
 }
 
 
 class Commands(click.Group):
-    """Built-in commands by module name, then the commands of plugins."""
+    """The command ``serve``, then the commands of plugins."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*_BUILT_IN, *_plugin_commands()})
+        return sorted({"serve", *_plugin_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _BUILT_IN:
-            command: click.Command = import_module(f"proxy_core.cli.{cmd_name}").command
-            return command
-        plugin = _FIRST_PARTY.get(cmd_name)
+        if cmd_name == "serve":
+            from proxy_core.cli import serve
+
+            return serve.command
+        plugin = next((name for name, commands in _FIRST_PARTY.items() if cmd_name in commands.split()), None)
         found = _plugin_commands(plugin).get(cmd_name)
         if found is None and plugin is not None:
             package = f"proxy-plugin-{plugin}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from proxy_core.cli.common import printable, read_settings, settings_options, table
 from proxy_core.cli.installation import (
+    ALL_HOOKS,
     StartCheck,
     catalog_of,
     check_start,
     dry_run,
     fingerprints_of,
     lines_of,
+    models_of,
     open_http,
     open_store,
     vault_of,
@@ -26,6 +28,7 @@ from proxy_core.credentials.linked_files import read_foreign
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
+from proxy_core.plugins.loader import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.destinations import address
 from proxy_core.runtime.pools import rotations
@@ -42,6 +45,7 @@ from proxy_core.settings.variables import other_variables
 from proxy_core.state.usage import COUNTED, summed
 
 __all__ = [
+    "ALL_HOOKS",
     "COUNTED",
     "DELIMITER",
     "PREFIX",
@@ -49,6 +53,7 @@ __all__ = [
     "Fingerprints",
     "LoadedSettings",
     "NotRunning",
+    "Plugin",
     "StartCheck",
     "StoredCredential",
     "Vault",
@@ -64,6 +69,7 @@ __all__ = [
     "lines_of",
     "load",
     "load_nothing_but",
+    "models_of",
     "notify_running_proxy",
     "open_http",
     "open_store",

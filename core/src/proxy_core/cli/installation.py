@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.vault import FOLDER_NAME, Vault
 from proxy_core.errors import SettingsError, SetupError
-from proxy_core.interfaces import HttpClient, StateBackend
+from proxy_core.interfaces import HttpClient, ModelSpec, StateBackend
 from proxy_core.messages import JsonObject
 from proxy_core.plugins.loader import HOOKS, load_plugins
 from proxy_core.plugins.registry import Catalog, build_catalog
@@ -18,12 +18,14 @@ from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.server.client_key import state_secret
 from proxy_core.settings.loading import LoadedSettings
 
+ALL_HOOKS = HOOKS
 _ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
 
 def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS) -> Catalog:
     """What plugins provide, also if a proxy would not start with it. Raises ``SetupError``."""
-    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks))
+    order = loaded.settings.sanitizers.order if "proxy_sanitizers" in hooks else ()
+    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks), sanitizer_order=order)
 
 
 def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:
@@ -49,6 +51,15 @@ async def open_store(loaded: LoadedSettings) -> StateBackend:
     from proxy_core.runtime import stores
 
     return await stores.open_store(loaded)
+
+
+async def models_of(loaded: LoadedSettings) -> Mapping[str, ModelSpec]:
+    """The models that clients see, by public name; every provider is asked. Raises ``SetupError``."""
+    from proxy_core.runtime.start import start
+
+    active = start(loaded)
+    async with active.current.open(), active.process.open():
+        return await active.current.directory.all()
 
 
 def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:

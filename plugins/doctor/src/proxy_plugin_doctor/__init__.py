@@ -18,6 +18,7 @@ PLUGIN = PluginInfo(name="doctor", api=1)
 
 @hookimpl
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
-    from proxy_plugin_doctor import config, cooldown, doctor, explain, usage, why
+    from proxy_plugin_doctor import config, cooldown, doctor, explain, models, plugins, reload, usage, why
 
-    return [module.command for module in (config, cooldown, doctor, explain, usage, why)]
+    modules = (config, cooldown, doctor, explain, models, plugins, reload, usage, why)
+    return [module.command for module in modules]

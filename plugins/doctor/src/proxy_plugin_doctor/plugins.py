@@ -8,11 +8,8 @@ from typing import Any
 
 import click
 
-from proxy_core.cli.common import read_settings, settings_options, table
-from proxy_core.interfaces import Provider
-from proxy_core.plugins.loader import Plugin, load_plugins
-from proxy_core.plugins.registry import Catalog, build_catalog
-from proxy_core.runtime.builtin import BuiltIn
+from proxy_core import Provider
+from proxy_core.cli.api import ALL_HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
 
 
 @click.command("plugins")
@@ -20,10 +17,8 @@ from proxy_core.runtime.builtin import BuiltIn
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
     """List installed plugins with their state, and why one is not used."""
-    loaded = read_settings(config, disable_plugin)
-    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded)])
-    catalog = build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
-    rows = [_described(plugin, catalog) for plugin in plugins]
+    catalog = catalog_of(read_settings(config, disable_plugin), ALL_HOOKS)
+    rows = [_described(plugin, catalog) for plugin in catalog.plugins]
     chains = {
         "sanitizers": [s.name for s in catalog.sanitizers],
         "redactors": [r.name for r in catalog.redactors],

@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
-from proxy_core.cli.common import printable, read_settings, settings_options
-from proxy_core.cli.running_proxy import processes
-from proxy_core.errors import SetupError
+from proxy_core import SetupError
+from proxy_core.cli.api import printable, processes, read_settings, settings_options
 
 #: A reload takes less than a second, but it may have to wait for another one.
 _WITHIN_S = 60.0

@@ -26,7 +26,7 @@ TESTS = """
     tests/e2e/test_config_cli.py
     plugins/accounts plugins/doctor plugins/estimates plugins/gemini_cli/tests/test_keychain.py
     plugins/oauth/tests/test_oauth_tokens.py
-    plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
+    plugins/jsonl plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
 """.split()
 #: litellm asks for higher versions of what the core stands on, so it is tried by itself.
 SETS = {

@@ -59,7 +59,7 @@ def recording(make_proxy, upstream):
 
 @pytest.fixture
 def folder(tmp_path):
-    return tmp_path / "data" / "records"
+    return tmp_path / "data" / "plugins" / "jsonl"
 
 
 def lines_in(folder):
@@ -367,8 +367,7 @@ async def test_a_sink_that_never_ends_does_not_keep_the_server_from_stopping(rec
 
 
 async def test_files_are_private_rotated_and_few(recording, upstream, folder):
-    settings = {"enabled": True, "max_file_bytes": 4000, "max_files": 3}
-    proxy, _ = await recording({"records": settings})
+    proxy, _ = await recording({"plugins": {"jsonl": {"max_file_bytes": 4000, "max_files": 3}}})
 
     for n in range(8):
         await proxy.chat("demo/small", f"request {n} " + "x" * 2000)
@@ -389,7 +388,7 @@ async def test_old_files_go_and_other_files_stay(recording, upstream, folder):
         file.write_text("{}\n")
     for file, days in ((old, 3), (young, 1), (other, 30)):
         os.utime(file, (time.time() - days * 86_400,) * 2)
-    proxy, _ = await recording({"records": {"enabled": True, "max_age_days": 2}})
+    proxy, _ = await recording({"plugins": {"jsonl": {"max_age_days": 2}}})
 
     await proxy.chat("demo/small", "hi")
     await until(lambda: any(lines_in(folder)))
@@ -401,10 +400,15 @@ async def test_old_files_go_and_other_files_stay(recording, upstream, folder):
 
 async def test_the_folder_can_be_chosen(recording, upstream, tmp_path):
     chosen = tmp_path / "elsewhere"
-    proxy, _ = await recording({"records": {"enabled": True, "folder": str(chosen)}})
+    proxy, _ = await recording({"plugins": {"jsonl": {"folder": str(chosen)}}})
     await proxy.chat("demo/small", "hi")
 
     await until(lambda: lines_in(chosen))
+
+
+async def test_records_without_a_sink_stop_the_start_and_name_a_package(make_proxy):
+    with pytest.raises(proxy_core.SettingsError, match="pip install proxy-plugin-jsonl"):
+        await make_proxy({"records": {"enabled": True}, "plugins": {"disabled": ["jsonl"]}})
 
 
 async def test_the_command_line_switches_records_on(tmp_path):
@@ -416,7 +420,7 @@ async def test_the_command_line_switches_records_on(tmp_path):
                 f"{program.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
             )
         assert reply.status_code == 200
-    records = lines_in(tmp_path / "data" / "proxy-core" / "records")
+    records = lines_in(tmp_path / "data" / "proxy-core" / "plugins" / "jsonl")
 
     assert [r["model"] for r in records] == ["demo/small"]
     assert key not in json.dumps(records)

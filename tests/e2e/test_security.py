@@ -72,7 +72,7 @@ async def test_an_upstream_cannot_send_the_proxy_elsewhere(proxy, upstream, else
 TABLES = {
     "tables": '[plugins."{}"]\nx = 1\n[plugins."{}"]\nx = 1\n[plugins."{}"]\nx = 1',
     "required": '[plugins]\nrequired = ["{}", "{}", "{}"]',
-    "allowed": '[plugins]\nallowed = ["{}", "{}", "{}"]',
+    "allowed": '[plugins]\nallowed = ["{}", "{}", "{}", "doctor"]',
 }
 
 

@@ -9,6 +9,7 @@ from google.protobuf.json_format import Parse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 import proxy_core
+from proxy_core import LogSink
 from proxy_core.testing import plugin_with
 from proxy_plugin_otel.records import RecordSink, RecordsRefused
 from proxy_plugin_otel.settings import OtelSettings
@@ -90,10 +91,17 @@ def recording(make_proxy, upstream):
         url, content = f"{upstream.url}/chat/completions", json.dumps(call.body).encode()
         return proxy_core.UpstreamRequest(url=url, headers=[], content=content)
 
-    async def make(records, **settings):
+    async def write(lines):
+        pass
+
+    async def make(records, sinks=None, **settings):
+        sinks = sinks or [LogSink(name="other", write=write)]
         demo = proxy_core.Provider(name="demo", encode=encode, dialects=["openai_chat"], credential_optional=True)
-        tables = {"plugins": {"otel": settings, "disabled": ["openai_compat"]}, "records": {"enabled": records}}
-        return await make_proxy(tables, modules=[plugin_with(proxy_providers=[demo])])
+        tables = {
+            "plugins": {"otel": settings, "disabled": ["jsonl", "openai_compat"]},
+            "records": {"enabled": records},
+        }
+        return await make_proxy(tables, modules=[plugin_with(proxy_providers=[demo], proxy_log_sinks=sinks)])
 
     return make
 
@@ -138,17 +146,21 @@ async def test_a_collector_that_rejects_a_batch_loses_it(collector, status, requ
     assert collector.requests == requests
 
 
-async def test_the_collector_gets_what_the_file_gets(recording, collector, upstream, tmp_path):
+async def test_the_collector_gets_what_other_sinks_get(recording, collector, upstream):
     upstream.responds()
-    proxy = await recording(True, records_endpoint=collector.url)
+    seen = []
+
+    async def write(lines):
+        seen.extend(lines)
+
+    proxy = await recording(True, sinks=[LogSink(name="seen", write=write)], records_endpoint=collector.url)
     await proxy.chat("demo/small", "quite private")
     async with asyncio.timeout(20):
         while not collector.records:
             await asyncio.sleep(0.02)
     (record,) = collector.records
-    (file,) = (tmp_path / "data" / "records").glob("*.jsonl")
 
-    assert file.read_text() == record.body.string_value + "\n"
+    assert [line.decode() for line in seen] == [record.body.string_value]
     assert record.severity_text == "INFO"
     assert attributes_of(record)["gen_ai.request.model"] == "demo/small"
 
@@ -158,11 +170,11 @@ async def test_no_variable_of_opentelemetrys_sends_records(recording, monkeypatc
     monkeypatch.setenv(variable, "http://127.0.0.1:1")
     proxy = await recording(True)
 
-    assert [sink.name for sink in proxy.proxy.catalog.log_sinks] == ["jsonl"]
+    assert [sink.name for sink in proxy.proxy.catalog.log_sinks] == ["other"]
 
 
 async def test_disabled_is_disabled(recording, collector, monkeypatch):
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     proxy = await recording(True, records_endpoint=collector.url)
 
-    assert [sink.name for sink in proxy.proxy.catalog.log_sinks] == ["jsonl"]
+    assert [sink.name for sink in proxy.proxy.catalog.log_sinks] == ["other"]

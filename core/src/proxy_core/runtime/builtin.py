@@ -1,4 +1,4 @@
-"""The built-in dialects, selectors, sanitizers, log sink and state stores.
+"""The built-in dialects, selectors, sanitizers and state stores.
 
 They are provided through the same hooks as those of any other plugin.
 """
@@ -12,7 +12,6 @@ from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
     Dialect,
-    LogSink,
     PluginContext,
     PluginInfo,
     Sanitizer,
@@ -20,7 +19,6 @@ from proxy_core.interfaces import (
     StateStore,
 )
 from proxy_core.pipeline.guard import GUARD, temperature_zero
-from proxy_core.records.jsonl import jsonl_sink
 from proxy_core.rotation import selectors
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.memory import memory_store
@@ -46,11 +44,6 @@ class BuiltIn:
     @hookimpl
     def proxy_selectors(self, ctx: PluginContext) -> Iterable[Selector]:
         return selectors.BUILT_IN
-
-    @hookimpl
-    def proxy_log_sinks(self, ctx: PluginContext) -> Iterable[LogSink]:
-        records = self._loaded.settings.records
-        return [jsonl_sink(records, records.folder or self._loaded.data_dir / "records")] if records.enabled else []
 
     @hookimpl
     def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from proxy_core.errors import SettingsError
 from proxy_core.models.catalog_refresh import FOLDER_NAME as TABLES
 from proxy_core.models.catalog_refresh import TableFiles, TableRefresher
 from proxy_core.models.directory import ModelDirectory
@@ -274,6 +275,8 @@ class _Builder:
         if not records.enabled:
             return None
         sinks, scrub = self.catalog.log_sinks, self.process.scrub
+        if not sinks:
+            raise SettingsError(["records.enabled: no plugin takes records; pip install proxy-plugin-jsonl"])
         return Recorder(sinks, self.redaction, scrub, max_body_bytes=records.max_body_bytes)
 
     @cached_property

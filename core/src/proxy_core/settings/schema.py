@@ -281,22 +281,16 @@ class LogSettings(Table):
     folder: Path | None = Field(None, description="If set, the log is also written to ``proxy.log`` in this folder.")
     max_file_bytes: int = Field(10 * MiB, ge=1024, description="Size at which a log file is rotated.")
     max_files: int = Field(5, ge=2, description="How many files of each log to keep, including the current one.")
-    debug: bool = Field(
-        False, description="Write debug lines to ``proxy_debug.log``. Environment: ``PROXY_DEBUG_LOG``."
-    )
+    debug: bool = Field(False, description="Write debug lines to ``proxy_debug.log``.")
 
 
 class RecordSettings(Table):
-    """``[records]``: one JSON line per request, off by default."""
+    """``[records]``: one JSON line per request for log sinks, off by default."""
 
     enabled: bool = Field(False, description="Write request records; same as ``serve --enable-request-logging``.")
-    folder: Path | None = Field(None, description="Folder for the files; unset: ``records`` in the data folder.")
     max_body_bytes: int = Field(
         1 * MiB, ge=0, description="How much of a request body, and of a response body, to keep."
     )
-    max_file_bytes: int = Field(64 * MiB, ge=1024, description="Size at which a new file is started.")
-    max_files: int = Field(10, ge=1, description="How many files to keep; older ones are deleted.")
-    max_age_days: float = Field(7, gt=0, description="Files not written to for this long are deleted.")
 
 
 class StateSettings(Table):

@@ -1,6 +1,6 @@
 """Send request records to a collector as OpenTelemetry logs, over OTLP/HTTP in JSON.
 
-These are the same redacted records that ``[records]`` writes to files. OpenTelemetry's SDK for logs is not
+These are the same redacted records that other log sinks get. OpenTelemetry's SDK for logs is not
 stable yet, but OTLP is; this module therefore builds the OTLP document itself and imports no SDK.
 """
 

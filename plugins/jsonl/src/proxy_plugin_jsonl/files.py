@@ -1,37 +1,46 @@
-"""The default sink: JSON lines in rotating files with mode 0600, limited by size, count and age."""
+"""JSON lines in rotating files with mode 0600, limited by size, count and age."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from proxy_core.interfaces import LogSink
-from proxy_core.settings.schema import RecordSettings
+from pydantic import Field
+
+from proxy_core import PluginSettings
+
+_MIB = 1024 * 1024
 
 _DAY_S = 86_400.0
 #: A file younger than this may still be written to by another worker.
 _IN_USE_S = 60.0
 
 
-def jsonl_sink(settings: RecordSettings, folder: Path) -> LogSink:
-    """Writes to ``folder``. Each process has its own files: ``requests-<time>-<pid>-<n>.jsonl``."""
-    files = JsonLines(folder, settings)
-    return LogSink(name="jsonl", write=files.write, close=files.close)
+class JsonLinesSettings(PluginSettings):
+    """``[plugins.jsonl]``; ``[records] enabled`` switches records on."""
+
+    folder: Path | None = Field(None, description="Folder for the files; unset: ``plugins/jsonl`` in the data folder.")
+    max_file_bytes: int = Field(64 * _MIB, ge=1024, description="Size at which a new file is started.")
+    max_files: int = Field(10, ge=1, description="How many files to keep; older ones are deleted.")
+    max_age_days: float = Field(7, gt=0, description="Files not written to for this long are deleted.")
 
 
 class JsonLines:
-    """Writes the files in a single thread."""
+    """Writes in a single thread. Each process has its own files: ``requests-<time>-<pid>-<n>.jsonl``.
 
-    def __init__(self, folder: Path, settings: RecordSettings) -> None:
-        self._folder = folder
+    ``folder`` is asked for when the first file is written, as it may create the folder.
+    """
+
+    def __init__(self, folder: Callable[[], Path], settings: JsonLinesSettings) -> None:
+        self._find_folder = folder
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jsonl")
         self._file: int | None = None
-        self._path = folder
+        self._path = Path()
         self._size = 0
         self._number = 0
 
@@ -54,16 +63,17 @@ class JsonLines:
 
     def _next_file(self) -> None:
         self._end()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = self._find_folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self._number += 1
-        self._path = self._folder / f"requests-{stamp}-{os.getpid()}-{self._number:04}.jsonl"
+        self._path = folder / f"requests-{stamp}-{os.getpid()}-{self._number:04}.jsonl"
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = 0
-        self._prune()
+        self._prune(folder)
 
-    def _prune(self) -> None:
-        files = sorted(self._folder.glob("requests-*.jsonl"))
+    def _prune(self, folder: Path) -> None:
+        files = sorted(folder.glob("requests-*.jsonl"))
         kept = len(files)
         for file in files:
             try:

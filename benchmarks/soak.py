@@ -44,7 +44,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory() as name, upstream() as port:
         folder = Path(name)
-        with running(proxy_core(records=True), port) as quick, running(_slow(folder), port) as slow:
+        with running(_recording(), port) as quick, running(_slow(folder), port) as slow:
             rows, compared = _soak(slow, quick, options.requests, folder)
     p99, usual = statistics.median(row["p99_ms"] for row in rows), statistics.median(compared)
     warm = [row["mb"] for row in rows if row["requests"] >= _WARM_UP * options.requests]
@@ -65,6 +65,10 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _recording() -> System:
+    return proxy_core("records", "--enable-request-logging")
+
+
 def _slow(folder: Path) -> System:
     """proxy-core with the plugin above, laid out as if installed, and a log to read."""
     info = folder / "site" / "slow_disk-1.0.dist-info"
@@ -72,7 +76,7 @@ def _slow(folder: Path) -> System:
     (folder / "site" / "slow_disk.py").write_text(SLOW_DISK)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow_disk\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[proxy_core.plugins]\nslow_disk = slow_disk\n")
-    base = proxy_core(records=True)
+    base = _recording()
     more = {"PYTHONPATH": str(folder / "site"), "PROXY_LOG__FOLDER": str(folder / "logs")}
     return replace(base, environment=lambda up: {**base.environment(up), **more})
 

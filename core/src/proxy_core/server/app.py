@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -64,9 +64,9 @@ class _App:
         self._app = app
         self._endpoints = endpoints
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         direct = self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
-        await (direct or self._app)(scope, receive, send)
+        return (direct or self._app)(scope, receive, send)
 
 
 def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Route]:

@@ -33,8 +33,8 @@ class DialectEndpoint:
         self._dialect = dialect
         self._services = services
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _Exchange(self._dialect, self._services, scope, receive, send).run()
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return _Exchange(self._dialect, self._services, scope, receive, send).run()
 
 
 class _Exchange:

@@ -23,9 +23,9 @@ def _first_mark(block: bytes) -> int:
     done = _MARK.search(block, max(0, at - 6)) if (at := block.find(b"[DONE]")) >= 0 else None
     first = done.start() if done is not None else len(block)
     for key in _KEYS:
-        if block.count(key) == block.count(key + b":null") + block.count(key + b": null"):
-            continue
         at = block.find(key, 0, first)
+        if at < 0 or block.count(key, at) == block.count(key + b":null", at) + block.count(key + b": null", at):
+            continue
         while at >= 0:
             end = at + len(key)
             if not block.startswith(_NULL, end) and _MARK.match(block, at):

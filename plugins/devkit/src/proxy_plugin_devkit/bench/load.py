@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -16,7 +17,8 @@ import uvloop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """``kind``: ``plain`` and ``burst`` run for ``seconds``; ``paced`` runs one stream per connection.
+    """``kind``: ``plain`` and ``burst`` run for ``seconds``, or make ``requests`` on each connection; ``paced`` runs
+    one stream per connection. ``padding``: so many bytes are added to the message, and ``answer`` to the answer.
 
     ``chunks``: the number of chunks that each stream must have.
     """
@@ -28,15 +30,23 @@ class Load:
     chunks: int
     connections: int = 32
     seconds: float = 3.0
+    requests: int = 0
+    padding: int = 0
+    answer: int = 0
     gap_s: float = 0.05
 
 
 def request_bytes(load: Load) -> bytes:
-    body: dict[str, object] = {"model": load.model, "messages": [{"role": "user", "content": "Say something."}]}
+    body: dict[str, object] = {
+        "model": load.model,
+        "messages": [{"role": "user", "content": "Say something." + "x" * load.padding}],
+    }
     if load.kind != "plain":
         body["stream"] = True
     if load.kind == "paced":
         body["user"] = f"pace={load.gap_s}"
+    if load.answer:
+        body["user"] = f"size={load.answer}"
     content = json.dumps(body).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {load.key}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
@@ -72,11 +82,12 @@ async def run(load: Load) -> dict[str, float]:
 
     async def worker() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=2**20)
-        while True:
+        for number in itertools.count(1):
             began = time.perf_counter()
             await one(reader, writer, message, chunks)
             latencies.append(time.perf_counter() - began)
-            if load.kind == "paced" or time.perf_counter() >= stop:
+            done = number >= load.requests if load.requests else time.perf_counter() >= stop
+            if load.kind == "paced" or done:
                 break
         writer.close()
 
@@ -91,6 +102,7 @@ async def run(load: Load) -> dict[str, float]:
         "per_s": len(latencies) / took,
         "p50_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[int(len(latencies) * 0.99)] * 1000,
+        "max_ms": latencies[-1] * 1000,
     }
 
 

@@ -53,29 +53,40 @@ class System:
     files: Callable[[int], Mapping[str, str]] = field(default=lambda upstream: {})
 
 
-def relay(transport: str) -> System:
-    return System(
-        name=f"relay over {transport}",
-        model="small",
-        command=lambda port, up: [*script("relay"), str(port), str(up), transport],
-    )
+def relay() -> System:
+    return System(name="relay", model="small", command=lambda port, up: [*script("relay"), str(port), str(up)])
 
 
-def proxy_core(*, records: bool = False) -> System:
-    """proxy-core with every installed plugin; ``records`` turns on request records."""
-    command = [str(Path(sys.executable).with_name("proxy-core")), "serve", "--log-level", "warning"]
-    command += ["--enable-request-logging"] if records else []
+#: What a user with two logins and API keys has: the plugins whose start and memory have targets.
+USUAL_PLUGINS = ("gemini", "gemini_cli", "openai_compat", "qwen_code", "redaction")
+
+
+def proxy_core(
+    name: str = "proxy-core",
+    *options: str,
+    program: str | None = None,
+    settings: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> System:
+    """proxy-core with every installed plugin and its default log; ``settings`` is more of its settings file."""
+    given = program or str(Path(sys.executable).with_name("proxy-core"))
+
+    def variables(up: int) -> Mapping[str, str]:
+        # A key as long as a real one, because the secret filter searches every response for it.
+        own = {"PROXY_API_KEY": KEY, "BENCH_API_BASE": f"http://127.0.0.1:{up}/v1", "BENCH_API_KEY": bench_key(1)}
+        return {**own, **(environment or {})}
+
     return System(
-        name="proxy-core, records" if records else "proxy-core",
+        name=name,
         model="bench/small",
-        command=lambda port, up: [*command, "--port", str(port)],
-        environment=lambda up: {
-            "PROXY_API_KEY": KEY,
-            "BENCH_API_BASE": f"http://127.0.0.1:{up}/v1",
-            # As long as a real key, because the secret filter searches every response for it.
-            "BENCH_API_KEY": "sk-" + "upstream-key" * 4,
-        },
+        command=lambda port, up: [given, "serve", "--port", str(port), *options],
+        environment=variables,
+        files=lambda up: {"proxy-core.toml": settings} if settings else {},
     )
+
+
+def bench_key(number: int) -> str:
+    return f"sk-{number:04}-" + "upstream-key" * 4
 
 
 def litellm(python: str) -> System:
@@ -113,6 +124,12 @@ class Running:
             total += int(fields[11]) + int(fields[12])
         return total / _TICK
 
+    def cpu_us(self, load: Load) -> tuple[dict[str, float], float]:
+        """The result of a load, and the CPU time per request that the system used for it, in microseconds."""
+        before = self.cpu_s()
+        result = drive(load)
+        return result, (self.cpu_s() - before) / result["count"] * 1e6
+
     def resident_mb(self) -> float:
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _tree(self.process.pid))
         return pages * _PAGE / 1024 / 1024
@@ -141,8 +158,8 @@ def upstream(command: Callable[[int], Sequence[str]] | None = None, folder: Path
 
 
 @contextmanager
-def running(system: System, upstream_port: int) -> Iterator[Running]:
-    """Start a system on core 0 with an empty home directory, and time it until its first 200."""
+def running(system: System, upstream_port: int, *, pinned: bool = True) -> Iterator[Running]:
+    """Start a system, on core 0 if it is ``pinned``, with an empty home directory, and time it until its first 200."""
     port = free_port()
     with tempfile.TemporaryDirectory() as home:
         for name, text in system.files(upstream_port).items():
@@ -155,7 +172,7 @@ def running(system: System, upstream_port: int) -> Iterator[Running]:
             env={"PATH": os.environ["PATH"], **folders, **system.environment(upstream_port)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=pin(0),
+            preexec_fn=pin(0) if pinned else None,
         )
         try:
             _wait_for_port(port, process)

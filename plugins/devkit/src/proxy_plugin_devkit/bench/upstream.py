@@ -1,7 +1,7 @@
 """A fake upstream that is much faster than the systems it measures: raw bytes prepared once, no framework.
 
 ``python upstream.py PORT``. It sends plain responses, or streams of 100 chunks: in one burst, or paced
-if the body's ``user`` field is ``pace=SECONDS``.
+if the body's ``user`` field is ``pace=SECONDS``; a plain response is longer if it is ``size=BYTES``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import uvloop
 CHUNKS = 100
 _HEAD = {"id": "chatcmpl-bench", "created": 1_700_000_000, "model": "small"}
 _PACE = re.compile(rb'"user":\s*"pace=([0-9.]+)"')
+_SIZE = re.compile(rb'"user":\s*"size=(\d+)"')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -39,18 +40,17 @@ _MESSAGE = {
     "role": "assistant",
     "content": "A message of ordinary length, so that its JSON is as long as that of a short answer.",
 }
-_RESPONSE = json.dumps(
-    {
-        **_HEAD,
-        "object": "chat.completion",
-        "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop"}],
-        "usage": _USAGE,
-    }
-).encode()
-PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-    len(_RESPONSE),
-    _RESPONSE,
-)
+
+
+def plain(more: int) -> bytes:
+    """A plain response whose message has so many characters more."""
+    message = {**_MESSAGE, "content": _MESSAGE["content"] + "x" * more}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    body = json.dumps({**_HEAD, "object": "chat.completion", "choices": [choice], "usage": _USAGE}).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+PLAIN = plain(0)
 
 
 class Upstream(asyncio.Protocol):
@@ -58,21 +58,32 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not registered as subclasses
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._body_at = self._size = 0
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            length = _LENGTH.search(self._buffer, 0, end)
-            size = end + 4 + (int(length[1]) if length else 0)
-            if len(self._buffer) < size:
+        while self._size or self._read_head():
+            if len(self._buffer) < self._size:
                 return
-            body, self._buffer = self._buffer[end + 4 : size], self._buffer[size:]
+            body = bytes(self._buffer[self._body_at : self._size])
+            del self._buffer[: self._size]
+            self._size = 0
             self._answer(body.replace(b": ", b":"))
+
+    def _read_head(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        length = _LENGTH.search(self._buffer, 0, end)
+        self._body_at = end + 4
+        self._size = self._body_at + (int(length[1]) if length else 0)
+        return True
 
     def _answer(self, body: bytes) -> None:
         if b'"stream":true' not in body:
-            self._transport.write(PLAIN)
+            size = _SIZE.search(body)
+            self._transport.write(PLAIN if size is None else plain(int(size[1])))
             return
         tail = FINISH + (USAGE if b'"include_usage":true' in body else b"") + DONE
         pace = _PACE.search(body)

@@ -1,5 +1,6 @@
 """Every case of the backend's error tables, and the decision on it."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -109,12 +110,43 @@ def test_the_same_in_every_wrapping(name):
         assert decision.error.code == plain.error.code, body
 
 
-def test_the_owner_is_told_where_to_go_and_projects_stay_with_us():
+def test_the_owner_is_told_where_to_go_for_which_project_and_why():
     assert "https://accounts.google.com/example?x=1" in verdict_of("validation_required").error.message
     disabled = verdict_of("service_disabled").error.message
-    assert "https://console.developers.google.com/apis/api/cloudaicompanion" in disabled
-    assert "my-project-123" not in disabled
+    page = "https://console.developers.google.com/apis/api/cloudaicompanion.googleapis.com?project=my-project-123"
+    assert page in disabled
+    assert "(SERVICE_DISABLED, project my-project-123)" in disabled
     assert "who=me" not in verdict_of("tos_violation").error.message
+
+
+@pytest.mark.parametrize("name", ["validation_url", "validation_link"])
+def test_the_page_that_verifies_an_account_has_several_names(name):
+    url = "https://accounts.google.com/signin/continue?sarp=1&plt=AKgnsb"
+    body = error_body(403, "PERMISSION_DENIED", "Verify.", info("VALIDATION_REQUIRED", **{name: url}))
+
+    assert url in verdict_of("validation_required", body).error.message
+
+
+def test_the_project_may_be_only_in_googles_sentence():
+    body = error_body(
+        403, "PERMISSION_DENIED", "API has not been used in project 4711 before.", info("SERVICE_DISABLED")
+    )
+
+    assert "(SERVICE_DISABLED, project 4711)" in verdict_of("service_disabled", body).error.message
+
+
+@pytest.mark.parametrize("name", ["daily", "no_entitlement", "capacity", "service_disabled"])
+def test_a_body_indented_with_no_break_spaces_is_read(name):
+    own = ERRORS[name][1]
+    indented = json.dumps(json.loads(own), indent=2, ensure_ascii=False).replace("  ", "\u00a0\u00a0").encode()
+    decision, plain = verdict_of(name, indented), verdict_of(name)
+
+    assert b"\xc2\xa0" in indented
+    assert (decision.cooldown, decision.cooldown_s, decision.error.message) == (
+        plain.cooldown,
+        plain.cooldown_s,
+        plain.error.message,
+    )
 
 
 def test_a_project_that_google_refuses_is_suspect():

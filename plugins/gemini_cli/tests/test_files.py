@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from proxy_core import Credential, Tokens
 from proxy_core.testing.credentials import read_foreign
 from proxy_plugin_gemini_cli.client import NoClient, installed_client, own_client
-from proxy_plugin_gemini_cli.files import FILES, read_encrypted, read_gcloud, read_plain, write_plain
+from proxy_plugin_gemini_cli.files import FILES, read_encrypted, read_gcloud, read_plain, read_proxy_file, write_plain
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 
 PLAIN = {
@@ -84,12 +84,39 @@ def test_the_nested_form_of_the_encrypted_storage():
         (b'{"type": "service_account"}', "service_account"),
         (b'{"type": "external_account"}', "external_account"),
         (b'{"type": "impersonated_service_account"}', "impersonated_service_account"),
-        (b'{"type": "authorized_user", "client_id": "x"}', "client_secret, refresh_token missing"),
+        (b'{"type": "authorized_user", "client_id": "x"}', "gcloud's"),
+        (dumped(PLAIN, _proxy_metadata={}), "another proxy"),
+        (dumped(PLAIN, resource_url="portal.qwen.ai"), "a Qwen login"),
+        (b'{"access_token": "a", "refresh_token": "r", "expiry_date": 1800000000000}', "Google issued"),
     ],
 )
 def test_an_invalid_login_file_says_what_is_missing(data, words):
     with pytest.raises(ValueError, match=words):
         read_plain(data)
+
+
+def test_an_incomplete_file_of_gclouds_says_what_is_missing():
+    with pytest.raises(ValueError, match="client_secret, refresh_token missing"):
+        read_gcloud(b'{"type": "authorized_user", "client_id": "x"}')
+
+
+@pytest.mark.parametrize("changed", [GCLOUD, {**PLAIN, "_proxy_metadata": {}}, {"resource_url": "x", **PLAIN}, {}])
+def test_a_file_that_has_become_another_is_not_written(changed):
+    credential = Credential(id="x", provider="p", kind="k", secret=SecretStr("s"), label="")
+
+    with pytest.raises(ValueError):
+        write_plain(json.dumps(changed).encode(), credential)
+
+
+def test_another_proxys_file_says_whose_it_is():
+    about = {"email": "other@example.com", "tier": "standard-tier", "project_id": "p-1", "last_check_timestamp": 1.0}
+    tokens = read_proxy_file(dumped(PLAIN, _proxy_metadata=about, client_id="x", client_secret="y"))
+
+    assert (tokens.identity, tokens.tier, tokens.details["project_id"]) == ("other@example.com", "standard-tier", "p-1")
+    assert tokens.details["client_secret"].get_secret_value() == "y"
+    assert read_proxy_file(dumped(PLAIN, _proxy_metadata={})).identity == "dev@example.com"
+    with pytest.raises(ValueError, match="_proxy_metadata is missing"):
+        read_proxy_file(dumped(PLAIN))
 
 
 def test_new_tokens_keep_what_is_not_ours():
@@ -113,9 +140,8 @@ def test_new_tokens_keep_what_is_not_ours():
     }
 
 
-@pytest.mark.parametrize("read", [read_gcloud, read_plain])
-def test_gclouds_file_is_refreshed_with_its_own_client(read):
-    tokens = read(dumped(GCLOUD))
+def test_gclouds_file_is_refreshed_with_its_own_client():
+    tokens = read_gcloud(dumped(GCLOUD))
 
     assert tokens.access_token.get_secret_value() == ""
     assert tokens.identity is None

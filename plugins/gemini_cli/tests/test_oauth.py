@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, LoginFailed, LoginRequired, RetryRefresh
+from proxy_core import Credential, LoginFailed, LoginRequired, RetryRefresh, SetupRequired
 from proxy_core.testing import ScriptedPrompt
 from proxy_core.testing.credentials import from_environment
 from proxy_plugin_gemini_cli.code_assist import backend_of
@@ -171,7 +171,7 @@ async def test_gclouds_login_is_refreshed_with_its_own_client(made, google, exch
     details = {"client_id": "gcloud", "client_secret": SecretStr("gcloud-secret")}
 
     assert (await made().refresh(ended(tokens, details=details), exchange)).access_token != tokens.access_token
-    with pytest.raises(RetryRefresh, match="another OAuth client"):
+    with pytest.raises(SetupRequired, match="another OAuth client"):
         await made().refresh(ended(tokens), exchange)
 
 
@@ -187,12 +187,12 @@ async def test_a_credentials_own_token_server(made, google, exchange):
 
 
 async def test_a_wrong_oauth_client_does_not_disable_the_login(made, google, exchange):
-    with pytest.raises(RetryRefresh, match="client id or secret is wrong"):
+    with pytest.raises(SetupRequired, match="client id or secret is wrong"):
         await made(client_secret=SecretStr("wrong")).refresh(ended(google.issue()), exchange)
 
 
 async def test_a_missing_oauth_client_does_not_disable_the_login(made, google, exchange):
-    with pytest.raises(RetryRefresh, match="GEMINI_CLI_CLIENT_ID"):
+    with pytest.raises(SetupRequired, match="GEMINI_CLI_CLIENT_ID"):
         await made(client_id=None).refresh(ended(google.issue()), exchange)
 
 
@@ -244,7 +244,7 @@ async def test_a_token_server_that_does_not_respond_is_retried_later(made, googl
 )
 async def test_a_refused_oauth_client_is_a_settings_problem(made, google, exchange, status, error, words):
     google.fails(status, json.dumps({"error": error}).encode())
-    with pytest.raises(RetryRefresh, match=words):
+    with pytest.raises(SetupRequired, match=words):
         await made().refresh(ended(google.issue()), exchange)
 
 

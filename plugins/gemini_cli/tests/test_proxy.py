@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from proxy_core.testing import cut, pause
+from proxy_core.testing.credentials import described
 from proxy_plugin_gemini.testing import API_KEY, call, error_body, finish, info, raw, retry, text
 from proxy_plugin_gemini_cli.testing import PROJECT, Bucket
 
@@ -322,7 +323,31 @@ async def test_a_project_that_is_refused_still_is_not_looked_up_again(start, log
     assert answers[0].error["code"] in ("project_required", "account_ineligible")
     assert len(google.called("loadCodeAssist")) == 1
     assert len(google.called("generateContent")) == 2
-    assert PROJECT not in answers[0].error["message"]
+    assert (f"project {PROJECT}" in answers[0].error["message"]) == (name == "service_disabled")  # the others name none
+
+
+async def test_the_operator_sees_where_to_enable_what_in_the_log_and_in_why(start, login, google, caplog):
+    login()
+    google.errs("service_disabled", times=4)
+    proxy = await start()
+    page = f"/apis/api/cloudaicompanion.googleapis.com?project={PROJECT}"
+    answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
+    (credential,) = described(proxy.proxy.pools["gemini_cli"], "gemini-2.5-pro")["credentials"]
+
+    for words in (answer.error["message"], caplog.text, str(credential)):
+        assert page in words
+        assert f"SERVICE_DISABLED, project {PROJECT}" in words
+
+
+async def test_a_limit_of_0_stays_a_429_in_googles_words(start, login, google):
+    login()
+    google.errs("no_entitlement")
+    proxy = await start()
+    answers = [await proxy.chat("gemini_cli/gemini-2.5-pro", "hi") for _ in range(3)]
+
+    assert {answer.status for answer in answers} == {429}
+    assert all("limit: 0" in answer.error["message"] for answer in answers)
+    assert len(google.called("generateContent")) == 1
 
 
 async def test_a_refused_project_without_another_is_dropped_with_advice(start, login, google, vault):

@@ -96,7 +96,7 @@ def test_only_headers_with_an_effect_are_sent():
     assert headers["accept"] == "application/json"
     assert headers["x-dashscope-authtype"] == "qwen-oauth"
     assert headers["x-dashscope-cachecontrol"] == "enable"
-    assert headers["x-dashscope-useragent"].startswith("proxy-plugin-qwen-code/")
+    assert headers["x-dashscope-useragent"].startswith("proxy-core/")  # as the core's User-Agent
     assert "user-agent" not in headers
     assert dict(sent(key()).headers)["x-dashscope-authtype"] == "openai"
     assert not any("dashscope" in name for name, _ in sent(key(), base="https://own.example/v1").headers)

@@ -153,7 +153,7 @@ class Login:
         if not token:
             return self.held_back or "it has no token yet and is being refreshed", "time"
         if self.lacks is not None:
-            return self.lacks, "setup" if self.sought else "time"
+            return self.lacks, "login" if self.sought else "time"  # its account is at fault, not this proxy
         return (self.held_back, "time") if self.held_back else None
 
     @property

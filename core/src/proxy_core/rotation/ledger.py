@@ -6,6 +6,7 @@ In memory, and changed by the outcomes of leases. Times are monotonic seconds.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.rows import Rows, expires_at
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
+
+log = logging.getLogger("proxy_core.rotation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +211,7 @@ class Ledger(Rows):
         self.touch(row)
         routing = self.policy.routing
         if decision.cooldown == "credential":
+            log.warning("%s %s cools down: %s", row.credential.provider, row.credential.label, decision.error.message)
             scope = Scope(row.id)
             cooldown = row.cooldown = cooldown_after(row.cooldown, failure, routing, use.probes)
         elif decision.cooldown == "model":

@@ -84,9 +84,12 @@ class Spending:
 class FakeOAuthServer(FakeUpstream):
     """The server. ``life_s`` is the lifetime of access tokens; ``rotates``: a refresh returns a new refresh token.
 
+    Access and refresh tokens begin with ``PREFIXES``, by which vendors' tokens are told apart.
     If an old refresh token comes back within ``reuse_s``, the server returns the newest one
     again; later it rejects it, and in ``strict`` mode it revokes all tokens of the login.
     """
+
+    PREFIXES = ("at-", "1//rt-")
 
     def __init__(
         self,
@@ -315,7 +318,7 @@ class FakeOAuthServer(FakeUpstream):
         return next(d for d in self._devices.values() if d.user_code == user_code)
 
     def _new_family(self, identity: str) -> Family:
-        family = Family(identity, current=f"1//rt-{len(self.families)}-0-{secrets.token_urlsafe(12)}")
+        family = Family(identity, current=f"{self.PREFIXES[1]}{len(self.families)}-0-{secrets.token_urlsafe(12)}")
         self.families.append(family)
         return family
 
@@ -323,8 +326,8 @@ class FakeOAuthServer(FakeUpstream):
         if rotate:
             family.rotated[family.current] = time.time()
             number = self.families.index(family)
-            family.current = f"1//rt-{number}-{len(family.rotated)}-{secrets.token_urlsafe(12)}"
-        access = f"at-{secrets.token_urlsafe(16)}"
+            family.current = f"{self.PREFIXES[1]}{number}-{len(family.rotated)}-{secrets.token_urlsafe(12)}"
+        access = f"{self.PREFIXES[0]}{secrets.token_urlsafe(16)}"
         self._access[access] = (family, time.monotonic() + self.life_s)
         claims = base64.urlsafe_b64encode(json.dumps({"sub": "1057", "email": family.identity}).encode()).decode()
         return {

@@ -19,7 +19,7 @@ from proxy_core import (
     read_error,
     rejected,
 )
-from proxy_plugin_gemini.google_error import GoogleError, read_google_error
+from proxy_plugin_gemini.google_error import GoogleError, read_google_error, with_plain_spaces
 from proxy_plugin_gemini.limits import HOUR_S, limit_of
 
 #: Decides on a failure whose error body has been read.
@@ -40,6 +40,7 @@ def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDec
     """``forbidden`` decides on a 403, whose meaning differs between logins and keys."""
     if failure.transport is not None:
         return classify_failure(failure)
+    failure = replace(failure, body=with_plain_spaces(failure.body))
     error = read_google_error(failure.body)
     status = error.code or failure.status
     words = read_error(failure.body)

@@ -47,7 +47,7 @@ def read_google_error(body: bytes) -> GoogleError:
 
     Whitespace around keys is ignored. An unreadable body gives an empty error.
     """
-    text = body[: 256 * 1024].decode("utf-8", "replace").strip().removeprefix("data:").strip()
+    text = with_plain_spaces(body[: 256 * 1024]).decode("utf-8", "replace").strip().removeprefix("data:").strip()
     found: Mapping[str, Any] = {}
     for _ in range(_DEPTH):
         inner = _error_in(text)
@@ -61,6 +61,11 @@ def read_google_error(body: bytes) -> GoogleError:
     if not found:
         return GoogleError(None, "", "" if text[:1] in ("<", "{", "[") else text[:2000])
     return _read(found)
+
+
+def with_plain_spaces(body: bytes) -> bytes:
+    """The body with spaces for no-break spaces, by which some of Google's errors are indented: JSON allows none."""
+    return body.replace("\u00a0".encode(), b" ")
 
 
 def _error_in(text: str) -> Mapping[str, Any] | None:
@@ -81,7 +86,7 @@ def _error_in(text: str) -> Mapping[str, Any] | None:
 def _trimmed(value: Any) -> Any:
     """The same value with whitespace around keys removed, including no-break spaces."""
     if isinstance(value, dict):
-        return {key.strip().strip("\u00a0"): _trimmed(inner) for key, inner in value.items()}
+        return {key.strip(): _trimmed(inner) for key, inner in value.items()}
     return [_trimmed(inner) for inner in value] if isinstance(value, list) else value
 
 

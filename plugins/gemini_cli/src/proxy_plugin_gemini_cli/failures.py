@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -40,6 +41,8 @@ ADVICE: Mapping[str, tuple[str, str]] = {
 #: The stored project may be wrong, or may have changed, so it is looked up once more.
 _SUSPECT_PROJECT = frozenset({"SUBSCRIPTION_REQUIRED", "SERVICE_DISABLED", "CONSUMER_INVALID", "IAM_PERMISSION_DENIED"})
 PROJECT = "project_id"
+_PAGES = ("validation_url", "validation_link", "appeal_url", "activationUrl", "activation_url")
+_PROJECT = re.compile(r"\bprojects?[/ :=]+([a-z0-9][a-z0-9:.-]{0,62}[a-z0-9]|\d+)")
 #: Trying again would make matters worse, or is useless until the owner has acted.
 _UNTIL_LOGIN = frozenset({"TOS_VIOLATION", "VALIDATION_REQUIRED"})
 
@@ -54,10 +57,8 @@ def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -
     if info is None:
         decision = classify_any(failure)
         return replace(decision, suspect_details=[PROJECT]) if decision.cooldown == "credential" else decision
-    code, advice = ADVICE[info.reason]
-    url = _url(error, info)
-    text = f"{failure.provider} refused this proxy's credential: {advice.format(url=f' ({url})' if url else '')}."
-    client_error = CredentialRefused(text, code=code)
+    code, advice = owner_advice(error, info)
+    client_error = CredentialRefused(f"{failure.provider} refused this proxy's credential: {advice}.", code=code)
     return FailureDecision(
         fault="credential",
         next="rotate",
@@ -69,12 +70,23 @@ def _forbidden(failure: UpstreamFailure, error: GoogleError, words: ErrorBody) -
     )
 
 
+def owner_advice(error: GoogleError, info: Info) -> tuple[str, str]:
+    """The code for clients, and what the owner of the account has to do: where, for which project, and why."""
+    code, advice = ADVICE[info.reason]
+    url, project = _url(error, info), _project(error, info)
+    about = f"{info.reason}, project {project}" if project else info.reason
+    return code, f"{advice.format(url=f' ({url})' if url else '')} ({about})"
+
+
+def _project(error: GoogleError, info: Info) -> str | None:
+    """The project that Google names: in the metadata, else in its sentence."""
+    named = [info.metadata.get(name, "") for name in ("consumer", "containerInfo", "resource")]
+    found = (_PROJECT.search(text) for text in (*named, error.message))
+    return next((match[1] for match in found if match), None)
+
+
 def _url(error: GoogleError, info: Info) -> str | None:
-    """The page where the owner can act. A query may name the project or the account, so only the verification link,
-    which needs it, keeps its query."""
-    names = ("validation_url", "appeal_url", "activationUrl")
-    found = [info.metadata[name] for name in names if info.metadata.get(name)] or list(error.links)
+    """The page where the owner can act. Without their queries, the pages do not know for what."""
+    found = [info.metadata[name] for name in _PAGES if info.metadata.get(name)] or list(error.links)
     url = next((u for u in found if u.startswith("https://") and u.isprintable() and len(u) < 1000), None)
-    if url is None or info.reason == "VALIDATION_REQUIRED":
-        return url
-    return url.partition("?")[0]
+    return url.partition("?")[0] if url is not None and info.reason == "TOS_VIOLATION" else url

@@ -1,4 +1,4 @@
-"""The places where Google's tools keep logins: the Gemini CLI's files and keychain entry, and gcloud's file."""
+"""The places where Google's tools and other proxies keep Google logins. What a file is, its content says."""
 
 from __future__ import annotations
 
@@ -25,27 +25,55 @@ _OTHER_KINDS = (
     "impersonated_service_account",
     "external_account_authorized_user",
 )
+_ABOUT = "_proxy_metadata"
 _NEEDS_CRYPTOGRAPHY = "it is encrypted; reading it needs: pip install 'proxy-plugin-gemini-cli[encrypted]'"
 
 
 def read_plain(data: bytes) -> Tokens:
-    """Read the Gemini CLI's ``oauth_creds.json``, or what other tools write in its place.
+    """The Gemini CLI's ``oauth_creds.json``, which both programs may share.
 
-    The keys reveal the kind of file. Raises ``ValueError`` that names what is missing, but never a token.
+    Raises ``ValueError`` that says what it is instead, or names what is missing, but never a token.
     """
     fields = _object(data)
     kind = fields.get("type")
     if kind == "authorized_user":
-        return _authorized_user(fields)
+        raise ValueError("it is gcloud's ('authorized_user'), which can only be copied")
     if kind in _OTHER_KINDS:
         raise ValueError(
             f"it is of type {kind!r}, which obtains tokens in another way; only logins of people can be used"
         )
-    if isinstance(fields.get("token"), dict):
-        return _nested(fields)
-    access, refresh = _text(fields, "access_token"), _text(fields, "refresh_token")
+    if _ABOUT in fields:
+        raise ValueError("it belongs to another proxy, and can only be copied")
+    return _login(fields)
+
+
+def read_proxy_file(data: bytes) -> Tokens:
+    """Mirrowel's ``gemini_cli_oauth_<n>.json``: the Gemini CLI's fields, and ``_proxy_metadata`` about the account."""
+    fields = _object(data)
+    about = fields.get(_ABOUT)
+    if not isinstance(about, dict):
+        raise ValueError(f"{_ABOUT} is missing")
+    found = _login(fields)
+    project = _text(about, "project_id")
+    return replace(
+        found,
+        identity=_text(about, "email") or found.identity,
+        tier=_text(about, "tier"),
+        details={**found.details, **({"project_id": project} if project else {})},
+    )
+
+
+def _login(fields: Mapping[str, Any]) -> Tokens:
+    nested = fields.get("token")
+    if isinstance(nested, dict):
+        access, refresh = _text(nested, "accessToken"), _text(nested, "refreshToken")
+        expiry, missing = nested.get("expiresAt"), "token.accessToken and token.refreshToken are missing"
+    else:
+        access, refresh = _text(fields, "access_token"), _text(fields, "refresh_token")
+        expiry, missing = fields.get("expiry_date"), "access_token and refresh_token are missing"
     if not access and not refresh:
-        raise ValueError("access_token and refresh_token are missing")
+        raise ValueError(missing)
+    _check_issuer(access, refresh, {**fields, **(nested if isinstance(nested, dict) else {})})
     details: dict[str, str | SecretStr] = {}
     for name in ("client_id", "token_uri", "project_id", "quota_project_id"):
         if value := _text(fields, name):
@@ -53,16 +81,32 @@ def read_plain(data: bytes) -> Tokens:
     if secret := _text(fields, "client_secret"):
         details["client_secret"] = SecretStr(secret)
     identity = id_token_label(fields.get("id_token")) or _text(fields, "email")
-    return _tokens(access, refresh, token_expiry(fields.get("expiry_date")), identity, details)
+    return _tokens(access, refresh, token_expiry(expiry), identity, details)
+
+
+def _check_issuer(access: str | None, refresh: str | None, fields: Mapping[str, Any]) -> None:
+    """Whether Google issued these tokens. Another vendor's would be sent to Google, and might be lost by that.
+
+    Raises ``ValueError``. The shapes of Google's tokens are not documented, but have been the same for years; without
+    them, the scope or the client has to be Google's.
+    """
+    if _text(fields, "resource_url") or fields.get("type") == "qwen":
+        raise ValueError("it is a Qwen login, not Google's")
+    scope, client = _text(fields, "scope") or "", _text(fields, "client_id") or ""
+    googles = (access or "").startswith("ya29.") or (refresh or "").startswith("1/")
+    if not googles and "googleapis.com/auth/" not in scope and not client.endswith(".apps.googleusercontent.com"):
+        raise ValueError("nothing in it says that Google issued its tokens (they begin with ya29. and 1//)")
 
 
 def write_plain(old: bytes, credential: Credential) -> bytes:
-    """The same file with new tokens. Unknown keys are kept."""
-    fields = _object(old) if old.strip() else {}
+    """The same file with new tokens. Unknown keys are kept. Raises ``ValueError`` if it has become another file."""
+    read_plain(old)
+    fields = _object(old)
     fields["access_token"] = credential.secret.get_secret_value()
     fields.setdefault("token_type", "Bearer")
     if credential.refresh_token is not None:
         fields["refresh_token"] = credential.refresh_token.get_secret_value()
+    fields.pop("expiry_date", None)  # that of the old token
     if credential.expires_at is not None:
         fields["expiry_date"] = int(credential.expires_at.timestamp() * 1000)
     return json.dumps(fields, indent=2, ensure_ascii=False).encode()
@@ -93,14 +137,6 @@ def _authorized_user(fields: Mapping[str, Any]) -> Tokens:
         identity=_text(fields, "account"),
         details=details,
     )
-
-
-def _nested(fields: Mapping[str, Any]) -> Tokens:
-    token = fields["token"]
-    access, refresh = _text(token, "accessToken"), _text(token, "refreshToken")
-    if not access and not refresh:
-        raise ValueError("token.accessToken and token.refreshToken are missing")
-    return _tokens(access, refresh, token_expiry(token.get("expiresAt")), None, {})
 
 
 def _tokens(
@@ -223,6 +259,7 @@ FILES = (
         paths=("$GEMINI_CLI_HOME/.gemini/gemini-credentials.json", "~/.gemini/gemini-credentials.json"),
         owner=active_account,
     ),
+    TokenFile(name="gemini_proxies", read=read_proxy_file),
     TokenFile(
         name="gcloud",
         read=read_gcloud,

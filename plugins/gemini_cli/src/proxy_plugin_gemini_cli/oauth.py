@@ -18,6 +18,7 @@ from proxy_core import (
     LoginPrompt,
     LoginRequired,
     RetryRefresh,
+    SetupRequired,
     SystemClock,
     Tokens,
     TransportFailed,
@@ -38,6 +39,7 @@ from proxy_plugin_oauth import (
 
 KIND = "google_oauth"
 LOGIN = "proxy-core login gemini_cli"
+RELOAD = "proxy-core reload"
 SCOPE = " ".join(
     f"https://www.googleapis.com/auth/{name}" for name in ("cloud-platform", "userinfo.email", "userinfo.profile")
 )
@@ -56,6 +58,8 @@ _KNOWN_FOR = timedelta(hours=6)
 _LOGIN_TIMEOUT_S = 300.0
 _REFRESH_LOOKUP_S = 60.0
 _REFRESH_MARGIN_S = 300.0
+#: If the token server states no lifetime, which it always does: that of every access token of Google's.
+_LIFE_S = 3600.0
 
 
 class GoogleLogin:
@@ -80,6 +84,7 @@ class GoogleLogin:
             environment="GEMINI_CLI",
             refresh_margin_s=_REFRESH_MARGIN_S,
             notice=NOTICE,
+            login_methods=("browser", "paste"),
         )
 
     # --- Logging in ----------------------------------------------------------------------
@@ -93,7 +98,7 @@ class GoogleLogin:
         got = await self._authorized(prompt, client)
         request = client.code_request(got.code, redirect_uri=got.redirect_uri, pkce=got.pkce)
         try:
-            tokens = await ask_for_tokens(exchange, request, login="start over", clock=self._clock)
+            tokens = await ask_for_tokens(exchange, request, login="start over", life_s=_LIFE_S, clock=self._clock)
         except LoginRequired as error:
             raise LoginFailed("Google did not accept the code; start over") from error
         except (RetryRefresh, OAuthRefused) as error:
@@ -107,7 +112,8 @@ class GoogleLogin:
 
     async def _authorized(self, prompt: LoginPrompt, client: OAuthClient) -> Authorized:
         """If the browser is on another machine, Google's own page shows the code; else it redirects to this machine."""
-        page = str(self._settings.code_page_url) if prompt.headless else None
+        elsewhere = prompt.method == "paste" or (prompt.method is None and prompt.headless)
+        page = str(self._settings.code_page_url) if elsewhere else None
         return await authorize(
             prompt,
             authorize_url=str(self._settings.authorize_url),
@@ -201,16 +207,18 @@ class GoogleLogin:
         if self._lacks_only_project(credential):
             return Tokens(access_token=credential.secret, expires_at=credential.expires_at)
         if credential.refresh_token is None:
-            raise LoginRequired("its access token has expired, and there is no refresh token")
+            raise LoginRequired(f"its access token has expired, and there is no refresh token; log in: {LOGIN}")
         try:
             client = client_of(credential, self._settings)
             if client is None:
                 client = await asyncio.to_thread(own_client, self._settings)
-            return await refresh_tokens(credential, exchange, client, login=LOGIN, clock=self._clock)
+            if client.client_secret is None:
+                raise SetupRequired(_no_secret(credential))
+            return await refresh_tokens(credential, exchange, client, login=LOGIN, life_s=_LIFE_S, clock=self._clock)
         except NoClient as error:
-            raise RetryRefresh(f"it cannot be refreshed: {error}", retry_after_s=600.0) from error
+            raise SetupRequired(f"{error}. Then: {RELOAD}") from error
         except OAuthRefused as error:
-            raise RetryRefresh(_misconfigured(error), retry_after_s=600.0) from error
+            raise SetupRequired(_misconfigured(error, credential)) from error
         except LoginRequired as error:
             if "rapt" in str(error):
                 raise LoginRequired(f"its administrator requires a new login ({error})") from error
@@ -230,13 +238,20 @@ class GoogleLogin:
             return tokens
         project = self._project(credential)
         try:
-            ready = await discover(exchange, self._brief_backend, tokens.access_token, project)
+            ready = await self._discovered(exchange, tokens.access_token, project)
         except (NotServed, AskAgain) as error:
             if known:
                 return tokens
             # Clear the stored project: it may be the one that Google has just refused.
             return self._with_project(tokens, None, project, problem=str(error))
         return self._with_project(tokens, ready, project)
+
+    async def _discovered(self, exchange: HttpClient, token: SecretStr, project: str | None) -> Ready:
+        """One failure in passing is no reason to keep requests waiting, so the second try follows at once."""
+        try:
+            return await discover(exchange, self._brief_backend, token, project)
+        except AskAgain:
+            return await discover(exchange, self._brief_backend, token, project)
 
     def _stale(self, credential: Credential) -> bool:
         looked_up = credential.details.get("looked_up")
@@ -271,11 +286,26 @@ def incomplete_reason(credential: Credential) -> str | None:
     return problem if isinstance(problem, str) and problem else "its project is being looked up"
 
 
-def _misconfigured(error: OAuthRefused) -> str:
+def _variables(credential: Credential) -> str:
+    """Where the OAuth client of this login is set."""
+    if "client_id" in credential.details:
+        return "the client_id and client_secret that this login brought along"
+    return "GEMINI_CLI_CLIENT_ID and GEMINI_CLI_CLIENT_SECRET"
+
+
+def _no_secret(credential: Credential) -> str:
+    missing = "GEMINI_CLI_CLIENT_SECRET"
+    if "client_id" in credential.details:
+        missing = "the client_secret that belongs to the login's client_id (GEMINI_CLI_<n>_CLIENT_SECRET)"
+    return f"an OAuth client id is set, but no secret: set {missing}, then: {RELOAD}; or log in again: {LOGIN}"
+
+
+def _misconfigured(error: OAuthRefused, credential: Credential) -> str:
+    where = _variables(credential)
     match error.error:
         case "invalid_client":
-            return f"the OAuth client id or secret is wrong: {error}"
+            return f"the OAuth client id or secret is wrong ({error}): correct {where}, then: {RELOAD}"
         case "unauthorized_client":
-            return f"the login was made with another OAuth client; set the id and secret of that client: {error}"
+            return f"the login was made with another OAuth client ({error}): set {where} to that client, then: {RELOAD}"
         case _:
-            return str(error)
+            return f"{error}: check {where}, then: {RELOAD}; or log in again: {LOGIN}"

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes
 from proxy_plugin_gemini import GoogleError, read_google_error
-from proxy_plugin_gemini_cli.failures import ADVICE
+from proxy_plugin_gemini_cli.failures import ADVICE, owner_advice
 
 FREE, LEGACY, STANDARD = "free-tier", "legacy-tier", "standard-tier"
 _CLOUD_SHELL = "cloudshell-gca"
@@ -186,10 +186,8 @@ def refused(error: GoogleError, project: str | None) -> Mapping[str, Any]:
         raise NotServed(f"Cloud Shell's own project cannot be used; {NO_PROJECT}", code="project_required")
     info = error.info(*ADVICE)
     if info is not None:
-        code, advice = ADVICE[info.reason]
-        names = ("validation_url", "appeal_url", "activationUrl")
-        url = next((info.metadata[name] for name in names if info.metadata.get(name)), None)
-        raise NotServed(advice.format(url=f" ({_shown(url)})" if url else ""), code=code)
+        code, advice = owner_advice(error, info)
+        raise NotServed(_shown(advice), code=code)
     raise AskAgain(
         f"Code Assist answered {error.code or 'something unreadable'}{f': {error.message}' if error.message else ''}"
     )

@@ -27,6 +27,8 @@ from proxy_core import (
 from proxy_plugin_oauth.client import OAuthClient
 
 _SHOWN = 200
+#: A lifetime below this says nothing: some servers send 0 for "not stated".
+_LEAST_LIFE_S = 10
 #: A server with a rate limit is not asked again after only a second.
 _LIMITED_BACK_OFF_S = (60.0, 120.0, 240.0, 300.0)
 #: Error codes of RFC 6749 and RFC 8628 that mean "not now".
@@ -52,16 +54,17 @@ async def refresh_tokens(
     *,
     login: str,
     details: Sequence[str] = (),
+    life_s: float | None = None,
     clock: Clock | None = None,
 ) -> Tokens:
     """Use the credential's refresh token; this is the whole ``refresh`` of a plugin without special needs.
 
-    ``login`` is the command that logs in again. Raises as :func:`read_tokens` does.
+    ``login`` is the command that logs in again. ``life_s`` and the errors are as for :func:`read_tokens`.
     """
     if credential.refresh_token is None:
         raise LoginRequired(f"there is no refresh token; log in again: {login}")
     request = client.refresh_request(credential.refresh_token)
-    return await ask_for_tokens(exchange, request, login=login, details=details, clock=clock)
+    return await ask_for_tokens(exchange, request, login=login, details=details, life_s=life_s, clock=clock)
 
 
 async def ask_for_tokens(
@@ -70,6 +73,7 @@ async def ask_for_tokens(
     *,
     login: str,
     details: Sequence[str] = (),
+    life_s: float | None = None,
     clock: Clock | None = None,
 ) -> Tokens:
     """Send a request to a token endpoint and read the response. Raises as :func:`read_tokens` does."""
@@ -77,14 +81,17 @@ async def ask_for_tokens(
         answer = await exchange(request)
     except TransportFailed as error:
         raise RetryRefresh("the token server did not respond") from error
-    return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details)
+    return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details, life_s=life_s)
 
 
-def read_tokens(answer: HttpResponse, *, now: datetime, login: str, details: Sequence[str] = ()) -> Tokens:
+def read_tokens(
+    answer: HttpResponse, *, now: datetime, login: str, details: Sequence[str] = (), life_s: float | None = None
+) -> Tokens:
     """The tokens in an RFC 6749 response; a missing refresh token stays ``None``, which keeps the old one.
 
-    ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is always
-    kept. ``identity`` is the address or subject in the ``id_token``, unverified: a label, not a proof.
+    ``now`` is UTC. ``details`` names string members to keep (``resource_url``); ``scope`` is always kept.
+    ``life_s`` is the lifetime of an access token for which the server states none. ``identity`` is the address or
+    subject in the ``id_token``, unverified: a label, not a proof.
     Raises ``LoginRequired``, with ``login`` in its message, for ``invalid_grant``; ``RetryRefresh`` for 429,
     5xx and unreadable responses; ``OAuthRefused`` for other errors.
     """
@@ -97,11 +104,12 @@ def read_tokens(answer: HttpResponse, *, now: datetime, login: str, details: Seq
         fields = {**fields, "error": "unknown"}
     found = _parsed(fields, answer, now, login)
     kept = {name: value for name in ("scope", *details) if isinstance(value := fields.get(name), str) and value}
-    refresh = fields.get("refresh_token")
+    refresh, stated_s = fields.get("refresh_token"), found.get("expires_in") or 0
+    lasts_s = life_s if stated_s < _LEAST_LIFE_S else stated_s
     return Tokens(
         access_token=SecretStr(found["access_token"]),
         refresh_token=SecretStr(refresh) if isinstance(refresh, str) and refresh else None,
-        expires_at=now + timedelta(seconds=found["expires_in"]) if found.get("expires_in") else None,
+        expires_at=None if lasts_s is None else now + timedelta(seconds=lasts_s),
         identity=id_token_label(fields.get("id_token")),
         details=kept,
     )

@@ -18,9 +18,22 @@ _EXPIRED = datetime.fromtimestamp(0, UTC)
 def read_file(data: bytes) -> Tokens:
     """``oauth_creds.json``: ``access_token``, ``refresh_token``, ``expiry_date`` in ms, ``resource_url``."""
     fields = _object(data)
+    _check_issuer(fields)
     if any(name in fields for name in ("type", "_proxy_metadata")):
         raise ValueError("it belongs to another proxy, which uses no lock")
     return _tokens(fields)
+
+
+def _check_issuer(fields: dict[str, Any]) -> None:
+    """Qwen's tokens have no shape of their own; those of Google, whose files have the same fields, do.
+
+    Raises ``ValueError``: sent to Qwen, another vendor's refresh token would be given away.
+    """
+    access, refresh, scope = (str(fields.get(name) or "") for name in ("access_token", "refresh_token", "scope"))
+    if fields.get("type") in ("authorized_user", "service_account") or "token" in fields or "id_token" in fields:
+        raise ValueError("it is a Google login, not Qwen's")
+    if access.startswith("ya29.") or refresh.startswith("1/") or "googleapis.com" in scope:
+        raise ValueError("it is a Google login, not Qwen's")
 
 
 def _tokens(fields: dict[str, Any]) -> Tokens:
@@ -34,12 +47,17 @@ def _tokens(fields: dict[str, Any]) -> Tokens:
 
 
 def write_file(old: bytes, credential: Credential) -> bytes:
-    """The file with new tokens; unknown keys are kept. Every field that Qwen Code requires is present."""
-    fields = _object(old) if old.strip() else {}
+    """The file with new tokens; unknown keys are kept. Every field that Qwen Code requires is present.
+
+    Raises ``ValueError`` if it has become another file.
+    """
+    fields = _object(old)
+    _check_issuer(fields)
     fields["access_token"] = credential.secret.get_secret_value()
     if credential.refresh_token is not None:
         fields["refresh_token"] = credential.refresh_token.get_secret_value()
     fields.setdefault("token_type", "Bearer")
+    # Qwen Code requires the field. A token of unknown lifetime is refreshed by whoever uses the file next.
     fields["expiry_date"] = int((credential.expires_at or _EXPIRED).timestamp() * 1000)
     if isinstance(resource := credential.details.get("resource_url"), str):
         fields["resource_url"] = resource
@@ -49,6 +67,7 @@ def write_file(old: bytes, credential: Credential) -> bytes:
 def read_proxy_file(data: bytes) -> Tokens:
     """CLIProxyAPI's ``qwen-<email>.json`` and Mirrowel's ``qwen_code_oauth_<n>.json``."""
     fields = _object(data)
+    _check_issuer(fields)
     if fields.get("type") not in (None, "qwen"):
         raise ValueError(f"it is of type {str(fields['type'])[:40]!r}")
     if "expired" in fields:

@@ -24,6 +24,7 @@ from proxy_core import (
     LoginPrompt,
     LoginRequired,
     RetryRefresh,
+    SetupRequired,
     SystemClock,
     Tokens,
     TransportFailed,
@@ -45,6 +46,8 @@ KEPT = ("resource_url",)
 PAGE_RENEW_S = (*PAGE_WAITS_S, 60.0, 120.0, 240.0, 300.0)
 #: The wait if there is no ``Retry-After`` (2).
 LATER_S = 60.0
+#: If the token server states no lifetime.
+LIFE_S = 3600.0
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -113,13 +116,13 @@ class _QwenLogin:
     # --- Refreshing ----------------------------------------------------------------------
 
     async def refresh(self, credential: Credential, exchange: HttpClient) -> Tokens:
-        """Raises ``LoginRequired``, ``RetryRefresh``."""
+        """Raises ``LoginRequired``, ``SetupRequired``, ``RetryRefresh``."""
         if credential.refresh_token is None:
             raise LoginRequired(f"there is no refresh token; log in again: {LOGIN}")
         try:
             client = await self._client(credential)
         except NoClient as error:
-            raise RetryRefresh(str(error)) from error
+            raise SetupRequired(f"{error}. Then: proxy-core reload") from error
         answer = await _send(exchange, client, credential.refresh_token)
         if answer.status == 400 and _unclear(answer):
             answer = await _send(exchange, client, credential.refresh_token)  # a refusal does not spend the token
@@ -172,7 +175,7 @@ async def _send(exchange: HttpClient, client: OAuthClient, token: SecretStr) -> 
 
 
 def _read(answer: HttpResponse) -> Tokens:
-    """Read the tokens, or raise what the refusal means (section 2): ``LoginRequired``, ``RetryRefresh``."""
+    """Read the tokens, or raise what the refusal means (section 2)."""
     if is_page(answer.headers, answer.body):
         raise RetryRefresh("the vendor's firewall blocked the token server", back_off_s=PAGE_RENEW_S)
     now = SystemClock().now()
@@ -181,11 +184,16 @@ def _read(answer: HttpResponse) -> Tokens:
             "the token server is rate limiting requests",
             retry_after_s=retry_after_s(answer.headers, now) or LATER_S,
         )
+    if _fields(answer).get("error") in ("invalid_client", "unauthorized_client"):
+        raise SetupRequired(
+            f"the OAuth client id is wrong, or the login was made with another one ({_words(answer)}): correct"
+            f" client_id in [plugins.qwen_code], then: proxy-core reload; or log in again: {LOGIN}"
+        )
     if answer.status in (400, 401, 403):
         why = f"the token server no longer accepts this login (status {answer.status}: {_words(answer)})"
         raise LoginRequired(f"{why}; log in again: {LOGIN}. {DISCONTINUED}")
     try:
-        return read_tokens(answer, now=now, login=LOGIN, details=KEPT)
+        return read_tokens(answer, now=now, login=LOGIN, details=KEPT, life_s=LIFE_S)
     except OAuthRefused as error:
         raise RetryRefresh(str(error)) from error
 

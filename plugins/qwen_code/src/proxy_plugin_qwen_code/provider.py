@@ -98,7 +98,8 @@ class QwenCode:
 
     def _headers(self, credential: Credential, target: Target, model: str) -> list[tuple[str, str]]:
         """The headers of section 5 that have an effect; headers from the settings win over them."""
-        agent = self.settings.user_agent
+        own = {name.lower(): value for name, value in self.headers}
+        agent = own.get("user-agent") or self.settings.user_agent
         headers = {
             "authorization": f"Bearer {credential.secret.get_secret_value()}",
             "accept": "application/json",  # for streams, too
@@ -106,17 +107,18 @@ class QwenCode:
         if agent is not None:
             headers["user-agent"] = agent
         if target.dashscope:
-            headers["x-dashscope-useragent"] = agent or _own_name()
+            headers["x-dashscope-useragent"] = agent or _core_agent()
             headers["x-dashscope-cachecontrol"] = "enable"
             headers["x-dashscope-authtype"] = "qwen-oauth" if target.login else "openai"
             if "omni" in model:
                 headers["x-dashscope-ossresourceresolve"] = "enable"
-        return list({**headers, **{name.lower(): value for name, value in self.headers}}.items())
+        return list({**headers, **own}.items())
 
 
 @lru_cache(maxsize=1)
-def _own_name() -> str:
-    return f"proxy-plugin-qwen-code/{version('proxy-plugin-qwen-code')}"
+def _core_agent() -> str:
+    """The ``User-Agent`` that the core sends: both headers have to carry the same string."""
+    return f"proxy-core/{version('proxy-core')}"
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:

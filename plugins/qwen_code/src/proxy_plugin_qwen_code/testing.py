@@ -31,6 +31,8 @@ NOT_AN_AGENT = {"error": "Coding Plan is currently only available for Coding Age
 class FakeQwen(FakeOAuthServer):
     """``keys`` are the API keys it accepts, ``agents`` the prefixes of the User-Agents it serves (empty: all)."""
 
+    PREFIXES = ("at-", "rt-")
+
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.keys: set[str] = set()

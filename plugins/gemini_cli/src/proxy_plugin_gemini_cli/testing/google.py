@@ -105,6 +105,8 @@ class Bucket:
 class FakeGoogle(FakeGemini, FakeOAuthServer):
     """The server. It knows the OAuth client of ``FakeOAuthServer`` and those in ``clients``."""
 
+    PREFIXES = ("ya29.at-", "1//rt-")
+
     def __init__(self, **oauth: Any) -> None:
         super().__init__(**{"rotates": False, **oauth})
         self.accounts: dict[str, Account] = {}

@@ -4,6 +4,7 @@ import pytest
 
 from proxy_core import ModelNotFound, ModelSpec, Provider, SettingsError, Unavailable
 from proxy_core.models.routing import Router
+from proxy_core.models.suggestions import close_to
 from proxy_core.settings.schema import ProviderSettings
 
 
@@ -33,9 +34,31 @@ def test_a_public_model_may_look_like_any_name():
     assert names(router(routes={"one/x": ["two/y"]}).resolve("one/x")) == ["two/y"]
 
 
-def test_an_unknown_model_is_reported_with_a_suggestion():
-    with pytest.raises(ModelNotFound, match="Did you mean 'best'"):
+def test_an_unknown_model_is_reported():
+    with pytest.raises(ModelNotFound, match="The model 'bst' does not exist"):
         router(routes={"best": ["one/a"]}).resolve("bst")
+
+
+LISTED = ["best", "one/gpt-4o", "one/gpt-4o-mini", "two/gpt-4o", "two/llama-3.3-70b-versatile", "two/org/Qwen3"]
+MISSPELT = {
+    "bst": ["best"],
+    "gpt-4o": ["one/gpt-4o", "two/gpt-4o"],
+    "one/gtp-4o": ["one/gpt-4o", "one/gpt-4o-mini", "two/gpt-4o"],
+    "GPT-4O": ["one/gpt-4o", "two/gpt-4o"],
+    "llama-3.3-70b": ["two/llama-3.3-70b-versatile"],
+    "openai/llama-3.3-70b-versatile": ["two/llama-3.3-70b-versatile"],
+    "org/qwen3": ["two/org/Qwen3"],
+    "best": [],
+    "nothing like it": [],
+    "": [],
+    "/": [],
+    "x" * 100_000: [],
+}
+
+
+@pytest.mark.parametrize(("model", "similar"), MISSPELT.items(), ids=lambda value: str(value)[:20])
+def test_similar_names_are_found(model, similar):
+    assert close_to(model, LISTED) == similar
 
 
 def test_configured_names_and_options_apply():

@@ -279,3 +279,45 @@ async def test_the_headers_can_be_left_out(make_proxy, upstream, clock):
     ):
         assert told(answer) == {}
         assert answer.headers["x-request-id"]
+
+
+UPSTREAM_ID = "x-proxy-upstream-request-id"
+
+
+@EITHER
+@pytest.mark.parametrize("name", ["x-request-id", "request-id", "cf-ray"])
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+async def test_the_upstreams_request_id_is_sent_for_its_support(proxy, upstream, name, status, stream, clock):
+    upstream.responds(status, headers={name: "req_42", "content-type": "application/json"})
+
+    answer = await clock.run(proxy.chat("demo/small", "hi", stream=stream))
+
+    assert answer.headers[UPSTREAM_ID] == "req_42"
+    assert answer.headers["x-request-id"] != "req_42", "this is our own"
+
+
+@pytest.mark.parametrize(("sent", "told"), [("a\x01b", "ab"), ("x" * 5000, "x" * 256), ("ümlaut", "mlaut")])
+async def test_an_odd_request_id_harms_nobody(proxy, upstream, sent, told, clock):
+    upstream.responds(200, headers={"x-request-id": sent})
+
+    answer = await clock.run(proxy.chat("demo/small", "hi"))
+
+    assert (answer.status, answer.headers[UPSTREAM_ID]) == (200, told)
+
+
+async def test_without_an_upstreams_id_there_is_no_header(proxy, upstream, clock):
+    upstream.for_key("key-a").resets()
+    upstream.for_key("key-b").responds()
+
+    assert UPSTREAM_ID not in (await clock.run(proxy.chat("demo/small", "hi"))).headers
+
+
+async def test_a_request_id_that_repeats_our_key_does_not_give_it_away(make_proxy, upstream, clock):
+    key = "a-key-that-is-long-enough-to-be-a-secret"
+    upstream.responds(200, headers={"x-request-id": f"is {key}"})
+    proxy = await make_proxy({"providers": {"demo": {"api_keys": [key]}}})
+
+    answer = await clock.run(proxy.chat("demo/small", "hi"))
+
+    assert answer.headers[UPSTREAM_ID].startswith("is ")
+    assert key not in answer.headers[UPSTREAM_ID]

@@ -23,13 +23,15 @@ class PluginInfo:
 
     ``name`` is the entry point's name and the settings table ``[plugins.<name>]``.
     ``providers`` lists the providers that it defines, so that a plugin that serves any provider
-    from settings leaves those alone.
+    from settings leaves those alone. ``presets`` are the providers that it serves as soon as there is
+    a key for them in ``<NAME>_API_KEY``; clients that ask for one without a key are told so.
     """
 
     name: str
     api: int
     settings: type[PluginSettings] | None = None
     providers: Sequence[str] = ()
+    presets: Sequence[str] = ()
 
 
 class PluginContext(Protocol):

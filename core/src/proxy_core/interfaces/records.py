@@ -42,7 +42,7 @@ class AttemptRecord:
     """One attempt. ``credential`` is a fingerprint; ``at_s`` is its start in seconds since the request began.
 
     ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: the attempt served
-    several requests and is counted with another one.
+    several requests and is counted with another one. ``upstream_id`` is the upstream's own id of it.
     """
 
     deployment: str
@@ -53,6 +53,7 @@ class AttemptRecord:
     duration_s: float
     at_s: float = 0.0
     shared: bool = False
+    upstream_id: str | None = None
 
 
 def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:

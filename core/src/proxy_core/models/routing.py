@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
@@ -76,7 +75,7 @@ class Router:
     def _direct(self, model: str) -> Deployment:
         found = self.addressed(model)
         if found is None:
-            raise ModelNotFound(self._unknown(model))
+            raise ModelNotFound(f"The model {model!r} does not exist. Models are named 'provider/model'.")
         provider, upstream_model = found
         complete = self._complete.get(provider.name)
         if (complete is not None and upstream_model not in complete) or not self.allowed(provider.name, upstream_model):
@@ -103,9 +102,3 @@ class Router:
         if problems:
             raise SettingsError(problems)
         return tuple(deployments)
-
-    def _unknown(self, model: str) -> str:
-        names = [*self._routes, *(f"{provider.prefix or name}/" for name, provider in self._providers.items())]
-        close = difflib.get_close_matches(model, self._routes, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(sorted(names)[:20]) or 'none'}."
-        return f"The model {model!r} does not exist. Models are named 'provider/model'. {hint}"

@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from proxy_core.clock import Clock
+from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.interfaces import Deployment, ProxyRequest
 from proxy_core.models.routing import Router
+from proxy_core.models.suggestions import Suggestions
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.attempt import Attempt, AttemptTools
@@ -34,6 +36,7 @@ class Executor:
         self,
         *,
         router: Router,
+        suggestions: Suggestions,
         sanitizers: Sanitizers,
         pools: Mapping[str, Pool],
         upstream: Upstream,
@@ -45,6 +48,7 @@ class Executor:
         hedge_budget: HedgeBudget,
     ) -> None:
         self._router = router
+        self._suggestions = suggestions
         self._sanitizers = sanitizers
         self._pools = pools
         self._calls = calls
@@ -67,15 +71,20 @@ class Executor:
 
         Raises the ``ProxyError`` that the client should see.
         """
-        deployments = self._router.resolve(request.model)
-        trace.routed = True
-        request = self._sanitizers.request(request, trace.changed_by)
-        filters = self._sanitizers.filters(request, trace.changed_by)
-        if self.batcher.enabled:
-            share = await self.batcher.share(request, self._calls.dialect(request), deployments, trace)
-            if share is not None:
-                return share
-        return await self.obtain(request, deployments, filters, trace)
+        try:
+            deployments = self._router.resolve(request.model)
+            trace.routed = True
+            request = self._sanitizers.request(request, trace.changed_by)
+            filters = self._sanitizers.filters(request, trace.changed_by)
+            if self.batcher.enabled:
+                share = await self.batcher.share(request, self._calls.dialect(request), deployments, trace)
+                if share is not None:
+                    return share
+            return await self.obtain(request, deployments, filters, trace)
+        except ProxyError as error:
+            if error.code == ModelNotFound.code and not request.limited:
+                await self._suggestions.add(error, request.model)
+            raise
 
     async def obtain(
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace

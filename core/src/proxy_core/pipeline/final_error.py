@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable, UpstreamLoginRequired
-from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision
+from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision, Provider
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.obstacles import Obstacle, obstacles
 from proxy_core.rotation.pool import Pool
+from proxy_core.settings.base import environment_name
 
 #: Clients sleep through a Retry-After in silence, so a guess is never longer than this: they may ask again, which
 #: costs the upstream nothing. A guess that is longer than the second is for a quota, and stops agents, as it should.
@@ -35,8 +36,9 @@ class Wait:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How the credentials of one deployment stand. ``waits``: what each that cannot serve is waiting for; ``usable``:
-    some are waiting for nothing; ``untried``: and were not even tried."""
+    some are waiting for nothing; ``untried``: and were not even tried. ``lacks``: there is none at all."""
 
+    lacks: str
     waits: Sequence[Wait]
     usable: bool
     untried: bool
@@ -48,6 +50,7 @@ def standing(deployment: Deployment, pool: Pool, max_priority: int | None, tried
     name, epoch = deployment.provider.name, pool.ledger.epoch
     free = {credential for credential, obstacle in found.items() if obstacle is None}
     return Standing(
+        lacks="" if len(pool) else _lacks(deployment.provider),
         waits=[wait_for(obstacle, name, now, epoch) for obstacle in found.values() if obstacle is not None],
         usable=bool(free),
         untried=tried is not None and not free <= tried,
@@ -57,6 +60,9 @@ def standing(deployment: Deployment, pool: Pool, max_priority: int | None, tried
 def final_error(failures: Sequence[FailureDecision], standings: Sequence[Standing]) -> ProxyError:
     """``failures`` of this request; none if nothing was tried."""
     waits = [wait for standing in standings for wait in standing.waits]
+    if not failures and not waits:
+        lacks = dict.fromkeys(standing.lacks for standing in standings if standing.lacks)
+        return _no_credential(" ".join(lacks) or "No credential may serve this model.")
     if not failures or (waits and not any(standing.usable for standing in standings)):
         return soonest(waits)
     best = max(reversed(failures), key=_worth_retrying).error
@@ -87,12 +93,17 @@ def _worth_retrying(decision: FailureDecision) -> int:
 
 def soonest(waits: Sequence[Wait]) -> ProxyError:
     """The error of what ends first."""
-    if not waits:
-        return no_credential("No credential is configured for this model.")
     return min(waits, key=lambda wait: wait.ends_s).error
 
 
-def no_credential(message: str) -> ProxyError:
+def _lacks(provider: Provider) -> str:
+    variable, login = f"{environment_name(provider.name)}_API_KEY", f"run `proxy-core login {provider.name}`"
+    ways = [f"set {variable}"] if provider.credential_kind == "api_key" or provider.accepts_api_keys else []
+    ways += [login] if provider.credential_kind != "api_key" else []
+    return f"There is no credential for {provider.name}: {' or '.join(ways)}."
+
+
+def _no_credential(message: str) -> ProxyError:
     error = Unavailable(message, code="no_credential")
     error.waiting_helps = False
     return error

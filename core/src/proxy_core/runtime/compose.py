@@ -21,6 +21,7 @@ from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Catalogs, ModelInfos
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
+from proxy_core.models.suggestions import Suggestions
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.accounting import Accounting
@@ -168,6 +169,14 @@ class _Builder:
         return Router(self.catalog.providers, self.providers, routes)
 
     @cached_property
+    def suggestions(self) -> Suggestions:
+        active = [
+            plugin.info for plugin in self.catalog.plugins if plugin.state == "active" and plugin.info is not None
+        ]
+        presets = {name for info in active for name in info.presets}
+        return Suggestions(self.directory, self.router, self.pools, presets)
+
+    @cached_property
     def directory(self) -> ModelDirectory:
         return ModelDirectory(
             self.catalog.providers,
@@ -208,6 +217,7 @@ class _Builder:
         process = self.process
         return Executor(
             router=self.router,
+            suggestions=self.suggestions,
             sanitizers=self.sanitizers,
             pools=self.pools,
             upstream=self.upstream,

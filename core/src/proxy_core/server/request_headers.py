@@ -102,6 +102,7 @@ def attempt_headers(decisive: AttemptRecord | None, attempts: int, dropped: Iter
         (b"x-proxy-model", _header(model)),
         (b"x-proxy-credential", _header(decisive.credential)),
         (b"x-proxy-attempts", str(attempts).encode()),
+        *([(b"x-proxy-upstream-request-id", _header(decisive.upstream_id))] if decisive.upstream_id else []),
     ]
 
 

@@ -12,7 +12,7 @@ from proxy_core import PluginContext, PluginInfo, Provider, ProxyRequest, Saniti
 from proxy_plugin_openai_compat.provider import build_provider
 from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, STEERING_FIELDS
 
-PLUGIN = PluginInfo(name="openai_compat", api=1)
+PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
 
 
 @hookimpl

@@ -1,0 +1,80 @@
+"""What to try in place of a model that does not exist. Only on the way of an error."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+
+from proxy_core.errors import ModelNotFound, ProxyError
+from proxy_core.models.directory import ModelDirectory
+from proxy_core.models.routing import Router
+from proxy_core.settings.base import environment_name
+
+#: Comparing takes time, and clients choose what is compared.
+_MOST_LOOKED_AT = 2_000
+_MOST_COMPARED = 50
+_LONGEST = 120
+_NAMED = 3
+
+
+class Suggestions:
+    """``presets``: providers that plugins could serve if there were a key for them."""
+
+    def __init__(
+        self, directory: ModelDirectory, router: Router, pools: Mapping[str, Sized], presets: Collection[str]
+    ) -> None:
+        self._directory = directory
+        self._router = router
+        self._pools = pools
+        self._presets = presets
+
+    async def add(self, error: ProxyError, model: str) -> None:
+        """Complete the error about an unknown ``model``; an upstream's own words are only added to."""
+        known = [name for name in await self._directory.all() if self._has_credential(name)]
+        similar = close_to(model, known)
+        if not isinstance(error, ModelNotFound):
+            if similar:
+                error.say_more(_did_you_mean(similar))
+            return
+        provider = model.partition("/")[0]
+        if provider in self._presets and provider not in self._pools:
+            error.say_more(f"There is no key for {provider}: set {environment_name(provider)}_API_KEY.")
+        error.say_more(_did_you_mean(similar) if similar else _examples(known))
+        if len(known) > _NAMED:
+            error.say_more(f"{len(known) - (len(similar) or _NAMED)} more are in the list of models.")
+
+    def _has_credential(self, name: str) -> bool:
+        if deployments := self._router.deployments(name):
+            return any(len(self._pools[deployment.provider.name]) for deployment in deployments)
+        found = self._router.addressed(name)
+        return found is not None and len(self._pools[found[0].name]) > 0
+
+
+def close_to(model: str, known: Sequence[str]) -> list[str]:
+    """The names that ``model`` may be a misspelling of, with or without the provider, the most similar first."""
+    wanted = model[:_LONGEST].lower()
+    names: dict[str, list[str]] = {}
+    for name in known[:_MOST_LOOKED_AT]:
+        if name != model:
+            for form in (name.lower(), name.partition("/")[2].lower()):
+                names.setdefault(form, []).append(name)
+    forms = [wanted, wanted.partition("/")[2]]
+    close = (name for form in forms if form for match in _similar(form, names) for name in names[match])
+    return list(dict.fromkeys(close))[:_NAMED]
+
+
+def _similar(form: str, names: Iterable[str]) -> list[str]:
+    """Compares only the names that have the most pairs of letters in common with ``form``."""
+    pairs = {form[i : i + 2] for i in range(len(form) - 1)}
+    common = ((sum(pair in name for pair in pairs), name) for name in names)
+    likely = heapq.nlargest(_MOST_COMPARED, (found for found in common if found[0]))
+    return difflib.get_close_matches(form, [name for _, name in likely], n=_NAMED, cutoff=0.7)
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f"Did you mean {' or '.join(map(repr, names))}?"
+
+
+def _examples(known: Sequence[str]) -> str:
+    return f"Known here: {', '.join(known[:_NAMED])}." if known else "No model is known here: no provider has a key."

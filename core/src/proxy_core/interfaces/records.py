@@ -42,7 +42,8 @@ class AttemptRecord:
     """One attempt. ``credential`` is a fingerprint; ``at_s`` is its start in seconds since the request began.
 
     ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: the attempt served
-    several requests and is counted with another one. ``upstream_id`` is the upstream's own id of it.
+    several requests and is counted with another one. ``upstream_id`` is the upstream's own id of it, if it
+    sent one.
     """
 
     deployment: str
@@ -53,7 +54,7 @@ class AttemptRecord:
     duration_s: float
     at_s: float = 0.0
     shared: bool = False
-    upstream_id: str | None = None
+    upstream_id: str = ""
 
 
 def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:

@@ -17,18 +17,15 @@ from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.sent import sent_by
 from proxy_core.network.upstream import Upstream, UpstreamResponse
 from proxy_core.pipeline.calls import Call, Calls
+from proxy_core.pipeline.candidate import CandidateDeployment
 from proxy_core.pipeline.classify import classified
-from proxy_core.pipeline.plan import CandidateDeployment
 from proxy_core.pipeline.response import Response, ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.secret_filter import without_secrets
-from proxy_core.pipeline.trace import Trace
+from proxy_core.pipeline.trace import Trace, upstream_id
 from proxy_core.records.redact import SecretScrubber
 from proxy_core.rotation.pool import Lease
 from proxy_core.settings.schema import TimeoutSettings
-
-#: Headers in which upstreams send their own id of a request.
-_REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "apim-request-id", "cf-ray")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,13 +210,8 @@ class Attempt:
             sent, number = message.content if call.translated else b"", len(self._trace.attempts)
             capture.attempt(number, sent=sent, headers=response.headers, error_body=error_body)
 
-    def _upstream_id(self) -> str | None:
-        """The upstream's own id of the request, for a question to its support."""
-        headers = self._upstream_response.headers if self._upstream_response is not None else {}
-        found = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
-        return None if found is None else self.clean(found.encode()).decode()
-
     def _note(self, status: int | None, fault: str | None, message: str | None) -> None:
+        response = self._upstream_response
         self._trace.attempts.append(
             AttemptRecord(
                 deployment=str(self._deployment),
@@ -229,6 +221,6 @@ class Attempt:
                 message=message,
                 duration_s=self._tools.clock.monotonic() - self._started,
                 at_s=self._started - self._trace.started,
-                upstream_id=self._upstream_id(),
+                upstream_id=self.clean(upstream_id(response.headers)).decode() if response is not None else "",
             )
         )

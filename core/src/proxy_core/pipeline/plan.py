@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from proxy_core.clock import Deadline
 from proxy_core.errors import ProxyError
+from proxy_core.failures.back_off import back_off_s
 from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
-from proxy_core.pipeline.final_error import Standing, final_error, limit_met, standing, with_attempts
+from proxy_core.pipeline.candidate import CandidateDeployment, candidate_of
+from proxy_core.pipeline.final_error import final_error, limit_met, with_attempts
 from proxy_core.pipeline.trace import Trace
 from proxy_core.rotation.explain import selected
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.settings.schema import RoutingSettings
 
-_MAX_BACK_OFF_S = 8.0
-#: How often one request uses a credential that puts it off each time. A client that wants to go on may ask again.
-_MAX_LIMITED = 2
 #: A wait ends while there is still time for an attempt, and in time for the client to be told.
 _WAITING_SHARE = 0.9
 #: A request that waits for long makes many decisions.
 _MAX_DECISIONS = 50
-
-
-@dataclass(slots=True)
-class CandidateDeployment:
-    """A deployment that may serve the request.
-
-    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all; ``limited``
-    are those that began to cool down, and how often.
-    """
-
-    deployment: Deployment
-    pool: Pool
-    max_priority: int | None
-    tried: set[str] = field(default_factory=set)
-    spent: set[str] = field(default_factory=set)
-    limited: dict[str, int] = field(default_factory=dict)
-    tries: int = 0
-    closed: bool = False
-
-    @property
-    def soonest_s(self) -> float | None:
-        """Seconds until one of its credentials may be used; ``None`` if none will be."""
-        if self.closed:
-            return None
-        return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent)
-
-    @property
-    def cooldown_ends_s(self) -> float | None:
-        """Seconds until the next cooldown ends, an event without notification; credentials in use do not count."""
-        if self.closed:
-            return None
-        return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
 
 
 Choice = tuple[CandidateDeployment, Lease]
@@ -76,7 +41,7 @@ class AttemptPlan:
         self._failures: list[FailureDecision] = []
         self._waited = False
         self.deadline = Deadline.after(min(routing.max_wait_s, trace.left_s * _WAITING_SHARE), trace.clock)
-        self.candidates = [_candidate(deployment, pools[deployment.provider.name]) for deployment in deployments]
+        self.candidates = [candidate_of(deployment, pools[deployment.provider.name]) for deployment in deployments]
 
     def next(self) -> Choice | None:
         """The best deployment with a usable credential, and a lease of it; ``None`` if there is none now."""
@@ -114,27 +79,11 @@ class AttemptPlan:
         self._failures.append(decision)
         candidate.tries += 1
         if decision.next == "retry" and candidate.tries < self._routing.attempts_per_credential:
-            back_off_s = self._back_off_s(candidate.tries, decision.error.retry_after_s)
-            if back_off_s < self.deadline.remaining_s(self._trace.clock):
-                return back_off_s
-        candidate.tries = 0
-        self._set_aside(candidate, lease.credential.id, decision)
-        if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
-            candidate.closed = True  # another credential would not reach the host either
+            wait_s = back_off_s(candidate.tries, decision.error.retry_after_s, self._routing)
+            if wait_s < self.deadline.remaining_s(self._trace.clock):
+                return wait_s
+        candidate.set_aside(lease.credential.id, decision)
         return 0.0
-
-    def _set_aside(self, candidate: CandidateDeployment, credential: str, decision: FailureDecision) -> None:
-        candidate.tried.add(credential)
-        candidate.limited[credential] = limited = candidate.limited.get(credential, 0) + 1
-        if decision.cooldown in (None, "provider") or limited >= _MAX_LIMITED:
-            candidate.spent.add(credential)
-
-    def _back_off_s(self, tries: int, requested_s: float | None) -> float:
-        """Exponential, with jitter; never less than the upstream requested."""
-        routing = self._routing
-        delay_s = min(_MAX_BACK_OFF_S, routing.retry_delay_s * 2.0 ** (tries - 1))
-        jitter_s = routing.retry_jitter_s * random.random()  # noqa: S311  # spreads retries, hides nothing
-        return max(delay_s, requested_s or 0.0) + jitter_s
 
     @property
     def exhausted(self) -> bool:
@@ -171,16 +120,11 @@ class AttemptPlan:
         """The final error for the client."""
         if self._waited:
             self.pass_on(None)
-        return with_attempts(final_error(self._failures, self._standings()), self._trace.attempts)
+        standings = [candidate.standing() for candidate in self.candidates]
+        return with_attempts(final_error(self._failures, standings), self._trace.attempts)
 
     def limit(self) -> ProxyError | None:
         """The limit that a request met and that still applies, if its time has run out."""
-        return limit_met(self._failures, self._standings()) if self._failures else None
-
-    def _standings(self) -> list[Standing]:
-        return [standing(c.deployment, c.pool, c.max_priority, None if c.closed else c.tried) for c in self.candidates]
-
-
-def _candidate(deployment: Deployment, pool: Pool) -> CandidateDeployment:
-    max_priority = deployment.provider.max_priority
-    return CandidateDeployment(deployment, pool, max_priority(deployment.model) if max_priority is not None else None)
+        if not self._failures:
+            return None
+        return limit_met(self._failures, [candidate.standing() for candidate in self.candidates])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,8 @@ from proxy_core.records.capture import Capture
 from proxy_core.rotation.explain import Explained, Selected
 
 Outcome = Literal["completed", "failed", "cut", "client_left"]
+#: Headers in which upstreams send their own id of a request.
+_REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "apim-request-id", "cf-ray")
 
 
 @dataclass(slots=True)
@@ -126,3 +128,8 @@ class Trace:
             overhead_s=self.overhead_s,
             traceparent=request.traceparent,
         )
+
+
+def upstream_id(headers: Mapping[str, str]) -> bytes:
+    """The upstream's own id of a request, for a question to its support; empty if it sent none."""
+    return next((headers[name].encode() for name in _REQUEST_IDS if name in headers), b"")

@@ -1,0 +1,63 @@
+"""What one request knows of a deployment that may serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy_core.interfaces import Deployment, FailureDecision
+from proxy_core.pipeline.final_error import Standing, standing
+from proxy_core.rotation.pool import Pool
+
+#: How often one request uses a credential that puts it off each time. A client that wants to go on may ask again.
+_MAX_LIMITED = 2
+
+
+@dataclass(slots=True)
+class CandidateDeployment:
+    """A deployment that may serve the request.
+
+    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all; ``limited``
+    are those that began to cool down, and how often.
+    """
+
+    deployment: Deployment
+    pool: Pool
+    max_priority: int | None
+    tried: set[str] = field(default_factory=set)
+    spent: set[str] = field(default_factory=set)
+    limited: dict[str, int] = field(default_factory=dict)
+    tries: int = 0
+    closed: bool = False
+
+    @property
+    def soonest_s(self) -> float | None:
+        """Seconds until one of its credentials may be used; ``None`` if none will be."""
+        if self.closed:
+            return None
+        return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent)
+
+    @property
+    def cooldown_ends_s(self) -> float | None:
+        """Seconds until the next cooldown ends, an event without notification; credentials in use do not count."""
+        if self.closed:
+            return None
+        return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
+
+    def set_aside(self, credential: str, decision: FailureDecision) -> None:
+        """The credential failed and is not retried now."""
+        self.tries = 0
+        self.tried.add(credential)
+        self.limited[credential] = limited = self.limited.get(credential, 0) + 1
+        if decision.cooldown in (None, "provider") or limited >= _MAX_LIMITED:
+            self.spent.add(credential)
+        if decision.next == "fail_over" or (decision.next == "retry" and decision.fault == "network"):
+            self.closed = True  # another credential would not reach the host either
+
+    def standing(self) -> Standing:
+        """What its credentials are waiting for, if none of them served."""
+        return standing(self.deployment, self.pool, self.max_priority, None if self.closed else self.tried)
+
+
+def candidate_of(deployment: Deployment, pool: Pool) -> CandidateDeployment:
+    max_priority = deployment.provider.max_priority
+    return CandidateDeployment(deployment, pool, max_priority(deployment.model) if max_priority is not None else None)

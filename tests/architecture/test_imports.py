@@ -3,6 +3,7 @@
 import ast
 import re
 from functools import cache
+from inspect import ismodule
 from pathlib import Path
 
 import grimp
@@ -90,7 +91,8 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 def _public(module, names):
     """Of the root only what it exports by name, and the modules that are public themselves."""
-    exported = {*proxy_core.__all__, "dialects", "jsons", "sse"}
+    exported = {name for name, value in vars(proxy_core).items() if name[0] != "_" and not ismodule(value)}
+    exported |= {"dialects", "jsons", "sse"}
     return PUBLIC.fullmatch(module) is not None and (module != "proxy_core" or exported.issuperset(names))
 
 

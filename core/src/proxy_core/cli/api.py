@@ -4,88 +4,46 @@ The credentials themselves stay the core's: a command reads and changes them thr
 locks files, keeps their modes, and writes before it forgets.
 """
 
-from __future__ import annotations
-
-from proxy_core.cli.common import printable, read_settings, settings_options, table
-from proxy_core.cli.installation import (
-    ALL_HOOKS,
-    StartCheck,
-    catalog_of,
-    check_start,
-    dry_run,
-    fingerprints_of,
-    lines_of,
-    models_of,
-    open_http,
-    open_store,
-    vault_of,
-)
-from proxy_core.cli.running_proxy import NotRunning, notify_running_proxy, processes, query, statuses
-from proxy_core.credentials.environment import from_environment
-from proxy_core.credentials.files import write_private
-from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.credentials.linked_files import read_foreign
-from proxy_core.credentials.refresh import refresh_once
-from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
-from proxy_core.credentials.vault import Vault
-from proxy_core.plugins.loader import Plugin
-from proxy_core.plugins.registry import Catalog
-from proxy_core.runtime.destinations import address
-from proxy_core.runtime.pools import rotations
-from proxy_core.settings.base import environment_name
-from proxy_core.settings.loading import (
-    DELIMITER,
-    PREFIX,
-    LoadedSettings,
-    load,
-    load_nothing_but,
-    secret_values,
-)
-from proxy_core.settings.variables import other_variables
-from proxy_core.state.usage import COUNTED, summed
-
-__all__ = [
-    "ALL_HOOKS",
-    "COUNTED",
-    "DELIMITER",
-    "PREFIX",
-    "Catalog",
-    "Fingerprints",
-    "LoadedSettings",
-    "NotRunning",
-    "Plugin",
-    "StartCheck",
-    "StoredCredential",
-    "Vault",
-    "VaultProblem",
-    "address",
-    "catalog_of",
-    "check_start",
-    "digest",
-    "dry_run",
-    "environment_name",
-    "fingerprints_of",
-    "from_environment",
-    "lines_of",
-    "load",
-    "load_nothing_but",
-    "models_of",
-    "notify_running_proxy",
-    "open_http",
-    "open_store",
-    "other_variables",
-    "printable",
-    "processes",
-    "query",
-    "read_foreign",
-    "read_settings",
-    "refresh_once",
-    "rotations",
-    "secret_values",
-    "settings_options",
-    "statuses",
-    "summed",
-    "table",
-    "vault_of",
-    "write_private",
-]
+from proxy_core.cli.common import printable as printable
+from proxy_core.cli.common import read_settings as read_settings
+from proxy_core.cli.common import settings_options as settings_options
+from proxy_core.cli.common import table as table
+from proxy_core.cli.installation import ALL_HOOKS as ALL_HOOKS
+from proxy_core.cli.installation import StartCheck as StartCheck
+from proxy_core.cli.installation import catalog_of as catalog_of
+from proxy_core.cli.installation import check_start as check_start
+from proxy_core.cli.installation import dry_run as dry_run
+from proxy_core.cli.installation import fingerprints_of as fingerprints_of
+from proxy_core.cli.installation import lines_of as lines_of
+from proxy_core.cli.installation import models_of as models_of
+from proxy_core.cli.installation import open_http as open_http
+from proxy_core.cli.installation import open_store as open_store
+from proxy_core.cli.installation import vault_of as vault_of
+from proxy_core.cli.running_proxy import NotRunning as NotRunning
+from proxy_core.cli.running_proxy import notify_running_proxy as notify_running_proxy
+from proxy_core.cli.running_proxy import processes as processes
+from proxy_core.cli.running_proxy import query as query
+from proxy_core.cli.running_proxy import statuses as statuses
+from proxy_core.credentials.environment import from_environment as from_environment
+from proxy_core.credentials.files import write_private as write_private
+from proxy_core.credentials.fingerprint import Fingerprints as Fingerprints
+from proxy_core.credentials.linked_files import read_foreign as read_foreign
+from proxy_core.credentials.refresh import refresh_once as refresh_once
+from proxy_core.credentials.stored import StoredCredential as StoredCredential
+from proxy_core.credentials.stored import VaultProblem as VaultProblem
+from proxy_core.credentials.stored import digest as digest
+from proxy_core.credentials.vault import Vault as Vault
+from proxy_core.plugins.loader import Plugin as Plugin
+from proxy_core.plugins.registry import Catalog as Catalog
+from proxy_core.runtime.destinations import address as address
+from proxy_core.runtime.pools import rotations as rotations
+from proxy_core.settings.base import environment_name as environment_name
+from proxy_core.settings.loading import DELIMITER as DELIMITER
+from proxy_core.settings.loading import PREFIX as PREFIX
+from proxy_core.settings.loading import LoadedSettings as LoadedSettings
+from proxy_core.settings.loading import load as load
+from proxy_core.settings.loading import load_nothing_but as load_nothing_but
+from proxy_core.settings.loading import secret_values as secret_values
+from proxy_core.settings.variables import other_variables as other_variables
+from proxy_core.state.usage import COUNTED as COUNTED
+from proxy_core.state.usage import summed as summed

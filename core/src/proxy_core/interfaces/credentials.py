@@ -13,6 +13,23 @@ from pydantic import SecretStr
 from proxy_core.interfaces.providers import HttpClient
 from proxy_core.interfaces.requests import Credential, ProxyRequest
 
+__all__ = [
+    "Candidate",
+    "Candidates",
+    "CredentialRefresher",
+    "LoginFailed",
+    "LoginMethod",
+    "LoginPrompt",
+    "LoginRequired",
+    "RetryRefresh",
+    "Selector",
+    "SetupRequired",
+    "TokenFile",
+    "TokenStore",
+    "Tokens",
+    "TransportFailed",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

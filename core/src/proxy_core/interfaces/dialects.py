@@ -21,6 +21,8 @@ from proxy_core.messages import (
     Usage,
 )
 
+__all__ = ["Batching", "Dialect", "EncodedError", "EventEncoder", "ResponseContext", "UsageTap"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseContext:

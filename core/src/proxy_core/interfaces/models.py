@@ -9,6 +9,8 @@ from proxy_core.messages import (
     JsonObject,
 )
 
+__all__ = ["CatalogSource", "CountTokens", "FindModelInfo", "ModelCatalog", "ModelInfo", "TokenCount", "TokenCounter"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTokens:

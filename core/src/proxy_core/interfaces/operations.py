@@ -12,6 +12,17 @@ from proxy_core.interfaces.state import UsageRow
 from proxy_core.interfaces.status import ProcessStatus
 from proxy_core.messages import ChatRequest, Extra, JsonObject, Usage
 
+__all__ = [
+    "CountedTokens",
+    "EstimatedCost",
+    "ListedModel",
+    "Operation",
+    "OperationRequest",
+    "OperationResponse",
+    "OperationServices",
+    "RequestHead",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestHead:

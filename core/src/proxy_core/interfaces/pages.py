@@ -9,6 +9,8 @@ from typing import Protocol
 from proxy_core.interfaces.providers import ByteStream
 from proxy_core.interfaces.status import ProcessStatus
 
+__all__ = ["AdminPage", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
+
 #: Pages are below this, or have one of ``OTHER_PATHS``, which other programs expect.
 ADMIN_ROOT = "/admin/"
 OTHER_PATHS = ("/metrics",)

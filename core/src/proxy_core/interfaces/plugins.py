@@ -10,6 +10,8 @@ from typing import Protocol, TypeVar
 
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 
+__all__ = ["API", "Check", "PluginContext", "PluginInfo"]
+
 #: The hook API of this core. The number rises when a hook or a required field is removed.
 API = 1
 

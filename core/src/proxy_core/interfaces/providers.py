@@ -19,6 +19,25 @@ from proxy_core.messages import (
 )
 from proxy_core.settings.rotation import RotationSettings
 
+__all__ = [
+    "AskQuota",
+    "ByteStream",
+    "ClassifyFailure",
+    "Deployment",
+    "Encode",
+    "EventDecoder",
+    "FetchLimits",
+    "FoundKey",
+    "HttpClient",
+    "HttpResponse",
+    "KeyFile",
+    "ListModels",
+    "Provider",
+    "ProviderResponse",
+    "ReadQuota",
+    "Send",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundKey:

@@ -14,6 +14,8 @@ from proxy_core.messages import (
     Usage,
 )
 
+__all__ = ["AttemptRecord", "EventFilter", "LogSink", "Observer", "Redactor", "RequestRecord", "Sanitizer"]
+
 
 class EventFilter(Protocol):
     """Changes the events of one response. ``close`` returns text that is still held."""

@@ -18,6 +18,8 @@ from proxy_core.messages import (
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 from proxy_core.stash import Stash
 
+__all__ = ["Credential", "FailureDecision", "Lifecycle", "ModelSpec", "ProviderCall", "ProxyRequest", "QuotaWindow"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyRequest:

@@ -7,6 +7,18 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
+__all__ = [
+    "Count",
+    "PermitRequest",
+    "SharedValue",
+    "StateBackend",
+    "StateLost",
+    "StateStore",
+    "SyncRequest",
+    "SyncResponse",
+    "UsageRow",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRow:

@@ -15,6 +15,25 @@ from typing import Literal
 from proxy_core.interfaces.requests import Lifecycle
 from proxy_core.messages import Usage
 
+__all__ = [
+    "AttemptCount",
+    "CooldownStatus",
+    "CredentialState",
+    "CredentialStatus",
+    "Health",
+    "Histogram",
+    "LatencyCount",
+    "PluginStatus",
+    "PluginTime",
+    "ProcessStatus",
+    "ProviderStatus",
+    "QueueStatus",
+    "QuotaStatus",
+    "RecentRequest",
+    "RequestCount",
+    "StoreStatus",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CooldownStatus:

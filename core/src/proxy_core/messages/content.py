@@ -8,6 +8,26 @@ from typing import Literal
 
 from proxy_core.messages.json_types import Extra
 
+__all__ = [
+    "Audio",
+    "File",
+    "Image",
+    "InlineData",
+    "Link",
+    "Message",
+    "Native",
+    "Opaque",
+    "Part",
+    "Reasoning",
+    "Refusal",
+    "Role",
+    "Source",
+    "Text",
+    "ToolCall",
+    "ToolResult",
+    "UploadedFile",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InlineData:

@@ -8,6 +8,24 @@ from typing import Literal
 from proxy_core.messages.content import Opaque
 from proxy_core.messages.json_types import Extra
 
+__all__ = [
+    "CallDelta",
+    "CallEnd",
+    "CallStart",
+    "Carried",
+    "ChatEvent",
+    "Citation",
+    "Failed",
+    "Finish",
+    "FinishReason",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "Start",
+    "TextDelta",
+    "Usage",
+    "UsageReport",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:

@@ -10,6 +10,20 @@ from proxy_core.messages.content import Message
 from proxy_core.messages.events import Usage
 from proxy_core.messages.json_types import Extra
 
+__all__ = [
+    "ChatRequest",
+    "CustomTool",
+    "EmbedRequest",
+    "EmbedResponse",
+    "FunctionTool",
+    "HostedTool",
+    "ReasoningOptions",
+    "ResponseFormat",
+    "Sampling",
+    "Tool",
+    "ToolChoice",
+]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionTool:

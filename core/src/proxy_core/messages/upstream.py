@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+__all__ = ["TransportFault", "UpstreamFailure", "UpstreamRequest"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:

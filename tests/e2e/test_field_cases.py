@@ -3,12 +3,15 @@
 ``up`` is the provider that misbehaves, ``good`` one that answers "hello", ``both`` a model of ``up``, then ``good``.
 """
 
+import asyncio
 import json
+import time
 from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy_core.testing.upstream import FakeUpstream, chunk, pause, stall
+import proxy_core
+from proxy_core.testing.upstream import FakeUpstream, chunk, cut, pause, stall
 
 DONE = b"data: [DONE]\n\n"
 ONCE = chunk({"content": "Once"})
@@ -32,6 +35,27 @@ LENGTH = f"content-length: {len(WHOLE)}"
 JSON = "application/json"
 
 
+class Watching:
+    """Sees every event of a response and changes none, so that responses are translated, not relayed."""
+
+    def feed(self, event):
+        return [event]
+
+    def close(self):
+        return []
+
+
+class MASKING:
+    """A plugin with a sanitizer that reads responses."""
+
+    PLUGIN = proxy_core.PluginInfo(name="masking", api=proxy_core.API)
+
+    @staticmethod
+    @proxy_core.hookimpl
+    def proxy_sanitizers(ctx):
+        return [proxy_core.Sanitizer(name="masking", events=lambda request: Watching())]
+
+
 @pytest.fixture
 async def good():
     async with FakeUpstream() as running:
@@ -42,11 +66,11 @@ async def good():
 async def make(make_proxy, upstream, good):
     """Starts the proxy; ``up`` may get more settings."""
 
-    async def start(settings=None, **of_up):
+    async def start(settings=None, modules=(), **of_up):
         up = {"base_url": upstream.url, "api_keys": ["k1"], **of_up}
         providers = {"up": up, "good": {"base_url": good.url, "api_keys": ["k2"]}}
         models = {"both": ["up/m", "good/m"]}
-        return await make_proxy({"providers": providers, "models": models, **(settings or {})})
+        return await make_proxy({"providers": providers, "models": models, **(settings or {})}, modules=modules)
 
     return start
 
@@ -136,8 +160,6 @@ async def test_dead_connections_in_the_pool_are_replaced_unnoticed(proxy, upstre
 @asynccontextmanager
 async def three_pooled(proxy, upstream):
     """Three requests at once leave three connections in the pool."""
-    import asyncio
-
     upstream.says(pause(0.05), ONCE, chunk({}, finish="stop"), DONE)
     await asyncio.gather(*(proxy.chat("up/m", "hi", stream=True) for _ in range(3)))
     upstream.queue.clear()
@@ -163,3 +185,420 @@ async def test_a_host_that_drops_fresh_connections_too_is_a_failure(proxy, upstr
 
     assert answer.status == 502
     assert failures_of(proxy) > 0
+
+
+# --- A 200 that is no response -----------------------------------------------------------
+
+NO_BALANCE = {"success": False, "code": 1113, "msg": "no balance"}
+DEAD = {"object": "error", "message": "engine dead", "code": 500}
+NO_ANSWERS = {"id": "x", "object": "chat.completion", "choices": None}
+#: The body, and what ``up`` alone leads to.
+NO_RESPONSES = {
+    "a code and a message": (NO_BALANCE, 502, "no balance"),
+    "an object called error": (DEAD, 502, "engine dead"),
+    "no choices": (NO_ANSWERS, 502, "cannot be read"),
+    "an empty list of choices": ({**NO_ANSWERS, "choices": []}, 502, "cannot be read"),
+    "an empty choice": ({**NO_ANSWERS, "choices": [{}]}, 502, "cannot be read"),
+    "an error as a text": ({"error": "engine dead"}, 502, "engine dead"),
+    "an error in a choice": ({"choices": [{"error": {"message": "engine dead", "code": 502}}]}, 502, "engine dead"),
+    "a detail": ({"detail": "engine dead"}, 502, "engine dead"),
+    "a limit": ({"code": 429, "message": "slow down"}, 429, "slow down"),
+    "an empty object": ({}, 502, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize(("body", "status", "told"), NO_RESPONSES.values(), ids=NO_RESPONSES)
+async def test_a_200_that_is_no_response_is_a_failure(make, upstream, body, status, told, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    upstream.responds(202 if mask else 200, json_body=body)
+
+    both, alone = await proxy.chat("both", "hi"), await proxy.chat("up/m", "hi")
+
+    assert (both.status, both.text) == (200, "hello")
+    assert alone.status == status
+    assert told in alone.error["message"]
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize(("body", "status", "told"), NO_RESPONSES.values(), ids=NO_RESPONSES)
+async def test_a_first_event_that_is_no_part_of_a_response_is_a_failure(make, upstream, body, status, told, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    upstream.says(b": queued\n\n", b"data: " + json.dumps(body).encode() + b"\n\n", DONE)
+
+    both, alone = await proxy.chat("both", "hi", stream=True), await proxy.chat("up/m", "hi", stream=True)
+
+    assert (both.status, both.text, both.error) == (200, "hello", None)
+    assert (alone.status, alone.events) == (status, ())
+    assert told in alone.error["message"]
+
+
+FIRST_EVENTS = {
+    "an event named error": b'event: error\ndata: {"code":"InvalidParameter","message":"engine dead"}\n\n',
+    "the same without spaces": b'id:1\nevent:error\n:HTTP_STATUS/400\ndata:{"code":"X","message":"engine dead"}\n\n',
+    "a text": b"data: engine dead\n\n",
+    "an end marker": DONE,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize("event", FIRST_EVENTS.values(), ids=FIRST_EVENTS)
+async def test_a_stream_without_an_answer_is_a_failure(make, upstream, event, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    upstream.says(event)
+
+    answer = await proxy.chat("both", "hi", stream=True)
+
+    assert (answer.status, answer.text, answer.error) == (200, "hello", None)
+
+
+@pytest.mark.parametrize("body", [NO_BALANCE, DEAD, {"object": "list", "data": None}, {"object": "list", "data": []}])
+async def test_embeddings_without_an_embedding_are_a_failure(proxy, upstream, good, body):
+    upstream.responds(json_body=body)
+    vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
+    good.responds(json_body=vectors)
+
+    answer = await proxy.post("/embeddings", {"model": "both", "input": "hi"})
+
+    assert answer.json == vectors
+
+
+async def test_a_code_behind_a_200_means_what_the_vendors_row_says(make, upstream):
+    proxy = await make(preset="zai")
+    upstream.responds(json_body=NO_BALANCE)
+
+    answer = await proxy.chat("up/m", "hi")
+
+    assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+
+
+# --- Failing over until the first content ------------------------------------------------
+
+ROLE = chunk({"role": "assistant", "content": ""})
+PLACEHOLDERS = {
+    "a role": [ROLE],
+    "an empty text": [chunk({"content": ""})],
+    "a usage of 0": [chunk(usage={"prompt_tokens": 0, "completion_tokens": 0})],
+    "empty lists": [chunk({"role": "assistant", "content": None, "tool_calls": [], "reasoning_details": []})],
+    "all of them": [b": queued\n\n", ROLE, chunk({"content": ""}), chunk(usage={"prompt_tokens": 0})],
+}
+ENDS = {
+    "a cut": [pause(0.02), cut()],
+    "a clean end": [],
+    "an error": [b'data: {"error":{"message":"engine dead","code":500}}\n\n'],
+    "lost framing": None,
+}
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize("first", PLACEHOLDERS.values(), ids=PLACEHOLDERS)
+async def test_what_is_no_content_can_still_be_replaced(make, upstream, first, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    for name, end in ENDS.items():
+        upstream.queue.clear()
+        if end is None:
+            upstream.sends(CHUNKED, *map(framed, first), pause(0.02), b"ZZ\r\n")
+        else:
+            upstream.says(*first, *end)
+
+        answer = await proxy.chat("both", "hi", stream=True)
+
+        assert (answer.status, answer.text, answer.error, answer.done) == (200, "hello", None, True), name
+
+
+CONTENTS = {
+    "text": chunk({"content": "Once"}),
+    "reasoning": chunk({"reasoning_content": "Hm"}),
+    "a tool call": chunk({"tool_calls": [TOOL]}),
+    "a refusal": chunk({"refusal": "No"}),
+    "audio": chunk({"audio": {"data": "aGk="}}),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+async def test_the_first_content_and_all_before_it_pass_at_once_and_unchanged(proxy, upstream, good, content):
+    upstream.says(b": queued\n\n", ROLE, content, pause(0.05), cut())
+
+    answer = await proxy.chat("both", "hi", stream=True)
+
+    assert answer.body.startswith(b": queued\n\n" + ROLE + content)
+    assert answer.error["code"] == "upstream_cut_off"
+    assert good.requests == []
+
+
+# --- The end of a response ---------------------------------------------------------------
+
+
+def of_choice(**choice):
+    return b"data: " + json.dumps({"id": "x", "choices": [{"index": 0, **choice}]}).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("word", ["", "unheard_of", None])
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+async def test_an_empty_or_unknown_finish_reason_finishes_nothing(make, upstream, word, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    upstream.says(of_choice(delta={"content": "Once"}, finish_reason=word), close=True)
+
+    answer = await proxy.chat("up/m", "hi", stream=True)
+
+    assert (answer.text, answer.error["code"], answer.done) == ("Once", "upstream_cut_off", False)
+
+
+async def test_a_call_whose_chunks_have_an_empty_finish_reason_is_whole(proxy, upstream):
+    first = {**TOOL, "function": {"name": "f", "arguments": '{"a":'}}
+    rest = {"index": 0, "function": {"arguments": "1}"}}
+    upstream.says(
+        of_choice(delta={"tool_calls": [first]}, finish_reason=""),
+        of_choice(delta={"tool_calls": [rest]}, finish_reason=""),
+        of_choice(delta={}, finish_reason="tool_calls"),
+        DONE,
+    )
+
+    answer = await gemini(proxy)
+
+    call = answer.json["candidates"][0]["content"]["parts"][0]["functionCall"]
+    assert (call["name"], call["args"]) == ("f", {"a": 1})
+
+
+AFTER = {
+    "nothing, and the connection closes": [cut()],
+    "another event": [chunk({"content": "and more"}), DONE],
+    "an error": [b'data: {"error":{"message":"engine dead"}}\n\n'],
+    "text that is no event": [b"garbage"],
+    "silence": [stall()],
+}
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+async def test_after_the_end_marker_nothing_follows(make, upstream, after, mask):
+    proxy = await make({"timeouts": {"idle_s": 20}}, modules=[MASKING] if mask else [])
+    for between in ([], [pause(0.05)]):
+        upstream.queue.clear()
+        upstream.says(ONCE, chunk({}, finish="stop"), DONE, *between, *after)
+
+        answer = await proxy.chat("up/m", "hi", stream=True)
+
+        assert (answer.text, answer.error, answer.done) == ("Once", None, True)
+        assert answer.body.endswith(DONE) and answer.body.count(DONE) == 1
+        assert (await record_of(proxy, answer)).outcome == "completed"
+
+
+async def record_of(proxy, answer):
+    """The record of this request, which may be made a moment after its response."""
+    while (record := proxy.process.recent.get(answer.headers["x-request-id"])) is None:
+        await asyncio.sleep(0.01)
+    return record
+
+
+async def test_the_connection_of_a_finished_stream_is_used_again(proxy, upstream):
+    upstream.streams("Once")
+    for _ in range(3):
+        await proxy.chat("up/m", "hi", stream=True)
+
+    assert upstream.connections == 1
+
+
+# --- Labels and forms --------------------------------------------------------------------
+
+GOOD_STREAM = b"".join([ROLE, ONCE, chunk({}, finish="stop"), DONE])
+
+
+@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf", b": hi\n\n", b"\n\n", b"event: message\n"])
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", None])
+async def test_a_stream_is_recognised_by_its_first_bytes(proxy, upstream, kind, begin):
+    head_ = b"HTTP/1.1 200 OK\r\n" + (f"content-type: {kind}\r\n".encode() if kind else b"")
+    body = begin + GOOD_STREAM
+    upstream.sends(
+        head_ + b"transfer-encoding: chunked\r\n\r\n",
+        *(framed(body[i : i + 1]) for i in range(9)),
+        framed(body[9:]),
+        framed(b""),
+    )
+
+    streamed, plain = await proxy.chat("up/m", "hi", stream=True), await proxy.chat("up/m", "hi")
+
+    assert (streamed.text, streamed.done, streamed.error) == ("Once", True, None)
+    assert (plain.status, plain.text) == (200, "Once")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_json_that_is_labelled_as_a_stream_is_read(proxy, upstream, stream):
+    upstream.responds(headers={"content-type": "text/event-stream"})
+
+    answer = await proxy.chat("up/m", "hi", stream=stream)
+
+    assert (answer.status, answer.text) == (200, "hello")
+
+
+async def gemini(proxy, **fields):
+    """Ask for ``up/m`` as a Gemini client does."""
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], **fields}
+    return await proxy.post("/models/up/m:generateContent", body)
+
+
+THOUGHTFUL = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "th"}]},
+    {"type": "text", "text": "answer"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+async def test_content_in_parts_is_read(proxy, upstream, stream):
+    if stream:
+        upstream.says(*(of_choice(delta={"content": [part]}) for part in THOUGHTFUL), chunk({}, finish="stop"), DONE)
+    else:
+        upstream.responds(
+            json_body={"choices": [{"index": 0, "message": {"content": THOUGHTFUL}, "finish_reason": "stop"}]}
+        )
+
+    answer = await gemini(proxy, generationConfig={"thinkingConfig": {"includeThoughts": True}})
+
+    parts = answer.json["candidates"][0]["content"]["parts"]
+    assert [(part["text"], part.get("thought", False)) for part in parts] == [("th", True), ("answer", False)]
+
+
+USAGES = {
+    "reasoning on top": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 10,
+                "total_tokens": 410,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            }
+        },
+        (100, 310, 0),
+    ),
+    "reasoning on top, no total": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 10,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            }
+        },
+        (100, 310, 0),
+    ),
+    "reasoning within": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 310,
+                "total_tokens": 410,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            }
+        },
+        (100, 310, 0),
+    ),
+    "in a choice": (
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {},
+                    "message": {"content": "x"},
+                    "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+                }
+            ]
+        },
+        (10, 5, 0),
+    ),
+    "top level": ({"prompt_tokens": 10, "completion_tokens": 5}, (10, 5, 0)),
+    "floats": ({"usage": {"prompt_tokens": 10.0, "completion_tokens": 5.0}}, (10, 5, 0)),
+    "texts": ({"usage": {"prompt_tokens": "10", "completion_tokens": "5"}}, (10, 5, 0)),
+    "only a total": ({"usage": {"total_tokens": 15}}, (15, 0, 0)),
+    "a total and the prompt": ({"usage": {"prompt_tokens": 10, "total_tokens": 15}}, (10, 5, 0)),
+    "another vendor's cache": (
+        {
+            "usage": {
+                "prompt_tokens": 100,
+                "completion_tokens": 5,
+                "cache_read_input_tokens": 80,
+                "cache_creation_input_tokens": 5,
+            }
+        },
+        (100, 5, 80),
+    ),
+    "cached on top": ({"usage": {"input_tokens": 15, "output_tokens": 5, "cache_read_input_tokens": 80}}, (95, 5, 80)),
+    "beyond 64 bits": ({"usage": {"prompt_tokens": 9223372036854775808, "completion_tokens": 5}}, (10**12, 5, 0)),
+}
+
+
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+@pytest.mark.parametrize(("fields", "counts"), USAGES.values(), ids=USAGES)
+async def test_usage_in_any_form_is_counted(make, upstream, fields, counts, mask):
+    proxy = await make(modules=[MASKING] if mask else [])
+    whole = {"id": "x", "choices": [{"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"}], **fields}
+    last = json.dumps({"id": "x", "choices": [], **fields}).encode()
+    upstream.responds(json_body=whole)
+    upstream.says(ONCE, chunk({}, finish="stop"), b"data: " + last + b"\n\n", DONE)
+
+    for stream in (False, True):
+        answer = await proxy.chat("up/m", "hi", stream=stream)
+
+        used = (await record_of(proxy, answer)).usage
+        assert answer.status == 200
+        assert (used.prompt, used.completion, used.cached) == counts
+
+
+async def test_a_usage_of_0_does_not_replace_the_one_before(proxy, upstream):
+    zero = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    upstream.says(
+        ONCE, chunk({}, finish="stop", usage={"prompt_tokens": 10, "completion_tokens": 5}), chunk(usage=zero), DONE
+    )
+
+    answer = await proxy.chat("up/m", "hi", stream=True)
+
+    used = (await record_of(proxy, answer)).usage
+    assert (used.prompt, used.completion) == (10, 5)
+
+
+@pytest.mark.parametrize("choices", [{}, {"choices": None}, {"choices": []}], ids=["absent", "null", "empty"])
+async def test_usage_that_the_client_did_not_ask_for_is_left_out(proxy, upstream, choices):
+    event = {"id": "x", **choices, "usage": {"prompt_tokens": 10, "completion_tokens": 5}}
+    upstream.says(ONCE, chunk({}, finish="stop"), b"data: " + json.dumps(event).encode() + b"\n\n", DONE)
+
+    answer = await proxy.chat("up/m", "hi", stream=True)
+
+    assert b"usage" not in answer.body
+    assert (await record_of(proxy, answer)).usage.prompt == 10
+
+
+async def test_a_number_that_json_does_not_have_becomes_null(make, upstream):
+    proxy = await make(modules=[MASKING])
+    choice = b'"index":0,"message":{"content":"hi"},"finish_reason":"stop"'
+    body = b'{"choices":[{%s,"logprobs":{"content":[{"token":"hi","logprob":-Infinity}]}}]}' % choice
+    upstream.responds(body=body)
+
+    answer = await proxy.chat("up/m", "hi")
+
+    assert answer.status == 200
+    assert answer.json["choices"][0]["logprobs"]["content"][0]["logprob"] is None
+
+
+@pytest.mark.parametrize("encoding", ["base64", "float", None])
+async def test_nested_embeddings_pass_unchanged(proxy, upstream, encoding):
+    body = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [[0.5, 1.0], [0.25, 2.0]]}]}
+    upstream.responds(json_body=body)
+
+    answer = await proxy.post(
+        "/embeddings", {"model": "up/m", "input": "hi", **({"encoding_format": encoding} if encoding else {})}
+    )
+
+    assert (answer.status, answer.json) == (200, body)
+
+
+async def test_comments_without_data_are_silence(make, upstream):
+    proxy = await make({"timeouts": {"idle_s": 0.5}, "routing": {"max_attempts": 1}})
+    for first in ([], [ONCE]):
+        upstream.queue.clear()
+        upstream.says(*first, *[step for _ in range(40) for step in (b": still here\n\n", pause(0.1))])
+
+        took = -time.monotonic()
+        answer = await proxy.chat("up/m", "hi", stream=True)
+        took += time.monotonic()
+
+        assert answer.error["code"] == "timeout"
+        assert took < 3

@@ -24,6 +24,8 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 #: Parts below this size are joined at once: many small ones take more memory than their content.
 _SMALL = 4096
 _BOM = b"\xef\xbb\xbf"
+#: What the first line of a stream begins with.
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,19 @@ def _last_event_end(data: bytes) -> int:
     for match in _BLANK_LINE.finditer(data):
         end = match.end()
     return end
+
+
+def is_stream(head: bytes, labelled: bool) -> bool | None:
+    """Whether a body that begins with ``head`` is an event stream; ``None`` if that is too short to tell.
+
+    The label decides only if the body looks like neither a stream nor JSON: many servers send the wrong one.
+    """
+    begun = b"" if _BOM.startswith(head) else head[:256].removeprefix(_BOM).lstrip()
+    if begun.startswith((b"{", b"[")):
+        return False
+    if begun.startswith(_FIELDS):
+        return True
+    return None if any(field.startswith(begun) for field in _FIELDS) else labelled
 
 
 def split(block: bytes) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from proxy_core.errors import BadRequest
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import JsonObject
+
+_DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
+#: Sums of counts must fit into 64 bits: a server that reports more is wrong, and must not stop the counting.
+_MOST_TOKENS = 10**12
 
 
 def json_bytes(value: object) -> bytes:
@@ -105,9 +110,13 @@ def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
 
 
 def count(source: object, key: str) -> int:
-    """A token count: anything but a non-negative number is 0."""
+    """A token count, also as a float or as text; anything but a positive number is 0, and none is beyond reason."""
     value = source.get(key) if isinstance(source, Mapping) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    if isinstance(value, str):
+        value = float(value) if _DECIMAL.fullmatch(value) else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return 0
+    return int(min(value, _MOST_TOKENS))
 
 
 def without_none(**fields: Any) -> JsonObject:

@@ -22,9 +22,16 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
-from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.errors import (
+    encode_error,
+    error_of,
+    status_of_error,
+    stream_error,
+    whole_failure,
+)
+from proxy_core.dialects.openai_chat.finish import reason_of
 from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT
-from proxy_core.dialects.openai_chat.usage import decode_usage, encode_usage, whole_usage
+from proxy_core.dialects.openai_chat.usage import encode_usage, usage_in, whole_usage
 from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
 from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
@@ -112,7 +119,9 @@ class CompletionsDecoder:
         self._streaming = streaming
         self._splitter = sse.EventSplitter(16 * 1024 * 1024)
         self._whole: list[bytes] = []
+        self._usage: Usage | None = None
         self._started = self._complete = False
+        self.ended = False
 
     def feed(self, data: bytes) -> Sequence[ChatEvent]:
         if not self._streaming:
@@ -132,7 +141,7 @@ class CompletionsDecoder:
         out: list[ChatEvent] = []
         for event in sse.events(block):
             if event.data.startswith(b"[DONE]"):
-                self._complete = True
+                self._complete = self.ended = True
                 break
             out += self._chunk(event.data)
         return out
@@ -141,23 +150,24 @@ class CompletionsDecoder:
         chunk = load_object(data)
         if chunk is None:
             raise UpstreamBroken("The upstream's response is not a completion.")
-        if chunk.get("error"):
+        error = error_of(chunk)
+        if error is not None:
             self._complete = True
-            error = chunk["error"]
-            return [Failed(message=str(error.get("message") if isinstance(error, dict) else error))]
+            return [Failed(message=str(error.get("message") or error), status=status_of_error(error))]
         out: list[ChatEvent] = [] if self._started else [Start()]
         self._started = True
         for choice in chunk.get("choices") or ():
             index = choice.get("index") or 0
             if choice.get("text"):
                 out.append(TextDelta(text=choice["text"], choice=index))
-            if choice.get("finish_reason") is not None:
+            reason = reason_of(choice.get("finish_reason"))
+            if reason is not None:
                 self._complete = True
-                reason = choice["finish_reason"]
                 known: FinishReason = reason if reason in ("length", "content_filter") else "stop"
                 out.append(Finish(reason=known, choice=index))
-        usage = decode_usage(chunk.get("usage"))
-        return [*out, UsageReport(usage=usage)] if usage else out
+        usage, before = usage_in(chunk, self._usage), self._usage
+        self._usage = usage
+        return [*out, UsageReport(usage=usage)] if usage is not None and usage is not before else out
 
 
 class CompletionsEncoder:

@@ -21,7 +21,7 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
-from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.errors import embeddings_failure, encode_error, stream_error
 from proxy_core.dialects.openai_chat.usage import whole_usage
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ResponseContext
@@ -75,7 +75,8 @@ def finish_whole(response: bytes, body: JsonObject) -> bytes:
     changed = False
     for item in value["data"]:
         vector = item.get("embedding") if isinstance(item, dict) else None
-        if wanted == "base64" and isinstance(vector, list):
+        # An unpooled embedding is a list of vectors, which base64 cannot express.
+        if wanted == "base64" and isinstance(vector, list) and not any(isinstance(part, list) for part in vector):
             item["embedding"], changed = to_base64(vector), True
         elif wanted == "float" and isinstance(vector, str):
             item["embedding"], changed = from_base64(vector), True
@@ -234,5 +235,5 @@ DIALECT = Dialect(
     encode_error=encode_error,
     stream_error=stream_error,
     whole_usage=whole_usage,
-    whole_failure=whole_failure,
+    whole_failure=embeddings_failure,
 )

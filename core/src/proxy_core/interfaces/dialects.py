@@ -47,11 +47,21 @@ class EventEncoder(Protocol):
 
 class UsageTap(Protocol):
     """Reads usage from a relayed stream. It changes nothing, except that it removes a usage event that the client
-    did not ask for.
+    did not ask for, and what follows the end marker.
 
     ``feed`` receives whole events and returns the bytes to relay. ``failure`` is an error inside the stream: the
     bytes before it were returned, but neither the error nor what follows it.
     """
+
+    @property
+    def committed(self) -> bool:
+        """Whether the first content has arrived. A role, an empty text or a usage of 0 is not content."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end marker has arrived; what follows it is not part of the response."""
+        ...
 
     @property
     def usage(self) -> Usage | None: ...

@@ -66,7 +66,14 @@ class KeyFile:
 
 
 class EventDecoder(Protocol):
-    """Converts response bytes to events. Any split of the bytes gives the same events."""
+    """Converts response bytes to events. Any split of the bytes gives the same events.
+
+    ``ended`` becomes true when the end marker of a stream arrives: the core then reads no further. In a format
+    without one it is always false.
+    """
+
+    @property
+    def ended(self) -> bool: ...
 
     def feed(self, data: bytes) -> Sequence[ChatEvent]: ...
     def close(self) -> Sequence[ChatEvent]:

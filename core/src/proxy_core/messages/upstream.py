@@ -38,7 +38,7 @@ class UpstreamFailure:
     and another for an OAuth token. ``model`` is the upstream's id of the requested model. ``headers`` have
     lower-case names. ``body`` is at most 64 KiB. ``status`` is ``None`` if the transport failed; an error
     inside a response with status 200 keeps the status that it names. ``received_at`` is the reference for
-    relative and absolute reset times.
+    relative and absolute reset times. ``cause`` says why the transport failed, in words that are safe for clients.
     """
 
     provider: str
@@ -48,4 +48,5 @@ class UpstreamFailure:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     transport: TransportFault | None = None
+    cause: str = ""
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -30,6 +30,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 #: How often a request is sent again because the pooled connection under it turned out to be dead. More than
 #: once, because connections that were in use while the idle ones were discarded may be dead, too.
 _STALE_RETRIES = 3
+_DRAIN_S = 0.2
 
 
 class UpstreamResponse:
@@ -177,6 +178,14 @@ async def _pieces(response: aiohttp.ClientResponse, connections: Connections) ->
     except connections.ERRORS as error:
         forget_frames(error.__cause__)
         raise TransportError("cut", connections.cut_by(error)) from error
+
+
+async def drain(pieces: AsyncGenerator[bytes, None]) -> None:
+    """Read what follows the end of a response, mostly that of its framing, so that the connection can be reused."""
+    with suppress(TransportError, TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            async for _ in pieces:
+                pass
 
 
 async def _close(response: aiohttp.ClientResponse) -> None:

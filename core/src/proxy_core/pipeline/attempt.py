@@ -27,6 +27,9 @@ from proxy_core.records.redact import SecretScrubber
 from proxy_core.rotation.pool import Lease
 from proxy_core.settings.schema import TimeoutSettings
 
+#: The beginning of a stream is held back until its first content, because another attempt may replace it.
+_MOST_HELD = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptTools:
@@ -113,11 +116,11 @@ class Attempt:
                 if not 200 <= response.status < 300:
                     return await self._refused(call, message, response)
                 self._capture(call, message, response, b"")
-                return await self._read(call.body(response.is_event_stream), response)
+                return await self._read(call, response, scope)
         except TimeoutError:
             return UpstreamFailure(provider=provider, transport="timeout")
         except TransportError as error:
-            return UpstreamFailure(provider=provider, transport=error.fault)
+            return UpstreamFailure(provider=provider, transport=error.fault, cause=error.cause)
         except (UpstreamBroken, ResponseTooLarge) as error:
             cut = isinstance(error, UpstreamBroken) and error.code == "upstream_cut_off"
             return UpstreamFailure(provider=provider, transport="cut" if cut else "unreadable")
@@ -138,7 +141,8 @@ class Attempt:
         if provider.send is not None:
             response = await sent_by(provider.send, message, credential)
         else:
-            response = await self._tools.upstream.send(message, partial(self._uploading, scope))
+            progress = partial(self._uploading, scope)
+            response = await self._tools.upstream.send(message, progress, provider=provider.name)
         self._upstream_response = response
         return message, response
 
@@ -153,24 +157,38 @@ class Attempt:
         status, headers = response.status, response.headers
         return UpstreamFailure(provider=self.provider, status=status, headers=headers, body=body)
 
-    async def _read(self, body: ResponseBody, response: UpstreamResponse) -> Response | UpstreamFailure:
+    async def _read(self, call: Call, response: UpstreamResponse, scope: Timeout) -> Response | UpstreamFailure:
         """Read a plain response to its end, a streamed one up to its first content."""
+        labelled, timeouts = response.is_event_stream, self._tools.timeouts
         if not self._request.stream:
             data = await response.read(self._tools.max_response_bytes)
             self._trace.received()
+            body = call.body(bool(call.is_stream(data, labelled)))
             first = self.clean(body.feed(data))
             first += self.clean(body.close())
             return body.failure if body.failure is not None else Response(body, first, None, self)
-        first, pieces = b"", response.pieces()
+        started: ResponseBody | None = None
+        held, first, pieces = b"", b"", response.pieces()
         async for data in pieces:
             self._trace.received()
-            first += self.clean(body.feed(data))
-            if body.committed:
-                return Response(body, first, pieces, self)
-            if body.failure is not None:
-                return body.failure
+            if not held or b"data:" in data:  # from now on, silence is measured as in the rest of the stream
+                scope.reschedule(min(timeouts.idle_s, timeouts.first_event_s))
+            held += data
+            if started is None:
+                streamed = call.is_stream(held, labelled)
+                if streamed is None:
+                    continue
+                started, data = call.body(streamed), held
+            first += self.clean(started.feed(data))
+            if started.committed or len(first) > _MOST_HELD:
+                return Response(started, first, pieces, self)
+            if started.failure is not None:
+                return started.failure
+            if started.ended:
+                break
+        body = started or call.body(labelled)
         first += self.clean(body.close())
-        return body.failure if body.failure is not None and not first else Response(body, first, None, self)
+        return body.failure if body.failure is not None and not body.committed else Response(body, first, None, self)
 
     def clean(self, out: bytes) -> bytes:
         """``out`` without the secrets that were sent to the upstream."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from proxy_core import sse
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.interfaces import (
     Credential,
@@ -160,6 +161,15 @@ class Call:
         chat = self._request.stash.get(_FETCHED) or decode(self._request.body)
         return replace(chat, model=self._deployment.model)
 
+    def is_stream(self, head: bytes, labelled: bool) -> bool | None:
+        """Whether a body that begins like this is an event stream, however it is labelled; ``None``: too short to tell.
+
+        The label decides for a format of the provider's own.
+        """
+        provider = self._deployment.provider
+        own = self._wire is None or provider.decoder is not None or provider.decoder_for is not None
+        return labelled if own else sse.is_stream(head, labelled)
+
     def body(self, is_event_stream: bool) -> ResponseBody:
         """The converter from the upstream's bytes to the client's."""
         provider, client, request = self._deployment.provider, self._client, self._request
@@ -167,7 +177,8 @@ class Call:
             wire = self._wire if self._wire is not client else None
             read = provider.decode_embeddings or (wire.decode_embeddings if wire is not None else None)
             if read is not None and client.encode_embeddings is not None:
-                return TranslatedEmbeddings(read, client.encode_embeddings, request.body)
+                failure = wire.whole_failure if wire is not None and provider.decode_embeddings is None else None
+                return TranslatedEmbeddings(provider.name, failure, read, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
         relayed = self._wire is client and provider.decoder is None and self._filters is None
         if relayed and is_event_stream == request.stream and (client.usage_tap is None or not request.stream):

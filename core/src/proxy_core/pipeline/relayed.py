@@ -18,14 +18,14 @@ _PARSE_LIMIT = 1024 * 1024
 class RelayedStream:
     """An event stream in the client's own dialect. Complete events pass unchanged."""
 
-    __slots__ = ("_splitter", "_tap", "committed", "failure", "usage")
+    __slots__ = ("_splitter", "_tap", "committed", "ended", "failure", "usage")
 
     def __init__(self, tap: UsageTap, max_event_bytes: int) -> None:
         self._tap = tap
         self._splitter = sse.EventSplitter(max_event_bytes)
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
-        self.committed = False
+        self.committed = self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         block = self._splitter.feed(data)
@@ -46,11 +46,7 @@ class RelayedStream:
     def _pass(self, block: bytes) -> bytes:
         tap = self._tap
         out = tap.feed(block)
-        self.usage, self.failure = tap.usage, tap.failure
-        if not self.committed and self.failure is None:
-            self.committed = b"data:" in block
-        elif out and self.failure is not None:
-            self.committed = True
+        self.usage, self.failure, self.committed, self.ended = tap.usage, tap.failure, tap.committed, tap.ended
         return out
 
 
@@ -69,7 +65,7 @@ class RelayedWhole:
         self._parts: list[bytes] = []
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
-        self.committed = False
+        self.committed = self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         self._parts.append(data)
@@ -77,10 +73,11 @@ class RelayedWhole:
 
     def close(self) -> bytes:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        value = load_object(data) if len(data) <= _PARSE_LIMIT else _scanned(data, self._dialect.usage_key)
+        scan = len(data) > _PARSE_LIMIT
+        value = _scanned(data, self._dialect.usage_key) if scan else load_object(data)
         if value is None:
             raise UpstreamBroken("The upstream's response is not a JSON object.")
-        self.failure = self._dialect.whole_failure(self._provider, value)
+        self.failure = None if scan else self._dialect.whole_failure(self._provider, value)
         if self.failure is not None:
             return b""
         self.committed = True
@@ -95,7 +92,7 @@ def _scanned(data: bytes, key: str) -> JsonObject | None:
         return None
     at = data.rfind(f'"{key}"'.encode())
     _, colon, rest = data[at : at + 4096].partition(b":") if at >= 0 else (b"", b"", b"")
-    found: JsonObject = {"data": True, "candidates": []}
+    found: JsonObject = {}
     if colon:
         with suppress(ValueError):  # usage is then unknown, as in a response without it
             found[key], _ = json.JSONDecoder().raw_decode(rest.decode("utf-8", "replace").lstrip())

@@ -11,6 +11,7 @@ from typing import Protocol
 from proxy_core.errors import ProxyError
 from proxy_core.messages import UpstreamFailure, Usage
 from proxy_core.network.errors import TransportError
+from proxy_core.network.upstream import drain
 
 
 class ResponseBody(Protocol):
@@ -23,6 +24,11 @@ class ResponseBody(Protocol):
     @property
     def committed(self) -> bool:
         """Whether the first content of the upstream has arrived."""
+        ...
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end marker has arrived; what follows it is not read."""
         ...
 
     def feed(self, data: bytes) -> bytes: ...
@@ -44,7 +50,7 @@ class Origin(Protocol):
 class Response:
     """A committed response. ``read`` returns the client's bytes in pieces; leaving the block closes the attempt."""
 
-    __slots__ = ("_attempt", "_body", "_first", "_pieces")
+    __slots__ = ("_attempt", "_body", "_ended", "_first", "_pieces")
 
     def __init__(
         self, body: ResponseBody, first: bytes, pieces: AsyncGenerator[bytes, None] | None, attempt: Origin
@@ -52,6 +58,7 @@ class Response:
         self._body = body
         self._first = first
         self._pieces = pieces
+        self._ended = False
         self._attempt = attempt
 
     @property
@@ -70,15 +77,17 @@ class Response:
             return first
         body = self._body
         while body.failure is None:
-            if self._pieces is None:
+            if self._pieces is None or self._ended:
                 return None
             try:
-                data = await anext(self._pieces)
+                data = await anext(self._pieces) if not body.ended else None
             except StopAsyncIteration:
-                self._pieces, out = None, self._attempt.clean(body.close())
+                data = None
             except TransportError as error:
-                failure = UpstreamFailure(provider=self._attempt.provider, transport=error.fault)
+                failure = UpstreamFailure(provider=self._attempt.provider, transport=error.fault, cause=error.cause)
                 raise self._attempt.error_of(failure) from error
+            if data is None:
+                self._ended, out = True, self._attempt.clean(body.close())
             else:
                 out = self._attempt.clean(body.feed(data))
             if out:
@@ -94,6 +103,8 @@ class Response:
     async def aclose(self) -> None:
         try:
             if self._pieces is not None:
+                if self._ended:
+                    await drain(self._pieces)
                 await self._pieces.aclose()
         finally:
             await self._attempt.aclose()

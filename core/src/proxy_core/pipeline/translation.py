@@ -6,23 +6,23 @@ Pure: bytes in, bytes out. Relayed responses are in :mod:`proxy_core.pipeline.re
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from proxy_core.dialects.common import load_object
 from proxy_core.interfaces import EventDecoder, EventEncoder
 from proxy_core.messages import (
+    Carried,
     ChatEvent,
     EmbedResponse,
     Failed,
     Finish,
     JsonObject,
+    Start,
     UpstreamFailure,
     Usage,
     UsageReport,
 )
 from proxy_core.pipeline.sanitize import FilterChain
-
-#: A larger plain response is only scanned for its usage: parsing megabytes would delay every stream.
-_PARSE_LIMIT = 1024 * 1024
 
 
 class TranslatedResponse:
@@ -63,9 +63,27 @@ class TranslatedResponse:
                 self._ending.append(event)
             else:
                 flowing.append(event)
-        if flowing or self._ending:
-            self.committed = True
+        self.committed = self.committed or any(map(_is_content, events))
         return self._encoder.feed(self._filters.feed(flowing) if self._filters else flowing)
+
+    @property
+    def ended(self) -> bool:
+        return self._decoder.ended
+
+
+def _is_content(event: ChatEvent) -> bool:
+    match event:
+        case Start() | UsageReport() | Failed():
+            return False
+        case Carried():
+            return _says_something(event.payload)
+        case _:
+            return True
+
+
+def _says_something(value: object) -> bool:
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
+    return bool(value) if inner is None else any(map(_says_something, inner))
 
 
 class TranslatedEmbeddings:
@@ -73,22 +91,31 @@ class TranslatedEmbeddings:
 
     def __init__(
         self,
+        provider: str,
+        failure: Callable[[str, JsonObject], UpstreamFailure | None] | None,
         decode: Callable[[bytes], EmbedResponse],
         encode: Callable[[EmbedResponse, JsonObject], bytes],
         request_body: JsonObject,
     ) -> None:
+        """``failure`` finds an error behind status 200."""
+        self._provider, self._failure_of = provider, failure
         self._decode, self._encode, self._request_body = decode, encode, request_body
         self._parts: list[bytes] = []
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
-        self.committed = False
+        self.committed = self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         self._parts.append(data)
         return b""
 
     def close(self) -> bytes:
-        response = self._decode(b"".join(self._parts))
+        data = b"".join(self._parts)
+        if self._failure_of is not None:
+            self.failure = self._failure_of(self._provider, load_object(data) or {})
+            if self.failure is not None:
+                return b""
+        response = self._decode(data)
         self.usage, self.committed = response.usage, True
         return self._encode(response, self._request_body)
 

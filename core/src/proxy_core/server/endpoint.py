@@ -183,7 +183,8 @@ class _Exchange:
         with Silence(services.clock, self._interrupt, beat, heartbeat_s, idle_s) as silence:
             silence.reading()
             while (piece := await response.read()) is not None:
-                silence.writing()
+                if b"data:" in piece:  # a comment does not end the upstream's silence
+                    silence.writing()
                 if trace.capture is not None:
                     trace.capture.piece(piece, trace.elapsed_s)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})

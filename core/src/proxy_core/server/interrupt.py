@@ -117,8 +117,9 @@ class Silence:
         self._timer = self._clock.call_later(min(beat_s, idle_s), self._look)
 
     def reading(self) -> None:
-        """Waiting for the upstream from now on."""
-        self._since = self._clock.monotonic()
+        """Waiting for the upstream from now on, or still."""
+        if self._since is None:
+            self._since = self._clock.monotonic()
 
     def writing(self) -> None:
         """Waiting for the client, which does not count as the upstream's silence."""

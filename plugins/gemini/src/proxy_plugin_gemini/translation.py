@@ -42,6 +42,10 @@ class KeepingDecoder:
         self._signatures = signatures
         self._inner = GeminiDecoder(streaming, names=name_table(chat), seed=token_hex(8))
 
+    @property
+    def ended(self) -> bool:
+        return self._inner.ended
+
     def feed(self, data: bytes) -> Sequence[ChatEvent]:
         return self._keep(self._inner.feed(data))
 

@@ -24,7 +24,7 @@ class QwenDecoder:
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._repair = StreamRepair(think_tags=think_tags)
         self._decoder = OpenAIChatDecoder(True)
-        self._ended = False
+        self.ended = False
 
     def feed(self, data: bytes) -> Sequence[ChatEvent]:
         if self._events is None or not self._events:
@@ -47,7 +47,7 @@ class QwenDecoder:
         for event in sse.events(block):
             if event.data.startswith(b"[DONE]"):
                 yield from self._end(done=True)
-            if self._ended or self._repair.failed:
+            if self.ended or self._repair.failed:
                 return
             chunk = load_object(event.data)
             if chunk is None:
@@ -59,9 +59,9 @@ class QwenDecoder:
             yield from self._decoder.feed(sse.encode(json_bytes(repaired)))
 
     def _end(self, *, done: bool) -> Iterator[ChatEvent]:
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         for repaired in self._repair.end(done=done):
             yield from self._decoder.feed(sse.encode(json_bytes(repaired)))
 

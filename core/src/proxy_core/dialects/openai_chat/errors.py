@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes
@@ -21,6 +22,9 @@ _ERROR_TYPES = {
 NO_NAMES: Mapping[str, str] = {}
 #: The codes that SDKs and agents know, for those of the proxy that they do not.
 _KNOWN_CODES = {"capacity_exhausted": "rate_limit_exceeded"}
+#: Where servers put what went wrong, if not into an ``error`` object.
+_MESSAGES = ("message", "msg", "detail", "error_msg", "error_message", "errorMessage", "errors")
+_CODES = ("code", "error_code", "errorCode", "status_code", "status")
 
 
 def error_object(error: ProxyError, names: Mapping[str, str] = NO_NAMES) -> JsonObject:
@@ -49,6 +53,28 @@ def stream_error(error: ProxyError, request_id: str, names: Mapping[str, str] = 
     return sse.encode(json_bytes({"error": error_object(error, names)}))
 
 
+# --- Errors behind status 200 -------------------------------------------------------------
+
+
+def error_of(body: JsonObject) -> JsonObject | None:
+    """The error in a whole response or in an event, in any of the forms in use; ``None`` if there is none."""
+    error, choices = body.get("error"), body.get("choices")
+    if error:
+        return error if isinstance(error, dict) else {"message": str(error), "code": _first(body, _CODES)}
+    if isinstance(choices, list) and choices:
+        inner = (choice.get("error") for choice in choices if isinstance(choice, dict))
+        return next((found for found in inner if isinstance(found, dict) and found), None)
+    message = _first(body, _MESSAGES)
+    if message is None and body.get("object") != "error" and body.get("success") is not False:
+        return None
+    text = message if isinstance(message, str) or message is None else json_bytes(message).decode()
+    return {"message": text, "type": body.get("type"), "code": _first(body, _CODES)}
+
+
+def _first(body: JsonObject, names: Sequence[str]) -> Any:
+    return next((body[name] for name in names if body.get(name)), None)
+
+
 def status_of_error(error: object) -> int | None:
     """The HTTP status that an in-band error names (``code`` or ``status``, number or digits)."""
     if not isinstance(error, Mapping):
@@ -62,13 +88,32 @@ def status_of_error(error: object) -> int | None:
     return None
 
 
+def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
+    body = json_bytes({"error": error})[:65536]
+    return UpstreamFailure(provider=provider, status=status_of_error(error), body=body)
+
+
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
-    """An error behind status 200: a truthy ``error`` and nothing of a response."""
-    error = body.get("error")
-    if not error or any(key in body for key in ("choices", "data", "object")):
-        return None
-    return failure_of(provider, body)
+    """For a whole response: one without an answer is a failure, whatever its status."""
+    return None if answers(body.get("choices")) else _unanswered(provider, body)
 
 
-def failure_of(provider: str, body: JsonObject) -> UpstreamFailure:
-    return UpstreamFailure(provider=provider, status=status_of_error(body.get("error")), body=json_bytes(body)[:65536])
+def embeddings_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
+    """The same for embeddings."""
+    return None if answers(body.get("data")) else _unanswered(provider, body)
+
+
+def answers(choices: object) -> bool:
+    """Whether a member of this list is an answer."""
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict) and any(choice.get(name) is not None for name in _ANSWERS) for choice in choices
+    )
+
+
+#: Of chat, of chat if the server sends a whole response in the form of a chunk, of completions, and of embeddings.
+_ANSWERS = ("message", "delta", "text", "embedding")
+
+
+def _unanswered(provider: str, body: JsonObject) -> UpstreamFailure:
+    error = error_of(body)
+    return UpstreamFailure(provider=provider, transport="unreadable") if error is None else failure_of(provider, error)

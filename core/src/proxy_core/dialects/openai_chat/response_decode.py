@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes, load_object
-from proxy_core.dialects.openai_chat.errors import status_of_error
+from proxy_core.dialects.openai_chat.errors import answers, error_of, status_of_error
+from proxy_core.dialects.openai_chat.finish import reason_of
 from proxy_core.dialects.openai_chat.signatures import decode_signature
-from proxy_core.dialects.openai_chat.usage import decode_usage
+from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.errors import StreamCut, UpstreamBroken
 from proxy_core.messages import (
     CallDelta,
@@ -21,26 +22,18 @@ from proxy_core.messages import (
     Citation,
     Failed,
     Finish,
-    FinishReason,
     JsonObject,
     ReasoningDelta,
     RefusalDelta,
     Start,
     TextDelta,
+    Usage,
     UsageReport,
 )
 
 NAME = "openai_chat"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
-_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "error": "error",
-}
 _TOP_NAMED = frozenset("id object created model choices usage error".split())
 _DELTA_NAMED = frozenset(
     "role content refusal reasoning_content reasoning reasoning_details tool_calls function_call annotations".split()
@@ -55,7 +48,9 @@ class OpenAIChatDecoder:
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._whole: list[bytes] = []
         self._choices: dict[int, _ChoiceState] = {}
-        self._started = self._done = self._failed = False
+        self._usage: Usage | None = None
+        self._started = self._failed = False
+        self.ended = False
 
     def feed(self, data: bytes) -> Sequence[ChatEvent]:
         if not self._streaming:
@@ -69,30 +64,48 @@ class OpenAIChatDecoder:
             return list(self._response(b"".join(self._whole)))
         events = list(self._block(self._splitter.close()))
         finished = bool(self._choices) and all(c.finished for c in self._choices.values())
-        if not (self._done or finished or self._failed):
+        if not (self.ended or finished or self._failed):
             raise StreamCut("The upstream's response ended before it was complete.")
+        if not self._failed and not any(c.begun or c.word for c in self._choices.values()):
+            raise UpstreamBroken("The upstream's response is not a chat completion.")
         return events
 
     def _block(self, block: bytes) -> Iterator[ChatEvent]:
         for event in sse.events(block):
-            if self._failed or event.data.startswith(b"[DONE]"):
-                self._done = True
+            if self._failed or self.ended:
                 return
+            if event.data.startswith(b"[DONE]"):
+                yield from self._end()
+                return
+            if not event.data.strip():
+                continue
             chunk = load_object(event.data)
             if chunk is None:
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
+            if event.name == "error" and not chunk.get("error"):
+                chunk = {"error": chunk}
             yield from self._chunk(chunk, "delta")
+
+    def _end(self) -> Iterator[ChatEvent]:
+        """The end marker finishes what no reason, or an unknown one, has finished."""
+        self.ended = True
+        for state in self._choices.values():
+            if not state.finished and (state.begun or state.word):
+                yield from state.finish(state.word)
 
     def _response(self, data: bytes) -> Iterator[ChatEvent]:
         response = load_object(data)
-        if response is None or not (isinstance(response.get("choices"), list) or response.get("error")):
+        if response is None or not (answers(response.get("choices")) or error_of(response)):
             raise UpstreamBroken("The upstream's response is not a chat completion.")
         yield from self._chunk(response, "message")
+        if not self._failed:
+            yield from self._end()
 
     def _chunk(self, chunk: JsonObject, member: str) -> Iterator[ChatEvent]:
-        if chunk.get("error"):
+        error = error_of(chunk)
+        if error is not None:
             self._failed = True
-            yield _failed(chunk)
+            yield _failed(error)
             return
         if not self._started:
             self._started = True
@@ -105,32 +118,39 @@ class OpenAIChatDecoder:
         for choice in chunk.get("choices") or ():
             if isinstance(choice, dict):
                 yield from self._choice(choice, member)
-        usage = decode_usage(chunk.get("usage"))
-        if usage is not None:
+        usage = usage_in(chunk, self._usage)
+        if usage is not None and usage is not self._usage:
+            self._usage = usage
             yield UsageReport(usage=usage)
 
     def _choice(self, choice: JsonObject, member: str) -> Iterator[ChatEvent]:
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
         state = self._choices.setdefault(index, _ChoiceState(index))
-        delta = choice.get(member)
-        if isinstance(delta, dict):
-            yield from state.delta(delta)
+        delta = choice.get(member) or choice.get(_OTHER[member])
+        for event in state.delta(delta) if isinstance(delta, dict) else ():
+            state.begun = True
+            yield event
         if choice.get("logprobs"):
             yield Carried(dialect=NAME, payload={"logprobs": choice["logprobs"]}, choice=index)
-        if choice.get("finish_reason") is not None and not state.finished:
-            yield from state.finish(str(choice["finish_reason"]))
+        word = choice.get("finish_reason")
+        state.word = word if isinstance(word, str) and word else state.word
+        if reason_of(word) is not None and not state.finished:
+            yield from state.finish(str(word))
 
 
-def _failed(chunk: JsonObject) -> Failed:
-    error = chunk["error"]
-    if not isinstance(error, dict):
-        return Failed(message=str(error))
+#: Where a choice's content is, in a stream and in a whole response; some servers confuse them.
+_OTHER = {"delta": "message", "message": "delta"}
+
+
+def _failed(error: JsonObject) -> Failed:
+    code, status = error.get("code"), status_of_error(error)
     return Failed(
         message=str(error.get("message") or "The upstream reported an error."),
-        status=status_of_error(error),
+        status=status,
         type=_str(error.get("type")),
-        code=_str(error.get("code")),
+        code=str(code) if isinstance(code, int) and code != status else _str(code),
+        extra={key: value for key, value in error.items() if key not in ("message", "type", "code")},
     )
 
 
@@ -139,7 +159,10 @@ class _ChoiceState:
     """The open parts of one choice. An upstream's call index is a hint: a new id at the same index is a new call."""
 
     choice: int
+    begun: bool = False
     finished: bool = False
+    #: The last reason for its end, known or not.
+    word: str = ""
     calls: int = 0
     by_index: dict[int, tuple[int, str]] = field(default_factory=dict)
     by_id: dict[str, int] = field(default_factory=dict)
@@ -151,8 +174,7 @@ class _ChoiceState:
         if delta.get("reasoning_details"):
             details = {"delta": {"reasoning_details": delta["reasoning_details"]}}
             yield Carried(dialect=NAME, payload=details, choice=self.choice)
-        if isinstance(delta.get("content"), str) and delta["content"]:
-            yield TextDelta(text=delta["content"], choice=self.choice)
+        yield from self._content(delta.get("content"))
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield RefusalDelta(text=delta["refusal"], choice=self.choice)
         for note in delta.get("annotations") or ():
@@ -166,6 +188,21 @@ class _ChoiceState:
         rest = {k: v for k, v in delta.items() if k not in _DELTA_NAMED and v is not None}
         if rest:
             yield Carried(dialect=NAME, payload={"delta": rest}, choice=self.choice)
+
+    def _content(self, content: object) -> Iterator[ChatEvent]:
+        """A text, or a list of parts: texts, thoughts (a text or a list of texts), and others, which are carried."""
+        if isinstance(content, str) and content:
+            yield TextDelta(text=content, choice=self.choice)
+        for part in content if isinstance(content, list) else ():
+            match part:
+                case {"type": "text" | "output_text", "text": str(text)} | str(text):
+                    yield TextDelta(text=text, choice=self.choice)
+                case {"type": "thinking", "thinking": thought} | {"type": "reasoning", "reasoning": thought}:
+                    yield ReasoningDelta(text=_joined(thought), choice=self.choice)
+                case {"type": "refusal", "refusal": str(text)}:
+                    yield RefusalDelta(text=text, choice=self.choice)
+                case _:
+                    yield Carried(dialect=NAME, payload={"delta": {"content_parts": [part]}}, choice=self.choice)
 
     def _call(self, call: JsonObject, position: int) -> Iterator[ChatEvent]:
         index = call.get("index")
@@ -211,8 +248,15 @@ class _ChoiceState:
         self.finished = True
         for number in range(self.calls):
             yield CallEnd(call=number, choice=self.choice)
-        reason = _REASONS.get(word, "stop")
-        yield Finish(reason=reason, detail=word if word not in _REASONS else None, choice=self.choice)
+        reason = reason_of(word)
+        detail = word if reason is None and word else None
+        yield Finish(reason=reason or ("tool_calls" if self.calls else "stop"), detail=detail, choice=self.choice)
+
+
+def _joined(thought: object) -> str:
+    parts = thought if isinstance(thought, list) else [thought]
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _str(value: object) -> str | None:

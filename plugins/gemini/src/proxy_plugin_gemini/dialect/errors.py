@@ -144,6 +144,11 @@ def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
 
 
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
-    """An error that came with status 200."""
-    error = None if "candidates" in body else error_of(body)
-    return None if error is None else failure_of(provider, error)
+    """An error that came with status 200, or something that is no response at all."""
+    if any(body.get(name) for name in _OF_RESPONSES):
+        return None
+    error = error_of(body)
+    return UpstreamFailure(provider=provider, transport="unreadable") if error is None else failure_of(provider, error)
+
+
+_OF_RESPONSES = tuple("candidates promptFeedback usageMetadata modelVersion responseId embedding embeddings".split())

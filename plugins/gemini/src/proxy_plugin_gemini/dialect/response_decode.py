@@ -42,6 +42,9 @@ class GeminiDecoder:
     that arrive without one: with a different seed per attempt, no two calls share an id.
     """
 
+    #: The format has no end marker.
+    ended = False
+
     def __init__(self, streaming: bool, *, names: NameTable | None = None, seed: str = "") -> None:
         self._streaming = streaming
         self._names = names or NameTable()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from proxy_core import ResponseContext, UpstreamFailure, Usage, sse
 from proxy_core.dialects.common import load_object
 from proxy_plugin_gemini.dialect.common import decode_usage
@@ -13,12 +16,16 @@ _MARKS = (b'"usageMetadata"', b'"finishReason"', b'"promptFeedback"', b'"error"'
 class GeminiUsageTap:
     """Watches a relayed stream without changing it."""
 
-    __slots__ = ("_finished", "_provider", "_wanted", "failure", "usage")
+    __slots__ = ("_finished", "_provider", "_wanted", "committed", "failure", "usage")
+
+    #: The format has no end marker.
+    ended = False
 
     def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._wanted = context.expected_choices
         self._finished: set[object] = set()
+        self.committed = False
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
 
@@ -27,7 +34,7 @@ class GeminiUsageTap:
         return len(self._finished) >= self._wanted
 
     def feed(self, block: bytes) -> bytes:
-        if not any(mark in block for mark in _MARKS):
+        if self.committed and not any(mark in block for mark in _MARKS):
             return block
         passed = 0
         for raw in sse.split(block):
@@ -41,7 +48,7 @@ class GeminiUsageTap:
         return b""
 
     def _look(self, raw: bytes) -> None:
-        if not any(mark in raw for mark in _MARKS):
+        if self.committed and not any(mark in raw for mark in _MARKS):
             return
         event = sse.parse(raw)
         chunk = load_object(raw if event is None else event.data)
@@ -54,8 +61,19 @@ class GeminiUsageTap:
         self.usage = decode_usage(chunk.get("usageMetadata")) or self.usage
         candidates = chunk.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
-            if isinstance(candidate, dict) and candidate.get("finishReason"):
-                self._finished.add(candidate.get("index", 0))
+            if isinstance(candidate, dict):
+                if candidate.get("finishReason"):
+                    self._finished.add(candidate.get("index", 0))
+                self.committed = self.committed or has_content(candidate)
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):
             self._finished.update(range(self._wanted))
+            self.committed = True
+
+
+def has_content(candidate: Mapping[str, Any]) -> bool:
+    """Whether a candidate says something or ends: an empty text does not."""
+    content = candidate.get("content")
+    parts = content.get("parts") if isinstance(content, dict) else None
+    said = isinstance(parts, list) and any(isinstance(part, dict) and any(part.values()) for part in parts)
+    return said or bool(candidate.get("finishReason"))

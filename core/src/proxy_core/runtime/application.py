@@ -19,6 +19,7 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.server.admin import Operations
 from proxy_core.server.app import build_app
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.cors import CrossOrigin
 from proxy_core.server.dialect_services import ModelKnowledge
 from proxy_core.server.info import Introspection
 from proxy_core.server.operations import Served
@@ -77,7 +78,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         wording=wording,
         max_body_bytes=services.max_body_bytes,
     )
-    return build_app(
+    app = build_app(
         parts.catalog,
         services,
         introspection,
@@ -86,6 +87,9 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         pages,
         served,
     )
+    origins = loaded.settings.server.cors_origins
+    closed = ["/admin", *(page.path for page in parts.catalog.admin_pages)]
+    return CrossOrigin(app, origins, closed) if origins else app
 
 
 def _knowledge(parts: Parts) -> ModelKnowledge:

@@ -42,7 +42,28 @@ def _plain_url(value: HttpUrl) -> HttpUrl:
     return value
 
 
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_DEFAULT_PORTS = {("http", "80"), ("https", "443")}
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers send it: in lower case, without a default port."""
+    found = _ORIGIN.fullmatch(text.strip().lower().removesuffix("/"))
+    if found is None:
+        raise ValueError(
+            "an origin is a scheme, a host and perhaps a port, such as https://app.example or http://localhost:3000; "
+            "each has to be named: neither '*' nor 'null' is one"
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" + (f":{port}" if port and (scheme, port) not in _DEFAULT_PORTS else "")
+
+
+def _origins(values: list[str]) -> list[str]:
+    return [_origin(value) for value in values]
+
+
 StrList = Annotated[list[str], BeforeValidator(listed)]
+Origins = Annotated[list[str], BeforeValidator(listed), AfterValidator(_origins)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
-from proxy_core.settings.base import BaseUrl, Described, Key, StrList, Table, listed
+from proxy_core.settings.base import BaseUrl, Described, Key, Origins, StrList, Table, listed
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
 MiB = 1024 * 1024
@@ -44,6 +44,11 @@ class ServerSettings(Table):
     )
     response_headers: bool = Field(
         True, description="Report provider, model, attempts and credential in ``X-Proxy-...`` response headers."
+    )
+    cors_origins: Origins = Field(
+        default_factory=list,
+        description="Web pages that may call the proxy from a browser, by origin: ``https://app.example``, "
+        "``http://localhost:3000``. They still need a client key; empty: none may.",
     )
     tls_certificate: Path | None = Field(
         None, description="PEM certificate chain. Together with ``tls_key`` it turns TLS on."

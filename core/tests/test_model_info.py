@@ -8,7 +8,6 @@ import pytest
 from proxy_core import ModelCatalog, ModelInfo, Provider, ProviderSettings
 from proxy_core.messages import Usage
 from proxy_core.models.info import Catalogs, ModelInfos, merged
-from proxy_core.models.listing import read_listing
 from proxy_core.models.pricing import Prices
 from proxy_core.settings.schema import DeploymentRoute
 
@@ -75,7 +74,7 @@ async def test_an_unreadable_catalog_is_reported_once_and_counts_as_empty(caplog
 async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
     catalogs = Catalogs([catalog((("demo", "small-v2"), CARD), (("vendor", "other"), CARD))])
     await catalogs.load()
-    listed = {("demo", "small-v2"): {"context_length": 9}}
+    listed = {("demo", "small-v2"): ModelInfo(context_length=9)}
     infos = ModelInfos(settings(id="small-v2", max_output_tokens=4), catalogs, lambda *model: listed.get(model))
 
     assert infos.own_id("demo", "small") == "small-v2"
@@ -85,39 +84,6 @@ async def test_settings_then_the_provider_then_catalogs_then_the_vendors_name():
         infos.info("demo", "small-v2", DeploymentRoute(deployments=["a/b"], context_length=8)).info.context_length == 8
     )
     assert infos.info("demo", "other").sources["prices"] == "table"
-
-
-@pytest.mark.parametrize(
-    ("extra", "info"),
-    [
-        ({"context_window": 8, "max_completion_tokens": 2}, ModelInfo(context_length=8, max_output_tokens=2)),
-        ({"max_model_len": 8}, ModelInfo(context_length=8)),
-        ({"context_length": "8", "capabilities": ["x"], "pricing": 3, "architecture": "moe"}, ModelInfo()),
-        ({"capabilities": {"vision": True, "score": 3}}, ModelInfo(capabilities={"vision": True})),
-        (
-            {
-                "context_length": 8,
-                "top_provider": {"max_completion_tokens": 4},
-                "architecture": {"input_modalities": ["text", "image"], "output_modalities": ["text"]},
-                "pricing": {"prompt": "0.0000025", "completion": "0.00001", "input_cache_read": "0.00000125"},
-            },
-            ModelInfo(
-                context_length=8,
-                max_output_tokens=4,
-                input_modalities=["text", "image"],
-                output_modalities=["text"],
-                input_price=2.5,
-                output_price=10.0,
-                cached_price=1.25,
-            ),
-        ),
-        ({"pricing": {"prompt": 0.25, "completion": 1.0}}, ModelInfo()),  # per million: only text is per token
-        ({"pricing": {"prompt": "0.25", "completion": "-1"}}, ModelInfo()),
-        ({"pricing": {"prompt": "free", "completion": "nan"}}, ModelInfo()),
-    ],
-)
-def test_what_providers_lists_say_is_read(extra, info):
-    assert read_listing(extra) == info
 
 
 USED = Usage(prompt=10, completion=5, cached=4, cache_write=1)

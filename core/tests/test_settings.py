@@ -148,7 +148,6 @@ SAMPLE = {
     "records.enabled": (True, "true"),
     "records.max_body_bytes": (2048, "2048"),
     "sanitizers.order": (["a", "b"], "a,b"),
-    "sanitizers.temperature_zero": ("remove", "remove"),
     "state.url": ("memory:", "memory:"),
     "state.sync_interval_s": (0.5, "0.5"),
     "state.usage_retention_days": (30, "30"),

@@ -59,7 +59,7 @@ async def test_the_conversation_and_its_tools_may_use_any_word(proxy, upstream):
 @pytest.mark.parametrize(("action", "sent"), [("keep", 0), ("remove", None), ("set", 1.0)])
 async def test_temperature_zero_becomes_what_settings_say(make_proxy, upstream, action, sent):
     provider = {"base_url": upstream.url}
-    proxy = await make_proxy({"providers": {"demo": provider}, "sanitizers": {"temperature_zero": action}})
+    proxy = await make_proxy({"providers": {"demo": provider}, "plugins": {"mirrowel": {"temperature_zero": action}}})
 
     await proxy.chat("demo/small", "hi", temperature=0)
     zero = upstream.last.json.get("temperature")

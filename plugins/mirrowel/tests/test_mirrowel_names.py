@@ -9,6 +9,7 @@ from proxy_core import RotationSettings, SettingsError
 from proxy_core.cli.api import load
 from proxy_plugin_mirrowel.names import PROXY_NAMES, WITHOUT_EFFECT
 from proxy_plugin_mirrowel.rotation_names import ROTATION_NAMES
+from proxy_plugin_mirrowel.temperature import MirrowelSettings
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def cap(on, limit, priorities=(), cooldown="quota_reset"):
 
 # --- The whole proxy, and providers -------------------------------------------------------
 
-VALUES = {"PROXY_DEBUG_LOG": ("true", "True"), "OVERRIDE_TEMPERATURE_ZERO": ("yes", "set")}
+VALUES = {"PROXY_DEBUG_LOG": ("true", "True")}
 
 
 @pytest.mark.parametrize(("name", "path"), PROXY_NAMES.items())
@@ -43,9 +44,11 @@ def test_names_of_the_replaced_system_still_work(read, name, path):
     assert str(attrgetter(".".join(path))(read(**{name: text}).settings)).removesuffix(".0") == value
 
 
-@pytest.mark.parametrize(("text", "value"), [("false", "keep"), ("TRUE", "set"), ("1", "set"), ("remove", "remove")])
+@pytest.mark.parametrize(
+    ("text", "value"), [("false", "keep"), ("TRUE", "set"), ("1", "set"), ("yes", "set"), ("remove", "remove")]
+)
 def test_override_temperature_zero_has_several_spellings(read, text, value):
-    assert read(OVERRIDE_TEMPERATURE_ZERO=text).settings.sanitizers.temperature_zero == value
+    assert read(OVERRIDE_TEMPERATURE_ZERO=text).plugin("mirrowel", MirrowelSettings).temperature_zero == value
 
 
 @pytest.mark.parametrize("text", ["0", "0.5", "90000", "-1", "x", "nan", "inf"])
@@ -451,7 +454,14 @@ def test_settings_may_keep_the_names_out_and_one_line_says_what_is_not_used(read
 
 
 def test_every_name_is_known_to_the_core_so_that_it_can_name_this_package(read):
-    forms = [*PROXY_NAMES, *WITHOUT_EFFECT, *ROTATION_NAMES, "IGNORE_MODELS_<NAME>", "WHITELIST_MODELS_<NAME>"]
+    forms = [
+        *PROXY_NAMES,
+        "OVERRIDE_TEMPERATURE_ZERO",
+        *WITHOUT_EFFECT,
+        *ROTATION_NAMES,
+        "IGNORE_MODELS_<NAME>",
+        "WHITELIST_MODELS_<NAME>",
+    ]
     names = [re.sub(r"\[.*\]", "", form).replace("<NAME>", "GROQ").replace("<", "").replace(">", "") for form in forms]
 
     for name in names:

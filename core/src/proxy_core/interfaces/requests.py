@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
+from proxy_core.interfaces.models import ModelInfo
 from proxy_core.messages import (
     ChatRequest,
     Extra,
@@ -48,12 +49,16 @@ class ProxyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model that a provider offers, by the provider's own id."""
+    """A model that a provider offers, by the provider's own id.
+
+    ``extra`` are further members of its entry in the provider's list; ``info`` is what they mean.
+    """
 
     id: str
     created: int | None = None
     owned_by: str | None = None
     extra: Extra = field(default_factory=dict)
+    info: ModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy_core.clock import Clock
-from proxy_core.interfaces import ListModels, ModelSpec, Provider
-from proxy_core.messages import Extra
+from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
 from proxy_core.models.routing import Router
 from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.upstream import Upstream
@@ -81,13 +80,13 @@ class ModelDirectory:
             return None
         return next((spec for spec in await self._of(provider) if spec.id == upstream_model), None)
 
-    def listed(self, provider: str, model: str) -> Extra | None:
+    def listed(self, provider: str, model: str) -> ModelInfo | None:
         """What the provider's list says about its model, if it has been read; fetches nothing."""
         known = self._known.get(provider)
         if known is not None and model in known.models:
-            return known.models[model].extra
+            return known.models[model].info
         given = self._providers.get(provider)
-        return next((spec.extra for spec in given.models if spec.id == model), None) if given else None
+        return next((spec.info for spec in given.models if spec.id == model), None) if given else None
 
     async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())

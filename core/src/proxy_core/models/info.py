@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from proxy_core.interfaces import FindModelInfo, ModelCatalog, ModelInfo
-from proxy_core.messages import Extra
-from proxy_core.models.listing import read_listing
 from proxy_core.settings.base import Described
 from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
@@ -21,8 +19,8 @@ log = logging.getLogger("proxy_core.models")
 #: Sources, in ``_sources`` and ``source``; a catalog goes by its name.
 SETTINGS, PROVIDER = "settings", "provider"
 PRICES = ("input_price", "output_price", "cached_price", "cache_write_price")
-#: From a provider and its own model id to the model's entry in the provider's list, if it was read.
-ListedExtra = Callable[[str, str], Extra | None]
+#: From a provider and its own model id to what the provider's list says about it, if it was read.
+ListedInfo = Callable[[str, str], ModelInfo | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +99,13 @@ class Catalogs:
 
 
 class ModelInfos:
-    """Info about any provider's model. ``listed``: its entry in the provider's own list, if it was read."""
+    """Info about any provider's model. ``listed``: what the provider's own list says, if it was read."""
 
     def __init__(
         self,
         settings: Mapping[str, ProviderSettings],
         catalogs: Catalogs | None = None,
-        listed: ListedExtra = lambda provider, model: None,
+        listed: ListedInfo = lambda provider, model: None,
     ) -> None:
         self._settings = settings
         self._listed = listed
@@ -123,9 +121,9 @@ class ModelInfos:
         settings, options = self._settings.get(provider), self._by_id.get((provider, model))
         if options is not None:
             yield SETTINGS, of_settings(options)
-        extra = self._listed(provider, model)
-        if extra:
-            yield PROVIDER, read_listing(extra)
+        listed = self._listed(provider, model)
+        if listed is not None:
+            yield PROVIDER, listed
         yield from self.catalogs.find(provider, model)
         if settings is not None and settings.preset and settings.preset != provider:
             yield from self.catalogs.find(settings.preset, model)

@@ -134,16 +134,3 @@ GUARDED_FIELDS = FieldFilter(
 )
 #: First in the chain: what other sanitizers add is the operator's own choice.
 GUARD = Sanitizer(name="guard", rank=-1000, request=GUARDED_FIELDS)
-
-
-def temperature_zero(action: Literal["remove", "set"]) -> Sanitizer:
-    """Some models loop at temperature 0: leave the field out, or send 1.0."""
-
-    def repair(request: ProxyRequest) -> ProxyRequest:
-        temperature = request.body.get("temperature")
-        if isinstance(temperature, bool) or temperature != 0:
-            return request
-        rest = {name: value for name, value in request.body.items() if name != "temperature"}
-        return request.with_body(rest if action == "remove" else {**rest, "temperature": 1.0})
-
-    return Sanitizer(name="temperature_zero", rank=-900, request=repair)

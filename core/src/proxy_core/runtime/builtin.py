@@ -18,7 +18,7 @@ from proxy_core.interfaces import (
     Selector,
     StateStore,
 )
-from proxy_core.pipeline.guard import GUARD, temperature_zero
+from proxy_core.pipeline.guard import GUARD
 from proxy_core.rotation import selectors
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.state.memory import memory_store
@@ -47,8 +47,7 @@ class BuiltIn:
 
     @hookimpl
     def proxy_sanitizers(self, ctx: PluginContext) -> Iterable[Sanitizer]:
-        action = self._loaded.settings.sanitizers.temperature_zero
-        return [GUARD] if action == "keep" else [GUARD, temperature_zero(action)]
+        return [GUARD]
 
     @hookimpl
     def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:

@@ -271,9 +271,6 @@ class SanitizerSettings(Table):
     order: StrList = Field(
         default_factory=list, description="Names of sanitizers, in order; all others follow by rank."
     )
-    temperature_zero: Literal["keep", "remove", "set"] = Field(
-        "keep", description="What to do with temperature 0; ``set`` sends 1.0."
-    )
 
 
 class LogSettings(Table):

@@ -14,6 +14,7 @@ from proxy_core import (
     FetchLimits,
     JsonObject,
     ListModels,
+    ModelInfo,
     ModelSpec,
     Provider,
     ProviderCall,
@@ -116,6 +117,9 @@ def _serves(item: Any) -> bool:
     return not isinstance(methods, list) or bool({"generateContent", "embedContent"} & {str(m) for m in methods})
 
 
+_LIMITS = ("inputTokenLimit", "outputTokenLimit")
+
+
 def _spec(item: dict[str, Any]) -> ModelSpec:
     named = {
         "context_window": "inputTokenLimit",
@@ -124,4 +128,6 @@ def _spec(item: dict[str, Any]) -> ModelSpec:
         "reasoning": "thinking",
     }
     extra = {ours: item[theirs] for ours, theirs in named.items() if item.get(theirs) is not None}
-    return ModelSpec(id=item["name"].removeprefix("models/"), owned_by="google", extra=extra)
+    context, output = (n if isinstance(n := item.get(key), int) and n > 0 else None for key in _LIMITS)
+    info = ModelInfo(context_length=context, max_output_tokens=output)
+    return ModelSpec(id=item["name"].removeprefix("models/"), owned_by="google", extra=extra, info=info)

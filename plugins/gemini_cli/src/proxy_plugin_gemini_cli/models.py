@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from proxy_core import Lifecycle, ModelSpec, RotationSettings
+from proxy_core import Lifecycle, ModelInfo, ModelSpec, RotationSettings
 
 AS_OF = date(2026, 10, 1)
 
@@ -20,14 +20,12 @@ _INPUT, _OUTPUT = 1_048_576, 65_536
 
 def spec(name: str) -> ModelSpec:
     """One model of the Code Assist backend, with its capabilities."""
+    capabilities = {"vision": True, "audio": True, "tools": True, "reasoning": True, "json_schema": True}
     return ModelSpec(
         id=name,
         owned_by="google",
-        extra={
-            "context_window": _INPUT,
-            "max_output_tokens": _OUTPUT,
-            "capabilities": {"vision": True, "audio": True, "tools": True, "reasoning": True, "json_schema": True},
-        },
+        extra={"context_window": _INPUT, "max_output_tokens": _OUTPUT, "capabilities": capabilities},
+        info=ModelInfo(context_length=_INPUT, max_output_tokens=_OUTPUT, capabilities=capabilities),
     )
 
 

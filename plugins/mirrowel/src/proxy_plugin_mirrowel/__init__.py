@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import Operation, PluginContext, PluginInfo, hookimpl
+from proxy_core import Operation, PluginContext, PluginInfo, Sanitizer, hookimpl
 from proxy_plugin_mirrowel import quota_stats
+from proxy_plugin_mirrowel.temperature import MirrowelSettings, temperature_zero
 
-PLUGIN = PluginInfo(name="mirrowel", api=1)
+PLUGIN = PluginInfo(name="mirrowel", api=1, settings=MirrowelSettings)
 
 
 @hookimpl
 def proxy_operations(ctx: PluginContext) -> Iterable[Operation]:
     return [quota_stats.OPERATION]
+
+
+@hookimpl
+def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
+    action = ctx.settings(MirrowelSettings).temperature_zero
+    return [] if action == "keep" else [temperature_zero(action)]

@@ -23,10 +23,7 @@ PROXY_NAMES: Mapping[str, tuple[str, ...]] = {
     "TRANSIENT_RETRY_DELAY": ("routing", "retry_delay_s"),
     "TRANSIENT_RETRY_JITTER": ("routing", "retry_jitter_s"),
     "PROXY_DEBUG_LOG": ("log", "debug"),
-    "OVERRIDE_TEMPERATURE_ZERO": ("sanitizers", "temperature_zero"),
 }
-#: Spellings of ``temperature_zero`` that only Mirrowel's variable has.
-_TEMPERATURE_ZERO = {"false": "keep", "0": "keep", "no": "keep", "true": "set", "1": "set", "yes": "set"}
 
 #: Names that set one key of a provider.
 PROVIDER_NAMES: Mapping[str, str] = {
@@ -49,11 +46,7 @@ def proxy_settings(variables: Variables) -> FoundSettings:
     origins: dict[tuple[str, ...], str] = {}
     for name, (section, key) in PROXY_NAMES.items():
         if name in variables:
-            value = variables[name].value
-            if name == "OVERRIDE_TEMPERATURE_ZERO":
-                word = value.strip().lower()
-                value = _TEMPERATURE_ZERO.get(word, word)
-            table.setdefault(section, {})[key] = value
+            table.setdefault(section, {})[key] = variables[name].value
             origins[section, key] = str(variables[name])
     unused = [f"{name} has no effect: {why}" for name, why in WITHOUT_EFFECT.items() if name in variables]
     return FoundSettings(table=table, origins=origins, unused=unused)

@@ -22,6 +22,7 @@ from proxy_core import (
     classify_by_rules,
     json_bytes,
 )
+from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
 
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
@@ -129,9 +130,11 @@ def parse_models(body: bytes) -> list[ModelSpec]:
 
 def _model(item: dict[str, Any]) -> ModelSpec:
     created, owner = item.get("created"), item.get("owned_by")
+    extra = {key: value for key, value in item.items() if key not in ("id", "object", "created", "owned_by")}
     return ModelSpec(
         id=item["id"],
         created=created if isinstance(created, int) else None,
         owned_by=owner if isinstance(owner, str) else None,
-        extra={key: value for key, value in item.items() if key not in ("id", "object", "created", "owned_by")},
+        extra=extra,
+        info=read_listing(extra),
     )

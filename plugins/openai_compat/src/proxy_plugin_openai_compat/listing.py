@@ -1,4 +1,4 @@
-"""Reads what providers' model lists say about a model, each under names of its own. Pure."""
+"""Reads what vendors' model lists say about a model, each under names of its own. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy_core.interfaces import ModelInfo
-from proxy_core.messages import Extra
+from proxy_core import Extra, ModelInfo
 
 #: Vendors' names for the limits.
-_CONTEXT = ("context_length", "context_window", "max_context_length", "max_model_len", "inputTokenLimit")
-_OUTPUT = ("max_completion_tokens", "max_output_tokens", "outputTokenLimit")
+_CONTEXT = ("context_length", "context_window", "max_context_length", "max_model_len")
+_OUTPUT = ("max_completion_tokens", "max_output_tokens")
 _MILLION = 1_000_000
 #: No model costs a thousand dollars per million tokens: such a number has another unit.
 _DEAREST = 1_000.0

@@ -241,6 +241,47 @@ async def test_files_that_cannot_be_imported_say_why_in_a_line(run, tmp_path):
     assert (missing, form) == (2, 2)
 
 
+async def test_several_files_and_a_folder_are_imported_at_once_each_account_once(run, tmp_path, cli_file):
+    one = cli_file("a@example.com", "one.json")
+    for name in ("b", "c", "a"):
+        cli_file(f"{name}@example.com", f"more/{name}.json")
+    (tmp_path / "more" / "notes.json").write_text("[1]")
+    code, output = await run("import", "ex_ample", str(one), str(tmp_path / "more"), "--copy")
+    missing, told = await run("import", "ex_ample", str(tmp_path / "nowhere"), str(cli_file("d@example.com", "d.json")))
+    named, _ = await run("import", "ex_ample", str(one), str(one), "--name", "x")
+
+    assert code == 0
+    assert "a.json is the same account as" in output and "skipped: " in output and "notes.json" in output
+    assert missing == 1 and "nowhere does not exist" in told and "d@example.com" in told
+    assert named == 2
+    assert sorted(path.stem for path in vault(tmp_path).glob("*.json")) == [f"{n}@example.com" for n in "abcd"]
+
+
+async def test_export_covers_every_provider_and_logins_from_variables(run, tmp_path, cli_file, server):
+    await run("import", "ex_ample", str(cli_file("a@example.com")), "--copy")
+    await run("add", "house", stdin="house-key")
+    tokens = server.issue("b@example.com")
+    login = {
+        "EXAMPLE_7_ACCESS_TOKEN": tokens.access_token.get_secret_value(),
+        "EXAMPLE_7_REFRESH_TOKEN": tokens.refresh_token.get_secret_value(),
+    }
+    folder = tmp_path / "out"
+    code, output = await run("export", "--folder", str(folder), **login)
+    combined = (folder / "all_providers_combined.env").read_text()
+
+    assert code == 0 and "wrote 3 credentials" in output
+    assert "HOUSE_API_KEY_1=house-key" in combined
+    assert f"EXAMPLE_2_REFRESH_TOKEN={tokens.refresh_token.get_secret_value()}" in combined
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "all_providers_combined.env",
+        "ex_ample_a@example.com.env",
+        "ex_ample_env-7.env",
+        "house_1.env",
+    ]
+    assert (folder / "ex_ample_env-7.env").read_text() in combined
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
 async def test_export_writes_what_the_environment_reads(run, tmp_path, cli_file, server):
     await run("import", "ex_ample", str(cli_file()), "--copy")
     target = tmp_path / "out.env"

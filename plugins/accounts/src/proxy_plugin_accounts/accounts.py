@@ -81,9 +81,8 @@ class Accounts:
         now = now or datetime.now(UTC)
         contents = self.vault.load(provider)
         found = [self._stored(stored, now) for stored in contents.credentials]
-        found += [
-            _damaged(provider, p) for p in contents.problems if p.path not in {s.path for s in contents.credentials}
-        ]
+        known = {path for s in contents.credentials for path in (s.path, s.link.path if s.link else None)}
+        found += [_damaged(provider, p) for p in contents.problems if p.path not in known]
         found += [self._stored(stored, now) for stored in self.environment(provider)]
         found += self._keys(provider)
         return _marked(found)
@@ -155,6 +154,8 @@ class Accounts:
     def _state(self, stored: StoredCredential, now: datetime) -> tuple[str, str]:
         if stored.disabled:
             return "disabled", ""
+        if stored.problem:
+            return "unreadable", stored.problem
         if stored.needs_login is not None:
             return "needs login", stored.needs_login.why
         refresher = self.catalog.refreshers.get(stored.kind)

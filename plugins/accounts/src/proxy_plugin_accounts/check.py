@@ -16,6 +16,7 @@ from proxy_core import (
     LoginRequired,
     Provider,
     RetryRefresh,
+    SetupRequired,
     SystemClock,
     TransportFailed,
 )
@@ -66,6 +67,8 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
         return await _tested(accounts, provider, stored, refresher, exchange)
     except LoginRequired as error:
         return False, str(error)
+    except SetupRequired as error:
+        return False, f"cannot be refreshed: {error}"
     except RetryRefresh as error:
         return False, f"cannot be refreshed now: {error}"
     except TransportFailed as error:

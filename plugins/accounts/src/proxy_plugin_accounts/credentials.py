@@ -16,7 +16,7 @@ from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_pr
 from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
-_ELSEWHERE = {"import": "transfer", "export": "transfer", "test": "check"}
+_ELSEWHERE = {"import": "transfer", "export": "export", "test": "check"}
 
 
 class _Credentials(click.Group):

@@ -33,7 +33,8 @@ class Origin:
 
 
 def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str | None) -> Origin:
-    """Read ``file``, or else the usual places: files before keychains, logins before keys.
+    """Read ``file``, or else the usual places: files before keychains, logins before keys. What a file is, its content
+    says, wherever it is.
 
     Raises ``UsageError``, and ``ClickException`` listing the places that were searched.
     """
@@ -43,11 +44,11 @@ def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str 
             raise click.UsageError(f"{wanted} is not a file format")
         if not file.is_file():
             raise click.UsageError(f"{file} does not exist")
-        return _readable(accounts, [(file, form) for form in files])
+        return _readable(accounts, [(file, files)])
     there = usual_files(files)
     if not there:
         return _in_stores(stores, [place for form in files for place in _places(form)])
-    origin = _readable(accounts, there)
+    origin = _readable(accounts, [(path, [form, *(f for f in files if f is not form)]) for path, form in there])
     for path, form in there:
         if origin.tokens is not None and isinstance(form, KeyFile):
             click.echo(
@@ -98,25 +99,28 @@ def _in_stores(stores: Sequence[TokenStore], searched: Sequence[str]) -> Origin:
     raise click.ClickException(f"nothing to import; {'; '.join(problems) or nowhere}")
 
 
-def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, AnyFile]]) -> Origin:
-    """The first file that can be read. Raises ``ClickException`` with all failures."""
+def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, Sequence[AnyFile]]]) -> Origin:
+    """The first file that one of its formats can read. Raises ``ClickException`` that says what each file is not."""
     problems = []
-    for path, form in candidates:
-        try:
-            if isinstance(form, KeyFile):
-                return Origin(where=str(path), keys=_read_keys(accounts, path, form), path=path)
-            tokens = read_foreign(path, form)
-        except VaultProblem as problem:
-            problems.append(printable(str(problem)))
-            continue
-        except Exception as error:  # a plugin's reader, given a file it did not expect
-            problems.append(f"{path}: not in the format {form.name!r} ({type(error).__name__})")
-            continue
-        if tokens.refresh_token is None and not tokens.access_token.get_secret_value():
-            problems.append(f"{path}: contains no token; log in with that program first")
-            continue
-        return Origin(where=str(path), tokens=tokens, path=path, form=form)
+    for path, forms in candidates:
+        whys = []
+        for form in forms:
+            try:
+                return _read(accounts, path, form)
+            except VaultProblem as problem:
+                whys.append(printable(problem.why))
+        problems.append(f"{path}: {'; '.join(dict.fromkeys(whys))}")
     raise click.ClickException("; ".join(problems))
+
+
+def _read(accounts: Accounts, path: Path, form: AnyFile) -> Origin:
+    """Raises ``VaultProblem``."""
+    if isinstance(form, KeyFile):
+        return Origin(where=str(path), keys=_read_keys(accounts, path, form), path=path)
+    tokens = read_foreign(path, form)
+    if tokens.refresh_token is None and not tokens.access_token.get_secret_value():
+        raise VaultProblem(path, "contains no token; log in with that program first")
+    return Origin(where=str(path), tokens=tokens, path=path, form=form)
 
 
 def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
@@ -127,3 +131,5 @@ def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundK
         raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise VaultProblem(path, f"not usable as {form.name!r}: {error}") from error
+    except Exception as error:  # a plugin's reader, given a file it did not expect
+        raise VaultProblem(path, f"not in the format {form.name!r} ({type(error).__name__})") from error

@@ -1,10 +1,9 @@
-"""``proxy-core credentials import`` (from other programs' files) and ``export`` (as environment variables)."""
+"""``proxy-core credentials import``: take over logins and keys from other programs' files."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -14,71 +13,126 @@ from proxy_core.cli.api import (
     StoredCredential,
     VaultProblem,
     digest,
-    environment_name,
     notify_running_proxy,
     settings_options,
-    write_private,
 )
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.import_sources import Origin, find
 from proxy_plugin_accounts.keys import copy_keys
-from proxy_plugin_accounts.variables import env_file, to_environment
-
-# --- import ------------------------------------------------------------------------------
 
 
 @click.command("import")
 @settings_options
 @click.argument("provider")
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--link", "how", flag_value="link", help="Share the file: both programs read it and refresh its tokens.")
 @click.option("--copy", "how", flag_value="copy", help="Copy the tokens; then stop using them in the other program.")
-@click.option("--format", "form", metavar="NAME", help="The file's format (default: try all known formats).")
+@click.option("--format", "form", metavar="NAME", help="The file's format (default: recognized by its content).")
 @click.option("--name", help="Name for the credential (default: the account's name).")
 def import_command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
     provider: str,
-    file: Path | None,
+    files: tuple[Path, ...],
     how: str | None,
     form: str | None,
     name: str | None,
 ) -> None:
-    """Import the login or the API keys that another program keeps in FILE.
+    """Import the logins or the API keys that other programs keep in FILES. A folder stands for the files in it.
 
-    Without FILE, look in the places where known programs keep their logins and keys: first files, then the system's
+    Without FILES, look in the places where known programs keep their logins and keys: first files, then the system's
     keychain if the program uses it. --format restricts the search to one of them. A login is linked if the file can
     be shared, unless you give --copy. Keys are always copied.
     """
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     name = checked_name(accounts.vault, found.name, name)
-    origin = find(accounts, found, file, form)
-    how = how or ("link" if origin.shared else "copy")
-    if how == "link" and origin.form is None:
-        raise click.UsageError(f"{'keys' if origin.tokens is None else origin.where} can only be copied")
-    try:
-        if origin.tokens is None:
-            copy_keys(accounts, found, Path(origin.where), origin.keys, name)
-        else:
-            click.echo(_import(accounts, found, origin, origin.tokens, how, name))
-            _warn(origin, origin.tokens, how)
-    except FileExistsError as error:
-        raise click.ClickException(f"{error}; choose another --name") from error
-    except (OSError, VaultProblem) as error:
-        raise file_error(error) from error
-    notify_running_proxy(accounts.loaded)
+    if name is not None and (len(files) > 1 or any(file.is_dir() for file in files)):
+        raise click.UsageError("--name is for a single file")
+    importing = _Importing(accounts, found, how, form, name)
+    problems = [problem for file in files or (None,) for problem in importing.run(file)]
+    if importing.imported:
+        notify_running_proxy(accounts.loaded)
+    if len(problems) == 1 and not importing.imported:
+        raise problems[0]
+    for problem in problems:
+        click.echo(f"Error: {problem.format_message()}", err=True)
+    if problems or not importing.imported:
+        raise SystemExit(1)
 
 
-def _warn(origin: Origin, tokens: Tokens, how: str) -> None:
-    if how == "copy" and tokens.refresh_token is not None:
-        advice = ", or import it with --link" if origin.shared else ""
-        click.echo(f"two programs now have the same refresh token: stop using the other program{advice}", err=True)
+class _Importing:
+    """One run of the command. ``imported``: the logins so far, and where each came from."""
+
+    def __init__(
+        self, accounts: Accounts, provider: Provider, how: str | None, form: str | None, name: str | None
+    ) -> None:
+        self._accounts = accounts
+        self._provider = provider
+        self._how = how
+        self._form = form
+        self._name = name
+        self.imported: dict[str, str] = {}
+
+    def run(self, file: Path | None) -> Iterator[click.ClickException]:
+        """Import a file, or what is in a folder; yields what went wrong. Other files in a folder are only mentioned."""
+        if file is None or not file.is_dir():
+            try:
+                self._one(file)
+            except click.ClickException as error:
+                yield error
+            return
+        before = len(self.imported)
+        for inner in sorted(path for path in file.iterdir() if path.is_file() and not path.name.startswith(".")):
+            try:
+                self._one(inner)
+            except click.ClickException as error:
+                click.echo(f"skipped: {error.format_message()}", err=True)
+        if len(self.imported) == before:
+            yield click.ClickException(f"{file} contains nothing to import for {self._provider.name}")
+
+    def _one(self, file: Path | None) -> None:
+        """Raises ``ClickException``."""
+        accounts, provider = self._accounts, self._provider
+        origin = find(accounts, provider, file, self._form)
+        how = self._how or ("link" if origin.shared else "copy")
+        if how == "link" and origin.form is None:
+            raise click.UsageError(f"{'keys' if origin.tokens is None else origin.where} can only be copied")
+        try:
+            if origin.tokens is None:
+                copy_keys(accounts, provider, Path(origin.where), origin.keys, self._name)
+                self.imported[origin.where] = origin.where
+            else:
+                self._login(origin, origin.tokens, how)
+        except FileExistsError as error:
+            raise click.ClickException(f"{error}; choose another --name") from error
+        except (OSError, VaultProblem) as error:
+            raise file_error(error) from error
+
+    def _login(self, origin: Origin, tokens: Tokens, how: str) -> None:
+        same = _same(self._accounts.vault.all(self._provider.name), tokens)
+        if same is not None and same.name in self.imported:
+            earlier = self.imported[same.name]
+            click.echo(f"{origin.where} is the same account as {earlier}; it was not imported again", err=True)
+            return
+        stored, words = _stored(self._accounts, self._provider, origin, tokens, how, self._name, same)
+        click.echo(words)
+        self.imported[stored.name] = origin.where
+        if how == "copy" and tokens.refresh_token is not None:
+            advice = ", or import it with --link" if origin.shared else ""
+            click.echo(f"two programs now have the same refresh token: stop using the other program{advice}", err=True)
 
 
-def _import(accounts: Accounts, provider: Provider, origin: Origin, tokens: Tokens, how: str, name: str | None) -> str:
+def _stored(
+    accounts: Accounts,
+    provider: Provider,
+    origin: Origin,
+    tokens: Tokens,
+    how: str,
+    name: str | None,
+    same: StoredCredential | None,
+) -> tuple[StoredCredential, str]:
     vault, kind, path = accounts.vault, provider.credential_kind, origin.path
-    same = _same(vault.all(provider.name), tokens)
     if same is not None and same.link is not None:
         this = path is not None and same.link.path == Path(os.path.abspath(path))
         where = "this file" if this else str(same.link.path)
@@ -89,13 +143,16 @@ def _import(accounts: Accounts, provider: Provider, origin: Origin, tokens: Toke
             f"proxy-core credentials remove {provider.name} {same.name}, then import again"
         )
     if same is not None:
-        vault.login(same, tokens)
-        return f"{provider.name}: {same.name} now has the tokens from {origin.where}"
+        return vault.login(same, tokens), f"{provider.name}: {same.name} now has the tokens from {origin.where}"
+    form = f" (format {origin.form.name})" if origin.form is not None else ""
     if how == "link" and path is not None and origin.form is not None:
         stored = vault.import_link(provider.name, kind, path, origin.form, name=name)
-        return f"{provider.name}: {stored.name} is linked to {path}; the other program and the proxy share it"
+        return (
+            stored,
+            f"{provider.name}: {stored.name} is linked to {path}{form}; the other program and the proxy share it",
+        )
     stored = vault.import_tokens(provider.name, kind, tokens, f"copied from {origin.where}", name=name)
-    return f"{provider.name}: {stored.name} was copied from {origin.where} to {stored.path}"
+    return stored, f"{provider.name}: {stored.name} was copied from {origin.where}{form} to {stored.path}"
 
 
 def _same(there: Sequence[StoredCredential], tokens: Tokens) -> StoredCredential | None:
@@ -105,68 +162,3 @@ def _same(there: Sequence[StoredCredential], tokens: Tokens) -> StoredCredential
         if tokens.refresh_token is not None and digest(stored.refresh_token) == digest(tokens.refresh_token):
             return stored
     return None
-
-
-# --- export ------------------------------------------------------------------------------
-
-
-@click.command("export")
-@settings_options
-@click.argument("provider")
-@click.argument("name", required=False)
-@click.option(
-    "--env", "target", default="-", metavar="FILE|-", help="Where to write; - (the default) is the standard output."
-)
-@click.option("--yes", is_flag=True, help="Show secrets on a terminal; overwrite an existing file.")
-def export_command(
-    config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str | None, target: str, yes: bool
-) -> None:
-    """Write PROVIDER's credentials as environment variables, for a host without a disk. The output holds plain secrets.
-
-    Only credentials in the vault are exported, not those that variables or settings define.
-    """
-    accounts = open_accounts(config, disable_plugin)
-    found = accounts.provider(provider)
-    chosen = [a.stored for a in accounts.matching(found.name, name) if a.source in ("file", "link") and a.stored]
-    if not chosen:
-        raise click.ClickException(f"the vault has no credentials for {found.name} to export")
-    pairs = _pairs(accounts, found, chosen)
-    text = env_file(pairs)
-    if target == "-":
-        if sys.stdout.isatty() and not yes:
-            raise click.UsageError(
-                "secrets would be shown on this terminal: write them to a file with --env FILE, or use --yes"
-            )
-        click.echo(text, nl=False)
-    else:
-        _write(Path(target), text, yes)
-        many = "credential" if len(chosen) == 1 else "credentials"
-        click.echo(f"wrote {len(chosen)} {many} for {found.name} to {target}; only you can read the file", err=True)
-    if any(stored.refresh_token for stored in chosen):
-        click.echo(
-            "warning: a rotating refresh token must not be used in two places, because the second use loses the"
-            f" login. Disable it here first: proxy-core credentials disable {found.name} NAME",
-            err=True,
-        )
-
-
-def _pairs(accounts: Accounts, provider: Provider, chosen: Sequence[StoredCredential]) -> list[tuple[str, str]]:
-    keys = [stored for stored in chosen if stored.kind == API_KEY]
-    logins = [stored for stored in chosen if stored.kind != API_KEY]
-    word = environment_name(provider.name)
-    pairs = [(f"{word}_API_KEY_{n}", stored.access_token.get_secret_value()) for n, stored in enumerate(keys, 1)]
-    if logins:
-        refresher = accounts.refresher(provider)
-        if refresher is None or not refresher.environment:
-            raise click.UsageError(f"logins for {provider.name} cannot be exported as variables")
-        pairs += to_environment(refresher.environment, logins)
-    return pairs
-
-
-def _write(path: Path, text: str, replace_it: bool) -> None:
-    if path.exists() and not replace_it:
-        raise click.UsageError(f"{path} exists; use --yes to overwrite it")
-    try:
-        write_private(path, text.encode())
-    except OSError as error:
-        raise file_error(error) from error

@@ -129,6 +129,19 @@ async def test_structured_output_and_images(client, upstream):
     assert sent["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,cG5n"
 
 
+async def test_inline_text_and_images_in_data_links_reach_a_chat_upstream(client, upstream):
+    parts = [
+        types.Part.from_bytes(data="für dich".encode(), mime_type="text/markdown"),
+        types.Part.from_uri(file_uri="data:image/webp;base64,aGk=", mime_type="image/webp"),
+    ]
+    await client.models.generate_content(model="demo/small", contents=types.Content(role="user", parts=parts))
+
+    assert upstream.last.json["messages"][-1]["content"] == [
+        {"type": "text", "text": "für dich"},
+        {"type": "image_url", "image_url": {"url": "data:image/webp;base64,aGk="}},
+    ]
+
+
 async def test_errors_are_googles(client, proxy, upstream):
     upstream.responds(400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
     with pytest.raises(errors.ClientError) as refused:

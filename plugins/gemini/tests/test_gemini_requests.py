@@ -301,6 +301,9 @@ def inline(kind, data="aGk="):
         (image("data:image/webp;base64,aGk="), inline("image/webp")),
         (image("data:image/webp;charset=utf-8;base64,aGk="), inline("image/webp")),
         (image("data:;base64,aGk="), inline("image/png")),
+        (image("data:;base64,/9j/4AAQ"), inline("image/jpeg", "/9j/4AAQ")),
+        (image("data:application/octet-stream;base64,UklGRiQA"), inline("image/webp", "UklGRiQA")),
+        (image("DATA:image/webp;BASE64,aGk="), inline("image/webp")),
         (image("data:image/png;base64,-_-_"), inline("image/png", "+/+/")),
         (image("data:image/png;base64,aG\nk"), inline("image/png", "aGk=")),
         (image("data:image/png;base64,aGk%3D"), inline("image/png")),
@@ -877,3 +880,24 @@ def test_numbers_that_json_has_no_word_for_are_not_sent(number):
     assert json.loads(json.dumps(sent, allow_nan=False))[1]["parts"][0]["functionCall"]["args"] == {"_raw": odd}
     with pytest.raises(BadRequest):
         asked({"functionResponse": {"name": "f", "response": {"a": json.loads(number)}}})
+
+
+# --- Models without a system instruction -------------------------------------------------
+
+GEMMA = "gemma-4-31b-it"
+
+
+def test_gemma_receives_the_system_message_as_a_users():
+    body = told({"role": "system", "content": "Be brief."}, HI, model=GEMMA).body
+
+    assert "systemInstruction" not in body
+    assert body["contents"] == [{"role": "user", "parts": [{"text": "Be brief."}, *contents(HI)[0]["parts"]]}]
+
+
+def test_what_is_added_to_the_system_message_reaches_gemma_too():
+    tool = {"type": "function", "function": {"name": "f"}}
+    said = {"role": "assistant", "content": "a"}
+    body = told(said, HI, model=GEMMA, tools=[tool], response_format={"type": "json_object"}).body
+
+    assert "systemInstruction" not in body
+    assert "answer only with JSON" in body["contents"][0]["parts"][0]["text"]

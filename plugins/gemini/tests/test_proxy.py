@@ -54,6 +54,15 @@ async def test_models_are_listed(proxy):
     assert "gemini/aqa" not in listed
 
 
+async def test_every_page_of_the_list_of_models_is_read(proxy, google):
+    google.page_size = 5
+    listed = (await proxy.client.get(proxy.url + "/models", headers={"authorization": f"Bearer {proxy.key}"})).json()
+    paths = [request.path for request in google.requests if request.path.startswith("/v1beta/models?")]
+
+    assert {"gemini/gemini-2.5-pro", "gemini/gemini-embedding-001"} <= {model["id"] for model in listed["data"]}
+    assert [path.rpartition("pageToken=")[2] for path in paths[1:]] == ["page%2B5", "page%2B10"]
+
+
 async def test_requests_to_the_public_api_lack_the_envelopes_fields(proxy, google):
     await proxy.chat("gemini/gemini-2.5-pro", "hi")
     request = google.called("generateContent")[0]

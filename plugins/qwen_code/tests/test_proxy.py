@@ -87,6 +87,33 @@ async def test_tools_plain_and_streamed(start, qwen):
         assert response.choices[0].finish_reason == "tool_calls"
 
 
+async def test_embeddings_with_a_key(start, qwen):
+    qwen.for_path("/embeddings").responds(
+        200, {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]}
+    )
+    async with client(await start("sk-a")) as openai:
+        vectors = await openai.embeddings.create(
+            model="qwen_code/text-embedding-v4", input="hi", dimensions=2, encoding_format="float"
+        )
+    (asked,) = [request for request in qwen.requests if request.path.endswith("/embeddings")]
+
+    assert vectors.data[0].embedding == [0.5, 1.0]
+    assert asked.json == {"model": "text-embedding-v4", "input": "hi", "dimensions": 2, "encoding_format": "float"}
+    assert asked.key == "sk-a"
+
+
+async def test_both_agent_headers_carry_the_same_string(start, qwen):
+    dashscope = {"base_is_dashscope": True}
+    plain = await start("sk-a", plugin=dashscope)
+    own = await start("sk-a", plugin={**dashscope, "user_agent": "Mine/1"})
+    for proxy in (plain, own):
+        assert (await proxy.chat(MODEL, "hi")).status == 200
+
+    for chat in qwen.chats:
+        assert chat.headers["user-agent"] == chat.headers["x-dashscope-useragent"]
+    assert [chat.headers["user-agent"].partition("/")[0] for chat in qwen.chats] == ["proxy-core", "Mine"]
+
+
 async def test_keys_rotate_past_an_exhausted_window(start, qwen):
     proxy = await start("sk-sp-a", "sk-sp-b")
     qwen.for_key("sk-sp-a").responds(429, error("hour allocated quota exceeded"))

@@ -83,10 +83,14 @@ class EventDecoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListModels:
-    """How to list a provider's models: the request, and the parser of its response. Both are pure."""
+    """How to list a provider's models: the request, and the parser of its response. All are pure.
+
+    ``more``: the request for the next page, given the last request and its response; ``None`` if there is none.
+    """
 
     request: Callable[[Credential], UpstreamRequest]
     parse: Callable[[bytes], Sequence[ModelSpec]]
+    more: Callable[[UpstreamRequest, bytes], UpstreamRequest | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

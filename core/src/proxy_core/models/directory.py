@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
+from proxy_core.messages import UpstreamRequest
 from proxy_core.models.routing import Router
 from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.upstream import Upstream
@@ -25,6 +26,7 @@ log = logging.getLogger("proxy_core.models")
 _TIMEOUT_S = 10.0
 _FAILED_TTL_S = 30.0
 _MAX_LIST_BYTES = 32 * 1024 * 1024
+_MAX_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,31 @@ class ModelDirectory:
             self._known[provider.name] = _Known(kept, self._clock.monotonic() + ttl_s)
             return list(kept.values())
 
+    async def _pages(self, listing: ListModels, request: UpstreamRequest) -> tuple[str, Sequence[ModelSpec] | None]:
+        """All pages of a list, or what is wrong with the first."""
+        found: list[ModelSpec] = []
+        following: UpstreamRequest | None = request
+        for page in range(_MAX_PAGES):
+            if following is None:
+                break
+            async with self._upstream.exchange(following) as response:
+                if response.status != 200 and not page:
+                    return f"status {response.status}", None
+                if response.status != 200:
+                    break
+                body = self._scrub.bytes(await response.read(_MAX_LIST_BYTES))
+            found += listing.parse(body)
+            following = listing.more(following, body) if listing.more is not None else None
+        return "", found
+
     async def _fetch(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
         """Try credentials in turn until one gets a list; empty if none does."""
         for credential in self._pools[provider.name].credentials:
             try:
-                async with (
-                    self._clock.timeout(_TIMEOUT_S),
-                    self._upstream.exchange(listing.request(credential)) as response,
-                ):
-                    if response.status == 200:
-                        return listing.parse(self._scrub.bytes(await response.read(_MAX_LIST_BYTES)))
-                    problem = f"status {response.status}"
+                async with self._clock.timeout(_TIMEOUT_S):
+                    problem, models = await self._pages(listing, listing.request(credential))
+                if models is not None:
+                    return models
             except (TransportError, TimeoutError, ResponseTooLarge) as error:
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
                 return ()  # another credential would not reach it either

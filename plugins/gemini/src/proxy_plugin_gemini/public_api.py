@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from proxy_core import (
     BadRequest,
@@ -54,7 +55,7 @@ class PublicApi:
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
             classify_failure=classify_google_failure,
-            list_models=ListModels(request=self.list_request, parse=parse_models),
+            list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
             fetch_links=FetchLimits(),
         )
 
@@ -108,6 +109,14 @@ def parse_models(body: bytes) -> Sequence[ModelSpec]:
     if not isinstance(models, list):
         raise ValueError("no list of models")
     return [_spec(item) for item in models if _serves(item)]
+
+
+def next_page(request: UpstreamRequest, body: bytes) -> UpstreamRequest | None:
+    value = json.loads(body)
+    token = value.get("nextPageToken") if isinstance(value, dict) else None
+    if not isinstance(token, str) or not token:
+        return None
+    return replace(request, url=f"{request.url.partition('&pageToken=')[0]}&pageToken={quote(token, safe='')}")
 
 
 def _serves(item: Any) -> bool:

@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 
 from proxy_core import (
+    BadRequest,
     Check,
     Credential,
     FailureDecision,
@@ -32,6 +33,7 @@ from proxy_plugin_qwen_code.response import QwenDecoder
 from proxy_plugin_qwen_code.settings import QwenCodeSettings
 
 NAME = "qwen_code"
+EMBEDDINGS = "openai_embeddings"
 MOST_LEARNED = 1000
 #: Prepaid plans are used first.
 PLAN_PRIORITY, OTHER_PRIORITY = 5, 10
@@ -45,7 +47,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
     )
     return Provider(
         name=NAME,
-        dialects=("openai_chat",),
+        dialects=("openai_chat", EMBEDDINGS),
         encode=qwen.encode,
         decoder=partial(QwenDecoder, think_tags=settings.think_tags),
         classify_failure=qwen.classify_failure,
@@ -87,10 +89,19 @@ class QwenCode:
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         target = target_of(credential, self.settings, self.base_url)
+        if call.dialect == EMBEDDINGS:
+            return self._embed(call, credential, target)
         reasoning = call.chat.reasoning if call.chat is not None else None
         body = adapted(call.body, target, self.settings, reasoning, self.always)
         headers = [("content-type", "application/json"), *self._headers(credential, target, str(body.get("model")))]
         return UpstreamRequest(url=f"{target.base}/chat/completions", headers=headers, content=json_bytes(body))
+
+    def _embed(self, call: ProviderCall, credential: Credential, target: Target) -> UpstreamRequest:
+        if target.login:
+            raise BadRequest("Qwen has embeddings only for API keys, not for logins.", param="model")
+        body = {name: value for name, value in call.body.items() if name != "stream"}
+        headers = [("content-type", "application/json"), *self._headers(credential, target, str(body.get("model")))]
+        return UpstreamRequest(url=f"{target.base}/embeddings", headers=headers, content=json_bytes(body))
 
     def list_request(self, credential: Credential) -> UpstreamRequest:
         target = target_of(credential, self.settings, self.base_url)

@@ -307,18 +307,19 @@ def _decode_part(part: JsonObject, at: str) -> Part:
 
 def _decode_url(url: str) -> Source:
     """``data:image/png;base64,...`` or an address that the provider may fetch."""
-    if url.startswith("data:"):
+    if url[:5].lower() == "data:":
         head, _, data = url[5:].partition(",")
-        if not head.endswith(";base64"):
+        is_base64 = head[-7:].lower() == ";base64"
+        if not is_base64:
             data = base64.b64encode(unquote_to_bytes(data)).decode()
-        return InlineData(media_type=head.removesuffix(";base64") or "text/plain", data=data)
+        return InlineData(media_type=(head[:-7] if is_base64 else head) or "text/plain", data=data)
     return Link(url=url)
 
 
 def _decode_file(file: JsonObject, at: str) -> Source:
     match file:
         case {"file_data": str(data)}:
-            if data.startswith("data:"):
+            if data[:5].lower() == "data:":
                 return _decode_url(data)
             # Without a data URL only the name indicates the type; OpenAI itself accepts PDFs.
             name = str(file.get("filename") or "").lower()

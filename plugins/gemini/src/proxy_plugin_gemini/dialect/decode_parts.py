@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import deque
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -160,6 +161,8 @@ def _media(part: JsonObject, at: str) -> Part:
         media_type, data = field(inline, "mimeType"), inline.get("data")
         if not isinstance(media_type, str) or not isinstance(data, str):
             raise wrong_type(f"{at}.inlineData", "an object with mimeType and data")
+        if (text := _inline_text(media_type, data)) is not None:
+            return Text(text=text)
         source = InlineData(media_type=media_type, data=data)
         kind, _, sub = media_type.partition(";")[0].lower().partition("/")
         if kind == "image":
@@ -171,6 +174,10 @@ def _media(part: JsonObject, at: str) -> Part:
         uri, kind = field(linked, "fileUri"), str(field(linked, "mimeType") or "")
         if not isinstance(uri, str):
             raise missing(f"{at}.fileData.fileUri")
+        if uri[:5].lower() == "data:":
+            head, _, data = uri[5:].partition(",")
+            media_type = head.partition(";")[0] or kind
+            return _media({"inlineData": {"mimeType": media_type, "data": data}}, at)
         if kind.startswith("image/") and uri.startswith(("http://", "https://")) and "googleapis.com/" not in uri:
             return Image(source=Link(url=uri))
         return Native(dialect=NAME, payload={**part, "type": "fileData"})
@@ -178,6 +185,16 @@ def _media(part: JsonObject, at: str) -> Part:
         if field(part, name) is not None:
             return Native(dialect=NAME, payload={**part, "type": name})
     raise BadRequest(f"'{at}' contains no known field: {', '.join(sorted(part))[:100]}.", param=at)
+
+
+def _inline_text(media_type: str, data: str) -> str | None:
+    """The text of an inline text file, which chat upstreams know only as text."""
+    if not media_type.lower().startswith("text/"):
+        return None
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except ValueError:
+        return None
 
 
 def _joined(parts: list[Part]) -> list[Part]:

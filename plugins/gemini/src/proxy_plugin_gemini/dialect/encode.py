@@ -78,6 +78,8 @@ def translate(chat: ChatRequest, *, style: Style | None = None, signatures: Sign
     _format(draft, chat.response_format, bool(tools))
     _modalities(draft)
     _advisory(draft)
+    if not draft.family.has_system:
+        contents, draft.system = _spoken(draft.system, contents), []
     body = without_none(
         contents=contents,
         systemInstruction={"parts": [{"text": text} for text in draft.system]} if draft.system else None,
@@ -87,6 +89,12 @@ def translate(chat: ChatRequest, *, style: Style | None = None, signatures: Sign
         **_carried(draft),
     )
     return Encoded(body=body, names=draft.names, dropped=tuple(dict.fromkeys(draft.dropped)))
+
+
+def _spoken(system: Sequence[str], contents: list[JsonObject]) -> list[JsonObject]:
+    """``contents``, of which the first is the user's, beginning with the system message."""
+    first, *others = contents
+    return [{**first, "parts": [*({"text": text} for text in system), *first["parts"]]}, *others]
 
 
 def encode(chat: ChatRequest) -> JsonObject:

@@ -35,6 +35,8 @@ class Family:
     signs_calls: bool = False
     #: ``functionResponse`` may hold media.
     media_results: bool = False
+    #: There is a system instruction; without it, the user's first message begins with its text.
+    has_system: bool = True
 
 
 def _budgets(off: int, high: int, most: int) -> dict[str, int]:
@@ -49,13 +51,15 @@ def _levels(none: str, minimal: str, low: str, medium: str) -> Family:
 _FULL = _levels("MINIMAL", "MINIMAL", "LOW", "MEDIUM")
 _NO_MINIMAL = _levels("LOW", "LOW", "LOW", "MEDIUM")
 _PLAIN = Family(penalties=True, logprobs=True, candidates=True)
+_GEMMA = Family(penalties=True, logprobs=True, candidates=True, has_system=False)
 _DRAWS = Family(candidates=True)
 
 #: The first match is used, so specific patterns come before general ones.
 _TABLE: tuple[tuple[re.Pattern[str], Family], ...] = tuple(
     (re.compile(pattern), family)
     for pattern, family in (
-        (r"gemma|embedding|learnlm", _PLAIN),
+        (r"gemma", _GEMMA),
+        (r"embedding|learnlm", _PLAIN),
         (r"-(image|tts)\b", _DRAWS),
         (r"gemini-(1\.|2\.0|pro\b|pro-vision)", _PLAIN),
         (

@@ -39,6 +39,7 @@ _BY_EXTENSION = {
     **{"mp3": "audio/mp3", "wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "aac": "audio/aac"},
     **{"mp4": "video/mp4", "webm": "video/webm", "mov": "video/quicktime"},
 }
+_BY_FIRST_BYTES = {"iVBORw": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 _UNTYPED = frozenset({"", "application/octet-stream"})
 
 
@@ -77,7 +78,7 @@ def source_part(source: Source, default_type: str, what: str) -> JsonObject:
             if kind == "audio":
                 media_type = f"audio/{_AUDIO.get(sub, sub)}"
             elif media_type in _UNTYPED or (what == "image" and media_type == "text/plain"):
-                media_type = default_type
+                media_type = _by_first_bytes(source.data) or default_type
             if not media_type:
                 raise BadRequest("A file needs a data URL with a type, or a filename.", param="messages")
             return {"inlineData": {"mimeType": media_type, "data": _base64(source.data, what)}}
@@ -105,6 +106,11 @@ def _typed(part: File) -> Source:
             raise BadRequest(f"The type of the file {part.filename!r} is not known.", param="messages")
         return InlineData(media_type=known, data=source.data)
     return source
+
+
+def _by_first_bytes(data: str) -> str | None:
+    """The type of an image without one, by how its base64 begins."""
+    return next((kind for begin, kind in _BY_FIRST_BYTES.items() if data.startswith(begin)), None)
 
 
 def _by_extension(name: str) -> str | None:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step
 from proxy_plugin_gemini.testing.checks import Refused, check
@@ -46,6 +47,8 @@ class FakeGemini(FakeUpstream):
         self.signatures: set[str] = set()
         self.queued: deque[_Response] = deque()
         self.checks = True
+        #: How many models a page of the list has, whatever the request asks for.
+        self.page_size = 1000
 
     # --- For tests -----------------------------------------------------------------------
 
@@ -114,7 +117,11 @@ class FakeGemini(FakeUpstream):
         ]
         listed.append({"name": "models/aqa", "supportedGenerationMethods": ["generateAnswer"]})
         if where == "models":
-            return json_script(200, {"models": listed})
+            query = dict(parse_qsl(request.path.partition("?")[2]))
+            begin = int(query.get("pageToken", "page+0").removeprefix("page+"))
+            end = begin + min(self.page_size, int(query.get("pageSize", 50)))
+            more = {"nextPageToken": f"page+{end}"} if end < len(listed) else {}
+            return json_script(200, {"models": listed[begin:end], **more})
         found = next((model for model in listed if model["name"] == where), None)
         return json_script(200, found) if found else error_script(ERRORS["not_found"])
 

@@ -53,6 +53,8 @@ SAMPLE = {
     "server.host": ("localhost", "localhost"),
     "server.port": (1234, "1234"),
     "server.workers": (2, "2"),
+    "server.http_server": ("uvicorn", "uvicorn"),
+    "server.keep_alive_s": (7.5, "7.5"),
     "server.max_body_bytes": (4096, "4096"),
     "server.shutdown_grace_s": (1.5, "1.5"),
     "server.response_headers": (False, "false"),

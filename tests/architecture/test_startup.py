@@ -45,6 +45,8 @@ def test_importing_the_authors_api_has_no_side_effects_and_no_heavy_library():
         "aiohttp",
         "starlette",
         "hypercorn",
+        "uvicorn",
+        "granian",
         "click",
         "pydantic_settings",
         "prometheus_client",
@@ -59,7 +61,8 @@ def test_importing_the_app_factory_has_no_side_effects():
 
     assert seen["events"] == []
     assert seen["threads"] == 1
-    lazy = {"litellm", "aiohttp", "prometheus_client", "opentelemetry", "oauthlib", "filelock"}
+    servers = {"hypercorn", "uvicorn", "granian"}
+    lazy = servers | {"litellm", "aiohttp", "prometheus_client", "opentelemetry", "oauthlib", "filelock"}
     assert lazy & set(seen["modules"]) == set()
 
 

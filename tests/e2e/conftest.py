@@ -1,5 +1,6 @@
 """What several end-to-end tests need."""
 
+import importlib.util
 import json
 import tempfile
 from pathlib import Path
@@ -66,3 +67,31 @@ def parrot(upstream):
         )
 
     return make
+
+
+def _server(name, *marks):
+    missing = importlib.util.find_spec(name) is None
+    return pytest.param(name, marks=[pytest.mark.skipif(missing, reason=f"needs {name}"), *marks])
+
+
+@pytest.fixture(params=[_server("hypercorn"), _server("uvicorn"), _server("granian", pytest.mark.slow)])
+def http_server(request):
+    """Each server that can run the proxy, by name."""
+    return request.param
+
+
+@pytest.fixture
+def make_hosted(http_server, upstream, make_proxy):
+    """Starts proxies under each server: ``make_hosted(server={...})`` with further tables of settings."""
+
+    async def make(server=None, **tables):
+        demo = {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}}
+        return await make_proxy({"providers": demo, "server": {"http_server": http_server, **(server or {})}, **tables})
+
+    return make
+
+
+@pytest.fixture
+async def hosted(make_hosted):
+    """A proxy under each server."""
+    return await make_hosted()

@@ -83,10 +83,10 @@ async def test_a_cooldown_is_shown_explained_and_cleared(home, upstream):
 
 
 @pytest.mark.slow
-async def test_all_workers_are_asked_and_all_obey(home, upstream):
+async def test_all_workers_are_asked_and_all_obey(home, upstream, http_server):
     limits(upstream)
     names = variables(upstream)
-    async with serving(home, "--workers", "2", **names) as program:
+    async with serving(home, "--workers", "2", "--server", http_server, **names) as program:
         folder = home / "data" / "proxy-core" / "run"
         async with asyncio.timeout(20):
             while len(list(folder.glob("*.sock"))) < 2:
@@ -127,13 +127,14 @@ async def test_all_workers_are_asked_and_all_obey(home, upstream):
     assert list(folder.glob("*.sock")) == []
 
 
-async def test_with_tls_the_command_line_needs_no_certificate(home, upstream):
+async def test_with_tls_the_command_line_needs_no_certificate(home, upstream, http_server):
     if not shutil.which("openssl"):
         pytest.skip("needs the openssl program to make a certificate")
     make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost"
     san = ["-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*make.split(), *san], cwd=home, check=True, capture_output=True)
     options = ["--tls-certificate", str(home / "cert.pem"), "--tls-key", str(home / "key.pem")]
+    options += ["--server", http_server]
     limits(upstream)
     names = variables(upstream)
     context = ssl.create_default_context(cafile=str(home / "cert.pem"))

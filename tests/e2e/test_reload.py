@@ -316,9 +316,9 @@ async def test_the_command_says_what_changed_and_what_is_wrong(home, upstream):
     assert still == 200
 
 
-async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(home, upstream):
+async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(home, upstream, http_server):
     write(home, upstream)
-    async with serving(home) as program:
+    async with serving(home, "--server", http_server) as program:
         write(home, upstream, server="nonsense = 1")
         program.process.send_signal(signal.SIGHUP)
         await until(lambda: "nonsense" in program.output)
@@ -348,10 +348,10 @@ async def test_a_settings_file_that_is_gone_changes_nothing(home, upstream):
 
 
 @pytest.mark.slow
-async def test_every_worker_reads_again_by_command_by_signal_and_over_http(home, upstream):
+async def test_every_worker_reads_again_by_command_by_signal_and_over_http(home, upstream, http_server):
     write(home, upstream)
     folder = home / "data" / "proxy-core" / "run"
-    async with serving(home, "--workers", "2") as program:
+    async with serving(home, "--workers", "2", "--server", http_server) as program:
         await until(lambda: len(list(folder.glob("*.sock"))) == 2, 20)
         write(home, upstream, client="bobs-second-key")
         by_command = await run(home, "reload")

@@ -93,11 +93,11 @@ async def test_a_stalled_stream_ends_with_an_error(make_proxy, upstream):
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 @pytest.mark.parametrize("steps", [[stall()], [chunk({"content": "hel"}), stall()]], ids=["before", "after"])
-async def test_the_upstream_is_closed_within_100_ms_when_the_client_leaves(proxy, upstream, stream, steps):
+async def test_the_upstream_is_closed_within_100_ms_when_the_client_leaves(hosted, upstream, stream, steps):
     upstream.says(*steps)
-    took = [await _closing_s(proxy, upstream, stream, heard=len(steps) > 1)]
+    took = [await _closing_s(hosted, upstream, stream, heard=len(steps) > 1)]
     while min(took) >= 0.1 and len(took) < 5:  # on a busy machine another program may have its turn meanwhile
-        took.append(await _closing_s(proxy, upstream, stream, heard=len(steps) > 1))
+        took.append(await _closing_s(hosted, upstream, stream, heard=len(steps) > 1))
 
     assert min(took) < 0.1
     assert len(upstream.requests) == len(took), "nobody is asked again for a client that left"

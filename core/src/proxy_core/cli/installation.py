@@ -84,10 +84,10 @@ class StartCheck:
 def check_start(loaded: LoadedSettings) -> StartCheck:
     """Do everything that a start does, except listening. No token is written."""
     from proxy_core.runtime.start import start
-    from proxy_core.server.serve import check_exposure, hypercorn_config
+    from proxy_core.server.serve import check_exposure, check_server
 
     problems = _tried(lambda: check_exposure(loaded))
-    problems += _tried(lambda: hypercorn_config(loaded.settings.server))
+    problems += _tried(lambda: check_server(loaded.settings.server))
     for name in loaded.provider_names():
         problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
     try:

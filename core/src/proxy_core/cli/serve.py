@@ -29,8 +29,8 @@ from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
     check_exposure,
+    check_server,
     hold_reloads,
-    hypercorn_config,
     listen,
     reload_on_signal,
     run_loop,
@@ -53,6 +53,12 @@ _DEMO_PLUGIN = "devkit"
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=int, help="Port to listen on (default 8000); 0 lets the operating system choose.")
 @click.option("--workers", type=int, help="Worker processes (default 1).")
+@click.option(
+    "--server",
+    "http_server",
+    type=click.Choice(["hypercorn", "uvicorn", "granian"]),
+    help="HTTP server (default hypercorn); the others are extras: proxy-core[uvicorn], proxy-core[granian].",
+)
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
 @click.option("--demo", is_flag=True, help="Add a toy provider, demo/small: a first response without any account.")
@@ -105,7 +111,7 @@ def _leave(*_: object) -> None:
 
 def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
     server = active.current.loaded.settings.server
-    hypercorn_config(server)  # so that its errors are reported before anything starts
+    check_server(server)  # so that its errors are reported before anything starts
     sock = listen(server)
     url = url_of(sock, server)
     if server.workers == 1:
@@ -163,16 +169,14 @@ async def _serve(
     stop_on_signals(stop, active.interrupt)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
-        config = hypercorn_config(server)
         tasks.create_task(
             serve_app(
                 active,
+                server,
                 sock,
-                config,
                 stop,
                 retire=active.retire,
                 interrupt=active.interrupt,
-                shutdown_grace_s=server.shutdown_grace_s,
                 control=control,
             )
         )

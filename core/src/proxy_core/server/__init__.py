@@ -1,1 +1,1 @@
-"""HTTP for clients and the operator, with Starlette and Hypercorn."""
+"""HTTP for clients and the operator, with Starlette and an HTTP server."""

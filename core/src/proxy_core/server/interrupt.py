@@ -67,7 +67,7 @@ class Interruptible:
 
 
 class ClientWatch:
-    """Interrupts ``scope`` when the client disconnects; only ``receive`` reports that, Hypercorn's ``send`` does not.
+    """Interrupts ``scope`` when the client disconnects; only ``receive`` reports that, servers' ``send`` does not.
 
     Start it after the body has been read; the next message can then only be the disconnect.
     The task lives exactly as long as the block.

@@ -1,4 +1,4 @@
-"""Runs Hypercorn around a proxy: sockets, signals, workers and graceful shutdown."""
+"""Runs a proxy: sockets, signals, workers and graceful shutdown, the same under each HTTP server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
@@ -17,24 +18,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
 from starlette.types import ASGIApp
 
 from proxy_core.errors import SettingsError
 from proxy_core.server import control_socket
+from proxy_core.server.http_servers.choice import chosen
+from proxy_core.server.http_servers.hosting import BACKLOG, GRACE_S, Hosting
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
 
-#: Hypercorn closes a connection after 1,000 requests by default.
-_MANY = 10**9
-_KEEP_ALIVE_S = 75.0
-#: How long requests may take to end after they were interrupted.
-_GRACE_S = 5.0
 _RESTART_S = 1.0
-_LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
 
 
 def check_exposure(loaded: LoadedSettings) -> None:
@@ -54,10 +49,10 @@ def listen(server: ServerSettings) -> socket.socket:
     host = server.host.strip("[]")
     try:
         info = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(info[0], info[1])
+        sock = socket.socket(*info[:3])  # with its protocol, or asyncio does not turn Nagle's algorithm off
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(info[4])
-        sock.listen(1024)
+        sock.listen(BACKLOG)
     except OSError as error:
         raise SettingsError([f"cannot listen on {server.host}:{server.port}: {error.strerror or error}"]) from None
     sock.setblocking(False)
@@ -71,37 +66,20 @@ def url_of(sock: socket.socket, server: ServerSettings) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def hypercorn_config(server: ServerSettings) -> Config:
-    """The proxy's defaults, then the operator's settings. Raises ``SettingsError`` for an unknown name."""
-    config = Config()
-    config.keep_alive_max_requests = _MANY
-    config.keep_alive_timeout = _KEEP_ALIVE_S
-    config.h11_max_incomplete_size = 128 * 1024
-    config.include_server_header = False
-    config.graceful_timeout = server.shutdown_grace_s + _GRACE_S
-    config.errorlog = logging.getLogger("hypercorn.error")
-    if bool(server.tls_certificate) != bool(server.tls_key):
+def check_server(server: ServerSettings) -> None:
+    """Raises ``SettingsError`` for everything that would keep the chosen HTTP server from starting."""
+    _check_tls(server)
+    chosen(server).check(server)
+
+
+def _check_tls(server: ServerSettings) -> None:
+    certificate, key = server.tls_certificate, server.tls_key
+    if bool(certificate) != bool(key):
         raise SettingsError(["server.tls_certificate and server.tls_key must be set together"])
-    if server.tls_certificate and server.tls_key:
-        _check_readable("server.tls_certificate", server.tls_certificate)
-        _check_readable("server.tls_key", server.tls_key)
-        config.certfile, config.keyfile = str(server.tls_certificate), str(server.tls_key)
-    for name, value in server.hypercorn.items():
-        if name in _LOGS:
-            raise SettingsError([f"server.hypercorn.{name}: use [log]; Hypercorn's own log would show keys in URLs"])
-        if name.startswith("_") or not hasattr(Config, name):
-            raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
-        setattr(config, name, _like(getattr(config, name), value))
-    return config
-
-
-def _like(default: object, value: Any) -> Any:
-    """The environment only has strings; convert one to the type of the default."""
-    if not isinstance(value, str) or isinstance(default, str | None):
-        return value
-    if isinstance(default, bool):
-        return value.lower() in ("1", "true", "yes", "on")
-    return type(default)(value) if isinstance(default, int | float) else value
+    if certificate and key:
+        _check_readable("server.tls_certificate", certificate)
+        _check_readable("server.tls_key", key)
+        _check_usable(certificate, key, str(server.hypercorn.get("keyfile_password", "")))
 
 
 def _check_readable(key: str, file: Path) -> None:
@@ -109,15 +87,23 @@ def _check_readable(key: str, file: Path) -> None:
         raise SettingsError([f"{key}: there is no file at {file}"])
 
 
+def _check_usable(certificate: Path, key: Path, password: str) -> None:
+    try:
+        # If no password were given, OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: password)
+    except OSError as error:
+        reason = error.strerror if not isinstance(error, ssl.SSLError) else error.reason or "not in PEM format"
+        raise SettingsError([f"server.tls_certificate, server.tls_key: cannot be used: {reason}"]) from None
+
+
 async def serve_app(
     app: ASGIApp,
+    server: ServerSettings,
     sock: socket.socket,
-    config: Config,
     stop: asyncio.Event,
     *,
     retire: Callable[[], None],
     interrupt: Callable[[], None],
-    shutdown_grace_s: float,
     control: socket.socket | None = None,
 ) -> None:
     """Serve on ``sock``, which it takes over, until ``stop``. Requests then get ``shutdown_grace_s``, then an error.
@@ -125,25 +111,20 @@ async def serve_app(
     ``retire`` ends feeds at once; ``interrupt`` ends requests after the grace period. ``control`` is the listening
     Unix socket for the command line; it is taken over, too, and its file is removed at the end.
     """
-    config.bind = [f"fd://{sock.detach()}"]
     control_file = Path(control.getsockname()).with_suffix(".sock") if control is not None else None
-    if control is not None:
-        local = f"fd://{control.detach()}"
-        if config.ssl_enabled:  # the control socket needs no TLS, as only its owner can enter the folder
-            config.insecure_bind = [*config.insecure_bind, local]
-        else:
-            config.bind = [*config.bind, local]
 
     async def stopping() -> None:
         await stop.wait()
         retire()
-        asyncio.get_running_loop().call_later(shutdown_grace_s, interrupt)
+        asyncio.get_running_loop().call_later(server.shutdown_grace_s, interrupt)
 
     try:
-        # Hypercorn declares a narrower type than the ASGI callables it takes.
-        await hypercorn_serve(app, config, shutdown_trigger=stopping)  # type: ignore[arg-type]
+        hosting = Hosting(app=app, settings=server, sock=sock, control=control, stopping=stopping)
+        await chosen(server).serve(hosting)
     finally:
-        if control_file is not None:
+        sock.close()
+        if control is not None and control_file is not None:
+            control.close()
             control_socket.remove(control_file)
 
 
@@ -242,7 +223,7 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
                 workers[index].start()
         _hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
-    _end(list(workers.values()), shutdown_grace_s + 2 * _GRACE_S)
+    _end(list(workers.values()), shutdown_grace_s + 2 * GRACE_S)
 
 
 def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:

@@ -38,6 +38,12 @@ class ServerSettings(Table):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the operating system choose.")
     workers: int = Field(1, ge=1, le=64, description="Number of worker processes that share the port.")
+    http_server: Literal["hypercorn", "uvicorn", "granian"] = Field(
+        "hypercorn", description="The HTTP server that runs the proxy; the others than Hypercorn are extras."
+    )
+    keep_alive_s: float = Field(
+        75, gt=0, description="How long a connection may wait for the complete head of its first or next request."
+    )
     max_body_bytes: int = Field(64 * MiB, ge=1024, description="Largest request body accepted; a larger one gets 413.")
     shutdown_grace_s: float = Field(
         30, ge=0, description="How long a stopping server waits for running requests to finish."

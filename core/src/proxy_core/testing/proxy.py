@@ -23,7 +23,7 @@ from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.process import Process
 from proxy_core.runtime.reload import Reloaded, Reloader
 from proxy_core.runtime.start import start
-from proxy_core.server.serve import hypercorn_config, listen, serve_app
+from proxy_core.server.serve import listen, serve_app
 from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
@@ -164,18 +164,10 @@ async def run_proxy(
     """
     running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
     active, server = running.active, running.proxy.loaded.settings.server
-    sock, config, grace_s = listen(server), hypercorn_config(server), server.shutdown_grace_s
+    sock = listen(server)
     running.url = _url(sock)
     serving = asyncio.create_task(
-        serve_app(
-            active,
-            sock,
-            config,
-            running.stop,
-            retire=active.retire,
-            interrupt=active.interrupt,
-            shutdown_grace_s=grace_s,
-        )
+        serve_app(active, server, sock, running.stop, retire=active.retire, interrupt=active.interrupt)
     )
     try:
         async with running.client:

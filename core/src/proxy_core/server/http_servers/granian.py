@@ -1,0 +1,73 @@
+"""Runs a proxy on granian, whose HTTP is written in Rust and runs in a thread of its own (``proxy-core[granian]``)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from functools import partial
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.net import SocketHolder  # type: ignore[attr-defined]  # not marked as exported
+from granian.server.embed import Server
+
+from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
+from proxy_core.server.http_servers.lifespan import open_around
+from proxy_core.settings.schema import ServerSettings
+
+#: By default granian makes connections wait beyond 128 at once.
+_MANY = 1_000_000
+
+
+def check(settings: ServerSettings) -> None:
+    """It can do everything that the settings ask for."""
+
+
+async def serve(hosting: Hosting) -> None:
+    await open_around(hosting.app, partial(_serve, hosting))
+
+
+async def _serve(hosting: Hosting) -> None:
+    """A granian for each socket, because it has one."""
+    servers = [_Server(hosting.sock, hosting, tls=True)]
+    if hosting.control is not None:
+        servers.append(_Server(hosting.control, hosting, tls=False))
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(server.serve()) for server in servers]
+        await hosting.stopping()
+        for server in servers:
+            server.stop()  # type: ignore[no-untyped-call]
+        _, late = await asyncio.wait(running, timeout=hosting.limit_s)
+        for task in late:
+            task.cancel()
+
+
+class _Server(Server):
+    """Serves on a socket that is already listening."""
+
+    def __init__(self, sock: socket.socket, hosting: Hosting, *, tls: bool) -> None:
+        settings = hosting.settings
+        super().__init__(
+            hosting.app,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=_MANY,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=max(1, round(settings.keep_alive_s * 1000)), max_buffer_size=MAX_HEAD_BYTES
+            ),
+            log_level=LogLevels.error,
+            # Otherwise it replaces the handlers of the program's log.
+            log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},
+            ssl_cert=settings.tls_certificate if tls else None,
+            ssl_key=settings.tls_key if tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
+        )
+        self._sock = sock
+
+    def _init_shared_socket(self) -> None:
+        is_unix = self._sock.family == socket.AF_UNIX
+        self._shd: Any = SocketHolder(self._sock.detach(), is_unix, BACKLOG)  # type: ignore[call-arg]  # its stub is incomplete

@@ -1,0 +1,69 @@
+"""Runs a proxy on Hypercorn, the default."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config
+
+from proxy_core.errors import SettingsError
+from proxy_core.server.http_servers.hosting import GRACE_S, MAX_HEAD_BYTES, Hosting
+from proxy_core.settings.schema import ServerSettings
+
+#: Hypercorn closes a connection after 1,000 requests by default.
+_MANY = 10**9
+_LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
+
+
+def check(settings: ServerSettings) -> None:
+    """Raises ``SettingsError`` for an unknown name in ``server.hypercorn``."""
+    _config(settings)
+
+
+async def serve(hosting: Hosting) -> None:
+    config = _config(hosting.settings)
+    config.bind = [_descriptor(hosting.sock)]
+    if hosting.control is not None:
+        local = _descriptor(hosting.control)
+        if config.ssl_enabled:
+            config.insecure_bind = [*config.insecure_bind, local]
+        else:
+            config.bind = [*config.bind, local]
+    # Hypercorn declares a narrower type than the ASGI callables it takes.
+    await hypercorn_serve(hosting.app, config, shutdown_trigger=hosting.stopping)  # type: ignore[arg-type]
+
+
+def _descriptor(sock: socket.socket) -> str:
+    return f"fd://{sock.detach()}"
+
+
+def _config(settings: ServerSettings) -> Config:
+    """The proxy's defaults, then the operator's options."""
+    config = Config()
+    config.keep_alive_max_requests = _MANY
+    config.keep_alive_timeout = settings.keep_alive_s
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES
+    config.include_server_header = False
+    config.graceful_timeout = settings.shutdown_grace_s + GRACE_S
+    config.errorlog = logging.getLogger("hypercorn.error")
+    if settings.tls_certificate and settings.tls_key:
+        config.certfile, config.keyfile = str(settings.tls_certificate), str(settings.tls_key)
+    for name, value in settings.hypercorn.items():
+        if name in _LOGS:
+            raise SettingsError([f"server.hypercorn.{name}: use [log]; Hypercorn's own log would show keys in URLs"])
+        if name.startswith("_") or not hasattr(Config, name):
+            raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
+        setattr(config, name, _like(getattr(config, name), value))
+    return config
+
+
+def _like(default: object, value: Any) -> Any:
+    """The environment only has strings; convert one to the type of the default."""
+    if not isinstance(value, str) or isinstance(default, str | None):
+        return value
+    if isinstance(default, bool):
+        return value.lower() in ("1", "true", "yes", "on")
+    return type(default)(value) if isinstance(default, int | float) else value

@@ -1,0 +1,125 @@
+"""Runs a proxy on uvicorn with httptools, a faster parser of HTTP/1.1 (``proxy-core[uvicorn]``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Iterator
+from functools import partial
+
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
+from proxy_core.server.http_servers.lifespan import open_around
+from proxy_core.settings.schema import ServerSettings
+
+
+def check(settings: ServerSettings) -> None:
+    """It can do everything that the settings ask for."""
+
+
+async def serve(hosting: Hosting) -> None:
+    await open_around(hosting.app, partial(_serve, hosting))
+
+
+async def _serve(hosting: Hosting) -> None:
+    """A uvicorn for each socket, because one of them uses TLS on all of its sockets or on none."""
+    servers = [(_Server(_config(hosting, tls=True)), hosting.sock)]
+    if hosting.control is not None:
+        servers.append((_Server(_config(hosting, tls=False)), hosting.control))
+    async with asyncio.TaskGroup() as tasks:
+        for server, sock in servers:
+            tasks.create_task(server.serve(sockets=[sock]))
+        await hosting.stopping()
+        for server, _ in servers:
+            server.should_exit = True
+
+
+def _config(hosting: Hosting, *, tls: bool) -> Config:
+    settings = hosting.settings
+    return Config(
+        hosting.app,
+        interface="asgi3",
+        http=_protocol(settings.keep_alive_s),
+        ws="none",
+        lifespan="off",
+        workers=1,  # or else it reads WEB_CONCURRENCY
+        proxy_headers=False,
+        forwarded_allow_ips="",  # or else it reads FORWARDED_ALLOW_IPS
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=math.ceil(settings.keep_alive_s),
+        timeout_graceful_shutdown=math.ceil(hosting.limit_s),
+        log_config=None,
+        log_level=logging.ERROR,  # it warns of each invalid request, and anybody can send these
+        access_log=False,
+        ssl_certfile=settings.tls_certificate if tls else None,
+        ssl_keyfile=settings.tls_key if tls else None,
+    )
+
+
+class _Server(Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are handled by the proxy itself."""
+        yield
+
+
+def _protocol(keep_alive_s: float) -> type[HttpToolsProtocol]:
+    return type("_Limited", (_Protocol,), {"keep_alive_s": keep_alive_s})
+
+
+class _Protocol(HttpToolsProtocol):
+    """Adds the limits that uvicorn lacks with httptools: on the size of a request's head, and on the time until it
+    is complete.
+    """
+
+    keep_alive_s: float
+    #: When the connection began to wait for a head; ``None`` during a request.
+    _waits_since: float | None
+    #: Bytes received since the last that were passed on: of a head, of trailers or of a chunk's extensions.
+    _unread = 0
+    _timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._waits_since = self.loop.time()
+        self._timer = self.loop.call_later(self.keep_alive_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > MAX_HEAD_BYTES and not self.transport.is_closing():
+            if self._waits_since is not None:
+                self.send_400_response("The head of the request is too large.")
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        self._unread = 0
+        self._waits_since = None
+        super().on_headers_complete()
+        self.headers = []  # trailers are not headers
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # else the next request is here already
+            self._waits_since = self.loop.time()
+
+    def _look(self) -> None:
+        """One timer per connection instead of one per request."""
+        waited_s = 0.0 if self._waits_since is None else self.loop.time() - self._waits_since
+        if waited_s >= self.keep_alive_s:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(self.keep_alive_s - waited_s, self._look)

@@ -1,0 +1,218 @@
+"""Whichever HTTP server runs the proxy, its limits, its end and a client's leaving mean the same."""
+
+import asyncio
+import contextlib
+import json
+import sys
+
+import pytest
+
+from proxy_core.errors import SettingsError
+from proxy_core.server.serve import check_server, listen, serve_app
+from proxy_core.settings.schema import ServerSettings
+from proxy_core.testing import chunk, run
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+
+
+async def connected(proxy):
+    return await asyncio.open_connection("127.0.0.1", int(proxy.url.split(":")[2].removesuffix("/v1")))
+
+
+def chat_request(proxy, *, stream):
+    body = json.dumps({"model": "demo/small", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {proxy.key}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+async def answer_of(reader):
+    """The head and the body of one response with a content-length."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    return head, await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+
+
+async def closed_s(reader, limit_s=20):
+    """How long until the server closes the connection, whatever it says before."""
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(limit_s):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+    return asyncio.get_running_loop().time() - began
+
+
+# --- Which one ---------------------------------------------------------------------------
+
+
+async def test_hypercorns_options_are_refused_under_another_server(tmp_path, http_server):
+    if http_server == "hypercorn":
+        pytest.skip("they are its own")
+    code, output = await run(tmp_path, "serve", "--server", http_server, PROXY_SERVER__HYPERCORN__BACKLOG="7")
+
+    assert code == 2
+    assert f"server.hypercorn.backlog: Hypercorn's option, but the server is {http_server}" in output
+
+
+@pytest.mark.parametrize(("name", "module"), [("uvicorn", "uvicorn"), ("uvicorn", "httptools"), ("granian", "granian")])
+def test_a_server_that_is_not_installed_is_reported_with_what_to_install(monkeypatch, name, module):
+    monkeypatch.setitem(sys.modules, module, None)
+
+    with pytest.raises(SettingsError, match=f"{name} is not installed; pip install 'proxy-core\\[{name}\\]'"):
+        check_server(ServerSettings(http_server=name))
+
+
+async def test_files_that_are_no_certificate_and_key_are_reported_before_anything_starts(tmp_path, http_server):
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("not in PEM format")
+    files = ["--tls-certificate", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem")]
+
+    code, output = await run(tmp_path, "serve", "--port", "0", "--server", http_server, *files)
+
+    assert (code, "server.tls_certificate, server.tls_key: cannot be used" in output) == (2, True), output
+    assert "listens on" not in output
+    assert "Traceback" not in output
+
+
+async def test_an_application_that_cannot_be_opened_is_not_served(http_server):
+    async def fails(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "OSError"})
+        raise OSError("no disk")
+
+    server = ServerSettings(http_server=http_server, port=0)
+    serving = serve_app(fails, server, listen(server), asyncio.Event(), retire=lambda: None, interrupt=lambda: None)
+
+    with pytest.raises(Exception, match=r"OSError|unhandled errors"):
+        await asyncio.wait_for(serving, 20)
+
+
+# --- Limits ------------------------------------------------------------------------------
+
+
+async def test_one_connection_serves_more_than_a_thousand_requests(hosted):
+    reader, writer = await connected(hosted)
+    for _ in range(1100):
+        writer.write(HEAD + b"\r\n")
+        head, _ = await answer_of(reader)
+        assert b"connection: close" not in head
+    writer.close()
+
+
+async def test_pipelined_requests_are_answered_in_order(hosted):
+    reader, writer = await connected(hosted)
+    writer.write(b"".join(f"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: {n}\r\n\r\n".encode() for n in range(20)))
+
+    heads = [(await answer_of(reader))[0] for _ in range(20)]
+
+    assert [int(head.split(b"x-request-id: ")[1].split(b"\r\n")[0]) for head in heads] == list(range(20))
+    writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"X-Slow: "], ids=["nothing", "half a head", "half a header"])
+async def test_a_connection_without_a_complete_head_is_closed_after_keep_alive_s(make_hosted, sent):
+    proxy = await make_hosted(server={"keep_alive_s": 0.5})
+    reader, writer = await connected(proxy)
+    writer.write(sent)
+
+    assert 0.3 < await closed_s(reader) < 10
+    writer.close()
+
+
+async def test_a_head_that_arrives_byte_by_byte_has_no_more_time(make_hosted):
+    proxy = await make_hosted(server={"keep_alive_s": 0.5})
+    reader, writer = await connected(proxy)
+
+    async def drip():
+        while True:
+            writer.write(b"a")
+            await asyncio.sleep(0.1)
+
+    writer.write(HEAD)
+    dripping = asyncio.ensure_future(drip())
+    assert await closed_s(reader) < 10
+    dripping.cancel()
+    writer.close()
+
+
+async def test_an_idle_connection_is_closed_after_keep_alive_s_and_not_before(make_hosted):
+    proxy = await make_hosted(server={"keep_alive_s": 0.5})
+    reader, writer = await connected(proxy)
+    for _ in range(4):
+        writer.write(HEAD + b"\r\n")
+        await answer_of(reader)
+        await asyncio.sleep(0.2)
+
+    assert await closed_s(reader) < 10
+    writer.close()
+
+
+async def test_a_response_may_take_longer_than_keep_alive_s(make_hosted, upstream):
+    proxy = await make_hosted(server={"keep_alive_s": 0.2})
+    upstream.streams("hel", "lo", gap_s=0.5)
+
+    answer = await proxy.chat("demo/small", "hi", stream=True)
+
+    assert (answer.text, answer.done) == ("hello", True)
+
+
+async def test_a_head_without_end_is_refused(hosted):
+    reader, writer = await connected(hosted)
+    writer.write(HEAD)
+    sent = 0
+    closed = asyncio.ensure_future(closed_s(reader))
+    while not closed.done() and sent < 4_000_000:
+        writer.write(b"x-%d: " % sent + b"y" * 8000 + b"\r\n")
+        sent += 8000
+        await asyncio.sleep(0.001)
+    await closed
+
+    assert sent < 2_000_000
+    assert (await hosted.get("/models")).status == 200
+    writer.close()
+
+
+async def test_trailers_without_end_are_refused(hosted):
+    reader, writer = await connected(hosted)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {hosted.key}\r\n"
+    writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+    sent = 0
+    closed = asyncio.ensure_future(closed_s(reader))
+    while not closed.done() and sent < 4_000_000:
+        writer.write(b"x-%d: " % sent + b"y" * 8000 + b"\r\n")
+        sent += 8000
+        await asyncio.sleep(0.001)
+    await closed
+
+    assert sent < 2_000_000
+    writer.close()
+
+
+async def test_what_a_client_does_not_read_is_not_collected(http_server, make_proxy):
+    """Only so much as sockets hold is read from the upstream."""
+    event, sent, enough = chunk({"content": "x" * 100_000}), 0, 100_000_000
+
+    async def floods(reader, writer):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+        while sent < enough:
+            writer.write(event)
+            try:
+                await writer.drain()
+            except ConnectionError:
+                return
+            sent += len(event)
+
+    async with await asyncio.start_server(floods, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        proxy = await make_proxy({"providers": {"demo": {"base_url": url}}, "server": {"http_server": http_server}})
+        reader, writer = await connected(proxy)
+        writer.write(chat_request(proxy, stream=True))
+        await reader.readuntil(b"xxx")
+        reader._transport.pause_reading()
+        before = -1
+        while sent > before:
+            before = sent
+            await asyncio.sleep(0.5)
+        writer.transport.abort()
+
+    assert 1_000_000 < sent < enough / 2

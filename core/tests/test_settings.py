@@ -58,6 +58,7 @@ SAMPLE = {
     "server.max_body_bytes": (4096, "4096"),
     "server.shutdown_grace_s": (1.5, "1.5"),
     "server.response_headers": (False, "false"),
+    "server.cors_origins": (["https://chat.example"], "https://chat.example"),
     "server.tls_certificate": ("/a/b.pem", "/a/b.pem"),
     "server.tls_key": ("/a/b.key", "/a/b.key"),
     "server.hypercorn": ({"backlog": "7"}, None),

@@ -25,6 +25,7 @@ from proxy_core.errors import PluginError, SettingsError
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.settings.loading import LoadedSettings, secret_values
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
+from proxy_core.settings.sources import entry_points
 from proxy_core.version import VERSION
 
 GROUP = "proxy_core.plugins"
@@ -129,7 +130,7 @@ def load_plugins(
 
 def is_installed(name: str) -> bool:
     """Whether a plugin of this name is installed, even if it is disabled."""
-    return bool(metadata.entry_points(group=GROUP, name=name))
+    return any(entry.name == name for entry in entry_points(GROUP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,8 @@ class _Installed:
 
 def _installed() -> list[_Installed]:
     """Entry points, sorted, because ``importlib.metadata`` returns them in arbitrary order."""
-    entries = metadata.entry_points()
-    apis = {entry.name: entry.value for entry in entries.select(group=API_GROUP)}
-    found = sorted(entries.select(group=GROUP), key=lambda entry: (entry.name, entry.value))
+    apis = {entry.name: entry.value for entry in entry_points(API_GROUP)}
+    found = sorted(entry_points(GROUP), key=lambda entry: (entry.name, entry.value))
     return [_Installed(entry, _api_number(apis.get(entry.name))) for entry in found]
 
 

@@ -6,8 +6,10 @@ Settings are read before any plugin is asked, so a package brings such names thr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -83,18 +85,29 @@ class SettingsSource:
     may_be_empty: Sequence[str] = ()
 
 
+def entry_points(group: str) -> Sequence[metadata.EntryPoint]:
+    """Those of all installed packages. Reading them takes 10 ms, so it is repeated only after an installation."""
+    folders = [Path(folder) for folder in sys.path]
+    return _by_group(tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.exists())).get(group, ())
+
+
+@lru_cache(maxsize=1)
+def _by_group(folders: tuple[tuple[Path, int], ...]) -> Mapping[str, Sequence[metadata.EntryPoint]]:
+    found = metadata.entry_points()
+    return {group: tuple(found.select(group=group)) for group in found.groups}
+
+
 def installed_sources(plugins: Mapping[str, Any]) -> dict[str, SettingsSource]:
     """Each plugin's, by the plugin's name, except of those that ``plugins``, the table, keeps out.
 
     Raises ``SettingsError`` if one cannot be imported.
     """
     found: dict[str, SettingsSource] = {}
-    entries = metadata.entry_points(group=GROUP)
     try:
         table = PluginsTable.model_validate({key: plugins[key] for key in ("allowed", "disabled") if key in plugins})
     except ValidationError:
         return {}  # reported when all settings are validated
-    for entry in sorted(entries, key=lambda entry: entry.name):
+    for entry in sorted(entry_points(GROUP), key=lambda entry: entry.name):
         if entry.name in table.disabled or (table.allowed is not None and entry.name not in table.allowed):
             continue
         try:

@@ -3,14 +3,20 @@
 import asyncio
 import contextlib
 import json
+import re
+import shlex
+import socket
 import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
 from proxy_core.errors import SettingsError
 from proxy_core.server.serve import check_server, listen, serve_app
 from proxy_core.settings.schema import ServerSettings
 from proxy_core.testing import chunk, run
+from proxy_core.testing.program import environment
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
@@ -83,6 +89,44 @@ async def test_an_application_that_cannot_be_opened_is_not_served(http_server):
 
     with pytest.raises(Exception, match=r"OSError|unhandled errors"):
         await asyncio.wait_for(serving, 20)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+COMMANDS = re.findall(r"^    (.+ \"?proxy_core\.runtime:create_app.*)$", PAGE.read_text(), re.MULTILINE)
+
+
+def test_the_page_has_a_command_for_each_server():
+    assert [command.split()[0] for command in COMMANDS] == ["hypercorn", "uvicorn", "granian"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one", "two workers"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[0])
+async def test_the_commands_that_the_page_has_for_other_servers_work(tmp_path, upstream, command, workers):
+    name, *options = shlex.split(command)
+    program = Path(sys.executable).with_name(name)
+    if not program.exists():
+        pytest.skip(f"needs {name}")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = [option.replace("8000", str(port)) for option in options]
+    environ = environment(tmp_path, PROXY_API_KEY="some-client-key", DEMO_API_BASE=upstream.url)
+    process = await asyncio.create_subprocess_exec(program, *workers, *options, cwd=tmp_path, env=environ)
+    try:
+        async with httpx.AsyncClient(headers={"authorization": "Bearer some-client-key"}, timeout=20) as client:
+            async with asyncio.timeout(60):
+                while True:
+                    with contextlib.suppress(httpx.TransportError):
+                        await client.get(f"http://127.0.0.1:{port}/healthz")
+                        break
+                    await asyncio.sleep(0.1)
+            body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+            reply = await client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body)
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 60)
+
+    assert reply.json()["choices"][0]["message"]["content"] == "hello"
 
 
 # --- Limits ------------------------------------------------------------------------------

@@ -38,5 +38,8 @@ def start(
 
 
 def create_app(config: str | Path | None = None) -> ASGIApp:
-    """An ASGI application from a settings file, the environment and defaults. Raises ``SetupError``."""
+    """An ASGI application from a settings file, the environment and defaults: a factory for any ASGI server.
+
+    Raises ``SetupError``. ``docs/operating.md`` has command lines, and what ``proxy-core serve`` adds.
+    """
     return start(load(Path(config) if config else None))

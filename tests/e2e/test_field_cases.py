@@ -270,7 +270,7 @@ async def test_a_code_behind_a_200_means_what_the_vendors_row_says(make, upstrea
 
     answer = await proxy.chat("up/m", "hi")
 
-    assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+    assert (answer.status, answer.error["code"]) == (403, "insufficient_quota")
 
 
 # --- Failing over until the first content ------------------------------------------------

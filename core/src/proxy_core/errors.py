@@ -51,6 +51,7 @@ class ErrorFacts:
     param: str | None = None
     type: str | None = None
     upstream_code: str | None = None
+    cause: str = ""
     waiting_helps: bool = True
 
 
@@ -59,7 +60,8 @@ class ProxyError(Exception):
 
     ``kind`` is a keyword that dialects translate to their own error types; ``retry_after_s``
     is how long the client should wait, if known; ``waiting_helps``: whether the same request may succeed later,
-    without anybody's doing; ``type`` and ``upstream_code`` are the upstream's own; ``attempts`` lists the attempts,
+    without anybody's doing; ``type`` and ``upstream_code`` are the upstream's own; ``cause`` is what happened
+    upstream, in words of the proxy's, for the log; ``attempts`` lists the attempts,
     one JSON object each, with credentials by fingerprint.
     """
 
@@ -69,6 +71,7 @@ class ProxyError(Exception):
     waiting_helps: bool = True
     type: str | None = None
     upstream_code: str | None = None
+    cause: str = ""
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class ProxyError(Exception):
             param=self.param,
             type=self.type,
             upstream_code=self.upstream_code,
+            cause=self.cause,
             waiting_helps=self.waiting_helps,
         )
 
@@ -105,7 +109,7 @@ class ProxyError(Exception):
         error = cls(facts.message, param=facts.param, retry_after_s=retry_after_s)
         error.status, error.code, error.kind = facts.status, facts.code, facts.kind
         error.type, error.upstream_code = facts.type, facts.upstream_code
-        error.waiting_helps = facts.waiting_helps
+        error.cause, error.waiting_helps = facts.cause, facts.waiting_helps
         return error
 
     def say_more(self, sentence: str) -> None:

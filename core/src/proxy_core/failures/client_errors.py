@@ -15,6 +15,7 @@ from proxy_core.errors import (
     CapacityExhausted,
     CredentialRefused,
     ProxyError,
+    StreamCut,
     Unavailable,
     UpstreamBroken,
     UpstreamRejected,
@@ -22,7 +23,7 @@ from proxy_core.errors import (
 )
 from proxy_core.failures.error_body import ErrorBody
 from proxy_core.failures.kinds import FailureKind
-from proxy_core.messages import UpstreamFailure
+from proxy_core.messages import TransportFault, UpstreamFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +77,25 @@ _TOLD: Mapping[FailureKind, _Told] = {
         error=UpstreamBroken, code="upstream_error", words="{outcome}: its base URL may be wrong.", waiting_helps=False
     ),
 }
-#: Codes and types that cannot be anything but names.
-_NAME = re.compile(r"[A-Za-z0-9][\w.:-]{0,63}")
+#: For an exchange that ended without a status; ``{cause}`` is what became of it.
+_WITHOUT_STATUS: Mapping[TransportFault, _Told] = {
+    "connect": _Told(error=UpstreamBroken, code="upstream_error", words="{name} could not be reached{cause}"),
+    "disconnect": _Told(error=UpstreamBroken, code="upstream_error", words="{name} closed the connection."),
+    "timeout": _Told(error=UpstreamTimeout, code="timeout", words="{name} did not respond in time{cause}"),
+    "cut": _Told(error=StreamCut, code="upstream_cut_off", words="{name}'s response ended before it was complete."),
+    "unreadable": _Told(
+        error=UpstreamBroken, code="upstream_error", words="{name} sent a response that cannot be read{cause}"
+    ),
+}
+_DEFAULT_CAUSES: Mapping[TransportFault, str] = {
+    "connect": "it could not be reached",
+    "disconnect": "it closed the connection",
+    "timeout": "it did not respond in time",
+    "cut": "its response was cut off",
+    "unreadable": "its response cannot be read",
+}
+#: Codes and types that cannot be anything but names: plain words, or numbers.
+_NAME = re.compile(r"[A-Za-z_.]{1,48}|[0-9]{1,6}")
 
 
 def client_error(
@@ -103,7 +121,16 @@ def client_error(
     )
     made = told.error(words, code=told.code, retry_after_s=hint if told.waiting_helps else None)
     made.waiting_helps = told.waiting_helps
+    made.cause = f"it answered {status}" if status is not None and status >= 300 else f"it sent an error ({kind})"
     return quoting(made, error) if told.quotes else made
+
+
+def transport_error(name: str, fault: TransportFault, cause: str) -> ProxyError:
+    """The error for an exchange without a status. ``cause`` is safe for clients."""
+    told = _WITHOUT_STATUS[fault]
+    made = told.error(told.words.format(name=name, cause=f": {cause}." if cause else "."), code=told.code)
+    made.cause = cause or _DEFAULT_CAUSES[fault]
+    return made
 
 
 def quoting(made: ProxyError, error: ErrorBody) -> ProxyError:

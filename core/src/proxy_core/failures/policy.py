@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from proxy_core.errors import ProxyError, StreamCut, UpstreamBroken, UpstreamTimeout
-from proxy_core.failures.client_errors import client_error
+from proxy_core.errors import ProxyError
+from proxy_core.failures.client_errors import client_error, transport_error
 from proxy_core.failures.error_body import ErrorBody, read_error
 from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
 from proxy_core.failures.rate_limit_headers import stated_wait_s
 from proxy_core.interfaces import FailureDecision
-from proxy_core.messages import UpstreamFailure
+from proxy_core.messages import TransportFault, UpstreamFailure
 
 #: The owner may repair a rejected credential soon; anything that needs a payment, an appeal or an
 #: upgrade rarely changes within the hour. The core probes before the cooldown ends.
@@ -72,7 +72,7 @@ def classify_failure(failure: UpstreamFailure) -> FailureDecision:
 def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDecision:
     """The core's decision with a vendor's own codes, messages and statuses."""
     if failure.transport is not None:
-        return _transport_failure(failure)
+        return _transport_failure(failure, failure.transport)
     error = read_error(failure.body)
     return decision_for(failure_kind(failure.status, error, rules), failure, failure.status, error)
 
@@ -122,25 +122,13 @@ def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
     return stated_wait_s(headers, failure.body, failure.received_at)
 
 
-def _transport_failure(failure: UpstreamFailure) -> FailureDecision:
-    name = failure.provider
-    match failure.transport:
-        case "connect":
-            return FailureDecision(fault="network", next="retry", error=UpstreamBroken(f"{name} could not be reached."))
-        case "timeout":
-            # The limit is generous; an upstream that was silent for minutes is not retried at once.
-            return FailureDecision(
-                fault="provider", next="fail_over", error=UpstreamTimeout(f"{name} did not respond in time.")
-            )
+def _transport_failure(failure: UpstreamFailure, fault: TransportFault) -> FailureDecision:
+    told = transport_error(failure.provider, fault, failure.cause)
+    match fault:
+        case "connect" | "disconnect":
+            return FailureDecision(fault="network", next="retry", error=told)
         case "cut":
-            return FailureDecision(
-                fault="provider", next="retry", error=StreamCut(f"{name}'s response ended before it was complete.")
-            )
-        case "unreadable":
-            return FailureDecision(
-                fault="provider", next="fail_over", error=UpstreamBroken(f"{name} sent a response that cannot be read.")
-            )
-        case _:
-            return FailureDecision(
-                fault="network", next="retry", error=UpstreamBroken(f"{name} closed the connection.")
-            )
+            return FailureDecision(fault="provider", next="retry", error=told)
+        case "timeout" | "unreadable":
+            # The time limit is generous; an upstream that was silent for minutes is not retried at once.
+            return FailureDecision(fault="provider", next="fail_over", error=told)

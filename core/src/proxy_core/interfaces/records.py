@@ -45,7 +45,7 @@ class AttemptRecord:
 
     ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: the attempt served
     several requests and is counted with another one. ``upstream_id`` is the upstream's own id of it, if it
-    sent one.
+    sent one. ``cause``: what went wrong, without the upstream's own words, which are in ``message``.
     """
 
     deployment: str
@@ -57,6 +57,7 @@ class AttemptRecord:
     at_s: float = 0.0
     shared: bool = False
     upstream_id: str = ""
+    cause: str = ""
 
 
 def decisive(attempts: Sequence[AttemptRecord]) -> AttemptRecord | None:

@@ -60,7 +60,7 @@ def _of_system(error: OSError) -> str:
 
 
 def _of_certificate(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, ssl.SSLCertVerificationError) and "mismatch" not in error.verify_message:
         return error.verify_message.rstrip(".")
     return "it does not match the host's name"
 

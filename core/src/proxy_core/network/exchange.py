@@ -33,7 +33,7 @@ class UpstreamHttpClient:
         except ResponseTooLarge:
             raise TransportFailed("the response is too large", sent=True) from None
         except TransportError as error:
-            raise TransportFailed("no response", sent=error.fault != "connect") from error
+            raise TransportFailed(error.cause or "no response", sent=error.fault != "connect") from error
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import logging
 import re
 from dataclasses import dataclass
 
-from proxy_core.errors import ProxyError
+from proxy_core.errors import CapacityExhausted, ProxyError
 from proxy_core.interfaces import ProxyRequest, RequestRecord
 from proxy_core.models.pricing import Prices
 from proxy_core.pipeline.observe import Observers
@@ -100,12 +100,16 @@ class Accounting:
 
 
 def _log(request: ProxyRequest, record: RequestRecord, ending: Ending) -> None:
-    if not log.isEnabledFor(logging.INFO):
+    """A failure of an upstream is a warning with its cause; one that waits for the end of a limit is not."""
+    cause = ending.error.cause if ending.error is not None and ending.error.kind != CapacityExhausted.kind else ""
+    level = logging.WARNING if cause else logging.INFO
+    if not log.isEnabledFor(level):
         return
     where = record.decisive.deployment if record.decisive is not None else "-"
     how = f", {ending.outcome} {ending.code or ''}" if ending.outcome != "completed" else ""
-    log.info(
-        "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s",
+    log.log(
+        level,
+        "%s %s -> %s %s%s %.0f ms, %d attempt(s)%s%s",
         *(request.client, record.model, where, ending.status, " stream" if request.stream else ""),
-        *(record.duration_s * 1000, len(record.attempts), how),
+        *(record.duration_s * 1000, len(record.attempts), how, f": {cause}" if cause else ""),
     )

@@ -204,7 +204,7 @@ class Attempt:
     def _failed(self, failure: UpstreamFailure) -> FailureDecision:
         decision = self._classify(failure)
         self.lease.failed(decision, failure.status)
-        self._note(failure.status, decision.fault, decision.error.message)
+        self._note(failure.status, decision.fault, decision.error.message, decision.error.cause)
         return decision
 
     def error_of(self, failure: UpstreamFailure) -> ProxyError:
@@ -228,7 +228,7 @@ class Attempt:
             sent, number = message.content if call.translated else b"", len(self._trace.attempts)
             capture.attempt(number, sent=sent, headers=response.headers, error_body=error_body)
 
-    def _note(self, status: int | None, fault: str | None, message: str | None) -> None:
+    def _note(self, status: int | None, fault: str | None, message: str | None, cause: str = "") -> None:
         response = self._upstream_response
         self._trace.attempts.append(
             AttemptRecord(
@@ -240,5 +240,6 @@ class Attempt:
                 duration_s=self._tools.clock.monotonic() - self._started,
                 at_s=self._started - self._trace.started,
                 upstream_id=self.clean(upstream_id(response.headers)).decode() if response is not None else "",
+                cause=cause,
             )
         )

@@ -28,14 +28,21 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 def error_of(raised: Exception, trace: Trace) -> ProxyError:
     """The error for the client when an exception ended its request. A limit says more than that time ran out."""
     match raised:
+        case InternalError():
+            log.error("the request failed", exc_info=raised)
+            return raised
         case ProxyError():
             return raised
         case ServerStopping():
             return Unavailable(str(raised))
         case Stalled():
-            return UpstreamTimeout("The upstream stopped responding in the middle of its response.")
+            stalled = UpstreamTimeout("The upstream stopped responding in the middle of its response.")
+            stalled.cause = "it fell silent"
+            return stalled
         case OutOfTime():
-            return with_attempts(trace.limit or DeadlinePassed("The request exceeded its time limit."), trace.attempts)
+            late = DeadlinePassed("The request exceeded its time limit.")
+            late.cause = "no answer in time"
+            return with_attempts(trace.limit or late, trace.attempts)
     # An unexpected exception is a bug of the proxy; the client still receives a proper error.
     log.error("the request failed", exc_info=raised)
     error = InternalError("The proxy failed; its log has the details under this request id.")

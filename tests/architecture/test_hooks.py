@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-import proxy_core
+import proxy_core.api
 from proxy_core import hookspecs
 from proxy_core.plugins.loader import HOOKS
 
@@ -36,7 +36,7 @@ def test_the_authors_api_is_sorted_and_complete():
         for found in pkgutil.iter_modules(package.__path__)
     ]
     listed = [name for module in modules for name in module.__all__]
-    public = [name for name, value in vars(proxy_core).items() if name[0] != "_" and not inspect.ismodule(value)]
+    public = [name for name, value in vars(proxy_core.api).items() if name[0] != "_" and not inspect.ismodule(value)]
 
     assert all(list(module.__all__) == sorted(module.__all__) for module in modules)
     assert len(set(listed)) == len(listed)

@@ -11,8 +11,6 @@ import ipaddress
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-import idna
-
 _WELL_KNOWN_PORTS = frozenset({80, 443})
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
 #: Programs take a name whose last part is a number for an address. https://url.spec.whatwg.org/#ends-in-a-number-checker
@@ -57,15 +55,19 @@ def _host(host: str, *, public: bool) -> str:
         return _literal(host, public=public)
     try:
         # Strict: what is not written exactly as it is registered is refused, not mapped.
-        labels = [
-            label if _plain(label) else idna.alabel(label).decode() for label in host.removesuffix(".").split(".")
-        ]
+        labels = [label if _plain(label) else _encoded(label) for label in host.removesuffix(".").split(".")]
     except UnicodeError:
         raise Refused("the name of its host is not valid") from None
     name = ".".join(labels)
     if not _HOST.fullmatch(name):
         raise Refused("the name of its host is not valid")
     return name
+
+
+def _encoded(label: str) -> str:
+    import idna  # its tables are large, and such names are rare
+
+    return idna.alabel(label).decode()
 
 
 def _plain(label: str) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from threading import Lock
 
-import httpx
+import certifi
 
 _building = Lock()
 
@@ -24,8 +24,11 @@ def tls_context() -> ssl.SSLContext:
 
 @cache
 def _built() -> ssl.SSLContext:
-    # The same choice as httpx: certifi's bundle, or what SSL_CERT_FILE and SSL_CERT_DIR name.
-    return httpx.create_ssl_context()
+    """certifi's bundle, or what SSL_CERT_FILE or SSL_CERT_DIR names."""
+    system = ssl.get_default_verify_paths()  # with these variables already applied
+    file = system.cafile if system.cafile != system.openssl_cafile else None
+    folder = system.capath if system.capath != system.openssl_capath else None
+    return ssl.create_default_context(cafile=file if file or folder else certifi.where(), capath=folder)
 
 
 def warm_up() -> ssl.SSLContext:

@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 _TIMEOUT_S = 10.0
 #: The limit of the operating system for a socket's path.
 _MAX_PATH = 100
@@ -94,6 +92,8 @@ def remove(file: Path) -> None:
 async def _ask(
     file: Path, method: str, path: str, key: str, body: Mapping[str, Any] | None, timeout_s: float
 ) -> tuple[int, Any] | None:
+    import httpx  # only commands ask, and it would make a server start later
+
     # The control socket does not use TLS, and loading a certificate bundle takes tens of milliseconds.
     transport = httpx.AsyncHTTPTransport(uds=str(file), verify=False)
     headers = {"authorization": f"Bearer {key}"}

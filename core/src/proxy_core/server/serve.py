@@ -173,6 +173,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     Everything loaded so far lives until the end, so the garbage collector need not scan it repeatedly.
     """
     gc.freeze()
+    gc.enable()
     factory: Callable[[], asyncio.AbstractEventLoop] | None
     try:
         from uvloop import new_event_loop as factory

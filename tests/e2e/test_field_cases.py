@@ -602,3 +602,20 @@ async def test_comments_without_data_are_silence(make, upstream):
 
         assert answer.error["code"] == "timeout"
         assert took < 3
+
+
+async def test_a_provider_that_hangs_delays_the_list_of_models_by_2_s_at_most_and_once(make, upstream, good):
+    proxy = await make()
+    late = b'{"data": [{"id": "late"}]}'
+    upstream.for_path("/models").says(pause(3.0), late, headers={"content-type": "application/json"})
+    took = []
+
+    for wait_s in (0, 0, 1.5):
+        await asyncio.sleep(wait_s)
+        began = time.monotonic()
+        listed = [model["id"] for model in (await proxy.get("/models")).json["data"]]
+        took.append(time.monotonic() - began)
+
+    assert 1.8 < took[0] < 2.9 and took[1] < 0.8
+    assert "good/small" in listed
+    assert "up/late" in listed, "the query went on meanwhile"

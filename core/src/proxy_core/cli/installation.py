@@ -59,7 +59,7 @@ async def models_of(loaded: LoadedSettings) -> Mapping[str, ModelSpec]:
 
     active = start(loaded)
     async with active.current.open(), active.process.open():
-        return await active.current.directory.all()
+        return await active.current.directory.all(wait_s=10.0)
 
 
 def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:

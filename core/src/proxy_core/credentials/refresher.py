@@ -48,9 +48,16 @@ class Refresher:
     """An async context manager around the task that refreshes all logins."""
 
     def __init__(
-        self, vault: Vault, http: HttpClient, clock: Clock, fingerprint: Fingerprints, learn: Callable[..., None]
+        self,
+        vault: Vault,
+        http: Callable[[str], HttpClient],
+        clock: Clock,
+        fingerprint: Fingerprints,
+        learn: Callable[..., None],
     ) -> None:
-        """``learn(*secrets)`` receives every token before it is used, so that it can be masked."""
+        """``http``: the network of a provider.
+
+        ``learn(*secrets)`` receives every token before it is used, so that it can be masked."""
         self._vault = vault
         self._http = http
         self._clock = clock
@@ -233,7 +240,7 @@ class Refresher:
             done = await refresh_once(
                 login.stored,
                 login.refresher,
-                self._http,
+                self._http(login.stored.provider),
                 self._vault,
                 self._clock,
                 suspect_details=login.suspect_details,
@@ -312,7 +319,8 @@ class Refresher:
         assert provider.quota is not None
         try:
             async with self._clock.timeout(_QUOTA_S):
-                windows = await provider.quota(login.stored.credential(self._fingerprint), self._http)
+                http = self._http(provider.name)
+                windows = await provider.quota(login.stored.credential(self._fingerprint), http)
             login.pool.reported(login.id, windows, self._clock.now())
         except BaseException as error:  # a plugin's quota request may fail in any way
             if is_cancellation(error):

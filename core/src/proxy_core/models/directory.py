@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
@@ -24,6 +26,8 @@ from proxy_core.settings.schema import ProviderSettings
 log = logging.getLogger("proxy_core.models")
 
 _TIMEOUT_S = 10.0
+#: How long a list of models waits for one provider.
+WAIT_S = 2.0
 _FAILED_TTL_S = 30.0
 _MAX_LIST_BYTES = 32 * 1024 * 1024
 _MAX_PAGES = 20
@@ -58,11 +62,22 @@ class ModelDirectory:
         self._clock = clock
         self._ttl_s = ttl_s
         self._known: dict[str, _Known] = {}
-        self._locks: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in providers}
+        #: The queries under way, and when they began.
+        self._asking: dict[str, tuple[asyncio.Task[None], float]] = {}
+        self._queries = asyncio.TaskGroup()
 
-    async def all(self) -> dict[str, ModelSpec]:
+    async def __aenter__(self) -> Self:
+        await self._queries.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task, _ in self._asking.values():
+            task.cancel()
+        await self._queries.__aexit__(None, None, None)
+
+    async def all(self, wait_s: float = WAIT_S) -> dict[str, ModelSpec]:
         """Public id to model: names from ``[models]`` first, then each provider's, filtered and sorted."""
-        lists = await asyncio.gather(*(self._of(provider) for provider in self._providers.values()))
+        lists = await asyncio.gather(*(self._of(provider, wait_s) for provider in self._providers.values()))
         found = {name: ModelSpec(id=name, owned_by="proxy-core") for name in self._router.public_models}
         for provider, models in zip(self._providers.values(), lists, strict=True):
             for model in sorted(models, key=lambda m: m.id):
@@ -90,36 +105,51 @@ class ModelDirectory:
         given = self._providers.get(provider)
         return next((spec.info for spec in given.models if spec.id == model), None) if given else None
 
-    async def _of(self, provider: Provider) -> Sequence[ModelSpec]:
+    async def _of(self, provider: Provider, wait_s: float = WAIT_S) -> Sequence[ModelSpec]:
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
         # A provider's models are not offered without a credential for it.
         offered = provider.models if self._pools[provider.name].credentials else ()
         known = {spec.id: spec for spec in (*configured, *offered)}
         if provider.list_models is not None and settings.discover and not provider.models_complete:
-            for spec in await self._discovered(provider, provider.list_models):
+            for spec in await self._discovered(provider, provider.list_models, wait_s):
                 known.setdefault(spec.id, spec)
         return list(known.values())
 
-    async def _discovered(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
-        async with self._locks[provider.name]:
-            known = self._known.get(provider.name)
-            if known is not None and self._clock.monotonic() < known.until:
-                return list(known.models.values())
-            models = await self._fetch(provider, listing)
-            ttl_s = self._ttl_s if models else _FAILED_TTL_S
-            kept = {spec.id: spec for spec in models} or (known.models if known else {})
-            self._known[provider.name] = _Known(kept, self._clock.monotonic() + ttl_s)
-            return list(kept.values())
+    async def _discovered(self, provider: Provider, listing: ListModels, wait_s: float) -> Sequence[ModelSpec]:
+        """What is known once the provider has answered, or after ``wait_s``; its answer is then awaited elsewhere."""
+        name, now = provider.name, self._clock.monotonic()
+        known = self._known.get(name)
+        if known is None or now >= known.until:
+            if name not in self._asking:
+                self._asking[name] = self._queries.create_task(self._ask(provider, listing)), now
+            task, since = self._asking[name]
+            with suppress(TimeoutError):
+                async with self._clock.timeout(max(0.0, since + wait_s - now)):
+                    await asyncio.shield(task)
+            known = self._known.get(name)
+        return list(known.models.values()) if known is not None else ()
 
-    async def _pages(self, listing: ListModels, request: UpstreamRequest) -> tuple[str, Sequence[ModelSpec] | None]:
+    async def _ask(self, provider: Provider, listing: ListModels) -> None:
+        try:
+            models = await self._fetch(provider, listing)
+            known = self._known.get(provider.name)
+            kept = {spec.id: spec for spec in models} or (known.models if known else {})
+            until = self._clock.monotonic() + (self._ttl_s if models else _FAILED_TTL_S)
+            self._known[provider.name] = _Known(kept, until)
+        finally:
+            del self._asking[provider.name]
+
+    async def _pages(
+        self, provider: str, listing: ListModels, request: UpstreamRequest
+    ) -> tuple[str, Sequence[ModelSpec] | None]:
         """All pages of a list, or what is wrong with the first."""
         found: list[ModelSpec] = []
         following: UpstreamRequest | None = request
         for page in range(_MAX_PAGES):
             if following is None:
                 break
-            async with self._upstream.exchange(following) as response:
+            async with self._upstream.exchange(following, provider=provider) as response:
                 if response.status != 200 and not page:
                     return f"status {response.status}", None
                 if response.status != 200:
@@ -134,7 +164,7 @@ class ModelDirectory:
         for credential in self._pools[provider.name].credentials:
             try:
                 async with self._clock.timeout(_TIMEOUT_S):
-                    problem, models = await self._pages(listing, listing.request(credential))
+                    problem, models = await self._pages(provider.name, listing, listing.request(credential))
                 if models is not None:
                     return models
             except (TransportError, TimeoutError, ResponseTooLarge) as error:

@@ -56,6 +56,8 @@ def cut_by(error: BaseException) -> str:
 
 
 def _of_system(error: OSError) -> str:
+    if isinstance(error, ConnectionResetError):  # asyncio's own has no number
+        return _ERRNOS[errno.ECONNRESET]
     return _ERRNOS.get(error.errno or 0) or (error.strerror or "the connection failed").lower()
 
 

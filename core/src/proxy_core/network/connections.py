@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -61,7 +62,7 @@ class _Protocol(ResponseHandler):
 
 
 class Connections:
-    """All open connections, in a session for TCP and one for each Unix socket."""
+    """All open connections."""
 
     STALE = StaleConnection
     ERRORS = (aiohttp.ClientError, OSError)
@@ -72,7 +73,7 @@ class Connections:
         self._max_connections = max_connections
         self._guard = guard
         self._context = context
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._sessions: dict[object, aiohttp.ClientSession] = {}
         self._timeouts = aiohttp.ClientTimeout()
 
     def limit(self, connect_s: float, pool_s: float) -> None:
@@ -82,21 +83,22 @@ class Connections:
     def request(
         self, method: str, url: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None, route: Route
     ) -> Awaitable[aiohttp.ClientResponse]:
-        return self._session(route).request(
+        proxy = route.proxy_for(url)
+        return self._session(route, proxy).request(
             method,
-            _url(url),
+            _url(url, route.query),
             headers=headers,
             data=body,
             allow_redirects=False,
             timeout=self._timeouts,
-            proxy=route.proxy_for(url),
+            proxy=None if proxy is None or proxy.startswith("socks") else proxy,
             ssl=route.tls or True,
         )
 
     def discard_idle(self, url: str, route: Route) -> None:
         """Close the idle connections to this host: what ended one of them has mostly ended all."""
-        host, port = _url(url).host, _url(url).port
-        connector = self._session(route).connector
+        host, port = _url(url, "").host, _url(url, "").port
+        connector = self._session(route, route.proxy_for(url)).connector
         assert connector is not None
         for key in [key for key in connector._conns if (key.host, key.port) == (host, port)]:
             for protocol, _ in connector._conns.pop(key):
@@ -106,14 +108,20 @@ class Connections:
         for session in self._sessions.values():
             await session.close()
 
-    def _session(self, route: Route) -> aiohttp.ClientSession:
-        path = "" if route.unix_socket is None else str(route.unix_socket)
-        return self._sessions.get(path) or self._sessions.setdefault(path, _session(self._connector(path)))
+    def _session(self, route: Route, proxy: str | None) -> aiohttp.ClientSession:
+        """One for each Unix socket and each SOCKS proxy, and one for everything else."""
+        key: object = route.unix_socket or (proxy if proxy is not None and proxy.startswith("socks") else None)
+        return self._sessions.get(key) or self._sessions.setdefault(key, _session(self._connector(key)))
 
-    def _connector(self, path: str) -> aiohttp.BaseConnector:
-        if path:
-            return aiohttp.UnixConnector(path, limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE_S)
-        options: Any = {"limit": self._max_connections, "keepalive_timeout": _KEEP_ALIVE_S, "ssl": self._context}
+    def _connector(self, key: object) -> aiohttp.BaseConnector:
+        options: Any = {"limit": self._max_connections, "keepalive_timeout": _KEEP_ALIVE_S}
+        if isinstance(key, Path):
+            return aiohttp.UnixConnector(str(key), **options)
+        options["ssl"] = self._context
+        if isinstance(key, str):
+            from proxy_core.network.socks import SocksConnector
+
+            return SocksConnector.through(key, _Protocol, **options)
         if self._guard is not None:
             return _GuardedConnector(self._guard, **options)
         return aiohttp.TCPConnector(socket_factory=_socket, **options)
@@ -142,9 +150,10 @@ class _GuardedConnector(aiohttp.TCPConnector):
 
 
 @lru_cache(maxsize=256)
-def _url(text: str) -> URL:
+def _url(text: str, query: str) -> URL:
     """Cached: destinations come from settings, so they are few, and parsing one is expensive."""
-    return URL(text)
+    url = URL(text)
+    return url.extend_query(query) if query else url
 
 
 def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:

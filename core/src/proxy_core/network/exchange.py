@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from proxy_core.interfaces import HttpResponse, TransportFailed
 from proxy_core.messages import UpstreamRequest
 from proxy_core.network.errors import ResponseTooLarge, TransportError
+from proxy_core.network.routes import Route
 from proxy_core.network.upstream import Upstream
 from proxy_core.version import USER_AGENT
 
@@ -19,13 +20,16 @@ _MAX_RESPONSE = 4 * 1024 * 1024
 class UpstreamHttpClient:
     """An :class:`~proxy_core.interfaces.HttpClient` over connections that its creator opens and closes."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, provider: str = "") -> None:
+        """``provider``: whose network settings apply."""
         self._upstream = upstream
+        self._provider = provider
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         try:
             # A refresh token that is sent twice may cost the login.
-            async with asyncio.timeout(timeout_s), self._upstream.exchange(request, resend=False) as response:
+            exchange = self._upstream.exchange(request, provider=self._provider, resend=False)
+            async with asyncio.timeout(timeout_s), exchange as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return HttpResponse(response.status, headers, await response.read(_MAX_RESPONSE))
         except TimeoutError:
@@ -37,7 +41,15 @@ class UpstreamHttpClient:
 
 
 @asynccontextmanager
-async def open_exchange(*, user_agent: str = USER_AGENT, connect_s: float = 10.0) -> AsyncIterator[UpstreamHttpClient]:
+async def open_exchange(
+    *,
+    user_agent: str = USER_AGENT,
+    connect_s: float = 10.0,
+    routes: Mapping[str, Route] | None = None,
+    provider: str = "",
+) -> AsyncIterator[UpstreamHttpClient]:
     """A client with connections of its own, for a command that runs without a proxy."""
-    async with Upstream(user_agent=user_agent, max_connections=20, connect_s=connect_s, pool_s=5.0) as upstream:
-        yield UpstreamHttpClient(upstream)
+    async with Upstream(
+        user_agent=user_agent, max_connections=20, connect_s=connect_s, pool_s=5.0, routes=routes
+    ) as upstream:
+        yield UpstreamHttpClient(upstream, provider)

@@ -20,6 +20,8 @@ class Route:
     no_proxy: Sequence[str] = ()
     tls: ssl.SSLContext | None = None
     unix_socket: Path | None = None
+    #: Added to every URL, in its encoded form.
+    query: str = field(default="", repr=False)
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy for this address, if any."""

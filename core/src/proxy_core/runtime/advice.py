@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy_core.models.routing import Router
+from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import rotations
 from proxy_core.settings.loading import LoadedSettings
@@ -15,6 +16,10 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
     lines += loaded.without_effect(rotations(catalog))
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
+    lines += [
+        f"{name} is set, but not used: [upstream] proxy = 'environment' would use it, 'direct' ends this warning"
+        for name in unused_proxies(loaded, catalog.providers)
+    ]
     lines += [
         f"{name} is not used: there is no provider of that name"
         for name in loaded.sources.key_variables_of_others(list(catalog.providers))

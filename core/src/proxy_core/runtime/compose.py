@@ -23,6 +23,8 @@ from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
 from proxy_core.network.fetch import GuardedFetcher
+from proxy_core.network.routes import Route
+from proxy_core.network.routing import routes_of
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.accounting import Accounting
 from proxy_core.pipeline.calls import Calls
@@ -89,6 +91,7 @@ class _Builder:
             loaded=self.loaded,
             catalog=self.catalog,
             providers=self.providers,
+            routes=self.routes,
             pools=self.pools,
             plans=self.plans,
             logins=list(logins),
@@ -155,7 +158,12 @@ class _Builder:
             max_connections=settings.upstream.max_connections,
             connect_s=settings.timeouts.connect_s,
             pool_s=settings.timeouts.pool_s,
+            routes=self.routes,
         )
+
+    @cached_property
+    def routes(self) -> Mapping[str, Route]:
+        return routes_of(self.loaded, self.providers)
 
     @cached_property
     def fetcher(self) -> GuardedFetcher:
@@ -324,7 +332,7 @@ class _Builder:
         """In the order in which they are opened. Connections are closed last."""
         tables = TableRefresher(self.model_infos.catalogs, self.tables, self.upstream, self.process.clock)
         recorders = [self.recorder] if self.recorder is not None else []
-        return [self.upstream, self.fetcher, self.observers, self.executor.batcher, tables, *recorders]
+        return [self.upstream, self.fetcher, self.directory, self.observers, self.executor.batcher, tables, *recorders]
 
     @cached_property
     def app(self) -> ASGIApp:

@@ -20,7 +20,7 @@ from proxy_core.settings.sources import Variable
 from proxy_core.settings.validation_errors import KeyPath
 
 #: Settings of a provider that decide about where its requests go.
-_DECIDING = ("base_url",)
+_DECIDING = ("base_url", "proxy", "unix_socket", "ca_file")
 
 
 def address(provider: Provider, credential: Credential | None = None) -> str | None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from proxy_core.credentials.login import LoginSpec
 from proxy_core.models.directory import ModelDirectory
+from proxy_core.network.routes import Route
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import Redaction
@@ -35,6 +36,7 @@ class Generation:
     loaded: LoadedSettings
     catalog: Catalog
     providers: Mapping[str, ProviderSettings]
+    routes: Mapping[str, Route]
     pools: Mapping[str, Pool]
     plans: Mapping[str, PoolPlan]
     logins: Sequence[LoginSpec]

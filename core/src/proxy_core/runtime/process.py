@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import Fingerprints
@@ -58,7 +59,7 @@ class Process:
         self.upstream = Upstream(
             user_agent=USER_AGENT, max_connections=_CONNECTIONS, connect_s=timeouts.connect_s, pool_s=timeouts.pool_s
         )
-        http = UpstreamHttpClient(self.upstream)
+        http = partial(UpstreamHttpClient, self.upstream)
         self.refresher = Refresher(self.vault, http, self.clock, self.fingerprint, self.scrub.learn)
         #: By provider. The pool of a removed provider stays until its last lease is returned.
         self.pools: dict[str, Pool] = {}
@@ -96,7 +97,8 @@ class Process:
         settings = new.loaded.settings
         self.redaction = new.redaction
         self._configure_pools(new)
-        self.upstream.configure(connect_s=settings.timeouts.connect_s, pool_s=settings.timeouts.pool_s, routes={})
+        timeouts = settings.timeouts
+        self.upstream.configure(connect_s=timeouts.connect_s, pool_s=timeouts.pool_s, routes=new.routes)
         self.refresher.configure(new.logins, settings.credentials.refresh_interval_s)
         self.budgets.configure(settings.clients)
         self.recent.resize(settings.routing.explain_history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
@@ -62,10 +63,41 @@ def _origins(values: list[str]) -> list[str]:
     return [_origin(value) for value in values]
 
 
+def _proxy(value: SecretStr) -> SecretStr:
+    """A proxy's URL, which may contain a password, or a word."""
+    text = value.get_secret_value().strip()
+    scheme, _, rest = text.partition("://")
+    if text not in ("direct", "environment") and not (scheme in PROXY_SCHEMES and rest):
+        raise ValueError(
+            f"a proxy is 'direct', 'environment' or a URL that begins with {'://, '.join(PROXY_SCHEMES)}://"
+        )
+    return SecretStr(text)
+
+
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 StrList = Annotated[list[str], BeforeValidator(listed)]
 Origins = Annotated[list[str], BeforeValidator(listed), AfterValidator(_origins)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
+
+
+class NetworkSettings(Table):
+    """How connections are made, for all providers or for one."""
+
+    proxy: ProxyUrl | None = Field(
+        None,
+        description="Outbound proxy: a URL (``http``, ``https``, or with ``proxy-core[socks]`` installed ``socks5`` or "
+        "``socks5h``); ``environment``: what ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say; "
+        "``direct``: none. Unset: none, for a provider that of ``[upstream]``.",
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of the certificate authorities to trust, instead of the usual ones."
+    )
+    client_certificate: Path | None = Field(
+        None, description="PEM file of a certificate to present to servers that ask for one."
+    )
+    client_key: Path | None = Field(None, description="PEM file of its private key, if it is not in the same file.")
 
 
 def _capabilities(value: object) -> object:

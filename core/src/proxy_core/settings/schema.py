@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
-from proxy_core.settings.base import BaseUrl, Described, Key, Origins, StrList, Table, listed
+from proxy_core.settings.base import BaseUrl, Described, Key, NetworkSettings, Origins, StrList, Table, listed
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
 MiB = 1024 * 1024
@@ -102,7 +102,7 @@ class AdminSettings(Table):
     )
 
 
-class ProviderSettings(Table):
+class ProviderSettings(NetworkSettings):
     """``[providers.<name>]``: the settings of every provider, whichever plugin implements it."""
 
     preset: str | None = Field(
@@ -114,6 +114,12 @@ class ProviderSettings(Table):
         description="API keys in order of preference, as strings or as tables ``{ key, label, tier, priority }``.",
     )
     headers: dict[str, Key] = Field(default_factory=dict, description="Headers added to every upstream request.")
+    query: dict[str, Key] = Field(
+        default_factory=dict, description="Query parameters added to every upstream request, such as ``api-version``."
+    )
+    unix_socket: Path | None = Field(
+        None, description="Unix socket to connect to; the host in ``base_url`` is then only a name."
+    )
     models: dict[str, ModelOptions] = Field(
         default_factory=dict, description="Models by public name; a list of names is enough."
     )
@@ -193,9 +199,14 @@ class StreamSettings(Table):
     max_event_bytes: int = Field(16 * MiB, ge=1024, description="Largest single event accepted from an upstream.")
 
 
-class UpstreamSettings(Table):
+class UpstreamSettings(NetworkSettings):
     """``[upstream]``: connections to providers."""
 
+    no_proxy: StrList = Field(
+        default_factory=list,
+        description="Hosts that are reached without the proxy: names with everything below them, addresses, networks "
+        "(``10.0.0.0/8``), or ``*``.",
+    )
     max_connections: int = Field(1000, ge=1, description="Most connections open at once, for all providers together.")
     max_response_bytes: int = Field(
         256 * MiB, ge=1024, description="Largest response, if not streamed, accepted from an upstream."

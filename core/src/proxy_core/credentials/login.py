@@ -106,7 +106,7 @@ class Login:
 
         A token that lives for less than the refresh margin is used for half of its lifetime.
         """
-        ends, self.again_at = self.stored.expires_at, monotonic + LEAST_BETWEEN_S
+        ends, self.again_at = self.stored.expires_at, self.refreshed_at + LEAST_BETWEEN_S
         if not self.stored.due(now, self.refresher.refresh_margin_s):
             self.useless = 0
             return None

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from benchmarks.faults_load import Seen
 from benchmarks.faulty import Attempt
 
+#: The longest time that the faulty upstream names plausibly.
+LONGEST_HINT_S = 360
 #: How late a timer may fire on a busy machine, and how long a closed connection may go unnoticed.
 SLACK_S = 2.5
 #: The time that the upstream's longest response takes after its first event, including pauses.
@@ -88,7 +90,7 @@ def _end(story: Story, bounds: Bounds) -> list[str]:
     if seen.kind == "mistake":
         if ended == "400":
             return [] if len(attempts) == 1 else [f"the client's mistake was sent {len(attempts)} times"]
-        if ended in ("429", "503") and not attempts:
+        if ended in ("403", "429", "503") and not attempts:
             return _status(story, bounds)
         return [f"the client's mistake ended as {ended}"]
     if ended == "200":
@@ -97,7 +99,7 @@ def _end(story: Story, bounds: Bounds) -> list[str]:
         )
     if ended == "200, then an error":
         return [] if _broke(story) else ["an error after content, although the upstream did not break there"]
-    if ended in ("429", "502", "503", "504"):
+    if ended in ("403", "429", "502", "503", "504"):
         return _status(story, bounds)
     return [f"ended as {ended}"]
 
@@ -115,12 +117,15 @@ def _status(story: Story, bounds: Bounds) -> list[str]:
 
 
 def _retry_after(story: Story, bounds: Bounds) -> list[str]:
-    """``Retry-After`` must be present if known, and never exceed the longest cooldown."""
+    """``Retry-After`` must be present if known, and never exceed the longest cooldown, or what an upstream named. There
+    is none where waiting does not help."""
     value, last = story.seen.retry_after, story.attempts[-1].play if story.attempts else ""
     if value is None:
         known = story.ended == "429" or (story.ended == "503" and last == "503 with a hint")
         return [f"{story.ended} without Retry-After"] if known else []
-    if value.isdigit() and int(value) <= math.ceil(bounds.max_cooldown_s):
+    if story.ended == "403":
+        return [f"403 with Retry-After {value}"]
+    if value.isdigit() and int(value) <= max(math.ceil(bounds.max_cooldown_s), LONGEST_HINT_S):
         return []
     return [f"Retry-After {value}, although no cooldown is longer than {bounds.max_cooldown_s:g} s"]
 

@@ -76,6 +76,7 @@ def _content(asked: Asked, piece: int, pieces: int) -> Content:
     return Content(_choice({"role": "assistant", "content": asked.mark(piece, pieces)}))
 
 
+_NO_USAGE = {**_ENVELOPE, "object": "chat.completion.chunk", "choices": [], "usage": {"prompt_tokens": 0}}
 _FINISH = _choice({}, "stop") + _chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
@@ -216,6 +217,23 @@ def _plain_fault(name: str, asked: Asked) -> Play:
     return Play(name, steps[name])
 
 
+def _field_case(name: str, asked: Asked, rng: random.Random) -> Play:
+    """What real upstreams and networks did; ``tests/e2e/test_field_cases.py`` has each by itself."""
+    dead = {"object": "error", "message": "engine dead", "code": 500}
+    prelude = _choice({"role": "assistant", "content": ""}) + _choice({"content": ""}) + _event(_NO_USAGE)
+    failure = rng.choice([(0.05, "cut"), (_event(_error("The model failed.")) + b"0\r\n\r\n",), (b"ZZ\r\n", "cut")])
+    steps: dict[str, Sequence[Step]] = {
+        "another protocol's banner": (b"SSH-2.0-OpenSSH_9\r\n", "cut"),
+        "two lengths": (_whole(asked).replace(b"\r\n", b"\r\ncontent-length: 3\r\n", 1), "cut"),
+        "no size of the first chunk": (_STREAM + b"ZZ\r\n", "cut"),
+        "an error called a success": (_answer(200, dead),),
+        "an error as the first event": (_STREAM + _event(dead) + b"0\r\n\r\n",),
+        "nothing but a role": (_STREAM + prelude, *failure),
+        "framing lost after content": (_STREAM, _content(asked, 0, 4), BREATH_S, b"ZZZ\r\nxx\r\n", "cut"),
+    }
+    return Play(name, steps[name], "broken" if "after" in name else "error")
+
+
 #: Per mille of attempts with a working key. The remaining attempts succeed.
 RATES: Mapping[str, int] = {
     "429": 100, "401 in passing": 5, "403 in passing": 5, "400 of the account": 4,
@@ -225,8 +243,14 @@ RATES: Mapping[str, int] = {
     "error event before content": 12, "error event after content": 10, "ended without its end": 6,
     "silence after content": 5,
     "cut inside the body": 12, "error in a 200": 10, "not JSON": 3,
+    "another protocol's banner": 4, "two lengths": 4, "an error called a success": 6,
+    "no size of the first chunk": 6, "an error as the first event": 6, "nothing but a role": 12,
+    "framing lost after content": 8,
 }  # fmt: skip
 _STREAMS = {name for name in RATES if "event" in name or "content" in name or "without" in name}
+_FIELD_STREAMS = {"no size of the first chunk", "an error as the first event", "nothing but a role",
+                  "framing lost after content"}  # fmt: skip
+_FIELD = {"another protocol's banner", "two lengths", "an error called a success"}
 _PLAIN = {"cut inside the body", "error in a 200", "not JSON"}
 
 
@@ -241,6 +265,8 @@ def pick(asked: Asked, rng: random.Random, now: datetime) -> Play:
 
 
 def _play(name: str, asked: Asked, rng: random.Random, now: datetime) -> Play:
+    if name in _FIELD or (name in _FIELD_STREAMS and asked.stream):
+        return _field_case(name, asked, rng)
     if name in _STREAMS:
         return _stream_fault(name, asked, rng) if asked.stream else success(asked, rng)
     if name in _PLAIN:

@@ -50,6 +50,8 @@ RIGHT = {
     "nothing but failures": (seen(**FAILED), [attempt(1, **REFUSED), attempt(2, **REFUSED)]),
     "the client's mistake": (seen(**FAILED | {"status": 400}, kind="mistake"), [attempt(**REFUSED)]),
     "every credential is cooling down": (seen(**FAILED | {"status": 429}, retry_after="2"), []),
+    "every credential is refused": (seen(**FAILED | {"status": 403}), [attempt(**REFUSED)]),
+    "the upstream's own time, however long": (seen(**FAILED | {"status": 429}, retry_after="360"), []),
     "a client that left": (seen(left=True, leaves="after"), [attempt(end="left")]),
 }
 
@@ -76,6 +78,7 @@ WRONG = {
         "without Retry-After",
     ),
     "an absurd hint passed on": (seen(**FAILED | {"status": 429}, retry_after="86400"), [], "Retry-After 86400"),
+    "a refusal that says when": (seen(**FAILED | {"status": 403}, retry_after="1"), [], "403 with Retry-After"),
     "a status that the proxy never sends": (seen(**FAILED | {"status": 500}), [], "ended as 500"),
     "no error object": (seen(**FAILED | {"error": None}), [], "without an error object"),
     "replayed after content": (seen(**BROKEN), [attempt(1, end="broken"), attempt(2)], "after content had been sent"),

@@ -265,7 +265,9 @@ def pick(asked: Asked, rng: random.Random, now: datetime) -> Play:
 
 
 def _play(name: str, asked: Asked, rng: random.Random, now: datetime) -> Play:
-    if name in _FIELD or (name in _FIELD_STREAMS and asked.stream):
+    if name in _FIELD_STREAMS and not asked.stream:
+        return success(asked, rng)
+    if name in _FIELD or name in _FIELD_STREAMS:
         return _field_case(name, asked, rng)
     if name in _STREAMS:
         return _stream_fault(name, asked, rng) if asked.stream else success(asked, rng)

@@ -41,7 +41,10 @@ def _plugin_commands(at_least: str | None = None) -> dict[str, click.Command]:
     return plugin_commands(at_least)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_MORE = "Plugins add commands: proxy-plugin-doctor the operator's, proxy-plugin-accounts those about logins and keys."
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_MORE)
 @click.version_option(package_name="proxy-core", prog_name="proxy-core")
 def cli() -> None:
     """One endpoint for all your LLM accounts, in the dialects that your clients speak."""

@@ -82,7 +82,8 @@ def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Cl
             "failed_at": instant.to_epoch(cooldown.failed_at),
             "failures": cooldown.failures,
             "ends_at": None if cooldown.ends_at is None else instant.to_epoch(cooldown.ends_at),
-            "told": {**asdict(cooldown.told), "message": clean(cooldown.told.message)},
+            # An upstream may repeat a secret in any of its words, its error code included.
+            "told": {name: clean(v) if isinstance(v, str) else v for name, v in asdict(cooldown.told).items()},
         }
         ends.append(instant.to_epoch(cooldown.until) + _KEPT_S)
     value |= _limits_of(ledger, scope, instant, ends)

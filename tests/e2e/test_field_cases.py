@@ -619,3 +619,10 @@ async def test_a_provider_that_hangs_delays_the_list_of_models_by_2_s_at_most_an
     assert 1.8 < took[0] < 2.9 and took[1] < 0.8
     assert "good/small" in listed
     assert "up/late" in listed, "the query went on meanwhile"
+
+
+async def test_a_gemini_clients_limit_reaches_a_server_that_knows_only_max_tokens(proxy, upstream):
+    await gemini(proxy, generationConfig={"maxOutputTokens": 10})
+
+    assert upstream.last.json["max_tokens"] == 10
+    assert "max_completion_tokens" not in upstream.last.json

@@ -50,7 +50,7 @@ async def test_chat(proxy, upstream, version):
     assert response.usage_metadata.total_token_count == 5
     sent = upstream.last.json
     assert sent["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
-    assert (sent["temperature"], sent["max_completion_tokens"], sent["model"]) == (0.5, 9, "small")
+    assert (sent["temperature"], sent["max_tokens"], sent["model"]) == (0.5, 9, "small")
 
 
 async def test_stream(client, upstream):

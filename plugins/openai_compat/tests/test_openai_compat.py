@@ -52,7 +52,7 @@ def test_the_key_and_the_settings_headers_are_sent():
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_unknown_upstream_gets_the_body_as_it_is(stream):
-    fields = {"seed": 1, "logit_bias": {}, "user": "u", "max_completion_tokens": 3, "own": [1]}
+    fields = {"seed": 1, "logit_bias": {}, "user": "u", "max_tokens": 3, "own": [1]}
     body = json.loads(sent(stream=stream, **fields).content)
 
     assert body.pop("stream_options", None) == ({"include_usage": True} if stream else None)
@@ -101,24 +101,24 @@ ERRORS = [
     ("groq", 498, words(code="capacity_exceeded"), QUOTA, 429),
     ("groq", 400, words(), REJECT, 400),
     ("groq", 413, words("Request too large for model `x`", code="rate_limit_exceeded"), FAIL_OVER, 413),
-    ("groq", 400, words("Organization has been restricted. Please reach out to support."), CREDENTIAL, 503),
-    ("openrouter", 402, words(code=402), CREDENTIAL, 429),
+    ("groq", 400, words("Organization has been restricted. Please reach out to support."), CREDENTIAL, 403),
+    ("openrouter", 402, words(code=402), CREDENTIAL, 403),
     ("openrouter", 402, words(code=402, metadata=IN_FLIGHT), QUOTA, 429),
     ("openrouter", 403, words("x requires moderation. Your input was flagged for y", code=403), REJECT, 403),
-    ("openrouter", 403, words(code=403, metadata={"limit_source": "openrouter_key_limit"}), CREDENTIAL, 429),
-    ("openrouter", 403, words(code=403), CREDENTIAL, 503),
+    ("openrouter", 403, words(code=403, metadata={"limit_source": "openrouter_key_limit"}), CREDENTIAL, 403),
+    ("openrouter", 403, words(code=403), CREDENTIAL, 403),
     ("openrouter", 408, words(code=408), RETRY, 504),
     ("openrouter", 429, words(code=429), QUOTA, 429),
     ("openrouter", 502, words(code=502), RETRY, 502),
-    ("deepseek", 402, words("Insufficient Balance", code="invalid_request_error"), CREDENTIAL, 429),
+    ("deepseek", 402, words("Insufficient Balance", code="invalid_request_error"), CREDENTIAL, 403),
     ("deepseek", 422, words(), REJECT, 422),
     ("deepseek", 400, words("Model Not Exist"), FAIL_OVER, 404),
     ("nvidia_nim", 404, {"status": 404, "detail": "Function 'a-b': Not found for account 'c'"}, FAIL_OVER, 404),
     ("nvidia_nim", 429, {"status": 429, "title": "Too Many Requests"}, QUOTA, 429),
-    ("nvidia_nim", 403, {"status": 403, "detail": "Authorization failed"}, CREDENTIAL, 503),
-    ("together", 402, words(), CREDENTIAL, 429),
+    ("nvidia_nim", 403, {"status": 403, "detail": "Authorization failed"}, CREDENTIAL, 403),
+    ("together", 402, words(), CREDENTIAL, 403),
     ("together", 403, words("Input token count + max_tokens must be less"), REJECT, 403),
-    ("fireworks", 412, words(SUSPENDED, code="PRECONDITION_FAILED"), CREDENTIAL, 429),
+    ("fireworks", 412, words(SUSPENDED, code="PRECONDITION_FAILED"), CREDENTIAL, 403),
     ("fireworks", 412, words(code="PRECONDITION_FAILED"), FAIL_OVER, 404),
     (
         "cerebras",
@@ -129,31 +129,31 @@ ERRORS = [
     ),
     ("cerebras", 429, {"message": "x", "code": "token_quota_exceeded"}, QUOTA, 429),
     ("cerebras", 429, {"message": "We're experiencing high traffic right now!"}, RETRY, 503),
-    ("xai", 400, {"code": "x", "error": "Incorrect API key provided: na***ys."}, CREDENTIAL, 503),
+    ("xai", 400, {"code": "x", "error": "Incorrect API key provided: na***ys."}, CREDENTIAL, 403),
     ("xai", 400, {"code": "x", "error": "The model expects a single `text` element."}, REJECT, 400),
-    ("xai", 403, {"error": "Your newly created team doesn't have any credits or licenses yet."}, CREDENTIAL, 429),
-    ("moonshot", 403, words(NO_BALANCE, type="exceeded_current_quota_error"), CREDENTIAL, 429),
-    ("moonshot", 429, words(type="exceeded_current_quota_error"), CREDENTIAL, 429),
+    ("xai", 403, {"error": "Your newly created team doesn't have any credits or licenses yet."}, CREDENTIAL, 403),
+    ("moonshot", 403, words(NO_BALANCE, type="exceeded_current_quota_error"), CREDENTIAL, 403),
+    ("moonshot", 429, words(type="exceeded_current_quota_error"), CREDENTIAL, 403),
     ("moonshot", 429, words(type="rate_limit_reached_error"), QUOTA, 429),
     ("moonshot", 429, words(type="engine_overloaded_error"), RETRY, 503),
     ("moonshot", 404, words(type="resource_not_found_error"), FAIL_OVER, 404),
     ("moonshot", 400, words(type="content_filter"), REJECT, 400),
-    ("moonshot", 401, words(type="invalid_authentication_error"), CREDENTIAL, 503),
-    ("zai", 429, words(code="1113"), CREDENTIAL, 429),
-    ("zai", 200, words(code="1113"), CREDENTIAL, 429),
+    ("moonshot", 401, words(type="invalid_authentication_error"), CREDENTIAL, 403),
+    ("zai", 429, words(code="1113"), CREDENTIAL, 403),
+    ("zai", 200, words(code="1113"), CREDENTIAL, 403),
     ("zai", 429, words(code="1302"), QUOTA, 429),
     ("zai", 200, words(code="1302"), QUOTA, 429),
     ("zai", 429, words("Your limit will reset at 2026-01-08 14:33:33", code="1308"), QUOTA, 429),
     ("zai", 400, words(code="1211"), FAIL_OVER, 404),
-    ("zai", 429, words(code="1112"), CREDENTIAL, 503),
+    ("zai", 429, words(code="1112"), CREDENTIAL, 403),
     ("zai", 400, words(code="1301"), REJECT, 400),
-    ("dashscope", 400, words(code="Arrearage"), CREDENTIAL, 429),
+    ("dashscope", 400, words(code="Arrearage"), CREDENTIAL, 403),
     ("dashscope", 400, words(code="DataInspectionFailed"), REJECT, 400),
     ("dashscope", 429, {"code": "Throttling.RateQuota", "message": "words"}, QUOTA, 429),
     ("dashscope", 429, words(code="Throttling.AllocationQuota"), QUOTA, 429),
     ("dashscope", 429, words(code="insufficient_quota"), QUOTA, 429),
     ("dashscope", 403, words(code="AccessDenied.Unpurchased"), MODEL, 404),
-    ("dashscope", 401, words(code="InvalidApiKey"), CREDENTIAL, 503),
+    ("dashscope", 401, words(code="InvalidApiKey"), CREDENTIAL, 403),
     ("ollama", 404, words('model "x" not found, try pulling it first', type="api_error"), FAIL_OVER, 404),
     ("ollama", 503, {"error": "Server overloaded, please retry shortly"}, RETRY, 503),
     ("vllm", 404, {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}, FAIL_OVER, 404),
@@ -325,3 +325,49 @@ async def test_no_gateways_field_leaves_in_a_clients_body(make_proxy, upstream):
 
     assert "aws_secret_access_key" not in upstream.last.json
     assert upstream.last.json["metadata"] == {"a": "b"}
+
+
+LIMITS = [
+    ("openai", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    ("openai", {"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+    ("openai", {"max_completion_tokens": 5, "max_tokens": 9}, {"max_completion_tokens": 5}),
+    ("home", {"max_completion_tokens": 5, "max_tokens": 9}, {"max_tokens": 5}),
+    ("home", {"max_completion_tokens": None, "max_tokens": 9}, {"max_tokens": 9}),
+    ("home", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+    ("mistral", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+    ("deepseek", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+    ("openrouter", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+    ("groq", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    ("azure", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+]
+
+
+@pytest.mark.parametrize(("name", "given", "sent"), LIMITS)
+def test_exactly_one_limit_is_sent_under_the_name_that_the_server_knows(name, given, sent):
+    hosts = {"azure": "https://mine.openai.azure.com/openai/v1"}
+    row = PRESETS.get(name, PLAIN)
+    upstream = build_provider(name, row, ProviderSettings(base_url=hosts.get(name, "http://127.0.0.1:1/v1")))
+    call = ProviderCall(dialect="openai_chat", body={"model": "m", "messages": [], **given})
+
+    body = json.loads(upstream.encode(call, KEY).content)
+
+    assert {name: body[name] for name in body if "max" in name} == sent
+
+
+def test_the_clients_limit_comes_before_one_of_the_settings():
+    upstream = build_provider("home", PLAIN, ProviderSettings(base_url="http://127.0.0.1:1/v1"))
+    options = {"max_completion_tokens": 100}
+    body = {"model": "m", "messages": [], "max_tokens": 5, **options}
+
+    sent = json.loads(upstream.encode(ProviderCall(dialect="openai_chat", body=body, options=options), KEY).content)
+
+    assert sent["max_tokens"] == 5
+
+
+def test_stream_options_are_left_out_of_a_request_that_is_not_streamed():
+    upstream = build_provider("home", PLAIN, ProviderSettings(base_url="http://127.0.0.1:1/v1"))
+    body = {"model": "m", "messages": [], "stream_options": {"include_usage": True}}
+
+    sent = json.loads(upstream.encode(ProviderCall(dialect="openai_chat", body=body), KEY).content)
+
+    assert "stream_options" not in sent

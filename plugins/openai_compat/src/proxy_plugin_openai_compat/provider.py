@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlsplit
 
 from proxy_core import (
     Credential,
@@ -23,7 +24,16 @@ from proxy_core import (
     json_bytes,
 )
 from proxy_plugin_openai_compat.listing import read_listing
-from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, Vendor
+from proxy_plugin_openai_compat.quirks import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MAX_COMPLETION_TOKENS,
+    MAX_TOKENS,
+    NEWER_LIMIT_HOSTS,
+    PLAIN,
+    Vendor,
+)
 
 PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
 
@@ -32,7 +42,9 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
     base = str(settings.base_url or vendor.base_url).rstrip("/")
     stream_usage = vendor.stream_usage if settings.stream_usage is None else settings.stream_usage
     headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
-    upstream = OpenAICompatible(vendor=vendor, base=base, headers=headers, stream_usage=stream_usage)
+    upstream = OpenAICompatible(
+        vendor=vendor, base=base, headers=headers, stream_usage=stream_usage, token_limit=token_limit(vendor, base)
+    )
     return Provider(
         name=name,
         dialects=vendor.endpoints,
@@ -51,6 +63,7 @@ class OpenAICompatible:
     base: str
     headers: tuple[tuple[str, str], ...]
     stream_usage: bool
+    token_limit: str
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         body = call.body
@@ -58,6 +71,9 @@ class OpenAICompatible:
             body.pop("stream", None)
         elif call.stream:
             self._ask_for_usage(body)
+        else:
+            body.pop("stream_options", None)  # alone, it is an error
+        name_limit(body, call.options, self.token_limit if call.dialect == CHAT else MAX_TOKENS)
         for old, new in self.vendor.renames.items():
             if old in body:
                 body.setdefault(new, body.pop(old))
@@ -105,6 +121,22 @@ class OpenAICompatible:
     def list_request(self, credential: Credential) -> UpstreamRequest:
         headers = [*self._authorization(credential), *self.headers]
         return UpstreamRequest(method="GET", url=f"{self.base}/models", headers=headers)
+
+
+def token_limit(vendor: Vendor, base: str) -> str:
+    """The name under which the limit on tokens is sent."""
+    host = urlsplit(base).hostname or ""
+    newer = vendor == PLAIN and any(fnmatchcase(host, glob) for glob in NEWER_LIMIT_HOSTS)
+    return MAX_COMPLETION_TOKENS if newer else vendor.token_limit
+
+
+def name_limit(body: dict[str, Any], defaults: Mapping[str, Any], name: str) -> None:
+    """Leave one limit on tokens: the client's before the settings', the newer name before the older."""
+    given = [(key, body.pop(key)) for key in (MAX_COMPLETION_TOKENS, MAX_TOKENS) if key in body]
+    given.sort(key=lambda pair: pair[0] in defaults and pair[1] == defaults[pair[0]])
+    limit = next((value for _, value in given if value is not None), None)
+    if limit is not None:
+        body[name] = limit
 
 
 def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from proxy_core import ErrorRules, FailureKind, FieldFilter
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
+MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class Vendor:
     local: bool = False
     #: The endpoints it has. If it has no legacy completions, chat can serve them.
     endpoints: tuple[str, ...] = (CHAT, EMBEDDINGS, COMPLETIONS)
+    #: Its name for the limit on tokens in chat. Servers that do not know the newer name ignore it, and write on and on.
+    token_limit: str = MAX_TOKENS
     #: Accepts ``stream_options.include_usage``. If not, it is never sent, even if the client asks for it.
     stream_usage: bool = True
     #: Request fields that it knows only under another name.
@@ -96,8 +99,14 @@ PLAIN = Vendor(
     ),
 )
 
+#: Hosts that want the newer name of the limit although no row is named in the settings.
+NEWER_LIMIT_HOSTS = ("api.openai.com", "*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com")
+
 PRESETS: Mapping[str, Vendor] = {
-    "openai": Vendor(base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",)),
+    # Its reasoning models answer 400 to max_tokens.
+    "openai": Vendor(
+        base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",), token_limit=MAX_COMPLETION_TOKENS
+    ),
     # openrouter.ai/docs/api/reference/errors-and-debugging and …/limits: a 403 means moderation or a spent
     # budget; a 402 may pass within seconds. The upstream's own error text is in metadata.
     "openrouter": Vendor(
@@ -119,6 +128,7 @@ PRESETS: Mapping[str, Vendor] = {
     # console.groq.com/docs/openai: these fields cause a 400. 498 is "flex tier capacity exceeded".
     "groq": Vendor(
         base_url="https://api.groq.com/openai/v1",
+        token_limit=MAX_COMPLETION_TOKENS,
         endpoints=(CHAT,),
         drops=frozenset({"logit_bias"}),
         message_drops=frozenset({"name"}),
@@ -130,16 +140,14 @@ PRESETS: Mapping[str, Vendor] = {
         base_url="https://api.mistral.ai/v1",
         endpoints=(CHAT, EMBEDDINGS),
         stream_usage=False,
-        renames={"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+        renames={"seed": "random_seed"},
         drops=frozenset({"logit_bias", "user", "store", "service_tier", "prompt_cache_key"}),
         message_drops=frozenset({"name", "reasoning_content"}),
         thinking=(Thinking(models=("mistral-medium*", "mistral-small*"), levels=_HIGH),),
     ),
-    # api-docs.deepseek.com: knows only max_tokens.
     "deepseek": Vendor(
         base_url="https://api.deepseek.com/v1",
         endpoints=(CHAT,),
-        renames={"max_completion_tokens": "max_tokens"},
         thinking=(
             Thinking(
                 models=("*deepseek-v4*",),
@@ -183,6 +191,7 @@ PRESETS: Mapping[str, Vendor] = {
     # inference-docs.cerebras.ai: these fields cause a 400. Its "quota" is per second or minute (explyt #35).
     "cerebras": Vendor(
         base_url="https://api.cerebras.ai/v1",
+        token_limit=MAX_COMPLETION_TOKENS,
         endpoints=(CHAT, COMPLETIONS),
         drops=frozenset({"frequency_penalty", "presence_penalty", "logit_bias", "service_tier"}),
         errors=ErrorRules(
@@ -193,6 +202,7 @@ PRESETS: Mapping[str, Vendor] = {
     # A wrong key gets a 400 (openai/codex #1352).
     "xai": Vendor(
         base_url="https://api.x.ai/v1",
+        token_limit=MAX_COMPLETION_TOKENS,
         endpoints=(CHAT, COMPLETIONS),
         errors=ErrorRules(messages={r"incorrect api key provided": "refused"}),
     ),

@@ -71,7 +71,8 @@ def adapted(
 
 def _drop(body: JsonObject, model: str) -> None:
     if "max_completion_tokens" in body:  # the vendor knows only the older name
-        body.setdefault("max_tokens", body.pop("max_completion_tokens"))
+        limit = body.pop("max_completion_tokens")
+        body.update({"max_tokens": limit} if limit is not None else {})
     for key in DROPS:
         body.pop(key, None)
     if isinstance(body.get("user"), Mapping):

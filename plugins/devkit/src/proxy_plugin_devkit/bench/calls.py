@@ -14,7 +14,7 @@ from proxy_plugin_devkit.bench.systems import Running, System, drive, running, s
 from proxy_plugin_devkit.bench.upstream import CHUNKS
 
 #: Chunks must arrive one by one, or several would be relayed at once.
-_GAP_S = 0.005
+_GAP_S = 0.02
 _REQUESTS, _STREAMS = 200, 5
 
 

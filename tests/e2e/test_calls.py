@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from proxy_plugin_devkit.bench.calls import count_calls
 from proxy_plugin_devkit.bench.systems import proxy_core, relay, upstream
 

@@ -110,8 +110,13 @@ def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
 
 
 def count(source: object, key: str) -> int:
-    """A token count, also as a float or as text; anything but a positive number is 0, and none is beyond reason."""
+    """:func:`tokens` of a field; 0 if it is not there."""
     value = source.get(key) if isinstance(source, Mapping) else None
+    return 0 if value is None else tokens(value)
+
+
+def tokens(value: object) -> int:
+    """A token count, also as a float or as text; anything but a positive number is 0, and none is beyond reason."""
     if isinstance(value, str):
         value = float(value) if _DECIMAL.fullmatch(value) else 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy_core.dialects.common import count
+from proxy_core.dialects.common import count, tokens
 from proxy_core.messages import JsonObject, Usage
 
 #: Where each number stands; the first that is there counts. A dot leads into an object.
@@ -72,8 +72,9 @@ def usage_in(body: JsonObject, before: Usage | None = None) -> Usage | None:
 def _first(usage: Mapping[str, Any], places: Sequence[str]) -> int:
     """The first count that is not 0."""
     for place in places:
-        outer, _, inner = place.rpartition(".")
-        if found := count(usage.get(outer) if outer else usage, inner):
+        outer, _, inner = place.partition(".")
+        value = usage.get(outer)
+        if value is not None and (found := count(value, inner) if inner else tokens(value)):
             return found
     return 0
 

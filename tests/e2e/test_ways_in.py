@@ -46,13 +46,14 @@ class AheadClock(SystemClock):
 class Form:
     """A form in which a login may be found. ``make`` returns its fields from the secrets and the account.
 
-    ``optional``: fields that a real file may lack; a dot leads into an inner object. ``how``: the ways of import.
+    ``optional``: fields that a real file may lack; a dot leads into an inner object. ``how``: the ways of import; ""
+    is the command's own choice, which is to copy what must not be shared.
     """
 
     provider: str
     make: object
     optional: tuple[str, ...]
-    how: tuple[str, ...] = ("copy",)
+    how: tuple[str, ...] = ("",)
 
 
 def cli(access, refresh, email, server):
@@ -125,9 +126,7 @@ FORMS = {
             *("_proxy_metadata.project_id", "_proxy_metadata.last_check_timestamp"),
         ),
     ),
-    "gcloud": Form(
-        provider="gemini_cli", make=gcloud, optional=("account", "quota_project_id", "universe_domain"), how=("",)
-    ),
+    "gcloud": Form(provider="gemini_cli", make=gcloud, optional=("account", "quota_project_id", "universe_domain")),
     "qwen code": Form(
         provider="qwen_code", make=qwens, optional=("token_type", "expiry_date", "resource_url"), how=("link", "copy")
     ),
@@ -318,7 +317,8 @@ async def put_everything_there(site):
             for missing in (None, *form.optional):
                 row = f"{name} {how} {missing or 'whole'}".replace(" ", "-").replace("'", "").replace(",", "")
                 files.append(site.file(form.provider, row, form.make, missing))
-            await site.imports(form.provider, *files, *([f"--{how}"] if how else []))
+            output = await site.imports(form.provider, *files, *([f"--{how}"] if how else []))
+            assert ("is linked to" in output) == (how == "link"), output
     with keychain(json.dumps(nested(*site.secrets("gemini_cli", "keychain"), site.servers["gemini_cli"]))):
         await site.imports("gemini_cli", "--format", "keychain")
     for provider, names in VARIABLES.items():

@@ -13,7 +13,15 @@ from pydantic import SecretStr
 from proxy_core import Credential, Tokens
 from proxy_core.testing.credentials import read_foreign
 from proxy_plugin_gemini_cli.client import NoClient, installed_client, own_client
-from proxy_plugin_gemini_cli.files import FILES, read_encrypted, read_gcloud, read_plain, read_proxy_file, write_plain
+from proxy_plugin_gemini_cli.files import (
+    FILES,
+    read_encrypted,
+    read_entry,
+    read_gcloud,
+    read_plain,
+    read_proxy_file,
+    write_plain,
+)
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 
 PLAIN = {
@@ -67,7 +75,7 @@ def test_a_byte_order_mark_and_a_lone_refresh_token_are_fine():
 
 def test_the_nested_form_of_the_encrypted_storage():
     token = {"accessToken": "ya29.A", "refreshToken": "1//R", "expiresAt": 1_790_000_000_000}
-    tokens = read_plain(dumped({"serverName": "main-account", "token": token}))
+    tokens = read_entry(dumped({"serverName": "main-account", "token": token}))
 
     assert tokens.access_token.get_secret_value() == "ya29.A"
 
@@ -80,7 +88,7 @@ def test_the_nested_form_of_the_encrypted_storage():
         (b"{", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"{}", "access_token and refresh_token are missing"),
-        (b'{"token": {}}', "token.accessToken and token.refreshToken are missing"),
+        (b'{"token": {}}', "only be copied"),
         (b'{"type": "service_account"}', "service_account"),
         (b'{"type": "external_account"}', "external_account"),
         (b'{"type": "impersonated_service_account"}', "impersonated_service_account"),
@@ -93,6 +101,11 @@ def test_the_nested_form_of_the_encrypted_storage():
 def test_an_invalid_login_file_says_what_is_missing(data, words):
     with pytest.raises(ValueError, match=words):
         read_plain(data)
+
+
+def test_an_empty_entry_says_what_is_missing():
+    with pytest.raises(ValueError, match=r"token\.accessToken and token\.refreshToken are missing"):
+        read_entry(b'{"token": {}}')
 
 
 def test_an_incomplete_file_of_gclouds_says_what_is_missing():

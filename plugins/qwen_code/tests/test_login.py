@@ -306,8 +306,14 @@ def test_ends_come_in_seconds_and_as_text(value):
 
 @pytest.mark.parametrize(
     "data",
-    [b"{}", b"[]", b"", b'{"access_token":"a"}', json.dumps({**FILE, "_proxy_metadata": {}}).encode()],
-    ids=range(5),
+    [
+        *(b"{}", b"[]", b"", b'{"access_token":"a"}'),
+        *(json.dumps({**FILE, name: {}}).encode() for name in ("_proxy_metadata", "expired", "last_refresh", "email")),
+        json.dumps({**FILE, "access_token": "ya29.a"}).encode(),
+        json.dumps({**FILE, "refresh_token": "1//r"}).encode(),
+        json.dumps({**FILE, "scope": "https://www.googleapis.com/auth/cloud-platform"}).encode(),
+    ],
+    ids=range(11),
 )
 def test_a_file_of_another_kind_is_refused(data):
     with pytest.raises(ValueError):

@@ -44,7 +44,17 @@ def read_plain(data: bytes) -> Tokens:
         )
     if _ABOUT in fields:
         raise ValueError("it belongs to another proxy, and can only be copied")
+    if "token" in fields:
+        raise ValueError("it is an entry of the Gemini CLI's own store, which can only be copied")
     return _login(fields)
+
+
+def read_entry(data: bytes) -> Tokens:
+    """An entry of the store that the Gemini CLI keeps in a keychain or encrypted: ``{"token": {"accessToken": ...}}``.
+
+    An older entry has the fields of the plain file.
+    """
+    return _login(_object(data))
 
 
 def read_proxy_file(data: bytes) -> Tokens:
@@ -61,6 +71,13 @@ def read_proxy_file(data: bytes) -> Tokens:
         tier=_text(about, "tier"),
         details={**found.details, **({"project_id": project} if project else {})},
     )
+
+
+def _read_entry_file(data: bytes) -> Tokens:
+    """An entry that somebody has saved as a file."""
+    if not isinstance(_object(data).get("token"), dict):
+        raise ValueError("token is missing")
+    return read_entry(data)
 
 
 def _login(fields: Mapping[str, Any]) -> Tokens:
@@ -183,7 +200,7 @@ def read_encrypted(data: bytes) -> Tokens:
     entry = kept.get(_ACCOUNT) if isinstance(kept, dict) else None
     if not isinstance(entry, str):
         raise ValueError(f"{_SERVICE}.{_ACCOUNT} is missing")
-    return read_plain(entry.encode())
+    return read_entry(entry.encode())
 
 
 def _file_key() -> bytes:
@@ -210,7 +227,7 @@ def read_keychain() -> Tokens:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from error
     if not entry:
         raise ValueError(f"it has no entry {_SERVICE!r} for {_ACCOUNT!r}")
-    tokens = read_plain(entry.encode())
+    tokens = read_entry(entry.encode())
     return replace(tokens, identity=tokens.identity or _signed_in())
 
 
@@ -259,6 +276,7 @@ FILES = (
         paths=("$GEMINI_CLI_HOME/.gemini/gemini-credentials.json", "~/.gemini/gemini-credentials.json"),
         owner=active_account,
     ),
+    TokenFile(name="gemini_cli_entry", read=_read_entry_file),
     TokenFile(name="gemini_proxies", read=read_proxy_file),
     TokenFile(
         name="gcloud",

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from proxy_core import Credential, TokenFile, Tokens, token_expiry
 
+#: Fields of other proxies, which Qwen Code does not write.
+_OTHERS = ("type", "_proxy_metadata", "expired", "last_refresh", "email")
 #: Tokens without an expiry time count as expired.
 _EXPIRED = datetime.fromtimestamp(0, UTC)
 
@@ -19,7 +21,7 @@ def read_file(data: bytes) -> Tokens:
     """``oauth_creds.json``: ``access_token``, ``refresh_token``, ``expiry_date`` in ms, ``resource_url``."""
     fields = _object(data)
     _check_issuer(fields)
-    if any(name in fields for name in ("type", "_proxy_metadata")):
+    if any(name in fields for name in _OTHERS):
         raise ValueError("it belongs to another proxy, which uses no lock")
     return _tokens(fields)
 

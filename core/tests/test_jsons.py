@@ -1,11 +1,14 @@
+import asyncio
 import json
 import math
+import sys
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy_core import jsons
+from proxy_core import jsons, large_json
 
 VALUES = st.recursive(
     st.none()
@@ -83,3 +86,105 @@ def test_what_is_read_can_be_written_wrapped_in_something_else(first):
     value = jsons.loads_strict(b"[" + first + b"[" * 199 + b"]" * 199 + b"]")
 
     assert jsons.dumps({"request": {"contents": [{"parts": [value]}]}})
+
+
+async def beside(work, *args):
+    """As a large body is read or written; the limit of a step is what the tests make it."""
+    return await jsons.beside(work, *args)
+
+
+@pytest.fixture(params=[30, 200, 5000])
+def step(request, monkeypatch):
+    """Steps so short that small values take many."""
+    monkeypatch.setattr(large_json, "_STEP", request.param)
+    monkeypatch.setattr(jsons, "SHORT", request.param)
+
+
+LONG = st.recursive(
+    st.none()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=200)
+    | st.text(alphabet='\\"\n é汉😀\ud83d\u2028a', min_size=20, max_size=200),
+    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(alphabet='a"\\é ', max_size=40), inner),
+    max_leaves=60,
+)
+
+
+@pytest.mark.hypothesis
+@given(LONG, st.booleans(), st.sampled_from([None, 1]))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_large_values_are_read_and_written_in_steps_as_in_one_piece(step, value, ascii, indent):
+    text = json.dumps(value, ensure_ascii=ascii, indent=indent).encode("utf-8", "replace")
+    expected = json.loads(text)
+
+    assert large_json.read(text, jsons._read, 200) == expected
+    assert json.loads(large_json.write(value, jsons._write)) == value
+
+
+@pytest.mark.hypothesis
+@given(LONG, st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_damaged_large_values_are_refused_as_in_one_piece(step, value, data):
+    text = json.dumps(value).encode()
+    at = data.draw(st.integers(0, len(text)))
+    inserted = data.draw(
+        st.sampled_from([b"", b'"', b",", b"[", b"}", b":", b"\\", b"1", b"\x00", b"\xff", b" ", b"\\u"])
+    )
+    text = text[:at] + inserted + text[at + data.draw(st.integers(0, 3)) :]
+
+    def found(read, *more):
+        try:
+            return read(text, *more)
+        except ValueError:
+            return "refused"
+
+    assert found(large_json.read, jsons._read, 200) == found(jsons.loads)
+
+
+HOSTILE = {
+    "many objects": b'{"a":[' + b",".join([b"{}"] * 9_000_000) + b"]}",
+    "many lists": b'{"a":[' + b",".join([b"[]"] * 9_000_000) + b"]}",
+    "many numbers": b'{"a":[' + b",".join([b"1"] * 9_000_000) + b"]}",
+    "many names": b'{"a":{' + b",".join(b'"%d":1' % n for n in range(2_000_000)) + b"}}",
+    "deep": b'{"a":' * 900 + b"1" * 19_000_000 + b"}" * 900,
+    "deep everywhere": b'{"a":[' + b",".join([b"[" * 900 + b"]" * 900] * 10_000) + b"]}",
+    "only brackets": b"[" * 20_000_000,
+    "only closing brackets": b"]" * 20_000_000,
+    "only quotes": b'"' * 20_000_000,
+    "only backslashes": b'{"a":"' + b"\\" * 20_000_001 + b'"}',
+    "only commas": b"[" + b"," * 20_000_000 + b"]",
+    "only spaces": b" " * 20_000_000,
+    "half a string": b'{"a":"' + b"\\n" * 10_000_000,
+    "halves of pairs": b'{"a":"' + b"\\ud83d" * 3_000_000 + b'x"}]',
+    "a long number": b'{"a":' + b"1" * 20_000_000 + b"}",
+    "a long name": b'{"' + b"\\n" * 10_000_000 + b'":}',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_no_large_body_keeps_other_requests_waiting(body):
+    """The event loop gets its turn while a thread reads, and the thread gives up soon."""
+    switch, longest, stop = sys.getswitchinterval(), 0.0, asyncio.Event()
+    sys.setswitchinterval(0.001)
+
+    async def watch():
+        nonlocal longest
+        while not stop.is_set():
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    watching, started = asyncio.create_task(watch()), time.perf_counter()
+    try:
+        with pytest.raises(ValueError):
+            await beside(jsons.loads_strict, body)
+    finally:
+        sys.setswitchinterval(switch)
+    took = time.perf_counter() - started
+    stop.set()
+    await watching
+
+    assert took < 5
+    assert longest < 0.1

@@ -32,7 +32,7 @@ LAYERS = [
     "dialects|failures",
     "interfaces",
     "settings",
-    "messages:errors:jsons:sse:clock:stash:version",
+    "messages:errors:jsons:large_json:sse:clock:stash:version",
 ]
 
 

@@ -7,14 +7,36 @@ cut a text in the middle of an emoji, and the wording of an error.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from typing import Any
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic_core import from_json, to_json
 
+from proxy_core import large_json
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 #: Deeper values are refused: code that walks through a value may then recurse. The limit of pydantic's reader.
 MAX_DEPTH = 200
+#: What is read or written in less than a millisecond, whatever it holds.
+SHORT = 128 * 1024
+#: Whether the current code runs in a thread beside the event loop, which should get its turn often.
+_BESIDE: ContextVar[bool] = ContextVar("_BESIDE", default=False)
+
+
+async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of ``work``, which reads or writes more than :data:`SHORT` bytes of JSON, from a thread."""
+    return await asyncio.to_thread(lambda: _beside(work, *args, **kwargs))
+
+
+def _beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    _BESIDE.set(True)
+    return work(*args, **kwargs)
 
 
 def loads(data: bytes | str) -> Any:
@@ -22,10 +44,9 @@ def loads(data: bytes | str) -> Any:
 
     Raises ``ValueError``, also if the value is nested deeper than :data:`MAX_DEPTH`.
     """
-    try:
-        return from_json(data, cache_strings="keys")
-    except ValueError:
-        return _read_slowly(data)
+    if len(data) > SHORT and _BESIDE.get() and isinstance(data, bytes):
+        return large_json.read(data, _read, MAX_DEPTH)
+    return _read(data)
 
 
 def loads_strict(data: bytes) -> Any:
@@ -37,6 +58,17 @@ def loads_strict(data: bytes) -> Any:
 
 def dumps(value: object) -> bytes:
     """Compact UTF-8; the order of keys is kept. NaN and infinite numbers, which JSON does not have, become null."""
+    return large_json.write(value, _write) if _BESIDE.get() else _write(value)
+
+
+def _read(data: bytes | str) -> Any:
+    try:
+        return from_json(data, cache_strings="keys")
+    except ValueError:
+        return _read_slowly(data)
+
+
+def _write(value: object) -> bytes:
     try:
         return to_json(value, inf_nan_mode="null")
     except ValueError:  # half of a surrogate pair, which JSON can express as an escape, and UTF-8 cannot

@@ -11,6 +11,7 @@ from proxy_core.clock import Clock, Timeout
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.failures.rate_limit_headers import quota_windows
 from proxy_core.interfaces import AttemptRecord, FailureDecision, ProxyRequest
+from proxy_core.jsons import SHORT, beside
 from proxy_core.messages import UpstreamFailure, UpstreamRequest
 from proxy_core.network.errors import ResponseTooLarge, TransportError
 from proxy_core.network.fetch import GuardedFetcher
@@ -134,7 +135,8 @@ class Attempt:
         if provider.fetch_links is not None:
             with trace.waiting():
                 await call.fetch_links(self._tools.fetcher)
-        message = call.encode(credential)
+        short = trace.request_bytes <= SHORT
+        message = call.encode(credential) if short else await beside(call.encode, credential)
         self._secrets = call.secrets
         trace.dropped = message.dropped
         trace.sending()
@@ -164,8 +166,7 @@ class Attempt:
             data = await response.read(self._tools.max_response_bytes)
             self._trace.received()
             body = call.body(bool(call.is_stream(data, labelled)))
-            first = self.clean(body.feed(data))
-            first += self.clean(body.close())
+            first = self._whole(body, data) if len(data) <= SHORT else await beside(self._whole, body, data)
             return body.failure if body.failure is not None else Response(body, first, None, self)
         started: ResponseBody | None = None
         held, first, pieces = b"", b"", response.pieces()
@@ -189,6 +190,9 @@ class Attempt:
         body = started or call.body(labelled)
         first += self.clean(body.close())
         return body.failure if body.failure is not None and not body.committed else Response(body, first, None, self)
+
+    def _whole(self, body: ResponseBody, data: bytes) -> bytes:
+        return self.clean(body.feed(data) + body.close())
 
     def clean(self, out: bytes) -> bytes:
         """``out`` without the secrets that were sent to the upstream."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from proxy_core.clock import Clock
 from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.interfaces import Deployment, ProxyRequest
+from proxy_core.jsons import SHORT, beside
 from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
 from proxy_core.network.fetch import GuardedFetcher
@@ -74,7 +75,9 @@ class Executor:
         try:
             deployments = self._router.resolve(request.model)
             trace.routed = True
-            request = self._sanitizers.request(request, trace.changed_by)
+            clean = self._sanitizers.request
+            short = trace.request_bytes <= SHORT
+            request = clean(request, trace.changed_by) if short else await beside(clean, request, trace.changed_by)
             filters = self._sanitizers.filters(request, trace.changed_by)
             if self.batcher.enabled:
                 share = await self.batcher.share(request, self._calls.dialect(request), deployments, trace)

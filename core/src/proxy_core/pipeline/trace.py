@@ -37,6 +37,7 @@ class Trace:
     #: When the request was read, first sent upstream, answered by an upstream, and answered to the client. Read
     #: from ``perf_counter``, not from the injected clock, because the proxy's own work takes real time.
     read_at: float | None = None
+    request_bytes: int = 0
     sent_at: float | None = None
     received_at: float | None = None
     responded_at: float | None = None
@@ -74,9 +75,10 @@ class Trace:
     def committed(self) -> None:
         self.first_event_s = self.elapsed_s
 
-    def read(self) -> None:
+    def read(self, size: int) -> None:
         """The client's request has been read."""
         self.read_at = perf_counter()
+        self.request_bytes = size
 
     def sending(self) -> None:
         """A request is sent upstream."""

@@ -9,6 +9,7 @@ from proxy_core.clock import Timer
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import BodyTooLarge, ProxyError, forget_frames
 from proxy_core.interfaces import Dialect, ProxyRequest
+from proxy_core.jsons import SHORT, beside
 from proxy_core.messages import JsonObject
 from proxy_core.pipeline.accounting import Ending
 from proxy_core.pipeline.response import Response
@@ -102,7 +103,7 @@ class _Exchange:
     async def _answer(self) -> None:
         services, trace = self._services, self._trace
         client = services.keys.identify(self._scope)
-        request = self._admit(client, await self._read_body())
+        request = await self._admit(client, await self._read_body())
         with ClientWatch(self._receive, self._interrupt) as watch:
             async with await services.pipeline.open(request, trace) as response:
                 try:
@@ -129,16 +130,16 @@ class _Exchange:
                 raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
             if not message.get("more_body", False):
                 self._body_read = True
-                self._trace.read()
+                self._trace.read(size)
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _admit(self, client: str, raw: bytes) -> ProxyRequest:
+    async def _admit(self, client: str, raw: bytes) -> ProxyRequest:
         """The request, if it is valid and its client may make it now."""
         recorder, trace = self._services.recorder, self._trace
         if recorder is not None:
             trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
             trace.capture.request(raw)
-        body = self._parse(client, raw)
+        body = self._parse(client, raw) if len(raw) <= SHORT else await beside(self._parse, client, raw)
         self._request = request = ProxyRequest(
             id=self._id,
             client=client,

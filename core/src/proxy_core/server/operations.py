@@ -14,6 +14,7 @@ from starlette.types import Scope
 from proxy_core.dialects.common import json_bytes, parse_body
 from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import Dialect, Operation, OperationRequest, OperationResponse, OperationServices
+from proxy_core.jsons import SHORT, beside
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import read_body
 from proxy_core.server.head import request_head
@@ -64,7 +65,8 @@ class OperationEndpoint:
         client = "" if self._operation.public else keys.identify(request.scope)
         raw = await read_body(request, self._served.max_body_bytes)
         head = request_head(request.scope, keys.places, client)
-        operation_request = OperationRequest(head=head, body=parse_body(raw) if raw else {})
+        body = parse_body(raw or b"{}") if len(raw) <= SHORT else await beside(parse_body, raw)
+        operation_request = OperationRequest(head=head, body=body)
         return await self._operation.answer(operation_request, self._served.services_of(client))
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy_core import jsons, large_json
+from proxy_core import jsons
+from proxy_core.jsons import in_steps
 
 VALUES = st.recursive(
     st.none()
@@ -96,7 +97,7 @@ async def beside(work, *args):
 @pytest.fixture(params=[30, 200, 5000])
 def step(request, monkeypatch):
     """Steps so short that small values take many."""
-    monkeypatch.setattr(large_json, "_STEP", request.param)
+    monkeypatch.setattr(in_steps, "_STEP", request.param)
     monkeypatch.setattr(jsons, "SHORT", request.param)
 
 
@@ -118,8 +119,8 @@ def test_large_values_are_read_and_written_in_steps_as_in_one_piece(step, value,
     text = json.dumps(value, ensure_ascii=ascii, indent=indent).encode("utf-8", "replace")
     expected = json.loads(text)
 
-    assert large_json.read(text, jsons._read, 200) == expected
-    assert json.loads(large_json.write(value, jsons._write)) == value
+    assert in_steps.read(text, jsons._read, 200) == expected
+    assert json.loads(in_steps.write(value, jsons._write)) == value
 
 
 @pytest.mark.hypothesis
@@ -139,7 +140,7 @@ def test_damaged_large_values_are_refused_as_in_one_piece(step, value, data):
         except ValueError:
             return "refused"
 
-    assert found(large_json.read, jsons._read, 200) == found(jsons.loads)
+    assert found(in_steps.read, jsons._read, 200) == found(jsons.loads)
 
 
 HOSTILE = {

@@ -32,7 +32,7 @@ LAYERS = [
     "dialects|failures",
     "interfaces",
     "settings",
-    "messages:errors:jsons:large_json:sse:clock:stash:version",
+    "messages:errors:jsons:sse:clock:stash:version",
 ]
 
 
@@ -138,7 +138,7 @@ HOMES = {
     "idna": {"network/addresses.py"},
     "httpx_aiohttp": set(),
     "starlette": {"server/", "runtime/"},
-    "hypercorn": {"server/http_servers/hypercorn.py"},
+    "hypercorn": {"server/http_servers/hypercorn.py", "server/http_servers/hypercorn_fixes.py"},
     "uvicorn": {"server/http_servers/uvicorn.py"},
     "httptools": set(),
     "granian": {"server/http_servers/granian.py"},

@@ -34,7 +34,7 @@ BRANCHES = {
     # Pure functions: bytes or values in, values out.
     "dialects/": "a wire format: checks a body, finds usage in events",
     "sse.py": "where an event ends",
-    "jsons.py": "JSON in, values out",
+    "jsons/": "JSON in, values out",
     "pipeline/calls.py": "from the client's wire format to the provider's, and back",
     "pipeline/relayed.py": "finds events, usage and the commit point in bytes",
     "pipeline/secret_filter.py": "takes a secret out of bytes",
@@ -49,6 +49,7 @@ BRANCHES = {
     "models/": "which deployments a model has",
     "server/request_headers.py": "reads a client's headers, makes ours",
     "server/auth.py": "whose key this is",
+    "server/bodies.py": "what of a body has arrived",
     # How a pool picks, and what it remembers of it.
     "rotation/": "below the pool",
     # Counts and notes.

@@ -158,6 +158,15 @@ class BodyTooLarge(BadRequest):
     status, code, kind = 413, "request_too_large", "too_large"
 
 
+class BodyTooSlow(BadRequest):
+    """The request body did not arrive in time. SDKs send it again after a 408."""
+
+    status, code = 408, "request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The request body did not arrive in time.")
+
+
 class Unauthorized(ProxyError):
     """No client key, or a wrong one."""
 

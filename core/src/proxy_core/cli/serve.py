@@ -24,7 +24,7 @@ from proxy_core.runtime.destinations import files, server
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
-from proxy_core.server import control_socket
+from proxy_core.server import control_socket, descriptors
 from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
@@ -169,6 +169,7 @@ async def _serve(
     stop_on_signals(stop, active.interrupt)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
+        tasks.create_task(descriptors.watch(stop))
         tasks.create_task(
             serve_app(
                 active,

@@ -73,6 +73,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
     )
     pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, feeds=parts.feeds)
     served = Served(
+        clock=services.clock,
         keys=services.keys,
         services_of=_knowledge(parts).for_client,
         wording=wording,

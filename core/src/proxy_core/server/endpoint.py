@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_core.clock import Timer
 from proxy_core.dialects.common import parse_body
-from proxy_core.errors import BodyTooLarge, ProxyError, forget_frames
+from proxy_core.errors import ProxyError, forget_frames
 from proxy_core.interfaces import Dialect, ProxyRequest
 from proxy_core.jsons import SHORT, beside
 from proxy_core.messages import JsonObject
@@ -15,6 +15,7 @@ from proxy_core.pipeline.accounting import Ending
 from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
+from proxy_core.server.bodies import TimedBody
 from proxy_core.server.errors import drain, error_headers, error_of, send_json
 from proxy_core.server.head import request_head
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, OutOfTime, Receive, Silence
@@ -52,8 +53,8 @@ class _Exchange:
         self._trace = Trace.begin(services.clock)
         self._request: ProxyRequest | None = None
         self._status = 0
-        self._body_read = False
         self._interrupt = Interruptible()
+        self._body = TimedBody(services.max_body_bytes, services.clock, self._interrupt)
 
     async def run(self) -> None:
         """Handles every way in which a request can end."""
@@ -71,6 +72,7 @@ class _Exchange:
             error = error_of(raised, self._trace)
         finally:
             self._services.running.ended(self._interrupt)
+            self._body.end()
             for timer in timers:
                 timer.cancel()
         if error is not None:
@@ -118,20 +120,14 @@ class _Exchange:
     # --- Reading -------------------------------------------------------------------------
 
     async def _read_body(self) -> bytes:
-        limit, parts, size = self._services.max_body_bytes, [], 0
-        while True:
+        body = self._body
+        while not body.complete:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeft
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-            if not message.get("more_body", False):
-                self._body_read = True
-                self._trace.read(size)
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+            body.add(message.get("body", b""), last=not message.get("more_body", False))
+        self._trace.read(body.size)
+        return body.whole()
 
     async def _admit(self, client: str, raw: bytes) -> ProxyRequest:
         """The request, if it is valid and its client may make it now."""
@@ -213,7 +209,7 @@ class _Exchange:
         headers = self._own_headers() + error_headers(error)
         await send_json(self._send, encoded.status, scrub(encoded.body), headers, end=False)
         self._status = encoded.status
-        if not self._body_read:
+        if not self._body.complete:
             await drain(self._receive, self._services.clock)
         await self._send({"type": "http.response.body", "body": b""})
 

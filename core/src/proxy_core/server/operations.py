@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from proxy_core.clock import Clock
 from proxy_core.dialects.common import json_bytes, parse_body
 from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import Dialect, Operation, OperationRequest, OperationResponse, OperationServices
@@ -35,6 +36,7 @@ class Served:
     services_of: ServicesOf
     wording: Wording
     max_body_bytes: int
+    clock: Clock
 
 
 class OperationEndpoint:
@@ -63,7 +65,7 @@ class OperationEndpoint:
     async def _operation_response(self, request: Request) -> OperationResponse:
         keys = self._served.keys
         client = "" if self._operation.public else keys.identify(request.scope)
-        raw = await read_body(request, self._served.max_body_bytes)
+        raw = await read_body(request, self._served.max_body_bytes, self._served.clock)
         head = request_head(request.scope, keys.places, client)
         body = parse_body(raw or b"{}") if len(raw) <= SHORT else await beside(parse_body, raw)
         operation_request = OperationRequest(head=head, body=body)

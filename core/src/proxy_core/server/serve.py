@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from proxy_core.errors import SettingsError
 from proxy_core.server import control_socket
+from proxy_core.server.descriptors import raise_limit
 from proxy_core.server.http_servers.choice import chosen
 from proxy_core.server.http_servers.hosting import BACKLOG, GRACE_S, Hosting
 from proxy_core.settings.loading import LoadedSettings
@@ -176,6 +177,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """
     gc.freeze()
     gc.enable()
+    raise_limit()
     # Large bodies are read in threads. By default, each would hold the interpreter for 5 ms at a time.
     sys.setswitchinterval(_SWITCH_S)
     factory: Callable[[], asyncio.AbstractEventLoop] | None

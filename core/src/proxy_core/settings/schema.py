@@ -60,6 +60,7 @@ class ServerSettings(Table):
         None, description="PEM certificate chain. Together with ``tls_key`` it turns TLS on."
     )
     tls_key: Path | None = Field(None, description="PEM private key for ``tls_certificate``.")
+    http2: bool = Field(False, description="Also offer HTTP/2 (and h2c): what a client does not read fills the memory.")
     hypercorn: dict[str, Any] = Field(
         default_factory=dict, description="Further attributes of Hypercorn's ``Config``, by their original names."
     )

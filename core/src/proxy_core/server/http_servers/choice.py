@@ -36,6 +36,8 @@ def chosen(settings: ServerSettings) -> HttpServer:
                 for option in settings.hypercorn
             ]
         )
+    if name != "hypercorn" and settings.http2:
+        raise SettingsError([f"server.http2: {name} has no HTTP/2 here; use hypercorn"])
     match name:
         case "hypercorn":
             from proxy_core.server.http_servers import hypercorn

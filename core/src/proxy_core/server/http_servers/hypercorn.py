@@ -10,6 +10,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from proxy_core.errors import SettingsError
+from proxy_core.server.http_servers import hypercorn_fixes
 from proxy_core.server.http_servers.hosting import GRACE_S, MAX_HEAD_BYTES, Hosting
 from proxy_core.settings.schema import ServerSettings
 
@@ -24,6 +25,7 @@ def check(settings: ServerSettings) -> None:
 
 
 async def serve(hosting: Hosting) -> None:
+    hypercorn_fixes.install()
     config = _config(hosting.settings)
     config.bind = [_descriptor(hosting.sock)]
     if hosting.control is not None:
@@ -42,7 +44,9 @@ def _descriptor(sock: socket.socket) -> str:
 
 def _config(settings: ServerSettings) -> Config:
     """The proxy's defaults, then the operator's options."""
-    config = Config()
+    config = hypercorn_fixes.FixedConfig()
+    config.http2 = settings.http2
+    config.alpn_protocols = ["h2", "http/1.1"] if settings.http2 else ["http/1.1"]
     config.keep_alive_max_requests = _MANY
     config.keep_alive_timeout = settings.keep_alive_s
     config.h11_max_incomplete_size = MAX_HEAD_BYTES

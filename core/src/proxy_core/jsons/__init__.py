@@ -16,7 +16,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic_core import from_json, to_json
 
-from proxy_core import large_json
+from proxy_core.jsons.in_steps import read as read_in_steps
+from proxy_core.jsons.in_steps import write as write_in_steps
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +46,7 @@ def loads(data: bytes | str) -> Any:
     Raises ``ValueError``, also if the value is nested deeper than :data:`MAX_DEPTH`.
     """
     if len(data) > SHORT and _BESIDE.get() and isinstance(data, bytes):
-        return large_json.read(data, _read, MAX_DEPTH)
+        return read_in_steps(data, _read, MAX_DEPTH)
     return _read(data)
 
 
@@ -58,7 +59,7 @@ def loads_strict(data: bytes) -> Any:
 
 def dumps(value: object) -> bytes:
     """Compact UTF-8; the order of keys is kept. NaN and infinite numbers, which JSON does not have, become null."""
-    return large_json.write(value, _write) if _BESIDE.get() else _write(value)
+    return write_in_steps(value, _write) if _BESIDE.get() else _write(value)
 
 
 def _read(data: bytes | str) -> Any:

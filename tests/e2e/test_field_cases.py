@@ -8,6 +8,7 @@ import json
 import time
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 
 import proxy_core
@@ -626,3 +627,65 @@ async def test_a_gemini_clients_limit_reaches_a_server_that_knows_only_max_token
 
     assert upstream.last.json["max_tokens"] == 10
     assert "max_completion_tokens" not in upstream.last.json
+
+
+# --- Paths -------------------------------------------------------------------------------
+
+CHAT = {"model": "up/m", "messages": [{"role": "user", "content": "hi"}]}
+CONTENTS_ = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+SERVED = {
+    "/v1//chat/completions": CHAT,
+    "//v1/chat/completions": CHAT,
+    "/v1/chat/completions/": CHAT,
+    "/v1/v1/chat/completions": CHAT,
+    "/v1/v1/v1/chat/completions": CHAT,
+    "/v1beta/v1/chat/completions": CHAT,
+    "/chat/completions": CHAT,
+    "//chat//completions//": CHAT,
+    "/v1//embeddings": {"model": "good/m", "input": "hi"},
+    "/models/up/m:generateContent": CONTENTS_,
+    "/v1beta//models/up/m:generateContent": CONTENTS_,
+    "/v1/v1beta/models/up/m:generateContent": CONTENTS_,
+    "/v1beta/v1beta/models/up/m:generateContent": CONTENTS_,
+    "/v1//models": None,
+    "/v1/models/": None,
+    "/v1/v1/models": None,
+    "/v1beta/v1/models": None,
+}
+
+
+async def test_a_base_url_that_is_slightly_wrong_is_served(proxy, good):
+    good.for_path("/embeddings").responds(json_body={"data": [{"index": 0, "embedding": [0.5]}]})
+    for path, body in SERVED.items():
+        answer = await at(proxy, path, body)
+
+        assert answer.status_code == 200, path
+
+
+async def at(proxy, path, body, headers=None):
+    """A request to this path, exactly as it is."""
+    url = httpx.URL(proxy.url.removesuffix("/v1")).copy_with(raw_path=path.encode())
+    headers = headers or {"authorization": f"Bearer {proxy.key}"}
+    return await proxy.client.request("GET" if body is None else "POST", url, json=body, headers=headers)
+
+
+WRONG = {
+    "/openai/v1/chat/completions": "followed by '/v1'",
+    "/v1/chat/completions/chat/completions": "followed by '/v1'",
+    "/openai/deployments/m/chat/completions": "followed by '/v1'",
+    "/api/embeddings": "followed by '/v1'",
+    "/v1beta/openai/models/m:generateContent": "alone",
+}
+
+
+@pytest.mark.parametrize(("path", "told"), WRONG.items())
+async def test_a_404_says_what_the_base_url_should_be(proxy, path, told):
+    answer = await at(proxy, path, CHAT)
+
+    assert answer.status_code == 404
+    assert f"base URL should be this server's address, {told}" in answer.json()["error"]["message"]
+
+
+async def test_a_key_may_come_in_azures_header(proxy):
+    assert (await at(proxy, "/v1/chat/completions", CHAT, {"api-key": proxy.key})).status_code == 200
+    assert (await at(proxy, "/v1/chat/completions", CHAT, {"api-key": "another"})).status_code == 401

@@ -243,4 +243,5 @@ DIALECT = Dialect(
     whole_usage=whole_usage,
     whole_failure=whole_failure,
     heartbeat=HEARTBEAT,
+    base_path="/v1",
 )

@@ -236,4 +236,5 @@ DIALECT = Dialect(
     stream_error=stream_error,
     whole_usage=whole_usage,
     whole_failure=embeddings_failure,
+    base_path="/v1",
 )

@@ -124,7 +124,7 @@ class Dialect:
     own clients by their headers or path: where formats share a path, these clients get this format's answer, and
     at paths that belong to no format they get errors in this format. Clients may send their key in one of
     ``key_headers`` or ``key_parameters`` (of the query), besides ``Authorization: Bearer`` and ``X-Api-Key``;
-    both in lower case.
+    both in lower case. ``base_path`` is what the base URL of the format's clients ends with, after the proxy's address.
     """
 
     name: str
@@ -155,3 +155,4 @@ class Dialect:
     recognizes: Callable[[RequestHead], bool] | None = None
     key_headers: Sequence[str] = ()
     key_parameters: Sequence[str] = ()
+    base_path: str = ""

@@ -16,6 +16,7 @@ from proxy_core.server.endpoint import DialectEndpoint
 from proxy_core.server.info import Introspection
 from proxy_core.server.operations import Served, operation_routes
 from proxy_core.server.pages import PageServices, page_routes
+from proxy_core.server.paths import tidied
 from proxy_core.server.services import Services
 from proxy_core.server.status_endpoint import Statuses
 
@@ -65,8 +66,14 @@ class _App:
         self._endpoints = endpoints
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        direct = self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
+        direct = self._direct(scope)
+        if direct is None and scope["type"] == "http" and (path := tidied(scope["path"])) != scope["path"]:
+            scope = {**scope, "path": path}
+            direct = self._direct(scope)
         return (direct or self._app)(scope, receive, send)
+
+    def _direct(self, scope: Scope) -> ASGIApp | None:
+        return self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
 
 
 def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Route]:

@@ -17,6 +17,7 @@ from proxy_core.messages import JsonObject
 from proxy_core.server.auth import KeyPlaces
 from proxy_core.server.errors import error_headers
 from proxy_core.server.head import request_head
+from proxy_core.server.paths import advice
 from proxy_core.server.request_headers import id_headers, read
 
 log = logging.getLogger("proxy_core.dialects")
@@ -27,7 +28,8 @@ class Wording:
 
     def __init__(self, common: Dialect, dialects: Iterable[Dialect], places: KeyPlaces) -> None:
         self._common = common
-        self._recognizing = [dialect for dialect in dialects if dialect.recognizes is not None]
+        self._dialects = list(dialects)
+        self._recognizing = [dialect for dialect in self._dialects if dialect.recognizes is not None]
         self._places = places
         self._logged: set[tuple[str, type[Exception]]] = set()
 
@@ -63,7 +65,7 @@ class Wording:
         path, method = request.scope["path"], request.scope["method"]
         failure: ProxyError
         if error.status_code == 404:
-            failure = NotFound(f"There is no {path!r} here.")
+            failure = NotFound(f"There is no {path!r} here.{advice(path, self._dialects)}")
         elif error.status_code == 405:
             failure = MethodNotAllowed(f"{method} is not supported at {path!r}.")
         else:

@@ -50,4 +50,6 @@ DIALECT = Dialect(
     heartbeat=HEARTBEAT,
     condense=condensed,
     operations=OPERATIONS,
+    base_path="/v1",
+    key_headers=["api-key"],
 )

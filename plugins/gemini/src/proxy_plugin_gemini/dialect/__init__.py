@@ -37,8 +37,8 @@ DIALECT = Dialect(
     name=NAME,
     family="chat",
     paths=[
-        f"/{version}/models/{{model:path}}:{method}"
-        for version in ("v1beta", "v1")
+        f"{version}/models/{{model:path}}:{method}"
+        for version in ("/v1beta", "/v1", "")
         for method in ("generateContent", "streamGenerateContent")
     ],
     read_request=read_request,

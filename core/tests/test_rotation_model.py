@@ -213,6 +213,7 @@ class Rotation(RuleBasedStateMachine):
         for model in ("a", "b", "big-1"):
             group, rows = self.ledger.settled(model, self.clock.time), self.ledger.rows
             assert group.loads == [self.load(group, model, row) for row in rows]
+            assert group.lowest == min(group.loads, default=math.inf)
             assert set(group.due) == {
                 row.id for row in rows if self.rests(model, row) and group.loads[row.position] < math.inf
             }

@@ -96,10 +96,10 @@ class Ledger(Rows):
         aside = self.policy.fair_cycle and self._set_aside(group, row, now, ends)
         usable = not aside and self._free(group, row, now) and not any(c.closed(now) for c in cooldowns)
         if usable:
-            group.loads[row.position] = self._load(group, row)
+            group.put_load(row.position, self._load(group, row))
             group.unusable.pop(row.id, None)
         else:
-            group.loads[row.position] = UNUSABLE
+            group.put_load(row.position, UNUSABLE)
             group.unusable[row.id] = row
         if cooldowns and usable:
             group.due[row.id] = row

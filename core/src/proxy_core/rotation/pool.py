@@ -156,7 +156,7 @@ class Pool:
         group = ledger.settled(model, now)
         out = tried | group.closed(model, now) if group.of_model else tried
         loads = self._without(group.loads, out) if out else group.loads
-        low = min(loads, default=UNUSABLE)
+        low = min(loads, default=UNUSABLE) if out else group.lowest
         if low >= beyond(max_priority):
             return None
         row = _due(group, low) if group.due and not tried else None

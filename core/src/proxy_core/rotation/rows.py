@@ -52,9 +52,7 @@ class Rows:
         self._regroup()
         self._apply_caps(before, priorities, now)
         for group in self.groups.values():
-            group.loads = [UNUSABLE] * len(self.rows)
-            group.due.clear()
-            group.unusable.clear()
+            group.reset_loads(len(self.rows))
             group.dirty = set(self.rows)
 
     def _apply_caps(self, before: Policy, priorities: Mapping[str, int], now: float) -> None:
@@ -129,8 +127,8 @@ class Rows:
             if len(self.groups) >= MAX_GROUPS:
                 self._forget_group(next((n for n, g in self.groups.items() if self._idle(g)), next(iter(self.groups))))
             marks = {} if self._marks is None else self._marks
-            loads = [UNUSABLE] * len(self.rows)
-            group = self.groups[name] = QuotaGroup(name, marks, loads, dirty=set(self.rows))
+            group = self.groups[name] = QuotaGroup(name, marks, dirty=set(self.rows))
+            group.reset_loads(len(self.rows))
         self.groups.move_to_end(name)
         return group
 

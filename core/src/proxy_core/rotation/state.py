@@ -86,7 +86,8 @@ class Window:
 class QuotaGroup:
     """The state of one model, or of a group of models that share a quota.
 
-    ``loads`` are indexed by a credential's position, everything else by its id. ``of_model``: cooldowns of single
+    ``loads`` are indexed by a credential's position, everything else by its id; they are changed by :meth:`put_load`
+    alone, which keeps count of how many are at the lowest. ``of_model``: cooldowns of single
     models of the group, by model and then credential; ``loads`` do not include them. ``marks``: since when
     fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
     ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
@@ -107,12 +108,40 @@ class QuotaGroup:
     dirty: set[CredentialState] = field(default_factory=set)
     tick: int = 0
     last: str | None = None
+    _low: float = UNUSABLE
+    _at_low: int = 0
 
     def forget(self, credential: str) -> None:
         for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due, self.unusable):
             record.pop(credential, None)
         for model in list(self.of_model):
             self.put(model, credential, None)
+
+    def put_load(self, position: int, load: float) -> None:
+        old = self.loads[position]
+        if load == old:
+            return
+        self.loads[position] = load
+        if load < self._low:
+            self._low, self._at_low = load, 1
+        elif load == self._low:
+            self._at_low += 1
+        elif old == self._low:
+            self._at_low -= 1
+
+    @property
+    def lowest(self) -> float:
+        """The lowest load. All loads are searched only when the last one at the lowest has changed."""
+        if not self._at_low:
+            self._low = min(self.loads, default=UNUSABLE)
+            self._at_low = self.loads.count(self._low)
+        return self._low
+
+    def reset_loads(self, size: int) -> None:
+        """Loads for so many credentials, none of which is usable as yet."""
+        self.loads, self._low, self._at_low = [UNUSABLE] * size, UNUSABLE, size
+        self.due.clear()
+        self.unusable.clear()
 
     def of(self, model: str) -> Mapping[str, Cooldown]:
         """The cooldowns of this one model, by credential."""

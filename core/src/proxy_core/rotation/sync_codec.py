@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -187,8 +188,14 @@ def count_name(provider: str, ledger: Ledger, credential: str, group: str, insta
     window = known.windows.get(credential) if known is not None else None
     ends = window.resets_at if window is not None else ledger.window_end(instant.monotonic)
     resets_at = instant.to_epoch(ends)
-    parts = (provider, credential, group, str(round(resets_at / _MINUTE_S)))
-    return "/".join(["used", *(quote(part, safe="") for part in parts)]), resets_at + _MINUTE_S
+    name = f"used/{_quoted(provider)}/{_quoted(credential)}/{_quoted(group)}/{round(resets_at / _MINUTE_S)}"
+    return name, resets_at + _MINUTE_S
+
+
+@lru_cache(maxsize=8192)
+def _quoted(name: str) -> str:
+    """Cached, as every request is counted under the same names."""
+    return quote(name, safe="")
 
 
 def counted(provider: str, ledger: Ledger, instant: Instant) -> Iterator[tuple[str, Count]]:

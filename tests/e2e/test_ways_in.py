@@ -459,3 +459,40 @@ async def test_the_form_without_a_number_works_like_the_numbered_one(site, make_
 
     for provider in PROVIDERS:
         await site.chats(provider)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("how", ["--link", "--copy"])
+@pytest.mark.parametrize("life_s", [0, 0.5, 5])
+async def test_a_server_that_states_no_sensible_lifetime_is_not_asked_without_pause(
+    site, make_proxy, provider, how, life_s
+):
+    server = site.servers[provider]
+    file = site.file(provider, "one", {"gemini_cli": cli, "qwen_code": qwens}[provider], "expiry_date")
+    await site.imports(provider, file, how)
+    server.life_s = life_s
+    await site.start(make_proxy)
+    async with asyncio.timeout(10):
+        while not server.accepted:
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.7)
+
+    assert len(server.accepted) == 1
+
+
+@pytest.mark.parametrize(("failures", "least_s"), [(1, 0), (2, 1)])
+async def test_a_look_up_of_a_project_that_fails_in_passing_is_repeated_at_once_and_then_later(
+    site, make_proxy, failures, least_s
+):
+    google = site.servers["gemini_cli"]
+    await site.imports("gemini_cli", site.file("gemini_cli", "one", cli), "--copy")
+    google.fails(503, path="/v1internal:loadCodeAssist", times=failures)
+    await site.start(make_proxy)
+    began = time.monotonic()
+    async with asyncio.timeout(8):
+        while (answer := await site.proxy.chat(MODELS["gemini_cli"], "hi")).status != 200:
+            await asyncio.sleep(0.02)
+
+    assert answer.text == "hello"
+    assert time.monotonic() - began >= least_s * 0.9
+    assert len(google.called("loadCodeAssist")) == failures + 1

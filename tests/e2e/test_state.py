@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -300,3 +301,67 @@ async def test_a_start_with_an_unusable_file_serves_and_says_so(home, counting):
         file.rmdir()
         await until(lambda: _fine(client, program.url))
     assert (await used(home, variables))["requests"] == 1
+
+
+# --- What a store can never accept --------------------------------------------------------
+
+
+class Picky(Moody):
+    """Rejects every request that has the usage of one model in it."""
+
+    async def sync(self, push):
+        if any(row.model == "odd" for row in push.usage):
+            raise OverflowError("too large")
+        return await super().sync(push)
+
+
+@pytest.mark.parametrize("moody", [Picky()])
+async def test_of_what_a_store_rejects_only_the_row_is_lost_and_the_log_says_which(with_store, moody, upstream, caplog):
+    proxy = await with_store(sync_interval_s=0.01)
+    models = [f"m{n}" for n in range(40)]
+
+    await asyncio.gather(*(proxy.chat(f"demo/{model}", "hi") for model in (*models[:20], "odd", *models[20:])))
+
+    async def all_there():
+        return (await counted(moody))[0] == len(models)
+
+    await until(all_there)
+    await proxy.chat("demo/later", "hi")
+    await until(lambda: counted_is(moody, len(models) + 1))
+    (line,) = [record.getMessage() for record in caplog.records if "rejected" in record.getMessage()]
+    assert line == "the state store rejected usage of test at demo/odd, which is lost"
+
+
+async def counted_is(state, requests):
+    return (await counted(state))[0] == requests
+
+
+ABSURD = [10**400, 2**64, 1e308, "9" * 400, -5, True, None, [], {"a": 1}, "NaN", 10**18]
+
+
+@pytest.mark.parametrize("number", ABSURD, ids=range(len(ABSURD)))
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_absurd_number_in_usage_stops_neither_metrics_nor_the_counting(make_proxy, upstream, number, stream):
+    provider = {"base_url": upstream.url, "models": {"m": {"input_price": 1, "output_price": 1}}}
+    proxy = await make_proxy({"providers": {"demo": provider}, "admin": {"key": "the-admin-key"}})
+    fields = ("prompt_tokens", "completion_tokens", "total_tokens")
+    usage = {**dict.fromkeys(fields, number), "prompt_tokens_details": {"cached_tokens": number}}
+    if stream:
+        upstream.streams("hi", usage=usage)
+    else:
+        upstream.responds(json_body={"choices": [{"message": {"content": "hi"}}], "usage": usage})
+
+    for _ in range(3):
+        assert (await proxy.chat("demo/m", "hi", stream=stream)).status == 200
+    metrics = await proxy.get("/../metrics", key="the-admin-key")
+    today = datetime.now(UTC).date()
+    proxy.process.state.wake()
+
+    async def stored():
+        return sum(row.requests for row in await proxy.process.state.rows(today, today)) == 3
+
+    await until(stored)
+    (row,) = await proxy.process.state.rows(today, today)
+    assert metrics.status == 200
+    assert 0 <= row.prompt <= 3 * 10**12
+    assert proxy.process.state.problem is None

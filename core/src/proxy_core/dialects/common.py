@@ -11,10 +11,9 @@ from proxy_core.errors import BadRequest
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import JsonObject
+from proxy_core.messages.events import MOST_TOKENS
 
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
-#: Sums of counts must fit into 64 bits: a server that reports more is wrong, and must not stop the counting.
-_MOST_TOKENS = 10**12
 
 
 def json_bytes(value: object) -> bytes:
@@ -121,7 +120,7 @@ def tokens(value: object) -> int:
         value = float(value) if _DECIMAL.fullmatch(value) else 0
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return 0
-    return int(min(value, _MOST_TOKENS))
+    return int(min(value, MOST_TOKENS))
 
 
 def without_none(**fields: Any) -> JsonObject:

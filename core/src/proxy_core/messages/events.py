@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 
+#: More tokens than any response has.
+MOST_TOKENS = 10**12
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens. ``prompt`` includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``."""
@@ -37,6 +41,12 @@ class Usage:
     cache_write: int = 0
     reasoning: int = 0
     extra: Extra = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A server may report anything, and sums of counts must fit into 64 bits.
+        for name in ("prompt", "completion", "cached", "cache_write", "reasoning"):
+            if not 0 <= getattr(self, name) <= MOST_TOKENS:
+                object.__setattr__(self, name, min(max(getattr(self, name), 0), MOST_TOKENS))
 
     @property
     def total(self) -> int:

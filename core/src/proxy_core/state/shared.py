@@ -11,7 +11,7 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
@@ -34,6 +34,7 @@ from proxy_core.rotation import sync_codec
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.schema import StateSettings
 from proxy_core.state.budgets import Budgets
+from proxy_core.state.unsent import Unsent
 from proxy_core.state.usage import UsageBook
 
 log = logging.getLogger("proxy_core.state")
@@ -55,16 +56,6 @@ _FORGET_EVERY_S = 3600.0
 _MAX_PROBLEM = 200
 #: A process that was silent for this long loses its permits.
 LIVES_S = 10.0
-
-
-@dataclass(slots=True)
-class _Unsent:
-    """The content of one request, unchanged until the store has applied it."""
-
-    number: int
-    values: Mapping[str, SharedValue] = field(default_factory=dict)
-    counts: Mapping[str, Count] = field(default_factory=dict)
-    usage: Sequence[UsageRow] = ()
 
 
 class SharedState:
@@ -92,7 +83,9 @@ class SharedState:
         self._clean = clean
         self._holder = secrets.token_hex(8)
         self._backend: StateBackend | None = None
-        self._unsent = _Unsent(0)
+        self._unsent = Unsent()
+        #: The parts of a request that the store rejected; one of them has the value that it cannot accept.
+        self._suspects: list[Unsent] = []
         self._applied = True
         self._cursor = 0
         self._failures = 0
@@ -161,9 +154,9 @@ class SharedState:
             await self._exchange()
         kept = False
         while not kept:  # includes changes made during the last exchange
-            gathers = self._applied
+            gathers = self._applied and not self._suspects
             await self._exchange()
-            kept = gathers and self._applied
+            kept = gathers and self._applied and not self._suspects
             if not self._applied:
                 await asyncio.sleep(self._settings.sync_interval_s)
 
@@ -207,16 +200,21 @@ class SharedState:
                 pool.notify(every=True)
 
     def _give_up(self, error: Exception) -> None:
-        """Drop a request that the store can never accept; it would block everything after it."""
-        if isinstance(error, ValueError | TypeError | OverflowError) and self._failures >= _TRIES and not self._applied:
-            log.error("the state store rejected an update, which is lost", exc_info=error)
-            self._applied = True
+        """Find what the store can never accept in a request, and drop it: it would block everything after it."""
+        invalid = isinstance(error, ValueError | TypeError | OverflowError)
+        if not invalid or self._applied or (self._failures < _TRIES and not self._unsent.suspect):
+            return
+        self._applied = True
+        self._suspects = self._unsent.halves() + self._suspects
+        if not self._unsent.halves():
+            log.error("the state store rejected %s, which is lost", self._unsent, exc_info=error)
 
     def _request(self) -> SyncRequest:
         if self._anew:
             self._cursor, self._anew = 0, False
         if self._applied:
-            self._unsent = self._gathered()
+            number = self._unsent.number + 1
+            self._unsent = replace(self._suspects.pop(0) if self._suspects else self._gathered(), number=number)
             self._applied = False
         return SyncRequest(
             holder=self._holder,
@@ -229,7 +227,7 @@ class SharedState:
             lives_s=LIVES_S,
         )
 
-    def _gathered(self) -> _Unsent:
+    def _gathered(self) -> Unsent:
         instant = self._instant()
         found_values: dict[str, SharedValue] = {}
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
@@ -243,7 +241,7 @@ class SharedState:
                 )
             found_counts |= sync_codec.counted(provider, ledger, instant)
             found_values |= sync_codec.sessions_written(provider, pool, instant)
-        return _Unsent(self._unsent.number + 1, found_values, found_counts, self._usage.take())
+        return Unsent(values=found_values, counts=found_counts, usage=self._usage.take())
 
     def _permits_wanted(self) -> dict[str, PermitRequest]:
         """The permits to request of shared limits. A process that is alone requests none and has them all."""

@@ -66,7 +66,7 @@ async def test_a_login_by_browser(made, google, exchange):
 
 @pytest.mark.parametrize(("headless", "method"), [(True, None), (False, "paste")])
 async def test_a_login_over_ssh_pastes_a_code(made, google, exchange, headless, method):
-    assert "paste" in made().refresher().login_methods
+    assert "paste" in made().login_methods
     prompt = ScriptedPrompt(headless=headless, method=method)
     logging_in = asyncio.create_task(made().login(prompt, exchange))
     link = await prompt.shown()

@@ -4,12 +4,17 @@
 """
 
 import asyncio
+import gzip
 import json
+import socket
 import time
+import zlib
 from contextlib import asynccontextmanager
 
+import brotli
 import httpx
 import pytest
+import zstandard
 
 import proxy_core
 from proxy_core.testing.upstream import FakeUpstream, chunk, cut, pause, stall
@@ -689,3 +694,82 @@ async def test_a_404_says_what_the_base_url_should_be(proxy, path, told):
 async def test_a_key_may_come_in_azures_header(proxy):
     assert (await at(proxy, "/v1/chat/completions", CHAT, {"api-key": proxy.key})).status_code == 200
     assert (await at(proxy, "/v1/chat/completions", CHAT, {"api-key": "another"})).status_code == 401
+
+
+# --- Compressed requests, and loops -------------------------------------------------------
+
+PACKED = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+    "identity": bytes,
+}
+
+
+async def packed(proxy, body, encoding, path="/chat/completions"):
+    headers = {"authorization": f"Bearer {proxy.key}", "content-encoding": encoding, "content-type": "application/json"}
+    return await proxy.client.post(proxy.url + path, content=body, headers=headers)
+
+
+@pytest.mark.parametrize("encoding", PACKED)
+async def test_a_compressed_request_is_read(proxy, upstream, encoding):
+    body = PACKED[encoding](json.dumps(CHAT).encode())
+
+    answer = await packed(proxy, body, encoding)
+
+    assert answer.status_code == 200
+    assert upstream.last.json["messages"] == CHAT["messages"]
+    assert "content-encoding" not in upstream.last.headers
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+async def test_a_compressed_request_has_the_limit_of_any_other(make, upstream, encoding):
+    proxy = await make({"server": {"max_body_bytes": 100_000}})
+    bomb = PACKED[encoding](b" " * 50_000_000)
+    assert len(bomb) < 100_000
+
+    answer = await packed(proxy, bomb, encoding)
+
+    assert answer.status_code == 413
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+async def test_a_damaged_request_is_the_clients_mistake(proxy, encoding):
+    body = PACKED[encoding](json.dumps(CHAT).encode())
+    for damaged in (b"garbage" + body, body[:-3]):
+        answer = await packed(proxy, damaged, encoding)
+
+        assert answer.status_code == 400
+        assert "content-encoding" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("encoding", ["compress", "gzip, gzip", "snappy"])
+async def test_an_unknown_encoding_of_a_request_is_named(proxy, encoding):
+    answer = await packed(proxy, b"x", encoding)
+
+    assert answer.status_code == 415
+    assert "gzip, deflate, br, zstd" in answer.json()["error"]["message"]
+
+
+async def test_a_proxy_that_is_its_own_upstream_ends_the_loop(make, good):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {"server": {"port": port}, "models": {"loop": ["up/loop"]}}
+    proxy = await make(settings, base_url=f"http://127.0.0.1:{port}/v1", api_keys=["test-client-key"])
+
+    answer = await proxy.chat("loop", "hi")
+
+    assert (answer.status, answer.error["code"]) == (508, "proxy_loop")
+    assert "base URL leads back here" in answer.error["message"]
+    assert len(proxy.process.recent) < 10
+
+
+async def test_a_request_through_other_proxies_is_served(proxy, upstream):
+    answer = await proxy.post("/chat/completions", CHAT, headers={"x-proxy-core-hops": "2"})
+
+    assert answer.status == 200
+    assert upstream.last.headers["x-proxy-core-hops"] == "3"

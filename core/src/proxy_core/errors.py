@@ -19,7 +19,8 @@
     │   └── LimitReached      429   the client's own limit
     ├── InternalError         500   a bug in the proxy or in a plugin
     ├── UpstreamBroken        502   the upstream's response was unusable
-    │   └── StreamCut         502   a response ended before it was complete
+    │   ├── StreamCut         502   a response ended before it was complete
+    │   └── ProxyLoop         508   a proxy is its own upstream
     ├── Unavailable           503   no credential, an upstream that is down, a server that is stopping
     └── UpstreamTimeout       504   the upstream exceeded a time limit
         └── DeadlinePassed    504   the whole request exceeded its own
@@ -256,6 +257,12 @@ class StreamCut(UpstreamBroken):
     """A response ended before it was complete."""
 
     code = "upstream_cut_off"
+
+
+class ProxyLoop(UpstreamBroken):
+    """A request goes round in circles: a proxy is, directly or through others, its own upstream."""
+
+    status, code = 508, "proxy_loop"
 
 
 class Unavailable(ProxyError):

@@ -15,6 +15,7 @@ from proxy_core.errors import (
     CapacityExhausted,
     CredentialRefused,
     ProxyError,
+    ProxyLoop,
     StreamCut,
     Unavailable,
     UpstreamBroken,
@@ -75,6 +76,9 @@ _TOLD: Mapping[FailureKind, _Told] = {
     "broken": _Told(error=UpstreamBroken, code="upstream_error", words="{outcome}{cause}"),
     "misconfigured": _Told(
         error=UpstreamBroken, code="upstream_error", words="{outcome}: its base URL may be wrong.", waiting_helps=False
+    ),
+    "loop": _Told(
+        error=ProxyLoop, code="proxy_loop", words="{outcome}: its base URL leads back here.", waiting_helps=False
     ),
 }
 #: For an exchange that ended without a status; ``{cause}`` is what became of it.

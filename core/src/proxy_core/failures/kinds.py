@@ -30,6 +30,7 @@ FailureKind = Literal[
     "timeout",
     "broken",
     "misconfigured",  # the configured base URL or headers are wrong
+    "loop",  # the configured base URL leads back to this proxy
 ]
 
 
@@ -129,6 +130,7 @@ _STATUSES: Mapping[int, FailureKind] = {
     498: "refused",  # "invalid token" where it is used at all
     499: "broken",  # "cancelled": the upstream gave up by itself
     501: "misconfigured",
+    508: "loop",
     503: "overloaded",
     504: "timeout",
     522: "timeout",

@@ -61,6 +61,7 @@ _ACTIONS: Mapping[FailureKind, _Action] = {
     "timeout": _Action("provider", "retry"),
     "broken": _Action("provider", "retry"),
     "misconfigured": _Action("provider", "fail_over"),
+    "loop": _Action("provider", "fail_over"),
 }
 
 

@@ -28,7 +28,7 @@ class ProxyRequest:
 
     ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
     header of that name, if it is valid according to W3C Trace Context. ``limited``: the client may use only
-    some models.
+    some models. ``hops``: through how many of these proxies it has come before.
     """
 
     id: str
@@ -40,6 +40,7 @@ class ProxyRequest:
     session: str | None = None
     traceparent: str | None = None
     limited: bool = False
+    hops: int = 0
     stash: Stash = field(default_factory=Stash, repr=False)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:

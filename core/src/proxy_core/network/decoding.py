@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Iterator
+from typing import Protocol
 
 from proxy_core.network.errors import TransportError
 
@@ -73,6 +74,22 @@ class Inflater:
             raise ValueError(str(error)) from None
 
 
+class Decompressor(Protocol):
+    """The decompressed data of one body. Both methods raise ``ValueError`` if it is damaged."""
+
+    def pieces(self, data: bytes) -> Iterator[bytes]: ...
+    def close(self) -> None: ...
+
+
+def decompressor(encoding: str) -> Decompressor:
+    """For one of the encodings that :func:`layer` returns. Raises ``UnknownEncoding``."""
+    if encoding not in ("br", "zstd"):
+        return Inflater(encoding)
+    from proxy_core.network.compressions import Brotli, Zstandard  # rarely needed
+
+    return Brotli() if encoding == "br" else Zstandard()
+
+
 def layer(encoding: str) -> str | None:
     """The one encoding that a ``content-encoding`` header names; ``None`` if it names none.
 
@@ -89,7 +106,7 @@ async def decoded(pieces: AsyncGenerator[bytes, None], encoding: str) -> AsyncGe
     """An upstream's body without its content-encoding. Raises ``TransportError``."""
     try:
         name = layer(encoding)
-        inflater = Inflater(name) if name is not None else None
+        inflater = decompressor(name) if name is not None else None
     except UnknownEncoding as error:
         raise TransportError("unreadable", f"its body has {error}, although none was asked for") from None
     made = 0

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from proxy_core.messages import UpstreamRequest
 from proxy_core.network.upload import SLICED_ABOVE
 
+#: Through how many of these proxies a request has come. It names none of them.
+HOP_HEADER = "x-proxy-core-hops"
+
 
 def request_headers(request: UpstreamRequest, user_agent: str) -> Sequence[tuple[str, str]]:
     """Those of the request, with ours where it has none of its own."""

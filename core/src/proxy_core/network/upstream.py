@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -33,22 +34,14 @@ _STALE_RETRIES = 3
 _DRAIN_S = 0.2
 
 
+@dataclass(slots=True)
 class UpstreamResponse:
     """A status and headers that have arrived, and a body to be read. Must be closed. Header names are in lower case."""
 
-    __slots__ = ("_close", "_pieces", "headers", "status")
-
-    def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        pieces: AsyncGenerator[bytes, None],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
-        self.status = status
-        self.headers = headers
-        self._pieces = pieces
-        self._close = close
+    status: int
+    headers: Mapping[str, str]
+    _pieces: AsyncGenerator[bytes, None]
+    _close: Callable[[], Awaitable[None]]
 
     @property
     def is_event_stream(self) -> bool:
@@ -127,7 +120,6 @@ class Upstream:
 
         ``resend``: send it again if a pooled connection was dead. A dead connection and a server that took the request
         and then closed look alike, so a request that must not arrive twice is not sent again.
-
         ``progress`` receives the number of unsent bytes of a large body, before each slice and at the end.
         """
         headers = request_headers(request, self._user_agent)

@@ -19,6 +19,7 @@ from proxy_core.interfaces import (
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.network.fetch import GuardedFetcher
+from proxy_core.network.headers import HOP_HEADER
 from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
 from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
@@ -119,7 +120,8 @@ class Call:
             self._sent = self._call()
             message = self._deployment.provider.encode(self._sent, credential)
             self.secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
-            return message
+            hops = (HOP_HEADER, str(self._request.hops + 1))
+            return replace(message, headers=[*message.headers, hops])
         except ProxyError:
             raise
         except Exception as error:  # a plugin's encoder may fail in any way

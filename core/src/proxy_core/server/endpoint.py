@@ -16,10 +16,11 @@ from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.bodies import TimedBody
+from proxy_core.server.compressed import decompressed
 from proxy_core.server.errors import drain, error_headers, error_of, send_json
 from proxy_core.server.head import request_head
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, OutOfTime, Receive, Silence
-from proxy_core.server.request_headers import Headers, attempt_headers, id_headers, read
+from proxy_core.server.request_headers import Headers, attempt_headers, check_hops, id_headers, read
 from proxy_core.server.services import Services
 
 Scope = MutableMapping[str, Any]
@@ -127,10 +128,12 @@ class _Exchange:
                 raise ClientLeft
             body.add(message.get("body", b""), last=not message.get("more_body", False))
         self._trace.read(body.size)
-        return body.whole()
+        encoding, limit = self._headers.encoding, self._services.max_body_bytes
+        return body.whole() if encoding is None else await decompressed(body.whole(), encoding, limit)
 
     async def _admit(self, client: str, raw: bytes) -> ProxyRequest:
         """The request, if it is valid and its client may make it now."""
+        check_hops(self._headers.hops)
         recorder, trace = self._services.recorder, self._trace
         if recorder is not None:
             trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
@@ -146,6 +149,7 @@ class _Exchange:
             session=self._headers.session,
             traceparent=self._headers.traceparent,
             limited=self._services.budgets.limits_models(client),
+            hops=self._headers.hops,
         )
         self._services.budgets.admit(client, request.model)
         return request

@@ -18,6 +18,7 @@ from proxy_core.interfaces import Dialect, Operation, OperationRequest, Operatio
 from proxy_core.jsons import SHORT, beside
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import read_body
+from proxy_core.server.compressed import decompressed
 from proxy_core.server.head import request_head
 from proxy_core.server.request_headers import id_headers, read
 from proxy_core.server.wording import Wording, error_response
@@ -65,7 +66,9 @@ class OperationEndpoint:
     async def _operation_response(self, request: Request) -> OperationResponse:
         keys = self._served.keys
         client = "" if self._operation.public else keys.identify(request.scope)
-        raw = await read_body(request, self._served.max_body_bytes, self._served.clock)
+        limit, encoding = self._served.max_body_bytes, read(request.scope["headers"]).encoding
+        raw = await read_body(request, limit, self._served.clock)
+        raw = raw if encoding is None else await decompressed(raw, encoding, limit)
         head = request_head(request.scope, keys.places, client)
         body = parse_body(raw or b"{}") if len(raw) <= SHORT else await beside(parse_body, raw)
         operation_request = OperationRequest(head=head, body=body)

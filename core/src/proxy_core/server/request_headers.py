@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from proxy_core.errors import ProxyLoop
 from proxy_core.interfaces import AttemptRecord
+from proxy_core.network.headers import HOP_HEADER
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -31,8 +33,12 @@ _OF_AGENT = b"-session-id"
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?")
 #: The timeout of the official SDKs, in seconds, as they report it.
 _TIMEOUT = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout", b"x-server-timeout"})
-_NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent"}
+#: Counts proxies, so that a loop of them ends.
+HOPS = HOP_HEADER.encode()
+_NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent", b"content-encoding", HOPS}
 _MAX_SESSION = 256
+#: A program's own proxy, a team's and a company's are three.
+_MAX_HOPS = 4
 #: Clients reject responses with long headers.
 _MAX_HEADER = 256
 
@@ -45,11 +51,15 @@ class RequestHeaders:
     session: str | None = None
     timeout_s: float | None = None
     traceparent: str | None = None
+    #: How the body is compressed.
+    encoding: str | None = None
+    #: Through how many of these proxies the request has come.
+    hops: int = 0
 
 
 def read(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
     """Unreadable values are ignored."""
-    request_id, session, timeout_s, traceparent = None, None, None, None
+    request_id, session, timeout_s, traceparent, encoding, hops = None, None, None, None, None, 0
     for name, value in headers:
         if not value or not (name in _NAMES or name.endswith(_OF_AGENT)):
             continue
@@ -57,11 +67,21 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             session = session or value[:_MAX_SESSION].decode("latin-1")
         elif name in _TIMEOUT:
             timeout_s = timeout_s or _seconds(value)
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1") if encoding is None else f"{encoding}, {value.decode('latin-1')}"
+        elif name == HOPS:
+            hops = max(hops, int(value)) if value.isdigit() and len(value) < 4 else hops
         elif name == b"traceparent":
             traceparent = traceparent or _traceparent(value)
         elif request_id is None and _REQUEST_ID.fullmatch(value):
             request_id = value.decode("ascii")
-    return RequestHeaders(request_id or _new_id(), session, timeout_s, traceparent)
+    return RequestHeaders(request_id or _new_id(), session, timeout_s, traceparent, encoding, hops)
+
+
+def check_hops(hops: int) -> None:
+    """Raises ``ProxyLoop`` for a request that has come through so many proxies that it must be going in circles."""
+    if hops > _MAX_HOPS:
+        raise ProxyLoop(f"The request has come through {hops} proxies: one of them is its own upstream.")
 
 
 def _new_id() -> str:

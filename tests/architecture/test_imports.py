@@ -140,7 +140,7 @@ HOMES = {
     "starlette": {"server/", "runtime/"},
     "hypercorn": {"server/http_servers/hypercorn.py", "server/http_servers/hypercorn_fixes.py"},
     "uvicorn": {"server/http_servers/uvicorn.py"},
-    "httptools": set(),
+    "httptools": {"server/http_servers/uvicorn.py"},
     "granian": {"server/http_servers/granian.py"},
     "pluggy": {"hookspecs.py", "plugins/"},
     "sqlite3": {"state/sqlite.py", "state/sqlite_file.py"},

@@ -25,15 +25,15 @@ async def connected(url):
     return await asyncio.open_connection(host, int(port))
 
 
-async def said(url, *pieces):
-    """What the server answers to these bytes until it closes the connection or is silent for a second."""
+async def said(url, *pieces, silent_s=1):
+    """What the server answers to these bytes until it closes the connection or is silent for this long."""
     reader, writer = await connected(url)
     out = b""
     try:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        while data := await asyncio.wait_for(reader.read(65536), 1):
+        while data := await asyncio.wait_for(reader.read(65536), silent_s):
             out += data
     except TimeoutError:
         out += b"(open)"
@@ -44,8 +44,8 @@ async def said(url, *pieces):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
-async def test_a_connection_that_its_client_has_closed_is_closed_at_once(tmp_path):
-    async with serving(tmp_path, "--demo", command=SCRIPT, PROXY_API_KEY="k") as program:
+async def test_a_connection_that_its_client_has_closed_is_closed_at_once(tmp_path, http_server):
+    async with serving(tmp_path, "--demo", "--server", http_server, command=SCRIPT, PROXY_API_KEY="k") as program:
         folder = f"/proc/{program.process.pid}/fd"
         await said(program.url, GET)
         before = len(os.listdir(folder))
@@ -65,14 +65,17 @@ async def test_a_connection_that_its_client_has_closed_is_closed_at_once(tmp_pat
 
 @pytest.mark.parametrize("both", [(b"content-length: 72",), (b"Content-Length: 0",), (b"content-length: 5, 5",)])
 @pytest.mark.parametrize("encoding", [b"transfer-encoding: chunked", b"Transfer-Encoding: Chunked"])
-async def test_content_length_with_transfer_encoding_is_refused(proxy, upstream, both, encoding):
+async def test_content_length_with_transfer_encoding_is_refused_or_ends_the_connection(
+    hosted, upstream, both, encoding
+):
     for order in ([*both, encoding], [encoding, *both]):
-        answer = await said(proxy.url, head(*order) + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) + GET)
+        answer = await said(hosted.url, head(*order) + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY) + GET)
 
-        assert answer.startswith(b"HTTP/1.1 400")
-        assert answer.count(b"HTTP/1.1") == 1
+        may_read = hosted.proxy.loaded.settings.server.http_server == "granian"  # by transfer-encoding
+        assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 200") if may_read else b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1, "the connection ends with it"
         assert not answer.endswith(b"(open)")
-    assert upstream.requests == []
+    assert may_read or upstream.requests == []
 
 
 UPGRADE = GET[:-2] + b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: \r\n\r\n"
@@ -87,9 +90,10 @@ async def test_http_2_is_spoken_only_if_settings_say_so(tmp_path):
             assert spoken.startswith(b"HTTP/1.1 4") == (http2 == "false")
 
 
-async def test_a_slow_body_has_a_deadline_that_grows_with_what_has_arrived(make_proxy, upstream):
+async def test_a_slow_body_has_a_deadline_that_grows_with_what_has_arrived(make_proxy, upstream, http_server):
     clock = VirtualClock(1e9)
-    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}}}, clock=clock)
+    settings = {"providers": {"demo": {"base_url": upstream.url}}, "server": {"http_server": http_server}}
+    proxy = await make_proxy(settings, clock=clock)
     for sent, limit_s in ((b"", 60), (b" " * 8192 * 40, 100)):
         reader, writer = await connected(proxy.url)
         writer.write(head(b"content-length: 1000000") + sent)
@@ -110,12 +114,12 @@ async def test_a_slow_body_has_a_deadline_that_grows_with_what_has_arrived(make_
     assert upstream.requests == []
 
 
-async def test_a_body_in_tiny_chunks_is_refused_before_it_costs_much(proxy, upstream):
+async def test_a_body_in_tiny_chunks_is_refused_before_it_costs_much(hosted, upstream):
     chunks = b"2\r\n  \r\n" * 500_000
 
-    answer = await said(proxy.url, head(b"transfer-encoding: chunked"), chunks)
+    answer = await said(hosted.url, head(b"transfer-encoding: chunked"), chunks, silent_s=10)
 
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"tiny chunks" in answer
     assert upstream.requests == []
-    assert (await proxy.chat("demo/small", "hi")).status == 200
+    assert (await hosted.chat("demo/small", "hi")).status == 200

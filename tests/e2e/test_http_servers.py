@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from proxy_core.errors import SettingsError
 from proxy_core.server.serve import check_server, listen, serve_app
 from proxy_core.settings.schema import ServerSettings
-from proxy_core.testing import chunk, run
+from proxy_core.testing import chunk, run, run_proxy, stall
 from proxy_core.testing.program import environment
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -260,3 +261,129 @@ async def test_what_a_client_does_not_read_is_not_collected(http_server, make_pr
         writer.transport.abort()
 
     assert 1_000_000 < sent < enough / 2
+
+
+# --- HTTP --------------------------------------------------------------------------------
+
+
+def chat_head(proxy, *lines):
+    head = ["POST /v1/chat/completions HTTP/1.1", "Host: x", f"Authorization: Bearer {proxy.key}", *lines]
+    return "\r\n".join((*head, "", "")).encode()
+
+
+CHAT = json.dumps({"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}).encode()
+
+
+async def test_a_client_that_offers_an_upgrade_to_http_2_is_answered_in_http_1_again_and_again(hosted):
+    """As Java's client does, on the first request of each connection."""
+    reader, writer = await connected(hosted)
+    offer = (
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA",
+    )
+    for lines in (offer, (), offer):
+        writer.write(chat_head(hosted, *lines, f"Content-Length: {len(CHAT)}") + CHAT)
+        head, body = await asyncio.wait_for(answer_of(reader), 20)
+        assert head.startswith(b"http/1.1 200")
+        assert json.loads(body)["choices"][0]["message"]["content"] == "hello"
+    writer.close()
+
+
+async def test_a_client_that_waits_before_it_sends_a_body_is_told_to_continue(hosted):
+    reader, writer = await connected(hosted)
+    writer.write(chat_head(hosted, "Expect: 100-continue", f"Content-Length: {len(CHAT)}"))
+    told = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    writer.write(CHAT)
+    head, _ = await asyncio.wait_for(answer_of(reader), 20)
+
+    assert told.startswith(b"HTTP/1.1 100")
+    assert head.startswith(b"http/1.1 200")
+    writer.close()
+
+
+async def test_a_head_request_has_no_body(hosted):
+    reader, writer = await connected(hosted)
+    for _ in range(3):
+        writer.write(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+SMUGGLED = {
+    "both lengths": [b"Content-Length: 5", b"Transfer-Encoding: chunked"],
+    "two lengths": [b"Content-Length: 5", b"Content-Length: 6"],
+    "a length with a sign": [b"Content-Length: +5"],
+    "a space before the colon": [b"Content-Length : 5"],
+    "an unknown coding": [b"Transfer-Encoding: xchunked"],
+    "a coding after chunked": [b"Transfer-Encoding: chunked, identity"],
+    "a folded line": [b"X-A: b", b" Content-Length: 5"],
+}
+
+
+@pytest.mark.parametrize("lines", SMUGGLED.values(), ids=SMUGGLED)
+async def test_a_request_whose_end_is_in_doubt_is_the_last_on_its_connection(hosted, upstream, lines):
+    """Or else the bytes that follow might be taken for a request that a proxy before this one did not see."""
+    reader, writer = await connected(hosted)
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % hosted.key.encode()
+    writer.write(b"\r\n".join((b"POST /healthz HTTP/1.1", b"Host: x", *lines, b"", b"")) + b"0\r\n\r\n" + hidden)
+    async with asyncio.timeout(20):
+        said = await reader.read()
+
+    assert b'"list"' not in said
+    writer.close()
+
+
+async def test_more_streams_run_at_once_than_granian_would_allow(hosted, upstream):
+    upstream.says(chunk({"content": "hel"}), stall())
+    streams = []
+    for _ in range(150):
+        reader, writer = await connected(hosted)
+        writer.write(chat_request(hosted, stream=True))
+        streams.append((reader, writer))
+    for reader, _ in streams:
+        await asyncio.wait_for(reader.readuntil(b"hel"), 20)
+
+    assert len(upstream.requests) == 150
+    for _, writer in streams:
+        writer.close()
+
+
+async def test_a_large_body_arrives_whole(hosted, upstream):
+    text = "x" * 20_000_000
+
+    assert (await hosted.chat("demo/small", text)).status == 200
+
+    assert len(upstream.last.json["messages"][0]["content"]) == len(text)
+
+
+# --- The end -----------------------------------------------------------------------------
+
+
+async def test_connections_that_wait_for_a_request_do_not_delay_the_end(http_server, tmp_path):
+    settings = {"server": {"http_server": http_server, "shutdown_grace_s": 30}}
+    async with run_proxy(settings, folder=tmp_path) as proxy:
+        connections = [await connected(proxy) for _ in range(3)]
+        for (_, writer), sent in zip(connections, (HEAD + b"\r\n", HEAD, b""), strict=True):
+            writer.write(sent)
+        await answer_of(connections[0][0])
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 10
+    for _, writer in connections:
+        writer.close()
+
+
+async def test_a_request_on_an_open_connection_ends_it_once_the_server_stops(make_hosted, upstream):
+    proxy = await make_hosted()
+    upstream.streams("hel", "lo", gap_s=0.5)
+    reader, writer = await connected(proxy)
+    writer.write(chat_request(proxy, stream=True))
+    await reader.readuntil(b"hel")
+    writer.write(HEAD + b"\r\n")
+
+    proxy.stop.set()
+    rest = await asyncio.wait_for(reader.read(), 20)
+
+    assert b"[DONE]" in rest
+    writer.close()

@@ -26,7 +26,7 @@ log = logging.getLogger("proxy_core.reload")
 #: What a running process cannot change: its sockets, log and state store. ``None``: the whole table.
 _FIXED: Mapping[str, Sequence[str] | None] = {
     "server": (
-        *("host", "port", "workers", "http_server", "keep_alive_s", "shutdown_grace_s"),
+        *("host", "port", "workers", "http_server", "http2", "keep_alive_s", "shutdown_grace_s"),
         *("tls_certificate", "tls_key", "hypercorn"),
     ),
     "log": None,

@@ -12,7 +12,7 @@ from proxy_core.server.interrupt import Interruptible
 BODY_S = 60.0
 _BYTES_PER_S = 8 * 1024
 #: So many pieces may be tiny. Each costs 20 microseconds, and whoever sends more of them than data wants just that.
-_TINY_PIECES, _TINY = 8192, 64
+TINY_PIECES, TINY = 8192, 64
 
 
 class BodyParts:
@@ -33,7 +33,7 @@ class BodyParts:
         self.size += len(part)
         if self.size > self._limit:
             raise BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
-        if len(self._parts) > _TINY_PIECES and self.size < _TINY * len(self._parts):
+        if len(self._parts) > TINY_PIECES and self.size < TINY * len(self._parts):
             raise BadRequest("The request body is split into too many tiny chunks.")
 
     def whole(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]  # not marked as exported
 from granian.server.embed import Server
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
 from proxy_core.server.http_servers.lifespan import open_around
@@ -19,6 +21,8 @@ from proxy_core.settings.schema import ServerSettings
 
 #: By default granian makes connections wait beyond 128 at once.
 _MANY = 1_000_000
+#: How long the last responses may take to leave.
+_FLUSH_S = 1.0
 
 
 def check(settings: ServerSettings) -> None:
@@ -31,26 +35,45 @@ async def serve(hosting: Hosting) -> None:
 
 async def _serve(hosting: Hosting) -> None:
     """A granian for each socket, because it has one."""
-    servers = [_Server(hosting.sock, hosting, tls=True)]
+    app = _Counted(hosting.app)
+    servers = [_Server(app, hosting.sock, hosting, tls=True)]
     if hosting.control is not None:
-        servers.append(_Server(hosting.control, hosting, tls=False))
+        servers.append(_Server(app, hosting.control, hosting, tls=False))
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(server.serve()) for server in servers]
+        for server in servers:
+            tasks.create_task(server.serve())
         await hosting.stopping()
         for server in servers:
             server.stop()  # type: ignore[no-untyped-call]
-        _, late = await asyncio.wait(running, timeout=hosting.limit_s)
-        for task in late:
-            task.cancel()
+
+
+class _Counted:
+    """The application, and whether none of its requests is running."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._running = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._running += 1
+        self.idle.clear()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self.idle.set()
 
 
 class _Server(Server):
     """Serves on a socket that is already listening."""
 
-    def __init__(self, sock: socket.socket, hosting: Hosting, *, tls: bool) -> None:
+    def __init__(self, app: _Counted, sock: socket.socket, hosting: Hosting, *, tls: bool) -> None:
         settings = hosting.settings
         super().__init__(
-            hosting.app,
+            app,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             websockets=False,
@@ -66,8 +89,17 @@ class _Server(Server):
             ssl_key=settings.tls_key if tls else None,
             ssl_protocol_min=SSLProtocols.tls12,
         )
-        self._sock = sock
+        self._app, self._sock, self._limit_s = app, sock, hosting.limit_s
 
     def _init_shared_socket(self) -> None:
         is_unix = self._sock.family == socket.AF_UNIX
         self._shd: Any = SocketHolder(self._sock.detach(), is_unix, BACKLOG)  # type: ignore[call-arg]  # its stub is incomplete
+
+    async def _stop_workers(self) -> None:
+        """Wait for requests, but not for connections that have sent half a head, as granian would."""
+        for worker in self.wrks:
+            worker.terminate()  # type: ignore[no-untyped-call]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limit_s):
+                await self._app.idle.wait()
+        await asyncio.wait([worker._task for worker in self.wrks if worker._task is not None], timeout=_FLUSH_S)

@@ -4,6 +4,8 @@
   requests use up a thousand descriptors for that time. https://github.com/pgjones/hypercorn/issues/170 is related.
 - Refusing a request with both ``content-length`` and ``transfer-encoding``: h11 goes by one of them, and a server in
   front of the proxy may go by the other (RFC 9112, 6.3).
+- Ending a connection at a shutdown on which a client has sent its next request already: Hypercorn goes on waiting to
+  read it, until ``graceful_timeout``.
 - Speaking only HTTP/1.1: over HTTP/2 nothing limits what is queued for a client that does not read.
 """
 
@@ -42,14 +44,23 @@ class _Http1(H11Protocol):
         super().__init__(*arguments)
         self.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
 
+    async def _maybe_recycle(self) -> None:
+        if isinstance(self.connection, _Parser):
+            self.connection.is_last = self.context.terminated.is_set()
+        await super()._maybe_recycle()
+
     async def _check_protocol(self, event: h11.Request) -> None:
         if getattr(self.config, "http2", False):
             await super()._check_protocol(event)
 
 
 class _Parser(h11.Connection):
+    is_last = False
+
     def next_event(self) -> Any:
         event = super().next_event()
+        if event is h11.PAUSED and self.is_last:
+            return h11.NEED_DATA
         if isinstance(event, h11.Request):
             names = {name for name, _ in event.headers}
             if b"content-length" in names and b"transfer-encoding" in names:

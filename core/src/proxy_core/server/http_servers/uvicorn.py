@@ -6,15 +6,19 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from proxy_core.server.bodies import TINY, TINY_PIECES
 from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
 from proxy_core.server.http_servers.lifespan import open_around
 from proxy_core.settings.schema import ServerSettings
+
+_OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
 def check(settings: ServerSettings) -> None:
@@ -72,9 +76,13 @@ def _protocol(keep_alive_s: float) -> type[HttpToolsProtocol]:
     return type("_Limited", (_Protocol,), {"keep_alive_s": keep_alive_s})
 
 
+class _Refused(Exception):
+    """Makes the parser stop."""
+
+
 class _Protocol(HttpToolsProtocol):
-    """Adds the limits that uvicorn lacks with httptools: on the size of a request's head, and on the time until it
-    is complete.
+    """Adds what uvicorn with httptools lacks: limits on the size of a request's head and on the time until it is
+    complete, one on tiny chunks, and bodies of requests that offer to change to another protocol.
     """
 
     keep_alive_s: float
@@ -82,6 +90,8 @@ class _Protocol(HttpToolsProtocol):
     _waits_since: float | None
     #: Bytes received since the last that were passed on: of a head, of trailers or of a chunk's extensions.
     _unread = 0
+    #: So many tiny pieces of this body have come; uvicorn joins them before the application could count them.
+    _tiny = 0
     _timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -94,21 +104,57 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
         self._unread += len(data)
-        super().data_received(data)
-        if self._unread > MAX_HEAD_BYTES and not self.transport.is_closing():
-            if self._waits_since is not None:
-                self.send_400_response("The head of the request is too large.")
-            self.transport.close()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except HttpParserError:
+            self._refuse("Invalid HTTP request received.")
+        if self._unread > MAX_HEAD_BYTES:
+            self._refuse("The head of the request is too large.")
+
+    def _decline(self, rest: bytes) -> None:
+        """Read the request again without its offer of another protocol.
+
+        After a head with such an offer httptools ends the request, whatever its length, and would take its body for
+        the next request: https://github.com/MagicStack/httptools/issues/124.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":  # which is no offer
+            self._refuse("Invalid HTTP request received.")
+            return
+        self.parser = HttpRequestParser(self)
+        headers = b"".join(b"%b: %b\r\n" % header for header in _without_offer(self.headers))
+        self.data_received(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, headers, rest))
+
+    def _refuse(self, message: str) -> None:
+        if self.transport.is_closing():
+            return
+        if self._waits_since is not None or not (self.pipeline or self.cycle.response_started):
+            self.send_400_response(message)
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
-        self._unread = 0
+        if self.parser.should_upgrade():
+            return
+        self._unread = self._tiny = 0
         self._waits_since = None
         super().on_headers_complete()
         self.headers = []  # trailers are not headers
 
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def on_body(self, body: bytes) -> None:
         self._unread = 0
+        if len(body) < TINY:
+            self._tiny += 1
+            if self._tiny > TINY_PIECES:
+                self._refuse("The request body is split into too many tiny chunks.")
+                raise _Refused
         super().on_body(body)
 
     def on_response_complete(self) -> None:
@@ -123,3 +169,12 @@ class _Protocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._timer = self.loop.call_later(self.keep_alive_s - waited_s, self._look)
+
+
+def _without_offer(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    for name, value in headers:
+        if name == b"connection":
+            options = [option.strip() for option in value.split(b",")]
+            yield name, b", ".join(option for option in options if option.lower() not in _OFFER)
+        elif name not in _OFFER:
+            yield name, value

@@ -132,11 +132,13 @@ async def test_an_expired_login_is_disabled_and_says_how_to_log_in(start, server
     proxy = await start()
 
     answer = await proxy.chat("example/m", "hi")
-    ready = await proxy.client.get(proxy.url.removesuffix("/v1") + "/readyz")
+    ready = await proxy.get("/../readyz")
+    by_stranger = await proxy.client.get(proxy.url.removesuffix("/v1") + "/readyz")
 
     assert (answer.status, answer.error["code"]) == (403, "upstream_login_required")
     assert "log in" in answer.error["message"].lower() or "login" in answer.error["message"].lower()
-    assert "example: a credential needs a new login" in json.dumps(ready.json())
+    assert "example: a credential needs a new login" in json.dumps(ready.json)
+    assert by_stranger.json()["problems"] == [problem.partition(": ")[0] for problem in ready.json["problems"]]
     assert vault.all("example")[0].needs_login is not None
 
 

@@ -11,6 +11,8 @@ from lag import Lag
 
 from proxy_core.testing import serving
 
+CLIENT = {"authorization": "Bearer some-client-key"}
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(redis_binary() is None, reason="needs redis-server or valkey-server"),
@@ -41,7 +43,7 @@ def port_of(program):
 
 async def health(url):
     async with httpx.AsyncClient() as client:
-        return (await client.get(f"{url}/readyz")).json()
+        return (await client.get(f"{url}/readyz", headers=CLIENT)).json()
 
 
 async def until_it_is(status, *programs):

@@ -54,8 +54,8 @@ def with_store(make_proxy, upstream, moody):
     return start
 
 
-async def ready(client, url):
-    return (await client.get(f"{url}/readyz")).json()
+async def ready(client, url, headers=None):
+    return (await client.get(f"{url}/readyz", headers=headers)).json()
 
 
 async def until(question, within_s=20.0):
@@ -106,9 +106,10 @@ async def test_a_store_that_raises_costs_no_request_is_reported_and_catches_up(w
     assert [(await proxy.chat("demo/small", "hi")).status for _ in range(20)] == [200] * 20
 
     async def degraded():
-        return (await ready(proxy.client, base))["problems"]
+        return (await ready(proxy.client, base, {"authorization": f"Bearer {proxy.key}"}))["problems"]
 
     [problem] = await until(degraded)
+    assert (await ready(proxy.client, base))["problems"] == ["state store"], "who has no key learns no more"
     assert problem.startswith("state store: ")
     assert str(error) in problem
     moody.raises = None
@@ -235,7 +236,7 @@ async def test_a_damaged_deleted_or_locked_file_costs_no_request_and_is_recovere
 
         async def degraded():
             assert (await chat(client, program)).status_code == 200
-            return (await ready(client, program.url))["problems"]
+            return (await ready(client, program.url, CLIENT))["problems"]
 
         async def fine():
             assert (await chat(client, program)).status_code == 200

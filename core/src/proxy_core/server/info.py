@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy_core.dialects.common import json_bytes
+from proxy_core.errors import Unauthorized
 from proxy_core.interfaces import Health
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
@@ -40,10 +41,18 @@ class Introspection:
         return json_response({"status": "ok"}, request)
 
     async def readyz(self, request: Request) -> Response:
-        """Ready: at least one provider has a credential. Problems are named without detail."""
+        """Ready: at least one provider has a credential. Only clients learn more of a problem than what has it."""
         health = self.health()
-        body = {"status": health.state, "problems": health.problems}
+        problems = health.problems if self._is_client(request) else [p.partition(": ")[0] for p in health.problems]
+        body = {"status": health.state, "problems": problems}
         return json_response(body, request, 503 if health.state == "unavailable" else 200)
+
+    def _is_client(self, request: Request) -> bool:
+        try:
+            self.keys.identify(request.scope)
+        except Unauthorized:
+            return False
+        return True
 
     async def providers(self, request: Request) -> Response:
         self.keys.identify(request.scope)

@@ -127,9 +127,7 @@ async def test_doctor_names_it(tmp_path, kind):
 # --- By status and in the stream ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("status", "cause"), [(500, "it answered 500"), (503, "it answered 503"), (401, "it answered 401")]
-)
+@pytest.mark.parametrize(("status", "cause"), [(500, "status 500"), (503, "status 503"), (401, "status 401")])
 async def test_a_final_failure_is_a_warning_without_the_upstreams_words(proxy, upstream, caplog, status, cause):
     caplog.set_level(logging.INFO)
     upstream.responds(status, {"error": {"message": "private-words"}})

@@ -125,7 +125,7 @@ def client_error(
     )
     made = told.error(words, code=told.code, retry_after_s=hint if told.waiting_helps else None)
     made.waiting_helps = told.waiting_helps
-    made.cause = f"it answered {status}" if status is not None and status >= 300 else f"it sent an error ({kind})"
+    made.cause = f"status {status}" if status is not None and status >= 300 else f"it sent an error ({kind})"
     return quoting(made, error) if told.quotes else made
 
 

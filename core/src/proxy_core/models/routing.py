@@ -50,7 +50,9 @@ class Router:
         if route is None:
             return (self._direct(model),)
         if not route:
-            raise Unavailable(f"No provider for the model {model!r} is active.")
+            error = Unavailable(f"No provider for the model {model!r} is active.")
+            error.waiting_helps = False
+            raise error
         return route
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -33,6 +33,7 @@ _KEPT_S = 3600.0
 _OVER_S = 60.0
 #: The inaccuracy of the clocks: changes closer together than this are the same change.
 _SAME_S = 0.001
+_FACTS = tuple(field.name for field in fields(ErrorFacts))
 #: Windows whose ends differ by less than this are the same window.
 _MINUTE_S = 60.0
 #: A credential used this recently is likely to be used again.
@@ -155,7 +156,7 @@ def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) ->
 
 
 def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | None:
-    if value is None:
+    if value is None or "told" not in value:  # written by another version
         return None
     return Cooldown(
         since=instant.to_monotonic(value["since"]),
@@ -163,7 +164,7 @@ def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | N
         probe_at=instant.to_monotonic(value["probe_at"]),
         failed_at=instant.to_monotonic(value["failed_at"]),
         failures=value["failures"],
-        told=ErrorFacts(**value["told"]),
+        told=ErrorFacts(**{name: value["told"][name] for name in _FACTS if name in value["told"]}),
         ends_at=_to_monotonic(value["ends_at"], instant),
     )
 

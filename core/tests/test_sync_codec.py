@@ -1,0 +1,57 @@
+"""Cooldowns as other processes write them, also those of another version."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from proxy_core.rotation import sync_codec
+from proxy_core.rotation.changes import Scope
+from proxy_core.rotation.sync_codec import Instant
+
+
+@pytest.fixture
+def shared(desk, clock):
+    """What a process shares about a credential that is rate limited, and a function with which another reads it."""
+    one, other, instant = desk(1), desk(1), Instant(clock.monotonic(), clock.monotonic())
+    one.fail(cooldown="credential", cooldown_s=50, message="Slow down.")
+    scope = Scope(one.id("k0"))
+    value = sync_codec.written(one.pool.ledger, scope, clock.monotonic(), instant, str)
+
+    def read(**changes):
+        content = json.loads(value.value)
+        content["cooldown"] |= changes
+        sent = replace(value, value=json.dumps(content).encode())
+        sync_codec.applied(other.pool.ledger, sync_codec.name_of("p", scope), sent, instant)
+        (row,) = other.pool.ledger.rows
+        return row.cooldown
+
+    return json.loads(value.value)["cooldown"], read
+
+
+def test_another_process_tells_clients_the_same(shared):
+    content, read = shared
+
+    assert (read().told.message, read().told.status) == ("Slow down.", 429)
+    assert content["told"]["code"] == read().told.code
+
+
+def test_facts_of_a_newer_version_are_ignored(shared):
+    content, read = shared
+
+    assert read(told={**content["told"], "colour": "red"}).told.message == "Slow down."
+
+
+def test_a_cooldown_of_a_version_that_kept_no_facts_is_none(desk, clock):
+    one, other, instant = desk(1), desk(1), Instant(clock.monotonic(), clock.monotonic())
+    one.fail(cooldown="credential", cooldown_s=50)
+    scope = Scope(one.id("k0"))
+    value = sync_codec.written(one.pool.ledger, scope, clock.monotonic(), instant, str)
+    content = json.loads(value.value)
+    del content["cooldown"]["told"]
+
+    sync_codec.applied(
+        other.pool.ledger, sync_codec.name_of("p", scope), replace(value, value=json.dumps(content).encode()), instant
+    )
+
+    assert other.pool.ledger.rows[0].cooldown is None

@@ -113,7 +113,9 @@ def test_an_incomplete_file_of_gclouds_says_what_is_missing():
         read_gcloud(b'{"type": "authorized_user", "client_id": "x"}')
 
 
-@pytest.mark.parametrize("changed", [GCLOUD, {**PLAIN, "_proxy_metadata": {}}, {"resource_url": "x", **PLAIN}, {}])
+@pytest.mark.parametrize(
+    "changed", [GCLOUD, {**PLAIN, "_proxy_metadata": {}}, {"resource_url": "x", **PLAIN}, {"access_token": 1}]
+)
 def test_a_file_that_has_become_another_is_not_written(changed):
     credential = Credential(id="x", provider="p", kind="k", secret=SecretStr("s"), label="")
 

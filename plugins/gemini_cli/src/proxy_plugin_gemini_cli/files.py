@@ -117,8 +117,9 @@ def _check_issuer(access: str | None, refresh: str | None, fields: Mapping[str, 
 
 def write_plain(old: bytes, credential: Credential) -> bytes:
     """The same file with new tokens. Unknown keys are kept. Raises ``ValueError`` if it has become another file."""
-    read_plain(old)
-    fields = _object(old)
+    fields = _object(old) if old.strip() else {}
+    if fields.keys() & {"access_token", "refresh_token", "token", "type", "resource_url", _ABOUT}:
+        read_plain(old)
     fields["access_token"] = credential.secret.get_secret_value()
     fields.setdefault("token_type", "Bearer")
     if credential.refresh_token is not None:

@@ -53,7 +53,7 @@ def write_file(old: bytes, credential: Credential) -> bytes:
 
     Raises ``ValueError`` if it has become another file.
     """
-    fields = _object(old)
+    fields = _object(old) if old.strip() else {}
     _check_issuer(fields)
     fields["access_token"] = credential.secret.get_secret_value()
     if credential.refresh_token is not None:

@@ -10,6 +10,7 @@ import socket
 import time
 import zlib
 from contextlib import asynccontextmanager
+from functools import partial
 
 import brotli
 import httpx
@@ -17,6 +18,8 @@ import pytest
 import zstandard
 
 import proxy_core
+from proxy_core.dialects.openai_chat import OpenAIUsageTap
+from proxy_core.pipeline.relayed import RelayedStream
 from proxy_core.testing.upstream import FakeUpstream, chunk, cut, pause, stall
 
 DONE = b"data: [DONE]\n\n"
@@ -702,7 +705,7 @@ PACKED = {
     "gzip": gzip.compress,
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": partial(brotli.compress, quality=1),
     "zstd": zstandard.compress,
     "identity": bytes,
 }
@@ -773,3 +776,18 @@ async def test_a_request_through_other_proxies_is_served(proxy, upstream):
 
     assert answer.status == 200
     assert upstream.last.headers["x-proxy-core-hops"] == "3"
+
+
+def test_one_large_event_takes_linear_time():
+    def took_s(size):
+        event = chunk({"content": "see", "images": ["data:image/png;base64," + "A" * size]})
+        reads = [event[at : at + 16_384] for at in range(0, len(event), 16_384)]
+        context = proxy_core.ResponseContext(id="x", model="m", stream=True, include_usage=False, created=0)
+        stream = RelayedStream(OpenAIUsageTap("up", context, True), 16 * 1024 * 1024)
+        began = time.process_time()
+        assert b"".join(map(stream.feed, reads)) == event
+        return time.process_time() - began
+
+    whole, quarter = (min(took_s(size) for _ in range(3)) for size in (12_000_000, 3_000_000))
+
+    assert whole < 8 * quarter + 0.02

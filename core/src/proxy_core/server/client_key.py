@@ -23,12 +23,14 @@ def client_keys(loaded: LoadedSettings) -> Mapping[str, SecretStr]:
     if configured:
         _check_distinct(configured)
         return configured
-    return {"default": SecretStr(_generated(loaded.data_dir / FILE_NAME))}
+    return {"default": SecretStr(_generated(loaded.data_dir / FILE_NAME, "client key", "PROXY_API_KEY"))}
 
 
 def admin_key(loaded: LoadedSettings) -> SecretStr:
     """The key of ``/admin``, configured or generated. Raises ``SettingsError``."""
-    key = loaded.settings.admin.key or SecretStr(_generated(loaded.data_dir / ADMIN_FILE_NAME))
+    key = loaded.settings.admin.key or SecretStr(
+        _generated(loaded.data_dir / ADMIN_FILE_NAME, "admin key", "PROXY_ADMIN__KEY")
+    )
     if any(client.key == key for client in loaded.settings.clients.values()):
         raise SettingsError(["admin.key: this key is also a client's key"])
     return key
@@ -36,7 +38,9 @@ def admin_key(loaded: LoadedSettings) -> SecretStr:
 
 def state_secret(loaded: LoadedSettings) -> SecretStr:
     """The secret for fingerprints, configured or generated. Raises ``SettingsError`` as above."""
-    return loaded.settings.state.secret or SecretStr(_generated(loaded.data_dir / STATE_FILE_NAME))
+    return loaded.settings.state.secret or SecretStr(
+        _generated(loaded.data_dir / STATE_FILE_NAME, "state secret", "PROXY_STATE__SECRET")
+    )
 
 
 def generated_key_file(loaded: LoadedSettings) -> Path | None:
@@ -52,7 +56,7 @@ def _check_distinct(configured: Mapping[str, SecretStr]) -> None:
             raise SettingsError([f"clients.{name}.key: the same key as clients.{other}.key"])
 
 
-def _generated(file: Path) -> str:
+def _generated(file: Path, what: str, variable: str) -> str:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = f"pc-{secrets.token_urlsafe(32)}"
@@ -68,7 +72,10 @@ def _generated(file: Path) -> str:
             temporary.unlink()
     except OSError as error:
         raise SettingsError(
-            [f"no key is configured, and a generated key cannot be stored in {file}: {error.strerror}"]
+            [
+                f"no {what} is configured, and a generated one cannot be stored in {file}: {error.strerror}. "
+                f"Set {variable}, or PROXY_DATA_DIR to a folder that can be written."
+            ]
         ) from None
     if not key:
         raise SettingsError([f"{file} is empty: delete it to generate a new key"])

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
+from proxy_core.settings.pasted import bare_key, unquoted
+
 
 class Table(BaseModel):
     """One table of ``proxy-core.toml``: frozen; unknown keys are errors; error messages never contain values."""
@@ -35,6 +37,14 @@ def _key(value: SecretStr) -> SecretStr:
     if not text or not text.isascii() or not text.isprintable():
         raise ValueError("a key is one line of printable ASCII characters")
     return SecretStr(text)
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    return _key(SecretStr(bare_key(value.get_secret_value())))
+
+
+def _unquoted(value: object) -> object:
+    return unquoted(value) if isinstance(value, str) else value
 
 
 def _plain_url(value: HttpUrl) -> HttpUrl:
@@ -79,7 +89,9 @@ ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 StrList = Annotated[list[str], BeforeValidator(listed)]
 Origins = Annotated[list[str], BeforeValidator(listed), AfterValidator(_origins)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
-BaseUrl = Annotated[HttpUrl, AfterValidator(_plain_url)]
+#: A key of a client or of an upstream, without what is copied with it.
+ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
+BaseUrl = Annotated[HttpUrl, BeforeValidator(_unquoted), AfterValidator(_plain_url)]
 
 
 class NetworkSettings(Table):

@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from proxy_core.errors import SettingsError
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import unread
+from proxy_core.settings.pasted import decoded
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
 from proxy_core.settings.sources import (
@@ -310,8 +311,10 @@ def _loaded(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(decoded(file.read_bytes()).replace("\r\n", "\n"))
+    except UnicodeDecodeError:
+        raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"{file}: {error}"]) from None
     except OSError as error:
         raise SettingsError([f"{file}: {error.strerror}"]) from None

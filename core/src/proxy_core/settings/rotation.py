@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from proxy_core.settings.base import Key, StrList, Table, environment_name, listed
+from proxy_core.settings.base import ApiKey, StrList, Table, environment_name, listed
 
 #: The priority of a credential without a priority or tier of its own. Lower goes first.
 DEFAULT_PRIORITY = 10
@@ -18,7 +18,7 @@ DEFAULT_PRIORITY = 10
 class KeySettings(Table):
     """One entry of ``api_keys`` in its long form."""
 
-    key: Key = Field(description="The key itself.")
+    key: ApiKey = Field(description="The key itself.")
     label: str | None = Field(None, description="A name to display instead of the key's origin.")
     tier: str | None = Field(
         None, description="The subscription plan behind the key; ``rotation.tiers`` maps it to a priority."

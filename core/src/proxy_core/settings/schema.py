@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
-from proxy_core.settings.base import BaseUrl, Described, Key, NetworkSettings, Origins, StrList, Table, listed
+from proxy_core.settings.base import ApiKey, BaseUrl, Described, Key, NetworkSettings, Origins, StrList, Table, listed
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
 MiB = 1024 * 1024
@@ -79,7 +79,7 @@ class ServerSettings(Table):
 class ClientSettings(Table):
     """``[clients.<name>]``: who may use the proxy."""
 
-    key: Key = Field(description="The key that this client sends.")
+    key: ApiKey = Field(description="The key that this client sends.")
     models: StrList = Field(
         default_factory=list, description="Models that the client may use, as globs of public names; empty: all."
     )
@@ -97,7 +97,7 @@ class ClientSettings(Table):
 class AdminSettings(Table):
     """``[admin]``: access to the admin endpoints, which inspect the proxy and clear cooldowns."""
 
-    key: Key | None = Field(
+    key: ApiKey | None = Field(
         None,
         description="Key for ``/admin/...``; unset: a generated key, kept in ``admin.key`` in the data folder.",
     )

@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from proxy_core.errors import SettingsError
 from proxy_core.settings.base import environment_name
+from proxy_core.settings.pasted import decoded
 from proxy_core.settings.sources import FoundSettings, Variable, Variables
 
 #: Sets the key of the client ``default``.
@@ -24,12 +27,21 @@ _API_BASE = re.compile(r"(?P<name>[A-Z0-9_]+)_API_BASE", re.ASCII)
 def layers_of(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> list[Variables]:
     """Variables by name in upper case. Later layers override earlier ones: the environment all files."""
     layers: list[tuple[Mapping[str, str | None], Path | None]] = [
-        (dotenv_values(file, interpolate=False), file) for file in dotenvs if file.is_file()
+        (_dotenv(file), file) for file in dotenvs if file.is_file()
     ]
     return [
         {name.upper(): Variable(name.upper(), value, file) for name, value in values.items() if value is not None}
         for values, file in [*layers, (environ, None)]
     ]
+
+
+def _dotenv(file: Path) -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(stream=StringIO(decoded(file.read_bytes())), interpolate=False)
+    except UnicodeDecodeError:
+        raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
+    except OSError as error:
+        raise SettingsError([f"{file}: {error.strerror}"]) from None
 
 
 def with_values(layers: Sequence[Variables], may_be_empty: Sequence[str] = ()) -> dict[str, Variable]:

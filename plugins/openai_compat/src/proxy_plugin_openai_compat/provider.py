@@ -39,7 +39,7 @@ PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/e
 
 
 def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Provider:
-    base = str(settings.base_url or vendor.base_url).rstrip("/")
+    base = without_path(str(settings.base_url or vendor.base_url).rstrip("/"))
     stream_usage = vendor.stream_usage if settings.stream_usage is None else settings.stream_usage
     headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
     upstream = OpenAICompatible(
@@ -53,6 +53,12 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
         credential_optional=vendor.local or settings.base_url is not None,
     )
+
+
+def without_path(base: str) -> str:
+    """A base URL, if the whole path of a request was pasted instead."""
+    path = next((path for path in (*PATHS.values(), "/models") if base.endswith(path)), "")
+    return base.removesuffix(path).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,36 @@
+"""Values as people paste them: with quotes, with the header around them, in files of another encoding. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
+#: The header that a key is sent in, as far as it may have been copied with it.
+_HEADER = re.compile(r"(?:(?:authorization|x-api-key|api-key)\s*:\s*)?(?:bearer(?:\s+|$))?", re.IGNORECASE)
+#: Byte order marks and spaces of no width.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
+
+
+def unquoted(text: str) -> str:
+    """Without spaces and quotes around it."""
+    text = text.strip().strip(_INVISIBLE).strip()
+    while len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1].strip()
+    return text
+
+
+def bare_key(text: str) -> str:
+    """A key without the header and the quotes that were copied with it."""
+    plain = unquoted(text)
+    header = _HEADER.match(plain)
+    assert header is not None  # it may be empty
+    return unquoted(plain[header.end() :])
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte order mark. Raises ``UnicodeDecodeError``."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    if data[1:2] == b"\0" or data[:1] == b"\0":  # settings begin with ASCII
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+    return data.decode("utf-8-sig")

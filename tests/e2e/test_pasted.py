@@ -1,0 +1,100 @@
+"""Values as people paste them into settings: understood, or refused by name at start."""
+
+import pytest
+
+from proxy_core.errors import SettingsError
+from proxy_core.settings.loading import load
+
+KEYS = {
+    "double quotes": '"the-key"',
+    "single quotes": "'the-key'",
+    "typographic quotes": "\u201cthe-key\u201d",
+    "backquotes": "`the-key`",
+    "quotes within quotes": "\"'the-key'\"",
+    "spaces": "  the-key \n",
+    "Bearer": "Bearer the-key",
+    "the header": "Authorization: Bearer the-key",
+    "another header": "x-api-key: the-key",
+    "Bearer in quotes": '"Bearer the-key"',
+    "a byte order mark": "\ufeffthe-key",
+    "a space of no width": "the-key\u200b",
+}
+
+
+@pytest.mark.parametrize("pasted", KEYS.values(), ids=KEYS)
+async def test_an_upstreams_and_a_clients_key_are_understood(make_proxy, upstream, pasted):
+    environ = {"UP_API_KEY": pasted, "PROXY_API_KEY": pasted}
+    proxy = await make_proxy({"providers": {"up": {"base_url": upstream.url}}, "clients": None}, environ=environ)
+    proxy.key = "the-key"
+
+    assert (await proxy.chat("up/m", "hi")).status == 200
+    assert upstream.last.headers["authorization"] == "Bearer the-key"
+
+
+@pytest.mark.parametrize("pasted", ["two\nlines", "\u043ae\u0443", '""', "Bearer "])
+def test_what_is_no_key_is_refused_by_name(tmp_path, pasted):
+    with pytest.raises(SettingsError, match=r"UP_API_KEY|providers\.up\.api_keys"):
+        load(environ={"UP_API_KEY": pasted, "UP_API_BASE": "http://127.0.0.1:1/v1"}, cwd=tmp_path).provider("up")
+
+
+def test_a_header_keeps_its_scheme(tmp_path):
+    tables = {"providers": {"up": {"headers": {"authorization": "Bearer other"}}}}
+
+    headers = load(overrides=tables, environ={}, cwd=tmp_path).provider("up").headers
+
+    assert headers["authorization"].get_secret_value() == "Bearer other"
+
+
+ADDRESSES = ["{}", '"{}"', " {}/ ", "{}/chat/completions", "{}/chat/completions/", "{}/embeddings", "{}/models"]
+
+
+@pytest.mark.parametrize("pasted", ADDRESSES)
+async def test_an_address_is_understood(make_proxy, upstream, pasted):
+    proxy = await make_proxy({"providers": {"up": {"base_url": pasted.format(upstream.url), "api_keys": ["k"]}}})
+
+    assert (await proxy.chat("up/m", "hi")).status == 200
+    assert upstream.last.path == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("pasted", ["api.example.com/v1", "ftp://api.example.com", "http://", "https://h/v1?key=x"])
+def test_what_is_no_address_is_refused_by_name(tmp_path, pasted):
+    with pytest.raises(SettingsError, match=r"providers\.up\.base_url"):
+        load(overrides={"providers": {"up": {"base_url": pasted}}}, environ={}, cwd=tmp_path)
+
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_settings_files_are_read_in_the_encodings_of_all_editors(tmp_path, encoding, newline):
+    toml = ["[providers.up]", 'base_url = "http://127.0.0.1:1/v1"', ""]
+    (tmp_path / "proxy-core.toml").write_bytes(newline.join(toml).encode(encoding))
+    (tmp_path / ".env").write_bytes(newline.join(["UP_API_KEY=the-key", ""]).encode(encoding))
+
+    up = load(environ={}, cwd=tmp_path).provider("up")
+
+    assert str(up.base_url) == "http://127.0.0.1:1/v1"
+    assert [entry.key.get_secret_value() for entry in up.api_keys] == ["the-key"]
+
+
+@pytest.mark.parametrize("name", ["proxy-core.toml", ".env"])
+def test_a_file_in_another_encoding_is_refused_by_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b"# caf\xe9\n")
+
+    with pytest.raises(SettingsError, match=rf"{name}: it is neither UTF-8 nor UTF-16"):
+        load(environ={}, cwd=tmp_path)
+
+
+GENERATED = {"PROXY_ADMIN__KEY": "admin key", "PROXY_STATE__SECRET": "state secret"}
+
+
+@pytest.mark.parametrize(("variable", "what"), GENERATED.items())
+async def test_a_data_folder_that_cannot_be_created_says_what_is_missing(make_proxy, tmp_path, variable, what):
+    (tmp_path / "file").write_text("")
+    given = {"PROXY_ADMIN__KEY": "an-admin-key", "PROXY_STATE__SECRET": "a-secret"}
+    environ = {"PROXY_API_KEY": "k", **{k: v for k, v in given.items() if k != variable}}
+    environ["PROXY_DATA_DIR"] = str(tmp_path / "file" / "data")
+
+    with pytest.raises(SettingsError, match=rf"no {what} is configured.*Set {variable}, or PROXY_DATA_DIR"):
+        await make_proxy({"clients": None, "state": {"url": "memory:"}}, environ=environ)

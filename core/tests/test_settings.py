@@ -57,6 +57,7 @@ SAMPLE = {
     "server.keep_alive_s": (7.5, "7.5"),
     "server.max_body_bytes": (4096, "4096"),
     "server.shutdown_grace_s": (1.5, "1.5"),
+    "server.http2": (True, "true"),
     "server.response_headers": (False, "false"),
     "server.cors_origins": (["https://chat.example"], "https://chat.example"),
     "server.tls_certificate": ("/a/b.pem", "/a/b.pem"),

@@ -18,6 +18,9 @@ FILES = {
     "dotenv, compatible name": (".env", f"OPENAI_API_BASE={EVIL}\n"),
     "dotenv, nested name": (".env", f"PROXY_PROVIDERS__OPENAI__BASE_URL={EVIL}\n"),
     "dotenv, any case": (".env", f"openai_api_base={EVIL}\n"),
+    "a trusted authority": (".env", "PROXY_UPSTREAM__CA_FILE=/nowhere/ca.pem\n"),
+    "a proxy": (".env", "PROXY_PROVIDERS__OPENAI__PROXY=http://127.0.0.1:99\n"),
+    "a Unix socket": ("proxy-core.toml", '[providers.openai]\nunix_socket = "/nowhere/s"\n'),
     "settings file": ("proxy-core.toml", f'[providers.openai]\nbase_url = "{EVIL}"\n'),
 }
 
@@ -46,7 +49,10 @@ def test_a_file_found_there_cannot_send_a_key_from_the_environment_elsewhere(tmp
     assert KEY not in line
 
 
-@pytest.mark.parametrize(("name", "text"), FILES.values(), ids=FILES)
+ADDRESSES = {name: file for name, file in FILES.items() if EVIL in file[1]}
+
+
+@pytest.mark.parametrize(("name", "text"), ADDRESSES.values(), ids=ADDRESSES)
 def test_nor_one_from_a_settings_file_that_was_named(tmp_path, read, name, text):
     named = tmp_path / "elsewhere" / "mine.toml"
     named.parent.mkdir()
@@ -60,7 +66,7 @@ def test_nor_one_from_a_settings_file_that_was_named(tmp_path, read, name, text)
         assert read(named).provider("openai").base_url is None
 
 
-@pytest.mark.parametrize(("name", "text"), FILES.values(), ids=FILES)
+@pytest.mark.parametrize(("name", "text"), ADDRESSES.values(), ids=ADDRESSES)
 def test_a_key_from_the_same_place_may_go_there(tmp_path, read, name, text):
     (tmp_path / name).write_text(text)
     with (tmp_path / ".env").open("a") as dotenv:
@@ -69,7 +75,7 @@ def test_a_key_from_the_same_place_may_go_there(tmp_path, read, name, text):
     assert str(start(read(), to_run=False).current.providers["openai"].base_url) == EVIL
 
 
-@pytest.mark.parametrize(("name", "text"), FILES.values(), ids=FILES)
+@pytest.mark.parametrize(("name", "text"), ADDRESSES.values(), ids=ADDRESSES)
 def test_whoever_names_a_settings_file_trusts_its_folder(tmp_path, read, name, text):
     (tmp_path / "proxy-core.toml").touch()
     (tmp_path / name).write_text(text)

@@ -7,12 +7,11 @@ upstream that means to reveal a key can spell it in any way.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from proxy_core.records.redact import MASK
+from proxy_core.records.redact import MASK, spellings
 
 #: Placeholders for a key, such as ``none`` or ``EMPTY``, are words that a response may contain.
 _MIN_LENGTH = 16
@@ -33,7 +32,7 @@ def _is_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4096)  # every credential of a large pool
 def _spellings(secret: str) -> tuple[bytes, ...]:
-    return tuple({s.encode() for s in (secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"))})
+    return tuple(spelling.encode() for spelling in spellings(secret))
 
 
 def without_secrets(out: bytes, secrets: Sequence[bytes]) -> bytes:

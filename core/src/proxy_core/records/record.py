@@ -8,6 +8,7 @@ between two events; for the stream itself, the record has the time and size of e
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,8 +19,8 @@ from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
 from proxy_core.rotation.explain import as_json
 
-#: Headers that contain only keys or cookies are never recorded.
-_KEYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+#: Headers of such names are never recorded; ``x-ratelimit-remaining-tokens`` is.
+_KEY_NAME = re.compile(r"auth|key|secret|cookie|passw|credential|token(?!s)")
 
 
 def bare(record: RequestRecord) -> JsonObject:
@@ -143,8 +144,8 @@ def _headers(block: bytes) -> Mapping[str, str]:
 
 
 def _holds_key(name: str) -> bool:
-    """Whether a header holds a key: ``x-api-key``, also with a vendor's prefix, and the like."""
-    return name in _KEYS or name.endswith("api-key")
+    """Whether a header may hold a key, judging by its name: clients make up names of their own."""
+    return _KEY_NAME.search(name) is not None
 
 
 def _body(data: bytes | None, size: int) -> Any:

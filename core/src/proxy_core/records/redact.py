@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,13 @@ _MIN_LENGTH = 4
 _BEGINNING = 8
 #: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
+
+
+def spellings(secret: str) -> set[str]:
+    """``secret`` as it is, in JSON, and in a URL, whose escapes may be written in either case."""
+    in_url = quote(secret, safe="")
+    lower = re.sub("%..", lambda escape: escape[0].lower(), in_url)
+    return {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"), in_url, lower}
 
 
 class SecretScrubber:
@@ -43,7 +51,7 @@ class SecretScrubber:
         known = len(self._known)
         for secret in (*secrets, *words):
             if len(secret) >= _MIN_LENGTH:
-                self._known |= {secret, json.dumps(secret)[1:-1], quote(secret, safe=""), secret.replace("/", "\\/")}
+                self._known |= spellings(secret)
         if len(self._known) != known:
             self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
             self._beginnings = {tuple(secret[:_BEGINNING]) for secret in self._known if len(secret) >= _BEGINNING}

@@ -8,6 +8,9 @@ from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import rotations
 from proxy_core.settings.loading import LoadedSettings
 
+#: Shorter secrets are not looked for in responses (``pipeline/secret_filter.py``).
+MIN_KEY = 16
+
 
 def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
     """The warnings, one line each."""
@@ -29,4 +32,17 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         for name, p in catalog.providers.items()
         if p.lifecycle.status == "ended"
     ]
-    return lines
+    return lines + short_keys(loaded, catalog)
+
+
+def short_keys(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
+    """Keys that can be guessed, and that logs and responses may contain as ordinary words."""
+    keys = {f"clients.{name}.key": client.key for name, client in loaded.settings.clients.items()}
+    for name in catalog.providers:
+        for number, entry in enumerate(loaded.provider(name, rotations(catalog)).api_keys):
+            keys[f"providers.{name}.api_keys[{number}]"] = entry.key
+    return [
+        f"{place} has fewer than {MIN_KEY} characters: it can be guessed, and is not removed from responses"
+        for place, key in keys.items()
+        if len(key.get_secret_value()) < MIN_KEY
+    ]

@@ -46,10 +46,11 @@ def check_destinations(loaded: LoadedSettings, catalog: Catalog, stored: Stored)
     from elsewhere: starting the proxy in a downloaded folder must not send keys to whoever wrote its files."""
     problems = []
     for name in catalog.providers:
-        for key in _DECIDING:
-            file = _found_here(loaded.sources, ("providers", name, key), f"{environment_name(name)}_API_BASE")
+        for path in (*(("providers", name, key) for key in _DECIDING), ("upstream", "ca_file")):
+            short = f"{environment_name(name)}_API_BASE" if path[-1] == "base_url" else ""
+            file = _found_here(loaded.sources, path, short)
             if file is not None and (place := _key_from_elsewhere(loaded.sources, name, bool(stored.get(name)))):
-                problems.append(_words(f"providers.{name}.{key}", file, f"the provider's key is from {place}"))
+                problems.append(_words(".".join(path), file, f"the key of {name} is from {place}"))
     problems += _plugins(loaded.sources, catalog, stored)
     if problems:
         raise SettingsError(problems)

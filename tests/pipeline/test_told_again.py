@@ -177,9 +177,9 @@ async def test_a_restart_changes_nothing(kind, tmp_path):
     answers = []
     for _ in range(2):
         async with run_in_memory(tables, upstream, folder=tmp_path, clock=clock) as proxy:
-            answers.append(await clock.run(proxy.chat("demo/small", "hi")))
+            answers.append([told(await clock.run(proxy.post(*asked))) for asked in ASKED.values()])
 
-    assert told(answers[0]) == told(answers[1])
+    assert answers[0] == answers[1]
     assert len(upstream.requests) == 1
 
 
@@ -213,6 +213,24 @@ async def test_of_several_reasons_the_one_that_ends_first_is_told(make_proxy, up
     assert words in answers[0].error["message"]
     assert retry_after(answers[0]) == retry_s
     assert {told(answer) for answer in answers} == {told(answers[0])}
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("mixed", MIXED.values(), ids=MIXED)
+async def test_a_restart_does_not_change_which_is_told(tmp_path, mixed):
+    clock = VirtualClock(float(int(time.time())))
+    upstream = MemoryUpstream(clock)
+    for key, name in zip(("key-a", "key-b"), mixed[:2], strict=True):
+        status, body, headers, *_ = KINDS[name]
+        upstream.for_key(key).responds(status, body, headers=headers)
+    tables = settings("key-a", "key-b", state={"url": f"sqlite:///{tmp_path}/state.db", "secret": "s"})
+
+    answers = []
+    for _ in range(2):
+        async with run_in_memory(tables, upstream, folder=tmp_path, clock=clock) as proxy:
+            answers.append(told(await clock.run(proxy.chat("demo/small", "hi"))))
+
+    assert answers[0] == answers[1]
     assert len(upstream.requests) == 2
 
 

@@ -127,8 +127,10 @@ class FailureDecision:
     cooldown: the whole ``credential``; this credential for every model that shares the ``quota`` of the request's
     model, or for that ``model`` alone; or the whole ``provider``; for ``cooldown_s`` seconds. If that is ``None``,
     ``back_off_s`` has the seconds by number of consecutive failures (the last value applies to all further ones);
-    without it, the core's back-off applies. ``error`` is the client's error if the request ends here. ``refresh``:
-    with ``cooldown="credential"``, a login's token was rejected and is refreshed instead; a 401 always implies this.
+    without it, the core's back-off applies. ``error`` is the client's error if the request ends here, and that of
+    the requests which the cooldown turns away; its ``retry_after_s`` is the upstream's own time, or ``None``.
+    ``refresh``: with ``cooldown="credential"``, a login's token was rejected and is refreshed instead; a 401 always
+    implies this.
     ``disable_until_login``: waiting does not help; the credential is disabled until its owner has acted and logs in
     again, and ``error`` says why. ``suspect_details``: with ``cooldown="credential"``, the names of its details that
     may be wrong (a project); its refresher is called once without them, and then not again for some hours.

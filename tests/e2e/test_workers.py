@@ -31,9 +31,9 @@ async def under_load(program, seconds, *steps, connections=24, lag=None):
     return seen
 
 
-async def test_four_workers_count_exactly_hold_limits_and_share_cooldowns_and_their_ends(home, counting):
+async def test_four_workers_count_exactly_hold_limits_and_share_cooldowns_and_their_ends(home, counting, http_server):
     variables = settings(counting.url, KEYS, 4)
-    async with serving(home, "--workers", "4", **variables) as program:
+    async with serving(home, "--workers", "4", "--server", http_server, **variables) as program:
         await all_workers(home, 4)
 
         async def clear():
@@ -69,9 +69,9 @@ def busiest(workers):
     return max(workers, key=lambda worker: len(os.listdir(f"/proc/{worker}/fd")))
 
 
-async def test_a_killed_worker_loses_at_most_its_last_second(home, counting):
+async def test_a_killed_worker_loses_at_most_its_last_second(home, counting, http_server):
     variables = settings(counting.url, KEYS, 0)
-    async with serving(home, "--workers", "2", **variables) as program:
+    async with serving(home, "--workers", "2", "--server", http_server, **variables) as program:
         workers = await all_workers(home, 2)
         seen = await under_load(program, 1.5, lambda: os.kill(busiest(workers), signal.SIGKILL))
     usage = await used(home, variables)

@@ -233,6 +233,8 @@ class SharedState:
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
             ledger = pool.ledger
+            if not (ledger.changes.scopes or ledger.changes.used or pool.sessions.changes):
+                continue
             scopes, ledger.changes.scopes = ledger.changes.scopes, set()
             for scope in scopes:
                 at = ledger.changes.at.get(scope, instant.monotonic)
@@ -259,8 +261,10 @@ class SharedState:
         return requests
 
     def _granted(self, response: SyncResponse) -> None:
-        self._holders = response.holders
+        was_alone, self._holders = self._holders == 1, response.holders
         self._held |= response.held
+        if was_alone and self._holders == 1:
+            return
         for provider, pool in self._pools.items():
             if self._holders == 1:
                 sync_codec.alone(pool)
@@ -274,8 +278,10 @@ class SharedState:
         for name, total in response.counts.items():
             self._understood(self._counted, name, total)
         self._granted(response)
-        for pool in self._pools.values():
-            pool.notify(every=True)
+        if response.values or response.counts or self._holders > 1:
+            for pool in self._pools.values():
+                if pool.waiting:
+                    pool.notify(every=True)
 
     def _understood(self, take: Callable[[str, T], None], name: str, value: T) -> None:
         """Apply one value. An invalid one, perhaps of another version, does not prevent the others."""

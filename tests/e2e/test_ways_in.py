@@ -496,3 +496,32 @@ async def test_a_look_up_of_a_project_that_fails_in_passing_is_repeated_at_once_
     assert answer.text == "hello"
     assert time.monotonic() - began >= least_s * 0.9
     assert len(google.called("loadCodeAssist")) == failures + 1
+
+
+@pytest.mark.parametrize("why", ["no client", "invalid client"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_an_expired_login_that_the_operator_must_set_up_says_so_at_once(
+    site, make_proxy, provider, why, monkeypatch
+):
+    """Until it expires, it is used. ``why`` shows what the client is told."""
+    form = {"gemini_cli": cli, "qwen_code": qwens}[provider]
+    await site.imports(provider, site.file(provider, "one", form), "--copy")
+    (site.home / "proxy-core.toml").unlink()  # it names the clients
+    monkeypatch.setenv("PATH", str(site.home))  # no vendor's program is installed
+    client_id = {"no client": None, "invalid client": "wrong.apps.googleusercontent.com"}[why]
+    tables = site.tables
+    tables["plugins"][provider]["client_id"] = client_id
+    tables["plugins"][provider] = {k: v for k, v in tables["plugins"][provider].items() if v is not None}
+    tables["routing"]["max_wait_s"] = 60
+    site.proxy = await make_proxy(tables, clock=site.clock)
+    await site.chats(provider)
+    await site.expire()
+
+    async with asyncio.timeout(10):
+        while (answer := await site.proxy.chat(MODELS[provider], "hi")).status != 503:
+            assert answer.status == 403  # the vendor's refusal, until the refresher has found out
+    (told,) = site.why(provider)
+
+    assert told["state"] == "needs setup"
+    assert told["why"].rstrip(".") in answer.error["message"]
+    assert "proxy-core reload" in told["why"] and "client" in told["why"]

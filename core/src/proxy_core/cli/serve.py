@@ -136,7 +136,7 @@ def _control_socket(active: Active) -> socket.socket | None:
     control = control_socket.listen(folder)
     if control is None:
         log.warning(
-            "control socket disabled: %s is accessible to other users; "
+            "control socket disabled: %s is accessible to other users or cannot be written; "
             "`why`, `explain`, `cooldown` and `reload` will not work",
             folder,
         )

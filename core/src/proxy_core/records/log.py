@@ -24,6 +24,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from proxy_core.credentials.files import SAFE, private_folder
 from proxy_core.errors import SetupError
 from proxy_core.jsons import dumps
 from proxy_core.records.redact import Redaction, SecretScrubber
@@ -303,12 +304,12 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         return os.fdopen(
-            os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8"
+            os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND | SAFE, 0o600), "a", encoding="utf-8"
         )
 
 
 def _file(settings: LogSettings, path: Path, level: str) -> logging.Handler:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     handler = _PrivateFile(path, maxBytes=settings.max_file_bytes, backupCount=settings.max_files - 1, encoding="utf-8")
     handler.setLevel(level)
     return handler

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from proxy_core.credentials.files import private_folder
+
 _TIMEOUT_S = 10.0
 #: The limit of the operating system for a socket's path.
 _MAX_PATH = 100
@@ -34,10 +36,14 @@ def listen(folder: Path) -> socket.socket | None:
     unnamed = path.with_suffix(".new")
     remove(unnamed)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(unnamed))
-    sock.listen()
-    sock.setblocking(False)
-    unnamed.rename(path)
+    try:
+        sock.bind(str(unnamed))
+        sock.listen()
+        sock.setblocking(False)
+        unnamed.rename(path)
+    except OSError:  # the disk is full, for example
+        sock.close()
+        return None
     return sock
 
 
@@ -47,7 +53,7 @@ def own_socket(folder: Path) -> Path | None:
     if not hasattr(os, "getuid") or len(str(path)) > _MAX_PATH:
         return None
     with suppress(OSError):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
     return path if _is_private(folder) else None
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from proxy_core.credentials.files import private_folder
 from proxy_core.interfaces import StateLost
 
 #: How long to wait for another process; ``sync`` has to return within seconds.
@@ -59,7 +60,7 @@ class DatabaseFile:
 
         Raises ``StateLost`` if the file is not the one that was opened before, or not a state database.
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         with self._alone():
             if not self.path.exists():
                 for suffix in ("-wal", "-shm"):  # of a deleted file; they must not be read into the new one

@@ -20,6 +20,7 @@ import zstandard
 import proxy_core
 from proxy_core.dialects.openai_chat import OpenAIUsageTap
 from proxy_core.pipeline.relayed import RelayedStream
+from proxy_core.testing.proxy import composed
 from proxy_core.testing.upstream import FakeUpstream, chunk, cut, pause, stall
 
 DONE = b"data: [DONE]\n\n"
@@ -758,9 +759,7 @@ async def test_an_unknown_encoding_of_a_request_is_named(proxy, encoding):
 
 
 async def test_a_proxy_that_is_its_own_upstream_ends_the_loop(make, good):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port_that_is_free()
     settings = {"server": {"port": port}, "models": {"loop": ["up/loop"]}}
     proxy = await make(settings, base_url=f"http://127.0.0.1:{port}/v1", api_keys=["test-client-key"])
 
@@ -791,3 +790,27 @@ def test_one_large_event_takes_linear_time():
     whole, quarter = (min(took_s(size) for _ in range(3)) for size in (12_000_000, 3_000_000))
 
     assert whole < 8 * quarter + 0.02
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.1.2.3", "LOCALHOST"])
+async def test_a_provider_that_is_this_proxy_itself_is_reported_at_start(make, host):
+    proxy = await make({"server": {"port": port_that_is_free()}})
+    own = proxy.url.split(":")[2].removesuffix("/v1")
+    settings = {"up": {"base_url": f"http://{host}:{own}/v1"}, "other": {"base_url": f"http://{host}:1/v1"}}
+
+    await proxy.reload(providers=settings)
+
+    told = [line for line in proxy.proxy.warnings if "own address" in line]
+    assert len(told) == 1 and "provider up:" in told[0]
+
+
+async def test_a_preset_on_the_proxys_own_port_is_reported_at_start(tmp_path):
+    loop = composed({"providers": {"vllm": {}}, "clients": {"c": {"key": "k"}}}, folder=tmp_path)
+
+    assert any("provider vllm: http://127.0.0.1:8000 is this proxy's own address" in line for line in loop.warnings)
+
+
+def port_that_is_free():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

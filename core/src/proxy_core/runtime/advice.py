@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.registry import Catalog
+from proxy_core.runtime.destinations import points_here
 from proxy_core.runtime.pools import rotations
 from proxy_core.settings.loading import LoadedSettings
 
@@ -19,6 +20,11 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
     lines += loaded.without_effect(rotations(catalog))
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
+    lines += [
+        f"provider {provider.name}: {place} is this proxy's own address; set its base_url, or server.port"
+        for provider in catalog.providers.values()
+        if (place := points_here(provider, loaded.settings.server)) is not None
+    ]
     lines += [
         f"{name} is set, but not used: [upstream] proxy = 'environment' would use it, 'direct' ends this warning"
         for name in unused_proxies(loaded, catalog.providers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import Stored
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings, Sources
+from proxy_core.settings.schema import ServerSettings
 from proxy_core.settings.sources import Variable
 from proxy_core.settings.validation_errors import KeyPath
 
@@ -39,6 +42,24 @@ def server(provider: Provider, credential: Credential | None = None) -> str | No
     """Scheme, host and port of the upstream."""
     parts = urlsplit(address(provider, credential) or "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else None
+
+
+def points_here(provider: Provider, own: ServerSettings) -> str | None:
+    """The provider's address if it is the one that this proxy listens on, so that its requests would come back."""
+    place = server(provider)
+    if place is None:
+        return None
+    parts = urlsplit(place)
+    host, port = (parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)
+    everywhere = own.host in ("0.0.0.0", "::")  # noqa: S104  # compared, not listened on
+    local = {own.host, "localhost", "0.0.0.0", "::", *([socket.gethostname()] if everywhere else ())}  # noqa: S104
+    return place if port == own.port and (host in local or _is_loopback(host)) else None
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host.endswith(".localhost")
 
 
 def check_destinations(loaded: LoadedSettings, catalog: Catalog, stored: Stored) -> None:

@@ -191,6 +191,12 @@ async def test_a_damaged_store_is_reported(doctor, tmp_path):
     assert has(told["problem"], "state:")
 
 
+async def test_a_provider_that_is_the_proxy_itself_is_reported(doctor):
+    _, told = await doctor(HOUSE_API_BASE="http://localhost:8000/v1", HOUSE_API_KEY=SECRET)
+
+    assert has(told["note"], "provider house: http://localhost:8000 is this proxy's own address")
+
+
 async def test_upstreams_are_asked_only_if_asked_for_and_without_a_key(doctor):
     async with FakeUpstream() as upstream:
         house = {"HOUSE_API_BASE": upstream.url, "HOUSE_API_KEY": SECRET}

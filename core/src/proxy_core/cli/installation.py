@@ -39,11 +39,12 @@ def fingerprints_of(loaded: LoadedSettings) -> Fingerprints:
     return Fingerprints(state_secret(loaded))
 
 
-def open_http() -> AbstractAsyncContextManager[HttpClient]:
-    """The network, for as long as a command needs it."""
+def open_http(loaded: LoadedSettings, provider: str) -> AbstractAsyncContextManager[HttpClient]:
+    """The network of a provider, for as long as a command needs it. Raises ``SettingsError``."""
     from proxy_core.network.exchange import open_exchange
+    from proxy_core.network.routing import routes_of
 
-    return open_exchange()
+    return open_exchange(routes=routes_of(loaded, {provider: loaded.provider(provider)}), provider=provider)
 
 
 async def open_store(loaded: LoadedSettings) -> StateBackend:

@@ -74,7 +74,7 @@ async def _log_in(
         return None
     assert refresher.login is not None
     try:
-        async with open_http() as exchange:
+        async with open_http(accounts.loaded, provider.name) as exchange:
             return await refresher.login(prompt, exchange)
     except (LoginFailed, LoginRequired, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from proxy_core import HttpClient, HttpResponse, Provider, TransportFailed, UpstreamRequest
-from proxy_core.cli.api import address, open_http
+from proxy_core import HttpResponse, Provider, SettingsError, TransportFailed, UpstreamRequest
+from proxy_core.cli.api import LoadedSettings, address, open_http
 from proxy_plugin_accounts import Accounts
 from proxy_plugin_doctor.findings import Finding
 
@@ -22,16 +22,15 @@ _SKEW_S = 30.0
 def of_upstreams(accounts: Accounts) -> list[Finding]:
     """Findings about each provider that has a credential or needs none."""
     chosen = [p for p in accounts.catalog.providers.values() if p.credential_optional or accounts.of(p.name)]
-    return asyncio.run(_ask_all(chosen))
+    return asyncio.run(_ask_all(accounts.loaded, chosen))
 
 
-async def _ask_all(providers: Sequence[Provider]) -> list[Finding]:
-    async with open_http() as exchange:
-        found = await asyncio.gather(*(_ask(provider, exchange) for provider in providers))
+async def _ask_all(loaded: LoadedSettings, providers: Sequence[Provider]) -> list[Finding]:
+    found = await asyncio.gather(*(_ask(loaded, provider) for provider in providers))
     return [finding for findings in found for finding in findings]
 
 
-async def _ask(provider: Provider, exchange: HttpClient) -> list[Finding]:
+async def _ask(loaded: LoadedSettings, provider: Provider) -> list[Finding]:
     url = address(provider)
     if url is None:
         return [
@@ -40,7 +39,10 @@ async def _ask(provider: Provider, exchange: HttpClient) -> list[Finding]:
             )
         ]
     try:
-        answer = await exchange(UpstreamRequest(url=url, headers=[], method="GET"), timeout_s=_ANSWER_S)
+        async with open_http(loaded, provider.name) as exchange:
+            answer = await exchange(UpstreamRequest(url=url, headers=[], method="GET"), timeout_s=_ANSWER_S)
+    except SettingsError:
+        return []  # reported with the settings
     except TransportFailed as error:
         do = "check the address, the network and the provider's status page"
         return [Finding(area="upstreams", what=f"{provider.name}: {_place(url)} does not answer: {error}", do=do)]

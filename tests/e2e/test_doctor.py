@@ -109,6 +109,19 @@ async def test_a_linked_file_that_others_may_read_is_found(doctor, tmp_path, var
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("content", [None, "", "[1]"])
+async def test_a_linked_file_that_cannot_be_read_is_found(doctor, tmp_path, variables, content):
+    file = tmp_path / "creds.json"
+    file.write_text(json.dumps({"access_token": SECRET, "refresh_token": f"{SECRET}-r", "expiry_date": 2e12}))
+    file.chmod(0o600)
+    await typed(tmp_path, variables, "credentials", "import", "ex_ample", str(file), "--link")
+    file.unlink() if content is None else file.write_text(content)
+    code, told = await doctor()
+
+    assert code == 1
+    assert has(told["problem"], "ex_ample 1", str(file), "proxy-core credentials remove ex_ample 1")
+
+
 async def test_tokens_in_variables_are_looked_at_and_not_written(doctor, tmp_path):
     given = {"EXAMPLE_1_ACCESS_TOKEN": SECRET, "EXAMPLE_1_REFRESH_TOKEN": f"{SECRET}-r", "EXAMPLE_1_EXPIRY_DATE": "1"}
     code, told = await doctor(**given)

@@ -6,13 +6,13 @@ import json
 import logging
 
 from proxy_core.interfaces import RequestRecord
+from proxy_core.jsons import dumps
 from proxy_core.messages import JsonObject
 from proxy_core.records.capture import Capture
 from proxy_core.records.record import bare, counted, full
 from proxy_core.records.redact import Redaction, SecretScrubber
 
 log = logging.getLogger("proxy_core.records")
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class Lines:
@@ -51,4 +51,7 @@ def _failed(record: RequestRecord) -> JsonObject:
 
 
 def _json(record: JsonObject) -> bytes:
-    return _ENCODER.encode(record).encode("utf-8", "replace")
+    try:
+        return dumps(record)
+    except TypeError:  # a redactor may return anything
+        return json.dumps(record, separators=(",", ":"), default=str).encode()

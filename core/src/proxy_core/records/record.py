@@ -7,7 +7,6 @@ between two events; for the stream itself, the record has the time and size of e
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, RequestRecord, ResponseContext
+from proxy_core.jsons import loads
 from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
 from proxy_core.rotation.explain import as_json
@@ -62,10 +62,10 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
     }
 
 
-def counted(record: RequestRecord, capture: Capture) -> JsonObject:
-    """All fields that are not content."""
+def counted(record: RequestRecord, capture: Capture, *, messages: bool = False) -> JsonObject:
+    """All fields that are not content, and the upstreams' messages if those are wanted."""
     found = {
-        **explained(record, messages=False),
+        **explained(record, messages=messages),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
         "response": {"bytes": capture.reply_bytes},
     }
@@ -79,7 +79,7 @@ def counted(record: RequestRecord, capture: Capture) -> JsonObject:
 
 def full(record: RequestRecord, capture: Capture) -> JsonObject:
     """All fields, including content. The caller has to pass the result through the redactors."""
-    found = counted(record, capture) | explained(record)
+    found = counted(record, capture, messages=True)
     found["request"] |= {
         "headers": _headers(capture.headers),
         "body": _body(capture.request_body, capture.request_bytes),
@@ -153,8 +153,8 @@ def _body(data: bytes | None, size: int) -> Any:
         return {"omitted_bytes": size}
     text = data.decode("utf-8", "replace")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return loads(text)
+    except ValueError:
         return text
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, overload
 
@@ -209,9 +208,17 @@ def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None
 
 def as_json(decision: Decision, *, messages: bool = True) -> dict[str, Any]:
     """As JSON without empty fields, and without upstreams' messages unless ``messages`` may be kept."""
-    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(decision).items()}
-    rounded["excluded"] = [dict(_exclusion_fields(exclusion, messages)) for exclusion in decision.excluded]
-    return {name: value for name, value in rounded.items() if value not in (None, [], 0, False) or name == "chosen"}
+    found = {
+        "deployment": decision.deployment,
+        "candidates": decision.candidates,
+        "excluded": [dict(_exclusion_fields(exclusion, messages)) for exclusion in decision.excluded],
+        "unnamed": decision.unnamed,
+        "chosen": decision.chosen,
+        "probe": decision.probe,
+        "outage_s": round(decision.outage_s, 3) if decision.outage_s is not None else None,
+        "at_s": round(decision.at_s, 3),
+    }
+    return {name: value for name, value in found.items() if value or name == "chosen"}
 
 
 def _exclusion_fields(exclusion: Exclusion, messages: bool) -> Iterator[tuple[str, Any]]:

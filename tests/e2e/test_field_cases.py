@@ -814,3 +814,39 @@ def port_that_is_free():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+# --- Functions in the old form -------------------------------------------------------------
+
+FUNCTIONS = {"functions": [{"name": "f", "parameters": {"type": "object", "properties": {}}}]}
+CALL = {"name": "f", "arguments": '{"a":1}'}
+IN_STREAM = [{"name": "f", "arguments": ""}, {"arguments": '{"a":'}, {"arguments": "1}"}]
+ANSWERS = {
+    "old": ("function_call", CALL, [{"function_call": part} for part in IN_STREAM]),
+    "new": (
+        "tool_calls",
+        [{"id": "c1", "type": "function", "function": CALL}],
+        [
+            {"tool_calls": [{"index": 0, **({"id": "c1"} if n == 0 else {}), "function": part}]}
+            for n, part in enumerate(IN_STREAM)
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("word", "call", "deltas"), ANSWERS.values(), ids=ANSWERS)
+async def test_functions_in_the_old_form_are_called_in_the_old_form(make, upstream, word, call, deltas):
+    proxy = await make(modules=[MASKING])
+    message = {"role": "assistant", "content": None, word: call}
+    upstream.responds(json_body={"choices": [{"index": 0, "message": message, "finish_reason": word}]})
+    upstream.says(*map(chunk, deltas), chunk({}, finish=word), DONE)
+
+    plain = (await proxy.chat("up/m", "hi", **FUNCTIONS)).json["choices"][0]
+    stream = [c for e in (await proxy.chat("up/m", "hi", stream=True, **FUNCTIONS)).events for c in e["choices"]]
+
+    assert (plain["message"]["function_call"], plain["finish_reason"]) == (CALL, "function_call")
+    assert "tool_calls" not in plain["message"]
+    parts = [c["delta"]["function_call"] for c in stream if "function_call" in c["delta"]]
+    assert "".join(part.get("name", "") for part in parts) == "f"
+    assert "".join(part.get("arguments", "") for part in parts) == CALL["arguments"]
+    assert stream[-1]["finish_reason"] == "function_call"

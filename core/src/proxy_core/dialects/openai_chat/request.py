@@ -34,4 +34,6 @@ def context(request: ProxyRequest) -> ResponseContext:
         include_usage=bool((request.body.get("stream_options") or {}).get("include_usage")),
         created=int(time.time()),
         expected_choices=n if isinstance(n, int) and n > 0 else 1,
+        # A client that declares functions in the old form reads calls in the old form.
+        extra={"functions": True} if request.body.get("functions") and not request.body.get("tools") else {},
     )

@@ -102,7 +102,8 @@ class OpenAIChatEncoder:
                     yield self._chunk(event.choice, delta, logprobs=logprobs)
 
     def _choice(self, index: int) -> _Assembly:
-        return self._choices.setdefault(index, _Assembly())
+        legacy = bool(self._context.extra.get("functions"))
+        return self._choices.get(index) or self._choices.setdefault(index, _Assembly(legacy=legacy))
 
     def _envelope(self, kind: str) -> JsonObject:
         return {"id": self._head["id"], "object": kind, **self._head, **self._extra}
@@ -126,6 +127,8 @@ class OpenAIChatEncoder:
 class _Assembly:
     """One choice as it grows; returns the streamed delta of each event, and the whole at the end."""
 
+    #: Calls are written as ``function_call``, of which there is only one; others are written as usual.
+    legacy: bool = False
     opened: bool = False
     reason: FinishReason = "stop"
     message: JsonObject = field(default_factory=dict)
@@ -177,6 +180,8 @@ class _Assembly:
         text_key = "arguments" if event.kind == "function" else "input"
         head = {"id": event.id, "type": event.kind, **encode_signature(event.opaque)}
         self.calls[event.call] = {**head, event.kind: {"name": event.name, text_key: ""}}
+        if self._is_legacy(event.call):
+            return {"function_call": {"name": event.name, "arguments": ""}}
         opening = {**head, event.kind: {"name": event.name, text_key: ""}}
         return {"tool_calls": [{"index": event.call, **opening}]}
 
@@ -185,7 +190,12 @@ class _Assembly:
         kind = body["type"]
         key = "arguments" if kind == "function" else "input"
         body[kind][key] += text
+        if self._is_legacy(call):
+            return {"function_call": {"arguments": text}}
         return {"tool_calls": [{"index": call, kind: {key: text}}]}
+
+    def _is_legacy(self, call: int) -> bool:
+        return self.legacy and call == 0 and self.calls[call]["type"] == "function"
 
     def _carry(self, payload: Mapping[str, Any]) -> JsonObject:
         out: JsonObject = {}
@@ -204,7 +214,7 @@ class _Assembly:
     def finish_word(self) -> str:
         """``stop`` with calls becomes a tool finish; a tool finish without calls becomes ``stop``."""
         if self.calls and self.reason in ("stop", "tool_calls"):
-            return "tool_calls"
+            return "function_call" if self.legacy else "tool_calls"
         return "stop" if self.reason == "tool_calls" else _WORDS[self.reason]
 
     def whole(self, index: int) -> JsonObject:
@@ -214,8 +224,11 @@ class _Assembly:
             "refusal": None,
             **self.message,
         }
-        if self.calls:
-            message["tool_calls"] = [self.calls[number] for number in sorted(self.calls)]
+        calls = [number for number in sorted(self.calls) if not self._is_legacy(number)]
+        if calls:
+            message["tool_calls"] = [self.calls[number] for number in calls]
+        if len(calls) < len(self.calls):
+            message["function_call"] = self.calls[0]["function"]
         return {
             "index": index,
             "message": message,

@@ -7,7 +7,7 @@ which found out, as for the hundredth, which is turned away: both are told what 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -27,7 +27,7 @@ _SOON_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """What one credential is waiting for; ``ends_s``: seconds until it ends, infinite if waiting does not help."""
+    """What credentials are waiting for; ``ends_s``: seconds until it ends, infinite if waiting does not help."""
 
     error: ProxyError
     ends_s: float
@@ -35,8 +35,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How the credentials of one deployment stand. ``waits``: what each that cannot serve is waiting for; ``usable``:
-    some are waiting for nothing; ``untried``: and were not even tried. ``lacks``: there is none at all."""
+    """How the credentials of one deployment stand.
+
+    ``waits``: what those that cannot serve are waiting for, the first of each kind; ``usable``: some are waiting for
+    nothing; ``untried``: and were not even tried. ``lacks``: there is none at all, and what to do about that.
+    """
 
     lacks: str
     waits: Sequence[Wait]
@@ -51,7 +54,10 @@ def standing(deployment: Deployment, pool: Pool, max_priority: int | None, tried
     free = {credential for credential, obstacle in found.items() if obstacle is None}
     return Standing(
         lacks="" if len(pool) else _lacks(deployment.provider),
-        waits=[wait_for(obstacle, name, now, epoch) for obstacle in found.values() if obstacle is not None],
+        waits=[
+            Wait(error=_error(obstacle, name, ends_s, epoch), ends_s=ends_s)
+            for obstacle, ends_s in _soonest_of_each_kind(found.values(), now)
+        ],
         usable=bool(free),
         untried=tried is not None and not free <= tried,
     )
@@ -109,27 +115,44 @@ def _no_credential(message: str) -> ProxyError:
     return error
 
 
-def wait_for(obstacle: Obstacle, provider: str, now: float, epoch: float) -> Wait:
+def _soonest_of_each_kind(found: Iterable[Obstacle | None], now: float) -> Iterable[tuple[Obstacle, float]]:
+    """The obstacle of each kind that ends first, and in how many seconds."""
+    soonest: dict[str, tuple[Obstacle, float]] = {}
+    for obstacle in found:
+        if obstacle is not None:
+            kind, ends_s = obstacle.cooldown.told.kind if obstacle.cooldown else obstacle.reason, _ends_s(obstacle, now)
+            if kind not in soonest or ends_s < soonest[kind][1]:
+                soonest[kind] = obstacle, ends_s
+    return soonest.values()
+
+
+def _ends_s(obstacle: Obstacle, now: float) -> float:
+    """Seconds until it ends; infinite if waiting does not help."""
+    cooldown, ends_at = obstacle.cooldown, obstacle.ends_at
+    if obstacle.reason in ("needs login", "needs setup") or (cooldown and not cooldown.told.waiting_helps):
+        return math.inf
+    if cooldown is not None:
+        ends_at = cooldown.until if cooldown.ends_at is None else cooldown.ends_at
+    return _SOON_S if ends_at is None else max(_SOON_S, ends_at - now)
+
+
+def _error(obstacle: Obstacle, provider: str, ends_s: float, epoch: float) -> ProxyError:
     """What a client is told of an obstacle. ``epoch``: the offset from monotonic seconds to epoch seconds."""
     if obstacle.cooldown is not None:
-        return _cooling_down(obstacle.cooldown, now, epoch, outage=obstacle.outage)
-    ends_s = _SOON_S if obstacle.ends_at is None else max(_SOON_S, obstacle.ends_at - now)
+        return _cooling_down(obstacle.cooldown, ends_s, epoch, outage=obstacle.outage)
     match obstacle.reason:
         case "needs login":
-            return Wait(error=UpstreamLoginRequired(_login(provider, obstacle.note)), ends_s=math.inf)
+            return UpstreamLoginRequired(_login(provider, obstacle.note))
         case "needs setup":
-            return Wait(error=_not_set_up(provider, obstacle.note), ends_s=math.inf)
+            return _not_set_up(provider, obstacle.note)
         case "refreshing":
-            error: ProxyError = Unavailable(
-                f"The login for {provider} is not ready: {obstacle.note}.", retry_after_s=ends_s
-            )
+            return Unavailable(f"The login for {provider} is not ready: {obstacle.note}.", retry_after_s=ends_s)
         case "capped":
-            error = CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
+            return CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
         case "busy":
-            error = CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
+            return CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
         case _:
-            error = CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
-    return Wait(error=error, ends_s=ends_s)
+            return CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
 
 
 def _not_set_up(provider: str, why: str) -> ProxyError:
@@ -143,18 +166,17 @@ def _login(provider: str, why: str) -> str:
     return f"{why}." if why.startswith(provider) else f"{provider} cannot be used until its owner acts: {why}."
 
 
-def _cooling_down(cooldown: Cooldown, now: float, epoch: float, *, outage: bool) -> Wait:
+def _cooling_down(cooldown: Cooldown, ends_s: float, epoch: float, *, outage: bool) -> ProxyError:
     told, ends_at = cooldown.told, cooldown.ends_at
-    left_s = max(_SOON_S, (cooldown.until if ends_at is None else ends_at) - now)
     if not told.waiting_helps:
-        return Wait(error=ProxyError.again(told, None), ends_s=math.inf)
-    guess_s = left_s if left_s > _LONG_GUESS_S else min(left_s, _GUESS_S)
-    error = ProxyError.again(told, guess_s if ends_at is None else left_s)
+        return ProxyError.again(told, None)
+    guess_s = ends_s if ends_s > _LONG_GUESS_S else min(ends_s, _GUESS_S)
+    error = ProxyError.again(told, guess_s if ends_at is None else ends_s)
     if outage and ends_at is None:
         error.say_more("The provider's circuit breaker is open after repeated failures.")
     if ends_at is not None:
         error.say_more(f"Available again at {_instant(ends_at + epoch)}.")
-    return Wait(error=error, ends_s=left_s)
+    return error
 
 
 def _instant(epoch_s: float) -> str:

@@ -13,6 +13,7 @@ from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import JsonObject
 from proxy_core.messages.events import MOST_TOKENS
 
+MAX_MODEL_NAME = 256
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
 
 
@@ -60,6 +61,8 @@ def require_model(body: JsonObject) -> str:
         raise missing("model")
     if not isinstance(model, str) or not model.strip():
         raise wrong_type("model", "a non-empty string")
+    if len(model) > MAX_MODEL_NAME:  # names are kept in logs, counters and usage
+        raise wrong_type("model", f"a string of at most {MAX_MODEL_NAME} characters")
     try:
         model.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can express

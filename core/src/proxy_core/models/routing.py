@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from proxy_core.errors import ModelNotFound, SettingsError, Unavailable
@@ -18,14 +18,16 @@ class Router:
         providers: Mapping[str, Provider],
         settings: Mapping[str, ProviderSettings],
         routes: Mapping[str, Sequence[str]],
+        is_secret: Callable[[str], bool] = lambda name: False,
     ) -> None:
-        """Raises ``SettingsError`` for a route that is not ``provider/model``.
+        """Raises ``SettingsError`` for a route that is not ``provider/model``. No name that ``is_secret`` is repeated.
 
         A route to a provider that is not active (its plugin was skipped) is left out and reported in ``warnings``.
         """
         self.warnings: list[str] = []
         self._providers = providers
         self._settings = settings
+        self._is_secret = is_secret
         prefixes = {provider.prefix: provider for provider in providers.values() if provider.prefix is not None}
         self._prefixes = {**prefixes, **providers}
         self._complete = {
@@ -76,6 +78,8 @@ class Router:
 
     def _direct(self, model: str) -> Deployment:
         found = self.addressed(model)
+        if self._is_secret(model):  # it would be kept in logs and usage
+            raise ModelNotFound("The name of the model contains a secret of this proxy.")
         if found is None:
             raise ModelNotFound(f"The model {model!r} does not exist. Models are named 'provider/model'.")
         provider, upstream_model = found

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, str]]
 
 _KEEP_ALIVE_S = 60.0
+_LONGEST_CACHED = 1024
 #: Servers behind gateways send cookies, policies and traces of several kilobytes; aiohttp's default is 8 KiB.
 _MAX_HEADER_BYTES = 64 * 1024
 #: A peer that acknowledges nothing for this long is gone: after sleep or a change of network, no reset arrives.
@@ -149,9 +150,13 @@ class _GuardedConnector(aiohttp.TCPConnector):
         return connection
 
 
-@lru_cache(maxsize=256)
 def _url(text: str, query: str) -> URL:
-    """Cached: destinations come from settings, so they are few, and parsing one is expensive."""
+    """Cached: destinations come from settings, so they are few, and parsing one is expensive. Long ones are links."""
+    return _parsed(text, query) if len(text) <= _LONGEST_CACHED else _parsed.__wrapped__(text, query)
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, query: str) -> URL:
     url = URL(text)
     return url.extend_query(query) if query else url
 

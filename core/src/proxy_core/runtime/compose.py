@@ -174,7 +174,8 @@ class _Builder:
     @cached_property
     def router(self) -> Router:
         routes = {name: route.deployments for name, route in self.settings.models.items()}
-        return Router(self.catalog.providers, self.providers, routes)
+        scrub = self.process.scrub.text
+        return Router(self.catalog.providers, self.providers, routes, lambda name: scrub(name) != name)
 
     @cached_property
     def suggestions(self) -> Suggestions:

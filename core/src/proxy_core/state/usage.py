@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import date
 
-from proxy_core.interfaces import RequestRecord, UsageRow
+from proxy_core.interfaces import AttemptRecord, RequestRecord, UsageRow
 from proxy_core.messages import Usage
 
 Key = tuple[date, str, str, str, str]
@@ -16,6 +16,9 @@ COUNTED = tuple(f.name for f in fields(UsageRow) if f.name not in ("day", "clien
 
 #: Clients can invent model names, so a process has at most this many rows per day; further models become "other".
 MAX_ROWS = 10_000
+OTHER = "other"
+#: How upstreams answer to a model that they do not have.
+_REFUSED = frozenset({400, 403, 404, 422})
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class UsageBook:
         day, client, decisive = record.started_at.date(), record.client, record.decisive
         row = None
         for attempt in record.attempts:
-            tried = self._row(day, client, attempt.deployment, attempt.credential)
+            tried = self._row(day, client, self._deployment(attempt, day, client), attempt.credential)
             if not attempt.shared:
                 tried.attempts += 1
                 tried.failures += attempt.fault is not None
@@ -80,6 +83,13 @@ class UsageBook:
         row.cost += cost
         row.priced += 1
 
+    def _deployment(self, attempt: AttemptRecord, day: date, client: str) -> str:
+        """Clients can name anything a model, a key for example: one that was only refused so far is "other"."""
+        provider, _, model = attempt.deployment.partition("/")
+        known = (day, client, provider, attempt.credential, model) in self._known
+        refused = attempt.status in _REFUSED and attempt.fault is not None
+        return f"{provider}/{OTHER}" if refused and not known else attempt.deployment
+
     def _row(self, day: date, client: str, deployment: str, credential: str) -> _Counts:
         provider, _, model = deployment.partition("/")
         key = (day, client, provider, credential, model)
@@ -94,7 +104,7 @@ class UsageBook:
             self._day, self._known = key[0], set()
         if key not in self._known:
             if len(self._known) >= MAX_ROWS:
-                return (*key[:4], "other")
+                return (*key[:4], OTHER)
             self._known.add(key)
         return key
 

@@ -110,13 +110,21 @@ def _each_card(run: str, replacement: Replacement) -> str:
     return out + run[at:]
 
 
+_LONGEST_KEPT = 64
+
+
 class RecordRedactor:
     """A pure function from JSON to JSON; returns the same object if there is nothing to redact."""
 
     def __init__(self, shapes: Mapping[str, Shape], fields: Iterable[str]) -> None:
         self._finder = Finder(shapes)
         more = frozenset(plain_name(field) for field in fields)
-        self._is_secret = lru_cache(maxsize=4096)(lambda name: is_secret_field(name, more))
+        self._is_secret_field = lambda name: is_secret_field(name, more)
+        self._is_known_secret_field = lru_cache(maxsize=4096)(self._is_secret_field)
+
+    def _is_secret(self, name: str) -> bool:
+        """Remembered for short names only, as clients can make up any."""
+        return (self._is_known_secret_field if len(name) <= _LONGEST_KEPT else self._is_secret_field)(name)
 
     def __call__(self, record: JsonObject) -> JsonObject:
         texts, names = _strings(record)

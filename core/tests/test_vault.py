@@ -341,7 +341,7 @@ def test_a_linked_file_that_is_missing_or_replaced_is_reported(vault, foreign, c
 
     contents = vault.load("example")
 
-    assert [one.problem for one in contents.credentials] == [str(contents.problems[0])]
+    assert [one.problem for one in contents.credentials] == [contents.problems[0].why]
     assert contents.problems[0].path == foreign
 
 

@@ -309,7 +309,8 @@ async def test_a_start_while_a_linked_file_is_being_written_waits_for_it(start, 
 
     assert (await asking).status == 200
     assert during["state"] == "refreshing"
-    assert "the file is read again every second" in during["why"]
+    assert "it is read again every second" in during["why"]
+    assert str(linked.path) not in during["why"]  # clients see it, too
 
 
 async def test_another_account_in_a_linked_file_keeps_the_credentials_id_and_is_logged(start, linked, server, caplog):

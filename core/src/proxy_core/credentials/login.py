@@ -147,7 +147,7 @@ class Login:
         token, ends = self.stored.access_token.get_secret_value(), self.stored.expires_at
         unusable = not token or self.rejected or (ends is not None and ends <= now)
         if unusable and self.stored.problem:
-            return f"{self.stored.problem}; the file is read again every second", "time"
+            return f"its file {self.stored.problem}; it is read again every second", "time"
         if unusable and self.setup:
             return self.setup, "setup"
         if not token:
@@ -160,7 +160,7 @@ class Login:
     def remark(self) -> str:
         """What the operator should know although the credential may still be usable."""
         if self.stored.problem:
-            return f"{self.stored.problem}; until it can be read again, the tokens last read from it are used"
+            return f"its file {self.stored.problem}; until it can be read again, the tokens last read from it are used"
         return f"it cannot be refreshed: {self.setup}" if self.setup else ""
 
     def refresh_due(self, now: datetime, monotonic: float) -> bool:

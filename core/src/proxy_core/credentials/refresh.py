@@ -136,7 +136,9 @@ class _Refresh:
             journal = self._vault.journal(current)
             left = await asyncio.to_thread(journal.read) if journal else None
         except (VaultProblem, OSError) as error:
-            raise RetryRefresh(str(error)) from error
+            # Clients may be told why, so the path is left out.
+            why = error.why if isinstance(error, VaultProblem) else str(error.strerror)
+            raise RetryRefresh(f"its file {why}") from error
         try:
             return await self._run(stored, current, journal, left)
         finally:
@@ -219,7 +221,7 @@ class _Refresh:
         try:
             again = await asyncio.to_thread(self._vault.read, current)
         except VaultProblem as problem:
-            return RetryRefresh(str(problem))
+            return RetryRefresh(f"its file {problem.why}")
         if journal is not None:
             await _quietly(journal.end)
         if digest(again.refresh_token) != digest(current.refresh_token):

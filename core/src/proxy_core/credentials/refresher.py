@@ -191,9 +191,10 @@ class Refresher:
             if await asyncio.to_thread(self._vault.changed, login.stored):
                 self._take_over(login, await asyncio.to_thread(self._vault.read, login.stored))
         except (OSError, VaultProblem) as error:
-            if login.stored.problem != str(error):
+            why = error.why if isinstance(error, VaultProblem) else str(error.strerror)
+            if login.stored.problem != why:
                 log.warning("%s cannot be read: %s", login.name, error)
-                login.stored = replace(login.stored, problem=str(error))
+                login.stored = replace(login.stored, problem=why)
                 self._show(login)
 
     def _take_over(self, login: Login, stored: StoredCredential) -> None:

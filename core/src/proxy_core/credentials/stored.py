@@ -50,7 +50,8 @@ class StoredCredential:
     """One credential of the vault. ``path`` is its file, or ``None`` if it is only in memory.
 
     ``anchor`` is what its id is derived from, for life: the identity that was known when it was stored, or else its
-    name. ``problem`` says why its linked file cannot be read; the tokens are then the last that could be, if any.
+    name. ``problem`` says why its linked file cannot be read (without its path, as clients
+    may see it); the tokens are then the last that could be, if any.
     ``seed`` is the digest of the refresh token in the variable, for credentials from the
     environment. ``stamp`` identifies the version of its files that was read.
     """

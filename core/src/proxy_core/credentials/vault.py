@@ -94,7 +94,7 @@ class Vault:
                 found.append(self._read(path, provider))
             except VaultProblem as problem:
                 problems.append(problem)
-                found += self._last_whole(path, provider, str(problem))
+                found += self._last_whole(path, provider, problem.why)
                 continue
             problems += _loose(path)
         return Contents(found, problems)

@@ -133,7 +133,7 @@ def _of_account(account: Account) -> Iterator[Finding]:
         )
     elif account.state == "unreadable":
         do = f"log in again with the program that owns it, or: proxy-core credentials remove {called}"
-        yield Finding(area="credentials", what=f"{called}: {account.why}", do=do)
+        yield Finding(area="credentials", what=f"{called}: {account.place} {account.why}", do=do)
     elif account.state == "needs login":
         yield Finding(area="credentials", what=f"{called}: {account.why}", do=f"proxy-core login {account.provider}")
     elif account.state in ("expired", "expires soon"):

@@ -47,7 +47,7 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
             "credential": a.credential,
             "status": a.status,
             "fault": a.fault,
-            **({"cause": a.cause} if messages and a.cause else {}),
+            **({"cause": a.cause} if a.cause and a.status is None else {}),
             "duration_s": _rounded(a.duration_s),
         }
         for a in record.attempts

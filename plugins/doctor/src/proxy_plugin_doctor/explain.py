@@ -79,7 +79,7 @@ def _explained(record: dict[str, Any]) -> Iterator[str]:
         yield from _decision(decision)
     for number, attempt in enumerate(record["attempts"], 1):
         fault = f", fault of the {attempt['fault']}" if attempt["fault"] else ""
-        cause = f": {attempt['cause']}" if attempt.get("cause") and not attempt["status"] else ""
+        cause = f": {attempt['cause']}" if "cause" in attempt else ""
         yield (
             f"attempt {number}: {printable(attempt['deployment'])} with {attempt['credential']}, "
             f"{attempt['status'] or 'no status'}{fault}, {attempt['duration_s']} s{cause}"

@@ -525,3 +525,18 @@ async def test_an_expired_login_that_the_operator_must_set_up_says_so_at_once(
     assert told["state"] == "needs setup"
     assert told["why"].rstrip(".") in answer.error["message"]
     assert "proxy-core reload" in told["why"] and "client" in told["why"]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_file_that_always_says_expired_is_not_renewed_without_pause(site, make_proxy, provider):
+    form = {"gemini_cli": cli, "qwen_code": qwens}[provider]
+    file = site.file(provider, "one", form)
+    await site.imports(provider, file, "--link")
+    await site.start(make_proxy)
+    for number in range(6):
+        fields = json.loads(file.read_text())
+        replace_file(file, json.dumps({**fields, "expiry_date": number + 1}))
+        await site.proxy.reload(timeouts={"idle_s": 100 + number})
+        await asyncio.sleep(0.2)
+
+    assert len(site.servers[provider].accepted) == 1

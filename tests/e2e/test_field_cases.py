@@ -384,9 +384,10 @@ AFTER = {
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
 async def test_after_the_end_marker_nothing_follows(make, upstream, after, mask):
     proxy = await make({"timeouts": {"idle_s": 20}}, modules=[MASKING] if mask else [])
-    for between in ([], [pause(0.05)]):
+    in_one_read = DONE + after[0] if isinstance(after[0], bytes) else DONE
+    for end in ([DONE, *after], [DONE, pause(0.05), *after], [in_one_read, *after]):
         upstream.queue.clear()
-        upstream.says(ONCE, chunk({}, finish="stop"), DONE, *between, *after)
+        upstream.says(ONCE, chunk({}, finish="stop"), *end)
 
         answer = await proxy.chat("up/m", "hi", stream=True)
 

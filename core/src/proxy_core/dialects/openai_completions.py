@@ -139,7 +139,7 @@ class CompletionsDecoder:
 
     def _block(self, block: bytes) -> list[ChatEvent]:
         out: list[ChatEvent] = []
-        for event in sse.events(block):
+        for event in sse.events(block) if not self.ended else ():
             if event.data.startswith(b"[DONE]"):
                 self._complete = self.ended = True
                 break

@@ -32,6 +32,8 @@ class RelayedStream:
         return self._pass(block) if block else b""
 
     def close(self) -> bytes:
+        if self.ended:
+            return b""
         rest = self._splitter.close()
         whole = not rest.strip() or _whole(rest)
         out = self._pass(rest) if rest and whole else b""

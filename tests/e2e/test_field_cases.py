@@ -98,8 +98,20 @@ def failures_of(proxy, provider="up"):
 # --- Invalid HTTP ------------------------------------------------------------------------
 
 
-async def test_a_header_of_9000_bytes_is_accepted(proxy, upstream):
-    upstream.sends(head(f"x-trace: {'a' * 9000}", LENGTH, kind=JSON) + WHOLE)
+HEADERS = {
+    "9,000 bytes": [f"x-trace: {'a' * 9000}"],
+    "60,000 bytes": [f"x-trace: {'a' * 60_000}"],
+    "300 of them": [f"x-trace-{n}: a" for n in range(300)],
+    "the same twice": ["x-trace: a", "x-trace: b"],
+    "bytes that are not ASCII": ["x-trace: caf\u00e9"],
+    "an empty one": ["x-trace:"],
+    "a long policy and cookies": [f"content-security-policy: {'a' * 12_000}", *(["set-cookie: a=b"] * 60)],
+}
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
+async def test_long_and_unusual_headers_are_accepted(proxy, upstream, headers):
+    upstream.sends(head(*headers, LENGTH, kind=JSON) + WHOLE)
 
     answer = await proxy.chat("up/m", "hi")
 

@@ -30,6 +30,7 @@ _KEEP_ALIVE_S = 60.0
 _LONGEST_CACHED = 1024
 #: Servers behind gateways send cookies, policies and traces of several kilobytes; aiohttp's default is 8 KiB.
 _MAX_HEADER_BYTES = 64 * 1024
+_MAX_HEADERS = 1000
 #: A peer that acknowledges nothing for this long is gone: after sleep or a change of network, no reset arrives.
 _UNACKNOWLEDGED_S = 20
 
@@ -172,6 +173,7 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         auto_decompress=False,
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
+        max_headers=_MAX_HEADERS,
         # The proxy's environment must not redirect providers' requests, netrc least of all.
         trust_env=False,
     )

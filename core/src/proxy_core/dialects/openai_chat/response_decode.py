@@ -115,7 +115,7 @@ class OpenAIChatDecoder:
                 created=chunk.get("created") if isinstance(chunk.get("created"), int) else None,
                 extra={k: v for k, v in chunk.items() if k not in _TOP_NAMED},
             )
-        for choice in chunk.get("choices") or ():
+        for choice in _list(chunk.get("choices")):
             if isinstance(choice, dict):
                 yield from self._choice(choice, member)
         usage = usage_in(chunk, self._usage)
@@ -137,6 +137,10 @@ class OpenAIChatDecoder:
         state.word = word if isinstance(word, str) and word else state.word
         if reason_of(word) is not None and not state.finished:
             yield from state.finish(str(word))
+
+
+def _list(value: object) -> Sequence[JsonObject]:
+    return value if isinstance(value, list) else ()
 
 
 #: Where a choice's content is, in a stream and in a whole response; some servers confuse them.
@@ -177,9 +181,9 @@ class _ChoiceState:
         yield from self._content(delta.get("content"))
         if isinstance(delta.get("refusal"), str) and delta["refusal"]:
             yield RefusalDelta(text=delta["refusal"], choice=self.choice)
-        for note in delta.get("annotations") or ():
+        for note in _list(delta.get("annotations")):
             yield Citation(dialect=NAME, payload=note, choice=self.choice)
-        calls = delta.get("tool_calls") or ()
+        calls = _list(delta.get("tool_calls"))
         if isinstance(delta.get("function_call"), dict):
             calls = [{"index": 0, "function": delta["function_call"]}]
         for position, call in enumerate(calls):

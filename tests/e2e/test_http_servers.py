@@ -290,6 +290,33 @@ async def test_a_client_that_offers_an_upgrade_to_http_2_is_answered_in_http_1_a
     writer.close()
 
 
+async def test_many_offers_at_once_disturb_nobody(hosted, caplog):
+    reader, writer = await connected(hosted)
+    writer.write((HEAD + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n") * 3000)
+    with contextlib.suppress(ConnectionError):  # the connection may be closed before all of them are read
+        await asyncio.wait_for(answer_of(reader), 20)
+    writer.transport.abort()
+
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert (await hosted.chat("demo/small", "hi")).status == 200
+
+
+@pytest.mark.parametrize("body_later", [False, True], ids=["in one piece", "the body later"])
+async def test_the_body_of_a_request_with_an_offer_is_its_own(hosted, upstream, body_later):
+    reader, writer = await connected(hosted)
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % hosted.key.encode()
+    writer.write(chat_head(hosted, "Connection: upgrade", "Upgrade: websocket", f"Content-Length: {len(hidden)}"))
+    await asyncio.sleep(0.2 if body_later else 0)
+    writer.write(hidden)
+    head, body = await asyncio.wait_for(answer_of(reader), 20)
+
+    assert head.startswith(b"http/1.1 400")
+    assert b"JSON" in body
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.readexactly(1), 0.3)
+    writer.close()
+
+
 async def test_a_client_that_waits_before_it_sends_a_body_is_told_to_continue(hosted):
     reader, writer = await connected(hosted)
     writer.write(chat_head(hosted, "Expect: 100-continue", f"Content-Length: {len(CHAT)}"))

@@ -102,4 +102,6 @@ class _Server(Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limit_s):
                 await self._app.idle.wait()
-        await asyncio.wait([worker._task for worker in self.wrks if worker._task is not None], timeout=_FLUSH_S)
+        ended, _ = await asyncio.wait([worker._task for worker in self.wrks if worker._task], timeout=_FLUSH_S)
+        for task in ended:
+            task.result()  # raises what has kept it from serving

@@ -106,28 +106,34 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         self._unread += len(data)
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as offer:
-            self._decline(data[offer.args[0] :])
-        except HttpParserError:
-            self._refuse("Invalid HTTP request received.")
+        while data:
+            data = self._read(data)
         if self._unread > MAX_HEAD_BYTES:
             self._refuse("The head of the request is too large.")
 
-    def _decline(self, rest: bytes) -> None:
-        """Read the request again without its offer of another protocol.
+    def _read(self, data: bytes) -> bytes:
+        """Returns what is to be read again."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as offer:
+            return self._without_offer(data[offer.args[0] :])
+        except HttpParserError:
+            self._refuse("Invalid HTTP request received.")
+        return b""
+
+    def _without_offer(self, rest: bytes) -> bytes:
+        """The request again, without its offer of another protocol.
 
         After a head with such an offer httptools ends the request, whatever its length, and would take its body for
         the next request: https://github.com/MagicStack/httptools/issues/124.
         """
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":  # which is no offer
+        if method == b"CONNECT" or self.pipeline:  # no offer; or many at once, each of which would copy the rest
             self._refuse("Invalid HTTP request received.")
-            return
+            return b""
         self.parser = HttpRequestParser(self)
         headers = b"".join(b"%b: %b\r\n" % header for header in _without_offer(self.headers))
-        self.data_received(b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, headers, rest))
+        return b"%b %b HTTP/%b\r\n%b\r\n%b" % (method, self.url, version, headers, rest)
 
     def _refuse(self, message: str) -> None:
         if self.transport.is_closing():

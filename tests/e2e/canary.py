@@ -321,7 +321,7 @@ def nested_too_deeply(it):
 @story
 def nested_deeply(it):
     value = it.own.openai()
-    for _ in range(400):
+    for _ in range(150):
         value = [value]
     return it.chat(deep=value)
 

@@ -84,7 +84,8 @@ async def test_no_header_of_the_client_reaches_the_upstream(proxy, upstream):
     await proxy.post("/chat/completions", _body(), headers=sent)
 
     got = upstream.last.headers
-    assert set(got) == {"host", "authorization", "content-type", "content-length", "user-agent", "accept-encoding"}
+    ours = {"user-agent", "accept-encoding", "x-proxy-core-hops"}
+    assert set(got) == {"host", "authorization", "content-type", "content-length"} | ours
     assert got["user-agent"].startswith("proxy-core/")
     assert got["authorization"] == "Bearer key-a"
 
@@ -118,7 +119,7 @@ async def test_only_our_own_headers_reach_the_client(proxy, upstream):
 
     plain = {"content-type", "content-length", "date", "request-id", "x-request-id"}
     own = {"x-proxy-provider", "x-proxy-model", "x-proxy-credential", "x-proxy-attempts"}
-    assert set(answer.headers) == plain | own
+    assert set(answer.headers) == plain | own | {"x-proxy-upstream-request-id"}
     assert answer.headers["x-request-id"] != "upstream-id"
 
 

@@ -24,6 +24,7 @@ from proxy_core import (
     ToolResult,
 )
 from proxy_core.dialects import openai_chat
+from proxy_core.dialects.common import parse_body
 from proxy_plugin_gemini import dialect as gemini
 from proxy_plugin_gemini.dialect.encode import Style, translate
 
@@ -811,7 +812,7 @@ def test_the_address_says_model_and_kind():
     assert [path.rpartition(":")[2] for path in gemini.DIALECT.paths] == [
         "generateContent",
         "streamGenerateContent",
-    ] * 2
+    ] * 3
 
 
 def test_a_gemini_request_through_the_neutral_values_means_the_same():
@@ -879,7 +880,7 @@ def test_numbers_that_json_has_no_word_for_are_not_sent(number):
 
     assert json.loads(json.dumps(sent, allow_nan=False))[1]["parts"][0]["functionCall"]["args"] == {"_raw": odd}
     with pytest.raises(BadRequest):
-        asked({"functionResponse": {"name": "f", "response": {"a": json.loads(number)}}})
+        parse_body(odd.encode())
 
 
 # --- Models without a system instruction -------------------------------------------------

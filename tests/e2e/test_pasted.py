@@ -86,15 +86,21 @@ def test_a_file_in_another_encoding_is_refused_by_name(tmp_path, name):
         load(environ={}, cwd=tmp_path)
 
 
-GENERATED = {"PROXY_ADMIN__KEY": "admin key", "PROXY_STATE__SECRET": "state secret"}
-
-
-@pytest.mark.parametrize(("variable", "what"), GENERATED.items())
-async def test_a_data_folder_that_cannot_be_created_says_what_is_missing(make_proxy, tmp_path, variable, what):
+async def test_a_data_folder_that_cannot_be_created_does_not_prevent_a_start_with_a_configured_key(
+    make_proxy, upstream, tmp_path
+):
     (tmp_path / "file").write_text("")
-    given = {"PROXY_ADMIN__KEY": "an-admin-key", "PROXY_STATE__SECRET": "a-secret"}
-    environ = {"PROXY_API_KEY": "k", **{k: v for k, v in given.items() if k != variable}}
-    environ["PROXY_DATA_DIR"] = str(tmp_path / "file" / "data")
+    environ = {"PROXY_API_KEY": "the-key", "PROXY_DATA_DIR": str(tmp_path / "file" / "data")}
+    settings = {"providers": {"up": {"base_url": upstream.url, "api_keys": ["k1"]}}, "state": {"url": "memory:"}}
+    proxy = await make_proxy({**settings, "clients": None}, environ=environ)
+    proxy.key = "the-key"
 
-    with pytest.raises(SettingsError, match=rf"no {what} is configured.*Set {variable}, or PROXY_DATA_DIR"):
+    assert (await proxy.chat("up/m", "hi")).status == 200
+
+
+async def test_without_one_the_error_says_what_is_missing(make_proxy, tmp_path):
+    (tmp_path / "file").write_text("")
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "file" / "data")}
+
+    with pytest.raises(SettingsError, match=r"no client key is configured.*Set PROXY_API_KEY, or PROXY_DATA_DIR"):
         await make_proxy({"clients": None, "state": {"url": "memory:"}}, environ=environ)

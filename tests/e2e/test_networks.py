@@ -308,6 +308,11 @@ async def test_a_unix_socket_is_connected_to(make_proxy, upstream, home):
     assert "its Unix socket does not exist" in refused.error["message"]
 
 
+async def test_tls_over_a_unix_socket_is_refused_at_start(make_proxy):
+    with pytest.raises(SettingsError, match=r"providers\.up\.unix_socket: there is no TLS"):
+        await make_proxy(up("https://local/v1", unix_socket="/run/up.sock"))
+
+
 def has_ipv6():
     with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         probe.bind(("::1", 0))

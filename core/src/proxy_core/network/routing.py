@@ -52,6 +52,8 @@ class _Builder:
             if str(url).startswith("socks") and find_spec("aiohttp_socks") is None:
                 self.problems.append(f"{place}.proxy: SOCKS needs another package: pip install 'proxy-core[socks]'")
         provider = settings if isinstance(settings, ProviderSettings) else None
+        if provider is not None and provider.unix_socket and str(provider.base_url).startswith("https:"):
+            self.problems.append(f"{place}.unix_socket: there is no TLS over a Unix socket; base_url has to be http://")
         return Route(
             proxy_http=http,
             proxy_https=https,

@@ -62,9 +62,13 @@ async def test_a_large_request_delays_others_by_little(program, name):
         before = await waits_during(client, url, asyncio.sleep(2))
         during = await waits_during(client, url, posted(url, content))
 
-    # Before, a few of them waited for 200 to 700 ms. Both figures, as the machine may be busy with something else.
-    assert during[len(during) * 9 // 10] < 2 * before[len(before) * 9 // 10] + 0.02
-    assert during[-1] < before[-1] + 0.15
+    # Relative to the quiet time, as the machine may be busy with something else; single ones may wait longer then.
+    assert at(during, 0.9) < 2 * at(before, 0.9) + 0.02
+    assert at(during, 0.97) < 2 * at(before, 0.97) + 0.1
+
+
+def at(waits, share):
+    return waits[int(len(waits) * share)]
 
 
 async def waits_during(client, url, work):

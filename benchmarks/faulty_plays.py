@@ -221,14 +221,18 @@ def _field_case(name: str, asked: Asked, rng: random.Random) -> Play:
     """What real upstreams and networks did; ``tests/e2e/test_field_cases.py`` has each by itself."""
     dead = {"object": "error", "message": "engine dead", "code": 500}
     prelude = _choice({"role": "assistant", "content": ""}) + _choice({"content": ""}) + _event(_NO_USAGE)
-    failure = rng.choice([(0.05, "cut"), (_event(_error("The model failed.")) + b"0\r\n\r\n",), (b"ZZ\r\n", "cut")])
+    failures: list[Sequence[Step]] = [
+        (0.05, "cut"),
+        (_event(_error("The model failed.")) + b"0\r\n\r\n",),
+        (b"ZZ\r\n", "cut"),
+    ]
     steps: dict[str, Sequence[Step]] = {
         "another protocol's banner": (b"SSH-2.0-OpenSSH_9\r\n", "cut"),
         "two lengths": (_whole(asked).replace(b"\r\n", b"\r\ncontent-length: 3\r\n", 1), "cut"),
         "no size of the first chunk": (_STREAM + b"ZZ\r\n", "cut"),
         "an error called a success": (_answer(200, dead),),
         "an error as the first event": (_STREAM + _event(dead) + b"0\r\n\r\n",),
-        "nothing but a role": (_STREAM + prelude, *failure),
+        "nothing but a role": (_STREAM + prelude, *rng.choice(failures)),
         "framing lost after content": (_STREAM, _content(asked, 0, 4), BREATH_S, b"ZZZ\r\nxx\r\n", "cut"),
     }
     return Play(name, steps[name], "broken" if "after" in name else "error")

@@ -229,10 +229,14 @@ NO_RESPONSES = {
 }
 
 
+#: A limit is not waited for.
+AT_ONCE = {"max_wait_s": 1}
+
+
 @pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
 @pytest.mark.parametrize(("body", "status", "told"), NO_RESPONSES.values(), ids=NO_RESPONSES)
 async def test_a_200_that_is_no_response_is_a_failure(make, upstream, body, status, told, mask):
-    proxy = await make(modules=[MASKING] if mask else [])
+    proxy = await make({"routing": AT_ONCE}, modules=[MASKING] if mask else [])
     upstream.responds(202 if mask else 200, json_body=body)
 
     both, alone = await proxy.chat("both", "hi"), await proxy.chat("up/m", "hi")
@@ -245,7 +249,7 @@ async def test_a_200_that_is_no_response_is_a_failure(make, upstream, body, stat
 @pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
 @pytest.mark.parametrize(("body", "status", "told"), NO_RESPONSES.values(), ids=NO_RESPONSES)
 async def test_a_first_event_that_is_no_part_of_a_response_is_a_failure(make, upstream, body, status, told, mask):
-    proxy = await make(modules=[MASKING] if mask else [])
+    proxy = await make({"routing": AT_ONCE}, modules=[MASKING] if mask else [])
     upstream.says(b": queued\n\n", b"data: " + json.dumps(body).encode() + b"\n\n", DONE)
 
     both, alone = await proxy.chat("both", "hi", stream=True), await proxy.chat("up/m", "hi", stream=True)

@@ -86,17 +86,20 @@ def _cpu_s(code: str) -> float:
 
 
 def delay_by_large_body(upstream_port: int, runs: int) -> Mapping[str, float]:
-    """Milliseconds by which the slowest small request takes longer while bodies of 20 MB pass through."""
+    """Milliseconds by which the slowest small request takes longer while bodies of 20 MB pass through.
+
+    The small ones are for ``/healthz``: the fake upstream would delay others while it reads a large body.
+    """
     found = {}
     with running(proxy_core(), upstream_port, pinned=False) as started:
-        alone = drive(started.load(kind="plain", connections=1, seconds=2.0))["max_ms"]
+        alone = drive(started.load(kind="health", connections=1, seconds=2.0))["max_ms"]
         for name, size in (("request", {"padding": _LARGE_BYTES}), ("response", {"answer": _LARGE_BYTES})):
             large = started.load(kind="plain", connections=1, requests=runs, **size)
             sending = threading.Thread(target=drive, args=(large,))
             sending.start()
             slowest = 0.0
             while sending.is_alive():
-                slowest = max(slowest, drive(started.load(kind="plain", connections=1, seconds=0.3))["max_ms"])
+                slowest = max(slowest, drive(started.load(kind="health", connections=1, seconds=0.3))["max_ms"])
             found[name] = max(0.0, slowest - alone)
     return found
 

@@ -17,10 +17,9 @@ import uvloop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """``kind``: ``plain`` and ``burst`` run for ``seconds``, or make ``requests`` on each connection; ``paced`` runs
-    one stream per connection. ``padding``: so many bytes are added to the message, and ``answer`` to the answer.
-
-    ``chunks``: the number of chunks that each stream must have.
+    """``kind``: ``plain``, ``burst`` and ``health`` run for ``seconds``, or make ``requests`` on each connection;
+    ``paced`` runs one stream per connection. ``padding``: so many bytes are added to the message, and ``answer``
+    to the answer. ``chunks``: the number of chunks that each stream must have.
     """
 
     port: int
@@ -37,6 +36,8 @@ class Load:
 
 
 def request_bytes(load: Load) -> bytes:
+    if load.kind == "health":
+        return b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n"
     body: dict[str, object] = {
         "model": load.model,
         "messages": [{"role": "user", "content": "Say something." + "x" * load.padding}],
@@ -76,7 +77,7 @@ async def _chunked(reader: asyncio.StreamReader) -> bytes:
 
 
 async def run(load: Load) -> dict[str, float]:
-    message, chunks = request_bytes(load), None if load.kind == "plain" else load.chunks
+    message, chunks = request_bytes(load), None if load.kind in ("plain", "health") else load.chunks
     latencies: list[float] = []
     stop = time.perf_counter() + load.seconds
 

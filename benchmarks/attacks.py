@@ -28,6 +28,7 @@ from proxy_core.testing.upstream import Script
 
 KEY = "the-key-of-the-clients"
 _HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n" % KEY.encode()
+_NOWHERE = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 _WARM_UP = 0.3
 _GROWTH, _HEALTH_S = 1.05, 0.05
 
@@ -77,6 +78,7 @@ def _attacks(url: str, client: httpx.AsyncClient) -> dict[str, Callable[[random.
         "both lengths": lambda _: _raw(url, _HEAD + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}"),
         "body that stops": lambda _: _raw(url, _HEAD + b"content-length: 1000000\r\n\r\n{"),
         "left at once": lambda _: _raw(url, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", wait_s=0.001),
+        "left in a body": lambda _: _raw(url, _NOWHERE, b"1\r\nx\r\n" * 5000, wait_s=0.001),
         "preface of HTTP/2": lambda _: _raw(url, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)),
         "garbage": lambda r: _raw(url, r.randbytes(5000)),
     }

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -197,6 +198,31 @@ async def test_a_response_may_take_longer_than_keep_alive_s(make_hosted, upstrea
     answer = await proxy.chat("demo/small", "hi", stream=True)
 
     assert (answer.text, answer.done) == ("hello", True)
+
+
+#: Pieces of a body fill the queue to an application, which answers all of these without having read it.
+PIECES = b"Host: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000
+LEFT = {
+    "while it is answered": HEAD + b"\r\n",
+    "in a body that is refused": b"POST /v1/chat/completions HTTP/1.1\r\n" + PIECES,
+    "in a body to nowhere": b"POST /nowhere HTTP/1.1\r\n" + PIECES,
+    "in a body with another method": b"POST /healthz HTTP/1.1\r\n" + PIECES,
+}
+
+
+@pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
+async def test_nothing_remains_of_clients_that_leave(hosted, sent):
+    await hosted.get("/models")
+    before = len(asyncio.all_tasks())
+    connections = [await connected(hosted) for _ in range(20)]
+    for _, writer in connections:
+        writer.write(sent)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with asyncio.timeout(10):
+        while len(asyncio.all_tasks()) > before:
+            await asyncio.sleep(0.02)
 
 
 async def test_a_head_without_end_is_refused(hosted):

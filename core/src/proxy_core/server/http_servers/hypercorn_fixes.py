@@ -2,6 +2,8 @@
 
 - Closing a connection as soon as its client has: it waits for ``keep_alive_timeout`` first, so that a thousand plain
   requests use up a thousand descriptors for that time. https://github.com/pgjones/hypercorn/issues/170 is related.
+- Ending a connection whose client has left: if the queue to the application was full of pieces of a body at that time,
+  both the connection and the application wait for room in it, without end.
 - Refusing a request with both ``content-length`` and ``transfer-encoding``: h11 goes by one of them, and a server in
   front of the proxy may go by the other (RFC 9112, 6.3).
 - Ending a connection at a shutdown on which a client has sent its next request already: Hypercorn goes on waiting to
@@ -11,13 +13,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import MethodType
+from typing import Any, cast
 
 import h11
 import hypercorn.asyncio.run
+import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
+from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
 
@@ -30,13 +38,37 @@ class FixedConfig(Config):
 def install() -> None:
     """Hypercorn offers no way to pass these to it."""
     vars(hypercorn.asyncio.run)["TCPServer"] = _Connection
+    vars(hypercorn.asyncio.tcp_server)["TaskGroup"] = _Tasks
     vars(hypercorn.protocol)["H11Protocol"] = _Http1
 
 
 class _Connection(TCPServer):
+    _left = False
+
     async def _read_data(self) -> None:
         await super()._read_data()  # returns when the client has closed the connection
+        self._left = True
         await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        """After its last response, such a connection waits for nothing."""
+        if not (self._left and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+
+class _Tasks(TaskGroup):
+    async def spawn_app(self, *arguments: Any) -> Callable[[Any], Awaitable[None]]:
+        put = await super().spawn_app(*arguments)
+        # Hypercorn hands out no more of the queue than this method.
+        queue = cast(asyncio.Queue[Any], cast(MethodType, put).__self__)
+
+        async def put_or_end(message: Any) -> None:
+            if message["type"].endswith(".disconnect") and queue.full():
+                while not queue.empty():
+                    queue.get_nowait()
+            await put(message)
+
+        return put_or_end
 
 
 class _Http1(H11Protocol):

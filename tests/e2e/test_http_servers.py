@@ -211,12 +211,15 @@ LEFT = {
 
 
 @pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
-async def test_nothing_remains_of_clients_that_leave(hosted, sent):
+@pytest.mark.parametrize("answered", [False, True], ids=["at once", "with their answer"])
+async def test_nothing_remains_of_clients_that_leave(hosted, sent, answered):
     await hosted.get("/models")
     before = len(asyncio.all_tasks())
     connections = [await connected(hosted) for _ in range(20)]
-    for _, writer in connections:
+    for reader, writer in connections:
         writer.write(sent)
+        if answered:
+            await answer_of(reader)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
 

@@ -4,10 +4,14 @@ import asyncio
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from proxy_core import SettingsError
+from proxy_core.cli.api import StoredCredential, catalog_of, vault_of
+from proxy_core.runtime.destinations import destinations
 from proxy_core.runtime.start import start
 from proxy_core.settings.loading import load
+from proxy_core.testing import run
 from proxy_core.testing.program import MODULE, SCRIPT, serving
 
 EVIL = "http://127.0.0.1:9/v1"
@@ -95,6 +99,133 @@ def test_the_environment_may_set_both(tmp_path, read):
     assert str(start(loaded, to_run=False).current.providers["openai"].base_url) == EVIL
 
 
+#: Each sets where a login is sent; the table of the plugin is the provider's name.
+OF_LOGINS = {
+    "the upstream": ("gemini_cli", "proxy-core.toml", f'[plugins.gemini_cli]\ncode_assist_endpoint = "{EVIL}"\n'),
+    "without slashes": ("gemini_cli", "proxy-core.toml", '[plugins.gemini_cli]\ntoken_url = "http:127.0.0.1:9"\n'),
+    "user info": ("gemini_cli", "proxy-core.toml", f'[plugins.gemini_cli]\nuserinfo_url = "{EVIL}"\n'),
+    "the vendor's variable": ("gemini_cli", ".env", f"CODE_ASSIST_ENDPOINT={EVIL}\n"),
+    "our variable": ("gemini_cli", ".env", f"PROXY_PLUGINS__GEMINI_CLI__TOKEN_URL={EVIL}\n"),
+    "a login's variable": ("gemini_cli", ".env", f"GEMINI_CLI_1_TOKEN_URI={EVIL}\n"),
+    "another token server": ("qwen_code", "proxy-core.toml", f'[plugins.qwen_code]\ntoken_url = "{EVIL}"\n'),
+    "another chat server": ("qwen_code", "proxy-core.toml", f'[plugins.qwen_code]\nchat_url = "{EVIL}"\n'),
+    "a base URL": ("qwen_code", "proxy-core.toml", f'[providers.qwen_code]\nbase_url = "{EVIL}"\n'),
+    "a proxy for all": ("qwen_code", "proxy-core.toml", '[upstream]\nproxy = "http://127.0.0.1:9"\n'),
+}
+
+
+def log_in(settings, provider):
+    """A login in the vault, as ``proxy-core login`` leaves it."""
+    tokens = {"access_token": SecretStr("at-" + KEY), "refresh_token": SecretStr("rt-" + KEY)}
+    kind = catalog_of(settings, CREDENTIAL_HOOKS).providers[provider].credential_kind
+    login = StoredCredential(provider=provider, name="me", kind=kind, details={"project_id": "p"}, **tokens)
+    return vault_of(settings, catalog_of(settings, [])).add(login)
+
+
+CREDENTIAL_HOOKS = ("proxy_dialects", "proxy_credential_refreshers", "proxy_providers")
+
+
+@pytest.mark.parametrize(("provider", "name", "text"), OF_LOGINS.values(), ids=OF_LOGINS)
+def test_a_file_found_there_cannot_send_a_stored_login_elsewhere(tmp_path, read, provider, name, text):
+    log_in(read(), provider)
+    start(read(), to_run=False)
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(SettingsError) as stopped:
+        start(read(), to_run=False)
+
+    assert all(str(tmp_path / name) in line and "--config" in line for line in stopped.value.problems)
+    assert provider in str(stopped.value)
+    if name == "proxy-core.toml":
+        start(read(tmp_path / name), to_run=False)
+
+
+@pytest.mark.parametrize("place", ["TOKEN_URI", "ENDPOINT"])
+def test_a_login_from_the_environment_is_not_sent_elsewhere_either(tmp_path, read, place):
+    variable = "GEMINI_CLI_1_TOKEN_URI" if place == "TOKEN_URI" else "CODE_ASSIST_ENDPOINT"
+    (tmp_path / ".env").write_text(f"{variable}={EVIL}\n")
+
+    with pytest.raises(SettingsError, match=f"{tmp_path}/.env"):
+        start(read(GEMINI_CLI_1_REFRESH_TOKEN=KEY), to_run=False)
+
+    (tmp_path / ".env").write_text(f"{variable}={EVIL}\nGEMINI_CLI_1_REFRESH_TOKEN={KEY}\n")
+    start(read(), to_run=False)
+
+
+def test_a_plugins_other_settings_may_lie_there(tmp_path, read):
+    log_in(read(), "gemini_cli")
+    (tmp_path / "proxy-core.toml").write_text('[plugins.gemini_cli]\npreviews = true\nproject = "mine"\n')
+
+    start(read(), to_run=False)
+
+
+def test_a_preset_from_there_cannot_send_a_key_to_another_vendor(tmp_path, read):
+    file = tmp_path / "proxy-core.toml"
+    file.write_text('[providers.groq]\npreset = "ollama"\n')
+    with pytest.raises(SettingsError, match=r"providers\.groq\.preset"):
+        start(read(GROQ_API_KEY=KEY), to_run=False)
+
+    file.write_text(f'[providers.groq]\npreset = "ollama"\napi_keys = ["{KEY}"]\n')
+    start(read(), to_run=False)
+    file.write_text('[providers.groq]\npreset = "groq"\n')
+    start(read(GROQ_API_KEY=KEY), to_run=False)
+
+
+@pytest.mark.parametrize("secret", ["HEADERS__AUTHORIZATION", "QUERY__KEY"])
+def test_a_secret_that_is_no_api_key_is_not_sent_elsewhere(tmp_path, read, secret):
+    (tmp_path / "proxy-core.toml").write_text(f'[providers.mine]\nbase_url = "{EVIL}"\n')
+
+    with pytest.raises(SettingsError, match=r"providers\.mine\.base_url"):
+        start(read(**{f"PROXY_PROVIDERS__MINE__{secret}": KEY}), to_run=False)
+
+
+def test_a_table_from_the_environment_does_not_hide_a_file_found_there(tmp_path, read):
+    (tmp_path / "proxy-core.toml").write_text(f'[providers.openai]\nbase_url = "{EVIL}"\n')
+
+    with pytest.raises(SettingsError, match=r"providers\.openai\.base_url"):
+        start(read(OPENAI_API_KEY=KEY, PROXY_PROVIDERS__OPENAI='{"discover": false}'), to_run=False)
+
+
+def test_a_proxy_named_there_is_not_used_for_keys_from_elsewhere(tmp_path, read):
+    (tmp_path / ".env").write_text("HTTPS_PROXY=http://127.0.0.1:9\n")
+
+    with pytest.raises(SettingsError, match="HTTPS_PROXY"):
+        start(read(OPENAI_API_KEY=KEY, PROXY_UPSTREAM__PROXY="environment"), to_run=False)
+
+
+COMMANDS = {
+    "credentials test": ("credentials", "test", "openai"),
+    "models": ("models",),
+    "doctor": ("doctor", "--upstreams"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+async def test_commands_refuse_what_a_start_refuses(tmp_path, command):
+    async with await asyncio.start_server(lambda _, writer: reached.append(writer.close()), "127.0.0.1", 0) as evil:
+        reached = []
+        port = evil.sockets[0].getsockname()[1]
+        (tmp_path / ".env").write_text(f"OPENAI_API_BASE=http://127.0.0.1:{port}/v1\n")
+
+        code, output = await run(tmp_path, *command, OPENAI_API_KEY=KEY, PROXY_API_KEY="a-client-key-0123456789")
+
+    assert code != 0
+    assert "was only found in the working directory" in output
+    assert "Traceback" not in output
+    assert not reached
+
+
+async def test_a_new_login_is_not_made_at_an_address_found_there(tmp_path):
+    (tmp_path / "proxy-core.toml").write_text(f'[plugins.qwen_code]\ndevice_url = "{EVIL}"\nclient_id = "x"\n')
+
+    code, output = await run(tmp_path, "login", "qwen_code", "--yes")
+
+    assert code != 0
+    assert "plugins.qwen_code.device_url" in output
+    assert "Traceback" not in output
+    assert "was only found in the working directory" in output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
 async def test_no_process_imports_what_lies_in_the_working_directory(tmp_path, command):
@@ -135,3 +266,31 @@ async def test_the_start_reports_what_was_read_and_where_each_key_is_sent(tmp_pa
     assert "keys of mine are sent to http://127.0.0.1:9" in lines
     assert "keys of openai are sent to https://api.openai.com" in lines
     assert "secret-of" not in program.output
+
+
+@pytest.mark.parametrize(
+    ("provider", "servers"),
+    [
+        (
+            "gemini_cli",
+            "https://cloudcode-pa.googleapis.com, https://oauth2.googleapis.com, https://www.googleapis.com",
+        ),
+        ("qwen_code", "https://dashscope.aliyuncs.com, https://chat.qwen.ai"),
+    ],
+)
+def test_the_start_reports_where_the_tokens_of_logins_are_sent(read, provider, servers):
+    log_in(read(), provider)
+    now = start(read(), to_run=False).current
+
+    lines = list(destinations(now.catalog, now.pools))
+
+    assert lines == [f"tokens of {provider} are sent to {servers}"]
+
+
+def test_the_start_reports_every_server_of_a_providers_keys(read):
+    keys = '[{"key": "key-one-0123456789", "tier": "model_studio-us"}, {"key": "sk-sp-0123456789"}]'
+    now = start(read(PROXY_PROVIDERS__QWEN_CODE__API_KEYS=keys), to_run=False).current
+
+    (line,) = destinations(now.catalog, now.pools)
+
+    assert "https://dashscope-us.aliyuncs.com, https://coding-intl.dashscope.aliyuncs.com" in line

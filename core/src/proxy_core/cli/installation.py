@@ -39,11 +39,21 @@ def fingerprints_of(loaded: LoadedSettings) -> Fingerprints:
     return Fingerprints(state_secret(loaded))
 
 
-def open_http(loaded: LoadedSettings, provider: str) -> AbstractAsyncContextManager[HttpClient]:
-    """The network of a provider, for as long as a command needs it. Raises ``SettingsError``."""
+def open_http(
+    loaded: LoadedSettings, catalog: Catalog, provider: str, *, to_log_in: bool = False
+) -> AbstractAsyncContextManager[HttpClient]:
+    """The network of a provider, for as long as a command needs it; the only way for a command to send anything.
+
+    ``to_log_in``: what is received will be a login. Raises ``SettingsError``, also where a start would refuse to send
+    keys to an address in the working directory.
+    """
     from proxy_core.network.exchange import open_exchange
     from proxy_core.network.routing import routes_of
+    from proxy_core.runtime.pools import all_stored
+    from proxy_core.runtime.working_directory import check_destinations
 
+    stored = all_stored(catalog, loaded, vault_of(loaded, catalog), adopt=False)
+    check_destinations(loaded, catalog, stored, logging_in=provider if to_log_in else None)
     return open_exchange(routes=routes_of(loaded, {provider: loaded.provider(provider)}), provider=provider)
 
 

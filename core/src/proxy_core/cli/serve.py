@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Active
-from proxy_core.runtime.destinations import files, server
+from proxy_core.runtime.destinations import destinations, files
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
@@ -192,7 +191,7 @@ def _greet(first: Generation, url: str, demo: bool) -> None:
     for file in files(loaded.sources):
         click.echo(f"settings from {file}")
     click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
-    for line in _destinations(first):
+    for line in destinations(first.catalog, first.pools):
         click.echo(line)
     key_file = generated_key_file(loaded)
     if key_file is not None:
@@ -215,12 +214,3 @@ def _described(first: Generation) -> list[str]:
         labels = [c.label for c in pool.credentials if c.kind != "none"]
         described.append(f"{name} ({', '.join(labels)})" if labels else name)
     return described
-
-
-def _destinations(first: Generation) -> Iterator[str]:
-    """Where the keys of each provider are sent."""
-    for name, pool in first.pools.items():
-        keys = [c for c in pool.credentials if c.kind != "none"]
-        found = server(first.catalog.providers[name], keys[0]) if keys else None
-        if found is not None:
-            yield f"keys of {name} are sent to {found}"

@@ -205,6 +205,7 @@ class CredentialRefresher:
     (a project); ``None``: nothing. ``environment`` is the prefix of the stateless form,
     ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``stores`` are read if none of the ``files`` exists.
     ``notice`` is shown before a login: what the vendor's terms say, and what is at risk.
+    ``servers`` are the URLs to which it sends tokens, shown at the start.
     ``login_methods`` are those that the user may choose from; ``login`` reads the choice from ``LoginPrompt.method``.
     """
 
@@ -219,3 +220,4 @@ class CredentialRefresher:
     refresh_margin_s: float = 300.0
     notice: str = ""
     login_methods: Sequence[LoginMethod] = ()
+    servers: Sequence[str] = ()

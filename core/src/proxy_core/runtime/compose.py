@@ -40,10 +40,10 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.runtime.advice import startup_warnings
 from proxy_core.runtime.application import Parts, application
 from proxy_core.runtime.builtin import BuiltIn
-from proxy_core.runtime.destinations import check_destinations
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, rotations, stored_credentials
 from proxy_core.runtime.process import Process
+from proxy_core.runtime.working_directory import check_destinations
 from proxy_core.server.auth import ClientKeys, KeyPlaces
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
 from proxy_core.server.pages import Feeds

@@ -32,7 +32,13 @@ Stored = Mapping[str, Sequence[StoredCredential]]
 
 
 def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
-    """Each provider's enabled credentials, from the vault and from environment variables.
+    """Each provider's enabled credentials; otherwise like ``all_stored``."""
+    found = all_stored(catalog, loaded, vault, adopt=adopt)
+    return {name: [one for one in stored if not one.disabled] for name, stored in found.items()}
+
+
+def all_stored(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool) -> Stored:
+    """Each provider's credentials, from the vault and from environment variables.
 
     ``adopt``: give tokens from variables a file in which refreshed tokens are stored.
     """
@@ -44,7 +50,7 @@ def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *
         if refresher is not None and refresher.environment is not None:
             given = from_environment(refresher.environment, variables, provider=name, kind=refresher.kind)
             stored += vault.adopt(given) if adopt else given
-        found[name] = [one for one in stored if not one.disabled]
+        found[name] = stored
     return found
 
 

@@ -47,7 +47,7 @@ def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider:
 
 async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
     results = []
-    async with open_http(accounts.loaded, provider.name) as exchange:
+    async with open_http(accounts.loaded, accounts.catalog, provider.name) as exchange:
         for account in chosen:
             good, words = await _try(accounts, provider, account, exchange)
             results.append((good, _clean(words, account.stored)))

@@ -67,6 +67,7 @@ def command(
 async def _log_in(
     accounts: Accounts, provider: Provider, refresher: CredentialRefresher, method: LoginMethod | None, yes: bool
 ) -> Tokens | None:
+    network = open_http(accounts.loaded, accounts.catalog, provider.name, to_log_in=True)
     prompt = TerminalPrompt(headless=is_headless(accounts.loaded), method=method)
     for line in about(provider, refresher):
         prompt.say(line)
@@ -74,7 +75,7 @@ async def _log_in(
         return None
     assert refresher.login is not None
     try:
-        async with open_http(accounts.loaded, provider.name) as exchange:
+        async with network as exchange:
             return await refresher.login(prompt, exchange)
     except (LoginFailed, LoginRequired, RetryRefresh) as error:
         raise click.ClickException(str(error)) from error

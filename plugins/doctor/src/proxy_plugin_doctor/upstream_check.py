@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from proxy_core import HttpResponse, Provider, SettingsError, TransportFailed, UpstreamRequest
-from proxy_core.cli.api import LoadedSettings, address, open_http
+from proxy_core.cli.api import address, open_http
 from proxy_plugin_accounts import Accounts
 from proxy_plugin_doctor.findings import Finding
 
@@ -22,15 +22,15 @@ _SKEW_S = 30.0
 def of_upstreams(accounts: Accounts) -> list[Finding]:
     """Findings about each provider that has a credential or needs none."""
     chosen = [p for p in accounts.catalog.providers.values() if p.credential_optional or accounts.of(p.name)]
-    return asyncio.run(_ask_all(accounts.loaded, chosen))
+    return asyncio.run(_ask_all(accounts, chosen))
 
 
-async def _ask_all(loaded: LoadedSettings, providers: Sequence[Provider]) -> list[Finding]:
-    found = await asyncio.gather(*(_ask(loaded, provider) for provider in providers))
+async def _ask_all(accounts: Accounts, providers: Sequence[Provider]) -> list[Finding]:
+    found = await asyncio.gather(*(_ask(accounts, provider) for provider in providers))
     return [finding for findings in found for finding in findings]
 
 
-async def _ask(loaded: LoadedSettings, provider: Provider) -> list[Finding]:
+async def _ask(accounts: Accounts, provider: Provider) -> list[Finding]:
     url = address(provider)
     if url is None:
         return [
@@ -39,7 +39,7 @@ async def _ask(loaded: LoadedSettings, provider: Provider) -> list[Finding]:
             )
         ]
     try:
-        async with open_http(loaded, provider.name) as exchange:
+        async with open_http(accounts.loaded, accounts.catalog, provider.name) as exchange:
             answer = await exchange(UpstreamRequest(url=url, headers=[], method="GET"), timeout_s=_ANSWER_S)
     except SettingsError:
         return []  # reported with the settings

@@ -85,6 +85,7 @@ class GoogleLogin:
             refresh_margin_s=_REFRESH_MARGIN_S,
             notice=NOTICE,
             login_methods=("browser", "paste"),
+            servers=[self._backend.base, str(self._settings.token_url), str(self._settings.userinfo_url)],
         )
 
     # --- Logging in ----------------------------------------------------------------------

@@ -64,6 +64,7 @@ def qwen_refresher(settings: QwenCodeSettings, *, sleep: Sleep = asyncio.sleep) 
         refresh_margin_s=settings.refresh_margin_s,
         notice=NOTICE,
         login_methods=("device",),
+        servers=[str(settings.token_url)],
     )
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from oauth_site import install, talking, typed
 
-from proxy_core.testing import FakeOAuthServer, FakeUpstream
+from proxy_core.testing import FakeOAuthServer, FakeUpstream, serving
 from proxy_core.testing.program import PROGRAM, environment
 
 
@@ -352,3 +352,16 @@ async def test_nothing_there_says_how_to_begin(run, tmp_path, variables):
     assert "proxy-core login PROVIDER" in output
     for name in ("add", "disable", "enable", "export", "import", "list", "remove", "test"):
         assert name in talk.output
+
+
+@pytest.mark.parametrize("spelling", ["groq", "Groq"])
+async def test_a_stored_key_is_all_that_a_known_vendor_needs(tmp_path, spelling):
+    code, output = await typed(tmp_path, {}, "credentials", "add", spelling, stdin="gsk-canary-0123456789")
+    assert code == 0, output
+
+    code, output = await typed(tmp_path, {}, "credentials", "list", "groq")
+    assert code == 0, output
+    assert "groq" in output and "gsk-canary" not in output
+    async with serving(tmp_path, PROXY_API_KEY="a-client-key-0123456789") as program, asyncio.timeout(20):
+        while "keys of groq are sent to https://api.groq.com" not in program.output:
+            await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.interfaces import HttpClient, ModelSpec, StateBackend
 from proxy_core.messages import JsonObject
@@ -31,7 +31,7 @@ def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS)
 def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:
     """The stored credentials, with the files of other programs that refreshers can read."""
     files = [form for refresher in catalog.refreshers.values() for form in refresher.files]
-    return Vault(loaded.data_dir.absolute() / FOLDER_NAME, files)
+    return Vault(loaded.vault_dir.absolute(), files)
 
 
 def fingerprints_of(loaded: LoadedSettings) -> Fingerprints:

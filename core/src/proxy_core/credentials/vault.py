@@ -24,7 +24,6 @@ from proxy_core.credentials.locks import CredentialLock, short_lock
 from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, read_own, to_json
 from proxy_core.interfaces import TokenFile, Tokens
 
-FOLDER_NAME = "credentials"
 _NAME = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]{0,99}")
 _ENVIRONMENT = "environment"
 

@@ -61,6 +61,10 @@ class PluginContext(Protocol):
         """Providers named in ``[providers]`` or by ``<NAME>_API_BASE``, sorted."""
         ...
 
+    def stored_providers(self) -> Sequence[str]:
+        """Providers for which a key or login was stored, sorted."""
+        ...
+
     def provider(self, name: str) -> ProviderSettings:
         """The settings of one provider from file and environment; empty if nothing is set."""
         ...

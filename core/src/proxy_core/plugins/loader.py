@@ -106,6 +106,10 @@ class Context:
     def provider_names(self) -> Sequence[str]:
         return self.loaded.provider_names()
 
+    def stored_providers(self) -> Sequence[str]:
+        files = self.loaded.vault_dir.glob("*/*.json")
+        return sorted({file.parent.name for file in files if not file.name.startswith(".")})
+
     def provider(self, name: str) -> ProviderSettings:
         return self.loaded.provider(name)
 

@@ -10,7 +10,7 @@ from functools import partial
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.refresher import Refresher
-from proxy_core.credentials.vault import FOLDER_NAME, Vault
+from proxy_core.credentials.vault import Vault
 from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.hedge import HedgeBudget
@@ -53,7 +53,7 @@ class Process:
         self.fingerprint = Fingerprints(state_secret(loaded))
         self.scrub = SecretScrubber(())
         self.redaction = Redaction(())
-        self.vault = Vault(loaded.data_dir / FOLDER_NAME)
+        self.vault = Vault(loaded.vault_dir)
         timeouts = loaded.settings.timeouts
         #: For token servers and quota queries.
         self.upstream = Upstream(

@@ -146,6 +146,11 @@ class LoadedSettings:
     overrides: Mapping[str, Any] = field(repr=False)
 
     @property
+    def vault_dir(self) -> Path:
+        """The folder of stored keys and logins, with one folder per provider."""
+        return self.data_dir / "credentials"
+
+    @property
     def runtime_dir(self) -> Path:
         """The folder of the control sockets of this installation's processes; socket paths have to be short."""
         folder = self.data_dir.absolute() / "run"

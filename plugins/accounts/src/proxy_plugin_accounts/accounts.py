@@ -69,6 +69,17 @@ class Accounts:
         what = "matches several providers, choose one" if found else "is not a known provider; the providers are"
         raise click.UsageError(f"{wanted!r} {what}: {names} (`proxy-core plugins` shows why one is missing)")
 
+    def taking_keys(self, wanted: str) -> str:
+        """The name of a provider that takes keys, also of one that only a key brings about. Raises ``UsageError``."""
+        active = (plugin.info for plugin in self.catalog.plugins if plugin.state == "active")
+        for name in (preset for info in active if info is not None for preset in info.presets):
+            if environment_name(name) == environment_name(wanted) and name not in self.catalog.providers:
+                return name
+        found = self.provider(wanted)
+        if found.credential_kind != API_KEY and not found.accepts_api_keys:
+            raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
+        return found.name
+
     def refresher(self, provider: Provider) -> CredentialRefresher | None:
         return self.catalog.refreshers.get(provider.credential_kind)
 

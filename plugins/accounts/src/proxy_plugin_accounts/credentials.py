@@ -125,14 +125,12 @@ def add_command(
     proxy-core credentials add openai < key.txt
     """
     accounts = open_accounts(config, disable_plugin)
-    found = accounts.provider(provider)
-    if found.credential_kind != API_KEY and not found.accepts_api_keys:
-        raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
-    name = checked_name(accounts.vault, found.name, name)
-    key = _read_key(found.name)
+    provider = accounts.taking_keys(provider)
+    name = checked_name(accounts.vault, provider, name)
+    key = _read_key(provider)
     new = StoredCredential(
-        provider=found.name,
-        name=name or accounts.vault.free_name(found.name, None),
+        provider=provider,
+        name=name or accounts.vault.free_name(provider, None),
         kind=API_KEY,
         access_token=key,
         tier=tier,
@@ -140,7 +138,7 @@ def add_command(
         origin="proxy-core credentials add",
         added_at=datetime.now(UTC),
     )
-    there = {a.id: a for a in accounts.of(found.name)}.get(new.credential(accounts.fingerprint).id)
+    there = {a.id: a for a in accounts.of(provider)}.get(new.credential(accounts.fingerprint).id)
     if there is not None:
         raise click.ClickException(f"this key already exists: {there.name} ({there.place})")
     try:
@@ -149,7 +147,7 @@ def add_command(
         raise click.ClickException(f"{error}; remove it first, or choose another --name") from error
     except (OSError, VaultProblem) as error:
         raise file_error(error) from error
-    click.echo(f"{found.name}: {stored.name} was saved in {stored.path}")
+    click.echo(f"{provider}: {stored.name} was saved in {stored.path}")
     notify_running_proxy(accounts.loaded)
 
 

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible upstream, configured by settings alone.
 
 A provider is created by ``[providers.<name>]`` with a ``preset`` or a ``base_url``, by
-``<NAME>_API_BASE``, or by ``<NAME>_API_KEY`` if NAME is a preset.
+``<NAME>_API_BASE``, or if NAME is a preset by ``<NAME>_API_KEY`` or a stored key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     providers, problems = [], []
     named = [name for name in ctx.provider_names() if name not in ctx.reserved_providers]
-    keyed = [name for name in PRESETS if name not in named and ctx.provider(name).api_keys]
+    stored = {*ctx.stored_providers()} - ctx.reserved_providers
+    keyed = [name for name in PRESETS if name not in named and (name in stored or ctx.provider(name).api_keys)]
     for name in (*named, *keyed):
         settings = ctx.provider(name)
         preset = PRESETS.get(settings.preset or name)

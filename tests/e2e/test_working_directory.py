@@ -159,6 +159,16 @@ def test_a_plugins_other_settings_may_lie_there(tmp_path, read):
     start(read(), to_run=False)
 
 
+def test_a_file_found_there_does_not_matter_where_the_command_line_decides(tmp_path):
+    (tmp_path / "proxy-core.toml").write_text(f'[providers.openai]\nbase_url = "{EVIL}"\n')
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data"), "PROXY_API_KEY": "client", "OPENAI_API_KEY": KEY}
+    mine = {"providers": {"openai": {"base_url": "http://127.0.0.1:10/v1"}}}
+
+    now = start(load(environ=environ, cwd=tmp_path, overrides=mine), to_run=False).current
+
+    assert str(now.providers["openai"].base_url) == "http://127.0.0.1:10/v1"
+
+
 def test_a_preset_from_there_cannot_send_a_key_to_another_vendor(tmp_path, read):
     file = tmp_path / "proxy-core.toml"
     file.write_text('[providers.groq]\npreset = "ollama"\n')

@@ -65,7 +65,8 @@ def _set_here(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> I
     sources = loaded.sources
     for at, table, keys in _tables(loaded, catalog, provider):
         for key in keys:
-            if _is_address(key, getattr(table, key), provider.name):
+            given = _at(loaded.overrides, (*at, key)) is not None  # on the command line, which wins over every file
+            if not given and _is_address(key, getattr(table, key), provider.name):
                 for file in _files_of(sources, (*at, key), _named(sources, at, table, key)):
                     if file in sources.found_here:
                         yield ".".join((*at, key)), file

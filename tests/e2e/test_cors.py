@@ -122,6 +122,7 @@ async def test_the_operators_addresses_stay_closed_to_pages(open_proxy):
     proxy = await open_proxy()
     key = (proxy.proxy.loaded.data_dir / "admin.key").read_text().strip()
     paths = ["/admin/status", "/admin/why", "/admin/reload", "/admin/nowhere", "/admin"]
+    paths += ["//admin/status", "/admin//status", "///admin//reload", "//admin"]
     for path, method in product(paths, ["OPTIONS", "GET", "POST"]):
         headers = {**ASKS, "authorization": f"Bearer {key}"}
         reply = await proxy.client.request(method, proxy.url.removesuffix("/v1") + path, headers=headers)

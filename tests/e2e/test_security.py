@@ -175,7 +175,9 @@ async def test_a_credential_that_an_upstream_repeats_is_removed_and_the_rest_kep
 
     answer = await proxy.chat("demo/small", "hi", stream=stream)
 
-    assert answer.body == sent.replace(LONG_KEY.encode(), b"[redacted]").replace(b"team-token-1234567", b"[redacted]")
+    for secret in (LONG_KEY, "team-token-1234567"):
+        sent = sent.replace(secret.encode(), b"[redacted]")
+    assert answer.body == sent
     assert int(answer.headers.get("content-length", len(answer.body))) == len(answer.body)
 
 
@@ -190,6 +192,12 @@ async def test_hypercorns_logs_which_show_keys_in_addresses_are_refused(tmp_path
     code, output = await run(tmp_path, "serve", "--port", "0", PROXY_SERVER__HYPERCORN__ACCESSLOG="-")
 
     assert (code, "server.hypercorn.accesslog: use [log]" in output) == (2, True)
+
+
+async def test_hypercorn_listens_nowhere_else(tmp_path):
+    code, output = await run(tmp_path, "serve", "--port", "0", PROXY_SERVER__HYPERCORN__INSECURE_BIND="0.0.0.0:9")
+
+    assert (code, "server.hypercorn.insecure_bind: use server.host" in output) == (2, True)
 
 
 # --- Guards stay closed ------------------------------------------------------------------

@@ -321,3 +321,13 @@ async def test_a_request_id_that_repeats_our_key_does_not_give_it_away(make_prox
 
     assert answer.headers[UPSTREAM_ID].startswith("is ")
     assert key not in answer.headers[UPSTREAM_ID]
+
+
+@pytest.mark.parametrize("status", [404, 405, 409])
+async def test_what_concerns_one_endpoint_does_not_close_the_others(proxy, upstream, status, clock):
+    upstream.for_path("/embeddings").responds(status, body=b"<html>no such page</html>")
+    for _ in range(12):
+        await clock.timed(proxy.post("/embeddings", {"model": "demo/small", "input": "x"}))
+
+    answer, _ = await clock.timed(proxy.chat("demo/small", "hi"))
+    assert answer.text == "hello"

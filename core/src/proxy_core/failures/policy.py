@@ -65,6 +65,10 @@ _ACTIONS: Mapping[FailureKind, _Action] = {
 }
 
 
+#: These concern one path or one request; they must not close the provider's other models and endpoints.
+_ANSWERED: frozenset[FailureKind] = frozenset({"misconfigured", "conflict", "loop"})
+
+
 def classify_failure(failure: UpstreamFailure) -> FailureDecision:
     """The core's decision; a provider's own ``classify_failure`` may call it for failures it does not handle."""
     return classify_by_rules(failure, ErrorRules())
@@ -97,7 +101,7 @@ def decision_for(kind: FailureKind, failure: UpstreamFailure, status: int | None
         )
     if action.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
         return _outage(action, told, hint, error)
-    return FailureDecision(fault=action.fault, next=action.next, error=told)
+    return FailureDecision(fault=action.fault, next=action.next, error=told, answered=kind in _ANSWERED)
 
 
 def _outage(action: _Action, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:

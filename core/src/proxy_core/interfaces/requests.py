@@ -134,6 +134,7 @@ class FailureDecision:
     ``disable_until_login``: waiting does not help; the credential is disabled until its owner has acted and logs in
     again, and ``error`` says why. ``suspect_details``: with ``cooldown="credential"``, the names of its details that
     may be wrong (a project); its refresher is called once without them, and then not again for some hours.
+    ``answered``: although the fault is the provider's, it did answer; this does not count towards its circuit breaker.
     """
 
     fault: Literal["client", "credential", "model", "provider", "network"]
@@ -145,6 +146,7 @@ class FailureDecision:
     refresh: bool = False
     disable_until_login: bool = False
     suspect_details: Sequence[str] = ()
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

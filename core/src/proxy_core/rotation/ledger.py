@@ -230,7 +230,8 @@ class Ledger(Rows):
 
     def _provider_failed(self, use: Use, decision: FailureDecision, failure: Failure) -> None:
         """Count failures of the provider itself; after enough in a row the provider cools down, not each credential."""
-        if decision.cooldown != "provider" and decision.fault not in ("provider", "network"):
+        counts = decision.fault in ("provider", "network") and not decision.answered
+        if decision.cooldown != "provider" and not counts:
             self.streak = 0
             if self.outage in use.probes:
                 self._end_outage(failure.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from starlette.middleware.cors import CORSMiddleware
@@ -19,6 +20,9 @@ _EXPOSED = (
     "X-Proxy-Dropped",
     "X-Proxy-Upstream-Request-Id",
 )
+
+
+_DOUBLED = re.compile("//+")
 
 
 class CrossOrigin:
@@ -49,5 +53,5 @@ class CrossOrigin:
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         if len(origins) != 1 or origins[0] not in self._origins:
             return False
-        path: str = scope["path"]
+        path = _DOUBLED.sub("/", scope["path"])  # as the application reads it
         return not any(path == place or path.startswith(f"{place}/") for place in self._closed)

@@ -16,6 +16,7 @@ from proxy_core.settings.schema import ServerSettings
 
 #: Hypercorn closes a connection after 1,000 requests by default.
 _MANY = 10**9
+_ADDRESSES = frozenset({"bind", "insecure_bind", "quic_bind", "certfile", "keyfile"})
 _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "logconfig_dict", "logger_class"})
 
 
@@ -56,6 +57,13 @@ def _config(settings: ServerSettings) -> Config:
     if settings.tls_certificate and settings.tls_key:
         config.certfile, config.keyfile = str(settings.tls_certificate), str(settings.tls_key)
     for name, value in settings.hypercorn.items():
+        if name in _ADDRESSES:
+            raise SettingsError(
+                [
+                    f"server.hypercorn.{name}: use server.host, server.port and server.tls_...; the proxy "
+                    "checks which machines can reach it"
+                ]
+            )
         if name in _LOGS:
             raise SettingsError([f"server.hypercorn.{name}: use [log]; Hypercorn's own log would show keys in URLs"])
         if name.startswith("_") or not hasattr(Config, name):

@@ -44,8 +44,10 @@ def floors(folder):
     found = project(folder)
     for text in chain(found["dependencies"], *found.get("optional-dependencies", {}).values()):
         requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate():
-            yield requirement.name, next(Version(s.version) for s in requirement.specifier if s.operator == ">=")
+        lowest = [Version(s.version) for s in requirement.specifier if s.operator == ">="]
+        # pydantic-core has none: pydantic names the one version that it goes with.
+        if lowest and (requirement.marker is None or requirement.marker.evaluate()):
+            yield requirement.name, lowest[0]
 
 
 def pinned(name):

@@ -56,7 +56,7 @@ async def test_one_of_two_proxies_killed_under_load(homes, redis, counting):
     variables = settings(counting.url, KEYS, MOST, PROXY_STATE__URL=redis.url)
     async with serving(homes[0], **variables) as first, serving(homes[1], **variables) as second:
         ports = [port_of(first), port_of(second)]
-        await asyncio.sleep(1.0)  # until each has heard of the other, on a busy machine, too
+        await asyncio.sleep(2.5)  # until each has heard of the other, on a busy machine, too
         seen, stop = Seen(), asyncio.Event()
         loading = asyncio.create_task(load(lambda: ports, 16, stop, seen))
         lag = Lag()

@@ -81,13 +81,13 @@ def another_proxys(access, refresh, email, server):
 
 
 def gcloud(access, refresh, email, server):
-    server.owners[refresh] = "gcloud.apps.googleusercontent.com"
-    server.clients["gcloud.apps.googleusercontent.com"] = "gcloud-secret"
+    server.owners[refresh] = "gcloud-client"
+    server.clients["gcloud-client"] = "example-secret"
     return {
         "type": "authorized_user",
         "account": email,
-        "client_id": "gcloud.apps.googleusercontent.com",
-        "client_secret": "gcloud-secret",
+        "client_id": "gcloud-client",
+        "client_secret": "example-secret",
         "refresh_token": refresh,
         "quota_project_id": PROJECT,
         "universe_domain": "googleapis.com",
@@ -508,7 +508,7 @@ async def test_an_expired_login_that_the_operator_must_set_up_says_so_at_once(
     await site.imports(provider, site.file(provider, "one", form), "--copy")
     (site.home / "proxy-core.toml").unlink()  # it names the clients
     monkeypatch.setenv("PATH", str(site.home))  # no vendor's program is installed
-    client_id = {"no client": None, "invalid client": "wrong.apps.googleusercontent.com"}[why]
+    client_id = {"no client": None, "invalid client": "wrong-client"}[why]
     tables = site.tables
     tables["plugins"][provider]["client_id"] = client_id
     tables["plugins"][provider] = {k: v for k, v in tables["plugins"][provider].items() if v is not None}

@@ -13,7 +13,7 @@
     ├── Forbidden             403   this client may not do this
     ├── CredentialRefused     403   the upstream serves none of the credentials until their operator acts
     │   ├── AccountUnpaid     403   no credit is left
-    │   └── UpstreamLoginRequired   somebody has to log in again
+    │   └── UpstreamLoginRequired   the account's owner must log in again
     ├── UpstreamRejected      4xx   the upstream found a fault in the client's request
     ├── CapacityExhausted     429   every credential that could serve the model is cooling down
     │   └── LimitReached      429   the client's own limit
@@ -43,7 +43,7 @@ _KEPT_CHARS = 2_100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorFacts:
-    """What a client is told of an error, as a value: a cooldown keeps it, so that later requests are told the same."""
+    """The part of an error that clients see. A cooldown keeps it, so later requests receive the same error."""
 
     status: int
     code: str | None

@@ -21,7 +21,7 @@ _SUSPECT_S = 6 * 3600.0
 #: A linked file that cannot be read is read again after this time: another program may be writing it.
 _REREAD_S = 1.0
 
-#: Who can make a credential usable: nobody but time, its owner with a login, or the operator with settings.
+#: What makes a credential usable again: time alone, a login by its owner, or a setting by the operator.
 Needs = Literal["time", "login", "setup"]
 
 

@@ -1,1 +1,1 @@
-"""Maps an upstream's failure to a decision: who is at fault, what to try next, what cools down and until when."""
+"""Maps an upstream's failure to a decision: which side must act, what to try next, what cools down and until when."""

@@ -1,4 +1,4 @@
-"""What a client is told of an upstream's failure: status, code, words and Retry-After, in one table. Pure.
+"""The client's error for each kind of upstream failure: status, code, message and Retry-After, in one table. Pure.
 
 Agents read these, so each row is chosen by what they do with it (docs/dialects.md lists what their users see): they
 stop at a 403, retry a 429 or 5xx, and sleep through a Retry-After. There is one only where waiting helps.

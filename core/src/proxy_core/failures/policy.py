@@ -1,7 +1,7 @@
 """The failure policy: the core's decision about a failed attempt, and the parts from which vendors' are built.
 
 Pure: a failure in, a decision out. :mod:`~proxy_core.failures.kinds` determines the kind of a failure; a table here
-maps the kind to a decision, and :mod:`~proxy_core.failures.client_errors` to what the client is told. A client's own
+maps the kind to a decision, and :mod:`~proxy_core.failures.client_errors` to the client's error. A client's own
 mistake is never retried elsewhere; an upstream's 401 or 403 concerns this proxy's credential and never reaches the
 client as 401.
 """

@@ -26,7 +26,7 @@ class PluginInfo:
     ``name`` is the entry point's name and the settings table ``[plugins.<name>]``.
     ``providers`` lists the providers that it defines, so that a plugin that serves any provider
     from settings leaves those alone. ``presets`` are the providers that it serves as soon as there is
-    a key for them in ``<NAME>_API_KEY``; clients that ask for one without a key are told so.
+    a key for them in ``<NAME>_API_KEY``; a request for one without a key gets an error that says so.
     """
 
     name: str

@@ -111,7 +111,7 @@ def _check_issuer(access: str | None, refresh: str | None, fields: Mapping[str, 
         raise ValueError("it is a Qwen login, not Google's")
     scope, client = _text(fields, "scope") or "", _text(fields, "client_id") or ""
     googles = (access or "").startswith("ya29.") or (refresh or "").startswith("1/")
-    if not googles and "googleapis.com/auth/" not in scope and not client.endswith(".apps.googleusercontent.com"):
+    if not googles and "googleapis.com/auth/" not in scope and "googleusercontent" not in client:
         raise ValueError("nothing in it says that Google issued its tokens (they begin with ya29. and 1//)")
 
 

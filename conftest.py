@@ -1,7 +1,14 @@
 """The testing kit's fixtures for all tests, their examples, and how many processes run them."""
 
+import os
+import sys
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Where bytecode is not kept, each of the many programs that the tests start would compile everything anew, for seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["proxy_core.testing.fixtures"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from proxy_core.cli.api import catalog_of, load
 from proxy_core.errors import SettingsError
 from proxy_core.server.serve import check_server, listen, serve_app
 from proxy_core.settings.schema import ServerSettings
@@ -60,12 +61,32 @@ async def test_hypercorns_options_are_refused_under_another_server(tmp_path, htt
     assert f"server.hypercorn.backlog: Hypercorn's option, but the server is {http_server}" in output
 
 
+def servers(folder, **tables):
+    return catalog_of(load(overrides=tables, environ={}, cwd=folder), ("proxy_http_servers",)).http_servers
+
+
 @pytest.mark.parametrize(("name", "module"), [("uvicorn", "uvicorn"), ("uvicorn", "httptools"), ("granian", "granian")])
-def test_a_server_that_is_not_installed_is_reported_with_what_to_install(monkeypatch, name, module):
+def test_a_server_that_is_not_installed_is_reported_with_what_to_install(monkeypatch, tmp_path, name, module):
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(SettingsError, match=f"{name} is not installed; pip install 'proxy-core\\[{name}\\]'"):
-        check_server(ServerSettings(http_server=name))
+        check_server(ServerSettings(http_server=name), servers(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "granian"])
+def test_neither_is_there_without_the_package_for_them(tmp_path, name):
+    there = servers(tmp_path, plugins={"disabled": ["http_servers"]})
+
+    with pytest.raises(SettingsError, match=f"{name} is not installed; pip install 'proxy-core\\[{name}\\]'"):
+        check_server(ServerSettings(http_server=name), there)
+
+
+async def test_a_server_that_nobody_has_is_reported_with_those_that_are_there(tmp_path):
+    code, output = await run(tmp_path, "serve", "--server", "apache")
+
+    assert code == 2
+    assert "server.http_server: apache is not installed; there are " in output
+    assert "hypercorn" in output
 
 
 async def test_files_that_are_no_certificate_and_key_are_reported_before_anything_starts(tmp_path, http_server):
@@ -80,14 +101,15 @@ async def test_files_that_are_no_certificate_and_key_are_reported_before_anythin
     assert "Traceback" not in output
 
 
-async def test_an_application_that_cannot_be_opened_is_not_served(http_server):
+async def test_an_application_that_cannot_be_opened_is_not_served(tmp_path, http_server):
     async def fails(scope, receive, send):
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "OSError"})
         raise OSError("no disk")
 
     server = ServerSettings(http_server=http_server, port=0)
-    serving = serve_app(fails, server, listen(server), asyncio.Event(), retire=lambda: None, interrupt=lambda: None)
+    chosen, sock = check_server(server, servers(tmp_path)), listen(server)
+    serving = serve_app(fails, chosen, server, sock, asyncio.Event(), retire=lambda: None, interrupt=lambda: None)
 
     with pytest.raises(Exception, match=r"OSError|unhandled errors"):
         await asyncio.wait_for(serving, 20)

@@ -45,6 +45,7 @@ from proxy_core.interfaces.plugins import *
 from proxy_core.interfaces.providers import *
 from proxy_core.interfaces.records import *
 from proxy_core.interfaces.requests import *
+from proxy_core.interfaces.servers import *
 from proxy_core.interfaces.state import *
 from proxy_core.interfaces.status import *
 from proxy_core.messages.content import *
@@ -58,6 +59,7 @@ from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.rotation import RotationSettings as RotationSettings
 from proxy_core.settings.schema import PluginSettings as PluginSettings
 from proxy_core.settings.schema import ProviderSettings as ProviderSettings
+from proxy_core.settings.schema import ServerSettings as ServerSettings
 from proxy_core.settings.sources import AskedProvider as AskedProvider
 from proxy_core.settings.sources import FoundSettings as FoundSettings
 from proxy_core.settings.sources import SettingsSource as SettingsSource

@@ -30,6 +30,7 @@ from proxy_core.interfaces import (
     Check,
     CredentialRefresher,
     Dialect,
+    HttpServer,
     LogSink,
     ModelCatalog,
     Observer,
@@ -196,6 +197,16 @@ def proxy_admin_pages(ctx: PluginContext) -> Iterable[AdminPage]:
     Raises: a ``ProxyError`` is returned as it is; any other exception becomes a 500 and an error
         in the log that names the plugin. If the paths of two plugins overlap, startup stops.
     Order: none; an exact path takes precedence over one that ends with ``/*``. Since: API 1.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def proxy_http_servers(ctx: PluginContext) -> Iterable[HttpServer]:
+    """Add HTTP servers that can run the proxy.
+
+    Returns: servers; ``[server] http_server`` names the one that is used.
+    Raises: what ``serve`` raises ends the process. Order: none. Since: API 1.
     """
     raise NotImplementedError
 

@@ -98,7 +98,8 @@ def check_start(loaded: LoadedSettings) -> StartCheck:
     from proxy_core.server.serve import check_exposure, check_server
 
     problems = _tried(lambda: check_exposure(loaded))
-    problems += _tried(lambda: check_server(loaded.settings.server))
+    servers = ("proxy_http_servers",)
+    problems += _tried(lambda: check_server(loaded.settings.server, catalog_of(loaded, servers).http_servers))
     for name in loaded.provider_names():
         problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
     try:

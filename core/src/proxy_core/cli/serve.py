@@ -16,6 +16,7 @@ import click
 
 from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
+from proxy_core.interfaces import HttpServer
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Active
@@ -55,8 +56,8 @@ _DEMO_PLUGIN = "devkit"
 @click.option(
     "--server",
     "http_server",
-    type=click.Choice(["hypercorn", "uvicorn", "granian"]),
-    help="HTTP server (default hypercorn); the others are extras: proxy-core[uvicorn], proxy-core[granian].",
+    metavar="NAME",
+    help="HTTP server (default hypercorn); uvicorn and granian are extras: proxy-core[uvicorn], proxy-core[granian].",
 )
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM private key.")
@@ -110,13 +111,13 @@ def _leave(*_: object) -> None:
 
 def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
     server = active.current.loaded.settings.server
-    check_server(server)  # so that its errors are reported before anything starts
+    http_server = check_server(server, active.current.catalog.http_servers)  # before anything starts
     sock = listen(server)
     url = url_of(sock, server)
     if server.workers == 1:
         control = _control_socket(active)  # before the greeting, after which commands may be used at once
         _greet(active.current, url, demo)
-        run_loop(_serve(active, written, spec, sock, control))
+        run_loop(_serve(active, http_server, written, spec, sock, control))
     else:
         _greet(active.current, url, demo)
         supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
@@ -125,9 +126,11 @@ def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> N
 def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
     """One worker process: the same settings, its own everything else."""
     worker = Worker(number=spec.number, parent=os.getppid())
-    active = start(load(spec.config, overrides=spec.overrides), worker=worker)
+    loaded = load(spec.config, overrides=spec.overrides)
+    active = start(loaded, worker=worker)
     with _logging(active, spec.number) as written:
-        run_loop(_serve(active, written, spec, sock, _control_socket(active)))
+        http_server = check_server(loaded.settings.server, active.current.catalog.http_servers)
+        run_loop(_serve(active, http_server, written, spec, sock, _control_socket(active)))
 
 
 def _control_socket(active: Active) -> socket.socket | None:
@@ -154,7 +157,12 @@ def _logging(active: Active, worker: int = 0) -> AbstractContextManager[ProgramL
 
 
 async def _serve(
-    active: Active, written: ProgramLog, spec: WorkerSpec, sock: socket.socket, control: socket.socket | None
+    active: Active,
+    http_server: HttpServer,
+    written: ProgramLog,
+    spec: WorkerSpec,
+    sock: socket.socket,
+    control: socket.socket | None,
 ) -> None:
     loaded, stop = active.current.loaded, active.stop
     server = loaded.settings.server
@@ -172,6 +180,7 @@ async def _serve(
         tasks.create_task(
             serve_app(
                 active,
+                http_server,
                 server,
                 sock,
                 stop,

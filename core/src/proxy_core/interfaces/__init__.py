@@ -13,5 +13,6 @@ from proxy_core.interfaces.plugins import *
 from proxy_core.interfaces.providers import *
 from proxy_core.interfaces.records import *
 from proxy_core.interfaces.requests import *
+from proxy_core.interfaces.servers import *
 from proxy_core.interfaces.state import *
 from proxy_core.interfaces.status import *

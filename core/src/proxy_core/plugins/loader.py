@@ -47,6 +47,7 @@ HOOKS = (
     "proxy_token_counters",
     "proxy_model_catalogs",
     "proxy_admin_pages",
+    "proxy_http_servers",
     "proxy_checks",
     "proxy_cli_commands",
 )

@@ -14,6 +14,7 @@ from proxy_core.interfaces import (
     Check,
     CredentialRefresher,
     Dialect,
+    HttpServer,
     LogSink,
     ModelCatalog,
     Observer,
@@ -54,6 +55,7 @@ class Catalog:
     token_counters: Sequence[TokenCounter]
     model_catalogs: Sequence[ModelCatalog]
     admin_pages: Sequence[AdminPage]
+    http_servers: Mapping[str, HttpServer]
     checks: Sequence[Check]
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -104,6 +106,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         token_counters=_listed_first(named("proxy_token_counters", TokenCounter), (), lambda c: c.rank),
         model_catalogs=_listed_first(named("proxy_model_catalogs", ModelCatalog), (), lambda c: c.rank),
         admin_pages=tuple(pages.values()),
+        http_servers=MappingProxyType(named("proxy_http_servers", HttpServer)),
         checks=tuple(v for _, v in sorted(named("proxy_checks", Check).items())),
         owners=MappingProxyType(owners),
     )

@@ -1,4 +1,4 @@
-"""The built-in dialects, selectors, sanitizers and state stores.
+"""The built-in dialects, selectors, sanitizers, state stores and HTTP server.
 
 They are provided through the same hooks as those of any other plugin.
 """
@@ -12,6 +12,8 @@ from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import (
     API,
     Dialect,
+    Hosting,
+    HttpServer,
     PluginContext,
     PluginInfo,
     Sanitizer,
@@ -21,6 +23,7 @@ from proxy_core.interfaces import (
 from proxy_core.pipeline.guard import GUARD
 from proxy_core.rotation import selectors
 from proxy_core.settings.loading import LoadedSettings
+from proxy_core.settings.schema import ServerSettings
 from proxy_core.state.memory import memory_store
 from proxy_core.state.sqlite import sqlite_store
 
@@ -52,3 +55,19 @@ class BuiltIn:
     @hookimpl
     def proxy_state_stores(self, ctx: PluginContext) -> Iterable[StateStore]:
         return [sqlite_store(), memory_store()]
+
+    @hookimpl
+    def proxy_http_servers(self, ctx: PluginContext) -> Iterable[HttpServer]:
+        return [HttpServer(name="hypercorn", serve=_serve_on_hypercorn, check=_check_hypercorn)]
+
+
+async def _serve_on_hypercorn(hosting: Hosting) -> None:
+    from proxy_core.server import hypercorn
+
+    await hypercorn.serve(hosting)
+
+
+def _check_hypercorn(settings: ServerSettings) -> None:
+    from proxy_core.server import hypercorn
+
+    hypercorn.check(settings)

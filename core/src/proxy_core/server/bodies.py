@@ -6,13 +6,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from proxy_core.clock import Clock
 from proxy_core.errors import BadRequest, BodyTooLarge, BodyTooSlow
+from proxy_core.interfaces.servers import TINY, TINY_PIECES
 from proxy_core.server.interrupt import Interruptible
 
 #: How long a body may take, plus a second for each of these many bytes.
 BODY_S = 60.0
 _BYTES_PER_S = 8 * 1024
-#: So many pieces may be tiny. Each costs 20 microseconds, and whoever sends more of them than data wants just that.
-TINY_PIECES, TINY = 8192, 64
 
 
 class BodyParts:

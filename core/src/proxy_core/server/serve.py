@@ -22,15 +22,18 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from proxy_core.errors import SettingsError
+from proxy_core.interfaces import Hosting, HttpServer
+from proxy_core.interfaces.servers import BACKLOG, GRACE_S
 from proxy_core.server import control_socket
 from proxy_core.server.descriptors import raise_limit
-from proxy_core.server.http_servers.choice import chosen
-from proxy_core.server.http_servers.hosting import BACKLOG, GRACE_S, Hosting
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ServerSettings
 
 log = logging.getLogger("proxy_core.serve")
 
+#: Extras of the core, each with a server of its name.
+_EXTRAS = ("uvicorn", "granian")
+_DEFAULT = "hypercorn"
 _RESTART_S = 1.0
 _SWITCH_S = 0.001
 
@@ -69,10 +72,23 @@ def url_of(sock: socket.socket, server: ServerSettings) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def check_server(server: ServerSettings) -> None:
-    """Raises ``SettingsError`` for everything that would keep the chosen HTTP server from starting."""
+def check_server(server: ServerSettings, servers: Mapping[str, HttpServer]) -> HttpServer:
+    """The chosen HTTP server. Raises ``SettingsError`` for everything that would keep it from starting."""
     _check_tls(server)
-    chosen(server).check(server)
+    name = server.http_server
+    chosen = servers.get(name)
+    if chosen is None:
+        known = f"pip install 'proxy-core[{name}]'" if name in _EXTRAS else f"there are {', '.join(sorted(servers))}"
+        raise SettingsError([f"server.http_server: {name} is not installed; {known}"])
+    if name != _DEFAULT and server.hypercorn:
+        raise SettingsError(
+            [f"server.hypercorn.{option}: Hypercorn's option, but the server is {name}" for option in server.hypercorn]
+        )
+    if name != _DEFAULT and server.http2:
+        raise SettingsError([f"server.http2: {name} has no HTTP/2 here; use hypercorn"])
+    if chosen.check is not None:
+        chosen.check(server)
+    return chosen
 
 
 def _check_tls(server: ServerSettings) -> None:
@@ -101,6 +117,7 @@ def _check_usable(certificate: Path, key: Path, password: str) -> None:
 
 async def serve_app(
     app: ASGIApp,
+    http_server: HttpServer,
     server: ServerSettings,
     sock: socket.socket,
     stop: asyncio.Event,
@@ -123,7 +140,7 @@ async def serve_app(
 
     try:
         hosting = Hosting(app=app, settings=server, sock=sock, control=control, stopping=stopping)
-        await chosen(server).serve(hosting)
+        await http_server.serve(hosting)
     finally:
         sock.close()
         if control is not None and control_file is not None:

@@ -38,8 +38,8 @@ class ServerSettings(Table):
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the operating system choose.")
     workers: int = Field(1, ge=1, le=64, description="Number of worker processes that share the port.")
-    http_server: Literal["hypercorn", "uvicorn", "granian"] = Field(
-        "hypercorn", description="The HTTP server that runs the proxy; the others than Hypercorn are extras."
+    http_server: str = Field(
+        "hypercorn", description="The HTTP server that runs the proxy; ``uvicorn`` and ``granian`` are extras."
     )
     keep_alive_s: float = Field(
         75, gt=0, description="How long a connection may wait for the complete head of its first or next request."

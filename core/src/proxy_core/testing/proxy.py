@@ -23,7 +23,7 @@ from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.process import Process
 from proxy_core.runtime.reload import Reloaded, Reloader
 from proxy_core.runtime.start import start
-from proxy_core.server.serve import listen, serve_app
+from proxy_core.server.serve import check_server, listen, serve_app
 from proxy_core.settings.loading import LoadedSettings, load
 
 CLIENT_KEY = "test-client-key"
@@ -164,10 +164,11 @@ async def run_proxy(
     """
     running = prepare_proxy(settings, folder=folder, environ=environ, modules=modules, clock=clock)
     active, server = running.active, running.proxy.loaded.settings.server
+    http_server = check_server(server, active.current.catalog.http_servers)
     sock = listen(server)
     running.url = _url(sock)
     serving = asyncio.create_task(
-        serve_app(active, server, sock, running.stop, retire=active.retire, interrupt=active.interrupt)
+        serve_app(active, http_server, server, sock, running.stop, retire=active.retire, interrupt=active.interrupt)
     )
     try:
         async with running.client:

@@ -13,16 +13,10 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from proxy_core.server.bodies import TINY, TINY_PIECES
-from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
-from proxy_core.server.http_servers.lifespan import open_around
-from proxy_core.settings.schema import ServerSettings
+from proxy_core import Hosting
+from proxy_plugin_http_servers.lifespan import open_around
 
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
-
-
-def check(settings: ServerSettings) -> None:
-    """It can do everything that the settings ask for."""
 
 
 async def serve(hosting: Hosting) -> None:
@@ -47,14 +41,14 @@ def _config(hosting: Hosting, *, tls: bool) -> Config:
     return Config(
         hosting.app,
         interface="asgi3",
-        http=_protocol(settings.keep_alive_s),
+        http=_protocol(hosting),
         ws="none",
         lifespan="off",
         workers=1,  # or else it reads WEB_CONCURRENCY
         proxy_headers=False,
         forwarded_allow_ips="",  # or else it reads FORWARDED_ALLOW_IPS
         server_header=False,
-        backlog=BACKLOG,
+        backlog=hosting.backlog,
         timeout_keep_alive=math.ceil(settings.keep_alive_s),
         timeout_graceful_shutdown=math.ceil(hosting.limit_s),
         log_config=None,
@@ -72,8 +66,8 @@ class _Server(Server):
         yield
 
 
-def _protocol(keep_alive_s: float) -> type[HttpToolsProtocol]:
-    return type("_Limited", (_Protocol,), {"keep_alive_s": keep_alive_s})
+def _protocol(hosting: Hosting) -> type[HttpToolsProtocol]:
+    return type("_Limited", (_Protocol,), {"hosting": hosting, "keep_alive_s": hosting.settings.keep_alive_s})
 
 
 class _Refused(Exception):
@@ -85,6 +79,7 @@ class _Protocol(HttpToolsProtocol):
     complete, one on tiny chunks, and bodies of requests that offer to change to another protocol.
     """
 
+    hosting: Hosting
     keep_alive_s: float
     #: When the connection began to wait for a head; ``None`` during a request.
     _waits_since: float | None
@@ -108,7 +103,7 @@ class _Protocol(HttpToolsProtocol):
         self._unread += len(data)
         while data:
             data = self._read(data)
-        if self._unread > MAX_HEAD_BYTES:
+        if self._unread > self.hosting.max_head_bytes:
             self._refuse("The head of the request is too large.")
 
     def _read(self, data: bytes) -> bytes:
@@ -156,9 +151,9 @@ class _Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
-        if len(body) < TINY:
+        if len(body) < self.hosting.tiny_bytes:
             self._tiny += 1
-            if self._tiny > TINY_PIECES:
+            if self._tiny > self.hosting.tiny_pieces:
                 self._refuse("The request body is split into too many tiny chunks.")
                 raise _Refused
         super().on_body(body)

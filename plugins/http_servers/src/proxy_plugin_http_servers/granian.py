@@ -13,20 +13,14 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]  # not marked as exported
 from granian.server.embed import Server
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy_core.server.http_servers.hosting import BACKLOG, MAX_HEAD_BYTES, Hosting
-from proxy_core.server.http_servers.lifespan import open_around
-from proxy_core.settings.schema import ServerSettings
+from proxy_core import AsgiApp, Hosting
+from proxy_plugin_http_servers.lifespan import open_around
 
 #: By default granian makes connections wait beyond 128 at once.
 _MANY = 1_000_000
 #: How long the last responses may take to leave.
 _FLUSH_S = 1.0
-
-
-def check(settings: ServerSettings) -> None:
-    """It can do everything that the settings ask for."""
 
 
 async def serve(hosting: Hosting) -> None:
@@ -50,13 +44,13 @@ async def _serve(hosting: Hosting) -> None:
 class _Counted:
     """The application, and whether none of its requests is running."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: AsgiApp) -> None:
         self._app = app
         self._running = 0
         self.idle = asyncio.Event()
         self.idle.set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self._running += 1
         self.idle.clear()
         try:
@@ -77,10 +71,10 @@ class _Server(Server):
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             websockets=False,
-            backlog=BACKLOG,
+            backlog=hosting.backlog,
             backpressure=_MANY,
             http1_settings=HTTP1Settings(
-                header_read_timeout=max(1, round(settings.keep_alive_s * 1000)), max_buffer_size=MAX_HEAD_BYTES
+                header_read_timeout=max(1, round(settings.keep_alive_s * 1000)), max_buffer_size=hosting.max_head_bytes
             ),
             log_level=LogLevels.error,
             # Otherwise it replaces the handlers of the program's log.
@@ -89,18 +83,18 @@ class _Server(Server):
             ssl_key=settings.tls_key if tls else None,
             ssl_protocol_min=SSLProtocols.tls12,
         )
-        self._app, self._sock, self._limit_s = app, sock, hosting.limit_s
+        self._app, self._sock, self._hosting = app, sock, hosting
 
     def _init_shared_socket(self) -> None:
         is_unix = self._sock.family == socket.AF_UNIX
-        self._shd: Any = SocketHolder(self._sock.detach(), is_unix, BACKLOG)  # type: ignore[call-arg]  # its stub is incomplete
+        self._shd: Any = SocketHolder(self._sock.detach(), is_unix, self._hosting.backlog)  # type: ignore[call-arg]  # its stub is incomplete
 
     async def _stop_workers(self) -> None:
         """Wait for requests, but not for connections that have sent half a head, as granian would."""
         for worker in self.wrks:
             worker.terminate()  # type: ignore[no-untyped-call]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limit_s):
+            async with asyncio.timeout(self._hosting.limit_s):
                 await self._app.idle.wait()
         ended, _ = await asyncio.wait([worker._task for worker in self.wrks if worker._task], timeout=_FLUSH_S)
         for task in ended:

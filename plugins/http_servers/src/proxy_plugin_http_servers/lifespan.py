@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp
+from proxy_core import AsgiApp
 
 
-async def open_around(app: ASGIApp, serve: Callable[[], Awaitable[None]]) -> None:
+async def open_around(app: AsgiApp, serve: Callable[[], Awaitable[None]]) -> None:
     """Open ``app``, call ``serve``, and close ``app``. Raises, in a group, what either of them raises."""
     opened, closing = asyncio.Event(), asyncio.Event()
     states = iter(("startup", "shutdown"))

@@ -1,4 +1,4 @@
-"""Runs a proxy on Hypercorn, the default."""
+"""Runs a proxy on Hypercorn, the default. Imported only if it is chosen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 
 from proxy_core.errors import SettingsError
-from proxy_core.server.http_servers import hypercorn_fixes
-from proxy_core.server.http_servers.hosting import GRACE_S, MAX_HEAD_BYTES, Hosting
+from proxy_core.interfaces import Hosting
+from proxy_core.interfaces.servers import GRACE_S, MAX_HEAD_BYTES
+from proxy_core.server import hypercorn_fixes
 from proxy_core.settings.schema import ServerSettings
 
 #: Hypercorn closes a connection after 1,000 requests by default.

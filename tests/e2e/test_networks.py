@@ -5,6 +5,7 @@ import base64
 import socket
 import ssl
 from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs
 
 import pytest
 import trustme
@@ -334,15 +335,14 @@ async def test_an_ipv6_address_is_reached(make_proxy, upstream):
 
 
 async def test_query_parameters_are_sent_with_every_request(make_proxy, upstream):
-    proxy = await make_proxy(up(upstream.url, query={"api-version": "2026-10-01"}))
+    proxy = await make_proxy(up(upstream.url, query={"api-version": "2026-10-01", "sig": "a+b/c=%41 &"}))
 
     await proxy.chat("up/m", "hi")
     await proxy.get("/models")
 
-    assert {request.path for request in upstream.requests} == {
-        "/v1/chat/completions?api-version=2026-10-01",
-        "/v1/models?api-version=2026-10-01",
-    }
+    sent = [request.path.partition("?") for request in upstream.requests]
+    assert {path for path, _, _ in sent} == {"/v1/chat/completions", "/v1/models"}
+    assert [parse_qs(query) for _, _, query in sent] == [{"api-version": ["2026-10-01"], "sig": ["a+b/c=%41 &"]}] * 2
 
 
 # --- Causes ------------------------------------------------------------------------------

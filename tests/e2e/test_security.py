@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -10,6 +11,7 @@ from proxy_core.testing import FakeUpstream, chunk, plugin_with, run, serving
 from proxy_core.testing.program import SCRIPT
 
 CHAT = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+DONE = b"data: [DONE]\n\n"
 LONG_KEY = "sk-" + "proj-" + "a1B2c3D4e5F6g7H8"
 
 
@@ -179,6 +181,60 @@ async def test_a_credential_that_an_upstream_repeats_is_removed_and_the_rest_kep
         sent = sent.replace(secret.encode(), b"[redacted]")
     assert answer.body == sent
     assert int(answer.headers.get("content-length", len(answer.body))) == len(answer.body)
+
+
+ADDED = {
+    "a query": {"query": {"sig": "Query+Secret/12=34&5 6"}},
+    "a header of any name": {"headers": {"x-team": "Query+Secret/12=34&5 6"}},
+    "an outbound proxy": {"proxy": f"http://me:{quote('Query+Secret/12=34&5 6', safe='')}@127.0.0.1:9", "no_proxy": 1},
+}
+SPELLED = {
+    "plain": "Query+Secret/12=34&5 6",
+    "in a query": "?sig=Query%2BSecret/12%3D34%265+6",
+    "escaped": "Query%2bSecret%2f12%3d34%265%206",
+    "by Go": "Query+Secret/12=34\\u00265 6",
+    "by PHP": "Query+Secret\\/12=34&5 6",
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED.values(), ids=SPELLED)
+@pytest.mark.parametrize("added", ADDED.values(), ids=ADDED)
+async def test_what_settings_add_to_requests_is_removed_from_responses(make_proxy, upstream, added, spelled):
+    added = dict(added)
+    general = {"no_proxy": ["127.0.0.1"]} if added.pop("no_proxy", None) else {}
+    settings = {
+        "providers": {"demo": {"base_url": upstream.url, "api_keys": ["k1"], **added}},
+        "upstream": general,
+    }
+    proxy = await make_proxy(settings)
+    words, error = f'"yes {spelled}"', f'{{"error": {{"message": "no {spelled}", "type": "x"}}}}'
+    upstream.responds(body=f'{{"choices": [{{"message": {{"content": {words}}}}}]}}'.encode())
+    upstream.says(f'data: {{"choices": [{{"index": 0, "delta": {{"content": {words}}}}}]}}\n\n'.encode(), DONE)
+    upstream.responds(400, body=error.encode())
+    upstream.responds(body=f'{{"object": "list", "data": [{{"embedding": [1], "note": {words}}}]}}'.encode())
+    bodies = [
+        (await proxy.chat("demo/small", "hi")).body,
+        (await proxy.chat("demo/small", "hi", stream=True)).body,
+        (await proxy.chat("demo/small", "hi")).body,
+        (await proxy.post("/embeddings", {"model": "demo/small", "input": "hi"})).body,
+    ]
+
+    for body in bodies:
+        assert b"[redacted]" in body
+        assert b"Secret" not in body
+    assert not any("Secret" in repr(record) for record in proxy.process.recent.newest(9))
+
+
+async def test_versions_and_words_of_settings_are_no_secrets(make_proxy, upstream):
+    added = {"query": {"api-version": "2026-10-01-preview"}, "headers": {"HTTP-Referer": "https://page.example/here"}}
+    settings = {"providers": {"demo": {"base_url": upstream.url, **added}}, "upstream": {"proxy": "direct"}}
+    proxy = await make_proxy(settings)
+    words = "a direct use of 2026-10-01-preview at https://page.example/here"
+    upstream.streams(words)
+    upstream.responds(400, {"error": {"message": words}})
+
+    assert (await proxy.chat("demo/small", "hi", stream=True)).text == words
+    assert (await proxy.chat("demo/small", "hi")).error["message"] == words
 
 
 async def test_a_stand_in_for_a_key_is_a_word_like_any_other(make_proxy, upstream):

@@ -158,8 +158,8 @@ def _url(text: str, query: str) -> URL:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str, query: str) -> URL:
-    url = URL(text)
-    return url.extend_query(query) if query else url
+    # Joined as text: yarl would encode the escapes of a query that it is given apart once more.
+    return URL(f"{text}{'&' if '?' in text else '?'}{query}" if query else text)
 
 
 def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:

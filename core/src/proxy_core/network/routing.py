@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 import httpx
 
@@ -16,6 +18,8 @@ from proxy_core.settings.base import NetworkSettings
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ProviderSettings
 
+#: Parameters and headers whose values a response may well name.
+_PUBLIC = re.compile(r"version|beta|referer|title|user-agent|accept|content-", re.I)
 _CERTIFICATES = ("ca_file", "client_certificate", "client_key")
 
 
@@ -100,6 +104,18 @@ def _context(authorities: Path | None, certificate: Path | None, key: Path | Non
 def _no_password() -> str:
     """Instead of a question on the terminal, which nobody may be watching."""
     raise OSError(0, "the private key is encrypted")
+
+
+def sent_secrets(settings: ProviderSettings, route: Route) -> Iterator[str]:
+    """What the settings add to requests, or give the proxies on the way, and what may be a secret."""
+    for name, value in [*settings.headers.items(), *settings.query.items()]:
+        if _PUBLIC.search(name) is None:
+            yield value.get_secret_value()
+    for proxy in {route.proxy_http, route.proxy_https} - {None}:
+        at = urlsplit(str(proxy))
+        if at.password:
+            name, password = unquote(at.username or ""), unquote(at.password)
+            yield from (password, at.password, b64encode(f"{name}:{password}".encode()).decode())
 
 
 def _query(provider: ProviderSettings | None) -> str:

@@ -23,7 +23,7 @@ from proxy_core.network.headers import HOP_HEADER
 from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
 from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
-from proxy_core.pipeline.secret_filter import sent_secrets
+from proxy_core.pipeline.secret_filter import sent_secrets, spelled
 from proxy_core.pipeline.translation import TranslatedEmbeddings, TranslatedResponse
 from proxy_core.stash import StashKey
 
@@ -31,9 +31,13 @@ from proxy_core.stash import StashKey
 class Calls:
     """Prepares calls; knows all dialects."""
 
-    def __init__(self, dialects: Mapping[str, Dialect], max_event_bytes: int) -> None:
+    def __init__(
+        self, dialects: Mapping[str, Dialect], max_event_bytes: int, secrets: Mapping[str, Sequence[str]]
+    ) -> None:
+        """``secrets``: what the settings of each provider add to its requests."""
         self._dialects = dialects
         self._max_event_bytes = max_event_bytes
+        self._secrets = {provider: spelled(added) for provider, added in secrets.items()}
 
     def dialect(self, request: ProxyRequest) -> Dialect:
         """The client's dialect."""
@@ -50,7 +54,9 @@ class Calls:
     def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
         client = self._dialects[request.dialect]
         wire = self._wire(client, deployment.provider)
-        return Call(request, deployment, filters, client, self._dialects.get(wire), self._max_event_bytes)
+        call = Call(request, deployment, filters, client, self._dialects.get(wire), self._max_event_bytes)
+        call.secrets = self._secrets.get(deployment.provider.name, ())
+        return call
 
     def _wire(self, client: Dialect, provider: Provider) -> str:
         """The dialect for the upstream; ``""`` for the provider's own format, ``_NO_WAY`` if there is none."""
@@ -119,7 +125,7 @@ class Call:
         try:
             self._sent = self._call()
             message = self._deployment.provider.encode(self._sent, credential)
-            self.secrets = sent_secrets(message.headers, credential.secret.get_secret_value())
+            self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
             return replace(message, headers=[*message.headers, hops])
         except ProxyError:

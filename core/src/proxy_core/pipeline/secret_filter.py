@@ -25,6 +25,13 @@ def sent_secrets(headers: Iterable[tuple[str, str]], credential: str) -> tuple[b
     return tuple(s for value in {credential, *values} if len(value) >= _MIN_LENGTH for s in _spellings(value))
 
 
+def spelled(secrets: Iterable[str]) -> tuple[bytes, ...]:
+    """Every way to spell one of them; the longest first, so that none leaves a tail."""
+    words = {word for secret in secrets for word in (secret, *secret.split())}  # ``Bearer KEY`` contains KEY
+    found = {s for word in words if len(word) >= _MIN_LENGTH for s in _spellings(word)}
+    return tuple(sorted(found, key=len, reverse=True))
+
+
 @lru_cache(maxsize=256)
 def _is_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None

@@ -21,13 +21,18 @@ _MIN_LENGTH = 4
 _BEGINNING = 8
 #: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
+#: What need not be escaped in a query, and often is not.
+_PLAIN_IN_QUERY = "/?:@!$'()*,;"
 
 
 def spellings(secret: str) -> set[str]:
     """``secret`` as it is, in JSON, and in a URL, whose escapes may be written in either case."""
-    in_url = quote(secret, safe="")
-    lower = re.sub("%..", lambda escape: escape[0].lower(), in_url)
-    return {secret, json.dumps(secret)[1:-1], secret.replace("/", "\\/"), in_url, lower}
+    in_json = json.dumps(secret)[1:-1]
+    in_html = re.sub("[<>&]", lambda char: f"\\u{ord(char[0]):04x}", in_json)  # Go writes JSON that is safe in HTML
+    in_url = {quote(secret, safe=safe) for safe in ("", "/", _PLAIN_IN_QUERY)}
+    in_url |= {text.replace("%20", "+") for text in in_url}
+    lower = {re.sub("%..", lambda escape: escape[0].lower(), text) for text in in_url}
+    return {secret, in_json, in_html, secret.replace("/", "\\/"), *in_url, *lower}
 
 
 class SecretScrubber:

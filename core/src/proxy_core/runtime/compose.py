@@ -24,7 +24,7 @@ from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.routes import Route
-from proxy_core.network.routing import routes_of
+from proxy_core.network.routing import routes_of, sent_secrets
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.accounting import Accounting
 from proxy_core.pipeline.calls import Calls
@@ -142,8 +142,10 @@ class _Builder:
         loaded, catalog = self.loaded, self.catalog
         yield from secret_values({**self.client_keys, "admin": self.admin_key, "state": state_secret(loaded)})
         yield from (c.secret.get_secret_value() for plan in self.plans.values() for c in plan.credentials)
-        yield from secret_values(loaded.settings)
-        yield from secret_values([loaded.provider(name) for name in {*loaded.provider_names(), *catalog.providers}])
+        unused = [loaded.provider(name) for name in loaded.provider_names() if name not in catalog.providers]
+        used = [settings.model_copy(update={"headers": {}, "query": {}}) for settings in self.providers.values()]
+        yield from secret_values([loaded.settings.model_copy(update={"providers": {}}), *unused, *used])
+        yield from (secret for secrets in self.sent_secrets.values() for secret in secrets)
         for plugin in catalog.plugins:
             if plugin.state == "active" and plugin.info is not None and plugin.info.settings is not None:
                 yield from secret_values(loaded.plugin(plugin.name, plugin.info.settings))
@@ -164,6 +166,10 @@ class _Builder:
     @cached_property
     def routes(self) -> Mapping[str, Route]:
         return routes_of(self.loaded, self.providers)
+
+    @cached_property
+    def sent_secrets(self) -> Mapping[str, Sequence[str]]:
+        return {name: list(sent_secrets(settings, self.routes[name])) for name, settings in self.providers.items()}
 
     @cached_property
     def fetcher(self) -> GuardedFetcher:
@@ -219,7 +225,7 @@ class _Builder:
 
     @cached_property
     def calls(self) -> Calls:
-        return Calls(self.catalog.dialects, self.settings.streams.max_event_bytes)
+        return Calls(self.catalog.dialects, self.settings.streams.max_event_bytes, self.sent_secrets)
 
     @cached_property
     def executor(self) -> Executor:

@@ -77,13 +77,14 @@ def _proxy(value: SecretStr) -> SecretStr:
     """A proxy's URL, which may contain a password, or a word."""
     text = value.get_secret_value().strip()
     scheme, _, rest = text.partition("://")
-    if text not in ("direct", "environment") and not (scheme in PROXY_SCHEMES and rest):
+    if text not in PROXY_WORDS and not (scheme in PROXY_SCHEMES and rest):
         raise ValueError(
             f"a proxy is 'direct', 'environment' or a URL that begins with {'://, '.join(PROXY_SCHEMES)}://"
         )
     return SecretStr(text)
 
 
+PROXY_WORDS = ("direct", "environment")
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4")
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 StrList = Annotated[list[str], BeforeValidator(listed)]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from proxy_core.errors import SettingsError
-from proxy_core.settings.base import environment_name
+from proxy_core.settings.base import PROXY_WORDS, environment_name
 from proxy_core.settings.legacy_names import unread
 from proxy_core.settings.pasted import decoded
 from proxy_core.settings.rotation import RotationSettings
@@ -244,7 +244,8 @@ class LoadedSettings:
 def secret_values(value: object) -> Iterator[str]:
     """All secrets in settings, at any depth."""
     if isinstance(value, SecretStr):
-        yield value.get_secret_value()
+        if (secret := value.get_secret_value()) not in PROXY_WORDS:
+            yield secret
     elif isinstance(value, BaseModel):
         yield from secret_values(dict(value))
     elif isinstance(value, Mapping):

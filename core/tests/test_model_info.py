@@ -107,3 +107,56 @@ async def test_a_subscription_costs_nothing_unless_settings_say_otherwise():
     await catalogs.load()
     assert prices.cost("demo", "m", USED) == 0.0
     assert Prices(ModelInfos({}, catalogs)).priced("demo", "m").source == "table"
+
+
+# --- Newer tables ------------------------------------------------------------------------
+
+
+def renewed(*lengths, error=None):
+    """A catalog of length 1 with newer versions, each as soon as it is asked for the next."""
+    asked = []
+
+    async def newer(http):
+        for length in lengths:
+            asked.append(http)
+            yield lambda provider, model, length=length: ModelInfo(context_length=length)
+        if error is not None:
+            raise error
+        await asyncio.Event().wait()
+
+    one = ModelInfo(context_length=1)
+    return ModelCatalog(name="table", load=lambda: lambda provider, model: one, newer=newer), asked
+
+
+def length(catalogs):
+    return [info.context_length for _, info in catalogs.find("any", "model")]
+
+
+async def settled():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_newer_tables_are_asked_for_once_a_table_is_needed_and_replace_it():
+    table, asked = renewed(2, 3)
+    catalogs = Catalogs([table])
+    async with catalogs.kept_new("http"):
+        await settled()
+        assert (asked, catalogs.loaded) == ([], False)
+        await catalogs.load()
+        before = catalogs.tables
+        await settled()
+
+        assert (asked, length(catalogs)) == (["http", "http"], [3])
+        assert catalogs.tables is not before
+
+
+async def test_the_last_table_stays_if_the_next_one_fails(caplog):
+    table, _ = renewed(2, error=OSError("disk full"))
+    catalogs = Catalogs([table])
+    async with catalogs.kept_new("http"):
+        await catalogs.load()
+        await settled()
+
+        assert length(catalogs) == [2]
+    assert "the table of table is not refreshed any more" in caplog.text

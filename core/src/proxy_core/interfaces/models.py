@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from proxy_core.messages import (
-    JsonObject,
-)
+from proxy_core.messages import JsonObject
 
-__all__ = ["CatalogSource", "CountTokens", "FindModelInfo", "ModelCatalog", "ModelInfo", "TokenCount", "TokenCounter"]
+__all__ = ["CountTokens", "ModelInfo", "TokenCount", "TokenCounter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,31 +65,3 @@ class ModelInfo:
     output_price: float | None = None
     cached_price: float | None = None
     cache_write_price: float | None = None
-
-
-#: From a provider's name and its own model id to metadata. Fast and pure.
-FindModelInfo = Callable[[str, str], ModelInfo | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogSource:
-    """The URL of newer tables, requested every ``every_s`` with the validators of the last response. ``parse`` may
-    block and raises ``ValueError``; a response that it cannot read changes nothing."""
-
-    url: str
-    every_s: float
-    parse: Callable[[str], FindModelInfo]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCatalog:
-    """A table of models. Lower ``rank`` takes precedence, then the name.
-
-    ``load`` may block: it runs once, in a thread, when the table is first needed. An exception is logged, and
-    the table counts as empty. If there is a ``source``, the core downloads newer tables and keeps them on disk.
-    """
-
-    name: str
-    load: Callable[[], FindModelInfo]
-    rank: int = 0
-    source: CatalogSource | None = None

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import SecretStr
 
+from proxy_core.interfaces.models import ModelInfo
 from proxy_core.interfaces.requests import Credential, FailureDecision, Lifecycle, ModelSpec, ProviderCall, QuotaWindow
 from proxy_core.messages import (
     ChatEvent,
@@ -27,11 +28,13 @@ __all__ = [
     "Encode",
     "EventDecoder",
     "FetchLimits",
+    "FindModelInfo",
     "FoundKey",
     "HttpClient",
     "HttpResponse",
     "KeyFile",
     "ListModels",
+    "ModelCatalog",
     "Provider",
     "ProviderResponse",
     "ReadQuota",
@@ -227,3 +230,22 @@ class Deployment:
 
     def __str__(self) -> str:
         return f"{self.provider.name}/{self.model}"
+
+
+#: From a provider's name and its own model id to metadata. Fast and pure.
+FindModelInfo = Callable[[str, str], ModelInfo | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCatalog:
+    """A table of models. Lower ``rank`` takes precedence, then the name.
+
+    ``load`` may block: it runs once, in a thread, when the table is first needed. An exception is logged, and
+    the table counts as empty. ``newer`` yields newer tables from then on; an exception from it is logged, and the
+    last table stays.
+    """
+
+    name: str
+    load: Callable[[], FindModelInfo]
+    newer: Callable[[HttpClient], AsyncIterator[FindModelInfo]] | None = None
+    rank: int = 0

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields, replace
 
-from proxy_core.interfaces import FindModelInfo, ModelCatalog, ModelInfo
+from proxy_core.interfaces import FindModelInfo, HttpClient, ModelCatalog, ModelInfo
 from proxy_core.settings.base import Described
 from proxy_core.settings.schema import ModelOptions, ProviderSettings
 
@@ -34,16 +35,23 @@ class SourcedInfo:
 class Catalogs:
     """The tables of plugins, in order of precedence."""
 
-    def __init__(
-        self, catalogs: Sequence[ModelCatalog], stored: Callable[[ModelCatalog], str | None] = lambda catalog: None
-    ) -> None:
-        """``stored`` returns the text of a table that was fetched from its source."""
+    def __init__(self, catalogs: Sequence[ModelCatalog]) -> None:
         self._catalogs = catalogs
-        self._stored = stored
-        #: Set once model info was requested.
-        self.wanted = asyncio.Event()
+        self._first_load = asyncio.Event()
         self._tables: Sequence[tuple[str, FindModelInfo]] | None = None if catalogs else ()
         self._loading = asyncio.Lock()
+
+    @asynccontextmanager
+    async def kept_new(self, http: HttpClient) -> AsyncIterator[None]:
+        """Within this, newer tables replace those that were loaded, as soon as there are any."""
+        newer = [(c.name, c.newer(http)) for c in self._catalogs if c.newer is not None]
+        tasks = [asyncio.create_task(self._replace(*given), name=f"newer tables of {given[0]}") for given in newer]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def tables(self) -> object:
@@ -56,12 +64,12 @@ class Catalogs:
 
     async def load(self) -> None:
         """Read the tables, once. Takes a moment the first time; only the caller waits for it."""
-        self.wanted.set()
         if self._tables is not None:
             return
         async with self._loading:
             if self._tables is None:
                 self._tables = await asyncio.to_thread(self._read)
+                self._first_load.set()
 
     def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
         """What the loaded tables say about a model, each with its name."""
@@ -70,32 +78,22 @@ class Catalogs:
             if info is not None:
                 yield name, info
 
-    @property
-    def refreshable(self) -> Sequence[ModelCatalog]:
-        """Catalogs that have an address for newer versions."""
-        return [catalog for catalog in self._catalogs if catalog.source is not None]
-
-    def replace(self, name: str, find: FindModelInfo) -> None:
-        """Use a newer table from now on."""
-        self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
+    async def _replace(self, name: str, newer: AsyncIterator[FindModelInfo]) -> None:
+        await self._first_load.wait()
+        try:
+            async for find in newer:
+                self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
+        except Exception:  # a plugin's reader may fail in any way
+            log.warning("the table of %s is not refreshed any more", name, exc_info=True)
 
     def _read(self) -> list[tuple[str, FindModelInfo]]:
         tables = []
         for catalog in self._catalogs:
             try:
-                tables.append((catalog.name, self._newest(catalog)))
+                tables.append((catalog.name, catalog.load()))
             except Exception:  # a plugin's table may fail in any way
                 log.warning("the catalog %s cannot be read and counts as empty", catalog.name, exc_info=True)
         return tables
-
-    def _newest(self, catalog: ModelCatalog) -> FindModelInfo:
-        text = self._stored(catalog)
-        if text is not None and catalog.source is not None:
-            try:
-                return catalog.source.parse(text)
-            except ValueError:
-                log.warning("the stored table of catalog %s cannot be read", catalog.name, exc_info=True)
-        return catalog.load()
 
 
 class ModelInfos:

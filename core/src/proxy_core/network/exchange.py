@@ -20,10 +20,11 @@ _MAX_RESPONSE = 4 * 1024 * 1024
 class UpstreamHttpClient:
     """An :class:`~proxy_core.interfaces.HttpClient` over connections that its creator opens and closes."""
 
-    def __init__(self, upstream: Upstream, provider: str = "") -> None:
+    def __init__(self, upstream: Upstream, provider: str = "", max_bytes: int = _MAX_RESPONSE) -> None:
         """``provider``: whose network settings apply."""
         self._upstream = upstream
         self._provider = provider
+        self._max_bytes = max_bytes
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         try:
@@ -31,7 +32,7 @@ class UpstreamHttpClient:
             exchange = self._upstream.exchange(request, provider=self._provider, resend=False)
             async with asyncio.timeout(timeout_s), exchange as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return HttpResponse(response.status, headers, await response.read(_MAX_RESPONSE))
+                return HttpResponse(response.status, headers, await response.read(self._max_bytes))
         except TimeoutError:
             raise TransportFailed("no response in time", sent=True) from None
         except ResponseTooLarge:

@@ -15,13 +15,12 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from proxy_core.errors import SettingsError
-from proxy_core.models.catalog_refresh import FOLDER_NAME as TABLES
-from proxy_core.models.catalog_refresh import TableFiles, TableRefresher
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Catalogs, ModelInfos
 from proxy_core.models.pricing import Prices
 from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
+from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.routes import Route
 from proxy_core.network.routing import routes_of, sent_secrets
@@ -53,6 +52,7 @@ from proxy_core.settings.schema import ProviderSettings
 from proxy_core.status.view import StatusView
 from proxy_core.version import USER_AGENT
 
+_MAX_TABLE_BYTES = 32 * 1024 * 1024
 #: Commands belong to the command line; a server does not load them.
 _SERVER_HOOKS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
@@ -205,13 +205,8 @@ class _Builder:
         )
 
     @cached_property
-    def tables(self) -> TableFiles:
-        return TableFiles(self.loaded.data_dir / TABLES)
-
-    @cached_property
     def model_infos(self) -> ModelInfos:
-        catalogs = Catalogs(self.catalog.model_catalogs, self.tables.text)
-        return ModelInfos(self.providers, catalogs, self.directory.listed)
+        return ModelInfos(self.providers, Catalogs(self.catalog.model_catalogs), self.directory.listed)
 
     @cached_property
     def prices(self) -> Prices:
@@ -337,7 +332,8 @@ class _Builder:
     @cached_property
     def resources(self) -> Sequence[AbstractAsyncContextManager[Any]]:
         """In the order in which they are opened. Connections are closed last."""
-        tables = TableRefresher(self.model_infos.catalogs, self.tables, self.upstream, self.process.clock)
+        http = UpstreamHttpClient(self.upstream, max_bytes=_MAX_TABLE_BYTES)
+        tables = self.model_infos.catalogs.kept_new(http)
         recorders = [self.recorder] if self.recorder is not None else []
         return [self.upstream, self.fetcher, self.directory, self.observers, self.executor.batcher, tables, *recorders]
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import CatalogSource, ModelCatalog, PluginContext, PluginInfo, Provider, TokenCounter, hookimpl
+from proxy_core import ModelCatalog, PluginContext, PluginInfo, Provider, TokenCounter, hookimpl
 from proxy_plugin_litellm.counting import counter
+from proxy_plugin_litellm.newer_tables import NewerTables
 from proxy_plugin_litellm.settings import LitellmSettings
-from proxy_plugin_litellm.table import load_table, parse_table
+from proxy_plugin_litellm.table import load_table
 
 PLUGIN = PluginInfo(name="litellm", api=1, settings=LitellmSettings)
 
@@ -32,7 +33,8 @@ def proxy_token_counters(ctx: PluginContext) -> Iterable[TokenCounter]:
 
 @hookimpl
 def proxy_model_catalogs(ctx: PluginContext) -> Iterable[ModelCatalog]:
-    settings, source = ctx.settings(LitellmSettings), None
-    if settings.table_url is not None:
-        source = CatalogSource(url=str(settings.table_url), every_s=settings.table_every_s, parse=parse_table)
-    return [ModelCatalog(name="litellm", load=load_table, source=source)]
+    settings = ctx.settings(LitellmSettings)
+    if settings.table_url is None:
+        return [ModelCatalog(name="litellm", load=load_table)]
+    tables = NewerTables(ctx.data_dir / "table.json", str(settings.table_url), settings.table_every_s)
+    return [ModelCatalog(name="litellm", load=tables.load, newer=tables.fetched)]

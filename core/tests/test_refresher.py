@@ -15,6 +15,7 @@ from proxy_core import (
     RetryRefresh,
     RotationSettings,
     SetupRequired,
+    TokenFile,
     Tokens,
     Unavailable,
     UpstreamRequest,
@@ -250,6 +251,38 @@ async def test_a_reload_does_not_make_a_refresh_happen_earlier(make_proxy, upstr
     await asyncio.sleep(0.2)
 
     assert len(asked) == 1
+
+
+async def test_a_refresh_counts_although_the_other_program_puts_its_old_token_back_at_once(
+    make_proxy, upstream, vault, tmp_path
+):
+    def read(data):
+        ends = datetime.fromtimestamp(float(data), UTC)
+        return Tokens(access_token=SecretStr("at"), refresh_token=SecretStr("rt"), expires_at=ends)
+
+    async def refresh(credential, exchange):
+        await exchange(UpstreamRequest(url=upstream.url + "/token", headers=[], content=b"refresh_token=rt"))
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        return Tokens(access_token=SecretStr("new"), expires_at=ends, details={"project": "p-1"})
+
+    def incomplete_reason(credential):
+        return None if credential.details.get("project") else "its project is not known yet"
+
+    file, in_an_hour = tmp_path / "theirs", datetime.now(UTC).timestamp() + 3600
+    form = TokenFile(name="theirs", read=read, write=lambda old, credential: str(in_an_hour).encode())
+    file.write_text("1")
+    vault.import_link("example", "example_oauth", file, form, name="one")
+    refresher = CredentialRefresher(
+        kind="example_oauth", refresh=refresh, files=[form], incomplete_reason=incomplete_reason
+    )
+    proxy = await make_proxy({}, modules=[plugin(upstream, refresher=refresher)])
+    await until(lambda: upstream.requests)
+    for number in range(3):
+        await asyncio.sleep(0.2)
+        file.write_text(str(2 + number))
+        await proxy.reload(timeouts={"idle_s": 50 + number})
+
+    assert len(upstream.requests) == 1
 
 
 async def test_a_login_added_while_the_proxy_runs_is_kept_alive_after_a_reload(make_proxy, upstream, vault):

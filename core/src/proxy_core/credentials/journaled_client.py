@@ -38,6 +38,8 @@ class Recorder:
         self._token = token
         self._clock = clock
         self._answer = answer
+        #: Whether the refresh token was sent.
+        self.sent = False
         #: The server may have consumed the token, and its response is not on disk.
         self.uncertain = False
         self.recorded = False
@@ -47,6 +49,7 @@ class Recorder:
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         if self._token is None or not _spends(request, self._token):
             return await self._exchange(request, timeout_s=timeout_s)
+        self.sent = True
         if self._answer is not None:
             return self._answer
         before, self.uncertain = self.uncertain, True

@@ -93,10 +93,12 @@ class Login:
         self.note(stored, now)
         self.ended, self.to_mark, self.held_back, self.sought, self.setup = None, False, "", False, ""
 
-    def refreshed(self, stored: StoredCredential, now: float) -> None:
-        """Record a refresh by this process. If only a missing detail was looked up, the token is not a new one."""
-        looked_up = self.lacks is not None or bool(self.suspect_details)
-        if not looked_up or stored.access_token != self.stored.access_token:
+    def refreshed(self, stored: StoredCredential, now: float, *, renewed: bool) -> None:
+        """Record a refresh by this process; ``renewed``: it was more than a look-up.
+
+        Its token does not tell: a reload may have read the new one from the disk already.
+        """
+        if renewed:
             self.refreshed_at = now
         self.take_over(stored, now)
         self.rejected, self.suspect_details = False, ()
@@ -168,7 +170,9 @@ class Login:
             return False
         if self.stored.problem:
             return False
-        return self.rejected or self.lacks is not None or self.stored.due(now, self.refresher.refresh_margin_s)
+        if self.stored.due(now, self.refresher.refresh_margin_s):
+            return monotonic >= self.refreshed_at + LEAST_BETWEEN_S  # whatever its file says
+        return self.rejected or self.lacks is not None
 
     def quota_due(self, monotonic: float) -> bool:
         if self.provider is None or self.provider.quota is None or self.retired:
@@ -179,7 +183,8 @@ class Login:
 
     def waits_s(self, now: datetime, monotonic: float) -> list[float]:
         """Seconds until each possible action."""
-        waits = [at - monotonic for at in (self.quota_at, self.again_at) if at > monotonic]
+        moments_at = (self.quota_at, self.again_at, self.refreshed_at + LEAST_BETWEEN_S)
+        waits = [at - monotonic for at in moments_at if at > monotonic]
         if self.stored.problem:
             return [*waits, _REREAD_S]
         if self.stored.expires_at is not None and self.needs_login is None:

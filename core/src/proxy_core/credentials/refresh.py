@@ -45,6 +45,7 @@ T = TypeVar("T")
 class Refreshed:
     """``how``: ``refreshed`` by this call, ``theirs`` (another process had done it), ``recovered`` from a journal.
 
+    ``renewed=False``: only details were looked up; the refresh token was not sent.
     ``saved=False``: the tokens are valid but only in memory; they are written as soon as possible.
     ``window_s`` is how long the response existed only in this process, ``durable_s`` how long it took
     until it would have survived a power cut.
@@ -52,6 +53,7 @@ class Refreshed:
 
     stored: StoredCredential
     how: Literal["refreshed", "theirs", "recovered"]
+    renewed: bool = True
     saved: bool = True
     window_s: float | None = None
     durable_s: float | None = None
@@ -248,6 +250,7 @@ class _Refresh:
         recorder: Recorder,
         how: Literal["refreshed", "recovered"],
     ) -> Refreshed:
+        renewed = recorder.sent or tokens.access_token != current.access_token
         try:
             saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)
         except Stale as stale:
@@ -265,10 +268,12 @@ class _Refresh:
                 error,
                 " and in the journal" if on_disk else " only; do not stop this process",
             )
-            return Refreshed(stored=self._vault.keep_unsaved(current, tokens, lock), how=how, saved=False)
+            kept = self._vault.keep_unsaved(current, tokens, lock)
+            return Refreshed(stored=kept, how=how, renewed=renewed, saved=False)
         if journal is not None:
             await _quietly(journal.end)
-        return Refreshed(stored=saved, how=how, window_s=recorder.window_s, durable_s=recorder.durable_s)
+        window_s, durable_s = recorder.window_s, recorder.durable_s
+        return Refreshed(stored=saved, how=how, renewed=renewed, window_s=window_s, durable_s=durable_s)
 
 
 async def _quietly(end: Callable[[], None]) -> None:

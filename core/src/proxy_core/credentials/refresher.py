@@ -21,7 +21,7 @@ from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.given import is_cancellation
 from proxy_core.credentials.login import Login, LoginSpec
-from proxy_core.credentials.refresh import refresh_once
+from proxy_core.credentials.refresh import Refreshed, refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
 from proxy_core.interfaces import Credential, HttpClient, LoginRequired, RetryRefresh, SetupRequired
@@ -246,7 +246,7 @@ class Refresher:
                 self._clock,
                 suspect_details=login.suspect_details,
             )
-            self._refreshed(login, done.stored, done.how)
+            self._refreshed(login, done)
         except LoginRequired as needed:
             log.error("%s needs a login: %s", login.name, needed)
             login.ended = str(needed)
@@ -260,10 +260,10 @@ class Refresher:
             wait_s = self._later(login, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
             log.warning("%s cannot be refreshed now: %s; next try in %.0f s", login.name, later, wait_s)
 
-    def _refreshed(self, login: Login, stored: StoredCredential, how: str) -> None:
+    def _refreshed(self, login: Login, done: Refreshed) -> None:
         before = login.stored
-        login.refreshed(stored, self._clock.monotonic())
-        self._learn(*_secrets(stored))
+        login.refreshed(done.stored, self._clock.monotonic(), renewed=done.renewed)
+        self._learn(*_secrets(done.stored))
         wait_s = login.pace(self._clock.now(), self._clock.monotonic())
         if wait_s is not None:
             log.warning("%s: its new token is due for a refresh at once; next try in %.0f s", login.name, wait_s)
@@ -271,7 +271,7 @@ class Refresher:
         self._report_twin(login, before)
         if login.lacks is None:
             login.failures = 0
-            log.info("%s: token refreshed (%s)", login.name, how)
+            log.info("%s: token refreshed (%s)", login.name, done.how)
             return
         login.sought = True
         self._later(login, login.lacks, back_off_s=RENEW_AGAIN_S)

@@ -28,12 +28,12 @@ from pathlib import Path
 
 from benchmarks.refresh_vendors import VENDORS, Vendor
 from proxy_core.clock import SystemClock
-from proxy_core.credentials.files import write_private
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.locks import ForeignLock
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
+from proxy_core.files import write_private
 from proxy_core.interfaces import HttpClient, HttpResponse, LoginRequired, RetryRefresh, Tokens
 from proxy_core.messages import UpstreamRequest
 from proxy_core.testing.oauth import open_exchange

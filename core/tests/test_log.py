@@ -267,6 +267,19 @@ def test_the_log_is_written_to_the_chosen_folder_too(logging_to, tmp_path, capsy
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("settings", [{}, {"debug": True}], ids=["log", "and debug lines"])
+def test_a_folder_that_cannot_be_written_costs_the_file_and_is_said(logging_to, tmp_path, capsys, settings):
+    (tmp_path / "file").touch()
+    with logging_to(folder=str(tmp_path / "file" / "logs"), **settings):
+        log.info("still here")
+
+    shown = capsys.readouterr().err
+    assert "WARNING [-] proxy_core: log.folder: " in shown
+    assert "proxy.log cannot be written (" in shown
+    assert ("proxy_debug.log cannot be written" in shown) == bool(settings)
+    assert "still here" in shown
+
+
 def test_debug_lines_have_a_file_of_their_own(logging_to, tmp_path, capsys):
     with logging_to(debug=True):
         log.debug("details about the-secret")

@@ -1,6 +1,8 @@
 """Finding, checking and asking plugins: one that is broken is skipped with a reason, the others load."""
 
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 
 from proxy_core import PluginError, RotationSettings, SettingsError
 from proxy_core.cli import cli
-from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.loader import Context, load_plugins
 from proxy_core.plugins.registry import build_catalog
 from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.settings.loading import load
@@ -268,3 +270,44 @@ def test_settings_that_keep_a_plugin_out_keep_its_names_out_before_it_is_importe
 def test_names_that_cannot_be_read_stop_the_start_and_name_the_plugin(settings_of):
     with pytest.raises(SettingsError, match="plugin other: its settings cannot be read: ValueError: no"):
         settings_of("raise ValueError('no')", OTHER_PORT="2")
+
+
+SLIPS = {
+    "plugins.disabled": {"disabled": ["goood"]},
+    "plugins.allowed": {"allowed": ["goodd", "core"]},
+}
+
+
+@pytest.mark.parametrize(("key", "table"), SLIPS.items(), ids=SLIPS)
+def test_a_misspelled_name_neither_keeps_a_plugin_nor_drops_a_guard(found, key, table):
+    with pytest.raises(SettingsError, match=rf"{key}: no plugin is named .*; did you mean 'good'\?"):
+        found(plugins=table)
+
+
+def test_lists_may_name_plugins_that_are_not_installed(found):
+    assert found(plugins={"disabled": ["nowhere"], "allowed": ["good", "elsewhere"]})["good"].state == "active"
+
+
+@pytest.mark.parametrize("table", ['allowed = ["good"]', 'disabled = ["doctor"]'])
+def test_a_command_whose_plugin_is_kept_out_says_how_to_let_it_in(install, tmp_path, monkeypatch, table):
+    install("good", GOOD.format(name="good"), api=1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "proxy-core.toml").write_text(f"[plugins]\n{table}\n")
+
+    result = CliRunner().invoke(cli, ["doctor"])
+
+    assert result.exit_code == 2
+    assert "add doctor to [plugins] allowed, or remove it from disabled" in result.output
+
+
+def test_the_folder_of_a_plugin_and_those_above_it_are_private_whatever_the_umask(tmp_path):
+    loaded = load(environ={"PROXY_DATA_DIR": str(tmp_path / "a" / "data")}, cwd=tmp_path)
+    before = os.umask(0)
+    try:
+        folder = Context("good", loaded).data_dir
+    finally:
+        os.umask(before)
+
+    assert folder == tmp_path / "a/data/plugins/good"
+    for private in (folder, *list(folder.parents)[:3]):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700

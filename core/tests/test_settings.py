@@ -285,6 +285,15 @@ def test_variables_under_our_prefix_that_set_nothing_are_named(read):
     assert read(environ=environ).sources.stray() == ["PROXY_PROT"]
 
 
+@pytest.mark.parametrize("name", ["PROXY_CONFIG", "PROXY_DATA_DIR"])
+def test_where_files_are_cannot_be_said_in_one_of_them_and_that_is_reported(tmp_path, name):
+    (tmp_path / ".env").write_text(f"{name}=/somewhere\n")
+
+    [line] = load(environ={}, cwd=tmp_path).without_effect({})
+
+    assert line == f"{name} has no effect in {tmp_path}/.env: set it in the environment of the program"
+
+
 # --- Mistakes ----------------------------------------------------------------------------
 
 

@@ -285,6 +285,38 @@ async def test_a_file_system_without_room_raises_and_goes_on_afterwards(open_pee
         subprocess.run(["umount", "-l", file.parent], check=True)
 
 
+@pytest.mark.parametrize("suffix", ["", ".lock", "-wal", "-shm"])
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_link_that_somebody_put_in_its_place_is_not_followed(open_peer, file, tmp_path, suffix, exists):
+    target = tmp_path / "precious"
+    if exists:
+        target.write_bytes(b"")  # an empty file is a valid database
+    file.parent.mkdir()
+    if suffix in ("-wal", "-shm"):
+        sqlite_file.DatabaseFile(file).connect().close()
+    file.with_name(file.name + suffix).symlink_to(target)
+
+    with pytest.raises(StateLost, match="is a link"):
+        await open_peer()
+
+    assert target.exists() == exists
+    assert not exists or target.read_bytes() == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("suffix", ["", ".lock"])
+async def test_a_file_of_another_user_is_not_written_to(open_peer, file, suffix):
+    file.parent.mkdir()
+    planted = file.with_name(file.name + suffix)
+    planted.touch()
+    os.chown(planted, 12345, 12345)
+
+    with pytest.raises(StateLost, match="belongs to another user"):
+        await open_peer()
+
+    assert planted.read_bytes() == b""
+
+
 async def test_something_else_in_its_place_raises_and_is_left_alone(open_peer, file):
     file.mkdir(parents=True)
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):

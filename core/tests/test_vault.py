@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from proxy_core import Tokens
 from proxy_core.credentials.environment import from_environment
-from proxy_core.credentials.files import write_private
 from proxy_core.credentials.linked_files import read_foreign, write_foreign
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
+from proxy_core.files import write_private
 from proxy_core.testing.example_oauth import EXAMPLE_FILE
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

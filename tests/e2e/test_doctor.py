@@ -225,3 +225,26 @@ async def test_upstreams_are_asked_only_if_asked_for_and_without_a_key(doctor):
     assert has(told["problem"], "gone: http://127.0.0.1:9 does not answer")
     assert has(told["problem"], "clock", "behind that of house")
     assert SECRET not in str([r.headers for r in upstream.requests])
+
+
+async def test_a_data_folder_that_cannot_be_entered_or_written_is_found(tmp_path, variables):
+    folder = f"{tmp_path}/{'x' * 300}"  # for root, no other folder is closed
+    closed = variables | {"PROXY_DATA_DIR": folder, "PROXY_API_KEY": SECRET}
+    code, output = await typed(tmp_path, closed, "doctor", "--json")
+    start, printed = await typed(tmp_path, variables | {"PROXY_DATA_DIR": folder}, "serve", "--port", "0")
+
+    told = [f"{f['level']}: {f['what']}" for f in json.loads(output[output.index("{") :])["findings"]]
+    assert code == 1
+    assert f"problem: nothing can be written in the data folder {folder} (File name too long)" in told
+    assert has(told, "note: the data folder", "cannot be entered", "keys and logins that are stored there are not used")
+    assert (start, "Set PROXY_API_KEY" in printed, "Traceback" in output + printed) == (2, True, False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can enter every folder")
+async def test_a_data_folder_of_somebody_else_stops_no_command_with_a_traceback(tmp_path, variables):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    closed = variables | {"PROXY_DATA_DIR": str(folder), "PROXY_API_KEY": SECRET}
+    for command in (["doctor"], ["credentials", "list"], ["why", "x"], ["usage"], ["config", "check"], ["plugins"]):
+        _, output = await typed(tmp_path, closed, *command)
+        assert "Traceback" not in output, command

@@ -304,3 +304,97 @@ def test_the_start_reports_every_server_of_a_providers_keys(read):
     (line,) = destinations(now.catalog, now.pools)
 
     assert "https://dashscope-us.aliyuncs.com, https://coding-intl.dashscope.aliyuncs.com" in line
+
+
+#: Each opens a proxy to others, or sends what it knows elsewhere; first in a settings file, then as a variable.
+OPENINGS = {
+    "server.host": ('[server]\nhost = "0.0.0.0"\n', "PROXY_SERVER__HOST=0.0.0.0"),
+    "server.host, by name": ('[server]\nhost = "proxy.lan"\n', "PROXY_SERVER__HOST=proxy.lan"),
+    "server.cors_origins": (
+        '[server]\ncors_origins = ["https://evil.example"]\n',
+        "PROXY_SERVER__CORS_ORIGINS=https://x.y",
+    ),
+    "upstream.fetch_links": ('[upstream]\nfetch_links = "anywhere"\n', "PROXY_UPSTREAM__FETCH_LINKS=anywhere"),
+    "state.url": ('[state]\nurl = "redis://127.0.0.1:9/0"\n', "PROXY_STATE__URL=redis://127.0.0.1:9/0"),
+    "plugins.otel.endpoint": (f'[plugins.otel]\nendpoint = "{EVIL}"\n', f"PROXY_PLUGINS__OTEL__ENDPOINT={EVIL}"),
+    "plugins.otel.records_endpoint": (
+        f'[plugins.otel]\nrecords_endpoint = "{EVIL}"\n',
+        f"PROXY_PLUGINS__OTEL__RECORDS_ENDPOINT={EVIL}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "variable"), OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("name", ["proxy-core.toml", ".env"])
+def test_a_file_found_there_cannot_open_a_proxy_with_keys_from_elsewhere(
+    tmp_path, read, name, table, variable, request
+):
+    setting = request.node.callspec.id.rpartition("-")[2].partition(",")[0]
+    (tmp_path / name).write_text(table if name == "proxy-core.toml" else variable + "\n")
+
+    with pytest.raises(SettingsError) as stopped:
+        start(read(OPENAI_API_KEY=KEY), to_run=False)
+
+    (line,) = stopped.value.problems
+    assert line.startswith(f"{setting}: {tmp_path / name} was only found in the working directory")
+    assert KEY not in line
+    # Nothing is at stake without such keys, and one place may set both.
+    start(read(), to_run=False)
+    with (tmp_path / ".env").open("a") as dotenv:
+        dotenv.write(f"OPENAI_API_KEY={KEY}\n")
+    start(read(), to_run=False)
+
+
+@pytest.mark.parametrize(("table", "variable"), OPENINGS.values(), ids=OPENINGS)
+def test_nor_one_with_stored_logins_but_whoever_names_the_file_may(tmp_path, read, table, variable):
+    log_in(read(), "gemini_cli")
+    (tmp_path / "proxy-core.toml").write_text(table)
+
+    with pytest.raises(SettingsError, match="stored elsewhere"):
+        start(read(), to_run=False)
+
+    start(read(tmp_path / "proxy-core.toml"), to_run=False)
+    start(read(PROXY_CONFIG=str(tmp_path / "proxy-core.toml")), to_run=False)
+
+
+@pytest.mark.parametrize(("table", "variable"), OPENINGS.values(), ids=OPENINGS)
+def test_the_environment_may_open_it(tmp_path, read, table, variable):
+    (tmp_path / "proxy-core.toml").write_text(table)
+    name, _, value = variable.partition("=")
+
+    start(read(**{name: value, "OPENAI_API_KEY": KEY}), to_run=False)
+
+
+def test_what_is_private_anyway_may_be_set_there(tmp_path, read):
+    (tmp_path / "proxy-core.toml").write_text(
+        '[server]\nhost = "127.0.0.2"\nport = 9000\n[upstream]\nfetch_links = "nowhere"\n[state]\nurl = "memory:"\n'
+    )
+
+    start(read(OPENAI_API_KEY=KEY), to_run=False)
+
+
+def test_the_command_line_decides_who_reaches_it(tmp_path):
+    (tmp_path / ".env").write_text("PROXY_SERVER__HOST=0.0.0.0\n")
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data"), "PROXY_API_KEY": "client", "OPENAI_API_KEY": KEY}
+
+    start(load(environ=environ, cwd=tmp_path, overrides={"server": {"host": "127.0.0.1"}}), to_run=False)
+    start(load(environ=environ, cwd=tmp_path, overrides={"server": {"host": "0.0.0.0"}}), to_run=False)
+
+
+async def test_the_start_reports_what_found_files_say_about_access_guards_and_records(tmp_path):
+    (tmp_path / ".env").write_text("PROXY_API_KEY=the-clients-key-in-a-file\nPROXY_PLUGINS__DISABLED=soonest_reset\n")
+    (tmp_path / "proxy-core.toml").write_text(
+        '[clients.laptop]\nkey = "the-laptops-key-in-a-file"\n[log]\nlevel = "info"\n'
+        '[plugins.redaction]\nmask = ["email"]\n'
+    )
+
+    async with serving(tmp_path, OPENAI_API_KEY="secret-of-openai") as program:
+        async with asyncio.timeout(10):
+            while "keys of openai" not in program.output:
+                await asyncio.sleep(0.01)
+
+    lines = program.output.splitlines()
+    here = "was found in the working directory, and sets"
+    assert f"{tmp_path}/.env {here} clients.default, plugins.disabled" in lines
+    assert f"{tmp_path}/proxy-core.toml {here} clients.laptop, plugins.redaction" in lines
+    assert "in-a-file" not in program.output

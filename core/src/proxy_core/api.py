@@ -35,6 +35,7 @@ from proxy_core.failures.policy import decision_for as decision_for
 from proxy_core.failures.rate_limit_headers import quota_windows as quota_windows
 from proxy_core.failures.rate_limit_headers import reset_after_s as reset_after_s
 from proxy_core.failures.rate_limit_headers import retry_after_s as retry_after_s
+from proxy_core.files import private_folder as private_folder
 from proxy_core.hookspecs import hookimpl as hookimpl
 from proxy_core.interfaces.credentials import *
 from proxy_core.interfaces.dialects import *

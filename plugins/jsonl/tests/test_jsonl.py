@@ -39,6 +39,36 @@ async def test_a_file_is_private_and_has_a_line_for_each_record(written):
     assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
 
 
+async def test_folders_above_are_private_too_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        files = JsonLines(lambda: tmp_path / "a" / "b" / "records", JsonLinesSettings())
+        await files.write([b"1"])
+        await files.close()
+    finally:
+        os.umask(before)
+
+    for folder in ("a", "a/b", "a/b/records"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("planted", ["a link", "a file"])
+async def test_what_was_put_there_before_is_not_written_to(tmp_path, planted):
+    now = int(time.time())
+    for second in range(now, now + 30):
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        name = tmp_path / f"requests-{stamp}-{os.getpid()}-0001.jsonl"
+        name.symlink_to(tmp_path / "target") if planted == "a link" else name.touch(mode=0o666)
+    files = JsonLines(lambda: tmp_path, JsonLinesSettings(max_files=100))
+
+    await files.write([b"a prompt"])
+    await files.close()
+
+    [written] = [file for file in tmp_path.iterdir() if file.is_file() and file.stat().st_size]
+    assert written.name.endswith("-0002.jsonl")
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+
+
 async def test_a_full_file_is_followed_by_another_and_the_oldest_go(written):
     files = await written(*[b"%04d" % n * 200 for n in range(9)], max_file_bytes=1024, max_files=3)
 

@@ -30,8 +30,10 @@ class Commands(click.Group):
         plugin = next((name for name, commands in _FIRST_PARTY.items() if cmd_name in commands.split()), None)
         found = _plugin_commands(plugin).get(cmd_name)
         if found is None and plugin is not None:
-            package = f"proxy-plugin-{plugin}"
-            raise click.UsageError(f"{cmd_name} is a command of {package}: `pip install {package}`, or enable it")
+            package, advice = f"proxy-plugin-{plugin}", f"add {plugin} to [plugins] allowed, or remove it from disabled"
+            raise click.UsageError(
+                f"{cmd_name} is a command of {package}: `pip install {package}`; if it is installed, {advice}"
+            )
         return found
 
 
@@ -61,4 +63,9 @@ def main() -> None:
     except SetupError as error:
         for line in str(error).splitlines():
             click.echo(f"proxy-core: {line}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"proxy-core: {error.filename}: {error.strerror}", err=True)  # whoever sees it can mend it
         sys.exit(2)

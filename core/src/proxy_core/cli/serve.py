@@ -24,6 +24,7 @@ from proxy_core.runtime.destinations import destinations, files
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
+from proxy_core.runtime.working_directory import decided_here
 from proxy_core.server import control_socket, descriptors
 from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
@@ -199,6 +200,8 @@ def _greet(first: Generation, url: str, demo: bool) -> None:
     click.echo(f"proxy-core listens on {url}")
     for file in files(loaded.sources):
         click.echo(f"settings from {file}")
+    for line in decided_here(loaded, first.catalog):
+        click.echo(line)
     click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
     for line in destinations(first.catalog, first.pools):
         click.echo(line)

@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from proxy_core.credentials.files import SAFE, sync_folder
 from proxy_core.credentials.stored import digest
+from proxy_core.files import SAFE, sync_folder
 from proxy_core.interfaces import HttpResponse, Tokens
 
 #: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.

@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from proxy_core.credentials.files import write_private
 from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
+from proxy_core.files import write_private
 from proxy_core.interfaces import TokenFile, Tokens
 
 log = logging.getLogger("proxy_core.credentials")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from proxy_core.credentials.files import private_folder, stamp, write_private
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.linked_files import beside, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
 from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, read_own, to_json
+from proxy_core.files import files_in, private_folder, stamp, write_private
 from proxy_core.interfaces import TokenFile, Tokens
 
 _NAME = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]{0,99}")
@@ -72,9 +72,8 @@ class Vault:
 
     def providers(self) -> list[str]:
         """Names of the providers that have a folder, sorted."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name))
+        entries = files_in(self.folder, "*")
+        return [entry.name for entry in entries if entry.is_dir() and _NAME.fullmatch(entry.name)]
 
     def all(self, provider: str) -> list[StoredCredential]:
         """All readable credentials, by name. :meth:`load` also reports problems."""
@@ -86,7 +85,7 @@ class Vault:
         A linked file may be in the middle of being written: its credential stays, with the tokens last read.
         """
         found, problems = [], []
-        for path in sorted((self.folder / provider).glob("*.json")):
+        for path in files_in(self.folder / provider, "*.json"):
             if path.name.startswith("."):
                 continue
             try:

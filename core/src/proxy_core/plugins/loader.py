@@ -22,6 +22,7 @@ import pluggy
 
 from proxy_core import hookspecs
 from proxy_core.errors import PluginError, SettingsError
+from proxy_core.files import files_in, private_folder
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.settings.loading import LoadedSettings, secret_values
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
@@ -53,6 +54,8 @@ HOOKS = (
 )
 
 
+#: From here on, one name passes for a slip of another: "redactoin" does, "redis" of "redaction" does not.
+_ALIKE = 0.8
 _GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
 
 
@@ -98,7 +101,7 @@ class Context:
     @property
     def data_dir(self) -> Path:
         folder = self.loaded.data_dir / "plugins" / self.plugin
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         return folder
 
     def settings(self, cls: type[S]) -> S:
@@ -108,7 +111,7 @@ class Context:
         return self.loaded.provider_names()
 
     def stored_providers(self) -> Sequence[str]:
-        files = self.loaded.vault_dir.glob("*/*.json")
+        files = files_in(self.loaded.vault_dir, "*/*.json")
         return sorted({file.parent.name for file in files if not file.name.startswith(".")})
 
     def provider(self, name: str) -> ProviderSettings:
@@ -121,14 +124,14 @@ def load_plugins(
     """Every installed plugin, sorted by name after the built-in ones, with the hooks in ``only`` called.
 
     Raises ``PluginError`` if a plugin that settings require is not active, and ``SettingsError``
-    for a table ``[plugins.<name>]`` without such a plugin.
+    for a table ``[plugins.<name>]`` without such a plugin, or a misspelled name in ``allowed`` or ``disabled``.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     found = [_import_built_in(module, manager) for module in built_in]
     found += [_import_installed(entry, loaded, manager) for entry in _installed()]
     plugins = [_call_hooks(plugin, found, loaded, manager, only) for plugin in found]
-    _check_tables(loaded, plugins)
+    _check_names(loaded, plugins)
     _check_required(loaded, plugins)
     return plugins
 
@@ -277,7 +280,7 @@ def _with(plugin: Plugin, **changes: Any) -> Plugin:
     return replace(plugin, **changes)
 
 
-def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+def _check_names(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
     known = [plugin.name for plugin in plugins]
     problems = []
     for name in loaded.settings.plugins.model_extra or {}:
@@ -285,8 +288,19 @@ def _check_tables(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.append(f"plugins.{name}: no plugin of this name is installed{hint}")
+    for key, name in unknown_names(loaded, plugins):
+        # Lists may name plugins that are not installed here, but a slip would leave one on, or a guard off.
+        for alike in difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE):
+            problems.append(f"plugins.{key}: no plugin is named {name!r}; did you mean {alike!r}?")
     if problems:
         raise SettingsError(problems)
+
+
+def unknown_names(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> list[tuple[str, str]]:
+    """The names in ``[plugins] allowed`` and ``disabled`` that no installed plugin has, each after its list's key."""
+    known, table = {plugin.name for plugin in plugins}, loaded.settings.plugins
+    named = [*(("allowed", n) for n in table.allowed or ()), *(("disabled", n) for n in table.disabled)]
+    return [(key, name) for key, name in dict.fromkeys(named) if name not in known]
 
 
 def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

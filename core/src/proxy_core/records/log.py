@@ -24,8 +24,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from proxy_core.credentials.files import SAFE, private_folder
 from proxy_core.errors import SetupError
+from proxy_core.files import SAFE, private_folder
 from proxy_core.jsons import dumps
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.settings.schema import LogSettings
@@ -56,10 +56,11 @@ def program_log(
     console.setLevel(settings.level.upper())
     handlers: list[logging.Handler] = [console]
     suffix = f".{worker}" if worker else ""
+    problems: list[str] = []
     if settings.folder is not None:
-        handlers.append(_file(settings, settings.folder / f"proxy{suffix}.log", settings.level.upper()))
+        handlers += _file(settings, settings.folder / f"proxy{suffix}.log", settings.level.upper(), problems)
     if settings.debug:
-        handlers.append(_file(settings, (settings.folder or folder) / f"proxy_debug{suffix}.log", "DEBUG"))
+        handlers += _file(settings, (settings.folder or folder) / f"proxy_debug{suffix}.log", "DEBUG", problems)
     lines = _Buffer(_Json(clean) if settings.format == "json" else _Human(clean), handlers)
     root, ours = logging.getLogger(), logging.getLogger("proxy_core")
     before = root.handlers[:], root.level, ours.level
@@ -71,6 +72,8 @@ def program_log(
     sys.unraisablehook = _unexpected
     threading.excepthook = _unexpected
     lines.start()
+    for problem in problems:
+        ours.warning("%s", problem)
     try:
         with _lean_records():
             yield clean
@@ -308,8 +311,14 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
         )
 
 
-def _file(settings: LogSettings, path: Path, level: str) -> logging.Handler:
-    private_folder(path.parent)
-    handler = _PrivateFile(path, maxBytes=settings.max_file_bytes, backupCount=settings.max_files - 1, encoding="utf-8")
+def _file(settings: LogSettings, path: Path, level: str, problems: list[str]) -> list[logging.Handler]:
+    """Nothing where the file cannot be written, which is a problem but keeps no proxy from serving."""
+    most, kept = settings.max_file_bytes, settings.max_files - 1
+    try:
+        private_folder(path.parent)
+        handler = _PrivateFile(path, maxBytes=most, backupCount=kept, encoding="utf-8")
+    except OSError as error:
+        problems.append(f"log.folder: {path} cannot be written ({error.strerror}); the log is on the console only")
+        return []
     handler.setLevel(level)
-    return handler
+    return [handler]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
+from proxy_core.plugins.loader import unknown_names
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.destinations import points_here
 from proxy_core.runtime.pools import rotations
@@ -16,6 +17,12 @@ MIN_KEY = 16
 def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
     """The warnings, one line each."""
     lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
+    try:
+        loaded.vault_dir.exists()
+    except OSError as error:
+        why = f"the data folder {loaded.data_dir} cannot be entered ({error.strerror})"
+        lines.append(f"{why}: keys and logins that are stored there are not used; set PROXY_DATA_DIR")
+    lines += [f"plugins.{key}: no plugin named {n!r} is installed" for key, n in unknown_names(loaded, catalog.plugins)]
     lines += router.warnings
     lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
     lines += loaded.without_effect(rotations(catalog))

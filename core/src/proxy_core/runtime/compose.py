@@ -42,7 +42,7 @@ from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, rotations, stored_credentials
 from proxy_core.runtime.process import Process
-from proxy_core.runtime.working_directory import check_destinations
+from proxy_core.runtime.working_directory import check_access, check_destinations
 from proxy_core.server.auth import ClientKeys, KeyPlaces
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
 from proxy_core.server.pages import Feeds
@@ -131,6 +131,7 @@ class _Builder:
     @cached_property
     def plans(self) -> Mapping[str, PoolPlan]:
         check_destinations(self.loaded, self.catalog, self.stored[0])
+        check_access(self.loaded, self.catalog, self.stored[0])
         return pool_plans(self.catalog, self.providers, self.loaded, self.stored[0], self.process.fingerprint)
 
     @cached_property

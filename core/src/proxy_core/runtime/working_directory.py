@@ -1,23 +1,26 @@
-"""No file that merely lies in the working directory decides where keys and logins from elsewhere are sent."""
+"""What a file that merely lies in the working directory may not decide: where keys and logins from elsewhere are sent,
+and who can reach a proxy that has such keys. What else it decides about access, guards and records is reported.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Provider
+from proxy_core.plugins.loader import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import Stored, rotations
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings, Sources, secret_values
-from proxy_core.settings.schema import PluginSettings
+from proxy_core.settings.schema import PluginSettings, ProxySettings
 from proxy_core.settings.sources import Variable
 from proxy_core.settings.validation_errors import KeyPath
 
@@ -25,8 +28,21 @@ from proxy_core.settings.validation_errors import KeyPath
 _OF_PROVIDER = ("base_url", "preset", "proxy", "unix_socket", "ca_file")
 _OF_ALL = ("proxy", "ca_file")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+#: Beside keys from elsewhere, no such value: it would let other machines or web pages use the keys, or requests read
+#: the operator's network, or it would send usage to another server.
+_OPENING: Mapping[KeyPath, Callable[[ProxySettings], bool]] = {
+    ("server", "host"): lambda settings: not settings.server.is_loopback,
+    ("server", "cors_origins"): lambda settings: bool(settings.server.cors_origins),
+    ("upstream", "fetch_links"): lambda settings: settings.upstream.fetch_links == "anywhere",
+    ("state", "url"): lambda settings: not _is_local(settings.state.url),
+}
+#: Further settings about access, guards and records. People do keep them in such files, so they are only reported.
+_REPORTED = ("clients", "admin", "models", "sanitizers", "records", "plugins")
+_OF_KEYS = ("proxy_providers", "proxy_credential_refreshers")
 #: Endings of the variables of a login that name servers.
 _PLACES = ("_URI", "_URL", "_DOMAIN")
+#: A table by its path, and the keys in it to look at.
+_Keys = tuple[KeyPath, BaseModel, Sequence[str]]
 _SECRET = {"api_keys": "the key", "headers": "a header", "query": "a query parameter"}
 
 
@@ -50,6 +66,28 @@ def check_destinations(
         raise SettingsError(list(dict.fromkeys(problems)))
 
 
+def check_access(loaded: LoadedSettings, catalog: Catalog, stored: Stored) -> None:
+    """Raises ``SettingsError`` if a file that was merely found in the working directory opens a proxy that has keys or
+    logins from elsewhere, or sends what it knows to another server."""
+    sources = loaded.sources
+    reasons = (_from_elsewhere(sources, name, stored.get(name, ())) for name in catalog.providers)
+    why = next((reason for reason in reasons if reason is not None), None)
+    if sources.found_here and why is not None:
+        problems = [_words(setting, file, why) for setting, file in _opened_here(loaded, catalog)]
+        if problems:
+            raise SettingsError(problems)
+
+
+def decided_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
+    """A line for each file that was merely found there and decides about access, guards or records."""
+    found: dict[Path, list[str]] = {}
+    for path in [*_OPENING, *(path for table in _REPORTED for path in _entries(loaded, catalog, table))]:
+        for file in dict.fromkeys(_set_by(loaded, path, _named_below(loaded.sources, path))):
+            found.setdefault(file, []).append(".".join(path))
+    for file, settings in found.items():
+        yield f"{file} was found in the working directory, and sets {', '.join(settings)}"
+
+
 def _words(setting: str, file: Path, why: str) -> str:
     return (
         f"{setting}: {file} was only found in the working directory, and {why}. Set both in one place, "
@@ -62,23 +100,28 @@ def _words(setting: str, file: Path, why: str) -> str:
 
 def _set_here(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[tuple[str, Path]]:
     """The settings that decide where this provider's requests go and that a file found here sets."""
-    sources = loaded.sources
-    for at, table, keys in _tables(loaded, catalog, provider):
-        for key in keys:
-            given = _at(loaded.overrides, (*at, key)) is not None  # on the command line, which wins over every file
-            if not given and _is_address(key, getattr(table, key), provider.name):
-                for file in _files_of(sources, (*at, key), _named(sources, at, table, key)):
-                    if file in sources.found_here:
-                        yield ".".join((*at, key)), file
+    yield from _addresses(loaded, _tables(loaded, catalog, provider), provider.name)
     for variable in _places(loaded, catalog, provider):
-        if variable.file is not None and variable.file in sources.found_here:
+        if variable.file is not None and variable.file in loaded.sources.found_here:
             yield variable.name, variable.file
 
 
-def _tables(
-    loaded: LoadedSettings, catalog: Catalog, provider: Provider
-) -> Iterator[tuple[KeyPath, BaseModel, Sequence[str]]]:
-    """The tables that concern a provider, by their paths, and the keys to look at."""
+def _addresses(loaded: LoadedSettings, tables: Iterable[_Keys], provider: str = "") -> Iterator[tuple[str, Path]]:
+    for at, table, keys in tables:
+        for key in keys:
+            if _is_address(key, getattr(table, key), provider):
+                named = _named(loaded.sources, at, table, key)
+                yield from ((".".join((*at, key)), file) for file in _set_by(loaded, (*at, key), named))
+
+
+def _set_by(loaded: LoadedSettings, path: KeyPath, named: Sequence[Variable]) -> Iterator[Path]:
+    """The files found here that set ``path``; none if the command line does, which wins over every file."""
+    if _at(loaded.overrides, path) is None:
+        yield from (file for file in _files_of(loaded.sources, path, named) if file in loaded.sources.found_here)
+
+
+def _tables(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[_Keys]:
+    """The tables that concern a provider."""
     name = provider.name
     yield ("providers", name), loaded.provider(name, rotations(catalog)), _OF_PROVIDER
     yield ("upstream",), loaded.settings.upstream, _OF_ALL
@@ -86,8 +129,12 @@ def _tables(
         catalog.owners.get(("proxy_providers", name)),
         catalog.owners.get(("proxy_credential_refreshers", provider.credential_kind)),
     }
-    for plugin in catalog.plugins:
-        if plugin.name in owners and plugin.info is not None and plugin.info.settings is not None:
+    yield from _plugin_tables(loaded, (plugin for plugin in catalog.plugins if plugin.name in owners))
+
+
+def _plugin_tables(loaded: LoadedSettings, plugins: Iterable[Plugin]) -> Iterator[_Keys]:
+    for plugin in plugins:
+        if plugin.state == "active" and plugin.info is not None and plugin.info.settings is not None:
             cls = plugin.info.settings
             yield ("plugins", plugin.name), loaded.plugin(plugin.name, cls), tuple(cls.model_fields)
 
@@ -121,6 +168,35 @@ def _places(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Ite
     if refresher is not None and refresher.environment is not None:
         prefix = f"{refresher.environment}_"
         yield from (v for name, v in variables.items() if name.startswith(prefix) and name.endswith(_PLACES))
+
+
+# --- Access ------------------------------------------------------------------------------
+
+
+def _opened_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[tuple[str, Path]]:
+    for path, opens in _OPENING.items():
+        if opens(loaded.settings):
+            yield from ((".".join(path), file) for file in _set_by(loaded, path, _named_below(loaded.sources, path)))
+    # A collector's address, for example. What belongs to a provider is checked with the provider's own keys.
+    owners = {plugin for (hook, _), plugin in catalog.owners.items() if hook in _OF_KEYS}
+    yield from _addresses(loaded, _plugin_tables(loaded, (p for p in catalog.plugins if p.name not in owners)))
+
+
+def _is_local(url: SecretStr | None) -> bool:
+    return url is None or url.get_secret_value().partition(":")[0] in ("sqlite", "memory")
+
+
+def _entries(loaded: LoadedSettings, catalog: Catalog, table: str) -> list[KeyPath]:
+    entries: Any = getattr(loaded.settings, table)
+    names = {*dict(entries), *(plugin.name for plugin in catalog.plugins if table == "plugins")}
+    return [(table, name) for name in sorted(names)]
+
+
+def _named_below(sources: Sources, path: KeyPath) -> list[Variable]:
+    """The variables under names of their own that set ``path`` or something below it."""
+    by_words = {str(variable): variable for variable in sources.variables.values()}
+    origins = (origin for at, origin in sources.named_origins.items() if at[: len(path)] == path)
+    return [by_words[origin] for origin in origins if origin in by_words]
 
 
 # --- Keys and logins ---------------------------------------------------------------------

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from proxy_core.credentials.files import SAFE, private_folder
 from proxy_core.errors import SettingsError
+from proxy_core.files import SAFE, private_folder
 from proxy_core.settings.loading import LoadedSettings
 
 log = logging.getLogger("proxy_core.keys")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from proxy_core.credentials.files import private_folder
+from proxy_core.files import private_folder
 
 _TIMEOUT_S = 10.0
 #: The limit of the operating system for a socket's path.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any
+from inspect import getattr_static, isroutine
+from typing import Any, get_type_hints
 
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
+from pydantic import TypeAdapter, ValidationError
 
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Hosting
 from proxy_core.interfaces.servers import GRACE_S, MAX_HEAD_BYTES
 from proxy_core.server import hypercorn_fixes
+from proxy_core.settings.base import listed
 from proxy_core.settings.schema import ServerSettings
 
 #: Hypercorn closes a connection after 1,000 requests by default.
@@ -22,8 +25,14 @@ _LOGS = frozenset({"accesslog", "access_log_format", "errorlog", "logconfig", "l
 
 
 def check(settings: ServerSettings) -> None:
-    """Raises ``SettingsError`` for an unknown name in ``server.hypercorn``."""
-    _config(settings)
+    """Raises ``SettingsError`` for an unknown name or an unusable value in ``server.hypercorn``."""
+    config = _config(settings)
+    if config.ssl_enabled:
+        try:
+            config.create_ssl_context()
+        except (OSError, ValueError) as error:
+            reason = (error.strerror or error.args[-1]) if isinstance(error, OSError) else error
+            raise SettingsError([f"server.hypercorn: TLS cannot be used with these options: {reason}"]) from None
 
 
 async def serve(hosting: Hosting) -> None:
@@ -67,16 +76,22 @@ def _config(settings: ServerSettings) -> Config:
             )
         if name in _LOGS:
             raise SettingsError([f"server.hypercorn.{name}: use [log]; Hypercorn's own log would show keys in URLs"])
-        if name.startswith("_") or not hasattr(Config, name):
+        if not _is_setting(name):
             raise SettingsError([f"server.hypercorn.{name}: Hypercorn has no such setting"])
-        setattr(config, name, _like(getattr(config, name), value))
+        setattr(config, name, _converted(name, value, getattr(Config(), name)))
     return config
 
 
-def _like(default: object, value: Any) -> Any:
-    """The environment only has strings; convert one to the type of the default."""
-    if not isinstance(value, str) or isinstance(default, str | None):
-        return value
-    if isinstance(default, bool):
-        return value.lower() in ("1", "true", "yes", "on")
-    return type(default)(value) if isinstance(default, int | float) else value
+def _is_setting(name: str) -> bool:
+    found = getattr_static(Config, name, None)
+    is_data = found.fset is not None if isinstance(found, property) else not isroutine(found)
+    return not name.startswith("_") and hasattr(Config, name) and is_data
+
+
+def _converted(name: str, value: Any, default: object) -> Any:
+    """Of the type that Hypercorn declares, or that its default has; the environment only has strings."""
+    declared = get_type_hints(Config).get(name, Any if default is None else type(default))
+    try:
+        return TypeAdapter(declared).validate_python(listed(value) if isinstance(default, list) else value)
+    except ValidationError as error:
+        raise SettingsError([f"server.hypercorn.{name}: {error.errors()[0]['msg']}"]) from None

@@ -59,8 +59,9 @@ def listen(server: ServerSettings) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(info[4])
         sock.listen(BACKLOG)
-    except OSError as error:
-        raise SettingsError([f"cannot listen on {server.host}:{server.port}: {error.strerror or error}"]) from None
+    except (OSError, ValueError) as error:  # a name that cannot be encoded
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise SettingsError([f"cannot listen on {server.host}:{server.port}: {reason}"]) from None
     sock.setblocking(False)
     sock.set_inheritable(True)
     return sock

@@ -216,6 +216,11 @@ class LoadedSettings:
         sources, known = self.sources, self._known(plugins)
         return [
             *unread(sources.variables, sources.others),
+            *(
+                f"{name} has no effect in {sources.variables[name].file}: set it in the environment of the program"
+                for name in LOADER_NAMES
+                if name in sources.variables and sources.variables[name].file is not None
+            ),
             *sources.named.unused,
             *(line for other in sources.others.values() for line in other.unmatched(sources.variables, known)),
             *(line for name in sorted(plugins) for line in self._from_variables(name, plugins).unused),

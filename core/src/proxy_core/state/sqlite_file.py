@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from proxy_core.credentials.files import private_folder
+from proxy_core.files import private_folder
 from proxy_core.interfaces import StateLost
 
 #: How long to wait for another process; ``sync`` has to return within seconds.
@@ -66,6 +67,8 @@ class DatabaseFile:
                 for suffix in ("-wal", "-shm"):  # of a deleted file; they must not be read into the new one
                     self._beside(suffix).unlink(missing_ok=True)
             _private(self.path)
+            for suffix in ("-wal", "-shm"):
+                _check_own(self._beside(suffix))
             here = self._here()
             if self._found not in (None, here):
                 raise StateLost(f"{self.path} was deleted or replaced")
@@ -121,8 +124,19 @@ def _private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
+        _check_own(path)
         if path.is_file() and path.stat().st_mode & 0o077:
             path.chmod(0o600)
+
+
+def _check_own(path: Path) -> None:
+    """Raises ``StateLost`` for what others may have put there: SQLite would follow a link and write to its target."""
+    with suppress(FileNotFoundError):
+        about = path.lstat()
+        if stat.S_ISLNK(about.st_mode):
+            raise StateLost(f"{path} is a link: delete it, or set the file that it leads to in state.url")
+        if hasattr(os, "geteuid") and about.st_uid != os.geteuid():
+            raise StateLost(f"{path} belongs to another user: delete it, or set another file in state.url")
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

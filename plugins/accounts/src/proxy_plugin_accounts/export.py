@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from proxy_core import Provider
+from proxy_core import Provider, private_folder
 from proxy_core.cli.api import StoredCredential, environment_name, settings_options, write_private
 from proxy_plugin_accounts.accounts import API_KEY, Accounts, file_error, open_accounts
 from proxy_plugin_accounts.variables import env_file, to_environment
@@ -111,7 +111,7 @@ def _write_each(
             own = len(_pairs(accounts, accounts.catalog.providers[provider], [stored]))
             files[folder / f"{provider}_{stored.name}.env"] = every[before : before + own]
             before += own
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     for path, pairs in files.items():
         _write(path, pairs, replace_it)
 

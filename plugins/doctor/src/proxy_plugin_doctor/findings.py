@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from proxy_core import Check, SetupError
+from proxy_core import Check, SetupError, private_folder
 from proxy_core.cli.api import LoadedSettings, open_store, printable
 from proxy_plugin_accounts import Account, Accounts
 
@@ -37,10 +38,14 @@ class Finding:
 
 def of_files(accounts: Accounts) -> Iterator[Finding]:
     """File modes of the data folder and of the private files in it."""
-    if not hasattr(os, "getuid"):
-        return
     folder, vault = accounts.loaded.data_dir, accounts.vault.folder
-    if not folder.is_dir():
+    try:
+        private_folder(folder)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        words = f"nothing can be written in the data folder {folder} ({error.strerror})"
+        yield Finding(area="files", what=words, do="make it writable for the proxy's user, or set PROXY_DATA_DIR")
+    if not _is_open(folder):
         return
     yield from _mode(folder, 0o700)
     yield from (f for name in ("client.key", "admin.key", "state.key", "state.db") for f in _mode(folder / name, 0o600))
@@ -60,6 +65,13 @@ def of_files(accounts: Accounts) -> Iterator[Finding]:
         if path.stat().st_mode & 0o077:
             words = f"other users may read {path} (mode {_octal(path)})"
             yield Finding(area="files", what=words, do=f"if it contains keys: chmod 600 {path}", note=True)
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether it is a folder that can be listed, on a system where modes and sockets are looked at."""
+    with suppress(OSError):
+        return hasattr(os, "getuid") and folder.is_dir() and bool([*folder.iterdir(), folder])
+    return False
 
 
 def _mode(path: Path, wanted: int) -> Iterator[Finding]:
@@ -89,7 +101,7 @@ def _age_s(path: Path) -> float:
 
 def of_sockets(loaded: LoadedSettings) -> Iterator[Finding]:
     """Control sockets of processes that no longer run."""
-    for path in sorted(loaded.runtime_dir.glob("*.sock")) if hasattr(os, "getuid") else ():
+    for path in sorted(loaded.runtime_dir.glob("*.sock")) if _is_open(loaded.runtime_dir) else ():
         if path.stem.isdigit() and not _lives(int(path.stem)):
             yield Finding(
                 area="sockets", what=f"{path} was left behind by a dead process", do="delete it", fix=path.unlink
@@ -171,7 +183,7 @@ def of_serving(loaded: LoadedSettings) -> Iterator[Finding]:
 
 def of_store(loaded: LoadedSettings) -> Iterator[Finding]:
     """Whether the store can be opened and read."""
-    if loaded.settings.state.url is None and not (loaded.data_dir / "state.db").exists():
+    if loaded.settings.state.url is None and not os.path.exists(loaded.data_dir / "state.db"):
         return
 
     async def look() -> None:

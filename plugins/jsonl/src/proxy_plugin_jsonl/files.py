@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
 
-from proxy_core import PluginSettings
+from proxy_core import PluginSettings, private_folder
 
 _MIB = 1024 * 1024
 
@@ -64,13 +65,19 @@ class JsonLines:
     def _next_file(self) -> None:
         self._end()
         folder = self._find_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._number += 1
-        self._path = folder / f"requests-{stamp}-{os.getpid()}-{self._number:04}.jsonl"
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        private_folder(folder)
+        self._file = self._created(folder)
         self._size = 0
         self._prune(folder)
+
+    def _created(self, folder: Path) -> int:
+        """A file that was not there before: in a shared folder, somebody could have planted it, or a link."""
+        while True:
+            self._number += 1
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            self._path = folder / f"requests-{stamp}-{os.getpid()}-{self._number:04}.jsonl"
+            with suppress(FileExistsError):
+                return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def _prune(self, folder: Path) -> None:
         files = sorted(folder.glob("requests-*.jsonl"))

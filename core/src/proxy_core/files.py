@@ -21,6 +21,14 @@ def private_folder(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """The matching files, sorted; none where the folder cannot be entered, which the start reports."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace the file's content atomically and durably. Raises ``OSError``."""
     _sweep(path)

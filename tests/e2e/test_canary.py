@@ -118,7 +118,7 @@ def settings(stage, upstream, mode):
         *("[server]", "max_body_bytes = 65536", "shutdown_grace_s = 1"),
         *("[timeouts]", "first_event_s = 0.6", "idle_s = 0.6"),
         *("[streams]", "max_event_bytes = 4096", "[upstream]", "max_response_bytes = 8192"),
-        *("[routing]", "attempts_per_credential = 1"),
+        *("[routing]", "attempts_per_credential = 1", "max_wait_s = 1"),  # no story waits for a cooldown
         *("[records]", "enabled = true"),
         *("[log]", 'level = "debug"', "debug = true", f'folder = "{stage.home}/logs"', mode.get("log", "")),
         *("[clients.ann]", f'key = "{ours.openai()}"', "[clients.bob]", f'key = "{stage.bob}"'),

@@ -555,3 +555,50 @@ def test_a_completions_client_reads_its_own_fields_names():
         openai_completions.DIALECT.stream_error(long, "id").removeprefix(b"data: "),
     ):
         assert json.loads(body)["error"]["param"] == "prompt"
+
+
+# --- Legacy completions, read for a filter -------------------------------------------------
+
+
+def completion(text, finish=None, index=0, **more):
+    return {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "choices": [{"text": text, "index": index, "logprobs": {"tokens": []}, "finish_reason": finish}],
+        **more,
+    }
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_native_completion_is_read_as_texts_and_ends(size):
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    sent = [
+        completion("hel"),
+        completion("lo", index=1),
+        completion("", "length"),
+        completion("", "stop", 1, usage=usage),
+    ]
+    data = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in sent) + b"data: [DONE]\n\n"
+    decoder = openai_completions.DIALECT.decoder(True)
+    events = [e for at in range(0, len(data), size) for e in decoder.feed(data[at : at + size])] + list(decoder.close())
+
+    assert [(e.text, e.choice) for e in events if isinstance(e, TextDelta)] == [("hel", 0), ("lo", 1)]
+    assert [(e.reason, e.choice) for e in events if isinstance(e, Finish)] == [("length", 0), ("stop", 1)]
+    assert [(e.usage.prompt, e.usage.completion) for e in events if isinstance(e, UsageReport)] == [(3, 2)]
+    assert not [e for e in events if isinstance(e, Carried)]
+
+
+def test_a_whole_native_completion_is_read_too_and_what_is_none_is_an_error():
+    whole = openai_completions.DIALECT.decoder(False)
+    whole.feed(json.dumps(completion("hello", "stop")).encode())
+    assert [e.text for e in whole.close() if isinstance(e, TextDelta)] == ["hello"]
+
+    other = openai_completions.DIALECT.decoder(False)
+    other.feed(b'{"object": "list"}')
+    with pytest.raises(UpstreamBroken, match="is not a completion"):
+        other.close()
+
+    cut = openai_completions.DIALECT.decoder(True)
+    cut.feed(b"data: %s\n\n" % json.dumps(completion("hel")).encode())
+    with pytest.raises(StreamCut):
+        cut.close()

@@ -8,32 +8,25 @@ message; what chat cannot do (several prompts, token arrays, ``suffix``, ``best_
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from proxy_core import sse
 from proxy_core.dialects.common import (
     check_stream,
     json_bytes,
-    load_object,
     optional_float,
     optional_int,
     optional_str,
     require_model,
     wrong_type,
 )
-from proxy_core.dialects.openai_chat.errors import (
-    encode_error,
-    error_of,
-    status_of_error,
-    stream_error,
-    whole_failure,
-)
-from proxy_core.dialects.openai_chat.finish import reason_of
+from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.response_decode import OpenAIChatDecoder
 from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT
-from proxy_core.dialects.openai_chat.usage import encode_usage, usage_in, whole_usage
+from proxy_core.dialects.openai_chat.usage import encode_usage, whole_usage
 from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
-from proxy_core.errors import BadRequest, StreamCut, UpstreamBroken
+from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import (
     ChatEvent,
@@ -44,7 +37,6 @@ from proxy_core.messages import (
     JsonObject,
     Message,
     Sampling,
-    Start,
     Text,
     TextDelta,
     Usage,
@@ -112,62 +104,15 @@ def decode(body: JsonObject) -> ChatRequest:
     )
 
 
-class CompletionsDecoder:
+class CompletionsDecoder(OpenAIChatDecoder):
     """Reads a native completions response, if a filter must see its text."""
 
-    def __init__(self, streaming: bool) -> None:
-        self._streaming = streaming
-        self._splitter = sse.EventSplitter(16 * 1024 * 1024)
-        self._whole: list[bytes] = []
-        self._usage: Usage | None = None
-        self._started = self._complete = False
-        self.ended = False
+    what = "completion"
 
-    def feed(self, data: bytes) -> Sequence[ChatEvent]:
-        if not self._streaming:
-            self._whole.append(data)
-            return ()
-        return self._block(self._splitter.feed(data))
-
-    def close(self) -> Sequence[ChatEvent]:
-        if not self._streaming:
-            return self._chunk(b"".join(self._whole))
-        events = self._block(self._splitter.close())
-        if not self._complete:
-            raise StreamCut("The upstream's response ended before it was complete.")
-        return events
-
-    def _block(self, block: bytes) -> list[ChatEvent]:
-        out: list[ChatEvent] = []
-        for event in sse.events(block) if not self.ended else ():
-            if event.data.startswith(b"[DONE]"):
-                self._complete = self.ended = True
-                break
-            out += self._chunk(event.data)
-        return out
-
-    def _chunk(self, data: bytes) -> list[ChatEvent]:
-        chunk = load_object(data)
-        if chunk is None:
-            raise UpstreamBroken("The upstream's response is not a completion.")
-        error = error_of(chunk)
-        if error is not None:
-            self._complete = True
-            return [Failed(message=str(error.get("message") or error), status=status_of_error(error))]
-        out: list[ChatEvent] = [] if self._started else [Start()]
-        self._started = True
-        for choice in chunk.get("choices") or ():
-            index = choice.get("index") or 0
-            if choice.get("text"):
-                out.append(TextDelta(text=choice["text"], choice=index))
-            reason = reason_of(choice.get("finish_reason"))
-            if reason is not None:
-                self._complete = True
-                known: FinishReason = reason if reason in ("length", "content_filter") else "stop"
-                out.append(Finish(reason=known, choice=index))
-        usage, before = usage_in(chunk, self._usage), self._usage
-        self._usage = usage
-        return [*out, UsageReport(usage=usage)] if usage is not None and usage is not before else out
+    def _choice(self, choice: JsonObject, member: str) -> Iterator[ChatEvent]:
+        """A choice is one of chat, but for its text. Its log probabilities have another form, and are left out."""
+        said = {"index": choice.get("index"), "finish_reason": choice.get("finish_reason")}
+        return super()._choice({**said, member: {"content": choice.get("text")}}, member)
 
 
 class CompletionsEncoder:

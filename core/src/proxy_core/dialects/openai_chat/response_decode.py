@@ -43,6 +43,8 @@ _DELTA_NAMED = frozenset(
 class OpenAIChatDecoder:
     """Reads a response, streamed or plain. Any split of the bytes gives the same events."""
 
+    what = "chat completion"
+
     def __init__(self, streaming: bool) -> None:
         self._streaming = streaming
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
@@ -67,7 +69,7 @@ class OpenAIChatDecoder:
         if not (self.ended or finished or self._failed):
             raise StreamCut("The upstream's response ended before it was complete.")
         if not self._failed and not any(c.begun or c.word for c in self._choices.values()):
-            raise UpstreamBroken("The upstream's response is not a chat completion.")
+            raise UpstreamBroken(f"The upstream's response is not a {self.what}.")
         return events
 
     def _block(self, block: bytes) -> Iterator[ChatEvent]:
@@ -96,7 +98,7 @@ class OpenAIChatDecoder:
     def _response(self, data: bytes) -> Iterator[ChatEvent]:
         response = load_object(data)
         if response is None or not (answers(response.get("choices")) or error_of(response)):
-            raise UpstreamBroken("The upstream's response is not a chat completion.")
+            raise UpstreamBroken(f"The upstream's response is not a {self.what}.")
         yield from self._chunk(response, "message")
         if not self._failed:
             yield from self._end()

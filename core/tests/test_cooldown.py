@@ -2,9 +2,10 @@
 
 import pytest
 
-from proxy_core.rotation.explain import decided, described
-from proxy_core.rotation.sync_codec import Instant, applied, name_of, written
-from proxy_core.status.providers import _Instants, _quotas
+from proxy_core.clock import Instant
+from proxy_core.rotation.explain import described, selected
+from proxy_core.rotation.sync_codec import applied, name_of, written
+from proxy_core.status.providers import _quotas
 
 
 def fails_until(desk, clock, times, model="m", **more):
@@ -465,7 +466,7 @@ def test_a_removed_credential_leaves_no_cooldown_of_a_model_behind(desk):
 
 
 def test_other_processes_learn_which_model_cools_down_and_that_it_no_longer_does(desk, clock):
-    here, there, instant = desk(1, **PRO), desk(1, **PRO), Instant(clock.monotonic(), clock.now().timestamp())
+    here, there, instant = desk(1, **PRO), desk(1, **PRO), Instant.of(clock)
 
     def share():
         for scope in list(here.pool.ledger.changes.scopes):
@@ -493,8 +494,8 @@ def test_the_operator_sees_which_model_cools_down_and_why(desk):
         ("big-1 only", "Requested entity was not found.")
     ]
     assert (other["state"], other["cooldowns"]) == ("usable", [])
-    assert [e.message for e in decided(desk.pool, "big-1", None, frozenset(), "d", 0.0).excluded] == [
+    assert [e.message for e in selected(desk.pool, "big-1", None, frozenset(), "d", 0.0).explained().excluded] == [
         "Requested entity was not found."
     ]
-    quotas = _quotas(desk.pool.ledger, _Instants(desk.clock.monotonic(), desk.clock.now()))["id-0"]
+    quotas = _quotas(desk.pool.ledger, Instant.of(desk.clock))["id-0"]
     assert [(quota.name, quota.cooldown is not None) for quota in quotas] == [("pro", False), ("big-1", True)]

@@ -2,11 +2,11 @@
 
 import json
 
-from proxy_core.rotation.explain import as_json, decided, described
+from proxy_core.rotation.explain import as_json, described, selected
 
 
 def decision(desk, lease=None, tried=(), worst=None, model="m"):
-    return decided(desk.pool, model, lease, {desk.id(name) for name in tried}, "demo/m", 0.5, worst)
+    return selected(desk.pool, model, lease, {desk.id(name) for name in tried}, "demo/m", 0.5, worst).explained()
 
 
 def reasons(desk, **more):

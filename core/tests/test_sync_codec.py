@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from proxy_core.clock import Instant
 from proxy_core.rotation import sync_codec
 from proxy_core.rotation.changes import Scope
-from proxy_core.rotation.sync_codec import Instant
 
 
 @pytest.fixture

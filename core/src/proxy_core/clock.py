@@ -39,6 +39,27 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """The same instant on both clocks: monotonic seconds, and epoch seconds."""
+
+    monotonic: float
+    epoch: float
+
+    @classmethod
+    def of(cls, clock: Clock) -> Self:
+        return cls(clock.monotonic(), clock.now().timestamp())
+
+    def to_epoch(self, monotonic: float) -> float:
+        return self.epoch + monotonic - self.monotonic
+
+    def to_monotonic(self, epoch: float) -> float:
+        return self.monotonic + epoch - self.epoch
+
+    def utc(self, monotonic: float) -> datetime:
+        return datetime.fromtimestamp(self.to_epoch(monotonic), UTC)
+
+
 class SystemClock:
     """The machine's clocks and asyncio's timers."""
 

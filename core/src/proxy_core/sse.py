@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from proxy_core.errors import UpstreamBroken
 
-CONTENT_TYPE = b"text/event-stream"
 DONE = b"data: [DONE]\n\n"
 
 # A CR at the very end of the input counts as a line end: if the next read begins with its

@@ -24,7 +24,7 @@ from proxy_core.dialects.common import (
 from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.response_decode import OpenAIChatDecoder
 from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT
-from proxy_core.dialects.openai_chat.usage import encode_usage, whole_usage
+from proxy_core.dialects.openai_chat.usage import encode_usage, usage_in
 from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Dialect, ProxyRequest, ResponseContext
@@ -185,7 +185,7 @@ DIALECT = Dialect(
     usage_tap=OpenAIUsageTap,
     encode_error=partial(encode_error, names=_NAMES),
     stream_error=partial(stream_error, names=_NAMES),
-    whole_usage=whole_usage,
+    whole_usage=usage_in,
     whole_failure=whole_failure,
     heartbeat=HEARTBEAT,
     base_path="/v1",

@@ -22,7 +22,7 @@ from proxy_core.dialects.common import (
     wrong_type,
 )
 from proxy_core.dialects.openai_chat.errors import embeddings_failure, encode_error, stream_error
-from proxy_core.dialects.openai_chat.usage import whole_usage
+from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import Batching, Dialect, ProxyRequest, ResponseContext
 from proxy_core.messages import EmbedRequest, EmbedResponse, JsonObject, Usage
@@ -131,7 +131,7 @@ def decode_embeddings(data: bytes) -> EmbedResponse:
     items = value.get("data")
     if not isinstance(items, list) or sorted(_index(item) for item in items) != list(range(len(items))):
         raise UpstreamBroken("The upstream sent a response without embeddings.")
-    usage = whole_usage(value) or Usage()
+    usage = usage_in(value) or Usage()
     vectors = [_vector(item.get("embedding")) for item in sorted(items, key=_index)]
     return EmbedResponse(model=str(value.get("model", "")), vectors=vectors, usage=usage)
 
@@ -234,7 +234,7 @@ DIALECT = Dialect(
     encode_embeddings=encode_embeddings,
     encode_error=encode_error,
     stream_error=stream_error,
-    whole_usage=whole_usage,
+    whole_usage=usage_in,
     whole_failure=embeddings_failure,
     base_path="/v1",
 )

@@ -13,7 +13,7 @@ from proxy_core.messages import JsonObject
 from proxy_core.models.routing import Router
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.sanitize import Sanitizers
-from proxy_core.rotation.explain import as_json, decided
+from proxy_core.rotation.explain import as_json, selected
 from proxy_core.rotation.pool import Pool
 
 _DIALECT = "openai_chat"
@@ -66,7 +66,7 @@ class DryRun:
         max_priority_of = deployment.provider.max_priority
         max_priority = max_priority_of(deployment.model) if max_priority_of is not None else None
         credential = pool.peek(request, deployment.model, max_priority)
-        decision = decided(pool, deployment.model, None, frozenset(), str(deployment), 0.0, max_priority)
+        decision = selected(pool, deployment.model, None, frozenset(), deployment, 0.0, max_priority).explained()
         step = as_json(replace(decision, chosen=credential.id if credential is not None else None))
         if credential is None:
             return step

@@ -34,26 +34,7 @@ GROUP = "proxy_core.plugins"
 API_GROUP = "proxy_core.hook_api"
 
 #: The hooks in the order in which they are called.
-HOOKS = (
-    "proxy_dialects",
-    "proxy_operations",
-    "proxy_selectors",
-    "proxy_state_stores",
-    "proxy_credential_refreshers",
-    "proxy_providers",
-    "proxy_sanitizers",
-    "proxy_redactors",
-    "proxy_log_sinks",
-    "proxy_observers",
-    "proxy_token_counters",
-    "proxy_model_catalogs",
-    "proxy_admin_pages",
-    "proxy_http_servers",
-    "proxy_checks",
-    "proxy_cli_commands",
-)
-
-
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("proxy_"))
 #: From here on, one name passes for a slip of another: "redactoin" does, "redis" of "redaction" does not.
 _ALIKE = 0.8
 _GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})

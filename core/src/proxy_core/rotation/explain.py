@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple, overload
 
+from proxy_core.clock import Instant
 from proxy_core.interfaces import Deployment
 from proxy_core.interfaces.records import Decision, Exclusion
 from proxy_core.rotation.cooldown import Cooldown
@@ -85,19 +86,6 @@ def selected(
     )
 
 
-def decided(
-    pool: Pool,
-    model: str,
-    lease: Lease | None,
-    tried: Set[str],
-    deployment: str,
-    at_s: float,
-    max_priority: int | None = None,
-) -> Decision:
-    """The same, explained at once."""
-    return selected(pool, model, lease, tried, deployment, at_s, max_priority).explained()
-
-
 def _excluded_rows(
     ledger: Ledger, group: QuotaGroup, chosen: str | None, others: Set[str], max_priority: int | None
 ) -> list[CredentialState]:
@@ -143,32 +131,22 @@ def _left(cooldown: Cooldown | None, now: float) -> float | None:
 
 def described(pool: Pool, model: str) -> dict[str, Any]:
     """A provider's credentials as they stand for one model, as JSON: no secrets, times in UTC."""
-    now, wall, ledger = pool.clock.monotonic(), pool.clock.now(), pool.ledger
-    group = ledger.settled(model, now)
-    times = _Times(now, wall)
+    instant, ledger = Instant.of(pool.clock), pool.ledger
+    group = ledger.settled(model, instant.monotonic)
     return {
         "selector": ledger.policy.selector.name,
         "quota_group": ledger.policy.group_of(model),
-        "outage": _cooldown(ledger.outage, times),
-        "credentials": [_credential(ledger, group, model, row, times) for row in ledger.rows],
+        "outage": _cooldown(ledger.outage, instant),
+        "credentials": [_credential(ledger, group, model, row, instant) for row in ledger.rows],
     }
 
 
-class _Times:
-    """Converts monotonic seconds to times of day."""
-
-    def __init__(self, now: float, wall: datetime) -> None:
-        self.now = now
-        self._wall = wall
-
-    def __call__(self, at: float) -> str:
-        return (self._wall + timedelta(seconds=at - self.now)).isoformat(timespec="seconds")
-
-
-def _credential(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, times: _Times) -> dict[str, Any]:
+def _credential(
+    ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, instant: Instant
+) -> dict[str, Any]:
     window = group.windows.get(row.id)
-    usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, times.now)
-    exclusion = None if usable else _exclusion(ledger, group, model, row, times.now)
+    usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, instant.monotonic)
+    exclusion = None if usable else _exclusion(ledger, group, model, row, instant.monotonic)
     cooldowns = [
         ("every model", row.cooldown),
         (group.name, group.cooldowns.get(row.id)),
@@ -184,26 +162,30 @@ def _credential(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialSt
         "in_flight": row.in_flight,
         "used": group.used.get(row.id, 0),
         "limit": window.limit if window is not None else None,
-        "window_resets": times(window.resets_at) if window is not None else None,
-        "capped_until": times(group.capped[row.id]) if row.id in group.capped else None,
+        "window_resets": _iso(instant.utc(window.resets_at)) if window is not None else None,
+        "capped_until": _iso(instant.utc(group.capped[row.id])) if row.id in group.capped else None,
         "cooldowns": [
-            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, times)) is not None
+            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant)) is not None
         ],
     }
 
 
-def _cooldown(cooldown: Cooldown | None, times: _Times) -> dict[str, Any] | None:
+def _cooldown(cooldown: Cooldown | None, instant: Instant) -> dict[str, Any] | None:
     if cooldown is None:
         return None
     return {
-        "since": times(cooldown.since),
-        "until": times(cooldown.until),
-        "next_probe": times(cooldown.probe_at),
+        "since": _iso(instant.utc(cooldown.since)),
+        "until": _iso(instant.utc(cooldown.until)),
+        "next_probe": _iso(instant.utc(cooldown.probe_at)),
         "probing": cooldown.probing,
         "failures": cooldown.failures,
         "code": cooldown.told.code or cooldown.told.kind,
         "upstream_message": cooldown.told.message,
     }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def as_json(decision: Decision, *, messages: bool = True) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from proxy_core.interfaces import QuotaWindow
-from proxy_core.rotation import caps
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Window
+from proxy_core.settings.rotation import CapSettings
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
@@ -73,10 +73,28 @@ def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: f
     if window is None:
         return
     for cap in policy.caps_for(group.name, row.priority):
-        limit = caps.cap_limit(cap, window.limit)
+        limit = _cap_limit(cap, window.limit)
         if limit is not None and used >= limit:
-            until = caps.cap_cooldown_until(cap, now, window.resets_at)
+            until = _cap_ends_at(cap, now, window.resets_at)
             group.capped[row.id] = max(until, group.capped.get(row.id, until))
     share = policy.rotation.fair_cycle_share
     if policy.fair_cycle and window.limit is not None and used >= window.limit * share // 1:
         group.marks[row.id] = now
+
+
+def _cap_limit(cap: CapSettings, known: float | None) -> float | None:
+    """How many requests the cap allows, never more than the provider; ``None`` if that depends on an unknown limit."""
+    text = cap.limit
+    if text.endswith("%"):
+        return None if known is None else known * min(float(text[:-1]), 100.0) / 100
+    if text[0] in "+-":
+        return None if known is None else max(0.0, min(known, known + float(text)))
+    return float(text) if known is None else min(float(text), known)
+
+
+def _cap_ends_at(cap: CapSettings, now: float, resets_at: float) -> float:
+    """When an exhausted cap ends; ``resets_at`` is the end of the quota window."""
+    kind, _, seconds = cap.cooldown.partition(":")
+    if kind == "fixed":
+        return now + max(0.0, float(seconds))
+    return max(now, resets_at + (float(seconds) if kind == "offset" else 0.0))

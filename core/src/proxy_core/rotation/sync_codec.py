@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
+from proxy_core.clock import Instant
 from proxy_core.errors import ErrorFacts
 from proxy_core.interfaces import Count, PermitRequest, SharedValue
 from proxy_core.rotation import quota
@@ -38,20 +39,6 @@ _FACTS = tuple(field.name for field in fields(ErrorFacts))
 _MINUTE_S = 60.0
 #: A credential used this recently is likely to be used again.
 _WARM_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """The same instant on both clocks."""
-
-    monotonic: float
-    epoch: float
-
-    def to_epoch(self, monotonic: float) -> float:
-        return self.epoch + monotonic - self.monotonic
-
-    def to_monotonic(self, epoch: float) -> float:
-        return self.monotonic + epoch - self.epoch
 
 
 # --- Cooldowns -----------------------------------------------------------------------------

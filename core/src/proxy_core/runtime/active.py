@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from proxy_core.errors import SetupError
+from proxy_core.interfaces.servers import GRACE_S
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.process import Process
 from proxy_core.server.admin import RELOAD
@@ -22,9 +23,6 @@ log = logging.getLogger("proxy_core.reload")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-#: How long requests may take to end after they were interrupted.
-_GRACE_S = 5.0
 
 
 class Stopping(SetupError):
@@ -157,7 +155,7 @@ class Active:
             self._open.discard(served)
 
     async def _drain(self, served: _Served) -> None:
-        for limit_s in (self._shutdown_grace_s, _GRACE_S):
+        for limit_s in (self._shutdown_grace_s, GRACE_S):
             try:
                 async with asyncio.timeout(limit_s):
                     await served.idle.wait()

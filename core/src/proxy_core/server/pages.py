@@ -11,12 +11,13 @@ from urllib.parse import parse_qsl
 
 from starlette.routing import Route
 
-from proxy_core.errors import BodyTooLarge, InternalError, PluginError, ProxyError, Unauthorized, Unavailable
+from proxy_core.errors import InternalError, PluginError, ProxyError, Unauthorized, Unavailable
 from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
 from proxy_core.plugins.page_paths import overlap
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.auth import ClientKeys
+from proxy_core.server.bodies import BodyParts
 from proxy_core.server.errors import error_headers, send_json
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, Receive, ServerStopping
 from proxy_core.server.request_headers import Headers, id_headers, read
@@ -187,17 +188,13 @@ class PageEndpoint:
 
 
 async def _body(receive: Receive) -> bytes:
-    parts, size = [], 0
-    while True:
+    parts = BodyParts(_MAX_BODY_BYTES)
+    while not parts.complete:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MAX_BODY_BYTES:
-            raise BodyTooLarge(f"The request body is larger than {_MAX_BODY_BYTES} bytes.")
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        parts.add(message.get("body", b""), last=not message.get("more_body", False))
+    return parts.whole()
 
 
 async def _send_whole(send: Send, response: PageResponse, ids: Headers) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import date
 
 from proxy_core.interfaces import (
@@ -18,8 +18,7 @@ from proxy_core.interfaces import (
     UsageRow,
 )
 from proxy_core.state.sharing import share
-
-_SUMS = [f.name for f in fields(UsageRow)][5:]
+from proxy_core.state.usage import added
 
 
 def memory_store() -> StateStore:
@@ -111,8 +110,7 @@ class MemoryState:
         for row in request.usage:
             key = (row.day, row.client, row.provider, row.credential, row.model)
             known = self._usage.get(key)
-            sums = {name: getattr(known, name) + getattr(row, name) for name in _SUMS} if known else {}
-            self._usage[key] = replace(row, **sums)
+            self._usage[key] = row if known is None else added(row, known)
 
     def _count(self, name: str, count: Count) -> None:
         known = self._counts.setdefault(name, _Counted(0, 0, 0))

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote, unquote
 
-from proxy_core.clock import Clock
+from proxy_core.clock import Clock, Instant
 from proxy_core.interfaces import (
     Count,
     PermitRequest,
@@ -228,7 +228,7 @@ class SharedState:
         )
 
     def _gathered(self) -> Unsent:
-        instant = self._instant()
+        instant = Instant.of(self._clock)
         found_values: dict[str, SharedValue] = {}
         found_counts: dict[str, Count] = dict(self._budgets.unsent())
         for provider, pool in self._pools.items():
@@ -294,19 +294,16 @@ class SharedState:
         kind, provider = map(unquote, name.split("/")[:2])
         pool = self._pools.get(provider)
         if pool is not None and kind == "state":
-            sync_codec.applied(pool.ledger, name, shared, self._instant())
+            sync_codec.applied(pool.ledger, name, shared, Instant.of(self._clock))
         elif pool is not None and kind == "session":
-            sync_codec.session_applied(pool, name, shared, self._instant())
+            sync_codec.session_applied(pool, name, shared, Instant.of(self._clock))
 
     def _counted(self, name: str, total: float) -> None:
         kind, owner = map(unquote, name.split("/")[:2])
         if kind == "client":
             self._budgets.apply_total(name, total)
         elif kind == "used" and owner in self._pools:
-            sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, self._instant())
-
-    def _instant(self) -> sync_codec.Instant:
-        return sync_codec.Instant(self._clock.monotonic(), self._clock.now().timestamp())
+            sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, Instant.of(self._clock))
 
     async def _reopen(self) -> None:
         """Open the store again after it lost its data, and send everything again."""

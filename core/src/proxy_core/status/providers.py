@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from math import isfinite
 
+from proxy_core.clock import Instant
 from proxy_core.interfaces import (
     CooldownStatus,
     CredentialState,
@@ -24,8 +24,8 @@ from proxy_core.rotation.state import QuotaGroup
 
 def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials: bool) -> ProviderStatus:
     """``credentials``: include each credential, which takes time if there are a thousand."""
-    ledger, instants = pool.ledger, _Instants(pool.clock.monotonic(), pool.clock.now())
-    everywhere, somewhere = _cooling_down(ledger, instants.now)
+    ledger, instant = pool.ledger, Instant.of(pool.clock)
+    everywhere, somewhere = _cooling_down(ledger, instant.monotonic)
     return ProviderStatus(
         name=provider.name,
         plugin=plugin,
@@ -37,20 +37,9 @@ def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials:
         waiting=pool.waiting,
         cooling_down=everywhere,
         partly_cooling_down=somewhere,
-        circuit_breaker=_cooldown(ledger.outage, instants),
-        credentials=_credentials(ledger, instants) if credentials else (),
+        circuit_breaker=_cooldown(ledger.outage, instant),
+        credentials=_credentials(ledger, instant) if credentials else (),
     )
-
-
-class _Instants:
-    """Converts monotonic seconds to times of day."""
-
-    def __init__(self, now: float, wall: datetime) -> None:
-        self.now = now
-        self._wall = wall
-
-    def __call__(self, at: float) -> datetime:
-        return self._wall + timedelta(seconds=at - self.now)
 
 
 def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
@@ -62,12 +51,12 @@ def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
     return len(everywhere), len((somewhere & {row.id for row in rows}) - everywhere)
 
 
-def _credentials(ledger: Ledger, instants: _Instants) -> Sequence[CredentialStatus]:
-    quotas = _quotas(ledger, instants)
-    return [_credential(row, quotas.get(row.id, ()), instants) for row in ledger.rows]
+def _credentials(ledger: Ledger, instant: Instant) -> Sequence[CredentialStatus]:
+    quotas = _quotas(ledger, instant)
+    return [_credential(row, quotas.get(row.id, ()), instant) for row in ledger.rows]
 
 
-def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) -> CredentialStatus:
+def _credential(row: Row, quotas: Sequence[QuotaStatus], instant: Instant) -> CredentialStatus:
     credential, most = row.credential, min(row.max_concurrent, row.granted)
     return CredentialStatus(
         id=credential.id,
@@ -75,14 +64,14 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instants: _Instants) ->
         kind=credential.kind,
         tier=credential.tier,
         priority=credential.priority,
-        state=_state(row, instants.now),
+        state=_state(row, instant.monotonic),
         note=row.unavailable or row.note,
         in_flight=row.in_flight,
         max_concurrent=int(most) if isfinite(most) else None,
-        last_used_at=instants(row.last_used) if row.last_used >= 0 else None,
+        last_used_at=instant.utc(row.last_used) if row.last_used >= 0 else None,
         expires_at=credential.expires_at,
         refreshable=credential.refresh_token is not None,
-        cooldown=_cooldown(row.cooldown, instants),
+        cooldown=_cooldown(row.cooldown, instant),
         quotas=quotas,
     )
 
@@ -97,21 +86,21 @@ def _state(row: Row, now: float) -> CredentialState:
     return "busy" if row.in_flight >= min(row.max_concurrent, row.granted) else "usable"
 
 
-def _quotas(ledger: Ledger, instants: _Instants) -> Mapping[str, Sequence[QuotaStatus]]:
+def _quotas(ledger: Ledger, instant: Instant) -> Mapping[str, Sequence[QuotaStatus]]:
     """By a credential's id: its usage of each quota that has an open window, a cap or a cooldown."""
     found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
     for group in ledger.groups.values():
         for name in {*group.windows, *group.capped, *group.cooldowns, *group.of(group.name)}:
-            quota = _quota(group, name, instants)
+            quota = _quota(group, name, instant)
             if quota is not None:
                 found[name].append(quota)
         for model, cooldowns in group.of_model.items():
             for name, cooldown in cooldowns.items() if model != group.name else ():
-                found[name].append(_of_model(model, cooldown, instants))
+                found[name].append(_of_model(model, cooldown, instant))
     return found
 
 
-def _of_model(model: str, cooldown: Cooldown, instants: _Instants) -> QuotaStatus:
+def _of_model(model: str, cooldown: Cooldown, instant: Instant) -> QuotaStatus:
     """The cooldown of a single model."""
     return QuotaStatus(
         name=model,
@@ -120,12 +109,12 @@ def _of_model(model: str, cooldown: Cooldown, instants: _Instants) -> QuotaStatu
         resets_at=None,
         reported=False,
         capped_until=None,
-        cooldown=_cooldown(cooldown, instants),
+        cooldown=_cooldown(cooldown, instant),
     )
 
 
-def _quota(group: QuotaGroup, credential: str, instants: _Instants) -> QuotaStatus | None:
-    now, window = instants.now, group.windows.get(credential)
+def _quota(group: QuotaGroup, credential: str, instant: Instant) -> QuotaStatus | None:
+    now, window = instant.monotonic, group.windows.get(credential)
     cooldown = group.named_cooldowns(credential).get(group.name)
     if window is not None and window.resets_at <= now:
         window = None
@@ -136,20 +125,20 @@ def _quota(group: QuotaGroup, credential: str, instants: _Instants) -> QuotaStat
         name=group.name,
         used=group.used.get(credential, 0) if window is not None else 0,
         limit=window.limit if window is not None else None,
-        resets_at=instants(window.resets_at) if window is not None else None,
+        resets_at=instant.utc(window.resets_at) if window is not None else None,
         reported=window is not None and window.from_provider,
-        capped_until=instants(capped_until) if capped_until > now else None,
-        cooldown=_cooldown(cooldown, instants),
+        capped_until=instant.utc(capped_until) if capped_until > now else None,
+        cooldown=_cooldown(cooldown, instant),
     )
 
 
-def _cooldown(cooldown: Cooldown | None, instants: _Instants) -> CooldownStatus | None:
+def _cooldown(cooldown: Cooldown | None, instant: Instant) -> CooldownStatus | None:
     if cooldown is None:
         return None
     return CooldownStatus(
-        since=instants(cooldown.since),
-        until=instants(cooldown.until),
-        next_probe=instants(cooldown.probe_at),
+        since=instant.utc(cooldown.since),
+        until=instant.utc(cooldown.until),
+        next_probe=instant.utc(cooldown.probe_at),
         probing=cooldown.probing,
         failures=cooldown.failures,
         code=cooldown.told.code or cooldown.told.kind,

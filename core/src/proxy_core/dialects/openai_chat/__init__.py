@@ -15,7 +15,7 @@ from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.request import check, context
 from proxy_core.dialects.openai_chat.response_decode import MAX_EVENT_BYTES, NAME, OpenAIChatDecoder
 from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT, OpenAIChatEncoder
-from proxy_core.dialects.openai_chat.usage import whole_usage
+from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.dialects.openai_chat.usage_tap import OpenAIUsageTap
 from proxy_core.interfaces import Dialect
 
@@ -45,7 +45,7 @@ DIALECT = Dialect(
     usage_tap=OpenAIUsageTap,
     encode_error=encode_error,
     stream_error=stream_error,
-    whole_usage=whole_usage,
+    whole_usage=usage_in,
     whole_failure=whole_failure,
     heartbeat=HEARTBEAT,
     condense=condensed,

@@ -97,7 +97,3 @@ def encode_usage(usage: Usage) -> JsonObject:
 
 def _object(value: object) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def whole_usage(body: JsonObject) -> Usage | None:
-    return usage_in(body)

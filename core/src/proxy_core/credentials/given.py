@@ -35,6 +35,7 @@ def checked(tokens: object, now: datetime, name: str) -> Tokens:
     for field, words in (("identity", tokens.identity), ("tier", tokens.tier)):
         if words is not None:
             _check_text(field, words)
+    _check_text("unfinished", tokens.unfinished)
     if not isinstance(tokens.details, Mapping):
         raise TypeError("details has to be a mapping")
     for field, value in tokens.details.items():

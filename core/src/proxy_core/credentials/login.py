@@ -20,6 +20,9 @@ _FRESH_S = 30.0
 _SUSPECT_S = 6 * 3600.0
 #: A linked file that cannot be read is read again after this time: another program may be writing it.
 _REREAD_S = 1.0
+#: After so many failures, requests do not wait for the next try; it takes a server this long not to answer.
+_MANY_FAILURES = 4
+_NO_ANSWER_S = 30.0
 
 #: What makes a credential usable again: time alone, a login by its owner, or a setting by the operator.
 Needs = Literal["time", "login", "setup"]
@@ -60,6 +63,11 @@ class Login:
         #: Whether the upstream rejected its token before its expiry, so that a refresh is due.
         self.rejected = False
         self.held_back = ""
+        #: Why the last refresh failed, and the server of which an answer is awaited.
+        self.trouble = ""
+        self.asking = ""
+        #: The server that the last refresh asked last.
+        self.asked = ""
         #: Details that the next refresh must not reuse.
         self.suspect_details: Sequence[str] = ()
         self._suspected_at = _NEVER
@@ -91,7 +99,7 @@ class Login:
     def take_over(self, stored: StoredCredential, now: float) -> None:
         """Take over different tokens or metadata: failures of the old ones are dropped."""
         self.note(stored, now)
-        self.ended, self.to_mark, self.held_back, self.sought, self.setup = None, False, "", False, ""
+        self.ended, self.to_mark, self.sought, self.held_back, self.trouble, self.setup = None, False, False, "", "", ""
 
     def refreshed(self, stored: StoredCredential, now: float, *, renewed: bool) -> None:
         """Record a refresh by this process; ``renewed``: it was more than a look-up.
@@ -152,18 +160,33 @@ class Login:
             return f"its file {self.stored.problem}; it is read again every second", "time"
         if unusable and self.setup:
             return self.setup, "setup"
-        if not token:
-            return self.held_back or "it has no token yet and is being refreshed", "time"
-        if self.lacks is not None:
-            return self.lacks, "login" if self.sought else "time"  # its account is at fault, not this proxy
-        return (self.held_back, "time") if self.held_back else None
+        if self.lacks is not None and self.sought:
+            return self.lacks, "login"  # its account is at fault, not this proxy
+        return self._waiting_for(unusable)
+
+    def _waiting_for(self, unusable: bool) -> tuple[str, Needs] | None:
+        """What is known of the refresh that it waits for."""
+        why = self.held_back or self.lacks or ""
+        if unusable or self.lacks is not None:
+            why = self.trouble or why
+        if not self.stored.access_token.get_secret_value():
+            why = why or "it has no token yet and is being refreshed"
+        if self.asking and (why or unusable):
+            why = f"{why or 'its token is being refreshed'}; {self.asking} has not answered yet"
+        return (why, "time") if why else None
+
+    def expected_at(self, monotonic: float) -> float:
+        """The earliest time at which a login that is being refreshed may be usable."""
+        if self.refreshing and self.failures >= _MANY_FAILURES:
+            return monotonic + _NO_ANSWER_S
+        return _NEVER if self.refreshing or self.stored.problem else self.again_at
 
     @property
     def remark(self) -> str:
         """What the operator should know although the credential may still be usable."""
         if self.stored.problem:
             return f"its file {self.stored.problem}; until it can be read again, the tokens last read from it are used"
-        return f"it cannot be refreshed: {self.setup}" if self.setup else ""
+        return f"it cannot be refreshed: {self.setup}" if self.setup else self.trouble
 
     def refresh_due(self, now: datetime, monotonic: float) -> bool:
         if self.refreshing or self.retired or self.needs_login is not None or monotonic < self.again_at:

@@ -47,13 +47,14 @@ class Refreshed:
 
     ``renewed=False``: only details were looked up; the refresh token was not sent.
     ``saved=False``: the tokens are valid but only in memory; they are written as soon as possible.
-    ``window_s`` is how long the response existed only in this process, ``durable_s`` how long it took
-    until it would have survived a power cut.
+    ``unfinished`` is that of the tokens. ``window_s`` is how long the response existed only in this process,
+    ``durable_s`` how long it took until it would have survived a power cut.
     """
 
     stored: StoredCredential
     how: Literal["refreshed", "theirs", "recovered"]
     renewed: bool = True
+    unfinished: str = ""
     saved: bool = True
     window_s: float | None = None
     durable_s: float | None = None
@@ -250,7 +251,7 @@ class _Refresh:
         recorder: Recorder,
         how: Literal["refreshed", "recovered"],
     ) -> Refreshed:
-        renewed = recorder.sent or tokens.access_token != current.access_token
+        unfinished, renewed = tokens.unfinished, recorder.sent or tokens.access_token != current.access_token
         try:
             saved = await asyncio.to_thread(self._vault.save_tokens, current, tokens, current.refresh_token)
         except Stale as stale:
@@ -269,11 +270,17 @@ class _Refresh:
                 " and in the journal" if on_disk else " only; do not stop this process",
             )
             kept = self._vault.keep_unsaved(current, tokens, lock)
-            return Refreshed(stored=kept, how=how, renewed=renewed, saved=False)
+            return Refreshed(stored=kept, how=how, renewed=renewed, unfinished=unfinished, saved=False)
         if journal is not None:
             await _quietly(journal.end)
-        window_s, durable_s = recorder.window_s, recorder.durable_s
-        return Refreshed(stored=saved, how=how, renewed=renewed, window_s=window_s, durable_s=durable_s)
+        return Refreshed(
+            stored=saved,
+            how=how,
+            renewed=renewed,
+            unfinished=unfinished,
+            window_s=recorder.window_s,
+            durable_s=recorder.durable_s,
+        )
 
 
 async def _quietly(end: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from math import isnan
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
@@ -24,7 +25,8 @@ from proxy_core.credentials.login import Login, LoginSpec
 from proxy_core.credentials.refresh import Refreshed, refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
-from proxy_core.interfaces import Credential, HttpClient, LoginRequired, RetryRefresh, SetupRequired
+from proxy_core.interfaces import Credential, HttpClient, HttpResponse, LoginRequired, RetryRefresh, SetupRequired
+from proxy_core.messages import UpstreamRequest
 from proxy_core.rotation.cooldown import BACK_OFF_S, step
 
 log = logging.getLogger("proxy_core.credentials")
@@ -159,7 +161,7 @@ class Refresher:
 
     def _broke(self, login: Login, error: BaseException) -> None:
         """Something failed that must affect this login only."""
-        wait_s = self._later(login, type(error).__name__)
+        wait_s = self._later(login, f"it is left alone after an error ({type(error).__name__})")
         login.quota_at = max(login.quota_at, login.again_at)
         log.error("%s: left alone for %.0f s after an error", login.name, wait_s, exc_info=error)
 
@@ -241,7 +243,7 @@ class Refresher:
             done = await refresh_once(
                 login.stored,
                 login.refresher,
-                self._http(login.stored.provider),
+                self._asking(login),
                 self._vault,
                 self._clock,
                 suspect_details=login.suspect_details,
@@ -257,8 +259,24 @@ class Refresher:
             login.setup, login.again_at = str(needed), self._clock.monotonic() + _SETUP_AGAIN_S
             self._show(login)
         except RetryRefresh as later:
-            wait_s = self._later(login, str(later), later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
+            by = f" by {login.asked}" if login.asked else ""
+            why = f"its token cannot be refreshed{by} now: {later}"
+            wait_s = self._later(login, why, later.retry_after_s, later.back_off_s or RENEW_AGAIN_S)
             log.warning("%s cannot be refreshed now: %s; next try in %.0f s", login.name, later, wait_s)
+
+    def _asking(self, login: Login) -> HttpClient:
+        """The network of its provider. While a server is silent, requests and ``why`` name it."""
+        http, login.asked = self._http(login.stored.provider), ""
+
+        async def ask(request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
+            login.asking = login.asked = urlsplit(request.url).netloc
+            self._withhold(login)
+            try:
+                return await http(request, timeout_s=timeout_s)
+            finally:
+                login.asking = ""
+
+        return ask
 
     def _refreshed(self, login: Login, done: Refreshed) -> None:
         before = login.stored
@@ -273,10 +291,10 @@ class Refresher:
             login.failures = 0
             log.info("%s: token refreshed (%s)", login.name, done.how)
             return
-        login.sought = True
-        self._later(login, login.lacks, back_off_s=RENEW_AGAIN_S)
-        self._withhold(login)
-        log.warning("%s cannot be used yet: %s", login.name, login.lacks)
+        login.sought = not done.unfinished
+        why = f"{login.lacks} ({login.asked}): {done.unfinished}" if done.unfinished else login.lacks
+        self._later(login, why, back_off_s=RENEW_AGAIN_S)
+        log.warning("%s cannot be used yet: %s", login.name, why)
 
     def _report_twin(self, login: Login, before: StoredCredential) -> None:
         """Say so if it has turned out to be an account that another login has, too."""
@@ -293,16 +311,16 @@ class Refresher:
                 )
 
     def _later(
-        self, login: Login, why: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S
+        self, login: Login, trouble: str, after_s: float | None = None, back_off_s: Sequence[float] = BACK_OFF_S
     ) -> float:
         """Seconds until the next try; the first may be at once, no other."""
         login.failures += 1
         wait_s = step(back_off_s, login.failures) if after_s is None or isnan(after_s) else float(after_s)
         wait_s = min(max(wait_s, 0.0 if login.failures == 1 else _LEAST_RETRY_S), _LONGEST_RETRY_S)
         login.again_at = self._clock.monotonic() + wait_s
-        if login.rejected or not login.stored.access_token.get_secret_value():
-            login.held_back = f"its token cannot be refreshed now: {why}"
-            self._withhold(login)
+        login.trouble = trouble
+        login.pool.noted(login.id, login.remark)
+        self._withhold(login)
         return wait_s
 
     async def _reread(self, login: Login) -> None:
@@ -348,7 +366,8 @@ class Refresher:
         found = login.unavailable(self._clock.now())
         if found is not None:
             why, needs = found
-            login.pool.withheld(login.id, why, needs_login=needs == "login", needs_setup=needs == "setup")
+            until = login.expected_at(self._clock.monotonic())
+            login.pool.withheld(login.id, why, needs_login=needs == "login", needs_setup=needs == "setup", until=until)
 
 
 def _lacks(login: Login, credential: Credential) -> str | None:

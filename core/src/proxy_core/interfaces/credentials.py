@@ -128,6 +128,7 @@ class Tokens:
     """The result of a login or refresh. ``refresh_token=None`` keeps the old one; ``details`` are merged.
 
     ``expires_at`` is UTC; ``None`` if it is not known, and then the token is used until it is rejected.
+    ``unfinished``: why a refresh could not find out now what the credential still lacks, if a later one may.
     """
 
     access_token: SecretStr
@@ -136,6 +137,7 @@ class Tokens:
     identity: str | None = None
     tier: str | None = None
     details: Mapping[str, str | SecretStr] = field(default_factory=dict)
+    unfinished: str = ""
 
 
 #: In a browser on this machine; by pasting the result from a browser elsewhere; by entering a code on another device.

@@ -146,13 +146,19 @@ def _error(obstacle: Obstacle, provider: str, ends_s: float, epoch: float) -> Pr
         case "needs setup":
             return _not_set_up(provider, obstacle.note)
         case "refreshing":
-            return Unavailable(f"The login for {provider} is not ready: {obstacle.note}.", retry_after_s=ends_s)
+            return _not_ready(provider, obstacle.note, ends_s)
         case "capped":
             return CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
         case "busy":
             return CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
         case _:
             return CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
+
+
+def _not_ready(provider: str, why: str, ends_s: float) -> ProxyError:
+    acts = "; the proxy tries again by itself" if ends_s > _SOON_S else ""
+    text = f"The login for {provider} is not ready: {why.rstrip('.')}{acts}."
+    return Unavailable(text, retry_after_s=min(ends_s, _GUESS_S))
 
 
 def _not_set_up(provider: str, why: str) -> ProxyError:

@@ -317,11 +317,20 @@ class Ledger(Rows):
         explicit = old.priority != tiers.get(old.tier or "", DEFAULT_PRIORITY)
         return old.priority if explicit else tiers.get(new.tier or "", DEFAULT_PRIORITY)
 
-    def disable(self, credential: str, why: str, *, needs_login: bool = False, needs_setup: bool = False) -> None:
-        """Stop leasing a credential until it is refreshed, or logged in again, or something is set up."""
+    def disable(
+        self,
+        credential: str,
+        why: str,
+        *,
+        needs_login: bool = False,
+        needs_setup: bool = False,
+        until: float = -UNUSABLE,
+    ) -> None:
+        """Stop leasing a credential until it is refreshed, at the earliest at ``until``, or logged in again, or
+        something is set up."""
         row = self.known.get(credential)
         if row is not None:
-            row.unavailable, row.needs_login, row.needs_setup = why, needs_login, needs_setup
+            row.unavailable, row.needs_login, row.needs_setup, row.retry_at = why, needs_login, needs_setup, until
             self.touch(row)
 
     # --- Looking -------------------------------------------------------------------------
@@ -329,11 +338,13 @@ class Ledger(Rows):
     def usable_at(self, group: QuotaGroup, model: str, row: CredentialState, now: float) -> float:
         """The earliest time at which this credential may be usable for ``model``, from what is known now.
 
-        A refresh may finish at any instant, so it does not count; a login or a setup may never happen.
+        A refresh may finish at any instant, so only its next try counts; a login or a setup may never happen.
         """
         if row.stuck:
             return UNUSABLE
         ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns_of(row, group, model))]
+        if row.unavailable:
+            ends.append(row.retry_at)
         if self.policy.fair_cycle:
             ends.append(fair_cycle.over_at(self.policy, group, row, now))
         return max(ends)

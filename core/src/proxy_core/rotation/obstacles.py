@@ -27,7 +27,7 @@ def obstacle(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState
     """Why a credential that cannot be leased for ``model``, of ``group``, cannot be leased."""
     if row.unavailable:
         reason: Reason = "needs login" if row.needs_login else "needs setup" if row.needs_setup else "refreshing"
-        return Obstacle(reason=reason, note=row.unavailable)
+        return Obstacle(reason=reason, note=row.unavailable, ends_at=row.retry_at if row.retry_at > now else None)
     if row.expires_at <= now:
         return Obstacle(reason="refreshing", note="its token has expired")
     closed = (c for c in cooldowns_of(row, group, model) if c.closed(now))

@@ -257,10 +257,10 @@ class Pool:
         """Apply a provider's response to a quota query."""
         self.ledger.reported(credential, windows, self.clock.monotonic(), asked_at)
 
-    def withheld(self, credential: str, why: str, *, needs_login: bool, needs_setup: bool) -> None:
-        """Stop leasing a login; requests that wait for it learn so at once if waiting is useless."""
-        self.ledger.disable(credential, why, needs_login=needs_login, needs_setup=needs_setup)
-        if needs_login or needs_setup:
+    def withheld(self, credential: str, why: str, *, needs_login: bool, needs_setup: bool, until: float) -> None:
+        """Stop leasing a login, at least until then; requests that wait for it learn at once if that is too long."""
+        self.ledger.disable(credential, why, needs_login=needs_login, needs_setup=needs_setup, until=until)
+        if needs_login or needs_setup or until > self.clock.monotonic():
             self.notify(every=True)
 
     def noted(self, credential: str, note: str) -> None:

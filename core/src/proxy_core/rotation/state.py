@@ -33,7 +33,8 @@ class CredentialState:
     returned. ``max_concurrent`` and ``preferred`` limit concurrent requests; ``granted`` is this
     process's share of ``max_concurrent``. ``cooldown`` covers every model. ``expires_at``: when its
     token expires, monotonic seconds. ``unavailable``: why it is not leased at all; ``needs_login``: until its owner
-    logs in; ``needs_setup``: until the operator sets something up. ``note``: what the operator should know.
+    logs in; ``needs_setup``: until the operator sets something up; ``retry_at``: at least until
+    then. ``note``: what the operator should know.
     ``cycle``: the credentials with which it shares a fair cycle.
     """
 
@@ -50,6 +51,7 @@ class CredentialState:
     unavailable: str = ""
     needs_login: bool = False
     needs_setup: bool = False
+    retry_at: float = -UNUSABLE
     note: str = ""
     cycle: Mapping[str, CredentialState] = field(default_factory=dict, repr=False)
 

@@ -244,6 +244,8 @@ class GoogleLogin:
             if known:
                 return tokens
             # Clear the stored project: it may be the one that Google has just refused.
+            if isinstance(error, AskAgain):
+                return replace(self._with_project(tokens, None, project), unfinished=str(error))
             return self._with_project(tokens, None, project, problem=str(error))
         return self._with_project(tokens, ready, project)
 

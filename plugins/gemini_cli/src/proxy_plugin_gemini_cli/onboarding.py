@@ -293,7 +293,7 @@ async def _send(
     try:
         return await exchange(request)
     except TransportFailed as error:
-        raise AskAgain("Code Assist did not respond") from error
+        raise AskAgain(f"Code Assist did not respond ({error})") from error
 
 
 def _answered(answer: HttpResponse) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from proxy_plugin_oauth.tokens import (
     id_token_label,
     read_tokens,
     refresh_tokens,
+    server_words,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "read_pasted",
     "read_tokens",
     "refresh_tokens",
+    "server_words",
 ]

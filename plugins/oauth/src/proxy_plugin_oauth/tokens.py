@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -80,7 +80,7 @@ async def ask_for_tokens(
     try:
         answer = await exchange(request)
     except TransportFailed as error:
-        raise RetryRefresh("the token server did not respond") from error
+        raise RetryRefresh(f"the token server did not respond ({error})") from error
     return read_tokens(answer, now=(clock or SystemClock()).now(), login=login, details=details, life_s=life_s)
 
 
@@ -97,9 +97,10 @@ def read_tokens(
     """
     fields = _object(answer.body)
     if fields is None:
-        raise _later(answer, now, "no token answer" if answer.status < 500 else "")
+        page = answer.body.lstrip().startswith(b"<")
+        raise _later(answer, now, "a web page" if page else "nothing" if not answer.body.strip() else "no token answer")
     if answer.status == 429 or answer.status >= 500:
-        raise _later(answer, now, "")
+        raise _later(answer, now, server_words(fields))
     if answer.status >= 300 and not fields.get("error"):
         fields = {**fields, "error": "unknown"}
     found = _parsed(fields, answer, now, login)
@@ -161,6 +162,14 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def server_words(fields: Mapping[str, Any]) -> str:
+    """The text of an error response, made safe for a terminal and a log; error texts contain no tokens."""
+    error = fields.get("error")
+    about = {**fields, **error} if isinstance(error, dict) else fields
+    said = (_shown(about.get(name)) for name in ("error", "error_description", "message"))
+    return ": ".join(filter(None, said))[:_SHOWN]
 
 
 def _shown(words: object) -> str:

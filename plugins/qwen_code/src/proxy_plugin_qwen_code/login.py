@@ -31,7 +31,7 @@ from proxy_core import (
     UpstreamRequest,
     retry_after_s,
 )
-from proxy_plugin_oauth import OAuthClient, OAuthRefused, device_login, read_tokens
+from proxy_plugin_oauth import OAuthClient, OAuthRefused, device_login, read_tokens, server_words
 from proxy_plugin_qwen_code.client import NoClient, installed_client
 from proxy_plugin_qwen_code.errors import PAGE_WAITS_S, is_page
 from proxy_plugin_qwen_code.files import PROXY_FILE, QWEN_FILE
@@ -172,17 +172,18 @@ async def _send(exchange: HttpClient, client: OAuthClient, token: SecretStr) -> 
     try:
         return await exchange(client.refresh_request(token))
     except TransportFailed as error:
-        raise RetryRefresh("the token server did not respond") from error
+        raise RetryRefresh(f"the token server did not respond ({error})") from error
 
 
 def _read(answer: HttpResponse) -> Tokens:
     """Read the tokens, or raise what the refusal means (section 2)."""
     if is_page(answer.headers, answer.body):
-        raise RetryRefresh("the vendor's firewall blocked the token server", back_off_s=PAGE_RENEW_S)
+        why = f"the token server answered with a web page (status {answer.status}), as the vendor's firewall does"
+        raise RetryRefresh(why, back_off_s=PAGE_RENEW_S)
     now = SystemClock().now()
     if answer.status == 429:
         raise RetryRefresh(
-            "the token server is rate limiting requests",
+            f"the token server is rate limiting requests ({_words(answer)})",
             retry_after_s=retry_after_s(answer.headers, now) or LATER_S,
         )
     if _fields(answer).get("error") in ("invalid_client", "unauthorized_client"):
@@ -215,7 +216,4 @@ def _fields(answer: HttpResponse) -> Mapping[str, Any]:
 
 
 def _words(answer: HttpResponse) -> str:
-    """At most 200 printable characters of the error's text; error texts contain no tokens."""
-    fields = _fields(answer)
-    said = ": ".join(str(fields[key]) for key in ("error", "error_description", "message") if fields.get(key))
-    return " ".join("".join(c if c.isprintable() else " " for c in said[:200]).split()) or "no reason given"
+    return server_words(_fields(answer)) or "no reason given"

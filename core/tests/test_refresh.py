@@ -5,11 +5,11 @@ import json
 import os
 import time
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, Tokens

@@ -1,10 +1,10 @@
 """What the refresher does beside renewing: asking for quotas, and waiting for what a login still lacks."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import (

@@ -1,9 +1,9 @@
 """Cooldowns as other processes write them, also those of another version."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from proxy_core.clock import Instant
 from proxy_core.rotation import sync_codec

@@ -4,10 +4,10 @@ import json
 import os
 import stat
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import Tokens

@@ -15,7 +15,7 @@ from pydantic import Field
 from proxy_core import Check, CredentialRefresher, Lifecycle, PluginInfo, PluginSettings, Provider, hookimpl
 from proxy_core.testing.example_oauth import example_provider
 from proxy_plugin_oauth.testing import example_refresher
-from dataclasses import replace
+from msgspec.structs import replace
 
 
 class Settings(PluginSettings):

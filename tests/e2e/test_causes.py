@@ -7,9 +7,9 @@ import socket
 import ssl
 import subprocess
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 import proxy_core
 from proxy_core.testing import chunk, cut, pause, plugin_with, run, stall

@@ -1,10 +1,10 @@
 """A dialect of a plugin: it brings its addresses, its answers and its wording; the server names none."""
 
 import json
-from dataclasses import replace
 from importlib.metadata import entry_points
 
 import pytest
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,

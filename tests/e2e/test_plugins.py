@@ -1,10 +1,10 @@
 """What plugins can do to a request, a reply and a provider; and that their failures stay closed."""
 
 import asyncio
-import dataclasses
 import json
 
 import pytest
+from msgspec.structs import replace
 
 import proxy_core
 from proxy_core.testing import chunk, pause, plugin_with
@@ -227,7 +227,7 @@ async def test_a_provider_that_cannot_open_links_gets_the_documents(make_proxy, 
         image = call.chat.messages[0].parts[0].source
         return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=image.data.encode())
 
-    provider = dataclasses.replace(parrot(fetch_links=proxy_core.FetchLimits()), encode=encode)
+    provider = replace(parrot(fetch_links=proxy_core.FetchLimits()), encode=encode)
     upstream.for_path("/a.png").responds(body=b"PNG", headers={"content-type": "image/png"})
     proxy = await make_proxy({"upstream": {"fetch_links": reach}}, modules=[plugin_with(proxy_providers=[provider])])
     image = {"type": "image_url", "image_url": {"url": upstream.url + "/a.png"}}

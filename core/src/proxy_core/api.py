@@ -68,3 +68,4 @@ from proxy_core.settings.sources import Variable as Variable
 from proxy_core.settings.sources import Variables as Variables
 from proxy_core.stash import Stash as Stash
 from proxy_core.stash import StashKey as StashKey
+from proxy_core.values import repr_without as repr_without

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+from msgspec import Struct
 
 
 class Timer(Protocol):
@@ -39,8 +40,7 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(Struct, frozen=True):
     """The same instant on both clocks: monotonic seconds, and epoch seconds."""
 
     monotonic: float
@@ -125,8 +125,7 @@ class Timeout:
             raise TimeoutError from error
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """The instant, on a monotonic clock, by which something has to be done."""
 
     at: float

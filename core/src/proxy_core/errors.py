@@ -34,15 +34,15 @@ A message never contains a secret, a header value or a prompt; the cause is chai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec import Struct
 
 #: How much of a message is kept for later requests.
 _KEPT_CHARS = 2_100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorFacts:
+class ErrorFacts(Struct, frozen=True, kw_only=True):
     """The part of an error that clients see. A cooldown keeps it, so later requests receive the same error."""
 
     status: int

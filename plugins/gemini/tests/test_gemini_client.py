@@ -1,11 +1,11 @@
 """The official google-genai client through the proxy: in front of an OpenAI-speaking upstream, and relayed."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from google import genai
 from google.genai import errors, types
+from msgspec.structs import replace
 
 import proxy_core
 from proxy_core.testing import chunk, cut, pause, plugin_with

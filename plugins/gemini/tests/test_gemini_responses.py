@@ -1,11 +1,11 @@
 """Responses: Gemini's bytes to events, events to Gemini's bytes."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,

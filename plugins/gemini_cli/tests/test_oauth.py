@@ -44,7 +44,7 @@ def credential(tokens, **fields):
 
 
 def ended(tokens, **fields):
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(credential(tokens, **fields), expires_at=datetime.now(UTC) - timedelta(seconds=5))
 
@@ -274,7 +274,7 @@ async def test_a_login_works_without_an_account_name(made, google, exchange, sta
 
 
 async def test_a_static_token_that_ended_needs_a_login(made, google, exchange):
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     with pytest.raises(LoginRequired):
         await made().refresh(replace(ended(google.issue()), refresh_token=None), exchange)

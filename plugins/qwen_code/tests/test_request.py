@@ -33,7 +33,7 @@ def sent(credential, *, settings=None, base=None, headers=None, reasoning=None, 
     body = {"model": "qwen3.7-plus", "messages": HI, **body}
     chat = None
     if reasoning:
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         chat = replace(decode(body), reasoning=reasoning)
     return provider.encode(ProviderCall(dialect="openai_chat", body=body, chat=chat, stream=False), credential)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.vault import Vault
@@ -80,8 +81,7 @@ def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:
     return start(loaded, to_run=False).current.dry_run(body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartCheck:
+class StartCheck(Struct, frozen=True, kw_only=True):
     """What would stop a start or skip a configured plugin, and what a start would warn about, a line each.
 
     ``catalog`` is ``None`` if the proxy could not be built.

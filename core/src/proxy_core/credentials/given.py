@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core.interfaces import Tokens

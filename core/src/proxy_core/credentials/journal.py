@@ -10,29 +10,31 @@ from __future__ import annotations
 import base64
 import json
 import os
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core.credentials.stored import digest
 from proxy_core.files import SAFE, sync_folder
 from proxy_core.interfaces import HttpResponse, Tokens
+from proxy_core.values import repr_without
 
 #: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.
 _ROOM = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """``token`` is the digest of the refresh token, ``since`` when it was first sent without a response on record."""
+
+    __repr__ = repr_without("tokens")
 
     token: str
     since: datetime
     answer: HttpResponse | None = None
-    tokens: Tokens | None = field(default=None, repr=False)
+    tokens: Tokens | None = None
     answered_at: datetime | None = None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
 from proxy_core.files import write_private

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.credentials.given import LEAST_BETWEEN_S
 from proxy_core.credentials.stored import StoredCredential
@@ -28,8 +30,7 @@ _NO_ANSWER_S = 30.0
 Needs = Literal["time", "login", "setup"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginSpec:
+class LoginSpec(Struct, frozen=True, kw_only=True):
     """A login according to settings and plugins. ``id`` is its fingerprint, ``read_at`` when ``stored`` was read."""
 
     id: str

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.given import checked, is_cancellation
@@ -41,8 +43,7 @@ _SAVE_AGAIN_S = 30.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refreshed:
+class Refreshed(Struct, frozen=True, kw_only=True):
     """``how``: ``refreshed`` by this call, ``theirs`` (another process had done it), ``recovered`` from a journal.
 
     ``renewed=False``: only details were looked up; the refresh token was not sent.

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from math import isnan
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import Field, SecretStr, ValidationError
 
 from proxy_core.interfaces import Credential, Tokens
@@ -28,16 +29,14 @@ class VaultProblem(Exception):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """The tokens are in another program's file; ``format`` names the ``TokenFile`` that reads it."""
 
     path: Path
     format: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeedsLogin:
+class NeedsLogin(Struct, frozen=True, kw_only=True):
     """A refresh cannot help until the refresh token differs from the rejected one, whose digest is ``token``."""
 
     why: str
@@ -45,8 +44,7 @@ class NeedsLogin:
     token: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredCredential:
+class StoredCredential(Struct, frozen=True, kw_only=True):
     """One credential of the vault. ``path`` is its file, or ``None`` if it is only in memory.
 
     ``anchor`` is what its id is derived from, for life: the identity that was known when it was stored, or else its

@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core.credentials.journal import Journal
@@ -36,16 +37,14 @@ class Stale(Exception):
         self.current = current
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Struct, frozen=True):
     """A provider's credentials, sorted by name, and the problems of its files, readable or not."""
 
     credentials: Sequence[StoredCredential]
     problems: Sequence[VaultProblem] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsaved:
+class _Unsaved(Struct, frozen=True):
     tokens: Tokens
     expected: str
     lock: CredentialLock | None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy_core.errors import (
     AccountUnpaid,
@@ -27,8 +28,7 @@ from proxy_core.failures.kinds import FailureKind
 from proxy_core.messages import TransportFault, UpstreamFailure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Told(Struct, frozen=True, kw_only=True):
     """``error`` has the status. ``words`` may use ``{name}``, the provider; ``{outcome}``, what it did; and the
     upstream's message as ``{detail}`` (a sentence) or ``{cause}`` (a clause). Messages about the operator's account
     would name it, so their rows use neither, and keep none of the upstream's codes (``quotes``).

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from proxy_core.failures.error_body import ErrorBody
 
@@ -34,8 +35,7 @@ FailureKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorRules:
+class ErrorRules(Struct, frozen=True, kw_only=True):
     """Maps codes, messages and statuses to kinds of failure.
 
     ``codes`` match ``code``, ``type``, ``status`` or a typed detail's ``reason``, lower case.

@@ -9,8 +9,9 @@ client as 401.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from proxy_core.errors import ProxyError
 from proxy_core.failures.client_errors import client_error, transport_error
@@ -34,8 +35,7 @@ OUTAGE_COOLDOWN_S = 300.0
 _MIN_COOLDOWN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Action:
+class _Action(Struct, frozen=True):
     """What a kind of failure calls for. ``cooldown_s=None``: the core's back-off unless there is a hint."""
 
     fault: Literal["client", "credential", "model", "provider", "network"]

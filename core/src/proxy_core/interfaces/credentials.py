@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from msgspec import Struct, field
 from pydantic import SecretStr
 
 from proxy_core.interfaces.providers import HttpClient
@@ -31,8 +31,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     """A usable credential, as a selector sees it.
 
     ``used`` counts requests for the model (or its quota group) in the current quota window, those in
@@ -73,8 +72,7 @@ class Candidates(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selector:
+class Selector(Struct, frozen=True, kw_only=True):
     """Chooses among usable credentials: a pure function. Settings select it by ``name``.
 
     ``preferred_concurrency`` and ``fair_cycle`` are the defaults for the settings of the same names in
@@ -123,8 +121,7 @@ class RetryRefresh(Exception):
         self.back_off_s = back_off_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
+class Tokens(Struct, frozen=True, kw_only=True):
     """The result of a login or refresh. ``refresh_token=None`` keeps the old one; ``details`` are merged.
 
     ``expires_at`` is UTC; ``None`` if it is not known, and then the token is used until it is rejected.
@@ -164,8 +161,7 @@ class LoginPrompt(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenFile:
+class TokenFile(Struct, frozen=True, kw_only=True):
     """The format in which another program stores its login, for importing it and for sharing the file.
 
     ``read`` raises ``ValueError`` if the file has another format. ``write`` returns the file's new bytes,
@@ -182,8 +178,7 @@ class TokenFile:
     owner: Callable[[Path], str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenStore:
+class TokenStore(Struct, frozen=True, kw_only=True):
     """Where another program stores its login if not in a file: the system's keychain. Tokens can only be copied.
 
     ``read`` may block while the system asks the user for permission; it raises ``ValueError`` that says what
@@ -194,8 +189,7 @@ class TokenStore:
     read: Callable[[], Tokens]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialRefresher:
+class CredentialRefresher(Struct, frozen=True, kw_only=True):
     """Refreshes the credentials of one ``kind``, and can log in to get new ones. The core does everything else:
     it decides when, runs one refresh at a time across processes and machines, and handles journal, files and back-off.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces.operations import Operation, RequestHead
@@ -24,8 +25,7 @@ from proxy_core.messages import (
 __all__ = ["Batching", "Dialect", "EncodedError", "EventEncoder", "ResponseContext", "UsageTap"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseContext:
+class ResponseContext(Struct, frozen=True, kw_only=True):
     """What a response encoder needs to know about the request. ``extra`` belongs to the dialect."""
 
     id: str
@@ -78,8 +78,7 @@ class UsageTap(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedError:
+class EncodedError(Struct, frozen=True, kw_only=True):
     """An error in a dialect's format. Bodies are JSON."""
 
     status: int
@@ -87,8 +86,7 @@ class EncodedError:
     headers: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batching:
+class Batching(Struct, frozen=True, kw_only=True):
     """How to merge several requests of a format into one, and how to split its response. Pure.
 
     Requests with the same ``key`` can be merged; ``None``: this one cannot. ``size`` is its
@@ -102,8 +100,7 @@ class Batching:
     split: Callable[[bytes, Sequence[JsonObject]], Sequence[bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(Struct, frozen=True, kw_only=True):
     """A wire format, both directions, and everything that belongs to it. Pure.
 
     Requests: ``paths`` are where they are sent; they may have parameters, as Starlette writes them

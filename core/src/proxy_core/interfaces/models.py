@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from proxy_core.messages import JsonObject
+from proxy_core.values import repr_without
 
 __all__ = ["CountTokens", "ModelInfo", "TokenCount", "TokenCounter"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountTokens:
+class CountTokens(Struct, frozen=True, kw_only=True):
     """What to count, for a provider's model: a ``text``, or ``messages`` and ``tools`` in OpenAI's chat shape."""
+
+    __repr__ = repr_without("messages", "tools")
 
     provider: str
     model: str
     text: str | None = None
-    messages: Sequence[JsonObject] = field(default=(), repr=False)
-    tools: Sequence[JsonObject] = field(default=(), repr=False)
+    messages: Sequence[JsonObject] = ()
+    tools: Sequence[JsonObject] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCount:
+class TokenCount(Struct, frozen=True, kw_only=True):
     """``tokens`` according to ``tokenizer`` (empty if none was used); ``exact`` if the provider would count the same.
 
     ``tokens`` is ``None`` if the tokenizer is known but not installed; ``note`` tells the client why.
@@ -34,8 +36,7 @@ class TokenCount:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCounter:
+class TokenCounter(Struct, frozen=True, kw_only=True):
     """Counts tokens as some providers do. Lower ``rank`` first, then by name; the first one that answers is used.
 
     ``count`` may be slow: it runs in a thread, several at once. It does not touch the network.
@@ -47,8 +48,7 @@ class TokenCounter:
     rank: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True, kw_only=True):
     """Metadata of a model from one source; ``None``: unknown. Prices are US dollars per million tokens.
 
     ``context_length`` and ``max_output_tokens`` are in tokens. ``capabilities`` maps names such as

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from proxy_core.interfaces.models import ModelInfo
 from proxy_core.interfaces.state import UsageRow
 from proxy_core.interfaces.status import ProcessStatus
 from proxy_core.messages import ChatRequest, Extra, JsonObject, Usage
+from proxy_core.values import repr_without
 
 __all__ = [
     "CountedTokens",
@@ -24,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestHead:
+class RequestHead(Struct, frozen=True, kw_only=True):
     """A request without its body.
 
     Names of headers are lower case. A header or query parameter that contains a key has an empty value: a
@@ -41,8 +42,7 @@ class RequestHead:
     client: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedModel:
+class ListedModel(Struct, frozen=True, kw_only=True):
     """A model that the client may use, by its public id.
 
     ``created`` is in epoch seconds; ``extra`` contains the members of its entry in the provider's own list.
@@ -58,8 +58,7 @@ class ListedModel:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountedTokens:
+class CountedTokens(Struct, frozen=True, kw_only=True):
     """The tokens of a request. ``source`` names the counter and tokenizer, ``note`` says why it is not ``exact``."""
 
     tokens: int
@@ -68,8 +67,7 @@ class CountedTokens:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstimatedCost:
+class EstimatedCost(Struct, frozen=True, kw_only=True):
     """US dollars, with the ``prices`` and their ``source``; all empty if no source has a price for ``deployment``."""
 
     deployment: str
@@ -117,16 +115,16 @@ class OperationServices(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationRequest:
+class OperationRequest(Struct, frozen=True, kw_only=True):
     """``body`` is the client's JSON object; empty if the method has no body or nothing was sent."""
 
+    __repr__ = repr_without("body")
+
     head: RequestHead
-    body: JsonObject = field(default_factory=dict, repr=False)
+    body: JsonObject = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationResponse:
+class OperationResponse(Struct, frozen=True, kw_only=True):
     """A JSON value, or no body at all with ``None``."""
 
     body: object = None
@@ -134,8 +132,7 @@ class OperationResponse:
     headers: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """Paths that a dialect, or a plugin, answers itself.
 
     The core does the routing, checks the client's key unless ``public``, limits and parses the body, and

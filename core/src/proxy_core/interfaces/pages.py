@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from proxy_core.interfaces.providers import ByteStream
 from proxy_core.interfaces.status import ProcessStatus
+from proxy_core.values import repr_without
 
 __all__ = ["AdminPage", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
 
@@ -28,40 +30,41 @@ class ReadStatuses(Protocol):
     async def __call__(self, *, credentials: bool = True) -> Sequence[ProcessStatus]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageRequest:
+class PageRequest(Struct, frozen=True, kw_only=True):
     """What a page is asked. ``path`` is decoded and complete, ``query`` has the last value of each name.
 
     Names of ``headers`` are lower-case. Keys are in neither: ``admin`` says whether the request
     bore the admin key, which is always so unless the page is public.
     """
 
+    __repr__ = repr_without("headers", "body", "status", "statuses")
+
     method: str
     path: str
     query: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
     admin: bool
-    status: ReadStatus = field(repr=False)
-    statuses: ReadStatuses = field(repr=False)
+    status: ReadStatus
+    statuses: ReadStatuses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageResponse:
+class PageResponse(Struct, frozen=True, kw_only=True):
     """What a page answers.
 
     A ``body`` that is a stream is a live feed: it is closed when the client leaves, the server
     stops or the settings are replaced, so a client of it reconnects.
     """
 
+    __repr__ = repr_without("body")
+
     status: int = 200
     content_type: str
-    body: bytes | ByteStream = field(default=b"", repr=False)
+    body: bytes | ByteStream = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminPage:
+class AdminPage(Struct, frozen=True, kw_only=True):
     """A page at ``path``: ``/admin/...`` or ``/metrics``; with ``/*`` at its end, everything below it.
 
     ``respond`` runs on the event loop, so what takes longer than a millisecond belongs in a thread.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 
@@ -19,8 +20,7 @@ API = 1
 S = TypeVar("S", bound=PluginSettings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(Struct, frozen=True, kw_only=True):
     """A plugin module's ``PLUGIN``: its name, and the hook API that it was written for.
 
     ``name`` is the entry point's name and the settings table ``[plugins.<name>]``.
@@ -70,8 +70,7 @@ class PluginContext(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """A doctor check: ``run`` returns a problem in one line, or ``None``."""
 
     name: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from msgspec import Struct, field
 from pydantic import SecretStr
 
 from proxy_core.interfaces.models import ModelInfo
@@ -19,6 +19,7 @@ from proxy_core.messages import (
     UpstreamRequest,
 )
 from proxy_core.settings.rotation import RotationSettings
+from proxy_core.values import repr_without
 
 __all__ = [
     "AskQuota",
@@ -42,8 +43,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundKey:
+class FoundKey(Struct, frozen=True, kw_only=True):
     """Another program's API key. ``name`` is a name for it, ``tier`` is as in ``[providers.<name>] api_keys``."""
 
     key: SecretStr
@@ -51,8 +51,7 @@ class FoundKey:
     tier: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFile:
+class KeyFile(Struct, frozen=True, kw_only=True):
     """Another program's settings file, from which its API keys can be copied.
 
     ``read(data, variables)`` returns at least one key. It raises ``ValueError`` if the file has another format
@@ -84,8 +83,7 @@ class EventDecoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListModels:
+class ListModels(Struct, frozen=True, kw_only=True):
     """How to list a provider's models: the request, and the parser of its response. All are pure.
 
     ``more``: the request for the next page, given the last request and its response; ``None`` if there is none.
@@ -96,8 +94,7 @@ class ListModels:
     more: Callable[[UpstreamRequest, bytes], UpstreamRequest | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchLimits:
+class FetchLimits(Struct, frozen=True, kw_only=True):
     """Limits for documents that clients link to and that the core fetches for a provider.
 
     ``max_bytes`` and ``timeout_s`` apply to each document, including redirects; ``types`` are
@@ -119,8 +116,7 @@ class ByteStream(Protocol):
     async def aclose(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderResponse:
+class ProviderResponse(Struct, frozen=True, kw_only=True):
     """The result of a provider's ``send``, with a whole body or a stream. ``headers`` have lower-case names."""
 
     status: int
@@ -140,13 +136,14 @@ ClassifyFailure = Callable[[UpstreamFailure], FailureDecision]
 ReadQuota = Callable[[Mapping[str, str], datetime], Sequence[QuotaWindow]]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(Struct, frozen=True):
     """A whole response. ``headers`` have lower-case names."""
 
+    __repr__ = repr_without("headers", "body")
+
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class HttpClient(Protocol):
@@ -162,8 +159,7 @@ class HttpClient(Protocol):
 AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class Provider(Struct, frozen=True, kw_only=True):
     """How to talk to one upstream. The core does the I/O; ``None`` means "not supported" or "the default".
 
     ``dialects`` are the wire formats that it speaks, in order of preference. The core relays clients of these
@@ -217,8 +213,7 @@ class Provider:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
+class Deployment(Struct, frozen=True, kw_only=True):
     """One provider and upstream model that can serve a public model.
 
     ``options`` set request fields that the client did not send.
@@ -236,8 +231,7 @@ class Deployment:
 FindModelInfo = Callable[[str, str], ModelInfo | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCatalog:
+class ModelCatalog(Struct, frozen=True, kw_only=True):
     """A table of models. Lower ``rank`` takes precedence, then the name.
 
     ``load`` may block: it runs once, in a thread, when the table is first needed. An exception is logged, and

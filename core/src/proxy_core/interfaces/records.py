@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from proxy_core.interfaces.requests import ProxyRequest
 from proxy_core.messages import (
@@ -24,8 +25,7 @@ class EventFilter(Protocol):
     def close(self) -> Sequence[ChatEvent]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sanitizer:
+class Sanitizer(Struct, frozen=True, kw_only=True):
     """Changes traffic before it leaves. Lower ``rank`` first, then by name; responses in reverse order.
 
     ``request`` returns the request to continue with, or raises a ``ProxyError`` to reject it.
@@ -39,8 +39,7 @@ class Sanitizer:
     events: Callable[[ProxyRequest], EventFilter | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRecord:
+class AttemptRecord(Struct, frozen=True, kw_only=True):
     """One attempt. ``credential`` is a fingerprint; ``at_s`` is its start in seconds since the request began.
 
     ``duration_s`` ends with the upstream's first event, or with the failure. ``shared``: the attempt served
@@ -82,8 +81,7 @@ Reason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exclusion:
+class Exclusion(Struct, frozen=True, kw_only=True):
     """Why a credential could not be chosen. ``left_s``: seconds until that may change, if known."""
 
     credential: str
@@ -92,8 +90,7 @@ class Exclusion:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """One choice of a credential. ``chosen`` is a fingerprint, ``None`` if no credential could serve;
     ``outage_s`` is the time until the next probe of an open circuit breaker; ``at_s`` is in seconds since the
     request began.
@@ -111,8 +108,7 @@ class Decision:
     at_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRecord:
+class RequestRecord(Struct, frozen=True, kw_only=True):
     """What happened to one request: ids, times and counts; no body, no header, no key.
 
     ``changed_by`` names the sanitizers that changed the request or filtered its response.
@@ -144,8 +140,7 @@ class RequestRecord:
         return decisive(self.attempts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observer:
+class Observer(Struct, frozen=True, kw_only=True):
     """Receives records of finished requests, from a bounded queue. An exception is logged once per cause and counted.
 
     ``close`` is awaited once, at the end, for a few seconds at most.
@@ -156,8 +151,7 @@ class Observer:
     close: Callable[[], Awaitable[None]] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redactor:
+class Redactor(Struct, frozen=True, kw_only=True):
     """Cleans a record before it is stored: a pure function from JSON to JSON. Fails closed."""
 
     name: str
@@ -165,8 +159,7 @@ class Redactor:
     rank: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogSink:
+class LogSink(Struct, frozen=True, kw_only=True):
     """Stores records in batches. If it is slow, records are lost, but no client waits.
 
     A record is one line of JSON, redacted, without a newline; ``docs/security.md`` lists its

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Literal
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
@@ -18,12 +19,12 @@ from proxy_core.messages import (
 )
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 from proxy_core.stash import Stash
+from proxy_core.values import repr_without
 
 __all__ = ["Credential", "FailureDecision", "Lifecycle", "ModelSpec", "ProviderCall", "ProxyRequest", "QuotaWindow"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyRequest:
+class ProxyRequest(Struct, frozen=True, kw_only=True):
     """One client request inside the proxy. ``body`` is the client's JSON and is never modified in place.
 
     ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
@@ -31,25 +32,26 @@ class ProxyRequest:
     some models. ``hops``: through how many of these proxies it has come before.
     """
 
+    __repr__ = repr_without("body", "stash")
+
     id: str
     client: str
     dialect: str
     model: str
     stream: bool
-    body: JsonObject = field(repr=False)
+    body: JsonObject
     session: str | None = None
     traceparent: str | None = None
     limited: bool = False
     hops: int = 0
-    stash: Stash = field(default_factory=Stash, repr=False)
+    stash: Stash = field(default_factory=Stash)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:
         """The same request with another body, for sanitizers."""
         return replace(self, body=body)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Struct, frozen=True, kw_only=True):
     """A model that a provider offers, by the provider's own id.
 
     ``extra`` are further members of its entry in the provider's list; ``info`` is what they mean.
@@ -62,8 +64,7 @@ class ModelSpec:
     info: ModelInfo | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Credential(Struct, frozen=True, kw_only=True):
     """One identity that a provider accepts. ``id`` is a fingerprint, ``label`` names its origin.
 
     ``secret`` is sent with requests: an API key, or an access token, which expires at ``expires_at`` (UTC) and
@@ -86,8 +87,7 @@ class Credential:
     details: Mapping[str, str | SecretStr] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderCall:
+class ProviderCall(Struct, frozen=True, kw_only=True):
     """One attempt, as a provider's ``encode`` sees it.
 
     ``dialect`` is the wire format of ``body``; ``body`` is the provider's own copy (of the top level),
@@ -97,16 +97,17 @@ class ProviderCall:
     of ``chat``.
     """
 
+    __repr__ = repr_without("body", "chat", "options")
+
     dialect: str | None
-    body: JsonObject = field(repr=False)
-    chat: ChatRequest | None = field(default=None, repr=False)
+    body: JsonObject
+    chat: ChatRequest | None = None
     stream: bool = False
     client: str = ""
-    options: Extra = field(default_factory=dict, repr=False)
+    options: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lifecycle:
+class Lifecycle(Struct, frozen=True, kw_only=True):
     """Whether a provider will remain available, and the risks of using it.
 
     ``until`` is the day on which an ``ended`` provider stopped or a ``limited`` one will stop.
@@ -118,8 +119,7 @@ class Lifecycle:
     link: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureDecision:
+class FailureDecision(Struct, frozen=True, kw_only=True):
     """What to do about a failure.
 
     ``fault`` says who must act. ``next``: ``retry`` with the same credential, ``rotate`` to the
@@ -149,8 +149,7 @@ class FailureDecision:
     answered: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaWindow:
+class QuotaWindow(Struct, frozen=True, kw_only=True):
     """What a provider reports about a quota window.
 
     ``limit`` and ``used`` are in ``unit``; ``None`` is unknown. ``resets_at`` is UTC.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy_core.settings.schema import ServerSettings
 
@@ -29,8 +30,7 @@ GRACE_S = 5.0
 TINY_PIECES, TINY = 8192, 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hosting:
+class Hosting(Struct, frozen=True, kw_only=True):
     """What a server gets. It takes the sockets over.
 
     ``max_head_bytes`` limits the request line and headers. A server that joins the pieces of a body allows
@@ -54,8 +54,7 @@ class Hosting:
         return self.settings.shutdown_grace_s + GRACE_S
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpServer:
+class HttpServer(Struct, frozen=True, kw_only=True):
     """``serve`` opens the application, serves it until ``stopping`` returns and requests have ended, and closes it.
 
     ``check`` raises ``SettingsError`` for what this server cannot do, before anything starts.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
+
+from msgspec import Struct, field
 
 __all__ = [
     "Count",
@@ -20,8 +21,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True, kw_only=True):
     """The usage of one UTC day by one client, through one credential, of one model.
 
     ``credential`` is a fingerprint, empty for requests without an attempt. ``prompt``
@@ -46,8 +46,7 @@ class UsageRow:
     priced: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedValue:
+class SharedValue(Struct, frozen=True, kw_only=True):
     """A value under a name: the last one to reach the store wins. ``expires_at`` is in epoch seconds.
 
     ``None`` deletes the value; other processes receive the deletion for as long as they may remember the value.
@@ -57,8 +56,7 @@ class SharedValue:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class Count(Struct, frozen=True, kw_only=True):
     """``add`` is added to the total of all processes under a name, which is deleted at ``expires_at`` (epoch seconds).
 
     If processes disagree about ``expires_at``, the latest applies. An addition that arrives after
@@ -69,8 +67,7 @@ class Count:
     expires_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PermitRequest:
+class PermitRequest(Struct, frozen=True, kw_only=True):
     """The number of permits that this process wants, out of ``limit`` that all processes share. 0 returns them.
 
     ``used``: how many it cannot return now. The process keeps these even if it is granted fewer, so that no
@@ -83,8 +80,7 @@ class PermitRequest:
     used: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncRequest:
+class SyncRequest(Struct, frozen=True, kw_only=True):
     """The changes of one process since its last sync. Names and texts are valid Unicode.
 
     ``holder`` names the process. ``number`` rises with each request that was applied: a request that
@@ -105,8 +101,7 @@ class SyncRequest:
     lives_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncResponse:
+class SyncResponse(Struct, frozen=True, kw_only=True):
     """The changes of other processes since ``SyncRequest.seen``, and the permits granted.
 
     ``values``: values that other processes wrote (``value=None``: deleted). ``counts``: the totals of names to
@@ -146,8 +141,7 @@ class StateBackend(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateStore:
+class StateStore(Struct, frozen=True, kw_only=True):
     """A kind of store, chosen by the scheme of ``state.url``.
 
     ``open`` is awaited once with the whole URL, and again after any method raised

@@ -8,9 +8,10 @@ Instants are UTC; ``None`` means unknown or unlimited.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from proxy_core.interfaces.requests import Lifecycle
 from proxy_core.messages import Usage
@@ -35,8 +36,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CooldownStatus:
+class CooldownStatus(Struct, frozen=True, kw_only=True):
     """A cooldown, or an open circuit breaker. It outlasts ``until`` until a probe has succeeded.
 
     ``message`` is the upstream's own; ``failures`` counts those in a row.
@@ -51,8 +51,7 @@ class CooldownStatus:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaStatus:
+class QuotaStatus(Struct, frozen=True, kw_only=True):
     """What one credential has used of one quota: of a model, or of the quota group ``name``. A model that is in
     cooldown by itself has an entry of its own.
 
@@ -72,8 +71,7 @@ class QuotaStatus:
 CredentialState = Literal["usable", "busy", "cooling down", "probing", "refreshing", "needs login", "needs setup"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialStatus:
+class CredentialStatus(Struct, frozen=True, kw_only=True):
     """One credential. ``state`` is about every model; a quota of its own may be in cooldown besides.
 
     ``id`` is its fingerprint; ``note`` says why it is not lent at all. ``expires_at`` is its token's,
@@ -96,8 +94,7 @@ class CredentialStatus:
     quotas: Sequence[QuotaStatus]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderStatus:
+class ProviderStatus(Struct, frozen=True, kw_only=True):
     """One provider and its credentials.
 
     ``cooling_down`` counts credentials that are in cooldown for every model, ``partly_cooling_down``
@@ -119,8 +116,7 @@ class ProviderStatus:
     credentials: Sequence[CredentialStatus] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestCount:
+class RequestCount(Struct, frozen=True, kw_only=True):
     """Finished requests that are alike, since the process started.
 
     ``client`` is empty where the key was wrong or the body unreadable; ``provider`` and ``model``
@@ -139,8 +135,7 @@ class RequestCount:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptCount:
+class AttemptCount(Struct, frozen=True, kw_only=True):
     """Attempts at a provider that ended alike. ``fault``: who must act; ``None`` if it succeeded."""
 
     provider: str
@@ -149,8 +144,7 @@ class AttemptCount:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
+class Histogram(Struct, frozen=True, kw_only=True):
     """Durations in seconds. ``counts`` has one entry per upper bound (inclusive) and one for what is above them."""
 
     bounds: Sequence[float]
@@ -162,8 +156,7 @@ class Histogram:
         return sum(self.counts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyCount:
+class LatencyCount(Struct, frozen=True, kw_only=True):
     """How long requests took, measured from their first byte.
 
     ``duration`` ends with the response's last byte, ``first_event`` with the upstream's first event.
@@ -178,8 +171,7 @@ class LatencyCount:
     overhead: Histogram
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginTime:
+class PluginTime(Struct, frozen=True, kw_only=True):
     """Time spent in one function of a plugin. ``role``: sanitizer, event_filter, selector or redactor."""
 
     plugin: str
@@ -189,8 +181,7 @@ class PluginTime:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueStatus:
+class QueueStatus(Struct, frozen=True, kw_only=True):
     """A bounded queue off the request path: what waits in it, and what was dropped because it was full."""
 
     name: Literal["records", "observer_records", "log_lines"]
@@ -198,8 +189,7 @@ class QueueStatus:
     dropped: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginStatus:
+class PluginStatus(Struct, frozen=True, kw_only=True):
     """An installed plugin and what became of it; ``reason`` says why it is not active."""
 
     name: str
@@ -211,8 +201,7 @@ class PluginStatus:
     load_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreStatus:
+class StoreStatus(Struct, frozen=True, kw_only=True):
     """The state store. ``problem`` is ``None`` while it works; ``processes`` share it, this one included."""
 
     scheme: str
@@ -220,8 +209,7 @@ class StoreStatus:
     processes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecentRequest:
+class RecentRequest(Struct, frozen=True, kw_only=True):
     """A finished request in brief; ``proxy-core explain ID`` knows more. ``deployment`` answered, or was tried last."""
 
     id: str
@@ -241,16 +229,14 @@ class RecentRequest:
     usage: Usage | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Struct, frozen=True, kw_only=True):
     """``unavailable``: nothing can be served. ``degraded``: something does not work as it should."""
 
     state: Literal["ok", "degraded", "unavailable"]
     problems: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessStatus:
+class ProcessStatus(Struct, frozen=True, kw_only=True):
     """Everything that one process of a running proxy can say about itself at ``taken_at``.
 
     Workers count from 1, and a replacement gets the number of the worker that it replaces.
@@ -278,7 +264,7 @@ class ProcessStatus:
     attempts: Sequence[AttemptCount]
     latencies: Sequence[LatencyCount]
     plugin_times: Sequence[PluginTime]
-    recent: Sequence[RecentRequest] = field(default=())
+    recent: Sequence[RecentRequest] = ()
 
     @property
     def uptime_s(self) -> float:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 #: The largest request that a vendor accepts has 300,000 token ids. A container counts as several values, because it
 #: takes their memory, and time of the garbage collector.
@@ -32,8 +33,7 @@ Read = Callable[[bytes], Any]
 Write = Callable[[object], bytes]
 
 
-@dataclass(slots=True)
-class _Span:
+class _Span(Struct):
     """A container in the text, and where its items are separated."""
 
     start: int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct, field
+
 from proxy_core.messages.json_types import Extra
+from proxy_core.values import repr_without
 
 __all__ = [
     "Audio",
@@ -29,23 +31,22 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineData:
+class InlineData(Struct, frozen=True, kw_only=True):
     """Bytes in the request itself; ``data`` is base64."""
 
+    __repr__ = repr_without("data")
+
     media_type: str
-    data: str = field(repr=False)
+    data: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """An address that the *provider* may fetch. The proxy does not."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadedFile:
+class UploadedFile(Struct, frozen=True, kw_only=True):
     """A file that the provider already has, by the provider's own id or URI."""
 
     file_id: str
@@ -54,34 +55,32 @@ class UploadedFile:
 Source = InlineData | Link | UploadedFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opaque:
+class Opaque(Struct, frozen=True, kw_only=True):
     """Bytes that only their maker can read (signatures, encrypted reasoning); returned only to it.
 
     ``maker`` is empty if unknown; every possible maker then accepts the bytes as its own.
     """
 
+    __repr__ = repr_without("payload")
+
     maker: str
-    payload: str = field(repr=False)
+    payload: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     text: str
     citations: Sequence[Extra] = ()
     opaque: Opaque | None = None
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(Struct, frozen=True, kw_only=True):
     source: Source
     detail: str | None = None
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audio:
+class Audio(Struct, frozen=True, kw_only=True):
     """Audio; ``format`` is ``wav``, ``mp3`` and the like."""
 
     source: Source
@@ -89,8 +88,7 @@ class Audio:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(Struct, frozen=True, kw_only=True):
     """A document that a model can read, such as a PDF or a text."""
 
     source: Source
@@ -100,13 +98,11 @@ class File:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reasoning:
+class Reasoning(Struct, frozen=True, kw_only=True):
     """A model's reasoning. ``summary`` is what the vendor shows; redacted reasoning has only ``opaque``."""
 
     text: str = ""
@@ -116,8 +112,7 @@ class Reasoning:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True, kw_only=True):
     """A call that the model made. ``arguments`` is its own text: JSON for a function, any text for a custom tool."""
 
     id: str
@@ -129,8 +124,7 @@ class ToolCall:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult:
+class ToolResult(Struct, frozen=True, kw_only=True):
     """The result of the call ``call_id``."""
 
     call_id: str
@@ -140,8 +134,7 @@ class ToolResult:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class Native(Struct, frozen=True, kw_only=True):
     """A part that only one dialect has (hosted tools' items, compaction): passed on whole, or named in an error."""
 
     dialect: str
@@ -152,8 +145,7 @@ Part = Text | Image | Audio | File | Refusal | Reasoning | ToolCall | ToolResult
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One turn, or a part of one. ``phase`` is commentary or final answer, in the Responses dialect."""
 
     role: Role

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from proxy_core.messages.content import Opaque
 from proxy_core.messages.json_types import Extra
@@ -31,8 +33,7 @@ __all__ = [
 MOST_TOKENS = 10**12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Tokens. ``prompt`` includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``."""
 
     prompt: int = 0
@@ -46,7 +47,7 @@ class Usage:
         # A server may report anything, and sums of counts must fit into 64 bits.
         for name in ("prompt", "completion", "cached", "cache_write", "reasoning"):
             if not 0 <= getattr(self, name) <= MOST_TOKENS:
-                object.__setattr__(self, name, min(max(getattr(self, name), 0), MOST_TOKENS))
+                force_setattr(self, name, min(max(getattr(self, name), 0), MOST_TOKENS))
 
     @property
     def total(self) -> int:
@@ -57,8 +58,7 @@ class Usage:
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "error"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True):
     """The response begins. ``extra``: top-level fields without a field here."""
 
     id: str | None = None
@@ -67,20 +67,17 @@ class Start:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextDelta:
+class TextDelta(Struct, frozen=True, kw_only=True):
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusalDelta:
+class RefusalDelta(Struct, frozen=True, kw_only=True):
     text: str
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReasoningDelta:
+class ReasoningDelta(Struct, frozen=True, kw_only=True):
     """A piece of reasoning, or (with empty ``text``) the signature that ends a section of it."""
 
     text: str
@@ -89,8 +86,7 @@ class ReasoningDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallStart:
+class CallStart(Struct, frozen=True, kw_only=True):
     """A tool call begins; ``call`` numbers the calls of a choice from 0."""
 
     call: int
@@ -102,8 +98,7 @@ class CallStart:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallDelta:
+class CallDelta(Struct, frozen=True, kw_only=True):
     """More of a call's argument text."""
 
     call: int
@@ -111,14 +106,12 @@ class CallDelta:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallEnd:
+class CallEnd(Struct, frozen=True, kw_only=True):
     call: int
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Citation:
+class Citation(Struct, frozen=True, kw_only=True):
     """A source for text that was already sent, in the format of ``dialect``."""
 
     dialect: str
@@ -126,8 +119,7 @@ class Citation:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class Carried(Struct, frozen=True, kw_only=True):
     """Something that only ``dialect`` can express; others leave it out."""
 
     dialect: str
@@ -135,8 +127,7 @@ class Carried:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class Finish(Struct, frozen=True, kw_only=True):
     """A choice ended. ``detail`` is the stop sequence or the vendor's own reason."""
 
     reason: FinishReason
@@ -144,15 +135,13 @@ class Finish:
     choice: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageReport:
+class UsageReport(Struct, frozen=True, kw_only=True):
     """The usage of the response so far; a later report replaces an earlier one."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """The upstream reported an error inside a response; nothing follows. ``extra``: its other fields."""
 
     message: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from proxy_core.messages.content import Message
 from proxy_core.messages.events import Usage
@@ -25,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionTool:
+class FunctionTool(Struct, frozen=True, kw_only=True):
     """``parameters`` is JSON Schema; ``None`` means that the client sent none."""
 
     name: str
@@ -37,8 +37,7 @@ class FunctionTool:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomTool:
+class CustomTool(Struct, frozen=True, kw_only=True):
     """A tool whose input is text; ``grammar`` is ``{"syntax": ..., "definition": ...}``."""
 
     name: str
@@ -48,8 +47,7 @@ class CustomTool:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedTool:
+class HostedTool(Struct, frozen=True, kw_only=True):
     """A tool that the vendor runs (web search, code execution), in its own dialect's format."""
 
     dialect: str
@@ -65,8 +63,7 @@ class HostedTool:
 Tool = FunctionTool | CustomTool | HostedTool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolChoice:
+class ToolChoice(Struct, frozen=True, kw_only=True):
     """``required`` with ``names`` forces one of them; ``auto`` with ``names`` only restricts the choice."""
 
     mode: Literal["auto", "none", "required"]
@@ -74,8 +71,7 @@ class ToolChoice:
     hosted: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseFormat:
+class ResponseFormat(Struct, frozen=True, kw_only=True):
     kind: Literal["text", "json_object", "json_schema"]
     name: str | None = None
     schema: Extra | None = None
@@ -84,8 +80,7 @@ class ResponseFormat:
     media_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReasoningOptions:
+class ReasoningOptions(Struct, frozen=True, kw_only=True):
     """How much to reason: by effort, by a budget in tokens, or adaptively; and what to show of it."""
 
     effort: str | None = None
@@ -96,8 +91,7 @@ class ReasoningOptions:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class Sampling(Struct, frozen=True, kw_only=True):
     """``None`` uses the provider's default. Penalties are -2..2, temperature 0..2."""
 
     max_tokens: int | None = None
@@ -114,8 +108,7 @@ class Sampling:
     n: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True, kw_only=True):
     """A conversation to continue. ``extra`` holds top-level fields of ``dialect`` without a field here."""
 
     model: str
@@ -139,8 +132,7 @@ class ChatRequest:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedRequest:
+class EmbedRequest(Struct, frozen=True, kw_only=True):
     """Inputs to embed: texts, or token arrays if the provider accepts them."""
 
     model: str
@@ -150,8 +142,7 @@ class EmbedRequest:
     extra: Extra = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbedResponse:
+class EmbedResponse(Struct, frozen=True, kw_only=True):
     """One vector per input, in the same order."""
 
     model: str

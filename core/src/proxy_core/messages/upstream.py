@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
+
+from msgspec import Struct, field
+
+from proxy_core.values import repr_without
 
 __all__ = ["TransportFault", "UpstreamFailure", "UpstreamRequest"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True, kw_only=True):
     """What to send. Built from settings and the request's body; it never holds a client's header.
 
     ``dropped`` names the advisory fields of the client's request that the provider's format cannot
     express; a response header reports them to the client.
     """
 
+    __repr__ = repr_without("headers", "content")
+
     url: str
-    headers: Sequence[tuple[str, str]] = field(repr=False)
-    content: bytes = field(repr=False, default=b"")
+    headers: Sequence[tuple[str, str]]
+    content: bytes = b""
     method: str = "POST"
     dropped: Sequence[str] = ()
 
@@ -30,8 +34,7 @@ class UpstreamRequest:
 TransportFault = Literal["connect", "timeout", "disconnect", "cut", "unreadable"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamFailure:
+class UpstreamFailure(Struct, frozen=True, kw_only=True):
     """One failed attempt, as given to ``classify_failure``.
 
     ``credential_kind`` is that of the credential that was used: a status may mean one thing for an API key
@@ -41,12 +44,14 @@ class UpstreamFailure:
     relative and absolute reset times. ``cause`` says why the transport failed, in words that are safe for clients.
     """
 
+    __repr__ = repr_without("headers", "body")
+
     provider: str
     credential_kind: str = ""
     model: str = ""
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
     transport: TransportFault | None = None
     cause: str = ""
     received_at: datetime = field(default_factory=lambda: datetime.now(UTC))

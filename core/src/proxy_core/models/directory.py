@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Self
+
+from msgspec import Struct
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
@@ -33,8 +34,7 @@ _MAX_LIST_BYTES = 32 * 1024 * 1024
 _MAX_PAGES = 20
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     models: Mapping[str, ModelSpec]
     until: float
 

@@ -9,7 +9,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core.interfaces import FindModelInfo, HttpClient, ModelCatalog, ModelInfo
 from proxy_core.settings.base import Described
@@ -24,8 +26,7 @@ PRICES = ("input_price", "output_price", "cached_price", "cache_write_price")
 ListedInfo = Callable[[str, str], ModelInfo | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourcedInfo:
+class SourcedInfo(Struct, frozen=True, kw_only=True):
     """A model's info and, by field, its source. All prices come from one source, ``prices``."""
 
     info: ModelInfo = field(default_factory=ModelInfo)
@@ -181,4 +182,4 @@ def merged(infos: Iterable[tuple[str, ModelInfo]]) -> SourcedInfo:
     return SourcedInfo(info=ModelInfo(**known), sources=sources)  # type: ignore[arg-type]  # taken from infos, by name
 
 
-_ALONE = tuple(f.name for f in fields(ModelInfo) if f.name not in (*PRICES, "capabilities"))
+_ALONE = tuple(name for name in ModelInfo.__struct_fields__ if name not in (*PRICES, "capabilities"))

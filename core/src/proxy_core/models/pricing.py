@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.interfaces import ModelInfo, Provider
 from proxy_core.messages import Usage
@@ -15,8 +17,7 @@ _MILLION = 1_000_000
 _MAX_KNOWN = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class Price(Struct, frozen=True, kw_only=True):
     """US dollars per million tokens. ``cached``: prompt tokens read from a cache; ``cache_write``: written to one."""
 
     prompt: float
@@ -30,8 +31,7 @@ class Price:
         return (total + usage.cached * self.cached + usage.cache_write * self.cache_write) / _MILLION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Priced:
+class Priced(Struct, frozen=True, kw_only=True):
     """A price and its source: ``settings``, ``provider`` or a catalog's name."""
 
     price: Price

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urljoin
+
+from msgspec.structs import replace
 
 from proxy_core.errors import BadRequest
 from proxy_core.interfaces import FetchLimits

@@ -5,23 +5,27 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+from proxy_core.values import repr_without
+
+
+class Route(Struct, frozen=True, kw_only=True):
     """The network settings of one provider. ``proxy_http`` applies to ``http`` addresses, ``proxy_https`` to ``https``;
     neither to a host in ``no_proxy``. ``tls`` replaces the process's context."""
 
-    proxy_http: str | None = field(default=None, repr=False)
-    proxy_https: str | None = field(default=None, repr=False)
+    __repr__ = repr_without("proxy_http", "proxy_https", "query")
+
+    proxy_http: str | None = None
+    proxy_https: str | None = None
     no_proxy: Sequence[str] = ()
     tls: ssl.SSLContext | None = None
     unix_socket: Path | None = None
     #: Added to every URL, in its encoded form.
-    query: str = field(default="", repr=False)
+    query: str = ""
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy for this address, if any."""

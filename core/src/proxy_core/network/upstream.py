@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
 
 from proxy_core.errors import forget_frames
 from proxy_core.messages import UpstreamRequest
@@ -34,8 +35,7 @@ _STALE_RETRIES = 3
 _DRAIN_S = 0.2
 
 
-@dataclass(slots=True)
-class UpstreamResponse:
+class UpstreamResponse(Struct):
     """A status and headers that have arrived, and a body to be read. Must be closed. Header names are in lower case."""
 
     status: int

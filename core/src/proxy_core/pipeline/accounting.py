@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy_core.errors import CapacityExhausted, ProxyError
 from proxy_core.interfaces import ProxyRequest, RequestRecord
@@ -26,8 +27,7 @@ log = logging.getLogger("proxy_core.request")
 _CODE = re.compile(r"[A-Za-z_]{1,48}|[0-9]{1,6}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """How a request ended, as its client saw it."""
 
     dialect: str
@@ -43,8 +43,7 @@ class Ending:
         return error.code if error.code and _CODE.fullmatch(error.code) else error.kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accounting:
+class Accounting(Struct, frozen=True, kw_only=True):
     """The places where a request is recorded and counted."""
 
     counters: Counters

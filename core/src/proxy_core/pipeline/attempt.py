@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock, Timeout
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
@@ -32,8 +34,7 @@ from proxy_core.settings.schema import TimeoutSettings
 _MOST_HELD = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptTools:
+class AttemptTools(Struct, frozen=True, kw_only=True):
     """What all attempts of a proxy share."""
 
     calls: Calls

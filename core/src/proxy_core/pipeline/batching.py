@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.dialects.common import load_object
@@ -24,8 +26,7 @@ log = logging.getLogger("proxy_core.batching")
 Obtain = Callable[[ProxyRequest, Sequence[Deployment], FilterChain | None, Trace], Awaitable[Response]]
 
 
-@dataclass(slots=True)
-class Share:
+class Share(Struct):
     """One request's part of a batched response; used like a :class:`Response` that was read to its end."""
 
     whole: bytes
@@ -38,15 +39,13 @@ class Share:
         """There is nothing to release."""
 
 
-@dataclass(slots=True, eq=False)
-class _Member:
+class _Member(Struct, eq=False):
     request: ProxyRequest
     trace: Trace
     share: asyncio.Future[Share | None]
 
 
-@dataclass(slots=True, eq=False)
-class _Batch:
+class _Batch(Struct, eq=False):
     dialect: Dialect
     batching: Batching
     deployments: Sequence[Deployment]

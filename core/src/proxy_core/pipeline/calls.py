@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proxy_core import sse
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from proxy_core.interfaces import Deployment, FailureDecision
 from proxy_core.pipeline.final_error import Standing, standing
@@ -12,8 +12,7 @@ from proxy_core.rotation.pool import Pool
 _MAX_LIMITED = 2
 
 
-@dataclass(slots=True)
-class CandidateDeployment:
+class CandidateDeployment(Struct):
     """A deployment that may serve the request.
 
     ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all; ``limited``

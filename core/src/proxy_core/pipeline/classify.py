@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from proxy_core.errors import InternalError
 from proxy_core.failures.policy import classify_failure

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable, UpstreamLoginRequired
 from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision, Provider
@@ -25,16 +26,14 @@ _LONG_GUESS_S = 300.0
 _SOON_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True):
     """What credentials are waiting for; ``ends_s``: seconds until it ends, infinite if waiting does not help."""
 
     error: ProxyError
     ends_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """How the credentials of one deployment stand.
 
     ``waits``: what those that cannot serve are waiting for, the first of each kind; ``usable``: some are waiting for

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
 from typing import Literal
+
+from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.errors import ProxyError
@@ -23,8 +24,7 @@ Outcome = Literal["completed", "failed", "cut", "client_left"]
 _REQUEST_IDS = ("x-request-id", "request-id", "x-correlation-id", "apim-request-id", "cf-ray")
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(Struct):
     """Mutable while the request runs; :meth:`record` freezes it."""
 
     clock: Clock

@@ -13,12 +13,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import pluggy
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import hookspecs
 from proxy_core.errors import PluginError, SettingsError
@@ -27,6 +28,7 @@ from proxy_core.interfaces import API, PluginInfo
 from proxy_core.settings.loading import LoadedSettings, secret_values
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 from proxy_core.settings.sources import entry_points
+from proxy_core.values import repr_without
 from proxy_core.version import VERSION
 
 GROUP = "proxy_core.plugins"
@@ -51,8 +53,7 @@ S = TypeVar("S", bound=PluginSettings)
 log = logging.getLogger("proxy_core.plugins")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plugin:
+class Plugin(Struct, frozen=True, kw_only=True):
     """One installed plugin, its state and what it provides."""
 
     name: str
@@ -67,12 +68,13 @@ class Plugin:
     provided: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct):
     """The :class:`~proxy_core.interfaces.PluginContext` of one plugin."""
 
+    __repr__ = repr_without("loaded")
+
     plugin: str
-    loaded: LoadedSettings = field(repr=False)
+    loaded: LoadedSettings
     reserved_providers: frozenset[str] = frozenset()
 
     @property
@@ -122,8 +124,7 @@ def is_installed(name: str) -> bool:
     return any(entry.name == name for entry in entry_points(GROUP))
 
 
-@dataclass(frozen=True, slots=True)
-class _Installed:
+class _Installed(Struct, frozen=True):
     entry: metadata.EntryPoint
     api: int | None
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from proxy_core.interfaces import Dialect
 
@@ -22,8 +23,7 @@ def header_block(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"\n".join([name + b":" + value for name, value in headers])
 
 
-@dataclass(slots=True)
-class Budget:
+class Budget(Struct):
     """The memory limit of all captures together, running or waiting to be written."""
 
     limit: int
@@ -39,8 +39,7 @@ class Budget:
         self.held -= size
 
 
-@dataclass(slots=True, kw_only=True)
-class AttemptCapture:
+class AttemptCapture(Struct, kw_only=True):
     """``sent`` is the body of a translated request; a relayed one has the client's own.
 
     An attempt without a response has no capture; ``number`` is the attempt's index, from 0.
@@ -52,8 +51,7 @@ class AttemptCapture:
     error_body: bytes = b""
 
 
-@dataclass(slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, kw_only=True):
     """The capture of one request: up to ``max_body_bytes`` of each body, and nothing once the budget is used up."""
 
     dialect: Dialect

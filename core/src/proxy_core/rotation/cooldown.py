@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy_core.errors import ErrorFacts, Unavailable
 from proxy_core.settings.schema import RoutingSettings
@@ -17,8 +18,7 @@ _MAX_PROBE_GAP_S = 3600.0
 _UNKNOWN = Unavailable("Not usable at the moment.").facts
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Cooldown:
+class Cooldown(Struct, kw_only=True, eq=False):
     """One cooldown, compared by identity. ``told`` is what clients are told of the last failure, at ``failed_at``.
 
     Until ``probe_at`` no request passes. From then on, even after ``until``, one request at a time
@@ -39,8 +39,7 @@ class Cooldown:
         return self.probing or now < self.probe_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """The failure that starts a cooldown. ``ends_s``: seconds until the upstream's own end, if it named one."""
 
     now: float

@@ -9,8 +9,10 @@ import heapq
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.interfaces import Credential, FailureDecision, QuotaWindow
 from proxy_core.rotation import fair_cycle, quota
@@ -24,8 +26,7 @@ from proxy_core.settings.rotation import DEFAULT_PRIORITY
 log = logging.getLogger("proxy_core.rotation")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Use(Struct, frozen=True, kw_only=True):
     """One credential in use for one model since ``started``. ``probes``: the cooldowns that this attempt probes."""
 
     row: CredentialState

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from proxy_core.interfaces.records import Reason
 from proxy_core.rotation.cooldown import Cooldown
@@ -11,8 +11,7 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle:
+class Obstacle(Struct, frozen=True, kw_only=True):
     """``ends_at``: monotonic seconds when it may end; ``None`` if that is unknown. ``outage``: the cooldown is the
     provider's. ``note`` is for the operator and for clients."""
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from proxy_core.interfaces import Credential
 from proxy_core.rotation.cooldown import Cooldown
+from proxy_core.values import repr_without
 
 #: A load is ``priority * PRIORITY + busyness * BUSY + used``; exact in a float up to priority 9000.
 PRIORITY = 1e12
@@ -24,8 +26,7 @@ _NOT_LISTED = -1
 _NONE: Mapping[str, Cooldown] = MappingProxyType({})
 
 
-@dataclass(slots=True, eq=False)
-class CredentialState:
+class CredentialState(Struct, eq=False):
     """One credential's row, for as long as the process knows the credential.
 
     ``position`` is its index in every group's ``loads``, the order of settings. A row without one is
@@ -37,6 +38,8 @@ class CredentialState:
     then. ``note``: what the operator should know.
     ``cycle``: the credentials with which it shares a fair cycle.
     """
+
+    __repr__ = repr_without("cycle")
 
     id: str
     credential: Credential
@@ -53,7 +56,7 @@ class CredentialState:
     needs_setup: bool = False
     retry_at: float = -UNUSABLE
     note: str = ""
-    cycle: Mapping[str, CredentialState] = field(default_factory=dict, repr=False)
+    cycle: Mapping[str, CredentialState] = field(default_factory=dict)
 
     @property
     def priority(self) -> int:
@@ -72,8 +75,7 @@ class CredentialState:
         self.position = _NOT_LISTED
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct):
     """A quota window of one credential. Monotonic seconds; ``limit`` counts requests, ``None`` if unknown.
 
     ``from_provider``: the provider reported it; it does not come from settings.
@@ -84,8 +86,7 @@ class Window:
     from_provider: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class QuotaGroup:
+class QuotaGroup(Struct, eq=False):
     """The state of one model, or of a group of models that share a quota.
 
     ``loads`` are indexed by a credential's position, everything else by its id; they are changed by :meth:`put_load`

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
+
+from msgspec.structs import asdict
 
 from proxy_core.clock import Instant
 from proxy_core.errors import ErrorFacts
@@ -34,7 +35,7 @@ _KEPT_S = 3600.0
 _OVER_S = 60.0
 #: The inaccuracy of the clocks: changes closer together than this are the same change.
 _SAME_S = 0.001
-_FACTS = tuple(field.name for field in fields(ErrorFacts))
+_FACTS = ErrorFacts.__struct_fields__
 #: Windows whose ends differ by less than this are the same window.
 _MINUTE_S = 60.0
 #: A credential used this recently is likely to be used again.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
@@ -32,8 +32,7 @@ from proxy_core.state.shared import SharedState
 from proxy_core.status.view import StatusView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Parts(Struct, frozen=True, kw_only=True):
     """What the application and its pages read from."""
 
     loaded: LoadedSettings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from starlette.types import ASGIApp
 
 from proxy_core.credentials.login import LoginSpec
@@ -25,8 +25,7 @@ from proxy_core.settings.schema import ProviderSettings
 from proxy_core.status.view import StatusView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class Generation(Struct, frozen=True, kw_only=True):
     """A proxy as the settings describe it: values and objects of its own, and the process's state.
 
     ``pools``, like everything else that outlives it, belong to the process. ``resources`` are opened

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.fingerprint import Fingerprints, anonymous, api_key
@@ -20,8 +22,7 @@ from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings.schema import ProviderSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolPlan:
+class PoolPlan(Struct, frozen=True, kw_only=True):
     """The credentials of a provider's pool, and the policy for using them."""
 
     credentials: Sequence[Credential]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
 
 from proxy_core.errors import SettingsError, SetupError
 from proxy_core.plugins.loader import Module
@@ -34,8 +36,7 @@ _FIXED: Mapping[str, Sequence[str] | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reloaded:
+class Reloaded(Struct, frozen=True, kw_only=True):
     """The outcome of a reload. Holds keys of settings and fingerprints only, never a value."""
 
     reloaded: bool
@@ -45,8 +46,7 @@ class Reloaded:
     problems: Sequence[str] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Reloader:
+class Reloader(Struct, kw_only=True):
     """Reloads the settings of one process, one reload at a time; after ``active.stop`` it refuses.
 
     ``read`` reads the settings as at startup. ``activated`` is called with each new generation.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,6 +28,7 @@ from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.server.wording import Wording
+from proxy_core.values import repr_without
 
 #: The key in a request's scope under which the reload function is found.
 RELOAD = "proxy_core.reload"
@@ -35,12 +36,13 @@ RELOAD = "proxy_core.reload"
 _LOCAL = "local"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operations:
+class Operations(Struct, frozen=True, kw_only=True):
     """The endpoints below ``/admin``."""
 
+    __repr__ = repr_without("admin_key")
+
     keys: ClientKeys
-    admin_key: str = field(repr=False)
+    admin_key: str
     router: Router
     pools: Mapping[str, Pool]
     recent: RecentRequests

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core.errors import Unauthorized
 from proxy_core.interfaces import Dialect
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyPlaces:
+class KeyPlaces(Struct, frozen=True, kw_only=True):
     """Where clients send their key, besides ``Authorization: Bearer``: headers and query parameters, lower case."""
 
     headers: frozenset[str] = frozenset({"x-api-key"})

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.dialects import openai_chat
 from proxy_core.errors import ModelNotFound, Unauthorized, Unavailable
@@ -38,8 +40,7 @@ log = logging.getLogger("proxy_core.operation")
 _STORE_TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelKnowledge:
+class ModelKnowledge(Struct, frozen=True, kw_only=True):
     """Everything about models. ``routes`` are ``[models]`` of the settings."""
 
     directory: ModelDirectory

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,8 +24,7 @@ def json_response(value: object, request: Request, status: int = 200) -> Respons
     return response
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Introspection:
+class Introspection(Struct, frozen=True, kw_only=True):
     """The read-only endpoints."""
 
     catalog: Catalog

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+from msgspec import Struct, field
 from starlette.routing import Route
 
 from proxy_core.errors import InternalError, PluginError, ProxyError, Unauthorized, Unavailable
@@ -62,8 +62,7 @@ class Feeds:
             feed.interrupt(ServerStopping())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageServices:
+class PageServices(Struct, frozen=True, kw_only=True):
     """What every page needs. ``keys`` contains only the admin key."""
 
     keys: ClientKeys

@@ -6,7 +6,8 @@ import math
 import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy_core.errors import ProxyLoop
 from proxy_core.interfaces import AttemptRecord
@@ -43,8 +44,7 @@ _MAX_HOPS = 4
 _MAX_HEADER = 256
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeaders:
+class RequestHeaders(Struct, frozen=True):
     """``request_id`` is the client's if it is valid, else a new one; ``timeout_s`` is the client's own timeout."""
 
     request_id: str

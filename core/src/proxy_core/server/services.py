@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.models.pricing import Prices
@@ -20,8 +20,7 @@ from proxy_core.state.budgets import Budgets
 from proxy_core.state.usage import UsageBook
 
 
-@dataclass(slots=True, kw_only=True)
-class Running:
+class Running(Struct, kw_only=True):
     """Requests in flight of one generation, so that they can be ended; ``all``: those of all generations."""
 
     scopes: set[Interruptible] = field(default_factory=set)
@@ -40,8 +39,7 @@ class Running:
             scope.interrupt(reason or ServerStopping())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class Services(Struct, frozen=True, kw_only=True):
     """What every endpoint needs."""
 
     keys: ClientKeys

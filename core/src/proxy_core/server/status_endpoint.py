@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from msgspec import Struct, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +17,7 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.status import wire
 from proxy_core.status.view import StatusView
+from proxy_core.values import repr_without
 
 log = logging.getLogger("proxy_core.status")
 
@@ -26,13 +26,14 @@ _TIMEOUT_S = 2.0
 _PATH = "/admin/status?local=1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statuses:
+class Statuses(Struct, frozen=True, kw_only=True):
     """The status of this process and of its siblings, the other workers of the same program."""
+
+    __repr__ = repr_without("admin_key")
 
     view: StatusView
     keys: ClientKeys
-    admin_key: str = field(repr=False)
+    admin_key: str
     runtime_dir: Path
 
     async def show(self, request: Request) -> Response:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import platformdirs
+from msgspec import Struct
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
@@ -49,6 +50,7 @@ from proxy_core.settings.variables import (
     proxy_settings,
     with_values,
 )
+from proxy_core.values import repr_without
 
 APP = "proxy-core"
 FILE_NAME = "proxy-core.toml"
@@ -133,17 +135,18 @@ def _joined(found: Sequence[FoundSettings]) -> FoundSettings:
 LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR")
 
 
-@dataclass(frozen=True)
-class LoadedSettings:
+class LoadedSettings(Struct, frozen=True):
     """Validated settings together with the origin of each value."""
+
+    __repr__ = repr_without("above", "overrides")
 
     settings: ProxySettings
     sources: Sources
     data_dir: Path
     #: What overrides variables under names of their own: nested names and the command line, not yet validated.
-    above: Mapping[str, Any] = field(repr=False)
+    above: Mapping[str, Any]
     #: What the command line says, which wins over everything.
-    overrides: Mapping[str, Any] = field(repr=False)
+    overrides: Mapping[str, Any]
 
     @property
     def vault_dir(self) -> Path:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginsTable
+from proxy_core.values import repr_without
 
 GROUP = "proxy_core.settings_sources"
 
@@ -26,12 +27,13 @@ GROUP = "proxy_core.settings_sources"
 Origins = Mapping[tuple[str, ...], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """One environment variable, and the file it was read from, if any."""
 
+    __repr__ = repr_without("value")
+
     name: str
-    value: str = field(repr=False)
+    value: str
     file: Path | None = None
 
     def __str__(self) -> str:
@@ -41,18 +43,18 @@ class Variable:
 Variables = Mapping[str, Variable]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundSettings:
+class FoundSettings(Struct, frozen=True, kw_only=True):
     """A raw table, the origin of each of its keys by its path within all settings, and a line for each variable that
     is meant for this table but has no effect."""
 
-    table: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    __repr__ = repr_without("table")
+
+    table: Mapping[str, Any] = field(default_factory=dict)
     origins: Origins = field(default_factory=dict)
     unused: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedProvider:
+class AskedProvider(Struct, frozen=True, kw_only=True):
     """The provider whose settings a source is asked for.
 
     ``providers`` are the names of all that are known, this one included. ``file`` is what its variables override, and
@@ -60,16 +62,17 @@ class AskedProvider:
     of these names one.
     """
 
+    __repr__ = repr_without("file", "above")
+
     name: str
     providers: Collection[str]
-    file: Mapping[str, Any] = field(repr=False)
-    above: Mapping[str, Any] = field(repr=False)
+    file: Mapping[str, Any]
+    above: Mapping[str, Any]
     suggested: RotationSettings
     selector: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingsSource:
+class SettingsSource(Struct, frozen=True, kw_only=True):
     """Settings from variables, which override the file and are overridden by ``PROXY_<TABLE>__<KEY>``. Pure.
 
     Variables come by their names in upper case; empty ones are left out, unless their names begin with one of

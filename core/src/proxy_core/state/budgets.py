@@ -7,10 +7,11 @@ can be exceeded by what the others counted since the last exchange.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import ceil
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 from proxy_core.clock import Clock
 from proxy_core.errors import Forbidden, LimitReached
@@ -22,8 +23,7 @@ _DAY_S = 86_400
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True)
-class _Meter:
+class _Meter(Struct):
     """One counter over one period. ``unsent`` has not been sent to the other processes yet."""
 
     length_s: int

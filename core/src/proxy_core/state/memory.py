@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
+
+from msgspec import Struct, field
 
 from proxy_core.interfaces import (
     Count,
@@ -31,8 +32,7 @@ def memory_store() -> StateStore:
     return StateStore(scheme="memory", open=open_it)
 
 
-@dataclass(slots=True)
-class _Stored:
+class _Stored(Struct):
     shared: SharedValue
     writer: str
     version: int
@@ -40,15 +40,13 @@ class _Stored:
     kept_until: float
 
 
-@dataclass(slots=True)
-class _Counted:
+class _Counted(Struct):
     total: float
     expires_at: float
     version: int
 
 
-@dataclass(slots=True)
-class _Holder:
+class _Holder(Struct):
     number: int = 0
     dies_at: float = 0.0
     #: want, kept

@@ -11,11 +11,12 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import date, timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote, unquote
+
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock, Instant
 from proxy_core.interfaces import (

@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from proxy_core.interfaces import (
     PermitRequest,
@@ -63,7 +64,7 @@ _OTHERS_CLAIMS = """
 _CHANGED_VALUES = "SELECT name, value, expires_at FROM notes WHERE version > ? AND writer != ?"
 _ALL_VALUES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
 _USAGE = "SELECT * FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, client, provider, credential, model"
-_USAGE_FIELDS = [f.name for f in fields(UsageRow)]
+_USAGE_FIELDS = UsageRow.__struct_fields__
 _AFTER_DAY = attrgetter(*_USAGE_FIELDS[1:])
 
 
@@ -87,8 +88,7 @@ async def _open(url: str) -> StateBackend:
     return state
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """The database at the time ``data_version`` was read: the newest version, and when holders expire."""
 
     data_version: int

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
 from datetime import date
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.interfaces import AttemptRecord, RequestRecord, UsageRow
 from proxy_core.messages import Usage
 
 Key = tuple[date, str, str, str, str]
 #: The fields of a row that are summed.
-COUNTED = tuple(f.name for f in fields(UsageRow) if f.name not in ("day", "client", "provider", "credential", "model"))
+COUNTED = tuple(
+    name for name in UsageRow.__struct_fields__ if name not in ("day", "client", "provider", "credential", "model")
+)
 
 
 #: Clients can invent model names, so a process has at most this many rows per day; further models become "other".
@@ -21,8 +25,7 @@ OTHER = "other"
 _REFUSED = frozenset({400, 403, 404, 422})
 
 
-@dataclass(slots=True)
-class _Counts:
+class _Counts(Struct):
     requests: int = 0
     attempts: int = 0
     failures: int = 0

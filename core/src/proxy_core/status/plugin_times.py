@@ -6,10 +6,12 @@ Only totals are kept; time on a request's path is not distinguished from other t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from threading import Lock
 from time import perf_counter
 from typing import TypeVar, TypeVarTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core.interfaces import EventFilter, PluginTime, ProxyRequest, Sanitizer
 from proxy_core.messages import ChatEvent
@@ -19,8 +21,7 @@ Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class Cell:
+class Cell(Struct):
     """One function's total."""
 
     calls: int = 0
@@ -29,8 +30,7 @@ class Cell:
     lock: Lock = field(default_factory=Lock)
 
 
-@dataclass(frozen=True, slots=True)
-class PluginTimes:
+class PluginTimes(Struct, frozen=True):
     """Totals by plugin, role and name."""
 
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)

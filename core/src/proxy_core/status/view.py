@@ -6,9 +6,11 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.refresher import Refresher
@@ -36,8 +38,7 @@ from proxy_core.version import VERSION
 MAX_RECENT = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class Worker(Struct, frozen=True, kw_only=True):
     """Which of a program's processes this is. ``parent`` is the process that started its workers."""
 
     number: int = 1
@@ -55,8 +56,7 @@ class ObserverQueue(Protocol):
     def failures(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusView:
+class StatusView(Struct, frozen=True, kw_only=True):
     """Everything that a status is read from. Reading changes nothing and awaits nothing."""
 
     clock: Clock

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec import convert, to_builtins
 
 from proxy_core.interfaces import ProcessStatus
 
 
-@cache
-def _adapter() -> TypeAdapter[ProcessStatus]:
-    """Built when first needed, because that takes as long as a hundred requests."""
-    return TypeAdapter(ProcessStatus)
-
-
 def as_json(status: ProcessStatus) -> Any:
-    return _adapter().dump_python(status, mode="json")
+    return to_builtins(status)
 
 
 def from_json(value: Any) -> ProcessStatus:
-    """Raises pydantic's ``ValidationError``."""
-    return _adapter().validate_python(value)
+    """Raises msgspec's ``ValidationError``."""
+    return convert(value, ProcessStatus)

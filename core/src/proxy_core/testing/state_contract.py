@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from proxy_core.interfaces import SharedValue, SyncRequest, UsageRow
 from proxy_core.testing.state_peer import OpenBackend, Peer, count, shared

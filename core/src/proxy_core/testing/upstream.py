@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import h11
+import msgspec
 
 #: The steps of a script's body; if one is an event, the script waits for it.
 Step = bytes | float | str | asyncio.Event
@@ -81,16 +82,15 @@ class Script:
     raw: bool = False
 
 
-@dataclass(slots=True)
-class SeenRequest:
+class SeenRequest(msgspec.Struct):
     """A request as it arrived. ``left`` is set to the time when the other side closed early."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
-    at: float = field(default_factory=time.monotonic)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    at: float = msgspec.field(default_factory=time.monotonic)
+    left: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     left_at: float | None = None
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
-from proxy_core import CredentialRefresher, Provider, SettingsError
+from proxy_core import CredentialRefresher, Provider, SettingsError, repr_without
 from proxy_core.cli.api import (
     Catalog,
     Fingerprints,
@@ -30,9 +31,10 @@ from proxy_core.cli.api import (
 API_KEY = "api_key"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
+class Account(Struct, frozen=True, kw_only=True):
     """One credential from any source. ``place`` is its file or the setting that defines it; ``state`` is a keyword."""
+
+    __repr__ = repr_without("stored")
 
     provider: str
     name: str
@@ -42,12 +44,11 @@ class Account:
     source: str
     state: str = "ok"
     why: str = ""
-    stored: StoredCredential | None = field(default=None, repr=False)
+    stored: StoredCredential | None = None
     same_as: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accounts:
+class Accounts(Struct, frozen=True, kw_only=True):
     """Settings, the plugins' catalog, and the vault."""
 
     loaded: LoadedSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from proxy_core import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
 from proxy_core.cli.api import VaultProblem, other_variables, printable, read_foreign
@@ -16,8 +16,7 @@ from proxy_plugin_accounts.accounts import Accounts
 AnyFile = TokenFile | KeyFile
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """A login or keys that were found, and where. ``path`` is set for a file, ``form`` for a file with a login."""
 
     where: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from msgspec import Struct
 from pydantic import BaseModel, SecretStr
 
 from proxy_core import PluginInfo
@@ -22,8 +22,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 _PLACES = ("tls_key", "ssl_keyfile", "keyfile")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Value:
+class Value(Struct, frozen=True, kw_only=True):
     """``shown`` is safe to print; ``compared`` is the real value. ``origin`` is ``None`` for a default."""
 
     key: str

@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from msgspec import Struct
 
 from proxy_core import Check, SetupError, private_folder
 from proxy_core.cli.api import LoadedSettings, open_store, printable
@@ -22,8 +23,7 @@ _JOURNAL_S = 300.0
 _ABANDONED_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """``what`` was found and what to ``do`` about it. A ``note`` needs no action. ``fix`` performs the action."""
 
     area: str

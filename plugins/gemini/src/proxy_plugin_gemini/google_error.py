@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Info:
+
+class Info(Struct, frozen=True):
     """A ``google.rpc.ErrorInfo``."""
 
     reason: str
@@ -18,8 +18,7 @@ class Info:
     metadata: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class GoogleError:
+class GoogleError(Struct, frozen=True):
     """An error in Google's terms. ``detailed``: it has at least one structured detail."""
 
     code: int | None

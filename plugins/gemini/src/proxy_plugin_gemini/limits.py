@@ -6,10 +6,11 @@ Source: gemini-cli ``googleQuotaErrors.ts``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 from proxy_plugin_gemini.google_error import LONGEST_S, GoogleError, duration_s
 
@@ -32,8 +33,7 @@ _NO_CAPACITY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """The meaning of a 429, 499 or 503. ``terminal``: no more of this model on this credential for ``wait_s``."""
 
     kind: Literal["none", "daily", "quota", "capacity", "credits", "minute", "rate"]

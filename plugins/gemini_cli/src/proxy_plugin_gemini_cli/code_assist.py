@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from time import monotonic
 from uuid import UUID, uuid4
+
+from msgspec.structs import replace
 
 from proxy_core import (
     CapacityExhausted,

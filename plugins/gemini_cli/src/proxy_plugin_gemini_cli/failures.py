@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proxy_core import CredentialRefused, ErrorBody, FailureDecision, UpstreamFailure
 from proxy_core import classify_failure as classify_any

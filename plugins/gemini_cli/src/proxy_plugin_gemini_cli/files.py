@@ -8,11 +8,11 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import Credential, TokenFile, Tokens, TokenStore, token_expiry

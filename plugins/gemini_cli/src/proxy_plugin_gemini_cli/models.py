@@ -6,8 +6,9 @@ As of 1 October 2026, taken from Google's own client (core 0.61) and documentati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
+
+from msgspec import Struct
 
 from proxy_core import Lifecycle, ModelInfo, ModelSpec, RotationSettings
 
@@ -83,8 +84,7 @@ def backend_name(model: str, *, previews: bool, newest_flash: bool, newest_lite:
 # --- Plans and limits --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """A tier: its priority and requests per day. ``pro`` (measured) is set if Pro models are counted separately."""
 
     priority: int

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes
+from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes, repr_without
 from proxy_plugin_gemini import GoogleError, read_google_error
 from proxy_plugin_gemini_cli.failures import ADVICE, owner_advice
 
@@ -58,31 +58,30 @@ class AskAgain(Exception):
     """There was no usable response; a later attempt may get one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(Struct, frozen=True, kw_only=True):
     """The account is set up."""
 
     project: str
     tier: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Onboard:
+class Onboard(Struct, frozen=True, kw_only=True):
     """The account must first be set up for a tier, with this project, if any."""
 
     tier: str
     project: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Backend(Struct, frozen=True, kw_only=True):
     """The address of Code Assist and the headers of requests to it, which hold no token."""
+
+    __repr__ = repr_without("sleep")
 
     base: str
     headers: tuple[tuple[str, str], ...] = ()
     poll_s: float = 5.0
     onboard_s: float = 300.0
-    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 # --- Decisions: pure ---------------------------------------------------------------------

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamRequest, json_bytes
 from proxy_plugin_gemini_cli.models import daily_limit, quota_group
 from proxy_plugin_gemini_cli.onboarding import Backend
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """One model's quota: ``left`` is the remaining fraction; ``amount`` the remaining requests, if reported."""
 
     model: str

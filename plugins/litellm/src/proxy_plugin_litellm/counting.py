@@ -12,12 +12,13 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from proxy_core import CountTokens, TokenCount, TokenCounter
 from proxy_plugin_litellm.encodings import ENCODINGS, Encoding
@@ -30,8 +31,7 @@ _PER_MESSAGE, _PER_NAME, _PER_RESPONSE = 3, 1, 3
 Encode = Callable[[str], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(Struct, frozen=True):
     """Keeps each tokenizer once it is loaded: some tens of megabytes each."""
 
     folders: Callable[[], Iterator[Path]]

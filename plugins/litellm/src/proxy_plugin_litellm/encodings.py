@@ -7,11 +7,11 @@ missing files, so the patterns are copied here; a test compares them with the in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoding:
+class Encoding(Struct, frozen=True, kw_only=True):
     """``file`` is the name of the file in tiktoken's cache, the SHA-1 of its URL; ``sha256`` is that of its bytes."""
 
     name: str

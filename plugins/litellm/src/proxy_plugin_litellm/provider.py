@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from proxy_core import Credential, FetchLimits, Provider, ProviderCall, ProviderResponse, UpstreamRequest, json_bytes
+from msgspec import Struct
+
+from proxy_core import (
+    Credential,
+    FetchLimits,
+    Provider,
+    ProviderCall,
+    ProviderResponse,
+    UpstreamRequest,
+    json_bytes,
+    repr_without,
+)
 from proxy_core.dialects import openai_chat
 from proxy_plugin_litellm import failures
 from proxy_plugin_litellm.library import LIBRARY
@@ -39,13 +49,14 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
+class Adapter(Struct, frozen=True, kw_only=True):
     """``provider`` is litellm's name; every call gets ``keywords``, which include ``secrets``."""
 
+    __repr__ = repr_without("keywords", "secrets")
+
     provider: str
-    keywords: dict[str, Any] = field(repr=False)
-    secrets: tuple[tuple[str, str], ...] = field(repr=False)
+    keywords: dict[str, Any]
+    secrets: tuple[tuple[str, str], ...]
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         """The parameters as JSON. Raises ``BadRequest`` if litellm would have to open connections for them."""

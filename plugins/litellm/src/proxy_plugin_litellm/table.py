@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import FindModelInfo, JsonObject, ModelInfo
 from proxy_plugin_litellm.names import providers_of, stem
@@ -104,8 +106,7 @@ def _after(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """Model information by litellm's provider and the provider's own model id.
 
     ``near`` has it by :func:`stem`; ``None`` where models with the same stem differ.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy_plugin_litellm.names import providers_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Struct, frozen=True, kw_only=True):
     """``encoding`` is one that may be on disk; ``None``: it never is, and ``note`` says why.
 
     ``sure``: the provider itself counts with it. ``frames``: the tokens added around messages are published.

@@ -6,7 +6,6 @@ Usage covers all processes and the last days; cooldowns are the view of the proc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +24,9 @@ from proxy_core import (
 )
 
 _DAYS = 30
-_COUNTED = [f.name for f in fields(UsageRow) if f.name not in ("day", "client", "provider", "credential", "model")]
+_COUNTED = [
+    name for name in UsageRow.__struct_fields__ if name not in ("day", "client", "provider", "credential", "model")
+]
 
 
 async def show(request: OperationRequest, services: OperationServices) -> OperationResponse:

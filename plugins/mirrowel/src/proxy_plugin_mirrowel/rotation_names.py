@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy_core import AskedProvider, FoundSettings, Variable, Variables, environment_name
 
@@ -63,8 +64,7 @@ _FORMS = {form: (form.partition("<NAME>")[0], _rest(form)) for form in ROTATION_
 _PREFIXES = tuple(prefix for prefix, _ in _FORMS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A rotation variable with its name parsed; ``provider`` is ``None`` if it applies to all."""
 
     variable: Variable

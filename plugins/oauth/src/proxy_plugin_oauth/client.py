@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
+from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core import UpstreamRequest
+from proxy_core import UpstreamRequest, repr_without
 from proxy_plugin_oauth.pkce import Pkce
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OAuthClient:
+class OAuthClient(Struct, frozen=True, kw_only=True):
     """An application that is registered with an authorization server, and the server's token endpoint.
 
     ``headers`` are sent with every request, for servers that check them.
     """
 
+    __repr__ = repr_without("headers")
+
     client_id: str
     token_url: str
     client_secret: SecretStr | None = None
-    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    headers: Sequence[tuple[str, str]] = ()
 
     def code_request(self, code: str, *, redirect_uri: str, pkce: Pkce | None) -> UpstreamRequest:
         """Exchange an authorization code for tokens."""

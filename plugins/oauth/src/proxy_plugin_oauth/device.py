@@ -6,9 +6,9 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core import (
@@ -34,16 +34,15 @@ _MAX_LIFE_S = 3600.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceCode:
+class DeviceCode(Struct, frozen=True, kw_only=True):
     """The code to enter, where to enter it, and the polling interval. ``complete_url`` already contains the code."""
 
     device_code: SecretStr
     user_code: str
     url: str
     complete_url: str | None = None
-    expires_in_s: float = field(default=300.0)
-    interval_s: float = field(default=5.0)
+    expires_in_s: float = 300.0
+    interval_s: float = 5.0
 
 
 async def device_login(

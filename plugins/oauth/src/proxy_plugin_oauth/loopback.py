@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from proxy_core import HttpClient, LoginFailed, LoginPrompt, LoginRequired, RetryRefresh, Tokens
+from msgspec import Struct
+
+from proxy_core import HttpClient, LoginFailed, LoginPrompt, LoginRequired, RetryRefresh, Tokens, repr_without
 from proxy_plugin_oauth.client import OAuthClient, authorization_url
 from proxy_plugin_oauth.pasted import Callback, read_pasted, read_query
 from proxy_plugin_oauth.pkce import Pkce, new_pkce, new_state
@@ -22,11 +23,12 @@ _MAX_HEAD = 16 * 1024
 _PASTES = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authorized:
+class Authorized(Struct, frozen=True, kw_only=True):
     """An authorization code, and what is needed to exchange it for tokens."""
 
-    code: str = field(repr=False)
+    __repr__ = repr_without("code")
+
+    code: str
     redirect_uri: str
     pkce: Pkce
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from msgspec import Struct
+
+from proxy_core import repr_without
 
 _OTHER = "this does not belong to the login that was started here (its state differs)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callback:
+class Callback(Struct, frozen=True, kw_only=True):
     """``code``, or the ``error`` that the server returned instead."""
 
-    code: str | None = field(default=None, repr=False)
+    __repr__ = repr_without("code")
+
+    code: str | None = None
     error: str | None = None
 
 

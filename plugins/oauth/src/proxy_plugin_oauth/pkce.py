@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from proxy_core import repr_without
 
 
-@dataclass(frozen=True, slots=True)
-class Pkce:
+class Pkce(Struct, frozen=True):
     """A verifier, which stays here, and the challenge, which is sent. The method is always S256."""
 
-    verifier: str = field(repr=False)
+    __repr__ = repr_without("verifier")
+
+    verifier: str
     challenge: str
 
 

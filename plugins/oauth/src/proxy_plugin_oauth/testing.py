@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import Credential, CredentialRefresher, HttpClient, LoginPrompt, Tokens

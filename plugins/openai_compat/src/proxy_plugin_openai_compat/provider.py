@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from proxy_core import (
     Credential,
@@ -61,8 +62,7 @@ def without_path(base: str) -> str:
     return base.removesuffix(path).rstrip("/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenAICompatible:
+class OpenAICompatible(Struct, frozen=True, kw_only=True):
     """The provider's functions, bound to the vendor's row and the settings."""
 
     vendor: Vendor

@@ -6,9 +6,10 @@ A row lists only what a relay must *do* differently; a vendor's additional field
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+
+from msgspec import Struct, field
 
 from proxy_core import ErrorRules, FailureKind, FieldFilter
 
@@ -16,8 +17,7 @@ CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_emb
 MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thinking:
+class Thinking(Struct, frozen=True, kw_only=True):
     """How to turn thinking on or off for a family of models: the fields that replace ``reasoning_effort``.
 
     ``levels`` are the fields for each effort, with ``""`` for a missing or unknown effort; ``off`` are the
@@ -41,8 +41,7 @@ OFF = frozenset({"none", "disable", "disabled", "off"})
 DYNAMIC_THINKING = {"type": "enabled", "budget_tokens": -1}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vendor:
+class Vendor(Struct, frozen=True, kw_only=True):
     """How one vendor differs. The defaults are OpenAI's own behaviour."""
 
     base_url: str = ""

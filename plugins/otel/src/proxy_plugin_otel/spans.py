@@ -7,7 +7,8 @@ ids, counts and times only: no content, no keys, and no error messages, which ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from proxy_core import AttemptRecord, RequestRecord, Usage
 
@@ -22,8 +23,7 @@ _OPERATIONS = {
 Hosts = Mapping[str, tuple[str, int | None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanData:
+class SpanData(Struct, frozen=True, kw_only=True):
     """One span. ``start_ns`` and ``end_ns`` count from the epoch; ``error`` becomes ``error.type``."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from proxy_core import Histogram, LatencyCount, ProcessStatus
 
@@ -16,8 +17,7 @@ Value = float | Histogram
 Samples = Iterable[tuple[Labels, Value]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """One metric."""
 
     kind: Literal["counter", "gauge", "histogram"]

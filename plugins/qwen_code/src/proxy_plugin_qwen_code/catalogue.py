@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
+
+from msgspec import Struct
 
 from proxy_plugin_qwen_code.hosts import CODING, KIND, STUDIO, TOKEN
 
@@ -14,8 +15,7 @@ LOGIN_MODEL = "coder-model"
 OLD_LOGIN_MODELS = frozenset({"qwen3-coder-plus", "qwen3-coder-flash", "vision-model"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """Models (globs; the first matching family is used) and how requests to them must differ.
 
     ``thinking``: ``budget`` accepts ``enable_thinking`` and ``thinking_budget``, ``effort`` accepts

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core import (
     CredentialRefused,
@@ -48,8 +50,7 @@ _ANY_4XX = frozenset({None, 400, 401, 403, 429})
 _LIMITS = frozenset({None, 403, 429})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A row: which failures it matches, their kind, and where the decision differs from that kind's usual one.
 
     ``codes`` match ``code`` or ``type``, in lower case; ``says`` is searched for in the message. A row with

@@ -6,9 +6,10 @@ Source: qwen-code.md sections 0, 3.3, 5 and 7.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from proxy_core import Credential
 from proxy_plugin_qwen_code.settings import QwenCodeSettings
@@ -42,8 +43,7 @@ _DASHSCOPE = ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscop
 _DASHSCOPE_GLOBS = ("token-plan.*.maas.aliyuncs.com", "*.alibaba-inc.com", "*.aliyun-inc.com", "*.alicloudapi.com")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """Where requests with one credential go. ``dashscope``: that host knows the vendor's own headers and fields."""
 
     base: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core import FoundKey, KeyFile
@@ -20,8 +20,7 @@ PLAN_VARIABLES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+class _Named(Struct, frozen=True):
     """A variable that may hold a key, and where the key would be valid: a tier, or ``why`` it is not this vendor's."""
 
     variable: str

@@ -10,9 +10,10 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import (
@@ -68,8 +69,7 @@ def qwen_refresher(settings: QwenCodeSettings, *, sleep: Sleep = asyncio.sleep) 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _QwenLogin:
+class _QwenLogin(Struct, frozen=True):
     settings: QwenCodeSettings
     sleep: Sleep
 

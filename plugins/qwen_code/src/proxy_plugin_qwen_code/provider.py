@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,
@@ -69,8 +71,7 @@ ROTATION = RotationSettings(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QwenCode:
+class QwenCode(Struct, frozen=True, kw_only=True):
     """The provider's functions, bound to settings. ``base_url`` and ``headers`` come from ``[providers.qwen_code]``."""
 
     settings: QwenCodeSettings

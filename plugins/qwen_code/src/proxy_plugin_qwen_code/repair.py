@@ -9,8 +9,9 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from proxy_core import JsonObject, StreamCut, json_bytes
 from proxy_plugin_qwen_code.texts import Snapshots, ThinkTags
@@ -107,8 +108,7 @@ def _without(given: JsonObject, *names: str) -> JsonObject:
 # --- One choice --------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(Struct):
     number: int
     id: str = ""
     #: Whether the upstream has sent an id; if not, the next id belongs to this call.
@@ -126,8 +126,7 @@ class _Call:
         return not self.arguments or _is_json(self.arguments)
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(Struct):
     """What one choice has contained so far."""
 
     index: int

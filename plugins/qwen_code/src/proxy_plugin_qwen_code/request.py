@@ -7,8 +7,9 @@ the body is the provider's own copy: deeper values are copied before they are ch
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from proxy_core import JsonObject, ReasoningOptions
 from proxy_plugin_qwen_code.caching import mark_for_cache

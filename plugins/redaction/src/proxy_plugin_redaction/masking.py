@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import (
     CallDelta,
@@ -17,6 +19,7 @@ from proxy_core import (
     Sanitizer,
     StashKey,
     TextDelta,
+    repr_without,
 )
 from proxy_plugin_redaction.patterns import Shape
 from proxy_plugin_redaction.redactor import Finder
@@ -52,16 +55,17 @@ def masking(shapes: Mapping[str, Shape]) -> Sanitizer:
     return Sanitizer(name="masking", rank=500, request=request, events=events)
 
 
-@dataclass(slots=True)
-class Masks:
+class Masks(Struct):
     """One request's masks. Equal values get the same mask, so that the model can still refer to them.
 
     ``taken`` is the text of the request; a mask that already occurs in it is not used.
     """
 
-    taken: str = field(repr=False)
-    by_mask: dict[str, str] = field(default_factory=dict, repr=False)
-    by_value: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    __repr__ = repr_without("taken", "by_mask", "by_value")
+
+    taken: str
+    by_mask: dict[str, str] = field(default_factory=dict)
+    by_value: dict[tuple[str, str], str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def mask(self, kind: str, value: str) -> str:

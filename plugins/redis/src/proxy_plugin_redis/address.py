@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from msgspec import Struct, field
 from pydantic import SecretStr
 
 from proxy_core import SettingsError
@@ -23,8 +23,7 @@ _FORM = (
 _TLS = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Struct, frozen=True, kw_only=True):
     """Where the store is and how to log in. ``files`` are the TLS files, by the client library's names for them."""
 
     host: str

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from proxy_core import SharedValue, SyncRequest, SyncResponse, UsageRow
 
@@ -29,8 +30,7 @@ _KEYS = (
 Argument = str | bytes | int
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """Key names in the store. The prefix is a hash tag: in a cluster, all keys share one slot."""
 
     prefix: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
+
+from msgspec.structs import replace
 
 from proxy_core.dialects.common import (
     missing,

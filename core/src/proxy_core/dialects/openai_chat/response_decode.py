@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes, load_object
@@ -160,8 +161,7 @@ def _failed(error: JsonObject) -> Failed:
     )
 
 
-@dataclass(slots=True)
-class _ChoiceState:
+class _ChoiceState(Struct):
     """The open parts of one choice. An upstream's call index is a hint: a new id at the same index is a new call."""
 
     choice: int

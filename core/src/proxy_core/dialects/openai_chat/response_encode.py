@@ -8,8 +8,9 @@ that a filter held back; ``finish_reason`` depends on the calls that were actual
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, assert_never
+
+from msgspec import Struct, field
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes
@@ -123,8 +124,7 @@ class OpenAIChatEncoder:
         return body
 
 
-@dataclass(slots=True)
-class _Assembly:
+class _Assembly(Struct):
     """One choice as it grows; returns the streamed delta of each event, and the whole at the end."""
 
     #: Calls are written as ``function_call``, of which there is only one; others are written as usual.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from proxy_core import BadRequest, ChatRequest, JsonObject, ReasoningOptions, ResponseFormat, Sampling
 from proxy_core.dialects.common import without_none
@@ -25,16 +26,14 @@ _CARRIED_CONFIG = (
 ).split()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class Style(Struct, frozen=True, kw_only=True):
     """The differences between backends. ``schemas`` is the field for a function's parameters."""
 
     schemas: Literal["parametersJsonSchema", "parameters"] = "parametersJsonSchema"
     call_ids: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
+class Encoded(Struct, frozen=True, kw_only=True):
     """A request's body without its model.
 
     ``dropped`` are advisory fields, by the client's names, that Gemini has no counterpart for.
@@ -46,8 +45,7 @@ class Encoded:
     dropped: Sequence[str] = ()
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     chat: ChatRequest
     family: Family
     style: Style

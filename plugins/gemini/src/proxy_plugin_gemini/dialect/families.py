@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from proxy_core import BadRequest, JsonObject, ReasoningOptions
 from proxy_core.dialects.common import without_none
@@ -15,8 +16,7 @@ from proxy_core.dialects.common import without_none
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """``budgets`` or ``levels`` by effort; if both are empty, the family cannot think. ``least`` and ``most`` limit a
     budget."""
 

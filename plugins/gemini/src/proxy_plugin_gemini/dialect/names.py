@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
+
+from msgspec import Struct, field
 
 from proxy_core import ChatRequest, CustomTool, FunctionTool, ToolCall, ToolResult
 
@@ -18,8 +19,7 @@ _BAD = re.compile(r"[^A-Za-z0-9_.:-]")
 _LONGEST = 63
 
 
-@dataclass(frozen=True, slots=True)
-class Original:
+class Original(Struct, frozen=True):
     """The client's name for a function."""
 
     name: str
@@ -27,8 +27,7 @@ class Original:
     kind: Literal["function", "custom"] = "function"
 
 
-@dataclass(frozen=True, slots=True)
-class NameTable:
+class NameTable(Struct, frozen=True):
     """The names of one request, in both directions. A name that is not in the table stays unchanged."""
 
     sent: Mapping[tuple[str | None, str], str] = field(default_factory=dict)

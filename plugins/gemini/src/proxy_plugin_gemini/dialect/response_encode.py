@@ -7,8 +7,9 @@ object contains finish reason and usage.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, assert_never
+
+from msgspec import Struct, field
 
 from proxy_core import (
     CallDelta,
@@ -39,8 +40,7 @@ _MALFORMED = "MALFORMED_FUNCTION_CALL"
 _KNOWN = frozenset({*REASONS, _MALFORMED, "OTHER", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"})
 
 
-@dataclass(slots=True)
-class _Choice:
+class _Choice(Struct):
     """One candidate as it grows. ``parts`` is kept only for a whole response."""
 
     parts: list[JsonObject] = field(default_factory=list)

@@ -6,8 +6,9 @@ The backend refuses anything else, so this module repairs conversations that oth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from proxy_core import (
     BadRequest,
@@ -35,8 +36,7 @@ Signatures = Callable[[str], str | None]
 _NO_RESULT = {"error": "no result was provided"}
 
 
-@dataclass(slots=True)
-class _Turn:
+class _Turn(Struct):
     """A model's turn, and everything up to the model's next turn."""
 
     model: list[JsonObject] = field(default_factory=list)
@@ -45,8 +45,7 @@ class _Turn:
     user: list[JsonObject] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class TurnWriter:
+class TurnWriter(Struct, frozen=True):
     """Writes a request's turns."""
 
     family: Family

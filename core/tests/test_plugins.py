@@ -252,7 +252,7 @@ def test_a_package_brings_names_of_its_own_between_the_file_and_nested_variables
     nested = load(environ={"OTHER_PORT": "2", "PROXY_SERVER__PORT": "3"}, cwd=tmp_path)
 
     assert (loaded.settings.server.port, nested.settings.server.port) == (2, 3)
-    assert loaded.sources.named_origins == {("server", "port"): "environment variable OTHER_PORT"}
+    assert loaded.sources.named.origins == {("server", "port"): "environment variable OTHER_PORT"}
     assert list(loaded.provider("demo").models) == ["m"]
     assert loaded.without_effect({"x": RotationSettings()}) == ["['demo', 'x']", "no use for x"]
 

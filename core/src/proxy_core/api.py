@@ -52,6 +52,7 @@ from proxy_core.interfaces.status import *
 from proxy_core.messages.content import *
 from proxy_core.messages.events import *
 from proxy_core.messages.json_types import *
+from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
 from proxy_core.messages.upstream import *
 from proxy_core.pipeline.guard import FieldFilter as FieldFilter
@@ -68,4 +69,3 @@ from proxy_core.settings.sources import Variable as Variable
 from proxy_core.settings.sources import Variables as Variables
 from proxy_core.stash import Stash as Stash
 from proxy_core.stash import StashKey as StashKey
-from proxy_core.values import repr_without as repr_without

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from proxy_core.credentials.stored import digest
 from proxy_core.files import SAFE, sync_folder
 from proxy_core.interfaces import HttpResponse, Tokens
-from proxy_core.values import repr_without
+from proxy_core.messages import repr_without
 
 #: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.
 _ROOM = 16 * 1024

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from proxy_core.messages import JsonObject
-from proxy_core.values import repr_without
+from proxy_core.messages import JsonObject, repr_without
 
 __all__ = ["CountTokens", "ModelInfo", "TokenCount", "TokenCounter"]
 

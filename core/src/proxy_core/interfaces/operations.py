@@ -11,8 +11,7 @@ from msgspec import Struct, field
 from proxy_core.interfaces.models import ModelInfo
 from proxy_core.interfaces.state import UsageRow
 from proxy_core.interfaces.status import ProcessStatus
-from proxy_core.messages import ChatRequest, Extra, JsonObject, Usage
-from proxy_core.values import repr_without
+from proxy_core.messages import ChatRequest, Extra, JsonObject, Usage, repr_without
 
 __all__ = [
     "CountedTokens",

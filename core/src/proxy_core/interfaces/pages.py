@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from proxy_core.interfaces.providers import ByteStream
 from proxy_core.interfaces.status import ProcessStatus
-from proxy_core.values import repr_without
+from proxy_core.messages import repr_without
 
 __all__ = ["AdminPage", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
 

@@ -17,9 +17,9 @@ from proxy_core.messages import (
     Extra,
     UpstreamFailure,
     UpstreamRequest,
+    repr_without,
 )
 from proxy_core.settings.rotation import RotationSettings
-from proxy_core.values import repr_without
 
 __all__ = [
     "AskQuota",

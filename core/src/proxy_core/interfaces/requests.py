@@ -16,10 +16,10 @@ from proxy_core.messages import (
     ChatRequest,
     Extra,
     JsonObject,
+    repr_without,
 )
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 from proxy_core.stash import Stash
-from proxy_core.values import repr_without
 
 __all__ = ["Credential", "FailureDecision", "Lifecycle", "ModelSpec", "ProviderCall", "ProxyRequest", "QuotaWindow"]
 

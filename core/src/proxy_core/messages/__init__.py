@@ -7,5 +7,6 @@ values have no field is kept in ``extra``, so that the same dialect can restore 
 from proxy_core.messages.content import *
 from proxy_core.messages.events import *
 from proxy_core.messages.json_types import *
+from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
 from proxy_core.messages.upstream import *

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from proxy_core.values import repr_without
+from proxy_core.messages.reprs import repr_without
 
 __all__ = ["TransportFault", "UpstreamFailure", "UpstreamRequest"]
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from proxy_core.values import repr_without
+from proxy_core.messages import repr_without
 
 
 class Route(Struct, frozen=True, kw_only=True):

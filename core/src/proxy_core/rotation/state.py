@@ -14,8 +14,8 @@ from types import MappingProxyType
 from msgspec import Struct, field
 
 from proxy_core.interfaces import Credential
+from proxy_core.messages import repr_without
 from proxy_core.rotation.cooldown import Cooldown
-from proxy_core.values import repr_without
 
 #: A load is ``priority * PRIORITY + busyness * BUSY + used``; exact in a float up to priority 9000.
 PRIORITY = 1e12

@@ -195,7 +195,7 @@ def _entries(loaded: LoadedSettings, catalog: Catalog, table: str) -> list[KeyPa
 def _named_below(sources: Sources, path: KeyPath) -> list[Variable]:
     """The variables under names of their own that set ``path`` or something below it."""
     by_words = {str(variable): variable for variable in sources.variables.values()}
-    origins = (origin for at, origin in sources.named_origins.items() if at[: len(path)] == path)
+    origins = (origin for at, origin in sources.named.origins.items() if at[: len(path)] == path)
     return [by_words[origin] for origin in origins if origin in by_words]
 
 

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import BadRequest, Conflict, NotFound
 from proxy_core.interfaces import Deployment
+from proxy_core.messages import repr_without
 from proxy_core.models.routing import Router
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.records.recent import RecentRequests
@@ -28,7 +29,6 @@ from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.server.wording import Wording
-from proxy_core.values import repr_without
 
 #: The key in a request's scope under which the reload function is found.
 RELOAD = "proxy_core.reload"

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy_core.interfaces import ProcessStatus
+from proxy_core.messages import repr_without
 from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
 from proxy_core.status import wire
 from proxy_core.status.view import StatusView
-from proxy_core.values import repr_without
 
 log = logging.getLogger("proxy_core.status")
 

@@ -13,18 +13,18 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import platformdirs
-from msgspec import Struct
+from msgspec import Struct, field
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from proxy_core.errors import SettingsError
+from proxy_core.messages import repr_without
 from proxy_core.settings.base import PROXY_WORDS, environment_name
 from proxy_core.settings.legacy_names import unread
 from proxy_core.settings.pasted import decoded
@@ -50,7 +50,6 @@ from proxy_core.settings.variables import (
     proxy_settings,
     with_values,
 )
-from proxy_core.values import repr_without
 
 APP = "proxy-core"
 FILE_NAME = "proxy-core.toml"
@@ -68,13 +67,14 @@ NO_ROTATIONS: Rotations = MappingProxyType({})
 # --- Where values come from --------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(Struct, frozen=True, dict=True):
     """The raw inputs, kept so that messages can name the origin of a value."""
 
+    __repr__ = repr_without("table", "variables")
+
     file: Path | None
-    table: Mapping[str, Any] = field(repr=False)
-    variables: Variables = field(repr=False)
+    table: Mapping[str, Any]
+    variables: Variables
     #: What other packages read from variables, by plugin.
     others: Mapping[str, SettingsSource] = field(default_factory=dict)
     #: Files in the working directory that were read without being named on the command line or in the environment.
@@ -99,10 +99,6 @@ class Sources:
         """What variables under names of their own set for the whole proxy."""
         others = [other.proxy(self.variables) for other in self.others.values()]
         return _joined([proxy_settings(self.variables), *others])
-
-    @property
-    def named_origins(self) -> Origins:
-        return self.named.origins
 
     def nested(self, path: KeyPath) -> Variable | None:
         """The variable of our own spelling that sets exactly this key."""

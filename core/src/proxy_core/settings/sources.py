@@ -17,9 +17,9 @@ from msgspec import Struct, field
 from pydantic import ValidationError
 
 from proxy_core.errors import SettingsError
+from proxy_core.messages import repr_without
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginsTable
-from proxy_core.values import repr_without
 
 GROUP = "proxy_core.settings_sources"
 

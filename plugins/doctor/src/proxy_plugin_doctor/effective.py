@@ -58,7 +58,7 @@ class Origins:
         return next((str(variable) for variable in found if variable is not None), None)
 
     def _named(self, path: KeyPath) -> str | None:
-        found = self._sources.named_origins
+        found = self._sources.named.origins
         if path[0] == "providers" and len(path) > 2:
             found = {**found, **self._of_provider(path[1])}
         return next((found[path[:n]] for n in range(len(path), 0, -1) if path[:n] in found), None)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+__all__ = ["repr_without"]
+
 
 def repr_without(*unshown: str) -> Callable[[Any], str]:
     """A ``__repr__`` for a struct that leaves out the fields named: secrets, and bodies that may hold some."""

@@ -29,7 +29,6 @@ from pathlib import Path
 from benchmarks.refresh_vendors import VENDORS, Vendor
 from proxy_core.clock import SystemClock
 from proxy_core.credentials.journal import Journal
-from proxy_core.credentials.locks import ForeignLock
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Vault
@@ -37,6 +36,7 @@ from proxy_core.files import write_private
 from proxy_core.interfaces import HttpClient, HttpResponse, LoginRequired, RetryRefresh, Tokens
 from proxy_core.messages import UpstreamRequest
 from proxy_core.testing.oauth import open_exchange
+from proxy_plugin_oauth import LockFile
 
 #: Data in the file that only the outside program knows.
 _THEIRS = {"theirs": {"kept": True}}
@@ -95,7 +95,7 @@ async def work_outside(vendor: Vendor, base: str, file: Path, trace: Trace, paus
     async with open_exchange() as exchange:
         while True:
             await asyncio.sleep(random.uniform(0, pause_s * 4))
-            lock = ForeignLock(vendor.file.lock(file)) if vendor.file.lock is not None else None
+            lock = LockFile(vendor.file.lock(file).path, guarded=False) if vendor.file.lock is not None else None
             while lock is not None and not lock.try_acquire():  # noqa: ASYNC110  # the other holder is another process
                 await asyncio.sleep(0.02)
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy_core.interfaces import CredentialRefresher, TokenFile
 from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND
@@ -14,6 +14,7 @@ from proxy_plugin_gemini_cli.oauth import KIND as GOOGLE
 from proxy_plugin_gemini_cli.oauth import GoogleLogin
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 from proxy_plugin_gemini_cli.testing import FakeGoogle
+from proxy_plugin_oauth import LockFile
 from proxy_plugin_oauth.testing import example_refresher
 
 
@@ -50,7 +51,7 @@ VENDORS: Mapping[str, Vendor] = {
     "example": Vendor(
         provider="example",
         kind=KIND,
-        file=EXAMPLE_FILE,
+        file=replace(EXAMPLE_FILE, lock=lambda file: LockFile(file.with_suffix(".lock"))),
         refresher=example_refresher,
         server=lambda reuse_s: FakeOAuthServer(strict=True, reuse_s=reuse_s),
         rotates=True,

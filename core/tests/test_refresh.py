@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
-import time
-import uuid
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +12,7 @@ from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, T
 from proxy_core.credentials import vault as vault_module
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.journal import Journal
-from proxy_core.credentials.locks import CredentialLock, ForeignLock, LockBusy
+from proxy_core.credentials.locks import CredentialLock, LockBusy
 from proxy_core.credentials.refresh import refresh_once
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
@@ -108,7 +104,7 @@ async def test_new_tokens_written_by_another_process_are_used(server, vault, sto
 
 
 async def test_a_linked_file_is_refreshed_under_its_programs_lock(server, vault, linked, renew):
-    lock = ForeignLock(EXAMPLE_FILE.lock(linked.link.path))
+    lock = EXAMPLE_FILE.lock(linked.link.path)
     assert lock.try_acquire()
     waiting = asyncio.ensure_future(renew(linked))
     await asyncio.sleep(0.1)
@@ -122,7 +118,7 @@ async def test_a_linked_file_is_refreshed_under_its_programs_lock(server, vault,
 
     assert (done.how, done.stored.access_token.get_secret_value()) == ("theirs", "theirs")
     assert server.spendings == []
-    assert not EXAMPLE_FILE.lock(linked.link.path).exists()
+    assert not EXAMPLE_FILE.lock(linked.link.path).path.exists()
 
 
 async def test_a_linked_file_gets_the_new_tokens(server, vault, linked, renew):
@@ -132,32 +128,17 @@ async def test_a_linked_file_gets_the_new_tokens(server, vault, linked, renew):
     assert done.stored.link == linked.link
 
 
-async def test_a_lock_left_behind_is_taken_over_and_a_fresh_one_is_not(tmp_path):
-    path = tmp_path / "x.lock"
-    path.write_text("somebody")
-    with pytest.raises(LockBusy):
-        await CredentialLock(tmp_path / "own", path, wait_s=0.1).acquire()
-    os.utime(path, (time.time() - 40,) * 2)
-    async with CredentialLock(tmp_path / "own", path, wait_s=1):
-        assert path.read_text() != "somebody"
-        path.write_text("somebody else")
+async def test_the_other_programs_lock_is_waited_for_and_returned(tmp_path):
+    theirs = EXAMPLE_FILE.lock(tmp_path / "x.json")
+    assert theirs.try_acquire()
+    with pytest.raises(LockBusy, match=r"x\.lock is held by another process"):
+        await CredentialLock(tmp_path / "own", EXAMPLE_FILE.lock(tmp_path / "x.json"), wait_s=0.1).acquire()
+    assert theirs.path.exists()
+    theirs.release()
 
-    assert path.read_text() == "somebody else"
-    assert [p.name for p in tmp_path.iterdir() if "stale" in p.name] == []
-
-
-async def test_the_lock_of_a_killed_process_of_ours_is_taken_over_without_a_gap(tmp_path, monkeypatch):
-    left = CredentialLock(tmp_path / "own", tmp_path / "x.lock")
-    await left.acquire()
-    word = (tmp_path / "x.lock").read_text()
-    left._lock.release()
-    # Removing it first would let the other program in.
-    monkeypatch.setattr(Path, "rename", None)
-    assert not ForeignLock(tmp_path / "x.lock").try_acquire()
-
-    async with CredentialLock(tmp_path / "own", tmp_path / "x.lock", wait_s=1):
-        assert (tmp_path / "x.lock").read_text() != word
-    assert uuid.UUID(word)
+    async with CredentialLock(tmp_path / "own", EXAMPLE_FILE.lock(tmp_path / "x.json"), wait_s=1):
+        assert theirs.path.exists()
+    assert not theirs.path.exists()
 
 
 async def test_a_lock_that_is_held_too_long_is_for_later(server, vault, stored, renew):

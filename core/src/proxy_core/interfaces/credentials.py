@@ -17,6 +17,7 @@ __all__ = [
     "Candidate",
     "Candidates",
     "CredentialRefresher",
+    "ForeignLock",
     "LoginFailed",
     "LoginMethod",
     "LoginPrompt",
@@ -161,12 +162,24 @@ class LoginPrompt(Protocol):
         ...
 
 
+class ForeignLock(Protocol):
+    """Another program's lock. ``release`` may be called without holding it.
+
+    Of the processes of proxies on one machine, one at a time tries to acquire it: it has another lock by then.
+    """
+
+    path: Path
+
+    def try_acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
+
 class TokenFile(Struct, frozen=True, kw_only=True):
     """The format in which another program stores its login, for importing it and for sharing the file.
 
     ``read`` raises ``ValueError`` if the file has another format. ``write`` returns the file's new bytes,
-    given its old ones, and preserves unknown fields. ``paths`` are the usual paths. ``lock`` returns the path
-    of the lock file that the program uses, given the file's path. ``owner`` determines the account from
+    given its old ones, and preserves unknown fields. ``paths`` are the usual paths. ``lock`` returns the lock
+    that the program uses, given the file's path. ``owner`` determines the account from
     neighbouring files if the file itself does not contain it.
     """
 
@@ -174,7 +187,7 @@ class TokenFile(Struct, frozen=True, kw_only=True):
     read: Callable[[bytes], Tokens]
     write: Callable[[bytes, Credential], bytes] | None = None
     paths: Sequence[str] = ()
-    lock: Callable[[Path], Path] | None = None
+    lock: Callable[[Path], ForeignLock] | None = None
     owner: Callable[[Path], str | None] | None = None
 
 

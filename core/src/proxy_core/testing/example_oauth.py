@@ -6,6 +6,7 @@ It has no login. ``proxy_plugin_oauth.testing`` adds logins, with the library th
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -60,12 +61,27 @@ def write_file(old: bytes, credential: Credential) -> bytes:
     return json.dumps(fields).encode()
 
 
-def lock_of(path: Path) -> Path:
-    return path.with_suffix(".lock")
+class ExampleLock:
+    """The lock of the example's own program: a file that exists while it is held."""
+
+    def __init__(self, file: Path) -> None:
+        self.path = file.with_suffix(".lock")
+        self._held = False
+
+    def try_acquire(self) -> bool:
+        with suppress(FileExistsError):
+            self.path.touch(0o600, exist_ok=False)
+            self._held = True
+        return self._held
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self.path.unlink()
 
 
 EXAMPLE_FILE = TokenFile(
-    name="example_cli", read=read_file, write=write_file, paths=("~/.example/oauth_creds.json",), lock=lock_of
+    name="example_cli", read=read_file, write=write_file, paths=("~/.example/oauth_creds.json",), lock=ExampleLock
 )
 
 

@@ -15,6 +15,7 @@ Everything here uses the :class:`~proxy_core.HttpClient` that it receives for ne
 
 from proxy_plugin_oauth.client import OAuthClient, authorization_url
 from proxy_plugin_oauth.device import DeviceCode, device_login, poll_device, read_device_code
+from proxy_plugin_oauth.lock_file import LockFile
 from proxy_plugin_oauth.loopback import Authorized, authorize, loopback_login
 from proxy_plugin_oauth.pasted import Callback, read_pasted
 from proxy_plugin_oauth.pkce import Pkce, new_pkce, new_state
@@ -31,6 +32,7 @@ __all__ = [
     "Authorized",
     "Callback",
     "DeviceCode",
+    "LockFile",
     "OAuthClient",
     "OAuthRefused",
     "Pkce",

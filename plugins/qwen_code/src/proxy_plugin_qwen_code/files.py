@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from proxy_core import Credential, TokenFile, Tokens, token_expiry
+
+if TYPE_CHECKING:
+    from proxy_plugin_oauth import LockFile
 
 #: Fields of other proxies, which Qwen Code does not write.
 _OTHERS = ("type", "_proxy_metadata", "expired", "last_refresh", "email")
@@ -86,9 +89,11 @@ def read_proxy_file(data: bytes) -> Tokens:
     )
 
 
-def lock_of(path: Path) -> Path:
+def lock_of(path: Path) -> LockFile:
     """``~/.qwen/oauth_creds.lock``: exists while a program refreshes the tokens; stale after 35 s (2.2)."""
-    return path.with_suffix(".lock")
+    from proxy_plugin_oauth import LockFile  # with its library, which a start does not need
+
+    return LockFile(path.with_suffix(".lock"))
 
 
 QWEN_FILE = TokenFile(

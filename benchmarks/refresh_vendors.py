@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from proxy_core.interfaces import CredentialRefresher, TokenFile
 from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND

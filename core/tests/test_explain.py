@@ -5,8 +5,9 @@ import json
 from proxy_core.rotation.explain import as_json, described, selected
 
 
-def decision(desk, lease=None, tried=(), worst=None, model="m"):
-    return selected(desk.pool, model, lease, {desk.id(name) for name in tried}, "demo/m", 0.5, worst).explained()
+def decision(desk, lease=None, tried=(), worst=None, model="m", unable=()):
+    tried, unable = ({desk.id(name) for name in names} for names in (tried, unable))
+    return selected(desk.pool, model, lease, tried, "demo/m", 0.5, worst, unable).explained()
 
 
 def reasons(desk, **more):
@@ -25,13 +26,13 @@ def test_a_decision_names_the_choice_and_counts_who_could_serve(desk):
 
 def test_each_exclusion_has_its_reason(desk, clock):
     desk = desk(
-        [1, 1, 1, 1, 1, 1, 9],
+        [1, 1, 1, 1, 1, 1, 9, 1],
         fair_cycle=True,
         max_concurrent=1,
         fair_cycle_share=0.3,
         caps=[{"limit": "3"}],
     )
-    others = {f"k{n}" for n in range(7)}
+    others = {f"k{n}" for n in range(8)}
     desk.fail(cooldown="credential", cooldown_s=50, tried=others - {"k0"})
     desk.fail(cooldown_s=10, tried=others - {"k1"})
     clock.passes(10)
@@ -39,7 +40,7 @@ def test_each_exclusion_has_its_reason(desk, clock):
     desk.learn(lease=desk.take(tried=others - {"k2"}), limit=10, used=3)
     desk.take(tried=others - {"k3"})
     desk.learn(lease=desk.take(tried=others - {"k4"}), limit=5, used=1)
-    said = reasons(desk, tried=["k5"], worst=1)
+    said = reasons(desk, tried=["k5"], worst=1, unable=["k7"])
 
     assert said == {
         "k0": "cooling down",
@@ -49,6 +50,7 @@ def test_each_exclusion_has_its_reason(desk, clock):
         "k4": "fair cycle",
         "k5": "tried",
         "k6": "priority",
+        "k7": "unable",
     }
 
 

@@ -131,7 +131,7 @@ def test_an_empty_pool_says_so(desk):
 
     assert desk.take() is None
     assert desk.pool.soonest_s("m") is None
-    assert desk.pool.peek(REQUEST, "m") is None
+    assert desk.pool.peek(REQUEST, "m", frozenset(), None) is None
 
 
 def test_soonest_is_the_first_that_comes_back(desk):
@@ -292,12 +292,12 @@ def test_a_failure_after_clearing_counts_as_the_first(desk, clock):
 def test_a_preview_finds_the_credential_that_would_be_used_and_changes_nothing(desk):
     desk = desk(2, "sticky")
     desk.ask()
-    assert {desk.pool.peek(REQUEST, "m").label for _ in range(3)} == {"k0"}
+    assert {desk.pool.peek(REQUEST, "m", frozenset(), None).label for _ in range(3)} == {"k0"}
 
     assert desk.pool.in_flight == 0
     assert desk.pool.ledger.group("m").used == {desk.id("k0"): 1}
     other = ProxyRequest(id="r", client="else", dialect="openai_chat", model="m", stream=False, body={})
-    assert desk.pool.peek(other, "m").label == "k1"
+    assert desk.pool.peek(other, "m", frozenset(), None).label == "k1"
     desk.ask(tried=["k0"])
     desk.ask(tried=["k0"])
     assert desk.ask(client="else") == "k0"  # the look was not remembered as a choice

@@ -102,6 +102,39 @@ async def test_embeddings_with_a_key(start, qwen):
     assert asked.key == "sk-a"
 
 
+EMBED = {"model": "qwen_code/text-embedding-v4", "input": "hi"}
+
+
+async def test_embeddings_use_a_key_although_a_login_comes_first(start, qwen, vault):
+    tokens = qwen.issue()
+    add_login(vault, tokens)
+    qwen.keys.add("sk-a")
+    vectors = {"object": "list", "model": "m", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
+    qwen.for_path("/embeddings").responds(200, vectors)
+    qwen.for_path("/embeddings").responds(429, error("slow down", "limit_requests"), headers={"retry-after": "60"})
+    keys = [{"key": "sk-a", "priority": 90}]
+    proxy = await start(providers={"qwen_code": {"api_keys": keys, "base_url": qwen.url}})
+
+    assert (await proxy.chat("qwen_code/coder-model", "hi")).status == 200
+    first = await proxy.post("/embeddings", EMBED)
+    limited = await proxy.post("/embeddings", EMBED)
+
+    assert (first.status, limited.status) == (200, 429)
+    assert {r.key for r in qwen.requests if r.path.endswith("/embeddings")} == {"sk-a"}
+    assert qwen.chats[0].key == tokens.access_token.get_secret_value()
+
+
+async def test_embeddings_with_a_login_alone_say_that_no_credential_can_serve_them(start, qwen, vault):
+    add_login(vault, qwen.issue())
+    proxy = await start()
+
+    answer = await proxy.post("/embeddings", EMBED)
+
+    assert (answer.status, answer.error["code"]) == (503, "no_credential")
+    assert "set QWEN_CODE_API_KEY" in answer.error["message"]
+    assert not qwen.requests
+
+
 async def test_both_agent_headers_carry_the_same_string(start, qwen):
     dashscope = {"base_is_dashscope": True}
     plain = await start("sk-a", plugin=dashscope)

@@ -170,8 +170,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     ``decoder(streaming)`` returns a new decoder for each attempt; ``decoder_for(call, streaming)`` does the same
     for decoders that depend on the request. ``decode_embeddings`` reads a whole response of a provider whose
     embeddings are not in OpenAI's format. ``classify_failure=None`` selects the core's classifier.
-    ``accepts_api_keys``: API keys work as well as credentials of its ``credential_kind``; ``key_files`` are
-    other programs' settings files to import keys from.
+    ``accepts_api_keys``: API keys work as well as credentials of its ``credential_kind``; ``kinds_for`` names the kinds
+    of credentials that can serve a family of dialects (``embeddings``), if not all can; the others are then no
+    candidates. ``key_files`` are other programs' settings files to import keys from.
     ``credential_optional`` providers (a local server) work without a credential.
     ``flat_rate``: requests with logins are covered by a subscription; with an API key they may cost money.
     ``read_quota=None`` selects the core's parser of rate-limit headers. ``rotation`` has the defaults for
@@ -206,6 +207,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     models_complete: bool = False
     credential_kind: str = "api_key"
     accepts_api_keys: bool = False
+    kinds_for: Mapping[str, Sequence[str]] = field(default_factory=dict)
     key_files: Sequence[KeyFile] = ()
     credential_optional: bool = False
     flat_rate: bool = False

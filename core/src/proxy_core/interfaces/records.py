@@ -75,6 +75,7 @@ Reason = Literal[
     "fair cycle",
     "priority",
     "tried",
+    "unable",
     "refreshing",
     "needs login",
     "needs setup",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from msgspec import Struct, field
 
 from proxy_core.interfaces import Deployment, FailureDecision
@@ -15,18 +17,23 @@ _MAX_LIMITED = 2
 class CandidateDeployment(Struct):
     """A deployment that may serve the request.
 
-    ``tried`` credentials are not used again in this round; ``spent`` ones are not used again at all; ``limited``
-    are those that began to cool down, and how often.
+    ``unable`` credentials are of a kind that cannot serve it. ``tried`` ones are not used again in this round;
+    ``spent`` ones are not used again at all; ``limited`` are those that began to cool down, and how often.
     """
 
     deployment: Deployment
     pool: Pool
     max_priority: int | None
+    unable: Set[str]
     tried: set[str] = field(default_factory=set)
     spent: set[str] = field(default_factory=set)
     limited: dict[str, int] = field(default_factory=dict)
     tries: int = 0
     closed: bool = False
+
+    def __post_init__(self) -> None:
+        self.tried |= self.unable
+        self.spent |= self.unable
 
     @property
     def soonest_s(self) -> float | None:
@@ -54,9 +61,14 @@ class CandidateDeployment(Struct):
 
     def standing(self) -> Standing:
         """What its credentials are waiting for, if none of them served."""
-        return standing(self.deployment, self.pool, self.max_priority, None if self.closed else self.tried)
+        tried = None if self.closed else self.tried
+        return standing(self.deployment, self.pool, self.max_priority, tried, self.unable)
 
 
-def candidate_of(deployment: Deployment, pool: Pool) -> CandidateDeployment:
-    max_priority = deployment.provider.max_priority
-    return CandidateDeployment(deployment, pool, max_priority(deployment.model) if max_priority is not None else None)
+def candidate_of(deployment: Deployment, pool: Pool, family: str) -> CandidateDeployment:
+    """``family``: that of the client's dialect."""
+    provider = deployment.provider
+    max_priority = provider.max_priority(deployment.model) if provider.max_priority is not None else None
+    kinds = provider.kinds_for.get(family)
+    unable = frozenset[str]() if kinds is None else {c.id for c in pool.credentials if c.kind not in kinds}
+    return CandidateDeployment(deployment, pool, max_priority, unable)

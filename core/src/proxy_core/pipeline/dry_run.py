@@ -13,6 +13,7 @@ from proxy_core.interfaces import Deployment, Dialect, ProxyRequest
 from proxy_core.messages import JsonObject
 from proxy_core.models.routing import Router
 from proxy_core.pipeline.calls import Calls
+from proxy_core.pipeline.candidate import candidate_of
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.rotation.explain import as_json, selected
 from proxy_core.rotation.pool import Pool
@@ -64,10 +65,10 @@ class DryRun:
 
     def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:
         pool = self._pools[deployment.provider.name]
-        max_priority_of = deployment.provider.max_priority
-        max_priority = max_priority_of(deployment.model) if max_priority_of is not None else None
-        credential = pool.peek(request, deployment.model, max_priority)
-        decision = selected(pool, deployment.model, None, frozenset(), deployment, 0.0, max_priority).explained()
+        candidate = candidate_of(deployment, pool, self._calls.dialect(request).family)
+        unable, max_priority = candidate.unable, candidate.max_priority
+        credential = pool.peek(request, deployment.model, unable, max_priority)
+        decision = selected(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable).explained()
         step = as_json(replace(decision, chosen=credential.id if credential is not None else None))
         if credential is None:
             return step

@@ -93,7 +93,8 @@ class Executor:
         self, request: ProxyRequest, deployments: Sequence[Deployment], filters: FilterChain | None, trace: Trace
     ) -> Response:
         """A committed response. Raises the ``ProxyError`` that the client should see."""
-        plan = AttemptPlan(request, self._calls.able(request, deployments), self._pools, self._routing, trace)
+        able, family = self._calls.able(request, deployments), self._calls.dialect(request).family
+        plan = AttemptPlan(request, able, self._pools, self._routing, trace, family)
         try:
             return await self._response(plan, request, filters, trace)
         except asyncio.CancelledError:

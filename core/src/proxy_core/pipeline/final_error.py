@@ -46,13 +46,16 @@ class Standing(Struct, frozen=True, kw_only=True):
     untried: bool
 
 
-def standing(deployment: Deployment, pool: Pool, max_priority: int | None, tried: Set[str] | None) -> Standing:
+def standing(
+    deployment: Deployment, pool: Pool, max_priority: int | None, tried: Set[str] | None, unable: Set[str]
+) -> Standing:
     """``tried``: the credentials that need not be tried again for this request; ``None`` stands for all."""
     found, now = obstacles(pool, deployment.model, max_priority), pool.clock.monotonic()
+    found = {credential: obstacle for credential, obstacle in found.items() if credential not in unable}
     name, epoch = deployment.provider.name, pool.ledger.epoch
     free = {credential for credential, obstacle in found.items() if obstacle is None}
     return Standing(
-        lacks="" if len(pool) else _lacks(deployment.provider),
+        lacks="" if len(pool) > len(unable) else _lacks(deployment.provider, {c.kind for c in pool.credentials}),
         waits=[
             Wait(error=_error(obstacle, name, ends_s, epoch), ends_s=ends_s)
             for obstacle, ends_s in _soonest_of_each_kind(found.values(), now)
@@ -101,11 +104,14 @@ def soonest(waits: Sequence[Wait]) -> ProxyError:
     return min(waits, key=lambda wait: wait.ends_s).error
 
 
-def _lacks(provider: Provider) -> str:
-    variable, login = f"{environment_name(provider.name)}_API_KEY", f"run `proxy-core login {provider.name}`"
-    ways = [f"set {variable}"] if provider.credential_kind == "api_key" or provider.accepts_api_keys else []
-    ways += [login] if provider.credential_kind != "api_key" else []
-    return f"There is no credential for {provider.name}: {' or '.join(ways)}."
+def _lacks(provider: Provider, kinds: Set[str]) -> str:
+    """``kinds``: of the credentials that there are, but that cannot serve this."""
+    variable, kind = f"{environment_name(provider.name)}_API_KEY", provider.credential_kind
+    keys = kind == "api_key" or provider.accepts_api_keys
+    ways = [f"set {variable}"] if keys and "api_key" not in kinds else []
+    ways += [f"run `proxy-core login {provider.name}`"] if kind != "api_key" and kind not in kinds else []
+    what = f"credential for {provider.name}" + (" that can serve this endpoint" if kinds else "")
+    return f"There is no {what}: {' or '.join(ways)}."
 
 
 def _no_credential(message: str) -> ProxyError:

@@ -34,6 +34,7 @@ class AttemptPlan:
         pools: Mapping[str, Pool],
         routing: RoutingSettings,
         trace: Trace,
+        family: str,
     ) -> None:
         self._request = request
         self._routing = routing
@@ -41,7 +42,7 @@ class AttemptPlan:
         self._failures: list[FailureDecision] = []
         self._waited = False
         self.deadline = Deadline.after(min(routing.max_wait_s, trace.left_s * _WAITING_SHARE), trace.clock)
-        self.candidates = [candidate_of(deployment, pools[deployment.provider.name]) for deployment in deployments]
+        self.candidates = [candidate_of(d, pools[d.provider.name], family) for d in deployments]
 
     def next(self) -> Choice | None:
         """The best deployment with a usable credential, and a lease of it; ``None`` if there is none now."""
@@ -64,8 +65,8 @@ class AttemptPlan:
     def _note(self, candidate: CandidateDeployment, lease: Lease | None) -> None:
         trace, pool, deployment = self._trace, candidate.pool, candidate.deployment
         if len(trace.selections) < _MAX_DECISIONS:
-            at_s, tried, max_priority = trace.elapsed_s, candidate.tried, candidate.max_priority
-            trace.selections.append(selected(pool, deployment.model, lease, tried, deployment, at_s, max_priority))
+            at, limits = (deployment, trace.elapsed_s), (candidate.max_priority, candidate.unable)
+            trace.selections.append(selected(pool, deployment.model, lease, candidate.tried, *at, *limits))
 
     def pass_on(self, taken: Choice | None) -> None:
         """A waiting request was notified of one credential; if it took none, the next waiter is notified."""

@@ -61,6 +61,7 @@ def selected(
     deployment: Deployment | str,
     at_s: float,
     max_priority: int | None = None,
+    unable: Set[str] = frozenset(),
 ) -> Selected:
     """One selection, recorded right after it happened; costs next to nothing unless credentials were excluded."""
     ledger, now = pool.ledger, pool.clock.monotonic()
@@ -70,9 +71,10 @@ def selected(
         chosen, group = lease.credential.id, ledger.group(model)  # settled when it was leased
     excluded: list[Exclusion] = []
     unnamed = 0
+    tried = tried | unable if unable else tried
     if tried or max_priority is not None or group.of_model or len(group.unusable) > (chosen in group.unusable):
         rows = _excluded_rows(ledger, group, chosen, tried | group.closed(model, now), max_priority)
-        excluded = [_exclusion(ledger, group, model, row, now, tried, max_priority) for row in rows[:_NAMED]]
+        excluded = [_exclusion(ledger, group, model, row, now, tried, max_priority, unable) for row in rows[:_NAMED]]
         unnamed = len(rows) - len(excluded)
     return Selected(
         deployment=deployment,
@@ -111,8 +113,11 @@ def _exclusion(
     now: float,
     tried: Set[str] = frozenset(),
     max_priority: int | None = None,
+    unable: Set[str] = frozenset(),
 ) -> Exclusion:
     name = row.id
+    if name in unable:
+        return Exclusion(credential=name, reason="unable")
     if name in tried:
         return Exclusion(credential=name, reason="tried")
     if max_priority is not None and row.priority > max_priority:

@@ -141,9 +141,9 @@ class Pool:
             self.sessions.remember(session, row.id, now)
         return Lease(self, self.ledger.leased(row, group, model, now))
 
-    def peek(self, request: ProxyRequest, model: str, max_priority: int | None = None) -> Credential | None:
+    def peek(self, request: ProxyRequest, model: str, out: Set[str], max_priority: int | None) -> Credential | None:
         """The credential that :meth:`take` would lend. Changes nothing."""
-        found = self._found(request, model, frozenset(), max_priority, self.clock.monotonic())
+        found = self._found(request, model, out, max_priority, self.clock.monotonic())
         return found[0].credential if found is not None else None
 
     def _found(

@@ -11,7 +11,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core import (
-    BadRequest,
     Check,
     Credential,
     FailureDecision,
@@ -57,6 +56,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         models=offered(settings, provider),
         credential_kind=KIND,
         accepts_api_keys=True,
+        kinds_for={"embeddings": ["api_key"]},
         key_files=[SETTINGS_FILE],
         flat_rate=True,
         rotation=ROTATION,
@@ -98,8 +98,6 @@ class QwenCode(Struct, frozen=True, kw_only=True):
         return UpstreamRequest(url=f"{target.base}/chat/completions", headers=headers, content=json_bytes(body))
 
     def _embed(self, call: ProviderCall, credential: Credential, target: Target) -> UpstreamRequest:
-        if target.login:
-            raise BadRequest("Qwen has embeddings only for API keys, not for logins.", param="model")
         body = {name: value for name, value in call.body.items() if name != "stream"}
         headers = [("content-type", "application/json"), *self._headers(credential, target, str(body.get("model")))]
         return UpstreamRequest(url=f"{target.base}/embeddings", headers=headers, content=json_bytes(body))

@@ -37,7 +37,6 @@ from proxy_core.server.serve import (
     run_loop,
     serve_app,
     stop_on_signals,
-    supervise,
     url_of,
 )
 from proxy_core.settings.loading import load
@@ -120,6 +119,8 @@ def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> N
         _greet(active.current, url, demo)
         run_loop(_serve(active, http_server, written, spec, sock, control))
     else:
+        from proxy_core.server.workers import supervise  # one process needs none of what it imports
+
         _greet(active.current, url, demo)
         supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
 

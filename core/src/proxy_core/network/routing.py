@@ -10,10 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlencode, urlsplit
 
-import httpx
-
 from proxy_core.errors import SettingsError
 from proxy_core.network.routes import Route
+from proxy_core.network.tls import usual_context
 from proxy_core.settings.base import NetworkSettings
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ProviderSettings
@@ -95,7 +94,7 @@ class _Builder:
 
 
 def _context(authorities: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authorities) if authorities else httpx.create_ssl_context()
+    context = ssl.create_default_context(cafile=authorities) if authorities else usual_context()
     if certificate is not None:
         context.load_cert_chain(certificate, key, password=_no_password)
     return context

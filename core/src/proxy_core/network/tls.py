@@ -22,13 +22,15 @@ def tls_context() -> ssl.SSLContext:
         return _built()
 
 
-@cache
-def _built() -> ssl.SSLContext:
-    """certifi's bundle, or what SSL_CERT_FILE or SSL_CERT_DIR names."""
+def usual_context() -> ssl.SSLContext:
+    """A new context, with certifi's bundle or what SSL_CERT_FILE or SSL_CERT_DIR names."""
     system = ssl.get_default_verify_paths()  # with these variables already applied
     file = system.cafile if system.cafile != system.openssl_cafile else None
     folder = system.capath if system.capath != system.openssl_capath else None
     return ssl.create_default_context(cafile=file if file or folder else certifi.where(), capath=folder)
+
+
+_built = cache(usual_context)
 
 
 def warm_up() -> ssl.SSLContext:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import multiprocessing
-import multiprocessing.connection
-import os
 import signal
 import socket
 import ssl
 import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 from starlette.types import ASGIApp
 
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Hosting, HttpServer
-from proxy_core.interfaces.servers import BACKLOG, GRACE_S
+from proxy_core.interfaces.servers import BACKLOG
 from proxy_core.server import control_socket
 from proxy_core.server.descriptors import raise_limit
 from proxy_core.settings.loading import LoadedSettings
@@ -35,7 +29,6 @@ log = logging.getLogger("proxy_core.serve")
 #: Extras of the core, each with a server of its name.
 _EXTRAS = ("uvicorn", "granian")
 _DEFAULT = "hypercorn"
-_RESTART_S = 1.0
 _SWITCH_S = 0.001
 
 
@@ -169,13 +162,18 @@ def hold_reloads() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
+def hear_reloads() -> None:
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
 async def reload_on_signal(reload: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
     """Call ``reload`` at each SIGHUP until ``stop``. Several during one reload cause one more."""
     if not hasattr(signal, "SIGHUP"):
         return
     loop, requested = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, requested.set)
-    _hear_reloads()
+    hear_reloads()
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while not stop.is_set():
@@ -215,64 +213,3 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
     overrides: Mapping[str, Any]
     #: Workers are numbered from 1 and keep their number when they are replaced.
     number: int = 0
-
-
-Worker = Callable[[WorkerSpec, socket.socket], None]
-
-
-def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int, shutdown_grace_s: float) -> None:
-    """Run ``count`` worker processes on one socket until a signal; restart those that die."""
-    # Otherwise, a new interpreter looks for modules in the working directory first, and runs what it finds there.
-    os.putenv("PYTHONSAFEPATH", "1")
-    context = multiprocessing.get_context("spawn")
-    stopping = False
-    workers: dict[int, BaseProcess] = {}
-
-    def on_signal(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    _pass_reloads_on(workers)
-    while not stopping:
-        for index, dead in [(n, w) for n, w in workers.items() if not w.is_alive()]:
-            log.error("worker %s ended with exit code %s; starting another", dead.pid, dead.exitcode)
-            del workers[index]
-            time.sleep(_RESTART_S)
-        for index in range(1, count + 1):
-            if index not in workers and not stopping:
-                arguments = (replace(spec, number=index), sock)
-                workers[index] = context.Process(target=worker, args=arguments, name=f"proxy-core-worker-{index}")
-                hold_reloads()  # inherited by the worker, which unblocks it when it can handle one
-                workers[index].start()
-        _hear_reloads()
-        multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
-    _end(list(workers.values()), shutdown_grace_s + 2 * GRACE_S)
-
-
-def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:
-    """Pass SIGHUP on to every worker; one that starts later reads the new settings anyway."""
-
-    def on_signal(*_: object) -> None:
-        for worker in workers.values():
-            if worker.pid is not None and worker.is_alive():
-                os.kill(worker.pid, signal.SIGHUP)
-
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, on_signal)
-
-
-def _hear_reloads() -> None:
-    if hasattr(signal, "SIGHUP"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-
-def _end(workers: list[BaseProcess], limit_s: float) -> None:
-    for process in workers:
-        process.terminate()
-    deadline = time.monotonic() + limit_s
-    for process in workers:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()

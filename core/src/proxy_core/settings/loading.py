@@ -331,11 +331,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:
-    # The source reads a class's fields and configuration, which every pydantic model has; the tables
-    # are plain models, so that importing proxy_core does not cost the import of pydantic-settings.
+    values = {n.lower(): v.value for n, v in variables.items() if n.upper().startswith(prefix)}
+    if not values:
+        return {}
+    # The source reads a class's fields and configuration, which plain models have, too. It takes a millisecond.
     source = EnvSettingsSource(cast(type[BaseSettings], cls), env_prefix=prefix, env_nested_delimiter=DELIMITER)
     source.config = {**source.config, "enable_decoding": False}  # lists are read by the fields themselves
-    source.env_vars = {name.lower(): v.value for name, v in variables.items()}
+    source.env_vars = values
     return source()
 
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct, field
 from msgspec.structs import replace
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, ValidationError
 
 from proxy_core.interfaces import Credential, Tokens
 from proxy_core.settings.base import Table
@@ -137,7 +137,14 @@ def digest(secret: SecretStr | None) -> str:
 
 # --- JSON --------------------------------------------------------------------------------
 
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 Text = Annotated[str, Field(max_length=100_000)]
+Secret = Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value, when_used="json")]
+Moment = Annotated[datetime, AfterValidator(_utc)]
 
 
 class _LinkRecord(Table):
@@ -147,61 +154,48 @@ class _LinkRecord(Table):
 
 class _NeedsLoginRecord(Table):
     why: str
-    since: datetime
+    since: Moment
     token: str = ""
 
 
 class _Record(Table):
     version: Literal[1]
     kind: Text
-    access_token: SecretStr = SecretStr("")
-    refresh_token: SecretStr | None = None
-    expires_at: datetime | None = None
+    access_token: Secret = SecretStr("")
+    refresh_token: Secret | None = None
+    expires_at: Moment | None = None
     identity: str | None = None
     anchor: str | None = None
     tier: str | None = None
     priority: int | None = None
     details: dict[str, str] = Field(default_factory=dict)
-    secret_details: dict[str, SecretStr] = Field(default_factory=dict)
+    secret_details: dict[str, Secret] = Field(default_factory=dict)
     disabled: bool = False
     link: _LinkRecord | None = None
     needs_login: _NeedsLoginRecord | None = None
     origin: str = ""
-    added_at: datetime | None = None
+    added_at: Moment | None = None
     seed: str | None = None
+
+
+#: What a record and a credential call by the same name, and what the file of a linked credential lacks.
+_SAME = ("kind", "identity", "tier", "priority", "disabled", "origin", "added_at", "seed")
+_TOKENS = ("access_token", "refresh_token", "expires_at")
 
 
 def to_json(stored: StoredCredential) -> bytes:
     """The content of its file. The file of a linked credential contains no tokens."""
-    details, hidden = {}, {}
-    for name, value in sorted(stored.details.items()):
-        if isinstance(value, SecretStr):
-            hidden[name] = value.get_secret_value()
-        else:
-            details[name] = value
-    fields: dict[str, Any] = {"version": 1, "kind": stored.kind}
-    if stored.link is None:
-        fields["access_token"] = stored.access_token.get_secret_value()
-        fields["refresh_token"] = stored.refresh_token.get_secret_value() if stored.refresh_token else None
-        fields["expires_at"] = _iso(stored.expires_at)
-    else:
-        fields["link"] = {"path": str(stored.link.path), "format": stored.link.format}
-    fields |= {
-        "identity": stored.identity,
-        "anchor": stored.anchor if stored.anchor != (stored.identity or stored.name) else None,
-        "tier": stored.tier,
-        "priority": stored.priority,
-        "details": details,
-        "secret_details": hidden,
-        "disabled": stored.disabled,
-        "origin": stored.origin,
-        "added_at": _iso(stored.added_at),
-        "seed": stored.seed,
-    }
-    if stored.needs_login is not None:
-        about = stored.needs_login
-        fields["needs_login"] = {"why": about.why, "since": _iso(about.since), "token": about.token}
-    kept = {name: value for name, value in fields.items() if value is not None and value is not False and value != {}}
+    link, needs, details = stored.link, stored.needs_login, sorted(stored.details.items())
+    record = _Record(
+        version=1,
+        **{name: getattr(stored, name) for name in (*_SAME, *(_TOKENS if link is None else ()))},
+        anchor=stored.anchor if stored.anchor != (stored.identity or stored.name) else None,
+        details={name: value for name, value in details if isinstance(value, str)},
+        secret_details={name: value for name, value in details if isinstance(value, SecretStr)},
+        link=_LinkRecord(path=str(link.path), format=link.format) if link else None,
+        needs_login=_NeedsLoginRecord(why=needs.why, since=needs.since, token=needs.token) if needs else None,
+    )
+    kept = record.model_dump(mode="json", exclude_defaults=True)
     return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
@@ -231,35 +225,17 @@ def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCreden
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"{where or 'it'}: {first['msg']}") from None
-    needs = record.needs_login
+    link, needs = record.link, record.needs_login
     stored = StoredCredential(
         provider=provider,
         name=name,
-        kind=record.kind,
         path=path,
-        access_token=record.access_token,
-        refresh_token=record.refresh_token,
-        expires_at=_utc(record.expires_at),
-        identity=record.identity,
+        **{field: getattr(record, field) for field in (*_SAME, *_TOKENS)},
         anchor=record.anchor or record.identity or name,
-        tier=record.tier,
-        priority=record.priority,
         details={**record.details, **record.secret_details},
-        disabled=record.disabled,
-        link=Link(path=Path(record.link.path), format=record.link.format) if record.link else None,
-        needs_login=NeedsLogin(why=needs.why, since=_utc(needs.since), token=needs.token) if needs else None,
-        origin=record.origin,
-        added_at=_utc(record.added_at),
-        seed=record.seed,
+        link=Link(path=Path(link.path), format=link.format) if link else None,
+        needs_login=NeedsLogin(why=needs.why, since=needs.since, token=needs.token) if needs else None,
     )
     if stored.link is None and not record.access_token.get_secret_value() and record.refresh_token is None:
         raise ValueError("it has neither access_token nor refresh_token nor link")
     return stored
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat() if moment else None
-
-
-def _utc(moment: Any) -> Any:
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

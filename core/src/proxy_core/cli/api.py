@@ -8,7 +8,6 @@ from proxy_core.cli.common import printable as printable
 from proxy_core.cli.common import read_settings as read_settings
 from proxy_core.cli.common import settings_options as settings_options
 from proxy_core.cli.common import table as table
-from proxy_core.cli.installation import ALL_HOOKS as ALL_HOOKS
 from proxy_core.cli.installation import StartCheck as StartCheck
 from proxy_core.cli.installation import catalog_of as catalog_of
 from proxy_core.cli.installation import check_start as check_start
@@ -33,6 +32,7 @@ from proxy_core.credentials.stored import VaultProblem as VaultProblem
 from proxy_core.credentials.stored import digest as digest
 from proxy_core.credentials.vault import Vault as Vault
 from proxy_core.files import write_private as write_private
+from proxy_core.plugins.loader import HOOKS as HOOKS
 from proxy_core.plugins.loader import Plugin as Plugin
 from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.runtime.destinations import address as address

@@ -19,7 +19,6 @@ from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.server.client_key import state_secret
 from proxy_core.settings.loading import LoadedSettings
 
-ALL_HOOKS = HOOKS
 _ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
 
@@ -60,9 +59,10 @@ def open_http(
 
 async def open_store(loaded: LoadedSettings) -> StateBackend:
     """The state of this installation, without a proxy. Raises ``SettingsError`` and whatever the store raises."""
-    from proxy_core.runtime import stores
+    from proxy_core.runtime.process import state_store
 
-    return await stores.open_store(loaded)
+    store, url = state_store(catalog_of(loaded, ("proxy_state_stores",)), loaded)
+    return await store.open(url)
 
 
 async def models_of(loaded: LoadedSettings) -> Mapping[str, ModelSpec]:

@@ -122,7 +122,7 @@ def load_plugins(
     manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     found = [_import_built_in(module, manager) for module in built_in]
-    found += [_import_installed(entry, loaded, manager) for entry in _installed()]
+    found += [_import_installed(entry, api, loaded, manager) for entry, api in _installed()]
     plugins = [_call_hooks(plugin, found, loaded, manager, only) for plugin in found]
     _check_names(loaded, plugins)
     _check_required(loaded, plugins)
@@ -134,16 +134,11 @@ def is_installed(name: str) -> bool:
     return any(entry.name == name for entry in entry_points(GROUP))
 
 
-class _Installed(Struct, frozen=True):
-    entry: metadata.EntryPoint
-    api: int | None
-
-
-def _installed() -> list[_Installed]:
-    """Entry points, sorted, because ``importlib.metadata`` returns them in arbitrary order."""
-    apis = {entry.name: entry.value for entry in entry_points(API_GROUP)}
+def _installed() -> list[tuple[metadata.EntryPoint, int | None]]:
+    """Entry points and their hook API, if stated; sorted, as ``importlib.metadata`` returns them in arbitrary order."""
+    stated = {entry.name: re.fullmatch(r"v(\d+)", entry.value) for entry in entry_points(API_GROUP)}
     found = sorted(entry_points(GROUP), key=lambda entry: (entry.name, entry.value))
-    return [_Installed(entry, _api_number(apis.get(entry.name))) for entry in found]
+    return [(entry, int(api[1]) if (api := stated.get(entry.name)) else None) for entry in found]
 
 
 @lru_cache(maxsize=1000)
@@ -153,54 +148,51 @@ def _distribution(dist: metadata.Distribution) -> tuple[str, str]:
     return described["Name"], described["Version"]
 
 
-def _api_number(value: str | None) -> int | None:
-    match = re.fullmatch(r"v(\d+)", value or "")
-    return int(match[1]) if match else None
-
-
 def _import_built_in(module: Module, manager: pluggy.PluginManager) -> Plugin:
     info: PluginInfo = module.PLUGIN
     return _register(Plugin(name=info.name, distribution="proxy-core", version=VERSION), module, manager)
 
 
-def _import_installed(installed: _Installed, loaded: LoadedSettings, manager: pluggy.PluginManager) -> Plugin:
-    entry, table = installed.entry, loaded.settings.plugins
+def _import_installed(
+    entry: metadata.EntryPoint, api: int | None, loaded: LoadedSettings, manager: pluggy.PluginManager
+) -> Plugin:
+    table = loaded.settings.plugins
     distribution, version = _distribution(entry.dist) if entry.dist else ("", "")
-    plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=installed.api)
+    plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=api)
     if entry.name in table.disabled:
-        return _with(plugin, state="disabled", reason="listed in [plugins] disabled")
+        return replace(plugin, state="disabled", reason="listed in [plugins] disabled")
     if table.allowed is not None and entry.name not in table.allowed:
-        return _with(plugin, state="not allowed", reason="not listed in [plugins] allowed")
-    if installed.api is not None and installed.api != API:
-        return _with(plugin, reason=_advice(installed.api))
+        return replace(plugin, state="not allowed", reason="not listed in [plugins] allowed")
+    if api not in (None, API):
+        return replace(plugin, reason=_advice(api))
     if manager.has_plugin(entry.name):
-        return _with(plugin, reason=f"another plugin is named {entry.name!r}")
+        return replace(plugin, reason=f"another plugin is named {entry.name!r}")
     started = time.perf_counter()
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
-        return _with(plugin, reason=f"import failed: {_message(error, loaded)}", load_s=time.perf_counter() - started)
-    return _with(_register(plugin, module, manager), load_s=time.perf_counter() - started)
+        return replace(plugin, reason=f"import failed: {_message(error, loaded)}", load_s=time.perf_counter() - started)
+    return replace(_register(plugin, module, manager), load_s=time.perf_counter() - started)
 
 
 def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> Plugin:
     """Check a module's ``PLUGIN`` and hooks; it stays registered only if both are valid."""
     info = getattr(module, "PLUGIN", None)
     if not isinstance(info, PluginInfo):
-        return _with(plugin, reason="has no PLUGIN = PluginInfo(...)")
+        return replace(plugin, reason="has no PLUGIN = PluginInfo(...)")
     if info.name != plugin.name:
-        return _with(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
+        return replace(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
     if info.api != API:
-        return _with(plugin, api=info.api, reason=_advice(info.api))
+        return replace(plugin, api=info.api, reason=_advice(info.api))
     try:
         manager.register(module, info.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         if manager.has_plugin(info.name):
             manager.unregister(name=info.name)
-        return _with(plugin, api=info.api, reason=_hook_problem(error))
+        return replace(plugin, api=info.api, reason=_hook_problem(error))
     hooks = tuple(h for h in HOOKS if any(i.plugin_name == info.name for i in getattr(manager.hook, h).get_hookimpls()))
-    return _with(plugin, api=info.api, info=info, hooks=hooks, state="active")
+    return replace(plugin, api=info.api, info=info, hooks=hooks, state="active")
 
 
 def _call_hooks(
@@ -222,11 +214,11 @@ def _call_hooks(
             if hook in only and hook in plugin.hooks
         }
     except SettingsError as error:
-        return _with(plugin, state="skipped", reason="; ".join(error.problems))
+        return replace(plugin, state="skipped", reason="; ".join(error.problems))
     except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
         log.debug("plugin %s", plugin.name, exc_info=True)
-        return _with(plugin, state="skipped", reason=_message(error, loaded, plugin))
-    return _with(plugin, provided=provided, load_s=plugin.load_s + time.perf_counter() - started)
+        return replace(plugin, state="skipped", reason=_message(error, loaded, plugin))
+    return replace(plugin, provided=provided, load_s=plugin.load_s + time.perf_counter() - started)
 
 
 def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:
@@ -269,10 +261,6 @@ def _message(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
     return text
-
-
-def _with(plugin: Plugin, **changes: Any) -> Plugin:
-    return replace(plugin, **changes)
 
 
 def _check_names(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

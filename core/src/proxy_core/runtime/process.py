@@ -11,6 +11,8 @@ from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.refresher import Refresher
 from proxy_core.credentials.vault import Vault
+from proxy_core.errors import SettingsError
+from proxy_core.interfaces import StateStore
 from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.hedge import HedgeBudget
@@ -20,7 +22,6 @@ from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.runtime.generation import Generation
-from proxy_core.runtime.stores import state_store
 from proxy_core.server.client_key import state_secret
 from proxy_core.server.interrupt import Interruptible
 from proxy_core.settings.loading import LoadedSettings
@@ -126,3 +127,14 @@ class Process:
         """Open the state store and run the refresher. Enter it after the first :meth:`configure`."""
         async with self.state, self.upstream, self.refresher:
             yield
+
+
+def state_store(catalog: Catalog, loaded: LoadedSettings) -> tuple[StateStore, str]:
+    """The store and its URL. Raises ``SettingsError``."""
+    configured = loaded.settings.state.url
+    url = configured.get_secret_value() if configured else f"sqlite:///{loaded.data_dir.absolute() / 'state.db'}"
+    scheme = url.partition(":")[0]
+    if scheme not in catalog.state_stores:
+        known = ", ".join(sorted(catalog.state_stores))
+        raise SettingsError([f"state.url: there is no store for {scheme!r}; known are {known}"])
+    return catalog.state_stores[scheme], url

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from proxy_core import Provider
-from proxy_core.cli.api import ALL_HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
+from proxy_core.cli.api import HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
 
 
 @click.command("plugins")
@@ -17,7 +17,7 @@ from proxy_core.cli.api import ALL_HOOKS, Catalog, Plugin, catalog_of, read_sett
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
     """List installed plugins with their state, and why one is not used."""
-    catalog = catalog_of(read_settings(config, disable_plugin), ALL_HOOKS)
+    catalog = catalog_of(read_settings(config, disable_plugin), HOOKS)
     rows = [_described(plugin, catalog) for plugin in catalog.plugins]
     chains = {
         "sanitizers": [s.name for s in catalog.sanitizers],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy_core.testing import VirtualClock
-from proxy_core.testing.program import SCRIPT, serving
+from proxy_core.testing.program import serving
 
 GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 BODY = b'{"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}'
@@ -45,7 +45,7 @@ async def said(url, *pieces, silent_s=1):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
 async def test_a_connection_that_its_client_has_closed_is_closed_at_once(tmp_path, http_server):
-    async with serving(tmp_path, "--demo", "--server", http_server, command=SCRIPT, PROXY_API_KEY="k") as program:
+    async with serving(tmp_path, "--demo", "--server", http_server, PROXY_API_KEY="k") as program:
         folder = f"/proc/{program.process.pid}/fd"
         await said(program.url, GET)
         before = len(os.listdir(folder))
@@ -84,7 +84,7 @@ UPGRADE = GET[:-2] + b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nht
 async def test_http_2_is_spoken_only_if_settings_say_so(tmp_path):
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
     for http2, upgraded in (("false", b"HTTP/1.1 200"), ("true", b"HTTP/1.1 101")):
-        async with serving(tmp_path, command=SCRIPT, PROXY_API_KEY="k", PROXY_SERVER__HTTP2=http2) as program:
+        async with serving(tmp_path, PROXY_API_KEY="k", PROXY_SERVER__HTTP2=http2) as program:
             assert (await said(program.url, UPGRADE)).startswith(upgraded)
             spoken = await said(program.url, preface)
             assert spoken.startswith(b"HTTP/1.1 4") == (http2 == "false")

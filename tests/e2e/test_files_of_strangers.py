@@ -9,7 +9,7 @@ import pytest
 from proxy_core import SettingsError
 from proxy_core.runtime.start import start
 from proxy_core.settings.loading import load
-from proxy_core.testing.program import SCRIPT, run, serving
+from proxy_core.testing.program import run, serving
 
 KEYS = ("client.key", "admin.key", "state.key")
 
@@ -84,9 +84,9 @@ async def test_where_nothing_can_be_written_configured_keys_are_enough(tmp_path,
     if not os.path.exists("/proc/self"):
         pytest.skip("needs /proc")
     variables = {"PROXY_DATA_DIR": folder, "PROXY_API_KEY": "a-key-of-16-chars"}
-    async with serving(tmp_path, "--demo", command=SCRIPT, **variables) as program:
+    async with serving(tmp_path, "--demo", **variables) as program:
         pass
-    code, output = await run(tmp_path, "serve", "--port", "0", command=SCRIPT, PROXY_DATA_DIR=folder)
+    code, output = await run(tmp_path, "serve", "--port", "0", PROXY_DATA_DIR=folder)
 
     assert program.output.count("using one for this run only") == 2
     assert (code, "Set PROXY_API_KEY" in output) == (2, True), "nobody could learn a client key of this run"

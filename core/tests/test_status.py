@@ -4,12 +4,12 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import convert, to_builtins
 from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import AttemptRecord, Health, ProcessStatus, Provider, RequestRecord, StoreStatus, Usage
 from proxy_core.server.status_endpoint import of_one_program
-from proxy_core.status import wire
 from proxy_core.status.counters import FAST, SLOW, Counters
 from proxy_core.status.providers import provider_status
 
@@ -263,8 +263,8 @@ def test_a_status_goes_to_another_process_and_comes_back_the_same(desk):
     two.fail(cooldown="credential", cooldown_s=60)
     two.learn(limit=50, used=20)
     status = process(two)
-    back = wire.from_json(wire.as_json(status))
+    back = convert(to_builtins(status), ProcessStatus)
 
-    assert json.loads(json.dumps(wire.as_json(back))) == json.loads(json.dumps(wire.as_json(status)))
+    assert json.loads(json.dumps(to_builtins(back))) == json.loads(json.dumps(to_builtins(status)))
     assert (back.uptime_s, back.taken_at, back.requests[0].usage) == (90, status.taken_at, Usage(prompt=1))
     assert back.providers[0].credentials[0].cooldown == status.providers[0].credentials[0].cooldown

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from proxy_core import AdminPage, BadRequest, PageRequest, PageResponse, PluginError
 from proxy_core.dialects import openai_chat
-from proxy_core.plugins.page_paths import check_paths, overlap
+from proxy_core.plugins.registry import check_page_paths, overlap
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import Interruptible
 from proxy_core.server.pages import PageEndpoint, PageServices
@@ -302,12 +302,12 @@ def test_pages_of_two_plugins_may_not_overlap(one, other, both):
     assert overlap(other, one) is both
     if one == other:
         return
-    check_paths({one: "first", other: "first"})
+    check_page_paths({one: "first", other: "first"})
     if both:
         with pytest.raises(PluginError, match=r"second.*overlaps with page .* of plugin 'first'"):
-            check_paths({one: "first", other: "second"})
+            check_page_paths({one: "first", other: "second"})
     else:
-        check_paths({one: "first", other: "second"})
+        check_page_paths({one: "first", other: "second"})
 
 
 async def test_two_plugins_with_one_page_stop_startup(pages):

@@ -13,8 +13,8 @@ from proxy_core.interfaces import AttemptRecord, RequestRecord
 from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.registry import build_catalog
 from proxy_core.records.capture import Budget, Capture
-from proxy_core.records.encode import Lines
 from proxy_core.records.log import program_log
+from proxy_core.records.record import Lines
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.settings.loading import load

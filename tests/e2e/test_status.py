@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from proxy_core.cli.api import load, processes, statuses
+from proxy_core.server import control_socket
 from proxy_core.testing import fingerprint
 
 ADMIN = "the-admin-key"
@@ -88,3 +90,19 @@ async def test_only_the_newest_requests_are_in_the_status(proxy_with_admin):
     assert all(response.status == 200 for response in responses)
     assert len(status["recent"]) == 100
     assert status["recent"][0]["id"] == last.headers["x-request-id"]
+
+
+async def test_a_command_leaves_out_a_process_of_another_version(home):
+    """Such as one that still runs during an upgrade."""
+    loaded = load(overrides={}, environ={"PROXY_DATA_DIR": str(home)}, cwd=home)
+    body = b'{"processes": [{"version": "0.0.1"}]}'
+
+    async def older(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(older, sock=control_socket.listen(loaded.runtime_dir)):
+        assert await asyncio.to_thread(processes, loaded, "GET", "/admin/status") == [{"version": "0.0.1"}]
+        assert await asyncio.to_thread(statuses, loaded) == []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from pydantic import ValidationError
+from msgspec import ValidationError, convert
 
 from proxy_core.cli.common import printable
 from proxy_core.errors import SettingsError
@@ -15,7 +15,6 @@ from proxy_core.interfaces import ProcessStatus
 from proxy_core.server import control_socket
 from proxy_core.server.client_key import admin_key
 from proxy_core.settings.loading import LoadedSettings
-from proxy_core.status import wire
 
 
 class NotRunning(click.ClickException):
@@ -52,7 +51,7 @@ def processes(
 def statuses(loaded: LoadedSettings) -> list[ProcessStatus]:
     """The status of each process; none if no proxy is running, or only one of another version."""
     try:
-        return [wire.from_json(status) for status in processes(loaded, "GET", "/admin/status")]
+        return [convert(status, ProcessStatus) for status in processes(loaded, "GET", "/admin/status")]
     except (NotRunning, SettingsError, ValidationError):
         return []
 

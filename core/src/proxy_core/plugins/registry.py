@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import combinations, product
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -27,8 +28,8 @@ from proxy_core.interfaces import (
     StateStore,
     TokenCounter,
 )
+from proxy_core.interfaces.pages import ADMIN_ROOT, OTHER_PATHS
 from proxy_core.plugins.loader import Plugin
-from proxy_core.plugins.page_paths import check_paths
 
 T = TypeVar("T")
 _KEYS: Mapping[str, str] = {
@@ -88,7 +89,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     owners |= {("proxy_operations", path): plugin for plugin, operation in operations for path in operation.paths}
     sanitizers = named("proxy_sanitizers", Sanitizer)
     pages = named("proxy_admin_pages", AdminPage)
-    check_paths({path: owners["proxy_admin_pages", path] for path in pages})
+    check_page_paths({path: owners["proxy_admin_pages", path] for path in pages})
     return Catalog(
         plugins=tuple(plugins),
         providers=MappingProxyType(
@@ -162,6 +163,30 @@ def _checked(
         if not provider.dialects and provider.decoder is None and provider.decoder_for is None:
             raise PluginError(owner, f"provider {name!r} speaks no dialect and has no decoder of its own")
     return providers
+
+
+#: What follows the root of pages.
+_PAGE = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._~-]*)+(/\*)?")
+
+
+def check_page_paths(owners: Mapping[str, str]) -> None:
+    """``owners``: a page's path to the plugin that adds it. Raises ``PluginError``."""
+    for path, owner in owners.items():
+        if path not in OTHER_PATHS and not (path.startswith(ADMIN_ROOT) and _PAGE.fullmatch(path)):
+            places = " or ".join((f"below {ADMIN_ROOT}", *OTHER_PATHS))
+            raise PluginError(owner, f"page {path!r}: a page's path must be {places}, in letters, digits and '-._~'")
+    for (one, first), (other, second) in combinations(owners.items(), 2):
+        if first != second and overlap(one, other):
+            raise PluginError(second, f"page {other!r} overlaps with page {one!r} of plugin {first!r}")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether any address belongs to both."""
+    return one == other or _covers(one, other) or _covers(other, one)
+
+
+def _covers(path: str, other: str) -> bool:
+    return path.endswith("/*") and other.startswith(path[:-1])
 
 
 def _listed_first(items: Mapping[str, T], order: Sequence[str], rank: Callable[[T], int]) -> tuple[T, ...]:

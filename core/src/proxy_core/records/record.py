@@ -1,4 +1,4 @@
-"""Builds request records: one JSON object per request. Pure.
+"""Builds request records: one JSON object per request, and a line of it that is safe to store. Pure; fails closed.
 
 Without a redactor, a record contains ids, times, counts and outcomes. With one, it also contains headers, bodies
 and error messages. A streamed response is merged into one message, so that nothing can hide by being split
@@ -7,6 +7,8 @@ between two events; for the stream itself, the record has the time and size of e
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +16,13 @@ from typing import Any
 from proxy_core.dialects.common import load_object
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import Dialect, RequestRecord, ResponseContext
-from proxy_core.jsons import loads
+from proxy_core.jsons import dumps, loads
 from proxy_core.messages import JsonObject, Usage
 from proxy_core.records.capture import AttemptCapture, Capture
+from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.rotation.explain import as_json
+
+log = logging.getLogger("proxy_core.records")
 
 #: Headers of such names are never recorded; ``x-ratelimit-remaining-tokens`` is.
 _KEY_NAME = re.compile(r"auth|key|secret|cookie|passw|credential|token(?!s)")
@@ -172,3 +177,48 @@ def _usage(usage: Usage | None) -> JsonObject | None:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
+
+
+# --- Lines -------------------------------------------------------------------------------
+
+
+class Lines:
+    """Builds, redacts and serializes records."""
+
+    def __init__(self, redaction: Redaction, scrub: SecretScrubber) -> None:
+        self._redaction = redaction
+        self._scrub = scrub
+
+    def line(self, record: RequestRecord, capture: Capture) -> bytes:
+        """The record's line. On any failure, only ids, status and times remain."""
+        try:
+            line = self._redacted(record, capture) if self._redaction.installed else _json(counted(record, capture))
+        except (
+            Exception
+        ) as error:  # a dialect's decoder or a redactor may fail in any way; other records are not affected
+            log.error("a request record could not be built (%s)", type(error).__name__)
+            line = _json(_failed(record))
+        return self._scrub.bytes(line)
+
+    def _redacted(self, record: RequestRecord, capture: Capture) -> bytes:
+        found = full(record, capture)
+        line = _json(found)
+        if self._scrub.occurs(line):
+            # Our secrets are removed first: a redactor that matches half of one would leave the other half.
+            found = self._scrub.value(found)
+            line = _json(found)
+        kept = self._redaction.apply(found)
+        if kept is found:
+            return line
+        return _json(_failed(record) if kept is None else kept)
+
+
+def _failed(record: RequestRecord) -> JsonObject:
+    return {**bare(record), "redaction": "failed"}
+
+
+def _json(record: JsonObject) -> bytes:
+    try:
+        return dumps(record)
+    except TypeError:  # a redactor may return anything
+        return json.dumps(record, separators=(",", ":"), default=str).encode()

@@ -16,7 +16,7 @@ from typing import Self
 
 from proxy_core.interfaces import Dialect, LogSink, RequestRecord
 from proxy_core.records.capture import Budget, Capture, Headers
-from proxy_core.records.encode import Lines
+from proxy_core.records.record import Lines
 from proxy_core.records.redact import Redaction, SecretScrubber
 
 log = logging.getLogger("proxy_core.records")

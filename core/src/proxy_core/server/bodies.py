@@ -1,4 +1,4 @@
-"""Collects request bodies, within limits of size, time and fragmentation."""
+"""Collects request bodies, within limits of size, time and fragmentation, and decompresses them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from proxy_core.clock import Clock
 from proxy_core.errors import BadRequest, BodyTooLarge, BodyTooSlow
 from proxy_core.interfaces.servers import TINY, TINY_PIECES
+from proxy_core.jsons import beside
+from proxy_core.network.decoding import UnknownEncoding, decompressor, layer
 from proxy_core.server.interrupt import Interruptible
 
 #: How long a body may take, plus a second for each of these many bytes.
@@ -79,3 +81,33 @@ async def read_body(request: Request, limit: int, clock: Clock) -> bytes:
     except ClientDisconnect:
         return b""
     return parts.whole()
+
+
+# --- Compressed bodies: a few kilobytes can hold gigabytes ---------------------------------
+
+_KNOWN = "gzip, deflate, br, zstd"
+
+
+async def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """Raises ``BodyTooLarge``; ``BadRequest`` for an unknown encoding (415) and for damaged data."""
+    try:
+        name = layer(encoding)
+        return body if name is None else await beside(_whole, body, name, limit)
+    except UnknownEncoding as error:
+        refused = BadRequest(f"The request body has {error}; this server reads {_KNOWN}.", code="unsupported_encoding")
+        refused.status = 415
+        raise refused from None
+    except ValueError as error:
+        raise BadRequest(f"The request body is not what its content-encoding says: {error}.") from None
+
+
+def _whole(body: bytes, encoding: str, limit: int) -> bytes:
+    stream = decompressor(encoding)
+    parts, size = [], 0
+    for piece in stream.pieces(body):
+        parts.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLarge(f"The request body is larger than {limit} bytes after it was decompressed.")
+    stream.close()
+    return b"".join(parts)

@@ -15,8 +15,7 @@ from proxy_core.pipeline.accounting import Ending
 from proxy_core.pipeline.response import Response
 from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
-from proxy_core.server.bodies import TimedBody
-from proxy_core.server.compressed import decompressed
+from proxy_core.server.bodies import TimedBody, decompressed
 from proxy_core.server.errors import drain, error_headers, error_of, send_json
 from proxy_core.server.head import request_head
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, OutOfTime, Receive, Silence

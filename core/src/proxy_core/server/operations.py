@@ -17,8 +17,7 @@ from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import Dialect, Operation, OperationRequest, OperationResponse, OperationServices
 from proxy_core.jsons import SHORT, beside
 from proxy_core.server.auth import ClientKeys
-from proxy_core.server.bodies import read_body
-from proxy_core.server.compressed import decompressed
+from proxy_core.server.bodies import decompressed, read_body
 from proxy_core.server.head import request_head
 from proxy_core.server.request_headers import id_headers, read
 from proxy_core.server.wording import Wording, error_response

@@ -13,8 +13,7 @@ from starlette.routing import Route
 
 from proxy_core.errors import InternalError, PluginError, ProxyError, Unauthorized, Unavailable
 from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
-from proxy_core.plugins.page_paths import overlap
-from proxy_core.plugins.registry import Catalog
+from proxy_core.plugins.registry import Catalog, overlap
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import BodyParts

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct, ValidationError
+from msgspec import Struct, ValidationError, convert, to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +16,6 @@ from proxy_core.messages import repr_without
 from proxy_core.server import control_socket
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.info import json_response
-from proxy_core.status import wire
 from proxy_core.status.view import StatusView
 
 log = logging.getLogger("proxy_core.status")
@@ -44,7 +43,7 @@ class Statuses(Struct, frozen=True, kw_only=True):
             found: Sequence[ProcessStatus] = [self.own(credentials=credentials)]
         else:
             found = await self.all(credentials=credentials)
-        return json_response({"processes": [wire.as_json(status) for status in found]}, request)
+        return json_response({"processes": [to_builtins(status) for status in found]}, request)
 
     def own(self, *, credentials: bool = True) -> ProcessStatus:
         return self.view.read(credentials=credentials)
@@ -75,7 +74,7 @@ def of_one_program(own: ProcessStatus, others: Iterable[ProcessStatus]) -> Seque
 def _read(response: Mapping[str, Any]) -> ProcessStatus | None:
     """``None`` for a process of another version, which may run during an upgrade."""
     try:
-        return wire.from_json(response["processes"][0])
+        return convert(response["processes"][0], ProcessStatus)
     except (ValidationError, LookupError, TypeError):
         log.debug("the status of another process cannot be read", exc_info=True)
         return None

@@ -161,9 +161,9 @@ def test_of_many_writers_with_one_old_token_one_wins(vault):
 
 
 DAMAGED = {
-    b"": "not JSON",
+    b"": "it is empty",
     b"{": "not JSON",
-    b"[]": "valid",
+    b"[]": "not a JSON object",
     b"\xff\xfe": "not JSON",
     b'{"version": 7, "kind": "x", "later": 1}': "which is newer than this proxy supports",
     b'{"version": 1, "kind": "x", "access_token": "secret-a", "more": 1}': "more",

@@ -6,9 +6,13 @@ import os
 import secrets
 import time
 from contextlib import suppress
+from errno import EFBIG, EINVAL
 from pathlib import Path
+from stat import S_ISREG
 
 _ABANDONED_S = 60.0
+#: Many times the size of any file with credentials.
+_MOST_BYTES = 1_000_000
 #: Binary mode, and no following of symbolic links that another user may have created; where available.
 SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -29,8 +33,26 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace the file's content atomically and durably. Raises ``OSError``."""
+def read_small(path: Path) -> bytes:
+    """The content of a file, if it is one: not of a pipe, which might never end, nor of anything huge.
+
+    Raises ``OSError``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(EINVAL, "it is not a regular file")
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise OSError(EFBIG, f"it is larger than {_MOST_BYTES} bytes")
+    return data
+
+
+def write_private(path: Path, data: bytes, mode: int = 0o600, *, owner: tuple[int, int] | None = None) -> None:
+    """Replace the file's content atomically and durably; ``owner`` is the user and the group it is to belong to.
+
+    Raises ``OSError``.
+    """
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, mode)
@@ -38,6 +60,8 @@ def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
         with open(descriptor, "wb") as out:
             if hasattr(os, "fchmod"):
                 os.fchmod(descriptor, mode)
+            if owner is not None and hasattr(os, "fchown") and owner[0] != os.geteuid():
+                os.fchown(descriptor, *owner)
             out.write(data)
             out.flush()
             os.fsync(descriptor)

@@ -44,6 +44,26 @@ def test_names_of_plans_need_no_entry():
     assert read({"env": env}) == [("sk-sp-1", "coding_plan"), ("sk-2", "model_studio")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'// mine\n{"env": {"DASHSCOPE_API_KEY": "sk-//2"}} // the end',
+        b'{"env": /* one\nand two */ {"DASHSCOPE_API_KEY": "sk-//2"}, "a": "\\"/*"}',
+        b'{"env": {"DASHSCOPE_API_KEY": "sk-//2"}} /* open',
+    ],
+)
+def test_comments_are_skipped_but_not_in_strings(text):
+    (found,) = read_settings(text, {})
+
+    assert found.key.get_secret_value() == "sk-//2"
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"// only this", b'{"env": "unclosed', b"{" * 99_999, b'{"a":' * 99_999])
+def test_settings_that_are_no_object_are_refused(text):
+    with pytest.raises(ValueError, match="it is "):
+        read_settings(text, {})
+
+
 def test_a_variable_wins_over_the_settings():
     assert read({"env": {"DASHSCOPE_API_KEY": "old"}}, DASHSCOPE_API_KEY="new") == [("new", "model_studio")]
 

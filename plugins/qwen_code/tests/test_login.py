@@ -292,6 +292,15 @@ def test_the_vendors_file_is_read_and_written_so_that_it_reads_it():
     assert json.loads(new) == {**FILE, "expiry_date": 0, "resource_url": "portal.qwen.ai"}
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["a\nb", "javascript:x", "http://portal.qwen.ai", "https://u:p@h", "../..", "ftp://h", "http://[::1", "h?a", "h#a"],
+)
+def test_a_file_cannot_send_its_token_just_anywhere(url):
+    with pytest.raises(ValueError, match="resource_url"):
+        QWEN_FILE.read(json.dumps({**FILE, "resource_url": url}).encode())
+
+
 @pytest.mark.parametrize("value", [None, 0, "soon"])
 def test_a_file_without_an_expiry_time_counts_as_expired(value):
     assert QWEN_FILE.read(json.dumps({**FILE, "expiry_date": value}).encode()).expires_at < datetime.now(UTC)

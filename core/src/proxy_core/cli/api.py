@@ -25,12 +25,14 @@ from proxy_core.cli.running_proxy import query as query
 from proxy_core.cli.running_proxy import statuses as statuses
 from proxy_core.credentials.environment import from_environment as from_environment
 from proxy_core.credentials.fingerprint import Fingerprints as Fingerprints
+from proxy_core.credentials.given import check_tokens as check_tokens
 from proxy_core.credentials.linked_files import read_foreign as read_foreign
 from proxy_core.credentials.refresh import refresh_once as refresh_once
 from proxy_core.credentials.stored import StoredCredential as StoredCredential
 from proxy_core.credentials.stored import VaultProblem as VaultProblem
 from proxy_core.credentials.stored import digest as digest
 from proxy_core.credentials.vault import Vault as Vault
+from proxy_core.files import read_small as read_small
 from proxy_core.files import write_private as write_private
 from proxy_core.plugins.loader import HOOKS as HOOKS
 from proxy_core.plugins.loader import Plugin as Plugin

@@ -44,12 +44,21 @@ def checked(tokens: object, now: datetime, name: str) -> Tokens:
     return replace(tokens, expires_at=_expiry(tokens.expires_at, now, name))
 
 
+def check_tokens(access_token: SecretStr, refresh_token: SecretStr | None) -> None:
+    """Raises ``ValueError`` that names the token that cannot be sent. A missing one is nobody's fault."""
+    for field, token in (("access_token", access_token), ("refresh_token", refresh_token)):
+        if token is not None and token.get_secret_value():
+            _check_secret(field, token)
+
+
 def _check_secret(field: str, value: object) -> None:
     if not isinstance(value, SecretStr):
         raise TypeError(f"{field} has to be a SecretStr, not {type(value).__name__}")
     text = value.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable():
-        raise ValueError(f"{field} is empty or has characters that no header can hold")
+    if not text:
+        raise ValueError(f"{field} is empty")
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"{field} has characters that no header can hold")
 
 
 def _check_text(field: str, value: object) -> None:

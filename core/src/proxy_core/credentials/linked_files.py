@@ -9,8 +9,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from proxy_core.credentials.given import check_tokens
 from proxy_core.credentials.stored import Link, StoredCredential, VaultProblem
-from proxy_core.files import write_private
+from proxy_core.files import read_small, write_private
 from proxy_core.interfaces import TokenFile, Tokens
 
 log = logging.getLogger("proxy_core.credentials")
@@ -23,13 +24,13 @@ def read_foreign(path: Path, form: TokenFile) -> Tokens:
     """Read the tokens from another program's file. Raises ``VaultProblem``."""
     try:
         found = form.read(_read(path))
+        check_tokens(found.access_token, found.refresh_token)
         if found.identity is None and form.owner is not None:
             found = replace(found, identity=form.owner(path))
         return found
     except OSError as error:
-        raise VaultProblem(
-            path, f"cannot be read ({error.strerror}); has the other program moved its login?"
-        ) from error
+        moved = "; has the other program moved its login?" if isinstance(error, FileNotFoundError) else ""
+        raise VaultProblem(path, f"cannot be read ({error.strerror}){moved}") from error
     except ValueError as error:
         raise VaultProblem(path, f"is not a file of {form.name!r}: {error}") from error
     except BaseException as error:  # a plugin's reader may fail in any way; only this file is affected
@@ -53,17 +54,24 @@ def write_foreign(stored: StoredCredential, link: Link, form: TokenFile) -> None
     except BaseException as error:  # a plugin's writer may fail in any way
         log.error("the plugin cannot write %s as %r", link.path, form.name, exc_info=error)
         raise VaultProblem(link.path, f"cannot be written as {form.name!r} ({type(error).__name__})") from error
-    write_private(target, data, target.stat().st_mode & 0o700)
+    about = target.stat()
+    write_private(target, data, about.st_mode & 0o700, owner=(about.st_uid, about.st_gid))
+
+
+def check_owner(path: Path) -> None:
+    """A file that is replaced has to stay its owner's. Raises ``VaultProblem`` if we cannot see to that."""
+    if hasattr(os, "geteuid") and os.geteuid() not in (0, path.stat().st_uid):
+        raise VaultProblem(path, "belongs to another user, and can only be copied")
 
 
 def _read(path: Path) -> bytes:
     """Read the file. A program that writes in place truncates it first, so an empty file is read again for a moment."""
     for _ in range(_LOOKS):
-        data = path.read_bytes()
+        data = read_small(path)
         if data.strip():
             return data
         time.sleep(_MOMENT_S)
-    return path.read_bytes()
+    return read_small(path)
 
 
 def real(link: Link) -> Path:

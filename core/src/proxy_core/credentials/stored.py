@@ -13,6 +13,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, ValidationError
 
+from proxy_core.credentials.given import check_tokens
+from proxy_core.credentials.json_file import json_object
+from proxy_core.files import read_small
 from proxy_core.interfaces import Credential, Tokens
 from proxy_core.settings.base import Table
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
@@ -202,7 +205,7 @@ def to_json(stored: StoredCredential) -> bytes:
 def read_own(path: Path, provider: str) -> StoredCredential:
     """What its own file says. Raises ``VaultProblem``."""
     try:
-        return from_json(path.read_bytes(), provider, path.stem, path)
+        return from_json(read_small(path), provider, path.stem, path)
     except FileNotFoundError:
         raise VaultProblem(path, "the file no longer exists") from None
     except OSError as error:
@@ -213,11 +216,8 @@ def read_own(path: Path, provider: str) -> StoredCredential:
 
 def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCredential:
     """Raises ``ValueError`` that says what is wrong with the file, without quoting its content."""
-    try:
-        fields = json.loads(data)
-    except ValueError:
-        raise ValueError("it is not JSON") from None
-    if isinstance(fields, dict) and isinstance(fields.get("version"), int) and fields["version"] > 1:
+    fields = json_object(data)
+    if isinstance(fields.get("version"), int) and fields["version"] > 1:
         raise ValueError(f"it has version {fields['version']}, which is newer than this proxy supports")
     try:
         record = _Record.model_validate(fields)
@@ -236,6 +236,7 @@ def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCreden
         link=Link(path=Path(link.path), format=link.format) if link else None,
         needs_login=NeedsLogin(why=needs.why, since=needs.since, token=needs.token) if needs else None,
     )
+    check_tokens(record.access_token, record.refresh_token)
     if stored.link is None and not record.access_token.get_secret_value() and record.refresh_token is None:
         raise ValueError("it has neither access_token nor refresh_token nor link")
     return stored

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core.credentials.journal import Journal
-from proxy_core.credentials.linked_files import beside, read_foreign, write_foreign
+from proxy_core.credentials.linked_files import beside, check_owner, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
 from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, read_own, to_json
 from proxy_core.files import files_in, private_folder, stamp, write_private
@@ -278,6 +278,7 @@ class Vault:
         self._formats.setdefault(form.name, form)
         path = Path(os.path.abspath(path))
         found = read_foreign(path, form)
+        check_owner(path)
         link = Link(path=path, format=form.name)
         name = name or self.free_name(provider, found.identity)
         blank = StoredCredential(provider=provider, name=name, kind=kind, link=link, origin=f"linked to {path}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from stat import S_ISREG
 
 import click
 from msgspec import Struct
 
 from proxy_core import FoundKey, KeyFile, Provider, TokenFile, Tokens, TokenStore
-from proxy_core.cli.api import VaultProblem, other_variables, printable, read_foreign
+from proxy_core.cli.api import VaultProblem, check_tokens, other_variables, printable, read_foreign, read_small
 from proxy_plugin_accounts.accounts import Accounts
 
 AnyFile = TokenFile | KeyFile
@@ -41,8 +42,8 @@ def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str 
     if file is not None:
         if not files:
             raise click.UsageError(f"{wanted} is not a file format")
-        if not file.is_file():
-            raise click.UsageError(f"{file} does not exist")
+        if problem := _no_file(file):
+            raise click.UsageError(f"{file} {problem}")
         return _readable(accounts, [(file, files)])
     there = usual_files(files)
     if not there:
@@ -57,10 +58,20 @@ def find(accounts: Accounts, provider: Provider, file: Path | None, wanted: str 
     return origin
 
 
+def _no_file(path: Path) -> str:
+    """Why there is nothing to read; empty if there is."""
+    try:
+        return "" if S_ISREG(path.stat().st_mode) else "is not a regular file"
+    except FileNotFoundError:
+        return "is a link to a file that does not exist" if path.is_symlink() else "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
 def usual_files(forms: Sequence[AnyFile]) -> list[tuple[Path, AnyFile]]:
     """The usual files of these formats that exist."""
     usual = [(Path(place), form) for form in forms for place in _places(form)]
-    return [(path, form) for path, form in usual if path.is_file()]
+    return [(path, form) for path, form in usual if os.path.isfile(path)]
 
 
 def _known(
@@ -89,7 +100,9 @@ def _in_stores(stores: Sequence[TokenStore], searched: Sequence[str]) -> Origin:
     problems = [f"searched {', '.join(searched)}"] if searched else []
     for store in stores:
         try:
-            return Origin(where=store.name, tokens=store.read())
+            tokens = store.read()
+            check_tokens(tokens.access_token, tokens.refresh_token)
+            return Origin(where=store.name, tokens=tokens)
         except ValueError as error:
             problems.append(f"{store.name}: {printable(str(error))}")
         except Exception as error:  # a plugin's reader and the system service behind it may fail in any way
@@ -125,7 +138,7 @@ def _read(accounts: Accounts, path: Path, form: AnyFile) -> Origin:
 def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundKey]:
     """Raises ``VaultProblem``."""
     try:
-        return form.read(path.read_bytes(), other_variables(accounts.loaded.sources.variables, form.dotenvs))
+        return form.read(read_small(path), other_variables(accounts.loaded.sources.variables, form.dotenvs))
     except OSError as error:
         raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -47,7 +47,7 @@ def import_command(
     accounts = open_accounts(config, disable_plugin)
     found = accounts.provider(provider)
     name = checked_name(accounts.vault, found.name, name)
-    if name is not None and (len(files) > 1 or any(file.is_dir() for file in files)):
+    if name is not None and (len(files) > 1 or any(os.path.isdir(file) for file in files)):
         raise click.UsageError("--name is for a single file")
     importing = _Importing(accounts, found, how, form, name)
     problems = [problem for file in files or (None,) for problem in importing.run(file)]
@@ -76,14 +76,19 @@ class _Importing:
 
     def run(self, file: Path | None) -> Iterator[click.ClickException]:
         """Import a file, or what is in a folder; yields what went wrong. Other files in a folder are only mentioned."""
-        if file is None or not file.is_dir():
+        if file is None or not os.path.isdir(file):
             try:
                 self._one(file)
             except click.ClickException as error:
                 yield error
             return
         before = len(self.imported)
-        for inner in sorted(path for path in file.iterdir() if path.is_file() and not path.name.startswith(".")):
+        try:
+            inside = sorted(path for path in file.iterdir() if os.path.isfile(path) and not path.name.startswith("."))
+        except OSError as error:
+            yield file_error(error)
+            return
+        for inner in inside:
             try:
                 self._one(inner)
             except click.ClickException as error:

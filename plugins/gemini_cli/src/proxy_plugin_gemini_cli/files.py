@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from proxy_core import Credential, TokenFile, Tokens, TokenStore, token_expiry
+from proxy_core import Credential, TokenFile, Tokens, TokenStore, json_object, token_expiry
 from proxy_plugin_oauth import id_token_label
 
 _SERVICE, _ACCOUNT = "gemini-cli-oauth", "main-account"
@@ -34,7 +34,7 @@ def read_plain(data: bytes) -> Tokens:
 
     Raises ``ValueError`` that says what it is instead, or names what is missing, but never a token.
     """
-    fields = _object(data)
+    fields = json_object(data)
     kind = fields.get("type")
     if kind == "authorized_user":
         raise ValueError("it is gcloud's ('authorized_user'), which can only be copied")
@@ -54,12 +54,12 @@ def read_entry(data: bytes) -> Tokens:
 
     An older entry has the fields of the plain file.
     """
-    return _login(_object(data))
+    return _login(json_object(data))
 
 
 def read_proxy_file(data: bytes) -> Tokens:
     """Mirrowel's ``gemini_cli_oauth_<n>.json``: the Gemini CLI's fields, and ``_proxy_metadata`` about the account."""
-    fields = _object(data)
+    fields = json_object(data)
     about = fields.get(_ABOUT)
     if not isinstance(about, dict):
         raise ValueError(f"{_ABOUT} is missing")
@@ -75,7 +75,7 @@ def read_proxy_file(data: bytes) -> Tokens:
 
 def _read_entry_file(data: bytes) -> Tokens:
     """An entry that somebody has saved as a file."""
-    if not isinstance(_object(data).get("token"), dict):
+    if not isinstance(json_object(data).get("token"), dict):
         raise ValueError("token is missing")
     return read_entry(data)
 
@@ -117,7 +117,7 @@ def _check_issuer(access: str | None, refresh: str | None, fields: Mapping[str, 
 
 def write_plain(old: bytes, credential: Credential) -> bytes:
     """The same file with new tokens. Unknown keys are kept. Raises ``ValueError`` if it has become another file."""
-    fields = _object(old) if old.strip() else {}
+    fields = json_object(old) if old.strip() else {}
     if fields.keys() & {"access_token", "refresh_token", "token", "type", "resource_url", _ABOUT}:
         read_plain(old)
     fields["access_token"] = credential.secret.get_secret_value()
@@ -132,7 +132,7 @@ def write_plain(old: bytes, credential: Credential) -> bytes:
 
 def read_gcloud(data: bytes) -> Tokens:
     """``application_default_credentials.json``. It holds no access token; a refresh uses the client that it names."""
-    fields = _object(data)
+    fields = json_object(data)
     if fields.get("type") != "authorized_user":
         raise ValueError(f"it is of type {fields.get('type')!r}, not 'authorized_user'")
     return _authorized_user(fields)
@@ -197,7 +197,7 @@ def read_encrypted(data: bytes) -> Tokens:
         plain = AESGCM(_file_key()).decrypt(iv, sealed + tag, None)
     except InvalidTag:
         raise ValueError("it was written on another host or by another user, or is damaged") from None
-    kept = _object(plain).get(_SERVICE)
+    kept = json_object(plain).get(_SERVICE)
     entry = kept.get(_ACCOUNT) if isinstance(kept, dict) else None
     if not isinstance(entry, str):
         raise ValueError(f"{_SERVICE}.{_ACCOUNT} is missing")
@@ -241,21 +241,10 @@ def _signed_in() -> str | None:
 def active_account(path: Path) -> str | None:
     """The active account in the ``google_accounts.json`` next to ``path``; an unreadable file counts as empty."""
     try:
-        fields = json.loads(path.with_name("google_accounts.json").read_bytes())
+        active = json_object(path.with_name("google_accounts.json").read_bytes()).get("active")
     except (OSError, ValueError):
         return None
-    active = fields.get("active") if isinstance(fields, dict) else None
     return active if isinstance(active, str) and active else None
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except ValueError:
-        raise ValueError("it is empty" if not data.strip() else "it is not JSON") from None
-    if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
-    return value
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:

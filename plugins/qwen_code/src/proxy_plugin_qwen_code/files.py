@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from proxy_core import Credential, TokenFile, Tokens, token_expiry
+from proxy_core import Credential, TokenFile, Tokens, json_object, token_expiry
 
 if TYPE_CHECKING:
     from proxy_plugin_oauth import LockFile
+from proxy_plugin_qwen_code.hosts import is_base
 
 #: Fields of other proxies, which Qwen Code does not write.
 _OTHERS = ("type", "_proxy_metadata", "expired", "last_refresh", "email")
@@ -22,7 +23,7 @@ _EXPIRED = datetime.fromtimestamp(0, UTC)
 
 def read_file(data: bytes) -> Tokens:
     """``oauth_creds.json``: ``access_token``, ``refresh_token``, ``expiry_date`` in ms, ``resource_url``."""
-    fields = _object(data)
+    fields = json_object(data)
     _check_issuer(fields)
     if any(name in fields for name in _OTHERS):
         raise ValueError("it belongs to another proxy, which uses no lock")
@@ -35,7 +36,7 @@ def _check_issuer(fields: dict[str, Any]) -> None:
     Raises ``ValueError``: sent to Qwen, another vendor's refresh token would be given away.
     """
     access, refresh, scope = (str(fields.get(name) or "") for name in ("access_token", "refresh_token", "scope"))
-    if fields.get("type") in ("authorized_user", "service_account") or "token" in fields or "id_token" in fields:
+    if fields.get("type") in ("authorized_user", "service_account") or fields.get("token") or fields.get("id_token"):
         raise ValueError("it is a Google login, not Qwen's")
     if access.startswith("ya29.") or refresh.startswith("1/") or "googleapis.com" in scope:
         raise ValueError("it is a Google login, not Qwen's")
@@ -43,6 +44,8 @@ def _check_issuer(fields: dict[str, Any]) -> None:
 
 def _tokens(fields: dict[str, Any]) -> Tokens:
     resource = fields.get("resource_url")
+    if isinstance(resource, str) and resource.strip() and not is_base(resource):
+        raise ValueError("resource_url is not the address of a server that is reached by https")
     return Tokens(
         access_token=SecretStr(_text(fields, "access_token")),
         refresh_token=SecretStr(_text(fields, "refresh_token")),
@@ -56,7 +59,7 @@ def write_file(old: bytes, credential: Credential) -> bytes:
 
     Raises ``ValueError`` if it has become another file.
     """
-    fields = _object(old) if old.strip() else {}
+    fields = json_object(old) if old.strip() else {}
     _check_issuer(fields)
     fields["access_token"] = credential.secret.get_secret_value()
     if credential.refresh_token is not None:
@@ -71,7 +74,7 @@ def write_file(old: bytes, credential: Credential) -> bytes:
 
 def read_proxy_file(data: bytes) -> Tokens:
     """CLIProxyAPI's ``qwen-<email>.json`` and Mirrowel's ``qwen_code_oauth_<n>.json``."""
-    fields = _object(data)
+    fields = json_object(data)
     _check_issuer(fields)
     if fields.get("type") not in (None, "qwen"):
         raise ValueError(f"it is of type {str(fields['type'])[:40]!r}")
@@ -103,15 +106,8 @@ QWEN_FILE = TokenFile(
 PROXY_FILE = TokenFile(name="qwen_proxies", read=read_proxy_file)
 
 
-def _object(data: bytes) -> dict[str, Any]:
-    fields = json.loads(data)
-    if not isinstance(fields, dict):
-        raise ValueError("it is not a JSON object")
-    return fields
-
-
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name} is missing")
-    return value
+    return value.strip()

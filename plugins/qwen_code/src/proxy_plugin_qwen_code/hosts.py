@@ -5,6 +5,7 @@ Source: qwen-code.md sections 0, 3.3, 5 and 7.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ CODING, TOKEN, STUDIO = "coding_plan", "token_plan", "model_studio"
 CODING_PREFIX = "sk-sp-"
 #: For a login whose token server names no host.
 LOGIN_BASE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|::1")
 
 _STUDIO = "https://{}/compatible-mode/v1"
 _TOKEN = "https://token-plan.{}.maas.aliyuncs.com/compatible-mode/v1"  # noqa: S105  # an address
@@ -82,9 +85,25 @@ def login_base(credential: Credential) -> str:
     base = named.strip() if isinstance(named, str) else ""
     if not base:
         return LOGIN_BASE
-    base = base if base.startswith(("http://", "https://")) else f"https://{base}"
-    base = base.rstrip("/")
+    base = _with_scheme(base).rstrip("/")
     return base if base.endswith("/v1") else f"{base}/v1"
+
+
+def is_base(resource: str) -> bool:
+    """Whether a ``resource_url`` names a server, and one to which a token may be sent."""
+    url = _with_scheme(resource.strip())
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    clean = _HOST.fullmatch(host) is not None and not (parts.username or parts.query or parts.fragment)
+    clean = clean and url.isprintable() and url.count("://") == 1
+    return clean and (parts.scheme == "https" or host in _LOOPBACK)
+
+
+def _with_scheme(text: str) -> str:
+    return text if text.startswith(("http://", "https://")) else f"https://{text}"
 
 
 def tier_of(url: str) -> str | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core import FoundKey, KeyFile
+from proxy_core import FoundKey, KeyFile, json_object
 from proxy_plugin_qwen_code.hosts import CODING, CODING_PREFIX, STUDIO, TOKEN, tier_of
 
 #: Variables whose names say which plan their key is for, but not which region.
@@ -18,6 +18,8 @@ PLAN_VARIABLES: Mapping[str, str] = {
     "BAILIAN_TOKEN_PLAN_API_KEY": TOKEN,
     "DASHSCOPE_API_KEY": STUDIO,
 }
+#: Qwen Code accepts comments in its settings. A string, which is kept, or a comment.
+_COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*+"?)|//[^\r\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
 class _Named(Struct, frozen=True):
@@ -34,9 +36,7 @@ def read_settings(data: bytes, variables: Mapping[str, str]) -> list[FoundKey]:
     ``{"env": {name: value}, "modelProviders": {"openai": [{"envKey": name, "baseUrl": url}]}}``, all
     optional; ``variables`` win over ``env``. Raises ``ValueError`` naming the variables it looked for.
     """
-    fields = json.loads(data)
-    if not isinstance(fields, dict):
-        raise ValueError("it is not a JSON object")
+    fields = json_object(_COMMENT.sub(lambda found: found[1] or b" ", data))
     values = {name.upper(): v for name, v in _table(fields.get("env")).items() if isinstance(v, str)} | dict(variables)
     found: dict[str, FoundKey] = {}
     problems: list[str] = []

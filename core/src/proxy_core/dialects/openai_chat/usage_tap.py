@@ -71,29 +71,38 @@ class OpenAIUsageTap:
     def feed(self, block: bytes) -> bytes:
         if self.ended:
             return b""
-        start = 0
-        if self.committed:
-            mark = _first_mark(block)
-            if mark < 0:
-                return block
-            # Events before the marked one are not read individually.
-            start = block.rfind(b"\n\n", 0, mark) + 2
-            start = 0 if start == 1 else start
-        kept = [block[:start]]
-        for event in sse.split(block[start:]):
-            if not self.committed or _first_mark(event) >= 0:
-                keep = self._look(event)
-                if self.failure is not None:
-                    break
-                if not keep:
-                    continue
-            kept.append(event)
-            if self.ended:
+        kept: list[bytes] = []
+        read = 0
+        for event in sse.split(block) if not self.committed else ():
+            read += len(event)
+            if not self._pass(event, kept):
+                return b"".join(kept)
+            if self.committed:
+                break
+        rest = block[read:]
+        mark = _first_mark(rest)
+        if mark < 0:
+            return b"".join([*kept, rest])
+        # Events before the marked one are not read individually.
+        start = rest.rfind(b"\n\n", 0, mark) + 2
+        start = 0 if start == 1 else start
+        kept.append(rest[:start])
+        for event in sse.split(rest[start:]):
+            if _first_mark(event) < 0:
+                kept.append(event)
+            elif not self._pass(event, kept):
                 break
         return b"".join(kept)
 
     def close(self) -> bytes:
         return b"" if self.ended else sse.DONE
+
+    def _pass(self, event: bytes, kept: list[bytes]) -> bool:
+        """Read one event and keep it if the client may receive it; False if nothing may follow it."""
+        keep = self._look(event)
+        if keep and self.failure is None:
+            kept.append(event)
+        return self.failure is None and not self.ended
 
     def _look(self, raw: bytes) -> bool:
         """Read one event; False if the client must not receive it."""

@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import CapacityExhausted, FailureDecision, ProxyRequest, QuotaWindow
-from proxy_core.credentials.fingerprint import api_key
+from proxy_core import CapacityExhausted, Credential, FailureDecision, ProxyRequest, QuotaWindow
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
@@ -83,7 +82,15 @@ def clock():
 
 def key(name, priority=1):
     """``k0`` has the id ``id-0``."""
-    return api_key(f"id-{name[1:]}", "demo", SecretStr(f"key-{name[1:]}"), name, priority=priority)
+    number = name[1:]
+    return Credential(
+        id=f"id-{number}",
+        provider="demo",
+        kind="api_key",
+        secret=SecretStr(f"key-{number}"),
+        label=name,
+        priority=priority,
+    )
 
 
 def policy(selector="sequential", routing=None, **rotation):

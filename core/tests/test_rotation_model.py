@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
 
-from proxy_core import FailureDecision, ProxyRequest, QuotaWindow, Unavailable
-from proxy_core.credentials.fingerprint import api_key
+from proxy_core import Credential, FailureDecision, ProxyRequest, QuotaWindow, Unavailable
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.selectors import BUILT_IN
@@ -64,7 +63,14 @@ class Clock:
 
 def keys(names, priorities):
     return [
-        api_key(name, "demo", SecretStr(f"key-{name}"), f"k{name[-1]}", priority=priorities[NAMES.index(name)])
+        Credential(
+            id=name,
+            provider="demo",
+            kind="api_key",
+            secret=SecretStr(f"key-{name}"),
+            label=f"k{name[-1]}",
+            priority=priorities[NAMES.index(name)],
+        )
         for name in names
     ]
 

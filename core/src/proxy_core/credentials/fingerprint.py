@@ -6,9 +6,6 @@ import hashlib
 
 from pydantic import SecretStr
 
-from proxy_core.interfaces import Credential
-from proxy_core.settings.rotation import DEFAULT_PRIORITY
-
 
 class Fingerprints:
     """Ten hex digits that distinguish secrets without revealing them.
@@ -22,22 +19,3 @@ class Fingerprints:
 
     def __call__(self, secret: str) -> str:
         return hashlib.blake2b(secret.encode(), digest_size=5, key=self._key, person=b"proxy-core").hexdigest()
-
-
-def api_key(
-    fingerprint: str,
-    provider: str,
-    secret: SecretStr,
-    label: str,
-    *,
-    tier: str | None = None,
-    priority: int = DEFAULT_PRIORITY,
-) -> Credential:
-    return Credential(
-        id=fingerprint, provider=provider, kind="api_key", secret=secret, label=label, tier=tier, priority=priority
-    )
-
-
-def anonymous(provider: str) -> Credential:
-    """The placeholder for a provider that requires no credential."""
-    return Credential(id="anonymous", provider=provider, kind="none", secret=SecretStr(""), label="none needed")

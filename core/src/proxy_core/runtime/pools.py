@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import SecretStr
 
 from proxy_core.credentials.environment import from_environment
-from proxy_core.credentials.fingerprint import Fingerprints, anonymous, api_key
+from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.login import LoginSpec
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
@@ -124,14 +125,22 @@ def _credentials(
     for index, entry in enumerate(settings.api_keys):
         place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
         priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
-        name = fingerprint(entry.key.get_secret_value())
-        credential = api_key(name, provider.name, entry.key, entry.label or place, tier=entry.tier, priority=priority)
-        found.setdefault(name, credential)
+        credential = Credential(
+            id=fingerprint(entry.key.get_secret_value()),
+            provider=provider.name,
+            kind="api_key",
+            secret=entry.key,
+            label=entry.label or place,
+            tier=entry.tier,
+            priority=priority,
+        )
+        found.setdefault(credential.id, credential)
     for one in stored:
         credential = one.credential(fingerprint)
         if one.priority is None:
             credential = replace(credential, priority=tiers.get(one.tier or "", DEFAULT_PRIORITY))
         found.setdefault(credential.id, credential)
     if not found and provider.credential_optional:
-        return [anonymous(provider.name)]
+        blank = SecretStr("")
+        return [Credential(id="anonymous", provider=provider.name, kind="none", secret=blank, label="none needed")]
     return list(found.values())

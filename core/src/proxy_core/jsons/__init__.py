@@ -11,7 +11,9 @@ import asyncio
 import json
 import math
 from collections.abc import Callable
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic_core import from_json, to_json
@@ -26,13 +28,16 @@ R = TypeVar("R")
 MAX_DEPTH = 200
 #: What is read or written in less than a millisecond, whatever it holds.
 SHORT = 128 * 1024
+#: Each large body takes a multiple of its size while it is read, and each thread keeps some of that for itself.
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="json")
 #: Whether the current code runs in a thread beside the event loop, which should get its turn often.
 _BESIDE: ContextVar[bool] = ContextVar("_BESIDE", default=False)
 
 
 async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The result of ``work``, which reads or writes more than :data:`SHORT` bytes of JSON, from a thread."""
-    return await asyncio.to_thread(lambda: _beside(work, *args, **kwargs))
+    job = partial(copy_context().run, _beside, work, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, job)
 
 
 def _beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -6,6 +6,7 @@ from proxy_core.clock import SystemClock as SystemClock
 from proxy_core.credentials.expiry import token_expiry as token_expiry
 from proxy_core.credentials.json_file import json_object as json_object
 from proxy_core.dialects.common import json_bytes as json_bytes
+from proxy_core.dialects.common import load_json as load_json
 from proxy_core.dialects.common import load_object as load_object
 from proxy_core.errors import AccountUnpaid as AccountUnpaid
 from proxy_core.errors import BadRequest as BadRequest

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from proxy_core.credentials.stored import digest
 from proxy_core.files import SAFE, sync_folder
 from proxy_core.interfaces import HttpResponse, Tokens
+from proxy_core.jsons import loads
 from proxy_core.messages import repr_without
 
 #: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.
@@ -53,13 +54,13 @@ class Journal:
         except FileNotFoundError:
             return None
         try:
-            intent = json.loads(lines[0])
+            intent = loads(lines[0])
             entry = Entry(token=intent["token"], since=datetime.fromisoformat(intent["since"]))
         except (ValueError, KeyError, TypeError):
             # The write was interrupted before it was durable, so nothing was sent.
             return None
         try:
-            return _outcome(entry, json.loads(lines[1]))
+            return _outcome(entry, loads(lines[1]))
         except (ValueError, KeyError, TypeError, IndexError):
             return entry
 

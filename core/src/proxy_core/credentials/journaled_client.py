@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 from proxy_core.clock import Clock
 from proxy_core.credentials.journal import Journal
 from proxy_core.interfaces import HttpClient, HttpResponse, TransportFailed
+from proxy_core.jsons import loads
 from proxy_core.messages import UpstreamRequest
 
 log = logging.getLogger("proxy_core.credentials")
@@ -88,7 +88,7 @@ def gives_tokens(answer: HttpResponse) -> bool:
     if not 200 <= answer.status < 300:
         return False
     try:
-        fields = json.loads(answer.body)
+        fields = loads(answer.body)
     except ValueError:
         return False
     return isinstance(fields, dict) and bool(fields.get("access_token") or fields.get("accessToken"))

@@ -25,6 +25,11 @@ def json_bytes(value: object) -> bytes:
     return out
 
 
+def load_json(data: bytes | str) -> Any:
+    """The value of a text in UTF-8. Raises ``ValueError``, also if it is nested too deeply, and nothing else."""
+    return loads(data)
+
+
 def load_object(data: bytes) -> JsonObject | None:
     """``data`` as a JSON object, or ``None`` if it is anything else."""
     try:

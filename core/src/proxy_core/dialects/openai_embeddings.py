@@ -86,7 +86,7 @@ def finish_whole(response: bytes, body: JsonObject) -> bytes:
 def to_base64(vector: Sequence[float]) -> str:
     try:
         return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    except struct.error:
+    except (struct.error, OverflowError):
         raise UpstreamBroken("The upstream's embedding is not a list of numbers.") from None
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from proxy_core.jsons import loads
+
 _MESSAGE_LIMIT = 2000
 
 
@@ -65,8 +67,8 @@ def read_error(body: bytes) -> ErrorBody:
 
 def _is_json(body: bytes) -> bool:
     try:
-        json.loads(body)
-    except (ValueError, RecursionError):
+        loads(body)
+    except ValueError:
         return False
     return True
 
@@ -97,8 +99,8 @@ def error_object(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]] | N
 
 def _json_object(body: bytes) -> Mapping[str, Any] | None:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        value = loads(body)
+    except ValueError:
         return None
     if isinstance(value, list) and value:
         value = value[0]

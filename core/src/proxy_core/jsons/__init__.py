@@ -36,8 +36,9 @@ _BESIDE: ContextVar[bool] = ContextVar("_BESIDE", default=False)
 
 async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The result of ``work``, which reads or writes more than :data:`SHORT` bytes of JSON, from a thread."""
-    job = partial(copy_context().run, _beside, work, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, job)
+    context = copy_context()
+    job = partial(_beside, work, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(job))
 
 
 def _beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -96,6 +96,6 @@ def _scanned(data: bytes, key: str) -> JsonObject | None:
     _, colon, rest = data[at : at + 4096].partition(b":") if at >= 0 else (b"", b"", b"")
     found: JsonObject = {}
     if colon:
-        with suppress(ValueError):  # usage is then unknown, as in a response without it
+        with suppress(ValueError, RecursionError):  # usage is then unknown, as in a response without it
             found[key], _ = json.JSONDecoder().raw_decode(rest.decode("utf-8", "replace").lstrip())
     return found

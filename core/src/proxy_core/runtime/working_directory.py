@@ -4,7 +4,6 @@ and who can reach a proxy that has such keys. What else it decides about access,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, SecretStr
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Provider
+from proxy_core.jsons import loads
 from proxy_core.plugins.loader import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import Stored, rotations
@@ -246,7 +246,7 @@ def _files_of(sources: Sources, path: KeyPath, named: Sequence[Variable]) -> lis
 
 def _contains(text: str, path: KeyPath) -> bool:
     with suppress(ValueError):
-        return _at(json.loads(text), path) is not None
+        return _at(loads(text), path) is not None
     return False
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
+from proxy_core.jsons import loads
 from proxy_core.settings.pasted import bare_key, unquoted
 
 
@@ -27,7 +27,7 @@ def listed(value: object) -> object:
     """A list; where only a string is possible (the environment), JSON or separated by commas."""
     if isinstance(value, str):
         text = value.strip()
-        return json.loads(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
+        return loads(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
     return value
 
 
@@ -115,7 +115,7 @@ class NetworkSettings(Table):
 
 def _capabilities(value: object) -> object:
     """A list names the capabilities that the model has."""
-    value = json.loads(value) if isinstance(value, str) and value.lstrip().startswith("{") else listed(value)
+    value = loads(value) if isinstance(value, str) and value.lstrip().startswith("{") else listed(value)
     return {str(word): True for word in value} if isinstance(value, list | tuple) else value
 
 

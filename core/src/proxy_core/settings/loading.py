@@ -42,10 +42,12 @@ from proxy_core.settings.sources import (
 from proxy_core.settings.validation_errors import KeyPath, problems
 from proxy_core.settings.variables import (
     CLIENT_KEY,
+    LOADER_NAMES,
     based_providers,
     is_key_variable,
     key_variables,
     layers_of,
+    misplaced,
     provider_settings,
     proxy_settings,
     with_values,
@@ -125,10 +127,6 @@ def _joined(found: Sequence[FoundSettings]) -> FoundSettings:
         table = _merge(table, one.table)
         origins.update(one.origins)
     return FoundSettings(table=table, origins=origins, unused=[line for one in found for line in one.unused])
-
-
-#: Variables that locate the settings file and the data folder; read before the settings.
-LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR")
 
 
 class LoadedSettings(Struct, frozen=True):
@@ -215,11 +213,7 @@ class LoadedSettings(Struct, frozen=True):
         sources, known = self.sources, self._known(plugins)
         return [
             *unread(sources.variables, sources.others),
-            *(
-                f"{name} has no effect in {sources.variables[name].file}: set it in the environment of the program"
-                for name in LOADER_NAMES
-                if name in sources.variables and sources.variables[name].file is not None
-            ),
+            *misplaced(sources.variables),
             *sources.named.unused,
             *(line for other in sources.others.values() for line in other.unmatched(sources.variables, known)),
             *(line for name in sorted(plugins) for line in self._from_variables(name, plugins).unused),
@@ -324,8 +318,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(decoded(file.read_bytes()).replace("\r\n", "\n"))
     except UnicodeDecodeError:
         raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or a number of thousands of digits
         raise SettingsError([f"{file}: {error}"]) from None
+    except RecursionError:
+        raise SettingsError([f"{file}: it is nested too deeply"]) from None
     except OSError as error:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
 

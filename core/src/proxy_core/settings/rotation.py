@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from proxy_core.jsons import loads
 from proxy_core.settings.base import ApiKey, StrList, Table, environment_name, listed
 
 #: The priority of a credential without a priority or tier of its own. Lower goes first.
@@ -63,7 +63,7 @@ class CapSettings(Table):
 
 def _caps(value: object) -> object:
     """Environment variables hold only strings, so there the list is JSON."""
-    return json.loads(value) if isinstance(value, str) else value
+    return loads(value) if isinstance(value, str) else value
 
 
 def _groups(value: object) -> object:

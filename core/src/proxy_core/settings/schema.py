@@ -6,13 +6,13 @@ Unknown keys are errors. ``loading.py`` reads these values from files and the en
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
+from proxy_core.jsons import loads
 from proxy_core.settings.base import ApiKey, BaseUrl, Described, Key, NetworkSettings, Origins, StrList, Table, listed
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
@@ -142,7 +142,7 @@ class ProviderSettings(NetworkSettings):
     @classmethod
     def _models(cls, value: object) -> object:
         if isinstance(value, str):
-            value = json.loads(value) if value.lstrip().startswith(("[", "{")) else listed(value)
+            value = loads(value) if value.lstrip().startswith(("[", "{")) else listed(value)
         if isinstance(value, list):
             return {str(name): {} for name in value}
         return value

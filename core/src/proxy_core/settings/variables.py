@@ -20,6 +20,8 @@ from proxy_core.settings.sources import FoundSettings, Variable, Variables
 
 #: Sets the key of the client ``default``.
 CLIENT_KEY = "PROXY_API_KEY"
+#: Locate the settings file and the data folder; they are read before all files.
+LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR")
 _API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)
 _API_BASE = re.compile(r"(?P<name>[A-Z0-9_]+)_API_BASE", re.ASCII)
 
@@ -102,6 +104,16 @@ def key_variables(variables: Variables, provider: str) -> list[Variable]:
         if match and match["name"] == prefix:
             found.append((int(match["n"] or 0), variable))
     return [variable for _, variable in sorted(found, key=lambda pair: pair[0])]
+
+
+def misplaced(variables: Variables) -> list[str]:
+    """A line for each variable that a file cannot set."""
+    found = [variables[name] for name in LOADER_NAMES if name in variables]
+    return [
+        f"{variable.name} has no effect in {variable.file}: set it in the environment of the program"
+        for variable in found
+        if variable.file is not None
+    ]
 
 
 def is_key_variable(name: str) -> bool:

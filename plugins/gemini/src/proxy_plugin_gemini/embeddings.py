@@ -90,10 +90,9 @@ def decode_inputs(body: JsonObject) -> EmbedRequest:
     requests: Sequence[JsonObject] = body.get("requests") or [body]
     at = "requests[{}]." if "requests" in body else ""
     texts = [_text(one["content"], at.format(index)) for index, one in enumerate(requests)]
-    sizes = {field(one, "outputDimensionality") for one in requests}
-    if len(sizes) > 1:
+    size = field(requests[0], "outputDimensionality")
+    if any(field(one, "outputDimensionality") != size for one in requests):
         raise BadRequest("'outputDimensionality' must be the same in all requests.", param="outputDimensionality")
-    size = sizes.pop()
     if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise wrong_type("outputDimensionality", "a positive integer")
     first = requests[0]

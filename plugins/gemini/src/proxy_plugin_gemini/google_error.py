@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+
+from proxy_core import load_json
 
 
 class Info(Struct, frozen=True):
@@ -69,8 +70,8 @@ def with_plain_spaces(body: bytes) -> bytes:
 
 def _error_in(text: str) -> Mapping[str, Any] | None:
     try:
-        value = _trimmed(json.loads(text))
-    except (ValueError, RecursionError):
+        value = _trimmed(load_json(text))
+    except ValueError:
         return None
     if isinstance(value, list) and value:
         value = value[0]

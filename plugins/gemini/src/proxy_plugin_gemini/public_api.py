@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from proxy_core import (
     ProviderCall,
     UpstreamRequest,
     json_bytes,
+    load_json,
 )
 from proxy_plugin_gemini.dialect import NAME as DIALECT
 from proxy_plugin_gemini.dialect import request_body
@@ -105,7 +105,7 @@ def _checked(model: str) -> str:
 
 def parse_models(body: bytes) -> Sequence[ModelSpec]:
     """``ListModels``: the models that generate or embed, with their metadata. Raises ``ValueError``."""
-    value = json.loads(body)
+    value = load_json(body)
     models = value.get("models") if isinstance(value, dict) else None
     if not isinstance(models, list):
         raise ValueError("no list of models")
@@ -113,7 +113,7 @@ def parse_models(body: bytes) -> Sequence[ModelSpec]:
 
 
 def next_page(request: UpstreamRequest, body: bytes) -> UpstreamRequest | None:
-    value = json.loads(body)
+    value = load_json(body)
     token = value.get("nextPageToken") if isinstance(value, dict) else None
     if not isinstance(token, str) or not token:
         return None

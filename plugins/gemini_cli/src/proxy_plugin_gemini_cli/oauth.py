@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
@@ -23,6 +22,7 @@ from proxy_core import (
     Tokens,
     TransportFailed,
     UpstreamRequest,
+    load_json,
 )
 from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
 from proxy_plugin_gemini_cli.files import FILES, STORES
@@ -173,7 +173,7 @@ class GoogleLogin:
         if answer.status == 401:
             raise LoginRequired(f"Google rejected the access token; log in again: {LOGIN}")
         try:
-            fields = json.loads(answer.body) if answer.status == 200 else {}
+            fields = load_json(answer.body) if answer.status == 200 else {}
         except ValueError:
             fields = {}
         email = fields.get("email") if isinstance(fields, dict) else None

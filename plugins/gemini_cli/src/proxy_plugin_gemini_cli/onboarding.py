@@ -8,14 +8,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes, repr_without
+from proxy_core import HttpClient, HttpResponse, TransportFailed, UpstreamRequest, json_bytes, load_json, repr_without
 from proxy_plugin_gemini import GoogleError, read_google_error
 from proxy_plugin_gemini_cli.failures import ADVICE, owner_advice
 
@@ -297,7 +296,7 @@ async def _send(
 
 def _answered(answer: HttpResponse) -> Mapping[str, Any]:
     try:
-        value = json.loads(answer.body or b"{}")
+        value = load_json(answer.body or b"{}")
     except ValueError:
         raise AskAgain("Code Assist's response cannot be read") from None
     return value if isinstance(value, dict) else {}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
-from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamRequest, json_bytes
+from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamRequest, json_bytes, load_json
 from proxy_plugin_gemini_cli.models import daily_limit, quota_group
 from proxy_plugin_gemini_cli.onboarding import Backend
 
@@ -29,7 +28,7 @@ def read_buckets(body: bytes) -> list[Bucket]:
     A bucket without a model is skipped. A missing fraction next to a reset time means 0, because protobuf omits zeros.
     Raises ``ValueError`` if the body has another form.
     """
-    value = json.loads(body)
+    value = load_json(body)
     buckets = value.get("buckets", []) if isinstance(value, dict) else None
     if not isinstance(buckets, list):
         raise ValueError("no list of buckets")

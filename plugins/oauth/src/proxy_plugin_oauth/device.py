@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from proxy_core import (
     SystemClock,
     Tokens,
     TransportFailed,
+    load_json,
 )
 from proxy_plugin_oauth.client import OAuthClient
 from proxy_plugin_oauth.pkce import Pkce, new_pkce
@@ -152,7 +152,7 @@ def _waiting(answer: HttpResponse) -> tuple[str, bool]:
 
 def _object(answer: HttpResponse) -> Mapping[str, Any]:
     try:
-        value = json.loads(answer.body)
+        value = load_json(answer.body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

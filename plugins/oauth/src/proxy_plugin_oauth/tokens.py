@@ -22,6 +22,7 @@ from proxy_core import (
     Tokens,
     TransportFailed,
     UpstreamRequest,
+    load_json,
     retry_after_s,
 )
 from proxy_plugin_oauth.client import OAuthClient
@@ -158,7 +159,7 @@ def _later(answer: HttpResponse, now: datetime, why: str) -> RetryRefresh:
 
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(body)
+        value = load_json(body)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
@@ -184,7 +185,7 @@ def id_token_label(token: object) -> str | None:
         return None
     payload = token.split(".")[1]
     try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = load_json(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except ValueError:
         return None
     if not isinstance(claims, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,6 +22,7 @@ from proxy_core import (
     UpstreamRequest,
     classify_by_rules,
     json_bytes,
+    load_json,
 )
 from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
@@ -159,7 +159,7 @@ def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
 
 def parse_models(body: bytes) -> list[ModelSpec]:
     """``{"data": [{"id": ...}]}``, or a bare array, as Together sends it. Raises ``ValueError`` on anything else."""
-    value = json.loads(body)
+    value = load_json(body)
     items = value.get("data") if isinstance(value, dict) else value
     if not isinstance(items, list):
         raise ValueError("no list of models")

@@ -26,14 +26,19 @@ def mark_for_cache(body: JsonObject, model: str) -> None:
     for index in {first, len(messages) - 1 if messages else None} - {None}:
         messages[index] = _marked(messages[index], only_text=index == first)  # type: ignore[index]  # not None
     body["messages"] = messages
-    if body.get("tools"):
+    if _tools(body):
         *others, last = body["tools"]
         body["tools"] = [*others, {**last, "cache_control": MARK} if isinstance(last, dict) else last]
 
 
 def _has_marks(body: JsonObject) -> bool:
     parts = [part for m in body["messages"] if isinstance(m, dict) for part in (m, *parts_of(m.get("content")))]
-    return any(isinstance(one, dict) and "cache_control" in one for one in (*parts, *(body.get("tools") or ())))
+    return any(isinstance(one, dict) and "cache_control" in one for one in (*parts, *_tools(body)))
+
+
+def _tools(body: JsonObject) -> list[Any]:
+    tools = body.get("tools")
+    return tools if isinstance(tools, list) else []
 
 
 def _marked(message: Any, *, only_text: bool) -> Any:

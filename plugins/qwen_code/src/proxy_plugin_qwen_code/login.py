@@ -7,7 +7,6 @@ This module never repeats a request that may have spent a refresh token.
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -30,6 +29,7 @@ from proxy_core import (
     Tokens,
     TransportFailed,
     UpstreamRequest,
+    load_json,
     retry_after_s,
 )
 from proxy_plugin_oauth import OAuthClient, OAuthRefused, device_login, read_tokens, server_words
@@ -209,7 +209,7 @@ def _unclear(answer: HttpResponse) -> bool:
 
 def _fields(answer: HttpResponse) -> Mapping[str, Any]:
     try:
-        value = json.loads(answer.body)
+        value = load_json(answer.body)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from proxy_core import (
     UpstreamFailure,
     UpstreamRequest,
     json_bytes,
+    load_json,
 )
 from proxy_plugin_qwen_code.catalogue import NOT_CHAT, OFFERED, matches
 from proxy_plugin_qwen_code.errors import decide_failure, thinks_always
@@ -133,7 +133,7 @@ def _core_agent() -> str:
 
 def parse_models(body: bytes) -> list[ModelSpec]:
     """The chat models in ``{"data": [{"id": ...}]}``. Raises ``ValueError`` on anything else."""
-    value = json.loads(body)
+    value = load_json(body)
     items = value.get("data") if isinstance(value, dict) else None
     if not isinstance(items, list):
         raise ValueError("no list of models")

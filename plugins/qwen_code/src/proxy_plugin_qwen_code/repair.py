@@ -5,7 +5,6 @@ Pure: a chunk in, chunks out. Finish reason and usage are held until the end, wh
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from proxy_core import JsonObject, StreamCut, json_bytes
+from proxy_core import JsonObject, StreamCut, json_bytes, load_json
 from proxy_plugin_qwen_code.texts import Snapshots, ThinkTags
 from proxy_plugin_qwen_code.tools import DUMMY_NAME
 
@@ -42,16 +41,16 @@ class StreamRepair:
             self._usage = _with_cached(usage)  # cumulative if repeated: the last one is used
         self._last = {key: value for key, value in chunk.items() if key not in ("choices", "usage")}
         out = []
-        for given in chunk.get("choices") or ():
+        for given in _list(chunk.get("choices")):
             if not isinstance(given, dict):
                 continue
             index = given["index"] if isinstance(given.get("index"), int) else 0
             choice = self._choices.setdefault(index, _Choice(index, ThinkTags() if self._think_tags else None))
-            delta = given.get("delta") or given.get("message") or {}
+            delta = _object(given.get("delta")) or _object(given.get("message"))
             if given.get("finish_reason") == "error_finish":
                 yield self._fails(_error_finish(delta))
                 return
-            choice.finish = given.get("finish_reason") or choice.finish  # "" is null
+            choice.finish = _text(given.get("finish_reason")) or choice.finish  # "" is null
             out.append({**_without(given, "message"), "delta": choice.delta(delta), "finish_reason": None})
         if out:
             yield {**self._last, "choices": out}
@@ -98,7 +97,7 @@ def _with_cached(usage: JsonObject) -> JsonObject:
     cached = usage.get("cached_tokens")
     if not isinstance(cached, int) or (isinstance(details, dict) and "cached_tokens" in details):
         return usage
-    return {**usage, "prompt_tokens_details": {**(details or {}), "cached_tokens": cached}}
+    return {**usage, "prompt_tokens_details": {**_object(details), "cached_tokens": cached}}
 
 
 def _without(given: JsonObject, *names: str) -> JsonObject:
@@ -144,7 +143,7 @@ class _Choice(Struct):
         thought = _text(delta.get("reasoning_content")) or _text(delta.get("reasoning"))
         self.reasoned = self.reasoned or bool(thought)
         thought, text = self.thought.feed(thought), self.text.feed(_text(delta.get("content")))
-        calls = delta.get("tool_calls") or ()
+        calls = _list(delta.get("tool_calls"))
         if calls:
             thought, text = thought + self.thought.close(), text + self.text.close()
         return self._changes(out, thought, text, calls)
@@ -225,9 +224,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _object(value: object) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        load_json(text)
     except ValueError:
         return False
     return True

@@ -7,7 +7,6 @@ the body is the provider's own copy: deeper values are copied before they are ch
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -157,5 +156,6 @@ def _tools(body: JsonObject, target: Target, settings: QwenCodeSettings, model: 
             # Without any tool, this model has put stray tokens into the stream (6.5).
             body["tools"] = [DUMMY]
         return
-    tools: list[Any] = body["tools"]
-    body["tools"] = [cleaned(tool) if isinstance(tool, dict) else tool for tool in tools]
+    tools = body["tools"]
+    if isinstance(tools, list):
+        body["tools"] = [cleaned(tool) if isinstance(tool, dict) else tool for tool in tools]

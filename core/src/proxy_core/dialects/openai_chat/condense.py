@@ -5,11 +5,11 @@ Otherwise assembling a stream for a record would cost more than relaying it did.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes
+from proxy_core.jsons import loads
 from proxy_core.messages import JsonObject
 
 _TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
@@ -29,8 +29,8 @@ def condensed(stream: bytes) -> bytes:
     if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
         return stream
     try:
-        chunks = json.loads(b"[" + b",".join(event[len(_PREFIX) :] for event in events) + b"]")
-    except (ValueError, RecursionError):
+        chunks = loads(b"[" + b",".join(event[len(_PREFIX) :] for event in events) + b"]")
+    except ValueError:
         return stream
     return b"".join(sse.encode(json_bytes(chunk)) for chunk in _merged(chunks)) + tail
 

@@ -6,7 +6,6 @@ there is content to deliver, so that an empty response can still be retried else
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from proxy_core import (
@@ -23,6 +22,7 @@ from proxy_core import (
     TextDelta,
     UpstreamBroken,
     UsageReport,
+    load_json,
     sse,
 )
 from proxy_plugin_gemini.dialect.array import ArraySplitter
@@ -80,8 +80,8 @@ class GeminiDecoder:
 
     def _whole(self, data: bytes) -> Iterator[ChatEvent]:
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
+            value = load_json(data)
+        except ValueError:
             raise UpstreamBroken("The upstream's response is not a Gemini response.") from None
         for entry in value if isinstance(value, list) else [value]:
             yield from self._object(entry)
@@ -115,8 +115,8 @@ class GeminiDecoder:
 
     def _json(self, data: bytes) -> Iterator[ChatEvent]:
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError):
+            value = load_json(data)
+        except ValueError:
             self._unreadable = True  # a single unreadable event is skipped, as gemini-cli does
             return
         yield from self._object(value)

@@ -24,7 +24,7 @@ class GeminiUsageTap:
     def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._wanted = context.expected_choices
-        self._finished: set[object] = set()
+        self._finished: set[int] = set()
         self.committed = False
         self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
@@ -63,7 +63,8 @@ class GeminiUsageTap:
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
                 if candidate.get("finishReason"):
-                    self._finished.add(candidate.get("index", 0))
+                    index = candidate.get("index")
+                    self._finished.add(index if isinstance(index, int) else 0)
                 self.committed = self.committed or has_content(candidate)
         feedback = chunk.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):

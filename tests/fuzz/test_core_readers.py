@@ -1,13 +1,26 @@
 """Every reader of bytes gets 100,000 broken inputs: it returns something, or raises an error of the project."""
 
+import gzip
 import json
 import random
-import tomllib
+import zlib
 from pathlib import Path
 
+import brotli
 import pytest
+import zstandard
+from broken import broken_bytes, broken_text, broken_value, pieces
 
-from proxy_core import BadRequest, ProxyError, SettingsError, UpstreamFailure, classify_failure, jsons, sse
+from proxy_core import (
+    BadRequest,
+    ProxyError,
+    RotationSettings,
+    SettingsError,
+    UpstreamFailure,
+    classify_failure,
+    jsons,
+    sse,
+)
 from proxy_core.clock import SystemClock
 from proxy_core.dialects import openai_chat, openai_completions, openai_embeddings
 from proxy_core.dialects.common import load_object, parse_body
@@ -15,10 +28,11 @@ from proxy_core.failures.error_body import read_error
 from proxy_core.failures.rate_limit_headers import quota_windows, retry_after_s
 from proxy_core.interfaces import ResponseContext
 from proxy_core.network.addresses import Refused, canonical
-from proxy_core.network.decoding import Inflater
+from proxy_core.network.decoding import decompressor
 from proxy_core.settings.loading import load
+from proxy_plugin_redaction.settings import RedactionSettings
 
-INPUTS = 12_000
+INPUTS = 7_000
 CHAT = {
     "model": "demo/m",
     "messages": [
@@ -60,74 +74,6 @@ CHUNK = {
     ],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}},
 }
-ODD = [
-    None,
-    True,
-    -1,
-    0,
-    1e308,
-    10**30,
-    "",
-    "x",
-    "\ud83d",
-    "\u2028",
-    [],
-    {},
-    [[]],
-    {"": {}},
-    "x" * 300,
-    [None],
-    {"a": []},
-]
-FRAGMENTS = [
-    b'"',
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b",",
-    b":",
-    b"\\",
-    b"\\u",
-    b"\xff",
-    b"\x00",
-    b"\n\n",
-    b"\r",
-    b"data:",
-    b"1e999",
-    b"NaN",
-    b"-",
-    b"event: x\n",
-    b"null",
-    b"\xf0\x9f",
-    b"\xe2\x80\xa8",
-    b"%",
-    b"#",
-    b"=",
-    b"'''",
-    b"[[a]]",
-]
-
-
-def broken_value(random, value):
-    """``value`` with something in it replaced, removed or added."""
-    if random.random() < 0.15 or not isinstance(value, dict | list) or not value:
-        return random.choice(ODD)
-    if isinstance(value, list):
-        at = random.randrange(len(value))
-        return [*value[:at], broken_value(random, value[at]), *value[at + random.choice([0, 1, 1, 2]) :]]
-    key = random.choice(list(value))
-    changed = {**value, key: broken_value(random, value[key])}
-    if random.random() < 0.2:
-        del changed[random.choice(list(changed))]
-    return changed
-
-
-def broken_bytes(random, data):
-    for _ in range(random.randint(1, 4)):
-        at = random.randint(0, len(data))
-        data = data[:at] + random.choice([*FRAGMENTS, random.randbytes(3)]) + data[at + random.choice([0, 0, 1, 9]) :]
-    return data
 
 
 def request(random, dialect, body):
@@ -182,12 +128,21 @@ def events(random):
     list(sse.events(splitter.close()))
 
 
-def compressed(random):
-    import gzip
+#: A right body of each encoding.
+COMPRESSED = {
+    "gzip": gzip.compress(b"hello" * 20),
+    "deflate": zlib.compress(b"hello" * 20),
+    "br": brotli.compress(b"hello" * 20),
+    "zstd": zstandard.compress(b"hello" * 20),
+}
 
-    inflater = Inflater(random.choice(["gzip", "deflate"]))
-    list(inflater.pieces(broken_bytes(random, gzip.compress(b"hello" * 20))))
-    inflater.close()
+
+def compressed(random):
+    name = random.choice(sorted(COMPRESSED))
+    stream = decompressor(name)
+    for piece in pieces(random, broken_bytes(random, COMPRESSED[name])):
+        assert all(len(part) <= 64 * 1024 for part in stream.pieces(piece))
+    stream.close()
 
 
 def link(random):
@@ -230,9 +185,59 @@ def test_broken_input_is_read_or_refused(read):
             raise AssertionError(f"seed {seed}") from error
 
 
-TOML = (
-    b'[server]\nport = 1\n[providers.x]\nbase_url = "http://127.0.0.1:1/v1"\napi_keys = ["a"]\n[models]\nm = ["x/y"]\n'
-)
+TOML = b"""
+[server]
+port = 1
+cors_origins = ["http://localhost:3000"]
+[clients.a]
+key = "a-client-key-0123456789"
+[providers.x]
+base_url = "http://127.0.0.1:1/v1"
+api_keys = ["a", { key = "b", tier = "t" }]
+models = { m = { input_price = 1.5 } }
+[providers.x.rotation]
+max_concurrent = 2
+caps = { m = { limit = "80%" } }
+[models]
+m = ["x/y"]
+[plugins.gemini]
+[plugins.redaction]
+patterns = { a = "b+" }
+"""
+#: Variables with values, as they are meant.
+VARIABLES = {
+    "PROXY_SERVER__PORT": "1",
+    "PROXY_SERVER__HOST": "127.0.0.1",
+    "PROXY_SERVER__TLS_KEY": "/x",
+    "PROXY_SERVER__HYPERCORN": '{"backlog": 1}',
+    "PROXY_SERVER__CORS_ORIGINS": "http://a.example, http://b.example",
+    "PROXY_CLIENTS": '{"a": {"key": "x"}}',
+    "PROXY_CLIENTS__A__MODELS": '["a*"]',
+    "PROXY_PROVIDERS": '{"x": {"base_url": "http://127.0.0.1:1/v1"}}',
+    "PROXY_PROVIDERS__X__API_KEYS": '[{"key": "a"}]',
+    "PROXY_PROVIDERS__X__MODELS": '{"m": {"id": "n"}}',
+    "PROXY_PROVIDERS__X__ROTATION__TIERS": '{"t": 1}',
+    "PROXY_MODELS": '{"m": ["x/y"]}',
+    "PROXY_STATE__URL": "sqlite:///x",
+    "PROXY_UPSTREAM__PROXY": "http://127.0.0.1:1",
+    "PROXY_PLUGINS__DISABLED": "a, b",
+    "PROXY_PLUGINS__REDACTION__PATTERNS": '{"a": "b"}',
+    "PROXY_API_KEY": "Bearer x",
+    "X_API_KEY": "k",
+    "X_API_KEY_1": "'k'",
+    "X_API_BASE": "http://127.0.0.1:1/v1/chat/completions",
+    "X_MODELS": '{"m": {"id": "n"}}',
+    "ROTATION_MODE_X": "balanced",
+    "MAX_CONCURRENT_REQUESTS_PER_KEY_X": "3",
+    "CUSTOM_CAP_X_T2_3_M": "80%",
+    "CUSTOM_CAP_COOLDOWN_X_TDEFAULT_M": "offset:300",
+    "QUOTA_GROUPS_X_G": "a,b",
+    "FAIR_CYCLE_DURATION_X": "5",
+    "CONCURRENCY_MULTIPLIER_X_PRIORITY_1": "2",
+    "IGNORE_MODELS_X": "a*",
+    "GLOBAL_TIMEOUT": "5",
+    "OVERRIDE_TEMPERATURE_ZERO": "set",
+}
 
 
 @pytest.mark.slow
@@ -240,13 +245,20 @@ def test_broken_settings_are_settings_errors(tmp_path):
     file = Path(tmp_path / "proxy-core.toml")
     for seed in range(1500):
         chosen = random.Random(seed)
-        file.write_bytes(broken_bytes(chosen, TOML))
-        name = chosen.choice(["PORT", "HOST", "TLS_KEY", "HYPERCORN", "WORKERS", "CORS_ORIGINS"])
-        text = broken_bytes(chosen, b'{"a": 1}').decode("utf-8", "replace").replace("\x00", "")
-        (tmp_path / ".env").write_bytes(broken_bytes(chosen, b'A_API_KEY="x"\nB_API_BASE=http://x\n'))
+        file.write_bytes(broken_bytes(chosen, TOML) if chosen.random() < 0.3 else TOML)
+        found = {name: VARIABLES[name] for name in chosen.sample(sorted(VARIABLES), 3)}
+        broken = chosen.choice(sorted(found))
+        found[broken] = broken_text(chosen, found[broken]).replace("\x00", "")
+        dotenv = "".join(f"{name}={VARIABLES[name]}\n" for name in chosen.sample(sorted(VARIABLES), 2)).encode()
+        (tmp_path / ".env").write_bytes(broken_bytes(chosen, dotenv))
         try:
-            load(file, environ={f"PROXY_SERVER__{name}": text, "PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
+            loaded = load(file, environ={**found, "PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
+            loaded.plugin("redaction", RedactionSettings)
+            for name in loaded.provider_names():
+                loaded.provider(name)
+            loaded.without_effect({"x": RotationSettings()})
+            loaded.sources.stray()
         except SettingsError:
             continue
-        except tomllib.TOMLDecodeError as error:
-            raise AssertionError(f"seed {seed}") from error
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {found}, {dotenv!r}") from error

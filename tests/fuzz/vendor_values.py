@@ -1,0 +1,348 @@
+"""Right requests, responses, errors and files of each dialect and vendor, to be broken."""
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": ["string", "null"], "enum": ["x"]}, "b": {"$ref": "#/$defs/B"}},
+    "required": ["a"],
+    "additionalProperties": False,
+    "$defs": {"B": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "string"}}]}},
+}
+_CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": "x"}'}}
+_FUNCTION = {"name": "f", "description": "d", "parameters": SCHEMA}
+
+REQUESTS = {
+    "openai_chat": {
+        "model": "demo/m",
+        "messages": [
+            {"role": "system", "content": "s"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "h"},
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}},
+                    {"type": "input_audio", "input_audio": {"data": PIXEL, "format": "wav"}},
+                    {
+                        "type": "file",
+                        "file": {"file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "a.pdf"},
+                    },
+                ],
+            },
+            {"role": "assistant", "content": None, "tool_calls": [_CALL], "reasoning_content": "r"},
+            {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "ok"}]},
+        ],
+        "tools": [{"type": "function", "function": {**_FUNCTION, "strict": True}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}},
+        "stop": ["x"],
+        "n": 1,
+        "seed": 1,
+        "temperature": 0.5,
+        "max_tokens": 5,
+        "max_completion_tokens": 6,
+        "reasoning_effort": "low",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "logit_bias": {"1": 2},
+        "metadata": {"session_id": "s"},
+    },
+    "openai_completions": {"model": "demo/m", "prompt": ["x", [1]], "suffix": "y", "echo": True, "stop": "z", "n": 2},
+    "openai_embeddings": {"model": "demo/m", "input": ["x", "y"], "dimensions": 3, "encoding_format": "base64"},
+    "gemini": {
+        "contents": [
+            {
+                "role": "user",
+                "parts": [
+                    {"text": "hi"},
+                    {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
+                    {"fileData": {"mimeType": "application/pdf", "fileUri": "https://x.example/a.pdf"}},
+                    {"videoMetadata": {"fps": 1}, "inline_data": {"mime_type": "video/mp4", "data": PIXEL}},
+                ],
+            },
+            {
+                "role": "model",
+                "parts": [
+                    {"text": "t", "thought": True, "thoughtSignature": PIXEL},
+                    {"functionCall": {"name": "f", "args": {"a": 1}, "id": "1"}, "thoughtSignature": PIXEL},
+                    {"executableCode": {"language": "PYTHON", "code": "1"}},
+                    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}},
+                ],
+            },
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"r": [1]}, "id": "1"}}]},
+        ],
+        "systemInstruction": {"parts": [{"text": "s"}]},
+        "tools": [
+            {"functionDeclarations": [{**_FUNCTION, "parametersJsonSchema": SCHEMA, "parameters": {"type": "OBJECT"}}]},
+            {"googleSearch": {}, "codeExecution": {}},
+        ],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}},
+        "generationConfig": {
+            "temperature": 1,
+            "topK": 3,
+            "candidateCount": 1,
+            "maxOutputTokens": 5,
+            "stopSequences": ["x"],
+            "responseMimeType": "application/json",
+            "responseSchema": SCHEMA,
+            "thinkingConfig": {"thinkingBudget": 5, "includeThoughts": True, "thinkingLevel": "low"},
+            "responseModalities": ["TEXT"],
+        },
+        "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
+        "cachedContent": "cachedContents/x",
+    },
+    "gemini_embeddings": {
+        "content": {"parts": [{"text": "x"}]},
+        "taskType": "RETRIEVAL_QUERY",
+        "title": "t",
+        "outputDimensionality": 3,
+    },
+    "gemini_embeddings, several": {
+        "requests": [{"model": "models/demo/m", "content": {"parts": [{"text": "x"}]}, "outputDimensionality": 3}] * 2,
+    },
+}
+#: The last part of the path, for formats that say there what is asked for.
+ACTIONS = {
+    "gemini": ("generateContent", "streamGenerateContent"),
+    "gemini_embeddings": ("embedContent",),
+    "gemini_embeddings, several": ("batchEmbedContents",),
+}
+
+
+_USAGE = {
+    "prompt_tokens": 1,
+    "completion_tokens": 2,
+    "total_tokens": 3,
+    "prompt_tokens_details": {"cached_tokens": 1, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 1},
+    "cost": 0.1,
+    "prompt_cache_hit_tokens": 1,
+}
+_DELTA = {
+    "role": "assistant",
+    "content": "x",
+    "reasoning_content": "r",
+    "reasoning": "r",
+    "refusal": None,
+    "annotations": [{"type": "url_citation", "url_citation": {"url": "https://x", "title": "t", "start_index": 0}}],
+    "tool_calls": [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{"}}],
+    "function_call": {"name": "f", "arguments": "{}"},
+    "audio": {"id": "a", "data": PIXEL, "transcript": "t"},
+    "images": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}],
+}
+_CHUNK = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "usage": _USAGE}
+_GEMINI = {
+    "candidates": [
+        {
+            "content": {
+                "role": "model",
+                "parts": [
+                    {"text": "x", "thought": True, "thoughtSignature": PIXEL},
+                    {"functionCall": {"name": "f", "args": {"a": 1}, "id": "1"}},
+                    {"inlineData": {"mimeType": "image/png", "data": PIXEL}},
+                    {"executableCode": {"language": "PYTHON", "code": "1"}},
+                ],
+            },
+            "finishReason": "STOP",
+            "finishMessage": "m",
+            "index": 0,
+            "safetyRatings": [{"category": "c", "probability": "LOW", "blocked": False}],
+            "citationMetadata": {"citationSources": [{"uri": "https://x", "startIndex": 0, "endIndex": 1}]},
+            "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://x", "title": "t"}}]},
+            "logprobsResult": {"chosenCandidates": [{"token": "x", "logProbability": -1}]},
+        }
+    ],
+    "promptFeedback": {"blockReason": "SAFETY", "safetyRatings": []},
+    "usageMetadata": {
+        "promptTokenCount": 1,
+        "candidatesTokenCount": 2,
+        "totalTokenCount": 3,
+        "cachedContentTokenCount": 1,
+        "thoughtsTokenCount": 1,
+        "toolUsePromptTokenCount": 1,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1}],
+    },
+    "modelVersion": "m",
+    "responseId": "r",
+}
+_GOOGLE_ERROR = {
+    "error": {
+        "code": 429,
+        "message": "You exceeded your quota. Please retry in 3.5s.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+                "violations": [{"quotaId": "PerDayPerProject", "quotaValue": "5", "quotaDimensions": {"model": "m"}}],
+            },
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"},
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "QUOTA_EXHAUSTED",
+                "domain": "cloudcode-pa.googleapis.com",
+                "metadata": {"quotaResetDelay": "1h2m3.5s", "quotaResetTimeStamp": "2026-01-01T00:00:00Z"},
+            },
+            {"@type": "type.googleapis.com/google.rpc.Help", "links": [{"description": "d", "url": "https://x"}]},
+        ],
+    }
+}
+RESPONSES = {
+    "openai, a chunk": {
+        **_CHUNK,
+        "choices": [{"index": 0, "delta": _DELTA, "finish_reason": "stop", "logprobs": {"content": []}}],
+    },
+    "openai, whole": {**_CHUNK, "choices": [{"index": 0, "message": _DELTA, "finish_reason": "tool_calls"}]},
+    "openai, completions": {
+        **_CHUNK,
+        "choices": [{"index": 0, "text": "x", "finish_reason": "length", "logprobs": None}],
+    },
+    "openai, embeddings": {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": 0, "embedding": [0.5, 1]},
+            {"index": 1, "embedding": "AACAPwAAAEA="},
+        ],
+        "model": "m",
+        "usage": {"prompt_tokens": 1, "total_tokens": 1},
+    },
+    "gemini": _GEMINI,
+    "gemini, embeddings": {
+        "embedding": {"values": [0.5]},
+        "embeddings": [{"values": [0.5, 1], "statistics": {"tokenCount": 1}}],
+        "usageMetadata": {"promptTokenCount": 1},
+    },
+    "code assist": {
+        "response": _GEMINI,
+        "traceId": "t",
+        "remainingCredits": [{"creditType": "x", "creditAmount": "1"}],
+    },
+    "a list": [_GEMINI, {"response": _GEMINI}],
+    "an error": _GOOGLE_ERROR,
+    "an error in a chunk": {**_CHUNK, "error": {"message": "overloaded", "code": 529, "type": "x"}},
+}
+ERRORS = {
+    "openai": {"error": {"message": "Rate limit, try again in 3s", "type": "x", "code": "y", "param": None}},
+    "google": _GOOGLE_ERROR,
+    "google, a list": [_GOOGLE_ERROR],
+    "code assist": {
+        "error": {
+            "code": 403,
+            "status": "PERMISSION_DENIED",
+            "message": "x",
+            "details": [{"reason": "SERVICE_DISABLED"}],
+        }
+    },
+    "dashscope": {"code": "Throttling.RateQuota", "message": "Requests rate limit exceeded", "request_id": "r"},
+    "text": "upstream connect error",
+    "nested": {"detail": [{"loc": ["body"], "msg": '{"error": {"message": "inner"}}'}], "errors": ["x"]},
+}
+HEADERS = {
+    "retry-after": ("1", "-1", "1e999", "Wed, 21 Oct 2099 07:28:00 GMT", "9" * 400, "1.5", "nan", "infinity"),
+    "retry-after-ms": ("1", "x", "9" * 30),
+    "x-ratelimit-limit-requests": ("100", "1e400", "-5", "100;w=60"),
+    "x-ratelimit-remaining-requests": ("0", "x", "", "1, 2"),
+    "x-ratelimit-reset-requests": ("1s", "", "9" * 40, "1h2m", "2099-01-01T00:00:00Z", "1e18", "6m0.5s"),
+    "x-ratelimit-reset": ("1700000000", "1700000000000", "9" * 25, "-1"),
+    "ratelimit": ('"default";r=50;t=30', "limit=10, remaining=1, reset=5", ";;;"),
+    "ratelimit-policy": ('"default";q=100;w=10', "100;w=60"),
+    "ratelimit-reset": ("5", "1e5", "\u0665"),
+    "anthropic-ratelimit-tokens-reset": ("2099-01-01T00:00:00Z", "x", "99999-01-01T00:00:00Z"),
+    "anthropic-ratelimit-unified-reset": ("1700000000", "9" * 22),
+    "date": ("Wed, 21 Oct 2026 07:28:00 GMT", "x"),
+    "content-type": ("application/json", "text/html"),
+}
+LISTS = {
+    "openai": {
+        "object": "list",
+        "data": [{"id": "m", "object": "model", "created": 1, "context_length": 5, "pricing": {"prompt": "0.1"}}],
+    },
+    "gemini": {
+        "models": [
+            {
+                "name": "models/m",
+                "supportedGenerationMethods": ["generateContent"],
+                "inputTokenLimit": 5,
+                "version": "1",
+            }
+        ],
+        "nextPageToken": "t",
+    },
+}
+#: Files of other programs, and of the vault, in which logins and keys are.
+FILES = {
+    "google": {
+        "access_token": "a",
+        "refresh_token": "r",
+        "expiry_date": 2_000_000_000_000,
+        "client_id": "c",
+        "client_secret": "s",
+        "token_uri": "https://x.example/token",
+        "scope": "s",
+        "id_token": "e30.eyJlbWFpbCI6ICJhQGIuYyJ9.x",
+        "type": "authorized_user",
+        "quota_project_id": "q",
+        "_proxy_metadata": {"email": "a@b.c", "project_id": "p", "tier": "free-tier"},
+    },
+    "google, in a keychain": {
+        "serverName": "main-account",
+        "token": {"accessToken": "a", "refreshToken": "r", "tokenType": "Bearer", "expiresAt": 2_000_000_000_000},
+        "updatedAt": 1,
+    },
+    "qwen": {
+        "access_token": "a",
+        "refresh_token": "r",
+        "token_type": "Bearer",
+        "resource_url": "portal.qwen.ai",
+        "expiry_date": 2_000_000_000_000,
+    },
+    "qwen, settings": {
+        "env": {"DASHSCOPE_API_KEY": "k", "BAILIAN_CODING_PLAN_API_KEY": "k"},
+        "modelProviders": {"openai": [{"id": "m", "envKey": "DASHSCOPE_API_KEY", "baseUrl": "https://x.example/v1"}]},
+        "security": {"auth": {"selectedType": "openai", "apiKey": "k", "baseUrl": "https://x.example/v1"}},
+    },
+    "the vault's": {
+        "version": 1,
+        "kind": "google_oauth",
+        "access_token": "a",
+        "refresh_token": "r",
+        "expires_at": "2026-01-01T00:00:00Z",
+        "identity": "a@b.c",
+        "tier": "free",
+        "priority": 1,
+        "disabled": False,
+        "details": {"project_id": "p"},
+        "secrets": {"client_secret": "s"},
+        "needs_login": {"why": "w", "since": "2026-01-01T00:00:00Z", "token": "t"},
+        "link": {"path": "/x", "format": "gemini_cli"},
+        "origin": "login",
+    },
+}
+#: What token, user and project servers say.
+TOKEN_SERVERS = {
+    "tokens": {
+        "access_token": "a",
+        "refresh_token": "r",
+        "expires_in": 3600,
+        "id_token": "e30.eyJlbWFpbCI6ICJhQGIuYyJ9.x",
+        "scope": "s",
+        "token_type": "Bearer",
+        "resource_url": "portal.qwen.ai",
+        "email": "a@b.c",
+    },
+    "refusal": {
+        "error": "invalid_grant",
+        "error_description": "Token has been expired or revoked.",
+        "error_subtype": "x",
+    },
+    "project": {
+        "cloudaicompanionProject": {"id": "p", "name": "n"},
+        "currentTier": {"id": "free-tier", "name": "n", "quotaTier": "q"},
+        "allowedTiers": [{"id": "free-tier", "isDefault": True, "userDefinedCloudaicompanionProject": False}],
+        "ineligibleTiers": [{"reasonCode": "x", "reasonMessage": "m", "tierId": "t", "validationUrl": "https://x"}],
+        "paidTier": {"id": "p", "availableCredits": [{"creditType": "x", "creditAmount": "5"}]},
+        "done": True,
+        "name": "operations/x",
+        "response": {"cloudaicompanionProject": {"id": "p"}},
+        "buckets": [{"modelId": "m", "remainingFraction": 0.5, "resetTime": "2026-01-01T00:00:00Z", "tokenType": "x"}],
+    },
+    "google's error": _GOOGLE_ERROR,
+}

@@ -83,10 +83,10 @@ def test_each_status_has_its_decision(status, fault, step, rest, told):
 
 TRANSPORT = [
     ("connect", "network", "retry", 502),
-    ("disconnect", "network", "retry", 502),
+    ("disconnect", "provider", "retry", 502),
     ("timeout", "provider", "fail_over", 504),
     ("cut", "provider", "retry", 502),
-    ("unreadable", "provider", "fail_over", 502),
+    ("unreadable", "provider", "rotate", 502),
 ]
 
 
@@ -280,6 +280,23 @@ def test_an_unknown_model_is_the_clients_404():
         assert (decision.error.status, decision.error.code, decision.next) == (404, "model_not_found", "fail_over")
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The model `m` does not exist or you do not have access to it.",
+        "The model m does not exist or your team 1 does not have access to it.",
+        "Model not found, inaccessible, and/or not deployed",
+    ],
+)
+@pytest.mark.parametrize("code", ["model_not_found", None])
+def test_a_model_that_one_key_may_not_have_is_sought_with_another(message, code):
+    decision = classify_failure(failure(404, openai_error(message=message, code=code)))
+
+    assert (decision.error.status, decision.error.code) == (404, "model_not_found")
+    assert (decision.fault, decision.next, decision.cooldown) == ("model", "rotate", "model")
+    assert decision.error.message == message
+
+
 def test_a_hint_decides_the_cooldown_and_the_retry_after_for_the_client():
     decision = classify_failure(failure(429, openai_error(), {"retry-after": "7"}))
 
@@ -301,11 +318,11 @@ def test_the_reset_of_a_limit_does_not_heal_an_account():
 OUTAGES = [
     # status, message, retry-after, next, rest, seconds
     (503, "try later", "5", "retry", None, None),
-    (503, "try later", "40", "fail_over", "provider", 40),
-    (503, "try later", "4000", "fail_over", "provider", 300),
-    (503, "The model x is overloaded", "40", "fail_over", "model", 40),
-    (529, "Overloaded", "40", "fail_over", "provider", 40),
-    (502, "bad gateway", "40", "fail_over", "provider", 40),
+    (503, "try later", "40", "rotate", "model", 40),
+    (503, "try later", "4000", "rotate", "model", 300),
+    (503, "The model x is overloaded", "40", "rotate", "model", 40),
+    (529, "Overloaded", "40", "rotate", "model", 40),
+    (502, "bad gateway", "40", "rotate", "model", 40),
 ]
 
 

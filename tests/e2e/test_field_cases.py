@@ -209,6 +209,69 @@ async def test_a_host_that_drops_fresh_connections_too_is_a_failure(proxy, upstr
     assert failures_of(proxy) > 0
 
 
+# --- Another key -------------------------------------------------------------------------
+
+UNKNOWN_HERE = {
+    "message": "The model `m` does not exist or you do not have access to it.",
+    "type": "invalid_request_error",
+    "param": None,
+    "code": "model_not_found",
+}
+#: What one key gets, and what the client is told if every key does.
+ONE_KEY = {
+    "closed without an answer": (lambda key: key.resets(), 502),
+    "invalid HTTP": (lambda key: key.sends(b"SSH-2.0-OpenSSH_9\r\n"), 502),
+    "a page": (lambda key: key.responds(body=b"<!doctype html><p>Log in", headers={"content-type": "text/html"}), 502),
+    "no choices": (lambda key: key.responds(json_body={"id": "x", "object": "chat.completion", "choices": None}), 502),
+    "nothing": (lambda key: key.responds(body=b""), 502),
+    "an overload": (lambda key: key.responds(503, headers={"retry-after": "60"}), 503),
+    "a failure": (lambda key: key.responds(500), 502),
+    "a timeout of a gateway": (lambda key: key.responds(504), 504),
+    "no access, perhaps": (lambda key: key.responds(404, {"error": UNKNOWN_HERE}), 404),
+}
+
+
+@pytest.mark.parametrize("path", ["plain", "streamed", "embeddings"])
+@pytest.mark.parametrize(("fails", "status"), ONE_KEY.values(), ids=ONE_KEY)
+async def test_what_happens_with_one_key_is_tried_with_the_next(make, upstream, good, fails, status, path):
+    routing = {"selector": "sequential", "retry_delay_s": 0, "retry_jitter_s": 0, "circuit_breaker_failures": 20}
+    proxy = await make({"routing": routing}, api_keys=["k1", "k2", "k3"])
+
+    async def ask(model):
+        if path == "embeddings":
+            return await proxy.post("/embeddings", {"model": model, "input": "hi"})
+        return await proxy.chat(model, "hi", stream=path == "streamed")
+
+    vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
+    fails(upstream.for_key("k1"))
+    if path == "embeddings":
+        upstream.responds(json_body=vectors)
+        good.responds(json_body=vectors)
+    first = await ask("up/m")
+    used = list(dict.fromkeys(upstream.keys_seen))
+    upstream.queue.clear()
+    fails(upstream)
+    fails(upstream.for_key("k2"))
+    fails(upstream.for_key("k3"))
+    elsewhere, alone = await ask("both"), await ask("up/m")
+
+    assert (first.status, used) == (200, ["k1", "k2"])
+    assert elsewhere.status == 200
+    assert alone.status == status
+    assert good.requests
+
+
+async def test_a_host_that_cannot_be_reached_is_not_tried_with_every_key(make, good):
+    keys = [f"k{n}" for n in range(9)]
+    proxy = await make(base_url="http://127.0.0.1:9/v1", api_keys=keys)
+
+    answer, alone = await proxy.chat("both", "hi"), await proxy.chat("up/m", "hi")
+
+    assert (answer.status, answer.headers["x-proxy-attempts"]) == (200, "3")
+    assert (alone.status, alone.headers["x-proxy-attempts"]) == (502, "2")
+    assert "the connection was refused" in alone.error["message"]
+
+
 # --- A 200 that is no response -----------------------------------------------------------
 
 NO_BALANCE = {"success": False, "code": 1113, "msg": "no balance"}

@@ -213,6 +213,39 @@ async def test_a_circuit_breaker_opens_once_and_one_probe_closes_it(make_proxy, 
     assert pool(proxy).ledger.outage is None
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("keys", [1, 2, 3, 9])
+async def test_nobody_waits_for_a_provider_that_is_down(make_proxy, upstream, clock, keys, stream):
+    upstream.responds(500, {"error": {"message": "engine dead"}})
+    routing = {"retry_delay_s": 0.25, "retry_jitter_s": 0}
+    keys = [f"key-{n}" for n in range(keys)]
+    proxy = await make_proxy({"providers": {"demo": {"api_keys": keys}}, "routing": routing})
+
+    for _ in range(6):
+        answer, took_s = await clock.timed(proxy.chat("demo/small", "hi", stream=stream))
+
+        assert answer.status == 502
+        assert "engine dead" in answer.error["message"]
+        assert took_s <= 1
+        assert int(answer.headers.get("retry-after", 0)) <= 5
+    assert len(upstream.requests) == 5, "then the circuit breaker is open"
+    clock.passes(10)
+    upstream.queue.clear()
+    assert (await clock.run(proxy.chat("demo/small", "hi", stream=stream))).text == "hello"
+
+
+async def test_an_outage_whose_end_the_provider_names_is_waited_for(make_proxy, upstream, clock):
+    upstream.responds(503, headers={"retry-after": "12"})
+    upstream.responds()
+    proxy = await make_proxy(
+        {"providers": {"demo": {"api_keys": ["key-a"]}}, "routing": {"circuit_breaker_failures": 1}}
+    )
+
+    answer, took_s = await clock.timed(proxy.chat("demo/small", "hi"))
+
+    assert (answer.text, took_s) == ("hello", pytest.approx(12))
+
+
 async def test_if_the_client_of_a_probe_leaves_another_request_probes(make_proxy, upstream, clock, begin, leave):
     upstream.responds(429, headers=QUICK)
     upstream.says(stall())

@@ -111,7 +111,7 @@ def client_error(
         return rejected(status or 400, error)
     if kind == "too_large":
         return rejected(413, error)
-    if kind in ("no_model", "model_denied"):
+    if kind in ("no_model", "no_model_here", "model_denied"):
         unknown = f"{name} does not know this model."
         gone = unknown if kind == "model_denied" else error.message or unknown
         return UpstreamRejected(gone, status=404, param="model", code="model_not_found")

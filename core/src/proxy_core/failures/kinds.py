@@ -19,6 +19,7 @@ FailureKind = Literal[
     "client",  # the request itself is wrong
     "too_large",  # the request alone is above this account's limit
     "no_model",  # the provider does not have this model
+    "no_model_here",  # the same, or this credential may not use it: the upstream does not say which
     "model_denied",  # this credential may not use this model
     "not_included",  # the same, reported as a limit of 0 requests
     "refused",  # this credential is invalid or has no permissions
@@ -148,6 +149,8 @@ _NO_MODEL = re.compile(
 _DENIED = re.compile(
     r"access.{0,60}\bmodel\b|\bmodel\b.{0,80}(access|permission|not (allowed|enabled|available))", re.I
 )
+#: "The model `m` does not exist or you do not have access to it."
+_OR_DENIED = re.compile(r"\b(or|and)\b.{0,80}\b(have|has) (no )?access|inaccessible|not authorized", re.I | re.S)
 _CROWDED = re.compile(r"overloaded|(at|over|no) (maximum )?capacity|server (is )?busy|too busy", re.I)
 _RATED = re.compile(r"rate limit|too many requests", re.I)
 
@@ -201,6 +204,8 @@ def _refined(status: int | None, error: ErrorBody, found: FailureKind) -> Failur
     """Resolve codes that have two meanings."""
     if found == "no_model" and status == 403:
         return "model_denied"  # OpenAI: this project has no access to the model
+    if found == "no_model" and _OR_DENIED.search(error.message or ""):
+        return "no_model_here"
     if found in ("rate_limited", "quota") and error.typed:
         # A limit of 0 means no entitlement; a limit per day means an exhausted quota.
         if re.search(r"\blimit: 0(?![\d.])", error.message or ""):

@@ -19,7 +19,7 @@ from proxy_core.failures.error_body import ErrorBody, read_error
 from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
 from proxy_core.failures.rate_limit_headers import stated_wait_s
 from proxy_core.interfaces import FailureDecision
-from proxy_core.messages import TransportFault, UpstreamFailure
+from proxy_core.messages import CONNECT_TIMED_OUT, TransportFault, UpstreamFailure
 
 #: The owner may repair a rejected credential soon; anything that needs a payment, an appeal or an
 #: upgrade rarely changes within the hour. The core probes before the cooldown ends.
@@ -29,7 +29,7 @@ UNPAID_COOLDOWN_S = 3600.0
 QUOTA_COOLDOWN_S = 3600.0
 #: A wait this short is spent with the same credential (parity: SMALL_COOLDOWN_RETRY_THRESHOLD).
 SHORT_WAIT_S = 10.0
-#: A hint never disables a whole provider for longer: only one of its models may be affected.
+#: An overload rarely lasts longer, whatever the upstream asks for.
 OUTAGE_COOLDOWN_S = 300.0
 #: A hint of "0 s" would send the next request straight into the same limit.
 _MIN_COOLDOWN_S = 1.0
@@ -49,6 +49,7 @@ _ACTIONS: Mapping[FailureKind, _Action] = {
     # Every key of an account has the same limit, so trying them all would be pointless.
     "too_large": _Action("client", "fail_over"),
     "no_model": _Action("client", "fail_over"),
+    "no_model_here": _Action("model", "rotate", "model", REFUSED_COOLDOWN_S),
     "model_denied": _Action("model", "rotate", "model", UNPAID_COOLDOWN_S),
     "not_included": _Action("model", "rotate", "model", UNPAID_COOLDOWN_S),
     "refused": _Action("credential", "rotate", "credential", REFUSED_COOLDOWN_S),
@@ -100,21 +101,14 @@ def decision_for(kind: FailureKind, failure: UpstreamFailure, status: int | None
             fault=action.fault, next=action.next, error=told, cooldown=action.cooldown, cooldown_s=cooldown_s
         )
     if action.next == "retry" and hint is not None and hint > SHORT_WAIT_S:
-        return _outage(action, told, hint, error)
+        return _pause(action, told, hint)
     return FailureDecision(fault=action.fault, next=action.next, error=told, answered=kind in _ANSWERED)
 
 
-def _outage(action: _Action, told: ProxyError, hint: float, error: ErrorBody) -> FailureDecision:
-    """The upstream asks for a pause: of the whole provider, unless its message concerns one model."""
-    about_model = "model" in (error.message or "").lower()
-    scope: Literal["model", "provider"] = "model" if about_model else "provider"
-    return FailureDecision(
-        fault=action.fault,
-        next="fail_over",
-        error=told,
-        cooldown=scope,
-        cooldown_s=min(hint, OUTAGE_COOLDOWN_S),
-    )
+def _pause(action: _Action, told: ProxyError, hint: float) -> FailureDecision:
+    """The upstream asks for a pause of this credential with this model; whether of others too, they will show."""
+    cooldown_s = min(hint, OUTAGE_COOLDOWN_S)
+    return FailureDecision(fault=action.fault, next="rotate", error=told, cooldown="model", cooldown_s=cooldown_s)
 
 
 def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
@@ -130,10 +124,14 @@ def _hint(kind: FailureKind, failure: UpstreamFailure) -> float | None:
 def _transport_failure(failure: UpstreamFailure, fault: TransportFault) -> FailureDecision:
     told = transport_error(failure.provider, fault, failure.cause)
     match fault:
-        case "connect" | "disconnect":
-            return FailureDecision(fault="network", next="retry", error=told)
-        case "cut":
+        case "connect":
+            # Other credentials would not reach the host either: after a retry, the next deployment follows.
+            at_once = failure.cause == CONNECT_TIMED_OUT
+            return FailureDecision(fault="network", next="fail_over" if at_once else "retry", error=told)
+        case "disconnect" | "cut":
             return FailureDecision(fault="provider", next="retry", error=told)
-        case "timeout" | "unreadable":
+        case "unreadable":
+            return FailureDecision(fault="provider", next="rotate", error=told)
+        case "timeout":
             # The time limit is generous; an upstream that was silent for minutes is not retried at once.
             return FailureDecision(fault="provider", next="fail_over", error=told)

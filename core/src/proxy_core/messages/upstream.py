@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from proxy_core.messages.reprs import repr_without
 
-__all__ = ["TransportFault", "UpstreamFailure", "UpstreamRequest"]
+__all__ = ["CONNECT_TIMED_OUT", "TransportFault", "UpstreamFailure", "UpstreamRequest"]
 
 
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
@@ -32,6 +32,8 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
 #: How an exchange failed without a status: no connection; silence; a connection lost before the status,
 #: or in the middle of the response; a response that cannot be read.
 TransportFault = Literal["connect", "timeout", "disconnect", "cut", "unreadable"]
+#: The cause of ``connect`` that took all the time there was: to try it again would take as long.
+CONNECT_TIMED_OUT = "no connection was made in time"
 
 
 class UpstreamFailure(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import ssl
 
 import aiohttp
 
-from proxy_core.messages import TransportFault
+from proxy_core.messages import CONNECT_TIMED_OUT, TransportFault
 
 _ERRNOS = {
     errno.ECONNREFUSED: "the connection was refused",
@@ -37,7 +37,7 @@ def fault_of(error: BaseException) -> tuple[TransportFault, str]:
         case aiohttp.ClientConnectorDNSError():
             return "connect", "its name was not found"
         case aiohttp.ConnectionTimeoutError():
-            return "connect", "no connection was made in time"
+            return "connect", CONNECT_TIMED_OUT
         case aiohttp.ClientConnectorError():
             return "connect", _of_system(error.os_error)
         case aiohttp.InvalidURL():

@@ -37,15 +37,15 @@ class CandidateDeployment(Struct):
 
     @property
     def soonest_s(self) -> float | None:
-        """Seconds until one of its credentials may be used; ``None`` if none will be."""
-        if self.closed:
+        """Seconds until one of its credentials may be used; ``None`` if none will be, or none is waited for."""
+        if self.closed or self.pool.out:
             return None
         return self.pool.soonest_s(self.deployment.model, self.max_priority, self.spent)
 
     @property
     def cooldown_ends_s(self) -> float | None:
         """Seconds until the next cooldown ends, an event without notification; credentials in use do not count."""
-        if self.closed:
+        if self.closed or self.pool.out:
             return None
         return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
 

@@ -23,6 +23,8 @@ from proxy_core.settings.base import environment_name
 #: costs the upstream nothing. A guess that is longer than the second is for a quota, and stops agents, as it should.
 _GUESS_S = 60.0
 _LONG_GUESS_S = 300.0
+#: An SDK that asks again twice after this long then still meets the first probe of a circuit breaker.
+_OUTAGE_GUESS_S = 5.0
 _SOON_S = 1.0
 
 
@@ -181,7 +183,10 @@ def _cooling_down(cooldown: Cooldown, ends_s: float, epoch: float, *, outage: bo
     told, ends_at = cooldown.told, cooldown.ends_at
     if not told.waiting_helps:
         return ProxyError.again(told, None)
-    guess_s = ends_s if ends_s > _LONG_GUESS_S else min(ends_s, _GUESS_S)
+    if outage:
+        guess_s = min(ends_s, _OUTAGE_GUESS_S)
+    else:
+        guess_s = ends_s if ends_s > _LONG_GUESS_S else min(ends_s, _GUESS_S)
     error = ProxyError.again(told, guess_s if ends_at is None else ends_s)
     if outage and ends_at is None:
         error.say_more("The provider's circuit breaker is open after repeated failures.")

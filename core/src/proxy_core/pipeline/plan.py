@@ -79,7 +79,8 @@ class AttemptPlan:
         """Record a failure. Returns the seconds to wait before the next attempt: 0 unless it is a retry."""
         self._failures.append(decision)
         candidate.tries += 1
-        if decision.next == "retry" and candidate.tries < self._routing.attempts_per_credential:
+        may_retry = candidate.tries < self._routing.attempts_per_credential and not candidate.pool.out
+        if decision.next == "retry" and may_retry:
             wait_s = back_off_s(candidate.tries, decision.error.retry_after_s, self._routing)
             if wait_s < self.deadline.remaining_s(self._trace.clock):
                 return wait_s

@@ -239,7 +239,7 @@ class Ledger(Rows):
             return
         self.streak += 1
         if decision.cooldown == "provider" or self.streak >= self.policy.routing.circuit_breaker_failures:
-            if decision.cooldown != "provider":
+            if decision.cooldown not in ("provider", "model"):  # that of a credential says nothing about the provider
                 failure = replace(failure, cooldown_s=None, back_off_s=())
             self.outage = cooldown_after(self.outage, failure, self.policy.routing, use.probes)
             self.changes.changed(PROVIDER, failure.now)

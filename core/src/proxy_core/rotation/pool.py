@@ -192,8 +192,9 @@ class Pool:
         self, model: str, max_priority: int | None = None, spent: Set[str] = frozenset()
     ) -> float | None:
         """Like :meth:`soonest_s` without credentials that are merely in use: when the next cooldown ends."""
-        now = self.clock.monotonic()
-        busy = {row.id for row, at in self._usable_at(model, now, None) if at <= now}
+        now, outage = self.clock.monotonic(), self.ledger.outage
+        out = outage is not None and outage.probe_at > now  # then none is in use, and all wait for its end
+        busy = {row.id for row, at in self._usable_at(model, now, None) if at <= now and not out}
         return self.soonest_s(model, max_priority, spent | busy)
 
     def _usable_at(self, model: str, now: float, max_priority: int | None) -> Iterable[tuple[CredentialState, float]]:
@@ -202,6 +203,12 @@ class Pool:
             at = self.ledger.usable_at(group, model, row, now)
             if at < UNUSABLE and (max_priority is None or row.priority <= max_priority):
                 yield row, at
+
+    @property
+    def out(self) -> bool:
+        """Whether the circuit breaker is open, until a time that is only a guess: no request waits for it."""
+        outage = self.ledger.outage
+        return outage is not None and outage.ends_at is None and self.clock.monotonic() < outage.probe_at
 
     @property
     def waiting(self) -> int:

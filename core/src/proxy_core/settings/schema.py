@@ -169,7 +169,7 @@ class TimeoutSettings(Table):
     """``[timeouts]``: time limits of one attempt, and of a whole request."""
 
     connect_s: float = Field(
-        30, gt=0, description="Longest time to open a connection. Environment: ``TIMEOUT_CONNECT``."
+        10, gt=0, description="Longest time to open a connection. Environment: ``TIMEOUT_CONNECT``."
     )
     write_s: float = Field(
         30, gt=0, description="Longest pause while sending a large request body. Environment: ``TIMEOUT_WRITE``."

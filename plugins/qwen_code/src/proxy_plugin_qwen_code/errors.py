@@ -88,7 +88,9 @@ class Row(Struct, frozen=True, kw_only=True):
 def decide_failure(failure: UpstreamFailure) -> FailureDecision:
     """The first matching row decides; the core decides failures that match no row."""
     if failure.transport is not None:
-        return classify_failure(failure)
+        decision = classify_failure(failure)
+        # Other credentials may use other hosts.
+        return replace(decision, next="rotate") if failure.transport == "connect" else decision
     error = read_error(failure.body)
     if PAGE in error.codes or is_page(failure.headers, failure.body):
         blocked = UpstreamBroken(f"{failure.provider} failed: {PAGE_WORDS}.", retry_after_s=PAGE_WAITS_S[0])

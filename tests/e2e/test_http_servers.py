@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import shlex
@@ -32,6 +33,11 @@ def chat_request(proxy, *, stream):
     body = json.dumps({"model": "demo/small", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {proxy.key}\r\n"
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def _most_waiting():
+    file = Path("/proc/sys/net/core/somaxconn")
+    return int(file.read_text()) if file.exists() else 0
 
 
 async def answer_of(reader):
@@ -250,6 +256,53 @@ async def test_nothing_remains_of_clients_that_leave(hosted, sent, answered):
             await asyncio.sleep(0.02)
 
 
+#: What a client sends behind its request. Granian stops reading once there is any of it.
+BEHIND = {
+    "nothing": b"",
+    "an empty line": b"\r\n",
+    "another request": HEAD + b"\r\n",
+    "two more": (HEAD + b"\r\n") * 2,
+    "half a head": HEAD,
+    "a request with half its body": b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n"
+    + b"x" * 999,
+}
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+async def test_whatever_it_sent_before_a_client_that_leaves_is_noticed(
+    make_hosted, http_server, upstream, caplog, behind, reset, stream, later
+):
+    if http_server == "granian" and behind:
+        pytest.skip("granian does not see the end of a connection behind bytes that it has not read")
+    proxy = await make_hosted({"shutdown_grace_s": 30})
+    upstream.says(*([chunk({"content": "hel"})] if stream else []), stall())
+    reader, writer = await connected(proxy)
+    writer.write(chat_request(proxy, stream=stream) + (b"" if later else behind))
+    async with asyncio.timeout(20):
+        while not upstream.requests:
+            await asyncio.sleep(0.01)
+    if stream:
+        await reader.readuntil(b"hel")
+    if later:
+        writer.write(behind)
+        await asyncio.sleep(0.05)
+    if reset:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+    else:
+        writer.close()
+
+    async with asyncio.timeout(10):
+        await upstream.last.left.wait()
+        while proxy.process.in_flight:
+            await asyncio.sleep(0.01)
+    assert len(upstream.requests) == 1
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
 async def test_a_head_without_end_is_refused(hosted):
     reader, writer = await connected(hosted)
     writer.write(HEAD)
@@ -410,6 +463,72 @@ async def test_a_request_whose_end_is_in_doubt_is_the_last_on_its_connection(hos
 
     assert b'"list"' not in said
     writer.close()
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"gzip,chunked", b"GZIP , chunked", b"deflate, chunked"])
+async def test_a_body_in_a_transfer_coding_other_than_chunked_is_refused(hosted, upstream, coding):
+    packed = gzip.compress(CHAT)
+    reader, writer = await connected(hosted)
+    writer.write(chat_head(hosted, f"Transfer-Encoding: {coding.decode()}"))
+    writer.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed))
+    said = await asyncio.wait_for(reader.readuntil(b"\r\n"), 20)
+
+    assert said.split()[1] in (b"400", b"415", b"501")
+    assert not upstream.requests
+    writer.close()
+
+
+async def test_a_target_with_the_servers_address_is_served(hosted):
+    """As clients send it that take this server for an outbound proxy."""
+    reader, writer = await connected(hosted)
+    head = chat_head(hosted, f"Content-Length: {len(CHAT)}").replace(b" /v1/", b" http://x:8000/v1/")
+    writer.write(head + CHAT)
+    chat, _ = await answer_of(reader)
+    writer.write(HEAD.replace(b" /healthz", b" HTTP://x/healthz") + b"\r\n")
+    health, _ = await answer_of(reader)
+
+    assert (chat.split()[1], health.split()[1]) == (b"200", b"200")
+    writer.close()
+
+
+async def test_empty_lines_between_requests_are_ignored(hosted):
+    reader, writer = await connected(hosted)
+    for before, behind in ((b"\r\n", b""), (b"", b"\r\n"), (b"", b"\r\n\r\n"), (b"", b"")):
+        writer.write(before + HEAD + b"\r\n" + behind)
+        assert (await answer_of(reader))[0].startswith(b"http/1.1 200")
+    writer.close()
+
+
+@pytest.mark.skipif(_most_waiting() < 1024, reason="the system's own limit is lower")
+async def test_a_burst_of_connections_waits_for_none_to_be_accepted(http_server, tmp_path):
+    """Beyond the backlog, the system drops connection requests, and clients try again only after a second."""
+    settings = {"server": {"http_server": http_server}}
+    async with run_proxy(settings, folder=tmp_path) as proxy:
+        port, sockets = int(proxy.url.split(":")[2].removesuffix("/v1")), []
+        for _ in range(300):  # this blocks the event loop, so none is accepted meanwhile
+            sockets.append(socket.create_connection(("127.0.0.1", port), timeout=0.9))
+        for sock in sockets:
+            sock.close()
+
+    assert len(sockets) == 300
+
+
+async def test_a_client_that_left_while_another_request_waited_delays_no_shutdown(http_server, upstream, tmp_path):
+    if http_server == "granian":
+        pytest.skip("granian does not see the end of a connection behind bytes that it has not read")
+    demo = {"base_url": upstream.url, "api_keys": ["key-a"]}
+    settings = {"providers": {"demo": demo}, "server": {"http_server": http_server, "shutdown_grace_s": 30}}
+    upstream.says(stall())
+    async with run_proxy(settings, folder=tmp_path) as proxy:
+        _, writer = await connected(proxy)
+        writer.write(chat_request(proxy, stream=False) + HEAD + b"\r\n")
+        async with asyncio.timeout(20):
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+        writer.close()
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 10
 
 
 async def test_more_streams_run_at_once_than_granian_would_allow(hosted, upstream):

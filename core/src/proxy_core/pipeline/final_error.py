@@ -183,10 +183,8 @@ def _cooling_down(cooldown: Cooldown, ends_s: float, epoch: float, *, outage: bo
     told, ends_at = cooldown.told, cooldown.ends_at
     if not told.waiting_helps:
         return ProxyError.again(told, None)
-    if outage:
-        guess_s = min(ends_s, _OUTAGE_GUESS_S)
-    else:
-        guess_s = ends_s if ends_s > _LONG_GUESS_S else min(ends_s, _GUESS_S)
+    most_s = _OUTAGE_GUESS_S if outage else ends_s if ends_s > _LONG_GUESS_S else _GUESS_S
+    guess_s = min(ends_s, most_s)
     error = ProxyError.again(told, guess_s if ends_at is None else ends_s)
     if outage and ends_at is None:
         error.say_more("The provider's circuit breaker is open after repeated failures.")

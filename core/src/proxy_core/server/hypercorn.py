@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Hosting
-from proxy_core.interfaces.servers import GRACE_S, MAX_HEAD_BYTES
+from proxy_core.interfaces.servers import BACKLOG, GRACE_S, MAX_HEAD_BYTES
 from proxy_core.server import hypercorn_fixes
 from proxy_core.settings.base import listed
 from proxy_core.settings.schema import ServerSettings
@@ -58,6 +58,7 @@ def _config(settings: ServerSettings) -> Config:
     config = hypercorn_fixes.FixedConfig()
     config.http2 = settings.http2
     config.alpn_protocols = ["h2", "http/1.1"] if settings.http2 else ["http/1.1"]
+    config.backlog = BACKLOG
     config.keep_alive_max_requests = _MANY
     config.keep_alive_timeout = settings.keep_alive_s
     config.h11_max_incomplete_size = MAX_HEAD_BYTES

@@ -8,13 +8,16 @@
   front of the proxy may go by the other (RFC 9112, 6.3).
 - Ending a connection at a shutdown on which a client has sent its next request already: Hypercorn goes on waiting to
   read it, until ``graceful_timeout``.
+- Noticing that a client leaves while the request behind its present one waits: Hypercorn does not read meanwhile.
+  Behind more than ``h11_max_incomplete_size`` bytes, it still goes unnoticed.
+- Empty lines before a request, which clients may send (RFC 9112, 2.2).
 - Speaking only HTTP/1.1: over HTTP/2 nothing limits what is queued for a client that does not read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import MethodType
 from typing import Any, cast
 
@@ -24,8 +27,9 @@ import hypercorn.asyncio.tcp_server
 import hypercorn.protocol
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import EventWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
 
@@ -75,6 +79,24 @@ class _Http1(H11Protocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.connection = _Parser(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+        self.can_read = cast(EventWrapper, _Turn(self.can_read, self._read_ahead))
+
+    async def _read_ahead(self, turn: asyncio.Future[None]) -> None:
+        """Read while the next request waits for its turn, and end the present one if the client leaves."""
+        connection = cast(_Connection, cast(MethodType, self.send).__self__)
+        reader, parser = connection.reader, self.connection
+        room = self.config.h11_max_incomplete_size
+        while not turn.done() and room > 0:
+            data = await _unless(turn, reader.read(room))
+            if data is None:
+                return
+            if not data:
+                vars(parser)["is_last"] = True
+                await self.handle(Closed())
+                return
+            room -= len(data)
+            parser.receive_data(data)
+        await turn
 
     async def _maybe_recycle(self) -> None:
         if isinstance(self.connection, _Parser):
@@ -86,10 +108,41 @@ class _Http1(H11Protocol):
             await super()._check_protocol(event)
 
 
+class _Turn:
+    """Hypercorn's event for the turn of the next request, with something to do until then."""
+
+    def __init__(self, event: Any, meanwhile: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
+        self.clear, self.set, self._event, self._meanwhile = event.clear, event.set, event, meanwhile
+
+    async def wait(self) -> None:
+        turn = asyncio.ensure_future(self._event.wait())
+        try:
+            await self._meanwhile(turn)
+        finally:
+            turn.cancel()
+
+
+async def _unless(turn: asyncio.Future[None], read: Coroutine[Any, Any, bytes]) -> bytes | None:
+    """What was read, nothing at the end of the connection; ``None`` if it was the turn first."""
+    reading: asyncio.Future[bytes] = asyncio.ensure_future(read)
+    both: set[asyncio.Future[Any]] = {turn, reading}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+    if reading.cancelled():
+        return None
+    return b"" if isinstance(reading.exception(), OSError) else reading.result()
+
+
 class _Parser(h11.Connection):
     is_last = False
 
     def next_event(self) -> Any:
+        if self.their_state is h11.IDLE or self.their_state is h11.DONE:
+            while self._receive_buffer._data[:2] == b"\r\n":
+                self._receive_buffer.maybe_extract_at_most(2)
         event = super().next_event()
         if event is h11.PAUSED and self.is_last:
             return h11.NEED_DATA

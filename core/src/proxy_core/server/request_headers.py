@@ -36,7 +36,8 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}(-(?!0{32})[0-9a-f]{32}-(?!0{16})[
 _TIMEOUT = frozenset({b"x-stainless-timeout", b"x-stainless-read-timeout", b"x-server-timeout"})
 #: Counts proxies, so that a loop of them ends.
 HOPS = HOP_HEADER.encode()
-_NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent", b"content-encoding", HOPS}
+_TRANSFER = b"transfer-encoding"
+_NAMES = _SESSION | _TIMEOUT | {b"x-request-id", b"traceparent", b"content-encoding", _TRANSFER, HOPS}
 _MAX_SESSION = 256
 #: A program's own proxy, a team's and a company's are three.
 _MAX_HOPS = 4
@@ -69,6 +70,9 @@ def read(headers: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             timeout_s = timeout_s or _seconds(value)
         elif name == b"content-encoding":
             encoding = value.decode("latin-1") if encoding is None else f"{encoding}, {value.decode('latin-1')}"
+        elif name == _TRANSFER:
+            if value.strip().lower() != b"chunked":  # some servers undo that one and pass on what is inside
+                encoding = f"the transfer-encoding {value.decode('latin-1')}"
         elif name == HOPS:
             hops = max(hops, int(value)) if value.isdigit() and len(value) < 4 else hops
         elif name == b"traceparent":

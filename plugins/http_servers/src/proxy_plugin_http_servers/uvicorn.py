@@ -11,11 +11,14 @@ from functools import partial
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy_core import Hosting
 from proxy_plugin_http_servers.lifespan import open_around
 
+#: So many requests may wait for their turn on one connection before no more is read.
+_WAITING = 8
 _OFFER = frozenset({b"upgrade", b"http2-settings"})
 
 
@@ -88,6 +91,8 @@ class _Protocol(HttpToolsProtocol):
     #: So many tiny pieces of this body have come; uvicorn joins them before the application could count them.
     _tiny = 0
     _timer: asyncio.TimerHandle
+    #: The request that is being answered.
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -96,7 +101,16 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        running = self._running
+        if running is not None and not running.response_complete:  # uvicorn tells the last request that arrived
+            running.disconnected = True
+            running.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -144,6 +158,8 @@ class _Protocol(HttpToolsProtocol):
         self._waits_since = None
         super().on_headers_complete()
         self.headers = []  # trailers are not headers
+        if len(self.pipeline) <= _WAITING:
+            self.flow.resume_reading()  # uvicorn would not notice that the client leaves
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():

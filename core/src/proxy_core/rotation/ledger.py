@@ -248,6 +248,10 @@ class Ledger(Rows):
         self.outage, self.streak = None, 0
         self.changes.changed(PROVIDER, now)
 
+    def out(self, now: float) -> bool:
+        """Whether the circuit breaker is open, until a time that is only a guess."""
+        return self.outage is not None and self.outage.ends_at is None and now < self.outage.probe_at
+
     def learned(self, use: Use, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
         """Apply the quota windows that a response reported."""
         for window in windows:

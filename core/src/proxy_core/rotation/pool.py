@@ -18,7 +18,7 @@ from proxy_core.rotation.changes import Changes, no_listener
 from proxy_core.rotation.ledger import Ledger, Use
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.sessions import Sessions
-from proxy_core.rotation.state import PRIORITY, UNUSABLE, CredentialState, QuotaGroup, beyond
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
 from proxy_core.rotation.waiters import Waiters
 
 #: HTTP Unauthorized: the upstream rejected the token.
@@ -159,7 +159,7 @@ class Pool:
         low = min(loads, default=UNUSABLE) if out else group.lowest
         if low >= beyond(max_priority):
             return None
-        row = _due(group, low) if group.due and not tried else None
+        row = group.to_probe(low) if group.due and not tried else None
         if row is not None and row.id not in out:
             return row, group, None
         choice = Choice(ledger, self.sessions, group, loads, low, request, now)
@@ -207,8 +207,7 @@ class Pool:
     @property
     def out(self) -> bool:
         """Whether the circuit breaker is open, until a time that is only a guess: no request waits for it."""
-        outage = self.ledger.outage
-        return outage is not None and outage.ends_at is None and self.clock.monotonic() < outage.probe_at
+        return self.ledger.out(self.clock.monotonic())
 
     @property
     def waiting(self) -> int:
@@ -292,9 +291,3 @@ class Pool:
     def cooling_down(self) -> Mapping[str, float]:
         """Fingerprint to seconds left, for credentials that are cooling down for at least one model."""
         return self.ledger.cooling_down(self.clock.monotonic())
-
-
-def _due(group: QuotaGroup, low: float) -> CredentialState | None:
-    """A credential due for a probe, unless one of a better priority is usable."""
-    due = group.due.values()
-    return next((row for row in due if group.loads[row.position] // PRIORITY <= low // PRIORITY), None)

@@ -132,6 +132,11 @@ class QuotaGroup(Struct, eq=False):
         elif old == self._low:
             self._at_low -= 1
 
+    def to_probe(self, low: float) -> CredentialState | None:
+        """A credential due for a probe, unless one of a better priority is usable: ``low`` is the lowest load."""
+        due = self.due.values()
+        return next((row for row in due if self.loads[row.position] // PRIORITY <= low // PRIORITY), None)
+
     @property
     def lowest(self) -> float:
         """The lowest load. All loads are searched only when the last one at the lowest has changed."""

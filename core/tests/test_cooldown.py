@@ -3,7 +3,7 @@
 import pytest
 
 from proxy_core.clock import Instant
-from proxy_core.rotation.explain import described, selected
+from proxy_core.rotation.explain import decided, described
 from proxy_core.rotation.sync_codec import applied, name_of, written
 from proxy_core.status.providers import _quotas
 
@@ -494,7 +494,7 @@ def test_the_operator_sees_which_model_cools_down_and_why(desk):
         ("big-1 only", "Requested entity was not found.")
     ]
     assert (other["state"], other["cooldowns"]) == ("usable", [])
-    assert [e.message for e in selected(desk.pool, "big-1", None, frozenset(), "d", 0.0).explained().excluded] == [
+    assert [e.message for e in decided(desk.pool, "big-1", None, frozenset(), "d", 0.0).excluded] == [
         "Requested entity was not found."
     ]
     quotas = _quotas(desk.pool.ledger, Instant.of(desk.clock))["id-0"]

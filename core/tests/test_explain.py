@@ -2,12 +2,12 @@
 
 import json
 
-from proxy_core.rotation.explain import as_json, described, selected
+from proxy_core.rotation.explain import as_json, decided, described
 
 
 def decision(desk, lease=None, tried=(), worst=None, model="m", unable=()):
     tried, unable = ({desk.id(name) for name in names} for names in (tried, unable))
-    return selected(desk.pool, model, lease, tried, "demo/m", 0.5, worst, unable).explained()
+    return decided(desk.pool, model, lease, tried, "demo/m", 0.5, worst, unable)
 
 
 def reasons(desk, **more):

@@ -64,7 +64,7 @@ class _Batch(Struct, eq=False):
         """Attempts belong to all members; they are counted only for the first."""
         for number, member in enumerate(members):
             member.trace.attempts += [replace(a, shared=True) if number else a for a in self.trace.attempts]
-            member.trace.selections += self.trace.selections
+            member.trace.decisions += self.trace.decisions
 
 
 class Batcher:

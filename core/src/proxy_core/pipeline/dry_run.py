@@ -15,7 +15,7 @@ from proxy_core.models.routing import Router
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.candidate import candidate_of
 from proxy_core.pipeline.sanitize import Sanitizers
-from proxy_core.rotation.explain import as_json, selected
+from proxy_core.rotation.explain import as_json, decided
 from proxy_core.rotation.pool import Pool
 
 _DIALECT = "openai_chat"
@@ -68,8 +68,8 @@ class DryRun:
         candidate = candidate_of(deployment, pool, self._calls.dialect(request).family)
         unable, max_priority = candidate.unable, candidate.max_priority
         credential = pool.peek(request, deployment.model, unable, max_priority)
-        decision = selected(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable).explained()
-        step = as_json(replace(decision, chosen=credential.id if credential is not None else None))
+        found = decided(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable)
+        step = as_json(replace(found, chosen=credential.id if credential is not None else None))
         if credential is None:
             return step
         try:

@@ -11,7 +11,7 @@ from proxy_core.interfaces import Deployment, FailureDecision, ProxyRequest
 from proxy_core.pipeline.candidate import CandidateDeployment, candidate_of
 from proxy_core.pipeline.final_error import final_error, limit_met, with_attempts
 from proxy_core.pipeline.trace import Trace
-from proxy_core.rotation.explain import selected
+from proxy_core.rotation.explain import decided
 from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.settings.schema import RoutingSettings
 
@@ -64,9 +64,9 @@ class AttemptPlan:
 
     def _note(self, candidate: CandidateDeployment, lease: Lease | None) -> None:
         trace, pool, deployment = self._trace, candidate.pool, candidate.deployment
-        if len(trace.selections) < _MAX_DECISIONS:
+        if len(trace.decisions) < _MAX_DECISIONS:
             at, limits = (deployment, trace.elapsed_s), (candidate.max_priority, candidate.unable)
-            trace.selections.append(selected(pool, deployment.model, lease, candidate.tried, *at, *limits))
+            trace.decisions.append(decided(pool, deployment.model, lease, candidate.tried, *at, *limits))
 
     def pass_on(self, taken: Choice | None) -> None:
         """A waiting request was notified of one credential; if it took none, the next waiter is notified."""

@@ -14,10 +14,9 @@ from msgspec import Struct, field
 from proxy_core.clock import Clock
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import AttemptRecord, ProxyRequest, RequestRecord
-from proxy_core.interfaces.records import decisive
+from proxy_core.interfaces.records import Decision, decisive
 from proxy_core.messages import Usage
 from proxy_core.records.capture import Capture
-from proxy_core.rotation.explain import Explained, Selected
 
 Outcome = Literal["completed", "failed", "cut", "client_left"]
 #: Headers in which upstreams send their own id of a request.
@@ -31,7 +30,7 @@ class Trace(Struct):
     started_at: datetime
     started: float
     attempts: list[AttemptRecord] = field(default_factory=list)
-    selections: list[Selected] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
     changed_by: list[str] = field(default_factory=list)
     first_event_s: float | None = None
     #: When the request was read, first sent upstream, answered by an upstream, and answered to the client. Read
@@ -125,7 +124,7 @@ class Trace(Struct):
             duration_s=self.elapsed_s,
             attempts=tuple(self.attempts),
             usage=self.usage,
-            decisions=Explained(self.selections),
+            decisions=tuple(self.decisions),
             changed_by=tuple(self.changed_by),
             overhead_s=self.overhead_s,
             traceparent=request.traceparent,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Set
 from datetime import datetime
-from typing import Any, NamedTuple, overload
+from typing import Any
 
 from proxy_core.clock import Instant
 from proxy_core.interfaces import Deployment
@@ -19,41 +19,7 @@ from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, bey
 _NAMED = 20
 
 
-class Selected(NamedTuple):
-    """One selection of a credential as it is recorded; :meth:`explained` completes it if somebody asks."""
-
-    deployment: Deployment | str
-    candidates: int
-    excluded: Sequence[Exclusion]
-    unnamed: int
-    chosen: str | None
-    probe: bool
-    outage_s: float | None
-    at_s: float
-
-    def explained(self) -> Decision:
-        return Decision(**{**self._asdict(), "deployment": str(self.deployment)})
-
-
-class Explained(Sequence[Decision]):
-    """The decisions of a request; each is put together when it is read."""
-
-    def __init__(self, selected: Sequence[Selected]) -> None:
-        self._selected = selected
-
-    def __len__(self) -> int:
-        return len(self._selected)
-
-    @overload
-    def __getitem__(self, index: int) -> Decision: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Decision]: ...
-    def __getitem__(self, index: int | slice) -> Decision | Sequence[Decision]:
-        found = self._selected[index]
-        return found.explained() if isinstance(found, Selected) else Explained(found)
-
-
-def selected(
+def decided(
     pool: Pool,
     model: str,
     lease: Lease | None,
@@ -62,7 +28,7 @@ def selected(
     at_s: float,
     max_priority: int | None = None,
     unable: Set[str] = frozenset(),
-) -> Selected:
+) -> Decision:
     """One selection, recorded right after it happened; costs next to nothing unless credentials were excluded."""
     ledger, now = pool.ledger, pool.clock.monotonic()
     if lease is None:
@@ -76,8 +42,8 @@ def selected(
         rows = _excluded_rows(ledger, group, chosen, tried | group.closed(model, now), max_priority)
         excluded = [_exclusion(ledger, group, model, row, now, tried, max_priority, unable) for row in rows[:_NAMED]]
         unnamed = len(rows) - len(excluded)
-    return Selected(
-        deployment=deployment,
+    return Decision(
+        deployment=str(deployment),
         candidates=len(group.loads) - len(excluded) - unnamed,
         excluded=excluded,
         unnamed=unnamed,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import Tokens
-from proxy_core.credentials.environment import from_environment
+from proxy_core.credentials.environment import from_environment, variable_problems
 from proxy_core.credentials.linked_files import read_foreign, write_foreign
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Stale, Vault
@@ -393,6 +393,38 @@ def test_the_form_without_a_number_counts_where_there_is_no_other():
     (only,) = environment({k: v for k, v in VARIABLES.items() if "_1" not in k})
 
     assert (only.name, only.details) == ("env-0", {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"1_REFRESH_TOKEN": "r", "1_EXPIRY_DATE": "soon"}, "EXAMPLE_1_EXPIRY_DATE is no time"),
+        ({"1_REFRESH_TOKEN": "r", "1_EXPIRY_DATE": "0"}, ""),
+        ({"1_REFRESH_TOKEN": "r", "1_EXPIRY_DATE": "2099-01-01"}, ""),
+        (
+            {"1_REFRESH_TOKEN": "r", "1_TOKEN_URI": "vendor.example/token"},
+            "EXAMPLE_1_TOKEN_URI is not the https address",
+        ),
+        (
+            {"1_REFRESH_TOKEN": "r", "1_TOKEN_URI": "http://vendor.example"},
+            "EXAMPLE_1_TOKEN_URI is not the https address",
+        ),
+        ({"1_REFRESH_TOKEN": "r", "1_TOKEN_URI": "http://127.0.0.1:9/token"}, ""),
+        ({"1_REFRESH_TOKEN": "r", "1_PRIORITY": "first"}, "EXAMPLE_1_PRIORITY is not a whole number"),
+        ({"1_REFRESH_TOKEN": "r", "1_TEIR": "pro"}, "EXAMPLE_1_TEIR is not known: is EXAMPLE_1_TIER meant?"),
+        ({"1_REFRESH_TOKEN": "r", "1_SEAT": "s"}, ""),
+        ({"REFRESH_TOKEN": "r", "EXPIRY_DATE": "soon"}, "EXAMPLE_EXPIRY_DATE is no time"),
+        ({"2_REFERSH_TOKEN": "r"}, "EXAMPLE_2_REFERSH_TOKEN: there is neither EXAMPLE_2_ACCESS_TOKEN nor"),
+        ({"1_REFRESH_TOKEN": "a\nb"}, "EXAMPLE_1_* is not used: refresh_token has characters"),
+    ],
+)
+def test_what_is_wrong_with_variables_is_said(variables, said):
+    named = {f"EXAMPLE_{name}": value for name, value in variables.items()}
+    lines = list(variable_problems("EXAMPLE", named, ["seat"]))
+
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
+    assert "is not used" not in said or environment(named) == []
 
 
 def test_a_rotated_token_of_the_environment_outlives_a_restart_until_the_variable_changes(vault):

@@ -448,6 +448,36 @@ async def test_an_access_token_alone_is_used_until_it_is_refused_and_then_names_
     assert answer.status == 403
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_variables_token_server_is_used_instead_of_the_configured_one(site, make_proxy, provider):
+    """Also without an OAuth client among the variables."""
+    site.variables(provider, 1, "EXPIRY_DATE")
+    for name in ("CLIENT_ID", "CLIENT_SECRET"):
+        site.environ.pop(f"{provider.upper()}_1_{name}", None)
+    tables = site.tables
+    tables["plugins"][provider]["token_url"] = "http://127.0.0.1:9/nowhere"
+    site.proxy = await make_proxy(tables, environ=site.environ, clock=site.clock)
+
+    await site.chats(provider)
+    assert len(site.servers[provider].accepted) == 1
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_variable_that_names_no_token_server_is_reported_and_breaks_nothing_else(
+    site, make_proxy, provider, caplog
+):
+    site.variables(provider, 1, "EXPIRY_DATE")
+    site.environ[f"{provider.upper()}_1_TOKEN_URI"] = "nowhere"
+    site.variables(provider, 2, None)
+    await site.start(make_proxy)
+    answers = [await site.proxy.chat(MODELS[provider], "hi") for _ in range(3)]
+    await site.proxy.reload(timeouts={"idle_s": 555})
+
+    assert {answer.status for answer in answers} == {200}
+    assert "TOKEN_URI is not the https address of a server" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 async def test_the_form_without_a_number_works_like_the_numbered_one(site, make_proxy):
     for provider in PROVIDERS:
         site.variables(provider, 1, None)

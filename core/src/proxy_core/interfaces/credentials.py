@@ -212,7 +212,8 @@ class CredentialRefresher(Struct, frozen=True, kw_only=True):
     and raises ``LoginFailed`` with a message for that user.
     ``incomplete_reason`` says what a credential still lacks before it can be leased, and ``refresh`` may obtain
     (a project); ``None``: nothing. ``environment`` is the prefix of the stateless form,
-    ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on. ``stores`` are read if none of the ``files`` exists.
+    ``<PREFIX>_<n>_ACCESS_TOKEN`` and so on; ``details`` are the names of its own that it reads there.
+    ``stores`` are read if none of the ``files`` exists.
     ``notice`` is shown before a login: what the vendor's terms say, and what is at risk.
     ``servers`` are the URLs to which it sends tokens, shown at the start.
     ``login_methods`` are those that the user may choose from; ``login`` reads the choice from ``LoginPrompt.method``.
@@ -226,6 +227,7 @@ class CredentialRefresher(Struct, frozen=True, kw_only=True):
     stores: Sequence[TokenStore] = ()
     incomplete_reason: Callable[[Credential], str | None] | None = None
     environment: str | None = None
+    details: Sequence[str] = ()
     refresh_margin_s: float = 300.0
     notice: str = ""
     login_methods: Sequence[LoginMethod] = ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from proxy_core.credentials.environment import variable_problems
 from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.loader import unknown_names
@@ -45,7 +48,15 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         for name, p in catalog.providers.items()
         if p.lifecycle.status == "ended"
     ]
-    return lines + short_keys(loaded, catalog)
+    return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
+
+
+def _problems_of_logins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
+    """What is wrong with logins in variables."""
+    variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
+    for refresher in catalog.refreshers.values():
+        if refresher.environment is not None:
+            yield from variable_problems(refresher.environment, variables, refresher.details)
 
 
 def short_keys(loaded: LoadedSettings, catalog: Catalog) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core import Credential
@@ -58,6 +59,12 @@ def client_of(credential: Credential, settings: GeminiCliSettings) -> OAuthClien
     if isinstance(secret, str):
         secret = SecretStr(secret)
     return OAuthClient(client_id=client_id, client_secret=secret, token_url=token_url)
+
+
+def at_server_of(credential: Credential, client: OAuthClient) -> OAuthClient:
+    """The client at the token server that issued the credential, if that is another one."""
+    token_url = _plain(credential.details, "token_uri")
+    return replace(client, token_url=token_url) if token_url else client
 
 
 def _plain(details: Mapping[str, str | SecretStr], name: str) -> str | None:

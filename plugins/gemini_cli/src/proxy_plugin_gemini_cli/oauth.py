@@ -24,7 +24,7 @@ from proxy_core import (
     UpstreamRequest,
     load_json,
 )
-from proxy_plugin_gemini_cli.client import NoClient, client_of, own_client
+from proxy_plugin_gemini_cli.client import NoClient, at_server_of, client_of, own_client
 from proxy_plugin_gemini_cli.files import FILES, STORES
 from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
@@ -82,6 +82,7 @@ class GoogleLogin:
             stores=STORES,
             incomplete_reason=incomplete_reason,
             environment="GEMINI_CLI",
+            details=("quota_project_id", "configured_project", "looked_up", "problem", "scope"),
             refresh_margin_s=_REFRESH_MARGIN_S,
             notice=NOTICE,
             login_methods=("browser", "paste"),
@@ -213,6 +214,7 @@ class GoogleLogin:
             client = client_of(credential, self._settings)
             if client is None:
                 client = await asyncio.to_thread(own_client, self._settings)
+                client = at_server_of(credential, client)
             if client.client_secret is None:
                 raise SetupRequired(_no_secret(credential))
             return await refresh_tokens(credential, exchange, client, login=LOGIN, life_s=_LIFE_S, clock=self._clock)

@@ -62,6 +62,7 @@ def qwen_refresher(settings: QwenCodeSettings, *, sleep: Sleep = asyncio.sleep) 
         test=qwen.test,
         files=[QWEN_FILE, PROXY_FILE],
         environment="QWEN_CODE",
+        details=("scope",),
         refresh_margin_s=settings.refresh_margin_s,
         notice=NOTICE,
         login_methods=("device",),

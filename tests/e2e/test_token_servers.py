@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from itertools import product
 
 import pytest
 from test_ways_in import MODELS, cli, in_ms, qwens, site
@@ -23,6 +24,7 @@ FAILURES = {
     "no connection": (lambda s: None, "did not respond (the connection was refused)"),
 }
 FORMS = {"gemini_cli": cli, "qwen_code": qwens}
+QUICK = ("qwen_code", "silence", "later")
 
 
 def closed_port():
@@ -38,9 +40,14 @@ def tables(site):
     return tables
 
 
-@pytest.mark.parametrize("when", ["at first use", "later"])
-@pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("provider", FORMS)
+#: Of the rows in which the proxy waits 10 s for the server as it ends, one is in the fast tier.
+ROWS = [
+    pytest.param(*row, marks=pytest.mark.slow if row[1] == "silence" and row != QUICK else ())
+    for row in product(FORMS, FAILURES, ["at first use", "later"])
+]
+
+
+@pytest.mark.parametrize(("provider", "failure", "when"), ROWS)
 async def test_the_token_server_is_named_with_what_it_said(site, tables, make_proxy, provider, failure, when):
     fails, said = FAILURES[failure]
     server, settings = site.servers[provider], tables["plugins"][provider]

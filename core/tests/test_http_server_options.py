@@ -1,9 +1,13 @@
 """Options of Hypercorn, and addresses: what cannot be used is refused by name before anything starts."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from proxy_core import SettingsError
 from proxy_core.server.hypercorn import check
+from proxy_core.server.serve import _check_tls as check_tls
 from proxy_core.server.serve import listen
 from proxy_core.settings.schema import ServerSettings
 
@@ -56,3 +60,18 @@ def test_text_as_the_environment_has_it_is_converted(name, values):
 def test_an_address_that_is_none_is_refused(host):
     with pytest.raises(SettingsError, match="cannot listen on"):
         listen(ServerSettings(host=host, port=0))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program to make a certificate")
+@pytest.mark.parametrize("password", ["", "another"])
+def test_a_key_that_is_encrypted_is_called_so(tmp_path, password):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-days", "1", "-subj", "/CN=localhost", "-passout", "pass:right"]
+    subprocess.run(["openssl", *made, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+
+    def check_with(**options):
+        check_tls(ServerSettings(tls_certificate=certificate, tls_key=key, hypercorn=options))
+
+    with pytest.raises(SettingsError, match="the key is encrypted, and"):
+        check_with(**({"keyfile_password": password} if password else {}))
+    check_with(keyfile_password="right")  # the test's own

@@ -20,6 +20,13 @@ DEEP = {"lists": "[" * 900 + "]" * 900, "objects": '{"a":' * 900 + "1" + "}" * 9
 NUMBERS = {name: name for name in ("1e400", "-1e400", "NaN", "-Infinity", "Infinity")}
 
 
+@pytest.mark.parametrize(("value", "words"), [("NaN", "NaN, which JSON does not have"), ("1e400", "too large")])
+async def test_the_error_says_which_kind_of_number_it_was(proxy, value, words):
+    text = json.dumps({**CHAT, "temperature": "@"}).replace('"@"', value)
+
+    assert words in (await proxy.post("/chat/completions", text.encode())).error["message"]
+
+
 @pytest.mark.parametrize("value", (DEEP | NUMBERS).values(), ids=DEEP | NUMBERS)
 @pytest.mark.parametrize(("path", "body"), ENDPOINTS.items())
 async def test_a_client_gets_a_400_wherever_they_are(proxy, upstream, path, body, value):

@@ -166,7 +166,20 @@ async def test_a_response_beyond_the_limit_is_refused(make_proxy, upstream):
     )
     upstream.responds(json_body={"choices": ["x" * 5000]})
 
-    assert (await proxy.chat("demo/small", "hi")).status == 502
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert answer.status == 502
+    assert "cannot be read: it is larger than upstream.max_response_bytes allows." in answer.error["message"]
+
+
+async def test_a_first_event_beyond_the_limit_is_refused_and_names_the_limit(make_proxy, upstream):
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}}, "streams": {"max_event_bytes": 2048}})
+    upstream.says(b"data: " + b"x" * 5000)
+
+    answer = await proxy.chat("demo/small", "hi", stream=True)
+
+    assert answer.status == 502
+    assert "streams.max_event_bytes" in answer.error["message"]
 
 
 async def test_many_streams_at_once_stay_apart(proxy, upstream):

@@ -287,6 +287,16 @@ async def test_the_upstreams_own_time_is_in_the_message(make_proxy, upstream, cl
     assert answer.headers["x-should-retry"] == "false"
 
 
+@pytest.mark.parametrize("said", ["Slow down", "Slow down.", "Slow down!"])
+async def test_what_is_added_to_an_upstreams_words_is_a_sentence_of_its_own(make_proxy, upstream, clock, said):
+    upstream.responds(429, says(said), headers={"retry-after": "7200"})
+    proxy = await make_proxy(settings("key-a"))
+
+    message = (await clock.run(proxy.chat("demo/small", "hi"))).error["message"]
+
+    assert f"{said.rstrip('.!')}{said[-1] if said[-1] in '.!' else '.'} Available again at" in message
+
+
 async def test_the_upstreams_type_and_code_are_kept(make_proxy, upstream, clock):
     upstream.responds(429, says("x", type="tokens", code="tpm_limit"), headers={"retry-after": "50"})
     proxy = await make_proxy(settings("key-a"))

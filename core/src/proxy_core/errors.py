@@ -56,6 +56,9 @@ class ErrorFacts(Struct, frozen=True, kw_only=True):
     waiting_helps: bool = True
 
 
+_ENDS = (".", "!", "?", ":", ";")
+
+
 class ProxyError(Exception):
     """A failure with a response for the client.
 
@@ -114,7 +117,8 @@ class ProxyError(Exception):
         return error
 
     def say_more(self, sentence: str) -> None:
-        self.message = f"{self.message} {sentence}"
+        before = self.message.rstrip()  # perhaps an upstream's words, without a full stop
+        self.message = f"{before}{'' if before.endswith(_ENDS) else '.'} {sentence}"
 
 
 class BadRequest(ProxyError):

@@ -80,7 +80,9 @@ class EventSplitter:
     def _hold(self, data: bytes) -> None:
         self._held_bytes += len(data)
         if self._held_bytes > self._max:
-            raise UpstreamBroken(f"The upstream sent an event of more than {self._max} bytes.")
+            error = UpstreamBroken(f"The upstream sent an event of more than {self._max} bytes.")
+            error.cause = "one of its events is larger than streams.max_event_bytes allows"
+            raise error
         if self._held and len(self._held[-1]) < _SMALL:
             data = self._held.pop() + data
         self._held.append(data)

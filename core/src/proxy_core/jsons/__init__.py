@@ -100,8 +100,9 @@ def _inspect(value: object, *, finite: bool = True) -> None:
         depth += 1
         if depth > MAX_DEPTH + 1:
             raise ValueError("it is nested too deeply")
-        if finite and not all(map(math.isfinite, [v for v in level if type(v) is float])):
-            raise ValueError("it contains a number that is too large")
+        if finite and not all(map(math.isfinite, floats := [v for v in level if type(v) is float])):
+            nan = any(map(math.isnan, floats))
+            raise ValueError(f"it contains {'NaN, which JSON does not have' if nan else 'a number that is too large'}")
         inner: list[object] = []
         for outer in level:
             if type(outer) is dict:

@@ -16,3 +16,5 @@ class TransportError(Exception):
 
 class ResponseTooLarge(Exception):
     """A plain response exceeded ``upstream.max_response_bytes``."""
+
+    cause = "it is larger than upstream.max_response_bytes allows"

@@ -125,7 +125,7 @@ class Attempt:
             return UpstreamFailure(provider=provider, transport=error.fault, cause=error.cause)
         except (UpstreamBroken, ResponseTooLarge) as error:
             cut = isinstance(error, UpstreamBroken) and error.code == "upstream_cut_off"
-            return UpstreamFailure(provider=provider, transport="cut" if cut else "unreadable")
+            return UpstreamFailure(provider=provider, transport="cut" if cut else "unreadable", cause=error.cause)
         except ProxyError:
             raise
         except Exception as error:  # a plugin's decoder may fail in any way

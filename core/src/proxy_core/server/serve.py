@@ -107,6 +107,8 @@ def _check_usable(certificate: Path, key: Path, password: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: password)
     except OSError as error:
         reason = error.strerror if not isinstance(error, ssl.SSLError) else error.reason or "not in PEM format"
+        if isinstance(error, ssl.SSLError) and b"ENCRYPTED" in key.read_bytes():
+            reason = "the key is encrypted, and server.hypercorn.keyfile_password does not open it"
         raise SettingsError([f"server.tls_certificate, server.tls_key: cannot be used: {reason}"]) from None
 
 

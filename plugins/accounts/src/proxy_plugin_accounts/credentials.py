@@ -73,13 +73,19 @@ def described(account: Account) -> dict[str, Any]:
         "identity": stored.identity if stored else None,
         "tier": stored.tier if stored else None,
         "priority": stored.priority if stored else None,
-        "expires_at": stored.expires_at.isoformat() if stored and stored.expires_at else None,
+        "expires_at": expires_at.isoformat() if (expires_at := _expiry(account)) is not None else None,
         "state": account.state,
         "why": account.why or None,
         "source": account.source,
         "place": account.place,
         "same_as": account.same_as or None,
     }
+
+
+def _expiry(account: Account) -> datetime | None:
+    """``None`` if it is not known: the beginning of the epoch stands for a time that a file does not say."""
+    expires_at = account.stored.expires_at if account.stored is not None else None
+    return expires_at if expires_at is not None and expires_at.timestamp() > 0 else None
 
 
 def _listed(found: list[Account]) -> str:
@@ -95,7 +101,7 @@ def _listed(found: list[Account]) -> str:
                 *(account.provider, account.name, account.id, account.kind),
                 (stored.identity if stored else None) or "-",
                 (stored.tier if stored else None) or "-",
-                f"{stored.expires_at:%Y-%m-%d %H:%M}" if stored and stored.expires_at else "-",
+                f"{expires_at:%Y-%m-%d %H:%M}" if (expires_at := _expiry(account)) is not None else "-",
                 *(state, account.source, account.place),
             )
         )

@@ -147,6 +147,36 @@ async def test_a_cut_is_a_warning(proxy, upstream, caplog):
     assert "the connection was closed" in warnings(caplog)[-1]
 
 
+HELLO = chunk({"content": "hel"})
+CUT = {
+    "no end": ((HELLO,), "its response ended before it was complete"),
+    "half an event": ((HELLO, b'data: {"choices": [{"ind'), "its response ended before it was complete"),
+    "an error": ((HELLO, b'data: {"error": {"message": "dead", "code": 500}}\n\n'), "status 500"),
+    "an error of the client": (
+        (HELLO, b'data: {"error": {"message": "x", "code": 400, "type": "invalid_request_error"}}\n\n'),
+        "it sent an error within its response",
+    ),
+    "a limit": ((HELLO, b'data: {"error": {"message": "slow down", "code": 429}}\n\n'), "status 429"),
+    "an event that is too large": ((HELLO, b"data: " + b"x" * 5000), "its response"),
+}
+
+
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "with its length"])
+@pytest.mark.parametrize(("steps", "cause"), CUT.values(), ids=CUT)
+async def test_whatever_ends_a_stream_early_is_a_warning(make_proxy, upstream, caplog, steps, cause, close):
+    provider = {"base_url": upstream.url, "api_keys": ["k1"]}
+    proxy = await make_proxy({"providers": {"demo": provider}, "streams": {"max_event_bytes": 4096}})
+    upstream.says(steps[0], pause(0.1), *steps[1:], close=close)
+    caplog.set_level(logging.INFO)
+
+    answer = await proxy.chat("demo/small", "hi", stream=True)
+
+    assert answer.error is not None
+    (warning,) = warnings(caplog)
+    assert ", cut " in warning
+    assert cause in warning
+
+
 async def test_silence_is_a_warning(make_proxy, upstream, caplog):
     upstream.says(chunk({"content": "hel"}), stall())
     provider = {"base_url": upstream.url, "api_keys": ["key-a"]}

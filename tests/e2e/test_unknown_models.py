@@ -102,3 +102,29 @@ async def test_without_any_key_that_is_what_is_told(make_proxy):
 
     assert answer.status == 404
     assert "no provider has a key" in answer.error["message"]
+
+
+UNREAD = {
+    "a refusal": ({"status": 401}, "up's list of models cannot be read: status 401"),
+    "a page": ({"body": b"<p>Log in"}, "up's list of models cannot be read: unreadable"),
+    "nothing": ({"json_body": {"data": []}}, "up's list of models is empty"),
+}
+
+
+@pytest.mark.parametrize(("script", "told"), UNREAD.values(), ids=UNREAD)
+async def test_a_list_that_cannot_be_read_is_not_taken_for_a_missing_key(make_proxy, upstream, script, told):
+    upstream.for_path("/models").responds(**script)
+    proxy = await make_proxy({"providers": {"up": {"base_url": upstream.url, "api_keys": ["key-a"]}}})
+
+    message = (await proxy.chat("small", "hi")).error["message"]
+
+    assert told in message
+    assert "no provider has a key" not in message
+
+
+async def test_a_provider_that_is_away_is_named_with_the_cause(make_proxy):
+    proxy = await make_proxy({"providers": {"up": {"base_url": "http://127.0.0.1:9/v1", "api_keys": ["key-a"]}}})
+
+    message = (await proxy.chat("small", "hi")).error["message"]
+
+    assert "up's list of models cannot be read: the connection was refused." in message

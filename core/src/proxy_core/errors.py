@@ -255,12 +255,14 @@ class UpstreamBroken(ProxyError):
     """The upstream's response cannot be passed to the client."""
 
     status, code, kind = 502, "upstream_error", "upstream"
+    cause = "its response cannot be used"
 
 
 class StreamCut(UpstreamBroken):
     """A response ended before it was complete."""
 
     code = "upstream_cut_off"
+    cause = "its response ended before it was complete"
 
 
 class ProxyLoop(UpstreamBroken):

@@ -62,6 +62,8 @@ class ModelDirectory:
         self._clock = clock
         self._ttl_s = ttl_s
         self._known: dict[str, _Known] = {}
+        #: Why a provider's list could not be read the last time, in words that are safe for clients.
+        self.problems: dict[str, str] = {}
         #: The queries under way, and when they began.
         self._asking: dict[str, tuple[asyncio.Task[None], float]] = {}
         self._queries = asyncio.TaskGroup()
@@ -161,6 +163,7 @@ class ModelDirectory:
 
     async def _fetch(self, provider: Provider, listing: ListModels) -> Sequence[ModelSpec]:
         """Try credentials in turn until one gets a list; empty if none does."""
+        self.problems.pop(provider.name, None)
         for credential in self._pools[provider.name].credentials:
             try:
                 async with self._clock.timeout(_TIMEOUT_S):
@@ -168,9 +171,11 @@ class ModelDirectory:
                 if models is not None:
                     return models
             except (TransportError, TimeoutError, ResponseTooLarge) as error:
+                self.problems[provider.name] = str(error) or "there was no complete answer in time"
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
                 return ()  # another credential would not reach it either
             except Exception as error:  # a plugin's parser may fail in any way
                 problem = f"unreadable ({type(error).__name__})"
+            self.problems[provider.name] = problem
             log.info("models of %s: %s with credential %s", provider.name, problem, credential.id)
         return ()

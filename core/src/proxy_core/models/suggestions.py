@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from itertools import islice
 
 from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.models.directory import ModelDirectory
@@ -40,9 +41,21 @@ class Suggestions:
         provider = model.partition("/")[0]
         if provider in self._presets and provider not in self._pools:
             error.say_more(f"There is no key for {provider}: set {environment_name(provider)}_API_KEY.")
-        error.say_more(_did_you_mean(similar) if similar else _examples(known))
+        error.say_more(_did_you_mean(similar) if similar else self._examples(known))
         if len(known) > _NAMED:
             error.say_more(f"{len(known) - (len(similar) or _NAMED)} more are in the list of models.")
+
+    def _examples(self, known: Sequence[str]) -> str:
+        if known:
+            return f"Known here: {', '.join(known[:_NAMED])}."
+        keyed = [name for name, pool in self._pools.items() if len(pool)]
+        if not keyed:
+            return "No model is known here: no provider has a key."
+        why = self._directory.problems
+        lists = (
+            f"{name}'s list of models {f'cannot be read: {why[name]}' if name in why else 'is empty'}" for name in keyed
+        )
+        return f"No model is known here: {'; '.join(islice(lists, _NAMED))}."
 
     def _has_credential(self, name: str) -> bool:
         if deployments := self._router.deployments(name):
@@ -74,7 +87,3 @@ def _similar(form: str, names: Iterable[str]) -> list[str]:
 
 def _did_you_mean(names: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, names))}?"
-
-
-def _examples(known: Sequence[str]) -> str:
-    return f"Known here: {', '.join(known[:_NAMED])}." if known else "No model is known here: no provider has a key."

@@ -98,9 +98,16 @@ class Accounting(Struct, frozen=True, kw_only=True):
                 self.usage.add_cost(record, late)
 
 
+def _cause(error: ProxyError, outcome: Outcome) -> str:
+    """What happened upstream; empty for limits and for errors of clients."""
+    if outcome == "cut":
+        return error.cause or "it sent an error within its response"
+    return error.cause if error.kind != CapacityExhausted.kind else ""
+
+
 def _log(request: ProxyRequest, record: RequestRecord, ending: Ending) -> None:
-    """A failure of an upstream is a warning with its cause; one that waits for the end of a limit is not."""
-    cause = ending.error.cause if ending.error is not None and ending.error.kind != CapacityExhausted.kind else ""
+    """A failure of an upstream is a warning with its cause; a limit is one only if it ends a response."""
+    cause = _cause(ending.error, ending.outcome) if ending.error is not None else ""
     level = logging.WARNING if cause else logging.INFO
     if not log.isEnabledFor(level):
         return

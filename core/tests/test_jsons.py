@@ -94,7 +94,7 @@ async def beside(work, *args):
     return await jsons.beside(work, *args)
 
 
-@pytest.fixture(params=[30, 200, 5000])
+@pytest.fixture(params=[30, *(pytest.param(step, marks=pytest.mark.slow) for step in (200, 5000))])
 def step(request, monkeypatch):
     """Steps so short that small values take many."""
     monkeypatch.setattr(in_steps, "_STEP", request.param)

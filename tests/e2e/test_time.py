@@ -105,12 +105,12 @@ async def test_a_lost_connection_is_retried_after_a_moment(start, upstream):
     upstream.resets()  # on the connection from the pool: it may have been dead, so a new one is tried at once
     upstream.resets()
     upstream.responds()
-    proxy = await start("key-a", routing={"retry_delay_s": 0.2})
+    proxy = await start("key-a", routing={"retry_delay_s": 1})
 
     assert (await proxy.chat("demo/small", "hi")).text == "hello"
     assert upstream.keys_seen == ["key-a"] * 3
-    assert upstream.requests[1].at - upstream.requests[0].at < 0.18
-    assert upstream.requests[2].at - upstream.requests[1].at > 0.18
+    assert upstream.requests[1].at - upstream.requests[0].at < 0.9
+    assert upstream.requests[2].at - upstream.requests[1].at > 0.9
 
 
 async def test_a_provider_that_always_fails_is_retried_and_then_reported(start, upstream):

@@ -212,7 +212,7 @@ async def test_after_all_clients_left_the_upstream_is_closed(batching, vectors, 
     proxy = await batching()
     await together(leaves(clock, proxy, "a", 0.4), leaves(clock, proxy, "b", 0.4))
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await vectors.upstream.requests[0].left.wait()
     found = await used(proxy, 2)
     assert (found["requests"], found["attempts"]) == (2, 1)

@@ -280,7 +280,7 @@ async def test_cancelling_ends_the_wait(exchange):
         await asyncio.sleep(0.1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(task, 1)
+            await asyncio.wait_for(task, 20)
 
 
 @pytest.mark.parametrize(

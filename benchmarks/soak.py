@@ -11,9 +11,8 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from proxy_plugin_devkit.bench.systems import Running, System, drive, proxy_core, running, upstream
 

@@ -264,7 +264,9 @@ def test_a_megabyte_of_anything_takes_time_in_proportion(piece):
         return time.process_time() - began
 
     limit_s = max(0.05, 20 * min(seconds(100_000) for _ in range(3)))
-    assert any(seconds(1_000_000) < limit_s for _ in range(3))  # what else this process keeps may be collected meanwhile
+    assert any(
+        seconds(1_000_000) < limit_s for _ in range(3)
+    )  # what else this process keeps may be collected meanwhile
 
 
 def test_a_megabyte_of_small_strings_is_cleaned_in_time():

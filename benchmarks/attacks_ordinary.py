@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -36,6 +37,8 @@ class Seen:
     prompt: int = 0
     completion: int = 0
     health_s: list[float] = field(default_factory=list)
+    #: The same for a bare server beside the proxy: what the machine alone costs.
+    bare_s: list[float] = field(default_factory=list)
 
 
 class Ordinary:
@@ -58,16 +61,15 @@ class Ordinary:
             f"{name}_API_KEY_2": "upstream-key-number-two",
         }
 
-    async def run(self, url: str, stop: asyncio.Event) -> None:
+    async def run(self, url: str, bare: str, stop: asyncio.Event) -> None:
         headers = {"authorization": f"Bearer {self.key}"}
         async with httpx.AsyncClient(headers=headers, timeout=30) as client:
             number = 0
             while not stop.is_set():
                 number += 1
                 await self._ask(client, url, number)
-                began = time.perf_counter()
-                await client.get(f"{url}/healthz")
-                self.seen.health_s.append(time.perf_counter() - began)
+                self.seen.health_s.append(await _timed(client, f"{url}/healthz"))
+                self.seen.bare_s.append(await _timed(client, bare))
                 await asyncio.sleep(0.02)
 
     async def _ask(self, client: httpx.AsyncClient, url: str, number: int) -> None:
@@ -88,6 +90,25 @@ class Ordinary:
             self.seen.completion += usage["completion_tokens"]
         else:
             self.seen.wrong.append(f"{number}: {answer.status_code} {answer.text[:200]}")
+
+
+async def _timed(client: httpx.AsyncClient, url: str) -> float:
+    began = time.perf_counter()
+    await client.get(url)
+    return time.perf_counter() - began
+
+
+async def serve_bare() -> None:
+    """Runs in a process of its own, until it is ended; prints its address."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+        await server.serve_forever()
 
 
 def _right(text: str, usage: Mapping[str, int], *, stream: bool) -> Script:

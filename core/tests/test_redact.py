@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from proxy_core.records.redact import SecretScrubber
 
-secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4, max_size=20)
+secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=20)
 
 
 @given(st.lists(secrets, min_size=1, max_size=4), st.text(), st.text())
@@ -30,4 +30,12 @@ def test_text_without_secrets_is_unchanged(text):
 
 
 def test_a_secret_that_contains_another_leaves_no_tail():
-    assert SecretScrubber(["abcd", "abcdefgh"]).text("x abcdefgh y") == "x [redacted] y"
+    assert SecretScrubber(["abcdefgh", "abcdefghijkl"]).text("x abcdefghijkl y") == "x [redacted] y"
+
+
+def test_a_word_that_somebody_took_for_a_key_is_not_given_away_by_what_is_masked():
+    scrub = SecretScrubber(["ollama", "info", "demo", "a"])
+    line = "INFO [-] demo/small: ollama answered"
+
+    assert scrub.text(line) == line
+    assert scrub.bytes(line.encode()) == line.encode()

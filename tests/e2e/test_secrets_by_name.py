@@ -88,4 +88,5 @@ def test_the_start_warns_of_keys_that_are_too_short_and_does_not_show_them(tmp_p
 
     found = [line for line in warnings if "fewer than 16 characters" in line]
     assert sorted(line.partition(" ")[0] for line in found) == ["clients.default.key", "providers.openai.api_keys[0]"]
+    assert all(line.endswith("is not removed from responses nor from the log") for line in found)
     assert not any("sh0rt" in line or "k3y" in line for line in warnings)

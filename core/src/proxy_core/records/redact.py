@@ -15,10 +15,9 @@ from proxy_core.messages import JsonObject
 log = logging.getLogger("proxy_core.redact")
 
 MASK = "[redacted]"
-#: Replacing shorter secrets would damage ordinary text instead of hiding a secret.
-_MIN_LENGTH = 4
-#: Enough characters that ordinary text does not contain the beginning of a secret.
-_BEGINNING = 8
+#: Shorter ones ("local", "none") are words of ordinary lines: replacing them would show which word is the key.
+#: It is also enough that ordinary text does not contain the beginning of a secret.
+MIN_LENGTH = 8
 #: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
 #: What need not be escaped in a query, and often is not.
@@ -47,7 +46,6 @@ class SecretScrubber:
         self._secrets: list[tuple[str, bytes]] = []
         self._known: set[str] = set()
         self._beginnings: set[tuple[str, ...]] = set()
-        self._short: list[str] = []
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
@@ -55,12 +53,11 @@ class SecretScrubber:
         words = (word for secret in secrets for word in secret.split() if len(word) >= _MIN_WORD)
         known = len(self._known)
         for secret in (*secrets, *words):
-            if len(secret) >= _MIN_LENGTH:
+            if len(secret) >= MIN_LENGTH:
                 self._known |= spellings(secret)
         if len(self._known) != known:
             self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
-            self._beginnings = {tuple(secret[:_BEGINNING]) for secret in self._known if len(secret) >= _BEGINNING}
-            self._short = [secret for secret in self._known if len(secret) < _BEGINNING]
+            self._beginnings = {tuple(secret[:MIN_LENGTH]) for secret in self._known}
 
     def occurs(self, value: bytes) -> bool:
         return any(secret in value for _, secret in self._secrets)
@@ -83,8 +80,8 @@ class SecretScrubber:
 
     def _begins_in(self, value: str) -> bool:
         """Whether a secret may begin in ``value``, at a cost that does not depend on how many there are."""
-        shifted = (value[start:] for start in range(_BEGINNING))
-        return not self._beginnings.isdisjoint(zip(*shifted, strict=False)) or any(s in value for s in self._short)
+        shifted = (value[start:] for start in range(MIN_LENGTH))
+        return not self._beginnings.isdisjoint(zip(*shifted, strict=False))
 
     def bytes(self, value: bytes) -> bytes:
         for _, secret in self._secrets:

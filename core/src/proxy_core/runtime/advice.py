@@ -9,6 +9,7 @@ from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.loader import unknown_names
 from proxy_core.plugins.registry import Catalog
+from proxy_core.records.redact import MIN_LENGTH
 from proxy_core.runtime.destinations import points_here
 from proxy_core.runtime.pools import rotations
 from proxy_core.settings.loading import LoadedSettings
@@ -67,6 +68,7 @@ def short_keys(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
             keys[f"providers.{name}.api_keys[{number}]"] = entry.key
     return [
         f"{place} has fewer than {MIN_KEY} characters: it can be guessed, and is not removed from responses"
+        + (" nor from the log" if len(key.get_secret_value()) < MIN_LENGTH else "")
         for place, key in keys.items()
         if len(key.get_secret_value()) < MIN_KEY
     ]

@@ -157,7 +157,7 @@ CUT = {
         "it sent an error within its response",
     ),
     "a limit": ((HELLO, b'data: {"error": {"message": "slow down", "code": 429}}\n\n'), "status 429"),
-    "an event that is too large": ((HELLO, b"data: " + b"x" * 5000), "its response"),
+    "an event that is too large": ((HELLO, b"data: " + b"x" * 5000), "one of its events is larger"),
 }
 
 

@@ -255,7 +255,6 @@ class UpstreamBroken(ProxyError):
     """The upstream's response cannot be passed to the client."""
 
     status, code, kind = 502, "upstream_error", "upstream"
-    cause = "its response cannot be used"
 
 
 class StreamCut(UpstreamBroken):

@@ -10,7 +10,7 @@ import re
 
 from msgspec import Struct
 
-from proxy_core.errors import CapacityExhausted, ProxyError
+from proxy_core.errors import CapacityExhausted, ProxyError, UpstreamBroken
 from proxy_core.interfaces import ProxyRequest, RequestRecord
 from proxy_core.models.pricing import Prices
 from proxy_core.pipeline.observe import Observers
@@ -101,7 +101,8 @@ class Accounting(Struct, frozen=True, kw_only=True):
 def _cause(error: ProxyError, outcome: Outcome) -> str:
     """What happened upstream; empty for limits and for errors of clients."""
     if outcome == "cut":
-        return error.cause or "it sent an error within its response"
+        broken = isinstance(error, UpstreamBroken)
+        return error.cause or ("its response cannot be read" if broken else "it sent an error within its response")
     return error.cause if error.kind != CapacityExhausted.kind else ""
 
 

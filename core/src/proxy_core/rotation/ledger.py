@@ -249,8 +249,9 @@ class Ledger(Rows):
         self.changes.changed(PROVIDER, now)
 
     def out(self, now: float) -> bool:
-        """Whether the circuit breaker is open, until a time that is only a guess."""
-        return self.outage is not None and self.outage.ends_at is None and now < self.outage.probe_at
+        """Whether the circuit breaker is open again after a probe, until a time that is only a guess."""
+        outage = self.outage
+        return outage is not None and outage.failures > 1 and outage.ends_at is None and now < outage.probe_at
 
     def learned(self, use: Use, windows: Iterable[QuotaWindow], now: float, received_at: datetime) -> None:
         """Apply the quota windows that a response reported."""

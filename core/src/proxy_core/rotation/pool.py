@@ -206,7 +206,7 @@ class Pool:
 
     @property
     def out(self) -> bool:
-        """Whether the circuit breaker is open, until a time that is only a guess: no request waits for it."""
+        """Whether a probe has confirmed an outage: no request waits for the next one."""
         return self.ledger.out(self.clock.monotonic())
 
     @property

@@ -1,13 +1,16 @@
 """Files that are not what they should be: each is refused by name, without a traceback, or understood."""
 
+import asyncio
 import json
 import os
 import time
 
 import pytest
-from test_ways_in import cli, in_ms, qwens, replace_file, site
+from click.testing import CliRunner
+from test_ways_in import MODELS, cli, in_ms, qwens, replace_file, site
 
 from proxy_core.testing.credentials import Vault
+from proxy_plugin_accounts.check import test_command as check_command
 from proxy_plugin_gemini_cli.files import FILES
 from proxy_plugin_qwen_code.files import QWEN_FILE
 
@@ -162,3 +165,67 @@ async def test_a_token_that_was_broken_in_the_vault_is_named_there(site, make_pr
     (problem,) = Vault(site.home / "data" / "credentials", [*FILES, QWEN_FILE]).load("qwen_code").problems
 
     assert "access_token has characters that no header can hold" in str(problem)
+
+
+@pytest.mark.parametrize("provider", MAKES)
+async def test_a_linked_file_that_is_gone_for_good_does_not_keep_requests_waiting(site, make_proxy, provider):
+    path = put(site, provider, changed())
+    whole = path.read_text()
+    await site.imports(provider, path, "--link")
+    tables = site.tables
+    tables["routing"]["max_wait_s"] = 30
+    site.proxy = await make_proxy(tables, clock=site.clock)
+    await site.chats(provider)
+    path.unlink()
+    await site.expire()
+    async with asyncio.timeout(10):
+        while (told := site.why(provider)[0])["state"] == "usable":
+            await asyncio.sleep(0.02)
+    site.clock.ahead_s += 10
+
+    async with asyncio.timeout(20):
+        answer = await site.proxy.chat(MODELS[provider], "hi")
+    assert answer.status == 503
+    assert "No such file" in answer.error["message"] and "log in with the program" in answer.error["message"]
+    assert answer.error["message"].split(": ", 1)[1].startswith(told["why"])
+
+    replace_file(path, json.dumps({**json.loads(whole), "expiry_date": 1}))
+    await site.chats(provider)
+
+
+async def test_the_start_names_what_cannot_be_read(site, make_proxy, caplog):
+    linked = put(site, "qwen_code", changed())
+    await site.imports("qwen_code", linked, "--link")
+    linked.write_bytes(b"[]")
+    damaged = site.home / "data" / "credentials" / "gemini_cli" / "mine.json"
+    damaged.parent.mkdir(mode=0o700)
+    damaged.write_text("{")
+    await site.start(make_proxy)
+
+    assert f"{damaged}: it is not JSON" in caplog.text
+    assert f"{linked}: is not a file of 'qwen_code': it is not a JSON object" in caplog.text
+
+
+@pytest.mark.parametrize("provider", MAKES)
+async def test_a_token_that_ended_before_its_first_use_is_refreshed(site, make_proxy, provider):
+    """Also before anything else is known of the account."""
+    await site.imports(provider, put(site, provider, changed()), "--copy")
+    site.servers[provider]._access.clear()
+    await site.start(make_proxy)
+
+    await site.chats(provider)
+    assert len(site.servers[provider].accepted) == 1
+
+
+@pytest.mark.parametrize("provider", MAKES)
+async def test_testing_a_login_refreshes_a_token_that_ended_before_its_time(site, provider):
+    await site.imports(provider, put(site, provider, changed()), "--copy")
+    server = site.servers[provider]
+    server._access.clear()
+    typed = [provider, "--config", str(site.home / "proxy-core.toml")]
+    environ = {"PROXY_DATA_DIR": str(site.home / "data"), "HOME": str(site.home)}
+
+    done = await asyncio.to_thread(CliRunner().invoke, check_command, typed, env=environ)
+
+    assert done.exit_code == 0, done.output
+    assert len(server.accepted) == 1

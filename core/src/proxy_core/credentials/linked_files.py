@@ -29,8 +29,7 @@ def read_foreign(path: Path, form: TokenFile) -> Tokens:
             found = replace(found, identity=form.owner(path))
         return found
     except OSError as error:
-        moved = "; has the other program moved its login?" if isinstance(error, FileNotFoundError) else ""
-        raise VaultProblem(path, f"cannot be read ({error.strerror}){moved}") from error
+        raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise VaultProblem(path, f"is not a file of {form.name!r}: {error}") from error
     except BaseException as error:  # a plugin's reader may fail in any way; only this file is affected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from typing import Literal
 
 from msgspec import Struct
@@ -22,6 +23,8 @@ _FRESH_S = 30.0
 _SUSPECT_S = 6 * 3600.0
 #: A linked file that cannot be read is read again after this time: another program may be writing it.
 _REREAD_S = 1.0
+#: For this long, requests wait for such a file; then it is more likely to be missing than half written.
+_REWRITTEN_S = 5.0
 #: After so many failures, requests do not wait for the next try; it takes a server this long not to answer.
 _MANY_FAILURES = 4
 _NO_ANSWER_S = 30.0
@@ -66,6 +69,7 @@ class Login:
         self.held_back = ""
         #: Why the last refresh failed, and the server of which an answer is awaited.
         self.trouble = ""
+        self._unreadable_since = inf
         self.asking = ""
         #: The server that the last refresh asked last.
         self.asked = ""
@@ -101,6 +105,7 @@ class Login:
         """Take over different tokens or metadata: failures of the old ones are dropped."""
         self.note(stored, now)
         self.ended, self.to_mark, self.sought, self.held_back, self.trouble, self.setup = None, False, False, "", "", ""
+        self._unreadable_since = inf
 
     def refreshed(self, stored: StoredCredential, now: float, *, renewed: bool) -> None:
         """Record a refresh by this process; ``renewed``: it was more than a look-up.
@@ -158,7 +163,8 @@ class Login:
         token, ends = self.stored.access_token.get_secret_value(), self.stored.expires_at
         unusable = not token or self.rejected or (ends is not None and ends <= now)
         if unusable and self.stored.problem:
-            return f"its file {self.stored.problem}; it is read again every second", "time"
+            why = f"its file {self.stored.problem}; it is read again every second"
+            return f"{why}; if that does not help, log in with the program that it belongs to", "time"
         if unusable and self.setup:
             return self.setup, "setup"
         if self.lacks is not None and self.sought:
@@ -178,9 +184,13 @@ class Login:
 
     def expected_at(self, monotonic: float) -> float:
         """The earliest time at which a login that is being refreshed may be usable."""
+        if self.stored.problem:
+            self._unreadable_since = min(self._unreadable_since, monotonic)
+            soon = monotonic - self._unreadable_since < _REWRITTEN_S
+            return _NEVER if soon else monotonic + _NO_ANSWER_S
         if self.refreshing and self.failures >= _MANY_FAILURES:
             return monotonic + _NO_ANSWER_S
-        return _NEVER if self.refreshing or self.stored.problem else self.again_at
+        return _NEVER if self.refreshing else self.again_at
 
     @property
     def remark(self) -> str:

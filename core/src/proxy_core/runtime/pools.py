@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -21,6 +22,8 @@ from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings.schema import ProviderSettings
+
+log = logging.getLogger("proxy_core.credentials")
 
 
 class PoolPlan(Struct, frozen=True, kw_only=True):
@@ -47,7 +50,10 @@ def all_stored(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt:
     variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
     found: dict[str, Sequence[StoredCredential]] = {}
     for name, provider in catalog.providers.items():
-        stored = vault.all(name)
+        contents = vault.load(name)
+        for problem in contents.problems if adopt else ():
+            log.warning("a credential of %s: %s", name, problem)
+        stored = list(contents.credentials)
         refresher = catalog.refreshers.get(provider.credential_kind)
         if refresher is not None and refresher.environment is not None:
             given = from_environment(refresher.environment, variables, provider=name, kind=refresher.kind)

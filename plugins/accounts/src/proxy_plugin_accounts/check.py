@@ -64,6 +64,13 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
     try:
         if refresher is not None and stored.due(datetime.now(UTC), 0.0):
             stored = await _refreshed(accounts, account, refresher, exchange)
+        try:
+            return await _tested(accounts, provider, stored, refresher, exchange)
+        except LoginRequired:
+            if refresher is None or stored.refresh_token is None or stored is not account.stored:
+                raise
+        # A token can end before its time, as a running proxy finds out in the same way.
+        stored = await _refreshed(accounts, account, refresher, exchange)
         return await _tested(accounts, provider, stored, refresher, exchange)
     except LoginRequired as error:
         return False, str(error)

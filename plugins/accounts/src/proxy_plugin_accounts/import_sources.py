@@ -115,13 +115,15 @@ def _readable(accounts: Accounts, candidates: Sequence[tuple[Path, Sequence[AnyF
     """The first file that one of its formats can read. Raises ``ClickException`` that says what each file is not."""
     problems = []
     for path, forms in candidates:
-        whys = []
+        whys: dict[str, list[str]] = {}
         for form in forms:
             try:
                 return _read(accounts, path, form)
             except VaultProblem as problem:
-                whys.append(printable(problem.why))
-        problems.append(f"{path}: {'; '.join(dict.fromkeys(whys))}")
+                reason = printable(problem.why).removeprefix(f"is not a file of {form.name!r}: ")
+                whys.setdefault(reason, []).append(repr(form.name))
+        found = (f"is not a file of {', '.join(names)}: {reason}" for reason, names in whys.items())
+        problems.append(f"{path} {'; '.join(found)}")
     raise click.ClickException("; ".join(problems))
 
 
@@ -142,6 +144,6 @@ def _read_keys(accounts: Accounts, path: Path, form: KeyFile) -> Sequence[FoundK
     except OSError as error:
         raise VaultProblem(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise VaultProblem(path, f"not usable as {form.name!r}: {error}") from error
+        raise VaultProblem(path, str(error)) from error
     except Exception as error:  # a plugin's reader, given a file it did not expect
-        raise VaultProblem(path, f"not in the format {form.name!r} ({type(error).__name__})") from error
+        raise VaultProblem(path, f"its reader failed ({type(error).__name__})") from error

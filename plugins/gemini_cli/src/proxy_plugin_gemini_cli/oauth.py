@@ -26,7 +26,15 @@ from proxy_core import (
 )
 from proxy_plugin_gemini_cli.client import NoClient, at_server_of, client_of, own_client
 from proxy_plugin_gemini_cli.files import FILES, STORES
-from proxy_plugin_gemini_cli.onboarding import AskAgain, Backend, NotServed, Ready, check_project, discover
+from proxy_plugin_gemini_cli.onboarding import (
+    AskAgain,
+    Backend,
+    NotServed,
+    Ready,
+    TokenRejected,
+    check_project,
+    discover,
+)
 from proxy_plugin_gemini_cli.settings import GeminiCliSettings
 from proxy_plugin_oauth import (
     Authorized,
@@ -200,14 +208,24 @@ class GoogleLogin:
 
         Raises ``LoginRequired``, ``RetryRefresh``. New tokens are returned even if the lookup fails.
         """
+        if self._lacks_only_project(credential):
+            try:
+                tokens = Tokens(access_token=credential.secret, expires_at=credential.expires_at)
+                return await self._completed(credential, exchange, tokens)
+            except TokenRejected:
+                pass  # it has ended before its time
         tokens = await self._refreshed(credential, exchange)
+        try:
+            return await self._completed(credential, exchange, tokens)
+        except TokenRejected as error:
+            return replace(tokens, unfinished=str(error))
+
+    async def _completed(self, credential: Credential, exchange: HttpClient, tokens: Tokens) -> Tokens:
         if credential.identity is None and tokens.identity is None:
             tokens = await self._with_identity(exchange, tokens)
         return await self._looked_up(credential, exchange, tokens)
 
     async def _refreshed(self, credential: Credential, exchange: HttpClient) -> Tokens:
-        if self._lacks_only_project(credential):
-            return Tokens(access_token=credential.secret, expires_at=credential.expires_at)
         if credential.refresh_token is None:
             raise LoginRequired(f"its access token has expired, and there is no refresh token; log in: {LOGIN}")
         try:
@@ -245,6 +263,8 @@ class GoogleLogin:
         except (NotServed, AskAgain) as error:
             if known:
                 return tokens
+            if isinstance(error, TokenRejected):
+                raise
             # Clear the stored project: it may be the one that Google has just refused.
             if isinstance(error, AskAgain):
                 return replace(self._with_project(tokens, None, project), unfinished=str(error))
@@ -255,6 +275,8 @@ class GoogleLogin:
         """One failure in passing is no reason to keep requests waiting, so the second try follows at once."""
         try:
             return await discover(exchange, self._brief_backend, token, project)
+        except TokenRejected:
+            raise
         except AskAgain:
             return await discover(exchange, self._brief_backend, token, project)
 

@@ -19,6 +19,7 @@ from proxy_plugin_gemini import GoogleError, read_google_error
 from proxy_plugin_gemini_cli.failures import ADVICE, owner_advice
 
 FREE, LEGACY, STANDARD = "free-tier", "legacy-tier", "standard-tier"
+_UNAUTHORIZED = 401
 _CLOUD_SHELL = "cloudshell-gca"
 
 #: Advice for each reason why an account is not served; it follows Google's own sentence.
@@ -55,6 +56,10 @@ class NotServed(Exception):
 
 class AskAgain(Exception):
     """There was no usable response; a later attempt may get one."""
+
+
+class TokenRejected(AskAgain):
+    """The access token is not accepted, whatever its expiry says; an attempt with a new one may get a response."""
 
 
 class Ready(Struct, frozen=True, kw_only=True):
@@ -237,6 +242,8 @@ async def discover(
     """
     project = check_project(project)
     answer = await _post(exchange, backend, token, "loadCodeAssist", load_body(project))
+    if answer.status == _UNAUTHORIZED:
+        raise TokenRejected("Code Assist rejected the access token")
     if answer.status >= 400:
         error = read_google_error(answer.body)
         loaded = refused(error, project)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import unquote_plus
 
+from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core.clock import Clock
@@ -19,32 +20,26 @@ from proxy_core.messages import UpstreamRequest
 log = logging.getLogger("proxy_core.credentials")
 
 
-class Recorder:
+class Recorder(Struct, eq=False):
     """An ``HttpClient`` that writes the response to a request with the refresh token into the journal.
 
     ``answer`` is a response from a killed process's journal; it is returned instead of sending the request again.
     """
 
-    def __init__(
-        self,
-        exchange: HttpClient,
-        journal: Journal | None,
-        token: SecretStr | None,
-        clock: Clock,
-        answer: HttpResponse | None = None,
-    ) -> None:
-        self._exchange = exchange
-        self._journal = journal
-        self._token = token
-        self._clock = clock
-        self._answer = answer
-        #: Whether the refresh token was sent.
-        self.sent = False
-        #: The server may have consumed the token, and its response is not on disk.
-        self.uncertain = False
-        self.recorded = False
-        self.window_s: float | None = None
-        self.durable_s: float | None = None
+    __repr__ = object.__repr__  # an answer holds tokens
+
+    _exchange: HttpClient
+    _journal: Journal | None
+    _token: SecretStr | None
+    _clock: Clock
+    _answer: HttpResponse | None = None
+    #: Whether the refresh token was sent.
+    sent: bool = False
+    #: The server may have consumed the token, and its response is not on disk.
+    uncertain: bool = False
+    recorded: bool = False
+    window_s: float | None = None
+    durable_s: float | None = None
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
         if self._token is None or not _spends(request, self._token):

@@ -114,25 +114,16 @@ def _newer(current: StoredCredential, than: StoredCredential, now: datetime) -> 
     return other and (current.expires_at is None or current.expires_at > now)
 
 
-class _Refresh:
+class _Refresh(Struct, eq=False):
     """One refresh, under the lock."""
 
-    def __init__(
-        self,
-        refresher: CredentialRefresher,
-        exchange: HttpClient,
-        vault: Vault,
-        clock: Clock,
-        lock: CredentialLock,
-        suspect_details: Sequence[str],
-    ) -> None:
-        self._refresher = refresher
-        self._exchange = exchange
-        self._vault = vault
-        self._clock = clock
-        self._lock = lock
-        self._suspect_details = suspect_details
-        self.keeps_lock = False
+    _refresher: CredentialRefresher
+    _exchange: HttpClient
+    _vault: Vault
+    _clock: Clock
+    _lock: CredentialLock
+    _suspect_details: Sequence[str]
+    keeps_lock: bool = False
 
     async def run(self, stored: StoredCredential) -> Refreshed:
         try:

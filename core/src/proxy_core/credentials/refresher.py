@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core.clock import Clock
@@ -47,29 +48,24 @@ _LONGEST_RETRY_S = 24 * 3600.0
 _SETUP_AGAIN_S = 600.0
 
 
-class Refresher:
-    """An async context manager around the task that refreshes all logins."""
+class Refresher(Struct, eq=False):
+    """An async context manager around the task that refreshes all logins.
 
-    def __init__(
-        self,
-        vault: Vault,
-        http: Callable[[str], HttpClient],
-        clock: Clock,
-        fingerprint: Fingerprints,
-        learn: Callable[..., None],
-    ) -> None:
-        """``http``: the network of a provider.
+    ``http``: the network of a provider. ``learn(*secrets)`` receives every token before it is used, so that it can be
+    masked.
+    """
 
-        ``learn(*secrets)`` receives every token before it is used, so that it can be masked."""
-        self._vault = vault
-        self._http = http
-        self._clock = clock
-        self._fingerprint = fingerprint
-        self._learn = learn
-        self._interval_s = 0.0
-        self._logins: dict[str, Login] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+    __repr__ = object.__repr__
+
+    _vault: Vault
+    _http: Callable[[str], HttpClient]
+    _clock: Clock
+    _fingerprint: Fingerprints
+    _learn: Callable[..., None]
+    _interval_s: float = 0.0
+    _logins: dict[str, Login] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: asyncio.Task[None] | None = None
 
     def configure(self, specs: Iterable[LoginSpec], interval_s: float) -> None:
         """Replace the set of logins. Those that cannot be used are disabled in their pools.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
@@ -39,34 +39,23 @@ class _Known(Struct, frozen=True):
     until: float
 
 
-class ModelDirectory:
+class ModelDirectory(Struct, eq=False):
     """The models of all providers, fetched on demand."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, Provider],
-        settings: Mapping[str, ProviderSettings],
-        pools: Mapping[str, Pool],
-        router: Router,
-        upstream: Upstream,
-        scrub: SecretScrubber,
-        clock: Clock,
-        ttl_s: float,
-    ) -> None:
-        self._providers = providers
-        self._settings = settings
-        self._pools = pools
-        self._router = router
-        self._upstream = upstream
-        self._scrub = scrub
-        self._clock = clock
-        self._ttl_s = ttl_s
-        self._known: dict[str, _Known] = {}
-        #: Why a provider's list could not be read the last time, in words that are safe for clients.
-        self.problems: dict[str, str] = {}
-        #: The queries under way, and when they began.
-        self._asking: dict[str, tuple[asyncio.Task[None], float]] = {}
-        self._queries = asyncio.TaskGroup()
+    _providers: Mapping[str, Provider]
+    _settings: Mapping[str, ProviderSettings]
+    _pools: Mapping[str, Pool]
+    _router: Router
+    _upstream: Upstream
+    _scrub: SecretScrubber
+    _clock: Clock
+    _ttl_s: float
+    _known: dict[str, _Known] = field(default_factory=dict)
+    #: Why a provider's list could not be read the last time, in words that are safe for clients.
+    problems: dict[str, str] = field(default_factory=dict)
+    #: The queries under way, and when they began.
+    _asking: dict[str, tuple[asyncio.Task[None], float]] = field(default_factory=dict)
+    _queries: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
 
     async def __aenter__(self) -> Self:
         await self._queries.__aenter__()

@@ -7,6 +7,8 @@ import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 
+from msgspec import Struct
+
 from proxy_core.errors import ModelNotFound, ProxyError
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.routing import Router
@@ -19,16 +21,13 @@ _LONGEST = 120
 _NAMED = 3
 
 
-class Suggestions:
+class Suggestions(Struct, eq=False):
     """``presets``: providers that plugins could serve if there were a key for them."""
 
-    def __init__(
-        self, directory: ModelDirectory, router: Router, pools: Mapping[str, Sized], presets: Collection[str]
-    ) -> None:
-        self._directory = directory
-        self._router = router
-        self._pools = pools
-        self._presets = presets
+    _directory: ModelDirectory
+    _router: Router
+    _pools: Mapping[str, Sized]
+    _presets: Collection[str]
 
     async def add(self, error: ProxyError, model: str) -> None:
         """Complete the error about an unknown ``model``; an upstream's own words are only added to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core import sse
@@ -86,27 +87,20 @@ _NO_WAY = "\0"
 _FETCHED = StashKey[ChatRequest]("proxy_core.fetched")
 
 
-class Call:
+class Call(Struct, eq=False):
     """The two translations of one attempt: the request to the upstream, the response to the client."""
 
-    def __init__(
-        self,
-        request: ProxyRequest,
-        deployment: Deployment,
-        filters: FilterChain | None,
-        client: Dialect,
-        wire: Dialect | None,
-        max_event_bytes: int,
-    ) -> None:
-        self._request = request
-        self._deployment = deployment
-        self._filters = filters
-        self._client = client
-        self._wire = wire
-        self._max_event_bytes = max_event_bytes
-        #: The secrets sent to the upstream, because its response may repeat them.
-        self.secrets: tuple[bytes, ...] = ()
-        self._sent: ProviderCall | None = None
+    __repr__ = object.__repr__  # it holds secrets and a body
+
+    _request: ProxyRequest
+    _deployment: Deployment
+    _filters: FilterChain | None
+    _client: Dialect
+    _wire: Dialect | None
+    _max_event_bytes: int
+    #: The secrets sent to the upstream, because its response may repeat them.
+    secrets: tuple[bytes, ...] = ()
+    _sent: ProviderCall | None = None
 
     @property
     def translated(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core.errors import BadRequest, ProxyError
@@ -21,22 +22,14 @@ from proxy_core.rotation.pool import Pool
 _DIALECT = "openai_chat"
 
 
-class DryRun:
+class DryRun(Struct, eq=False):
     """Called with a request body, of which only ``model`` is required."""
 
-    def __init__(
-        self,
-        dialects: Mapping[str, Dialect],
-        router: Router,
-        sanitizers: Sanitizers,
-        calls: Calls,
-        pools: Mapping[str, Pool],
-    ) -> None:
-        self._dialects = dialects
-        self._router = router
-        self._sanitizers = sanitizers
-        self._calls = calls
-        self._pools = pools
+    _dialects: Mapping[str, Dialect]
+    _router: Router
+    _sanitizers: Sanitizers
+    _calls: Calls
+    _pools: Mapping[str, Pool]
 
     def __call__(self, body: JsonObject) -> dict[str, Any]:
         """Raises the ``ProxyError`` that would end the request before any upstream is contacted."""

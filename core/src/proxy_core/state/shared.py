@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote, unquote
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core.clock import Clock, Instant
@@ -59,50 +60,43 @@ _MAX_PROBLEM = 200
 LIVES_S = 10.0
 
 
-class SharedState:
-    """An async context manager around the exchanges. Entering it loads what the store has."""
+class SharedState(Struct, eq=False):
+    """An async context manager around the exchanges. Entering it loads what the store has.
 
-    def __init__(
-        self,
-        store: StateStore,
-        url: str,
-        settings: StateSettings,
-        pools: Mapping[str, Pool],
-        usage: UsageBook,
-        budgets: Budgets,
-        clock: Clock,
-        clean: sync_codec.Clean,
-    ) -> None:
-        """``pools`` are read at each exchange. ``clean`` removes from upstreams' messages what may not be stored."""
-        self._store = store
-        self._url = url
-        self._settings = settings
-        self._pools = pools
-        self._usage = usage
-        self._budgets = budgets
-        self._clock = clock
-        self._clean = clean
-        self._holder = secrets.token_hex(8)
-        self._backend: StateBackend | None = None
-        self._unsent = Unsent()
-        #: The parts of a request that the store rejected; one of them has the value that it cannot accept.
-        self._suspects: list[Unsent] = []
-        self._applied = True
-        self._cursor = 0
-        self._failures = 0
-        self._responded_at = -math.inf
-        self._holders = 1
-        self._held: dict[str, int] = {}
-        self._forgotten_at = -_FORGET_EVERY_S
-        #: The credentials that were in the pools when everything was last requested from the store.
-        self._named: set[tuple[str, str]] = set()
-        #: Request everything from the store, as at the start.
-        self._anew = False
-        self._wake = asyncio.Event()
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        #: The current problem, for the operator; ``None`` without one.
-        self.problem: str | None = None
+    ``pools`` are read at each exchange. ``clean`` removes from upstreams' messages what may not be stored.
+    """
+
+    __repr__ = object.__repr__  # the URL may hold a password
+
+    _store: StateStore
+    _url: str
+    _settings: StateSettings
+    _pools: Mapping[str, Pool]
+    _usage: UsageBook
+    _budgets: Budgets
+    _clock: Clock
+    _clean: sync_codec.Clean
+    _holder: str = field(default_factory=lambda: secrets.token_hex(8))
+    _backend: StateBackend | None = None
+    _unsent: Unsent = field(default_factory=Unsent)
+    #: The parts of a request that the store rejected; one of them has the value that it cannot accept.
+    _suspects: list[Unsent] = field(default_factory=list)
+    _applied: bool = True
+    _cursor: int = 0
+    _failures: int = 0
+    _responded_at: float = -math.inf
+    _holders: int = 1
+    _held: dict[str, int] = field(default_factory=dict)
+    _forgotten_at: float = -_FORGET_EVERY_S
+    #: The credentials that were in the pools when everything was last requested from the store.
+    _named: set[tuple[str, str]] = field(default_factory=set)
+    #: Request everything from the store, as at the start.
+    _anew: bool = False
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: asyncio.Task[None] | None = None
+    #: The current problem, for the operator; ``None`` without one.
+    problem: str | None = None
 
     async def __aenter__(self) -> Self:
         try:

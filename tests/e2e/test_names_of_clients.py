@@ -1,5 +1,7 @@
 """What clients choose to name is limited, folded together, and never kept if it is a secret."""
 
+import gc
+import tracemalloc
 from datetime import UTC, datetime
 
 import pytest
@@ -21,7 +23,19 @@ ENTRIES = {
     "gemini, streamed": lambda model: (f"/../v1beta/models/{model}:streamGenerateContent", GENERATE),
     "gemini, counted": lambda model: (f"/../v1beta/models/{model}:countTokens", GENERATE),
     "gemini, embedded": lambda model: (f"/../v1beta/models/{model}:embedContent", EMBED),
+    "gemini, embedded together": lambda model: (f"/../v1beta/models/{model}:batchEmbedContents", {"requests": [EMBED]}),
+    "gemini, its other version": lambda model: (f"/../v1/models/{model}:generateContent", GENERATE),
+    "gemini, without a version": lambda model: (f"/../models/{model}:streamGenerateContent", GENERATE),
+    "chat, without a version": lambda model: ("/../chat/completions", {"model": model, **CHAT}),
+    "completions, without a version": lambda model: ("/../completions", {"model": model, "prompt": "x"}),
+    "embeddings, without a version": lambda model: ("/../embeddings", {"model": model, "input": ["x", "y"]}),
+    "a model in each input": lambda model: (
+        "/../v1beta/models/demo/m:batchEmbedContents",
+        {"requests": [{"model": f"models/{model}", **EMBED}]},
+    ),
 }
+#: Where names can only be asked about.
+ASKED = ("/models/{}", "/../models/{}", "/../v1beta/models/{}")
 KEY = "sk-a-credential-of-the-upstream"
 
 
@@ -66,6 +80,88 @@ async def test_a_secret_as_a_model_is_refused_and_kept_nowhere(open_proxy, upstr
         assert secret.encode() not in answer.body
     assert [request for request in upstream.requests if request.method == "POST"] == []
     assert secret not in await kept(open_proxy) + caplog.text
+
+
+@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize(
+    "model", ["demo/" + "n4me" * 5000, f"demo/{KEY}", CLIENT_KEY], ids=["long", "upstream's", "client's"]
+)
+async def test_to_ask_for_a_model_leaves_nothing_of_its_name(open_proxy, path, model, caplog):
+    answer = await open_proxy.get(path.format(model))
+
+    assert answer.status in (400, 404, 414)
+    assert len(answer.body) < 2000
+    assert KEY.encode() not in answer.body and CLIENT_KEY.encode() not in answer.body
+    for text in ("n4men4me", KEY, CLIENT_KEY):
+        assert text not in await kept(open_proxy) + caplog.text
+
+
+#: Where else a client may put a text of its own: requests, given the text.
+TEXTS = {
+    "user": lambda text: ("/chat/completions", {"model": "demo/m", "user": text, **CHAT}),
+    "a field": lambda text: ("/chat/completions", {"model": "demo/m", text: 1, **CHAT}),
+    "metadata": lambda text: ("/chat/completions", {"model": "demo/m", "metadata": {text: text}, **CHAT}),
+    "a session": lambda text: ("/chat/completions", {"model": "demo/m", "session_id": text, **CHAT}),
+    "a tool": lambda text: ("/chat/completions", {"model": "gemini/m", "tools": [tool(text, {})], **CHAT}),
+    "a property": lambda text: ("/chat/completions", {"model": "gemini/m", "tools": [tool("f", {text: {}})], **CHAT}),
+    "a format": lambda text: (
+        "/chat/completions",
+        {
+            "model": "gemini/m",
+            "messages": [
+                {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": text}}]}
+            ],
+        },
+    ),
+    "a role": lambda text: ("/chat/completions", {"model": "gemini/m", "messages": [{"role": text, "content": "x"}]}),
+    "a field of Gemini's": lambda text: ("/../v1beta/models/gemini/m:generateContent", {**GENERATE, text: 1}),
+    "an option of Gemini's": lambda text: (
+        "/../v1beta/models/gemini/m:generateContent",
+        {**GENERATE, "generationConfig": {text: 1}},
+    ),
+    "a field of Gemini's, translated": lambda text: (
+        "/../v1beta/models/demo/m:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "x", text: {}}]}], "generationConfig": {text: 1}},
+    ),
+    "a function of Gemini's": lambda text: (
+        "/../v1beta/models/demo/m:generateContent",
+        {**GENERATE, "tools": [{"functionDeclarations": [{"name": text, "parameters": {"properties": {text: {}}}}]}]},
+    ),
+    "a type of Gemini's": lambda text: (
+        "/../v1beta/models/demo/m:generateContent",
+        {"contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": text, "data": ""}}]}]},
+    ),
+}
+
+
+def tool(name, properties):
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": properties}}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", TEXTS.values(), ids=TEXTS)
+async def test_no_cache_keeps_the_texts_of_clients(make_proxy, upstream, entry):
+    upstream.for_path("/models/m:generateContent").responds(
+        json_body={"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
+    )
+    names = {name: {"base_url": upstream.url, "api_keys": [KEY]} for name in ("demo", "gemini")}
+    proxy = await make_proxy({"providers": names, "plugins": {"allowed": ["openai_compat", "gemini"]}})
+
+    async def ask(numbers):
+        for number in numbers:
+            await proxy.post(*entry(f"{number:09}" * 20_000))
+        upstream.requests.clear()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        warm = await ask(range(20))
+        grown = await ask(range(20, 60)) - warm  # of 7 MB
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 1_500_000
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])

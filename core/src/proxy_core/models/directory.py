@@ -47,7 +47,7 @@ class ModelDirectory(Struct, eq=False):
     _pools: Mapping[str, Pool]
     _router: Router
     _upstream: Upstream
-    _scrub: SecretScrubber
+    scrub: SecretScrubber
     _clock: Clock
     _ttl_s: float
     _known: dict[str, _Known] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class ModelDirectory(Struct, eq=False):
                     return f"status {response.status}", None
                 if response.status != 200:
                     break
-                body = self._scrub.bytes(await response.read(_MAX_LIST_BYTES))
+                body = self.scrub.bytes(await response.read(_MAX_LIST_BYTES))
             found += listing.parse(body)
             following = listing.more(following, body) if listing.more is not None else None
         return "", found

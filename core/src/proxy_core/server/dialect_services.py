@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core.dialects import openai_chat
+from proxy_core.dialects.common import MAX_MODEL_NAME
 from proxy_core.errors import ModelNotFound, Unauthorized, Unavailable
 from proxy_core.interfaces import (
     CountedTokens,
@@ -108,7 +109,8 @@ class DialectServices:
         known = self._knowledge
         found = await known.directory.find(model) if known.budgets.allows(self._client, model) else None
         if found is None:
-            raise ModelNotFound(f"The model {model!r} does not exist.")
+            shown = known.directory.scrub.text(model[:MAX_MODEL_NAME])
+            raise ModelNotFound(f"The model {shown!r} does not exist.")
         if not described:
             return known.listed(model, found)
         await known.model_infos.catalogs.load()

@@ -46,13 +46,17 @@ async def test_the_status_says_what_runs_what_was_counted_and_what_is_in_cooldow
 
 
 async def test_no_secret_is_in_the_status(proxy_with_admin, upstream):
-    told = {"message": "key-a has had enough, says key-b", "code": "rate_limit_exceeded"}
-    upstream.for_key("key-a").responds(429, json_body={"error": told})
-    proxy = await proxy_with_admin(state={"url": "memory:", "secret": "the-secret-of-fingerprints"})
+    first, second = "first-key-of-many", "second-key-of-many"
+    told = {"message": f"{first} has had enough, says {second}", "code": "rate_limit_exceeded"}
+    upstream.for_key(first).responds(429, json_body={"error": told})
+    proxy = await proxy_with_admin(
+        providers={"demo": {"base_url": upstream.url, "api_keys": [first, second]}},
+        state={"url": "memory:", "secret": "the-secret-of-fingerprints"},
+    )
     await proxy.chat("demo/small", "a prompt of somebody")
     text = (await proxy.get("/../admin/status", key=ADMIN)).body.decode()
 
-    hidden = ("key-a", "key-b", proxy.key, ADMIN, "the-secret-of-fingerprints", "a prompt of somebody")
+    hidden = (first, second, proxy.key, ADMIN, "the-secret-of-fingerprints", "a prompt of somebody")
     assert [secret for secret in hidden if secret in text] == []
     assert "has had enough" in text
 

@@ -289,6 +289,13 @@ NO_RESPONSES = {
     "a detail": ({"detail": "engine dead"}, 502, "engine dead"),
     "a limit": ({"code": 429, "message": "slow down"}, 429, "slow down"),
     "an empty object": ({}, 502, "cannot be read"),
+    "an error that is true": ({"error": True, "message": "engine dead"}, 502, "engine dead"),
+    "an error in a list": ([{"error": {"code": 429, "message": "slow down"}}], 429, "slow down"),
+    "a choice that only fails": (
+        {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "error"}]},
+        502,
+        "it ended its response with the reason 'error'",
+    ),
 }
 
 
@@ -320,6 +327,50 @@ async def test_a_first_event_that_is_no_part_of_a_response_is_a_failure(make, up
     assert (both.status, both.text, both.error) == (200, "hello", None)
     assert (alone.status, alone.events) == (status, ())
     assert told in alone.error["message"]
+
+
+PAGES = {
+    "nothing": (b"", "it is empty"),
+    "a page": (b"\n<!doctype html><p>Log in", "it is a web page"),
+    "a text": (b"upstream connect error", "it is not a"),
+    "half a response": (WHOLE[:-9], "it is not a"),
+}
+
+
+@pytest.mark.parametrize("path", ["plain", "streamed", "masked"])
+@pytest.mark.parametrize(("body", "told"), PAGES.values(), ids=PAGES)
+async def test_what_a_body_is_that_is_no_response_is_told(make, upstream, body, told, path):
+    proxy = await make(modules=[MASKING] if path == "masked" else [])
+    upstream.responds(body=body, headers={"content-type": "text/html"})
+
+    alone = await proxy.chat("up/m", "hi", stream=path == "streamed")
+
+    assert alone.status == 502
+    assert f"cannot be read: {told}" in alone.error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize(("status", "told"), [(400, 502), (413, 413), (403, 502), (404, 502)])
+async def test_a_web_servers_page_says_nothing_of_the_request(proxy, upstream, status, told, stream):
+    """As of one that was sent plain HTTP at a port for TLS, or that limits bodies for itself."""
+    upstream.responds(status, body=b"<html><h1>Bad Request</h1>", headers={"content-type": "text/html"})
+
+    both, alone = await proxy.chat("both", "hi", stream=stream), await proxy.chat("up/m", "hi", stream=stream)
+
+    assert (both.status, both.text, alone.status) == (200, "hello", told)
+
+
+@pytest.mark.parametrize("reason", ["error", "network_error"])
+@pytest.mark.parametrize("mask", [False, True], ids=["relayed", "masked"])
+async def test_an_end_because_of_an_error_before_any_content_fails_over(make, upstream, mask, reason):
+    proxy = await make(modules=[MASKING] if mask else [])
+    upstream.says(chunk({"role": "assistant", "content": ""}), chunk({}, finish=reason), DONE)
+
+    both, alone = await proxy.chat("both", "hi", stream=True), await proxy.chat("up/m", "hi", stream=True)
+
+    assert (both.status, both.text, both.error) == (200, "hello", None)
+    assert (alone.status, alone.events) == (502, ())
+    assert reason in alone.error["message"]
 
 
 FIRST_EVENTS = {

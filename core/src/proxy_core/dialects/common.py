@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_core.errors import BadRequest
+from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import JsonObject
@@ -37,6 +37,23 @@ def load_object(data: bytes) -> JsonObject | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def first_of_list(data: bytes) -> JsonObject | None:
+    """The first object of a list of them: some servers send an error in one."""
+    try:
+        value = loads(data)
+    except ValueError:
+        return None
+    return value[0] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def no_response(data: bytes, what: str) -> UpstreamBroken:
+    """The error for a body that is no ``what``, with a cause that says what it is."""
+    begin = data[:256].strip()
+    error = UpstreamBroken(f"The upstream's response is not a {what}.")
+    error.cause = "it is empty" if not begin else "it is a web page" if begin[:1] == b"<" else f"it is not a {what}"
+    return error
 
 
 def parse_body(data: bytes) -> JsonObject:

@@ -119,13 +119,13 @@ def client_error(
     told = _TOLD["misconfigured" if redirect else kind]
     words = told.words.format(
         name=name,
-        outcome=f"{name} answered {status}" if status is not None and status >= 300 else f"{name} failed",
+        outcome=f"{name} answered {status}" if status is not None and not 200 <= status < 300 else f"{name} failed",
         detail=f" Message: {error.message}" if error.message else "",
         cause=f": {error.message}" if error.message else ".",
     )
     made = told.error(words, code=told.code, retry_after_s=hint if told.waiting_helps else None)
     made.waiting_helps = told.waiting_helps
-    made.cause = f"status {status}" if status is not None and status >= 300 else f"it sent an error ({kind})"
+    made.cause = f"status {status}" if status is not None and not 200 <= status < 300 else f"it sent an error ({kind})"
     return quoting(made, error) if told.quotes else made
 
 

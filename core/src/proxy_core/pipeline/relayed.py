@@ -6,8 +6,8 @@ import json
 from contextlib import suppress
 
 from proxy_core import sse
-from proxy_core.dialects.common import load_object
-from proxy_core.errors import StreamCut, UpstreamBroken
+from proxy_core.dialects.common import first_of_list, load_object, no_response
+from proxy_core.errors import StreamCut
 from proxy_core.interfaces import Dialect, UsageTap
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
@@ -77,11 +77,13 @@ class RelayedWhole:
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         scan = len(data) > _PARSE_LIMIT
         value = _scanned(data, self._dialect.usage_key) if scan else load_object(data)
-        if value is None:
-            raise UpstreamBroken("The upstream's response is not a JSON object.")
-        self.failure = None if scan else self._dialect.whole_failure(self._provider, value)
+        found = first_of_list(data) if value is None else value
+        if found is not None and not scan:
+            self.failure = self._dialect.whole_failure(self._provider, found)
         if self.failure is not None:
             return b""
+        if value is None:
+            raise no_response(data, "JSON object")
         self.committed = True
         self.usage = self._dialect.whole_usage(value)
         finish = self._dialect.finish_whole

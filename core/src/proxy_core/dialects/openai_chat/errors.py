@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.openai_chat.finish import only_fails, silent_failure
 from proxy_core.errors import ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError
 from proxy_core.messages import JsonObject, UpstreamFailure
@@ -59,13 +60,14 @@ def stream_error(error: ProxyError, request_id: str, names: Mapping[str, str] = 
 def error_of(body: JsonObject) -> JsonObject | None:
     """The error in a whole response or in an event, in any of the forms in use; ``None`` if there is none."""
     error, choices = body.get("error"), body.get("choices")
-    if error:
+    if error and error is not True:
         return error if isinstance(error, dict) else {"message": str(error), "code": _first(body, _CODES)}
     if isinstance(choices, list) and choices:
         inner = (choice.get("error") for choice in choices if isinstance(choice, dict))
         return next((found for found in inner if isinstance(found, dict) and found), None)
     message = _first(body, _MESSAGES)
-    if message is None and body.get("object") != "error" and body.get("success") is not False:
+    flagged = error is True or body.get("object") == "error" or body.get("success") is False
+    if message is None and not flagged:
         return None
     text = message if isinstance(message, str) or message is None else json_bytes(message).decode()
     return {"message": text, "type": body.get("type"), "code": _first(body, _CODES)}
@@ -95,7 +97,11 @@ def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
 
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
     """For a whole response: one without an answer is a failure, whatever its status."""
-    return None if answers(body.get("choices")) else _unanswered(provider, body)
+    choices = body.get("choices")
+    if not answers(choices):
+        return _unanswered(provider, body)
+    failed = [choice for choice in choices if isinstance(choice, dict) and only_fails(choice)]
+    return failure_of(provider, silent_failure(failed[0])) if len(failed) == len(choices) else None
 
 
 def embeddings_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:
@@ -103,7 +109,7 @@ def embeddings_failure(provider: str, body: JsonObject) -> UpstreamFailure | Non
     return None if answers(body.get("data")) else _unanswered(provider, body)
 
 
-def answers(choices: object) -> bool:
+def answers(choices: object) -> TypeGuard[list[Any]]:
     """Whether a member of this list is an answer."""
     return isinstance(choices, list) and any(
         isinstance(choice, dict) and any(choice.get(name) is not None for name in _ANSWERS) for choice in choices

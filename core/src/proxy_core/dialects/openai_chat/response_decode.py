@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct, field
 
 from proxy_core import sse
-from proxy_core.dialects.common import json_bytes, load_object
+from proxy_core.dialects.common import first_of_list, json_bytes, load_object, no_response
 from proxy_core.dialects.openai_chat.errors import answers, error_of, status_of_error
-from proxy_core.dialects.openai_chat.finish import reason_of
+from proxy_core.dialects.openai_chat.finish import only_fails, reason_of, silent_failure
 from proxy_core.dialects.openai_chat.signatures import decode_signature
 from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.errors import StreamCut, UpstreamBroken
@@ -83,6 +83,8 @@ class OpenAIChatDecoder:
             if not event.data.strip():
                 continue
             chunk = load_object(event.data)
+            if chunk is None and (listed := first_of_list(event.data)) is not None and error_of(listed):
+                chunk = listed
             if chunk is None:
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
             if event.name == "error" and not chunk.get("error"):
@@ -98,8 +100,10 @@ class OpenAIChatDecoder:
 
     def _response(self, data: bytes) -> Iterator[ChatEvent]:
         response = load_object(data)
+        if response is None and (listed := first_of_list(data)) is not None and error_of(listed):
+            response = listed
         if response is None or not (answers(response.get("choices")) or error_of(response)):
-            raise UpstreamBroken(f"The upstream's response is not a {self.what}.")
+            raise no_response(data, self.what)
         yield from self._chunk(response, "message")
         if not self._failed:
             yield from self._end()
@@ -120,6 +124,14 @@ class OpenAIChatDecoder:
             )
         for choice in _list(chunk.get("choices")):
             if isinstance(choice, dict):
+                if (
+                    choice.get("finish_reason")
+                    and only_fails(choice)
+                    and not any(state.begun for state in self._choices.values())
+                ):
+                    self._failed = True
+                    yield _failed(silent_failure(choice))
+                    return
                 yield from self._choice(choice, member)
         usage = usage_in(chunk, self._usage)
         if usage is not None and usage is not self._usage:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from proxy_core import sse
-from proxy_core.dialects.common import load_object
+from proxy_core.dialects.common import first_of_list, load_object
 from proxy_core.dialects.openai_chat.errors import error_of, failure_of
-from proxy_core.dialects.openai_chat.finish import reason_of
+from proxy_core.dialects.openai_chat.finish import only_fails, reason_of, says, silent_failure
 from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
@@ -20,8 +20,6 @@ _MARK = re.compile(
 )
 _KEYS = (b'"usage"', b'"error"', b'"finish_reason"', b'"prompt_tokens"')
 _NULL = (b":null", b": null")
-#: Members of a delta that say nothing yet.
-_EMPTY = frozenset({"role", "name"})
 
 
 def _first_mark(block: bytes) -> int:
@@ -128,9 +126,12 @@ class OpenAIUsageTap:
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
+                if not self.committed and only_fails(choice):
+                    self.failure = failure_of(self._provider, silent_failure(choice))
+                    return
                 if reason_of(choice.get("finish_reason")) is not None:
                     self._finished.add(str(choice.get("index", 0)))
-                self.committed = self.committed or has_content(choice)
+                self.committed = self.committed or says(choice) or bool(choice.get("finish_reason"))
 
     def _end(self) -> None:
         self.ended = True
@@ -139,15 +140,10 @@ class OpenAIUsageTap:
 
     def _unreadable(self, event: sse.Event) -> None:
         """An event that is not a JSON object: text of an error before the first content, or what it is, afterwards."""
-        if event.name == "error":
+        listed = first_of_list(event.data)
+        if listed is not None and (error := error_of(listed)) is not None:
+            self.failure = failure_of(self._provider, error)
+        elif event.name == "error":
             self.failure = failure_of(self._provider, {"message": event.data.decode("utf-8", "replace")})
         elif not self.committed:
             self.failure = UpstreamFailure(provider=self._provider, body=event.data[:65536])
-
-
-def has_content(choice: JsonObject) -> bool:
-    """Whether a choice of a chunk says something or ends: a role or an empty text does not."""
-    delta = choice.get("delta") or choice.get("message")
-    if isinstance(delta, dict) and any(value for name, value in delta.items() if name not in _EMPTY):
-        return True
-    return bool(choice.get("text") or choice.get("finish_reason"))

@@ -36,9 +36,10 @@ async def test_an_error_behind_status_200_is_an_error(proxy, upstream):
     assert (await proxy.chat("demo/small", "hi")).status == 400
 
 
-async def test_an_error_after_content_is_reported_in_the_stream(proxy, upstream):
-    error = b'data: {"error":{"message":"key-a is over its limit","code":500}}\n\n'
-    upstream.for_key("key-a").says(chunk({"content": "hel"}), pause(0.02), error, b"data: [DONE]\n\n")
+async def test_an_error_after_content_is_reported_in_the_stream(make_proxy, upstream):
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-of-a-team"]}}})
+    error = b'data: {"error":{"message":"key-of-a-team is over its limit","code":500}}\n\n'
+    upstream.says(chunk({"content": "hel"}), pause(0.02), error, b"data: [DONE]\n\n")
 
     answer = await proxy.chat("demo/small", "hi", stream=True)
 

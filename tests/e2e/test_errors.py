@@ -121,13 +121,15 @@ async def test_the_clients_own_mistake_keeps_the_upstreams_words(proxy, upstream
     assert upstream.keys_seen == ["key-a"], "a client's mistake is not tried on another credential"
 
 
-async def test_an_upstream_that_repeats_a_key_does_not_give_it_away(proxy, upstream):
-    upstream.responds(400, {"error": {"message": "Incorrect API key provided: key-a", "also": ["key-b"]}})
+async def test_an_upstream_that_repeats_a_key_does_not_give_it_away(make_proxy, upstream):
+    keys = ["first-key-of-many", "second-key-of-many"]
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url, "api_keys": keys}}})
+    upstream.responds(400, {"error": {"message": f"Incorrect API key provided: {keys[0]}", "also": [keys[1]]}})
 
     answer = await proxy.chat("demo/small", "hi")
 
-    assert b"key-a" not in answer.body
-    assert b"key-b" not in answer.body
+    assert answer.status == 400
+    assert [key for key in keys if key.encode() in answer.body] == []
     assert "[redacted]" in answer.error["message"]
 
 

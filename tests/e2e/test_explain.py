@@ -233,9 +233,12 @@ async def test_a_dry_run_of_another_dialect_needs_its_model_alone(proxy):
 # --- why, clear --------------------------------------------------------------------------
 
 
-async def test_why_says_since_when_until_when_and_in_which_words(proxy, upstream):
-    said = {"error": {"message": "key-a: slow down, key-b\n\u001b[31mnow", "code": "rate_limit_exceeded"}}
-    upstream.for_key("key-a").responds(429, said, headers={"retry-after": "4000"})
+async def test_why_says_since_when_until_when_and_in_which_words(make_proxy, upstream):
+    first, second = "first-key-of-many", "second-key-of-many"
+    provider = {"base_url": upstream.url, "api_keys": [first, second]}
+    proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}})
+    said = {"error": {"message": f"{first}: slow down, {second}\n\u001b[31mnow", "code": "rate_limit_exceeded"}}
+    upstream.for_key(first).responds(429, said, headers={"retry-after": "4000"})
     await proxy.chat("demo/small", "hi")
 
     reply = await Operator(proxy).get("/admin/why?model=demo/small")
@@ -248,14 +251,14 @@ async def test_why_says_since_when_until_when_and_in_which_words(proxy, upstream
         None,
     )
     resting, usable = deployment["credentials"]
-    assert (resting["id"], resting["state"], usable["state"]) == (fingerprint("key-a"), "cooling down", "usable")
+    assert (resting["id"], resting["state"], usable["state"]) == (fingerprint(first), "cooling down", "usable")
     [rest] = resting["cooldowns"]
     assert rest["since"] < rest["next_probe"] < rest["until"], "a far hint is not believed to its end"
     assert rest["scope"] == "small"
     assert "slow down" in rest["upstream_message"]
     assert "[redacted]" in rest["upstream_message"]
-    assert "key-a" not in reply.text
-    assert "key-b" not in reply.text
+    assert first not in reply.text
+    assert second not in reply.text
 
 
 async def test_why_of_an_unknown_model_is_a_404_and_of_none_a_400(proxy):

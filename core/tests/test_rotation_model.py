@@ -99,7 +99,8 @@ class Rotation(RuleBasedStateMachine):
         shut = outage is not None and outage.closed(now)
         able = {row.id: row for row in self.ledger.rows if self.usable(model, row) and row.id not in tried}
         able = {name: row for name, row in able.items() if worst is None or row.priority <= worst}
-        rests = {row.id: self.rests(model, row) for row in self.ledger.rows}
+        own = self.ledger.group(model).of(model)
+        rests = {row.id for row in self.ledger.rows if self.rests(model, row) or row.id in own}
         lease = self.pool.take(request, model, tried, worst)
         if lease is None:
             assert shut or not able
@@ -108,7 +109,7 @@ class Rotation(RuleBasedStateMachine):
         assert not shut
         assert name in able
         assert able[name].priority == min(row.priority for row in able.values())
-        assert lease.probes == (outage is not None or bool(rests[name]))
+        assert lease.probes == (outage is not None or name in rests)
         self.open.append(lease)
 
     @rule(data=st.data(), decision=DECISIONS, back=st.booleans())

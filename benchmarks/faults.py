@@ -135,7 +135,7 @@ def _run_checks(run: Run, stories: Sequence[check.Story], attempts: Sequence[Att
     served = check.share_served(stories)
     if served < run.served:
         outcome.failed.append(f"only {served:.1%} of the clients that stayed were served, less than {run.served:.0%}")
-    cooldowns = check.cooldowns(attempts)
+    cooldowns = check.cooldowns(attempts, min(run.half_open_after_s, run.bounds.max_cooldown_s))
     outcome.notes += [f"after {n}: {r}; was the hint read?" for n, r in cooldowns.items() if r.late and _saturated(run)]
     readable, early = sum(r.readable for r in cooldowns.values()), sum(r.early for r in cooldowns.values())
     if early > max(3, _EARLY * readable):

@@ -243,8 +243,8 @@ class Cooldowns:
         )
 
 
-def cooldowns(attempts: Sequence[Attempt]) -> dict[str, Cooldowns]:
-    """By style of hint: when the keys were used again."""
+def cooldowns(attempts: Sequence[Attempt], probed_after_s: float = math.inf) -> dict[str, Cooldowns]:
+    """By style of hint: when the keys were used again. After ``probed_after_s`` single requests may try them."""
     of_key: Mapping[str, list[Attempt]] = defaultdict(list)
     for attempt in sorted(attempts, key=lambda a: a.at):
         of_key[attempt.key].append(attempt)
@@ -255,7 +255,9 @@ def cooldowns(attempts: Sequence[Attempt]) -> dict[str, Cooldowns]:
             again = next((a.at - answered for a in of_key[one.key] if a.at > answered + _CROSSED_S), None)
             cooldown.count += 1
             cooldown.readable += hint_s is not None
-            cooldown.early += again is not None and hint_s is not None and again < hint_s - _EARLY_S
+            cooldown.early += (
+                again is not None and hint_s is not None and again < min(hint_s, probed_after_s) - _EARLY_S
+            )
             if again is not None and _alone(one, of_key[one.key], again):
                 cooldown.again_s.append(again)
     return dict(sorted(found.items()))

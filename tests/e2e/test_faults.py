@@ -114,6 +114,7 @@ def test_a_key_used_before_its_hint_has_passed_is_counted():
     found = cooldowns([*attempts, on_its_way])["429 in words"]
     assert (found.count, found.readable, found.early) == (4, 4, 1)
     assert found.again_s == [0.5, 4.0]  # the second cooldown may have been the first's
+    assert cooldowns([*attempts, on_its_way], probed_after_s=0.5)["429 in words"].early == 0
 
 
 def test_leases_are_found_wherever_they_stand_in_a_report():

@@ -21,8 +21,8 @@ def variables(upstream):
     return {
         "PROXY_API_KEY": "some-key",
         "DEMO_API_BASE": upstream.url,
-        "DEMO_API_KEY_1": "key-a",
-        "DEMO_API_KEY_2": "key-b",
+        "DEMO_API_KEY_1": "key-a-of-many",
+        "DEMO_API_KEY_2": "key-b-of-many",
         "PROXY_ROUTING__SELECTOR": "sequential",
         "PROXY_STATE__SECRET": STATE_SECRET,
     }
@@ -34,8 +34,8 @@ def chat(client, program, model="demo/small"):
 
 
 def limits(upstream, **hint):
-    said = {"error": {"message": "slow down,\n key-a\u001b[31m", "code": "rate_limit_exceeded"}}
-    upstream.for_key("key-a").responds(429, said, headers=hint or {"retry-after": "900"})
+    said = {"error": {"message": "slow down,\n key-a-of-many\u001b[31m", "code": "rate_limit_exceeded"}}
+    upstream.for_key("key-a-of-many").responds(429, said, headers=hint or {"retry-after": "900"})
 
 
 async def test_a_cooldown_is_shown_explained_and_cleared(home, upstream):
@@ -59,10 +59,10 @@ async def test_a_cooldown_is_shown_explained_and_cleared(home, upstream):
             run(home, "explain", "nobodys", **names),
             run(home, "why", "nope", **names),
         )
-        cleared = await run(home, "cooldown", "clear", "--credential", fingerprint("key-a"), **names)
+        cleared = await run(home, "cooldown", "clear", "--credential", fingerprint("key-a-of-many"), **names)
         again = await run(home, "cooldown", "clear", **names)
 
-    a, b = fingerprint("key-a"), fingerprint("key-b")
+    a, b = fingerprint("key-a-of-many"), fingerprint("key-b-of-many")
     assert why_code == 0
     assert re.search(rf"{a} +DEMO_API_KEY_1 .* cooling down .*slow down, \[redacted\]", why)
     assert re.search(rf"{b} +DEMO_API_KEY_2 .* usable ", why)
@@ -78,8 +78,8 @@ async def test_a_cooldown_is_shown_explained_and_cleared(home, upstream):
     assert "nope" in no
     assert cleared == (0, "cleared: 1\n")
     assert again == (0, "cleared: 0\n")
-    assert upstream.keys_seen == ["key-a", "key-b"], "asking sends nothing"
-    assert not any("key-a" in shown or "key-b" in shown for shown in (why, as_json, explained, planned))
+    assert upstream.keys_seen == ["key-a-of-many", "key-b-of-many"], "asking sends nothing"
+    assert not any("key-a-of-many" in shown or "key-b-of-many" in shown for shown in (why, as_json, explained, planned))
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ async def test_what_a_killed_process_left_is_removed_and_a_dry_run_needs_no_prox
 
     assert code == 0
     assert "no proxy is running; this is the routing without any cooldowns" in output
-    assert f"demo/small: 2 usable, chosen: {fingerprint('key-a')}" in output
+    assert f"demo/small: 2 usable, chosen: {fingerprint('key-a-of-many')}" in output
     assert f"would send: POST {upstream.url}/chat/completions" in output
     assert list(folder.glob("*.sock")) == []
     assert (bad, "Traceback" in told) == (1, False)

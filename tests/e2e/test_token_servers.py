@@ -93,11 +93,16 @@ async def test_requests_do_not_wait_for_a_token_server_that_has_failed_several_t
         first = await site.proxy.chat(MODELS["gemini_cli"], "hi")
     async with asyncio.timeout(5):
         second = await site.proxy.chat(MODELS["gemini_cli"], "hi")
-    site.clock.ahead_s += 60
+    site.proxy.tables["routing"]["max_wait_s"] = 60
+    await site.proxy.reload(timeouts={"idle_s": 300})
+    waiting = asyncio.create_task(site.proxy.chat(MODELS["gemini_cli"], "hi"))
+    await asyncio.sleep(0.2)
+    site.clock.ahead_s += 31
     await site.proxy.reload(timeouts={"idle_s": 400})
 
     assert [first.status, second.status] == [503, 503]
     assert 1 < int(second.headers["retry-after"]) <= 30
+    assert (await waiting).status == 200
     await site.chats("gemini_cli")
 
 

@@ -25,9 +25,9 @@ _SUSPECT_S = 6 * 3600.0
 _REREAD_S = 1.0
 #: For this long, requests wait for such a file; then it is more likely to be missing than half written.
 _REWRITTEN_S = 5.0
-#: After so many failures, requests do not wait for the next try; it takes a server this long not to answer.
-_MANY_FAILURES = 4
+#: It takes a server this long not to answer. If the last try took long, requests do not wait for the present one.
 _NO_ANSWER_S = 30.0
+_LONG_S = 5.0
 
 #: What makes a credential usable again: time alone, a login by its owner, or a setting by the operator.
 Needs = Literal["time", "login", "setup"]
@@ -63,6 +63,8 @@ class Login:
         self.refreshing = False
         self.refreshed_at = _NEVER
         self.failures = 0
+        #: How long the last refresh took.
+        self.took_s = 0.0
         self.again_at = _NEVER
         #: Whether the upstream rejected its token before its expiry, so that a refresh is due.
         self.rejected = False
@@ -188,7 +190,7 @@ class Login:
             self._unreadable_since = min(self._unreadable_since, monotonic)
             soon = monotonic - self._unreadable_since < _REWRITTEN_S
             return _NEVER if soon else monotonic + _NO_ANSWER_S
-        if self.refreshing and self.failures >= _MANY_FAILURES:
+        if self.refreshing and self.failures and self.took_s > _LONG_S:
             return monotonic + _NO_ANSWER_S
         return _NEVER if self.refreshing else self.again_at
 

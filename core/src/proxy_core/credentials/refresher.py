@@ -223,6 +223,7 @@ class Refresher(Struct, eq=False):
 
     async def _refresh(self, login: Login) -> None:
         """One refresh. Whatever a plugin raises or returns, only its own credential is affected."""
+        began = self._clock.monotonic()
         try:
             await self._refresh_or_defer(login)
         except BaseException as error:
@@ -230,7 +231,7 @@ class Refresher(Struct, eq=False):
                 raise
             self._broke(login, error)
         finally:
-            login.refreshing = False
+            login.refreshing, login.took_s = False, self._clock.monotonic() - began
             if login.retired:
                 self._logins.pop(login.id, None)
             self._wake.set()

@@ -268,7 +268,7 @@ BEHIND = {
 }
 
 
-@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("later", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["at once", "later"])
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
 @pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 @pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)

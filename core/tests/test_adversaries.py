@@ -132,6 +132,7 @@ ADVERSARIES = {
     "an expiry of another type": Adversary(refresh=returns(expires_at=4e9), says="expires_at has to be a datetime"),
     "a lifetime below the margin": Adversary(refresh=returns(ends_in_s=15), says="due for a refresh at once"),
     "another account": Adversary(refresh=returns(ends_in_s=4e6, identity="good@example.com")),
+    "something unfinished that is no text": Adversary(refresh=returns(unfinished=5), says="unfinished has to be text"),
     "no token": Adversary(refresh=returns(access_token=SecretStr("")), says="access_token is empty"),
     "a token as plain text": Adversary(refresh=returns(access_token="at"), says="has to be a SecretStr"),
     "a token that no header holds": Adversary(
@@ -328,3 +329,35 @@ async def test_a_refresher_that_was_cancelled_by_mistake_is_asked_again(make_pro
 
     assert (await proxy.chat("bad/m", "hi")).status == 200
     assert len(begun) == 2
+
+
+class SteppedClock(SystemClock):
+    """The real clock, whose time of day is set while it runs."""
+
+    step_s = 0.0
+
+    def now(self):
+        return super().now() + timedelta(seconds=self.step_s)
+
+
+@pytest.mark.parametrize("step_s", [-86_400, 86_400])
+async def test_a_clock_that_is_set_costs_no_login(make_proxy, upstream, vault, step_s):
+    clock, renewals = SteppedClock(), []
+    stored = login(vault, "good", expires_at=clock.now() + timedelta(hours=1))
+
+    async def refresh(credential, exchange):
+        renewals.append(1)
+        return Tokens(access_token=SecretStr(f"new-{len(renewals)}"), expires_at=clock.now() + timedelta(hours=1))
+
+    refresher = CredentialRefresher(kind="good_oauth", refresh=refresh)
+    module = plugin_with(proxy_providers=[provider("good", upstream)], proxy_credential_refreshers=[refresher])
+    proxy = await make_proxy({"routing": {"max_wait_s": 5}}, modules=[module], clock=clock)
+    assert (await proxy.chat("good/m", "hi")).status == 200
+
+    clock.step_s = step_s
+    # Somebody logs in again, or the token is refreshed, by the clock as it is now.
+    vault.login(stored, Tokens(access_token=SecretStr("again"), expires_at=clock.now() + timedelta(hours=1)))
+    await proxy.reload(timeouts={"idle_s": 50})
+
+    assert (await proxy.chat("good/m", "hi")).status == 200
+    assert len(renewals) <= 1

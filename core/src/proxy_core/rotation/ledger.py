@@ -38,8 +38,8 @@ class Use(Struct, frozen=True, kw_only=True):
 class Ledger(Rows):
     """The books of one provider."""
 
-    def __init__(self, policy: Policy, changes: Changes, epoch: float = 0.0) -> None:
-        super().__init__(policy, changes, epoch)
+    def __init__(self, policy: Policy, changes: Changes) -> None:
+        super().__init__(policy, changes)
         #: The provider's circuit breaker: consecutive failures, and the cooldown after too many of them.
         self.streak = 0
         self.outage: Cooldown | None = None

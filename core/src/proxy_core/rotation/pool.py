@@ -93,9 +93,8 @@ class Pool:
         logins: Logins | None = None,
         changed: Callable[[], None] = no_listener,
     ) -> None:
-        epoch = clock.now().timestamp() - clock.monotonic()
         self.clock = clock
-        self.ledger = Ledger(policy, Changes(changed), epoch)
+        self.ledger = Ledger(policy, Changes(changed))
         self.sessions = Sessions(policy.routing.session_ttl_s)
         self._logins = logins
         self._waiters = Waiters()
@@ -107,6 +106,7 @@ class Pool:
         Cannot fail and awaits nothing. Open leases are returned to the row from which they were taken.
         """
         self.sessions.ttl_s = policy.routing.session_ttl_s
+        self.ledger.set_time(self.clock)
         self.ledger.configure(credentials, policy, self.clock.monotonic())
         self.notify(every=True)
 
@@ -277,6 +277,7 @@ class Pool:
 
     def refreshed(self, credential: Credential) -> None:
         """The account has a new token."""
+        self.ledger.set_time(self.clock)
         self.ledger.refreshed(credential)
         self.notify(every=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+from proxy_core.clock import Clock
 from proxy_core.interfaces import Credential
 from proxy_core.rotation import quota
 from proxy_core.rotation.changes import Changes
@@ -22,17 +23,23 @@ MAX_GROUPS = 256
 class Rows:
     """``rows``: the credentials that settings name, in that order. ``known``: these and the retired ones, by id."""
 
-    def __init__(self, policy: Policy, changes: Changes, epoch: float) -> None:
-        """``epoch``: the offset from monotonic seconds to epoch seconds."""
+    def __init__(self, policy: Policy, changes: Changes) -> None:
         self.policy = policy
         self.changes = changes
-        self.epoch = epoch
+        #: The offset from monotonic seconds to epoch seconds.
+        self.epoch = 0.0
         self.rows: list[CredentialState] = []
         self.known: dict[str, CredentialState] = {}
         #: Least recently used first.
         self.groups: OrderedDict[str, QuotaGroup] = OrderedDict()
         #: The fair-cycle marks shared by every group, if fair cycle covers all models together.
         self._marks: dict[str, float] | None = None
+
+    def set_time(self, clock: Clock) -> None:
+        """Read the time of day, which may have been set; less than a second is only drift."""
+        epoch = clock.now().timestamp() - clock.monotonic()
+        if abs(epoch - self.epoch) >= 1.0:
+            self.epoch = epoch
 
     # --- Settings ------------------------------------------------------------------------
 

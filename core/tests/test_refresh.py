@@ -3,12 +3,13 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, urlencode
 
 import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SystemClock, Tokens
+from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SetupRequired, SystemClock, Tokens, UpstreamRequest
 from proxy_core.credentials import vault as vault_module
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.journal import Journal
@@ -191,6 +192,22 @@ async def test_a_plugins_bug_counts_as_later(server, vault, stored, renew):
 
     with pytest.raises(RetryRefresh, match="KeyError"):
         await renew(stored, refresher=replace(example_refresher(server.base), refresh=refresh))
+
+
+@pytest.mark.parametrize("error", [LoginRequired, SetupRequired, RetryRefresh])
+async def test_what_a_server_repeats_of_a_request_is_neither_shown_nor_stored(renew, server, vault, stored, error):
+    sent = [refresh_token(stored), "client-secret-of-the-app", stored.access_token.get_secret_value()]
+
+    async def refresh(credential, exchange):
+        form = urlencode({"refresh_token": sent[0], "client_secret": sent[1], "grant_type": "refresh_token"}).encode()
+        await exchange(UpstreamRequest(method="POST", url=f"{server.base}/x", headers=(), content=form))
+        raise error(f"invalid_grant: {' '.join(sent)} {quote(sent[0])}")
+
+    with pytest.raises(error, match="invalid_grant") as raised:
+        await renew(stored, refresher=replace(example_refresher(server.base), refresh=refresh))
+
+    kept = vault.read(stored).needs_login
+    assert not any(secret in f"{raised.value} {kept and kept.why}" for secret in sent)
 
 
 async def test_a_lost_response_is_requested_again_within_the_reuse_window(vault, exchange):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from urllib.parse import unquote_plus
+from collections.abc import Callable, Iterator
+from urllib.parse import parse_qsl, unquote_plus
 
-from msgspec import Struct
+from msgspec import Struct, field
 from pydantic import SecretStr
 
 from proxy_core.clock import Clock
@@ -18,6 +18,8 @@ from proxy_core.jsons import loads
 from proxy_core.messages import UpstreamRequest
 
 log = logging.getLogger("proxy_core.credentials")
+
+_IN_CONFIDENCE = ("secret", "token", "code", "assertion")
 
 
 class Recorder(Struct, eq=False):
@@ -40,8 +42,11 @@ class Recorder(Struct, eq=False):
     recorded: bool = False
     window_s: float | None = None
     durable_s: float | None = None
+    #: What servers were sent in confidence, and may repeat in what they say.
+    secrets: set[str] = field(default_factory=set)
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
+        self.secrets.update(_secrets_in(request))
         if self._token is None or not _spends(request, self._token):
             return await self._exchange(request, timeout_s=timeout_s)
         self.sent = True
@@ -87,6 +92,13 @@ def gives_tokens(answer: HttpResponse) -> bool:
     except ValueError:
         return False
     return isinstance(fields, dict) and bool(fields.get("access_token") or fields.get("accessToken"))
+
+
+def _secrets_in(request: UpstreamRequest) -> Iterator[str]:
+    """By the names of headers and of a form's fields."""
+    yield from (value.rpartition(" ")[2] for name, value in request.headers if name.lower() == "authorization")
+    form = parse_qsl(request.content.decode("utf-8", "replace"), max_num_fields=100)
+    yield from (value for name, value in form if any(word in name for word in _IN_CONFIDENCE))
 
 
 def _spends(request: UpstreamRequest, token: SecretStr) -> bool:

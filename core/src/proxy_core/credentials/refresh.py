@@ -33,6 +33,7 @@ from proxy_core.interfaces import (
     SetupRequired,
     Tokens,
 )
+from proxy_core.records.redact import SecretScrubber
 
 log = logging.getLogger("proxy_core.credentials")
 
@@ -92,6 +93,11 @@ async def refresh_once(
     finally:
         if not work.keeps_lock:
             lock.release()
+
+
+def _hush(error: Exception, current: StoredCredential, recorder: Recorder) -> None:
+    """Remove from what a server said whatever it was sent in confidence: the text is stored and shown."""
+    error.args = (SecretScrubber((*current.secrets, *recorder.secrets)).text(str(error)),)
 
 
 async def _save_first(stored: StoredCredential, vault: Vault, clock: Clock) -> Refreshed:
@@ -198,6 +204,7 @@ class _Refresh(Struct, eq=False):
                 given = await self._refresher.refresh(credential, recorder)
             return checked(given, self._clock.now(), current.full_name)
         except LoginRequired as error:
+            _hush(error, current, recorder)
             raise await self._refused(current, error, journal, left) from error
         except BaseException as error:
             if is_cancellation(error):
@@ -205,6 +212,7 @@ class _Refresh(Struct, eq=False):
             if not recorder.uncertain and not recorder.recorded and journal is not None and left is None:
                 await _quietly(journal.end)
             if isinstance(error, RetryRefresh | SetupRequired):
+                _hush(error, current, recorder)
                 raise
             log.error("%s could not be refreshed: its plugin failed", current.full_name, exc_info=error)
             raise RetryRefresh(f"its plugin failed ({type(error).__name__})") from error

@@ -83,7 +83,7 @@ class Refresher(Struct, eq=False):
         for name, login in self._logins.items():
             if name not in named and login.refreshing:
                 login.retired, named[name] = True, login
-        self._learn(*(secret for login in named.values() for secret in _secrets(login.stored)))
+        self._learn(*(secret for login in named.values() for secret in login.stored.secrets))
         for login in named.values():
             if not login.retired:
                 self._show(login)
@@ -202,7 +202,7 @@ class Refresher(Struct, eq=False):
         if before.problem:
             log.info("%s can be read again", login.name)
         login.take_over(stored, self._clock.monotonic())
-        self._learn(*_secrets(stored))
+        self._learn(*stored.secrets)
         if before.identity and stored.identity != before.identity:
             log.warning("%s now belongs to %s, no longer to %s", login.name, stored.identity, before.identity)
             login.pool.clear(login.id)
@@ -279,7 +279,7 @@ class Refresher(Struct, eq=False):
     def _refreshed(self, login: Login, done: Refreshed) -> None:
         before = login.stored
         login.refreshed(done.stored, self._clock.monotonic(), renewed=done.renewed)
-        self._learn(*_secrets(done.stored))
+        self._learn(*done.stored.secrets)
         wait_s = login.pace(self._clock.now(), self._clock.monotonic())
         if wait_s is not None:
             log.warning("%s: its new token is due for a refresh at once; next try in %.0f s", login.name, wait_s)
@@ -375,8 +375,3 @@ def _lacks(login: Login, credential: Credential) -> str | None:
     except BaseException as error:  # a plugin may fail in any way; only its credential is affected
         log.exception("whether %s is complete cannot be found out", login.name)
         return f"its plugin cannot say whether it is complete ({type(error).__name__})"
-
-
-def _secrets(stored: StoredCredential) -> list[str]:
-    hidden = [stored.access_token, stored.refresh_token, *stored.details.values()]
-    return [value.get_secret_value() for value in hidden if value is not None and not isinstance(value, str)]

@@ -84,6 +84,12 @@ class StoredCredential(Struct, frozen=True, kw_only=True):
         return f"{self.provider} {self.name}"
 
     @property
+    def secrets(self) -> list[str]:
+        """Everything in it that no line may show."""
+        hidden = [self.access_token, self.refresh_token, *self.details.values()]
+        return [value.get_secret_value() for value in hidden if value is not None and not isinstance(value, str)]
+
+    @property
     def account(self) -> str:
         """The part that never changes, for fingerprints and usage: neither with the tokens nor with what is learned."""
         return f"{self.provider}:{self.anchor or self.identity or self.name}"

@@ -496,6 +496,8 @@ async def test_empty_lines_between_requests_are_ignored(hosted):
     for before, behind in ((b"\r\n", b""), (b"", b"\r\n"), (b"", b"\r\n\r\n"), (b"", b"")):
         writer.write(before + HEAD + b"\r\n" + behind)
         assert (await answer_of(reader))[0].startswith(b"http/1.1 200")
+    writer.write(b"\r\n" * 2_000 + HEAD + b"\r\n")
+    assert (await answer_of(reader))[0].startswith(b"http/1.1 200")
     writer.close()
 
 

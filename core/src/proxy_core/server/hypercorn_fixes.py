@@ -141,8 +141,9 @@ class _Parser(h11.Connection):
 
     def next_event(self) -> Any:
         if self.their_state is h11.IDLE or self.their_state is h11.DONE:
-            while self._receive_buffer._data[:2] == b"\r\n":
-                self._receive_buffer.maybe_extract_at_most(2)
+            waiting = self._receive_buffer._data
+            if waiting[:2] == b"\r\n":  # all at once, or a flood of them would be expensive
+                self._receive_buffer.maybe_extract_at_most(len(waiting) - len(waiting.lstrip(b"\r\n")))
         event = super().next_event()
         if event is h11.PAUSED and self.is_last:
             return h11.NEED_DATA

@@ -114,6 +114,14 @@ async def test_a_model_list_gives_the_known_metadata_and_its_sources(knowing, up
     assert one == big
 
 
+async def test_entries_of_a_list_that_name_no_model_spoil_nothing(knowing, upstream):
+    listing(upstream, {"id": ""}, {"id": "x" * 300}, {}, {"id": None}, 7, {"id": "zz"})
+    proxy = await knowing()
+
+    for path in ("/models", "/models?enriched=false"):
+        assert [card["id"] for card in (await proxy.get(path)).json["data"]] == ["demo/zz"]
+
+
 async def test_the_bare_list_reads_no_table(knowing, upstream, tables):
     listing(upstream, {"id": "big"})
     proxy = await knowing()

@@ -31,6 +31,19 @@ async def test_a_first_event_that_never_comes_is_a_504(hasty, upstream, clock, s
     assert answer.error["code"] == "timeout"
 
 
+async def test_after_a_silence_longer_than_any_wait_the_next_deployment_is_still_tried(make_proxy, upstream, clock):
+    providers = {name: {"api_keys": [f"key-{name}"]} for name in ("one", "two")}
+    tables = {"timeouts": {"first_event_s": 5}, "routing": {"max_wait_s": 1}}
+    models = {"best": ["one/small", "two/small"], "alone": ["one/small", "one/large"]}
+    proxy = await make_proxy({"providers": providers, "models": models, **tables})
+    upstream.for_key("key-one").says(stall())
+
+    answer, took_s = await clock.timed(proxy.chat("best", "hi"))
+
+    assert (answer.text, round(took_s)) == ("hello", 5)
+    assert upstream.keys_seen == ["key-one", "key-two"]
+
+
 async def test_a_comment_is_not_the_first_event(hasty, upstream, clock):
     upstream.says(b": processing\n\n", stall())
 

@@ -15,6 +15,7 @@ from typing import Self
 from msgspec import Struct, field
 
 from proxy_core.clock import Clock
+from proxy_core.dialects.common import MAX_MODEL_NAME
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
 from proxy_core.messages import UpstreamRequest
 from proxy_core.models.routing import Router
@@ -125,7 +126,9 @@ class ModelDirectory(Struct, eq=False):
         try:
             models = await self._fetch(provider, listing)
             known = self._known.get(provider.name)
-            kept = {spec.id: spec for spec in models} or (known.models if known else {})
+            # A model without a name, or with one that no request may have, could not be asked for.
+            named = {spec.id: spec for spec in models if 0 < len(spec.id) <= MAX_MODEL_NAME}
+            kept = named or (known.models if known else {})
             until = self._clock.monotonic() + (self._ttl_s if models else _FAILED_TTL_S)
             self._known[provider.name] = _Known(kept, until)
         finally:

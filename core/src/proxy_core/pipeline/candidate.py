@@ -36,6 +36,10 @@ class CandidateDeployment(Struct):
         self.spent |= self.unable
 
     @property
+    def untouched(self) -> bool:
+        return not (self.closed or self.tries or self.limited)
+
+    @property
     def soonest_s(self) -> float | None:
         """Seconds until one of its credentials may be used; ``None`` if none will be, or none is waited for."""
         if self.closed or self.pool.out:
@@ -48,6 +52,9 @@ class CandidateDeployment(Struct):
         if self.closed or self.pool.out:
             return None
         return self.pool.cooldown_ends_s(self.deployment.model, self.max_priority, self.spent)
+
+    def may_retry(self, decision: FailureDecision, most_tries: int) -> bool:
+        return decision.next == "retry" and self.tries < most_tries and not self.pool.out
 
     def set_aside(self, credential: str, decision: FailureDecision) -> None:
         """The credential failed and is not retried now."""

@@ -20,12 +20,11 @@ _WAITING_SHARE = 0.9
 #: A request that waits for long makes many decisions.
 _MAX_DECISIONS = 50
 
-
 Choice = tuple[CandidateDeployment, Lease]
 
 
 class AttemptPlan:
-    """Pure bookkeeping; the executor sends and waits. No attempt starts after ``deadline``."""
+    """Pure bookkeeping; the executor sends and waits. After ``deadline`` only untouched deployments get an attempt."""
 
     def __init__(
         self,
@@ -52,8 +51,9 @@ class AttemptPlan:
         return choice
 
     def _choice(self) -> Choice | None:
+        late = self._late
         for candidate in self.candidates:
-            if candidate.closed:
+            if candidate.closed or (late and not candidate.untouched):
                 continue
             model, tried, max_priority = candidate.deployment.model, candidate.tried, candidate.max_priority
             lease = candidate.pool.take(self._request, model, tried, max_priority)
@@ -79,8 +79,7 @@ class AttemptPlan:
         """Record a failure. Returns the seconds to wait before the next attempt: 0 unless it is a retry."""
         self._failures.append(decision)
         candidate.tries += 1
-        may_retry = candidate.tries < self._routing.attempts_per_credential and not candidate.pool.out
-        if decision.next == "retry" and may_retry:
+        if candidate.may_retry(decision, self._routing.attempts_per_credential):
             wait_s = back_off_s(candidate.tries, decision.error.retry_after_s, self._routing)
             if wait_s < self.deadline.remaining_s(self._trace.clock):
                 return wait_s
@@ -90,15 +89,17 @@ class AttemptPlan:
     @property
     def exhausted(self) -> bool:
         """Whether no further attempt may start."""
-        return bool(self._failures) and not self._may_start(len(self._trace.attempts))
+        late = self._late and not any(candidate.untouched for candidate in self.candidates)
+        return bool(self._failures) and (late or len(self._trace.attempts) >= self._routing.max_attempts)
 
     @property
     def may_hedge(self) -> bool:
         """Whether another attempt may start while one is under way."""
-        return self._may_start(len(self._trace.attempts) + 1)
+        return not self._late and len(self._trace.attempts) + 1 < self._routing.max_attempts
 
-    def _may_start(self, attempts: int) -> bool:
-        return attempts < self._routing.max_attempts and self.deadline.remaining_s(self._trace.clock) > 0
+    @property
+    def _late(self) -> bool:
+        return self.deadline.remaining_s(self._trace.clock) <= 0
 
     def new_round(self) -> None:
         """After a wait, credentials that were tried may be usable again."""
@@ -127,6 +128,5 @@ class AttemptPlan:
 
     def limit(self) -> ProxyError | None:
         """The limit that a request met and that still applies, if its time has run out."""
-        if not self._failures:
-            return None
-        return limit_met(self._failures, [candidate.standing() for candidate in self.candidates])
+        standings = [candidate.standing() for candidate in self.candidates]
+        return limit_met(self._failures, standings) if self._failures else None

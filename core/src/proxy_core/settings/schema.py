@@ -232,8 +232,8 @@ class RoutingSettings(Table):
     max_wait_s: float = Field(
         30,
         ge=0,
-        description="How long a request may wait for a credential, back off and start attempts; an attempt in "
-        "flight is not interrupted. Environment: ``GLOBAL_TIMEOUT``.",
+        description="How long a request may wait for a credential, back off and start attempts; one in flight "
+        "is not interrupted, and an untouched deployment still gets one. Environment: ``GLOBAL_TIMEOUT``.",
     )
     retry_delay_s: float = Field(
         0.25,

@@ -354,6 +354,15 @@ async def test_nothing_there_says_how_to_begin(run, tmp_path, variables):
         assert name in talk.output
 
 
+@pytest.mark.parametrize(
+    "stdin", ["gsk-canary-0123456789\ngsk-canary-other-456789\n", "\n \n", "gsk-canary\x00-0123456"]
+)
+async def test_what_is_not_one_key_is_not_saved(tmp_path, stdin):
+    code, output = await typed(tmp_path, {}, "credentials", "add", "groq", stdin=stdin)
+
+    assert (code, "nothing was saved" in output, "gsk-canary" in output) == (1, True, False)
+
+
 @pytest.mark.parametrize("spelling", ["groq", "Groq"])
 async def test_a_stored_key_is_all_that_a_known_vendor_needs(tmp_path, spelling):
     code, output = await typed(tmp_path, {}, "credentials", "add", spelling, stdin="gsk-canary-0123456789")

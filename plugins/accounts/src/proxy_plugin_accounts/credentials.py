@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_pr
 from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
+_MOST_READ = 100_000
 _ELSEWHERE = {"import": "transfer", "export": "export", "test": "check"}
 
 
@@ -157,15 +159,20 @@ def add_command(
     notify_running_proxy(accounts.loaded)
 
 
+def _typed_key(provider: str) -> str:
+    return asyncio.run(TerminalPrompt(headless=True).ask(f"API key for {provider} (not shown)", secret=True))
+
+
 def _read_key(provider: str) -> SecretStr:
     """Read a key in the form that settings accept. Raises ``ClickException``."""
     try:
-        text = asyncio.run(TerminalPrompt(headless=True).ask(f"API key for {provider} (not shown)", secret=True))
+        text = _typed_key(provider) if sys.stdin.isatty() else sys.stdin.read(_MOST_READ)  # several lines are no key
     except (EOFError, KeyboardInterrupt):
         click.echo()
         raise click.ClickException("no key was given; nothing was saved") from None
-    text = text.strip()
-    if not text or not text.isascii() or not text.isprintable():
+    if not (text := text.strip()):
+        raise click.ClickException("no key was given; nothing was saved")
+    if not text.isascii() or not text.isprintable():
         raise click.ClickException("a key has to be one line of printable ASCII characters; nothing was saved")
     return SecretStr(text)
 

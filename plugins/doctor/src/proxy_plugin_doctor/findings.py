@@ -147,7 +147,9 @@ def _of_account(account: Account) -> Iterator[Finding]:
         do = f"log in again with the program that owns it, or: proxy-core credentials remove {called}"
         yield Finding(area="credentials", what=f"{called}: {account.place} {account.why}", do=do)
     elif account.state == "needs login":
-        yield Finding(area="credentials", what=f"{called}: {account.why}", do=f"proxy-core login {account.provider}")
+        login = f"proxy-core login {account.provider}"
+        do = "" if login in account.why else login
+        yield Finding(area="credentials", what=f"{called}: {account.why}", do=do)
     elif account.state in ("expired", "expires soon"):
         refreshable = account.stored is not None and account.stored.refresh_token is not None
         do = account.why if refreshable else f"proxy-core login {account.provider}"

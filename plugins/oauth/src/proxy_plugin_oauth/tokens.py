@@ -30,6 +30,7 @@ from proxy_plugin_oauth.client import OAuthClient
 _SHOWN = 200
 #: A lifetime below this says nothing: some servers send 0 for "not stated".
 _LEAST_LIFE_S = 10
+_LONGEST_LIFE_S = 10 * 366 * 86_400
 #: A server with a rate limit is not asked again after only a second.
 _LIMITED_BACK_OFF_S = (60.0, 120.0, 240.0, 300.0)
 #: Error codes of RFC 6749 and RFC 8628 that mean "not now".
@@ -106,7 +107,7 @@ def read_tokens(
         fields = {**fields, "error": "unknown"}
     found = _parsed(fields, answer, now, login)
     kept = {name: value for name in ("scope", *details) if isinstance(value := fields.get(name), str) and value}
-    refresh, stated_s = fields.get("refresh_token"), found.get("expires_in") or 0
+    refresh, stated_s = fields.get("refresh_token"), _lifetime_s(fields.get("expires_in"))
     lasts_s = life_s if stated_s < _LEAST_LIFE_S else stated_s
     return Tokens(
         access_token=SecretStr(found["access_token"]),
@@ -122,7 +123,7 @@ def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: 
     from oauthlib.oauth2.rfc6749.parameters import parse_token_response
 
     # Members that oauthlib does not need can only break it: a list of scopes, an expiry of another type.
-    known = ("access_token", "token_type", "expires_in", "error", "error_description")
+    known = ("access_token", "token_type", "error", "error_description")
     try:
         found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
     except OAuth2Error as error:
@@ -133,9 +134,16 @@ def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: 
         raise _later(answer, now, "a token answer that cannot be read") from error
     if not isinstance(found["access_token"], str) or not found["access_token"]:
         raise _later(answer, now, "a token answer without a token")
-    if not 0 <= (found.get("expires_in") or 0) <= 10 * 366 * 86_400:
-        raise _later(answer, now, "a token answer with an impossible expires_in")
     return found
+
+
+def _lifetime_s(stated: object) -> float:
+    """0 for what cannot be a lifetime. The tokens are kept even so: the old refresh token may be spent by now."""
+    try:
+        seconds = float(stated) if isinstance(stated, str | int | float) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+    return seconds if 0 <= seconds <= _LONGEST_LIFE_S else 0.0
 
 
 def _refusal(error: str, words: str, answer: HttpResponse, now: datetime, login: str) -> Exception:

@@ -112,6 +112,12 @@ LONG = st.recursive(
 )
 
 
+@pytest.mark.parametrize("text", [b'[[1], "' + b"x" * 40 + b'"}', b'{"a": "' + b"x" * 40 + b'"]', b'[{"a": 1], 2]'])
+def test_a_container_is_closed_by_its_own_bracket(step, text):
+    with pytest.raises(ValueError, match="malformed"):
+        in_steps.read(text, jsons._read, 200)
+
+
 @pytest.mark.hypothesis
 @given(LONG, st.booleans(), st.sampled_from([None, 1]))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

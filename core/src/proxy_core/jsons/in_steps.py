@@ -20,6 +20,8 @@ _STEP = 128 * 1024
 #: What is not a mark of structure: anything in a string, and what is neither in a string nor one of ``[]{},"``.
 _UNMARKED = re.compile(rb'(?:[^\[\]{},"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _SPACE = b" \t\r\n"
+#: From ``[`` to ``]``, and from ``{`` to ``}``.
+_TO_CLOSING = 2
 #: A stretch of a string; it ends between two characters, not inside an escape or between the halves of a pair.
 _STRETCH = re.compile(
     rb'(?:[^"\\]++|\\[^u]|\\u(?![dD][89abAB])....|\\u[dD][89abAB]..(?:\\u[dD][c-fC-F]..|(?!\\u[dD][c-fC-F])(?=.{6})))*+',
@@ -161,6 +163,8 @@ def _long_containers(data: bytes, max_depth: int) -> Iterator[tuple[int, _Span]]
                 open_spans[-1].commas.append(at - 1)
             else:
                 span = open_spans.pop()
+                if byte - data[span.start] != _TO_CLOSING:
+                    raise NotJson(at)
                 span.end = at
                 if at - span.start > _STEP:
                     yield span.start, span

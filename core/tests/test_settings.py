@@ -251,7 +251,7 @@ def test_numbered_keys_come_in_order_and_once(read):
 def test_a_base_address_makes_a_provider(read):
     loaded = read(environ={"MY_LLM_API_BASE": "http://127.0.0.1:1/v1", "PROXY_API_BASE": "http://127.0.0.1:2/"})
 
-    assert loaded.provider_names() == ["my_llm"]
+    assert loaded.provider_names == ["my_llm"]
     assert str(loaded.provider("my_llm").base_url) == "http://127.0.0.1:1/v1"
 
 
@@ -261,7 +261,7 @@ def test_a_name_with_dashes_is_the_files_and_its_variables_still_apply(read):
         {"MY_LLM_V2_API_KEY": "k", "MY_LLM_V2_API_BASE": "http://127.0.0.1:2/v1"},
     )
 
-    assert loaded.provider_names() == ["my-llm.v2"]
+    assert loaded.provider_names == ["my-llm.v2"]
     assert str(loaded.provider("my-llm.v2").base_url) == "http://127.0.0.1:2/v1"
     assert loaded.provider("my-llm.v2").api_keys[0].key.get_secret_value() == "k"
 

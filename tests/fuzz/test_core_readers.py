@@ -254,7 +254,7 @@ def test_broken_settings_are_settings_errors(tmp_path):
         try:
             loaded = load(file, environ={**found, "PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
             loaded.plugin("redaction", RedactionSettings)
-            for name in loaded.provider_names():
+            for name in loaded.provider_names:
                 loaded.provider(name)
             loaded.without_effect({"x": RotationSettings()})
             loaded.sources.stray()

@@ -100,7 +100,7 @@ def check_start(loaded: LoadedSettings) -> StartCheck:
     problems = _tried(lambda: check_exposure(loaded))
     servers = ("proxy_http_servers",)
     problems += _tried(lambda: check_server(loaded.settings.server, catalog_of(loaded, servers).http_servers))
-    for name in loaded.provider_names():
+    for name in loaded.provider_names:
         problems += _tried(lambda name=name: loaded.provider(name))  # type: ignore[misc]  # a loop's value, kept
     try:
         proxy = start(loaded, to_run=False).current

@@ -101,7 +101,7 @@ class Context(Struct):
         return self.loaded.plugin(self.plugin, cls)
 
     def provider_names(self) -> Sequence[str]:
-        return self.loaded.provider_names()
+        return self.loaded.provider_names
 
     def stored_providers(self) -> Sequence[str]:
         files = files_in(self.loaded.vault_dir, "*/*.json")
@@ -253,7 +253,7 @@ def _one_line(error: BaseException) -> str:
 
 def _message(error: BaseException, loaded: LoadedSettings, plugin: Plugin | None = None) -> str:
     """The message of a plugin's exception, without any secret that the plugin may have received."""
-    secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names())]))
+    secrets = set(secret_values([loaded.settings, *map(loaded.provider, loaded.provider_names)]))
     if plugin is not None and plugin.info is not None and plugin.info.settings is not None:
         with suppress(SettingsError):
             secrets.update(secret_values(loaded.plugin(plugin.name, plugin.info.settings)))

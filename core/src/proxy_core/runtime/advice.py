@@ -28,7 +28,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         lines.append(f"{why}: keys and logins that are stored there are not used; set PROXY_DATA_DIR")
     lines += [f"plugins.{key}: no plugin named {n!r} is installed" for key, n in unknown_names(loaded, catalog.plugins)]
     lines += router.warnings
-    lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names() if n not in catalog.providers]
+    lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names if n not in catalog.providers]
     lines += loaded.without_effect(rotations(catalog))
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [

@@ -143,7 +143,7 @@ class _Builder:
         loaded, catalog = self.loaded, self.catalog
         yield from secret_values({**self.client_keys, "admin": self.admin_key, "state": state_secret(loaded)})
         yield from (c.secret.get_secret_value() for plan in self.plans.values() for c in plan.credentials)
-        unused = [loaded.provider(name) for name in loaded.provider_names() if name not in catalog.providers]
+        unused = [loaded.provider(name) for name in loaded.provider_names if name not in catalog.providers]
         used = [settings.model_copy(update={"headers": {}, "query": {}}) for settings in self.providers.values()]
         yield from secret_values([loaded.settings.model_copy(update={"providers": {}}), *unused, *used])
         yield from (secret for secrets in self.sent_secrets.values() for secret in secrets)

@@ -132,7 +132,7 @@ def _effective(generation: Generation) -> dict[str, Any]:
         for p in generation.catalog.plugins
         if p.state == "active" and p.info is not None and p.info.settings is not None
     }
-    providers = {name: loaded.provider(name) for name in loaded.provider_names()} | dict(generation.providers)
+    providers = {name: loaded.provider(name) for name in loaded.provider_names} | dict(generation.providers)
     tables = loaded.settings.model_dump(exclude={"providers", "plugins"})
     named = {name: settings.model_dump() for name, settings in providers.items()}
     return {**tables, "providers": named, "plugins": {**dict(loaded.settings.plugins), **plugins}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+@lru_cache(maxsize=4096)  # with many providers, each name is spelled hundreds of times
 def environment_name(name: str) -> str:
     """A name as environment variables spell it: ``my-llm.v2`` becomes ``MY_LLM_V2``."""
     return re.sub(r"[^A-Za-z0-9]", "_", name).upper()

@@ -129,7 +129,7 @@ def _joined(found: Sequence[FoundSettings]) -> FoundSettings:
     return FoundSettings(table=table, origins=origins, unused=[line for one in found for line in one.unused])
 
 
-class LoadedSettings(Struct, frozen=True):
+class LoadedSettings(Struct, frozen=True, dict=True):
     """Validated settings together with the origin of each value."""
 
     __repr__ = repr_without("above", "overrides")
@@ -181,7 +181,8 @@ class LoadedSettings(Struct, frozen=True):
         in_environment = any(name.startswith(prefix) for name in self.sources.variables)
         return in_environment or plugin in (self.settings.plugins.model_extra or {})
 
-    def provider_names(self) -> list[str]:
+    @cached_property
+    def provider_names(self) -> Sequence[str]:
         """Providers from ``[providers]`` and from ``<NAME>_API_BASE``."""
         in_file = set(self.settings.providers)
         spelled = {environment_name(name) for name in in_file}
@@ -236,7 +237,7 @@ class LoadedSettings(Struct, frozen=True):
         return _mapping(self.sources.table, "providers", name)
 
     def _known(self, plugins: Rotations) -> set[str]:
-        return {*self.provider_names(), *plugins}
+        return {*self.provider_names, *plugins}
 
 
 def secret_values(value: object) -> Iterator[str]:

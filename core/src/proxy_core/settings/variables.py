@@ -100,7 +100,7 @@ def key_variables(variables: Variables, provider: str) -> list[Variable]:
     """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number."""
     prefix, found = environment_name(provider), []
     for name, variable in variables.items():
-        match = _API_KEY.fullmatch(name)
+        match = _API_KEY.fullmatch(name) if name.startswith(prefix) else None
         if match and match["name"] == prefix:
             found.append((int(match["n"] or 0), variable))
     return [variable for _, variable in sorted(found, key=lambda pair: pair[0])]

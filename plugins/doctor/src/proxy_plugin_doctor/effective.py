@@ -88,7 +88,7 @@ def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = Fals
     found += _values(
         loaded.settings.plugins, ("plugins",), origins, only=tuple(type(loaded.settings.plugins).model_fields)
     )
-    for name in sorted({*loaded.provider_names(), *catalog.providers}):
+    for name in sorted({*loaded.provider_names, *catalog.providers}):
         found += _values(loaded.provider(name, rotations(catalog)), ("providers", name), origins)
     for plugin in catalog.plugins:
         found += _of_plugin(loaded, plugin.name, plugin.info if plugin.state == "active" else None, origins)

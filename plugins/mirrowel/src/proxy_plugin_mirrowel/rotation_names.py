@@ -179,16 +179,18 @@ def _spelled(on: str) -> str:
 
 def rotation_readings(variables: Variables, providers: Iterable[str]) -> tuple[list[Reading], list[str]]:
     """All rotation variables, parsed, and the names of those that match no existing provider."""
+    of_rotation = [variable for variable in variables.values() if variable.name.startswith(_PREFIXES)]
+    if not of_rotation:
+        return [], []
     # The longest first: GEMINI_CLI before GEMINI.
     spelled = sorted({environment_name(name) for name in providers}, key=lambda name: (-len(name), name))
     found, unmatched = [], []
-    for variable in variables.values():
-        if variable.name.startswith(_PREFIXES):
-            reading = _reading(variable, spelled)
-            if reading is None:
-                unmatched.append(variable.name)
-            else:
-                found.append(reading)
+    for variable in of_rotation:
+        reading = _reading(variable, spelled)
+        if reading is None:
+            unmatched.append(variable.name)
+        else:
+            found.append(reading)
     return found, sorted(unmatched)
 
 

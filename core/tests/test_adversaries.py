@@ -355,7 +355,7 @@ async def test_a_clock_that_is_set_costs_no_login(make_proxy, upstream, vault, s
     assert (await proxy.chat("good/m", "hi")).status == 200
 
     clock.step_s = step_s
-    # Somebody logs in again, or the token is refreshed, by the clock as it is now.
+    # A new login is stored, or the token is refreshed, by the clock as it is now.
     vault.login(stored, Tokens(access_token=SecretStr("again"), expires_at=clock.now() + timedelta(hours=1)))
     await proxy.reload(timeouts={"idle_s": 50})
 

@@ -144,7 +144,7 @@ def answer(random, is_stream):
 
 
 def decide(random, dialects, provider, failure):
-    """What follows from a failure, and what the client of each dialect is told."""
+    """What follows from a failure, and the error that the client of each dialect reads."""
     decision = (provider.classify_failure or classify_failure)(failure)
     for dialect in dialects.values():
         json.loads(dialect.encode_error(decision.error, "r").body)

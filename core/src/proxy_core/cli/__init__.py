@@ -67,5 +67,5 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        click.echo(f"proxy-core: {error.filename}: {error.strerror}", err=True)  # whoever sees it can mend it
+        click.echo(f"proxy-core: {error.filename}: {error.strerror}", err=True)  # no traceback: the user can mend it
         sys.exit(2)

@@ -45,7 +45,7 @@ def checked(tokens: object, now: datetime, name: str) -> Tokens:
 
 
 def check_tokens(access_token: SecretStr, refresh_token: SecretStr | None) -> None:
-    """Raises ``ValueError`` that names the token that cannot be sent. A missing one is nobody's fault."""
+    """Raises ``ValueError`` that names the token that cannot be sent. A missing one is no error."""
     for field, token in (("access_token", access_token), ("refresh_token", refresh_token)):
         if token is not None and token.get_secret_value():
             _check_secret(field, token)

@@ -26,7 +26,7 @@ MAX_HEAD_BYTES = 128 * 1024
 BACKLOG = 2048
 #: How long requests may take to end after they were interrupted.
 GRACE_S = 5.0
-#: So many pieces may be tiny. Each costs 20 microseconds, and whoever sends more of them than data wants just that.
+#: So many pieces may be tiny. Each costs 20 microseconds, and no honest client sends more.
 TINY_PIECES, TINY = 8192, 64
 
 

@@ -50,7 +50,7 @@ def check_destinations(
     loaded: LoadedSettings, catalog: Catalog, stored: Stored, *, logging_in: str | None = None
 ) -> None:
     """Raises ``SettingsError`` if a file that was merely found in the working directory sets an address to which a
-    key or login from elsewhere would be sent: a downloaded folder must not send keys to whoever wrote its files.
+    key or login from elsewhere would be sent: a downloaded folder must not send keys to its author.
 
     ``logging_in``: a provider for which a login from elsewhere is about to be made.
     """

@@ -64,7 +64,7 @@ def _check_distinct(configured: Mapping[str, SecretStr]) -> None:
 
 def _generated(file: Path, what: str, variable: str, *, needed: bool = False) -> str:
     """The key in ``file``, which the first start creates. Where nothing can be written, a key for this run only; one
-    that somebody else needs to know is then an error."""
+    that another program needs to know is then an error."""
     try:
         return _read(file) or _created(file)
     except OSError as error:

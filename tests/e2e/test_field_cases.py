@@ -217,7 +217,7 @@ UNKNOWN_HERE = {
     "param": None,
     "code": "model_not_found",
 }
-#: What one key gets, and what the client is told if every key does.
+#: What the upstream answers to one key, and the error for the client if it answers so to every key.
 ONE_KEY = {
     "closed without an answer": (lambda key: key.resets(), 502),
     "invalid HTTP": (lambda key: key.sends(b"SSH-2.0-OpenSSH_9\r\n"), 502),

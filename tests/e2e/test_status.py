@@ -53,10 +53,10 @@ async def test_no_secret_is_in_the_status(proxy_with_admin, upstream):
         providers={"demo": {"base_url": upstream.url, "api_keys": [first, second]}},
         state={"url": "memory:", "secret": "the-secret-of-fingerprints"},
     )
-    await proxy.chat("demo/small", "a prompt of somebody")
+    await proxy.chat("demo/small", "a prompt of ann")
     text = (await proxy.get("/../admin/status", key=ADMIN)).body.decode()
 
-    hidden = (first, second, proxy.key, ADMIN, "the-secret-of-fingerprints", "a prompt of somebody")
+    hidden = (first, second, proxy.key, ADMIN, "the-secret-of-fingerprints", "a prompt of ann")
     assert [secret for secret in hidden if secret in text] == []
     assert "has had enough" in text
 

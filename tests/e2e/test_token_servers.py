@@ -1,4 +1,4 @@
-"""A token server that fails: clients and the operator are told which server, what it said, and who acts."""
+"""A token server that fails: the error for clients, and ``why``, name the server, what it said, and who must act."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from test_ways_in import MODELS, cli, in_ms, qwens, site
 __all__ = ["site"]
 
 PAGE = b"<!doctype html><title>Bad gateway</title>"
-#: What the server does, and what clients and the operator are told of it.
+#: What the server does, and the words about it in the error for clients and in ``why``.
 FAILURES = {
     "an error": (lambda s: s.fails(500, b'{"error":{"message":"backend is down"}}', times=9), "500 (backend is down)"),
     "a limit": (

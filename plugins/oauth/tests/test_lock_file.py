@@ -1,4 +1,4 @@
-"""A lock file that vendors' programs use too: who holds it, and who may take it over."""
+"""The lock file that a vendor's program uses too: which process holds it, and when another may take it over."""
 
 import os
 import time
@@ -28,17 +28,17 @@ def test_one_holder_at_a_time(path):
 
 
 def test_a_lock_left_behind_is_taken_over_and_a_fresh_one_is_not(path, tmp_path):
-    path.write_text("somebody")
+    path.write_text("a process")
     lock = LockFile(path)
     assert not lock.try_acquire()
     os.utime(path, (time.time() - 40,) * 2)
     assert not lock.try_acquire()  # only removes it
     assert lock.try_acquire()
-    assert path.read_text() != "somebody"
-    path.write_text("somebody else")
+    assert path.read_text() != "a process"
+    path.write_text("another process")
     lock.release()
 
-    assert path.read_text() == "somebody else"
+    assert path.read_text() == "another process"
     assert [p.name for p in tmp_path.iterdir() if "stale" in p.name] == []
 
 

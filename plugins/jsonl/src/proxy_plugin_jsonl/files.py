@@ -71,7 +71,7 @@ class JsonLines:
         self._prune(folder)
 
     def _created(self, folder: Path) -> int:
-        """A file that was not there before: in a shared folder, somebody could have planted it, or a link."""
+        """A new file. In a shared folder, another user could have planted a file or a link under this name."""
         while True:
             self._number += 1
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -56,6 +56,7 @@ from proxy_core.messages.events import *
 from proxy_core.messages.json_types import *
 from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
+from proxy_core.messages.sealed import *
 from proxy_core.messages.upstream import *
 from proxy_core.pipeline.guard import FieldFilter as FieldFilter
 from proxy_core.settings.base import StrList as StrList

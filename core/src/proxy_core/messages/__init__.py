@@ -9,4 +9,5 @@ from proxy_core.messages.events import *
 from proxy_core.messages.json_types import *
 from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
+from proxy_core.messages.sealed import *
 from proxy_core.messages.upstream import *

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic_core import from_json, to_json
 
+from proxy_core.jsons.heap import Heap
 from proxy_core.jsons.in_steps import read as read_in_steps
 from proxy_core.jsons.in_steps import write as write_in_steps
 
@@ -30,12 +31,14 @@ MAX_DEPTH = 200
 SHORT = 128 * 1024
 #: Each large body takes a multiple of its size while it is read, and each thread keeps some of that for itself.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="json")
+_HEAP = Heap()
 #: Whether the current code runs in a thread beside the event loop, which should get its turn often.
 _BESIDE: ContextVar[bool] = ContextVar("_BESIDE", default=False)
 
 
 async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The result of ``work``, which reads or writes more than :data:`SHORT` bytes of JSON, from a thread."""
+    _HEAP.trim_later(_THREADS)
     context = copy_context()
     job = partial(_beside, work, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(job))

@@ -300,3 +300,39 @@ async def test_a_path_belongs_to_one_owner(make_proxy, path, told):
 
     with pytest.raises(PluginError, match=told):
         await make_proxy({}, modules=[plugin_with(proxy_operations=operations)])
+
+
+IMAGE = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("dialect", "content", "least", "most"),
+    [
+        ("early", "word " * 4_000, 4_500, 5_500),
+        ("early", [{"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": IMAGE}}], 1_000, 1_100),
+        ("early", [{"type": "text", "text": "x"}] * 50_000, 1, 200_000),
+        ("late", "word " * 4_000, 0, 0),
+    ],
+)
+async def test_a_translated_stream_may_begin_with_an_estimate_of_its_prompt(
+    make_proxy, upstream, dialect, content, least, most
+):
+    seen = []
+
+    def encoder(context):
+        seen.append(context.prompt_tokens)
+        return openai_chat.OpenAIChatEncoder(context)
+
+    dialects = [
+        replace(PARROT, name=name, paths=(f"/v1/{name}",), operations=(), encoder=encoder, prompt_first=name == "early")
+        for name in ("early", "late")
+    ]
+    tables = {"providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}}}
+    proxy = await make_proxy(tables, modules=[plugin_with(proxy_dialects=dialects)])
+
+    chat = {"model": "demo/small", "messages": [{"role": "user", "content": content}], "stream": True}
+    answer = await proxy.post(f"/{dialect}", chat)
+
+    assert answer.text == "hello"
+    assert len(seen) == 1
+    assert least <= seen[0] <= most

@@ -26,7 +26,11 @@ __all__ = ["Batching", "Dialect", "EncodedError", "EventEncoder", "ResponseConte
 
 
 class ResponseContext(Struct, frozen=True, kw_only=True):
-    """What a response encoder needs to know about the request. ``extra`` belongs to the dialect."""
+    """What a response encoder needs to know about the request. ``extra`` belongs to the dialect.
+
+    ``model`` is the name that the client used. ``prompt_tokens`` estimates the size of the request, for the start of
+    translated streams of a dialect that is ``prompt_first``; otherwise it is 0.
+    """
 
     id: str
     model: str
@@ -34,6 +38,7 @@ class ResponseContext(Struct, frozen=True, kw_only=True):
     include_usage: bool
     created: int
     max_event_bytes: int = 16 * 1024 * 1024
+    prompt_tokens: int = 0
     expected_choices: int = 1
     extra: Extra = field(default_factory=dict)
 
@@ -115,7 +120,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage from a
     whole response, where it is the member ``usage_key``; ``whole_failure`` detects an error inside a 200 response.
     ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for. ``condense``
-    reduces a finished stream to fewer events that result in the same response.
+    reduces a finished stream to fewer events that result in the same response. ``prompt_first``: streams begin with the
+    number of prompt tokens, which the upstream may tell only at the end; their context has an estimate.
 
     Other requests: ``operations`` are paths that need no provider. ``recognizes(head)`` recognizes the format's
     own clients by their headers or path: where formats share a path, these clients get this format's answer, and
@@ -145,6 +151,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     usage_tap: Callable[[str, ResponseContext, bool], UsageTap] | None = None
     batching: Batching | None = None
     heartbeat: bytes = b""
+    prompt_first: bool = False
     read_request: Callable[[RequestHead, JsonObject], JsonObject] | None = None
     usage_key: str = "usage"
     condense: Callable[[bytes], bytes] | None = None

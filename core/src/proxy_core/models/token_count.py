@@ -1,4 +1,4 @@
-"""Counts a request's tokens with the first counter that knows the model."""
+"""Counts a request's tokens with the first counter that knows the model, or estimates them within a millisecond."""
 
 from __future__ import annotations
 
@@ -8,8 +8,36 @@ from collections.abc import Sequence
 
 from proxy_core.errors import Unavailable
 from proxy_core.interfaces import CountedTokens, CountTokens, TokenCounter
+from proxy_core.messages import JsonObject
 
 log = logging.getLogger("proxy_core.count")
+
+#: Of text in any language and of code; of an image or a file, whatever its size.
+_CHARS_PER_TOKEN, _PER_MEDIA = 4, 1_000
+#: A longer text without a blank at its beginning is base64.
+_LONGEST_WORD = 4_096
+#: A body with more values than this is estimated by the first ones.
+_MOST_VALUES = 20_000
+
+
+def rough_tokens(body: JsonObject) -> int:
+    """About how many tokens a request in any format has: an order of magnitude, without a pass over its text."""
+    chars, media, left = 0, 0, list[object]([body])
+    for _ in range(_MOST_VALUES):
+        if not left:
+            break
+        value = left.pop()
+        if isinstance(value, str):
+            if len(value) > _LONGEST_WORD and " " not in value[:_LONGEST_WORD]:
+                media += 1
+            else:
+                chars += len(value)
+        elif isinstance(value, dict):
+            chars += sum(map(len, value))
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return chars // _CHARS_PER_TOKEN + media * _PER_MEDIA
 
 
 class TokenCounting:

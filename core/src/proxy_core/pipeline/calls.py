@@ -20,6 +20,7 @@ from proxy_core.interfaces import (
     ResponseContext,
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
+from proxy_core.models.token_count import rough_tokens
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.headers import HOP_HEADER
 from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
@@ -101,6 +102,7 @@ class Call(Struct, eq=False):
     #: The secrets sent to the upstream, because its response may repeat them.
     secrets: tuple[bytes, ...] = ()
     _sent: ProviderCall | None = None
+    _prompt_tokens: int = 0
 
     @property
     def translated(self) -> bool:
@@ -119,6 +121,8 @@ class Call(Struct, eq=False):
         """The upstream request. Raises ``BadRequest`` for anything that the provider cannot represent."""
         try:
             self._sent = self._call()
+            if self._client.prompt_first and self.translated:  # here, as a large body is encoded in a thread
+                self._prompt_tokens = rough_tokens(self._request.body)
             message = self._deployment.provider.encode(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
@@ -186,7 +190,9 @@ class Call(Struct, eq=False):
         relayed = self._wire is client and provider.decoder is None and self._filters is None
         if relayed and is_event_stream == request.stream and (client.usage_tap is None or not request.stream):
             return RelayedWhole(client, provider.name, request.body)
-        context = replace(client.context(request), max_event_bytes=self._max_event_bytes)
+        context = replace(
+            client.context(request), max_event_bytes=self._max_event_bytes, prompt_tokens=self._prompt_tokens
+        )
         if relayed and is_event_stream and client.usage_tap is not None and request.stream:
             # The provider's encoder may have requested usage; if the client did not, the event is left out.
             strip = not context.include_usage

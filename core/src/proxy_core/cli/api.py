@@ -38,14 +38,13 @@ from proxy_core.plugins.loader import HOOKS as HOOKS
 from proxy_core.plugins.loader import Plugin as Plugin
 from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.runtime.destinations import address as address
-from proxy_core.runtime.pools import rotations as rotations
 from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.loading import DELIMITER as DELIMITER
 from proxy_core.settings.loading import PREFIX as PREFIX
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings
 from proxy_core.settings.loading import load as load
 from proxy_core.settings.loading import load_nothing_but as load_nothing_but
-from proxy_core.settings.loading import secret_values as secret_values
+from proxy_core.settings.secrets import secret_values as secret_values
 from proxy_core.settings.variables import other_variables as other_variables
 from proxy_core.state.usage import COUNTED as COUNTED
 from proxy_core.state.usage import summed as summed

@@ -28,8 +28,9 @@ from proxy_core.errors import PluginError, SettingsError
 from proxy_core.files import files_in, private_folder
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.messages import repr_without
-from proxy_core.settings.loading import LoadedSettings, secret_values
+from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
+from proxy_core.settings.secrets import secret_values
 from proxy_core.settings.sources import entry_points
 from proxy_core.version import VERSION
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import combinations, product
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from proxy_core.interfaces import (
 )
 from proxy_core.interfaces.pages import ADMIN_ROOT, OTHER_PATHS
 from proxy_core.plugins.loader import Plugin
+from proxy_core.settings.loading import Rotations
 
 T = TypeVar("T")
 _KEYS: Mapping[str, str] = {
@@ -39,7 +41,7 @@ _KEYS: Mapping[str, str] = {
 }
 
 
-class Catalog(Struct, frozen=True, kw_only=True):
+class Catalog(Struct, frozen=True, kw_only=True, dict=True):
     """All parts of this process, by hook."""
 
     plugins: Sequence[Plugin]
@@ -59,6 +61,11 @@ class Catalog(Struct, frozen=True, kw_only=True):
     http_servers: Mapping[str, HttpServer]
     checks: Sequence[Check]
     owners: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    @cached_property
+    def rotations(self) -> Rotations:
+        """The rotation settings that plugins suggest for their providers."""
+        return {name: provider.rotation for name, provider in self.providers.items()}
 
     def owner(self, hook: str, name: str) -> str:
         """The plugin that provides ``name`` through ``hook``."""

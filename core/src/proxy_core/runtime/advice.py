@@ -11,7 +11,6 @@ from proxy_core.plugins.loader import unknown_names
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import MIN_LENGTH
 from proxy_core.runtime.destinations import points_here
-from proxy_core.runtime.pools import rotations
 from proxy_core.settings.loading import LoadedSettings
 
 #: Shorter secrets are not looked for in responses (``pipeline/secret_filter.py``).
@@ -29,7 +28,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines += [f"plugins.{key}: no plugin named {n!r} is installed" for key, n in unknown_names(loaded, catalog.plugins)]
     lines += router.warnings
     lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names if n not in catalog.providers]
-    lines += loaded.without_effect(rotations(catalog))
+    lines += loaded.without_effect(catalog.rotations)
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [
         f"provider {provider.name}: {place} is this proxy's own address; set its base_url, or server.port"
@@ -64,7 +63,7 @@ def short_keys(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
     """Keys that can be guessed, and that logs and responses may contain as ordinary words."""
     keys = {f"clients.{name}.key": client.key for name, client in loaded.settings.clients.items()}
     for name in catalog.providers:
-        for number, entry in enumerate(loaded.provider(name, rotations(catalog)).api_keys):
+        for number, entry in enumerate(loaded.provider(name, catalog.rotations).api_keys):
             keys[f"providers.{name}.api_keys[{number}]"] = entry.key
     return [
         f"{place} has fewer than {MIN_KEY} characters: it can be guessed, and is not removed from responses"

@@ -40,15 +40,16 @@ from proxy_core.runtime.advice import startup_warnings
 from proxy_core.runtime.application import Parts, application
 from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.runtime.generation import Generation
-from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, rotations, stored_credentials
+from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, stored_credentials
 from proxy_core.runtime.process import Process
 from proxy_core.runtime.working_directory import check_access, check_destinations
 from proxy_core.server.auth import ClientKeys, KeyPlaces
 from proxy_core.server.client_key import admin_key, client_keys, state_secret
 from proxy_core.server.pages import Feeds
 from proxy_core.server.services import Running, Services
-from proxy_core.settings.loading import LoadedSettings, secret_values
+from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ProviderSettings
+from proxy_core.settings.secrets import secret_values
 from proxy_core.status.view import StatusView
 from proxy_core.version import USER_AGENT
 
@@ -119,7 +120,7 @@ class _Builder:
     @cached_property
     def providers(self) -> Mapping[str, ProviderSettings]:
         names = self.catalog.providers
-        return {name: self.loaded.provider(name, rotations(self.catalog)) for name in names}
+        return {name: self.loaded.provider(name, self.catalog.rotations) for name in names}
 
     @cached_property
     def stored(self) -> tuple[Stored, float]:

@@ -20,7 +20,7 @@ from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import LoadedSettings
-from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
+from proxy_core.settings.rotation import DEFAULT_PRIORITY
 from proxy_core.settings.schema import ProviderSettings
 
 log = logging.getLogger("proxy_core.credentials")
@@ -104,11 +104,6 @@ def login_specs(
                     pool=pools[provider],
                     provider=catalog.providers[provider],
                 )
-
-
-def rotations(catalog: Catalog) -> dict[str, RotationSettings]:
-    """The rotation settings that plugins suggest for their providers."""
-    return {name: provider.rotation for name, provider in catalog.providers.items()}
 
 
 def _selector(catalog: Catalog, name: str, key: str) -> Selector:

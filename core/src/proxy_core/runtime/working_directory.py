@@ -17,10 +17,11 @@ from proxy_core.interfaces import Provider
 from proxy_core.jsons import loads
 from proxy_core.plugins.loader import Plugin
 from proxy_core.plugins.registry import Catalog
-from proxy_core.runtime.pools import Stored, rotations
+from proxy_core.runtime.pools import Stored
 from proxy_core.settings.base import environment_name
-from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings, Sources, secret_values
+from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings, Sources
 from proxy_core.settings.schema import PluginSettings, ProxySettings
+from proxy_core.settings.secrets import secret_values
 from proxy_core.settings.sources import Variable
 from proxy_core.settings.validation_errors import KeyPath
 
@@ -123,7 +124,7 @@ def _set_by(loaded: LoadedSettings, path: KeyPath, named: Sequence[Variable]) ->
 def _tables(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[_Keys]:
     """The tables that concern a provider."""
     name = provider.name
-    yield ("providers", name), loaded.provider(name, rotations(catalog)), _OF_PROVIDER
+    yield ("providers", name), loaded.provider(name, catalog.rotations), _OF_PROVIDER
     yield ("upstream",), loaded.settings.upstream, _OF_ALL
     owners = {
         catalog.owners.get(("proxy_providers", name)),
@@ -160,7 +161,7 @@ def _named(sources: Sources, at: KeyPath, table: BaseModel, key: str) -> list[Va
 def _places(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[Variable]:
     """The variables that name a proxy, if they are used, and those that name the servers of a login."""
     variables = loaded.sources.variables
-    own, all_ = loaded.provider(provider.name, rotations(catalog)).proxy, loaded.settings.upstream.proxy
+    own, all_ = loaded.provider(provider.name, catalog.rotations).proxy, loaded.settings.upstream.proxy
     used = own or all_
     if used is not None and used.get_secret_value() == "environment":
         yield from (variables[name] for name in _PROXIES if name in variables)

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +20,12 @@ from typing import Any, TypeVar, cast
 
 import platformdirs
 from msgspec import Struct, field
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
-from proxy_core.settings.base import PROXY_WORDS, environment_name
+from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import unread
 from proxy_core.settings.pasted import decoded
 from proxy_core.settings.rotation import RotationSettings
@@ -84,7 +84,11 @@ class Sources(Struct, frozen=True, dict=True):
 
     def key_variables(self, provider: str) -> list[Variable]:
         """The variables that hold a provider's keys, in the order of their numbers."""
-        return key_variables(self.variables, provider)
+        return self._keys.get(environment_name(provider), [])
+
+    @cached_property
+    def _keys(self) -> dict[str, list[Variable]]:
+        return key_variables(self.variables)
 
     def key_variables_of_others(self, providers: Sequence[str]) -> list[str]:
         """Variables that look like keys but belong to none of ``providers``: reported, never used."""
@@ -220,8 +224,12 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             *(line for name in sorted(plugins) for line in self._from_variables(name, plugins).unused),
         ]
 
+    @cached_property
+    def _answers(self) -> dict[tuple[str, bool], tuple[AskedProvider, FoundSettings]]:
+        return {}
+
     def _from_variables(self, name: str, plugins: Rotations) -> FoundSettings:
-        """What variables under names of their own set for one provider."""
+        """What variables under names of their own set for one provider. The last answers are kept."""
         asked = AskedProvider(
             name=name,
             providers={*self._known(plugins), name},
@@ -230,28 +238,18 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             suggested=plugins.get(name, RotationSettings()),
             selector=self.settings.routing.selector,
         )
-        variables, others = self.sources.variables, self.sources.others.values()
-        return _joined([provider_settings(variables, name), *(other.provider(variables, asked) for other in others)])
+        answers, key = self._answers, (name, bool(plugins))
+        if key not in answers or answers[key][0] != asked:
+            variables, keys = self.sources.variables, self.sources.key_variables(name)
+            others = (other.provider(variables, asked) for other in self.sources.others.values())
+            answers[key] = asked, _joined([provider_settings(variables, name, keys), *others])
+        return answers[key][1]
 
     def _file_table(self, name: str) -> Mapping[str, Any]:
         return _mapping(self.sources.table, "providers", name)
 
     def _known(self, plugins: Rotations) -> set[str]:
         return {*self.provider_names, *plugins}
-
-
-def secret_values(value: object) -> Iterator[str]:
-    """All secrets in settings, at any depth."""
-    if isinstance(value, SecretStr):
-        if (secret := value.get_secret_value()) not in PROXY_WORDS:
-            yield secret
-    elif isinstance(value, BaseModel):
-        yield from secret_values(dict(value))
-    elif isinstance(value, Mapping):
-        yield from secret_values(list(value.values()))
-    elif isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from secret_values(inner)
 
 
 # --- Loading -----------------------------------------------------------------------------

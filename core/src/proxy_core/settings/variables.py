@@ -82,11 +82,11 @@ def proxy_settings(variables: Variables) -> FoundSettings:
     return FoundSettings(table=table, origins={("clients", "default", "key"): str(variable)})
 
 
-def provider_settings(variables: Variables, name: str) -> FoundSettings:
-    """What short names set for one provider: ``base_url`` and ``api_keys``."""
+def provider_settings(variables: Variables, name: str, keys: Sequence[Variable]) -> FoundSettings:
+    """What short names set for one provider: ``base_url`` and ``api_keys``; ``keys`` are its variables for them."""
     table: dict[str, object] = {}
     origins: dict[tuple[str, ...], str] = {}
-    base, keys = variables.get(f"{environment_name(name)}_API_BASE"), key_variables(variables, name)
+    base = variables.get(f"{environment_name(name)}_API_BASE")
     if base is not None:
         table["base_url"], origins["providers", name, "base_url"] = base.value, str(base)
     if keys:
@@ -96,14 +96,13 @@ def provider_settings(variables: Variables, name: str) -> FoundSettings:
     return FoundSettings(table=table, origins=origins)
 
 
-def key_variables(variables: Variables, provider: str) -> list[Variable]:
-    """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number."""
-    prefix, found = environment_name(provider), []
+def key_variables(variables: Variables) -> dict[str, list[Variable]]:
+    """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number, for each ``<NAME>``."""
+    found: dict[str, list[tuple[int, Variable]]] = {}
     for name, variable in variables.items():
-        match = _API_KEY.fullmatch(name) if name.startswith(prefix) else None
-        if match and match["name"] == prefix:
-            found.append((int(match["n"] or 0), variable))
-    return [variable for _, variable in sorted(found, key=lambda pair: pair[0])]
+        if match := _API_KEY.fullmatch(name):
+            found.setdefault(match["name"], []).append((int(match["n"] or 0), variable))
+    return {name: [v for _, v in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in found.items()}
 
 
 def misplaced(variables: Variables) -> list[str]:

@@ -24,7 +24,6 @@ from proxy_core.cli.api import (
     fingerprints_of,
     from_environment,
     read_settings,
-    rotations,
     vault_of,
 )
 
@@ -118,7 +117,7 @@ class Accounts(Struct, frozen=True, kw_only=True):
         return kept if kept.seed == digest(given.refresh_token) else given
 
     def _keys(self, provider: str) -> Iterator[Account]:
-        settings = self.loaded.provider(provider, rotations(self.catalog))
+        settings = self.loaded.provider(provider, self.catalog.rotations)
         variables = self.loaded.sources.key_variables(provider)
         for index, entry in enumerate(settings.api_keys):
             from_variable = index < len(variables)

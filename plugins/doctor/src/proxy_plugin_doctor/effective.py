@@ -12,7 +12,7 @@ from msgspec import Struct
 from pydantic import BaseModel, SecretStr
 
 from proxy_core import PluginInfo
-from proxy_core.cli.api import DELIMITER, PREFIX, Catalog, LoadedSettings, rotations
+from proxy_core.cli.api import DELIMITER, PREFIX, Catalog, LoadedSettings
 from proxy_plugin_doctor.toml_key_lines import KeyPath, key_lines
 
 MASK = "********"
@@ -37,7 +37,7 @@ class Origins:
     def __init__(self, loaded: LoadedSettings, catalog: Catalog) -> None:
         self._loaded = loaded
         self._sources = loaded.sources
-        self._rotations = rotations(catalog)
+        self._rotations = catalog.rotations
         self._providers: dict[str, Mapping[KeyPath, str]] = {}
 
     @cached_property
@@ -89,7 +89,7 @@ def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = Fals
         loaded.settings.plugins, ("plugins",), origins, only=tuple(type(loaded.settings.plugins).model_fields)
     )
     for name in sorted({*loaded.provider_names, *catalog.providers}):
-        found += _values(loaded.provider(name, rotations(catalog)), ("providers", name), origins)
+        found += _values(loaded.provider(name, catalog.rotations), ("providers", name), origins)
     for plugin in catalog.plugins:
         found += _of_plugin(loaded, plugin.name, plugin.info if plugin.state == "active" else None, origins)
     return [value for value in found if defaults or value.origin is not None]
@@ -160,7 +160,7 @@ def stray(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
     lines = [
         f"{name} sets nothing: no such setting" for name in [*loaded.sources.stray(), *_of_plugins(loaded, catalog)]
     ]
-    return lines + loaded.without_effect(rotations(catalog))
+    return lines + loaded.without_effect(catalog.rotations)
 
 
 def _of_plugins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""What a client says in headers and an upstream must know, as members of the body: betas and the API's version.
+
+``read_headers`` puts them there, which makes them part of the request; ``take_headers`` takes them out again.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy_core import JsonObject, RequestHead
+
+_BETAS, _VERSION = "anthropic_beta", "anthropic_version"
+_BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MOST_BETAS = 64
+
+
+def read_headers(head: RequestHead, body: JsonObject) -> JsonObject:
+    """The body with the headers' facts; members of these names that a client wrote itself are removed."""
+    found = {_BETAS: _betas(head.headers.get("anthropic-beta", "")), _VERSION: _version(head)}
+    rest = {key: value for key, value in body.items() if key not in found}
+    return {**rest, **{key: value for key, value in found.items() if value}}
+
+
+def take_headers(body: JsonObject) -> tuple[JsonObject, list[str], str | None]:
+    """The body for an upstream, the betas that the client asked for, and its version of the API."""
+    rest = {key: value for key, value in body.items() if key not in (_BETAS, _VERSION)}
+    return rest, body.get(_BETAS, []), body.get(_VERSION)
+
+
+def _betas(header: str) -> list[str]:
+    """The names in a header that are names: without duplicates, and not more than anybody needs."""
+    names = dict.fromkeys(name.strip() for name in header[: _MOST_BETAS * 82].split(","))
+    return [name for name in names if _BETA.fullmatch(name)][:_MOST_BETAS]
+
+
+def _version(head: RequestHead) -> str | None:
+    version = head.headers.get("anthropic-version", "")
+    return version if _DATE.fullmatch(version) else None

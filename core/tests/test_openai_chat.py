@@ -531,6 +531,15 @@ def test_a_condensed_stream_amounts_to_the_same(chunks, tail):
     assert whole(condensed(stream)) == whole(stream)
 
 
+@given(st.lists(st.text(alphabet='a"\\\n\u00e9{}', max_size=4), min_size=1), st.sampled_from(["content", "refusal"]))
+def test_chunks_that_differ_in_a_text_become_one_with_all_of_it(texts, kind):
+    stream = b"".join(chunk({kind: text}) for text in texts) + chunk({}, finish="stop") + b"data: [DONE]\n\n"
+
+    first, *_ = condensed(stream).split(b"\n\n")
+
+    assert json.loads(first.removeprefix(b"data: "))["choices"][0]["delta"][kind] == "".join(texts)
+
+
 def test_hundreds_of_chunks_become_a_few():
     parts = [chunk({"content": "word "}) for _ in range(300)]
     stream = b"".join([chunk({"role": "assistant"}), *parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])

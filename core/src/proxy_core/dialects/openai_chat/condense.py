@@ -5,6 +5,7 @@ Otherwise assembling a stream for a record would cost more than relaying it did.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from proxy_core import sse
@@ -14,6 +15,12 @@ from proxy_core.messages import JsonObject
 
 _TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
 _PREFIX = b"data: "
+_END = b"\n\n"
+#: Where a text begins, and the rest of it with its closing quote.
+_BEGIN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal)" ?: ?"')
+_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"')
+#: Kinds of chunks that are joined without being read.
+_KINDS = 4
 
 
 def condensed(stream: bytes) -> bytes:
@@ -21,10 +28,10 @@ def condensed(stream: bytes) -> bytes:
 
     A stream that does not consist of plain lines of JSON objects is returned unchanged.
     """
-    *events, rest = stream.split(b"\n\n")
+    *events, rest = _joined(stream).split(_END)
     tail = rest
     if events and events[-1].startswith(b"data: [DONE]"):
-        tail = events.pop() + b"\n\n" + rest
+        tail = events.pop() + _END + rest
     # A stray CR or a second line in an event is legal, and rare enough for the slow path.
     if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
         return stream
@@ -33,6 +40,40 @@ def condensed(stream: bytes) -> bytes:
     except ValueError:
         return stream
     return b"".join(sse.encode(json_bytes(chunk)) for chunk in _merged(chunks)) + tail
+
+
+def _joined(stream: bytes) -> bytes:
+    """The same response, with chunks joined that differ in nothing but a text; they are not read as JSON."""
+    at = 0
+    for _ in range(_KINDS):
+        end = stream.find(_END, at)
+        frame = _frame(stream[at:end].removeprefix(_PREFIX)) if end >= 0 else None
+        if frame is not None:
+            between = frame[1] + _END + _PREFIX + frame[0]
+            # After a backslash, the closing quote may be part of the text.
+            if b"\\" + between not in stream:
+                stream = stream[:at] + stream[at:].replace(between, b"")
+                end = stream.find(_END, at)
+        at = end + len(_END)
+    return stream
+
+
+def _frame(chunk: bytes) -> tuple[bytes, bytes] | None:
+    """What surrounds the text in a chunk that only adds text."""
+    begin = _BEGIN.search(chunk)
+    rest = begin and _REST.match(chunk, begin.end())
+    if begin is None or rest is None:
+        return None
+    before, after = chunk[: begin.end()], chunk[rest.end() - 1 :]
+    try:
+        value, empty = loads(chunk), loads(before + after)
+    except ValueError:
+        return None
+    kind = _only_text(value)
+    if kind is None:
+        return None
+    value["choices"][0]["delta"][kind[1]] = ""
+    return (before, after) if value == empty else None
 
 
 def _merged(chunks: list[Any]) -> list[Any]:

@@ -39,6 +39,78 @@ def test_an_unknown_model_is_reported():
         router(routes={"best": ["one/a"]}).resolve("bst")
 
 
+PATTERNS = {
+    "claude-opus": ["one/exact"],
+    "claude-*": ["one/claude"],
+    "claude-haiku-*": ["two/small", "one/small"],
+    "*haiku*": ["two/any-haiku"],
+    "gpt-*": ["two/gpt-*", "one/fixed"],
+    "*[1m]": ["one/long"],
+    "two/*": ["one/never"],
+    "three/*": ["one/of-three-*"],
+    "*": ["two/rest"],
+}
+MATCHED = {
+    "claude-opus": ["one/exact"],
+    "claude-sonnet": ["one/claude"],
+    "claude-haiku-5": ["two/small", "one/small"],
+    "my-haiku": ["two/any-haiku"],
+    "gpt-4.1-mini": ["two/gpt-4.1-mini", "one/fixed"],
+    "gpt-": ["two/gpt-", "one/fixed"],
+    "any[1m]": ["one/long"],
+    "any1": ["two/rest"],
+    "two/x": ["two/x"],
+    "three/a/b": ["one/of-three-a/b"],
+    "three": ["two/rest"],
+    "Claude-sonnet": ["two/rest"],
+    "claude\nsonnet": ["two/rest"],
+}
+
+
+@pytest.mark.parametrize(("model", "deployments"), MATCHED.items())
+def test_a_pattern_serves_what_neither_a_name_nor_a_provider_does(model, deployments):
+    routed = router(routes=PATTERNS)
+
+    assert names(routed.resolve(model)) == deployments
+    assert names(routed.deployments(model)) == (deployments if model != "two/x" else [])
+    assert (routed.entry(model) is None) == (model == "two/x")
+    assert routed.public_models == ("claude-opus",)
+
+
+def test_what_stands_for_the_name_is_only_a_model_that_clients_may_use():
+    settings = {"one": {"exclude_models": ["gpt-4*"], "models": {"gpt-5": {"id": "up/five"}}}}
+    complete = provider("two", models=[ModelSpec(id="gpt-3")], models_complete=True)
+    routed = router(settings, {"gpt-*": ["one/gpt-*", "two/gpt-*"]}, two=complete)
+
+    assert names(routed.resolve("gpt-3")) == ["one/gpt-3", "two/gpt-3"]
+    assert names(routed.resolve("gpt-5")) == ["one/up/five"]
+    with pytest.raises(ModelNotFound, match="'gpt-4o' is not available here"):
+        routed.resolve("gpt-4o")
+
+
+def test_a_pattern_without_an_active_provider_waits_for_nobody():
+    routed = router(routes={"*": ["absent/x"]})
+
+    with pytest.raises(Unavailable, match="No provider for the model 'any' is active") as caught:
+        routed.resolve("any")
+    assert not caught.value.waiting_helps
+    assert routed.warnings == ["models.*: no provider 'absent' is active"]
+
+
+@pytest.mark.parametrize(("name", "target"), [("best", "one/*"), ("*-*", "one/*"), ("gpt-*", "one/*-*")])
+def test_a_target_has_at_most_as_many_stars_as_its_name(name, target):
+    with pytest.raises(SettingsError, match="one in the name"):
+        router(routes={name: [target]})
+
+
+def test_a_secret_is_no_name_that_a_pattern_serves():
+    known = {"one": provider("one")}
+    routed = Router(known, {}, {"*": ["one/x"]}, lambda name: "hush" in name)
+
+    with pytest.raises(ModelNotFound, match="contains a secret"):
+        routed.resolve("hush-hush")
+
+
 LISTED = ["best", "one/gpt-4o", "one/gpt-4o-mini", "two/gpt-4o", "two/llama-3.3-70b-versatile", "two/org/Qwen3"]
 MISSPELT = {
     "bst": ["best"],

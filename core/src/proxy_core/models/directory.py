@@ -79,7 +79,7 @@ class ModelDirectory(Struct, eq=False):
 
     async def find(self, model: str) -> ModelSpec | None:
         """One model by its public id; only its own provider is asked."""
-        if model in self._router.public_models:
+        if model in self._router.public_models or self._router.deployments(model):
             return ModelSpec(id=model, owned_by="proxy-core")
         addressed = self._router.addressed(model)
         if addressed is None:

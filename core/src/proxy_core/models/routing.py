@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from proxy_core.errors import ModelNotFound, SettingsError, Unavailable
 from proxy_core.interfaces import Deployment, Provider
 from proxy_core.settings.schema import ProviderSettings
 
 
+class _Pattern(Struct, frozen=True):
+    """A name with ``*`` from ``[models]``, and its targets: a provider and its model, which may contain one ``*``."""
+
+    name: str
+    matches: re.Pattern[str]
+    targets: Sequence[tuple[Provider, str]]
+
+
 class Router:
-    """Finds a model's deployments. ``provider/model`` names one; ``[models]`` names lists of them."""
+    """Finds a model's deployments. ``provider/model`` names one; ``[models]`` names lists of them.
+
+    An exact name in ``[models]`` comes first, then ``provider/model`` if there is such a provider, then the pattern in
+    ``[models]`` with the most letters, and so ``*``, which serves all other names, last.
+    """
 
     def __init__(
         self,
@@ -35,22 +51,44 @@ class Router:
             for name, provider in providers.items()
             if provider.models_complete
         }
-        self._routes = {name: self._route(name, targets) for name, targets in routes.items()}
+        found = {name: self._targets(name, targets) for name, targets in routes.items()}
+        self._routes = {
+            name: tuple(self._deployment(*target) for target in targets)
+            for name, targets in found.items()
+            if "*" not in name
+        }
+        patterns = (_Pattern(name, _compiled(name), targets) for name, targets in found.items() if "*" in name)
+        self._patterns = sorted(patterns, key=lambda pattern: pattern.name.count("*") - len(pattern.name))
 
     @property
     def public_models(self) -> Sequence[str]:
-        """Names from ``[models]``."""
+        """Exact names from ``[models]``."""
         return tuple(self._routes)
 
-    def deployments(self, public_model: str) -> Sequence[Deployment]:
-        """The deployments of a name from ``[models]``, best first; empty if none of their providers is active."""
-        return self._routes.get(public_model, ())
+    def entry(self, model: str) -> str | None:
+        """The name or pattern in ``[models]`` that serves ``model``; ``None`` if none does."""
+        if model in self._routes:
+            return model
+        pattern = self._pattern(model)
+        return pattern.name if pattern is not None else None
 
-    def resolve(self, model: str) -> tuple[Deployment, ...]:
+    def deployments(self, model: str) -> Sequence[Deployment]:
+        """The deployments of a name that ``[models]`` serves, best first; empty if no provider of it is active."""
+        if (route := self._routes.get(model)) is not None:
+            return route
+        pattern = self._pattern(model)
+        return self._matched(model, pattern) if pattern is not None else ()
+
+    def resolve(self, model: str) -> Sequence[Deployment]:
         """The deployments of ``model``, best first. Raises ``ModelNotFound``, ``Unavailable``."""
-        route = self._routes.get(model)
+        route: Sequence[Deployment] | None = self._routes.get(model)
         if route is None:
-            return (self._direct(model),)
+            pattern = self._pattern(model)
+            if pattern is None or self._is_secret(model):
+                return (self._direct(model),)
+            route = self._matched(model, pattern)
+            if not route and pattern.targets:
+                raise ModelNotFound(f"The model {model!r} is not available here.")
         if not route:
             error = Unavailable(f"No provider for the model {model!r} is active.")
             error.waiting_helps = False
@@ -83,10 +121,30 @@ class Router:
         if found is None:
             raise ModelNotFound(f"The model {model!r} does not exist. Models are named 'provider/model'.")
         provider, upstream_model = found
-        complete = self._complete.get(provider.name)
-        if (complete is not None and upstream_model not in complete) or not self.allowed(provider.name, upstream_model):
+        if not self._has(provider.name, upstream_model):
             raise ModelNotFound(f"The model {model!r} is not available here.")
         return self._deployment(provider, upstream_model)
+
+    def _has(self, provider: str, model: str) -> bool:
+        """Whether a client may choose this model of the provider."""
+        complete = self._complete.get(provider)
+        return (complete is None or model in complete) and self.allowed(provider, model)
+
+    def _pattern(self, model: str) -> _Pattern | None:
+        """The pattern that serves ``model``, unless it is ``provider/model``."""
+        if not self._patterns or self.addressed(model) is not None:
+            return None
+        return next((pattern for pattern in self._patterns if pattern.matches.fullmatch(model)), None)
+
+    def _matched(self, model: str, pattern: _Pattern) -> Sequence[Deployment]:
+        before, _, after = pattern.name.partition("*")
+        star = model[len(before) : len(model) - len(after)]
+        given = ((provider, target, target.replace("*", star)) for provider, target in pattern.targets)
+        return [
+            self._deployment(provider, upstream_model)
+            for provider, target, upstream_model in given
+            if target == upstream_model or self._has(provider.name, upstream_model)
+        ]
 
     def _deployment(self, provider: Provider, model: str) -> Deployment:
         settings = self._settings.get(provider.name)
@@ -95,16 +153,23 @@ class Router:
             return Deployment(provider=provider, model=model)
         return Deployment(provider=provider, model=entry.id or model, options=entry.options)
 
-    def _route(self, name: str, targets: Sequence[str]) -> tuple[Deployment, ...]:
-        deployments, problems = [], []
+    def _targets(self, name: str, targets: Sequence[str]) -> list[tuple[Provider, str]]:
+        found, problems = [], []
         for target in targets:
-            found, (provider, _, model) = self.addressed(target), target.partition("/")
+            addressed, (provider, _, model) = self.addressed(target), target.partition("/")
             if not provider or not model:
                 problems.append(f"models.{name}: {target!r} is not 'provider/model'")
-            elif found is None:
+            elif "*" in target and (name.count("*") != 1 or target.count("*") != 1):
+                problems.append(f"models.{name}: '*' in {target!r} needs exactly one '*' there and one in the name")
+            elif addressed is None:
                 self.warnings.append(f"models.{name}: no provider {provider!r} is active")
             else:
-                deployments.append(self._deployment(*found))
+                found.append(addressed)
         if problems:
             raise SettingsError(problems)
-        return tuple(deployments)
+        return found
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """``*`` stands for any text; everything else, also ``?`` and ``[``, for itself."""
+    return re.compile(fnmatch.translate(re.sub(r"[?[]", r"[\g<0>]", pattern)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 
@@ -43,6 +44,8 @@ class Suggestions(Struct, eq=False):
         error.say_more(_did_you_mean(similar) if similar else self._examples(known))
         if len(known) > _NAMED:
             error.say_more(f"{len(known) - (len(similar) or _NAMED)} more are in the list of models.")
+        if known and self._router.addressed(model) is None and self._router.entry(model) is None:
+            error.say_more(f"To serve it, add to [models] in the settings: {self._line(model, (similar or known)[0])}")
 
     def _examples(self, known: Sequence[str]) -> str:
         if known:
@@ -55,6 +58,12 @@ class Suggestions(Struct, eq=False):
             f"{name}'s list of models {f'cannot be read: {why[name]}' if name in why else 'is empty'}" for name in keyed
         )
         return f"No model is known here: {'; '.join(islice(lists, _NAMED))}."
+
+    def _line(self, model: str, known: str) -> str:
+        """The line for settings. Programs ask for several names of one family: one pattern serves them all."""
+        family, dash, _ = model.partition("-")
+        target = next(map(str, self._router.deployments(known)), known)
+        return f"{json.dumps(f'{family}-*' if dash else model, ensure_ascii=False)} = {json.dumps(target)}"
 
     def _has_credential(self, name: str) -> bool:
         if deployments := self._router.deployments(name):

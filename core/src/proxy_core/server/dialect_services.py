@@ -68,7 +68,8 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
 
     def described(self, model: ListedModel) -> ListedModel:
         """With its model info: its own settings first, then the info of its first deployment."""
-        route = self.routes.get(model.id)
+        entry = self.router.entry(model.id)
+        route = self.routes[entry] if entry is not None else None
         if route is not None:
             deployments = self.router.deployments(model.id)
             if not deployments:

@@ -12,6 +12,7 @@ from proxy_core.errors import SetupError
 #: First-party plugins with commands, which people look for whether they are installed or not.
 _FIRST_PARTY = {
     "accounts": "credentials login",
+    "clients": "client-key setup",
     "doctor": "config cooldown doctor explain models plugins reload usage why",
 }
 

@@ -17,6 +17,7 @@ from proxy_core.cli.installation import lines_of as lines_of
 from proxy_core.cli.installation import models_of as models_of
 from proxy_core.cli.installation import open_http as open_http
 from proxy_core.cli.installation import open_store as open_store
+from proxy_core.cli.installation import unknown_models as unknown_models
 from proxy_core.cli.installation import vault_of as vault_of
 from proxy_core.cli.running_proxy import NotRunning as NotRunning
 from proxy_core.cli.running_proxy import notify_running_proxy as notify_running_proxy

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.vault import Vault
-from proxy_core.errors import SettingsError, SetupError
+from proxy_core.errors import ModelNotFound, ProxyError, SettingsError, SetupError
 from proxy_core.interfaces import HttpClient, ModelSpec, StateBackend
 from proxy_core.messages import JsonObject
 from proxy_core.plugins.loader import HOOKS, load_plugins
@@ -79,6 +79,22 @@ def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:
     from proxy_core.runtime.start import start
 
     return start(loaded, to_run=False).current.dry_run(body)
+
+
+def unknown_models(loaded: LoadedSettings, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that settings lead to no provider; no provider is asked. Raises ``SetupError``."""
+    from proxy_core.runtime.start import start
+
+    proxy = start(loaded, to_run=False).current
+
+    def known(name: str) -> bool:
+        try:
+            proxy.dry_run({"model": name})
+        except ProxyError as error:
+            return not isinstance(error, ModelNotFound)
+        return True
+
+    return [name for name in names if not known(name)]
 
 
 class StartCheck(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,159 @@
+"""Where a client finds the proxy, and how it gets its key without anyone copying it."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from msgspec import Struct
+from pydantic import SecretStr
+
+from proxy_core import repr_without
+from proxy_core.cli.api import LoadedSettings
+
+#: Not ``PROXY_API_KEY``: in a shell that also starts the proxy, that would add a client with the same key.
+KEY_VARIABLE = "LLM_PROXY_KEY"
+PLACEHOLDER = "provider/model"
+_WINDOWS = sys.platform == "win32"
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # where the proxy listens, not where a client connects
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A client's key. ``command`` prints it; ``file`` has it alone; ``value`` is ``None`` if it is not known here."""
+
+    __repr__ = repr_without("value")
+
+    command: Sequence[str]
+    file: Path | None = None
+    value: SecretStr | None = None
+
+    def shell(self, windows: bool) -> str:
+        """``command`` as one line for a shell."""
+        return subprocess.list2cmdline(self.command) if windows else shlex.join(self.command)
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """What the configuration of a client depends on. ``root`` is the proxy's URL without ``/v1``.
+
+    ``models`` are names that the proxy serves, the default one first; empty: not known.
+    ``chosen``: they were asked for, so the client is to use them instead of its own.
+    """
+
+    root: str
+    key: Key
+    models: Sequence[str] = ()
+    chosen: bool = False
+    home: Path
+    variables: Mapping[str, str]
+    windows: bool = False
+
+    @property
+    def v1(self) -> str:
+        return f"{self.root}/v1"
+
+    @property
+    def model(self) -> str:
+        """The model to use; a placeholder if none is known."""
+        return self.models[0] if self.models else PLACEHOLDER
+
+    def folder(self, variable: str, *default: str) -> Path:
+        """The folder that a client's own variable names, or else its usual one."""
+        found = self.variables.get(variable)
+        return Path(found) if found else self.home.joinpath(*default)
+
+
+def endpoint_of(
+    loaded: LoadedSettings,
+    *,
+    url: str | None = None,
+    client: str | None = None,
+    key_file: Path | None = None,
+    models: Sequence[str] = (),
+) -> Endpoint:
+    """Raises ``ClickException`` if settings do not say which proxy or which client."""
+    variables = {name: variable.value for name, variable in loaded.sources.variables.items() if not variable.file}
+    return Endpoint(
+        root=_root(url) if url else _own_url(loaded),
+        key=key_file_of(key_file) if key_file else _remote(variables) if url and not client else key_of(loaded, client),
+        models=models or _exact(loaded),
+        chosen=bool(models),
+        home=Path.home(),
+        variables=variables,
+        windows=_WINDOWS,
+    )
+
+
+def _root(url: str) -> str:
+    root = url.rstrip("/").removesuffix("/v1")
+    if not root.startswith(("http://", "https://")):
+        raise click.UsageError("--url must begin with http:// or https://")
+    return root
+
+
+def _own_url(loaded: LoadedSettings) -> str:
+    server = loaded.settings.server
+    if server.port == 0:
+        raise click.UsageError("server.port is 0, so every start has another port: give --url")
+    host = "127.0.0.1" if server.host in _EVERYWHERE else server.host
+    scheme = "https" if server.tls_certificate else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def _exact(loaded: LoadedSettings) -> list[str]:
+    """The names in ``[models]`` that a client can request as they are."""
+    return [name for name in loaded.settings.models if "*" not in name]
+
+
+# --- The key -----------------------------------------------------------------------------
+
+
+def key_of(loaded: LoadedSettings, client: str | None) -> Key:
+    """The key of a client in the settings, or the generated one. Raises ``UsageError``."""
+    if not loaded.settings.clients and client in (None, "default"):
+        return key_file_of(loaded.data_dir / "client.key")
+    name = _client_named(loaded, client)
+    return Key(command=_own_command(loaded, name), value=loaded.settings.clients[name].key)
+
+
+def _remote(variables: Mapping[str, str]) -> Key:
+    """Of a proxy on another machine, nothing is known here but what a variable says."""
+    given = variables.get(KEY_VARIABLE)
+    command = ("powershell", "-c", f"$env:{KEY_VARIABLE}") if _WINDOWS else ("printenv", KEY_VARIABLE)
+    return Key(command=command, value=SecretStr(given) if given else None)
+
+
+def _client_named(loaded: LoadedSettings, name: str | None) -> str:
+    """The configured client of this name, or the only one. Raises ``UsageError``."""
+    names = sorted(loaded.settings.clients)
+    if name is None and len(names) == 1:
+        return names[0]
+    if name in names:
+        return str(name)
+    known = (
+        f"the clients are {', '.join(names)}" if names else "no client is configured; the generated key is default's"
+    )
+    raise click.UsageError(f"choose one with --client: {known}" if name is None else f"no client {name!r}: {known}")
+
+
+def key_file_of(path: Path) -> Key:
+    """Where the file does not exist yet, as before the first start, the commands are right all the same."""
+    path = path.absolute()
+    try:
+        value = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        value = ""
+    command = ("powershell", "-c", f"Get-Content '{path}'") if _WINDOWS else ("cat", str(path))
+    return Key(command=command, file=path, value=SecretStr(value) if value else None)
+
+
+def _own_command(loaded: LoadedSettings, name: str) -> Sequence[str]:
+    """``proxy-core client-key NAME``, with the settings file: the client may run in any folder."""
+    found = shutil.which("proxy-core")
+    program = (found,) if found else (sys.executable, "-m", "proxy_core")
+    file = loaded.sources.file
+    return (*program, "client-key", name, *(("--config", str(file.absolute())) if file else ()))

@@ -1,0 +1,103 @@
+"""Members set in files that people write."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from proxy_plugin_clients import jsonc
+from proxy_plugin_clients.endpoint import Key
+from proxy_plugin_clients.merging import merged
+from proxy_plugin_clients.program import ConfigFile
+
+NAMES = st.text(st.sampled_from('abc"\\/*\n,}é '), max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2),
+    max_leaves=6,
+)
+OBJECTS = st.dictionaries(NAMES, VALUES, max_size=3)
+GAPS = ("", " ", "\n", '// c } ] , "\n', "/* , { */", " \t/**/ // x\n")
+
+
+def written(value, gap):
+    """JSON with comments and trailing commas in its gaps."""
+    if isinstance(value, dict):
+        pairs = (
+            f"{gap()}{json.dumps(name)}{gap()}:{gap()}{written(inner, gap)}{gap()}" for name, inner in value.items()
+        )
+        text = ",".join(pairs)
+        return "{" + text + ("," + gap() if text and gap() else gap()) + "}"
+    if isinstance(value, list):
+        text = ",".join(f"{gap()}{written(inner, gap)}{gap()}" for inner in value)
+        return "[" + text + ("," if text and gap() else "") + gap() + "]"
+    return json.dumps(value)
+
+
+def expected(below, above):
+    result = dict(below)
+    for name, value in above.items():
+        inner = result.get(name)
+        if isinstance(value, dict) and value:
+            value = expected(inner if isinstance(inner, dict) else {}, value)
+        result[name] = value
+    return result
+
+
+@given(OBJECTS, OBJECTS, st.data())
+def test_the_result_has_both_sides_values_whatever_stands_between_them(below, above, data):
+    text = written(below, lambda: data.draw(st.sampled_from(GAPS)))
+
+    assert jsonc.parse(text) == below
+    assert jsonc.parse(jsonc.merged(text, above)) == expected(below, above)
+
+
+def test_everything_else_keeps_its_place_and_layout():
+    text = '// head\n{\n    "a": 1, // one\n    "b": {"c": [1, 2,]}, /* end */\n}\n'
+
+    assert jsonc.merged(text, {"b": {"c": 3, "d": 4}, "a": "x"}) == (
+        '// head\n{\n    "a": "x", // one\n    "b": {\n    "d": 4,"c": 3}, /* end */\n}\n'
+    )
+    assert jsonc.merged(text, jsonc.parse(text)).replace(" ", "").replace("\n", "") == (
+        text.replace(",]", "]").replace(" ", "").replace("\n", "")
+    )
+
+
+def test_an_empty_file_gets_the_values_alone():
+    assert jsonc.merged("", {"a": {"b": 1}}) == '{\n  "a": {\n    "b": 1\n  }\n}\n'
+    assert jsonc.merged("{}", {"a": {"b": 1}}) == '{\n  "a": {\n    "b": 1\n  }\n}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": }', '"a"', "{'a': 1}", "/* ", '{"a": 1} x'])
+def test_what_is_no_object_is_refused(text):
+    with pytest.raises(ValueError):
+        jsonc.merged(text, {"a": 1})
+
+
+def file(form, **values):
+    return ConfigFile(path=Path("x"), format=form, values=values)
+
+
+def test_byte_order_marks_and_line_ends_are_kept():
+    assert (
+        merged(file("json", b=1), b'\xef\xbb\xbf{\r\n "a": 1\r\n}\r\n')
+        == b'\xef\xbb\xbf{\r\n  "b": 1,\r\n "a": 1\r\n}\r\n'
+    )
+    assert merged(file("env", B="2"), b"A=1\r\nB=1\r\n") == b"A=1\r\nB=2\r\n"
+
+
+def test_variables_are_replaced_where_they_are_and_else_added():
+    key = Key(command=["cat"], value=SecretStr("pc-1 2"))
+
+    assert merged(file("env", A="x", K=key), b"#A=0\nexport A=1\nAA=2") == b'#A=0\nA=x\nAA=2\nK="pc-1 2"\n'
+
+
+def test_tables_are_extended():
+    text = b"# c\n[p.x]\nk = 1 # d\n[p.y]\n"
+
+    assert merged(file("toml", m="a", p={"x": {"l": 2}, "z": {"q": {"r": [1]}}}), text) == (
+        b'# c\nm = "a"\n\n[p.x]\nk = 1 # d\nl = 2\n[p.y]\n\n[p.z.q]\nr = [1]\n'
+    )

@@ -144,7 +144,10 @@ def _attempt(kept: AttemptCapture) -> JsonObject:
 
 
 def _headers(block: bytes) -> Mapping[str, str]:
-    pairs = (line.split(":", 1) for line in block.decode("latin-1").split("\n") if line)
+    pairs = [line.split(":", 1) for line in block.decode("latin-1").split("\n") if line]
+    # In most responses one search shows that no name may be that of a key.
+    if _KEY_NAME.search("\n".join([name for name, _ in pairs]).lower()) is None:
+        return dict(pairs)
     return {name: value for name, value in pairs if not _holds_key(name.lower())}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -111,6 +110,7 @@ def _each_card(run: str, replacement: Replacement) -> str:
 
 
 _LONGEST_KEPT = 64
+_MOST_KEPT = 4096
 
 
 class RecordRedactor:
@@ -118,23 +118,26 @@ class RecordRedactor:
 
     def __init__(self, shapes: Mapping[str, Shape], fields: Iterable[str]) -> None:
         self._finder = Finder(shapes)
-        more = frozenset(plain_name(field) for field in fields)
-        self._is_secret_field = lambda name: is_secret_field(name, more)
-        self._is_known_secret_field = lru_cache(maxsize=4096)(self._is_secret_field)
-
-    def _is_secret(self, name: str) -> bool:
-        """Remembered for short names only, as clients can make up any."""
-        return (self._is_known_secret_field if len(name) <= _LONGEST_KEPT else self._is_secret_field)(name)
+        self._more = frozenset(plain_name(field) for field in fields)
+        self._harmless: set[str] = set()
 
     def __call__(self, record: JsonObject) -> JsonObject:
         texts, names = _strings(record)
         dirty = self._finder.among([*texts, *names])
-        secret = {name for name in names if self._is_secret(name)}
+        secret = self._secret(names)
         if not secret and not dirty:
             return record
         clean = _Cleaning({text: self._finder.replaced(text, _mark) for text in dirty}, secret)
         cleaned: JsonObject = clean.value(record)
         return cleaned
+
+    def _secret(self, names: AbstractSet[str]) -> set[str]:
+        """Those that denote secrets. The others are remembered, unless they are long: clients can make up any."""
+        unknown = names - self._harmless
+        secret = {name for name in unknown if is_secret_field(name, self._more)}
+        if len(self._harmless) < _MOST_KEPT:
+            self._harmless.update(name for name in unknown - secret if len(name) <= _LONGEST_KEPT)
+        return secret
 
 
 def _strings(record: JsonObject) -> tuple[set[str], set[str]]:

@@ -42,10 +42,8 @@ class FakeResponses(FakeUpstream):
         """Set the next response: steps made by ``text``, ``call``, ``end`` and others, or bytes, pauses, cuts."""
         self.queued.append(steps)
 
-    def errs(
-        self, status: int, code: str | None, message: str = "No.", *, headers: Mapping[str, str] | None = None
-    ) -> None:
-        """Refuse the next request."""
+    def errs(self, status: int, code: str | None, message: str = "No.", **headers: str) -> None:
+        """Refuse the next request. ``retry_after="2"`` is a header."""
         error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
         self.queued.append(_json(status, error, {name.replace("_", "-"): value for name, value in headers.items()}))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from proxy_core import Failed, JsonObject, UpstreamFailure
 from proxy_core.dialects.common import json_bytes
-from proxy_core.dialects.openai_chat.errors import status_of_error
 
 #: Codes that mean the request itself is wrong, other than those that the core knows.
 _REQUEST = frozenset(
@@ -52,8 +53,14 @@ def failure_of(provider: str, error: JsonObject) -> UpstreamFailure:
 
 
 def _status(error: JsonObject) -> int | None:
-    code = error.get("code")
-    return 400 if isinstance(code, str) and code in _REQUEST else status_of_error(error)
+    """The HTTP status that belongs to an error; some servers say it in numbers, or in digits."""
+    for value in (error.get("code"), error.get("status")):
+        if isinstance(value, str) and value in _REQUEST:
+            return 400
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[45]\d\d", value, re.ASCII) else value
+        if isinstance(number, int) and 400 <= number <= 599:
+            return number
+    return None
 
 
 def whole_failure(provider: str, body: JsonObject) -> UpstreamFailure | None:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from proxy_core import PluginInfo
+from collections.abc import Iterable
+
+from proxy_core import Dialect, PluginContext, PluginInfo, hookimpl
+from proxy_plugin_anthropic.dialect import DIALECT
 
 __all__ = ["PLUGIN"]
 
 PLUGIN = PluginInfo(name="anthropic", api=1)
+
+
+@hookimpl
+def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
+    return [DIALECT]

@@ -1,0 +1,104 @@
+"""Anthropic's error bodies for clients.
+
+The words matter: agents act on some of them. Claude Code hides the message of every 404, and compacts a conversation
+only on "prompt is too long".
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected
+from proxy_core.dialects.common import json_bytes
+from proxy_plugin_anthropic.dialect.blocks import event
+from proxy_plugin_anthropic.dialect.overflow import overflow
+
+_TYPES = {
+    "bad_request": "invalid_request_error",
+    "too_large": "request_too_large",
+    "unauthorized": "authentication_error",
+    "forbidden": "permission_error",
+    "refused": "permission_error",
+    "unpaid": "billing_error",
+    "not_found": "not_found_error",
+    "rate_limit": "rate_limit_error",
+    "internal": "api_error",
+    "upstream": "api_error",
+    "overloaded": "overloaded_error",
+    "timeout": "timeout_error",
+}
+_BY_STATUS = {
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+_KNOWN = frozenset({*_TYPES.values(), *_BY_STATUS.values()})
+_OVERLOADED = 529
+_NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
+
+
+def error_object(error: ProxyError) -> JsonObject:
+    """The ``error`` member. An upstream's own type and further members are kept."""
+    known: JsonObject = {"type": _type(error), "message": _message(error)}
+    if error.param is not None:
+        known["param"] = error.param
+    if error.code is not None:
+        known["code"] = error.code
+    if error.attempts:
+        known["attempts"] = list(error.attempts)
+    return {**error.details, **known} if isinstance(error, UpstreamRejected) else known
+
+
+def _type(error: ProxyError) -> str:
+    if error.type in _KNOWN:
+        return str(error.type)
+    if _status(error) == 503:  # nothing that is overloaded: waiting does not help
+        return "api_error"
+    if error.status == 409 or isinstance(error, UpstreamRejected):
+        return _BY_STATUS.get(error.status, "invalid_request_error")
+    return _TYPES.get(error.kind, "api_error")
+
+
+def _status(error: ProxyError) -> int:
+    if error.status == 503 and error.waiting_helps:
+        return _OVERLOADED
+    unknown_model = isinstance(error, ModelNotFound | UpstreamRejected) and error.status == 404
+    return 400 if unknown_model else error.status  # as agents would not show what to do about it
+
+
+def _message(error: ProxyError) -> str:
+    if isinstance(error, ModelNotFound):
+        return f"{error.message} {_UNMAPPED}"
+    if isinstance(error, BadRequest):
+        return _in_its_words(error)
+    return overflow(error.message) or error.message if error.status in (400, 413) else error.message
+
+
+_UNMAPPED = (
+    "To serve it, give the name to a model in the proxy's settings, proxy-core.toml: "
+    '[models] "claude-*" = "provider/model".'
+)
+
+
+def _in_its_words(error: BadRequest) -> str:
+    """What is wrong with a field, the way Anthropic says it."""
+    if error.code == "missing_required_parameter":
+        return f"{error.param}: Field required"
+    if error.code == "invalid_type" and (found := _NAMED.fullmatch(error.message)):
+        return f"{error.param}: Input should be {found['wanted']}"
+    return error.message
+
+
+def encode_error(error: ProxyError, request_id: str) -> EncodedError:
+    return EncodedError(status=_status(error), body=json_bytes(_body(error, request_id)))
+
+
+def stream_error(error: ProxyError, request_id: str) -> bytes:
+    return event(**_body(error, request_id))
+
+
+def _body(error: ProxyError, request_id: str) -> JsonObject:
+    return {"type": "error", "error": error_object(error), "request_id": request_id}

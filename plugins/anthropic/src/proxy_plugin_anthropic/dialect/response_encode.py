@@ -1,0 +1,274 @@
+"""Responses of Anthropic's format, events to bytes: a stream, or one message.
+
+Clients append each block when it starts and find it by its index, so one block is open at a time, and none is opened
+for nothing. Calls that arrive at the same time are written one after the other. Stop reason and usage come last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, assert_never
+
+from proxy_core import (
+    CallDelta,
+    CallEnd,
+    CallStart,
+    Carried,
+    ChatEvent,
+    Citation,
+    Failed,
+    Finish,
+    JsonObject,
+    Opaque,
+    ReasoningDelta,
+    RefusalDelta,
+    ResponseContext,
+    Start,
+    TextDelta,
+    UpstreamBroken,
+    Usage,
+    UsageReport,
+    seal,
+    sse,
+)
+from proxy_core.dialects.common import json_bytes
+from proxy_plugin_anthropic.dialect.blocks import Call, Output, Streamed, Whole, event
+from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REASONS, REDACTED, WORDS, encode_usage
+
+HEARTBEAT = sse.encode(b'{"type":"ping"}', "ping")
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+class AnthropicEncoder:
+    """Encodes a response: when streaming, events as they arrive; otherwise one message at ``close``."""
+
+    def __init__(self, context: ResponseContext) -> None:
+        self._context = context
+        self._whole = Whole()
+        self._out: Output = Streamed() if context.stream else self._whole
+        self._started = self._refused = False
+        #: ``text``, ``thinking`` or ``tool_use``; empty if no block is open.
+        self._open = ""
+        self._calls: dict[int, Call] = {}
+        #: The open call, and those that wait for its end.
+        self._queue: list[Call] = []
+        #: Of the open thinking block, or of what comes next.
+        self._signature: Opaque | None = None
+        self._finish = Finish(reason="stop")
+        self._usage: Usage | None = None
+        self._members: JsonObject = {}
+
+    def feed(self, events: Sequence[ChatEvent]) -> bytes:
+        if self._started or not events:
+            return b"".join(map(self._event, events))
+        return b"".join([self._begin(), *map(self._event, events)])
+
+    def close(self) -> bytes:
+        out = [b"" if self._started else self._begin(), self._end_block()]
+        ending: JsonObject = {**self._ending(), **self._members.pop("delta", {})}
+        usage = encode_usage(self._usage or Usage(prompt=self._context.prompt_tokens))
+        if not self._context.stream:
+            return json_bytes({**self._head(self._whole.content), **ending, **self._members, "usage": usage})
+        out.append(event("message_delta", delta=ending, usage=usage, **self._members))
+        return b"".join([*out, event("message_stop")])
+
+    def _begin(self) -> bytes:
+        self._started = True
+        if not self._context.stream:
+            return b""
+        usage = {**encode_usage(Usage(prompt=self._context.prompt_tokens)), "output_tokens": 1}
+        return event(
+            "message_start", message={**self._head([]), "stop_reason": None, "stop_sequence": None, "usage": usage}
+        )
+
+    def _head(self, content: list[JsonObject]) -> JsonObject:
+        context = self._context
+        return {
+            "id": context.id,
+            "type": "message",
+            "role": "assistant",
+            "model": context.model,
+            "content": content,
+        }
+
+    def _event(self, event: ChatEvent) -> bytes:
+        match event:
+            case TextDelta(choice=0):
+                return self._text(event.text)
+            case RefusalDelta(choice=0):
+                self._refused = True
+                return self._text(event.text)
+            case ReasoningDelta(choice=0):
+                return self._thought(event)
+            case CallStart(choice=0):
+                return self._call_start(event)
+            case CallDelta(choice=0):
+                return self._call_delta(event)
+            case CallEnd(choice=0):
+                return self._call_end(self._calls[event.call])
+            case Citation(choice=0, dialect=dialect) if dialect == NAME:
+                return self._open_block("text") + self._out.cite(event.payload)
+            case Carried(choice=0, dialect=dialect) if dialect == NAME:
+                return self._carried(event.payload)
+            case Finish(choice=0):
+                self._finish = event
+            case UsageReport():
+                self._usage = event.usage
+            case Failed():
+                raise UpstreamBroken(event.message)
+            case (
+                Start()
+                | TextDelta()
+                | RefusalDelta()
+                | ReasoningDelta()
+                | CallStart()
+                | CallDelta()
+                | CallEnd()
+                | Citation()
+                | Carried()
+                | Finish()
+            ):  # id and model are the client's; of other choices and formats there is nothing here
+                pass
+            case _:
+                assert_never(event)
+        return b""
+
+    # --- Texts and thoughts --------------------------------------------------------------
+
+    def _text(self, text: str) -> bytes:
+        if self._open == "text":  # nearly all events of a stream
+            return self._out.delta("text", text)
+        return self._open_block("text") + self._out.delta("text", text) if text else b""
+
+    def _thought(self, event: ReasoningDelta) -> bytes:
+        """What was signed is over: what follows, a thought or a signature, is a block of its own."""
+        over = self._end_block() if self._open == "thinking" and self._signature is not None else b""
+        text = self._open_block("thinking") + self._out.delta("thinking", event.text) if event.text else b""
+        if event.opaque is None:
+            return over + text
+        lone = b"" if self._open == "thinking" else self._lone_signature()
+        self._signature = event.opaque
+        return over + text + lone
+
+    def _open_block(self, kind: str) -> bytes:
+        """Open a block of this kind, unless one is open."""
+        if self._open == kind:
+            return b""
+        out = self._end_block() + self._lone_signature()
+        self._open = kind
+        return out + self._out.start(_EMPTY[kind])
+
+    def _lone_signature(self) -> bytes:
+        """A block for a signature without a thought: what it signs follows."""
+        if self._signature is None:
+            return b""
+        if self._signature.maker == MAKER and self._signature.payload.startswith(REDACTED):
+            block = {"type": "redacted_thinking", "data": self._signature.payload.removeprefix(REDACTED)}
+            self._signature = None
+            return self._out.start(block) + self._out.stop()
+        self._open = "thinking"
+        return self._out.start(_EMPTY["thinking"]) + self._end_block()
+
+    def _end_block(self) -> bytes:
+        """Close the open block. Something else than calls follows, so those that wait are written first."""
+        if self._open == "tool_use":
+            for call in self._queue:
+                call.ended = True
+            return self._write_calls()
+        out = b""
+        if self._open == "thinking":
+            out = self._out.delta("signature", "" if self._signature is None else seal(self._signature, MAKER))
+            self._signature = None
+        if self._open:
+            self._open = ""
+            out += self._out.stop()
+        return out
+
+    def _carried(self, payload: Mapping[str, Any]) -> bytes:
+        """A whole block that only this format has, or members of the last event."""
+        if isinstance(block := payload.get("content_block"), Mapping):
+            return self._end_block() + self._lone_signature() + self._out.start(dict(block)) + self._out.stop()
+        if isinstance(members := payload.get("message_delta"), Mapping):
+            self._members.update(members)
+        return b""
+
+    # --- Calls ---------------------------------------------------------------------------
+
+    def _call_start(self, event: CallStart) -> bytes:
+        call = self._calls[event.call] = Call(event)
+        self._queue.append(call)
+        return self._open_call(call) if len(self._queue) == 1 else b""
+
+    def _open_call(self, call: Call) -> bytes:
+        start = call.start
+        out = b""
+        if start.opaque is not None:  # it signs the thought before the call, or the call itself
+            out = self._thought(ReasoningDelta(text="", opaque=start.opaque))
+        if self._open != "tool_use":
+            out += self._end_block() + self._lone_signature()
+        self._open = "tool_use"
+        return out + self._out.start({"type": "tool_use", "id": _legal(start.id), "name": start.name, "input": {}})
+
+    def _call_delta(self, event: CallDelta) -> bytes:
+        call = self._calls[event.call]
+        if call not in self._queue:
+            raise UpstreamBroken("The upstream continued a tool call after its end.")
+        call.held.append(event.arguments)
+        text = call.take() if call is self._queue[0] else ""
+        return self._out.delta("input_json", text) if text else b""
+
+    def _call_end(self, call: Call) -> bytes:
+        call.ended = True
+        return self._write_calls() if self._queue and call is self._queue[0] else b""
+
+    def _write_calls(self) -> bytes:
+        """Write the ended calls at the head of the queue, and begin with the next one."""
+        out = b""
+        while self._queue:
+            call = self._queue[0]
+            if self._open != "tool_use":
+                out += self._open_call(call)
+            text = call.take()
+            out += self._out.delta("input_json", text) if text else b""
+            if not call.ended:
+                break
+            out += self._out.stop()
+            self._open = ""
+            self._queue.pop(0)
+        return out
+
+    # --- The end -------------------------------------------------------------------------
+
+    def _ending(self) -> JsonObject:
+        """Why the response ended. Raises ``UpstreamBroken`` if it is no response."""
+        finish = self._finish
+        if finish.reason == "error":
+            raise UpstreamBroken(f"The upstream ended its response with an error ({finish.detail or 'no reason'}).")
+        wrong = next((call.start.name for call in self._calls.values() if not call.valid), None)
+        if wrong is not None and finish.reason != "length":
+            raise UpstreamBroken(f"The model called the tool {wrong!r} with arguments that are not a JSON object.")
+        if finish.reason == "stop" and finish.detail in self._context.extra.get("stop_sequences", ()):
+            return {"stop_reason": "stop_sequence", "stop_sequence": finish.detail}
+        return {"stop_reason": self._reason(finish), "stop_sequence": None}
+
+    def _reason(self, finish: Finish) -> str:
+        if finish.reason in ("stop", "tool_calls"):
+            return "refusal" if self._refused else "tool_use" if self._calls else "end_turn"
+        own = finish.detail or ""
+        return own if REASONS.get(own) == finish.reason else WORDS.get(finish.reason, "end_turn")
+
+
+_EMPTY: Mapping[str, JsonObject] = {
+    "text": {"type": "text", "text": ""},
+    "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+def _legal(call_id: str) -> str:
+    """An id as clients may send it to Anthropic, too; the same for the same id, as it comes back in the history."""
+    clean = _ILLEGAL.sub("_", call_id)
+    if clean == call_id:
+        return call_id
+    return f"{clean}_{sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 from msgspec import Struct
@@ -20,6 +21,7 @@ from proxy_core.cli.api import LoadedSettings
 KEY_VARIABLE = "LLM_PROXY_KEY"
 PLACEHOLDER = "provider/model"
 _WINDOWS = sys.platform == "win32"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # where the proxy listens, not where a client connects
 
 
@@ -79,7 +81,7 @@ def endpoint_of(
     variables = {name: variable.value for name, variable in loaded.sources.variables.items() if not variable.file}
     return Endpoint(
         root=_root(url) if url else _own_url(loaded),
-        key=key_file_of(key_file) if key_file else _remote(variables) if url and not client else key_of(loaded, client),
+        key=_key(loaded, variables, url, client, key_file),
         models=models or _exact(loaded),
         chosen=bool(models),
         home=Path.home(),
@@ -110,6 +112,16 @@ def _exact(loaded: LoadedSettings) -> list[str]:
 
 
 # --- The key -----------------------------------------------------------------------------
+
+
+def _key(
+    loaded: LoadedSettings, variables: Mapping[str, str], url: str | None, client: str | None, key_file: Path | None
+) -> Key:
+    if key_file is not None:
+        return key_file_of(key_file)
+    if url is not None and client is None and urlsplit(url).hostname not in _LOOPBACK:
+        return _remote(variables)
+    return key_of(loaded, client)
 
 
 def key_of(loaded: LoadedSettings, client: str | None) -> Key:

@@ -6,6 +6,7 @@ services are as strict about this as Anthropic's.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -118,8 +119,9 @@ def _append(messages: list[Message], role: Role, parts: list[Part]) -> None:
 
 
 def _check_pairs(turn: _Turn) -> None:
-    called = [part.id for part in turn.said if isinstance(part, ToolCall)]
-    answered = [result.call_id for result in turn.results]
+    # Counted, because a turn may have any number of them, and each is looked up.
+    called = Counter(part.id for part in turn.said if isinstance(part, ToolCall))
+    answered = Counter(result.call_id for result in turn.results)
     if twice := _repeated(called):
         raise _mismatch(turn, f"`tool_use` ids must be unique: {twice}")
     if twice := _repeated(answered):
@@ -139,8 +141,8 @@ def _check_pairs(turn: _Turn) -> None:
         )
 
 
-def _repeated(ids: list[str]) -> str:
-    return next((one for index, one in enumerate(ids) if one in ids[:index]), "")
+def _repeated(ids: Counter[str]) -> str:
+    return next((one for one, times in ids.items() if times > 1), "")
 
 
 def _mismatch(turn: _Turn, message: str) -> BadRequest:

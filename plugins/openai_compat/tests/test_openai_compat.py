@@ -5,7 +5,15 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, ProviderCall, ProviderSettings, UpstreamFailure, classify_failure
+from proxy_core import (
+    ChatRequest,
+    Credential,
+    ProviderCall,
+    ProviderSettings,
+    ReasoningOptions,
+    UpstreamFailure,
+    classify_failure,
+)
 from proxy_core.testing import ProviderContract, plugin_context
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models
@@ -22,10 +30,10 @@ class TestEveryPreset(ProviderContract):
         return build_provider("p", vendor, ProviderSettings())
 
 
-def sent(vendor=PLAIN, settings=None, dialect="openai_chat", stream=False, **fields):
+def sent(vendor=PLAIN, settings=None, dialect="openai_chat", stream=False, chat=None, **fields):
     provider = build_provider("p", vendor, settings or ProviderSettings(base_url="http://127.0.0.1:1/v1/"))
     body = {"model": "m", "messages": MESSAGES, **fields}
-    return provider.encode(ProviderCall(dialect=dialect, body=body, stream=stream), KEY)
+    return provider.encode(ProviderCall(dialect=dialect, body=body, chat=chat, stream=stream), KEY)
 
 
 PATHS = {
@@ -371,3 +379,29 @@ def test_stream_options_are_left_out_of_a_request_that_is_not_streamed():
     sent = json.loads(upstream.encode(ProviderCall(dialect="openai_chat", body=body), KEY).content)
 
     assert "stream_options" not in sent
+
+
+@pytest.mark.parametrize(
+    ("model", "thought", "empty", "effort"),
+    [
+        ("gpt-5.5", False, False, True),
+        ("llama-3.3-70b", False, False, False),
+        ("deepseek-v4-pro", True, True, False),
+        ("moonshotai/kimi-k2", True, True, False),
+        ("qwen3-coder", True, False, False),
+    ],
+)
+def test_what_clients_of_other_formats_always_send_goes_to_models_that_take_it(model, thought, empty, effort):
+    """Thoughts of earlier turns, without which (``empty``) some refuse a call; and an effort that is only advice."""
+    function = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+    called = {"role": "assistant", "tool_calls": [function]}
+    reasoning = ReasoningOptions(effort="high", mode="adaptive")
+    chat = ChatRequest(model=model, messages=[], dialect="other", reasoning=reasoning)
+    fields = {"messages": [said, called], "reasoning_effort": "high"}
+    body = json.loads(sent(chat=chat, model=model, **json.loads(json.dumps(fields))).content)
+
+    assert ("reasoning_content" in body["messages"][0]) is thought
+    assert body["messages"][1].get("reasoning_content") == ("" if empty else None)
+    assert ("reasoning_effort" in body) is effort
+    assert json.loads(sent(model=model, **fields).content) == {"model": model, **fields}  # of a chat client

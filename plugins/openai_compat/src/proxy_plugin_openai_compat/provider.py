@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from proxy_core import (
+    ChatRequest,
     Credential,
     ErrorRules,
     FailureDecision,
@@ -29,10 +30,13 @@ from proxy_plugin_openai_compat.quirks import (
     CHAT,
     COMPLETIONS,
     EMBEDDINGS,
+    KNOW_EFFORT,
     MAX_COMPLETION_TOKENS,
     MAX_TOKENS,
+    NEED_THOUGHTS,
     NEWER_LIMIT_HOSTS,
     PLAIN,
+    READ_THOUGHTS,
     Vendor,
 )
 
@@ -86,6 +90,8 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
         for key in self.vendor.drops:
             body.pop(key, None)
         self._apply_values(body)
+        if call.chat is not None and call.chat.dialect != CHAT:
+            fit_translated(body, call.chat)
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
         headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
@@ -143,6 +149,21 @@ def name_limit(body: dict[str, Any], defaults: Mapping[str, Any], name: str) -> 
     limit = next((value for _, value in given if value is not None), None)
     if limit is not None:
         body[name] = limit
+
+
+def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
+    """Leave out what clients of other formats always send and only some models take: thoughts of earlier turns, and an
+    effort for a model that may decide for itself."""
+    model = str(body.get("model", "")).lower()
+    reads, needs = (any(fnmatchcase(model, glob) for glob in globs) for globs in (READ_THOUGHTS, NEED_THOUGHTS))
+    for message in body.get("messages", ()):
+        if not reads:
+            message.pop("reasoning_content", None)
+        elif needs and "tool_calls" in message:
+            message.setdefault("reasoning_content", "")
+    adaptive = chat.reasoning is not None and chat.reasoning.mode == "adaptive"
+    if adaptive and not any(fnmatchcase(model, glob) for glob in KNOW_EFFORT):
+        body.pop("reasoning_effort", None)
 
 
 def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:

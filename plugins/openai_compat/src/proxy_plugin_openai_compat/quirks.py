@@ -101,6 +101,13 @@ PLAIN = Vendor(
 #: Hosts that want the newer name of the limit although no row is named in the settings.
 NEWER_LIMIT_HOSTS = ("api.openai.com", "*.openai.azure.com", "*.cognitiveservices.azure.com", "*.services.ai.azure.com")
 
+#: Models that read the thoughts of earlier turns, whoever serves them; other servers refuse ``reasoning_content``.
+#: The first ones refuse a call without it: api-docs.deepseek.com/guides/thinking_mode, platform.moonshot.ai.
+NEED_THOUGHTS = ("*deepseek*", "*kimi*")
+READ_THOUGHTS = (*NEED_THOUGHTS, "*qwen*", "*qwq*", "*glm*", "*mimo*", "*minimax*")
+#: Models that know ``reasoning_effort``; most others answer 400 to it.
+KNOW_EFFORT = ("o[1-9]*", "*/o[1-9]*", "*gpt-[5-9]*", "*gpt-oss*", "*gemini-*", "*claude-*")
+
 PRESETS: Mapping[str, Vendor] = {
     # Its reasoning models answer 400 to max_tokens.
     "openai": Vendor(
@@ -130,7 +137,7 @@ PRESETS: Mapping[str, Vendor] = {
         token_limit=MAX_COMPLETION_TOKENS,
         endpoints=(CHAT,),
         drops=frozenset({"logit_bias"}),
-        message_drops=frozenset({"name"}),
+        message_drops=frozenset({"name", "reasoning_content"}),
         errors=ErrorRules(messages={r"organization has been restricted": "disabled"}, statuses={498: "rate_limited"}),
     ),
     # Validates strictly (422 "Extra inputs are not permitted"); usage is always in the last chunk.

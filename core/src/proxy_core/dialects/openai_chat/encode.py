@@ -8,6 +8,7 @@ from typing import assert_never
 from proxy_core.dialects.common import (
     without_none,
 )
+from proxy_core.dialects.openai_chat.plain import plain_messages
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
     Audio,
@@ -41,9 +42,10 @@ NAME = "openai_chat"
 def encode(chat: ChatRequest) -> JsonObject:
     """Convert neutral values to a body for an OpenAI-compatible upstream. Raises ``BadRequest``."""
     s = chat.sampling
+    messages = chat.messages if chat.dialect == NAME else plain_messages(chat.messages)
     body = without_none(
         model=chat.model,
-        messages=[m for message in chat.messages for m in _encode_message(message)],
+        messages=[m for message in messages for m in _encode_message(message)],
         stream=True if chat.stream else None,
         stream_options={"include_usage": True} if chat.stream and chat.include_usage else None,
         max_completion_tokens=s.max_tokens,
@@ -223,4 +225,6 @@ def _url(source: Source) -> str:
 
 
 def _file(source: Source) -> JsonObject:
+    if isinstance(source, Link):
+        raise BadRequest("Documents by address are not available for this model.", param="messages")
     return {"file_id": source.file_id} if isinstance(source, UploadedFile) else {"file_data": _url(source)}

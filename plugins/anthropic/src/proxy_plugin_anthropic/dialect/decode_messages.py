@@ -92,7 +92,7 @@ class _Turns:
     def add(self, role: str, parts: list[Part], at: str) -> None:
         turn = self._turns[-1]
         if role == "assistant":
-            if turn.results or turn.others:
+            if parts and (turn.results or turn.others):
                 turn = _Turn(at)
                 self._turns.append(turn)
             turn.said += parts

@@ -15,6 +15,7 @@ from proxy_core.errors import CredentialRefused as CredentialRefused
 from proxy_core.errors import Forbidden as Forbidden
 from proxy_core.errors import InternalError as InternalError
 from proxy_core.errors import ModelNotFound as ModelNotFound
+from proxy_core.errors import NotFound as NotFound
 from proxy_core.errors import PluginError as PluginError
 from proxy_core.errors import ProxyError as ProxyError
 from proxy_core.errors import SettingsError as SettingsError

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from proxy_core.errors import BadRequest, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
-from proxy_core.messages import JsonObject
+from proxy_core.messages import InlineData, JsonObject, Link, Source
 from proxy_core.messages.events import MOST_TOKENS
 
 MAX_MODEL_NAME = 256
+#: OpenAI's limit for the name of a tool.
+_LONGEST_NAME = 64
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
 
 
@@ -162,3 +167,25 @@ def prices_per_token(info: ModelInfo) -> dict[str, float]:
         "cache_write": info.cache_write_price,
     }
     return {name: float(f"{price / 1_000_000:.12g}") for name, price in per_million.items() if price is not None}
+
+
+def decode_url(url: str) -> Source:
+    """``data:image/png;base64,...`` or an address that the provider may fetch."""
+    if url[:5].lower() == "data:":
+        head, _, data = url[5:].partition(",")
+        is_base64 = head[-7:].lower() == ";base64"
+        if not is_base64:
+            data = base64.b64encode(unquote_to_bytes(data)).decode()
+        return InlineData(media_type=(head[:-7] if is_base64 else head) or "text/plain", data=data)
+    return Link(url=url)
+
+
+def flat_name(name: str, namespace: str | None) -> str:
+    """The name of a tool in a format without namespaces; always the same, so that it can be recognized again."""
+    if namespace is None:
+        return name
+    whole = f"{namespace}__{name}"
+    if len(whole) <= _LONGEST_NAME:
+        return whole
+    digest = sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{whole[: _LONGEST_NAME - 9]}_{digest}"

@@ -48,10 +48,14 @@ class CustomTool(Struct, frozen=True, kw_only=True):
 
 
 class HostedTool(Struct, frozen=True, kw_only=True):
-    """A tool that the vendor runs (web search, code execution), in its own dialect's format."""
+    """A tool that the vendor runs (web search, code execution), in its own dialect's format.
+
+    ``optional``: where it does not exist, the client can do without it.
+    """
 
     dialect: str
     payload: Extra
+    optional: bool = False
 
     @property
     def name(self) -> str:

@@ -25,6 +25,7 @@ from proxy_core import (
     json_bytes,
     load_json,
 )
+from proxy_core.dialects.openai_chat import unsent_tools
 from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
     CHAT,
@@ -95,7 +96,8 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
         headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
-        return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+        url, dropped = self.base + PATHS[call.dialect or CHAT], unsent_tools(call.chat) if call.chat else ()
+        return UpstreamRequest(url=url, headers=headers, content=json_bytes(body), dropped=dropped)
 
     def _apply_values(self, body: dict[str, Any]) -> None:
         """Apply the row's rules that depend on a value or on the model."""

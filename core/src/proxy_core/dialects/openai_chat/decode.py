@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from msgspec.structs import replace
 
 from proxy_core.dialects.common import (
+    decode_url,
     missing,
     optional_bool,
     optional_float,
@@ -32,7 +31,6 @@ from proxy_core.messages import (
     Image,
     InlineData,
     JsonObject,
-    Link,
     Message,
     Native,
     Part,
@@ -291,7 +289,7 @@ def _decode_part(part: JsonObject, at: str) -> Part:
             return Refusal(text=text)
         case {"type": "image_url", "image_url": {"url": str(url)} as image}:
             detail = image.get("detail")
-            return Image(source=_decode_url(url), detail=detail if isinstance(detail, str) else None, extra=extra)
+            return Image(source=decode_url(url), detail=detail if isinstance(detail, str) else None, extra=extra)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(style)}}:
             return Audio(source=InlineData(media_type=f"audio/{style}", data=data), format=style, extra=extra)
         case {"type": "file", "file": dict(file)}:
@@ -306,22 +304,11 @@ def _decode_part(part: JsonObject, at: str) -> Part:
             raise missing(f"{at}.type")
 
 
-def _decode_url(url: str) -> Source:
-    """``data:image/png;base64,...`` or an address that the provider may fetch."""
-    if url[:5].lower() == "data:":
-        head, _, data = url[5:].partition(",")
-        is_base64 = head[-7:].lower() == ";base64"
-        if not is_base64:
-            data = base64.b64encode(unquote_to_bytes(data)).decode()
-        return InlineData(media_type=(head[:-7] if is_base64 else head) or "text/plain", data=data)
-    return Link(url=url)
-
-
 def _decode_file(file: JsonObject, at: str) -> Source:
     match file:
         case {"file_data": str(data)}:
             if data[:5].lower() == "data:":
-                return _decode_url(data)
+                return decode_url(data)
             # Without a data URL only the name indicates the type; OpenAI itself accepts PDFs.
             name = str(file.get("filename") or "").lower()
             known = name.endswith(".pdf") or "." not in name

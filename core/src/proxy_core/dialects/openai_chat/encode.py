@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import assert_never
 
-from proxy_core.dialects.common import (
-    without_none,
-)
+from proxy_core.dialects.common import flat_name, json_bytes, without_none
 from proxy_core.dialects.openai_chat.plain import plain_messages
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
@@ -31,7 +29,6 @@ from proxy_core.messages import (
     Text,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
     UploadedFile,
 )
@@ -42,10 +39,12 @@ NAME = "openai_chat"
 def encode(chat: ChatRequest) -> JsonObject:
     """Convert neutral values to a body for an OpenAI-compatible upstream. Raises ``BadRequest``."""
     s = chat.sampling
-    messages = chat.messages if chat.dialect == NAME else plain_messages(chat.messages)
+    own = chat.dialect == NAME
+    messages = chat.messages if own else plain_messages(chat.messages)
+    tools = [encoded for tool in chat.tools for encoded in _encode_tool(tool, own=own)]
     body = without_none(
         model=chat.model,
-        messages=[m for message in messages for m in _encode_message(message)],
+        messages=[m for message in messages for m in _encode_message(message, own=own)],
         stream=True if chat.stream else None,
         stream_options={"include_usage": True} if chat.stream and chat.include_usage else None,
         max_completion_tokens=s.max_tokens,
@@ -61,9 +60,9 @@ def encode(chat: ChatRequest) -> JsonObject:
         top_logprobs=s.top_logprobs,
         n=s.n,
         response_format=_encode_format(chat.response_format),
-        tools=[_encode_tool(tool) for tool in chat.tools] or None,
-        tool_choice=_encode_tool_choice(chat.tool_choice, chat.tools),
-        parallel_tool_calls=chat.parallel_tool_calls if chat.tools else None,
+        tools=tools or None,
+        tool_choice=_encode_tool_choice(chat, bool(tools)),
+        parallel_tool_calls=chat.parallel_tool_calls if tools else None,
         reasoning_effort=chat.reasoning.effort if chat.reasoning else None,
         verbosity=chat.verbosity,
         modalities=list(chat.modalities) or None,
@@ -73,7 +72,7 @@ def encode(chat: ChatRequest) -> JsonObject:
         service_tier=chat.service_tier,
         prompt_cache_key=chat.cache_key,
     )
-    return {**chat.extra, **body} if chat.dialect == NAME else body
+    return {**chat.extra, **body} if own else body
 
 
 def _encode_format(wanted: ResponseFormat | None) -> JsonObject | None:
@@ -87,47 +86,77 @@ def _encode_format(wanted: ResponseFormat | None) -> JsonObject | None:
     return {"type": "json_schema", "json_schema": spec}
 
 
-def _encode_tool(tool: Tool) -> JsonObject:
+def unsent_tools(chat: ChatRequest) -> list[str]:
+    """The tools that :func:`encode` leaves out: those that another vendor runs."""
+    return [f"tools[].{tool.name}" for tool in chat.tools if isinstance(tool, HostedTool) and tool.dialect != NAME]
+
+
+def _encode_tool(tool: Tool, *, own: bool) -> Iterable[JsonObject]:
+    """``own``: a tool of a chat client. Few upstreams have custom tools, so those of other clients become functions."""
     match tool:
         case FunctionTool():
             spec = without_none(
-                name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+                name=flat_name(tool.name, tool.namespace),
+                description=tool.description,
+                parameters=tool.parameters,
+                strict=tool.strict,
             )
-            return {
-                **tool.extra.get("tool", {}),
-                "type": "function",
-                "function": {**tool.extra.get("function", {}), **spec},
-            }
-        case CustomTool():
+            function = {**tool.extra.get("function", {}), **spec}
+            yield {**tool.extra.get("tool", {}), "type": "function", "function": function}
+        case CustomTool() if own:
             style = {"type": "grammar", "grammar": tool.grammar} if tool.grammar else None
             spec = without_none(name=tool.name, description=tool.description, format=style)
-            return {**tool.extra.get("tool", {}), "type": "custom", "custom": spec}
+            yield {**tool.extra.get("tool", {}), "type": "custom", "custom": spec}
+        case CustomTool():
+            yield {"type": "function", "function": _as_function(tool)}
         case HostedTool():
             if tool.dialect == NAME:
-                return dict(tool.payload)
-            raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
+                yield dict(tool.payload)
+            elif not tool.optional:
+                raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
         case _:
             assert_never(tool)
 
 
-def _encode_tool_choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> object:
+def _as_function(tool: CustomTool) -> JsonObject:
+    """With the tool's text as its only argument; a grammar can only be described in words."""
+    description = tool.description or ""
+    if tool.grammar:
+        rule = f"The input must follow this {tool.grammar.get('syntax')} grammar:\n{tool.grammar.get('definition')}"
+        description = f"{description}\n\n{rule}".strip()
+    schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    name = flat_name(tool.name, tool.namespace)
+    return without_none(name=name, description=description or None, parameters=schema)
+
+
+def _encode_tool_choice(chat: ChatRequest, any_tools: bool) -> object:
+    """Raises ``BadRequest`` if a tool is forced that is not sent."""
+    choice = chat.tool_choice
     if choice is None:
         return None
-    if choice.hosted is not None:
+    if chat.dialect == NAME and choice.hosted is not None:
         return {"type": choice.hosted}
+    if choice.hosted is not None or (choice.mode == "required" and not any_tools and unsent_tools(chat)):
+        forced = choice.hosted or "that was sent"
+        raise BadRequest(f"This model does not support forcing the tool {forced!r}.", param="tool_choice")
+    if not any_tools and chat.dialect != NAME:
+        return None
     if not choice.names:
         return choice.mode
-    custom = {tool.name for tool in tools if isinstance(tool, CustomTool)}
-    named = [
-        {"type": "custom", "custom": {"name": n}} if n in custom else {"type": "function", "function": {"name": n}}
-        for n in choice.names
-    ]
+    named = [_named(chat, name) for name in choice.names]
     if choice.mode == "required" and len(named) == 1:
         return named[0]
     return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
 
 
-def _encode_message(message: Message) -> Iterable[JsonObject]:
+def _named(chat: ChatRequest, name: str) -> JsonObject:
+    found = [tool for tool in chat.tools if isinstance(tool, FunctionTool | CustomTool) and tool.name == name]
+    if any(isinstance(tool, CustomTool) for tool in found) and chat.dialect == NAME:
+        return {"type": "custom", "custom": {"name": name}}
+    return {"type": "function", "function": {"name": flat_name(name, found[0].namespace if found else None)}}
+
+
+def _encode_message(message: Message, *, own: bool) -> Iterable[JsonObject]:
     if message.role == "tool":
         for part in message.parts:
             if isinstance(part, ToolResult):
@@ -144,7 +173,7 @@ def _encode_message(message: Message) -> Iterable[JsonObject]:
     for part in message.parts:
         match part:
             case ToolCall():
-                calls.append(_encode_call(part))
+                calls.append(_encode_call(part, own=own))
             case Reasoning():
                 out.update(_encode_thought(part))
             case Refusal():
@@ -175,11 +204,14 @@ def _encode_result(result: ToolResult) -> object:
     return joined
 
 
-def _encode_call(call: ToolCall) -> JsonObject:
-    if call.kind == "custom":
+def _encode_call(call: ToolCall, *, own: bool) -> JsonObject:
+    if call.kind == "custom" and own:
         return {**call.extra, "id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     arguments = call.arguments or "{}"
-    return {**call.extra, "id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    if call.kind == "custom":
+        arguments = json_bytes({"input": call.arguments}).decode()
+    function = {"name": flat_name(call.name, call.namespace), "arguments": arguments}
+    return {**call.extra, "id": call.id, "type": "function", "function": function}
 
 
 def _encode_thought(part: Reasoning) -> JsonObject:

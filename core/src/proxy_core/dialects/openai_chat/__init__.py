@@ -10,7 +10,7 @@ from __future__ import annotations
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import encode, unsent_tools
-from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.errors import encode_error, error_object, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.request import check, context
 from proxy_core.dialects.openai_chat.response_decode import MAX_EVENT_BYTES, NAME, OpenAIChatDecoder
@@ -30,6 +30,7 @@ __all__ = [
     "context",
     "decode",
     "encode",
+    "error_object",
     "unsent_tools",
 ]
 

@@ -1,0 +1,51 @@
+"""The wire format ``openai_responses``: ``POST /v1/responses``, plain and streamed.
+
+Source: ``openai-python`` 3.x types ``responses`` and its stream accumulator; Codex 0.171.
+"""
+
+from __future__ import annotations
+
+from proxy_core import Dialect, sse
+from proxy_plugin_openai_responses.dialect.common import NAME
+from proxy_plugin_openai_responses.dialect.decode import decode
+from proxy_plugin_openai_responses.dialect.encode import encode
+from proxy_plugin_openai_responses.dialect.errors import encode_error, stream_error
+from proxy_plugin_openai_responses.dialect.failed import whole_failure
+from proxy_plugin_openai_responses.dialect.operations import OPERATIONS
+from proxy_plugin_openai_responses.dialect.request import check, context
+from proxy_plugin_openai_responses.dialect.response_decode import ResponsesDecoder
+from proxy_plugin_openai_responses.dialect.response_encode import ResponsesEncoder
+from proxy_plugin_openai_responses.dialect.usage import whole_usage
+from proxy_plugin_openai_responses.dialect.usage_tap import ResponsesUsageTap
+
+__all__ = [
+    "DIALECT",
+    "NAME",
+    "ResponsesDecoder",
+    "ResponsesEncoder",
+    "ResponsesUsageTap",
+    "check",
+    "context",
+    "decode",
+    "encode",
+]
+
+DIALECT = Dialect(
+    name=NAME,
+    family="chat",
+    paths=("/v1/responses", "/responses"),
+    check=check,
+    context=context,
+    decode=decode,
+    encode=encode,
+    decoder=ResponsesDecoder,
+    encoder=ResponsesEncoder,
+    usage_tap=ResponsesUsageTap,
+    encode_error=encode_error,
+    stream_error=stream_error,
+    whole_usage=whole_usage,
+    whole_failure=whole_failure,
+    heartbeat=sse.comment("keep-alive"),
+    operations=OPERATIONS,
+    base_path="/v1",
+)

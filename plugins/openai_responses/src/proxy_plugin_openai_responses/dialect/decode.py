@@ -1,0 +1,154 @@
+"""Requests of the wire format ``openai_responses``: JSON to neutral values. Errors name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy_core import (
+    BadRequest,
+    ChatRequest,
+    HostedTool,
+    JsonObject,
+    Message,
+    ReasoningOptions,
+    ResponseFormat,
+    Sampling,
+    Text,
+)
+from proxy_core.dialects.common import (
+    missing,
+    optional_bool,
+    optional_float,
+    optional_int,
+    optional_str,
+    require_model,
+    wrong_type,
+)
+from proxy_plugin_openai_responses.dialect.common import NAME
+from proxy_plugin_openai_responses.dialect.decode_input import decode_input
+from proxy_plugin_openai_responses.dialect.decode_tools import decode_choice, decode_tools
+
+#: Top-level fields with a field in the neutral model; all others are kept in ``extra``.
+_NAMED = frozenset(
+    "model input instructions stream stream_options max_output_tokens temperature top_p top_logprobs tools tool_choice "
+    "parallel_tool_calls reasoning text user metadata store service_tier prompt_cache_key".split()
+)
+#: What only OpenAI's own servers have: they would continue or run something that the proxy does not know.
+_UNAVAILABLE = ("previous_response_id", "conversation", "prompt", "max_tool_calls")
+_LOGPROBS = "message.output_text.logprobs"
+ENCRYPTED = "reasoning.encrypted_content"
+
+
+def decode(body: JsonObject) -> ChatRequest:
+    """Convert a checked body to neutral values. Raises ``BadRequest`` naming the field."""
+    for name in _UNAVAILABLE:
+        if body.get(name) is not None:
+            raise BadRequest(f"{name!r} is not available for this model.", param=name, code="unsupported_parameter")
+    text, include = _object(body, "text"), included(body)
+    return ChatRequest(
+        model=require_model(body),
+        messages=_messages(body),
+        dialect=NAME,
+        stream=body.get("stream") is True,
+        include_usage=True,
+        tools=decode_tools(body),
+        tool_choice=decode_choice(body.get("tool_choice")),
+        parallel_tool_calls=optional_bool(body, "parallel_tool_calls"),
+        response_format=_format(text.get("format")),
+        reasoning=_reasoning(_object(body, "reasoning"), include),
+        sampling=_sampling(body, include),
+        verbosity=optional_str(text, "verbosity", "text."),
+        user=optional_str(body, "user"),
+        metadata=_object(body, "metadata") or None,
+        service_tier=optional_str(body, "service_tier"),
+        cache_key=optional_str(body, "prompt_cache_key"),
+        extra={key: value for key, value in body.items() if key not in _NAMED and value is not None},
+    )
+
+
+def decode_strictly(body: JsonObject) -> ChatRequest:
+    """:func:`decode`, which also refuses tools that only the vendor could run."""
+    chat = decode(body)
+    for tool in chat.tools:
+        if isinstance(tool, HostedTool):
+            raise BadRequest(
+                f"Tools of type {tool.name!r} are not available for this model.", param="tools", code="invalid_value"
+            )
+    return chat
+
+
+def included(body: Mapping[str, Any]) -> frozenset[str]:
+    found = body.get("include")
+    if found is None:
+        return frozenset()
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise wrong_type("include", "an array of strings")
+    return frozenset(found)
+
+
+def _messages(body: JsonObject) -> list[Message]:
+    instructions, found = optional_str(body, "instructions"), body.get("input")
+    messages = decode_input(found if isinstance(found, list) else [{"role": "user", "content": found or ""}])
+    if not messages:
+        raise wrong_type("input", "a string or an array with a message")
+    if instructions and instructions.strip():
+        messages.insert(0, Message(role="system", parts=[Text(text=instructions)]))
+    return messages
+
+
+def _sampling(body: JsonObject, include: frozenset[str]) -> Sampling:
+    top = optional_int(body, "top_logprobs")
+    return Sampling(
+        max_tokens=optional_int(body, "max_output_tokens"),
+        temperature=optional_float(body, "temperature"),
+        top_p=optional_float(body, "top_p"),
+        logprobs=True if _LOGPROBS in include or top else None,
+        top_logprobs=top,
+    )
+
+
+def _reasoning(found: JsonObject, include: frozenset[str]) -> ReasoningOptions | None:
+    """A client that asks for a summary, or for what it needs to send reasoning back, wants to see it."""
+    effort = optional_str(found, "effort", "reasoning.")
+    summary = optional_str(found, "summary", "reasoning.") or optional_str(found, "generate_summary", "reasoning.")
+    if effort is None and summary is None:
+        return None
+    shown = summary is not None or ENCRYPTED in include
+    rest = {key: value for key, value in found.items() if key not in ("effort", "summary", "generate_summary")}
+    return ReasoningOptions(effort=effort, summary=summary, include=True if shown else None, extra=rest)
+
+
+def _format(found: object) -> ResponseFormat | None:
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise wrong_type("text.format", "an object")
+    match found.get("type"):
+        case "text":
+            return None
+        case "json_object":
+            return ResponseFormat(kind="json_object")
+        case "json_schema":
+            if found.get("schema") is None:
+                raise missing("text.format.schema")
+            return ResponseFormat(
+                kind="json_schema",
+                name=optional_str(found, "name", "text.format."),
+                schema=_object(found, "schema", "text.format."),
+                description=optional_str(found, "description", "text.format."),
+                strict=optional_bool(found, "strict"),
+            )
+        case other:
+            raise BadRequest(
+                f"'text.format.type' {other!r} is not known.", param="text.format.type", code="invalid_value"
+            )
+
+
+def _object(source: Mapping[str, Any], name: str, at: str = "") -> JsonObject:
+    found = source.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise wrong_type(at + name, "an object")
+    return found

@@ -1,0 +1,47 @@
+"""Checks a request, and extracts what its response depends on."""
+
+from __future__ import annotations
+
+import time
+from secrets import token_hex
+
+from proxy_core import BadRequest, JsonObject, ProxyRequest, ResponseContext
+from proxy_core.dialects.common import check_stream, missing, optional_bool, optional_str, require_model, wrong_type
+
+
+def check(body: JsonObject) -> None:
+    """Raise ``BadRequest`` for a body that no upstream could read; the upstream checks the rest."""
+    require_model(body)
+    previous = optional_str(body, "previous_response_id")
+    found = body.get("input")
+    if found is None and previous is None:
+        raise missing("input")
+    if not isinstance(found, str | list | None):
+        raise wrong_type("input", "a string or an array of items")
+    for index, item in enumerate(found if isinstance(found, list) else ()):
+        if not isinstance(item, dict):
+            raise wrong_type(f"input[{index}]", "an object")
+        if not isinstance(item.get("type"), str | None):
+            raise wrong_type(f"input[{index}].type", "a string")
+    if previous is not None and body.get("conversation") is not None:
+        raise BadRequest(
+            "'previous_response_id' and 'conversation' exclude each other.", param="conversation", code="invalid_value"
+        )
+    if optional_bool(body, "background"):
+        raise BadRequest(
+            "'background' is not available: the proxy answers while the client waits.",
+            param="background",
+            code="unsupported_parameter",
+        )
+    check_stream(body)
+
+
+def context(request: ProxyRequest) -> ResponseContext:
+    return ResponseContext(
+        id=f"resp_{token_hex(24)}",
+        model=request.model,
+        stream=request.stream,
+        include_usage=True,
+        created=int(time.time()),
+        extra={"request": request.body},
+    )

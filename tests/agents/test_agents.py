@@ -100,9 +100,14 @@ def home():
 
 
 def _model(agent, file):
-    """A model that greets, and calls the agent's tool once if it is asked to edit."""
+    """A model that greets, and calls the agent's tool once if it is asked to edit.
+
+    Gemini CLI first asks how complex the task is.
+    """
 
     def decide(request):
+        if b"complexity_reasoning" in request.body:
+            return Reply(text=('{"complexity_reasoning": "Simple.", "complexity_score": 5}',))
         if EDIT.encode() not in request.body or agent.tool.encode() not in request.body:
             return Reply(text=(GREETING,))
         if CONTENT.encode() in request.body:
@@ -126,6 +131,7 @@ async def test_an_agent_finishes_a_turn_and_edits_a_file(home, agent, upstream):
     work.mkdir()
     file, settings = work / "notes.txt", home / "proxy-core.toml"
     async with UPSTREAMS[upstream](_model(agent, file)) as server:
+        server.checks = agent.name != upstream  # what Gemini CLI says to Google is its own affair
         settings.write_text(_settings(server))
         await _add_missing_models(home, agent, settings)
         async with serving(home) as program:

@@ -129,6 +129,22 @@ async def test_structured_output_and_images(client, upstream):
     assert sent["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,cG5n"
 
 
+async def test_a_schema_in_googles_spelling_reaches_a_chat_upstream_as_a_json_schema(proxy, upstream):
+    own = {"type": "OBJECT", "properties": {"a": {"type": "INTEGER"}}}
+    config = {"responseMimeType": "application/json", "responseJsonSchema": own}
+    tools = [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": own}]}]
+    contents = [{"role": "user", "parts": [{"text": "hi"}]}]
+
+    url = proxy.url.removesuffix("/v1") + "/v1beta/models/demo/small:generateContent"
+    body = {"contents": contents, "generationConfig": config, "tools": tools}
+    response = await proxy.client.post(url, json=body, headers={"x-goog-api-key": proxy.key})
+
+    plain = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    assert response.status_code == 200
+    assert upstream.last.json["response_format"]["json_schema"]["schema"] == plain
+    assert upstream.last.json["tools"][0]["function"]["parameters"] == plain
+
+
 async def test_inline_text_and_images_in_data_links_reach_a_chat_upstream(client, upstream):
     parts = [
         types.Part.from_bytes(data="für dich".encode(), mime_type="text/markdown"),

@@ -53,7 +53,8 @@ def _codex(endpoint: Endpoint) -> Configuration:
 
 # --- Gemini CLI and Qwen Code ------------------------------------------------------------
 
-_GEMINI_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-3-pro-preview")
+#: Of 0.61: what it chooses between by itself, and the small ones for its side requests.
+_GEMINI_MODELS = ("gemini-3.1-pro-preview", "gemini-3-flash-preview", "gemini-3.5-flash-lite", "gemini-2.5-pro")
 
 
 def _gemini(endpoint: Endpoint) -> Configuration:

@@ -5,9 +5,6 @@ Google's clients write camel case, and pass on what their users write in snake c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from proxy_core import (
     BadRequest,
     ChatRequest,
@@ -142,12 +139,9 @@ def _effort(budget: int | None) -> str | None:
 
 def _format(config: JsonObject) -> ResponseFormat | None:
     kind = optional_str(config, "responseMimeType", "generationConfig.")
-    own, json_schema = config.get("responseSchema"), config.get("responseJsonSchema")
     if kind is None or kind == "text/plain":
         return None
-    schema = json_schema if isinstance(json_schema, dict) else None
-    if schema is None and isinstance(own, dict):
-        schema = plain_schema(own)
+    schema = _schema(config.get("responseJsonSchema"), config.get("responseSchema"))
     if kind == "application/json":
         if schema is None:
             return ResponseFormat(kind="json_object")
@@ -179,11 +173,15 @@ def _function(found: object, at: str) -> FunctionTool:
     name = found.get("name")
     if not isinstance(name, str) or not name:
         raise BadRequest(f"Missing required parameter: '{at}.name'.", param=f"{at}.name")
-    json_schema, own = field(found, "parametersJsonSchema"), found.get("parameters")
-    schema: Mapping[str, Any] | None = json_schema if isinstance(json_schema, dict) else None
-    if schema is None and isinstance(own, dict):
-        schema = plain_schema(own)
+    schema = _schema(field(found, "parametersJsonSchema"), found.get("parameters"))
     return FunctionTool(name=name, description=optional_str(found, "description", f"{at}."), parameters=schema)
+
+
+def _schema(json_schema: object, own: object) -> JsonObject | None:
+    """Gemini CLI sends Google's own ``Schema``, with its upper-case types, as if it were a JSON Schema."""
+    if isinstance(json_schema, dict):
+        return plain_schema(json_schema) if str(json_schema.get("type", "")).isupper() else json_schema
+    return plain_schema(own) if isinstance(own, dict) else None
 
 
 def _choice(found: object) -> ToolChoice | None:

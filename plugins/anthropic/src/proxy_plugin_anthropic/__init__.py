@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import Dialect, PluginContext, PluginInfo, hookimpl
+from proxy_core import Dialect, PluginContext, PluginInfo, Provider, hookimpl
 from proxy_plugin_anthropic.dialect import DIALECT
+from proxy_plugin_anthropic.provider import NAME, build_provider
+from proxy_plugin_anthropic.settings import AnthropicSettings
 
 __all__ = ["PLUGIN"]
 
-PLUGIN = PluginInfo(name="anthropic", api=1)
+PLUGIN = PluginInfo(name="anthropic", api=1, settings=AnthropicSettings, providers=(NAME,))
 
 
 @hookimpl
 def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
     return [DIALECT]
+
+
+@hookimpl
+def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
+    """Anthropic itself, and the servers whose ``preset`` says that they speak its format."""
+    others = [name for name in ctx.provider_names() if name != NAME and ctx.provider(name).preset == NAME]
+    return [build_provider(name, ctx.provider(name), ctx.settings(AnthropicSettings)) for name in (NAME, *others)]

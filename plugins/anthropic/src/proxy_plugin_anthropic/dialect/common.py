@@ -20,7 +20,7 @@ REASONS: Mapping[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "pause_turn": "pause",
-    "refusal": "refusal",
+    "refusal": "content_filter",
 }
 WORDS: Mapping[FinishReason, str] = {
     "stop": "end_turn",
@@ -29,6 +29,19 @@ WORDS: Mapping[FinishReason, str] = {
     "content_filter": "refusal",
     "refusal": "refusal",
     "pause": "pause_turn",
+}
+#: The statuses of errors inside a stream, where there is only the type.
+ERROR_STATUSES: Mapping[str, int] = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
 }
 
 

@@ -13,6 +13,8 @@ _BETAS, _VERSION = "anthropic_beta", "anthropic_version"
 _BETA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOST_BETAS = 64
+#: The version that this format was written for; a client's own takes precedence, as its body was written for it.
+VERSION = "2023-06-01"
 
 
 def read_headers(head: RequestHead, body: JsonObject) -> JsonObject:
@@ -22,10 +24,10 @@ def read_headers(head: RequestHead, body: JsonObject) -> JsonObject:
     return {**rest, **{key: value for key, value in found.items() if value}}
 
 
-def take_headers(body: JsonObject) -> tuple[JsonObject, list[str], str | None]:
+def take_headers(body: JsonObject) -> tuple[JsonObject, list[str], str]:
     """The body for an upstream, the betas that the client asked for, and its version of the API."""
     rest = {key: value for key, value in body.items() if key not in (_BETAS, _VERSION)}
-    return rest, body.get(_BETAS, []), body.get(_VERSION)
+    return rest, body.get(_BETAS, []), body.get(_VERSION, VERSION)
 
 
 def _betas(header: str) -> list[str]:

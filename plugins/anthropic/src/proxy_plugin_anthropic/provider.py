@@ -1,0 +1,107 @@
+"""Providers that speak Anthropic's format: the public API, and any server with the same one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from msgspec.structs import replace
+
+from proxy_core import (
+    ChatRequest,
+    Credential,
+    EventDecoder,
+    Extra,
+    JsonObject,
+    ListModels,
+    Provider,
+    ProviderCall,
+    ProviderSettings,
+    UpstreamRequest,
+    json_bytes,
+)
+from proxy_plugin_anthropic.dialect import NAME as DIALECT
+from proxy_plugin_anthropic.dialect.encode import translate
+from proxy_plugin_anthropic.dialect.headers import VERSION, take_headers
+from proxy_plugin_anthropic.dialect.names import name_table
+from proxy_plugin_anthropic.dialect.response_decode import AnthropicDecoder
+from proxy_plugin_anthropic.failures import classify_failure
+from proxy_plugin_anthropic.listing import PAGE, next_page, parse_models
+from proxy_plugin_anthropic.settings import AnthropicSettings
+
+NAME = "anthropic"
+BASE = "https://api.anthropic.com"
+_MESSAGES = "/v1/messages"
+
+
+class MessagesApi:
+    """The provider's functions, bound to settings. ``headers`` are the operator's."""
+
+    def __init__(self, name: str, base: str, headers: Sequence[tuple[str, str]], settings: AnthropicSettings) -> None:
+        self._name = name
+        self._base = without_path(base)
+        self._own_headers = headers
+        self._settings = settings
+
+    def provider(self) -> Provider:
+        return Provider(
+            name=self._name,
+            dialects=[DIALECT],
+            reads_chat=True,
+            encode=self.encode,
+            decoder_for=decoder_for,
+            classify_failure=classify_failure,
+            list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
+        )
+
+    def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        if call.chat is None:
+            # The client speaks this format, so its body is relayed unchanged.
+            return self._post(*take_headers(call.body), credential)
+        encoded = translate(with_limit(call.chat, call.options))
+        message = self._post({**call.options, **encoded.body}, [], VERSION, credential)
+        return replace(message, dropped=encoded.dropped)
+
+    def _post(self, body: JsonObject, asked: Sequence[str], version: str, credential: Credential) -> UpstreamRequest:
+        allowed = [beta for beta in asked if any(fnmatchcase(beta, glob) for glob in self._settings.betas)]
+        betas = dict.fromkeys((*self._settings.own_betas, *allowed))
+        headers = [
+            ("content-type", "application/json"),
+            ("anthropic-version", version),
+            *([("anthropic-beta", ",".join(betas))] if betas else []),
+            *self._authorization(credential),
+        ]
+        return UpstreamRequest(url=self._base + _MESSAGES, headers=headers, content=json_bytes(body))
+
+    def _authorization(self, credential: Credential) -> list[tuple[str, str]]:
+        secret = credential.secret.get_secret_value()
+        return [*([("x-api-key", secret)] if secret else []), *self._own_headers]
+
+    def list_request(self, credential: Credential) -> UpstreamRequest:
+        headers = [("anthropic-version", VERSION), *self._authorization(credential)]
+        return UpstreamRequest(method="GET", url=f"{self._base}/v1/models?limit={PAGE}", headers=headers)
+
+
+def build_provider(name: str, settings: ProviderSettings, own: AnthropicSettings) -> Provider:
+    headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
+    return MessagesApi(name, str(settings.base_url or BASE), headers, own).provider()
+
+
+def without_path(base: str) -> str:
+    """The address without the version and the path, if these were pasted, too."""
+    for path in (_MESSAGES, "/v1/models", "/v1"):
+        base = base.rstrip("/").removesuffix(path)
+    return base.rstrip("/")
+
+
+def with_limit(chat: ChatRequest, options: Extra) -> ChatRequest:
+    """A client that names no limit has that of the model's options: the API requires one."""
+    limit = options.get("max_tokens")
+    if chat.sampling.max_tokens is not None or not isinstance(limit, int):
+        return chat
+    return replace(chat, sampling=replace(chat.sampling, max_tokens=limit))
+
+
+def decoder_for(call: ProviderCall, streaming: bool) -> EventDecoder:
+    """Restores the client's names of tools; a client of this format has used names that fit."""
+    return AnthropicDecoder(streaming, names=name_table(call.chat) if call.chat is not None else None)

@@ -114,8 +114,9 @@ class Dialect(Struct, frozen=True, kw_only=True):
     ``stream`` at least, for a format that has these outside the body. ``check`` raises ``BadRequest`` naming the field.
 
     Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
-    relayed leaves them ``None``. The family ``embeddings`` has ``decode_inputs``/``encode_inputs`` instead and,
-    for whole responses, ``decode_embeddings``/``encode_embeddings(response, request body)``.
+    relayed leaves them ``None``. ``dropped(request)`` names the advisory fields that ``encode`` leaves out. The family
+    ``embeddings`` has ``decode_inputs``/``encode_inputs`` instead and, for whole responses,
+    ``decode_embeddings``/``encode_embeddings(response, request body)``.
 
     Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage from a
     whole response, where it is the member ``usage_key``; ``whole_failure`` detects an error inside a 200 response.
@@ -146,6 +147,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     encode_embeddings: Callable[[EmbedResponse, JsonObject], bytes] | None = None
     decode: Callable[[JsonObject], ChatRequest] | None = None
     encode: Callable[[ChatRequest], JsonObject] | None = None
+    dropped: Callable[[ChatRequest], Sequence[str]] | None = None
     decoder: Callable[[bool], EventDecoder] | None = None
     encoder: Callable[[ResponseContext], EventEncoder] | None = None
     usage_tap: Callable[[str, ResponseContext, bool], UsageTap] | None = None

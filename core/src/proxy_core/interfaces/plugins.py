@@ -53,6 +53,11 @@ class PluginContext(Protocol):
         """Names of providers that other active plugins define."""
         ...
 
+    @property
+    def active_plugins(self) -> frozenset[str]:
+        """The other plugins that are installed and enabled."""
+        ...
+
     def settings(self, cls: type[S]) -> S:
         """The table ``[plugins.<name>]``, validated. Raises ``SettingsError``."""
         ...

@@ -163,7 +163,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     """How to talk to one upstream. The core does the I/O; ``None`` means "not supported" or "the default".
 
     ``dialects`` are the wire formats that it speaks, in order of preference. The core relays clients of these
-    dialects, and translates any other chat client to the first one that can represent the request. A provider
+    dialects, and translates any other chat client to the first one that can represent the request.
+    ``dialects_of(model)`` are those of one model, if its models differ in that: some of ``dialects``. A provider
     without a chat dialect receives the neutral ``ProviderCall.chat`` and needs a ``decoder``; with ``reads_chat``
     it receives that, and no body, whenever it does not relay. A provider with a dialect may also have a decoder,
     if its responses need repair; then none of its chat responses are relayed.
@@ -192,6 +193,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     send: Send | None = None
     prefix: str | None = None
     dialects: Sequence[str] = ()
+    dialects_of: Callable[[str], Sequence[str]] | None = None
     reads_chat: bool = False
     decoder: Callable[[bool], EventDecoder] | None = None
     decoder_for: Callable[[ProviderCall, bool], EventDecoder] | None = None

@@ -49,29 +49,31 @@ class Calls:
     def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> list[Deployment]:
         """The deployments that can serve this dialect. Raises ``BadRequest`` if there are none."""
         client = self._dialects[request.dialect]
-        able = [d for d in deployments if self._wire(client, d.provider) is not _NO_WAY]
+        able = [d for d in deployments if self._wire(client, d) is not _NO_WAY]
         if not able:
             raise BadRequest(f"The model {request.model!r} does not support this endpoint.", param="model")
         return able
 
     def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
         client = self._dialects[request.dialect]
-        wire = self._wire(client, deployment.provider)
+        wire = self._wire(client, deployment)
         call = Call(request, deployment, filters, client, self._dialects.get(wire), self._max_event_bytes)
         call.secrets = self._secrets.get(deployment.provider.name, ())
         return call
 
-    def _wire(self, client: Dialect, provider: Provider) -> str:
+    def _wire(self, client: Dialect, deployment: Deployment) -> str:
         """The dialect for the upstream; ``""`` for the provider's own format, ``_NO_WAY`` if there is none."""
-        if client.name in provider.dialects:
+        provider = deployment.provider
+        spoken = provider.dialects if provider.dialects_of is None else provider.dialects_of(deployment.model)
+        if client.name in spoken:
             return client.name
         if client.family == "embeddings":
             return self._embeddings_wire(client, provider)
         if client.decode is None or client.encoder is None:
             return _NO_WAY
-        if not any(self._dialects[d].family == "chat" for d in provider.dialects):
+        if not any(self._dialects[d].family == "chat" for d in spoken):
             return ""
-        return next((d for d in provider.dialects if self._dialects[d].encode is not None), _NO_WAY)
+        return next((d for d in spoken if self._dialects[d].encode is not None), _NO_WAY)
 
     def _embeddings_wire(self, client: Dialect, provider: Provider) -> str:
         """A dialect that inputs can be translated into and embeddings can be read from."""
@@ -126,11 +128,16 @@ class Call(Struct, eq=False):
             message = self._deployment.provider.encode(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
-            return replace(message, headers=[*message.headers, hops])
+            return replace(message, headers=[*message.headers, hops], dropped=[*self._dropped(), *message.dropped])
         except ProxyError:
             raise
         except Exception as error:  # a plugin's encoder may fail in any way
             raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
+
+    def _dropped(self) -> Sequence[str]:
+        """The fields that the translation into the provider's dialect left out."""
+        chat, wire = self._sent.chat if self._sent is not None else None, self._wire
+        return wire.dropped(chat) if chat is not None and wire is not None and wire.dropped is not None else ()
 
     def _call(self) -> ProviderCall:
         deployment, wire = self._deployment, self._wire

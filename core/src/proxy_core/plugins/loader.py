@@ -87,6 +87,7 @@ class Context(Struct):
     plugin: str
     loaded: LoadedSettings
     reserved_providers: frozenset[str] = frozenset()
+    active_plugins: frozenset[str] = frozenset()
 
     @property
     def log(self) -> logging.Logger:
@@ -203,7 +204,8 @@ def _call_hooks(
     if plugin.state != "active" or plugin.info is None:
         return plugin
     reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
-    context = Context(plugin.name, loaded, frozenset(reserved))
+    active = frozenset(p.name for p in found if p.state == "active" and p.name != plugin.name)
+    context = Context(plugin.name, loaded, frozenset(reserved), active)
     others = [manager.get_plugin(p.name) for p in found if p.name != plugin.name and manager.has_plugin(p.name)]
     started = time.perf_counter()
     try:

@@ -131,6 +131,10 @@ class ProviderSettings(NetworkSettings):
         default_factory=list, description="Globs of models to keep even if ``exclude_models`` matches them."
     )
     discover: bool = Field(True, description="Fetch the model list from the upstream.")
+    dialects: StrList = Field(
+        default_factory=list,
+        description="Wire formats that the upstream has, best first, such as ``openai_chat``; unset: the vendor's.",
+    )
     stream_usage: bool | None = Field(
         None, description="Request usage figures in streams; unset: the default for the vendor."
     )
@@ -154,6 +158,9 @@ class ModelOptions(Described):
     id: str | None = Field(None, description="The upstream's model id, if it differs from the public name.")
     options: dict[str, Any] = Field(
         default_factory=dict, description="Request fields to set when the client does not send them."
+    )
+    dialects: StrList = Field(
+        default_factory=list, description="Wire formats for this model; unset: those of the provider."
     )
     input_price: float | None = Field(None, ge=0, description="US dollars per million prompt tokens.")
     cached_price: float | None = Field(

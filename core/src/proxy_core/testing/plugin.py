@@ -35,7 +35,8 @@ def plugin_context(
     folder: Path,
     environ: Mapping[str, str] | None = None,
     reserved: Iterable[str] = (),
+    active: Iterable[str] = (),
 ) -> PluginContext:
-    """The argument of a plugin's hooks. ``reserved`` are the names of other plugins' providers."""
+    """The argument of a plugin's hooks. ``reserved`` are the names of other plugins' providers, ``active`` theirs."""
     loaded = load(overrides=dict(settings or {}), environ=dict(environ or {}), cwd=folder)
-    return Context(plugin, loaded, frozenset(reserved))
+    return Context(plugin, loaded, frozenset(reserved), frozenset(active))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy_core import PluginContext, PluginInfo, Provider, ProxyRequest, Sanitizer, SettingsError, hookimpl
+from proxy_plugin_openai_compat.formats import problems as problems_of
 from proxy_plugin_openai_compat.provider import build_provider
 from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, STEERING_FIELDS
 
@@ -27,7 +28,8 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
         if settings.preset and preset is None:
             problems.append(f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}")
         elif preset is not None or settings.base_url is not None:
-            providers.append(build_provider(name, preset or PLAIN, settings))
+            problems += problems_of(name, settings, ctx.active_plugins)
+            providers.append(build_provider(name, preset or PLAIN, settings, ctx.active_plugins))
         # Without a preset and a base URL, the provider belongs to another plugin.
     if problems:
         raise SettingsError(problems)

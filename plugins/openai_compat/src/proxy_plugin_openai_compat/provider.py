@@ -25,11 +25,10 @@ from proxy_core import (
     json_bytes,
     load_json,
 )
-from proxy_core.dialects.openai_chat import unsent_tools
+from proxy_plugin_openai_compat.formats import PATHS, formats, formats_of
 from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
     CHAT,
-    COMPLETIONS,
     EMBEDDINGS,
     KNOW_EFFORT,
     MAX_COMPLETION_TOKENS,
@@ -38,13 +37,15 @@ from proxy_plugin_openai_compat.quirks import (
     NEWER_LIMIT_HOSTS,
     PLAIN,
     READ_THOUGHTS,
+    RESPONSES,
     Vendor,
 )
 
-PATHS = {CHAT: "/chat/completions", COMPLETIONS: "/completions", EMBEDDINGS: "/embeddings"}
 
-
-def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Provider:
+def build_provider(
+    name: str, vendor: Vendor, settings: ProviderSettings, plugins: frozenset[str] = frozenset()
+) -> Provider:
+    """``plugins``: the active ones, of which some have formats that vendors have, too."""
     base = without_path(str(settings.base_url or vendor.base_url).rstrip("/"))
     stream_usage = vendor.stream_usage if settings.stream_usage is None else settings.stream_usage
     headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
@@ -53,7 +54,8 @@ def build_provider(name: str, vendor: Vendor, settings: ProviderSettings) -> Pro
     )
     return Provider(
         name=name,
-        dialects=vendor.endpoints,
+        dialects=formats(vendor, settings, plugins),
+        dialects_of=formats_of(vendor, settings, plugins),
         encode=upstream.encode,
         classify_failure=upstream.classify_failure if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
@@ -78,6 +80,13 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         body = call.body
+        if call.dialect != RESPONSES:
+            self._adapt(body, call)
+        headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
+        return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+
+    def _adapt(self, body: dict[str, Any], call: ProviderCall) -> None:
+        """Make a body of an older format one that the vendor accepts."""
         if call.dialect == EMBEDDINGS:
             body.pop("stream", None)
         elif call.stream:
@@ -95,9 +104,6 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
             fit_translated(body, call.chat)
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
-        headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
-        url, dropped = self.base + PATHS[call.dialect or CHAT], unsent_tools(call.chat) if call.chat else ()
-        return UpstreamRequest(url=url, headers=headers, content=json_bytes(body), dropped=dropped)
 
     def _apply_values(self, body: dict[str, Any]) -> None:
         """Apply the row's rules that depend on a value or on the model."""

@@ -14,6 +14,8 @@ from msgspec import Struct, field
 from proxy_core import ErrorRules, FailureKind, FieldFilter
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
+#: Of ``proxy-plugin-openai-responses``; without it, no provider has this format.
+RESPONSES = "openai_responses"
 MAX_TOKENS, MAX_COMPLETION_TOKENS = "max_tokens", "max_completion_tokens"
 
 
@@ -49,6 +51,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     local: bool = False
     #: The endpoints it has. If it has no legacy completions, chat can serve them.
     endpoints: tuple[str, ...] = (CHAT, EMBEDDINGS, COMPLETIONS)
+    #: Models (globs) that it serves at one endpoint only.
+    only_responses: tuple[str, ...] = ()
     #: Its name for the limit on tokens in chat. Servers that do not know the newer name ignore it, and write on and on.
     token_limit: str = MAX_TOKENS
     #: Accepts ``stream_options.include_usage``. If not, it is never sent, even if the client asks for it.
@@ -109,9 +113,13 @@ READ_THOUGHTS = (*NEED_THOUGHTS, "*qwen*", "*qwq*", "*glm*", "*mimo*", "*minimax
 KNOW_EFFORT = ("o[1-9]*", "*/o[1-9]*", "*gpt-[5-9]*", "*gpt-oss*", "*gemini-*", "*claude-*")
 
 PRESETS: Mapping[str, Vendor] = {
-    # Its reasoning models answer 400 to max_tokens.
+    # Its reasoning models answer 400 to max_tokens. Chat is refused by some models (goose #2564, vscode-openai #358).
     "openai": Vendor(
-        base_url="https://api.openai.com/v1", dimensions=("text-embedding-3*",), token_limit=MAX_COMPLETION_TOKENS
+        base_url="https://api.openai.com/v1",
+        endpoints=(CHAT, EMBEDDINGS, COMPLETIONS, RESPONSES),
+        only_responses=("o1-pro*", "o3-pro*", "gpt-5*-pro*", "*codex*", "*deep-research*", "computer-use*"),
+        dimensions=("text-embedding-3*",),
+        token_limit=MAX_COMPLETION_TOKENS,
     ),
     # openrouter.ai/docs/api/reference/errors-and-debugging and …/limits: a 403 means moderation or a spent
     # budget; a 402 may pass within seconds. The upstream's own error text is in metadata.

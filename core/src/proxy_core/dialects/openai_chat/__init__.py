@@ -31,7 +31,6 @@ __all__ = [
     "decode",
     "encode",
     "error_object",
-    "unsent_tools",
 ]
 
 DIALECT = Dialect(
@@ -42,6 +41,7 @@ DIALECT = Dialect(
     context=context,
     decode=decode,
     encode=encode,
+    dropped=unsent_tools,
     decoder=OpenAIChatDecoder,
     encoder=OpenAIChatEncoder,
     usage_tap=OpenAIUsageTap,

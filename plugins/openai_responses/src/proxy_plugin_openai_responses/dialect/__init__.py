@@ -8,7 +8,7 @@ from __future__ import annotations
 from proxy_core import Dialect, sse
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode import decode
-from proxy_plugin_openai_responses.dialect.encode import encode
+from proxy_plugin_openai_responses.dialect.encode import dropped, encode
 from proxy_plugin_openai_responses.dialect.errors import encode_error, stream_error
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
 from proxy_plugin_openai_responses.dialect.operations import OPERATIONS
@@ -38,6 +38,7 @@ DIALECT = Dialect(
     context=context,
     decode=decode,
     encode=encode,
+    dropped=dropped,
     decoder=ResponsesDecoder,
     encoder=ResponsesEncoder,
     usage_tap=ResponsesUsageTap,

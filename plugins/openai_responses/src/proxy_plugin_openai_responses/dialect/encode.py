@@ -41,7 +41,7 @@ def encode(chat: ChatRequest) -> JsonObject:
         top_p=s.top_p,
         top_logprobs=s.top_logprobs if s.logprobs else None,
         tools=tools or None,
-        tool_choice=encode_choice(chat) if tools else None,
+        tool_choice=encode_choice(chat, bool(tools)),
         parallel_tool_calls=chat.parallel_tool_calls if tools else None,
         text=_text(chat.response_format, chat.verbosity),
         reasoning=_reasoning(chat),

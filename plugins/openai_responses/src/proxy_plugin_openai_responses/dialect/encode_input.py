@@ -28,7 +28,6 @@ from proxy_core.dialects.common import without_none
 from proxy_plugin_openai_responses.dialect.common import MAKER, NAME
 from proxy_plugin_openai_responses.dialect.encode_parts import input_parts, joined, output_part
 
-_LONGEST_ID = 64
 _NO_RESULT = "no result was provided"
 _ROLES = ("system", "developer")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -74,28 +73,28 @@ def _instruction(message: Message) -> str | None:
 def _paired(messages: Sequence[Message]) -> _Pairs:
     """A result belongs to the last call with its id that has none yet."""
     pairs = _Pairs()
-    taken: set[str] = set()
+    waiting: dict[str, list[_Sent]] = {}
     for message in messages:
         for part in message.parts:
             if isinstance(part, ToolCall):
-                pairs.calls.append(_Sent(part, _unique(part.id, taken)))
+                sent = _Sent(part, _unique(part.id, len(pairs.calls), part.id in waiting))
+                pairs.calls.append(sent)
+                waiting.setdefault(part.id, []).append(sent)
             elif isinstance(part, ToolResult):
-                open_calls = (sent for sent in reversed(pairs.calls) if sent.call.id == part.call_id)
-                found = next((sent for sent in open_calls if not sent.answered), None)
+                open_calls = waiting.get(part.call_id)
+                found = open_calls.pop() if open_calls else None
                 pairs.results.append(found)
                 if found is not None:
                     found.answered = True
     return pairs
 
 
-def _unique(call_id: str, taken: set[str]) -> str:
+def _unique(call_id: str, number: int, taken: bool) -> str:
     """The id itself, if it fits and is new; otherwise one that is the same for the same conversation."""
-    number, found = 0, call_id
-    while not _ID.fullmatch(found) or found in taken:
-        digest = sha256(f"{call_id}\0{number}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        number, found = number + 1, f"call_{digest}"
-    taken.add(found)
-    return found
+    if _ID.fullmatch(call_id) and not taken:
+        return call_id
+    digest = sha256(f"{call_id}\0{number}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"call_{digest[:24]}"
 
 
 def _message(message: Message, calls: Iterator[_Sent], results: Iterator[_Sent | None]) -> Iterator[JsonObject]:

@@ -55,15 +55,18 @@ def _object_schema(schema: Extra | None) -> Extra:
     return {**({} if "properties" in schema else {"properties": {}}), **schema, "type": "object"}
 
 
-def encode_choice(chat: ChatRequest) -> object:
-    """Raises ``BadRequest`` if a tool is forced that this format does not have."""
+def encode_choice(chat: ChatRequest, any_tools: bool) -> object:
+    """``any_tools`` are sent. Raises ``BadRequest`` if a tool is forced that this format does not have."""
     choice = chat.tool_choice
     if choice is None:
         return None
-    if choice.hosted is not None:
-        if chat.dialect != NAME:
-            raise BadRequest(f"This model does not support forcing the tool {choice.hosted!r}.", param="tool_choice")
+    if choice.hosted is not None and chat.dialect == NAME:
         return {"type": choice.hosted}
+    forced = choice.hosted or (next(unsent_tools(chat), None) if choice.mode == "required" and not any_tools else None)
+    if forced is not None:
+        raise BadRequest(f"This model does not support forcing the tool {forced!r}.", param="tool_choice")
+    if not any_tools:
+        return None
     if not choice.names:
         return choice.mode
     custom = {tool.name for tool in chat.tools if isinstance(tool, CustomTool)}

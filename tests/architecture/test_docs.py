@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from proxy_core import hookspecs
 from proxy_core.plugins.loader import HOOKS
 from proxy_core.settings import rotation, schema
-from proxy_core.settings.base import Described, Table
+from proxy_core.settings.base import Described, ModelOptions, Table
 from proxy_core.settings.loading import load
 from proxy_core.testing import run
 from proxy_plugin_mirrowel.names import PROVIDER_NAMES, PROXY_NAMES, WITHOUT_EFFECT
@@ -47,7 +47,7 @@ TABLES = {
     "admin": schema.AdminSettings,
     "providers.<name>": schema.ProviderSettings,
     "providers.<name>.api_keys": rotation.KeySettings,
-    "providers.<name>.models.<model>": schema.ModelOptions,
+    "providers.<name>.models.<model>": ModelOptions,
     "providers.<name>.rotation": rotation.RotationSettings,
     "providers.<name>.rotation.caps": rotation.CapSettings,
     "models.<name>": schema.DeploymentRoute,

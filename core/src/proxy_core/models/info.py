@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core.interfaces import FindModelInfo, HttpClient, ModelCatalog, ModelInfo
-from proxy_core.settings.base import Described
-from proxy_core.settings.schema import ModelOptions, ProviderSettings
+from proxy_core.settings.base import Described, ModelOptions
+from proxy_core.settings.schema import ProviderSettings
 
 log = logging.getLogger("proxy_core.models")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr
 
@@ -135,3 +135,23 @@ class Described(Table):
         description="What the model supports, such as ``function_calling`` or ``vision``; ``{ vision = false }`` "
         "denies it.",
     )
+
+
+class ModelOptions(Described):
+    """One entry of ``[providers.<name>.models]``."""
+
+    id: str | None = Field(None, description="The upstream's model id, if it differs from the public name.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Request fields to set when the client does not send them."
+    )
+    dialects: StrList = Field(
+        default_factory=list, description="Wire formats for this model; unset: those of the provider."
+    )
+    input_price: float | None = Field(None, ge=0, description="US dollars per million prompt tokens.")
+    cached_price: float | None = Field(
+        None, ge=0, description="US dollars per million prompt tokens read from a cache; unset: ``input_price``."
+    )
+    cache_write_price: float | None = Field(
+        None, ge=0, description="US dollars per million prompt tokens written to a cache; unset: ``input_price``."
+    )
+    output_price: float | None = Field(None, ge=0, description="US dollars per million completion tokens.")

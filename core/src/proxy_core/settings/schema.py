@@ -13,7 +13,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from proxy_core.jsons import loads
-from proxy_core.settings.base import ApiKey, BaseUrl, Described, Key, NetworkSettings, Origins, StrList, Table, listed
+from proxy_core.settings.base import (
+    ApiKey,
+    BaseUrl,
+    Described,
+    Key,
+    ModelOptions,
+    NetworkSettings,
+    Origins,
+    StrList,
+    Table,
+    listed,
+)
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
 MiB = 1024 * 1024
@@ -150,26 +161,6 @@ class ProviderSettings(NetworkSettings):
         if isinstance(value, list):
             return {str(name): {} for name in value}
         return value
-
-
-class ModelOptions(Described):
-    """One entry of ``[providers.<name>.models]``."""
-
-    id: str | None = Field(None, description="The upstream's model id, if it differs from the public name.")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="Request fields to set when the client does not send them."
-    )
-    dialects: StrList = Field(
-        default_factory=list, description="Wire formats for this model; unset: those of the provider."
-    )
-    input_price: float | None = Field(None, ge=0, description="US dollars per million prompt tokens.")
-    cached_price: float | None = Field(
-        None, ge=0, description="US dollars per million prompt tokens read from a cache; unset: ``input_price``."
-    )
-    cache_write_price: float | None = Field(
-        None, ge=0, description="US dollars per million prompt tokens written to a cache; unset: ``input_price``."
-    )
-    output_price: float | None = Field(None, ge=0, description="US dollars per million completion tokens.")
 
 
 class TimeoutSettings(Table):

@@ -32,13 +32,15 @@ def test_base64_and_floats_say_the_same(vector):
 def test_a_response_in_the_right_encoding_is_untouched():
     odd = b'{ "data" : [ {"embedding":[1.50]} ] }'
 
-    assert finish_whole(odd, {}) is odd
-    assert finish_whole(odd, {"encoding_format": "float"}) is odd
-    assert json.loads(finish_whole(odd, {"encoding_format": "base64"}))["data"][0]["embedding"] == to_base64([1.5])
+    assert finish_whole(odd, {"model": "m"}) is odd
+    assert finish_whole(odd, {"model": "m", "encoding_format": "float"}) is odd
+    assert json.loads(finish_whole(odd, {"model": "m", "encoding_format": "base64"}))["data"][0][
+        "embedding"
+    ] == to_base64([1.5])
 
 
 def test_an_invalid_vector_is_the_upstreams_fault():
     with pytest.raises(UpstreamBroken):
-        finish_whole(b'{"data":[{"embedding":"%%%"}]}', {"encoding_format": "float"})
+        finish_whole(b'{"data":[{"embedding":"%%%"}]}', {"model": "m", "encoding_format": "float"})
     with pytest.raises(UpstreamBroken):
-        finish_whole(b'{"data":[{"embedding":["x"]}]}', {"encoding_format": "base64"})
+        finish_whole(b'{"data":[{"embedding":["x"]}]}', {"model": "m", "encoding_format": "base64"})

@@ -16,7 +16,7 @@ DONE = b"data: [DONE]\n\n"
 
 def meter(strip=True, choices=1):
     context = ResponseContext(
-        id="x", model="m", stream=True, include_usage=not strip, created=0, expected_choices=choices
+        id="x", model="small", stream=True, include_usage=not strip, created=0, expected_choices=choices
     )
     return OpenAIUsageTap("demo", context, strip)
 

@@ -448,21 +448,22 @@ async def test_what_is_no_content_can_still_be_replaced(make, upstream, first, m
 
 
 CONTENTS = {
-    "text": chunk({"content": "Once"}),
-    "reasoning": chunk({"reasoning_content": "Hm"}),
-    "a tool call": chunk({"tool_calls": [TOOL]}),
-    "a refusal": chunk({"refusal": "No"}),
-    "audio": chunk({"audio": {"data": "aGk="}}),
+    "text": chunk({"content": "Once"}, model="both"),
+    "reasoning": chunk({"reasoning_content": "Hm"}, model="both"),
+    "a tool call": chunk({"tool_calls": [TOOL]}, model="both"),
+    "a refusal": chunk({"refusal": "No"}, model="both"),
+    "audio": chunk({"audio": {"data": "aGk="}}, model="both"),
 }
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 async def test_the_first_content_and_all_before_it_pass_at_once_and_unchanged(proxy, upstream, good, content):
-    upstream.says(b": queued\n\n", ROLE, content, pause(0.05), cut())
+    role = chunk({"role": "assistant", "content": ""}, model="both")
+    upstream.says(b": queued\n\n", role, content, pause(0.05), cut())
 
     answer = await proxy.chat("both", "hi", stream=True)
 
-    assert answer.body.startswith(b": queued\n\n" + ROLE + content)
+    assert answer.body.startswith(b": queued\n\n" + role + content)
     assert answer.error["code"] == "upstream_cut_off"
     assert good.requests == []
 
@@ -917,7 +918,7 @@ def test_one_large_event_takes_linear_time():
     def took_s(size):
         event = chunk({"content": "see", "images": ["data:image/png;base64," + "A" * size]})
         reads = [event[at : at + 16_384] for at in range(0, len(event), 16_384)]
-        context = proxy_core.ResponseContext(id="x", model="m", stream=True, include_usage=False, created=0)
+        context = proxy_core.ResponseContext(id="x", model="small", stream=True, include_usage=False, created=0)
         stream = RelayedStream(OpenAIUsageTap("up", context, True), 16 * 1024 * 1024)
         began = time.process_time()
         assert b"".join(map(stream.feed, reads)) == event

@@ -73,6 +73,29 @@ async def test_a_plain_response_passes_byte_for_byte(proxy, upstream):
     assert (await proxy.chat("demo/small", "hi")).body == odd
 
 
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("alias", ["demo/small", "best", "small"])
+async def test_a_response_has_the_name_that_the_client_used_and_is_otherwise_unchanged(
+    make_proxy, upstream, stream, alias
+):
+    inside = {"index": 0, "model": "small", "message": {"content": '"model": "small"'}, "delta": {"content": "a"}}
+    odd = {"id": "x", "model": "small", "choices": [inside], "more": {"model": "small"}}
+    end = chunk({}, finish="stop", model="small")
+    sent = (
+        b"data: " + json.dumps(odd).encode() + b"\n\n" + end + b"data: [DONE]\n\n"
+        if stream
+        else json.dumps(odd).encode()
+    )
+    upstream.says(sent) if stream else upstream.responds(body=sent)
+    providers = {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}}
+    proxy = await make_proxy({"providers": providers, "models": {"best": "demo/small", "small": "demo/small"}})
+
+    answer = await proxy.chat(alias, "hi", stream=stream)
+
+    renamed = sent.replace(b'"id": "x", "model": "small"', f'"id": "x", "model": "{alias}"'.encode())
+    assert answer.body == renamed.replace(end, chunk({}, finish="stop", model=alias))
+
+
 async def test_a_request_keeps_unknown_fields_and_only_the_model_changes(proxy, upstream):
     fields = {"vendor_option": {"deep": [1, 2.5, None]}, "temperature": 0.1, "big": 2**70, "note": "\u2028é"}
 
@@ -86,7 +109,7 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
 async def test_usage_is_asked_for_and_taken_out_again(proxy, upstream):
-    events = [chunk({"content": "a"}, usage=None), chunk({}, finish="stop")]
+    events = [chunk({"content": "a"}, usage=None, model="demo/small"), chunk({}, finish="stop", model="demo/small")]
     upstream.says(*events, chunk(usage=USAGE), b"data: [DONE]\n\n")
 
     answer = await proxy.chat("demo/small", "hi", stream=True)
@@ -106,7 +129,7 @@ async def test_usage_the_client_asked_for_is_kept(proxy, upstream):
 
 
 async def test_usage_on_the_finish_event_is_not_removed(proxy, upstream):
-    last = chunk({}, finish="stop", usage=USAGE)
+    last = chunk({}, finish="stop", usage=USAGE, model="demo/small")
     upstream.says(chunk({"content": "a"}), last, b"data: [DONE]\n\n")
 
     assert last in (await proxy.chat("demo/small", "hi", stream=True)).body
@@ -122,7 +145,9 @@ async def test_an_upstream_that_chokes_on_stream_options_gets_none(make_proxy, u
 
 async def test_text_that_only_looks_like_a_mark_changes_nothing(proxy, upstream):
     text = 'say "usage": {"x": 1}, "error": {"message": "no"} and data: [DONE]'
-    events = chunk({"content": text}) + chunk({"content": "end"}) + chunk({}, finish="stop") + b"data: [DONE]\n\n"
+    deltas = ({"content": text}, {"content": "end"})
+    events = b"".join(chunk(delta, model="demo/small") for delta in deltas)
+    events += chunk({}, finish="stop", model="demo/small") + b"data: [DONE]\n\n"
     upstream.says(events)
 
     answer = await proxy.chat("demo/small", "hi", stream=True)

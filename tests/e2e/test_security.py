@@ -169,7 +169,8 @@ async def test_a_credential_that_an_upstream_repeats_is_removed_and_the_rest_kep
     proxy = await make_proxy({"providers": {"demo": provider}})
     words = f"odd  bytes {{ {LONG_KEY} and team-token-1234567 }}"
     if stream:
-        sent = chunk({"content": words}) + chunk({}, finish="stop") + b"data: [DONE]\n\n"
+        sent = chunk({"content": words}, model="demo/small") + chunk({}, finish="stop", model="demo/small")
+        sent += b"data: [DONE]\n\n"
         upstream.says(sent)
     else:
         sent = json.dumps({"choices": [{"message": {"content": words}}]}, indent=3).encode()

@@ -52,7 +52,7 @@ async def test_a_comment_is_not_the_first_event(hasty, upstream, clock):
 
 async def test_long_silence_is_filled_with_comments(make_proxy, upstream, clock):
     proxy = await make_proxy({"providers": {"demo": {"api_keys": ["key-a"]}}, "streams": {"heartbeat_s": 0.1}})
-    event = chunk({"content": "hello"})
+    event = chunk({"content": "hello"}, model="demo/small")
     upstream.says(event[:30], pause(0.05), event[30:], pause(0.35), chunk({}, finish="stop"), b"data: [DONE]\n\n")
 
     answer = await clock.run(proxy.chat("demo/small", "hi", stream=True))

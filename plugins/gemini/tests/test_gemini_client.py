@@ -310,7 +310,8 @@ async def test_a_gemini_client_of_a_gemini_provider_is_relayed(google, upstream,
 
     answer = await proxy.post(address, body)
 
-    assert answer.body == b"".join(REPLY)
+    own = b'"modelVersion": "google/gemini-2.5-pro"}'
+    assert answer.body == b"".join(REPLY).replace(b'"modelVersion": "g"}', own)
     assert upstream.last.json == body
 
 

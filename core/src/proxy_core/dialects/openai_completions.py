@@ -21,6 +21,7 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.model_name import finish_whole
 from proxy_core.dialects.openai_chat.errors import encode_error, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.response_decode import OpenAIChatDecoder
 from proxy_core.dialects.openai_chat.response_encode import HEARTBEAT
@@ -187,6 +188,7 @@ DIALECT = Dialect(
     stream_error=partial(stream_error, names=_NAMES),
     whole_usage=usage_in,
     whole_failure=whole_failure,
+    finish_whole=finish_whole,
     heartbeat=HEARTBEAT,
     base_path="/v1",
 )

@@ -21,6 +21,7 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.model_name import renamed
 from proxy_core.dialects.openai_chat.errors import embeddings_failure, encode_error, stream_error
 from proxy_core.dialects.openai_chat.usage import usage_in
 from proxy_core.errors import BadRequest, UpstreamBroken
@@ -65,8 +66,8 @@ def context(request: ProxyRequest) -> ResponseContext:
 
 
 def finish_whole(response: bytes, body: JsonObject) -> bytes:
-    """The upstream's response with its vectors in the encoding that the client requested; otherwise unchanged."""
-    wanted = body.get("encoding_format")
+    """The response with the client's name for the model, and vectors in the encoding that the client requested."""
+    response, wanted = renamed(response, "model", body["model"]), body.get("encoding_format")
     if wanted is None:
         return response
     value = load_object(response)

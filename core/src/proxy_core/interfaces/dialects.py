@@ -52,7 +52,7 @@ class EventEncoder(Protocol):
 
 class UsageTap(Protocol):
     """Reads usage from a relayed stream. It changes nothing, except that it removes a usage event that the client
-    did not ask for, and what follows the end marker.
+    did not ask for, and what follows the end marker, and names the model as the client did (``ModelName`` does this).
 
     ``feed`` receives whole events and returns the bytes to relay. ``failure`` is an error inside the stream: the
     bytes before it were returned, but neither the error nor what follows it.
@@ -120,9 +120,9 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage from a
     whole response, where it is the member ``usage_key``; ``whole_failure`` detects an error inside a 200 response.
-    ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for. ``condense``
-    reduces a finished stream to fewer events that result in the same response. ``prompt_first``: streams begin with the
-    number of prompt tokens, which the upstream may tell only at the end; their context has an estimate.
+    ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for (``renamed``).
+    ``condense`` reduces a finished stream to fewer events that result in the same response. ``prompt_first``: streams
+    begin with the number of prompt tokens, which the upstream may tell only at the end; their context has an estimate.
 
     Other requests: ``operations`` are paths that need no provider. ``recognizes(head)`` recognizes the format's
     own clients by their headers or path: where formats share a path, these clients get this format's answer, and

@@ -7,6 +7,7 @@ Reasoning is read as ``reasoning_content``, ``reasoning`` or ``reasoning_details
 
 from __future__ import annotations
 
+from proxy_core.dialects.model_name import finish_whole
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import encode, unsent_tools
@@ -49,6 +50,7 @@ DIALECT = Dialect(
     stream_error=stream_error,
     whole_usage=usage_in,
     whole_failure=whole_failure,
+    finish_whole=finish_whole,
     heartbeat=HEARTBEAT,
     condense=condensed,
     operations=OPERATIONS,

@@ -6,6 +6,7 @@ import re
 
 from proxy_core import sse
 from proxy_core.dialects.common import first_of_list, load_object
+from proxy_core.dialects.model_name import ModelName
 from proxy_core.dialects.openai_chat.errors import error_of, failure_of
 from proxy_core.dialects.openai_chat.finish import only_fails, reason_of, says, silent_failure
 from proxy_core.dialects.openai_chat.usage import usage_in
@@ -46,15 +47,17 @@ class OpenAIUsageTap:
     """Reads a relayed OpenAI stream (chat or completions).
 
     Up to the first content every event is read; afterwards, only those with a mark. With ``strip_usage`` (the proxy
-    requested usage, the client did not) an event with usage and no choices is left out; nothing else is changed.
+    requested usage, the client did not) an event with usage and no choices is left out; besides this, only the model's
+    name is changed, to the client's.
     """
 
-    __slots__ = ("_finished", "_provider", "_strip", "_wanted", "committed", "ended", "failure", "usage")
+    __slots__ = ("_finished", "_name", "_provider", "_strip", "_wanted", "committed", "ended", "failure", "usage")
 
     def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._strip = strip_usage
         self._wanted = context.expected_choices
+        self._name = ModelName("model", context.model)
         self._finished: set[str] = set()
         self.committed = False
         self.ended = False
@@ -69,6 +72,12 @@ class OpenAIUsageTap:
     def feed(self, block: bytes) -> bytes:
         if self.ended:
             return b""
+        return self._name.put(self._kept(block))
+
+    def close(self) -> bytes:
+        return b"" if self.ended else sse.DONE
+
+    def _kept(self, block: bytes) -> bytes:
         kept: list[bytes] = []
         read = 0
         for event in sse.split(block) if not self.committed else ():
@@ -91,9 +100,6 @@ class OpenAIUsageTap:
             elif not self._pass(event, kept):
                 break
         return b"".join(kept)
-
-    def close(self) -> bytes:
-        return b"" if self.ended else sse.DONE
 
     def _pass(self, event: bytes, kept: list[bytes]) -> bool:
         """Read one event and keep it if the client may receive it; False if nothing may follow it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from proxy_core import JsonObject, ProxyRequest, RequestHead, ResponseContext
+from proxy_core.dialects.model_name import renamed
 from proxy_plugin_gemini.dialect.common import field
 
 _FROM_PATH = frozenset({"model", "stream", "alt"})
@@ -54,4 +55,5 @@ def context(request: ProxyRequest) -> ResponseContext:
 
 
 def finish_whole(data: bytes, body: JsonObject) -> bytes:
+    data = renamed(data, "modelVersion", body["model"])
     return b"[" + data + b"]" if body.get("alt") == "json" else data

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy_core import ResponseContext, UpstreamFailure, Usage, sse
 from proxy_core.dialects.common import load_object
+from proxy_core.dialects.model_name import ModelName
 from proxy_plugin_gemini.dialect.common import decode_usage
 from proxy_plugin_gemini.dialect.errors import error_of, failure_of
 
@@ -14,9 +15,9 @@ _MARKS = (b'"usageMetadata"', b'"finishReason"', b'"promptFeedback"', b'"error"'
 
 
 class GeminiUsageTap:
-    """Watches a relayed stream without changing it."""
+    """Watches a relayed stream without changing it, except for the model's name."""
 
-    __slots__ = ("_finished", "_provider", "_wanted", "committed", "failure", "usage")
+    __slots__ = ("_finished", "_name", "_provider", "_wanted", "committed", "failure", "usage")
 
     #: The format has no end marker.
     ended = False
@@ -24,6 +25,7 @@ class GeminiUsageTap:
     def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._wanted = context.expected_choices
+        self._name = ModelName("modelVersion", context.model)
         self._finished: set[int] = set()
         self.committed = False
         self.usage: Usage | None = None
@@ -34,6 +36,12 @@ class GeminiUsageTap:
         return len(self._finished) >= self._wanted
 
     def feed(self, block: bytes) -> bytes:
+        return self._name.put(self._passed(block))
+
+    def close(self) -> bytes:
+        return b""
+
+    def _passed(self, block: bytes) -> bytes:
         if self.committed and not any(mark in block for mark in _MARKS):
             return block
         passed = 0
@@ -43,9 +51,6 @@ class GeminiUsageTap:
                 return block[:passed]
             passed += len(raw)
         return block
-
-    def close(self) -> bytes:
-        return b""
 
     def _look(self, raw: bytes) -> None:
         if self.committed and not any(mark in raw for mark in _MARKS):

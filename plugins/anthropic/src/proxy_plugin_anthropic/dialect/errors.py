@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected
+from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected, sse
 from proxy_core.dialects.common import json_bytes
-from proxy_plugin_anthropic.dialect.blocks import event
 from proxy_plugin_anthropic.dialect.overflow import overflow
 
 _TYPES = {
@@ -74,7 +73,7 @@ def _message(error: ProxyError) -> str:
         return f"{error.message} {_UNMAPPED}"
     if isinstance(error, BadRequest):
         return _in_its_words(error)
-    return overflow(error.message) or error.message if error.status in (400, 413) else error.message
+    return overflow(error.message, error.code) or error.message if error.status in (400, 413) else error.message
 
 
 _UNMAPPED = (
@@ -97,7 +96,7 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:
-    return event(**_body(error, request_id))
+    return sse.encode(json_bytes(_body(error, request_id)), "error")
 
 
 def _body(error: ProxyError, request_id: str) -> JsonObject:

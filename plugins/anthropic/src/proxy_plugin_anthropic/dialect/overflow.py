@@ -9,17 +9,18 @@ _WORDS = [
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
         # Anthropic
-        r"prompt is too long(: (?P<n>\d+) tokens > (?P<most>\d+))?",
+        r"prompt is too long(: (?P<n>\d{1,15}) tokens > (?P<most>\d{1,15}))?",
         r"input length and `?max_tokens`? exceed context limit",
         # OpenAI, vLLM, SGLang, DeepSeek, Mistral
-        r"maximum context length (is|of) (?P<most>\d+) tokens.{1,80}?"
-        r"(requested|resulted in|contains?( at least)?|has) (about )?(?P<n>\d+)",
-        r"maximum context length (is|of) (?P<most>\d+)",
-        r"(?P<n>\d+) tokens?.{1,60}(maximum|exceeds?|larger than|limit).{1,60}?(?P<most>\d+)",
+        r"maximum context length (is|of) (?P<most>\d{1,15}) tokens.{1,80}?"
+        r"(requested|resulted in|contains?( at least)?|has) (about )?(?P<n>\d{1,15})",
+        r"maximum context length (is|of) (?P<most>\d{1,15})",
+        r"(?P<n>\d{1,15}) tokens.{1,60}?too large for model with (?P<most>\d{1,15}) maximum context",
         # Google
-        r"input token count \(?(?P<n>\d+)\)? exceeds the maximum number of tokens( allowed)?( \(?(?P<most>\d+))?",
+        r"input token count \(?(?P<n>\d{1,15})\)? exceeds the maximum number of tokens"
+        r"( allowed)?( \(?(?P<most>\d{1,15}))?",
         # Alibaba
-        r"range of input length should be \[\d+, ?(?P<most>\d+)\]",
+        r"range of input length should be \[\d{1,15}, ?(?P<most>\d{1,15})\]",
         # llama.cpp, Ollama, LM Studio and the rest
         r"exceeds? the (available |model's )?context (window|size|length)",
         r"context[_ ]length[_ ]exceeded|context (window|length) (is )?exceeded|input is too long|"
@@ -28,7 +29,7 @@ _WORDS = [
 ]
 
 
-def overflow(message: str) -> str | None:
+def overflow(message: str, code: str | None = None) -> str | None:
     """The message in Anthropic's form; ``None`` if it is about something else."""
     for pattern in _WORDS:
         if (found := pattern.search(message)) is None:
@@ -37,7 +38,7 @@ def overflow(message: str) -> str | None:
         if numbers.get("n") and numbers.get("most") and int(numbers["n"]) > int(numbers["most"]):
             return f"prompt is too long: {int(numbers['n'])} tokens > {int(numbers['most'])} maximum"
         return message if message.startswith(_PLAIN) else f"prompt is too long: {message}"
-    return None
+    return f"prompt is too long: {message}" if code == "context_length_exceeded" else None
 
 
 _PLAIN = ("prompt is too long", "input length and")

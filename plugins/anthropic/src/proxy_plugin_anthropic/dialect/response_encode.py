@@ -162,14 +162,15 @@ class AnthropicEncoder:
 
     def _lone_signature(self) -> bytes:
         """A block for a signature without a thought: what it signs follows."""
-        if self._signature is None:
+        signature, self._signature = self._signature, None
+        if signature is None:
             return b""
-        if self._signature.maker == MAKER and self._signature.payload.startswith(REDACTED):
-            block = {"type": "redacted_thinking", "data": self._signature.payload.removeprefix(REDACTED)}
-            self._signature = None
-            return self._out.start(block) + self._out.stop()
-        self._open = "thinking"
-        return self._out.start(_EMPTY["thinking"]) + self._end_block()
+        out = self._end_block()
+        if signature.maker == MAKER and signature.payload.startswith(REDACTED):
+            block = {"type": "redacted_thinking", "data": signature.payload.removeprefix(REDACTED)}
+            return out + self._out.start(block) + self._out.stop()
+        self._open, self._signature = "thinking", signature
+        return out + self._out.start(_EMPTY["thinking"]) + self._end_block()
 
     def _end_block(self) -> bytes:
         """Close the open block. Something else than calls follows, so those that wait are written first."""
@@ -206,8 +207,7 @@ class AnthropicEncoder:
         out = b""
         if start.opaque is not None:  # it signs the thought before the call, or the call itself
             out = self._thought(ReasoningDelta(text="", opaque=start.opaque))
-        if self._open != "tool_use":
-            out += self._end_block() + self._lone_signature()
+        out += self._end_block() + self._lone_signature()
         self._open = "tool_use"
         return out + self._out.start({"type": "tool_use", "id": _legal(start.id), "name": start.name, "input": {}})
 

@@ -145,6 +145,14 @@ async def test_a_schema_in_googles_spelling_reaches_a_chat_upstream_as_a_json_sc
     assert upstream.last.json["tools"][0]["function"]["parameters"] == plain
 
 
+async def test_data_that_the_client_writes_for_urls_reaches_a_chat_upstream_in_the_usual_form(client, upstream):
+    image = types.Part.from_bytes(data=b"\xfb\xef\xff", mime_type="image/png")
+
+    await client.models.generate_content(model="demo/small", contents=[image, "what?"])
+
+    assert upstream.last.json["messages"][0]["content"][0]["image_url"]["url"] == "data:image/png;base64,++//"
+
+
 async def test_inline_text_and_images_in_data_links_reach_a_chat_upstream(client, upstream):
     parts = [
         types.Part.from_bytes(data="für dich".encode(), mime_type="text/markdown"),

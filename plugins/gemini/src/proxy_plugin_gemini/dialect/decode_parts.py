@@ -161,6 +161,7 @@ def _media(part: JsonObject, at: str) -> Part:
         media_type, data = field(inline, "mimeType"), inline.get("data")
         if not isinstance(media_type, str) or not isinstance(data, str):
             raise wrong_type(f"{at}.inlineData", "an object with mimeType and data")
+        data = data.replace("-", "+").replace("_", "/")  # google-genai writes base64 in its URL-safe form
         if (text := _inline_text(media_type, data)) is not None:
             return Text(text=text)
         source = InlineData(media_type=media_type, data=data)

@@ -88,12 +88,14 @@ class Exchange:
         """``name`` is one of the right requests."""
         dialect = self.dialects[name.partition(",")[0]]
         body = parse_body(raw)
-        if dialect.read_request is not None:
+        if name in right.ACTIONS:
             action = random.choice(right.ACTIONS[name])
             path = f"/v1beta/models/{broken_text(random, 'demo/m') if random.random() < 0.1 else 'demo/m'}:{action}"
             model = path.removeprefix("/v1beta/models/").rpartition(":")[0]
             head = RequestHead(method="POST", path=path, parameters={"model": model}, query={"alt": "sse"}, headers={})
             body = dialect.read_request(head, body)
+        elif dialect.read_request is not None:
+            body = dialect.read_request(RequestHead(method="POST", path=dialect.paths[0]), body)
         dialect.check(body)
         stream = bool(body.get("stream"))
         request = ProxyRequest(id="r", client="c", dialect=dialect.name, model="demo/m", stream=stream, body=body)
@@ -131,12 +133,17 @@ class Exchange:
             decide(random, self.dialects, self.providers[provider], response.failure)
 
 
+RESPONSES = [name for name in right.RESPONSES if name.startswith("responses, ")]
+ERRORS = ["an error in a chunk", "an error", "responses, an error"]
+
+
 def answer(random, is_stream):
     """One or several events, or a whole body, with something wrong in it."""
     if not is_stream:
         return broken_json(random, chosen(random, right.RESPONSES), of_bytes=0.2)
-    name = random.choice(("openai, a chunk", "gemini", "code assist", "an error in a chunk", "a list", "an error"))
-    events = [broken_json(random, right.RESPONSES[name], of_bytes=0.05) for _ in range(random.randint(1, 3))]
+    names = random.choice((["openai, a chunk"], ["gemini"], ["code assist"], RESPONSES, ["a list"], ERRORS))
+    chosen_names = [random.choice(names) for _ in range(random.randint(1, 3))]
+    events = [broken_json(random, right.RESPONSES[name], of_bytes=0.05) for name in chosen_names]
     between = random.choice((b"\n\n", b"\r\n\r\n", b"\n", b"\n\n: x\n\n"))  # with one newline, lines of JSON
     prefix = b"" if between == b"\n" else b"data: "
     data = b"".join(prefix + event + between for event in events) + random.choice((b"", b"data: [DONE]\n\n"))

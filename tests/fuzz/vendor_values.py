@@ -90,6 +90,96 @@ REQUESTS = {
         "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}],
         "cachedContent": "cachedContents/x",
     },
+    "anthropic_messages": {
+        "model": "demo/m",
+        "max_tokens": 3000,
+        "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "h"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}},
+                    {"type": "document", "source": {"type": "url", "url": "https://x.example/a.pdf"}, "title": "t"},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "t", "signature": PIXEL},
+                    {"type": "redacted_thinking", "data": PIXEL},
+                    {"type": "text", "text": "x"},
+                    {"type": "tool_use", "id": "1", "name": "f", "input": {"a": "x"}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "1",
+                        "content": [{"type": "text", "text": "ok"}],
+                        "is_error": True,
+                    }
+                ],
+            },
+            {"role": "system", "content": "later"},
+        ],
+        "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "cache_control": {"type": "ephemeral"}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": SCHEMA}},
+        "metadata": {"user_id": "u"},
+        "temperature": 1,
+        "top_k": 5,
+        "stop_sequences": ["x"],
+        "stream": True,
+    },
+    "openai_responses": {
+        "model": "demo/m",
+        "instructions": "s",
+        "input": [
+            {"role": "developer", "content": "d"},
+            {
+                "type": "message",
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "h"},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}", "detail": "low"},
+                    {"type": "input_file", "file_data": f"data:application/pdf;base64,{PIXEL}", "filename": "a.pdf"},
+                ],
+            },
+            {
+                "type": "reasoning",
+                "id": "rs_1",
+                "summary": [{"type": "summary_text", "text": "r"}],
+                "encrypted_content": PIXEL,
+            },
+            {
+                "type": "message",
+                "role": "assistant",
+                "content": [{"type": "output_text", "text": "x", "annotations": []}],
+            },
+            {"type": "function_call", "call_id": "1", "name": "f", "arguments": '{"a": "x"}', "namespace": "n"},
+            {"type": "custom_tool_call", "call_id": "2", "name": "c", "input": "x"},
+            {"type": "function_call_output", "call_id": "1", "output": "ok"},
+            {"type": "custom_tool_call_output", "call_id": "2", "output": [{"type": "input_text", "text": "ok"}]},
+        ],
+        "tools": [
+            {"type": "function", **_FUNCTION, "strict": True},
+            {"type": "custom", "name": "c", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+            {"type": "namespace", "name": "n", "tools": [{"type": "function", **_FUNCTION}]},
+        ],
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]},
+        "parallel_tool_calls": True,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"verbosity": "low", "format": {"type": "json_schema", "name": "x", "schema": SCHEMA}},
+        "include": ["reasoning.encrypted_content"],
+        "store": False,
+        "prompt_cache_key": "k",
+        "max_output_tokens": 50,
+        "stream": True,
+    },
     "gemini_embeddings": {
         "content": {"parts": [{"text": "x"}]},
         "taskType": "RETRIEVAL_QUERY",
@@ -185,7 +275,61 @@ _GOOGLE_ERROR = {
         ],
     }
 }
+_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "status": "completed",
+    "phase": "commentary",
+    "content": [
+        {
+            "type": "output_text",
+            "text": "x",
+            "annotations": [{"type": "url_citation", "url": "https://x"}],
+            "logprobs": [],
+        },
+        {"type": "refusal", "refusal": "x"},
+    ],
+}
+_THOUGHT = {
+    "id": "rs_1",
+    "type": "reasoning",
+    "summary": [{"type": "summary_text", "text": "r"}],
+    "content": [{"type": "reasoning_text", "text": "r"}],
+    "encrypted_content": PIXEL,
+}
+_CALLED = {"id": "fc_1", "type": "function_call", "call_id": "1", "name": "f", "arguments": "{}", "namespace": "n"}
+_RESPONSE = {
+    "id": "resp_1",
+    "object": "response",
+    "created_at": 1,
+    "status": "incomplete",
+    "error": None,
+    "incomplete_details": {"reason": "max_output_tokens"},
+    "model": "m",
+    "output": [_THOUGHT, _MESSAGE, _CALLED, {**_CALLED, "type": "custom_tool_call", "input": "x"}, {"type": "x_call"}],
+    "usage": {
+        "input_tokens": 1,
+        "input_tokens_details": {"cached_tokens": 1},
+        "output_tokens": 2,
+        "output_tokens_details": {"reasoning_tokens": 1},
+        "total_tokens": 3,
+    },
+}
 RESPONSES = {
+    "responses": _RESPONSE,
+    "responses, an item": {"type": "response.output_item.done", "output_index": 1, "item": _MESSAGE},
+    "responses, a call": {"type": "response.output_item.added", "output_index": 2, "item": _CALLED},
+    "responses, a piece": {
+        "type": "response.output_text.delta",
+        "item_id": "msg_1",
+        "output_index": 1,
+        "content_index": 0,
+        "delta": "x",
+        "logprobs": [{"token": "x", "logprob": -1}],
+    },
+    "responses, the end": {"type": "response.completed", "sequence_number": 9, "response": _RESPONSE},
+    "responses, an error": {"type": "error", "code": "rate_limit_exceeded", "message": "m", "param": None},
     "openai, a chunk": {
         **_CHUNK,
         "choices": [{"index": 0, "delta": _DELTA, "finish_reason": "stop", "logprobs": {"content": []}}],

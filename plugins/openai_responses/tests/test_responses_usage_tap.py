@@ -6,7 +6,7 @@ import pytest
 
 from proxy_core import ResponseContext, Usage, sse
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
-from proxy_plugin_openai_responses.dialect.model_name import in_response
+from proxy_plugin_openai_responses.dialect.model_name import renamed
 from proxy_plugin_openai_responses.dialect.usage import encode_usage, whole_usage
 from proxy_plugin_openai_responses.dialect.usage_tap import ResponsesUsageTap
 from proxy_plugin_openai_responses.testing import Answer, call, end, fails, hosted, reasoning, text
@@ -49,21 +49,24 @@ def test_with_the_same_name_every_byte_stays():
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"tools":[{"parameters":{"model":"a"}}],"metadata":{"model" : "gpt"}, "model" :\n"gpt" ,"x":1}',
+        b'{"tools":[{"parameters":{"model":"a"}}],"metadata":{"model" : "gpt"},\n"model" : "gpt" ,"x":1}',
         b'{"model":"gpt","metadata":{"model":"gpt"}}',
         b'{"text":"\\"model\\":\\"gpt\\"","model":"gpt"}',
     ],
 )
 def test_the_name_is_that_of_the_response_itself(body):
-    found = json.loads(in_response(body, 'my "own"'))
+    event = b'event: x\ndata: {"model":"not this","response":' + body.replace(b"\n", b"\ndata:") + b"}\n\n"
+    found = json.loads(sse.parse(renamed(event, 'my "own"')).data)
 
-    assert found == {**json.loads(body), "model": 'my "own"'}
-    assert len(in_response(body, "gpt")) == len(body)
+    assert found == {"model": "not this", "response": {**json.loads(body), "model": 'my "own"'}}
+    assert renamed(event, "gpt") == event
 
 
 @pytest.mark.parametrize("body", [b'{"metadata":{"model":"gpt"}}', b'{"model":null}', b"{", b'{"model":"gpt"'])
 def test_without_a_name_nothing_is_changed(body):
-    assert in_response(body, "other") == body
+    event = b'data: {"response":' + body + b"}\n\n"
+
+    assert renamed(event, "other") == event
 
 
 def test_the_beginning_is_not_content():

@@ -48,7 +48,7 @@ def _schema(schema: Any) -> Any:
         else:
             out[key] = value if key in _DATA else _schema(value)
     properties, required = out.get("properties"), out.get("required")
-    named = set(required) if isinstance(required, list) else set()
+    named = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
     if out.get("additionalProperties") is False and isinstance(properties, Mapping) and set(properties) - named:
         del out["additionalProperties"]  # the vendor refuses it if a property is optional
     return out

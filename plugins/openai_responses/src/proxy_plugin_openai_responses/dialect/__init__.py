@@ -6,6 +6,7 @@ Source: ``openai-python`` 3.x types ``responses`` and its stream accumulator; Co
 from __future__ import annotations
 
 from proxy_core import Dialect, sse
+from proxy_core.dialects.model_name import finish_whole
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode import decode
 from proxy_plugin_openai_responses.dialect.encode import dropped, encode
@@ -46,6 +47,7 @@ DIALECT = Dialect(
     stream_error=stream_error,
     whole_usage=whole_usage,
     whole_failure=whole_failure,
+    finish_whole=finish_whole,
     heartbeat=sse.comment("keep-alive"),
     operations=OPERATIONS,
     base_path="/v1",

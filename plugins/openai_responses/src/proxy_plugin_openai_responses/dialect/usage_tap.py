@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy_core import JsonObject, ResponseContext, UpstreamFailure, Usage, load_object, sse
-from proxy_plugin_openai_responses.dialect import model_name
 from proxy_plugin_openai_responses.dialect.failed import error_in, error_of, failure_of
+from proxy_plugin_openai_responses.dialect.model_name import renamed
 from proxy_plugin_openai_responses.dialect.usage import decode_usage
 
 #: In every event that matters after the first content, and in few others. Inside a string, the quotes are escaped.
@@ -73,7 +73,7 @@ class ResponsesUsageTap:
                 return b""
             self.ended = self.committed = True
         named = response.get("model")
-        return model_name.in_event(raw, self._model) if isinstance(named, str) and named != self._model else raw
+        return renamed(raw, self._model) if isinstance(named, str) and named != self._model else raw
 
 
 def _says(kind: str, event: JsonObject) -> bool:

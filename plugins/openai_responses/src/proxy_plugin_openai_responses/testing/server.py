@@ -32,6 +32,8 @@ class FakeResponses(FakeUpstream):
         self.checks = True
         self.encrypted: set[str] = set()
         self.queued: deque[Sequence[Mapping[str, Any] | Step] | Script] = deque()
+        #: The bodies of its responses.
+        self.said: list[bytes] = []
 
     @property
     def provider(self) -> dict[str, Any]:
@@ -68,9 +70,10 @@ class FakeResponses(FakeUpstream):
             return steps
         self.encrypted |= {str(s["encrypted"]) for s in steps if isinstance(s, Mapping) and s.get("encrypted")}
         answer = Answer(steps, f"{body['model']}-2026-01-01", len(self.requests))
-        if body.get("stream"):
-            return Script(200, {"content-type": "text/event-stream"}, answer.stream())
-        return _json(200, answer.whole(), {})
+        kind = "text/event-stream" if body.get("stream") else "application/json"
+        out = answer.stream() if body.get("stream") else [json.dumps(answer.whole()).encode()]
+        self.said.append(b"".join(step for step in out if isinstance(step, bytes)))
+        return Script(200, {"content-type": kind}, out)
 
 
 def _default(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

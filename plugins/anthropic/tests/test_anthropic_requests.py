@@ -1,12 +1,16 @@
 """Requests of Anthropic's clients, and what an upstream that speaks OpenAI's format receives of them."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy_core import BadRequest, Opaque, Reasoning, RequestHead, seal
 from proxy_core.dialects import openai_chat
 from proxy_plugin_anthropic.dialect import check, decode, read_request
+from proxy_plugin_anthropic.dialect.errors import encode_error
 
 PNG = "iVBORw0KGgo="
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
@@ -351,3 +355,56 @@ def test_what_the_upstream_cannot_read_is_refused(block):
         sent(messages=[user(block)])
 
     assert raised.value.param == "messages"
+
+
+# --- Anything ----------------------------------------------------------------------------
+
+RIGHT = body_of(
+    system=[text("be", **CACHED)],
+    messages=[
+        user(text("a"), PICTURE, {"type": "document", "source": {"type": "text", "data": "x"}, "title": "t"}),
+        assistant(
+            {"type": "thinking", "thinking": "t", "signature": "s"},
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"url": "u"}]},
+            call("c1", a=1),
+        ),
+        user(result("c1", [text("done"), PICTURE])),
+        {"role": "system", "content": "mind"},
+    ],
+    tools=[{"name": "f", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "web_search"}],
+    tool_choice={"type": "tool", "name": "f"},
+    thinking={"type": "enabled", "budget_tokens": 2000},
+    output_config={"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+    metadata={"user_id": "u"},
+    stop_sequences=["x"],
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("type text id name".split()), inner),
+    max_leaves=5,
+)
+
+
+def replaced(value, steps, new):
+    """The value, with what these steps lead to replaced by something else."""
+    if not steps or not isinstance(value, dict | list) or not value:
+        return new
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = keys[steps[0] % len(keys)]
+    inner = replaced(value[key], steps[1:], new)
+    return {**value, key: inner} if isinstance(value, dict) else [*value[:key], inner, *value[key + 1 :]]
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=7), JSON)
+def test_anything_is_a_request_or_an_error_that_names_a_field(steps, new):
+    body = replaced(RIGHT, steps, new)
+    try:
+        check(body)
+        chat = decode(body)
+    except BadRequest as error:
+        assert error.param
+        json.loads(encode_error(error, "r").body)
+        return
+    with suppress(BadRequest):
+        json.dumps(openai_chat.encode(chat))

@@ -36,7 +36,7 @@ async def list_names(request, services):
 
 
 async def count(request, services):
-    counted = await services.count_tokens(openai_chat.decode(request.body))
+    counted = await services.count_tokens(openai_chat.decode(request.body), request.body)
     return OperationResponse(body={"tokens": counted.tokens})
 
 

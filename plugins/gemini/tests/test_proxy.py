@@ -152,3 +152,18 @@ async def test_the_vendors_own_library_takes_the_fake_for_google(google):
     assert (await client.aio.models.count_tokens(model="gemini-2.5-flash", contents="hi")).total_tokens
     assert "models/gemini-2.5-pro" in [model.name async for model in await client.aio.models.list()]
     await client.aio.aclose()
+
+
+async def test_google_counts_tokens_for_clients_of_every_format(proxy, google):
+    base, model, key = proxy.url.removesuffix("/v1"), "gemini/gemini-2.5-pro", {"x-goog-api-key": proxy.key}
+    whole = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "systemInstruction": {"parts": [{"text": "x"}]}}
+
+    for body in (whole, {"generateContentRequest": {"model": "models/other", **whole}}):
+        url = f"{base}/v1beta/models/{model}:countTokens"
+        answer = await proxy.client.post(url, json=body, headers=key)
+
+        assert answer.json()["totalTokens"] > 0
+        assert answer.headers["x-proxy-token-counter"] == "upstream: gemini/gemini-2.5-pro"
+        sent = google.called("countTokens")[-1]
+        assert sent.path == "/v1beta/models/gemini-2.5-pro:countTokens"
+        assert sent.json == {"generateContentRequest": {"model": "models/gemini-2.5-pro", **whole}}

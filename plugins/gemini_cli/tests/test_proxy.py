@@ -598,3 +598,21 @@ async def test_models_are_listed(proxy):
     assert {"gemini_cli/gemini-2.5-pro", "gemini_cli/gemini-3.1-pro-preview"} <= listed
     assert {"gemini/gemini-2.5-pro", "gemini/gemini-embedding-001"} <= listed
     assert "gemini/aqa" not in listed
+
+
+async def test_tokens_are_counted_with_instructions_and_tools(proxy, google):
+    base, key = proxy.url.removesuffix("/v1"), {"x-goog-api-key": proxy.key}
+    tools = [{"functionDeclarations": [{"name": "f", "description": "d"}]}]
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "systemInstruction": {"parts": [{"text": "x"}]}}
+
+    url = f"{base}/v1beta/models/gemini_cli/gemini-2.5-pro:countTokens"
+    answer = await proxy.client.post(url, json={**body, "tools": tools}, headers=key)
+
+    assert answer.json()["totalTokens"] > 0
+    assert answer.headers["x-proxy-token-counter"] == "upstream: gemini_cli/gemini-2.5-pro"
+    (counted,) = [request.json["request"] for request in google.requests if "countTokens" in request.path]
+    assert counted["model"] == "models/gemini-2.5-pro"
+    assert counted["contents"][0] == body["contents"][0]
+    said, offered = (part["text"] for part in counted["contents"][1]["parts"])
+    assert said == "x"
+    assert json.loads(offered)[0]["functionDeclarations"][0]["name"] == "f"

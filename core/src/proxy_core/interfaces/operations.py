@@ -60,6 +60,11 @@ class ListedModel(Struct, frozen=True, kw_only=True):
 class CountedTokens(Struct, frozen=True, kw_only=True):
     """The tokens of a request. ``source`` names the counter and tokenizer, ``note`` says why it is not ``exact``."""
 
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """For a response that has no field for the source."""
+        return [("x-proxy-token-counter", self.source)]
+
     tokens: int
     exact: bool
     source: str
@@ -86,8 +91,11 @@ class OperationServices(Protocol):
         """Raises ``ModelNotFound``, also for a model that the client may not use."""
         ...
 
-    async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
-        """Count as the first deployment of the model would. Raises ``ModelNotFound``, ``Forbidden``."""
+    async def count_tokens(self, chat: ChatRequest, body: JsonObject) -> CountedTokens:
+        """Count as the first deployment of the model would: its provider counts, if it can, or else a counter does.
+
+        ``body`` is the request in the dialect of ``chat``. Raises ``ModelNotFound``, ``Forbidden``.
+        """
         ...
 
     async def count(

@@ -40,6 +40,7 @@ __all__ = [
     "ProviderResponse",
     "ReadQuota",
     "Send",
+    "UpstreamCount",
 ]
 
 
@@ -107,6 +108,17 @@ class FetchLimits(Struct, frozen=True, kw_only=True):
 
 
 Encode = Callable[[ProviderCall, Credential], UpstreamRequest]
+
+
+class UpstreamCount(Struct, frozen=True, kw_only=True):
+    """How to have a provider count the tokens of a request. Pure.
+
+    ``request`` gets what ``encode`` would get; whatever it raises, another counter counts. ``parse`` reads the response
+    and raises ``ValueError``.
+    """
+
+    request: Encode
+    parse: Callable[[bytes], int]
 
 
 class ByteStream(Protocol):
@@ -180,6 +192,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     ``[providers.<name>.rotation]``; ``max_priority(model)`` is the highest priority number that may serve a
     model, if its plans differ in that. ``quota`` is called for each login every ``quota_every_s``, outside of
     requests.
+    ``count_tokens``: the provider counts the tokens of a request itself, for clients that ask for that.
     ``models`` are the models that are known without a request; ``models_complete`` means that there are no others.
     ``fetch_links``: the provider cannot open links, so the core fetches documents that ``chat`` links to, through
     its guarded fetcher, and passes them as ``InlineData``.
@@ -205,6 +218,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     rotation: RotationSettings = field(default_factory=RotationSettings)
     max_priority: Callable[[str], int | None] | None = None
     list_models: ListModels | None = None
+    count_tokens: UpstreamCount | None = None
     models: Sequence[ModelSpec] = ()
     models_complete: bool = False
     credential_kind: str = "api_key"

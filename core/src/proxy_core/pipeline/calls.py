@@ -13,6 +13,7 @@ from proxy_core.interfaces import (
     Credential,
     Deployment,
     Dialect,
+    Encode,
     EventDecoder,
     Provider,
     ProviderCall,
@@ -119,13 +120,16 @@ class Call(Struct, eq=False):
             return
         self._request.stash[_FETCHED] = await fetcher.inline(self._chat(), limits)
 
-    def encode(self, credential: Credential) -> UpstreamRequest:
-        """The upstream request. Raises ``BadRequest`` for anything that the provider cannot represent."""
+    def encode(self, credential: Credential, encode: Encode | None = None) -> UpstreamRequest:
+        """The upstream request. Raises ``BadRequest`` for anything that the provider cannot represent.
+
+        ``encode``: what to use instead of the provider's own, for another request than that for the response.
+        """
         try:
             self._sent = self._call()
             if self._client.prompt_first and self.translated:  # here, as a large body is encoded in a thread
                 self._prompt_tokens = rough_tokens(self._request.body)
-            message = self._deployment.provider.encode(self._sent, credential)
+            message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
             return replace(message, headers=[*message.headers, hops], dropped=[*self._dropped(), *message.dropped])

@@ -14,6 +14,7 @@ from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import ModelInfos
 from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.dry_run import DryRun
+from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.server.admin import Operations
@@ -41,6 +42,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     services: Services
     directory: ModelDirectory
     dry_run: DryRun
+    upstream_counting: UpstreamCounting
     model_infos: ModelInfos
     state: SharedState
     status: StatusView
@@ -102,6 +104,7 @@ def _knowledge(parts: Parts) -> ModelKnowledge:
         model_infos=parts.model_infos,
         prices=services.prices,
         counting=TokenCounting(parts.catalog.token_counters),
+        upstream_counting=parts.upstream_counting,
         state=parts.state,
         status=parts.status,
         started_at=int(time.time()),

@@ -31,6 +31,7 @@ from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
+from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.plugins.loader import HOOKS, Module, check_guards, load_plugins
 from proxy_core.plugins.registry import Catalog, build_catalog
 from proxy_core.records.recorder import Recorder
@@ -246,6 +247,10 @@ class _Builder:
         return DryRun(self.catalog.dialects, self.router, self.sanitizers, self.calls, self.pools)
 
     @cached_property
+    def upstream_counting(self) -> UpstreamCounting:
+        return UpstreamCounting(self.sanitizers, self.calls, self.pools, self.upstream, self.process.clock)
+
+    @cached_property
     def accounting(self) -> Accounting:
         process = self.process
         return Accounting(
@@ -348,6 +353,7 @@ class _Builder:
             services=self.services,
             directory=self.directory,
             dry_run=self.dry_run,
+            upstream_counting=self.upstream_counting,
             model_infos=self.model_infos,
             state=self.process.state,
             status=self.status,

@@ -22,6 +22,7 @@ from proxy_core.interfaces import (
     ModelInfo,
     ModelSpec,
     ProcessStatus,
+    ProxyRequest,
     UsageRow,
 )
 from proxy_core.messages import ChatRequest, JsonObject, Usage
@@ -30,6 +31,7 @@ from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
 from proxy_core.models.token_count import TokenCounting
+from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.shared import SharedState
@@ -51,12 +53,14 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
     model_infos: ModelInfos
     prices: Prices
     counting: TokenCounting
+    upstream_counting: UpstreamCounting
     state: SharedState
     status: StatusView
     started_at: int
 
-    def for_client(self, client: str) -> DialectServices:
-        return DialectServices(self, client)
+    def for_client(self, client: str, hops: int) -> DialectServices:
+        """``hops``: through how many of these proxies the client's request has come."""
+        return DialectServices(self, client, hops)
 
     def listed(self, public_id: str, model: ModelSpec) -> ListedModel:
         return ListedModel(
@@ -90,9 +94,10 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
 class DialectServices:
     """The services for one client. Without a client, at addresses that need no key, they are refused."""
 
-    def __init__(self, knowledge: ModelKnowledge, client: str) -> None:
+    def __init__(self, knowledge: ModelKnowledge, client: str, hops: int) -> None:
         self._knowledge = knowledge
         self._client = client
+        self._hops = hops
 
     async def models(self, *, described: bool = False) -> Sequence[ListedModel]:
         self._check_client()
@@ -117,7 +122,20 @@ class DialectServices:
         await known.model_infos.catalogs.load()
         return known.described(known.listed(model, found))
 
-    async def count_tokens(self, chat: ChatRequest) -> CountedTokens:
+    async def count_tokens(self, chat: ChatRequest, body: JsonObject) -> CountedTokens:
+        first, hops = self._deployment(chat.model), self._hops
+        request = ProxyRequest(
+            id="count",
+            client=self._client,
+            dialect=chat.dialect,
+            model=chat.model,
+            stream=False,
+            body={**body, "model": chat.model},
+            hops=hops,
+        )
+        counted = await self._knowledge.upstream_counting.count(request, first)
+        if counted is not None:
+            return counted
         sent = openai_chat.encode(chat)  # counters read this shape, whatever the client's dialect
         return await self.count(chat.model, messages=sent["messages"], tools=sent.get("tools") or ())
 

@@ -19,13 +19,13 @@ from proxy_core.jsons import SHORT, beside
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import decompressed, read_body
 from proxy_core.server.head import request_head
-from proxy_core.server.request_headers import id_headers, read
+from proxy_core.server.request_headers import check_hops, id_headers, read
 from proxy_core.server.wording import Wording, error_response
 
 log = logging.getLogger("proxy_core.operation")
 
-#: From a client's name to the services for it.
-ServicesOf = Callable[[str], OperationServices]
+#: From a client's name, and through how many of these proxies its request has come, to the services for it.
+ServicesOf = Callable[[str, int], OperationServices]
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -64,13 +64,14 @@ class OperationEndpoint:
     async def _operation_response(self, request: Request) -> OperationResponse:
         keys = self._served.keys
         client = "" if self._operation.public else keys.identify(request.scope)
-        limit, encoding = self._served.max_body_bytes, read(request.scope["headers"]).encoding
+        headers, limit = read(request.scope["headers"]), self._served.max_body_bytes
+        check_hops(headers.hops)
         raw = await read_body(request, limit, self._served.clock)
-        raw = raw if encoding is None else await decompressed(raw, encoding, limit)
+        raw = raw if headers.encoding is None else await decompressed(raw, headers.encoding, limit)
         head = request_head(request.scope, keys.places, client)
         body = parse_body(raw or b"{}") if len(raw) <= SHORT else await beside(parse_body, raw)
         operation_request = OperationRequest(head=head, body=body)
-        return await self._operation.answer(operation_request, self._served.services_of(client))
+        return await self._operation.answer(operation_request, self._served.services_of(client, headers.hops))
 
 
 def _response(answered: OperationResponse) -> Response:

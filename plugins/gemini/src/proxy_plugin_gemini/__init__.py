@@ -13,7 +13,7 @@ from proxy_plugin_gemini.dialect import DIALECT
 from proxy_plugin_gemini.failures import classify_google_failure, decide_failure
 from proxy_plugin_gemini.google_error import GoogleError, Info, read_google_error
 from proxy_plugin_gemini.options import CHAT_OPTIONS, VECTOR_OPTIONS, check_options
-from proxy_plugin_gemini.public_api import BASE, NAME, PublicApi
+from proxy_plugin_gemini.public_api import BASE, NAME, PublicApi, parse_count
 from proxy_plugin_gemini.settings import GeminiSettings
 from proxy_plugin_gemini.signatures import SignatureCache
 from proxy_plugin_gemini.translation import chat_of, decoder_for, request_of
@@ -29,6 +29,7 @@ __all__ = [
     "classify_google_failure",
     "decide_failure",
     "decoder_for",
+    "parse_count",
     "read_google_error",
     "request_of",
 ]

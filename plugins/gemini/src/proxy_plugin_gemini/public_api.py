@@ -19,6 +19,7 @@ from proxy_core import (
     ModelSpec,
     Provider,
     ProviderCall,
+    UpstreamCount,
     UpstreamRequest,
     json_bytes,
     load_json,
@@ -56,6 +57,7 @@ class PublicApi:
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
             classify_failure=classify_google_failure,
+            count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
             fetch_links=FetchLimits(),
         )
@@ -64,13 +66,21 @@ class PublicApi:
         if call.dialect == EMBEDDINGS:
             return self._embed(call.body, credential)
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        model, body, dropped = self._content(call)
+        return replace(self._post(f"{model}:{method}", body, credential), dropped=dropped)
+
+    def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        """``UpstreamCount``: the tokens of the whole request, with instructions and tools."""
+        model, body, _ = self._content(call)
+        whole = {"generateContentRequest": {"model": f"models/{model}", **body}}
+        return self._post(f"{model}:countTokens", whole, credential)
+
+    def _content(self, call: ProviderCall) -> tuple[str, JsonObject, Sequence[str]]:
+        """The model, the body, and the fields that Gemini lacks."""
         if call.chat is None:
             # The client speaks Gemini's format, so the body is relayed unchanged.
-            model = _checked(str(call.body.get("model", "")))
-            return self._post(f"{model}:{method}", relayed(request_body(call.body), call.options), credential)
-        model = _checked(call.chat.model)
-        body, dropped = request_of(call, self._signatures)
-        return replace(self._post(f"{model}:{method}", body, credential), dropped=dropped)
+            return _checked(str(call.body.get("model", ""))), relayed(request_body(call.body), call.options), ()
+        return _checked(call.chat.model), *request_of(call, self._signatures)
 
     def _embed(self, body: JsonObject, credential: Credential) -> UpstreamRequest:
         model = _checked(str(body.get("model", "")))
@@ -101,6 +111,15 @@ def _checked(model: str) -> str:
     if not _MODEL.fullmatch(name):
         raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
     return name
+
+
+def parse_count(body: bytes) -> int:
+    """The response to ``countTokens``; without a number it means 0. Raises ``ValueError``."""
+    value = load_json(body)
+    total = value.get("totalTokens", 0) if isinstance(value, dict) else None
+    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+        raise ValueError("no number of tokens")
+    return total
 
 
 def parse_models(body: bytes) -> Sequence[ModelSpec]:

@@ -24,11 +24,12 @@ from proxy_core import (
     ProviderSettings,
     QuotaWindow,
     Text,
+    UpstreamCount,
     UpstreamFailure,
     UpstreamRequest,
     json_bytes,
 )
-from proxy_plugin_gemini import SignatureCache, chat_of, decoder_for, read_google_error, request_of
+from proxy_plugin_gemini import SignatureCache, chat_of, decoder_for, parse_count, read_google_error, request_of
 from proxy_plugin_gemini_cli.failures import classify_failure
 from proxy_plugin_gemini_cli.models import (
     CODE_ASSIST_MODELS,
@@ -97,6 +98,7 @@ class CodeAssist:
             encode=self.encode,
             decoder_for=decoder_for(self._signatures),
             classify_failure=self.classify_failure,
+            count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             quota=self.quota,
             quota_every_s=self._settings.quota_every_s,
             rotation=ROTATION,
@@ -132,6 +134,20 @@ class CodeAssist:
             headers=self._headers(credential),
             content=json_bytes(body),
             dropped=dropped,
+        )
+
+    def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        """``UpstreamCount``: this method counts contents only, so instructions and tools are sent as a user's text."""
+        chat = chat_of(call)
+        request, _ = request_of(call, self._signatures)
+        others = list(request.get("systemInstruction", {}).get("parts", ()))
+        if "tools" in request:
+            others.append({"text": json_bytes(request["tools"]).decode()})
+        contents = [*request["contents"], *([{"role": "user", "parts": others}] if others else [])]
+        return UpstreamRequest(
+            url=f"{self._backend.base}:countTokens",
+            headers=self._headers(credential),
+            content=json_bytes({"request": {"model": f"models/{self._model(chat.model)}", "contents": contents}}),
         )
 
     def _headers(self, credential: Credential) -> list[tuple[str, str]]:

@@ -78,9 +78,8 @@ async def count_tokens(request: OperationRequest, services: OperationServices) -
     """``{"input_tokens"}``, with the counter's name in a header. Raises ``BadRequest``, ``ModelNotFound``."""
     body = read_request(request.head, request.body)
     check(body)
-    counted = await services.count_tokens(decode(body))
-    headers = [("x-proxy-token-counter", counted.source)]
-    return OperationResponse(body={"input_tokens": max(1, counted.tokens)}, headers=headers)
+    counted = await services.count_tokens(decode(body), body)
+    return OperationResponse(body={"input_tokens": max(1, counted.tokens)}, headers=counted.headers)
 
 
 async def hello(request: OperationRequest, services: OperationServices) -> OperationResponse:

@@ -23,15 +23,15 @@ async def get_model(request: OperationRequest, services: OperationServices) -> O
 
 
 async def count_tokens(request: OperationRequest, services: OperationServices) -> OperationResponse:
-    """``{"contents"}`` or ``{"generateContentRequest"}`` to ``{"totalTokens"}``.
+    """``{"contents"}`` or ``{"generateContentRequest"}`` to ``{"totalTokens"}``, with the counter's name in a header.
 
     Raises ``BadRequest``, ``ModelNotFound``.
     """
     inner, model = request.body.get("generateContentRequest"), request.head.parameters["model"]
     asked = {**(inner if isinstance(inner, dict) else request.body), "model": model.removeprefix("models/")}
     check(asked)
-    counted = await services.count_tokens(decode(asked))
-    return OperationResponse(body={"totalTokens": counted.tokens})
+    counted = await services.count_tokens(decode(asked), asked)
+    return OperationResponse(body={"totalTokens": counted.tokens}, headers=counted.headers)
 
 
 def entry(model: ListedModel) -> JsonObject:

@@ -8,10 +8,11 @@ from proxy_plugin_openai_responses.dialect.request import check
 
 
 async def count_tokens(request: OperationRequest, services: OperationServices) -> OperationResponse:
-    """Raises ``BadRequest``, ``ModelNotFound``."""
+    """``{"input_tokens"}``, with the counter's name in a header. Raises ``BadRequest``, ``ModelNotFound``."""
     check(request.body)
-    counted = await services.count_tokens(decode(request.body))
-    return OperationResponse(body={"object": "response.input_tokens", "input_tokens": counted.tokens})
+    counted = await services.count_tokens(decode(request.body), request.body)
+    body = {"object": "response.input_tokens", "input_tokens": counted.tokens}
+    return OperationResponse(body=body, headers=counted.headers)
 
 
 async def compact(request: OperationRequest, services: OperationServices) -> OperationResponse:

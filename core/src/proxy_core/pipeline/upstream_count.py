@@ -1,0 +1,81 @@
+"""Has the provider of a request count its tokens, as nobody else counts as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from proxy_core.clock import Clock
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces import CountedTokens, Deployment, ProxyRequest, UpstreamCount
+from proxy_core.jsons import beside
+from proxy_core.network.upstream import Upstream
+from proxy_core.pipeline.calls import Calls
+from proxy_core.pipeline.candidate import candidate_of
+from proxy_core.pipeline.sanitize import Sanitizers
+from proxy_core.rotation.pool import Pool
+
+log = logging.getLogger("proxy_core.count")
+
+#: A client waits for a count before it does anything else; the other counters take milliseconds.
+_LIMIT_S = 3.0
+_AT_ONCE = 8
+#: How long a provider that did not count is not asked again.
+_REST_S = 60.0
+#: Answers that concern the request or the model.
+_REFUSED = frozenset({400, 404, 413, 422})
+_MOST_BYTES = 1024 * 1024
+
+
+class UpstreamCounting(Struct, eq=False):
+    """Uses a credential that is usable, without lending it: a count neither waits for one nor costs quota."""
+
+    _sanitizers: Sanitizers
+    _calls: Calls
+    _pools: Mapping[str, Pool]
+    _upstream: Upstream
+    _clock: Clock
+    _resting: dict[str, float] = field(default_factory=dict)
+    _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def count(self, request: ProxyRequest, deployment: Deployment) -> CountedTokens | None:
+        """``None`` if the provider cannot count, or did not. Raises only what sanitizers raise."""
+        provider = deployment.provider
+        counting, now = provider.count_tokens, self._clock.monotonic()
+        if counting is None or provider.send is not None or self._resting.get(provider.name, now) > now:
+            return None
+        request = await beside(self._sanitizers.request, request, [])
+        try:
+            async with self._clock.timeout(_LIMIT_S), self._limit:
+                tokens, problem = await self._asked(request, deployment, counting)
+        except ProxyError as error:
+            tokens, problem = None, error.message
+        except Exception as error:  # not reached in time, or a plugin's parser may fail in any way
+            tokens, problem = None, type(error).__name__
+            self._resting[provider.name] = now + _REST_S
+        if tokens is not None:
+            return CountedTokens(tokens=tokens, exact=True, source=f"upstream: {deployment}")
+        log.info("the tokens of a request were not counted by %s: %s", deployment, problem)
+        return None
+
+    async def _asked(
+        self, request: ProxyRequest, deployment: Deployment, counting: UpstreamCount
+    ) -> tuple[int | None, str]:
+        """The count, or what is wrong."""
+        self._calls.able(request, [deployment])
+        provider = deployment.provider
+        candidate = candidate_of(deployment, self._pools[provider.name], self._calls.dialect(request).family)
+        credential = candidate.pool.peek(request, deployment.model, candidate.unable, candidate.max_priority)
+        if credential is None:
+            return None, "no credential is usable"
+        call = self._calls.prepare(request, deployment, None)
+        message = await beside(call.encode, credential, counting.request)
+        async with self._upstream.exchange(message, provider=provider.name) as response:
+            if response.status == 200:
+                return counting.parse(await response.read(_MOST_BYTES)), ""
+            if response.status not in _REFUSED:
+                self._resting[provider.name] = self._clock.monotonic() + _REST_S
+            return None, f"status {response.status}"

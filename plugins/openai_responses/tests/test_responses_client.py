@@ -149,9 +149,12 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(client, upstream):
     upstream.says(chunk({"role": "assistant", "content": "hel"}), cut())
 
     stream = await client.responses.create(model="demo/small", input="hi", stream=True)
-    kinds = [event.type async for event in stream]
+    events = [event async for event in stream]
 
-    assert kinds[-1] == "error"
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.id == events[0].response.id
+    assert events[-1].response.error.code == "server_error"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
 async def test_tokens_are_counted(client):

@@ -22,7 +22,16 @@ from proxy_core.messages import (
     Usage,
 )
 
-__all__ = ["Batching", "Dialect", "EncodedError", "EventEncoder", "ResponseContext", "UsageTap"]
+__all__ = [
+    "Batching",
+    "Dialect",
+    "EncodedError",
+    "EventEncoder",
+    "Keeping",
+    "ResponseContext",
+    "StreamFollower",
+    "UsageTap",
+]
 
 
 class ResponseContext(Struct, frozen=True, kw_only=True):
@@ -105,6 +114,40 @@ class Batching(Struct, frozen=True, kw_only=True):
     split: Callable[[bytes, Sequence[JsonObject]], Sequence[bytes]]
 
 
+class StreamFollower(Protocol):
+    """Sees what a client is sent of a stream, for what depends on it: how it is kept alive, and how it may end."""
+
+    @property
+    def whole(self) -> bytes | None:
+        """The whole response, once its end was added."""
+        ...
+
+    def add(self, piece: bytes) -> None:
+        """``piece`` is one event or more. It should cost next to nothing."""
+        ...
+
+    def heartbeat(self) -> bytes: ...
+    def error(self, error: ProxyError, request_id: str) -> bytes:
+        """As ``Dialect.stream_error``."""
+        ...
+
+
+class Keeping(Struct, frozen=True, kw_only=True):
+    """How responses are kept, for requests that continue them. Pure.
+
+    ``previous`` names the response that a request continues; ``resume(body, value)`` completes its body with what
+    was kept of that response, or raises ``BadRequest`` if that is ``None``. ``value(body, response)`` is what to keep
+    of a response, and under which name; ``None``: nothing. See ``KeptValue`` about ``most`` and ``most_bytes``.
+    """
+
+    previous: Callable[[JsonObject], str | None]
+    resume: Callable[[JsonObject, bytes | None], JsonObject]
+    value: Callable[[JsonObject, bytes], tuple[str, bytes] | None]
+    lives_s: float
+    most: int
+    most_bytes: int
+
+
 class Dialect(Struct, frozen=True, kw_only=True):
     """A wire format, both directions, and everything that belongs to it. Pure.
 
@@ -123,6 +166,9 @@ class Dialect(Struct, frozen=True, kw_only=True):
     ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for (``renamed``).
     ``condense`` reduces a finished stream to fewer events that result in the same response. ``prompt_first``: streams
     begin with the number of prompt tokens, which the upstream may tell only at the end; their context has an estimate.
+
+    ``follower`` sees what is written of a stream, for formats whose errors and heartbeats depend on what went before.
+    ``keeping``: responses are kept for later requests of the same client.
 
     Other requests: ``operations`` are paths that need no provider. ``recognizes(head)`` recognizes the format's
     own clients by their headers or path: where formats share a path, these clients get this format's answer, and
@@ -157,6 +203,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     read_request: Callable[[RequestHead, JsonObject], JsonObject] | None = None
     usage_key: str = "usage"
     condense: Callable[[bytes], bytes] | None = None
+    follower: Callable[[], StreamFollower] | None = None
+    keeping: Keeping | None = None
     operations: Sequence[Operation] = ()
     recognizes: Callable[[RequestHead], bool] | None = None
     key_headers: Sequence[str] = ()

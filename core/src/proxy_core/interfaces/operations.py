@@ -117,6 +117,14 @@ class OperationServices(Protocol):
         """Everyone's usage of these days, by all processes. Raises ``Unavailable`` if the store does not answer."""
         ...
 
+    async def kept(self, name: str) -> bytes | None:
+        """What the client's dialect kept for it (``Dialect.keeping``). Raises ``Unavailable``."""
+        ...
+
+    async def forget(self, name: str) -> bool:
+        """Delete it; returns whether there was anything. Raises ``Unavailable``."""
+        ...
+
     def status(self, *, credentials: bool = True) -> ProcessStatus:
         """The status of this process; without ``credentials``, providers have only their counts, which is cheaper."""
         ...

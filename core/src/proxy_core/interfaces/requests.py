@@ -29,7 +29,8 @@ class ProxyRequest(Struct, frozen=True, kw_only=True):
 
     ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
     header of that name, if it is valid according to W3C Trace Context. ``limited``: the client may use only
-    some models. ``hops``: through how many of these proxies it has come before.
+    some models. ``hops``: through how many of these proxies it has come before. ``continues``: the kept response
+    that this request continues; its body is complete without it.
     """
 
     __repr__ = repr_without("body", "stash")
@@ -44,6 +45,7 @@ class ProxyRequest(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     limited: bool = False
     hops: int = 0
+    continues: str | None = None
     stash: Stash = field(default_factory=Stash)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:

@@ -8,8 +8,11 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from proxy_core.messages import repr_without
+
 __all__ = [
     "Count",
+    "KeptValue",
     "PermitRequest",
     "SharedValue",
     "StateBackend",
@@ -122,8 +125,24 @@ class SyncResponse(Struct, frozen=True, kw_only=True):
     holders: int = 1
 
 
+class KeptValue(Struct, frozen=True, kw_only=True):
+    """Something that is kept for its ``owner``, a client, until ``expires_at`` (epoch seconds).
+
+    Of more than ``most`` values of one owner, or more than ``most_bytes`` in total, the oldest are deleted.
+    """
+
+    __repr__ = repr_without("value")
+
+    owner: str
+    name: str
+    value: bytes
+    expires_at: float
+    most: int
+    most_bytes: int
+
+
 class StateBackend(Protocol):
-    """An open store behind the in-memory state. No request waits for it.
+    """An open store behind the in-memory state. Only requests that need a kept value wait for it.
 
     ``sync`` is one atomic exchange; it may raise any exception, and is then repeated with the same
     number. It returns within seconds or raises.
@@ -136,6 +155,15 @@ class StateBackend(Protocol):
 
     async def forget_usage(self, before: date) -> None:
         """Delete the rows of earlier days."""
+        ...
+
+    async def keep(self, kept: KeptValue) -> None:
+        """Keep it for whoever asks for it, in any process; they are not told. A value of the same name is replaced."""
+        ...
+
+    async def kept(self, owner: str, name: str) -> bytes | None: ...
+    async def forget(self, owner: str, name: str) -> bool:
+        """Delete a kept value; returns whether there was one."""
         ...
 
     async def close(self) -> None: ...

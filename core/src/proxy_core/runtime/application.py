@@ -106,6 +106,7 @@ def _knowledge(parts: Parts) -> ModelKnowledge:
         counting=TokenCounting(parts.catalog.token_counters),
         upstream_counting=parts.upstream_counting,
         state=parts.state,
+        kept=services.kept,
         status=parts.status,
         started_at=int(time.time()),
     )

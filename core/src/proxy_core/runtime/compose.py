@@ -51,6 +51,7 @@ from proxy_core.server.services import Running, Services
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ProviderSettings
 from proxy_core.settings.secrets import secret_values
+from proxy_core.state.kept import KeptValues
 from proxy_core.status.view import StatusView
 from proxy_core.version import USER_AGENT
 
@@ -281,6 +282,7 @@ class _Builder:
             max_body_bytes=settings.server.max_body_bytes,
             response_headers=settings.server.response_headers,
             recent=process.recent,
+            kept=KeptValues(process.state),
             streams=settings.streams,
             timeouts=settings.timeouts,
             running=Running(all=process.in_flight),

@@ -34,6 +34,7 @@ from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
+from proxy_core.state.kept import KeptValues
 from proxy_core.state.shared import SharedState
 from proxy_core.status.view import StatusView
 
@@ -55,6 +56,7 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
     counting: TokenCounting
     upstream_counting: UpstreamCounting
     state: SharedState
+    kept: KeptValues
     status: StatusView
     started_at: int
 
@@ -171,6 +173,14 @@ class DialectServices:
         except Exception as error:  # a store may fail in any way
             log.warning("usage cannot be read from the state store", exc_info=True)
             raise Unavailable("The usage cannot be read from the state store.") from error
+
+    async def kept(self, name: str) -> bytes | None:
+        self._check_client()
+        return await self._knowledge.kept.kept(self._client, name)
+
+    async def forget(self, name: str) -> bool:
+        self._check_client()
+        return await self._knowledge.kept.forget(self._client, name)
 
     def status(self, *, credentials: bool = True) -> ProcessStatus:
         self._check_client()

@@ -17,9 +17,10 @@ from proxy_core.pipeline.trace import Outcome, Trace
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.bodies import TimedBody, decompressed
 from proxy_core.server.errors import drain, error_headers, error_of, send_json
+from proxy_core.server.follow import Followed, follow
 from proxy_core.server.head import request_head
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, OutOfTime, Receive, Silence
-from proxy_core.server.request_headers import Headers, attempt_headers, check_hops, id_headers, read
+from proxy_core.server.request_headers import STREAM_HEADERS, Headers, attempt_headers, check_hops, id_headers, read
 from proxy_core.server.services import Services
 
 Scope = MutableMapping[str, Any]
@@ -53,6 +54,7 @@ class _Exchange:
         self._trace = Trace.begin(services.clock)
         self._request: ProxyRequest | None = None
         self._status = 0
+        self._followed: Followed | None = None
         self._interrupt = Interruptible()
         self._body = TimedBody(services.max_body_bytes, services.clock, self._interrupt)
 
@@ -117,8 +119,6 @@ class _Exchange:
                     trace.usage = response.usage
                 watch.end()  # closing the upstream may take longer than the client stays connected
 
-    # --- Reading -------------------------------------------------------------------------
-
     async def _read_body(self) -> bytes:
         body = self._body
         while not body.complete:
@@ -133,10 +133,9 @@ class _Exchange:
     async def _admit(self, client: str, raw: bytes) -> ProxyRequest:
         """The request, if it is valid and its client may make it now."""
         check_hops(self._headers.hops)
-        recorder, trace = self._services.recorder, self._trace
-        if recorder is not None:
-            trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
-            trace.capture.request(raw)
+        if (recorder := self._services.recorder) is not None:
+            self._trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
+            self._trace.capture.request(raw)
         body = self._parse(client, raw) if len(raw) <= SHORT else await beside(self._parse, client, raw)
         self._request = request = ProxyRequest(
             id=self._id,
@@ -151,6 +150,8 @@ class _Exchange:
             hops=self._headers.hops,
         )
         self._services.budgets.admit(client, request.model)
+        if self._dialect.follower is not None:
+            request, self._followed = await follow(self._dialect, request, self._services.kept)
         return request
 
     def _parse(self, client: str, raw: bytes) -> JsonObject:
@@ -160,24 +161,18 @@ class _Exchange:
         self._dialect.check(body)
         return body
 
-    # --- Writing -------------------------------------------------------------------------
-
     async def _write_whole(self, body: bytes) -> None:
         if self._trace.capture is not None:
             self._trace.capture.piece(body, self._trace.elapsed_s)
+        if self._followed is not None:
+            await self._followed.keep(body)
         await self._start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await self._send({"type": "http.response.body", "body": body})
         self._trace.responded()
 
     async def _write_stream(self, response: Response) -> None:
         send, services, trace = self._send, self._services, self._trace
-        await self._start(
-            [
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache"),
-                (b"x-accel-buffering", b"no"),
-            ]
-        )
+        await self._start(STREAM_HEADERS)
         beat = self._beat if self._dialect.heartbeat else None
         heartbeat_s, idle_s = services.streams.heartbeat_s, services.timeouts.idle_s
         with Silence(services.clock, self._interrupt, beat, heartbeat_s, idle_s) as silence:
@@ -187,6 +182,8 @@ class _Exchange:
                     silence.writing()
                 if trace.capture is not None:
                     trace.capture.piece(piece, trace.elapsed_s)
+                if self._followed is not None:
+                    await self._followed.add(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 if trace.responded_at is None:
                     trace.responded()
@@ -194,7 +191,8 @@ class _Exchange:
         await send({"type": "http.response.body", "body": b""})
 
     async def _beat(self) -> None:
-        await self._send({"type": "http.response.body", "body": self._dialect.heartbeat, "more_body": True})
+        speaker = self._followed or self._dialect
+        await self._send({"type": "http.response.body", "body": speaker.heartbeat, "more_body": True})
 
     async def _start(self, headers: Headers) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers + self._own_headers()})
@@ -205,7 +203,7 @@ class _Exchange:
         scrub = self._services.scrub.bytes
         if self._status:
             if self._request is not None and self._request.stream:
-                body = scrub(self._dialect.stream_error(error, self._id))
+                body = scrub((self._followed or self._dialect).stream_error(error, self._id))
                 await self._send({"type": "http.response.body", "body": body})
             return
         encoded = self._dialect.encode_error(error, self._id)

@@ -108,6 +108,13 @@ def _seconds(value: bytes) -> float | None:
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
+STREAM_HEADERS: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
 def id_headers(request_id: str) -> Headers:
     """The request id in the headers of both SDK families."""
     value = request_id.encode("ascii")

@@ -17,6 +17,7 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import Interruptible, ServerStopping
 from proxy_core.settings.schema import StreamSettings, TimeoutSettings
 from proxy_core.state.budgets import Budgets
+from proxy_core.state.kept import KeptValues
 from proxy_core.state.usage import UsageBook
 
 
@@ -56,6 +57,7 @@ class Services(Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     response_headers: bool
     recent: RecentRequests
+    kept: KeptValues
     streams: StreamSettings
     timeouts: TimeoutSettings
     running: Running = field(default_factory=Running)

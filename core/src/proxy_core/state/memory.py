@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from proxy_core.interfaces import (
     Count,
+    KeptValue,
     PermitRequest,
     SharedValue,
     StateBackend,
@@ -61,6 +62,8 @@ class MemoryState:
         self._values: dict[str, _Stored] = {}
         self._counts: dict[str, _Counted] = {}
         self._holders: dict[str, _Holder] = {}
+        #: By owner, and in the order in which they were kept.
+        self._kept: dict[str, dict[str, KeptValue]] = {}
         self._usage: dict[tuple[date, str, str, str, str], UsageRow] = {}
 
     async def sync(self, request: SyncRequest) -> SyncResponse:
@@ -92,6 +95,24 @@ class MemoryState:
 
     async def forget_usage(self, before: date) -> None:
         self._usage = {key: row for key, row in self._usage.items() if row.day >= before}
+
+    async def keep(self, kept: KeptValue) -> None:
+        own = self._kept.setdefault(kept.owner, {})
+        own.pop(kept.name, None)
+        own[kept.name] = kept
+        excess = sum(len(other.value) for other in own.values()) - kept.most_bytes
+        for oldest in list(own.values()):
+            if excess <= 0 and len(own) <= kept.most and oldest.expires_at > time.time():
+                break
+            excess -= len(own.pop(oldest.name).value)
+
+    async def kept(self, owner: str, name: str) -> bytes | None:
+        found = self._kept.get(owner, {}).get(name)
+        return found.value if found is not None and found.expires_at > time.time() else None
+
+    async def forget(self, owner: str, name: str) -> bool:
+        found = self._kept.get(owner, {}).pop(name, None)
+        return found is not None and found.expires_at > time.time()
 
     async def close(self) -> None:
         """The state is kept for the next one who opens it."""

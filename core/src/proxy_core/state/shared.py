@@ -133,6 +133,11 @@ class SharedState(Struct, eq=False):
         """Exchange at once, because something changed that other processes should know."""
         self._wake.set()
 
+    @property
+    def backend(self) -> StateBackend | None:
+        """The open store, for values that are kept in it and nowhere else."""
+        return self._backend
+
     def status(self) -> StoreStatus:
         return StoreStatus(scheme=self._store.scheme, problem=self.problem, processes=self._holders)
 

@@ -21,6 +21,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from proxy_core.interfaces import (
+    KeptValue,
     PermitRequest,
     SharedValue,
     StateBackend,
@@ -64,6 +65,16 @@ _OTHERS_CLAIMS = """
 _CHANGED_VALUES = "SELECT name, value, expires_at FROM notes WHERE version > ? AND writer != ?"
 _ALL_VALUES = "SELECT name, value, expires_at FROM notes WHERE expires_at > ? AND value IS NOT NULL"
 _USAGE = "SELECT * FROM usage WHERE day BETWEEN ? AND ? ORDER BY day, client, provider, credential, model"
+_KEEP = "INSERT OR REPLACE INTO kept (owner, name, value, expires_at) VALUES (?, ?, ?, ?)"
+#: The length of a value is known without reading it.
+_FORGET_EXCESS = """
+    DELETE FROM kept WHERE id IN (
+        SELECT id FROM (
+            SELECT id, count(*) OVER newer AS place, sum(length(value)) OVER newer AS bytes
+            FROM kept WHERE owner = ? WINDOW newer AS (ORDER BY id DESC)
+        ) WHERE place > ? OR bytes > ?)"""
+_KEPT = "SELECT value FROM kept WHERE owner = ? AND name = ? AND expires_at > ?"
+_FORGET = "DELETE FROM kept WHERE owner = ? AND name = ? RETURNING expires_at"
 _USAGE_FIELDS = UsageRow.__struct_fields__
 _AFTER_DAY = attrgetter(*_USAGE_FIELDS[1:])
 
@@ -123,6 +134,17 @@ class SqliteState:
 
     async def forget_usage(self, before: date) -> None:
         await self._run(lambda db: db.execute("DELETE FROM usage WHERE day < ?", (before.isoformat(),)).close())
+
+    async def keep(self, kept: KeptValue) -> None:
+        await self._run(lambda db: _keep(db, kept))
+
+    async def kept(self, owner: str, name: str) -> bytes | None:
+        found = await self._run(lambda db: db.execute(_KEPT, (owner, name, time.time())).fetchone())
+        return None if found is None else bytes(found[0])
+
+    async def forget(self, owner: str, name: str) -> bool:
+        found = await self._run(lambda db: db.execute(_FORGET, (owner, name)).fetchall())
+        return any(expires_at > time.time() for (expires_at,) in found)
 
     async def close(self) -> None:
         """Move everything from the write-ahead log into the main file, unless other processes still use it."""
@@ -242,6 +264,13 @@ def _apply(db: sqlite3.Connection, request: SyncRequest, now: float) -> None:
     db.executemany(_ADD_USAGE, [(row.day.isoformat(), *_AFTER_DAY(row)) for row in request.usage])
 
 
+def _keep(db: sqlite3.Connection, kept: KeptValue) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(_KEEP, (kept.owner, kept.name, kept.value, kept.expires_at))
+    db.execute(_FORGET_EXCESS, (kept.owner, kept.most, kept.most_bytes))
+    db.execute("COMMIT")
+
+
 def _grant(db: sqlite3.Connection, holder: str, name: str, permit: PermitRequest, now: float) -> int:
     mine = db.execute("SELECT want, kept FROM claims WHERE name = ? AND holder = ?", (name, holder)).fetchone()
     others = db.execute(_OTHERS_CLAIMS, (name, holder, now)).fetchall()
@@ -254,6 +283,7 @@ def _grant(db: sqlite3.Connection, holder: str, name: str, permit: PermitRequest
 
 
 def _purge(db: sqlite3.Connection, now: float) -> None:
+    db.execute("DELETE FROM kept WHERE expires_at <= ?", (now,))
     db.execute("DELETE FROM notes WHERE kept_until <= ?", (now,))
     db.execute("DELETE FROM counts WHERE expires_at <= ?", (now,))
     db.execute("DELETE FROM claims WHERE holder NOT IN (SELECT holder FROM holders WHERE dies_at > ?)", (now,))

@@ -46,6 +46,12 @@ STEPS: Sequence[Sequence[str]] = (
         "CREATE TABLE claims (name TEXT, holder TEXT, want INTEGER NOT NULL, kept INTEGER NOT NULL,"
         " PRIMARY KEY (name, holder)) WITHOUT ROWID",
     ),
+    (
+        "CREATE TABLE kept (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, name TEXT NOT NULL,"
+        " value BLOB NOT NULL, expires_at REAL NOT NULL)",
+        "CREATE UNIQUE INDEX kept_by_name ON kept (owner, name)",
+        "CREATE INDEX kept_by_expiry ON kept (expires_at)",
+    ),
 )
 
 

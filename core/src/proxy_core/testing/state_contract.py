@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy_core.interfaces import SharedValue, SyncRequest, UsageRow
-from proxy_core.testing.state_peer import OpenBackend, Peer, count, shared
+from proxy_core.interfaces import KeptValue, SharedValue, SyncRequest, UsageRow
+from proxy_core.testing.state_peer import OpenBackend, Peer, count, in_s, shared
 from proxy_core.testing.state_sharing import SharingContract
+
+
+def kept(
+    name: str, value: bytes, *, owner: str = "o", life_s: float = 60, most: int = 9, most_bytes: int = 99
+) -> KeptValue:
+    expires_at = in_s(life_s)
+    return KeptValue(owner=owner, name=name, value=value, expires_at=expires_at, most=most, most_bytes=most_bytes)
+
 
 DAY = date(2026, 3, 1)
 ROW = UsageRow(day=DAY, client="c", provider="p", credential="f00d", model="m", requests=1, prompt=5, cost=0.25)
@@ -109,6 +117,43 @@ class StateStoreContract(SharingContract):
         assert [row.day for row in await bob.backend.usage(days[1], days[2])] == days[1:3]
         await bob.backend.forget_usage(DAY)
         assert [row.day for row in await ann.backend.usage(days[0], days[3])] == days[2:]
+
+    # --- kept values
+
+    async def test_a_kept_value_is_for_its_owner_in_any_process_until_it_is_forgotten(
+        self, ann: Peer, bob: Peer
+    ) -> None:
+        await bob.sync()
+        await ann.backend.keep(kept("n", b"\x00\xff"))
+        assert await bob.backend.kept("o", "n") == b"\x00\xff"
+        assert await bob.backend.kept("other", "n") is None
+        assert await bob.backend.kept("o", "m") is None
+        assert not await bob.backend.forget("other", "n")
+        assert (await bob.sync()).values == {}, "other processes are not told"
+        await ann.backend.keep(kept("n", b"2"))
+        assert await bob.backend.kept("o", "n") == b"2"
+        assert await bob.backend.forget("o", "n")
+        assert await ann.backend.kept("o", "n") is None
+        assert not await ann.backend.forget("o", "n")
+
+    async def test_a_kept_value_expires(self, ann: Peer) -> None:
+        await ann.backend.keep(kept("n", b"1", life_s=self.short_s))
+        assert await ann.backend.kept("o", "n") == b"1"
+        await asyncio.sleep(self.short_s * 1.2)
+        assert await ann.backend.kept("o", "n") is None
+        assert not await ann.backend.forget("o", "n")
+
+    async def test_the_oldest_kept_values_of_an_owner_make_room(self, ann: Peer) -> None:
+        backend = ann.backend
+        await backend.keep(kept("theirs", b"123456", owner="other"))
+        for number, name in enumerate("abcd"):
+            await backend.keep(kept(name, b"12", most=3, life_s=60 + number))
+        assert [await backend.kept("o", name) for name in "abcd"] == [None, b"12", b"12", b"12"]
+        await backend.keep(kept("e", b"123", most_bytes=5, life_s=70))
+        assert [await backend.kept("o", name) for name in "bcde"] == [None, None, b"12", b"123"]
+        await backend.keep(kept("f", b"123456", most_bytes=5, life_s=80))
+        assert [await backend.kept("o", name) for name in "def"] == [None, None, None]
+        assert await backend.kept("other", "theirs") == b"123456"
 
     async def test_a_push_that_comes_twice_counts_once(self, ann: Peer, bob: Peer) -> None:
         await ann.sync()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from msgspec.structs import replace
 
-from proxy_core import Dialect, PluginContext, PluginInfo, hookimpl
+from proxy_core import Dialect, Keeping, PluginContext, PluginInfo, hookimpl
 from proxy_plugin_openai_responses.dialect import DIALECT
-from proxy_plugin_openai_responses.dialect.decode import decode_strictly
+from proxy_plugin_openai_responses.dialect.decode import decode, decode_strictly
+from proxy_plugin_openai_responses.dialect.request import context
+from proxy_plugin_openai_responses.dialect.stored import previous, resume, value
 from proxy_plugin_openai_responses.settings import ResponsesSettings
 
 __all__ = ["PLUGIN"]
@@ -18,5 +21,16 @@ PLUGIN = PluginInfo(name="openai_responses", api=1, settings=ResponsesSettings)
 
 @hookimpl
 def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
-    refuses = ctx.settings(ResponsesSettings).hosted_tools == "refuse"
-    return [replace(DIALECT, decode=decode_strictly) if refuses else DIALECT]
+    settings = ctx.settings(ResponsesSettings)
+    decodes = decode_strictly if settings.hosted_tools == "refuse" else decode
+    keeping = Keeping(
+        previous=previous,
+        resume=resume,
+        value=value,
+        lives_s=settings.stored_s,
+        most=settings.stored_responses,
+        most_bytes=settings.stored_bytes,
+    )
+    if not settings.stored_responses:
+        return [replace(DIALECT, decode=decodes, context=partial(context, stores=False))]
+    return [replace(DIALECT, decode=decodes, keeping=keeping)]

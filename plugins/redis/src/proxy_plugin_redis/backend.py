@@ -10,12 +10,13 @@ from datetime import date
 from importlib.resources import files
 from typing import Any
 
+from msgspec import Struct
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from proxy_core import StateLost, SyncRequest, SyncResponse, UsageRow
+from proxy_core import KeptValue, StateLost, SyncRequest, SyncResponse, UsageRow
 from proxy_plugin_redis import wire
 from proxy_plugin_redis.address import Address
 
@@ -27,6 +28,16 @@ class StoreUnavailable(Exception):
     """The store failed. The message tells the operator why, and repeats neither the server's words nor the URL."""
 
 
+class _Script(Struct, frozen=True):
+    text: str
+    sha: str
+
+    @classmethod
+    def of(cls, name: str) -> _Script:
+        text = files(__package__).joinpath(name).read_text()
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())  # how Redis names scripts
+
+
 class RedisBackend:
     """An open store. It connects on first use, and reconnects after a lost connection."""
 
@@ -34,8 +45,7 @@ class RedisBackend:
         self._address = address
         self._timeout_s = timeout_s
         self._keys = wire.Keys(address.prefix)
-        self._script = files(__package__).joinpath("sync.lua").read_text()
-        self._sha = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()  # how Redis names scripts
+        self._sync, self._keep = _Script.of("sync.lua"), _Script.of("keep.lua")
         self._client = _client(address, timeout_s)
         #: Identifies the data seen so far: the number at which its versions begin; empty before the first exchange.
         self._base = ""
@@ -47,7 +57,7 @@ class RedisBackend:
         """One exchange. Raises :exc:`StateLost` once if the store has lost its data."""
         keys = self._keys.of(request)
         sent = wire.arguments(request, clock=time.time(), known=self._base, fresh=not self._base)
-        result = await self._call(self._run(len(keys), *keys, *sent))
+        result = await self._call(self._run(self._sync, len(keys), *keys, *sent))
         if result[0] == 0:
             raise StateLost(f"{self._address} lost its data")
         self._base = result[1].decode()
@@ -67,15 +77,36 @@ class RedisBackend:
             both.zrem(self._keys("days"), day.isoformat())
             await self._call(both.execute())
 
+    async def keep(self, kept: KeptValue) -> None:
+        sent = (kept.name, kept.value, repr(kept.expires_at), repr(time.time()), kept.most, kept.most_bytes)
+        await self._call(self._run(self._keep, 2, *self._keys.kept(kept.owner), *sent))
+
+    async def kept(self, owner: str, name: str) -> bytes | None:
+        values, expiry = self._keys.kept(owner)
+        both = self._client.pipeline(transaction=True)
+        both.hget(values, name)
+        both.zscore(expiry, name)
+        value, expires_at = await self._call(both.execute())
+        return value if value is not None and expires_at is not None and expires_at > time.time() else None
+
+    async def forget(self, owner: str, name: str) -> bool:
+        values, expiry = self._keys.kept(owner)
+        both = self._client.pipeline(transaction=True)
+        both.zscore(expiry, name)
+        both.hdel(values, name)
+        both.zrem(expiry, name)
+        expires_at, *_ = await self._call(both.execute())
+        return expires_at is not None and expires_at > time.time()
+
     async def close(self) -> None:
         """Disconnect. This process keeps its permits until they expire, because it may be about to reopen the store."""
         await self._client.aclose()
 
-    async def _run(self, *arguments: wire.Argument) -> Any:
+    async def _run(self, script: _Script, *arguments: wire.Argument) -> Any:
         try:
-            return await self._client.execute_command("EVALSHA", self._sha, *arguments)
+            return await self._client.execute_command("EVALSHA", script.sha, *arguments)
         except exceptions.NoScriptError:
-            return await self._client.execute_command("EVAL", self._script, *arguments)
+            return await self._client.execute_command("EVAL", script.text, *arguments)
 
     async def _days(self, first: int | str, last: int | str) -> list[date]:
         names = await self._call(self._client.zrangebyscore(self._keys("days"), first, last))

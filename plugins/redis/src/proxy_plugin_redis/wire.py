@@ -41,6 +41,10 @@ class Keys(Struct, frozen=True):
     def usage(self, day: date) -> str:
         return self(f"usage:{day.isoformat()}")
 
+    def kept(self, owner: str) -> tuple[str, str]:
+        """An owner's values, and when they expire."""
+        return self(f"kept:{owner}"), self(f"kept_until:{owner}")
+
     def of(self, request: SyncRequest) -> list[str]:
         return [*map(self, _KEYS), *map(self.usage, _days(request.usage))]
 

@@ -5,13 +5,14 @@ Source: ``openai-python`` 3.x types ``responses`` and its stream accumulator; Co
 
 from __future__ import annotations
 
-from proxy_core import Dialect, sse
+from proxy_core import Dialect
 from proxy_core.dialects.model_name import finish_whole
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode import decode
 from proxy_plugin_openai_responses.dialect.encode import dropped, encode
 from proxy_plugin_openai_responses.dialect.errors import encode_error, stream_error
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
+from proxy_plugin_openai_responses.dialect.follower import HEARTBEAT, ResponsesFollower
 from proxy_plugin_openai_responses.dialect.operations import OPERATIONS
 from proxy_plugin_openai_responses.dialect.request import check, context
 from proxy_plugin_openai_responses.dialect.response_decode import ResponsesDecoder
@@ -48,7 +49,8 @@ DIALECT = Dialect(
     whole_usage=whole_usage,
     whole_failure=whole_failure,
     finish_whole=finish_whole,
-    heartbeat=sse.comment("keep-alive"),
+    heartbeat=HEARTBEAT,
+    follower=ResponsesFollower,
     operations=OPERATIONS,
     base_path="/v1",
 )

@@ -36,12 +36,13 @@ def check(body: JsonObject) -> None:
     check_stream(body)
 
 
-def context(request: ProxyRequest) -> ResponseContext:
+def context(request: ProxyRequest, *, stores: bool = True) -> ResponseContext:
+    """``stores``: whether a response is kept, unless its client does not want that."""
     return ResponseContext(
         id=f"resp_{token_hex(24)}",
         model=request.model,
         stream=request.stream,
         include_usage=True,
         created=int(time.time()),
-        extra={"request": request.body},
+        extra={"request": request.body, "previous": request.continues, "stores": stores},
     )

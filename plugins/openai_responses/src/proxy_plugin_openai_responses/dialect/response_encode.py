@@ -53,12 +53,10 @@ _ECHO: Mapping[str, Any] = {
     "max_tool_calls": None,
     "metadata": {},
     "parallel_tool_calls": True,
-    "previous_response_id": None,
     "prompt_cache_key": None,
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": None,
-    "store": False,
     "temperature": None,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -76,7 +74,7 @@ class ResponsesEncoder:
     def __init__(self, context: ResponseContext) -> None:
         body = context.extra.get("request", {})
         self._stream = context.stream
-        self._sealed = ENCRYPTED in included(body)
+        self._sealed = ENCRYPTED in included(body) or body.get("store") is not False
         self._tools = table(body)
         self._head = _head(context, body)
         self._out: list[bytes] = []
@@ -259,7 +257,9 @@ class ResponsesEncoder:
 def _head(context: ResponseContext, body: Mapping[str, Any]) -> JsonObject:
     echo = {name: default if body.get(name) is None else body[name] for name, default in _ECHO.items()}
     head = {"id": context.id, "object": "response", "created_at": context.created, "model": context.model}
-    return {**head, "error": None, "incomplete_details": None, **echo, **context.extra.get("state", {})}
+    store = context.extra.get("stores") is True and body.get("store") is not False
+    stored = {"store": store, "previous_response_id": context.extra.get("previous")}
+    return {**head, "error": None, "incomplete_details": None, **echo, **stored}
 
 
 def _id_of(item: Mapping[str, Any]) -> str:

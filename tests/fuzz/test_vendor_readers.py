@@ -134,6 +134,7 @@ class Exchange:
 
 
 RESPONSES = [name for name in right.RESPONSES if name.startswith("responses, ")]
+ANTHROPIC = [name for name in right.RESPONSES if name.startswith("anthropic, ")]
 ERRORS = ["an error in a chunk", "an error", "responses, an error"]
 
 
@@ -141,8 +142,9 @@ def answer(random, is_stream):
     """One or several events, or a whole body, with something wrong in it."""
     if not is_stream:
         return broken_json(random, chosen(random, right.RESPONSES), of_bytes=0.2)
-    names = random.choice((["openai, a chunk"], ["gemini"], ["code assist"], RESPONSES, ["a list"], ERRORS))
-    chosen_names = [random.choice(names) for _ in range(random.randint(1, 3))]
+    kinds = (["openai, a chunk"], ["gemini"], ["code assist"], RESPONSES, ANTHROPIC, ["a list"], ERRORS)
+    names = random.choice(kinds)
+    chosen_names = [random.choice(names) for _ in range(random.randint(1, 3 if len(names) == 1 else 6))]
     events = [broken_json(random, right.RESPONSES[name], of_bytes=0.05) for name in chosen_names]
     between = random.choice((b"\n\n", b"\r\n\r\n", b"\n", b"\n\n: x\n\n"))  # with one newline, lines of JSON
     prefix = b"" if between == b"\n" else b"data: "
@@ -243,7 +245,7 @@ READERS = {
     **{f"requests, {name}": (lambda r, now, e, name=name: e.send(r, name), 5_000) for name in right.REQUESTS},
     **{
         f"responses of {name}": (lambda r, now, e, name=name: e.receive(r, name), 5_000)
-        for name in ("gemini", "gemini_cli", "qwen_code", "litellm-cohere", "openai", "groq")
+        for name in ("gemini", "gemini_cli", "qwen_code", "litellm-cohere", "openai", "groq", "anthropic")
     },
     "failures": (lambda r, now, e: failure(r, now), 5_000),
     "model lists": (lambda r, now, e: model_list(r, now), 4_000),

@@ -316,7 +316,48 @@ _RESPONSE = {
         "total_tokens": 3,
     },
 }
+_ANTHROPIC = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m",
+    "content": [
+        {"type": "thinking", "thinking": "t", "signature": PIXEL},
+        {"type": "redacted_thinking", "data": PIXEL},
+        {"type": "text", "text": "x", "citations": [{"type": "web_search_result_location", "url": "https://x"}]},
+        {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}},
+        {"type": "server_tool_use", "id": "2", "name": "web_search", "input": {"query": "q"}},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_read_input_tokens": 3,
+        "cache_creation_input_tokens": 4,
+        "output_tokens_details": {"thinking_tokens": 1},
+    },
+}
+_ANTHROPIC_CALL = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+_ANTHROPIC_DELTA = {
+    "type": "input_json_delta",
+    "partial_json": "{}",
+    "text": "x",
+    "thinking": "t",
+    "signature": PIXEL,
+    "citation": {"url": "https://x", "title": "t"},
+}
 RESPONSES = {
+    "anthropic, whole": _ANTHROPIC,
+    "anthropic, the start": {"type": "message_start", "message": _ANTHROPIC},
+    "anthropic, a block": {"type": "content_block_start", "index": 0, "content_block": _ANTHROPIC_CALL},
+    "anthropic, a delta": {"type": "content_block_delta", "index": 0, "delta": _ANTHROPIC_DELTA},
+    "anthropic, the end of a block": {"type": "content_block_stop", "index": 0},
+    "anthropic, the end": {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": "x"},
+        "usage": {"output_tokens": 2},
+    },
     "responses": _RESPONSE,
     "responses, an item": {"type": "response.output_item.done", "output_index": 1, "item": _MESSAGE},
     "responses, a call": {"type": "response.output_item.added", "output_index": 2, "item": _CALLED},
@@ -364,6 +405,11 @@ RESPONSES = {
     "an error in a chunk": {**_CHUNK, "error": {"message": "overloaded", "code": 529, "type": "x"}},
 }
 ERRORS = {
+    "anthropic": {
+        "type": "error",
+        "error": {"type": "invalid_request_error", "message": "prompt is too long: 2 tokens > 1 maximum"},
+        "request_id": "r",
+    },
     "openai": {"error": {"message": "Rate limit, try again in 3s", "type": "x", "code": "y", "param": None}},
     "google": _GOOGLE_ERROR,
     "google, a list": [_GOOGLE_ERROR],
@@ -395,6 +441,23 @@ HEADERS = {
     "content-type": ("application/json", "text/html"),
 }
 LISTS = {
+    "anthropic": {
+        "data": [
+            {
+                "type": "model",
+                "id": "m",
+                "display_name": "M",
+                "created_at": "2026-01-01T00:00:00Z",
+                "max_input_tokens": 5,
+                "max_tokens": 5,
+                "lifecycle": "active",
+                "capabilities": {"thinking": {"supported": True}, "image_input": {"supported": False}},
+            }
+        ],
+        "has_more": True,
+        "first_id": "m",
+        "last_id": "m",
+    },
     "openai": {
         "object": "list",
         "data": [{"id": "m", "object": "model", "created": 1, "context_length": 5, "pricing": {"prompt": "0.1"}}],

@@ -249,6 +249,26 @@ def test_an_unknown_preset_is_reported(tmp_path):
         providers(tmp_path, {"providers": {"work": {"preset": "nope"}}})
 
 
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("anthropic", {"base_url": "http://127.0.0.1:1"}),
+        ("work", {"preset": "anthropic", "base_url": "http://127.0.0.1:1"}),
+    ],
+)
+def test_a_provider_of_another_format_names_the_package_that_it_needs(tmp_path, name, table):
+    import proxy_core
+
+    with pytest.raises(proxy_core.SettingsError, match=rf"providers\.{name}: .*pip install proxy-plugin-anthropic"):
+        providers(tmp_path, {"providers": {name: table}})
+
+
+def test_a_preset_of_another_plugin_is_left_to_it(tmp_path):
+    tables = {"providers": {"work": {"preset": "taken", "base_url": "http://127.0.0.1:1"}}}
+
+    assert providers(tmp_path, tables) == {}
+
+
 def test_providers_of_other_plugins_are_left_alone(tmp_path):
     tables = {"providers": {"taken": {"base_url": "http://127.0.0.1:1/v1"}, "bare": {"api_keys": ["k"]}}}
 

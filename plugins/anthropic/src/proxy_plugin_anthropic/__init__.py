@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from proxy_core import Dialect, PluginContext, PluginInfo, Provider, hookimpl
 from proxy_plugin_anthropic.dialect import DIALECT
-from proxy_plugin_anthropic.provider import NAME, build_provider
+from proxy_plugin_anthropic.provider import NAME, MessagesApi
 from proxy_plugin_anthropic.settings import AnthropicSettings
 
 __all__ = ["PLUGIN"]
@@ -23,4 +23,5 @@ def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     """Anthropic itself, and the servers whose ``preset`` says that they speak its format."""
     others = [name for name in ctx.provider_names() if name != NAME and ctx.provider(name).preset == NAME]
-    return [build_provider(name, ctx.provider(name), ctx.settings(AnthropicSettings)) for name in (NAME, *others)]
+    settings = ctx.settings(AnthropicSettings)
+    return [MessagesApi(name, ctx.provider(name), settings).provider() for name in (NAME, *others)]

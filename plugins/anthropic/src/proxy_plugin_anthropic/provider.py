@@ -35,12 +35,13 @@ _MESSAGES = "/v1/messages"
 
 
 class MessagesApi:
-    """The provider's functions, bound to settings. ``headers`` are the operator's."""
+    """The provider's functions, bound to settings. Only servers at other addresses work without a key."""
 
-    def __init__(self, name: str, base: str, headers: Sequence[tuple[str, str]], settings: AnthropicSettings) -> None:
+    def __init__(self, name: str, provider: ProviderSettings, settings: AnthropicSettings) -> None:
         self._name = name
-        self._base = without_path(base)
-        self._own_headers = headers
+        self._base = without_path(str(provider.base_url or BASE))
+        self._keyless = provider.base_url is not None
+        self._own_headers = tuple((key, value.get_secret_value()) for key, value in provider.headers.items())
         self._settings = settings
 
     def provider(self) -> Provider:
@@ -52,6 +53,7 @@ class MessagesApi:
             decoder_for=decoder_for,
             classify_failure=classify_failure,
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
+            credential_optional=self._keyless,
         )
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
@@ -80,11 +82,6 @@ class MessagesApi:
     def list_request(self, credential: Credential) -> UpstreamRequest:
         headers = [("anthropic-version", VERSION), *self._authorization(credential)]
         return UpstreamRequest(method="GET", url=f"{self._base}/v1/models?limit={PAGE}", headers=headers)
-
-
-def build_provider(name: str, settings: ProviderSettings, own: AnthropicSettings) -> Provider:
-    headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
-    return MessagesApi(name, str(settings.base_url or BASE), headers, own).provider()
 
 
 def without_path(base: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from proxy_core import PluginContext, PluginInfo, Provider, ProxyRequest, Sanitizer, SettingsError, hookimpl
 from proxy_plugin_openai_compat.formats import problems as problems_of
 from proxy_plugin_openai_compat.provider import build_provider
-from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, STEERING_FIELDS
+from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, OTHER_FORMATS, PLAIN, PRESETS, STEERING_FIELDS
 
 PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
 
@@ -25,7 +25,12 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     for name in (*named, *keyed):
         settings = ctx.provider(name)
         preset = PRESETS.get(settings.preset or name)
-        if settings.preset and preset is None:
+        package = OTHER_FORMATS.get(settings.preset or name)
+        if settings.preset in ctx.reserved_providers:
+            pass  # the plugin with the provider of that name serves this one, too
+        elif package is not None:
+            problems.append(f"providers.{name}: its format needs {package}: pip install {package}")
+        elif settings.preset and preset is None:
             problems.append(f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}")
         elif preset is not None or settings.base_url is not None:
             problems += problems_of(name, settings, ctx.active_plugins)

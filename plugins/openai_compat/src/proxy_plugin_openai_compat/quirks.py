@@ -112,6 +112,8 @@ READ_THOUGHTS = (*NEED_THOUGHTS, "*qwen*", "*qwq*", "*glm*", "*mimo*", "*minimax
 #: Models that know ``reasoning_effort``; most others answer 400 to it.
 KNOW_EFFORT = ("o[1-9]*", "*/o[1-9]*", "*gpt-[5-9]*", "*gpt-oss*", "*gemini-*", "*claude-*")
 
+#: Providers that speak another format, and the package that has it: with OpenAI's, each request would be a 404.
+OTHER_FORMATS: Mapping[str, str] = {"anthropic": "proxy-plugin-anthropic"}
 PRESETS: Mapping[str, Vendor] = {
     # Its reasoning models answer 400 to max_tokens. Chat is refused by some models (goose #2564, vscode-openai #358).
     "openai": Vendor(

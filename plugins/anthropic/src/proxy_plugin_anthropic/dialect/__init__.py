@@ -6,6 +6,7 @@ Source: docs.claude.com API reference; ``anthropic`` 2.x.
 from __future__ import annotations
 
 from proxy_core import Dialect
+from proxy_core.dialects.model_name import finish_whole
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME
 from proxy_plugin_anthropic.dialect.decode import decode
 from proxy_plugin_anthropic.dialect.encode import encode, translate
@@ -50,6 +51,7 @@ DIALECT = Dialect(
     stream_error=stream_error,
     whole_usage=whole_usage,
     whole_failure=whole_failure,
+    finish_whole=finish_whole,
     heartbeat=HEARTBEAT,
     operations=OPERATIONS,
     recognizes=recognizes,

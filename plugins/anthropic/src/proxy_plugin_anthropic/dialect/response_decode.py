@@ -36,7 +36,7 @@ class AnthropicDecoder:
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._whole: list[bytes] = []
         self._content = Content(names or NameTable())
-        self._blocks: dict[object, Block] = {}
+        self._blocks: dict[int, Block] = {}
         self._usage: Mapping[str, Any] = {}
         self._delta: JsonObject = {}
         self._started = self._failed = False
@@ -89,14 +89,14 @@ class AnthropicDecoder:
     def _event(self, event: JsonObject) -> Iterator[ChatEvent]:
         match event:
             case {"type": "content_block_delta", "delta": dict(delta)}:
-                if (open_block := self._blocks.get(event.get("index"))) is not None:
+                if (open_block := self._blocks.get(_index(event))) is not None:
                     yield from open_block.delta(delta)
             case {"type": "content_block_start", "content_block": dict(found)}:
-                yield from self._stop(event.get("index"))
-                block = self._blocks[event.get("index")] = block_of(found, self._content)
+                yield from self._stop(_index(event))
+                block = self._blocks[_index(event)] = block_of(found, self._content)
                 yield from block.open()
             case {"type": "content_block_stop"}:
-                yield from self._stop(event.get("index"))
+                yield from self._stop(_index(event))
             case {"type": "message_start", "message": dict(message)}:
                 yield from self._start(message)
             case {"type": "message_delta"}:
@@ -118,7 +118,7 @@ class AnthropicDecoder:
         yield Start(id=found if isinstance(found, str) else None, model=model if isinstance(model, str) else None)
         yield from self._report()
 
-    def _stop(self, index: object) -> Iterator[ChatEvent]:
+    def _stop(self, index: int) -> Iterator[ChatEvent]:
         block = self._blocks.pop(index, None)
         if block is not None:
             yield from block.close()
@@ -152,6 +152,11 @@ class AnthropicDecoder:
             type=error["type"] or None,
             extra={name: value for name, value in error.items() if name not in ("message", "type", "code")},
         )
+
+
+def _index(event: JsonObject) -> int:
+    found = event.get("index")
+    return found if isinstance(found, int) else 0
 
 
 def object_of(value: object) -> JsonObject:

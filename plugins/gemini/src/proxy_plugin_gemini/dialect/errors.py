@@ -59,6 +59,7 @@ _FIELDS = {
 _FIELD = re.compile(r"[a-z_]+")
 _QUOTED = re.compile(r"'([a-z_]+)(?=['.\[])")
 _MAX_NESTED = 5
+_LONGEST_SLEEP_S = 300
 
 
 # --- Out ---------------------------------------------------------------------------------
@@ -81,11 +82,17 @@ def error_object(error: ProxyError) -> JsonObject:
         violation = {"field": _renamed(error.param), "description": message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
     if error.retry_after_s is not None:
-        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{max(0, math.ceil(error.retry_after_s))}s"})
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{_delay_s(error.retry_after_s)}s"})
     out = {"code": error.status, "message": message, "status": status, "details": details}
     if error.attempts:
         out["attempts"] = list(error.attempts)
     return {**{k: v for k, v in own.items() if k not in out}, **out}
+
+
+def _delay_s(wait_s: float) -> int:
+    """Gemini CLI gives up at once if it is asked to wait for more than 300 s, but sleeps in silence through 300 s."""
+    seconds = max(0, math.ceil(wait_s))
+    return _LONGEST_SLEEP_S + 1 if seconds == _LONGEST_SLEEP_S else seconds
 
 
 def _renamed(field: str) -> str:

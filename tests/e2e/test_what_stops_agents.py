@@ -1,0 +1,74 @@
+"""An agent's user learns at once of what waiting does not cure, in every format, as agents were seen to read it."""
+
+import pytest
+
+from proxy_core.testing import chunk, cut
+
+SAID = [{"role": "user", "content": "hi"}]
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+GEMINI = "/../v1beta/models/up/m:"
+REQUESTS = {
+    "chat": ("/chat/completions", {"model": "up/m", "messages": SAID}),
+    "messages": ("/messages", {"model": "up/m", "messages": SAID, "max_tokens": 10}),
+    "responses": ("/responses", {"model": "up/m", "input": "hi"}),
+    "gemini": (f"{GEMINI}generateContent", CONTENTS),
+    "gemini, streamed": (f"{GEMINI}streamGenerateContent?alt=sse", CONTENTS),
+}
+#: A 403 with one of these is tried again by OpenCode.
+TRIED_AGAIN = ("rate limit", "rate_limit", "too many requests", "429", "server_error", "terminated")
+
+
+@pytest.fixture
+async def proxy(make_proxy, upstream):
+    providers = {"up": {"base_url": upstream.url, "api_keys": ["key-a"]}}
+    return await make_proxy({"providers": providers, "routing": {"max_wait_s": 0}})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [401, 402, 403])
+@pytest.mark.parametrize(("path", "body"), REQUESTS.values(), ids=REQUESTS)
+async def test_a_refused_credential_is_a_403_at_which_every_agent_stops(proxy, upstream, path, body, status, stream):
+    upstream.responds(status, {"error": {"message": "Incorrect API key; rate limit 429", "code": "invalid_api_key"}})
+
+    answer = await proxy.post(path, body if path.startswith(GEMINI) else {**body, "stream": stream})
+
+    assert answer.status == 403
+    assert "retry-after" not in answer.headers
+    text = answer.json["error"]["message"].lower()
+    assert not [word for word in TRIED_AGAIN if word in text]
+
+
+@pytest.mark.parametrize("wait_s", [20, 299, 300, 301, 10_800])
+@pytest.mark.parametrize("path", [path for path, _ in REQUESTS.values() if path.startswith(GEMINI)])
+async def test_a_gemini_client_is_never_asked_to_wait_for_exactly_300_s(proxy, upstream, path, wait_s):
+    upstream.responds(429, headers={"retry-after": str(wait_s)})
+
+    error = (await proxy.post(path, CONTENTS)).json["error"]
+
+    (delay,) = [detail["retryDelay"] for detail in error["details"] if "retryDelay" in detail]
+    assert delay != "300s"
+    assert -10 <= int(delay.removesuffix("s")) - wait_s <= 1
+    assert (error["code"], error["status"]) == (429, "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize(("wait_s", "should_retry"), [(20, None), (300, "false")])
+@pytest.mark.parametrize(("path", "body"), REQUESTS.values(), ids=REQUESTS)
+async def test_a_long_cooldown_is_one_that_sdks_do_not_sleep_through(proxy, upstream, path, body, wait_s, should_retry):
+    upstream.responds(429, headers={"retry-after": str(wait_s)})
+
+    answer = await proxy.post(path, body)
+
+    assert answer.status == 429
+    assert wait_s - 10 <= int(answer.headers["retry-after"]) <= wait_s
+    assert answer.headers.get("x-should-retry") == should_retry
+
+
+async def test_an_error_in_a_gemini_stream_is_bare_json(proxy, upstream):
+    upstream.says(chunk({"content": "Once"}), cut())
+
+    answer = await proxy.post(*REQUESTS["gemini, streamed"])
+
+    events, _, last = answer.body.partition(b'{"error":{')
+    assert events.startswith(b"data: ")
+    assert events.endswith(b"\n\n")
+    assert b"data:" not in last

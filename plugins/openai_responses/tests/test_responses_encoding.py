@@ -32,6 +32,7 @@ from proxy_core import (
     UploadedFile,
 )
 from proxy_core.dialects import openai_chat
+from proxy_plugin_openai_responses.dialect import decode
 from proxy_plugin_openai_responses.dialect.encode import dropped, encode
 from proxy_plugin_openai_responses.testing import check
 
@@ -423,3 +424,74 @@ def test_no_schema_is_one_that_the_upstream_refuses(schema):
     asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}
 
     check(encode(openai_chat.decode(asked)), set())
+
+
+ROUND = {
+    "model": "gpt",
+    "instructions": "Be brief.",
+    "input": [
+        {
+            "type": "message",
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "Weather?"},
+                {"type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "low"},
+                {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,aGk="},
+            ],
+        },
+        {
+            "type": "reasoning",
+            "summary": [{"type": "summary_text", "text": "Hm"}],
+            "encrypted_content": "e1",
+        },
+        {
+            "type": "message",
+            "role": "assistant",
+            "phase": "commentary",
+            "content": [{"type": "output_text", "text": "Let me look."}],
+        },
+        {"type": "function_call", "call_id": "c1", "name": "weather", "namespace": "sky", "arguments": "{}"},
+        {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "*** x"},
+        {"type": "function_call_output", "call_id": "c1", "output": "cold"},
+        {
+            "type": "custom_tool_call_output",
+            "call_id": "c2",
+            "output": [
+                {"type": "input_text", "text": "done"},
+                {"type": "input_image", "file_id": "f", "detail": "auto"},
+            ],
+        },
+        {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Be kind."}]},
+    ],
+    "tools": [
+        {"type": "function", "name": "now", "strict": True, "parameters": {"type": "object", "properties": {}}},
+        {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+        {
+            "type": "namespace",
+            "name": "sky",
+            "tools": [{"type": "function", "name": "weather", "strict": False, "parameters": None}],
+        },
+        {"type": "web_search", "external_web_access": False},
+    ],
+    "tool_choice": {"type": "function", "name": "now"},
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": "low", "summary": "auto"},
+    "text": {
+        "format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}, "strict": True},
+        "verbosity": "low",
+    },
+    "include": ["reasoning.encrypted_content"],
+    "max_output_tokens": 50,
+    "temperature": 0.5,
+    "prompt_cache_key": "k",
+    "client_metadata": {"a": "b"},
+    "truncation": "auto",
+}
+
+
+def test_encode_after_decode_says_the_same():
+    once = decode(ROUND)
+    again = decode(json.loads(json.dumps(encode(once))))
+
+    assert again == once
+    assert encode(again) == encode(once)

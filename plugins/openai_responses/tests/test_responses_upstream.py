@@ -9,7 +9,8 @@ from google import genai
 from google.genai import types
 from pydantic import BaseModel
 
-from proxy_core.testing import cut, pause
+from proxy_core import Sanitizer, TextDelta
+from proxy_core.testing import cut, pause, plugin_with
 from proxy_plugin_openai_responses.testing import (
     FakeResponses,
     call,
@@ -64,6 +65,7 @@ async def client(proxy):
 
 @pytest.fixture
 async def google(proxy):
+    pytest.importorskip("proxy_plugin_gemini")
     options = types.HttpOptions(base_url=proxy.url.removesuffix("/v1"), api_version="v1beta")
     client = genai.Client(api_key=proxy.key, http_options=options).aio
     yield client
@@ -270,6 +272,19 @@ async def test_legacy_completions(client, server):
     assert answer.choices[0].text == "there"
 
 
+async def test_encrypted_reasoning_comes_back_with_the_message_that_carries_it(client, server):
+    """A chat client that returns a message as it came returns what only the model can read, in the right place."""
+    server.answers(reasoning("Hm", encrypted="e1"), call("weather", '{"city":"Oslo"}', call_id="c1"), end())
+    more = {"model": "lab/gpt", "tools": TOOLS, "reasoning_effort": "low"}
+    said = (await client.chat.completions.create(messages=HI, **more)).choices[0].message.to_dict()
+    result = {"role": "tool", "tool_call_id": "c1", "content": "cold"}
+    await client.chat.completions.create(messages=[*HI, said, result], **more)
+
+    items = server.asked[1].json["input"]
+    assert [item["type"] for item in items] == ["message", "reasoning", "function_call", "function_call_output"]
+    assert items[1]["encrypted_content"] == "e1"
+
+
 # --- Google's client ---------------------------------------------------------------------
 
 
@@ -358,6 +373,54 @@ async def test_errors_of_relayed_requests(client, server):
     assert refused.value.code == "context_length_exceeded"
     assert events[-1].type in ("response.failed", "error")
     assert "Lost it." in events[-1].model_dump_json()
+
+
+async def test_a_relayed_client_is_translated_if_a_filter_reads_the_response(server, make_proxy):
+    """Nothing is lost that the neutral events can carry, and what only this format has is carried whole."""
+    loud = Sanitizer(name="loud", events=lambda request: Loud())
+    proxy = await make_proxy({"providers": {"lab": server.provider}}, modules=[plugin_with(proxy_sanitizers=[loud])])
+    server.answers(*CARRIED)
+    server.answers(*CARRIED)
+    async with openai.AsyncOpenAI(base_url=proxy.url, api_key=proxy.key) as client:
+        asked = {"model": "lab/gpt", "input": "hi", "include": ["reasoning.encrypted_content"]}
+        whole = await client.responses.create(**asked)
+        async with client.responses.stream(**asked) as stream:
+            streamed = await stream.get_final_response()
+
+    for response in (whole, streamed):
+        thought, search, said, patch = response.output
+        assert (thought.summary[0].text, thought.encrypted_content) == ("Hm", "e1")
+        assert (search.type, search.action.query) == ("web_search_call", "x")
+        assert (said.phase, said.content[0].text, said.content[0].annotations[0].url) == (
+            "commentary",
+            "OK",
+            "https://a",
+        )
+        assert (patch.name, patch.input) == ("patch", "*** x")
+
+
+CARRIED = [
+    reasoning("H", "m", encrypted="e1"),
+    hosted("web_search_call", action={"type": "search", "query": "x"}),
+    text(
+        "o",
+        "k",
+        phase="commentary",
+        annotations=({"type": "url_citation", "url": "https://a", "title": "A", "start_index": 0, "end_index": 2},),
+    ),
+    custom("patch", "*** x"),
+    end(),
+]
+
+
+class Loud:
+    """A filter that changes texts."""
+
+    def feed(self, event):
+        return [TextDelta(text=event.text.upper()) if isinstance(event, TextDelta) else event]
+
+    def close(self):
+        return []
 
 
 # --- Providers that have both formats ----------------------------------------------------

@@ -150,6 +150,18 @@ async def test_structured_output(client, upstream):
     assert upstream.last.json["response_format"]["json_schema"]["schema"]["required"] == ["city"]
 
 
+async def test_what_only_anthropic_has_is_named(client, upstream):
+    edits = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    raw = client.messages.with_raw_response
+    answer = await raw.create(**ASKS, tools=[search], extra_body={"context_management": edits})
+
+    assert answer.headers["x-proxy-dropped"] == "tools[].web_search_20250305, context_management"
+    assert "tools" not in upstream.last.json
+    with pytest.raises(anthropic.BadRequestError, match="web_search"):
+        await client.messages.create(**ASKS, tools=[search], tool_choice={"type": "tool", "name": "web_search"})
+
+
 async def test_tokens_are_counted_with_system_and_tools(client, upstream):
     asked = {"model": "demo/small", "messages": ASKS["messages"]}
     short = await client.messages.count_tokens(**asked)
@@ -302,3 +314,19 @@ async def test_an_unknown_path_is_an_error_in_the_clients_format(proxy):
     answer = await proxy.client.post(proxy.url + "/complete", content=b"{}", headers=headers)
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+
+
+async def test_tools_that_only_anthropic_runs_are_refused_if_settings_say_so(make_proxy, upstream):
+    tables = {"providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}}}
+    proxy = await make_proxy({**tables, "plugins": {"anthropic": {"hosted_tools": "refuse"}}})
+    tools = [TOOLS[0], {"type": "web_search_20250305", "name": "web_search"}]
+    answer = await proxy.post("/messages", {**ASKS, "tools": tools})
+
+    assert (answer.status, answer.error["param"]) == (400, "tools.1")
+
+
+async def test_a_tool_of_anthropics_that_the_client_runs_is_refused(proxy):
+    answer = await proxy.post("/messages", {**ASKS, "tools": [{"type": "bash_20250124", "name": "bash"}]})
+
+    assert (answer.status, answer.error["param"]) == (400, "tools")
+    assert "bash_20250124" in answer.error["message"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from proxy_core import Dialect, PluginContext, PluginInfo, Provider, hookimpl
 from proxy_plugin_anthropic.dialect import DIALECT
+from proxy_plugin_anthropic.dialect.decode import decode_strictly
 from proxy_plugin_anthropic.provider import NAME, MessagesApi
 from proxy_plugin_anthropic.settings import AnthropicSettings
 
@@ -16,7 +19,8 @@ PLUGIN = PluginInfo(name="anthropic", api=1, settings=AnthropicSettings, provide
 
 @hookimpl
 def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
-    return [DIALECT]
+    refuses = ctx.settings(AnthropicSettings).hosted_tools == "refuse"
+    return [replace(DIALECT, decode=decode_strictly) if refuses else DIALECT]
 
 
 @hookimpl

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from proxy_core import PluginSettings, StrList
@@ -15,5 +17,10 @@ class AnthropicSettings(PluginSettings):
 
     betas: StrList = Field(
         ["*"], description="Betas that clients may ask for in `anthropic-beta`, as patterns; an empty list: none."
+    )
+    hosted_tools: Literal["drop", "refuse"] = Field(
+        "drop",
+        description="What happens to tools that only Anthropic runs (web search) if a model of another format serves "
+        "the request. A tool that the request forces is refused in any case.",
     )
     own_betas: StrList = Field([], description="Betas that every request asks for.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from proxy_core.dialects.model_name import finish_whole
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
-from proxy_core.dialects.openai_chat.encode import encode, unsent_tools
+from proxy_core.dialects.openai_chat.encode import dropped, encode
 from proxy_core.dialects.openai_chat.errors import encode_error, error_object, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.request import check, context
@@ -42,7 +42,7 @@ DIALECT = Dialect(
     context=context,
     decode=decode,
     encode=encode,
-    dropped=unsent_tools,
+    dropped=dropped,
     decoder=OpenAIChatDecoder,
     encoder=OpenAIChatEncoder,
     usage_tap=OpenAIUsageTap,

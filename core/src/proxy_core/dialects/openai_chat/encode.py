@@ -86,6 +86,11 @@ def _encode_format(wanted: ResponseFormat | None) -> JsonObject | None:
     return {"type": "json_schema", "json_schema": spec}
 
 
+def dropped(chat: ChatRequest) -> list[str]:
+    """The fields that :func:`encode` leaves out: only the client's own format has them."""
+    return [*unsent_tools(chat), *(chat.extra if chat.dialect != NAME else ())]
+
+
 def unsent_tools(chat: ChatRequest) -> list[str]:
     """The tools that :func:`encode` leaves out: those that another vendor runs."""
     return [f"tools[].{tool.name}" for tool in chat.tools if isinstance(tool, HostedTool) and tool.dialect != NAME]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -40,6 +40,8 @@ _NAMED = frozenset(
 _ONLY_HERE = ("container", "mcp_servers")
 _TOOL_NAMED = frozenset({"type", "name", "description", "input_schema", "strict"})
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+#: Types of tools that Anthropic runs itself; others (a shell, an editor) the client runs, and the model must know them.
+_RUN_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_", "mcp_toolset", "advisor_")
 _TIERS = {"standard_only": "default"}
 #: The longest identifier of a user that other services accept.
 _MAX_USER = 64
@@ -51,7 +53,7 @@ def decode(body: JsonObject) -> ChatRequest:
     for name in _ONLY_HERE:
         if body.get(name):
             raise BadRequest(f"{name}: not available for this model.", param=name)
-    choice = _object(body, "tool_choice")
+    choice, tools = _object(body, "tool_choice"), _tools(body.get("tools"))
     output = _object(body, "output_config")
     tier = optional_str(body, "service_tier")
     return ChatRequest(
@@ -60,8 +62,8 @@ def decode(body: JsonObject) -> ChatRequest:
         dialect=NAME,
         stream=body.get("stream") is True,
         include_usage=True,
-        tools=_tools(body.get("tools")),
-        tool_choice=_choice(choice),
+        tools=tools,
+        tool_choice=_choice(choice, tools),
         parallel_tool_calls=False if choice.get("disable_parallel_tool_use") is True else None,
         response_format=_format(output),
         reasoning=_reasoning(_object(body, "thinking"), output),
@@ -70,6 +72,16 @@ def decode(body: JsonObject) -> ChatRequest:
         service_tier=_TIERS.get(tier, tier) if tier is not None else None,
         extra={name: value for name, value in body.items() if name not in _NAMED and value is not None},
     )
+
+
+def decode_strictly(body: JsonObject) -> ChatRequest:
+    """:func:`decode`, which also refuses tools that only Anthropic could run."""
+    chat = decode(body)
+    for index, tool in enumerate(chat.tools):
+        if isinstance(tool, HostedTool):
+            at = f"tools.{index}"
+            raise BadRequest(f"{at}: tools of type {tool.name!r} are not available for this model.", param=at)
+    return chat
 
 
 def _object(body: JsonObject, name: str) -> JsonObject:
@@ -153,7 +165,7 @@ def _tool(tool: object, at: str) -> Tool:
         raise wrong_type(at, "an object")
     kind = optional_str(tool, "type", f"{at}.")
     if kind not in (None, "custom"):
-        return HostedTool(dialect=NAME, payload=tool)
+        return HostedTool(dialect=NAME, payload=tool, optional=str(kind).startswith(_RUN_THERE))
     schema = tool.get("input_schema")
     if not isinstance(schema, dict | None):
         raise wrong_type(f"{at}.input_schema", "an object")
@@ -173,8 +185,11 @@ def _rooted(schema: Mapping[str, Any] | None) -> JsonObject:
     return {"type": "object", "properties": {}, **(schema or {})}
 
 
-def _choice(choice: JsonObject) -> ToolChoice | None:
+def _choice(choice: JsonObject, tools: Sequence[Tool]) -> ToolChoice | None:
+    hosted = [tool.payload.get("name") for tool in tools if isinstance(tool, HostedTool)]
     match choice:
+        case {"type": "tool", "name": str(name)} if name in hosted:
+            return ToolChoice(mode="required", hosted=name)
         case {"type": "tool", "name": str(name)}:
             return ToolChoice(mode="required", names=(name,))
         case {"type": "auto" | "any" | "none" as mode}:

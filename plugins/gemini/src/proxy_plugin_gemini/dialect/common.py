@@ -18,6 +18,10 @@ from proxy_core.dialects.common import count
 NAME = "gemini"
 #: The maker whose models can read a thought signature.
 MAKER = "google"
+#: Members of ``generationConfig`` that the common form has no field for.
+CARRIED_CONFIG = (
+    "responseModalities mediaResolution speechConfig imageConfig audioTimestamp routingConfig modelSelectionConfig"
+).split()
 #: Google's documented way to say that a call's signature is lost.
 NO_SIGNATURE = "skip_thought_signature_validator"
 

@@ -28,7 +28,7 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
-from proxy_plugin_gemini.dialect.common import NAME, field
+from proxy_plugin_gemini.dialect.common import CARRIED_CONFIG, NAME, field, snake
 from proxy_plugin_gemini.dialect.decode_parts import decode_contents, decode_system
 from proxy_plugin_gemini.dialect.schema_plain import plain_schema
 
@@ -59,9 +59,7 @@ def check(body: JsonObject) -> None:
 def decode(body: JsonObject) -> ChatRequest:
     """Decode a checked body, with ``model`` and ``stream`` from its path, to the common form."""
     config = generation_config(body)
-    extra = {name: value for name in _CARRIED if (value := field(body, name)) is not None}
-    if "generationConfig" in extra:
-        extra["generationConfig"] = config
+    extra = {name: value for name in _CARRIED if (value := _carried(name, field(body, name)))}
     messages = [*decode_system(field(body, "systemInstruction")), *decode_contents(body["contents"])]
     if "cachedContent" in extra:
         # Another format would drop the field, and with it content that the model needs; this part prevents that.
@@ -80,6 +78,15 @@ def decode(body: JsonObject) -> ChatRequest:
         sampling=_sampling(config),
         extra=extra,
     )
+
+
+def _carried(name: str, value: object) -> object:
+    """What the common form has no field for."""
+    if name == "generationConfig" and isinstance(value, dict):
+        return {key: found for key in CARRIED_CONFIG if (found := field(value, key)) is not None}
+    if name == "toolConfig" and isinstance(value, dict):
+        return {key: found for key, found in value.items() if snake(key) != "function_calling_config"}
+    return value
 
 
 def generation_config(body: JsonObject) -> JsonObject:

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from proxy_core import BadRequest, ChatRequest, JsonObject, ReasoningOptions, ResponseFormat, Sampling
 from proxy_core.dialects.common import without_none
-from proxy_plugin_gemini.dialect.common import NAME, snake
+from proxy_plugin_gemini.dialect.common import CARRIED_CONFIG, NAME, snake
 from proxy_plugin_gemini.dialect.families import Family, family_of, thinking
 from proxy_plugin_gemini.dialect.names import NameTable, name_table
 from proxy_plugin_gemini.dialect.schema import clean_response, upper_types
@@ -19,11 +19,10 @@ from proxy_plugin_gemini.dialect.turns import Signatures, TurnWriter
 
 _MAX_TOKENS = 65536
 _MAX_STOPS = 5
+#: Fields of other formats without one in the common form that this module reads.
+_READ = frozenset({"google", "extra_body", "reasoning", "safety_settings"})
 #: Members of a Gemini request that the common form has no field for.
 _CARRIED = ("safetySettings", "cachedContent", "labels")
-_CARRIED_CONFIG = (
-    "responseModalities mediaResolution speechConfig imageConfig audioTimestamp routingConfig modelSelectionConfig"
-).split()
 
 
 class Style(Struct, frozen=True, kw_only=True):
@@ -209,7 +208,7 @@ def _advisory(draft: _Draft) -> None:
             ("parallel_tool_calls", chat.parallel_tool_calls is False and bool(chat.tools)),
             *(("verbosity", chat.verbosity), ("user", chat.user), ("metadata", chat.metadata), ("store", chat.store)),
             *(("service_tier", chat.service_tier), ("prompt_cache_key", chat.cache_key)),
-            *((name, name in chat.extra) for name in ("prediction", "safety_identifier", "web_search_options")),
+            *((name, name not in _READ and chat.dialect != NAME) for name in chat.extra),
         )
         if value
     ]
@@ -223,7 +222,7 @@ def _carried(draft: _Draft) -> JsonObject:
         out = {name: extra[name] for name in _CARRIED if extra.get(name) is not None}
         config = extra.get("generationConfig")
         if isinstance(config, Mapping):
-            draft.config |= {k: v for k, v in config.items() if k in _CARRIED_CONFIG and k not in draft.config}
+            draft.config |= {k: v for k, v in config.items() if k in CARRIED_CONFIG and k not in draft.config}
     safety = extra.get("safety_settings") or draft.google.get("safety_settings")
     if isinstance(safety, list):
         out["safetySettings"] = safety

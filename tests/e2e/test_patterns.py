@@ -99,7 +99,7 @@ async def test_for_a_name_without_an_entry_the_error_has_the_line_to_add(make, u
     if line is None:
         assert "[models]" not in message
     else:
-        assert message.endswith(f"To serve it, add to [models] in the settings: {line}")
+        assert message.endswith(f"To serve it, add to [models] in proxy-core.toml: {line}")
 
 
 async def test_why_and_a_dry_run_follow_a_pattern(make):

@@ -45,7 +45,9 @@ class Suggestions(Struct, eq=False):
         if len(known) > _NAMED:
             error.say_more(f"{len(known) - (len(similar) or _NAMED)} more are in the list of models.")
         if known and self._router.addressed(model) is None and self._router.entry(model) is None:
-            error.say_more(f"To serve it, add to [models] in the settings: {self._line(model, (similar or known)[0])}")
+            error.say_more(
+                f"To serve it, add to [models] in proxy-core.toml: {self._line(model, (similar or known)[0])}"
+            )
 
     def _examples(self, known: Sequence[str]) -> str:
         if known:

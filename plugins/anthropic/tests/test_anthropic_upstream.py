@@ -376,7 +376,29 @@ async def test_geminis_clients(proxy, server):
     assert [b["type"] for b in server.asked[1].json["messages"][2]["content"]] == ["tool_result", "tool_result"]
 
 
-# --- Models and other servers ------------------------------------------------------------
+# --- Counts, models and other servers ------------------------------------------------------------
+
+
+async def test_the_upstream_counts_tokens_for_clients_of_every_format(proxy, own, server):
+    pytest.importorskip("proxy_plugin_gemini")
+    tools = [{"name": "f", "input_schema": PARAMETERS}]
+    thinking_too = {"type": "enabled", "budget_tokens": 2000}
+    raw = await own.messages.with_raw_response.count_tokens(
+        model=MODEL, messages=HI, tools=tools, thinking=thinking_too, extra_headers={"anthropic-beta": "news-1"}
+    )
+    contents = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": {"temperature": 1}}
+    answer = await proxy.client.post(
+        f"{proxy.url.removesuffix('/v1')}/v1beta/models/{MODEL}:countTokens",
+        json={"generateContentRequest": {"model": f"models/{MODEL}", **contents}},
+        headers={"x-goog-api-key": proxy.key},
+    )
+
+    through, translated = (r for r in server.requests if r.path == "/v1/messages/count_tokens")
+    assert raw.headers["x-proxy-token-counter"] == f"upstream: {MODEL}"
+    assert (await raw.parse()).input_tokens == len(json.dumps(through.json).split())
+    assert through.headers["anthropic-beta"] == "news-1"
+    assert answer.headers["x-proxy-token-counter"] == f"upstream: {MODEL}"
+    assert answer.json()["totalTokens"] == len(json.dumps(translated.json).split())
 
 
 async def test_models_are_listed_with_their_limits(start, server):

@@ -17,11 +17,13 @@ from proxy_core import (
     Provider,
     ProviderCall,
     ProviderSettings,
+    UpstreamCount,
     UpstreamRequest,
     json_bytes,
+    load_object,
 )
 from proxy_plugin_anthropic.dialect import NAME as DIALECT
-from proxy_plugin_anthropic.dialect.encode import translate
+from proxy_plugin_anthropic.dialect.encode import Encoded, translate
 from proxy_plugin_anthropic.dialect.headers import VERSION, take_headers
 from proxy_plugin_anthropic.dialect.names import name_table
 from proxy_plugin_anthropic.dialect.response_decode import AnthropicDecoder
@@ -32,6 +34,8 @@ from proxy_plugin_anthropic.settings import AnthropicSettings
 NAME = "anthropic"
 BASE = "https://api.anthropic.com"
 _MESSAGES = "/v1/messages"
+#: Members of a request that a count of its tokens does not take.
+_NOT_COUNTED = frozenset("max_tokens stream stop_sequences temperature top_p top_k metadata service_tier".split())
 
 
 class MessagesApi:
@@ -52,6 +56,7 @@ class MessagesApi:
             encode=self.encode,
             decoder_for=decoder_for,
             classify_failure=classify_failure,
+            count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
             credential_optional=self._keyless,
         )
@@ -59,21 +64,36 @@ class MessagesApi:
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         if call.chat is None:
             # The client speaks this format, so its body is relayed unchanged.
-            return self._post(*take_headers(call.body), credential)
-        encoded = translate(with_limit(call.chat, call.options))
-        message = self._post({**call.options, **encoded.body}, [], VERSION, credential)
+            body, asked, version = take_headers(call.body)
+            return self._post(_MESSAGES, body, self._headers(credential, asked, version))
+        encoded = _encoded(call, call.chat)
+        message = self._post(_MESSAGES, {**call.options, **encoded.body}, self._headers(credential))
         return replace(message, dropped=encoded.dropped)
 
-    def _post(self, body: JsonObject, asked: Sequence[str], version: str, credential: Credential) -> UpstreamRequest:
+    def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        """``UpstreamCount``: the same without what only matters for the response."""
+        if call.chat is None:
+            body, asked, version = take_headers(call.body)
+            headers = self._headers(credential, asked, version)
+        else:
+            body, headers = _encoded(call, call.chat).body, self._headers(credential)
+        counted = {name: value for name, value in body.items() if name not in _NOT_COUNTED}
+        return self._post(f"{_MESSAGES}/count_tokens", counted, headers)
+
+    def _post(self, path: str, body: JsonObject, headers: Sequence[tuple[str, str]]) -> UpstreamRequest:
+        return UpstreamRequest(url=self._base + path, headers=headers, content=json_bytes(body))
+
+    def _headers(
+        self, credential: Credential, asked: Sequence[str] = (), version: str = VERSION
+    ) -> list[tuple[str, str]]:
         allowed = [beta for beta in asked if any(fnmatchcase(beta, glob) for glob in self._settings.betas)]
         betas = dict.fromkeys((*self._settings.own_betas, *allowed))
-        headers = [
+        return [
             ("content-type", "application/json"),
             ("anthropic-version", version),
             *([("anthropic-beta", ",".join(betas))] if betas else []),
             *self._authorization(credential),
         ]
-        return UpstreamRequest(url=self._base + _MESSAGES, headers=headers, content=json_bytes(body))
 
     def _authorization(self, credential: Credential) -> list[tuple[str, str]]:
         secret = credential.secret.get_secret_value()
@@ -89,6 +109,18 @@ def without_path(base: str) -> str:
     for path in (_MESSAGES, "/v1/models", "/v1"):
         base = base.rstrip("/").removesuffix(path)
     return base.rstrip("/")
+
+
+def parse_count(body: bytes) -> int:
+    """``{"input_tokens": 9}``. Raises ``ValueError`` for anything else."""
+    found = (load_object(body) or {}).get("input_tokens")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise ValueError("no count of tokens")
+    return found
+
+
+def _encoded(call: ProviderCall, chat: ChatRequest) -> Encoded:
+    return translate(with_limit(chat, call.options))
 
 
 def with_limit(chat: ChatRequest, options: Extra) -> ChatRequest:

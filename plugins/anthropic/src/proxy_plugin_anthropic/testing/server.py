@@ -134,9 +134,10 @@ class FakeAnthropic(FakeUpstream):
         return None
 
     def _count(self, body: Any) -> Script:
-        if "max_tokens" in body or "stream" in body:
+        if {"max_tokens", "stream", "temperature", "metadata"} & body.keys():
             return refusal("max_tokens: Extra inputs are not permitted")
-        return self._refuses({**body, "max_tokens": 1}) or json_script(
+        most = MODELS[body["model"]].most if body.get("model") in MODELS else 1
+        return self._refuses({**body, "max_tokens": most}) or json_script(
             200, {"input_tokens": len(json.dumps(body).split())}
         )
 

@@ -163,6 +163,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     Relaying: ``usage_tap(provider, context, strip_usage)`` watches a stream; ``whole_usage`` reads usage from a
     whole response, where it is the member ``usage_key``; ``whole_failure`` detects an error inside a 200 response.
+    ``relayed(body)`` is a request for an upstream of the same format: without what another maker sealed.
     ``finish_whole(response, request body)`` adjusts a whole response to what the client asked for (``renamed``).
     ``condense`` reduces a finished stream to fewer events that result in the same response. ``prompt_first``: streams
     begin with the number of prompt tokens, which the upstream may tell only at the end; their context has an estimate.
@@ -186,6 +187,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     whole_usage: Callable[[JsonObject], Usage | None]
     whole_failure: Callable[[str, JsonObject], UpstreamFailure | None]
     context: Callable[[ProxyRequest], ResponseContext]
+    relayed: Callable[[JsonObject], JsonObject] | None = None
     finish_whole: Callable[[bytes, JsonObject], bytes] | None = None
     decode_inputs: Callable[[JsonObject], EmbedRequest] | None = None
     encode_inputs: Callable[[EmbedRequest], JsonObject] | None = None

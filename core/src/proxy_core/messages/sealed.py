@@ -12,7 +12,7 @@ import msgspec
 
 from proxy_core.messages.content import Opaque
 
-__all__ = ["seal", "unseal"]
+__all__ = ["is_sealed", "seal", "unseal"]
 
 _PREFIX = "proxy1."
 _FORM = msgspec.json.Decoder(tuple[str, str])
@@ -25,9 +25,14 @@ def seal(opaque: Opaque, maker: str) -> str:
     return _PREFIX + base64.urlsafe_b64encode(msgspec.json.encode((opaque.maker, opaque.payload))).decode()
 
 
+def is_sealed(text: object) -> bool:
+    """Whether only the proxy can read this."""
+    return isinstance(text, str) and text.startswith(_PREFIX)
+
+
 def unseal(text: str, maker: str) -> Opaque:
     """What a client of ``maker``'s format sent; a string without a seal is ``maker``'s own."""
-    if text.startswith(_PREFIX):
+    if is_sealed(text):
         try:
             found, payload = _FORM.decode(base64.urlsafe_b64decode(text.removeprefix(_PREFIX)))
         except (binascii.Error, ValueError):

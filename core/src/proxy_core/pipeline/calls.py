@@ -146,7 +146,8 @@ class Call(Struct, eq=False):
     def _call(self) -> ProviderCall:
         deployment, wire = self._deployment, self._wire
         if wire is self._client:
-            return self._in(wire, {**self._request.body, "model": deployment.model})
+            body = self._request.body if wire.relayed is None else wire.relayed(self._request.body)
+            return self._in(wire, {**body, "model": deployment.model})
         if wire is not None and self._client.family == "embeddings":
             return self._in(wire, self._inputs(wire))
         chat = self._chat()

@@ -14,7 +14,7 @@ from proxy_plugin_openai_responses.dialect.errors import encode_error, stream_er
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
 from proxy_plugin_openai_responses.dialect.follower import HEARTBEAT, ResponsesFollower
 from proxy_plugin_openai_responses.dialect.operations import OPERATIONS
-from proxy_plugin_openai_responses.dialect.request import check, context
+from proxy_plugin_openai_responses.dialect.request import check, context, relayed
 from proxy_plugin_openai_responses.dialect.response_decode import ResponsesDecoder
 from proxy_plugin_openai_responses.dialect.response_encode import ResponsesEncoder
 from proxy_plugin_openai_responses.dialect.usage import whole_usage
@@ -48,6 +48,7 @@ DIALECT = Dialect(
     stream_error=stream_error,
     whole_usage=whole_usage,
     whole_failure=whole_failure,
+    relayed=relayed,
     finish_whole=finish_whole,
     heartbeat=HEARTBEAT,
     follower=ResponsesFollower,

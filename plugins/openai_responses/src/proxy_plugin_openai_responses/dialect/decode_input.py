@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,
     JsonObject,
     Message,
     Native,
+    Opaque,
     Part,
     Reasoning,
     Role,
@@ -83,12 +85,24 @@ def _closed(turn: _Turn, results: dict[str, deque[ToolResult]]) -> Iterator[Mess
     """The turn, and the results of its calls."""
     if not turn.parts:
         return
-    yield Message(role="assistant", parts=turn.parts, phase=turn.phase)
+    yield Message(role="assistant", parts=_signed(turn.parts), phase=turn.phase)
     for part in turn.parts:
         if isinstance(part, ToolCall):
             if not results.get(part.id):
                 raise BadRequest(f"No tool output found for function call {part.id}.", param="input")
             yield Message(role="tool", parts=[results[part.id].popleft()])
+
+
+def _signed(parts: list[Part]) -> list[Part]:
+    """The parts, with each call that directly follows a signature carrying it, too: some makers sign calls."""
+    out: list[Part] = []
+    signature: Opaque | None = None
+    for part in parts:
+        out.append(replace(part, opaque=signature) if isinstance(part, ToolCall) and signature is not None else part)
+        signature = part.opaque if isinstance(part, Reasoning) else None
+        if signature is not None and signature.maker == MAKER:
+            signature = None
+    return out
 
 
 # --- Results -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from secrets import token_hex
 
-from proxy_core import BadRequest, JsonObject, ProxyRequest, ResponseContext
+from proxy_core import BadRequest, JsonObject, ProxyRequest, ResponseContext, is_sealed
 from proxy_core.dialects.common import check_stream, missing, optional_bool, optional_str, require_model, wrong_type
 
 
@@ -34,6 +34,14 @@ def check(body: JsonObject) -> None:
             code="unsupported_parameter",
         )
     check_stream(body)
+
+
+def relayed(body: JsonObject) -> JsonObject:
+    """The body without reasoning that other makers sealed, which an upstream of this format would refuse."""
+    found = body.get("input")
+    if not isinstance(found, list) or not any(is_sealed(item.get("encrypted_content")) for item in found):
+        return body
+    return {**body, "input": [item for item in found if not is_sealed(item.get("encrypted_content"))]}
 
 
 def context(request: ProxyRequest, *, stores: bool = True) -> ResponseContext:

@@ -151,6 +151,8 @@ class ResponsesEncoder:
             case ReasoningDelta():
                 self._reason(event)
             case CallStart():
+                if event.opaque is not None:  # there is no other place for the signature of a call
+                    self._reason(ReasoningDelta(text="", opaque=event.opaque))
                 self._calls[event.call] = call = call_item(len(self._items), event, self._tools)
                 self._add(call)
             case CallDelta():

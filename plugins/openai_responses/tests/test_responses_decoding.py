@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_core import (
@@ -276,7 +276,6 @@ VALUES = st.recursive(
 EVENTS = st.builds(lambda kind, rest: {**rest, "type": kind}, TYPES, st.dictionaries(NAMES, VALUES, max_size=4))
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=4))
 def test_any_json_is_events_or_an_error_of_the_project(events):
     streamed, plain = ResponsesDecoder(True), ResponsesDecoder(False)

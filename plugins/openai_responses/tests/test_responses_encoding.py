@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy_core import (
@@ -397,7 +397,6 @@ MESSAGES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(MESSAGES, max_size=6))
 def test_no_order_of_messages_is_one_that_the_upstream_refuses(messages):
     try:
@@ -417,7 +416,6 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from("type properties required anyOf".split()), SCHEMAS, max_size=3))
 def test_no_schema_is_one_that_the_upstream_refuses(schema):
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}

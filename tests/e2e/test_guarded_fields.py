@@ -165,6 +165,7 @@ STEERING = {
     "metadata": {"note": [{"model": "forbidden"}]},
     "additional_params": {"temperature": 1, "a": [{"models": ["forbidden"]}]},
     "other": '{"model": "forbidden"}',
+    "tools": [{"type": "image_generation", "model": "forbidden"}],
 }
 
 

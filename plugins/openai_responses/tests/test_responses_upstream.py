@@ -363,6 +363,21 @@ async def test_the_official_client_is_relayed(client, server):
     assert response.usage.input_tokens_details.cached_tokens == 4
 
 
+async def test_a_client_limited_to_some_models_cannot_name_others(server, make_proxy):
+    clients = {"test": {"key": "test-client-key", "models": ["lab/gpt"]}}
+    proxy = await make_proxy({"providers": {"lab": server.provider}, "clients": clients})
+    tools = [{"type": "image_generation", "model": "forbidden"}, {"type": "function", **WEATHER}]
+    steering = {"models": ["forbidden"], "metadata": {"model": "forbidden"}, "provider": {"order": ["forbidden"]}}
+    body = {**CODEX, "model": "lab/gpt", "tools": tools, **steering}
+    answer = await proxy.post("/responses", body)
+
+    assert answer.status == 200
+    sent = server.asked[0]
+    assert b"forbidden" not in sent.body
+    assert sent.json["tools"] == [{"type": "image_generation"}, {"type": "function", **WEATHER}]
+    assert {"input", "text", "reasoning", "include", "client_metadata"} <= sent.json.keys()
+
+
 async def test_errors_of_relayed_requests(client, server):
     server.errs(400, "context_length_exceeded", "Too long.")
     server.answers(text("hel"), pause(0.05), fails("server_error", "Lost it."))

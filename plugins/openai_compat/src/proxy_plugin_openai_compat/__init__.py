@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy_core import PluginContext, PluginInfo, Provider, ProxyRequest, Sanitizer, SettingsError, hookimpl
+from proxy_core import (
+    JsonObject,
+    PluginContext,
+    PluginInfo,
+    Provider,
+    ProxyRequest,
+    Sanitizer,
+    SettingsError,
+    hookimpl,
+)
 from proxy_plugin_openai_compat.formats import problems as problems_of
 from proxy_plugin_openai_compat.provider import build_provider
 from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, OTHER_FORMATS, PLAIN, PRESETS, STEERING_FIELDS
@@ -55,5 +64,14 @@ def without_steering(request: ProxyRequest) -> ProxyRequest:
     if not request.limited:
         return request
     rest = {name: value for name, value in request.body.items() if name != "model"}
-    kept = STEERING_FIELDS.without(rest)
+    kept = without_models_of_tools(STEERING_FIELDS.without(rest))
     return request if kept is rest else request.with_body({"model": request.body["model"], **kept})
+
+
+def without_models_of_tools(body: JsonObject) -> JsonObject:
+    """Some tools that a vendor runs name a model of their own (``image_generation``); the same body if none does."""
+    tools = body.get("tools")
+    if not isinstance(tools, list) or not any(isinstance(tool, dict) and "model" in tool for tool in tools):
+        return body
+    plain = [{k: v for k, v in tool.items() if k != "model"} if isinstance(tool, dict) else tool for tool in tools]
+    return {**body, "tools": plain}

@@ -594,6 +594,17 @@ def test_a_relayed_stream_is_looked_at_and_not_touched():
     assert metered(stream({"promptFeedback": {"blockReason": "SAFETY"}}))[1].complete
 
 
+def test_of_the_usage_in_every_event_the_last_one_counts_also_if_the_stream_is_cut():
+    usages = [{"promptTokenCount": 4, "candidatesTokenCount": count} for count in range(1, 6)]
+    _, meter = metered(stream(*({**candidate(text("a")), "usageMetadata": usage} for usage in usages)))
+
+    assert (meter.complete, meter.usage) == (False, Usage(prompt=4, completion=5))
+    meter.feed(stream(candidate(text("no usage"))))
+    assert meter.usage == Usage(prompt=4, completion=5)
+    meter.feed(stream({"usageMetadata": None}, candidate(text("none"))))
+    assert meter.usage == Usage(prompt=4, completion=5)
+
+
 def test_an_error_in_a_relayed_stream_is_kept_back():
     first = stream(candidate(text("a")))
 

@@ -18,14 +18,17 @@ _PARSE_LIMIT = 1024 * 1024
 class RelayedStream:
     """An event stream in the client's own dialect. Complete events pass unchanged."""
 
-    __slots__ = ("_splitter", "_tap", "committed", "ended", "failure", "usage")
+    __slots__ = ("_splitter", "_tap", "committed", "ended", "failure")
 
     def __init__(self, tap: UsageTap, max_event_bytes: int) -> None:
         self._tap = tap
         self._splitter = sse.EventSplitter(max_event_bytes)
-        self.usage: Usage | None = None
         self.failure: UpstreamFailure | None = None
         self.committed = self.ended = False
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._tap.usage  # a format may report it in every event, and read it only here
 
     def feed(self, data: bytes) -> bytes:
         block = self._splitter.feed(data)
@@ -48,7 +51,7 @@ class RelayedStream:
     def _pass(self, block: bytes) -> bytes:
         tap = self._tap
         out = tap.feed(block)
-        self.usage, self.failure, self.committed, self.ended = tap.usage, tap.failure, tap.committed, tap.ended
+        self.failure, self.committed, self.ended = tap.failure, tap.committed, tap.ended
         return out
 
 

@@ -26,6 +26,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.openai_chat import decode
 from proxy_plugin_anthropic.dialect.common import REDACTED
+from proxy_plugin_anthropic.dialect.decode import decode as own_decode
 from proxy_plugin_anthropic.dialect.encode import translate
 from proxy_plugin_anthropic.dialect.families import family_of
 from proxy_plugin_anthropic.dialect.thoughts import as_details
@@ -561,7 +562,7 @@ def test_parameters(model, fields, wanted, dropped):
 
 
 def test_an_address_of_a_user_is_not_sent():
-    assert "@" not in sent(user=1 and "a@b.example").body["metadata"]["user_id"]
+    assert "@" not in sent(user="a@b.example").body["metadata"]["user_id"]
 
 
 @pytest.mark.parametrize("fields", [{"n": 2}, {"logprobs": True}, {"modalities": ["text", "audio"]}, {"max_tokens": 0}])
@@ -696,3 +697,80 @@ def test_the_api_takes_every_request_or_the_client_is_told_which_field_is_wrong(
         assert error.param
         return
     check(json.loads(json.dumps(out.body)), MODELS[chat.model], set())
+
+
+# --- Its own format ----------------------------------------------------------------------
+
+OWN = {
+    "model": MODEL,
+    "max_tokens": 5000,
+    "system": [{"type": "text", "text": "s", "cache_control": CACHED}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "h", "cache_control": CACHED},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+                {
+                    "type": "document",
+                    "source": {"type": "url", "url": "https://x.example/a.pdf"},
+                    "title": "T",
+                    "context": "c",
+                    "citations": {"enabled": True},
+                },
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "Hm", "signature": "sig"},
+                {"type": "redacted_thinking", "data": "red"},
+                {"type": "text", "text": "x"},
+                {"type": "tool_use", "id": "1", "name": "f", "input": {"a": "x"}},
+                {"type": "tool_use", "id": "2", "name": "f", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "1", "content": "ok", "is_error": True, "cache_control": CACHED},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "2",
+                    "content": [
+                        {"type": "text", "text": "a"},
+                        {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}},
+                    ],
+                },
+                {"type": "text", "text": "go"},
+            ],
+        },
+    ],
+    "tools": [
+        {
+            "name": "f",
+            "description": "d",
+            "input_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
+            "strict": True,
+            "defer_loading": False,
+            "cache_control": CACHED,
+        },
+        {"type": "web_search_20250305", "name": "web_search", "max_uses": 3},
+    ],
+    "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    "thinking": {"type": "adaptive"},
+    "output_config": {
+        "effort": "low",
+        "format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": False}},
+    },
+    "context_management": {"edits": []},
+    "metadata": {"user_id": "u"},
+    "stop_sequences": ["x"],
+    "stream": True,
+    "service_tier": "standard_only",
+    "speed": "fast",
+}
+
+
+def test_what_its_own_decoder_reads_comes_out_the_same():
+    assert encoded(own_decode(OWN), SIGNED).body == OWN

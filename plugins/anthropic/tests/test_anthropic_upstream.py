@@ -7,10 +7,12 @@ import anthropic
 import openai
 import pytest
 
+from proxy_core import Sanitizer
 from proxy_core.dialects.openai_chat import decode
-from proxy_core.testing import cut, pause
+from proxy_core.testing import cut, pause, plugin_with
 from proxy_plugin_anthropic.dialect.names import name_table
 from proxy_plugin_anthropic.testing import API_KEY, FakeAnthropic, block, call, fails, finish, redacted, text, thinking
+from proxy_plugin_anthropic.testing.message import plain
 
 MODEL = "anthropic/claude-haiku-4-5"
 NEWER = "anthropic/claude-opus-4-8"
@@ -300,6 +302,34 @@ async def test_its_own_clients_are_relayed_byte_for_byte(proxy, server, stream):
     assert relayed.content == wanted
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_only_this_format_has_survives_a_filter_of_events(make_proxy, server, stream):
+    class Passing:
+        def feed(self, event):
+            return [event]
+
+        def close(self):
+            return []
+
+    filters = plugin_with(proxy_sanitizers=[Sanitizer(name="passing", events=lambda request: Passing())])
+    proxy = await make_proxy({"providers": {"anthropic": server.provider}}, modules=[filters])
+    server.checks = False
+    server.answers(*SAID)
+    url = proxy.url.removesuffix("/v1")
+    async with anthropic.AsyncAnthropic(base_url=url, api_key=proxy.key, max_retries=0) as client:
+        if stream:
+            async with client.messages.stream(model=NEWER, max_tokens=9, messages=HI) as events:
+                first = await anext(aiter(events))
+                message = await events.get_final_message()
+            assert first.message.usage.input_tokens > 0
+        else:
+            message = await client.messages.create(model=NEWER, max_tokens=9, messages=HI)
+    wanted = plain(SAID, NEWER, "m")["content"]
+
+    assert [block.model_dump(exclude_none=True, warnings=False) for block in message.content] == wanted
+    assert message.stop_reason == "tool_use"
+
+
 async def test_the_vendors_library_sees_the_name_it_asked_for(own, server):
     message = await own.messages.create(model="mine", max_tokens=9, messages=HI)
     async with own.messages.stream(model="mine", max_tokens=9, messages=HI) as stream:
@@ -430,3 +460,60 @@ async def test_another_server_that_speaks_the_format(make_proxy, server):
     proxy = await make_proxy({"providers": {"work": other}})
 
     assert (await proxy.chat("work/claude-haiku-4-5", "hi")).text == "hello"
+
+
+# --- Clients of the Responses API --------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thoughts_survive_in_the_responses_api(client, server, stream):
+    pytest.importorskip("proxy_plugin_openai_responses")
+    tools = [
+        {"type": "function", "name": "weather.now", "parameters": PARAMETERS, "strict": False},
+        {"type": "custom", "name": "patch"},
+    ]
+    asked = {"model": MODEL, "tools": tools, "reasoning": {"effort": "low", "summary": "auto"}, "store": False}
+    server.answers(
+        thinking("Two things."),
+        redacted(),
+        call(SENT, {"city": "Oslo"}, id="toolu_1"),
+        call("patch", {"input": "*** Begin"}, id="toolu_2"),
+        finish("tool_use"),
+    )
+    items = [{"role": "user", "content": "hi"}]
+    include = ["reasoning.encrypted_content"]
+    if stream:
+        async with client.responses.stream(input=items, include=include, **asked) as events:
+            first = await events.get_final_response()
+    else:
+        first = await client.responses.create(input=items, include=include, **asked)
+    items += [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in first.output]
+    for item in first.output:
+        if item.type in ("function_call", "custom_tool_call"):
+            items.append({"type": f"{item.type}_output", "call_id": item.call_id, "output": "done"})
+    second = await client.responses.create(input=items, include=include, **asked)
+
+    called = [(i.name, getattr(i, "arguments", None) or i.input) for i in first.output if i.type.endswith("_call")]
+    assert called == [("weather.now", called[0][1]), ("patch", "*** Begin")]
+    assert json.loads(called[0][1]) == {"city": "Oslo"}
+    assert second.output_text == "hello"
+    last = server.asked[1].json
+    assert last["thinking"]["type"] == "enabled"
+    kinds = [block["type"] for block in last["messages"][1]["content"]]
+    assert kinds == ["thinking", "redacted_thinking", "tool_use", "tool_use"]
+
+
+async def test_another_server_does_not_get_thoughts_that_it_cannot_have_signed(make_proxy, server):
+    other = {"base_url": server.address, "api_keys": [API_KEY], "preset": "anthropic"}
+    proxy = await make_proxy({"providers": {"anthropic": server.provider, "work": other}})
+    asked = {"tools": [WEATHER], "messages": HI, "reasoning_effort": "low"}
+    first = await proxy.post("/chat/completions", {"model": "work/claude-sonnet-4-6", **asked})
+    message = first.json["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "sun"}
+    more = {**asked, "messages": [*HI, message, result]}
+    server.signed.clear()  # of which this server knows nothing
+    elsewhere = await proxy.post("/chat/completions", {"model": "anthropic/claude-sonnet-4-6", **more})
+    refused = await proxy.post("/chat/completions", {"model": "work/claude-sonnet-4-6", **more})
+
+    assert elsewhere.text == "hello"
+    assert "Invalid `signature`" in refused.error["message"]

@@ -127,7 +127,7 @@ class Call(Struct, eq=False):
         """
         try:
             self._sent = self._call()
-            if self._client.prompt_first and self.translated:  # here, as a large body is encoded in a thread
+            if self._client.prompt_first and (self.translated or self._filters):  # here: for a large body in a thread
                 self._prompt_tokens = rough_tokens(self._request.body)
             message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))

@@ -22,6 +22,7 @@ from proxy_core import (
     json_bytes,
     load_object,
 )
+from proxy_plugin_anthropic.dialect import MAKER
 from proxy_plugin_anthropic.dialect import NAME as DIALECT
 from proxy_plugin_anthropic.dialect.encode import Encoded, translate
 from proxy_plugin_anthropic.dialect.headers import VERSION, take_headers
@@ -43,6 +44,8 @@ class MessagesApi:
 
     def __init__(self, name: str, provider: ProviderSettings, settings: AnthropicSettings) -> None:
         self._name = name
+        # Another server may have models of another vendor, whose signatures no one else can read.
+        self._maker = MAKER if name == NAME else f"{MAKER}:{name}"
         self._base = without_path(str(provider.base_url or BASE))
         self._keyless = provider.base_url is not None
         self._own_headers = tuple((key, value.get_secret_value()) for key, value in provider.headers.items())
@@ -54,7 +57,7 @@ class MessagesApi:
             dialects=[DIALECT],
             reads_chat=True,
             encode=self.encode,
-            decoder_for=decoder_for,
+            decoder_for=self.decoder_for,
             classify_failure=classify_failure,
             count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
@@ -66,7 +69,7 @@ class MessagesApi:
             # The client speaks this format, so its body is relayed unchanged.
             body, asked, version = take_headers(call.body)
             return self._post(_MESSAGES, body, self._headers(credential, asked, version))
-        encoded = _encoded(call, call.chat)
+        encoded = self._translated(call, call.chat)
         message = self._post(_MESSAGES, {**call.options, **encoded.body}, self._headers(credential))
         return replace(message, dropped=encoded.dropped)
 
@@ -76,9 +79,17 @@ class MessagesApi:
             body, asked, version = take_headers(call.body)
             headers = self._headers(credential, asked, version)
         else:
-            body, headers = _encoded(call, call.chat).body, self._headers(credential)
+            body, headers = self._translated(call, call.chat).body, self._headers(credential)
         counted = {name: value for name, value in body.items() if name not in _NOT_COUNTED}
         return self._post(f"{_MESSAGES}/count_tokens", counted, headers)
+
+    def _translated(self, call: ProviderCall, chat: ChatRequest) -> Encoded:
+        return translate(with_limit(chat, call.options), self._maker)
+
+    def decoder_for(self, call: ProviderCall, streaming: bool) -> EventDecoder:
+        """Restores the client's names of tools; a client of this format has used names that fit."""
+        names = name_table(call.chat) if call.chat is not None else None
+        return AnthropicDecoder(streaming, names=names, maker=MAKER if call.chat is None else self._maker)
 
     def _post(self, path: str, body: JsonObject, headers: Sequence[tuple[str, str]]) -> UpstreamRequest:
         return UpstreamRequest(url=self._base + path, headers=headers, content=json_bytes(body))
@@ -119,18 +130,9 @@ def parse_count(body: bytes) -> int:
     return found
 
 
-def _encoded(call: ProviderCall, chat: ChatRequest) -> Encoded:
-    return translate(with_limit(chat, call.options))
-
-
 def with_limit(chat: ChatRequest, options: Extra) -> ChatRequest:
     """A client that names no limit has that of the model's options: the API requires one."""
     limit = options.get("max_tokens")
     if chat.sampling.max_tokens is not None or not isinstance(limit, int):
         return chat
     return replace(chat, sampling=replace(chat.sampling, max_tokens=limit))
-
-
-def decoder_for(call: ProviderCall, streaming: bool) -> EventDecoder:
-    """Restores the client's names of tools; a client of this format has used names that fit."""
-    return AnthropicDecoder(streaming, names=name_table(call.chat) if call.chat is not None else None)

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from proxy_core import BadRequest, ChatRequest, JsonObject, ReasoningOptions
 from proxy_core.dialects.common import without_none
-from proxy_plugin_anthropic.dialect.common import NAME
+from proxy_plugin_anthropic.dialect.common import MAKER, NAME
 from proxy_plugin_anthropic.dialect.families import Family, family_of
 from proxy_plugin_anthropic.dialect.format_schema import format_schema
 from proxy_plugin_anthropic.dialect.names import NameTable, name_table
@@ -50,10 +50,13 @@ def encode(chat: ChatRequest) -> JsonObject:
     return translate(chat).body
 
 
-def translate(chat: ChatRequest) -> Encoded:
-    """Translate ``chat`` for the model it names. Raises ``BadRequest`` naming what cannot be expressed."""
+def translate(chat: ChatRequest, maker: str = MAKER) -> Encoded:
+    """Translate ``chat`` for the model it names. Raises ``BadRequest`` naming what cannot be expressed.
+
+    Only thoughts that ``maker`` has signed are sent: all others are refused.
+    """
     draft = _Draft(chat, family_of(chat.model), name_table(chat))
-    writer = TurnWriter(chat, draft.names, draft.dropped)
+    writer = TurnWriter(chat, draft.names, draft.dropped, maker)
     messages = writer.messages()
     draft.system = writer.system
     tools, choice = encode_choice(chat, draft.names, encode_tools(chat, draft.names, draft.dropped))

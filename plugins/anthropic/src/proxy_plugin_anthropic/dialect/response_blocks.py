@@ -20,7 +20,7 @@ from proxy_core import (
     UpstreamBroken,
 )
 from proxy_core.dialects.common import json_bytes, load_object
-from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REDACTED
+from proxy_plugin_anthropic.dialect.common import NAME, REDACTED
 from proxy_plugin_anthropic.dialect.names import NameTable
 from proxy_plugin_anthropic.dialect.thoughts import as_details
 
@@ -36,10 +36,10 @@ class Block(Protocol):
 
 
 class Content:
-    """What the blocks of one response share: the names of tools, and counts."""
+    """What the blocks of one response share: the names of tools, who can read its signatures, and counts."""
 
-    def __init__(self, names: NameTable) -> None:
-        self.names = names
+    def __init__(self, names: NameTable, maker: str) -> None:
+        self.names, self.maker = names, maker
         self.calls = self.thoughts = self.text_length = 0
 
 
@@ -117,7 +117,7 @@ class _Thinking:
         signature = "".join(self._signature)
         if not signature:
             return
-        opaque = Opaque(maker=MAKER, payload=signature)
+        opaque = Opaque(maker=self._content.maker, payload=signature)
         yield ReasoningDelta(text="", opaque=opaque)
         yield _details(as_details("".join(self._said), opaque, self._content.thoughts))
         self._content.thoughts += 1
@@ -129,7 +129,7 @@ class _Redacted:
 
     def open(self) -> Iterator[ChatEvent]:
         if isinstance(data := self._found.get("data"), str):
-            opaque = Opaque(maker=MAKER, payload=REDACTED + data)
+            opaque = Opaque(maker=self._content.maker, payload=REDACTED + data)
             yield ReasoningDelta(text="", opaque=opaque)
             yield _details(as_details("", opaque, self._content.thoughts))
             self._content.thoughts += 1

@@ -17,7 +17,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import load_object, no_response
-from proxy_plugin_anthropic.dialect.common import ERROR_STATUSES, REASONS
+from proxy_plugin_anthropic.dialect.common import ERROR_STATUSES, MAKER, REASONS
 from proxy_plugin_anthropic.dialect.names import NameTable
 from proxy_plugin_anthropic.dialect.response_blocks import Block, Content, block_of
 from proxy_plugin_anthropic.dialect.usage import decode_usage, merged_usage
@@ -28,14 +28,14 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 class AnthropicDecoder:
     """Decodes a response, streamed or whole. Any split of the bytes gives the same events.
 
-    ``names`` are the request's, to restore the client's names of tools.
+    ``names`` are the request's, to restore the client's names of tools; ``maker`` can read the signatures.
     """
 
-    def __init__(self, streaming: bool, *, names: NameTable | None = None) -> None:
+    def __init__(self, streaming: bool, *, names: NameTable | None = None, maker: str = MAKER) -> None:
         self._streaming = streaming
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._whole: list[bytes] = []
-        self._content = Content(names or NameTable())
+        self._content = Content(names or NameTable(), maker)
         self._blocks: dict[int, Block] = {}
         self._usage: Mapping[str, Any] = {}
         self._delta: JsonObject = {}

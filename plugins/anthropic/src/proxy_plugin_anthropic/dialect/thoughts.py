@@ -13,24 +13,24 @@ from typing import Any
 from proxy_core import JsonObject, Opaque, Reasoning
 from proxy_plugin_anthropic.dialect.common import MAKER, REDACTED
 
-#: The maker's name in ``reasoning_details``.
-_FORMAT = "anthropic-claude-v1"
+#: Makers by their names in ``reasoning_details``; any other maker has the same name there.
+_FORMATS = {MAKER: "anthropic-claude-v1"}
 
 
 def as_details(text: str, opaque: Opaque, index: int) -> JsonObject:
     """One entry of ``reasoning_details``."""
-    head: JsonObject = {"index": index, "format": _FORMAT}
+    head: JsonObject = {"index": index, "format": _FORMATS.get(opaque.maker, opaque.maker)}
     if opaque.payload.startswith(REDACTED):
         return {**head, "type": "reasoning.encrypted", "data": opaque.payload.removeprefix(REDACTED)}
     return {**head, "type": "reasoning.text", "text": text, "signature": opaque.payload}
 
 
-def thinking_blocks(part: Reasoning) -> Iterator[JsonObject]:
-    """The blocks that a part of the assistant's message stands for: its own, or those in its details."""
+def thinking_blocks(part: Reasoning, maker: str) -> Iterator[JsonObject]:
+    """The blocks of this maker that a part of the assistant's message stands for: its own, or those in its details."""
     details = part.extra.get("reasoning_details")
     if isinstance(details, list):
-        yield from (block for detail in details if (block := _of_detail(detail)) is not None)
-    elif part.opaque is not None and part.opaque.maker == MAKER and part.opaque.payload:
+        yield from (block for detail in details if (block := _of_detail(detail, maker)) is not None)
+    elif part.opaque is not None and part.opaque.maker == maker and part.opaque.payload:
         yield _block(part.text, part.opaque.payload)
 
 
@@ -40,8 +40,8 @@ def _block(text: str, payload: str) -> JsonObject:
     return {"type": "thinking", "thinking": text, "signature": payload}
 
 
-def _of_detail(detail: Any) -> JsonObject | None:
-    if not isinstance(detail, Mapping) or detail.get("format") != _FORMAT:
+def _of_detail(detail: Any, maker: str) -> JsonObject | None:
+    if not isinstance(detail, Mapping) or detail.get("format") != _FORMATS.get(maker, maker):
         return None
     match detail:
         case {"type": "reasoning.text", "text": str(text), "signature": str(signature)} if signature:

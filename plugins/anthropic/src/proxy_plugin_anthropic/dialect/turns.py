@@ -47,8 +47,8 @@ class _Turn(Struct):
 class TurnWriter:
     """Writes one request's ``system`` and ``messages``. ``dropped`` collects what cannot be expressed."""
 
-    def __init__(self, chat: ChatRequest, names: NameTable, dropped: list[str]) -> None:
-        self._chat, self._names, self._dropped = chat, names, dropped
+    def __init__(self, chat: ChatRequest, names: NameTable, dropped: list[str], maker: str) -> None:
+        self._chat, self._names, self._dropped, self._maker = chat, names, dropped, maker
         self._own = chat.dialect == NAME
         self._ids: set[str] = set()
         self.system: list[JsonObject] = []
@@ -110,7 +110,7 @@ class TurnWriter:
     def _said(self, part: Part, turn: _Turn) -> Iterator[JsonObject]:
         match part:
             case Reasoning():
-                yield from thinking_blocks(part)
+                yield from thinking_blocks(part, self._maker)
             case ToolCall():
                 sent = self._free_id(part.id)
                 turn.calls.append((part.id, sent))

@@ -68,6 +68,14 @@ def test_every_event_of_a_stream_has_the_clients_name(name, end, spaces, sent):
         assert [json.loads(e.data) for e in sse.events(out)] == wanted
 
 
+def test_an_event_may_have_several_lines():
+    lines = b'event: x\ndata: {"id": "1",\ndata: "model":\ndata: "up",\ndata: "choices": [{"model": "up"}]}\n\n'
+    naming = ModelName("model", "mine")
+
+    for _ in range(2):
+        assert naming.put(lines) == lines.replace(b'data: "up",', b'data: "mine",')
+
+
 def test_a_name_that_changes_in_mid_stream_is_replaced_too():
     naming = ModelName("model", "mine")
     first, *others = (event({"id": "", "model": name, "choices": []}) for name in ("", "up", "up", "other"))

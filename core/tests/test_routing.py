@@ -77,6 +77,10 @@ def test_a_pattern_serves_what_neither_a_name_nor_a_provider_does(model, deploym
     assert routed.public_models == ("claude-opus",)
 
 
+def test_a_pattern_that_a_provider_shadows_is_reported():
+    assert router(routes=PATTERNS).warnings == ["models.two/*: never used, as 'two' is a provider"]
+
+
 def test_what_stands_for_the_name_is_only_a_model_that_clients_may_use():
     settings = {"one": {"exclude_models": ["gpt-4*"], "models": {"gpt-5": {"id": "up/five"}}}}
     complete = provider("two", models=[ModelSpec(id="gpt-3")], models_complete=True)

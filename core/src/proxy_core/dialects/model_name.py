@@ -60,7 +60,7 @@ class ModelName:
         return self._put(out) if len(events) == 1 else b"".join(map(self.put, events))
 
     def _put(self, event: bytes) -> bytes:
-        found = _own(event, self._key)
+        found = _own(event.replace(b"\ndata:", b"      "), self._key)  # JSON over several lines
         if found is None:
             return event
         at, value, end = found

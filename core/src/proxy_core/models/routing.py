@@ -57,6 +57,11 @@ class Router:
             for name, targets in found.items()
             if "*" not in name
         }
+        self.warnings += [
+            f"models.{name}: never used, as {name.partition('/')[0]!r} is a provider"
+            for name in routes
+            if "*" in name and self.addressed(name) is not None
+        ]
         patterns = (_Pattern(name, _compiled(name), targets) for name, targets in found.items() if "*" in name)
         self._patterns = sorted(patterns, key=lambda pattern: pattern.name.count("*") - len(pattern.name))
 

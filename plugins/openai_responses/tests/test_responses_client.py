@@ -157,6 +157,15 @@ async def test_a_stream_that_breaks_off_ends_with_an_error(client, upstream):
     assert [event.sequence_number for event in events] == list(range(len(events)))
 
 
+async def test_a_websocket_is_refused_with_the_status_after_which_agents_use_http(proxy):
+    offer = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    key = {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "authorization": f"Bearer {proxy.key}"}
+    answer = await proxy.client.get(f"{proxy.url}/responses", headers={**offer, **key})
+
+    assert answer.status_code == 426
+    assert "use HTTP" in answer.json()["error"]["message"]
+
+
 async def test_tokens_are_counted(client):
     counted = await client.responses.input_tokens.count(model="demo/small", input="hello there")
 

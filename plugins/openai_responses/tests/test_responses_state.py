@@ -6,6 +6,7 @@ import openai
 import pytest
 
 from proxy_core.testing import chunk
+from proxy_plugin_openai_responses.testing import FakeResponses
 
 KEYS = {"ann": "key-of-ann", "bob": "key-of-bob"}
 
@@ -78,6 +79,15 @@ async def test_a_response_is_read_and_deleted(ann):
             await gone
 
 
+async def test_the_tokens_of_a_continued_response_are_counted_with_it(ann):
+    created = await ann.responses.create(model="demo/small", input="one two three four five six seven eight nine")
+
+    alone = await ann.responses.input_tokens.count(model="demo/small", input="hi")
+    whole = await ann.responses.input_tokens.count(model="demo/small", input="hi", previous_response_id=created.id)
+
+    assert whole.input_tokens > alone.input_tokens + 5
+
+
 async def test_input_items_come_in_pages(ann):
     conversation = [{"role": "user", "content": str(number)} for number in range(5)]
     created = await ann.responses.create(model="demo/small", input=conversation)
@@ -146,6 +156,27 @@ async def test_without_a_store_nothing_is_forgotten_silently(start, upstream):
     assert created.store is False
     assert raised.value.param == "previous_response_id"
     assert len(upstream.requests) == 1
+
+
+async def test_an_upstream_of_the_same_format_is_sent_the_whole_conversation(make_proxy):
+    async with FakeResponses() as server:
+        proxy = await make_proxy(
+            {
+                "providers": {"lab": server.provider},
+                "clients": {name: {"key": key} for name, key in KEYS.items()},
+            }
+        )
+        async with client_of(proxy) as ann:
+            first = await ann.responses.create(model="lab/gpt", input="hi")
+            stream = await ann.responses.create(
+                model="lab/gpt", input="and now?", previous_response_id=first.id, stream=True
+            )
+            second = [event async for event in stream][-1].response
+            assert (await ann.responses.retrieve(second.id)).output_text == second.output_text
+
+    sent = server.requests[-1].json
+    assert "previous_response_id" not in sent
+    assert [item["role"] for item in sent["input"]] == ["user", "assistant", "user"]
 
 
 async def test_a_response_survives_a_restart_and_is_known_to_other_processes(make_proxy, upstream, tmp_path):

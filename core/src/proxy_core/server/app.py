@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy_core.errors import PluginError, ProxyError
+from proxy_core.dialects import openai_chat
+from proxy_core.errors import BadRequest, PluginError, ProxyError
 from proxy_core.plugins.registry import Catalog
 from proxy_core.server.admin import Operations
 from proxy_core.server.endpoint import DialectEndpoint
@@ -70,10 +71,26 @@ class _App:
         if direct is None and scope["type"] == "http" and (path := tidied(scope["path"])) != scope["path"]:
             scope = {**scope, "path": path}
             direct = self._direct(scope)
+        if direct is None and scope["type"] == "websocket":
+            return _refuse_websocket(scope, receive, send)
         return (direct or self._app)(scope, receive, send)
 
     def _direct(self, scope: Scope) -> ASGIApp | None:
         return self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
+
+
+async def _refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """With a status after which agents go on with HTTP; they repeat the offer after a 403."""
+    await receive()
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close"})
+        return
+    error = BadRequest("WebSockets are not available here: use HTTP.")
+    error.status = 426
+    encoded = openai_chat.DIALECT.encode_error(error, "")
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(encoded.body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": encoded.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": encoded.body})
 
 
 def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Route]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from proxy_core import BadRequest, NotFound, Operation, OperationRequest, OperationResponse, OperationServices
 from proxy_plugin_openai_responses.dialect.decode import decode
 from proxy_plugin_openai_responses.dialect.request import check
-from proxy_plugin_openai_responses.dialect.stored import Stored, is_id, read
+from proxy_plugin_openai_responses.dialect.stored import Stored, is_id, previous, read, resume
 
 
 async def count_tokens(request: OperationRequest, services: OperationServices) -> OperationResponse:
     """``{"input_tokens"}``, with the counter's name in a header. Raises ``BadRequest``, ``ModelNotFound``."""
     check(request.body)
-    counted = await services.count_tokens(decode(request.body), request.body)
+    name = previous(request.body)
+    whole = request.body if name is None else resume(request.body, await services.kept(name))
+    counted = await services.count_tokens(decode(whole), whole)
     body = {"object": "response.input_tokens", "input_tokens": counted.tokens}
     return OperationResponse(body=body, headers=counted.headers)
 

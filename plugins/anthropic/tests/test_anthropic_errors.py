@@ -71,13 +71,6 @@ def test_a_wrong_field_in_anthropics_words(error, message):
     assert body_of(error)[1]["error"]["message"] == message
 
 
-def test_an_unknown_model_comes_with_advice():
-    message = body_of(ModelNotFound("The model 'claude-x' does not exist."))[1]["error"]["message"]
-
-    assert message.startswith("The model 'claude-x' does not exist.")
-    assert "[models]" in message
-
-
 @pytest.mark.parametrize(
     ("said", "numbers"),
     [

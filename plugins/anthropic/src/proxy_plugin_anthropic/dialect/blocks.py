@@ -92,12 +92,13 @@ def _input(text: str) -> JsonObject:
 
 
 class Call(Struct, eq=False):
-    """A call; ``held`` are the arguments that are not written yet."""
+    """A call; ``held`` are the arguments that are not written yet. After ``closed``, none can be written any more."""
 
     start: CallStart
     held: list[str] = field(default_factory=list)
     written: list[str] = field(default_factory=list)
     ended: bool = False
+    closed: bool = False
 
     def take(self) -> str:
         """What can be written. Whitespace alone is no arguments; the text of a custom tool is written as a whole."""

@@ -37,7 +37,7 @@ _NAMED = frozenset(
     "output_config metadata service_tier".split()
 )
 #: Fields that change what the model sees or can do, and that no other format has.
-_ONLY_HERE = ("container", "mcp_servers")
+ONLY_HERE = ("container", "mcp_servers")
 _TOOL_NAMED = frozenset({"type", "name", "description", "input_schema", "strict"})
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 #: Types of tools that Anthropic runs itself; others (a shell, an editor) the client runs, and the model must know them.
@@ -50,7 +50,7 @@ _MAX_USER = 64
 def decode(body: JsonObject) -> ChatRequest:
     """Decode a checked body to the common form. Raises ``BadRequest`` naming the field."""
     body, _, _ = take_headers(body)
-    for name in _ONLY_HERE:
+    for name in ONLY_HERE:
         if body.get(name):
             raise BadRequest(f"{name}: not available for this model.", param=name)
     choice, tools = _object(body, "tool_choice"), _tools(body.get("tools"))

@@ -75,14 +75,14 @@ class _Turn(Struct):
     said: list[Part] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
     #: Of the user, and of the system in mid-conversation.
-    others: list[Message] = field(default_factory=list)
+    others: list[tuple[Role, list[Part]]] = field(default_factory=list)
 
     def messages(self) -> Iterable[Message]:
         if self.said:
             yield Message(role="assistant", parts=_signed_calls(self.said))
         if self.results:
             yield Message(role="tool", parts=self.results)
-        yield from self.others
+        yield from (Message(role=role, parts=parts) for role, parts in self.others)
 
 
 class _Turns:
@@ -102,20 +102,17 @@ class _Turns:
         if role == "user" and not parts:
             raise BadRequest(f"{at}: messages must have non-empty content.", param=f"{at}.content")
         turn.results += results
-        if others:
-            _append(turn.others, "system" if role == "system" else "user", others)
+        if not others:
+            return
+        if role == "user" and turn.others and turn.others[-1][0] == "user":
+            turn.others[-1][1].extend(others)
+        else:
+            turn.others.append(("system" if role == "system" else "user", others))
 
     def messages(self) -> list[Message]:
         for turn in self._turns:
             _check_pairs(turn)
         return [message for turn in self._turns for message in turn.messages()]
-
-
-def _append(messages: list[Message], role: Role, parts: list[Part]) -> None:
-    if messages and messages[-1].role == role == "user":
-        messages[-1] = replace(messages[-1], parts=[*messages[-1].parts, *parts])
-    else:
-        messages.append(Message(role=role, parts=parts))
 
 
 def _check_pairs(turn: _Turn) -> None:

@@ -69,15 +69,9 @@ def _status(error: ProxyError) -> int:
 
 
 def _message(error: ProxyError) -> str:
-    if isinstance(error, ModelNotFound):
-        advised = "[models]" in error.message
-        return error.message if advised else f"{error.message} {_UNMAPPED}"
     if isinstance(error, BadRequest):
         return _in_its_words(error)
     return overflow(error.message, error.code) or error.message if error.status in (400, 413) else error.message
-
-
-_UNMAPPED = 'To serve it, add to [models] in proxy-core.toml: "claude-*" = "provider/model"'
 
 
 def _in_its_words(error: BadRequest) -> str:

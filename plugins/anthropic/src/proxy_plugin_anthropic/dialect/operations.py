@@ -16,7 +16,7 @@ from proxy_core import (
     OperationServices,
 )
 from proxy_core.dialects.common import without_none
-from proxy_plugin_anthropic.dialect.decode import decode
+from proxy_plugin_anthropic.dialect.decode import ONLY_HERE, decode
 from proxy_plugin_anthropic.dialect.errors import error_object
 from proxy_plugin_anthropic.dialect.request import check, read_request
 
@@ -78,7 +78,8 @@ async def count_tokens(request: OperationRequest, services: OperationServices) -
     """``{"input_tokens"}``, with the counter's name in a header. Raises ``BadRequest``, ``ModelNotFound``."""
     body = read_request(request.head, request.body)
     check(body)
-    counted = await services.count_tokens(decode(body), body)
+    chat = decode({name: value for name, value in body.items() if name not in ONLY_HERE})
+    counted = await services.count_tokens(chat, body)
     return OperationResponse(body={"input_tokens": max(1, counted.tokens)}, headers=counted.headers)
 
 

@@ -7,6 +7,7 @@ for nothing. Calls that arrive at the same time are written one after the other.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, assert_never
@@ -53,7 +54,7 @@ class AnthropicEncoder:
         self._open = ""
         self._calls: dict[int, Call] = {}
         #: The open call, and those that wait for its end.
-        self._queue: list[Call] = []
+        self._queue: deque[Call] = deque()
         #: Of the open thinking block, or of what comes next.
         self._signature: Opaque | None = None
         self._finish = Finish(reason="stop")
@@ -213,7 +214,7 @@ class AnthropicEncoder:
 
     def _call_delta(self, event: CallDelta) -> bytes:
         call = self._calls[event.call]
-        if call not in self._queue:
+        if call.closed:
             raise UpstreamBroken("The upstream continued a tool call after its end.")
         call.held.append(event.arguments)
         text = call.take() if call is self._queue[0] else ""
@@ -225,19 +226,19 @@ class AnthropicEncoder:
 
     def _write_calls(self) -> bytes:
         """Write the ended calls at the head of the queue, and begin with the next one."""
-        out = b""
+        out: list[bytes] = []
         while self._queue:
             call = self._queue[0]
             if self._open != "tool_use":
-                out += self._open_call(call)
+                out.append(self._open_call(call))
             text = call.take()
-            out += self._out.delta("input_json", text) if text else b""
+            out.append(self._out.delta("input_json", text) if text else b"")
             if not call.ended:
                 break
-            out += self._out.stop()
+            out.append(self._out.stop())
             self._open = ""
-            self._queue.pop(0)
-        return out
+            self._queue.popleft().closed = True
+        return b"".join(out)
 
     # --- The end -------------------------------------------------------------------------
 

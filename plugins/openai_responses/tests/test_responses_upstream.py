@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from proxy_core import Sanitizer, TextDelta
 from proxy_core.testing import cut, pause, plugin_with
 from proxy_plugin_openai_responses.testing import (
+    API_KEY,
     FakeResponses,
     call,
     custom,
@@ -436,6 +437,18 @@ class Loud:
 
     def close(self):
         return []
+
+
+async def test_openai_counts_the_tokens_of_requests_in_this_format(server, make_proxy):
+    provider = {"base_url": server.url, "api_keys": [API_KEY], "models": ["gpt-5"], "discover": False}
+    proxy = await make_proxy({"providers": {"openai": provider}})
+    body = {**CODEX, "model": "openai/gpt-5"}
+    answer = await proxy.client.post(
+        f"{proxy.url}/responses/input_tokens", json=body, headers={"authorization": f"Bearer {proxy.key}"}
+    )
+
+    assert answer.json()["input_tokens"] == len(json.dumps(CODEX["input"]))
+    assert "upstream: openai/gpt-5" in answer.headers.values()
 
 
 # --- Providers that have both formats ----------------------------------------------------

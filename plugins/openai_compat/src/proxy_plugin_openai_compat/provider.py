@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from proxy_core import (
+    BadRequest,
     ChatRequest,
     Credential,
     ErrorRules,
@@ -19,6 +20,7 @@ from proxy_core import (
     Provider,
     ProviderCall,
     ProviderSettings,
+    UpstreamCount,
     UpstreamFailure,
     UpstreamRequest,
     classify_by_rules,
@@ -41,6 +43,9 @@ from proxy_plugin_openai_compat.quirks import (
     Vendor,
 )
 
+#: The fields of a request for a response that a count may have, too.
+_COUNTED = frozenset("model input instructions tools tool_choice parallel_tool_calls reasoning text truncation".split())
+
 
 def build_provider(
     name: str, vendor: Vendor, settings: ProviderSettings, plugins: frozenset[str] = frozenset()
@@ -59,6 +64,7 @@ def build_provider(
         encode=upstream.encode,
         classify_failure=upstream.classify_failure if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
+        count_tokens=UpstreamCount(request=upstream.count_request, parse=parse_count) if vendor.counts_tokens else None,
         credential_optional=vendor.local or settings.base_url is not None,
     )
 
@@ -79,11 +85,20 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
     token_limit: str
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
-        body = call.body
         if call.dialect != RESPONSES:
-            self._adapt(body, call)
+            self._adapt(call.body, call)
+        return self._post(PATHS[call.dialect or CHAT], call.body, credential)
+
+    def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        """``UpstreamCount``. Raises ``BadRequest`` for a request in a format in which the vendor does not count."""
+        if call.dialect != RESPONSES:
+            raise BadRequest("This model's tokens are not counted in this format.")
+        counted = {name: value for name, value in call.body.items() if name in _COUNTED}
+        return self._post(f"{PATHS[RESPONSES]}/input_tokens", counted, credential)
+
+    def _post(self, path: str, body: dict[str, Any], credential: Credential) -> UpstreamRequest:
         headers = [("content-type", "application/json"), *self._authorization(credential), *self.headers]
-        return UpstreamRequest(url=self.base + PATHS[call.dialect or CHAT], headers=headers, content=json_bytes(body))
+        return UpstreamRequest(url=self.base + path, headers=headers, content=json_bytes(body))
 
     def _adapt(self, body: dict[str, Any], call: ProviderCall) -> None:
         """Make a body of an older format one that the vendor accepts."""
@@ -184,6 +199,15 @@ def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
             body.setdefault(key, dict(value))
         else:
             body.setdefault(key, value)
+
+
+def parse_count(body: bytes) -> int:
+    """``{"input_tokens": ...}``. Raises ``ValueError``."""
+    value = load_json(body)
+    tokens = value.get("input_tokens") if isinstance(value, dict) else None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
+        raise ValueError("no number of tokens")
+    return tokens
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:

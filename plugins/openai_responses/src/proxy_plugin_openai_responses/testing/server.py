@@ -22,6 +22,13 @@ from proxy_plugin_openai_responses.testing.says import call, end, reasoning, tex
 from proxy_plugin_openai_responses.testing.stream import Answer
 
 API_KEY = "sk-test-responses-key"
+#: What a request for a count may have.
+COUNTED = frozenset(
+    (
+        "model input instructions tools tool_choice parallel_tool_calls reasoning text truncation conversation"
+        " previous_response_id personality"
+    ).split()
+)
 
 
 class FakeResponses(FakeUpstream):
@@ -55,10 +62,13 @@ class FakeResponses(FakeUpstream):
         return [request for request in self.requests if request.path.partition("?")[0] == "/v1/responses"]
 
     def _script(self, request: SeenRequest) -> Script:
-        if request not in self.asked or request.method != "POST":
+        counts = request.path == "/v1/responses/input_tokens"
+        if request.method != "POST" or not (counts or request in self.asked):
             return super()._script(request)
         if request.key != API_KEY:
             return _refusal(401, "Incorrect API key provided.", None, "invalid_api_key")
+        if counts:
+            return self._count(request.json)
         body = request.json
         if self.checks:
             try:
@@ -74,6 +84,13 @@ class FakeResponses(FakeUpstream):
         out = answer.stream() if body.get("stream") else [json.dumps(answer.whole()).encode()]
         self.said.append(b"".join(step for step in out if isinstance(step, bytes)))
         return Script(200, {"content-type": kind}, out)
+
+    def _count(self, body: Mapping[str, Any]) -> Script:
+        """The number of bytes of the input."""
+        unknown = next((name for name in body if name not in COUNTED), None)
+        if unknown is not None:
+            return _refusal(400, f"Unknown parameter: '{unknown}'.", unknown, "unknown_parameter")
+        return _json(200, {"object": "response.input_tokens", "input_tokens": len(json.dumps(body["input"]))}, {})
 
 
 def _default(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ import anthropic
 import openai
 import pytest
 
-from proxy_core import Sanitizer
+from proxy_core import Opaque, Sanitizer, seal
 from proxy_core.dialects.openai_chat import decode
 from proxy_core.testing import cut, pause, plugin_with
 from proxy_plugin_anthropic.dialect.names import name_table
@@ -517,3 +517,35 @@ async def test_another_server_does_not_get_thoughts_that_it_cannot_have_signed(m
 
     assert elsewhere.text == "hello"
     assert "Invalid `signature`" in refused.error["message"]
+
+
+@pytest.mark.parametrize("thinks", [{"type": "enabled", "budget_tokens": 2000}, None])
+async def test_its_clients_may_have_talked_to_other_models_before(proxy, server, thinks):
+    server.answers(thinking("Mine.", signature="sig"), text("a"), finish())
+    await proxy.post("/messages", {"model": MODEL, "max_tokens": 9, "messages": HI})
+    sealed = seal(Opaque(maker="google", payload="x"), "anthropic")
+    use = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    messages = [
+        *HI,
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Mine.", "signature": "sig"}]},
+        {"role": "user", "content": "go on"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Foreign.", "signature": sealed}]},
+        {"role": "user", "content": "go on"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "redacted_thinking", "data": sealed},
+                {"type": "thinking", "thinking": "Unsigned.", "signature": ""},
+                use,
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1"}]},
+    ]
+    tools = [{"name": "f", "input_schema": PARAMETERS}]
+    asked = {"model": MODEL, "max_tokens": 5000, "messages": messages, "tools": tools}
+    answer = await proxy.post("/messages", {**asked, **({"thinking": thinks} if thinks else {})})
+
+    assert answer.status == 200, answer.json
+    sent = server.asked[-1].json
+    assert sent["messages"] == [*messages[:3], messages[4], {"role": "assistant", "content": [use]}, messages[6]]
+    assert "thinking" not in sent

@@ -25,6 +25,7 @@ from proxy_core import (
 from proxy_plugin_anthropic.dialect import MAKER
 from proxy_plugin_anthropic.dialect import NAME as DIALECT
 from proxy_plugin_anthropic.dialect.encode import Encoded, translate
+from proxy_plugin_anthropic.dialect.foreign import without_foreign
 from proxy_plugin_anthropic.dialect.headers import VERSION, take_headers
 from proxy_plugin_anthropic.dialect.names import name_table
 from proxy_plugin_anthropic.dialect.response_decode import AnthropicDecoder
@@ -66,8 +67,7 @@ class MessagesApi:
 
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         if call.chat is None:
-            # The client speaks this format, so its body is relayed unchanged.
-            body, asked, version = take_headers(call.body)
+            body, asked, version = self._relayed(call)
             return self._post(_MESSAGES, body, self._headers(credential, asked, version))
         encoded = self._translated(call, call.chat)
         message = self._post(_MESSAGES, {**call.options, **encoded.body}, self._headers(credential))
@@ -76,12 +76,17 @@ class MessagesApi:
     def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         """``UpstreamCount``: the same without what only matters for the response."""
         if call.chat is None:
-            body, asked, version = take_headers(call.body)
+            body, asked, version = self._relayed(call)
             headers = self._headers(credential, asked, version)
         else:
             body, headers = self._translated(call, call.chat).body, self._headers(credential)
         counted = {name: value for name, value in body.items() if name not in _NOT_COUNTED}
         return self._post(f"{_MESSAGES}/count_tokens", counted, headers)
+
+    def _relayed(self, call: ProviderCall) -> tuple[JsonObject, list[str], str]:
+        """A client of this format: its body unchanged, except for thoughts that the upstream would not accept."""
+        body, asked, version = take_headers(call.body)
+        return without_foreign(body, unsigned=self._name == NAME), asked, version
 
     def _translated(self, call: ProviderCall, chat: ChatRequest) -> Encoded:
         return translate(with_limit(chat, call.options), self._maker)

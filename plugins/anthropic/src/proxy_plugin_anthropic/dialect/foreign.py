@@ -1,0 +1,57 @@
+"""Thoughts in a client's own body that another maker signed, or nobody: the API refuses the whole request for one.
+
+A client has them if its earlier responses came from another provider, through the proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy_core import JsonObject, is_sealed
+
+
+def without_foreign(body: JsonObject, *, unsigned: bool) -> JsonObject:
+    """The body without them; the same object if it has none. ``unsigned``: also without thoughts that nobody signed."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not any(_foreign(b, unsigned) for m in messages for b in _blocks(m)):
+        return body
+    kept = []
+    for message in messages:
+        blocks = [block for block in _blocks(message) if not _foreign(block, unsigned)]
+        if len(blocks) == len(_blocks(message)):
+            kept.append(message)
+        elif blocks:
+            kept.append({**message, "content": blocks})
+    out = {**body, "messages": kept}
+    if _type(body.get("thinking")) == "enabled" and not _leads(kept):
+        del out["thinking"]  # with a budget, the API insists on the thoughts that are missing now
+    return out
+
+
+def _foreign(block: Any, unsigned: bool) -> bool:
+    match block:
+        case {"type": "thinking"}:
+            signature = block.get("signature")
+            return is_sealed(signature) or (unsigned and not signature)
+        case {"type": "redacted_thinking"}:
+            return is_sealed(block.get("data"))
+        case _:
+            return False
+
+
+def _leads(messages: list[Any]) -> bool:
+    """Whether a turn that waits for results begins with its thoughts; true if none waits."""
+    said = [m for m in messages if isinstance(m, Mapping) and m.get("role") == "assistant"]
+    if not said or not any(_type(block) == "tool_result" for block in _blocks(messages[-1])):
+        return True
+    return _type(next(iter(_blocks(said[-1])), None)) in ("thinking", "redacted_thinking")
+
+
+def _type(block: Any) -> object:
+    return block.get("type") if isinstance(block, Mapping) else None
+
+
+def _blocks(message: Any) -> list[Any]:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return content if isinstance(content, list) else []

@@ -1,32 +1,20 @@
-"""Real coding agents against the whole program, configured by ``proxy-core setup``, on scripted upstreams.
-
-They are programs of hundreds of megabytes, so they are not installed for these tests, which run where
-``PROXY_CORE_AGENTS`` names the folder of their executables:
-
-    npm install --prefix agents @anthropic-ai/claude-code @openai/codex @google/gemini-cli @qwen-code/qwen-code \\
-        opencode-ai
-    PROXY_CORE_AGENTS=agents/node_modules/.bin uv run pytest -m slow tests/agents
-"""
+"""Real coding agents, configured by ``proxy-core setup``, on the program and scripted upstreams; see README.md."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.agents.programs import NOWHERE, found, output_of
 from tests.matrix.upstreams import UPSTREAMS, Reply
 
 from proxy_core.testing import run, serving
 
-FOLDER = os.environ.get("PROXY_CORE_AGENTS", "")
 GREETING, CONTENT, DONE = "hello-from-upstream", "written-by-the-agent", "the-file-is-written"
 EDIT = "please-edit-the-file"
-_LIMIT_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +40,6 @@ class Codex(Agent):
         return self.tool, {"cmd": f"printf {CONTENT} > '{file}'"}
 
 
-#: What is not for the proxy ends here; not every agent makes an exception for this machine.
-_NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
 _SILENT = '{\n  // mine\n  "privacy": {"usageStatisticsEnabled": false},\n  "general": {"enableAutoUpdate": false}\n}\n'
 
 AGENTS = (
@@ -61,13 +47,13 @@ AGENTS = (
         name="claude",
         arguments=("-p", "{}", "--permission-mode", "acceptEdits"),
         tool="Write",
-        variables={"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", **_NOWHERE},
+        variables={"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", **NOWHERE},
     ),
     Codex(
         name="codex",
         arguments=("exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "{}"),
         tool="exec_command",
-        variables=_NOWHERE,
+        variables=NOWHERE,
     ),
     Agent(
         name="gemini",
@@ -81,14 +67,14 @@ AGENTS = (
         tool="write_file",
         settings=".qwen/settings.json",
     ),
-    Agent(name="opencode", arguments=("run", "{}"), tool="write", path="filePath", variables=_NOWHERE),
+    Agent(name="opencode", arguments=("run", "{}"), tool="write", path="filePath", variables=NOWHERE),
 )
 
 
 def _cases():
     for agent in AGENTS:
-        missing = not (FOLDER and shutil.which(agent.name, path=FOLDER))
-        skip = pytest.mark.skipif(missing, reason=f"needs {agent.name} in the folder PROXY_CORE_AGENTS")
+        missing = found(agent.name) is None
+        skip = pytest.mark.skipif(missing, reason=f"needs {agent.name} in PROXY_CORE_AGENTS")
         for upstream in ("chat", "anthropic", "gemini"):
             yield pytest.param(agent, upstream, id=f"{agent.name}-{upstream}", marks=[skip, pytest.mark.slow])
 
@@ -157,32 +143,9 @@ async def _add_missing_models(home, agent, settings):
 
 async def _ask(agent, home, work, prompt):
     """Everything that the agent prints. It reaches nothing but this machine."""
-    variables = {
-        "PATH": f"{Path(FOLDER).resolve()}:{os.environ['PATH']}",
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": f"{home}/config",
-        "XDG_DATA_HOME": f"{home}/data",
-        "NO_COLOR": "1",
-        "CI": "1",
-        **agent.variables,
-    }
-    process = await asyncio.create_subprocess_exec(
-        str(Path(FOLDER).resolve() / agent.name),
-        *(argument.format(prompt) for argument in agent.arguments),
-        cwd=work,
-        env=variables,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, 9)
-    return output.decode(errors="replace")
+    folders = {"XDG_CONFIG_HOME": f"{home}/config", "XDG_DATA_HOME": f"{home}/data"}
+    arguments = (argument.format(prompt) for argument in agent.arguments)
+    return await output_of([agent.name, *arguments], home=home, cwd=work, variables={**folders, **agent.variables})
 
 
 def _explained(output, server, program):

@@ -62,7 +62,7 @@ def _editor(endpoint: Endpoint) -> Configuration:
 
 
 def _filled(code: str, endpoint: Endpoint) -> str:
-    return code.strip("\n").replace("MODEL", json.dumps(endpoint.model)).replace("BASE_URL", json.dumps(endpoint.v1))
+    return code.strip("\n").replace("MODEL", json.dumps(endpoint.model)).replace("PROXY_URL", json.dumps(endpoint.v1))
 
 
 _OPENAI = """
@@ -82,27 +82,30 @@ print(answer.content[0].text)
 _GOOGLE = """
 from google import genai
 
-print(genai.Client().models.generate_content(model=MODEL, contents="hi").text)
+client = genai.Client()
+print(client.models.generate_content(model=MODEL, contents="hi").text)
 """
 
 _LANGCHAIN = """
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 print(ChatOpenAI(model=MODEL).invoke("hi").content)
-embeddings = OpenAIEmbeddings(model="provider/embedding-model", check_embedding_ctx_length=False)
+print(len(OpenAIEmbeddings(model="embedder", check_embedding_ctx_length=False).embed_query("hi")))
 """
 
 _LLAMAINDEX = """
 from llama_index.llms.openai_like import OpenAILike
 
-print(OpenAILike(model=MODEL, api_base=BASE_URL, is_chat_model=True, is_function_calling_model=True).complete("hi"))
+model = OpenAILike(model=MODEL, api_base=PROXY_URL, is_chat_model=True)
+print(model.complete("hi"))
 """
 
 _VERCEL = """
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText } from "ai";
 
-const proxy = createOpenAICompatible({ name: "proxy", baseURL: BASE_URL, apiKey: process.env.OPENAI_API_KEY });
+const { OPENAI_BASE_URL: baseURL, OPENAI_API_KEY: apiKey } = process.env;
+const proxy = createOpenAICompatible({ name: "proxy", baseURL, apiKey });
 console.log((await generateText({ model: proxy(MODEL), prompt: "hi" })).text);
 """
 

@@ -28,7 +28,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.openai_chat import OpenAIChatDecoder
 from proxy_core.testing import chunk
-from proxy_plugin_anthropic.dialect import AnthropicEncoder
+from proxy_plugin_anthropic.dialect import AnthropicDecoder, AnthropicEncoder
 from proxy_plugin_anthropic.testing.strict_reader import read_stream as read
 
 GOOGLE = Opaque(maker="google", payload="sig")
@@ -337,3 +337,38 @@ def test_a_stream_follows_every_rule_and_says_what_the_message_says(drawn, reaso
     assert "".join(block["text"] for block in message["content"] if block["type"] == "text") == texts
     called = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
     assert called == [f"c{index}" for index in range(len(states))]
+
+
+def test_a_message_that_was_read_is_written_as_it_was():
+    """If a sanitizer has to see a response, it is decoded and encoded although both sides speak the same format."""
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "mine",
+        "content": [
+            thinking("hm", "own"),
+            {"type": "redacted_thinking", "data": "xyz"},
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "cats"}},
+            {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result"}]},
+            {**text("Cats."), "citations": [{"type": "web_search_result_location", "url": "https://c.at"}]},
+            call("toolu_1", a=1),
+            call("toolu_2", "g"),
+        ],
+        "stop_reason": "tool_use",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": 5,
+            "cache_creation_input_tokens": 1,
+            "cache_read_input_tokens": 2,
+            "output_tokens": 9,
+            "output_tokens_details": {"thinking_tokens": 3},
+        },
+    }
+    for stop in ({}, {"stop_reason": "stop_sequence", "stop_sequence": "END"}, {"stop_reason": "pause_turn"}):
+        sent = {**message, **stop}
+        decoder = AnthropicDecoder(False)
+        events = [*decoder.feed(json.dumps(sent).encode()), *decoder.close()]
+
+        for encode in (whole, lambda events, **fields: read(streamed(events, **fields))):
+            assert encode(events, extra={"stop_sequences": ["END"]}) == sent

@@ -35,6 +35,17 @@ def test_some_of_its_models_have_nothing_else(model):
     assert CHAT in spoken(openai(), "gpt-5")
 
 
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [("https://eu.api.openai.com/v1", True), ("https://api.openai.com/v1/", True), ("http://127.0.0.1:1/v1", False)],
+)
+def test_a_compatible_server_under_its_name_has_what_all_compatible_servers_have(url, has):
+    provider = openai(base_url=url)
+
+    assert (RESPONSES in provider.dialects) == has
+    assert (provider.dialects_of is not None) == has
+
+
 def test_settings_replace_the_vendors_formats():
     provider = openai(dialects=[RESPONSES, CHAT])
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from proxy_core import Sanitizer, TextDelta
 from proxy_core.testing import cut, pause, plugin_with
 from proxy_plugin_openai_responses.testing import (
-    API_KEY,
     FakeResponses,
     call,
     custom,
@@ -440,8 +439,7 @@ class Loud:
 
 
 async def test_openai_counts_the_tokens_of_requests_in_this_format(server, make_proxy):
-    provider = {"base_url": server.url, "api_keys": [API_KEY], "models": ["gpt-5"], "discover": False}
-    proxy = await make_proxy({"providers": {"openai": provider}})
+    proxy = await make_proxy({"providers": {"openai": {**server.provider, "models": ["gpt-5"]}}})
     body = {**CODEX, "model": "openai/gpt-5"}
     answer = await proxy.client.post(
         f"{proxy.url}/responses/input_tokens", json=body, headers={"authorization": f"Bearer {proxy.key}"}

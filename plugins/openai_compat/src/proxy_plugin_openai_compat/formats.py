@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from proxy_core import ProviderSettings
 from proxy_plugin_openai_compat.quirks import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, Vendor
@@ -37,8 +38,17 @@ def _usable(dialect: str, plugins: frozenset[str]) -> bool:
 
 
 def _own(vendor: Vendor, settings: ProviderSettings, plugins: frozenset[str]) -> tuple[str, ...]:
-    """Those of the settings, or those of the vendor that are usable."""
-    return tuple(settings.dialects or (dialect for dialect in vendor.endpoints if _usable(dialect, plugins)))
+    """Those of the settings, or those of the vendor that are usable; of another server under the vendor's name, those
+    that all compatible servers have."""
+    usable = plugins if _is_at_home(vendor, settings) else frozenset[str]()
+    return tuple(settings.dialects or (dialect for dialect in vendor.endpoints if _usable(dialect, usable)))
+
+
+def _is_at_home(vendor: Vendor, settings: ProviderSettings) -> bool:
+    """Whether requests go to the vendor itself, or to one of its regions."""
+    home = urlsplit(vendor.base_url).hostname or ""
+    host = home if settings.base_url is None else urlsplit(str(settings.base_url)).hostname or ""
+    return host == home or host.endswith(f".{home}")
 
 
 def formats(vendor: Vendor, settings: ProviderSettings, plugins: frozenset[str]) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def test_the_name_is_that_of_the_response_itself(body):
     assert renamed(event, "gpt") == event
 
 
-@pytest.mark.parametrize("body", [b'{"metadata":{"model":"gpt"}}', b'{"model":null}', b"{", b'{"model":"gpt"'])
+@pytest.mark.parametrize("body", [b'{"metadata":{"model":"gpt"}}', b'{"model":null}', b"{", b'["model","gpt"]'])
 def test_without_a_name_nothing_is_changed(body):
     event = b'data: {"response":' + body + b"}\n\n"
 

@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import Any
 
-import msgspec
-
-from proxy_core import json_bytes, sse
+from proxy_core import json_bytes, load_object, sse
 
 #: A member ``model`` at any depth; inside a string, its quotes would be escaped.
-_MEMBER = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")', re.S)
+_MEMBER = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.S)
 #: A response has one or two such members before its own.
 _MOST = 32
-
-
-class _Named(msgspec.Struct):
-    model: Any = None
-
-
-class _Event(msgspec.Struct):
-    response: _Named
-
-
-_decode = msgspec.json.Decoder(_Event).decode
+#: Ends an event in place of the member.
+_END = b'"":0}}'
 
 
 def renamed(event: bytes, model: str) -> bytes:
-    """The member is found by trying: a number in its place must be what a parser reads as the response's model."""
+    """``event``, which has a response, with ``model`` as the name of that response's model."""
     for found in islice(_MEMBER.finditer(event), _MOST):
-        before, after = event[: found.start(1)], event[found.end(1) :]
-        try:
-            own = _model(before + b"0" + after) == 0
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return event
-        if own:
-            return before + json_bytes(model) + after
+        if _is_the_responses(event[: found.start()]):
+            view = memoryview(event)  # it may be large
+            return b"".join([view[: found.start(1)], json_bytes(model), view[found.end(1) :]])
     return event
 
 
-def _model(raw: bytes) -> object:
-    event = sse.parse(raw)
-    return _decode(event.data).response.model if event is not None else None
+def _is_the_responses(head: bytes) -> bool:
+    """Whether a member that follows ``head`` belongs to the response. What follows the member need not be read."""
+    event = sse.parse(head + _END)
+    value = load_object(event.data) if event is not None else None
+    response = value.get("response") if value is not None else None
+    return isinstance(response, dict) and "" in response

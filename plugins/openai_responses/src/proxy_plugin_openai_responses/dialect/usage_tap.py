@@ -8,7 +8,7 @@ from proxy_plugin_openai_responses.dialect.model_name import renamed
 from proxy_plugin_openai_responses.dialect.usage import decode_usage
 
 #: In every event that matters after the first content, and in few others. Inside a string, the quotes are escaped.
-_MARKS = (b'"response"', b'"error"', b"event: error", b"event:error")
+_MARKS = (b'"response"', b'"error"')
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 #: Items that say nothing when they begin.
 _SILENT = frozenset({"message", "reasoning"})

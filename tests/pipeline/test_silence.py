@@ -60,3 +60,14 @@ async def test_long_silence_is_filled_with_comments(make_proxy, upstream, clock)
     assert answer.body.count(b": keep-alive\n\n") == 3
     assert answer.body.replace(b": keep-alive\n\n", b"").startswith(event)
     assert answer.done
+
+
+async def test_clients_that_count_events_get_one_from_time_to_time(make_proxy, upstream, clock):
+    proxy = await make_proxy({"providers": {"demo": {"api_keys": ["key-a"]}}, "streams": {"heartbeat_s": 15}})
+    upstream.says(chunk({"content": "hello"}), pause(130), chunk({}, finish="stop"), b"data: [DONE]\n\n")
+
+    answer = await clock.run(proxy.post("/responses", {"model": "demo/small", "input": "hi", "stream": True}))
+
+    kinds = [event["type"] for event in answer.events]
+    assert (kinds.count("response.in_progress"), answer.body.count(b": keep-alive\n\n")) == (3, 6)
+    assert kinds[-1] == "response.completed"

@@ -202,6 +202,13 @@ def test_calls_have_the_clients_own_names(start, text, expected):
     assert out[-2]["item"].keys() == item.keys()
 
 
+def test_tools_that_only_an_upstream_of_this_format_can_read_are_no_error():
+    odd = [{"type": "namespace", "name": "n", "tools": [{"type": "new"}]}]
+    item = whole(*call(0, "c1", "x", "y", kind="custom", namespace="n"), tools=odd, include={"new": True})["output"][0]
+
+    assert (item["type"], item["namespace"], item["input"]) == ("custom_tool_call", "n", "y")
+
+
 # --- Reasoning ---------------------------------------------------------------------------
 
 

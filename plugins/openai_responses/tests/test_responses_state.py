@@ -101,6 +101,15 @@ async def test_input_items_come_in_pages(ann):
         await ann.responses.input_items.list(created.id, limit=1000)
 
 
+async def test_hosted_tools_are_refused_if_the_settings_say_so(start, ann):
+    tools = [{"type": "web_search"}]
+    async with client_of(await start(hosted_tools="refuse")) as strict:
+        with pytest.raises(openai.BadRequestError, match="'web_search'"):
+            await strict.responses.create(model="demo/small", input="hi", tools=tools)
+
+    assert (await ann.responses.create(model="demo/small", input="hi", tools=tools)).output_text == "hello"
+
+
 async def test_a_response_belongs_to_its_client(start):
     proxy = await start()
     async with client_of(proxy) as ann, client_of(proxy, "bob") as bob:

@@ -38,7 +38,7 @@ def decode_tools(body: JsonObject) -> list[Tool]:
     return tools
 
 
-def table(body: JsonObject) -> dict[str, Declared]:
+def table(body: Mapping[str, Any]) -> dict[str, Declared]:
     """The client's tools by the names that they have in a format without namespaces and custom tools."""
     found: dict[str, Declared] = {}
     for at, entry in _all(body):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from secrets import token_hex
 from typing import Any, Literal
 
@@ -242,7 +242,7 @@ class CarriedItem(Item, kw_only=True):
         return self.opening()
 
 
-def call_item(index: int, start: CallStart, tools: dict[str, Declared]) -> CallItem:
+def call_item(index: int, start: CallStart, tools: Mapping[str, Declared]) -> CallItem:
     """The upstream may know the tool as its client does, or by a flat name and as a function."""
     declared = tools.get(flat_name(start.name, start.namespace))
     native: Literal["function", "custom"] = start.kind

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, assert_never
 
 from proxy_core import (
+    BadRequest,
     CallDelta,
     CallEnd,
     CallStart,
@@ -32,8 +33,8 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import json_bytes
 from proxy_plugin_openai_responses.dialect.common import MAKER, NAME
-from proxy_plugin_openai_responses.dialect.decode import ENCRYPTED, included
-from proxy_plugin_openai_responses.dialect.decode_tools import table
+from proxy_plugin_openai_responses.dialect.decode import ENCRYPTED
+from proxy_plugin_openai_responses.dialect.decode_tools import Declared, table
 from proxy_plugin_openai_responses.dialect.output import (
     CallItem,
     CarriedItem,
@@ -74,8 +75,10 @@ class ResponsesEncoder:
     def __init__(self, context: ResponseContext) -> None:
         body = context.extra.get("request", {})
         self._stream = context.stream
-        self._sealed = ENCRYPTED in included(body) or body.get("store") is not False
-        self._tools = table(body)
+        include = body.get("include")
+        wanted = isinstance(include, list) and ENCRYPTED in include
+        self._sealed = wanted or body.get("store") is not False
+        self._tools = _tools(body)
         self._head = _head(context, body)
         self._out: list[bytes] = []
         self._number = 0
@@ -254,6 +257,14 @@ class ResponsesEncoder:
         out = b"".join(self._out)
         self._out.clear()
         return out
+
+
+def _tools(body: Mapping[str, Any]) -> Mapping[str, Declared]:
+    """None if only an upstream of this format could read them; it knows the client's own names."""
+    try:
+        return table(body)
+    except BadRequest:
+        return {}
 
 
 def _head(context: ResponseContext, body: Mapping[str, Any]) -> JsonObject:

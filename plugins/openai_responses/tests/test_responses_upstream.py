@@ -464,3 +464,11 @@ async def test_each_client_is_relayed_where_a_provider_has_both_formats(server, 
     posts = [request.path for request in server.requests if request.method == "POST"]
     assert posts == ["/v1/chat/completions", "/v1/responses", "/v1/responses"]
     assert only.choices[0].message.content == "hello"
+
+
+@pytest.mark.parametrize("plugins", [{"openai_responses": {"nonsense": 1}}, {"disabled": ["openai_responses"]}])
+async def test_openai_works_without_this_format(make_proxy, plugins):
+    proxy = await make_proxy({"plugins": plugins, "providers": {"openai": {"api_keys": ["a-key"], "discover": False}}})
+    answer = await proxy.post("/responses", {"model": "openai/gpt-5", "input": "hi"})
+
+    assert answer.status == 404

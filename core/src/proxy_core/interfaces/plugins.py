@@ -55,7 +55,7 @@ class PluginContext(Protocol):
 
     @property
     def active_plugins(self) -> frozenset[str]:
-        """The other plugins that are installed and enabled."""
+        """The other plugins that are enabled and have no error in their settings."""
         ...
 
     def settings(self, cls: type[S]) -> S:

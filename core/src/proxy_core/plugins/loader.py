@@ -125,7 +125,8 @@ def load_plugins(
     manager.add_hookspecs(hookspecs)
     found = [_import_built_in(module, manager) for module in built_in]
     found += [_import_installed(entry, api, loaded, manager) for entry, api in _installed()]
-    plugins = [_call_hooks(plugin, found, loaded, manager, only) for plugin in found]
+    usable = frozenset(plugin.name for plugin in found if _is_usable(plugin, loaded))
+    plugins = [_call_hooks(plugin, found, usable, loaded, manager, only) for plugin in found]
     _check_names(loaded, plugins)
     _check_required(loaded, plugins)
     return plugins
@@ -197,15 +198,30 @@ def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> 
     return replace(plugin, api=info.api, info=info, hooks=hooks, state="active")
 
 
+def _is_usable(plugin: Plugin, loaded: LoadedSettings) -> bool:
+    """Whether the plugin is imported and has settings that are right; its hooks may still fail."""
+    if plugin.state != "active" or plugin.info is None:
+        return False
+    with suppress(SettingsError):
+        if plugin.info.settings is not None:
+            loaded.plugin(plugin.name, plugin.info.settings)
+        return True
+    return False
+
+
 def _call_hooks(
-    plugin: Plugin, found: Sequence[Plugin], loaded: LoadedSettings, manager: pluggy.PluginManager, only: Sequence[str]
+    plugin: Plugin,
+    found: Sequence[Plugin],
+    usable: frozenset[str],
+    loaded: LoadedSettings,
+    manager: pluggy.PluginManager,
+    only: Sequence[str],
 ) -> Plugin:
     """Validate an imported plugin's settings and collect what its hooks return."""
     if plugin.state != "active" or plugin.info is None:
         return plugin
     reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
-    active = frozenset(p.name for p in found if p.state == "active" and p.name != plugin.name)
-    context = Context(plugin.name, loaded, frozenset(reserved), active)
+    context = Context(plugin.name, loaded, frozenset(reserved), usable - {plugin.name})
     others = [manager.get_plugin(p.name) for p in found if p.name != plugin.name and manager.has_plugin(p.name)]
     started = time.perf_counter()
     try:

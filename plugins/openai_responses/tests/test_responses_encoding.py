@@ -493,3 +493,9 @@ def test_encode_after_decode_says_the_same():
 
     assert again == once
     assert encode(again) == encode(once)
+
+
+def test_fields_of_a_message_in_another_format_are_not_sent():
+    [item] = body(said("user", "hi", extra={"parsed": None, "annotations": []}))["input"]
+
+    assert set(item) == {"type", "role", "content"}

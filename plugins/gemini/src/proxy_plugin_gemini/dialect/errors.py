@@ -114,8 +114,9 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:
     """Bare JSON, which is what Google's SDKs look for in a stream: in an event, they would overlook it. ``error`` must
-    be the first key."""
-    return json_bytes({"error": error_object(error)}) + b"\n\n"
+    be the first key. No blank line follows: @google/genai overlooks what it reads together with an event before it,
+    unless that is an event that does not end."""
+    return json_bytes({"error": error_object(error)})
 
 
 # --- In ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,
@@ -50,7 +51,8 @@ class _Pairs(Struct):
 
 def encode_input(chat: ChatRequest) -> tuple[str | None, list[JsonObject]]:
     """``instructions`` and ``input``. Raises ``BadRequest`` naming what cannot be expressed."""
-    messages = list(chat.messages)
+    own = chat.dialect == NAME
+    messages = [message if own or not message.extra else replace(message, extra={}) for message in chat.messages]
     system: list[str] = []
     while messages and (text := _instruction(messages[0])) is not None and len(messages) > 1:
         system.append(text)

@@ -10,9 +10,6 @@ from tests.matrix.upstreams import BROKEN, REFUSAL, UPSTREAMS
 # google-genai subclasses aiohttp's session, which aiohttp discourages: not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class:DeprecationWarning")
 
-#: What cannot be, with the reason, by client, upstream and test.
-IMPOSSIBLE: dict[tuple[str, str, str], str] = {}
-
 
 @pytest.fixture(params=UPSTREAMS)
 async def upstream(request):
@@ -22,9 +19,6 @@ async def upstream(request):
 
 @pytest.fixture(params=CLIENTS)
 async def client(request, upstream, make_proxy):
-    reason = IMPOSSIBLE.get((request.param, upstream.name, request.function.__name__))
-    if reason is not None:
-        pytest.skip(reason)
     if (request.param, upstream.name) == ("google-genai", "gemini"):
         upstream.checks = False  # relayed as it is: names in snake case and URL-safe base64, which Google accepts
     proxy = await make_proxy({"providers": upstream.providers, "models": {"claude-gpt": upstream.model}})

@@ -425,3 +425,41 @@ def test_what_clients_of_other_formats_always_send_goes_to_models_that_take_it(m
     assert body["messages"][1].get("reasoning_content") == ("" if empty else None)
     assert ("reasoning_effort" in body) is effort
     assert json.loads(sent(model=model, **fields).content) == {"model": model, **fields}  # of a chat client
+
+
+ORDER = [
+    {"role": "developer", "content": "be"},
+    {"role": "system", "content": [{"type": "text", "text": "brief"}]},
+    {"role": "user", "content": "a"},
+    {"role": "system", "content": "mind"},
+    {"role": "assistant", "content": "b"},
+    {"role": "developer", "content": "still"},
+    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]},
+]
+
+
+@pytest.mark.parametrize("model", ["gpt-5.5", "openai/gpt-5.5", "o4-mini"])
+def test_system_messages_keep_their_places_for_models_that_take_them(model):
+    chat = ChatRequest(model=model, messages=[], dialect="other")
+
+    assert json.loads(sent(chat=chat, model=model, messages=list(ORDER)).content)["messages"] == ORDER
+
+
+@pytest.mark.parametrize("model", ["qwen3.8-27b", "openai/gpt-oss-120b", "mistral-small"])
+def test_other_models_get_one_system_message_and_reminders(model):
+    chat = ChatRequest(model=model, messages=[], dialect="other")
+    fixed = json.loads(sent(chat=chat, model=model, messages=list(ORDER)).content)["messages"]
+
+    assert fixed == [
+        {"role": "system", "content": "be\n\nbrief"},
+        {"role": "user", "content": "a\n\n<system-reminder>\nmind\n</system-reminder>"},
+        {"role": "assistant", "content": "b"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "<system-reminder>\nstill\n</system-reminder>"},
+                {"type": "image_url", "image_url": {"url": "u"}},
+            ],
+        },
+    ]
+    assert json.loads(sent(model=model, messages=list(ORDER)).content)["messages"] == ORDER  # of a chat client

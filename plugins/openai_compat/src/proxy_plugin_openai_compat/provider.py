@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from proxy_core import (
     BadRequest,
-    ChatRequest,
     Credential,
     ErrorRules,
     FailureDecision,
@@ -32,16 +31,14 @@ from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
     CHAT,
     EMBEDDINGS,
-    KNOW_EFFORT,
     MAX_COMPLETION_TOKENS,
     MAX_TOKENS,
-    NEED_THOUGHTS,
     NEWER_LIMIT_HOSTS,
     PLAIN,
-    READ_THOUGHTS,
     RESPONSES,
     Vendor,
 )
+from proxy_plugin_openai_compat.translated import fit_translated
 
 #: The fields of a request for a response that a count may have, too.
 _COUNTED = frozenset("model input instructions tools tool_choice parallel_tool_calls reasoning text truncation".split())
@@ -172,21 +169,6 @@ def name_limit(body: dict[str, Any], defaults: Mapping[str, Any], name: str) -> 
     limit = next((value for _, value in given if value is not None), None)
     if limit is not None:
         body[name] = limit
-
-
-def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
-    """Leave out what clients of other formats always send and only some models take: thoughts of earlier turns, and an
-    effort for a model that may decide for itself."""
-    model = str(body.get("model", "")).lower()
-    reads, needs = (any(fnmatchcase(model, glob) for glob in globs) for globs in (READ_THOUGHTS, NEED_THOUGHTS))
-    for message in body.get("messages", ()):
-        if not reads:
-            message.pop("reasoning_content", None)
-        elif needs and "tool_calls" in message:
-            message.setdefault("reasoning_content", "")
-    adaptive = chat.reasoning is not None and chat.reasoning.mode == "adaptive"
-    if adaptive and not any(fnmatchcase(model, glob) for glob in KNOW_EFFORT):
-        body.pop("reasoning_effort", None)
 
 
 def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:

@@ -116,6 +116,11 @@ KNOW_EFFORT = ("o[1-9]*", "*/o[1-9]*", "*gpt-[5-9]*", "*gpt-oss*", "*gemini-*", 
 
 #: Providers that speak another format, and the package that has it: with OpenAI's, each request would be a 404.
 OTHER_FORMATS: Mapping[str, str] = {"anthropic": "proxy-plugin-anthropic"}
+
+#: Models that take system messages anywhere. Templates of others refuse them after the first message, or drop them:
+#: vllm #41114, ollama #17774, QwenLM/Qwen3.8 #244; some also refuse two messages of the user in a row: crush #279.
+TAKE_SYSTEM = ("gpt-[3-9]*", "chatgpt-*", "o[1-9]*", "*openai/gpt-[3-9]*", "*openai/o[1-9]*")
+
 PRESETS: Mapping[str, Vendor] = {
     # Its reasoning models answer 400 to max_tokens. Chat is refused by some models (goose #2564, vscode-openai #358).
     "openai": Vendor(

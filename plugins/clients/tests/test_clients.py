@@ -83,16 +83,17 @@ async def test_names_that_no_model_has_are_reported_with_the_lines_to_add(setup)
     assert tomllib.loads(output[output.rindex("[models]") :]) == {"models": {"claude-*": ["home/small", "home/big"]}}
 
 
-async def test_a_mapped_name_is_not_reported(setup, home):
-    (home / "proxy-core.toml").write_text(TOML + '"gpt-5.5" = "home/small"\n')
+@pytest.mark.parametrize("name", ["gpt-5.5", "gpt-*", "*"])
+async def test_a_mapped_name_is_not_reported(setup, home, name):
+    (home / "proxy-core.toml").write_text(TOML + f'"{name}" = "home/small"\n')
 
     assert "[models]" not in await setup("codex")
 
 
 async def test_a_model_that_the_client_may_not_request_is_reported(setup):
-    assert "The client laptop may not request home/small" in await setup(
-        "qwen", "--model", "home/small", "--client", "laptop"
-    )
+    for chosen in ((), ("--client", "laptop")):
+        output = await setup("qwen", "--model", "home/small", *chosen)
+        assert "The client laptop may not request home/small" in output
 
 
 async def test_without_a_model_a_placeholder_is_shown_but_not_written(setup, home):

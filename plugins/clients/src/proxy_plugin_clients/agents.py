@@ -135,7 +135,7 @@ AGENTS: Sequence[ClientProgram] = (
         dialect="anthropic_messages",
         configure=_claude,
         pattern="claude-*",
-        notes=["A login to claude.ai or ANTHROPIC_API_KEY in the shell wins over the file: log out, unset it."],
+        notes=["ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY of the shell win over the file: unset them."],
         source="https://code.claude.com/docs/en/settings, tried with 2.1.197",
     ),
     ClientProgram(

@@ -7,9 +7,6 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 from proxy_plugin_clients import jsonc
 from proxy_plugin_clients.endpoint import Key
 from proxy_plugin_clients.program import ConfigFile
@@ -24,6 +21,9 @@ def merged(file: ConfigFile, data: bytes) -> bytes:
 
 
 def _toml(text: str, values: Mapping[str, Any]) -> str:
+    import tomlkit  # every command of a plugin would wait for it
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(text)
         _update(document, values)

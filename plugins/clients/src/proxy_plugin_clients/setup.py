@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import click
-import tomlkit
 
 from proxy_core import SetupError
 from proxy_core.cli.api import (
@@ -154,11 +154,18 @@ def _missing(
         names = [program.pattern] if program.pattern and not endpoint.chosen else unknown
         yield f"\n{program.title} requests models that the proxy does not have: {', '.join(unknown)}."
         yield "Add to the settings file:\n\n[models]"
-        yield from (f"{tomlkit.item(name).as_string()} = {_target(loaded)}" for name in names)
-    settings = loaded.settings.clients.get(client or "")
-    refused = [n for n in configuration.requests if settings and settings.models and not _any(settings.models, n)]
+        yield from (f"{json.dumps(name, ensure_ascii=False)} = {_target(loaded)}" for name in names)
+    yield from _refused(configuration.requests, loaded, client)
+
+
+def _refused(requests: Sequence[str], loaded: LoadedSettings, client: str | None) -> Iterator[str]:
+    """Which of the models the client may not use, if it is one of the configured ones."""
+    clients = loaded.settings.clients
+    name = client or (next(iter(clients)) if len(clients) == 1 else "")
+    allowed = clients[name].models if name in clients else ()
+    refused = [model for model in requests if allowed and not _any(allowed, model)]
     if refused:
-        yield f"\nThe client {client} may not request {', '.join(refused)}: clients.{client}.models has other names."
+        yield f"\nThe client {name} may not request {', '.join(refused)}: clients.{name}.models has other names."
 
 
 def _any(globs: Sequence[str], name: str) -> bool:
@@ -166,6 +173,6 @@ def _any(globs: Sequence[str], name: str) -> bool:
 
 
 def _target(loaded: LoadedSettings) -> str:
-    """The deployments of the first model in the settings, or a placeholder: routes do not lead to other routes."""
-    route = next(iter(loaded.settings.models.values()), None)
-    return tomlkit.item(list(route.deployments) if route else PLACEHOLDER).as_string()
+    """The deployments of the first exact name in the settings, or a placeholder: routes do not lead to other routes."""
+    route = next((route for name, route in loaded.settings.models.items() if "*" not in name), None)
+    return json.dumps(list(route.deployments) if route else PLACEHOLDER, ensure_ascii=False)

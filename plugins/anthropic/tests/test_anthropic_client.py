@@ -292,10 +292,10 @@ async def test_silence_is_filled_with_pings(make_proxy, upstream):
 # --- What agents ask at their start --------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/api/hello"])
-async def test_a_connection_is_opened_without_a_key(proxy, path):
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello")])
+async def test_a_connection_is_opened_without_a_key(proxy, method, path):
     async with httpx.AsyncClient(base_url=proxy.url.removesuffix("/v1")) as client:
-        answer = await client.head(path)
+        answer = await client.request(method, path)
 
     assert answer.status_code == 200
 

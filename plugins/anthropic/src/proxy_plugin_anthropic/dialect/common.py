@@ -55,4 +55,4 @@ def encode_usage(usage: Usage) -> JsonObject:
     }
     if usage.reasoning:
         out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
-    return {**usage.extra.get(NAME, {}), **out}
+    return out

@@ -92,5 +92,6 @@ OPERATIONS = (
     Operation(paths=["/v1/messages/count_tokens", "/messages/count_tokens"], answer=count_tokens, methods=["POST"]),
     Operation(paths=["/v1/models"], answer=list_models, shared=True),
     Operation(paths=["/v1/models/{model:path}"], answer=get_model, shared=True),
-    Operation(paths=["/", "/api/hello"], answer=hello, methods=["HEAD"], public=True),
+    Operation(paths=["/"], answer=hello, methods=["HEAD"], public=True),
+    Operation(paths=["/api/hello"], answer=hello, methods=["HEAD", "GET"], public=True),
 )

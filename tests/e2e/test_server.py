@@ -147,9 +147,10 @@ async def test_it_refuses_to_listen_beyond_loopback_without_a_configured_key(tmp
 
 
 async def test_a_first_start_makes_a_key_and_never_shows_it(tmp_path):
-    async with serving(tmp_path) as program:
-        pass
     file = tmp_path / "data" / "proxy-core" / "client.key"
+    async with serving(tmp_path) as program, asyncio.timeout(30):
+        while str(file) not in program.output:  # it listens before it has said everything
+            await asyncio.sleep(0.01)
     key = file.read_text().strip()
     async with serving(tmp_path) as again:
         reply = httpx.get(f"{again.url}/v1/providers", headers={"authorization": f"Bearer {key}"})

@@ -42,17 +42,18 @@ class ModelName:
     first event a replacement of bytes suffices.
     """
 
-    __slots__ = ("_done", "_key", "_name", "_new", "_old")
+    __slots__ = ("_done", "_key", "_name", "_new", "_old", "_size")
 
     def __init__(self, member: str, name: str) -> None:
         self._key = f'"{member}"'.encode()
         self._name = json_bytes(name)
         self._old = self._new = self._done = b""
+        self._size = 0
 
     def put(self, block: bytes) -> bytes:
-        old = self._old
-        if old and block.startswith(old) and block.find(b"\n\n") == len(block) - 2:
-            return self._new + block[len(old) :]
+        old, size = self._old, self._size
+        if size and block[:size] == old and b"\n\n" not in block[:-2]:  # one event; this calls nothing
+            return self._new + block[size:]
         out = block.replace(old, self._new) if old else block
         if out.count(self._key) == (out.count(self._done) if self._done else 0):
             return out
@@ -70,6 +71,7 @@ class ModelName:
             self._old, self._new = head, event[:at] + self._done
         elif tail.count(b"}") == 1 and b"{" not in tail and b"[" not in tail and tail.endswith(_EVENT_ENDS):
             self._old, self._new = tail, self._done + event[end:]
+        self._size = len(self._old)
         return event[:at] + self._done + event[end:]
 
 

@@ -72,24 +72,19 @@ class OpenAIUsageTap:
     def feed(self, block: bytes) -> bytes:
         if self.ended:
             return b""
-        return self._name.put(self._kept(block))
-
-    def close(self) -> bytes:
-        return b"" if self.ended else sse.DONE
-
-    def _kept(self, block: bytes) -> bytes:
+        put = self._name.put
         kept: list[bytes] = []
         read = 0
         for event in sse.split(block) if not self.committed else ():
             read += len(event)
             if not self._pass(event, kept):
-                return b"".join(kept)
+                return put(b"".join(kept))
             if self.committed:
                 break
         rest = block[read:]
         mark = _first_mark(rest)
         if mark < 0:
-            return b"".join([*kept, rest])
+            return put(b"".join([*kept, rest]))
         # Events before the marked one are not read individually.
         start = rest.rfind(b"\n\n", 0, mark) + 2
         start = 0 if start == 1 else start
@@ -99,7 +94,10 @@ class OpenAIUsageTap:
                 kept.append(event)
             elif not self._pass(event, kept):
                 break
-        return b"".join(kept)
+        return put(b"".join(kept))
+
+    def close(self) -> bytes:
+        return b"" if self.ended else sse.DONE
 
     def _pass(self, event: bytes, kept: list[bytes]) -> bool:
         """Read one event and keep it if the client may receive it; False if nothing may follow it."""

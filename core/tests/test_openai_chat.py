@@ -540,6 +540,15 @@ def test_chunks_that_differ_in_a_text_become_one_with_all_of_it(texts, kind):
     assert json.loads(first.removeprefix(b"data: "))["choices"][0]["delta"][kind] == "".join(texts)
 
 
+def test_a_thought_after_a_text_stays_a_thought():
+    parts = [chunk(delta) for delta in [{"content": ""}, {"reasoning_content": "a"}, {"content": "b"}] * 2]
+    stream = b"".join([*parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])
+
+    texts = [json.loads(event)["choices"][0]["delta"] for event in condensed(stream).split(b"\n\ndata: ")[1:5]]
+
+    assert texts == [{"reasoning_content": "a"}, {"content": "b"}, {"reasoning_content": "a"}, {"content": "b"}]
+
+
 def test_hundreds_of_chunks_become_a_few():
     parts = [chunk({"content": "word "}) for _ in range(300)]
     stream = b"".join([chunk({"role": "assistant"}), *parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])

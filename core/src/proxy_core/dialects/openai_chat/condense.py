@@ -43,19 +43,31 @@ def condensed(stream: bytes) -> bytes:
 
 
 def _joined(stream: bytes) -> bytes:
-    """The same response, with chunks joined that differ in nothing but a text; they are not read as JSON."""
-    at = 0
+    """The same response, with chunks joined that differ in nothing but a text; they are not read as JSON.
+
+    Members at the end of a chunk stay with it, and those of the first chunk are the response's: it is not joined.
+    """
+    at = stream.find(_END) + len(_END)
     for _ in range(_KINDS):
         end = stream.find(_END, at)
         frame = _frame(stream[at:end].removeprefix(_PREFIX)) if end >= 0 else None
         if frame is not None:
             between = frame[1] + _END + _PREFIX + frame[0]
+            stop = _run_end(stream, at, _PREFIX + frame[0])
+            run = stream[at:stop]
             # After a backslash, the closing quote may be part of the text.
-            if b"\\" + between not in stream:
-                stream = stream[:at] + stream[at:].replace(between, b"")
+            if b"\\" + between not in run:
+                stream = stream[:at] + run.replace(between, b"") + stream[stop:]
                 end = stream.find(_END, at)
         at = end + len(_END)
     return stream
+
+
+def _run_end(stream: bytes, at: int, begin: bytes) -> int:
+    """Where the events from ``at`` on that begin alike are over: what follows them may end like one of them, too."""
+    while stream.startswith(begin, at) and (end := stream.find(_END, at)) >= 0:
+        at = end + len(_END)
+    return at
 
 
 def _frame(chunk: bytes) -> tuple[bytes, bytes] | None:

@@ -78,5 +78,6 @@ async def test_a_client_that_leaves_stops_the_upstream(client, upstream):
     await stream.aclose()
     await client.close()
 
+    (asked,) = (request for request in upstream.requests if WAIT.encode() in request.body)
     async with asyncio.timeout(30):
-        await upstream.requests[-1].left.wait()
+        await asked.left.wait()

@@ -85,7 +85,8 @@ async def test_a_node_client_can_do_everything_on_any_upstream(client, upstream,
         try:
             async with asyncio.timeout(60):
                 found = json.loads(await node.stdout.readline())
-                await server.requests[-1].left.wait()  # while the client is still there
+                (asked,) = (request for request in server.requests if WAIT.encode() in request.body)
+                await asked.left.wait()  # while the client is still there
         finally:
             node.stdin.close()
             await node.wait()

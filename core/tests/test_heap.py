@@ -35,10 +35,11 @@ def test_many_large_bodies_cause_one_return_of_memory():
             jobs.append(job)
 
     async def bodies():
-        heap = Heap(delay_s=0.01)
+        heap, thread = Heap(delay_s=0.5), Jobs()
         for _ in range(100):
-            heap.trim_later(Jobs())
-        await asyncio.sleep(0.05)
+            heap.trim_later(thread)
+        while not jobs:
+            await asyncio.sleep(0.01)
 
     asyncio.run(bodies())
 

@@ -136,7 +136,7 @@ async def test_every_kind_of_tool_in_front_of_openais_chat_format(codex, upstrea
     items = await codex.turn("demo/small")
 
     first = upstream.last.json
-    assert [m["role"] for m in first["messages"]] == ["developer", "developer", "user"]
+    assert [m["role"] for m in first["messages"]] == ["system", "user"]
     names = ["exec_command", "apply_patch", "multi_agent_v1__spawn_agent", "tool_search"]
     assert [tool["function"]["name"] for tool in first["tools"]] == names
     kinds = ["reasoning", "message", "function_call", "custom_tool_call", "function_call", "tool_search_call"]

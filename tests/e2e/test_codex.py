@@ -149,8 +149,8 @@ async def test_every_kind_of_tool_in_front_of_openais_chat_format(codex, upstrea
 
     second = upstream.last.json
     assert [tool["function"]["name"] for tool in second["tools"]] == [*names, "late_tool"]
-    assert [m["role"] for m in second["messages"][3:]] == ["assistant", *["tool"] * 4]
-    calls = second["messages"][3]["tool_calls"]
+    assert [m["role"] for m in second["messages"][2:]] == ["assistant", *["tool"] * 4]
+    calls = second["messages"][2]["tool_calls"]
     assert [one["function"]["name"] for one in calls] == names
     assert json.loads(calls[1]["function"]["arguments"]) == {"input": PATCH}
     assert (late["name"], late["call_id"]) == ("late_tool", "c4")

@@ -11,6 +11,7 @@ from proxy_core import BadRequest, CustomTool, FunctionTool, HostedTool, Image, 
 from proxy_core.dialects import openai_chat
 from proxy_plugin_openai_responses.dialect import DIALECT, check, decode
 from proxy_plugin_openai_responses.dialect.decode import decode_strictly
+from proxy_plugin_openai_responses.dialect.decode_tools import table
 from proxy_plugin_openai_responses.dialect.errors import encode_error
 from proxy_plugin_openai_responses.dialect.stored import items, resume, value
 
@@ -160,7 +161,35 @@ CHOICES = {
 
 @pytest.mark.parametrize(("choice", "expected"), CHOICES.values(), ids=CHOICES)
 def test_choices(choice, expected):
-    assert decoded(user(), tools=[FUNCTION], tool_choice=choice).tool_choice == expected
+    tools = [FUNCTION, {"type": "custom", "name": "p"}]
+    assert decoded(user(), tools=tools, tool_choice=choice).tool_choice == expected
+
+
+CLASHING = [
+    {**SPACE, "name": "ns", "tools": [{**FUNCTION, "name": "f"}]},
+    {**FUNCTION, "name": "ns__f"},
+    {**SPACE, "name": "a__b", "tools": [{**FUNCTION, "name": "c"}]},
+    {**SPACE, "name": "a", "tools": [{"type": "custom", "name": "b__c"}]},
+]
+
+
+@pytest.mark.parametrize("tools", [CLASHING, CLASHING[::-1]], ids=["in order", "reversed"])
+def test_no_tool_disappears_behind_another_of_its_flat_name(tools):
+    history = [call("c1", namespace="ns"), call("c2", name="ns__f"), result("c1"), result("c2")]
+    body = sent(user(), *history, tools=tools, tool_choice={"type": "function", "name": "f"})
+    names = [tool["function"]["name"] for tool in body["tools"]]
+    called = [part["function"]["name"] for part in body["messages"][1]["tool_calls"]]
+    clients = table(body_of(user(), tools=tools))
+
+    assert len(set(names)) == 4
+    assert {(clients[name].namespace, clients[name].name) for name in names} == {
+        ("ns", "f"),
+        (None, "ns__f"),
+        ("a__b", "c"),
+        ("a", "b__c"),
+    }
+    assert [(clients[name].namespace, clients[name].name) for name in called] == [("ns", "f"), (None, "ns__f")]
+    assert clients[body["tool_choice"]["function"]["name"]].namespace == "ns"
 
 
 @pytest.mark.parametrize("choice", [{"type": "web_search"}, "required"])
@@ -278,6 +307,52 @@ REFUSED = {
     "a tool without a name": ([user()], {"tools": [{"type": "function"}]}, "tools[0].name", "Missing"),
     "a format": ([user()], {"text": {"format": {"type": "x"}}}, "text.format.type", "x"),
     "a schema that is missing": ([user()], {"text": {"format": {"type": "json_schema"}}}, "text.format.schema", ""),
+    **{f"store is {v!r}": ([user()], {"store": v}, "store", "boolean") for v in ("false", 1, {})},
+    **{
+        f"{name} is {v}": ([user()], {name: v}, name, "must be")
+        for name, values in {
+            "max_output_tokens": (0, -1, True),
+            "temperature": (99, -0.1, "1"),
+            "top_p": (1.5, -1),
+            "truncation": ("no", 5),
+            "metadata": ("x", ["x"]),
+        }.items()
+        for v in values
+    },
+    "metadata that is no text": ([user()], {"metadata": {"a": 1}}, "metadata.a", "a string"),
+    "an effort of another type": ([user()], {"reasoning": {"effort": 3}}, "reasoning.effort", "a string"),
+    "a namespace without tools": (
+        [user()],
+        {"tools": [{"type": "namespace", "name": "n"}]},
+        "tools[0].tools",
+        "Missing",
+    ),
+    "a grammar that is a number": (
+        [user()],
+        {"tools": [{"type": "custom", "name": "p", "format": 5}]},
+        "tools[0].format",
+        "an object",
+    ),
+    "a strictness that is a text": ([user()], {"tools": [{**FUNCTION, "strict": "x"}]}, "tools[0].strict", "boolean"),
+    "a strict schema that is not sure": (
+        [user()],
+        {"text": {"format": {**FORMAT, "strict": "x"}}},
+        "text.format.strict",
+        "boolean",
+    ),
+    "a choice that is not declared": (
+        [user()],
+        {"tools": [FUNCTION], "tool_choice": {"type": "function", "name": "g"}},
+        "tool_choice",
+        "'g'",
+    ),
+    "a choice without tools": ([user()], {"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", "'f'"),
+    "an image on the client's disk": (
+        [user([{"type": "input_image", "image_url": "file:///etc/passwd"}])],
+        {},
+        "input[0].content[0].image_url",
+        "https://",
+    ),
     "both ways to continue": (
         [user()],
         {"conversation": "c", "previous_response_id": "r"},

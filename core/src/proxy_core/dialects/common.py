@@ -131,10 +131,10 @@ def optional_float(body: Mapping[str, Any], key: str) -> float | None:
     return value
 
 
-def optional_bool(body: Mapping[str, Any], key: str) -> bool | None:
+def optional_bool(body: Mapping[str, Any], key: str, at: str = "") -> bool | None:
     value = body.get(key)
     if not isinstance(value, bool | None):
-        raise wrong_type(key, "a boolean")
+        raise wrong_type(at + key, "a boolean")
     return value
 
 

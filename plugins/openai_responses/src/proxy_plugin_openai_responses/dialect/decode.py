@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from proxy_core import (
     BadRequest,
@@ -27,8 +27,10 @@ from proxy_core.dialects.common import (
 )
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode_input import decode_input
-from proxy_plugin_openai_responses.dialect.decode_tools import decode_choice, decode_tools
+from proxy_plugin_openai_responses.dialect.decode_tools import decode_choice, named_tools, with_names
 
+#: An optional whole number stays one.
+Number = TypeVar("Number", int | None, float | None)
 #: Top-level fields with a field in the neutral model; all others are kept in ``extra``.
 _NAMED = frozenset(
     "model input instructions stream stream_options max_output_tokens temperature top_p top_logprobs tools tool_choice "
@@ -46,21 +48,23 @@ def decode(body: JsonObject) -> ChatRequest:
         if body.get(name) is not None:
             raise BadRequest(f"{name!r} is not available for this model.", param=name, code="unsupported_parameter")
     text, include = _object(body, "text"), included(body)
+    _check_words(body)
+    tools = named_tools(body)
     return ChatRequest(
         model=require_model(body),
-        messages=_messages(body),
+        messages=with_names(_messages(body), tools),
         dialect=NAME,
         stream=body.get("stream") is True,
         include_usage=True,
-        tools=decode_tools(body),
-        tool_choice=decode_choice(body.get("tool_choice")),
+        tools=[tool for tool, _ in tools],
+        tool_choice=decode_choice(body.get("tool_choice"), tools),
         parallel_tool_calls=optional_bool(body, "parallel_tool_calls"),
         response_format=_format(text.get("format")),
         reasoning=_reasoning(_object(body, "reasoning"), include),
         sampling=_sampling(body, include),
         verbosity=optional_str(text, "verbosity", "text."),
         user=optional_str(body, "user"),
-        metadata=_object(body, "metadata") or None,
+        metadata=_metadata(body),
         service_tier=optional_str(body, "service_tier"),
         cache_key=optional_str(body, "prompt_cache_key"),
         extra={key: value for key, value in body.items() if key not in _NAMED and value is not None},
@@ -100,12 +104,33 @@ def _messages(body: JsonObject) -> list[Message]:
 def _sampling(body: JsonObject, include: frozenset[str]) -> Sampling:
     top = optional_int(body, "top_logprobs")
     return Sampling(
-        max_tokens=optional_int(body, "max_output_tokens"),
-        temperature=optional_float(body, "temperature"),
-        top_p=optional_float(body, "top_p"),
+        max_tokens=_within("max_output_tokens", optional_int(body, "max_output_tokens"), 1),
+        temperature=_within("temperature", optional_float(body, "temperature"), 0, 2),
+        top_p=_within("top_p", optional_float(body, "top_p"), 0, 1),
         logprobs=True if _LOGPROBS in include or top else None,
         top_logprobs=top,
     )
+
+
+def _within(name: str, value: Number, least: int, most: int | None = None) -> Number:
+    """A number that every upstream would refuse is refused by its name here, which may not be the upstream's."""
+    if value is not None and (value < least or (most is not None and value > most)):
+        wanted = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise BadRequest(f"{name!r} must be {wanted}.", param=name, code="invalid_value")
+    return value
+
+
+def _check_words(body: JsonObject) -> None:
+    if optional_str(body, "truncation") not in (None, "auto", "disabled"):
+        raise BadRequest("'truncation' must be 'auto' or 'disabled'.", param="truncation", code="invalid_value")
+
+
+def _metadata(body: JsonObject) -> JsonObject | None:
+    found = _object(body, "metadata")
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise wrong_type(f"metadata.{name}", "a string")
+    return found or None
 
 
 def _reasoning(found: JsonObject, include: frozenset[str]) -> ReasoningOptions | None:
@@ -137,7 +162,7 @@ def _format(found: object) -> ResponseFormat | None:
                 name=optional_str(found, "name", "text.format."),
                 schema=_object(found, "schema", "text.format."),
                 description=optional_str(found, "description", "text.format."),
-                strict=optional_bool(found, "strict"),
+                strict=optional_bool(found, "strict", "text.format."),
             )
         case other:
             raise BadRequest(

@@ -19,7 +19,7 @@ def decode_output(output: object, at: str) -> list[Part]:
         raise missing(at)
     match output:
         case {"image_url": str(url)}:
-            return [Image(source=decode_url(url))]
+            return [Image(source=_address(url, f"{at}.image_url"))]
         case list() if all(isinstance(part, dict) and str(part.get("type")).startswith("input_") for part in output):
             return _decode(output, at)
         case str():
@@ -64,7 +64,7 @@ def _decode_part(part: object, at: str) -> Part:
 def _image(part: JsonObject, at: str) -> Source:
     match part:
         case {"image_url": str(url)}:
-            return decode_url(url)
+            return _address(url, f"{at}.image_url")
         case {"file_id": str(file_id)}:
             return UploadedFile(file_id=file_id)
         case {"image_url": None} | {"file_id": None}:
@@ -85,8 +85,14 @@ def _file(part: JsonObject, at: str) -> Source:
             known = name.endswith(".pdf") or "." not in name
             return InlineData(media_type="application/pdf" if known else "application/octet-stream", data=data)
         case {"file_url": str(url)}:
-            return decode_url(url)
+            return _address(url, f"{at}.file_url")
         case {"file_id": str(file_id)}:
             return UploadedFile(file_id=file_id)
         case _:
             raise missing(f"{at}.file_data")
+
+
+def _address(url: str, at: str) -> Source:
+    if not url[:8].lower().startswith(("data:", "http://", "https://")):
+        raise wrong_type(at, "a URL that begins with 'https://', 'http://' or 'data:'")
+    return decode_url(url)

@@ -33,6 +33,7 @@ def check(body: JsonObject) -> None:
             param="background",
             code="unsupported_parameter",
         )
+    optional_bool(body, "store")
     check_stream(body)
 
 

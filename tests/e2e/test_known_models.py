@@ -294,7 +294,8 @@ async def test_without_any_counter_a_count_is_refused_and_names_the_package(make
     )
 
     assert counted.status_code == 503
-    assert "proxy-plugin-estimates" in counted.json()["error"]["message"]
+    assert counted.headers["x-should-retry"] == "false", "only the operator can change that"
+    assert "pip install proxy-plugin-estimates" in counted.json()["error"]["message"]
 
 
 async def test_a_counter_of_any_rank_comes_before_the_estimate(make_proxy, upstream):

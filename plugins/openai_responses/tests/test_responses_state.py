@@ -99,6 +99,18 @@ async def test_input_items_come_in_pages(ann):
     assert [item.content for item in ascending.data] == ["0", "1"]
     with pytest.raises(openai.BadRequestError, match="limit"):
         await ann.responses.input_items.list(created.id, limit=1000)
+    with pytest.raises(openai.BadRequestError) as unknown:
+        await ann.responses.input_items.list(created.id, after="item_unknown")
+    assert unknown.value.param == "after"
+
+
+async def test_a_kept_response_is_not_streamed(ann):
+    created = await ann.responses.create(model="demo/small", input="hi")
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ann.responses.retrieve(created.id, stream=True)
+    assert refused.value.param == "stream"
+    assert await ann.responses.retrieve(created.id, extra_query={"stream": "false"}) == created
 
 
 async def test_hosted_tools_are_refused_if_the_settings_say_so(start, ann):

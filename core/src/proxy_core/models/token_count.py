@@ -40,6 +40,14 @@ def rough_tokens(body: JsonObject) -> int:
     return chars // _CHARS_PER_TOKEN + media * _PER_MEDIA
 
 
+def _no_count(passed_over: str) -> Unavailable:
+    """Only the operator can change this, so no client should try again."""
+    installing = "The proxy's operator has to install one that counts for any model: pip install proxy-plugin-estimates"
+    error = Unavailable(f"{passed_over or 'No token counter is installed.'} {installing}", code="no_token_counter")
+    error.waiting_helps = False
+    return error
+
+
 class TokenCounting:
     """``counters`` are tried in their order; which ones there are is up to plugins.
 
@@ -72,9 +80,7 @@ class TokenCounting:
                 return CountedTokens(tokens=found.tokens, exact=found.exact, source=source, note=note)
             if found is not None:
                 passed_over = found.note or f"The tokenizer {found.tokenizer} is not available."
-        raise Unavailable(
-            passed_over or "No token counter is installed; proxy-plugin-estimates counts for any model, approximately."
-        )
+        raise _no_count(passed_over)
 
     def _complain(self, counter: str, error: Exception) -> None:
         """Log a failure once per cause."""

@@ -24,7 +24,13 @@ async def compact(request: OperationRequest, services: OperationServices) -> Ope
 
 
 async def get_response(request: OperationRequest, services: OperationServices) -> OperationResponse:
-    """Raises ``NotFound``."""
+    """Raises ``NotFound``, ``BadRequest``."""
+    if request.head.query.get("stream", "false").lower() not in ("false", "0"):
+        raise BadRequest(
+            "'stream' is not available: a response is kept when it is complete.",
+            param="stream",
+            code="unsupported_parameter",
+        )
     return OperationResponse(body=(await _stored(request, services)).response)
 
 
@@ -36,7 +42,10 @@ async def input_items(request: OperationRequest, services: OperationServices) ->
     if query.get("order", "desc") != "asc":
         every.reverse()
     ids = [item["id"] for item in every]
-    start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
+    after = query.get("after")
+    if after and after not in ids:
+        raise BadRequest("'after' is not the id of an item.", param="after", code="invalid_value")
+    start = ids.index(after) + 1 if after else 0
     limit = _limit(query.get("limit", "20"))
     page = every[start : start + limit]
     return OperationResponse(

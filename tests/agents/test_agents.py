@@ -131,6 +131,7 @@ async def test_an_agent_finishes_a_turn_and_edits_a_file(home, agent, upstream):
             assert GREETING in greeted, _explained(greeted, server, program)
             edited = await _ask(agent, home, work, f"{EDIT} {file.name}")
             assert DONE in edited, _explained(edited, server, program)
+            assert "failed to decode" not in greeted + edited
             assert file.read_text().strip() == CONTENT
 
 

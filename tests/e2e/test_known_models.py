@@ -145,6 +145,19 @@ async def test_openais_client_reads_the_list(knowing, upstream):
     assert models[0].context_length == 1000
 
 
+async def test_an_agent_that_says_its_version_gets_a_list_it_can_decode(make_proxy, upstream):
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url, "models": ["small"]}}})
+    headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+
+    agents, plain = [
+        (await proxy.client.get(f"{proxy.url}/models{query}", headers=headers)).json()
+        for query in ("?client_version=0.171.0", "")
+    ]
+
+    assert agents == {**plain, "models": []}
+    assert "models" not in plain
+
+
 async def test_a_table_that_cannot_be_read_leaves_the_list_as_it_is(knowing, upstream, tables):
     tables.fail = True
     listing(upstream, {"id": "big"})

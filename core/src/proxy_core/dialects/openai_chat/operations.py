@@ -18,7 +18,9 @@ async def list_models(request: OperationRequest, services: OperationServices) ->
     """Raises ``BadRequest``."""
     described = _described(request)
     models = await services.models(described=described)
-    return OperationResponse(body={"object": "list", "data": [entry(model, described) for model in models]})
+    body = {"object": "list", "data": [entry(model, described) for model in models]}
+    # Agents that say their version want descriptions of their own making, and log an error if the member is not there.
+    return OperationResponse(body={**body, "models": []} if "client_version" in request.head.query else body)
 
 
 async def get_model(request: OperationRequest, services: OperationServices) -> OperationResponse:

@@ -293,6 +293,8 @@ def test_the_name_for_a_larger_context_is_the_models_plain_name():
         ({"messages": [user({"type": "text"})]}, "messages.0.content.0.text"),
         ({"messages": [user({"type": "text", "text": 1})]}, "messages.0.content.0.text"),
         ({"messages": [user(text(""))]}, "messages.0.content"),
+        ({"messages": [user({"type": "image", "source": 5})]}, "messages.0.content.0.source"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "x"}}, "thinking.budget_tokens"),
         ({"messages": [user({"type": "image"})]}, "messages.0.content.0.source"),
         (
             {"messages": [user({**PICTURE, "source": {**PICTURE["source"], "media_type": "image/tiff"}})]},

@@ -127,9 +127,10 @@ def _reasoning(thinking: JsonObject, output: JsonObject) -> ReasoningOptions | N
         case "disabled":
             return ReasoningOptions(mode="off")
         case "enabled":
-            budget = optional_int(thinking, "budget_tokens")
+            at = "thinking.budget_tokens"
+            budget = optional_int({at: thinking.get("budget_tokens")}, at)
             if budget is None:
-                raise missing("thinking.budget_tokens")
+                raise missing(at)
             return ReasoningOptions(
                 effort=effort or _effort(budget), budget_tokens=max(0, budget), mode="on", include=include
             )

@@ -83,7 +83,7 @@ def _source(block: JsonObject, at: str) -> Source | None:
     """The bytes or the address; ``None`` for a file that only Anthropic has, or a source that is not known."""
     source = block.get("source")
     if not isinstance(source, dict):
-        raise missing(f"{at}.source")
+        raise missing(f"{at}.source") if source is None else wrong_type(f"{at}.source", "an object")
     match source.get("type"):
         case "base64":
             media_type, data = (_str(source, name, f"{at}.source") for name in ("media_type", "data"))

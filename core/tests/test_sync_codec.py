@@ -55,3 +55,17 @@ def test_a_cooldown_of_a_version_that_kept_no_facts_is_none(desk, clock):
     )
 
     assert other.pool.ledger.rows[0].cooldown is None
+
+
+def test_without_a_redactor_no_words_of_the_upstream_are_stored_and_clients_are_still_told_something(desk, clock):
+    one, other, instant = desk(1), desk(1), Instant(clock.monotonic(), clock.monotonic())
+    one.fail(cooldown="credential", cooldown_s=50, message="Your key sk-secret is wrong.")
+    scope, told = Scope(one.id("k0")), one.pool.ledger.rows[0].cooldown.told
+    value = sync_codec.written(one.pool.ledger, scope, clock.monotonic(), instant, lambda words: "")
+
+    sync_codec.applied(other.pool.ledger, sync_codec.name_of("p", scope), value, instant)
+    read = other.pool.ledger.rows[0].cooldown.told
+
+    assert b"sk-secret" not in value.value
+    assert "no redactor is installed" in read.message
+    assert (read.kind, read.code, read.status) == (told.kind, told.code, told.status)

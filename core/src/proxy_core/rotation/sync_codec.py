@@ -16,8 +16,9 @@ from urllib.parse import quote, unquote
 
 from msgspec.structs import asdict
 
+from proxy_core import errors
 from proxy_core.clock import Instant
-from proxy_core.errors import ErrorFacts
+from proxy_core.errors import ErrorFacts, ProxyError
 from proxy_core.interfaces import Count, PermitRequest, SharedValue
 from proxy_core.rotation import quota
 from proxy_core.rotation.changes import PROVIDER, Scope
@@ -72,12 +73,33 @@ def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Cl
             "failed_at": instant.to_epoch(cooldown.failed_at),
             "failures": cooldown.failures,
             "ends_at": None if cooldown.ends_at is None else instant.to_epoch(cooldown.ends_at),
-            # An upstream may repeat a secret in any of its words, its error code included.
-            "told": {name: clean(v) if isinstance(v, str) else v for name, v in asdict(cooldown.told).items()},
+            "told": _cleaned(cooldown.told, clean),
         }
         ends.append(instant.to_epoch(cooldown.until) + _KEPT_S)
     value |= _limits_of(ledger, scope, instant, ends)
     return SharedValue(value=json.dumps(value).encode(), expires_at=max(ends))
+
+
+def _cleaned(told: ErrorFacts, clean: Clean) -> dict[str, Any]:
+    """An upstream may repeat a secret in any of its words, its error code included; the kind is our own word.
+
+    Where no redactor is installed nothing of them is stored, and other processes tell clients so.
+    """
+    facts = asdict(told)
+    for name, instead in _NOT_STORED.items():
+        if facts[name] and facts[name] not in _OWN_CODES:
+            facts[name] = clean(facts[name]) or instead
+    return facts
+
+
+_OWN_CODES = frozenset(
+    one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, ProxyError)
+)
+_NOT_STORED: Mapping[str, str | None] = {
+    **dict.fromkeys(("code", "param", "type", "upstream_code")),
+    "cause": "",
+    "message": "The upstream refused this before; its words are not stored, because no redactor is installed.",
+}
 
 
 def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]) -> dict[str, Any]:

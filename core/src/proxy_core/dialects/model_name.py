@@ -54,6 +54,10 @@ class ModelName:
         old, size = self._old, self._size
         if size and block[:size] == old and b"\n\n" not in block[:-2]:  # one event; this calls nothing
             return self._new + block[size:]
+        if not size and 2 <= (end := block.find(b"\n\n") + 2) < len(block):
+            first = self._put(block[:end])  # of many events in one read, only the first is looked at
+            if self._size:
+                return first + self.put(block[end:])
         out = block.replace(old, self._new) if old else block
         if out.count(self._key) == (out.count(self._done) if self._done else 0):
             return out

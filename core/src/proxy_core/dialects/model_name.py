@@ -55,7 +55,7 @@ class ModelName:
         if size and block[:size] == old and b"\n\n" not in block[:-2]:  # one event; this calls nothing
             return self._new + block[size:]
         if not size and 2 <= (end := block.find(b"\n\n") + 2) < len(block):
-            first = self._put(block[:end])  # of many events in one read, only the first is looked at
+            first = self._put(block[:end])  # one read may hold many events: only the first is searched
             if self._size:
                 return first + self.put(block[end:])
         out = block.replace(old, self._new) if old else block

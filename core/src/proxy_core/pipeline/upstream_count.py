@@ -1,4 +1,4 @@
-"""Has the provider of a request count its tokens, as nobody else counts as it does."""
+"""Asks the provider of a request to count its tokens, because only its own count is exact."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class _Turns:
 
 
 def _check_pairs(turn: _Turn) -> None:
-    # Counted, because a turn may have any number of them, and each is looked up.
+    # Counters, because a turn may have any number of calls, and each id is looked up.
     called = Counter(part.id for part in turn.said if isinstance(part, ToolCall))
     answered = Counter(result.call_id for result in turn.results)
     if twice := _repeated(called):

@@ -208,7 +208,7 @@ def _advisory(draft: _Draft) -> None:
 
 
 def _user(user: str) -> str:
-    """The API asks for ids that name nobody."""
+    """The API asks for ids that do not identify a person."""
     if "@" not in user and len(user) <= 256:
         return user
     return sha256(user.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Thoughts in a client's own body that another maker signed, or nobody: the API refuses the whole request for one.
+"""Thoughts in a client's own body that are unsigned or signed by another maker: the API refuses a request with one.
 
 A client has them if its earlier responses came from another provider, through the proxy.
 """
@@ -12,7 +12,7 @@ from proxy_core import JsonObject, is_sealed
 
 
 def without_foreign(body: JsonObject, *, unsigned: bool) -> JsonObject:
-    """The body without them; the same object if it has none. ``unsigned``: also without thoughts that nobody signed."""
+    """The body without them; the same object if it has none. ``unsigned``: also without unsigned thoughts."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not any(_foreign(b, unsigned) for m in messages for b in _blocks(m)):
         return body

@@ -1,4 +1,4 @@
-"""A conversation that is longer than a model's context, said so that agents understand it, whoever the upstream is."""
+"""A conversation that is longer than a model's context, in words that agents understand, for every upstream."""
 
 from __future__ import annotations
 

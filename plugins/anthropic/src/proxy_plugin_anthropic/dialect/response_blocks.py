@@ -1,4 +1,4 @@
-"""The content blocks of a response: each turns what it is told into events."""
+"""The content blocks of a response: each converts its part of the stream to events."""
 
 from __future__ import annotations
 

@@ -132,3 +132,59 @@ def test_ordinary_events_pass_untouched_whatever_they_say(contents, spaced):
     assert watching.feed(block) == block
     assert watching.failure is None
     assert not watching.complete
+
+
+#: What may stand in a text, or between events, and looks like something else.
+texts = st.lists(
+    st.sampled_from(
+        ['"', "\\", "\n", "[DONE]", "data: [DONE]", '","model":"m",', '"content":"', "usage", "é", " word"]
+    ),
+    max_size=4,
+).map("".join)
+fields = st.sampled_from(["content", "reasoning_content", "text", "refusal"])
+between = st.sampled_from(
+    [
+        b": ping\n\n",
+        b'data: {"choices":[],"usage":null}\n\n',
+        b'data: not JSON "content":"\n\n',
+        b"event: ping\ndata: {}\n\n",
+    ]
+)
+
+
+def spoken(text, field, model, crlf):
+    body = {"id": "x", "model": model, "choices": [{"index": 0, "delta": {field: text}, "finish_reason": None}]}
+    event = b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return event.replace(b"\n", b"\r\n") if crlf else event
+
+
+@given(
+    st.lists(st.one_of(st.tuples(texts, fields), between), max_size=12),
+    st.lists(st.integers(0, 12), max_size=4).map(sorted),
+    st.booleans(),
+)
+def test_events_that_differ_in_their_text_are_named_like_all_others(drawn, cuts, crlf):
+    def events(model):
+        return [e if isinstance(e, bytes) else spoken(*e, model, crlf) for e in [("first", "content"), *drawn]]
+
+    given, expected = events("m"), events("small")
+    watching = meter()
+    blocks = [b"".join(given[start:end]) for start, end in zip([0, *cuts], [*cuts, len(given)], strict=True)]
+
+    assert b"".join(map(watching.feed, filter(None, blocks))) == b"".join(expected)
+    assert watching.failure is None
+    assert not watching.complete
+
+
+@pytest.mark.parametrize("last", [DONE, chunk({}, finish="stop"), b'data: {"error":{"message":"no"}}\n\n'])
+@pytest.mark.parametrize(
+    "broken", [b"", b'data: {"choices":[{"delta":{"content":"a\n\n', b'data: {"x":"content":"a"}\n\n']
+)
+def test_a_mark_after_alike_events_is_seen(last, broken):
+    watching = meter()
+    alike = chunk({"content": "a"}) + chunk({"content": "b"}) * 3 + broken
+
+    out = watching.feed(alike + last)
+
+    assert out.startswith(alike)
+    assert watching.complete or watching.failure is not None

@@ -52,7 +52,8 @@ class ModelName:
 
     def put(self, block: bytes) -> bytes:
         old, size = self._old, self._size
-        if size and block[:size] == old and b"\n\n" not in block[:-2]:  # one event; this calls nothing
+        # One event; this calls nothing.
+        if size and block[:size] == old and b"\n\n" not in block[:-2] and b"\r" not in block:
             return self._new + block[size:]
         if not size and 2 <= (end := block.find(b"\n\n") + 2) < len(block):
             first = self._put(block[:end])  # one read may hold many events: only the first is searched

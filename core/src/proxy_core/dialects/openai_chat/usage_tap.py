@@ -10,6 +10,7 @@ from proxy_core.dialects.model_name import ModelName
 from proxy_core.dialects.openai_chat.errors import error_of, failure_of
 from proxy_core.dialects.openai_chat.finish import only_fails, reason_of, says, silent_failure
 from proxy_core.dialects.openai_chat.usage import usage_in
+from proxy_core.dialects.text_events import TextEvents
 from proxy_core.interfaces import ResponseContext
 from proxy_core.messages import JsonObject, UpstreamFailure, Usage
 
@@ -51,13 +52,25 @@ class OpenAIUsageTap:
     name is changed, to the client's.
     """
 
-    __slots__ = ("_finished", "_name", "_provider", "_strip", "_wanted", "committed", "ended", "failure", "usage")
+    __slots__ = (
+        "_finished",
+        "_name",
+        "_provider",
+        "_strip",
+        "_texts",
+        "_wanted",
+        "committed",
+        "ended",
+        "failure",
+        "usage",
+    )
 
     def __init__(self, provider: str, context: ResponseContext, strip_usage: bool) -> None:
         self._provider = provider
         self._strip = strip_usage
         self._wanted = context.expected_choices
         self._name = ModelName("model", context.model)
+        self._texts = TextEvents()
         self._finished: set[str] = set()
         self.committed = False
         self.ended = False
@@ -72,29 +85,43 @@ class OpenAIUsageTap:
     def feed(self, block: bytes) -> bytes:
         if self.ended:
             return b""
-        put = self._name.put
+        if not self.committed:
+            return self._begin(block)
+        passed, rest = self._texts.relay(block)
+        return passed + self._read_marked(rest) if rest else passed
+
+    def _begin(self, block: bytes) -> bytes:
+        """Read every event up to the first content."""
         kept: list[bytes] = []
         read = 0
-        for event in sse.split(block) if not self.committed else ():
+        for event in sse.split(block):
             read += len(event)
             if not self._pass(event, kept):
-                return put(b"".join(kept))
-            if self.committed:
                 break
-        rest = block[read:]
-        mark = _first_mark(rest)
+            if self.committed:
+                passed = self._put(event) if _first_mark(event) < 0 else self._name.put(event)
+                return self._name.put(b"".join(kept[:-1])) + passed + self.feed(block[read:])
+        return self._name.put(b"".join(kept))
+
+    def _put(self, unmarked: bytes) -> bytes:
+        passed = self._name.put(unmarked)
+        self._texts.learn(unmarked, passed)
+        return passed
+
+    def _read_marked(self, block: bytes) -> bytes:
+        """Read only the events with a mark."""
+        mark = _first_mark(block)
         if mark < 0:
-            return put(b"".join([*kept, rest]))
-        # Events before the marked one are not read individually.
-        start = rest.rfind(b"\n\n", 0, mark) + 2
+            return self._put(block)
+        start = block.rfind(b"\n\n", 0, mark) + 2
         start = 0 if start == 1 else start
-        kept.append(rest[:start])
-        for event in sse.split(rest[start:]):
+        kept = [block[:start]]
+        for event in sse.split(block[start:]):
             if _first_mark(event) < 0:
                 kept.append(event)
             elif not self._pass(event, kept):
                 break
-        return put(b"".join(kept))
+        return self._name.put(b"".join(kept))
 
     def close(self) -> bytes:
         return b"" if self.ended else sse.DONE

@@ -1,6 +1,7 @@
 """Several workers of the real program on the default store."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections import Counter
@@ -80,6 +81,26 @@ async def test_a_killed_worker_loses_at_most_its_last_second(home, counting, htt
     assert seen.other == {}
     assert 0 <= counting.served.total() - usage["requests"] <= seen.last_second
     assert usage["requests"] >= seen.ok - seen.last_second
+
+
+async def test_workers_end_when_their_parent_is_killed(home, counting, http_server):
+    async with serving(home, "--workers", "2", "--server", http_server, **settings(counting.url, KEYS, 0)) as program:
+        workers = await all_workers(home, 2)
+        program.process.kill()
+        try:
+            async with asyncio.timeout(30):
+                with pytest.raises(ConnectionRefusedError):
+                    while True:
+                        _, writer = await asyncio.open_connection("127.0.0.1", int(program.url.rpartition(":")[2]))
+                        writer.close()
+                        await asyncio.sleep(0.02)
+        finally:
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+
+    assert program.output.count("the process that started this worker has ended; stopping") == 2
+    assert "Traceback" not in program.output
 
 
 async def test_one_permit_goes_from_worker_to_worker(home, counting):

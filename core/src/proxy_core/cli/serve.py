@@ -176,6 +176,10 @@ async def _serve(
     reloader = Reloader(active=active, read=read, activated=activated)
     active.reload = reloader.answer
     stop_on_signals(stop, active.interrupt)
+    if spec.number:
+        from proxy_core.server.workers import stop_with_parent
+
+        stop_with_parent(stop)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         tasks.create_task(descriptors.watch(stop))

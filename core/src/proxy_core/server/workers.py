@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -54,6 +55,20 @@ def supervise(worker: Worker, spec: WorkerSpec, sock: socket.socket, count: int,
         hear_reloads()
         multiprocessing.connection.wait([w.sentinel for w in workers.values()], timeout=0.5)
     _end(list(workers.values()), shutdown_grace_s + 2 * GRACE_S)
+
+
+def stop_with_parent(stop: asyncio.Event) -> None:
+    """Set ``stop`` in a worker when its parent has ended without telling it, as after SIGKILL."""
+    parent, loop = multiprocessing.parent_process(), asyncio.get_running_loop()
+    assert parent is not None
+
+    def on_end() -> None:
+        loop.remove_reader(parent.sentinel)
+        if not stop.is_set():
+            log.error("the process that started this worker has ended; stopping")
+        stop.set()
+
+    loop.add_reader(parent.sentinel, on_end)  # a pipe whose other end only the parent has
 
 
 def _pass_reloads_on(workers: Mapping[int, BaseProcess]) -> None:

@@ -63,6 +63,48 @@ async def test_a_long_cooldown_is_one_that_sdks_do_not_sleep_through(proxy, upst
     assert answer.headers.get("x-should-retry") == should_retry
 
 
+HOPELESS = {
+    "a wrong key": (401, {"key": "wrong"}, {}),
+    "an unknown model": (None, {}, {"model": "no/such"}),
+    "an upstream's 404 for the model": (None, {"upstream": (404, "model not found")}, {}),
+    "an upstream's 400": (400, {"upstream": (400, "No.")}, {}),
+}
+
+
+@pytest.mark.parametrize(("status", "how", "change"), HOPELESS.values(), ids=HOPELESS)
+@pytest.mark.parametrize(("path", "body"), REQUESTS.values(), ids=REQUESTS)
+async def test_what_cannot_succeed_is_not_tried_again_by_sdks(proxy, upstream, path, body, status, how, change):
+    if "upstream" in how:
+        upstream.responds(how["upstream"][0], {"error": {"message": how["upstream"][1]}})
+    if "model" in change and path.startswith(GEMINI):
+        path, change = path.replace("up/m", change["model"]), {}
+
+    answer = await proxy.post(path, {**body, **change}, key=how.get("key"))
+
+    assert answer.status == status or (status is None and answer.status in (400, 404))
+    assert answer.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(("path", "body"), REQUESTS.values(), ids=REQUESTS)
+async def test_what_may_succeed_in_a_moment_is_tried_again(proxy, upstream, path, body):
+    upstream.responds(409, {"error": {"message": "Busy with the same conversation."}})
+
+    answer = await proxy.post(path, body)
+
+    assert answer.status == 409
+    assert "x-should-retry" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/models/no/such", "/no/such", "/messages/count_tokens"])
+@pytest.mark.parametrize("name", ["authorization", "x-goog-api-key", "x-api-key"])
+async def test_a_wrong_key_is_final_at_every_address(proxy, path, name):
+    headers = {name: "Bearer wrong" if name == "authorization" else "wrong", "anthropic-version": "2023-06-01"}
+    answer = await proxy.client.post(proxy.url + path, headers=headers, json={"model": "up/m", "messages": SAID})
+
+    assert answer.status_code in (401, 404, 405)
+    assert answer.headers["x-should-retry"] == "false"
+
+
 async def test_an_error_in_a_gemini_stream_is_bare_json(proxy, upstream):
     upstream.says(chunk({"content": "Once"}), cut())
 

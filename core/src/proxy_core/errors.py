@@ -167,6 +167,7 @@ class BodyTooSlow(BadRequest):
     """The request body did not arrive in time. SDKs send it again after a 408."""
 
     status, code = 408, "request_timeout"
+    waiting_helps = True
 
     def __init__(self) -> None:
         super().__init__("The request body did not arrive in time.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from proxy_core.errors import BadRequest, UpstreamBroken
+from proxy_core.errors import BadRequest, ProxyError, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
 from proxy_core.messages import InlineData, JsonObject, Link, Source
@@ -19,6 +19,7 @@ from proxy_core.messages.events import MOST_TOKENS
 MAX_MODEL_NAME = 256
 #: OpenAI's limit for the name of a tool.
 _LONGEST_NAME = 64
+_LONGEST_SLEEP_S = 60
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
 
 
@@ -28,6 +29,13 @@ def json_bytes(value: object) -> bytes:
     if not out.isascii() and b"\xe2\x80" in out:
         out = out.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return out
+
+
+def retry_headers(error: ProxyError) -> Sequence[tuple[str, str]]:
+    """What keeps SDKs, and agents built on them, from trying again where that cannot help, whatever the status, and
+    from sleeping for more than a minute."""
+    long = error.retry_after_s is not None and error.retry_after_s > _LONGEST_SLEEP_S
+    return (("x-should-retry", "false"),) if long or not error.waiting_helps else ()
 
 
 def load_json(data: bytes | str) -> Any:

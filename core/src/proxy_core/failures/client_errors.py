@@ -98,6 +98,8 @@ _DEFAULT_CAUSES: Mapping[TransportFault, str] = {
     "cut": "its response was cut off",
     "unreadable": "its response cannot be read",
 }
+#: The same request may succeed later.
+_IN_A_MOMENT = frozenset({409, 423, 425})
 #: Codes and types that cannot be anything but names: plain words, or numbers.
 _NAME = re.compile(r"[A-Za-z_.]{1,48}|[0-9]{1,6}")
 
@@ -149,7 +151,7 @@ def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
     """The upstream's own error for the client, with its status."""
     # With 401, 402 or 429 the client would suspect its own key, balance or request rate.
     fits = 400 <= status < 500 and status not in (401, 402, 429)
-    return UpstreamRejected(
+    made = UpstreamRejected(
         error.message or f"The upstream rejected the request with status {status}.",
         status=status if fits else 400,
         type=error.type,
@@ -157,3 +159,5 @@ def rejected(status: int, error: ErrorBody) -> UpstreamRejected:
         code=error.code,
         details=error.details,
     )
+    made.waiting_helps = status in _IN_A_MOMENT
+    return made

@@ -93,7 +93,8 @@ class UsageTap(Protocol):
 
 
 class EncodedError(Struct, frozen=True, kw_only=True):
-    """An error in a dialect's format. Bodies are JSON."""
+    """An error in a dialect's format. Bodies are JSON. ``headers`` are those that the dialect's clients heed;
+    ``Retry-After`` is not among them, as every error with a time has it."""
 
     status: int
     body: bytes

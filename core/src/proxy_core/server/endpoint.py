@@ -207,7 +207,7 @@ class _Exchange:
                 await self._send({"type": "http.response.body", "body": body})
             return
         encoded = self._dialect.encode_error(error, self._id)
-        headers = self._own_headers() + error_headers(error)
+        headers = self._own_headers() + error_headers(error, encoded)
         await send_json(self._send, encoded.status, scrub(encoded.body), headers, end=False)
         self._status = encoded.status
         if not self._body.complete:

@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy_core.clock import Clock
 from proxy_core.errors import DeadlinePassed, InternalError, ProxyError, Unavailable, UpstreamTimeout
+from proxy_core.interfaces import EncodedError
 from proxy_core.pipeline.final_error import with_attempts
 from proxy_core.pipeline.trace import Trace
 from proxy_core.server.interrupt import OutOfTime, Receive, ServerStopping, Stalled
@@ -20,9 +21,6 @@ _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_S = 5.0
 #: And in how many pieces, as each tiny one costs more than its content.
 _DRAIN_PIECES = 4096
-
-#: Statuses that SDKs retry and that an error may have although waiting does not help.
-_RETRIED = frozenset({429, 500, 502, 503, 504})
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -52,17 +50,17 @@ def error_of(raised: Exception, trace: Trace) -> ProxyError:
     return error
 
 
-def error_headers(error: ProxyError) -> Headers:
-    """``Retry-After`` in both forms; ``x-should-retry: false`` keeps SDKs from sleeping for more than a minute, and
-    from trying again where waiting does not help."""
+def error_headers(error: ProxyError, encoded: EncodedError) -> Headers:
+    """Those of the error's dialect, and ``Retry-After`` in both forms."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in encoded.headers]
     if error.retry_after_s is None:
-        return [] if error.waiting_helps or error.status not in _RETRIED else [(b"x-should-retry", b"false")]
+        return headers
     seconds = max(0.0, error.retry_after_s)
-    headers = [
+    return [
+        *headers,
         (b"retry-after", str(-int(-seconds // 1)).encode()),
         (b"retry-after-ms", str(int(seconds * 1000)).encode()),
     ]
-    return [*headers, (b"x-should-retry", b"false")] if seconds > 60 else headers
 
 
 async def send_json(send: Send, status: int, body: bytes, headers: Headers, *, end: bool = True) -> None:

@@ -108,7 +108,7 @@ class PageEndpoint:
             return
         except ProxyError as error:
             encoded = self._services.wording.dialect_of(scope).encode_error(error, request_id)
-            await send_json(send, encoded.status, encoded.body, ids + error_headers(error))
+            await send_json(send, encoded.status, encoded.body, ids + error_headers(error, encoded))
 
     async def _read(self, scope: Scope, receive: Receive) -> PageRequest:
         """Raises ``Unauthorized``, ``BodyTooLarge``, ``ClientLeft``."""

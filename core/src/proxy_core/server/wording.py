@@ -84,5 +84,5 @@ def error_response(error: ProxyError, request: Request, dialect: Dialect) -> Res
     request_id = read(request.scope["headers"]).request_id
     encoded = dialect.encode_error(error, request_id)
     response = Response(encoded.body, status_code=encoded.status, media_type="application/json")
-    response.raw_headers.extend([*id_headers(request_id), *error_headers(error)])
+    response.raw_headers.extend([*id_headers(request_id), *error_headers(error, encoded)])
     return response

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from proxy_core import sse
-from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_core.dialects.openai_chat.finish import only_fails, silent_failure
 from proxy_core.errors import ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError
@@ -46,7 +46,8 @@ def error_object(error: ProxyError, names: Mapping[str, str] = NO_NAMES) -> Json
 
 
 def encode_error(error: ProxyError, request_id: str, names: Mapping[str, str] = NO_NAMES) -> EncodedError:
-    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error, names)}))
+    body = json_bytes({"error": error_object(error, names)})
+    return EncodedError(status=error.status, body=body, headers=retry_headers(error))
 
 
 def stream_error(error: ProxyError, request_id: str, names: Mapping[str, str] = NO_NAMES) -> bytes:

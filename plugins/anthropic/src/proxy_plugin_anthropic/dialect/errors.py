@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected, sse
-from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_plugin_anthropic.dialect.overflow import overflow
 
 _TYPES = {
@@ -84,7 +84,8 @@ def _in_its_words(error: BadRequest) -> str:
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:
-    return EncodedError(status=_status(error), body=json_bytes(_body(error, request_id)))
+    body = json_bytes(_body(error, request_id))
+    return EncodedError(status=_status(error), body=body, headers=retry_headers(error))
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy_core import BadRequest, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
-from proxy_core.dialects.common import json_bytes, load_object
+from proxy_core.dialects.common import json_bytes, load_object, retry_headers
 
 _STATUSES = {
     "bad_request": "INVALID_ARGUMENT",
@@ -109,7 +109,8 @@ def _info(error: ProxyError, code: str) -> JsonObject:
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:
-    return EncodedError(status=error.status, body=json_bytes({"error": error_object(error)}))
+    body = json_bytes({"error": error_object(error)})
+    return EncodedError(status=error.status, body=body, headers=retry_headers(error))
 
 
 def stream_error(error: ProxyError, request_id: str) -> bytes:

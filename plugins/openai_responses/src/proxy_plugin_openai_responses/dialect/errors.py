@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from proxy_core import EncodedError, JsonObject, ProxyError, sse
-from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_core.dialects.openai_chat import error_object
 
 #: The fields of requests that have another name here than where an error may come from.
@@ -39,7 +39,7 @@ def encode_error(error: ProxyError, request_id: str) -> EncodedError:
         resets_in_s = math.ceil(error.retry_after_s)
         resets = {"resets_at": int(time.time()) + resets_in_s, "resets_in_seconds": resets_in_s}
         found = {**found, "type": _LIMIT, **resets}
-    return EncodedError(status=error.status, body=json_bytes({"error": found}))
+    return EncodedError(status=error.status, body=json_bytes({"error": found}), headers=retry_headers(error))
 
 
 def failed_error(error: ProxyError) -> JsonObject:

@@ -29,7 +29,7 @@ async def counting():
 class LineDecoder:
     """A wire format of one JSON object a line: ``{"say": "text"}``, ending with ``{"end": true}``."""
 
-    def __init__(self, streaming):
+    def __init__(self, call, response):
         self.rest = b""
         self.ended = False
 

@@ -197,7 +197,7 @@ async def test_a_dry_run_leaves_out_a_query_that_may_hold_a_key(make_proxy):
         url = f"https://gemini.example/v1/{call.chat.model}?key={credential.secret.get_secret_value()}"
         return proxy_core.UpstreamRequest(url=url, headers=[], content=b"{}")
 
-    provider = proxy_core.Provider(name="gem", encode=encode, decoder=lambda streaming: None)
+    provider = proxy_core.Provider(name="gem", encode=encode, decoder=lambda call, response: None)
     proxy = await make_proxy(
         {"providers": {"gem": {"api_keys": ["key-secret"]}}}, modules=[plugin_with(proxy_providers=[provider])]
     )

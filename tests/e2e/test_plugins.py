@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 import proxy_core
+from proxy_core.dialects.openai_chat import OpenAIChatDecoder
 from proxy_core.testing import chunk, pause, plugin_with
 
 
@@ -154,6 +155,65 @@ async def test_a_provider_with_its_own_format_serves_chat(with_plugin, upstream,
     if not stream:
         assert answer.json["usage"]["total_tokens"] == 9
         assert answer.json["model"] == "parrot/grey"
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize("content_type", ["application/x-ndjson; charset=utf-8", "Text/Event-Stream", ""])
+async def test_a_decoder_is_told_the_content_type_and_whether_the_client_streams(
+    with_plugin, upstream, parrot, stream, content_type
+):
+    heard = []
+
+    def decoder(call, response):
+        heard.append((call.stream, response.streaming, response.content_type, response.is_event_stream))
+        return original(call, response)
+
+    provider = parrot()
+    original = provider.decoder
+    upstream.for_path("/parrot").queue[0].headers["content-type"] = content_type
+    proxy = await with_plugin(proxy_providers=[replace(provider, decoder=decoder)])
+
+    answer = await proxy.chat("parrot/grey", "hi", stream=stream)
+
+    media_type = content_type.partition(";")[0].lower()
+    assert answer.text == "hello"
+    assert heard == [(stream, stream, media_type, media_type == "text/event-stream")]
+
+
+@pytest.mark.parametrize("relays", [True, False], ids=["relays", "repairs"])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+async def test_a_decoder_beside_a_dialect_repairs_every_response_unless_the_provider_relays(
+    with_plugin, upstream, stream, relays
+):
+    class Loud(OpenAIChatDecoder):
+        def feed(self, data):
+            return super().feed(data.replace(b"hello", b"HELLO"))
+
+    def encode(call, credential):
+        content = proxy_core.json_bytes({**call.body, "stream": call.stream})
+        return proxy_core.UpstreamRequest(url=upstream.url + "/chat/completions", headers=[], content=content)
+
+    provider = proxy_core.Provider(
+        name="loud",
+        encode=encode,
+        dialects=["openai_chat"],
+        decoder=lambda call, response: Loud(response.is_event_stream),
+        relays=relays,
+        credential_optional=True,
+    )
+    if stream:
+        upstream.streams("hello")
+    else:
+        upstream.responds()
+    proxy = await with_plugin(proxy_providers=[provider])
+
+    relayed = await proxy.chat("loud/m", "hi", stream=stream)
+    translated = await proxy.post("/completions", {"model": "loud/m", "prompt": "hi"})
+
+    assert relayed.text == ("hello" if relays else "HELLO")
+    assert translated.status == 200
+    if not stream:
+        assert translated.json["choices"][0]["text"] == "HELLO"
 
 
 async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstream, parrot):

@@ -302,11 +302,11 @@ def google(upstream):
             url=f"{upstream.url}/google/{method}", headers=[], content=proxy_core.json_bytes(body), dropped=dropped
         )
 
-    def decoder_for(call, streaming):
-        return GeminiDecoder(streaming, names=translate(call.chat).names, seed="s")
+    def decoder(call, response):
+        return GeminiDecoder(response.is_event_stream, names=translate(call.chat).names, seed="s")
 
     return proxy_core.Provider(
-        name="google", encode=encode, dialects=["gemini"], decoder_for=decoder_for, credential_optional=True
+        name="google", encode=encode, dialects=["gemini"], decoder=decoder, relays=True, credential_optional=True
     )
 
 

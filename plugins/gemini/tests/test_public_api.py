@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy_core import ProviderCall, ProviderSettings, SettingsError
+from proxy_core import ProviderCall, ProviderSettings, ResponseHead, SettingsError
 from proxy_core.testing import ProviderContract
 from proxy_plugin_gemini.options import CHAT_OPTIONS, check_options, filled
 from proxy_plugin_gemini.public_api import BASE, PublicApi, parse_models
@@ -30,7 +30,8 @@ class TestPublicApiContract(ProviderContract):
 
 def test_a_relayed_response_that_a_sanitizer_looks_at_is_read_without_a_chat():
     provider = PublicApi("https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
-    decoder = provider.decoder_for(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), True)
+    head = ResponseHead(content_type="text/event-stream", streaming=True)
+    decoder = provider.decoder(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), head)
 
     assert decoder.feed(TestPublicApiContract.stream_sample)
     assert decoder.close()

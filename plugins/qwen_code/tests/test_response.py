@@ -38,7 +38,7 @@ def call(arguments="", *, index=0, id=None, name=None):
 
 
 def events(*blocks, **more):
-    decoder = QwenDecoder(True, **more)
+    decoder = QwenDecoder(**more)
     found = list(decoder.feed(b"".join(blocks)))
     return [*found, *decoder.close()]
 
@@ -234,7 +234,7 @@ def test_any_cut_of_a_stream_gives_the_same():
     expected = events(stream)
 
     for first, second in every_split(stream):
-        decoder = QwenDecoder(True)
+        decoder = QwenDecoder()
         assert [*decoder.feed(first), *decoder.feed(second), *decoder.close()] == expected
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "Provider",
     "ProviderResponse",
     "ReadQuota",
+    "ResponseHead",
     "Send",
     "UpstreamCount",
 ]
@@ -82,6 +83,21 @@ class EventDecoder(Protocol):
     def close(self) -> Sequence[ChatEvent]:
         """Called at the end of the bytes. Raises ``StreamCut`` if the response was not complete."""
         ...
+
+
+class ResponseHead(Struct, frozen=True, kw_only=True):
+    """What is known of a response when its first bytes arrive.
+
+    ``content_type`` is the media type that the upstream gives it, in lower case and without parameters; empty if it
+    gives none. ``streaming``: whether the client wants a stream. The two may differ.
+    """
+
+    content_type: str
+    streaming: bool
+
+    @property
+    def is_event_stream(self) -> bool:
+        return self.content_type == "text/event-stream"
 
 
 class ListModels(Struct, frozen=True, kw_only=True):
@@ -178,11 +194,12 @@ class Provider(Struct, frozen=True, kw_only=True):
     dialects, and translates any other chat client to the first one that can represent the request.
     ``dialects_of(model)`` are those of one model, if its models differ in that: some of ``dialects``. A provider
     without a chat dialect receives the neutral ``ProviderCall.chat`` and needs a ``decoder``; with ``reads_chat``
-    it receives that, and no body, whenever it does not relay. A provider with a dialect may also have a decoder,
-    if its responses need repair; then none of its chat responses are relayed.
-    ``decoder(streaming)`` returns a new decoder for each attempt; ``decoder_for(call, streaming)`` does the same
-    for decoders that depend on the request. ``decode_embeddings`` reads a whole response of a provider whose
-    embeddings are not in OpenAI's format. ``classify_failure=None`` selects the core's classifier.
+    it receives that, and no body, whenever it does not relay.
+    ``decoder(call, response)`` returns a new decoder for each attempt, which may depend on what ``encode`` received
+    and on the head of the response. A provider with a dialect may have one, too, because its responses need repair:
+    then none of its chat responses are relayed; with ``relays``, those to clients of its own dialects are, and the
+    decoder reads only what is translated or filtered. ``decode_embeddings`` reads a whole response of a provider
+    whose embeddings are not in OpenAI's format. ``classify_failure=None`` selects the core's classifier.
     ``accepts_api_keys``: API keys work as well as credentials of its ``credential_kind``; ``kinds_for`` names the kinds
     of credentials that can serve a family of dialects (``embeddings``), if not all can; the others are then no
     candidates. ``key_files`` are other programs' settings files to import keys from.
@@ -208,8 +225,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     dialects: Sequence[str] = ()
     dialects_of: Callable[[str], Sequence[str]] | None = None
     reads_chat: bool = False
-    decoder: Callable[[bool], EventDecoder] | None = None
-    decoder_for: Callable[[ProviderCall, bool], EventDecoder] | None = None
+    decoder: Callable[[ProviderCall, ResponseHead], EventDecoder] | None = None
+    relays: bool = False
     decode_embeddings: Callable[[bytes], EmbedResponse] | None = None
     classify_failure: ClassifyFailure | None = None
     read_quota: ReadQuota | None = None

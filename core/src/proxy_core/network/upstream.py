@@ -44,8 +44,9 @@ class UpstreamResponse(Struct):
     _close: Callable[[], Awaitable[None]]
 
     @property
-    def is_event_stream(self) -> bool:
-        return self.headers.get("content-type", "").lower().startswith("text/event-stream")
+    def content_type(self) -> str:
+        """The media type in lower case, without parameters; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they arrive, decompressed. Raises ``TransportError``."""

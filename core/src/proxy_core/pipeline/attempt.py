@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from proxy_core.clock import Clock, Timeout
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.failures.rate_limit_headers import quota_windows
-from proxy_core.interfaces import AttemptRecord, FailureDecision, ProxyRequest
+from proxy_core.interfaces import AttemptRecord, FailureDecision, ProxyRequest, ResponseHead
 from proxy_core.jsons import SHORT, beside
 from proxy_core.messages import UpstreamFailure, UpstreamRequest
 from proxy_core.network.errors import ResponseTooLarge, TransportError
@@ -162,14 +162,15 @@ class Attempt:
 
     async def _read(self, call: Call, response: UpstreamResponse, scope: Timeout) -> Response | UpstreamFailure:
         """Read a plain response to its end, a streamed one up to its first content."""
-        labelled, timeouts = response.is_event_stream, self._tools.timeouts
+        head = ResponseHead(content_type=response.content_type, streaming=self._request.stream)
         if not self._request.stream:
             data = await response.read(self._tools.max_response_bytes)
             self._trace.received()
-            body = call.body(bool(call.is_stream(data, labelled)))
+            body = call.body(bool(call.is_stream(data, head)), head)
             first = self._whole(body, data) if len(data) <= SHORT else await beside(self._whole, body, data)
             return body.failure if body.failure is not None else Response(body, first, None, self)
         started: ResponseBody | None = None
+        timeouts = self._tools.timeouts
         held, first, pieces = b"", b"", response.pieces()
         async for data in pieces:
             self._trace.received()
@@ -177,10 +178,10 @@ class Attempt:
                 scope.reschedule(min(timeouts.idle_s, timeouts.first_event_s))
             held += data
             if started is None:
-                streamed = call.is_stream(held, labelled)
+                streamed = call.is_stream(held, head)
                 if streamed is None:
                     continue
-                started, data = call.body(streamed), held
+                started, data = call.body(streamed, head), held
             first += self.clean(started.feed(data))
             if started.committed or len(first) > _MOST_HELD:
                 return Response(started, first, pieces, self)
@@ -188,7 +189,7 @@ class Attempt:
                 return started.failure
             if started.ended:
                 break
-        body = started or call.body(labelled)
+        body = started or call.body(head.is_event_stream, head)
         first += self.clean(body.close())
         return body.failure if body.failure is not None and not body.committed else Response(body, first, None, self)
 

@@ -19,6 +19,7 @@ from proxy_core.interfaces import (
     ProviderCall,
     ProxyRequest,
     ResponseContext,
+    ResponseHead,
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.models.token_count import rough_tokens
@@ -180,16 +181,15 @@ class Call(Struct, eq=False):
         chat = self._request.stash.get(_FETCHED) or decode(self._request.body)
         return replace(chat, model=self._deployment.model)
 
-    def is_stream(self, head: bytes, labelled: bool) -> bool | None:
+    def is_stream(self, begun: bytes, response: ResponseHead) -> bool | None:
         """Whether a body that begins like this is an event stream, however it is labelled; ``None``: too short to tell.
 
         The label decides for a format of the provider's own.
         """
-        provider = self._deployment.provider
-        own = self._wire is None or provider.decoder is not None or provider.decoder_for is not None
-        return labelled if own else sse.is_stream(head, labelled)
+        own = self._wire is None or self._deployment.provider.decoder is not None
+        return response.is_event_stream if own else sse.is_stream(begun, response.is_event_stream)
 
-    def body(self, is_event_stream: bool) -> ResponseBody:
+    def body(self, is_event_stream: bool, response: ResponseHead) -> ResponseBody:
         """The converter from the upstream's bytes to the client's."""
         provider, client, request = self._deployment.provider, self._client, self._request
         if client.family == "embeddings":
@@ -199,7 +199,8 @@ class Call(Struct, eq=False):
                 failure = wire.whole_failure if wire is not None and provider.decode_embeddings is None else None
                 return TranslatedEmbeddings(provider.name, failure, read, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
-        relayed = self._wire is client and provider.decoder is None and self._filters is None
+        readable = provider.decoder is None or provider.relays
+        relayed = self._wire is client and readable and self._filters is None
         if relayed and is_event_stream == request.stream and (client.usage_tap is None or not request.stream):
             return RelayedWhole(client, provider.name, request.body)
         context = replace(
@@ -209,18 +210,17 @@ class Call(Struct, eq=False):
             # The provider's encoder may have requested usage; if the client did not, the event is left out.
             strip = not context.include_usage
             return RelayedStream(client.usage_tap(provider.name, context, strip), self._max_event_bytes)
-        return self._translated(context, is_event_stream)
+        return self._translated(context, is_event_stream, response)
 
-    def _translated(self, context: ResponseContext, is_event_stream: bool) -> ResponseBody:
+    def _translated(self, context: ResponseContext, is_event_stream: bool, response: ResponseHead) -> ResponseBody:
         provider = self._deployment.provider
-        decoder = self._decoder(is_event_stream)
+        decoder = self._decoder(is_event_stream, response)
         if decoder is None or self._client.encoder is None:
             raise UpstreamBroken(f"The provider {provider.name!r} sent a response that cannot be translated.")
         return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context))
 
-    def _decoder(self, is_event_stream: bool) -> EventDecoder | None:
-        provider = self._deployment.provider
-        if provider.decoder_for is not None and self._sent is not None:
-            return provider.decoder_for(self._sent, is_event_stream)
-        decoder = provider.decoder or (self._wire.decoder if self._wire else None)
-        return decoder(is_event_stream) if decoder is not None else None
+    def _decoder(self, is_event_stream: bool, response: ResponseHead) -> EventDecoder | None:
+        decoder, wire = self._deployment.provider.decoder, self._wire
+        if decoder is not None and self._sent is not None:
+            return decoder(self._sent, response)
+        return wire.decoder(is_event_stream) if wire is not None and wire.decoder is not None else None

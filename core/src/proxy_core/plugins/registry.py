@@ -167,7 +167,7 @@ def _checked(
         unknown = [d for d in provider.dialects if d not in dialects]
         if unknown:
             raise PluginError(owner, f"provider {name!r} speaks unknown dialect {unknown[0]!r}")
-        if not provider.dialects and provider.decoder is None and provider.decoder_for is None:
+        if not provider.dialects and provider.decoder is None:
             raise PluginError(owner, f"provider {name!r} speaks no dialect and has no decoder of its own")
     return providers
 

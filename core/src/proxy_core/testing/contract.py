@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from proxy_core.errors import ProxyError
 from proxy_core.failures.policy import classify_failure
-from proxy_core.interfaces import Credential, FailureDecision, Provider, ProviderCall
+from proxy_core.interfaces import Credential, FailureDecision, Provider, ProviderCall, ResponseHead
 from proxy_core.messages import ChatEvent, ChatRequest, Message, Text, UpstreamFailure
 
 SECRET = "contract-secret-0123456789"
@@ -37,6 +37,8 @@ class ProviderContract:
 
     #: A complete streamed response in the provider's own format; empty if it speaks a core dialect.
     stream_sample: bytes = b""
+    #: Its content type.
+    stream_content_type: str = "text/event-stream"
 
     @pytest.fixture
     def credential(self, provider: Provider) -> Credential:
@@ -75,7 +77,7 @@ class ProviderContract:
                 assert decision.error.status != 401, "an upstream's 401 is never the client's"
 
     def test_any_split_of_the_bytes_gives_the_same_events(self, provider: Provider, call: ProviderCall) -> None:
-        if not self.stream_sample or (provider.decoder is None and provider.decoder_for is None):
+        if not self.stream_sample or provider.decoder is None:
             pytest.skip("the provider has no decoder of its own, or no stream_sample is given")
         whole = self._decode(provider, call, self.stream_sample)
         assert whole
@@ -83,10 +85,7 @@ class ProviderContract:
             assert self._decode(provider, call, first, second) == whole
 
     def _decode(self, provider: Provider, call: ProviderCall, *reads: bytes) -> list[ChatEvent]:
-        if provider.decoder_for is not None:
-            decoder = provider.decoder_for(call, True)
-        else:
-            assert provider.decoder is not None
-            decoder = provider.decoder(True)
+        assert provider.decoder is not None
+        decoder = provider.decoder(call, ResponseHead(content_type=self.stream_content_type, streaming=True))
         events = [event for read in reads for event in decoder.feed(read)]
         return [*events, *decoder.close()]

@@ -17,6 +17,7 @@ from proxy_core import (
     Provider,
     ProviderCall,
     ProviderSettings,
+    ResponseHead,
     UpstreamCount,
     UpstreamRequest,
     json_bytes,
@@ -58,7 +59,8 @@ class MessagesApi:
             dialects=[DIALECT],
             reads_chat=True,
             encode=self.encode,
-            decoder_for=self.decoder_for,
+            decoder=self.decoder,
+            relays=True,
             classify_failure=classify_failure,
             count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),
@@ -91,10 +93,11 @@ class MessagesApi:
     def _translated(self, call: ProviderCall, chat: ChatRequest) -> Encoded:
         return translate(with_limit(chat, call.options), self._maker)
 
-    def decoder_for(self, call: ProviderCall, streaming: bool) -> EventDecoder:
+    def decoder(self, call: ProviderCall, response: ResponseHead) -> EventDecoder:
         """Restores the client's names of tools; a client of this format has used names that fit."""
         names = name_table(call.chat) if call.chat is not None else None
-        return AnthropicDecoder(streaming, names=names, maker=MAKER if call.chat is None else self._maker)
+        maker = MAKER if call.chat is None else self._maker
+        return AnthropicDecoder(response.is_event_stream, names=names, maker=maker)
 
     def _post(self, path: str, body: JsonObject, headers: Sequence[tuple[str, str]]) -> UpstreamRequest:
         return UpstreamRequest(url=self._base + path, headers=headers, content=json_bytes(body))

@@ -16,7 +16,7 @@ from proxy_plugin_gemini.options import CHAT_OPTIONS, VECTOR_OPTIONS, check_opti
 from proxy_plugin_gemini.public_api import BASE, NAME, PublicApi, parse_count
 from proxy_plugin_gemini.settings import GeminiSettings
 from proxy_plugin_gemini.signatures import SignatureCache
-from proxy_plugin_gemini.translation import chat_of, decoder_for, request_of
+from proxy_plugin_gemini.translation import chat_of, decoder_with, request_of
 
 __all__ = [
     "CHAT_OPTIONS",
@@ -28,7 +28,7 @@ __all__ = [
     "check_options",
     "classify_google_failure",
     "decide_failure",
-    "decoder_for",
+    "decoder_with",
     "parse_count",
     "read_google_error",
     "request_of",

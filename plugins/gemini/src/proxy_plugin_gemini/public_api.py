@@ -31,7 +31,7 @@ from proxy_plugin_gemini.embeddings import request_body as request_for_vectors
 from proxy_plugin_gemini.failures import classify_google_failure
 from proxy_plugin_gemini.options import relayed
 from proxy_plugin_gemini.signatures import SignatureCache
-from proxy_plugin_gemini.translation import decoder_for, request_of
+from proxy_plugin_gemini.translation import decoder_with, request_of
 
 NAME = "gemini"
 #: The API's base URL, including the version.
@@ -55,7 +55,8 @@ class PublicApi:
             dialects=[DIALECT, EMBEDDINGS],
             reads_chat=True,
             encode=self.encode,
-            decoder_for=decoder_for(self._signatures),
+            decoder=decoder_with(self._signatures),
+            relays=True,
             classify_failure=classify_google_failure,
             count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             list_models=ListModels(request=self.list_request, parse=parse_models, more=next_page),

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from secrets import token_hex
 
-from proxy_core import CallStart, ChatEvent, ChatRequest, EventDecoder, InternalError, JsonObject, ProviderCall
+from proxy_core import (
+    CallStart,
+    ChatEvent,
+    ChatRequest,
+    EventDecoder,
+    InternalError,
+    JsonObject,
+    ProviderCall,
+    ResponseHead,
+)
 from proxy_plugin_gemini.dialect.encode import translate
 from proxy_plugin_gemini.dialect.names import name_table
 from proxy_plugin_gemini.dialect.response_decode import GeminiDecoder
@@ -59,13 +68,13 @@ class KeepingDecoder:
         return events
 
 
-def decoder_for(signatures: SignatureCache) -> Callable[[ProviderCall, bool], EventDecoder]:
-    """A provider's ``decoder_for``."""
+def decoder_with(signatures: SignatureCache) -> Callable[[ProviderCall, ResponseHead], EventDecoder]:
+    """A provider's ``decoder``."""
 
-    def decoder(call: ProviderCall, streaming: bool) -> EventDecoder:
+    def decoder(call: ProviderCall, response: ResponseHead) -> EventDecoder:
         if call.chat is None:
             # A Gemini client keeps its own signatures; the response is decoded only because a sanitizer reads it.
-            return GeminiDecoder(streaming, seed=token_hex(8))
-        return KeepingDecoder(call, streaming, signatures)
+            return GeminiDecoder(response.is_event_stream, seed=token_hex(8))
+        return KeepingDecoder(call, response.is_event_stream, signatures)
 
     return decoder

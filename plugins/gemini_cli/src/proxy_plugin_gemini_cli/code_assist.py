@@ -29,7 +29,7 @@ from proxy_core import (
     UpstreamRequest,
     json_bytes,
 )
-from proxy_plugin_gemini import SignatureCache, chat_of, decoder_for, parse_count, read_google_error, request_of
+from proxy_plugin_gemini import SignatureCache, chat_of, decoder_with, parse_count, read_google_error, request_of
 from proxy_plugin_gemini_cli.failures import classify_failure
 from proxy_plugin_gemini_cli.models import (
     CODE_ASSIST_MODELS,
@@ -96,7 +96,7 @@ class CodeAssist:
         return Provider(
             name=NAME,
             encode=self.encode,
-            decoder_for=decoder_for(self._signatures),
+            decoder=decoder_with(self._signatures),
             classify_failure=self.classify_failure,
             count_tokens=UpstreamCount(request=self.count_request, parse=parse_count),
             quota=self.quota,

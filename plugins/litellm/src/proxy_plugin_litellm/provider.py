@@ -41,7 +41,7 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
         prefix=f"litellm/{name}",
         # Chat is not listed, so it is translated from the common form, in which the core has fetched all links.
         dialects=(_EMBEDDINGS,),
-        decoder=openai_chat.DIALECT.decoder,
+        decoder=lambda call, response: openai_chat.OpenAIChatDecoder(response.is_event_stream),
         encode=adapter.encode,
         send=adapter.send,
         credential_optional=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.metadata import version
 
 from msgspec import Struct, field
@@ -50,7 +50,7 @@ def qwen_provider(settings: QwenCodeSettings, provider: ProviderSettings) -> Pro
         name=NAME,
         dialects=("openai_chat", EMBEDDINGS),
         encode=qwen.encode,
-        decoder=partial(QwenDecoder, think_tags=settings.think_tags),
+        decoder=lambda call, response: QwenDecoder(think_tags=settings.think_tags),
         classify_failure=qwen.classify_failure,
         list_models=ListModels(request=qwen.list_request, parse=parse_models),
         models=offered(settings, provider),

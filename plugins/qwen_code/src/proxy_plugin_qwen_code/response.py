@@ -18,7 +18,7 @@ class QwenDecoder:
     Everything except events is decoded at its end.
     """
 
-    def __init__(self, streaming: bool, *, think_tags: bool = True) -> None:
+    def __init__(self, *, think_tags: bool = True) -> None:
         self._begun = b""
         self._events: bool | None = None
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)

@@ -56,7 +56,8 @@ class Choice:
     def least_used(self) -> Candidate:
         tolerance = self._ledger.policy.rotation.tolerance
         if not tolerance:
-            return self._candidate(self._loads.index(self._low))
+            known = self._loads is self._group.loads
+            return self._candidate(self._group.lowest_position if known else self._loads.index(self._low))
         limit, size = min(self._low + tolerance, self._end - 1), len(self._loads)
         start = random.randrange(size)  # noqa: S311  # spreads load, hides nothing
         turns = (position % size for position in range(start, start + size))

@@ -113,6 +113,7 @@ class QuotaGroup(Struct, eq=False):
     last: str | None = None
     _low: float = UNUSABLE
     _at_low: int = 0
+    _low_from: int = 0
 
     def forget(self, credential: str) -> None:
         for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due, self.unusable):
@@ -126,9 +127,10 @@ class QuotaGroup(Struct, eq=False):
             return
         self.loads[position] = load
         if load < self._low:
-            self._low, self._at_low = load, 1
+            self._low, self._at_low, self._low_from = load, 1, position
         elif load == self._low:
             self._at_low += 1
+            self._low_from = min(self._low_from, position)
         elif old == self._low:
             self._at_low -= 1
 
@@ -142,12 +144,18 @@ class QuotaGroup(Struct, eq=False):
         """The lowest load. All loads are searched only when the last one at the lowest has changed."""
         if not self._at_low:
             self._low = min(self.loads, default=UNUSABLE)
-            self._at_low = self.loads.count(self._low)
+            self._at_low, self._low_from = self.loads.count(self._low), 0
         return self._low
+
+    @property
+    def lowest_position(self) -> int:
+        """The first position with the lowest load. Positions before the last one found are not searched again."""
+        self._low_from = self.loads.index(self.lowest, self._low_from)
+        return self._low_from
 
     def reset_loads(self, size: int) -> None:
         """Loads for so many credentials, none of which is usable as yet."""
-        self.loads, self._low, self._at_low = [UNUSABLE] * size, UNUSABLE, size
+        self.loads, self._low, self._at_low, self._low_from = [UNUSABLE] * size, UNUSABLE, size, 0
         self.due.clear()
         self.unusable.clear()
 

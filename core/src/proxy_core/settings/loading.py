@@ -11,8 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +26,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import unread
-from proxy_core.settings.pasted import decoded
+from proxy_core.settings.pasted import read_toml
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
 from proxy_core.settings.sources import (
@@ -60,6 +59,7 @@ DELIMITER = "__"
 _MAX_RUNTIME_DIR = 80
 
 P = TypeVar("P", bound=BaseModel)
+T = TypeVar("T")
 
 #: The rotation settings that plugins supply for their providers, by provider.
 Rotations = Mapping[str, RotationSettings]
@@ -161,7 +161,10 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         return Path(tempfile.gettempdir()) / f"proxy-core-{digest}"
 
     def plugin(self, name: str, cls: type[P]) -> P:
-        """Validate ``[plugins.<name>]`` and its environment. Raises ``SettingsError``."""
+        """``[plugins.<name>]`` and its environment, validated once. Raises ``SettingsError``."""
+        return self._once((name, cls), NO_ROTATIONS, lambda: self._plugin(name, cls))
+
+    def _plugin(self, name: str, cls: type[P]) -> P:
         table = (self.settings.plugins.model_extra or {}).get(name, {})
         if not isinstance(table, dict):
             raise SettingsError([f"plugins.{name}: must be a table"])
@@ -199,6 +202,9 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         the result, but it determines which provider a variable belongs to, which selector is in effect and what a
         quota group is called.
         """
+        return self._once(("provider", name, bool(plugins)), plugins, lambda: self._provider(name, plugins))
+
+    def _provider(self, name: str, plugins: Rotations) -> ProviderSettings:
         found = self._from_variables(name, plugins)
         if not found.table:
             return self.settings.providers.get(name) or ProviderSettings()
@@ -225,11 +231,21 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         ]
 
     @cached_property
-    def _answers(self) -> dict[tuple[str, bool], tuple[AskedProvider, FoundSettings]]:
+    def _made(self) -> dict[tuple[object, ...], tuple[Rotations, Any]]:
         return {}
 
+    def _once(self, key: tuple[object, ...], plugins: Rotations, make: Callable[[], T]) -> T:
+        """The start asks several times for each provider; ``plugins`` are the same object until the next reload."""
+        kept = self._made.get(key)
+        if kept is None or kept[0] is not plugins:
+            kept = self._made[key] = plugins, make()
+        return cast(T, kept[1])
+
     def _from_variables(self, name: str, plugins: Rotations) -> FoundSettings:
-        """What variables under names of their own set for one provider. The last answers are kept."""
+        """What variables under names of their own set for one provider."""
+        return self._once(("variables", name, bool(plugins)), plugins, lambda: self._read_variables(name, plugins))
+
+    def _read_variables(self, name: str, plugins: Rotations) -> FoundSettings:
         asked = AskedProvider(
             name=name,
             providers={*self._known(plugins), name},
@@ -238,12 +254,9 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             suggested=plugins.get(name, RotationSettings()),
             selector=self.settings.routing.selector,
         )
-        answers, key = self._answers, (name, bool(plugins))
-        if key not in answers or answers[key][0] != asked:
-            variables, keys = self.sources.variables, self.sources.key_variables(name)
-            others = (other.provider(variables, asked) for other in self.sources.others.values())
-            answers[key] = asked, _joined([provider_settings(variables, name, keys), *others])
-        return answers[key][1]
+        variables, keys = self.sources.variables, self.sources.key_variables(name)
+        others = (other.provider(variables, asked) for other in self.sources.others.values())
+        return _joined([provider_settings(variables, name, keys), *others])
 
     def _file_table(self, name: str) -> Mapping[str, Any]:
         return _mapping(self.sources.table, "providers", name)
@@ -284,7 +297,7 @@ def load(
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
     named = {file.parent.absolute()} if file and (config or environ.get("PROXY_CONFIG")) else set()
-    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.parent.absolute() not in named)
+    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.absolute() not in named)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
     return _loaded(file, layers_of(environ, dotenvs), overrides or {}, data_dir, here)
 
@@ -301,7 +314,7 @@ def _loaded(
     data_dir: Path,
     found_here: frozenset[Path] = frozenset(),
 ) -> LoadedSettings:
-    table = _read_toml(file) if file else {}
+    table = read_toml(file) if file else {}
     above = _merge(_nested(ProxySettings, PREFIX, with_values(layers)), overrides)
     others = installed_sources(_mapping(_merge(table, above), "plugins")) if layers else {}
     variables = with_values(layers, [prefix for other in others.values() for prefix in other.may_be_empty])
@@ -310,19 +323,6 @@ def _loaded(
     merged = _merge(_merge(table, sources.named.table), above)
     settings = _validate(ProxySettings, merged, sources, PREFIX, (), sources.named.origins)
     return LoadedSettings(settings, sources, data_dir, above, overrides)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(decoded(file.read_bytes()).replace("\r\n", "\n"))
-    except UnicodeDecodeError:
-        raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
-    except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise SettingsError([f"{file}: {error}"]) from None
-    except RecursionError:
-        raise SettingsError([f"{file}: it is nested too deeply"]) from None
-    except OSError as error:
-        raise SettingsError([f"{file}: {error.strerror}"]) from None
 
 
 def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:

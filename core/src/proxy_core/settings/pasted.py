@@ -1,8 +1,13 @@
-"""Values as people paste them: with quotes, with the header around them, in files of another encoding. Pure."""
+"""Values as people paste them: with quotes, with the header around them, in files of another encoding."""
 
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from proxy_core.errors import SettingsError
 
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
 #: The header that a key is sent in, as far as it may have been copied with it.
@@ -34,3 +39,17 @@ def decoded(data: bytes) -> str:
     if data[1:2] == b"\0" or data[:1] == b"\0":  # settings begin with ASCII
         return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
     return data.decode("utf-8-sig")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Raises ``SettingsError`` if it cannot be read, or is not TOML."""
+    try:
+        return tomllib.loads(decoded(file.read_bytes()).replace("\r\n", "\n"))
+    except UnicodeDecodeError:
+        raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
+    except ValueError as error:  # not TOML, or a number of thousands of digits
+        raise SettingsError([f"{file}: {error}"]) from None
+    except RecursionError:
+        raise SettingsError([f"{file}: it is nested too deeply"]) from None
+    except OSError as error:
+        raise SettingsError([f"{file}: {error.strerror}"]) from None

@@ -8,27 +8,34 @@ from typing import Any
 from proxy_core.dialects.common import count, tokens
 from proxy_core.messages import JsonObject, Usage
 
-#: Where each number stands; the first that is there counts. A dot leads into an object.
-_PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
-_COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
-_TOTAL = ("total_tokens", "totalTokens")
-_CACHED = (
+
+def _places(*paths: str) -> Sequence[tuple[str, str]]:
+    """Members, each with the one to read in it or with an empty text. A dot leads into an object."""
+    return [(outer, inner) for outer, _, inner in (path.partition(".") for path in paths)]
+
+
+#: Where each number stands; the first that is there counts.
+_PROMPT = _places("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+_COMPLETION = _places("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
+_TOTAL = _places("total_tokens", "totalTokens")
+_CACHED = _places(
     "prompt_tokens_details.cached_tokens",
     "input_tokens_details.cached_tokens",
     "prompt_cache_hit_tokens",
     "cache_read_input_tokens",
     "cached_tokens",
 )
-_CACHE_WRITE = (
+_CACHE_WRITE = _places(
     "prompt_tokens_details.cache_write_tokens",
     "prompt_tokens_details.cache_creation_tokens",
     "cache_creation_input_tokens",
 )
-_REASONING = (
+_REASONING = _places(
     "completion_tokens_details.reasoning_tokens",
     "output_tokens_details.reasoning_tokens",
     "reasoning_tokens",
 )
+_PROMPT_NAMES = frozenset(name for name, _ in _PROMPT)
 
 
 def decode_usage(usage: object) -> Usage | None:
@@ -59,20 +66,21 @@ def usage_in(body: JsonObject, before: Usage | None = None) -> Usage | None:
 
     One that counts nothing does not replace the one ``before`` it.
     """
-    choices = body.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    inner = first.get("usage") if isinstance(first, Mapping) else None
-    top = body if any(name in body for name in _PROMPT) else None
-    found = decode_usage(body.get("usage")) or decode_usage(inner) or decode_usage(top)
+    found = decode_usage(body.get("usage"))
+    if found is None:
+        choices = body.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        found = decode_usage(first.get("usage")) if isinstance(first, Mapping) else None
+    if found is None and not _PROMPT_NAMES.isdisjoint(body):
+        found = decode_usage(body)
     if found is None or (before is not None and not (found.prompt or found.completion)):
         return before
     return found
 
 
-def _first(usage: Mapping[str, Any], places: Sequence[str]) -> int:
+def _first(usage: Mapping[str, Any], places: Sequence[tuple[str, str]]) -> int:
     """The first count that is not 0."""
-    for place in places:
-        outer, _, inner = place.partition(".")
+    for outer, inner in places:
         value = usage.get(outer)
         if value is not None and (found := count(value, inner) if inner else tokens(value)):
             return found

@@ -116,8 +116,8 @@ class OpenAIUsageTap:
         start = block.rfind(b"\n\n", 0, mark) + 2
         start = 0 if start == 1 else start
         kept = [block[:start]]
-        for event in sse.split(block[start:]):
-            if _first_mark(event) < 0:
+        for number, event in enumerate(sse.split(block[start:])):
+            if number and _first_mark(event) < 0:
                 kept.append(event)
             elif not self._pass(event, kept):
                 break

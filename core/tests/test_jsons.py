@@ -205,3 +205,9 @@ async def reading(data):
     stop.set()
     await watching
     return took, longest
+
+
+def test_a_text_with_half_of_a_surrogate_pair_is_no_json():
+    """A client's text may have one, because JSON can express it as an escape."""
+    with pytest.raises(ValueError):
+        jsons.loads("\ud800")

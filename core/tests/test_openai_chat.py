@@ -222,7 +222,7 @@ MISTAKES = [
     ({"temperature": True}, "temperature"),
     ({"max_tokens": 1.5}, "max_tokens"),
     ({"n": "1"}, "n"),
-    ({"stop": [1]}, "stop"),
+    ({"stop": [1]}, "stop[0]"),
     ({"response_format": "json"}, "response_format"),
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
@@ -242,7 +242,7 @@ MISTAKES = [
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].image_url"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
     ({"messages": [{"role": "assistant", "tool_calls": "x"}]}, "messages[0].tool_calls"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}, "messages[0].tool_calls[0]"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}]}, "messages[0].tool_calls[0].function"),
 ]
 
 

@@ -200,6 +200,12 @@ def test_names_of_tools_are_the_clients_own():
     assert custom == ["*** ü"]
 
 
+def test_an_error_in_words_only_is_passed_on():
+    *_, last = events_of(streamed(text("x")) + b"event: error\ndata: Overloaded, sorry\n\n")
+
+    assert last == Failed(message="Overloaded, sorry")
+
+
 def test_an_error_inside_a_stream_ends_it():
     found = events_of(streamed(text("x"), fails("overloaded_error", "Overloaded")) + event("message_stop"))
 

@@ -789,7 +789,7 @@ def test_what_others_cannot_read_is_carried_and_refused_by_them():
         ({"contents": [{"parts": [{"functionCall": {}}]}]}, "contents[0].parts[0].functionCall.name"),
         ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": []}, "generationConfig"),
         ({"contents": [{"parts": [{"text": "x"}]}], "tools": {}}, "tools"),
-        ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"topK": "x"}}, "topK"),
+        ({"contents": [{"parts": [{"text": "x"}]}], "generationConfig": {"topK": "x"}}, "generationConfig.topK"),
     ],
 )
 def test_a_gemini_clients_mistake_is_named(body, param):

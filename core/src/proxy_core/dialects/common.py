@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from proxy_core.errors import BadRequest, ProxyError, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
-from proxy_core.messages import InlineData, JsonObject, Link, Source
+from proxy_core.messages import File, InlineData, JsonObject, Link, Part, Source, Text
 from proxy_core.messages.events import MOST_TOKENS
 
 MAX_MODEL_NAME = 256
@@ -119,23 +119,23 @@ def optional_str(body: Mapping[str, Any], key: str, at: str = "") -> str | None:
     return value
 
 
-def optional_int(body: Mapping[str, Any], key: str) -> int | None:
+def optional_int(body: Mapping[str, Any], key: str, at: str = "") -> int | None:
     value = body.get(key)
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(key, "an integer")
+        raise wrong_type(at + key, "an integer")
     return value
 
 
-def optional_float(body: Mapping[str, Any], key: str) -> float | None:
+def optional_float(body: Mapping[str, Any], key: str, at: str = "") -> float | None:
     value = body.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise wrong_type(key, "a number")
+        raise wrong_type(at + key, "a number")
     return value
 
 
@@ -175,6 +175,14 @@ def prices_per_token(info: ModelInfo) -> dict[str, float]:
         "cache_write": info.cache_write_price,
     }
     return {name: float(f"{price / 1_000_000:.12g}") for name, price in per_million.items() if price is not None}
+
+
+def with_contexts(parts: Sequence[Part]) -> Iterator[Part]:
+    """The parts for a format in which a document has no context of its own: it is a text before the document."""
+    for part in parts:
+        if isinstance(part, File) and part.context:
+            yield Text(text=part.context)
+        yield part
 
 
 def decode_url(url: str) -> Source:

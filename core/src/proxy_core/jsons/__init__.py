@@ -74,7 +74,7 @@ def dumps(value: object) -> bytes:
 def _read(data: bytes | str) -> Any:
     try:
         return from_json(data, cache_strings="keys")
-    except ValueError:
+    except (ValueError, TypeError):  # the latter for a text with half of a surrogate pair
         return _read_slowly(data)
 
 

@@ -18,7 +18,9 @@ from proxy_core.dialects.common import (
     without_none,
     wrong_type,
 )
+from proxy_core.dialects.openai_chat.shape import request_shape
 from proxy_core.dialects.openai_chat.signatures import decode_signature
+from proxy_core.dialects.shapes import check_shape
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
     Audio,
@@ -70,6 +72,7 @@ _NAMED = frozenset(
 
 def decode(body: JsonObject) -> ChatRequest:
     """Convert a checked body to neutral values. Raises ``BadRequest`` naming the field."""
+    check_shape(body, request_shape())
     tools, choice = _decode_tools(body), _decode_tool_choice(body)
     return ChatRequest(
         model=require_model(body),
@@ -95,9 +98,9 @@ def decode(body: JsonObject) -> ChatRequest:
 
 
 def _decode_sampling(body: JsonObject) -> Sampling:
-    limit = optional_int(body, "max_completion_tokens")
+    limit, old_limit = optional_int(body, "max_completion_tokens"), optional_int(body, "max_tokens")
     return Sampling(
-        max_tokens=limit if limit is not None else optional_int(body, "max_tokens"),
+        max_tokens=limit if limit is not None else old_limit,
         temperature=optional_float(body, "temperature"),
         top_p=optional_float(body, "top_p"),
         top_k=optional_int(body, "top_k"),
@@ -150,7 +153,7 @@ def _decode_format(value: object) -> ResponseFormat | None:
                 name=optional_str(spec, "name", "response_format.json_schema."),
                 schema=_optional_object(spec.get("schema"), "response_format.json_schema.schema"),
                 description=optional_str(spec, "description", "response_format.json_schema."),
-                strict=optional_bool(spec, "strict"),
+                strict=optional_bool(spec, "strict", "response_format.json_schema."),
             )
         case other:
             raise BadRequest(
@@ -181,7 +184,7 @@ def _decode_tool(tool: object, index: int) -> Tool:
             name=_name(spec, f"{at}.function"),
             description=optional_str(spec, "description", f"{at}.function."),
             parameters=_optional_object(spec.get("parameters"), f"{at}.function.parameters"),
-            strict=optional_bool(spec, "strict"),
+            strict=optional_bool(spec, "strict", f"{at}.function."),
             extra=without_none(tool=outer or None, function={k: v for k, v in spec.items() if k not in known} or None),
         )
     if kind == "custom" and isinstance(spec, dict):
@@ -219,6 +222,8 @@ def _decode_tool_choice(body: JsonObject) -> ToolChoice | None:
             return ToolChoice(mode="required", names=(name,))
         case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode, "tools": list(tools)}}:
             return ToolChoice(mode=mode, names=tuple(_tool_name(tool) for tool in tools))
+        case {"type": "function" | "custom" as kind}:
+            raise missing(f"tool_choice.{kind}.name")
         case {"type": str(hosted)}:
             return ToolChoice(mode="required", hosted=hosted)
         case _:
@@ -347,8 +352,8 @@ def _decode_calls(message: JsonObject, at: str) -> Iterable[Part]:
         yield _decode_call(call, f"{at}.tool_calls[{index}]")
 
 
-def _decode_call(call: object, at: str) -> ToolCall:
-    if isinstance(call, dict) and isinstance(call_id := call.get("id"), str):
+def _decode_call(call: JsonObject, at: str) -> ToolCall:
+    if isinstance(call_id := call.get("id"), str):
         function, custom = call.get("function"), call.get("custom")
         if isinstance(function, dict) and isinstance(function.get("name"), str):
             arguments = function.get("arguments")
@@ -361,7 +366,9 @@ def _decode_call(call: object, at: str) -> ToolCall:
             )
         if isinstance(custom, dict) and isinstance(custom.get("name"), str) and isinstance(custom.get("input"), str):
             return ToolCall(id=call_id, name=custom["name"], arguments=custom["input"], kind="custom")
-    raise wrong_type(at, "a call with an id and a function or custom member")
+        kind = "custom" if isinstance(custom, dict) else "function"
+        raise missing(f"{at}.{kind}.name" if isinstance(call.get(kind), dict) else f"{at}.{kind}")
+    raise missing(f"{at}.id")
 
 
 _CALL_NAMED = frozenset({"id", "function", "type", "index"})

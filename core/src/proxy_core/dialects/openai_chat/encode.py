@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from proxy_core.dialects.common import flat_name, json_bytes, without_none
+from proxy_core.dialects.common import flat_name, json_bytes, with_contexts, without_none
 from proxy_core.dialects.openai_chat.plain import plain_messages
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
@@ -175,7 +175,7 @@ def _encode_message(message: Message, *, own: bool) -> Iterable[JsonObject]:
     if message.name is not None:
         out["name"] = message.name
     content, calls = [], []
-    for part in message.parts:
+    for part in with_contexts(message.parts):
         match part:
             case ToolCall():
                 calls.append(_encode_call(part, own=own))
@@ -202,7 +202,7 @@ def _join(content: list[JsonObject]) -> object:
 
 
 def _encode_result(result: ToolResult) -> object:
-    text = [_encode_part(part) for part in result.parts]
+    text = [_encode_part(part) for part in with_contexts(result.parts)]
     joined = _join(text)
     if result.is_error and isinstance(joined, str) and not joined.startswith("Error: "):
         return f"Error: {joined}"
@@ -239,7 +239,8 @@ def _encode_part(part: Part) -> JsonObject:
         case Audio(source=InlineData(data=data)):
             return {**part.extra, "type": "input_audio", "input_audio": {"data": data, "format": part.format or "wav"}}
         case File():
-            return {**part.extra, "type": "file", "file": without_none(**_file(part.source), filename=part.filename)}
+            file = without_none(**_file(part.source), filename=part.filename or part.title)
+            return {**part.extra, "type": "file", "file": file}
         case Native(dialect=dialect) if dialect == NAME:
             return dict(part.payload)
         case Native():

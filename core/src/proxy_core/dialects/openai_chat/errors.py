@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from proxy_core import sse
 from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_core.dialects.openai_chat.finish import only_fails, silent_failure
+from proxy_core.dialects.shapes import with_names
 from proxy_core.errors import ProxyError, UpstreamRejected
 from proxy_core.interfaces import EncodedError
 from proxy_core.messages import JsonObject, UpstreamFailure
@@ -30,10 +31,11 @@ _CODES = ("code", "error_code", "errorCode", "status_code", "status")
 
 def error_object(error: ProxyError, names: Mapping[str, str] = NO_NAMES) -> JsonObject:
     """The ``error`` member of an OpenAI error body. ``names``: the format's own names of fields."""
+    message, param = with_names(error, names)
     known: JsonObject = {
-        "message": error.message,
+        "message": message,
         "type": error.type or _ERROR_TYPES.get(error.kind, "invalid_request_error"),
-        "param": names.get(error.param or "", error.param),
+        "param": param,
         "code": _KNOWN_CODES.get(error.code or "", error.code),
     }
     if known["code"] != error.code:

@@ -20,16 +20,17 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import (
     missing,
-    optional_bool,
     optional_float,
     optional_int,
     optional_str,
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.shapes import check_shape
 from proxy_plugin_anthropic.dialect.common import NAME
 from proxy_plugin_anthropic.dialect.decode_messages import decode_messages, decode_system
 from proxy_plugin_anthropic.dialect.headers import take_headers
+from proxy_plugin_anthropic.dialect.shape import request_shape
 
 #: Top-level fields with a field in the common form; all others are kept in ``extra``.
 _NAMED = frozenset(
@@ -45,16 +46,20 @@ _RUN_THERE = ("web_search_", "web_fetch_", "code_execution_", "tool_search_", "m
 _TIERS = {"standard_only": "default"}
 #: The longest identifier of a user that other services accept.
 _MAX_USER = 64
+_LEAST_BUDGET = 1_024
+#: More than 31 bits no service reads; what a model can write is for the upstream to judge.
+_MOST_TOKENS = 2**31 - 1
 
 
 def decode(body: JsonObject) -> ChatRequest:
     """Decode a checked body to the common form. Raises ``BadRequest`` naming the field."""
     body, _, _ = take_headers(body)
+    check_shape(body, request_shape(), dotted=True)
     for name in ONLY_HERE:
         if body.get(name):
             raise BadRequest(f"{name}: not available for this model.", param=name)
-    choice, tools = _object(body, "tool_choice"), _tools(body.get("tools"))
-    output = _object(body, "output_config")
+    choice, tools = body.get("tool_choice"), _tools(body.get("tools") or [])
+    output = body.get("output_config") or {}
     tier = optional_str(body, "service_tier")
     return ChatRequest(
         model=require_model(body),
@@ -63,12 +68,12 @@ def decode(body: JsonObject) -> ChatRequest:
         stream=body.get("stream") is True,
         include_usage=True,
         tools=tools,
-        tool_choice=_choice(choice, tools),
-        parallel_tool_calls=False if choice.get("disable_parallel_tool_use") is True else None,
+        tool_choice=None if choice is None else _choice(choice, tools),
+        parallel_tool_calls=False if choice is not None and choice.get("disable_parallel_tool_use") else None,
         response_format=_format(output),
-        reasoning=_reasoning(_object(body, "thinking"), output),
+        reasoning=_reasoning(body.get("thinking"), output),
         sampling=_sampling(body),
-        user=_user(_object(body, "metadata")),
+        user=_user(body.get("metadata") or {}),
         service_tier=_TIERS.get(tier, tier) if tier is not None else None,
         extra={name: value for name, value in body.items() if name not in _NAMED and value is not None},
     )
@@ -84,56 +89,49 @@ def decode_strictly(body: JsonObject) -> ChatRequest:
     return chat
 
 
-def _object(body: JsonObject, name: str) -> JsonObject:
-    value = body.get(name)
-    if not isinstance(value, dict | None):
-        raise wrong_type(name, "an object")
-    return value or {}
-
-
 def _sampling(body: JsonObject) -> Sampling:
-    stop = body.get("stop_sequences") or []
-    if not isinstance(stop, list) or not all(isinstance(s, str) for s in stop):
-        raise wrong_type("stop_sequences", "an array of strings")
     limit = optional_int(body, "max_tokens")
-    if limit is not None and limit < 1:
+    if limit is None:
+        raise missing("max_tokens")
+    if limit < 1:
         raise wrong_type("max_tokens", "greater than or equal to 1 for this model")
+    if limit > _MOST_TOKENS:
+        raise wrong_type("max_tokens", f"less than or equal to {_MOST_TOKENS}")
     return Sampling(
         max_tokens=limit,
         temperature=optional_float(body, "temperature"),
         top_p=optional_float(body, "top_p"),
         top_k=optional_int(body, "top_k"),
-        stop=tuple(stop),
+        stop=tuple(body.get("stop_sequences") or ()),
     )
 
 
 def _user(metadata: JsonObject) -> str | None:
     """Claude Code's is a long text; other services take short ones, which only have to be the same each time."""
-    user = metadata.get("user_id")
-    if not isinstance(user, str | None):
-        raise wrong_type("metadata.user_id", "a string")
+    user: str | None = metadata.get("user_id")
     if user is None or len(user) <= _MAX_USER:
         return user or None
     return sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _reasoning(thinking: JsonObject, output: JsonObject) -> ReasoningOptions | None:
+def _reasoning(thinking: JsonObject | None, output: JsonObject) -> ReasoningOptions | None:
     """A budget as an effort, too, for services that have no budgets."""
-    effort = optional_str(output, "effort", "output_config.")
+    effort = output.get("effort")
+    if thinking is None:
+        return ReasoningOptions(effort=effort) if effort else None
     include = False if thinking.get("display") == "omitted" else None
     match thinking.get("type"):
         case None:
-            return ReasoningOptions(effort=effort) if effort else None
+            raise missing("thinking.type")
         case "disabled":
             return ReasoningOptions(mode="off")
         case "enabled":
-            at = "thinking.budget_tokens"
-            budget = optional_int({at: thinking.get("budget_tokens")}, at)
+            budget = optional_int(thinking, "budget_tokens", "thinking.")
             if budget is None:
-                raise missing(at)
-            return ReasoningOptions(
-                effort=effort or _effort(budget), budget_tokens=max(0, budget), mode="on", include=include
-            )
+                raise missing("thinking.budget_tokens")
+            if budget < _LEAST_BUDGET:
+                raise wrong_type("thinking.budget_tokens", f"greater than or equal to {_LEAST_BUDGET}")
+            return ReasoningOptions(effort=effort or _effort(budget), budget_tokens=budget, mode="on", include=include)
         case _:
             return ReasoningOptions(effort=effort or "medium", mode="adaptive", include=include)
 
@@ -146,37 +144,28 @@ def _format(output: JsonObject) -> ResponseFormat | None:
     wanted = output.get("format")
     if wanted is None:
         return None
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
-        raise wrong_type("output_config.format", "an object of type 'json_schema'")
-    if not isinstance(schema := wanted.get("schema"), dict):
+    if wanted.get("type") is None:
+        raise missing("output_config.format.type")
+    if (schema := wanted.get("schema")) is None:
         raise missing("output_config.format.schema")
     return ResponseFormat(kind="json_schema", name="reply", schema=schema)
 
 
-def _tools(found: object) -> list[Tool]:
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise wrong_type("tools", "an array")
+def _tools(found: Sequence[JsonObject]) -> list[Tool]:
     return [_tool(tool, f"tools.{index}") for index, tool in enumerate(found)]
 
 
-def _tool(tool: object, at: str) -> Tool:
-    if not isinstance(tool, dict):
-        raise wrong_type(at, "an object")
-    kind = optional_str(tool, "type", f"{at}.")
+def _tool(tool: JsonObject, at: str) -> Tool:
+    kind = tool.get("type")
     if kind not in (None, "custom"):
         return HostedTool(dialect=NAME, payload=tool, optional=str(kind).startswith(_RUN_THERE))
-    schema = tool.get("input_schema")
-    if not isinstance(schema, dict | None):
-        raise wrong_type(f"{at}.input_schema", "an object")
-    if not (name := optional_str(tool, "name", f"{at}.")):
+    if not (name := tool.get("name")):
         raise missing(f"{at}.name")
     return FunctionTool(
         name=name,
-        description=optional_str(tool, "description", f"{at}."),
-        parameters=_rooted(schema),
-        strict=optional_bool(tool, "strict"),
+        description=tool.get("description"),
+        parameters=_rooted(tool.get("input_schema")),
+        strict=tool.get("strict"),
         extra={key: value for key, value in tool.items() if key not in _TOOL_NAMED},
     )
 
@@ -186,7 +175,7 @@ def _rooted(schema: Mapping[str, Any] | None) -> JsonObject:
     return {"type": "object", "properties": {}, **(schema or {})}
 
 
-def _choice(choice: JsonObject, tools: Sequence[Tool]) -> ToolChoice | None:
+def _choice(choice: JsonObject, tools: Sequence[Tool]) -> ToolChoice:
     hosted = [tool.payload.get("name") for tool in tools if isinstance(tool, HostedTool)]
     match choice:
         case {"type": "tool", "name": str(name)} if name in hosted:
@@ -195,7 +184,5 @@ def _choice(choice: JsonObject, tools: Sequence[Tool]) -> ToolChoice | None:
             return ToolChoice(mode="required", names=(name,))
         case {"type": "auto" | "any" | "none" as mode}:
             return ToolChoice(mode=_CHOICES[mode])  # type: ignore[arg-type]  # the values are modes
-        case {}:
-            if choice:
-                raise wrong_type("tool_choice.type", "'auto', 'any', 'none' or 'tool' with a name")
-            return None
+        case _:
+            raise missing(f"tool_choice.{'name' if choice.get('type') == 'tool' else 'type'}")

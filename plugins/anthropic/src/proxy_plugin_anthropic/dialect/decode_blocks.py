@@ -100,13 +100,16 @@ def _document(block: JsonObject, at: str) -> Iterable[Part]:
     title, context = (_optional(block, name, at) for name in ("title", "context"))
     source = block.get("source")
     match source:
-        case {"type": "text", "data": str(text)}:
+        case {"type": "text"} if isinstance(source, dict):
+            text = _str(source, "data", f"{at}.source")
             return [Text(text=_headed(title, context, text), extra=_rest(block, "source", "title", "context"))]
         case {"type": "content", "content": str(text)}:
             return [Text(text=_headed(title, context, text))]
         case {"type": "content", "content": list(blocks)}:
             head = _headed(title, context)
             return [*([Text(text=head)] if head else []), *_inner(blocks, f"{at}.source.content")]
+        case {"type": "content"}:
+            raise wrong_type(f"{at}.source.content", "a string or an array of blocks")
     found = _source(block, at)
     if found is None:
         return [Native(dialect=NAME, payload=block)]
@@ -129,7 +132,10 @@ def _headed(*texts: str | None) -> str:
 
 def _search_result(block: JsonObject, at: str) -> Part:
     title, source = (_optional(block, name, at) for name in ("title", "source"))
-    content = _inner(_list(block, "content"), f"{at}.content")
+    found = block.get("content")
+    if not isinstance(found, list):
+        raise wrong_type(f"{at}.content", "an array of blocks")
+    content = _inner(found, f"{at}.content")
     texts = [part.text for part in content if isinstance(part, Text)]
     return Text(text=_headed(title, source, *texts), extra=_rest(block, "title", "source", "content", "citations"))
 

@@ -33,14 +33,15 @@ def decode_system(found: object) -> list[Message]:
     """``system``: a text or text blocks."""
     if found is None:
         return []
+    for index, block in enumerate(found if isinstance(found, list) else ()):
+        if block.get("type") != "text":
+            raise wrong_type(f"system.{index}.type", "'text'")
     parts = [part for part in _blocks(found, "system") if _says(part)]
     return [Message(role="system", parts=parts)] if parts else []
 
 
 def _says(part: Part) -> bool:
-    if not isinstance(part, Text):
-        raise BadRequest("system: only text blocks are allowed.", param="system")
-    return bool(part.text.strip()) and not part.text.startswith(_BILLING)
+    return isinstance(part, Text) and bool(part.text.strip()) and not part.text.startswith(_BILLING)
 
 
 def decode_messages(messages: Sequence[JsonObject]) -> list[Message]:
@@ -74,6 +75,8 @@ class _Turn(Struct):
     at: str
     said: list[Part] = field(default_factory=list)
     results: list[ToolResult] = field(default_factory=list)
+    #: Where each result is, by its call.
+    places: dict[str, str] = field(default_factory=dict)
     #: Of the user, and of the system in mid-conversation.
     others: list[tuple[Role, list[Part]]] = field(default_factory=list)
 
@@ -102,6 +105,7 @@ class _Turns:
         if role == "user" and not parts:
             raise BadRequest(f"{at}: messages must have non-empty content.", param=f"{at}.content")
         turn.results += results
+        turn.places |= {result.call_id: at for result in results}
         if not others:
             return
         if role == "user" and turn.others and turn.others[-1][0] == "user":
@@ -120,18 +124,20 @@ def _check_pairs(turn: _Turn) -> None:
     called = Counter(part.id for part in turn.said if isinstance(part, ToolCall))
     answered = Counter(result.call_id for result in turn.results)
     if twice := _repeated(called):
-        raise _mismatch(turn, f"`tool_use` ids must be unique: {twice}")
+        raise _mismatch(turn.at, f"`tool_use` ids must be unique: {twice}")
     if twice := _repeated(answered):
-        raise _mismatch(turn, f"each tool_use must have a single result; there are several with the id {twice}")
+        raise _mismatch(
+            turn.places[twice], f"each tool_use must have a single result; there are several with the id {twice}"
+        )
     if orphans := [call_id for call_id in answered if call_id not in called]:
         raise _mismatch(
-            turn,
+            turn.places[orphans[0]],
             f"unexpected `tool_use_id` found in `tool_result` blocks: {', '.join(orphans)}. Each `tool_result` block "
             "must have a corresponding `tool_use` block in the previous message.",
         )
     if unanswered := [call_id for call_id in called if call_id not in answered]:
         raise _mismatch(
-            turn,
+            turn.at,
             "`tool_use` ids were found without `tool_result` blocks immediately after: "
             f"{', '.join(unanswered)}. Each `tool_use` block must have a corresponding `tool_result` block in the next "
             "message.",
@@ -142,8 +148,8 @@ def _repeated(ids: Counter[str]) -> str:
     return next((one for one, times in ids.items() if times > 1), "")
 
 
-def _mismatch(turn: _Turn, message: str) -> BadRequest:
-    return BadRequest(f"{turn.at}: {message}", param=f"{turn.at}.content")
+def _mismatch(at: str, message: str) -> BadRequest:
+    return BadRequest(f"{at}: {message}", param=f"{at}.content")
 
 
 def _signed_calls(parts: list[Part]) -> list[Part]:

@@ -10,6 +10,7 @@ import re
 
 from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected, sse
 from proxy_core.dialects.common import json_bytes, retry_headers
+from proxy_core.dialects.shapes import with_names
 from proxy_plugin_anthropic.dialect.overflow import overflow
 
 _TYPES = {
@@ -34,6 +35,15 @@ _BY_STATUS = {
     413: "request_too_large",
     429: "rate_limit_error",
 }
+#: The fields of requests that have another name here than where an error may come from.
+_FIELDS = {
+    "max_completion_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "reasoning_effort": "output_config.effort",
+    "response_format": "output_config.format",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "user": "metadata.user_id",
+}
 _KNOWN = frozenset({*_TYPES.values(), *_BY_STATUS.values()})
 _OVERLOADED = 529
 _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
@@ -42,8 +52,8 @@ _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member. An upstream's own type and further members are kept."""
     known: JsonObject = {"type": _type(error), "message": _message(error)}
-    if error.param is not None:
-        known["param"] = error.param
+    if (param := with_names(error, _FIELDS)[1]) is not None:
+        known["param"] = param
     if error.code is not None:
         known["code"] = error.code
     if error.attempts:
@@ -76,11 +86,12 @@ def _message(error: ProxyError) -> str:
 
 def _in_its_words(error: BadRequest) -> str:
     """What is wrong with a field, the way Anthropic says it."""
+    message, param = with_names(error, _FIELDS)
     if error.code == "missing_required_parameter":
-        return f"{error.param}: Field required"
-    if error.code == "invalid_type" and (found := _NAMED.fullmatch(error.message)):
-        return f"{error.param}: Input should be {found['wanted']}"
-    return error.message
+        return f"{param}: Field required"
+    if error.code == "invalid_type" and (found := _NAMED.fullmatch(message)):
+        return f"{param}: Input should be {found['wanted']}"
+    return message
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:

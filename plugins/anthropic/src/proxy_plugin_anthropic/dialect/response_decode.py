@@ -66,6 +66,8 @@ class AnthropicDecoder:
             value = load_object(event.data)
             if value is not None:
                 yield from self._event(value)
+            elif event.name == "error":  # in words only
+                yield self._failure({"error": {"message": event.data.decode("utf-8", "replace")}})
             elif event.data.strip() and not event.data.startswith(b"[DONE]"):
                 raise UpstreamBroken("The upstream sent an event that is not a JSON object.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy_core import JsonObject, ReasoningOptions
+from proxy_core import BadRequest, JsonObject, ReasoningOptions
 from proxy_plugin_anthropic.dialect.families import Family
 
 _BUDGETS: Mapping[str, int] = {
@@ -23,7 +23,14 @@ _LEAST = 1_024
 def thinking_of(
     family: Family, wanted: ReasoningOptions | None, max_tokens: int
 ) -> tuple[JsonObject | None, str | None]:
-    """``thinking`` and ``output_config.effort``; ``None`` leaves them out, which turns thinking off."""
+    """``thinking`` and ``output_config.effort``; ``None`` leaves them out, which turns thinking off.
+
+    Raises ``BadRequest`` for an effort that is no word of any format.
+    """
+    asked = wanted.effort if wanted is not None else None
+    if asked is not None and asked not in ("none", *_BUDGETS):
+        what = f"'reasoning_effort' {asked[:100]!r} is not known."
+        raise BadRequest(what, param="reasoning_effort", code="invalid_value")
     if wanted is None or wanted.mode == "off" or wanted.effort == "none" or family.thinking == "none":
         return None, None
     shown = wanted.include is not False

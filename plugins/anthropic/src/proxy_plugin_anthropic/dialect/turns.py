@@ -67,6 +67,8 @@ class TurnWriter:
         out: list[JsonObject] = []
         for turn in turns:
             self._write(turn, out)
+        if not out and self.system:
+            out, self.system = [{"role": "user", "content": self.system}], []
         if not out:
             raise BadRequest("There is nothing to respond to: all messages are empty.", param="messages")
         if out[0]["role"] == "assistant":

@@ -28,9 +28,11 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.shapes import check_shape
 from proxy_plugin_gemini.dialect.common import CARRIED_CONFIG, NAME, field, snake
 from proxy_plugin_gemini.dialect.decode_parts import decode_contents, decode_system
 from proxy_plugin_gemini.dialect.schema_plain import plain_schema
+from proxy_plugin_gemini.dialect.shape import request_shape
 
 _CARRIED = ("safetySettings", "cachedContent", "labels", "serviceTier", "toolConfig", "generationConfig")
 _CONFIG = (
@@ -38,6 +40,7 @@ _CONFIG = (
     "responseLogprobs logprobs responseMimeType responseSchema responseJsonSchema responseModalities thinkingConfig "
     "mediaResolution speechConfig imageConfig audioTimestamp routingConfig modelSelectionConfig"
 ).split()
+_AT = "generationConfig."
 _CHOICES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
 
 
@@ -58,6 +61,7 @@ def check(body: JsonObject) -> None:
 
 def decode(body: JsonObject) -> ChatRequest:
     """Decode a checked body, with ``model`` and ``stream`` from its path, to the common form."""
+    check_shape(body, request_shape())
     config = generation_config(body)
     extra = {name: value for name in _CARRIED if (value := _carried(name, field(body, name)))}
     messages = [*decode_system(field(body, "systemInstruction")), *decode_contents(body["contents"])]
@@ -104,17 +108,17 @@ def _sampling(config: JsonObject) -> Sampling:
     if not isinstance(stop, list) or not all(isinstance(s, str) for s in stop):
         raise wrong_type("generationConfig.stopSequences", "an array of strings")
     return Sampling(
-        max_tokens=optional_int(config, "maxOutputTokens"),
-        temperature=optional_float(config, "temperature"),
-        top_p=optional_float(config, "topP"),
-        top_k=optional_int(config, "topK"),
+        max_tokens=optional_int(config, "maxOutputTokens", _AT),
+        temperature=optional_float(config, "temperature", _AT),
+        top_p=optional_float(config, "topP", _AT),
+        top_k=optional_int(config, "topK", _AT),
         stop=tuple(stop),
-        seed=optional_int(config, "seed"),
-        presence_penalty=optional_float(config, "presencePenalty"),
-        frequency_penalty=optional_float(config, "frequencyPenalty"),
-        logprobs=optional_bool(config, "responseLogprobs"),
-        top_logprobs=optional_int(config, "logprobs"),
-        n=optional_int(config, "candidateCount"),
+        seed=optional_int(config, "seed", _AT),
+        presence_penalty=optional_float(config, "presencePenalty", _AT),
+        frequency_penalty=optional_float(config, "frequencyPenalty", _AT),
+        logprobs=optional_bool(config, "responseLogprobs", _AT),
+        top_logprobs=optional_int(config, "logprobs", _AT),
+        n=optional_int(config, "candidateCount", _AT),
     )
 
 
@@ -145,7 +149,7 @@ def _effort(budget: int | None) -> str | None:
 
 
 def _format(config: JsonObject) -> ResponseFormat | None:
-    kind = optional_str(config, "responseMimeType", "generationConfig.")
+    kind = optional_str(config, "responseMimeType", _AT)
     if kind is None or kind == "text/plain":
         return None
     schema = _schema(config.get("responseJsonSchema"), config.get("responseSchema"))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_core import BadRequest, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
+from proxy_core import EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
 from proxy_core.dialects.common import json_bytes, load_object, retry_headers
+from proxy_core.dialects.shapes import with_names
 
 _STATUSES = {
     "bad_request": "INVALID_ARGUMENT",
@@ -56,8 +56,6 @@ _FIELDS = {
     "tool_choice": "toolConfig.functionCallingConfig",
     "dimensions": "outputDimensionality",
 }
-_FIELD = re.compile(r"[a-z_]+")
-_QUOTED = re.compile(r"'([a-z_]+)(?=['.\[])")
 _MAX_NESTED = 5
 _LONGEST_SLEEP_S = 300
 
@@ -67,9 +65,7 @@ _LONGEST_SLEEP_S = 300
 
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
-    status, message = _STATUSES.get(error.kind, "UNKNOWN"), error.message
-    if isinstance(error, BadRequest):  # the proxy's own words
-        message = _QUOTED.sub(lambda quoted: f"'{_renamed(quoted[1])}", message)
+    status, (message, param) = _STATUSES.get(error.kind, "UNKNOWN"), with_names(error, _FIELDS)
     details: list[Any] = []
     own: Mapping[str, Any] = {}
     if isinstance(error, UpstreamRejected):
@@ -78,8 +74,8 @@ def error_object(error: ProxyError) -> JsonObject:
         details = list(own["details"]) if isinstance(own.get("details"), list) else []
     if error.code is not None:
         details.append(_info(error, error.code))
-    if error.param is not None and error.status == 400:
-        violation = {"field": _renamed(error.param), "description": message}
+    if param is not None and error.status == 400:
+        violation = {"field": param, "description": message}
         details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": [violation]})
     if error.retry_after_s is not None:
         details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{_delay_s(error.retry_after_s)}s"})
@@ -93,11 +89,6 @@ def _delay_s(wait_s: float) -> int:
     """Gemini CLI gives up at once if it is asked to wait for more than 300 s, but sleeps in silence through 300 s."""
     seconds = max(0, math.ceil(wait_s))
     return _LONGEST_SLEEP_S + 1 if seconds == _LONGEST_SLEEP_S else seconds
-
-
-def _renamed(field: str) -> str:
-    """A field in this format's words; what is inside it keeps its name."""
-    return _FIELD.sub(lambda name: _FIELDS.get(name[0], name[0]), field, count=1)
 
 
 def _info(error: ProxyError, code: str) -> JsonObject:

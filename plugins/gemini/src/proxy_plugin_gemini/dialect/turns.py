@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,
@@ -25,6 +26,7 @@ from proxy_core import (
     ToolCall,
     ToolResult,
 )
+from proxy_core.dialects.common import with_contexts
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, NO_SIGNATURE, parse_text
 from proxy_plugin_gemini.dialect.families import Family
 from proxy_plugin_gemini.dialect.names import NameTable
@@ -76,10 +78,10 @@ class TurnWriter(Struct, frozen=True):
         return out, system
 
     def _message(self, message: Message, turn: _Turn) -> None:
-        for part in message.parts:
+        for part in with_contexts(message.parts):
             match part:
                 case ToolResult():
-                    turn.results.append(part)
+                    turn.results.append(replace(part, parts=list(with_contexts(part.parts))))
                 case ToolCall():
                     turn.calls.append(part)
                 case Reasoning():

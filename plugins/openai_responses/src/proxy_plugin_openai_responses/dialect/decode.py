@@ -25,9 +25,11 @@ from proxy_core.dialects.common import (
     require_model,
     wrong_type,
 )
+from proxy_core.dialects.shapes import check_shape
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode_input import decode_input
 from proxy_plugin_openai_responses.dialect.decode_tools import decode_choice, named_tools, with_names
+from proxy_plugin_openai_responses.dialect.shape import request_shape
 
 #: An optional whole number stays one.
 Number = TypeVar("Number", int | None, float | None)
@@ -44,6 +46,7 @@ ENCRYPTED = "reasoning.encrypted_content"
 
 def decode(body: JsonObject) -> ChatRequest:
     """Convert a checked body to neutral values. Raises ``BadRequest`` naming the field."""
+    check_shape(body, request_shape())
     for name in _UNAVAILABLE:
         if body.get(name) is not None:
             raise BadRequest(f"{name!r} is not available for this model.", param=name, code="unsupported_parameter")

@@ -123,7 +123,8 @@ def _results(items: Sequence[JsonObject]) -> dict[str, deque[ToolResult]]:
 def _outcome(item: JsonObject, kind: str, at: str) -> list[Part]:
     if kind == "tool_search_output":
         return [Text(text=f"These tools are available now: {', '.join(_found_names(item)) or 'none'}.")]
-    return decode_output(item.get("output"), f"{at}.output")
+    output, own = item.get("output"), kind in ("function_call_output", "custom_tool_call_output")
+    return decode_output(output, f"{at}.output", plain=own)
 
 
 def _found_names(item: JsonObject) -> Iterator[str]:

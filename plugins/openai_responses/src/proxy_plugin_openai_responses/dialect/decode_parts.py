@@ -13,10 +13,12 @@ def decode_content(content: object, at: str) -> list[Part]:
     return _decode(content, f"{at}.content")
 
 
-def decode_output(output: object, at: str) -> list[Part]:
-    """A tool's result; a tool that is built into the format has an object of its own."""
+def decode_output(output: object, at: str, *, plain: bool) -> list[Part]:
+    """A tool's result. One that is not ``plain`` is of a tool that is built into the format: an object of its own."""
     if output is None:
         raise missing(at)
+    if plain:
+        _check_plain(output, at)
     match output:
         case {"image_url": str(url)}:
             return [Image(source=_address(url, f"{at}.image_url"))]
@@ -26,6 +28,16 @@ def decode_output(output: object, at: str) -> list[Part]:
             return [Text(text=output)]
         case _:
             return [Text(text=json_bytes(output).decode())]
+
+
+def _check_plain(output: object, at: str) -> None:
+    if not isinstance(output, str | list):
+        raise wrong_type(at, "a string or an array of parts")
+    for index, part in enumerate(output if isinstance(output, list) else ()):
+        if not isinstance(part, dict):
+            raise wrong_type(f"{at}[{index}]", "an object")
+        if not isinstance(part.get("type"), str | None):
+            raise wrong_type(f"{at}[{index}].type", "a string")
 
 
 def _decode(content: object, at: str) -> list[Part]:

@@ -66,7 +66,7 @@ def test_the_dialects_of_the_core_are_openais(graph):
     """Its formats share errors and usage, so they may import each other; another vendor's is a plugin's."""
     modules = {m.removeprefix("proxy_core.dialects.") for m in graph.find_children("proxy_core.dialects")}
 
-    assert {m for m in modules if not m.startswith("openai_")} == {"common", "model_name", "text_events"}
+    assert {m for m in modules if not m.startswith("openai_")} == {"common", "model_name", "shapes", "text_events"}
 
 
 #: What plugins and their tests may import of the core, whole or a name of it.

@@ -11,6 +11,7 @@ from proxy_core.dialects.common import load_object as load_object
 from proxy_core.errors import AccountUnpaid as AccountUnpaid
 from proxy_core.errors import BadRequest as BadRequest
 from proxy_core.errors import CapacityExhausted as CapacityExhausted
+from proxy_core.errors import ContextExceeded as ContextExceeded
 from proxy_core.errors import CredentialRefused as CredentialRefused
 from proxy_core.errors import Forbidden as Forbidden
 from proxy_core.errors import InternalError as InternalError

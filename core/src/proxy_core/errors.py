@@ -15,6 +15,7 @@
     │   ├── AccountUnpaid     403   no credit is left
     │   └── UpstreamLoginRequired   the account's owner must log in again
     ├── UpstreamRejected      4xx   the upstream found a fault in the client's request
+    │   └── ContextExceeded   400   the conversation is longer than the model's context
     ├── CapacityExhausted     429   every credential that could serve the model is cooling down
     │   └── LimitReached      429   the client's own limit
     ├── InternalError         500   a bug in the proxy or in a plugin
@@ -232,6 +233,29 @@ class UpstreamRejected(ProxyError):
         self.status = status
         self.type = type
         self.details = dict(details or {})
+
+
+class ContextExceeded(UpstreamRejected):
+    """The conversation is longer than the model's context: ``tokens`` do not fit into ``limit``, where that is known.
+
+    Agents shorten it at a code or at words of their dialect, whatever the upstream said.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tokens: int | None = None,
+        limit: int | None = None,
+        type: str | None = None,
+        param: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            message, status=400, type=type, param=param or "messages", code="context_length_exceeded", details=details
+        )
+        self.tokens = tokens
+        self.limit = limit
 
 
 class CapacityExhausted(ProxyError):

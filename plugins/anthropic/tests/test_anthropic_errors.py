@@ -13,8 +13,10 @@ from proxy_core import (
     ModelNotFound,
     Unavailable,
     UpstreamBroken,
+    UpstreamFailure,
     UpstreamRejected,
     UpstreamTimeout,
+    classify_failure,
     sse,
 )
 from proxy_core.dialects.common import missing, wrong_type
@@ -22,6 +24,11 @@ from proxy_plugin_anthropic.dialect.errors import encode_error, stream_error
 
 NO_KEY = Unavailable("No credential.", code="no_credential")
 NO_KEY.waiting_helps = False
+
+
+def rejected_by_upstream(said):
+    body = json.dumps({"error": {"message": said}}).encode()
+    return classify_failure(UpstreamFailure(provider="demo", status=400, body=body)).error
 
 
 def body_of(error):
@@ -104,7 +111,7 @@ def test_a_wrong_field_in_anthropics_words(error, message):
     ],
 )
 def test_an_overflow_is_said_so_that_agents_compact(said, numbers):
-    message = body_of(UpstreamRejected(said, status=400))[1]["error"]["message"]
+    message = body_of(rejected_by_upstream(said))[1]["error"]["message"]
 
     assert message.startswith("prompt is too long: ")
     if numbers is None:
@@ -123,4 +130,4 @@ def test_an_overflow_is_said_so_that_agents_compact(said, numbers):
     ],
 )
 def test_other_faults_keep_their_words(said):
-    assert body_of(UpstreamRejected(said, status=400))[1]["error"]["message"] == said
+    assert body_of(rejected_by_upstream(said))[1]["error"]["message"] == said

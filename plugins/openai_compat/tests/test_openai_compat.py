@@ -125,7 +125,7 @@ ERRORS = [
     ("nvidia_nim", 429, {"status": 429, "title": "Too Many Requests"}, QUOTA, 429),
     ("nvidia_nim", 403, {"status": 403, "detail": "Authorization failed"}, CREDENTIAL, 403),
     ("together", 402, words(), CREDENTIAL, 403),
-    ("together", 403, words("Input token count + max_tokens must be less"), REJECT, 403),
+    ("together", 403, words("Input token count + max_tokens must be less"), REJECT, 400),
     ("fireworks", 412, words(SUSPENDED, code="PRECONDITION_FAILED"), CREDENTIAL, 403),
     ("fireworks", 412, words(code="PRECONDITION_FAILED"), FAIL_OVER, 404),
     (

@@ -14,6 +14,7 @@ from msgspec import Struct
 from proxy_core.errors import (
     AccountUnpaid,
     CapacityExhausted,
+    ContextExceeded,
     CredentialRefused,
     ProxyError,
     ProxyLoop,
@@ -25,6 +26,7 @@ from proxy_core.errors import (
 )
 from proxy_core.failures.error_body import ErrorBody
 from proxy_core.failures.kinds import FailureKind
+from proxy_core.failures.overflow import Overflow, overflow
 from proxy_core.messages import TransportFault, UpstreamFailure
 
 
@@ -111,6 +113,8 @@ def client_error(
     name = failure.provider
     if kind in ("client", "conflict"):
         return rejected(status or 400, error)
+    if kind == "too_long":
+        return _exceeded(error)
     if kind == "too_large":
         return rejected(413, error)
     if kind in ("no_model", "no_model_here", "model_denied"):
@@ -144,6 +148,20 @@ def quoting(made: ProxyError, error: ErrorBody) -> ProxyError:
     code = error.code if error.number is None else str(error.number)
     made.type = error.type if error.type is not None and _NAME.fullmatch(error.type) else None
     made.upstream_code = code if code is not None and code != made.code and _NAME.fullmatch(code) else None
+    return made
+
+
+def _exceeded(error: ErrorBody) -> ContextExceeded:
+    found = overflow(None, error) or Overflow()
+    made = ContextExceeded(
+        error.message or "The conversation is longer than the model's context.",
+        tokens=found.tokens,
+        limit=found.limit,
+        type=error.type,
+        param=error.param,
+        details=error.details,
+    )
+    made.upstream_code = error.code if error.code != made.code else None
     return made
 
 

@@ -13,10 +13,12 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from proxy_core.failures.error_body import ErrorBody
+from proxy_core.failures.overflow import overflow
 
 #: The kinds of failure; ``policy.py`` maps each to a decision.
 FailureKind = Literal[
     "client",  # the request itself is wrong
+    "too_long",  # the conversation is longer than the model's context
     "too_large",  # the request alone is above this account's limit
     "no_model",  # the provider does not have this model
     "no_model_here",  # the same, or this credential may not use it: the upstream does not say which
@@ -55,8 +57,9 @@ def _each(**kinds: str) -> dict[str, FailureKind]:
 
 #: Codes, types and reasons.
 _CODES = _each(
-    client="context_length_exceeded content_filter content_policy_violation invalid_prompt cyber_policy"
-    " string_above_max_length exceed_context_size_error unsupported_parameter unsupported_value",
+    client="content_filter content_policy_violation invalid_prompt cyber_policy string_above_max_length"
+    " unsupported_parameter unsupported_value",
+    too_long="context_length_exceeded exceed_context_size_error model_max_prompt_tokens_exceeded",
     no_model="model_not_found modelnotfound",
     model_denied="usage_not_included",
     refused="invalid_api_key api_key_invalid incorrect_api_key authentication_error access_token_expired"
@@ -158,7 +161,9 @@ _RATED = re.compile(r"rate limit|too many requests", re.I)
 def failure_kind(status: int | None, error: ErrorBody, rules: ErrorRules = _NO_RULES) -> FailureKind:
     """The kind of a failure with this status and body. ``status`` is ``None`` for an error inside a response."""
     status = status if status is not None and status >= 300 else None
-    found = _first(error.codes, rules.codes, _CODES) or _by_message(status, error, rules)
+    found = _first(error.codes, rules.codes, _CODES)
+    if found is None:
+        found = "too_long" if overflow(status, error) is not None else _by_message(status, error, rules)
     if found is None and status not in (401, 402, 404, 413, 422):
         found = _first(error.codes, _BROAD)
     if found is None:

@@ -46,6 +46,7 @@ class _Action(Struct, frozen=True):
 
 _ACTIONS: Mapping[FailureKind, _Action] = {
     "client": _Action("client", "reject"),
+    "too_long": _Action("client", "reject"),
     # Every key of an account has the same limit, so trying them all would be pointless.
     "too_large": _Action("client", "fail_over"),
     "no_model": _Action("client", "fail_over"),

@@ -1,19 +1,8 @@
-"""What Anthropic's errors mean, where the core's own tables do not know it: data, and one kind of message. Pure."""
+"""What Anthropic's errors mean, where the core's own tables do not know it."""
 
 from __future__ import annotations
 
-import re
-
-from msgspec.structs import replace
-
-from proxy_core import (
-    ErrorRules,
-    FailureDecision,
-    UpstreamFailure,
-    classify_by_rules,
-    decision_for,
-    read_error,
-)
+from proxy_core import ErrorRules, FailureDecision, UpstreamFailure, classify_by_rules
 
 RULES = ErrorRules(
     messages={
@@ -27,12 +16,7 @@ RULES = ErrorRules(
         r"the long context beta is not yet available": "too_large",
     }
 )
-_TOO_LONG = re.compile(r"(prompt|input) is too long|input length and `max_tokens` exceed context limit", re.I)
 
 
 def classify_failure(failure: UpstreamFailure) -> FailureDecision:
-    if failure.transport is None and failure.status in (400, 413, None):
-        error = read_error(failure.body)
-        if error.message is not None and _TOO_LONG.match(error.message):
-            return decision_for("client", failure, 400, replace(error, code="context_length_exceeded"))
     return classify_by_rules(failure, RULES)

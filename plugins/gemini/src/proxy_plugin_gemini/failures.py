@@ -17,6 +17,7 @@ from proxy_core import (
     UpstreamRejected,
     classify_failure,
     decision_for,
+    failure_kind,
     read_error,
     rejected,
 )
@@ -27,7 +28,6 @@ from proxy_plugin_gemini.limits import HOUR_S, limit_of
 Decide = Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]
 
 _DENIED_COOLDOWN_S = 3600.0
-_TOO_LONG = re.compile(r"token count.{0,80}exceed|exceeds the maximum number of tokens|prompt is too long", re.I | re.S)
 _LOCATION = re.compile(r"location is not supported", re.I)
 _KEY = re.compile(r"api[ _]key (not valid|not found|expired|invalid)", re.I)
 
@@ -92,8 +92,8 @@ def _bad_request(failure: UpstreamFailure, error: GoogleError, words: ErrorBody)
         return decision_for("refused", failure, 401, words)
     if error.status == "FAILED_PRECONDITION" and _LOCATION.search(error.message):
         return decision_for("disabled", failure, 400, words)
-    if _TOO_LONG.search(error.message):
-        words = replace(words, code="context_length_exceeded")
+    if failure_kind(400, words) == "too_long":
+        return decision_for("too_long", failure, 400, words)
     return FailureDecision(fault="client", next="reject", error=rejected(400, words))
 
 

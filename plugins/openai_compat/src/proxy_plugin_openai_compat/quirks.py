@@ -205,7 +205,7 @@ PRESETS: Mapping[str, Vendor] = {
         ),
     ),
     # docs.together.ai/docs/error-codes: a 403 means that the context is too long.
-    "together": Vendor(base_url="https://api.together.xyz/v1", errors=ErrorRules(statuses={403: "client"})),
+    "together": Vendor(base_url="https://api.together.xyz/v1", errors=ErrorRules(statuses={403: "too_long"})),
     # docs.fireworks.ai/guides/inference-error-codes: a 412 means a suspended account (its text: llmgateway #3838,
     # pollinations #12136) or an adapter that does not load.
     "fireworks": Vendor(

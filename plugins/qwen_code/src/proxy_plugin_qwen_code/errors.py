@@ -143,12 +143,6 @@ def _filtered(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
     return UpstreamRejected(words, status=400, type=error.type, code="content_filter")
 
 
-def _too_long(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
-    """Keep the vendor's words: clients recognise "range of input length should be"."""
-    words = error.message or "The context is too long."
-    return UpstreamRejected(words, status=400, type=error.type, param="messages", code="context_length_exceeded")
-
-
 def _not_an_agent(failure: UpstreamFailure, error: ErrorBody) -> ProxyError:
     return UpstreamBroken(f"{failure.provider} refused this proxy: {NOT_AN_AGENT}.", code="upstream_misconfigured")
 
@@ -253,11 +247,10 @@ ROWS: Sequence[Row] = (
         error=_filtered,
     ),
     Row(
-        failure_kind="client",
+        failure_kind="too_long",
         statuses=frozenset({None, 400}),
         codes=_words("context_length_exceeded"),
         says=_says(r"range of input length should be|^.{0,60}maximum context length"),
-        error=_too_long,
     ),
     Row(
         failure_kind="client",

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import re
 
-from proxy_core import BadRequest, EncodedError, JsonObject, ModelNotFound, ProxyError, UpstreamRejected, sse
+from proxy_core import (
+    BadRequest,
+    ContextExceeded,
+    EncodedError,
+    JsonObject,
+    ModelNotFound,
+    ProxyError,
+    UpstreamRejected,
+    sse,
+)
 from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_core.dialects.shapes import with_names
-from proxy_plugin_anthropic.dialect.overflow import overflow
 
 _TYPES = {
     "bad_request": "invalid_request_error",
@@ -46,6 +54,7 @@ _FIELDS = {
 }
 _KNOWN = frozenset({*_TYPES.values(), *_BY_STATUS.values()})
 _OVERLOADED = 529
+_OWN_WORDS = ("prompt is too long", "input length and `max_tokens` exceed context limit")
 _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
 
 
@@ -81,7 +90,15 @@ def _status(error: ProxyError) -> int:
 def _message(error: ProxyError) -> str:
     if isinstance(error, BadRequest):
         return _in_its_words(error)
-    return overflow(error.message, error.code) or error.message if error.status in (400, 413) else error.message
+    return _exceeded(error) if isinstance(error, ContextExceeded) else error.message
+
+
+def _exceeded(error: ContextExceeded) -> str:
+    if error.message.startswith(_OWN_WORDS):
+        return error.message
+    if error.tokens is None:
+        return f"prompt is too long: {error.message}"
+    return f"prompt is too long: {error.tokens} tokens > {error.limit} maximum"
 
 
 def _in_its_words(error: BadRequest) -> str:

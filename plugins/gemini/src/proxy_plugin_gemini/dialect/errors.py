@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from proxy_core import EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
+from proxy_core import ContextExceeded, EncodedError, JsonObject, ProxyError, UpstreamFailure, UpstreamRejected
 from proxy_core.dialects.common import json_bytes, load_object, retry_headers
 from proxy_core.dialects.shapes import with_names
 
@@ -66,6 +66,11 @@ _LONGEST_SLEEP_S = 300
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
     status, (message, param) = _STATUSES.get(error.kind, "UNKNOWN"), with_names(error, _FIELDS)
+    if isinstance(error, ContextExceeded) and error.tokens is not None:
+        # Clients recognize these words.
+        message = (
+            f"The input token count ({error.tokens}) exceeds the maximum number of tokens allowed ({error.limit})."
+        )
     details: list[Any] = []
     own: Mapping[str, Any] = {}
     if isinstance(error, UpstreamRejected):

@@ -8,8 +8,10 @@ import tomllib
 
 import pytest
 
-from proxy_core.testing import run
-from proxy_plugin_clients import PLUGIN
+from proxy_core.testing import run, serving
+from proxy_plugin_clients import PLUGIN, jsonc
+from proxy_plugin_clients.endpoint import Endpoint, Key
+from proxy_plugin_clients.rivals import reported
 from proxy_plugin_clients.setup import PROGRAMS
 
 KEY = "canary-client-key"
@@ -170,6 +172,163 @@ async def test_the_url_is_one_that_a_client_can_connect_to(setup, listening, url
     assert f'"{url}"' in await setup("claude", **listening)
 
 
+async def test_the_url_is_that_of_the_running_proxy(setup, home):
+    assert "No proxy is running here: http://127.0.0.1:8000 is from the settings" in await setup("claude")
+
+    async with serving(home) as program:
+        output = await setup("claude", "--write", "--yes")
+        elsewhere = await setup("claude", "--url", "http://127.0.0.1:1")
+
+    assert json.loads((home / ".claude/settings.json").read_text())["env"]["ANTHROPIC_BASE_URL"] == program.url
+    assert "No proxy is running" not in output + elsewhere
+    assert '"http://127.0.0.1:1"' in elsewhere
+
+
+@pytest.mark.parametrize("content", [None, "", "two words\n", "one\ntwo\n", "schlüssel\n"])
+async def test_a_key_file_without_a_key_is_an_error(setup, home, content):
+    if content is not None:
+        (home / "key").write_text(content)
+
+    assert "--key-file" in await setup("claude", "--url", "http://a", "--key-file", "key", code=2)
+
+
+@pytest.mark.parametrize("name", ["claude", "codex", "opencode"])
+async def test_a_variable_with_the_key_is_asked_for_only_where_it_is_missing(setup, name):
+    remote = (name, "--url", "https://proxy.lan", "--model", "fast")
+
+    missing, given = await setup(*remote), await setup(*remote, LLM_PROXY_KEY="a-key")
+
+    assert "LLM_PROXY_KEY is not set in this shell: it has to contain the client key" in missing
+    assert "is not set" not in given
+    assert "export" not in missing + given
+    assert "a-key" not in given
+
+
+# --- What else a client goes by ----------------------------------------------------------
+
+
+def put(home, path, value):
+    (home / path).parent.mkdir(parents=True, exist_ok=True)
+    (home / path).write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+SECRET = "canary-secret"
+#: What is in each agent's file, and what of it has to go.
+OLD = {
+    "claude": (
+        ".claude/settings.json",
+        f'{{"env": {{"ANTHROPIC_AUTH_TOKEN": "{SECRET}", "ANTHROPIC_BASE_URL": "https://u:{SECRET}@old"'
+        f', "ANTHROPIC_API_KEY": "{SECRET}", "CLAUDE_CODE_USE_BEDROCK": "1"}}, "apiKeyHelper": "echo {SECRET}"}}',
+        ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_USE_BEDROCK"],
+    ),
+    "codex": (
+        ".codex/config.toml",
+        f'[model_providers.proxy-core]\nexperimental_bearer_token = "{SECRET}"\nenv_key = "KEY"  # {SECRET}\n'
+        f'auth = {{ command = "echo", args = ["{SECRET}"] }}\n[mcp_servers.a.env]\nTOKEN = "keep-{SECRET}"\n',
+        ["experimental_bearer_token", "env_key"],
+    ),
+    "gemini": (".gemini/.env", f"GEMINI_API_KEY={SECRET}\nOTHER=keep-{SECRET}\nGEMINI_MODEL=old\n", ["GEMINI_MODEL"]),
+    "qwen": (".qwen/.env", f"OPENAI_API_KEY='{SECRET}\n{SECRET}'\nOPENAI_BASE_URL=http://old\n", ["http://old"]),
+    "opencode": (
+        "config/opencode/opencode.json",
+        f'{{"mcp": {{"a": {{"headers": {{"X": "keep-{SECRET}"}}}}}}, // {SECRET}\n'
+        f'"provider": {{"proxy-core": {{"options": {{"apiKey": "{SECRET}"}}}}}}}}',
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+async def test_old_keys_are_replaced_or_removed_and_nowhere_shown(setup, home, name):
+    path, text, gone = OLD[name]
+    put(home, path, text)
+
+    output = await setup(name, "--model", "fast", "--write", "--yes")
+    written = (home / path).read_text()
+
+    assert SECRET not in output
+    assert "********" in output
+    assert not [word for word in gone if word in written]
+    assert written.count(f"keep-{SECRET}") == text.count(f"keep-{SECRET}")
+    assert SECRET not in written.replace(f"keep-{SECRET}", "").replace(f"// {SECRET}", "")
+    assert "nothing to change" in await setup(name, "--model", "fast", "--write", "--yes")
+
+
+async def test_a_model_that_stays_is_said_and_looked_up(setup, home):
+    put(home, ".claude/settings.json", {"model": "opus[1m]", "env": {"ANTHROPIC_MODEL": "mine"}})
+
+    output = await setup("claude", "--write", "--yes")
+
+    assert "settings.json keeps env.ANTHROPIC_MODEL = mine, and Claude Code goes by it" in output
+    assert "keeps model = opus[1m]" in output
+    assert "claude-haiku-4-5-20251001, mine." in output  # no deployment has that name
+    assert "keeps" not in await setup("claude", "--model", "fast", "--write", "--yes")
+    assert "ANTHROPIC_MODEL': 'fast'" in str(json.loads((home / ".claude/settings.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "said"),
+    [
+        ("claude", ".claude/settings.local.json", {"env": {"ANTHROPIC_API_KEY": SECRET}}, "env.ANTHROPIC_API_KEY"),
+        ("claude", ".claude/settings.local.json", "{", "cannot be read"),
+        ("codex", ".codex/config.toml", f'profile = "{SECRET}"', "keeps profile"),
+        ("qwen", ".qwen/settings.json", {"modelProviders": {"openai": [SECRET]}}, "keeps modelProviders.openai"),
+        ("opencode", "config/opencode/opencode.json", {"enabled_providers": []}, "keeps enabled_providers"),
+        ("opencode", "opencode.json", {"provider": {"proxy-core": {"a": 1}}}, "sets provider.proxy-core"),
+        ("aider", ".env", f"export OPENAI_API_KEY={SECRET}", "sets OPENAI_API_KEY"),
+        ("aider", ".aider.conf.yml", f"openai-api-key: {SECRET}", "sets openai-api-key"),
+    ],
+)
+async def test_files_that_win_are_named(setup, home, name, path, value, said):
+    assert said not in await setup(name, "--model", "fast")
+    put(home, path, value)
+
+    output = await setup(name, "--model", "fast")
+
+    assert said in output
+    assert str(home / path) in output
+    assert SECRET not in output
+
+
+@pytest.mark.parametrize("name", ["gemini", "qwen"])
+def test_a_file_of_variables_on_the_way_up_is_read_instead(tmp_path, name):
+    put(tmp_path, "home/project/.env", "A=1")
+    endpoint = Endpoint(
+        root="http://a",
+        key=Key(command=["cat"]),
+        home=tmp_path / "home",
+        cwd=tmp_path / "home/project/deep",
+        variables={},
+    )
+
+    (line,) = reported(PROGRAMS[name], PROGRAMS[name].configure(endpoint), endpoint)
+
+    assert line == f"{tmp_path}/home/project/.env is read instead of the one that setup writes."
+
+
+async def test_variables_of_the_shell_that_win_are_named(setup):
+    for name, variable in (("claude", "ANTHROPIC_AUTH_TOKEN"), ("gemini", "GEMINI_API_KEY"), ("qwen", "OPENAI_MODEL")):
+        told = f"{variable} is set in this shell and wins over the files"
+        assert told not in await setup(name, "--model", "fast")
+        output = await setup(name, "--model", "fast", **{variable: SECRET})
+        assert told in output
+        assert SECRET not in output
+    same = await setup("qwen", "--model", "fast", OPENAI_MODEL="fast", OPENAI_BASE_URL="http://127.0.0.1:8000/v1")
+    assert "wins" not in same
+
+
+async def test_opencodes_file_with_comments_is_used_where_it_exists(setup, home):
+    put(home, "config/opencode/opencode.json", {"model": "a/b"})
+    put(home, "config/opencode/opencode.jsonc", '{\n  // mine\n  "model": "c/d",\n}\n')
+
+    await setup("opencode", "--model", "fast", "--write", "--yes")
+
+    written = (home / "config/opencode/opencode.jsonc").read_text()
+    assert "// mine" in written
+    assert jsonc.parse(written)["model"] == "proxy-core/fast"
+    assert json.loads((home / "config/opencode/opencode.json").read_text()) == {"model": "a/b"}
+
+
 # --- Writing -----------------------------------------------------------------------------
 
 
@@ -258,6 +417,34 @@ async def test_a_folder_that_cannot_be_written_is_named(setup, home):
     (home / ".claude").mkdir(mode=0o500)
 
     assert "could not be written" in await setup("claude", "--write", "--yes", code=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "content", "said"),
+    [
+        ("claude", ".claude/settings.json", '{"env": []}', "env is a list, and has to be an object"),
+        ("claude", ".claude/settings.json", '{"apiKeyHelper": {}}', "apiKeyHelper is an object, and has to be a text"),
+        ("codex", ".codex/config.toml", 'model_providers = "mine"', "model_providers is a text"),
+        ("codex", ".codex/config.toml", "model = 5", "model is a number"),
+        (
+            "codex",
+            ".codex/config.toml",
+            "[model_providers.proxy-core.auth]\nargs = 1",
+            "proxy-core.auth.args is a number",
+        ),
+        ("gemini", ".gemini/settings.json", '{"security": {"auth": true}}', "security.auth is true or false"),
+        ("opencode", "config/opencode/opencode.json", '{"provider": "x"}', "provider is a text"),
+    ],
+)
+async def test_a_value_of_another_kind_is_named_and_stays(setup, home, name, path, content, said):
+    put(home, path, content)
+
+    output = await setup(name, "--model", "fast", "--write", "--yes", code=1)
+
+    assert f"{home / path} was left as it is: " in output
+    assert said in output
+    assert (home / path).read_text() == content
+    assert not (home / ".gemini/.env").exists()
 
 
 async def test_what_is_in_the_way_of_a_folder_is_named(setup, home):

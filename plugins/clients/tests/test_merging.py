@@ -55,6 +55,37 @@ def test_the_result_has_both_sides_values_whatever_stands_between_them(below, ab
     assert jsonc.parse(jsonc.merged(text, above)) == expected(below, above)
 
 
+def pruned(value, path):
+    name, *rest = path
+    if not isinstance(value, dict) or name not in value:
+        return value
+    if rest:
+        return {**value, name: pruned(value[name], rest)}
+    return {key: inner for key, inner in value.items() if key != name}
+
+
+@given(OBJECTS, st.lists(NAMES, min_size=1, max_size=3), st.data())
+def test_a_member_is_removed_whatever_stands_around_it(value, path, data):
+    text = written(value, lambda: data.draw(st.sampled_from(GAPS)))
+
+    assert jsonc.parse(jsonc.without(text, path)) == pruned(value, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{\n  "a": 1,\n  "b": 2\n}\n', '{\n  "b": 2\n}\n'),
+        ('{\n  "b": 2,\n  "a": 1\n}\n', '{\n  "b": 2\n}\n'),
+        ('{"b": 2, /* one */ "a": 1, // two\n}', '{"b": 2, /* one */  // two\n}'),
+        ('{"a": 1}', "{}"),
+        ('{"a": 1, "b": 2, "a": 3}', '{"b": 2 }'),
+        ('{"b": {"a": 1}}', '{"b": {"a": 1}}'),
+    ],
+)
+def test_a_removed_member_takes_its_line_and_one_comma_with_it(text, left):
+    assert jsonc.without(text, ["a"]).replace("{ ", "{") == left
+
+
 def test_everything_else_keeps_its_place_and_layout():
     text = '// head\n{\n    "a": 1, // one\n    "b": {"c": [1, 2,]}, /* end */\n}\n'
 
@@ -77,8 +108,8 @@ def test_what_is_no_object_is_refused(text):
         jsonc.merged(text, {"a": 1})
 
 
-def file(form, **values):
-    return ConfigFile(path=Path("x"), format=form, values=values)
+def file(form, removes=(), **values):
+    return ConfigFile(path=Path("x"), format=form, values=values, removes=removes)
 
 
 def test_byte_order_marks_and_line_ends_are_kept():
@@ -87,12 +118,48 @@ def test_byte_order_marks_and_line_ends_are_kept():
         == b'\xef\xbb\xbf{\r\n  "b": 1,\r\n "a": 1\r\n}\r\n'
     )
     assert merged(file("env", B="2"), b"A=1\r\nB=1\r\n") == b"A=1\r\nB=2\r\n"
+    mixed = b"A=1\r\nB=1\nC=3\r\n"
+    assert merged(file("env", B="2", C="4"), mixed) == b"A=1\r\nB=2\nC=4\r\n"
+    assert merged(file("env", removes=[("A",)]), mixed) == b"B=1\nC=3\r\n"
+    assert merged(file("toml", m="b"), b'\xef\xbb\xbfm = "a" # c\r\nn = 1\r\n') == (
+        b'\xef\xbb\xbfm = "b" # c\r\nn = 1\r\n'
+    )
 
 
 def test_variables_are_replaced_where_they_are_and_else_added():
     key = Key(command=["cat"], value=SecretStr("pc-1 2"))
 
     assert merged(file("env", A="x", K=key), b"#A=0\nexport A=1\nAA=2") == b'#A=0\nA=x\nAA=2\nK="pc-1 2"\n'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a#b", '"a#b"'), ("a\\b", "'a\\b'"), ('a"b', "'a\"b'"), ("a\"'b", "`a\"'b`"), ("", "")],
+)
+def test_a_variable_is_in_quotes_that_leave_it_as_it_is(value, text):
+    data = merged(file("env", A=value), b"")
+
+    assert data == f"A={text}\n".encode()
+    assert merged(file("env", A=value), data) == data
+
+
+@pytest.mark.parametrize("value", ["\"'`", "a\nb"])
+def test_a_variable_that_no_quotes_can_hold_is_refused(value):
+    with pytest.raises(ValueError, match="quotes or line ends"):
+        merged(file("env", A=value), b"")
+
+
+@pytest.mark.parametrize("old", ["A='1\n2'", 'A="1\\"\n2" # c', " A = 1", "export A: 1", "A='1", "A=0\nA=`1\n`"])
+def test_a_variable_is_replaced_or_removed_whole(old):
+    assert merged(file("env", A="x"), f"B=1\n{old}\nC=1\n".encode()).replace(b"A=x\nA=x", b"A=x") == (
+        b"B=1\nA=x\nC=1\n"
+    )
+    assert merged(file("env", removes=[("A",)]), f"B=1\n{old}\nC=1\n".encode()) == b"B=1\nC=1\n"
+
+
+def test_values_that_are_there_already_leave_every_byte_as_it_is():
+    for form, text in (("env", b"export A = '1' # c\n"), ("json", b'{"A":"1",}'), ("toml", b"A   = '1' # c\n")):
+        assert merged(file(form, A="1"), text) == text
 
 
 def test_tables_are_extended():

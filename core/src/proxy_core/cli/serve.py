@@ -168,6 +168,7 @@ async def _serve(
 ) -> None:
     loaded, stop = active.current.loaded, active.stop
     server = loaded.settings.server
+    active.process.url = url_of(sock, server)
 
     def activated(now: Generation) -> None:
         written.redaction = now.redaction

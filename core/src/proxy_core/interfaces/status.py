@@ -241,6 +241,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
 
     Workers count from 1, and a replacement gets the number of the worker that it replaces.
     ``parent`` is the process id that all workers of one program share; ``None``: it has no workers.
+    ``url`` is where it listens; empty in another program's process.
     ``failures`` counts failures of plugins that no client noticed, by role. ``recent`` has the
     newest request first.
     """
@@ -265,6 +266,7 @@ class ProcessStatus(Struct, frozen=True, kw_only=True):
     latencies: Sequence[LatencyCount]
     plugin_times: Sequence[PluginTime]
     recent: Sequence[RecentRequest] = ()
+    url: str = ""
 
     @property
     def uptime_s(self) -> float:

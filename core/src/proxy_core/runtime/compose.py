@@ -334,6 +334,7 @@ class _Builder:
             counters=process.counters,
             times=process.plugin_times,
             in_flight=lambda: len(in_flight),
+            url=lambda: process.url,
             warnings=self.warnings,
             lost_before=process.lost_before,
         )

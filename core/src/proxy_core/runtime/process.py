@@ -69,6 +69,8 @@ class Process:
         self.recent = RecentRequests(0)
         self.hedge_budget = HedgeBudget()
         self.in_flight: set[Interruptible] = set()
+        #: Where it listens; not known if another program serves it.
+        self.url = ""
         self.counters = Counters()
         self.plugin_times = PluginTimes()
         #: What was dropped and what failed under earlier generations.

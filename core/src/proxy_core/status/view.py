@@ -73,6 +73,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     counters: Counters
     times: PluginTimes
     in_flight: Callable[[], int]
+    url: Callable[[], str]
     warnings: Sequence[str]
     #: What was dropped and what failed under earlier generations.
     lost_before: Counter[str]
@@ -109,6 +110,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
             latencies=self.counters.latencies(),
             plugin_times=self.times.read(),
             recent=[_recent(record) for record in self.recent.newest(MAX_RECENT)],
+            url=self.url(),
         )
 
     def health(self) -> Health:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from proxy_plugin_clients.endpoint import KEY_VARIABLE, Endpoint
-from proxy_plugin_clients.program import ClientProgram, ConfigFile, Configuration
+from proxy_plugin_clients.program import ClientProgram, ConfigFile, Configuration, Format, Member, Rival
 
 # --- Claude Code -------------------------------------------------------------------------
 
@@ -17,24 +18,71 @@ _CLAUDE_MODELS = {
 }
 
 
+#: It prefers these to the command that prints the key, and to the base URL.
+_CLAUDE_WINNERS = (
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+)
+#: The older name of one of the above, and the model of the agents that it starts.
+_CLAUDE_OTHER_MODELS = ("ANTHROPIC_SMALL_FAST_MODEL", "CLAUDE_CODE_SUBAGENT_MODEL")
+_CLAUDE_MANAGED = (
+    "/etc/claude-code/managed-settings.json",
+    "/Library/Application Support/ClaudeCode/managed-settings.json",
+    "C:/Program Files/ClaudeCode/managed-settings.json",
+)
+
+
 def _claude(endpoint: Endpoint) -> Configuration:
     """The base URL is the root: Claude Code appends ``/v1/messages`` to it."""
-    models = dict.fromkeys(("ANTHROPIC_MODEL", *_CLAUDE_MODELS), endpoint.model) if endpoint.chosen else {}
+    own = ("ANTHROPIC_MODEL", *_CLAUDE_MODELS)
+    named = [] if endpoint.chosen else [*own, *_CLAUDE_OTHER_MODELS]
     values = {
-        "env": {"ANTHROPIC_BASE_URL": endpoint.root, **models},
+        "env": {"ANTHROPIC_BASE_URL": endpoint.root, **dict.fromkeys(own if endpoint.chosen else (), endpoint.model)},
         "apiKeyHelper": endpoint.key.shell(endpoint.windows),
     }
-    path = endpoint.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json"
+    unwanted = [*_CLAUDE_WINNERS, *(_CLAUDE_OTHER_MODELS if endpoint.chosen else ())]
+    file = ConfigFile(
+        path=endpoint.folder("CLAUDE_CONFIG_DIR", ".claude") / "settings.json",
+        format="json",
+        values=values,
+        removes=[("env", name) for name in unwanted],
+        keeps=[] if endpoint.chosen else [("model",), *(("env", name) for name in named)],
+    )
+    names = ("ANTHROPIC_BASE_URL", *_CLAUDE_WINNERS, *own)
+    project = [endpoint.cwd / ".claude" / name for name in ("settings.json", "settings.local.json")]
     return Configuration(
-        files=[ConfigFile(path=path, format="json", values=values)],
+        files=[file],
         run="claude",
         requests=[endpoint.model] if endpoint.chosen else list(_CLAUDE_MODELS.values()),
+        preferred=[*_CLAUDE_WINNERS, *named],
+        rivals=_rivals(
+            "json", (*project, *map(Path, _CLAUDE_MANAGED)), ("apiKeyHelper",), ("model",), *(("env", n) for n in names)
+        ),
     )
+
+
+def _rivals(form: Format, paths: Sequence[Path], *members: Member) -> list[Rival]:
+    return [Rival(path=path, format=form, members=members) for path in paths]
+
+
+def _above(endpoint: Endpoint) -> Iterator[Path]:
+    """The folder in which the client is started and those above it, up to the home folder without it."""
+    for folder in (endpoint.cwd, *endpoint.cwd.parents):
+        if folder == endpoint.home:
+            return
+        yield folder
 
 
 # --- Codex -------------------------------------------------------------------------------
 
 _CODEX_MODELS = ("gpt-5.5",)
+
+
+#: Other ways to get a key, which it refuses beside ``auth``.
+_CODEX_KEYS = ("env_key", "env_key_instructions", "experimental_bearer_token", "requires_openai_auth")
 
 
 def _codex(endpoint: Endpoint) -> Configuration:
@@ -46,9 +94,21 @@ def _codex(endpoint: Endpoint) -> Configuration:
         "auth": {"command": command, "args": arguments, "refresh_interval_ms": 300_000},
     }
     requested = [endpoint.model] if endpoint.chosen else list(_CODEX_MODELS)
-    values = {"model": requested[0], "model_provider": "proxy-core", "model_providers": {"proxy-core": provider}}
-    path = endpoint.folder("CODEX_HOME", ".codex") / "config.toml"
-    return Configuration(files=[ConfigFile(path=path, format="toml", values=values)], run="codex", requests=requested)
+    own = ("model_providers", "proxy-core")
+    file = ConfigFile(
+        path=endpoint.folder("CODEX_HOME", ".codex") / "config.toml",
+        format="toml",
+        values={"model": requested[0], "model_provider": "proxy-core", own[0]: {own[1]: provider}},
+        removes=[(*own, name) for name in _CODEX_KEYS],
+        keeps=[("profile",)],
+    )
+    others = [*(folder / ".codex/config.toml" for folder in _above(endpoint)), Path("/etc/codex/managed_config.toml")]
+    return Configuration(
+        files=[file],
+        run="codex",
+        requests=requested,
+        rivals=_rivals("toml", others, ("model",), ("model_provider",), ("profile",), own),
+    )
 
 
 # --- Gemini CLI and Qwen Code ------------------------------------------------------------
@@ -59,39 +119,82 @@ _GEMINI_MODELS = ("gemini-3.1-pro-preview", "gemini-3-flash-preview", "gemini-3.
 
 def _gemini(endpoint: Endpoint) -> Configuration:
     """It asks for a key in a variable, and has no setting for a command or a file; ``.env`` in its folder is read."""
-    folder = endpoint.home / ".gemini"
+    base = endpoint.folder("GEMINI_CLI_HOME")
+    folder, named, model = base / ".gemini", ("GEMINI_MODEL",), ("model", "name")
     variables = {"GOOGLE_GEMINI_BASE_URL": endpoint.root, "GEMINI_API_KEY": endpoint.key}
-    model = {"model": {"name": endpoint.model}} if endpoint.chosen else {}
-    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}, **model}
+    settings = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+    system = endpoint.folder("GEMINI_CLI_SYSTEM_SETTINGS_PATH", "/etc/gemini-cli/settings.json")
     return Configuration(
         files=[
-            ConfigFile(path=folder / ".env", format="env", values=variables),
-            ConfigFile(path=folder / "settings.json", format="json", values=settings),
+            ConfigFile(
+                path=folder / ".env",
+                format="env",
+                values=variables,
+                removes=[named] if endpoint.chosen else [],
+                keeps=[] if endpoint.chosen else [named],
+            ),
+            ConfigFile(
+                path=folder / "settings.json",
+                format="json",
+                values={**settings, "model": {"name": endpoint.model}} if endpoint.chosen else settings,
+                keeps=[] if endpoint.chosen else [model],
+            ),
         ],
         run="gemini",
         requests=[endpoint.model] if endpoint.chosen else list(_GEMINI_MODELS),
+        preferred=[*variables, *named],
+        rivals=[
+            *_instead(endpoint, ".gemini"),
+            *_rivals(
+                "json", (endpoint.cwd / ".gemini/settings.json", system), ("security", "auth", "selectedType"), model
+            ),
+        ],
     )
 
 
+def _instead(endpoint: Endpoint, folder: str) -> list[Rival]:
+    """Of all files with variables, both read the first one that they find on the way up."""
+    paths = [path / name for path in _above(endpoint) for name in (f"{folder}/.env", ".env")]
+    return [Rival(path=path, format="env", instead=True) for path in paths]
+
+
 def _qwen(endpoint: Endpoint) -> Configuration:
-    folder = endpoint.home / ".qwen"
+    folder = endpoint.folder("QWEN_HOME", ".qwen")
     variables = {
         "OPENAI_BASE_URL": endpoint.v1,
         "OPENAI_API_KEY": endpoint.key,
         "OPENAI_MODEL": endpoint.model,
     }
     settings = {"security": {"auth": {"selectedType": "openai"}}, "model": {"name": endpoint.model}}
+    system = endpoint.folder("QWEN_CODE_SYSTEM_SETTINGS_PATH", "/etc/qwen-code/settings.json")
+    providers = ("modelProviders", "openai")
     return Configuration(
         files=[
             ConfigFile(path=folder / ".env", format="env", values=variables),
-            ConfigFile(path=folder / "settings.json", format="json", values=settings),
+            ConfigFile(path=folder / "settings.json", format="json", values=settings, keeps=[providers]),
         ],
         run="qwen",
         requests=[endpoint.model],
+        preferred=list(variables),
+        rivals=[
+            *_instead(endpoint, ".qwen"),
+            *_rivals(
+                "json",
+                (endpoint.cwd / ".qwen/settings.json", system),
+                ("security", "auth", "selectedType"),
+                ("model", "name"),
+                providers,
+            ),
+        ],
     )
 
 
 # --- OpenCode, aider ---------------------------------------------------------------------
+
+
+#: It reads all of them; the first of these wins.
+_OPENCODE_FILES = ("opencode.jsonc", "opencode.json")
+_OPENCODE_PROJECT = tuple(f".opencode/{name}" for name in _OPENCODE_FILES)
 
 
 def _opencode(endpoint: Endpoint) -> Configuration:
@@ -106,17 +209,27 @@ def _opencode(endpoint: Endpoint) -> Configuration:
         "models": {name: {"name": name} for name in models},
     }
     values = {"model": f"proxy-core/{models[0]}", "provider": {"proxy-core": provider}}
-    path = endpoint.folder("XDG_CONFIG_HOME", ".config") / "opencode" / "opencode.json"
+    folder = endpoint.folder("XDG_CONFIG_HOME", ".config") / "opencode"
+    path = next((path for name in _OPENCODE_FILES if (path := folder / name).exists()), folder / "opencode.json")
+    above = [*_above(endpoint), *([endpoint.home] if endpoint.cwd.is_relative_to(endpoint.home) else [])]
+    projects = [place / name for place in above for name in (*_OPENCODE_FILES, *_OPENCODE_PROJECT)]
+    named = endpoint.variables.get("OPENCODE_CONFIG")
     return Configuration(
-        files=[ConfigFile(path=path, format="json", values=values)],
-        variables={} if file else {KEY_VARIABLE: endpoint.key},
+        files=[
+            ConfigFile(path=path, format="json", values=values, keeps=[("enabled_providers",), ("disabled_providers",)])
+        ],
+        variables={} if file or endpoint.key.variable else {KEY_VARIABLE: endpoint.key},
         run="opencode",
         requests=list(models),
+        preferred=["OPENCODE_CONFIG_CONTENT"],
+        rivals=_rivals("json", [*projects, *([Path(named)] if named else [])], ("model",), ("provider", "proxy-core")),
     )
 
 
 def _aider(endpoint: Endpoint) -> Configuration:
     """``openai/`` says which dialect to speak; it does not reach the proxy."""
+    folders = [endpoint.home, *_above(endpoint)]
+    names = ("OPENAI_API_BASE", "OPENAI_API_KEY", "AIDER_MODEL", "AIDER_OPENAI_API_BASE", "AIDER_OPENAI_API_KEY")
     return Configuration(
         variables={
             "OPENAI_API_BASE": endpoint.v1,
@@ -125,6 +238,15 @@ def _aider(endpoint: Endpoint) -> Configuration:
         },
         run="aider",
         requests=[endpoint.model],
+        rivals=[
+            *_rivals("env", [folder / ".env" for folder in folders], *((name,) for name in names)),
+            *_rivals(
+                "yaml",
+                [folder / ".aider.conf.yml" for folder in folders],
+                ("openai-api-base",),
+                ("openai-api-key",),
+            ),
+        ],
     )
 
 
@@ -135,7 +257,7 @@ AGENTS: Sequence[ClientProgram] = (
         dialect="anthropic_messages",
         configure=_claude,
         pattern="claude-*",
-        notes=["ANTHROPIC_AUTH_TOKEN and ANTHROPIC_API_KEY of the shell win over the file: unset them."],
+        aliases=["default", "best", "opus", "sonnet", "haiku", "opusplan"],
         source="https://code.claude.com/docs/en/settings, tried with 2.1.197",
     ),
     ClientProgram(
@@ -152,7 +274,6 @@ AGENTS: Sequence[ClientProgram] = (
         dialect="gemini",
         configure=_gemini,
         pattern="gemini-*",
-        notes=["A .env in a project replaces the one in ~/.gemini; variables of the shell win over both."],
         source="https://geminicli.com/docs/get-started/configuration, tried with 0.61.0",
     ),
     ClientProgram(
@@ -160,7 +281,6 @@ AGENTS: Sequence[ClientProgram] = (
         title="Qwen Code",
         dialect="openai_chat",
         configure=_qwen,
-        notes=["A .env in a project replaces the one in ~/.qwen; variables of the shell win over both."],
         source="https://qwenlm.github.io/qwen-code-docs, tried with 0.15.10",
     ),
     ClientProgram(

@@ -7,15 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 import click
 from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core import repr_without
-from proxy_core.cli.api import LoadedSettings
+from proxy_core import SetupError, repr_without
+from proxy_core.cli.api import LoadedSettings, processes
 
 #: Not ``PROXY_API_KEY``: in a shell that also starts the proxy, that would add a client with the same key.
 KEY_VARIABLE = "LLM_PROXY_KEY"
@@ -26,12 +26,16 @@ _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  # where the proxy listens, no
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """A client's key. ``command`` prints it; ``file`` has it alone; ``value`` is ``None`` if it is not known here."""
+    """A client's key. ``command`` prints it; ``file`` has it alone; ``value`` is ``None`` if it is not known here.
+
+    ``variable``: the shell has to have it there.
+    """
 
     __repr__ = repr_without("value")
 
     command: Sequence[str]
     file: Path | None = None
+    variable: str = ""
     value: SecretStr | None = None
 
     def shell(self, windows: bool) -> str:
@@ -44,13 +48,16 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     ``models`` are names that the proxy serves, the default one first; empty: not known.
     ``chosen``: they were asked for, so the client is to use them instead of its own.
+    ``assumed``: no proxy is running that would have said its URL.
     """
 
     root: str
     key: Key
     models: Sequence[str] = ()
     chosen: bool = False
+    assumed: bool = False
     home: Path
+    cwd: Path = Path()
     variables: Mapping[str, str]
     windows: bool = False
 
@@ -79,12 +86,15 @@ def endpoint_of(
 ) -> Endpoint:
     """Raises ``ClickException`` if settings do not say which proxy or which client."""
     variables = {name: variable.value for name, variable in loaded.sources.variables.items() if not variable.file}
+    running = None if url else _running_url(loaded)
     return Endpoint(
-        root=_root(url) if url else _own_url(loaded),
+        root=_root(url) if url else running or _own_url(loaded),
+        assumed=url is None and running is None,
         key=_key(loaded, variables, url, client, key_file),
         models=models or _exact(loaded),
         chosen=bool(models),
         home=Path.home(),
+        cwd=Path.cwd(),
         variables=variables,
         windows=_WINDOWS,
     )
@@ -100,10 +110,29 @@ def _root(url: str) -> str:
 def _own_url(loaded: LoadedSettings) -> str:
     server = loaded.settings.server
     if server.port == 0:
-        raise click.UsageError("server.port is 0, so every start has another port: give --url")
-    host = "127.0.0.1" if server.host in _EVERYWHERE else server.host
-    scheme = "https" if server.tls_certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.port}"
+        raise click.UsageError("server.port is 0, so every start has another port: start the proxy, or give --url")
+    return _url("https" if server.tls_certificate else "http", server.host, server.port)
+
+
+def _running_url(loaded: LoadedSettings) -> str | None:
+    """Where the proxy that runs on these data listens: ``serve`` may have been given another port than settings have.
+
+    Raises ``UsageError`` if there are several.
+    """
+    try:
+        running = processes(loaded, "GET", "/admin/status", within_s=3)
+    except (click.ClickException, SetupError):
+        return None
+    found = {process["url"] for process in running if process.get("url")}
+    if len(found) > 1:
+        raise click.UsageError(f"there are several running proxies: give --url, one of {', '.join(sorted(found))}")
+    parts = urlsplit(found.pop()) if found else None
+    return _url(parts.scheme, parts.hostname or "", parts.port or 0) if parts else None
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    host = "127.0.0.1" if host in _EVERYWHERE else host
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _exact(loaded: LoadedSettings) -> list[str]:
@@ -118,7 +147,7 @@ def _key(
     loaded: LoadedSettings, variables: Mapping[str, str], url: str | None, client: str | None, key_file: Path | None
 ) -> Key:
     if key_file is not None:
-        return key_file_of(key_file)
+        return _given(key_file)
     if url is not None and client is None and urlsplit(url).hostname not in _LOOPBACK:
         return _remote(variables)
     return key_of(loaded, client)
@@ -135,8 +164,21 @@ def key_of(loaded: LoadedSettings, client: str | None) -> Key:
 def _remote(variables: Mapping[str, str]) -> Key:
     """Of a proxy on another machine, nothing is known here but what a variable says."""
     given = variables.get(KEY_VARIABLE)
-    command = ("powershell", "-c", f"$env:{KEY_VARIABLE}") if _WINDOWS else ("printenv", KEY_VARIABLE)
-    return Key(command=command, value=SecretStr(given) if given else None)
+    command = variable_command(KEY_VARIABLE, _WINDOWS)
+    return Key(command=command, variable=KEY_VARIABLE, value=SecretStr(given) if given else None)
+
+
+def variable_command(name: str, windows: bool) -> Sequence[str]:
+    return ("powershell", "-c", f"$env:{name}") if windows else ("printenv", name)
+
+
+def file_command(path: PurePath, windows: bool) -> Sequence[str]:
+    return ("powershell", "-c", f"Get-Content {powershell_word(str(path))}") if windows else ("cat", str(path))
+
+
+def powershell_word(text: str) -> str:
+    """In single quotes, where only they themselves have a meaning."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _client_named(loaded: LoadedSettings, name: str | None) -> str:
@@ -152,6 +194,16 @@ def _client_named(loaded: LoadedSettings, name: str | None) -> str:
     raise click.UsageError(f"choose one with --client: {known}" if name is None else f"no client {name!r}: {known}")
 
 
+def _given(path: Path) -> Key:
+    """The file that the user names. Raises ``UsageError`` if it does not have a key, or has more than that."""
+    if not path.is_file():
+        raise click.UsageError(f"--key-file: there is no file at {path}")
+    key = key_file_of(path)
+    if key.value is None or len(key.value.get_secret_value().split()) != 1:
+        raise click.UsageError(f"--key-file: {path} does not contain a key, on one line and nothing else")
+    return key
+
+
 def key_file_of(path: Path) -> Key:
     """Where the file does not exist yet, as before the first start, the commands are right all the same."""
     path = path.absolute()
@@ -159,8 +211,7 @@ def key_file_of(path: Path) -> Key:
         value = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
         value = ""
-    command = ("powershell", "-c", f"Get-Content '{path}'") if _WINDOWS else ("cat", str(path))
-    return Key(command=command, file=path, value=SecretStr(value) if value else None)
+    return Key(command=file_command(path, _WINDOWS), file=path, value=SecretStr(value) if value else None)
 
 
 def _own_command(loaded: LoadedSettings, name: str) -> Sequence[str]:

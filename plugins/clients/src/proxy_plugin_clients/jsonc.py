@@ -27,15 +27,49 @@ def merged(text: str, values: Mapping[str, Any]) -> str:
     if not text.strip():
         return json.dumps(values, indent=len(_INDENT), ensure_ascii=False) + "\n"
     parse(text)
-    for path, value in _leaves(values):
+    for path, value in leaves(values):
         text = _with(text, path, value)
     return text
 
 
-def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def without(text: str, path: Sequence[str]) -> str:
+    """``text`` without the member at this path, if it has one. Comments stay. Raises ``ValueError``."""
+    *outer, last = path
+    at = _after_gap(text, 0)
+    for name in outer:
+        span = _value(text, at, name)
+        if span is None or text[span[0]] != "{":
+            return text
+        at = span[0]
+    before = at
+    for name, start, _, end in _members(text, at):
+        if name == last:
+            return without(_cut(text, before, start, end), path)
+        before = end
+    return text
+
+
+def _cut(text: str, before: int, start: int, end: int) -> str:
+    """Without the member between ``start`` and ``end`` and one comma; ``before`` is where the one before it ended."""
+    comma = _after_gap(text, end)
+    if text[comma] == ",":
+        return _without_blank_line(text[:start], text[end:comma] + text[comma + 1 :])
+    comma = _after_gap(text, before)
+    if text[comma] == ",":
+        return _without_blank_line(text[:comma] + text[comma + 1 : start], text[end:])
+    return _without_blank_line(text[:start], text[end:])
+
+
+def _without_blank_line(head: str, tail: str) -> str:
+    line, gap = head.rstrip(" \t"), tail.lstrip(" \t")
+    return line + gap[1:] if line.endswith("\n") and gap.startswith("\n") else head + tail
+
+
+def leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All values that are no objects, each with the names that lead to it."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, (*path, name))
+            yield from leaves(value, (*path, name))
         else:
             yield (*path, name), value
 
@@ -43,7 +77,7 @@ def _leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[t
 def _with(text: str, path: Sequence[str], value: Any) -> str:
     at = _after_gap(text, 0)
     for depth, name in enumerate(path):
-        span = _member(text, at, name)
+        span = _value(text, at, name)
         last = depth == len(path) - 1
         if span is None:
             return _inserted(text, at, name, _nested(path[depth + 1 :], value), depth + 1)
@@ -59,19 +93,23 @@ def _nested(path: Sequence[str], value: Any) -> Any:
     return value
 
 
-def _member(text: str, at: int, name: str) -> tuple[int, int] | None:
+def _value(text: str, at: int, name: str) -> tuple[int, int] | None:
     """The span of a member's value in the object that begins at ``at``; of two with the same name, the last counts."""
-    found, at = None, _after_gap(text, at + 1)
+    spans = [(start, end) for found, _, start, end in _members(text, at) if found == name]
+    return spans[-1] if spans else None
+
+
+def _members(text: str, at: int) -> Iterator[tuple[str, int, int, int]]:
+    """The members of the object that begins at ``at``: name, and where the name, its value, and what follows begin."""
+    at = _after_gap(text, at + 1)
     while text[at] != "}":
-        key_end = _end(text, at)
-        start = _after_gap(text, _after_gap(text, key_end) + 1)
+        name_end = _end(text, at)
+        start = _after_gap(text, _after_gap(text, name_end) + 1)
         end = _end(text, start)
-        if json.loads(text[at:key_end]) == name:
-            found = (start, end)
+        yield json.loads(text[at:name_end]), at, start, end
         at = _after_gap(text, end)
         if text[at] == ",":
             at = _after_gap(text, at + 1)
-    return found
 
 
 def _end(text: str, at: int) -> int:

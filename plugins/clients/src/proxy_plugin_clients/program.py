@@ -10,9 +10,16 @@ from msgspec import Struct
 
 from proxy_plugin_clients.endpoint import Endpoint, Key
 
+Format = Literal["json", "toml", "env", "yaml"]
+#: The names that lead to a value in a file.
+Member = tuple[str, ...]
+
 
 class ConfigFile(Struct, frozen=True, kw_only=True):
     """A file that a client reads, and what has to be in it; whatever else is there stays.
+
+    ``removes`` are members that would win over ``values`` or contradict them. ``keeps`` are members that stay although
+    the client goes by them, above all models: they are reported.
 
     Only in a file of variables (``env``) may a value be a :class:`Key`: the key in clear, for a client that offers no
     other way. Such a file becomes readable by its owner alone.
@@ -21,16 +28,28 @@ class ConfigFile(Struct, frozen=True, kw_only=True):
     path: Path
     format: Literal["json", "toml", "env"]
     values: Mapping[str, Any]
+    removes: Sequence[Member] = ()
+    keeps: Sequence[Member] = ()
 
     @property
     def has_key(self) -> bool:
         return any(isinstance(value, Key) for value in self.values.values())
 
 
+class Rival(Struct, frozen=True, kw_only=True):
+    """A file that a client prefers to its own: what it sets of ``members`` wins. ``instead``: its own is not read."""
+
+    path: Path
+    format: Format
+    members: Sequence[Member] = ()
+    instead: bool = False
+
+
 class Configuration(Struct, frozen=True, kw_only=True):
     """``variables`` are for the shell that starts the client, ``code`` for the program that uses a library.
 
-    ``requests`` are the models that the client will ask for.
+    ``requests`` are the models that the client will ask for. ``preferred`` are variables of the shell that win over
+    the files, and ``rivals`` other files that do.
     """
 
     files: Sequence[ConfigFile] = ()
@@ -38,10 +57,15 @@ class Configuration(Struct, frozen=True, kw_only=True):
     code: str = ""
     run: str = ""
     requests: Sequence[str] = ()
+    preferred: Sequence[str] = ()
+    rivals: Sequence[Rival] = ()
 
 
 class ClientProgram(Struct, frozen=True, kw_only=True):
-    """``pattern`` covers the names of models that the client asks for by itself. ``source``: where all this is from."""
+    """``pattern`` covers the names of models that the client asks for by itself, ``aliases`` are its words for them.
+
+    ``source``: where all this is from.
+    """
 
     name: str
     title: str
@@ -49,4 +73,4 @@ class ClientProgram(Struct, frozen=True, kw_only=True):
     configure: Callable[[Endpoint], Configuration]
     source: str
     pattern: str = ""
-    notes: Sequence[str] = ()
+    aliases: Sequence[str] = ()

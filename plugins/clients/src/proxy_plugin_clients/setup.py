@@ -21,10 +21,11 @@ from proxy_core.cli.api import (
     unknown_models,
 )
 from proxy_plugin_clients.agents import AGENTS
-from proxy_plugin_clients.endpoint import PLACEHOLDER, Endpoint, Key, endpoint_of
+from proxy_plugin_clients.endpoint import PLACEHOLDER, Endpoint, Key, endpoint_of, powershell_word
 from proxy_plugin_clients.libraries import LIBRARIES
 from proxy_plugin_clients.merging import example
 from proxy_plugin_clients.program import ClientProgram, Configuration
+from proxy_plugin_clients.rivals import kept_models, reported
 from proxy_plugin_clients.writing import change_of, write
 
 PROGRAMS: Mapping[str, ClientProgram] = {program.name: program for program in (*AGENTS, *LIBRARIES)}
@@ -39,7 +40,7 @@ _CHOOSE = "choose one with --model NAME (`proxy-core models` lists them)"
 @click.command("setup")
 @settings_options
 @click.argument("name", required=False, metavar="[CLIENT]")
-@click.option("--url", help="The proxy's URL, if it is not the one that the settings say.")
+@click.option("--url", help="The proxy's URL, if it is not that of the running one or of the settings.")
 @click.option("--client", metavar="NAME", help="Whose key to use: a name from [clients].")
 @click.option("--key-file", type=click.Path(path_type=Path), help="A file with the key, for a proxy elsewhere.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model to use; the first is the default one.")
@@ -71,7 +72,7 @@ def command(
     configuration = program.configure(endpoint)
     if to_write:
         _write(configuration, yes)
-    lines = [*_shown(program, configuration, endpoint, written=to_write), *_advice(program, endpoint)]
+    lines = [*shown(program, configuration, endpoint, written=to_write), *_advice(program, configuration, endpoint)]
     if url is None:
         lines += _missing(program, configuration, endpoint, loaded, client)
     click.echo("\n".join(lines))
@@ -95,7 +96,10 @@ def _write(configuration: Configuration, yes: bool) -> None:
         click.echo(f"wrote {change.path}" + (f"; the old content is in {backup}" if backup else ""))
 
 
-def _shown(program: ClientProgram, configuration: Configuration, endpoint: Endpoint, *, written: bool) -> Iterator[str]:
+def shown(
+    program: ClientProgram, configuration: Configuration, endpoint: Endpoint, *, written: bool = False
+) -> Iterator[str]:
+    """The files, unless they are written, and what is left to the user."""
     if not written:
         yield f"# {program.title}, for the proxy at {endpoint.root}"
         for file in configuration.files:
@@ -118,12 +122,16 @@ def _exports(values: Mapping[str, str | Key], endpoint: Endpoint) -> str:
 def _word(value: str | Key, endpoint: Endpoint) -> str:
     if isinstance(value, Key):
         return f"$({value.shell(True)})" if endpoint.windows else f'"$({value.shell(False)})"'
-    return f"'{value}'" if endpoint.windows else shlex.quote(value)
+    return powershell_word(value) if endpoint.windows else shlex.quote(value)
 
 
-def _advice(program: ClientProgram, endpoint: Endpoint) -> Iterator[str]:
+def _advice(program: ClientProgram, configuration: Configuration, endpoint: Endpoint) -> Iterator[str]:
     """What the configuration alone does not say."""
-    yield from (f"# {note}" for note in program.notes)
+    yield from (f"# {line}" for line in reported(program, configuration, endpoint))
+    if endpoint.assumed:
+        yield f"# No proxy is running here: {endpoint.root} is from the settings. Give --url if it listens elsewhere."
+    if endpoint.key.variable and endpoint.key.value is None:
+        yield f"# {endpoint.key.variable} is not set in this shell: it has to contain the client key."
     if endpoint.root.startswith("https://"):
         yield (
             "# For a certificate of your own authority: NODE_EXTRA_CA_CERTS=FILE for programs on Node and Bun, "
@@ -145,8 +153,9 @@ def _missing(
     if PLACEHOLDER in configuration.requests:
         yield f"\n{PLACEHOLDER} stands for the name of a model: {_CHOOSE}"
         return
+    requests = list(dict.fromkeys([*configuration.requests, *kept_models(program, configuration)]))
     try:
-        unknown = unknown_models(loaded, configuration.requests)
+        unknown = unknown_models(loaded, requests)
     except SetupError as error:
         yield f"\nThe proxy would not start, so which models it serves is not known: {printable(str(error))}"
         return
@@ -155,7 +164,7 @@ def _missing(
         yield f"\n{program.title} requests models that the proxy does not have: {', '.join(unknown)}."
         yield "Add to the settings file:\n\n[models]"
         yield from (f"{json.dumps(name, ensure_ascii=False)} = {_target(loaded)}" for name in names)
-    yield from _refused(configuration.requests, loaded, client)
+    yield from _refused(requests, loaded, client)
 
 
 def _refused(requests: Sequence[str], loaded: LoadedSettings, client: str | None) -> Iterator[str]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
+import json
 import os
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from stat import S_IMODE
+from typing import Any
 
 import click
 from msgspec import Struct
 
 from proxy_core import private_folder, repr_without
 from proxy_core.cli.api import read_small, write_private
-from proxy_plugin_clients.merging import merged
-from proxy_plugin_clients.program import ConfigFile
+from proxy_plugin_clients.endpoint import Key
+from proxy_plugin_clients.jsonc import leaves
+from proxy_plugin_clients.merging import at, clear, merged, read
+from proxy_plugin_clients.program import ConfigFile, Member
 
-_VALUE = re.compile(r"^([+ -](?:export +)?\w*(?:KEY|TOKEN|SECRET|PASSWORD)\w* *=).*$", re.IGNORECASE)
+_HIDDEN = "********"
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -35,11 +37,27 @@ class Change(Struct, frozen=True, kw_only=True):
 
     @property
     def difference(self) -> Iterator[str]:
-        """Without the values of keys, in a file of variables."""
-        old, new = (data.decode("utf-8-sig").splitlines() for data in (self.before, self.after))
-        name = str(self.file.path)
-        for line in difflib.unified_diff(old, new, name, name, lineterm=""):
-            yield _VALUE.sub(r"\1********", line) if self.file.format == "env" else line
+        """What changes, by member: the file may have secrets anywhere, so of the old values only models are shown."""
+        found = read(self.file.format, self.before.decode("utf-8-sig"))
+        yield f"--- {self.file.path}"
+        yield f"+++ {self.file.path}"
+        for member in self.file.removes:
+            if at(found, member) is not None:
+                yield f"-{'.'.join(member)} = {_HIDDEN}  (it would win over the new values)"
+        for member, value in leaves(self.file.values):
+            old = at(found, member)
+            if old is not None and old != clear(value):
+                yield f"-{'.'.join(member)} = {_shown(old) if names_model(member) else _HIDDEN}"
+            if old != clear(value):
+                yield f"+{'.'.join(member)} = {_HIDDEN if isinstance(value, Key) else _shown(value)}"
+
+
+def names_model(member: Member) -> bool:
+    return member[-1].lower().endswith("model") or member == ("model", "name")
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def change_of(file: ConfigFile) -> Change:
@@ -57,6 +75,8 @@ def change_of(file: ConfigFile) -> Change:
         return Change(file=file, path=path, before=before, after=merged(file, before), mode=mode, exists=exists)
     except OSError as error:
         raise click.ClickException(f"{file.path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file.path} was left as it is: it is not a text in UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise click.ClickException(f"{file.path} was left as it is: {error}") from None
 
@@ -64,6 +84,8 @@ def change_of(file: ConfigFile) -> Change:
 def write(change: Change) -> Path | None:
     """Returns the copy of the old content, if there was any. Raises ``ClickException``."""
     try:
+        if (read_small(change.path) if change.path.exists() else b"") != change.before:
+            raise click.ClickException(f"{change.path} was changed in the meantime: run this again")
         private_folder(change.path.parent)
         backup = _kept(change) if change.exists else None
         write_private(change.path, change.after, change.mode)

@@ -1,4 +1,5 @@
-"""Thoughts in a client's own body that are unsigned or signed by another maker: the API refuses a request with one.
+"""Thoughts in a client's own body that are unsigned or signed by another maker, and citations of another model's
+sources: the API refuses a request with one.
 
 A client has them if its earlier responses came from another provider, through the proxy.
 """
@@ -6,23 +7,30 @@ A client has them if its earlier responses came from another provider, through t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 from proxy_core import JsonObject, is_sealed
+from proxy_plugin_anthropic.dialect.citations import without_foreign_citations
 
 
 def without_foreign(body: JsonObject, *, unsigned: bool) -> JsonObject:
     """The body without them; the same object if it has none. ``unsigned``: also without unsigned thoughts."""
     messages = body.get("messages")
-    if not isinstance(messages, list) or not any(_foreign(b, unsigned) for m in messages for b in _blocks(m)):
+    if not isinstance(messages, list):
         return body
-    kept = []
+    kept, same = [], True
     for message in messages:
-        blocks = [block for block in _blocks(message) if not _foreign(block, unsigned)]
-        if len(blocks) == len(_blocks(message)):
+        found = _blocks(message)
+        blocks = [without_foreign_citations(block) for block in found if not _foreign(block, unsigned)]
+        if len(blocks) == len(found) and all(map(is_, blocks, found)):
             kept.append(message)
-        elif blocks:
+            continue
+        same = False
+        if blocks:
             kept.append({**message, "content": blocks})
+    if same:
+        return body
     out = {**body, "messages": kept}
     if _type(body.get("thinking")) == "enabled" and not _leads(kept):
         del out["thinking"]  # with a budget, the API insists on the thoughts that are missing now

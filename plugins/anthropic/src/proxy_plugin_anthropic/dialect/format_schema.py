@@ -51,6 +51,8 @@ def _of(schema: object, depth: int) -> JsonObject:
     if isinstance(rest.get("allOf"), list):
         out["allOf"] = [_of(branch, depth + 1) for branch in rest.pop("allOf")]
         return _told(out, rest)
+    if not isinstance(kind, str | None):
+        raise _NoSuchSchema
     if kind not in _TYPES and not {"enum", "const"} & out.keys():
         raise _NoSuchSchema
     if kind in _TYPES:

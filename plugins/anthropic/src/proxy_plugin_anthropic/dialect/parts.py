@@ -28,6 +28,7 @@ from proxy_core import (
     UploadedFile,
 )
 from proxy_core.dialects.common import without_none
+from proxy_plugin_anthropic.dialect.citations import is_foreign_citation
 from proxy_plugin_anthropic.dialect.common import NAME
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
@@ -48,7 +49,7 @@ def content_block(part: Part, *, own: bool) -> JsonObject | None:
     """
     match part:
         case Text():
-            citations = [dict(citation) for citation in part.citations] if own else []
+            citations = [dict(c) for c in part.citations if not is_foreign_citation(c)] if own else []
             block = without_none(type="text", text=part.text, citations=citations or None)
             return {**extras(part.extra, own=own), **block} if part.text.strip() else None
         case Refusal():

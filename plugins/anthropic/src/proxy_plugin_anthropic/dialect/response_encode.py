@@ -36,6 +36,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import json_bytes
 from proxy_plugin_anthropic.dialect.blocks import Call, Output, Streamed, Whole, event
+from proxy_plugin_anthropic.dialect.citations import foreign_citation
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REASONS, REDACTED, WORDS, encode_usage
 
 HEARTBEAT = sse.encode(b'{"type":"ping"}', "ping")
@@ -57,6 +58,7 @@ class AnthropicEncoder:
         self._queue: deque[Call] = deque()
         #: Of the open thinking block, or of what comes next.
         self._signature: Opaque | None = None
+        self._cites = False
         self._finish = Finish(reason="stop")
         self._usage: Usage | None = None
         self._members: JsonObject = {}
@@ -109,8 +111,8 @@ class AnthropicEncoder:
                 return self._call_delta(event)
             case CallEnd(choice=0):
                 return self._call_end(self._calls[event.call])
-            case Citation(choice=0, dialect=dialect) if dialect == NAME:
-                return self._open_block("text") + self._out.cite(event.payload)
+            case Citation(choice=0):
+                return self._cite(event)
             case Carried(choice=0, dialect=dialect) if dialect == NAME:
                 return self._carried(event.payload)
             case Finish(choice=0):
@@ -142,6 +144,14 @@ class AnthropicEncoder:
         if self._open == "text":  # nearly all events of a stream
             return self._out.delta("text", text)
         return self._open_block("text") + self._out.delta("text", text) if text else b""
+
+    def _cite(self, event: Citation) -> bytes:
+        """A source of another format's applies to the open block; Anthropic's own are there in that form, too."""
+        if event.dialect == NAME:
+            self._cites = True
+            return self._open_block("text") + self._out.cite(event.payload)
+        citation = None if self._cites or self._open != "text" else foreign_citation(event)
+        return self._out.cite(citation) if citation is not None else b""
 
     def _thought(self, event: ReasoningDelta) -> bytes:
         """What was signed is over: what follows, a thought or a signature, is a block of its own."""

@@ -30,13 +30,14 @@ _PLAIN_CANDIDATE = frozenset({"content", "finishReason", "index"})
 class Candidate:
     """Text, thoughts and calls so far. A call arrives whole, in one part."""
 
-    __slots__ = ("_ids", "_names", "_seed", "calls", "choice", "message", "usable", "word")
+    __slots__ = ("_ids", "_names", "_seed", "_text", "calls", "choice", "message", "usable", "word")
 
     def __init__(self, choice: int, names: NameTable, seed: str) -> None:
         self.choice = choice
         self._names = names
         self._seed = seed
         self._ids: set[str] = set()
+        self._text: list[str] = []
         self.calls = 0
         #: There is something that a client can use; thoughts alone do not count.
         self.usable = False
@@ -55,7 +56,7 @@ class Candidate:
         if not candidate.keys() <= _PLAIN_CANDIDATE:
             message = candidate.get("finishMessage")
             self.message = message if isinstance(message, str) else self.message
-            yield from candidate_extras(candidate, self.choice)
+            yield from candidate_extras(candidate, self.choice, self._text)
 
     def _part(self, part: Mapping[str, Any]) -> Iterator[ChatEvent]:
         signature = part.get("thoughtSignature")
@@ -68,6 +69,7 @@ class Candidate:
                 yield ReasoningDelta(text=text, choice=self.choice)
             else:
                 self.usable = True
+                self._text.append(text)
                 yield TextDelta(text=text, choice=self.choice)
         elif isinstance(part.get("functionCall"), dict):
             yield from self._call(part["functionCall"], opaque)
@@ -78,6 +80,7 @@ class Candidate:
             code = code_text(part)
             if code is not None:
                 self.usable = True
+                self._text.append(code)
                 yield TextDelta(text=code, choice=self.choice)
         if opaque is not None:
             yield ReasoningDelta(text="", opaque=opaque, choice=self.choice)

@@ -5,23 +5,24 @@ The common events have no form of their own for a response's images, log probabi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy_core import Carried, ChatEvent, Citation, JsonObject
+from proxy_plugin_gemini.dialect.citations import url_citations
 from proxy_plugin_gemini.dialect.common import NAME
 
 _OPENAI = "openai_chat"
 _NAMED = frozenset("content finishReason index groundingMetadata logprobsResult tokenCount".split())
 
 
-def candidate_extras(candidate: Mapping[str, Any], choice: int) -> Iterator[ChatEvent]:
-    """Everything except content and finish reason."""
+def candidate_extras(candidate: Mapping[str, Any], choice: int, text: Sequence[str]) -> Iterator[ChatEvent]:
+    """Everything except content and finish reason. ``text`` is the candidate's so far, in pieces."""
     rest = {k: v for k, v in candidate.items() if k not in _NAMED}
     grounding = candidate.get("groundingMetadata")
     if isinstance(grounding, Mapping):
         yield Citation(dialect=NAME, payload=grounding, choice=choice)
-        for note in _annotations(grounding):
+        for note in url_citations(grounding, "".join(text)):
             yield Citation(dialect=_OPENAI, payload=note, choice=choice)
     logprobs = candidate.get("logprobsResult")
     if isinstance(logprobs, Mapping):
@@ -51,29 +52,6 @@ def code_text(part: Mapping[str, Any]) -> str | None:
     if isinstance(result, Mapping):
         return f"\n```\n{result.get('output', '')}\n```\n"
     return None
-
-
-def _annotations(grounding: Mapping[str, Any]) -> Iterator[JsonObject]:
-    """Sources with the span of text that they support; sources without offsets are skipped.
-
-    Gemini counts bytes; the text of its segment shows how many characters that is.
-    """
-    chunks = grounding.get("groundingChunks")
-    supports = grounding.get("groundingSupports")
-    if not isinstance(chunks, list) or not isinstance(supports, list):
-        return
-    for support in supports:
-        match support:
-            case {"segment": {"endIndex": int(end), **segment}, "groundingChunkIndices": list(indices)}:
-                start = segment.get("startIndex")
-                offsets = {"start_index": start if isinstance(start, int) else 0, "end_index": end}
-            case _:
-                continue
-        for index in indices:
-            web = chunks[index].get("web") if isinstance(index, int) and 0 <= index < len(chunks) else None
-            if isinstance(web, Mapping) and isinstance(web.get("uri"), str):
-                citation = {"url": web["uri"], "title": str(web.get("title") or ""), **offsets}
-                yield {"type": "url_citation", "url_citation": citation}
 
 
 def _logprobs(result: Mapping[str, Any]) -> Iterator[JsonObject]:

@@ -34,6 +34,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import json_bytes
+from proxy_plugin_gemini.dialect.citations import grounding_of
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
 
 _MALFORMED = "MALFORMED_FUNCTION_CALL"
@@ -46,6 +47,9 @@ class _Choice(Struct):
     parts: list[JsonObject] = field(default_factory=list)
     calls: dict[int, tuple[CallStart, list[str]]] = field(default_factory=dict)
     members: JsonObject = field(default_factory=dict)
+    #: The text so far, and other formats' sources for it.
+    texts: list[str] = field(default_factory=list)
+    sources: list[Mapping[str, Any]] = field(default_factory=list)
     reason: FinishReason = "stop"
     detail: str | None = None
     refused: bool = False
@@ -55,9 +59,11 @@ class _Choice(Struct):
         """The parts that an event adds to the content."""
         match event:
             case TextDelta():
+                self.texts.append(event.text)
                 return [{"text": event.text}]
             case RefusalDelta():
                 self.refused = True
+                self.texts.append(event.text)
                 return [{"text": event.text}]
             case ReasoningDelta():
                 signature = _signature(event.opaque)
@@ -70,7 +76,10 @@ class _Choice(Struct):
             case CallEnd():
                 return self._call(event.call)
             case Citation():
-                self.members["groundingMetadata"] = event.payload
+                if event.dialect == NAME:
+                    self.members["groundingMetadata"] = event.payload
+                else:
+                    self.sources.append(event.payload)
             case Carried():
                 self.members |= _object(event.payload.get("candidate"))
                 part = event.payload.get("part")
@@ -98,7 +107,9 @@ class _Choice(Struct):
         return [{**part, "thoughtSignature": signature}] if signature else [part]
 
     def end(self) -> JsonObject:
-        """The members that describe how the candidate ended."""
+        """The members that describe how the candidate ended, and its sources."""
+        if "groundingMetadata" not in self.members and (grounding := grounding_of(self.sources, "".join(self.texts))):
+            self.members["groundingMetadata"] = grounding
         if self.malformed is not None:
             return {"finishReason": _MALFORMED, "finishMessage": self.malformed}
         if self.refused and self.reason == "stop":
@@ -131,7 +142,7 @@ class GeminiEncoder:
                     raise UpstreamBroken(event.message)
                 case Carried() if event.dialect == NAME and "promptFeedback" in event.payload:
                     self._feedback = event.payload["promptFeedback"]
-                case Carried() | Citation() if event.dialect != NAME:
+                case Carried() if event.dialect != NAME:
                     pass
                 case Finish():
                     choice = self._choice(event.choice)

@@ -1,0 +1,109 @@
+"""Sources that a model names for spans of its text reach clients of every format, plain and streamed."""
+
+import json
+from itertools import permutations
+
+import pytest
+from documented import FORMATS
+
+from proxy_core import Citation, Finish, ResponseContext, TextDelta, sse
+from proxy_plugin_anthropic.dialect.foreign import without_foreign
+
+PAGE = {"url": "https://x.example/a", "title": "A"}
+TEXT = "Grüße aus Oslo."
+#: "aus Oslo", in characters and in bytes.
+SPAN, BYTES = {"start_index": 6, "end_index": 14}, {"startIndex": 8, "endIndex": 16}
+
+
+def note(**about):
+    return {"type": "url_citation", "url_citation": {**PAGE, **about}}
+
+
+def chat_response():
+    message = {"role": "assistant", "content": TEXT, "annotations": [note(**SPAN)]}
+    return {"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+def responses_response():
+    part = {"type": "output_text", "text": TEXT, "annotations": [{"type": "url_citation", **PAGE, **SPAN}]}
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    return {"id": "resp_1", "object": "response", "status": "completed", "model": "m", "output": [item]}
+
+
+def anthropic_response():
+    location = {"type": "web_search_result_location", **PAGE, "cited_text": "Oslo", "encrypted_index": "e"}
+    content = [{"type": "text", "text": TEXT[:6]}, {"type": "text", "text": TEXT[6:14], "citations": [location]}]
+    content.append({"type": "text", "text": TEXT[14:]})
+    return {"type": "message", "role": "assistant", "content": content, "stop_reason": "end_turn", "usage": {}}
+
+
+def gemini_response():
+    web = {"uri": PAGE["url"], "title": PAGE["title"]}
+    support = {"segment": {**BYTES, "text": "aus Oslo"}, "groundingChunkIndices": [0]}
+    grounding = {"groundingChunks": [{"web": web}], "groundingSupports": [support]}
+    content = {"role": "model", "parts": [{"text": TEXT}]}
+    return {"candidates": [{"content": content, "finishReason": "STOP", "groundingMetadata": grounding}]}
+
+
+SAID = {
+    "openai_chat": chat_response,
+    "openai_responses": responses_response,
+    "anthropic_messages": anthropic_response,
+    "gemini": gemini_response,
+}
+
+
+def encoded(client, events, *, stream):
+    """What a client gets: the response, or the events of a stream."""
+    dialect = FORMATS[client][0]
+    body = {**FORMATS[client][1], "stream": stream}
+    extra = {"request": body} if client == "openai_responses" else {}
+    context = ResponseContext(id="r", model="m", stream=stream, include_usage=True, created=1, extra=extra)
+    encoder = dialect.encoder(context)
+    data = encoder.feed(events) + encoder.close()
+    if not stream:
+        return [json.loads(data)]
+    return [json.loads(event.data) for event in sse.events(data) if event.data != b"[DONE]"]
+
+
+def found_in(value, name):
+    """All values of the members of this name."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = [value[name]] if isinstance(value, dict) and name in value else []
+    return own + [found for member in inner for found in found_in(member, name)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("upstream", "client"), permutations(FORMATS, 2))
+def test_a_source_reaches_the_client_once(upstream, client, stream):
+    decoder = FORMATS[upstream][0].decoder(False)
+    events = [*decoder.feed(json.dumps(SAID[upstream]()).encode()), *decoder.close()]
+
+    got = encoded(client, events, stream=stream)
+
+    if stream and client == "openai_responses":  # the end repeats what the deltas say
+        got = [event for event in got if event["type"] == "response.completed"]
+    assert set(found_in(got, "url") + found_in(got, "uri")) == {PAGE["url"]}
+    assert len(found_in(got, "url") + found_in(got, "uri")) == 1
+    if client == "gemini":
+        assert found_in(got, "segment") == [{**BYTES, "text": "aus Oslo"}]
+    if client in ("openai_chat", "openai_responses"):
+        assert (found_in(got, "start_index"), found_in(got, "end_index")) == ([6], [14])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropics_own_servers_do_not_get_the_sources_of_others_back(stream):
+    events = [TextDelta(text=TEXT), Citation(dialect="openai_chat", payload=note(**SPAN)), Finish(reason="stop")]
+    got = encoded("anthropic_messages", events, stream=stream)
+    (citation,) = found_in(got, "citation") if stream else found_in(got, "citations")[0]
+
+    def body(*citations):
+        block = {"type": "text", "text": TEXT, "citations": list(citations)}
+        return {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [block]}]}
+
+    own = anthropic_response()["content"][1]["citations"][0]
+    (_, said) = without_foreign(body(citation, own), unsigned=True)["messages"]
+    assert said["content"] == [{"type": "text", "text": TEXT, "citations": [own]}]
+    (_, said) = without_foreign(body(citation), unsigned=True)["messages"]
+    assert said["content"] == [{"type": "text", "text": TEXT}]
+    assert without_foreign(untouched := body(own), unsigned=True) is untouched

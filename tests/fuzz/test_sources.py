@@ -74,7 +74,7 @@ def found_in(value, name):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("upstream", "client"), permutations(FORMATS, 2))
+@pytest.mark.parametrize(("upstream", "client"), list(permutations(FORMATS, 2)))
 def test_a_source_reaches_the_client_once(upstream, client, stream):
     decoder = FORMATS[upstream][0].decoder(False)
     events = [*decoder.feed(json.dumps(SAID[upstream]()).encode()), *decoder.close()]

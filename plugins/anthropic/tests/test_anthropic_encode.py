@@ -485,7 +485,7 @@ def test_allowed_tools_are_the_only_ones_sent():
 
 
 def test_hosted_tools_are_dropped_by_name_and_refused_when_forced():
-    search = HostedTool(dialect="openai_responses", payload={"type": "web_search"})
+    search = HostedTool(dialect="openai_responses", payload={"type": "web_search"}, optional=True)
     chat = ChatRequest(
         model=MODEL,
         dialect="openai_responses",

@@ -232,7 +232,7 @@ def test_tools():
         CustomTool(name="patch", grammar={"syntax": "lark", "definition": "x"}),
         FunctionTool(name="spawn", namespace="agents"),
         FunctionTool(name="wait", namespace="agents"),
-        HostedTool(dialect="anthropic_messages", payload={"type": "bash_1", "name": "bash"}),
+        HostedTool(dialect="anthropic_messages", payload={"type": "web_search_1", "name": "x"}, optional=True),
     ]
     nothing = {"type": "object", "properties": {}}
     encoded = body(tools=tools, parallel_tool_calls=False, tool_choice=ToolChoice(mode="auto"))
@@ -252,7 +252,7 @@ def test_tools():
         },
     ]
     assert (encoded["parallel_tool_calls"], encoded["tool_choice"]) == (False, "auto")
-    assert dropped(chat(tools=tools)) == ["tools[].bash_1"]
+    assert dropped(chat(tools=tools)) == ["tools[].web_search_1"]
 
 
 CHOICES = {
@@ -277,7 +277,7 @@ def test_tool_choice(choice, encoded):
 
 
 def test_without_tools_there_is_no_choice():
-    hosted = HostedTool(dialect="gemini", payload={"googleSearch": {}})
+    hosted = HostedTool(dialect="gemini", payload={"googleSearch": {}}, optional=True)
     encoded = body(tools=[hosted], tool_choice=ToolChoice(mode="auto"), parallel_tool_calls=True)
 
     assert {"tools", "tool_choice", "parallel_tool_calls"}.isdisjoint(encoded)
@@ -338,7 +338,7 @@ REFUSED = {
     "audio": ({"modalities": ["text", "audio"]}, "modalities"),
     "a forced tool of another vendor": (
         {
-            "tools": [HostedTool(dialect="gemini", payload={"googleSearch": {}})],
+            "tools": [HostedTool(dialect="gemini", payload={"googleSearch": {}}, optional=True)],
             "tool_choice": ToolChoice(mode="required"),
         },
         "tool_choice",

@@ -13,13 +13,15 @@ from urllib.parse import unquote_to_bytes
 from proxy_core.errors import BadRequest, ProxyError, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
-from proxy_core.messages import File, InlineData, JsonObject, Link, Part, Source, Text
+from proxy_core.messages import File, HostedTool, InlineData, JsonObject, Link, Part, Source, Text
 from proxy_core.messages.events import MOST_TOKENS
 
 MAX_MODEL_NAME = 256
 #: OpenAI's limit for the name of a tool.
 _LONGEST_NAME = 64
 _LONGEST_SLEEP_S = 60
+#: How the types of tools begin that OpenAI runs itself; others (a shell, a computer) the client runs.
+RUN_BY_OPENAI = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "tool_search")
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
 
 
@@ -29,6 +31,13 @@ def json_bytes(value: object) -> bytes:
     if not out.isascii() and b"\xe2\x80" in out:
         out = out.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
     return out
+
+
+def left_out(tool: HostedTool) -> str:
+    """A tool of another format, as ``dropped`` names it. Raises ``BadRequest`` if the client cannot do without it."""
+    if not tool.optional:
+        raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
+    return f"tools[].{tool.name}"
 
 
 def retry_headers(error: ProxyError) -> Sequence[tuple[str, str]]:

@@ -48,9 +48,9 @@ class CustomTool(Struct, frozen=True, kw_only=True):
 
 
 class HostedTool(Struct, frozen=True, kw_only=True):
-    """A tool that the vendor runs (web search, code execution), in its own dialect's format.
+    """A tool that only one dialect has, in its format: the vendor runs it (web search), or the client (a computer).
 
-    ``optional``: where it does not exist, the client can do without it.
+    ``optional``: the vendor runs it, and where it does not exist, the client can do without it.
     """
 
     dialect: str

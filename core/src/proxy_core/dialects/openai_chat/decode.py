@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from proxy_core.dialects.common import (
+    RUN_BY_OPENAI,
     decode_url,
     missing,
     optional_bool,
@@ -197,7 +198,7 @@ def _decode_tool(tool: object, index: int) -> Tool:
         )
     if kind in ("function", "custom") or not isinstance(kind, str):
         raise missing(f"{at}.{kind or 'type'}")
-    return HostedTool(dialect=NAME, payload=tool)
+    return HostedTool(dialect=NAME, payload=tool, optional=kind.startswith(RUN_BY_OPENAI))
 
 
 def _name(spec: Mapping[str, Any], at: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from proxy_core.dialects.common import flat_name, json_bytes, with_contexts, without_none
+from proxy_core.dialects.common import flat_name, json_bytes, left_out, with_contexts, without_none
 from proxy_core.dialects.openai_chat.plain import plain_messages
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
@@ -117,8 +117,8 @@ def _encode_tool(tool: Tool, *, own: bool) -> Iterable[JsonObject]:
         case HostedTool():
             if tool.dialect == NAME:
                 yield dict(tool.payload)
-            elif not tool.optional:
-                raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
+            else:
+                left_out(tool)
         case _:
             assert_never(tool)
 

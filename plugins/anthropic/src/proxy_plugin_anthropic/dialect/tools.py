@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 from proxy_core import BadRequest, ChatRequest, CustomTool, FunctionTool, HostedTool, JsonObject
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import left_out, without_none
 from proxy_plugin_anthropic.dialect.common import NAME
 from proxy_plugin_anthropic.dialect.names import NameTable
 from proxy_plugin_anthropic.dialect.parts import extras
@@ -33,7 +33,7 @@ def encode_tools(chat: ChatRequest, names: NameTable, dropped: list[str]) -> lis
                 if tool.dialect == NAME:
                     hosted.append(dict(tool.payload))
                 else:
-                    dropped.append(f"tools[].{tool.name}")
+                    dropped.append(left_out(tool))
             case _:
                 assert_never(tool)
     return [*declared.values(), *hosted]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from proxy_core import BadRequest, ChatRequest, CustomTool, FunctionTool, HostedTool, JsonObject, Tool
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import left_out, without_none
 from proxy_plugin_gemini.dialect.common import NAME
 from proxy_plugin_gemini.dialect.names import NameTable
 from proxy_plugin_gemini.dialect.schema import clean_parameters, upper_types
@@ -29,7 +29,7 @@ def encode_tools(tools: Sequence[Tool], names: NameTable, schemas: str, dropped:
                 if tool.dialect == NAME:
                     hosted.append(dict(tool.payload))
                 else:
-                    dropped.append(f"tools[].{tool.name}")
+                    dropped.append(left_out(tool))
             case _:
                 assert_never(tool)
     functions = [{"functionDeclarations": list(declared.values())}] if declared else []

@@ -21,7 +21,7 @@ from proxy_core import (
     ToolCall,
     ToolChoice,
 )
-from proxy_core.dialects.common import flat_name, missing, optional_bool, optional_str, wrong_type
+from proxy_core.dialects.common import RUN_BY_OPENAI, flat_name, missing, optional_bool, optional_str, wrong_type
 from proxy_plugin_openai_responses.dialect.common import NAME
 
 TOOL_SEARCH = "tool_search"
@@ -148,8 +148,8 @@ def _decode_tool(tool: JsonObject, at: str) -> Iterable[Tool]:
                 description=optional_str(tool, "description", f"{at}."),
                 parameters=_schema(tool.get("parameters"), f"{at}.parameters"),
             )
-        case str():
-            yield HostedTool(dialect=NAME, payload=tool, optional=True)
+        case str(kind):
+            yield HostedTool(dialect=NAME, payload=tool, optional=kind.startswith(RUN_BY_OPENAI))
         case _:
             raise missing(f"{at}.type")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from proxy_core import BadRequest, ChatRequest, CustomTool, Extra, FunctionTool, HostedTool, JsonObject, Tool
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import left_out, without_none
 from proxy_plugin_openai_responses.dialect.common import NAME
 
 
@@ -43,7 +43,10 @@ def _encode(tool: Tool, dialect: str) -> JsonObject | None:
             spec = without_none(name=tool.name, description=tool.description, format=style)
             return {**(tool.extra if own else {}), "type": "custom", **spec}
         case HostedTool():
-            return dict(tool.payload) if tool.dialect == NAME else None
+            if tool.dialect == NAME:
+                return dict(tool.payload)
+            left_out(tool)
+            return None
         case _:
             assert_never(tool)
 

@@ -248,3 +248,15 @@ async def test_a_data_folder_of_somebody_else_stops_no_command_with_a_traceback(
     for command in (["doctor"], ["credentials", "list"], ["why", "x"], ["usage"], ["config", "check"], ["plugins"]):
         _, output = await typed(tmp_path, closed, *command)
         assert "Traceback" not in output, command
+
+
+async def test_a_provider_that_is_left_out_is_named_with_what_is_wrong(doctor, tmp_path):
+    (tmp_path / "proxy-core.toml").write_text(
+        '[providers.openai]\ndialects = ["openai_chta"]\n[providers.lab]\nbase_url = "http://127.0.0.1:1"\n'
+    )
+
+    code, told = await doctor()
+
+    assert code == 1
+    assert has(told["problem"], "providers.openai.dialects: 'openai_chta' is not one of openai_chat")
+    assert not has(told["problem"], "lab")

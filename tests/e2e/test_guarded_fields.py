@@ -31,6 +31,17 @@ async def test_a_body_cannot_choose_where_a_request_goes_or_with_which_key(proxy
     assert b"evil" not in upstream.last.body
 
 
+async def test_a_provider_with_wrong_settings_takes_neither_the_others_nor_the_guard_with_it(make_proxy, upstream):
+    wrong = {"base_url": upstream.url, "dialects": ["openai_chta"]}
+    proxy = await make_proxy({"providers": {"demo": {"base_url": upstream.url}, "wrong": wrong}})
+
+    answer = await proxy.chat("demo/small", "hi", **GUARD)
+
+    assert answer.text == "hello"
+    assert not GUARD.keys() & upstream.last.json.keys()
+    assert (await proxy.chat("wrong/small", "hi")).status == 404
+
+
 @pytest.mark.parametrize("place", ["extra_body", "metadata", "optional_params", "own_extension"])
 async def test_nested_fields_do_not_leave_either(proxy, upstream, place):
     await proxy.chat("demo/small", "hi", **{place: {"kept": [{"x": 1, **GUARD}], **GUARD}})

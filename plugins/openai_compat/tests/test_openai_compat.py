@@ -216,6 +216,14 @@ def providers(tmp_path, tables=None, **environ):
     return {p.name: p for p in proxy_providers(context)}
 
 
+def left_out(tmp_path, tables, active=()):
+    """What is said about the providers that are wrong. The one that is not wrong works in any case."""
+    tables = {"providers": {"fine": {"base_url": "http://127.0.0.1:1"}, **tables}}
+    context = plugin_context(PLUGIN.name, tables, folder=tmp_path, active=active)
+    assert [provider.name for provider in proxy_providers(context)] == ["fine"]
+    return context.problems
+
+
 def url_of(provider):
     dialect = provider.dialects[0]
     return provider.encode(ProviderCall(dialect=dialect, body={"messages": []}), KEY).url
@@ -243,10 +251,9 @@ def test_a_preset_serves_under_any_name(tmp_path):
 
 
 def test_an_unknown_preset_is_reported(tmp_path):
-    import proxy_core
+    (problem,) = left_out(tmp_path, {"work": {"preset": "nope"}})
 
-    with pytest.raises(proxy_core.SettingsError, match=r"providers\.work\.preset: 'nope' is not one of openai"):
-        providers(tmp_path, {"providers": {"work": {"preset": "nope"}}})
+    assert problem.startswith("providers.work.preset: 'nope' is not one of openai")
 
 
 @pytest.mark.parametrize(
@@ -257,10 +264,10 @@ def test_an_unknown_preset_is_reported(tmp_path):
     ],
 )
 def test_a_provider_of_another_format_names_the_package_that_it_needs(tmp_path, name, table):
-    import proxy_core
+    (problem,) = left_out(tmp_path, {name: table})
 
-    with pytest.raises(proxy_core.SettingsError, match=rf"providers\.{name}: .*pip install proxy-plugin-anthropic"):
-        providers(tmp_path, {"providers": {name: table}})
+    assert problem.startswith(f"providers.{name}: ")
+    assert problem.endswith("pip install proxy-plugin-anthropic")
 
 
 def test_a_preset_of_another_plugin_is_left_to_it(tmp_path):

@@ -122,8 +122,12 @@ def check_start(loaded: LoadedSettings) -> StartCheck:
         proxy = start(loaded, to_run=False).current
     except SetupError as error:
         return StartCheck(problems=list(dict.fromkeys([*problems, *lines_of(error)])))
-    skipped = [p for p in proxy.catalog.plugins if p.state == "skipped" and loaded.sets_up(p.name)]
+    plugins = proxy.catalog.plugins
+    skipped = [p for p in plugins if p.state == "skipped" and loaded.sets_up(p.name)]
     problems += [f"plugin {plugin.name} is not used: {plugin.reason}" for plugin in skipped]
+    problems += [
+        f"plugin {plugin.name}: {plugin.reason}" for plugin in plugins if plugin.state == "active" and plugin.reason
+    ]
     warnings = [line for line in proxy.warnings if line not in problems]
     return StartCheck(problems=list(dict.fromkeys(problems)), warnings=warnings, catalog=proxy.catalog)
 

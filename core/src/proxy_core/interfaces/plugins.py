@@ -74,6 +74,13 @@ class PluginContext(Protocol):
         """The settings of one provider from file and environment; empty if nothing is set."""
         ...
 
+    def leave_out(self, problem: str) -> None:
+        """Say which settings are wrong, if what they are about is left out and the rest of the plugin works.
+
+        A start warns of it, and ``proxy-core plugins`` and ``doctor`` show it. ``SettingsError`` leaves out the plugin.
+        """
+        ...
+
 
 class Check(Struct, frozen=True, kw_only=True):
     """A doctor check: ``run`` returns a problem in one line, or ``None``."""

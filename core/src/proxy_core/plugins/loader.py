@@ -88,6 +88,7 @@ class Context(Struct):
     loaded: LoadedSettings
     reserved_providers: frozenset[str] = frozenset()
     active_plugins: frozenset[str] = frozenset()
+    problems: list[str] = field(default_factory=list)
 
     @property
     def log(self) -> logging.Logger:
@@ -111,6 +112,10 @@ class Context(Struct):
 
     def provider(self, name: str) -> ProviderSettings:
         return self.loaded.provider(name)
+
+    def leave_out(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 def load_plugins(
@@ -237,7 +242,8 @@ def _call_hooks(
     except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
         log.debug("plugin %s", plugin.name, exc_info=True)
         return replace(plugin, state="skipped", reason=_message(error, loaded, plugin))
-    return replace(plugin, provided=provided, load_s=plugin.load_s + time.perf_counter() - started)
+    took_s = time.perf_counter() - started
+    return replace(plugin, provided=provided, reason="; ".join(context.problems), load_s=plugin.load_s + took_s)
 
 
 def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:

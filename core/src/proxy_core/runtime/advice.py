@@ -20,6 +20,7 @@ MIN_KEY = 16
 def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
     """The warnings, one line each."""
     lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
+    lines += [f"plugin {p.name}: {p.reason}" for p in catalog.plugins if p.state == "active" and p.reason]
     try:
         loaded.vault_dir.exists()
     except OSError as error:

@@ -6,16 +6,16 @@ A provider is created by ``[providers.<name>]`` with a ``preset`` or a ``base_ur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from proxy_core import (
     JsonObject,
     PluginContext,
     PluginInfo,
     Provider,
+    ProviderSettings,
     ProxyRequest,
     Sanitizer,
-    SettingsError,
     hookimpl,
 )
 from proxy_plugin_openai_compat.formats import problems as problems_of
@@ -27,27 +27,34 @@ PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
 
 @hookimpl
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
-    providers, problems = [], []
+    """A provider whose settings are wrong is left out; the others, and the removal of fields below, stay."""
+    providers = []
     named = [name for name in ctx.provider_names() if name not in ctx.reserved_providers]
     stored = {*ctx.stored_providers()} - ctx.reserved_providers
     keyed = [name for name in PRESETS if name not in named and (name in stored or ctx.provider(name).api_keys)]
     for name in (*named, *keyed):
         settings = ctx.provider(name)
-        preset = PRESETS.get(settings.preset or name)
-        package = OTHER_FORMATS.get(settings.preset or name)
         if settings.preset in ctx.reserved_providers:
-            pass  # the plugin with the provider of that name serves this one, too
-        elif package is not None:
-            problems.append(f"providers.{name}: its format needs {package}: pip install {package}")
-        elif settings.preset and preset is None:
-            problems.append(f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}")
-        elif preset is not None or settings.base_url is not None:
-            problems += problems_of(name, settings, ctx.active_plugins)
-            providers.append(build_provider(name, preset or PLAIN, settings, ctx.active_plugins))
-        # Without a preset and a base URL, the provider belongs to another plugin.
-    if problems:
-        raise SettingsError(problems)
+            continue  # the plugin with the provider of that name serves this one, too
+        vendor = PRESETS.get(settings.preset or name)
+        problems = [*_problems(name, settings)]
+        if not problems and vendor is None and settings.base_url is None:
+            continue  # it belongs to another plugin
+        problems += problems_of(name, settings, ctx.active_plugins)
+        for problem in problems:
+            ctx.leave_out(problem)
+        if not problems:
+            providers.append(build_provider(name, vendor or PLAIN, settings, ctx.active_plugins))
     return providers
+
+
+def _problems(name: str, settings: ProviderSettings) -> Iterator[str]:
+    """What is wrong with the preset."""
+    package = OTHER_FORMATS.get(settings.preset or name)
+    if package is not None:
+        yield f"providers.{name}: its format needs {package}: pip install {package}"
+    elif settings.preset and settings.preset not in PRESETS:
+        yield f"providers.{name}.preset: {settings.preset!r} is not one of {', '.join(PRESETS)}"
 
 
 @hookimpl

@@ -32,7 +32,7 @@ LAYERS = [
     "dialects|failures",
     "interfaces",
     "settings",
-    "messages:errors:files:jsons:sse:clock:stash:version",
+    "messages:errors:files:jsons:sse:ndjson:clock:version",
 ]
 
 

@@ -30,7 +30,6 @@ BRANCHES = {
     "settings/": "values",
     "messages/": "values",
     "errors.py": "values",
-    "stash.py": "values",
     # Pure functions: bytes or values in, values out.
     "dialects/": "a wire format: checks a body, finds usage in events",
     "sse.py": "where an event ends",

@@ -1,7 +1,7 @@
-"""The public API for plugin authors, with ``testing``, ``sse``, ``dialects`` and ``cli.api``; all else is internal.
+"""The public API for plugin authors, with ``testing``, ``sse``, ``ndjson``, ``dialects`` and ``cli.api``.
 
-The names come from ``proxy_core.api`` and are loaded when the first one is used, so that importing a part of
-the package does not import all of it.
+All else is internal. The names come from ``proxy_core.api`` and are loaded when the first one is used, so that
+importing a part of the package does not import all of it.
 """
 
 from typing import TYPE_CHECKING

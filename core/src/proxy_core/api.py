@@ -59,6 +59,7 @@ from proxy_core.messages.json_types import *
 from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
 from proxy_core.messages.sealed import *
+from proxy_core.messages.stash import *
 from proxy_core.messages.upstream import *
 from proxy_core.pipeline.guard import FieldFilter as FieldFilter
 from proxy_core.settings.base import StrList as StrList
@@ -72,5 +73,3 @@ from proxy_core.settings.sources import FoundSettings as FoundSettings
 from proxy_core.settings.sources import SettingsSource as SettingsSource
 from proxy_core.settings.sources import Variable as Variable
 from proxy_core.settings.sources import Variables as Variables
-from proxy_core.stash import Stash as Stash
-from proxy_core.stash import StashKey as StashKey

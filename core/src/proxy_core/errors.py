@@ -320,8 +320,8 @@ class SetupError(Exception):
 class SettingsError(SetupError):
     """Wrong settings: one line for each, with the key and the origin of its value."""
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("\n".join(self.problems))
 
 

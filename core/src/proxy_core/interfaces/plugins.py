@@ -81,6 +81,13 @@ class PluginContext(Protocol):
         """
         ...
 
+    def base_url(self, provider: str = "", *, required: bool = False) -> str:
+        """A provider's ``base_url`` without a slash at its end, or ``""``. Without a name: the plugin's namesake.
+
+        Raises ``SettingsError`` with what to set if it is ``required`` and missing.
+        """
+        ...
+
 
 class Check(Struct, frozen=True, kw_only=True):
     """A doctor check: ``run`` returns a problem in one line, or ``None``."""

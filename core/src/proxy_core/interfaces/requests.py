@@ -18,8 +18,8 @@ from proxy_core.messages import (
     JsonObject,
     repr_without,
 )
+from proxy_core.messages.stash import Stash
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
-from proxy_core.stash import Stash
 
 __all__ = ["Credential", "FailureDecision", "Lifecycle", "ModelSpec", "ProviderCall", "ProxyRequest", "QuotaWindow"]
 

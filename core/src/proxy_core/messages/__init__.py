@@ -10,4 +10,5 @@ from proxy_core.messages.json_types import *
 from proxy_core.messages.reprs import *
 from proxy_core.messages.requests import *
 from proxy_core.messages.sealed import *
+from proxy_core.messages.stash import *
 from proxy_core.messages.upstream import *

@@ -22,6 +22,7 @@ from proxy_core.interfaces import (
     ResponseHead,
 )
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
+from proxy_core.messages.stash import StashKey
 from proxy_core.models.token_count import rough_tokens
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.headers import HOP_HEADER
@@ -30,7 +31,6 @@ from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.secret_filter import sent_secrets, spelled
 from proxy_core.pipeline.translation import TranslatedEmbeddings, TranslatedResponse
-from proxy_core.stash import StashKey
 
 
 class Calls:

@@ -28,6 +28,7 @@ from proxy_core.errors import PluginError, SettingsError
 from proxy_core.files import files_in, private_folder
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.messages import repr_without
+from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 from proxy_core.settings.secrets import secret_values
@@ -116,6 +117,14 @@ class Context(Struct):
     def leave_out(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
+
+    def base_url(self, provider: str = "", *, required: bool = False) -> str:
+        name = provider or self.plugin
+        url = str(self.provider(name).base_url or "").rstrip("/")
+        if required and not url:
+            set_it = f"set it in [providers.{name}], or {environment_name(name)}_API_BASE in the environment"
+            raise SettingsError(f"providers.{name}.base_url is required: {set_it}")
+        return url
 
 
 def load_plugins(

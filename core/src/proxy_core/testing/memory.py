@@ -67,7 +67,7 @@ class MemoryUpstream(ScriptedUpstream):
         seen = SeenRequest(
             request.method, urlsplit(request.url).path, headers, request.content, self._clock.monotonic()
         )
-        self.requests.append(seen)
+        self._note(seen)
         script = self._script(seen)
         if script.reset:
             raise TransportFailed("reset", sent=True)

@@ -30,6 +30,8 @@ CLIENT_KEY = "test-client-key"
 STATE_SECRET = "test-state-secret"
 #: A request that has no response by then hangs.
 _LIMIT_S = 120
+#: How much of a body a failed assertion shows.
+_SHOWN = 300
 #: By default, no test has to sleep through the pause before a retry.
 _AT_ONCE = {"retry_delay_s": 0.01, "retry_jitter_s": 0}
 
@@ -39,15 +41,26 @@ def fingerprint(key: str) -> str:
     return Fingerprints(SecretStr(STATE_SECRET))(key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A response as a client sees it. ``events`` are the JSON payloads of a stream, ``done`` its end marker."""
+    """A response as a client sees it. ``events`` are the JSON payloads of a stream, ``done`` its end marker.
+
+    Its ``repr``, which a failed assertion shows, has the text of an error.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     events: Sequence[Any] = ()
     done: bool = False
+
+    def __repr__(self) -> str:
+        error = self._error()
+        if isinstance(error, dict):
+            told = f"{error.get('code') or error.get('type') or 'error'}: {error.get('message')}"
+        else:
+            told = repr(self.body[:_SHOWN].decode("utf-8", "replace")) + ("..." if len(self.body) > _SHOWN else "")
+        return f"<Answer {self.status} {told}>"
 
     @property
     def json(self) -> Any:
@@ -57,6 +70,8 @@ class Answer:
     def text(self) -> str:
         """The text of a chat response, streamed or not."""
         if not self.events:
+            if self._error() is not None:
+                raise AssertionError(f"an error instead of a text: {self!r}")
             content = self.json["choices"][0]["message"]["content"]
             return content if isinstance(content, str) else ""
         deltas = (c["delta"].get("content") for e in self.events for c in e.get("choices", ()))
@@ -68,6 +83,13 @@ class Answer:
         if self.events:
             return next((e["error"] for e in self.events if "error" in e), None)
         return self.json.get("error")
+
+    def _error(self) -> Any:
+        """The same, or ``None`` if the body is not JSON."""
+        try:
+            return self.error
+        except (ValueError, AttributeError):
+            return None
 
 
 def _client() -> httpx.AsyncClient:

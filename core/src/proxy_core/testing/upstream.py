@@ -25,6 +25,8 @@ from typing import Any, Literal, Self
 import h11
 import msgspec
 
+from proxy_core import ndjson
+
 #: The steps of a script's body; if one is an event, the script waits for it.
 Step = bytes | float | str | asyncio.Event
 
@@ -82,6 +84,10 @@ class Script:
     raw: bool = False
 
 
+#: In this order; a request has one of them.
+_KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+
+
 class SeenRequest(msgspec.Struct):
     """A request as it arrived. ``left`` is set to the time when the other side closed early."""
 
@@ -92,6 +98,7 @@ class SeenRequest(msgspec.Struct):
     at: float = msgspec.field(default_factory=time.monotonic)
     left: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     left_at: float | None = None
+    key_headers: Sequence[str] = _KEY_HEADERS
 
     @property
     def json(self) -> Any:
@@ -99,7 +106,10 @@ class SeenRequest(msgspec.Struct):
 
     @property
     def key(self) -> str:
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
+        """The credential: from ``key_header`` of the upstream, or from the headers in which APIs take keys."""
+        return next(
+            (self.headers[name].removeprefix("Bearer ") for name in self.key_headers if name in self.headers), ""
+        )
 
 
 class Scripts:
@@ -153,6 +163,13 @@ class Scripts:
         """An event stream of exactly these steps; ``close`` ends it without a length."""
         self.add(Script(status, {"content-type": "text/event-stream", **(headers or {})}, steps, close=close))
 
+    def lines(
+        self, *steps: Mapping[str, Any] | Step, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """JSON lines: each object is one, sent for itself; other steps are as in :meth:`says`."""
+        written = [json.dumps(step).encode() + b"\n" if isinstance(step, Mapping) else step for step in steps]
+        self.add(Script(status, {"content-type": ndjson.CONTENT_TYPE, **(headers or {})}, written))
+
     def sends(self, *steps: Step) -> None:
         """Exactly these bytes, which need not be HTTP; then the connection is closed."""
         self.add(Script(steps=steps, raw=True))
@@ -184,6 +201,8 @@ class ScriptedUpstream(Scripts):
         self.requests: list[SeenRequest] = []
         self._by_key: dict[str, Scripts] = {}
         self._by_path: dict[str, Scripts] = {}
+        #: The header with the credential, in lower case, if it is none of the usual ones.
+        self.key_header: str | None = None
 
     def for_key(self, key: str) -> Scripts:
         return self._by_key.setdefault(key, Scripts())
@@ -199,6 +218,11 @@ class ScriptedUpstream(Scripts):
     @property
     def last(self) -> SeenRequest:
         return self.requests[-1]
+
+    def _note(self, request: SeenRequest) -> None:
+        if self.key_header is not None:
+            request.key_headers = (self.key_header,)
+        self.requests.append(request)
 
     def _script(self, request: SeenRequest) -> Script:
         """The script for this request: that of its path, its key, every key, or the default."""
@@ -273,7 +297,7 @@ class FakeUpstream(ScriptedUpstream):
                 connection.end(self.ends_reused)
                 return
             reused = True
-            self.requests.append(request)
+            self._note(request)
             script = self._script(request)
             if script.reset:
                 connection.drop()

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import httpx
 
 from proxy_core.testing import FakeUpstream
-from proxy_core.testing.upstream import Script, chunk, cut
+from proxy_core.testing.steps import chunk, cut
+from proxy_core.testing.upstream import Script
 
 _JSON, _EVENTS = {"content-type": "application/json"}, {"content-type": "text/event-stream"}
 #: What comes before a right response, by the request's number.

@@ -21,7 +21,8 @@ import proxy_core
 from proxy_core.dialects.openai_chat import OpenAIUsageTap
 from proxy_core.pipeline.relayed import RelayedStream
 from proxy_core.testing.proxy import composed
-from proxy_core.testing.upstream import FakeUpstream, chunk, cut, pause, stall
+from proxy_core.testing.steps import chunk, cut, pause, stall
+from proxy_core.testing.upstream import FakeUpstream
 
 DONE = b"data: [DONE]\n\n"
 ONCE = chunk({"content": "Once"})

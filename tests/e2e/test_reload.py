@@ -12,7 +12,7 @@ import pytest
 from proxy_core.runtime.generation import Generation
 from proxy_core.testing import FakeUpstream, fingerprint, run, serving
 from proxy_core.testing.proxy import CLIENT_KEY
-from proxy_core.testing.upstream import chunk
+from proxy_core.testing.steps import chunk
 
 
 async def until(holds, within_s=20.0):

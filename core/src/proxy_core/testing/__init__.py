@@ -14,7 +14,8 @@ from proxy_core.testing.prompt import ScriptedPrompt
 from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, composed, fingerprint, run_proxy
 from proxy_core.testing.state_contract import StateStoreContract
 from proxy_core.testing.state_peer import Peer
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, chunk, cut, pause, stall
+from proxy_core.testing.steps import chunk, cut, pause, stall
+from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
 from proxy_core.testing.virtual_clock import VirtualClock
 
 __all__ = [

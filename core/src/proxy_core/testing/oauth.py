@@ -29,7 +29,8 @@ from pydantic import SecretStr
 
 from proxy_core.interfaces import Tokens
 from proxy_core.network.exchange import open_exchange
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step, pause, stall
+from proxy_core.testing.steps import Step, pause, stall
+from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
 
 CLIENT_ID = "example-client"
 CLIENT_SECRET = "example-secret"

@@ -19,7 +19,8 @@ from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step
+from proxy_core.testing.steps import Step
+from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
 from proxy_plugin_anthropic.testing.checks import Model, check
 from proxy_plugin_anthropic.testing.errors import ERRORS, Error
 from proxy_plugin_anthropic.testing.message import plain, stream

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step
+from proxy_core.testing.steps import Step
+from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
 from proxy_plugin_gemini.testing.checks import Refused, check
 from proxy_plugin_gemini.testing.errors import ERRORS, error_body
 from proxy_plugin_gemini.testing.says import call, finish, text

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest, Step
+from proxy_core.testing.steps import Step
+from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
 from proxy_plugin_openai_responses.testing.checks import Refused, check
 from proxy_plugin_openai_responses.testing.says import call, end, reasoning, text
 from proxy_plugin_openai_responses.testing.stream import Answer

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from proxy_core.testing.upstream import Step
+from proxy_core.testing.steps import Step
 
 _USAGE = {
     "input_tokens": 10,

@@ -8,12 +8,17 @@ from pydantic import SecretStr
 from proxy_core import (
     ChatRequest,
     Credential,
+    Message,
     ProviderCall,
     ProviderSettings,
     ReasoningOptions,
+    Text,
+    ToolCall,
+    ToolResult,
     UpstreamFailure,
     classify_failure,
 )
+from proxy_core.dialects import openai_chat
 from proxy_core.testing import ProviderContract, plugin_context
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models
@@ -470,3 +475,47 @@ def test_other_models_get_one_system_message_and_reminders(model):
         },
     ]
     assert json.loads(sent(model=model, messages=list(ORDER)).content)["messages"] == ORDER  # of a chat client
+
+
+# --- Marks for the prompt cache ----------------------------------------------------------
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+
+def marked_messages(vendor, model):
+    """What a vendor gets of a conversation in which a client of another format set marks."""
+    call = ToolCall(id="c1", name="f", arguments="{}")
+    result = ToolResult(call_id="c1", parts=[Text(text="r")], extra=MARK)
+    chat = ChatRequest(
+        model=model,
+        dialect="anthropic_messages",
+        messages=[
+            Message(role="system", parts=[Text(text="a"), Text(text="b", extra=MARK)]),
+            Message(role="user", parts=[Text(text="hi", extra=MARK)]),
+            Message(role="assistant", parts=[call]),
+            Message(role="tool", parts=[result]),
+        ],
+    )
+    encoded = openai_chat.encode(chat)
+    return json.loads(sent(PRESETS.get(vendor, PLAIN), chat=chat, **encoded).content)["messages"]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "marked"),
+    [
+        ("openrouter", "anthropic/claude-sonnet-5", ["system", "user", "tool"]),
+        ("openrouter", "google/gemini-2.5-pro", ["system", "user", "tool"]),
+        ("gateway", "bedrock/claude-sonnet-5", ["system", "user"]),
+        ("gateway", "qwen3", []),
+        ("groq", "llama-3.3-70b", []),
+    ],
+)
+def test_marks_for_the_prompt_cache_reach_whoever_understands_them(vendor, model, marked):
+    messages = marked_messages(vendor, model)
+
+    found = [message["role"] for message in messages if "cache_control" in json.dumps(message)]
+    assert found == marked
+    texts = [part if isinstance(part, str) else part["text"] for m in messages for part in m.get("content") or []]
+    assert "".join(texts).replace("\n", "") == "abhir"
+    if marked:
+        assert messages[0]["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **MARK}]

@@ -38,7 +38,7 @@ from proxy_plugin_openai_compat.quirks import (
     RESPONSES,
     Vendor,
 )
-from proxy_plugin_openai_compat.translated import fit_translated
+from proxy_plugin_openai_compat.translated import fit_translated, keep_marks
 
 #: The fields of a request for a response that a count may have, too.
 _COUNTED = frozenset("model input instructions tools tool_choice parallel_tool_calls reasoning text truncation".split())
@@ -113,6 +113,7 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
             body.pop(key, None)
         self._apply_values(body)
         if call.chat is not None and call.chat.dialect != CHAT:
+            keep_marks(body, call.chat, self.vendor)
             fit_translated(body, call.chat)
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]

@@ -70,6 +70,9 @@ class Vendor(Struct, frozen=True, kw_only=True):
     dimensions: tuple[str, ...] | None = None
     #: Fields with which a request chooses another model or route, in the form that ``FieldFilter`` compares.
     steering: frozenset[str] = frozenset()
+    #: Models (globs) for which it understands marks for the prompt cache, ``cache_control``, and in whose texts.
+    caches: tuple[str, ...] = ()
+    cached_roles: tuple[str, ...] = ("system", "developer", "user")
     #: How to turn on thinking in its reasoning models.
     thinking: tuple[Thinking, ...] = ()
     #: The meaning of its errors whose words or statuses differ from OpenAI's.
@@ -94,6 +97,8 @@ GATEWAY_FIELDS = FieldFilter(prefixes="aws azure vertex litellm langfuse hfapi".
 #: Vercel and Cloudflare, Azure and Bedrock, and of OpenAI's former API.
 PLAIN = Vendor(
     local=True,
+    # Gateways to Anthropic's models. Some put one in a tool's result where the API refuses it (hermes-agent).
+    caches=("*claude*",),
     steering=frozenset(
         """
         model modelid modelname models modelgroup modeloverride fallback fallbackmodel fallbackmodels modelfallbacks
@@ -135,6 +140,9 @@ PRESETS: Mapping[str, Vendor] = {
     # budget; a 402 may pass within seconds. The upstream's own error text is in metadata.
     "openrouter": Vendor(
         base_url="https://openrouter.ai/api/v1",
+        # openrouter.ai/docs: prompt caching, "cache_control"; with other models, it converts or ignores them.
+        caches=("*",),
+        cached_roles=("system", "developer", "user", "tool"),
         # openrouter.ai/docs/features: model routing, provider routing, presets; a plugin may be the auto router.
         steering=frozenset({"models", "route", "provider", "preset", "plugins"}),
         errors=ErrorRules(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any
 
-from proxy_core import ChatRequest
-from proxy_plugin_openai_compat.quirks import KNOW_EFFORT, NEED_THOUGHTS, READ_THOUGHTS, TAKE_SYSTEM
+from proxy_core import ChatRequest, Message, Text, ToolResult
+from proxy_core.dialects.openai_chat import encode_messages
+from proxy_plugin_openai_compat.quirks import KNOW_EFFORT, NEED_THOUGHTS, READ_THOUGHTS, TAKE_SYSTEM, Vendor
 
 _SYSTEM = ("system", "developer")
 
@@ -27,6 +28,24 @@ def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
     adaptive = chat.reasoning is not None and chat.reasoning.mode == "adaptive"
     if adaptive and not _any(KNOW_EFFORT, model):
         body.pop("reasoning_effort", None)
+
+
+def keep_marks(body: dict[str, Any], chat: ChatRequest, vendor: Vendor) -> None:
+    """Have the messages keep the marks for the prompt cache that a client of another format set."""
+    if not _any(vendor.caches, str(body.get("model", "")).lower()):
+        return
+    if any("cache_control" in extra for message in chat.messages for extra in _extras(message)):
+        body["messages"] = encode_messages(chat, vendor.cached_roles)
+
+
+def _extras(message: Message) -> Iterable[Mapping[str, Any]]:
+    """The members of texts and results, and of the texts inside those."""
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            yield part.extra
+            yield from (inner.extra for inner in part.parts if isinstance(inner, Text))
+        elif isinstance(part, Text):
+            yield part.extra
 
 
 def _any(globs: Iterable[str], model: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from proxy_core.dialects.model_name import finish_whole
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
-from proxy_core.dialects.openai_chat.encode import dropped, encode
+from proxy_core.dialects.openai_chat.encode import dropped, encode, encode_messages
 from proxy_core.dialects.openai_chat.errors import encode_error, error_object, stream_error, whole_failure
 from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.request import check, context
@@ -31,6 +31,7 @@ __all__ = [
     "context",
     "decode",
     "encode",
+    "encode_messages",
     "error_object",
 ]
 

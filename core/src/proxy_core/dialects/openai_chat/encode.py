@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import assert_never
 
 from proxy_core.dialects.common import flat_name, json_bytes, left_out, with_contexts, without_none
@@ -40,11 +40,10 @@ def encode(chat: ChatRequest) -> JsonObject:
     """Convert neutral values to a body for an OpenAI-compatible upstream. Raises ``BadRequest``."""
     s = chat.sampling
     own = chat.dialect == NAME
-    messages = chat.messages if own else plain_messages(chat.messages)
     tools = [encoded for tool in chat.tools for encoded in _encode_tool(tool, own=own)]
     body = without_none(
         model=chat.model,
-        messages=[m for message in messages for m in _encode_message(message, own=own)],
+        messages=encode_messages(chat),
         stream=True if chat.stream else None,
         stream_options={"include_usage": True} if chat.stream and chat.include_usage else None,
         max_completion_tokens=s.max_tokens,
@@ -73,6 +72,13 @@ def encode(chat: ChatRequest) -> JsonObject:
         prompt_cache_key=chat.cache_key,
     )
     return {**chat.extra, **body} if own else body
+
+
+def encode_messages(chat: ChatRequest, cached: Collection[str] = ()) -> list[JsonObject]:
+    """``cached``: roles in whose texts the server understands another format's marks for its cache."""
+    own = chat.dialect == NAME
+    messages = chat.messages if own else plain_messages(chat.messages, cached)
+    return [encoded for message in messages for encoded in _encode_message(message, own=own)]
 
 
 def _encode_format(wanted: ResponseFormat | None) -> JsonObject | None:

@@ -38,10 +38,10 @@ class Commands(click.Group):
         return found
 
 
-def _plugin_commands(at_least: str | None = None) -> dict[str, click.Command]:
+def _plugin_commands(only: str | None = None) -> dict[str, click.Command]:
     from proxy_core.cli.common import plugin_commands
 
-    return plugin_commands(at_least)
+    return plugin_commands(only)
 
 
 _MORE = "Plugins add commands: proxy-plugin-doctor the operator's, proxy-plugin-accounts those about logins and keys."

@@ -35,6 +35,12 @@ from proxy_core.credentials.stored import digest as digest
 from proxy_core.credentials.vault import Vault as Vault
 from proxy_core.files import read_small as read_small
 from proxy_core.files import write_private as write_private
+from proxy_core.plugins.inventory import Inventory as Inventory
+from proxy_core.plugins.inventory import differences as differences
+from proxy_core.plugins.inventory import distributions as distributions
+from proxy_core.plugins.inventory import inventory as inventory
+from proxy_core.plugins.inventory import last_start as last_start
+from proxy_core.plugins.inventory import path_files as path_files
 from proxy_core.plugins.loader import HOOKS as HOOKS
 from proxy_core.plugins.loader import Plugin as Plugin
 from proxy_core.plugins.registry import Catalog as Catalog

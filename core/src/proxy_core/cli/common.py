@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from proxy_core.errors import PluginError, SetupError
-from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.loader import Plugin, load_plugins
 from proxy_core.settings.loading import LoadedSettings, load, load_nothing_but
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,26 +41,33 @@ def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedS
     return load(config, overrides=plugin_overrides(disable_plugin, config))
 
 
-def plugin_commands(at_least: str | None = None) -> dict[str, click.Command]:
-    """The commands of plugins. If settings are wrong, only those of ``at_least``, a plugin that may say what is wrong.
+def plugin_commands(only: str | None = None) -> dict[str, click.Command]:
+    """The commands of plugins. Of ``only``, if given: no other plugin is imported, and settings may be wrong.
 
     Raises ``PluginError`` if two have the same name, and ``SettingsError``.
     """
     found: dict[str, click.Command] = {}
-    try:
-        plugins = load_plugins(load(), only=("proxy_cli_commands",))
-    except SetupError:
-        if at_least is None:
-            raise
-        alone = load_nothing_but({"plugins": {"allowed": [at_least]}}, Path())
-        plugins = load_plugins(alone, only=("proxy_cli_commands",))
-    for plugin in plugins:
+    for plugin in _plugins_with_commands(only):
         for command in plugin.provided.get("proxy_cli_commands", ()):
             name = command.name or ""
             if name in found:
                 raise PluginError(plugin.name, f"a command named {name!r} already exists")
             found[name] = command
     return found
+
+
+def _plugins_with_commands(only: str | None) -> list[Plugin]:
+    hooks = ("proxy_cli_commands",)
+    if only is None:
+        return load_plugins(load(), only=hooks)
+    alone = {"plugins": {"allowed": [only]}}
+    try:
+        allowed = load().settings.plugins.allowed
+        if allowed is not None and only not in allowed:
+            return []
+        return load_plugins(load(overrides=alone), only=hooks)
+    except SetupError:
+        return load_plugins(load_nothing_but(alone, Path()), only=hooks)
 
 
 def printable(text: str) -> str:

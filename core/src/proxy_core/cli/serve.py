@@ -17,6 +17,7 @@ import click
 from proxy_core.cli.common import plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import HttpServer
+from proxy_core.plugins.inventory import note_start
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Active
@@ -116,12 +117,12 @@ def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> N
     url = url_of(sock, server)
     if server.workers == 1:
         control = _control_socket(active)  # before the greeting, after which commands may be used at once
-        _greet(active.current, url, demo)
+        _greet(active, url, demo)
         run_loop(_serve(active, http_server, written, spec, sock, control))
     else:
         from proxy_core.server.workers import supervise  # one process needs none of what it imports
 
-        _greet(active.current, url, demo)
+        _greet(active, url, demo)
         supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
 
 
@@ -198,15 +199,15 @@ async def _serve(
         )
 
 
-def _greet(first: Generation, url: str, demo: bool) -> None:
+def _greet(active: Active, url: str, demo: bool) -> None:
     """Print the URL, the providers with the variables their keys come from, and the key file; never a key."""
-    loaded = first.loaded
+    first, loaded = active.current, active.current.loaded
     for warning in first.warnings:
         log.warning("%s", warning)
     click.echo(f"proxy-core listens on {url}")
     for file in files(loaded.sources):
         click.echo(f"settings from {file}")
-    for line in decided_here(loaded, first.catalog):
+    for line in (*decided_here(loaded, first.catalog), *_changed_packages(active)):
         click.echo(line)
     click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
     for line in destinations(first.catalog, first.pools):
@@ -221,6 +222,17 @@ def _greet(first: Generation, url: str, demo: bool) -> None:
         click.echo(
             '    -d \'{"model": "demo/small", "stream": true, "messages": [{"role": "user", "content": "hi"}]}\''
         )
+
+
+def _changed_packages(active: Active) -> list[str]:
+    """Packages with plugins that are not what they were at the last start."""
+    loaded = active.current.loaded
+    try:
+        changes = note_start(loaded.data_dir, active.process.started_at)
+    except OSError as error:
+        log.warning("what is installed was not noted for the next start: %s: %s", error.filename, error.strerror)
+        return []
+    return [f"since the last start: {line}" for line in changes]
 
 
 def _described(first: Generation) -> list[str]:

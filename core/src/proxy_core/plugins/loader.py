@@ -159,7 +159,7 @@ def _installed() -> list[tuple[metadata.EntryPoint, int | None]]:
 
 
 @lru_cache(maxsize=1000)
-def _distribution(dist: metadata.Distribution) -> tuple[str, str]:
+def name_and_version(dist: metadata.Distribution) -> tuple[str, str]:
     """A package's name and version. Each time that one is asked for, the whole description is parsed."""
     described = dist.metadata
     return described["Name"], described["Version"]
@@ -174,7 +174,7 @@ def _import_installed(
     entry: metadata.EntryPoint, api: int | None, loaded: LoadedSettings, manager: pluggy.PluginManager
 ) -> Plugin:
     table = loaded.settings.plugins
-    distribution, version = _distribution(entry.dist) if entry.dist else ("", "")
+    distribution, version = name_and_version(entry.dist) if entry.dist else ("", "")
     plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=api)
     if entry.name in table.disabled:
         return replace(plugin, state="disabled", reason="listed in [plugins] disabled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,23 @@ import click
 
 from proxy_core import Provider
 from proxy_core.cli.api import HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
+from proxy_plugin_doctor import audit
 
 
-@click.command("plugins")
+@click.group("plugins", invoke_without_command=True)
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-def command(config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
+@click.pass_context
+def command(context: click.Context, config: Path | None, disable_plugin: tuple[str, ...], as_json: bool) -> None:
     """List installed plugins with their state, and why one is not used."""
+    if context.invoked_subcommand is None:
+        _list(config, disable_plugin, as_json)
+
+
+command.add_command(audit.command)
+
+
+def _list(config: Path | None, disable_plugin: Sequence[str], as_json: bool) -> None:
     catalog = catalog_of(read_settings(config, disable_plugin), HOOKS)
     rows = [_described(plugin, catalog) for plugin in catalog.plugins]
     chains = {

@@ -402,3 +402,45 @@ def test_error_bodies_of_all_shapes_are_read(case):
     error = read_error(body)
 
     assert (error.message, error.type, error.code, error.param) == wanted
+
+
+# --- Error bodies of a vendor's own shape ---------------------------------------------------------
+
+OWN = ErrorRules(
+    message="fault.text", code="fault.kind", retry_after="faults.0.wait", codes={"napping": "rate_limited"}
+)
+
+
+@pytest.mark.parametrize("wait", [12, "12", "12s", "2026-01-02T03:04:17Z", 12.0])
+def test_a_vendors_own_places_are_read(wait):
+    body = json.dumps({"fault": {"text": "I nap.", "kind": "Napping"}, "faults": [{"wait": wait}]}).encode()
+
+    decision = classify_by_rules(failure(503, body, {"retry-after": "99"}), OWN)
+
+    assert (decision.fault, decision.next, decision.cooldown) == ("model", "rotate", "quota")
+    assert decision.cooldown_s == decision.error.retry_after_s == 12
+    assert decision.error.message.endswith("Message: I nap.")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"fault": "x"},
+        {"fault": {"text": 3, "kind": True}, "faults": []},
+        {"faults": [{"wait": "soon"}]},
+        {"faults": 1},
+    ],
+)
+def test_where_a_path_leads_nowhere_the_common_shapes_are_read(own):
+    body = json.dumps({**own, "error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}).encode()
+
+    decision = classify_by_rules(failure(429, body, {"retry-after": "7"}), OWN)
+
+    assert decision.cooldown_s == 7
+    assert decision.error.message.endswith("Message: Slow down.")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"<html>", b'"text"', b"[[[[1]]]]"])
+def test_own_places_in_no_json_are_nowhere(body):
+    assert classify_by_rules(failure(500, body), OWN).fault == "provider"

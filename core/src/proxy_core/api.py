@@ -62,6 +62,7 @@ from proxy_core.messages.sealed import *
 from proxy_core.messages.stash import *
 from proxy_core.messages.upstream import *
 from proxy_core.pipeline.guard import FieldFilter as FieldFilter
+from proxy_core.pipeline.text_filter import TextFilter as TextFilter
 from proxy_core.settings.base import StrList as StrList
 from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.rotation import RotationSettings as RotationSettings

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from proxy_core.jsons import loads
 
-_MESSAGE_LIMIT = 2000
+MESSAGE_LIMIT = 2000
 
 
 class ErrorBody(Struct, frozen=True):
@@ -44,25 +44,43 @@ def read_error(body: bytes) -> ErrorBody:
     """Parse the common formats: an ``error`` object or text, ``detail``, ``message``, plain text."""
     found = error_object(body)
     if found is None:
-        text = body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip()
+        text = body[:MESSAGE_LIMIT].decode("utf-8", "replace").strip()
         html = text.startswith("<")  # a web server's or firewall's page does not help a client
         plain = text and not html and text[:1] not in ("{", "[") and not _is_json(body)
         return ErrorBody(message=text if plain else None, html=html)
     error, around = found
     if isinstance(inner := error.get("error"), str):
-        return ErrorBody(message=inner[:_MESSAGE_LIMIT], code=_str(error.get("code")))
+        return ErrorBody(message=inner[:MESSAGE_LIMIT], code=_str(error.get("code")))
     message = error.get("message") or error.get("detail") or error.get("msg") or error.get("title")
     if message is not None and not isinstance(message, str):
         message = json.dumps(message, ensure_ascii=False)
     known, number = {"message", "type", "code", "param"}, error.get("code")
     return ErrorBody(
-        message=message[:_MESSAGE_LIMIT] if message else None,
+        message=message[:MESSAGE_LIMIT] if message else None,
         type=_str(error.get("type")) or _str(error.get("status")),
         code=_str(error.get("code")),
         param=_str(error.get("param")),
         details={key: value for key, value in error.items() if key not in known} if error is not around else {},
         number=number if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**9 else None,
     )
+
+
+def at_path(body: bytes, path: str | None) -> Any:
+    """The value to which ``path`` (``"errors.0.text"``) leads in a JSON body; ``None`` if it leads nowhere."""
+    if path is None:
+        return None
+    try:
+        value = loads(body)
+    except ValueError:
+        return None
+    for step in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isascii() and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
 
 
 def _is_json(body: bytes) -> bool:

@@ -39,8 +39,11 @@ FailureKind = Literal[
 
 
 class ErrorRules(Struct, frozen=True, kw_only=True):
-    """Maps codes, messages and statuses to kinds of failure.
+    """Maps codes, messages and statuses to kinds of failure, and says where a vendor's error body has them.
 
+    ``message``, ``code`` and ``retry_after`` are paths into the JSON body, for a shape of the vendor's own:
+    ``"fault.text"``, ``"errors.0.wait"``. ``retry_after`` is in seconds, or a text with a unit (``"1m30s"``) or an
+    instant; it counts more than any other hint. Where a path leads nowhere, the common shapes are read.
     ``codes`` match ``code``, ``type``, ``status`` or a typed detail's ``reason``, lower case.
     ``messages`` are regular expressions for the *beginning* of the message: further in, it may
     repeat the client's own text. ``statuses`` apply when neither of them matches.
@@ -49,6 +52,9 @@ class ErrorRules(Struct, frozen=True, kw_only=True):
     codes: Mapping[str, FailureKind] = field(default_factory=dict)
     messages: Mapping[str, FailureKind] = field(default_factory=dict)
     statuses: Mapping[int, FailureKind] = field(default_factory=dict)
+    message: str | None = None
+    code: str | None = None
+    retry_after: str | None = None
 
 
 def _each(**kinds: str) -> dict[str, FailureKind]:

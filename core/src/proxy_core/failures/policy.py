@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core.errors import ProxyError
 from proxy_core.failures.client_errors import client_error, transport_error
-from proxy_core.failures.error_body import ErrorBody, read_error
+from proxy_core.failures.error_body import MESSAGE_LIMIT, ErrorBody, at_path, read_error
 from proxy_core.failures.kinds import ErrorRules, FailureKind, failure_kind
-from proxy_core.failures.rate_limit_headers import stated_wait_s
+from proxy_core.failures.rate_limit_headers import stated_wait_s, wait_s
 from proxy_core.interfaces import FailureDecision
 from proxy_core.messages import CONNECT_TIMED_OUT, TransportFault, UpstreamFailure
 
@@ -77,11 +78,21 @@ def classify_failure(failure: UpstreamFailure) -> FailureDecision:
 
 
 def classify_by_rules(failure: UpstreamFailure, rules: ErrorRules) -> FailureDecision:
-    """The core's decision with a vendor's own codes, messages and statuses."""
+    """The core's decision with a vendor's own codes, messages and statuses, wherever its body has them."""
     if failure.transport is not None:
         return _transport_failure(failure, failure.transport)
-    error = read_error(failure.body)
+    error = _at_own_places(failure.body, read_error(failure.body), rules)
+    stated = wait_s(at_path(failure.body, rules.retry_after), failure.received_at)
+    if stated is not None:
+        failure = replace(failure, headers={**failure.headers, "retry-after-ms": str(round(stated * 1000))})
     return decision_for(failure_kind(failure.status, error, rules), failure, failure.status, error)
+
+
+def _at_own_places(body: bytes, error: ErrorBody, rules: ErrorRules) -> ErrorBody:
+    message, code = at_path(body, rules.message), at_path(body, rules.code)
+    if isinstance(message, str) and message:
+        error = replace(error, message=message[:MESSAGE_LIMIT])
+    return error if not isinstance(code, str | int) or isinstance(code, bool) else replace(error, code=str(code))
 
 
 def classify_status(failure: UpstreamFailure, status: int, error: ErrorBody) -> FailureDecision:

@@ -94,6 +94,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     return None if wait is None else min(wait, MAX_HINT_S)
 
 
+def wait_s(value: object, now: datetime) -> float | None:
+    """Seconds from a number of them, a duration or an instant; capped, ``None`` if it is none of these."""
+    wait = _wait(value, now)
+    return None if wait is None else min(wait, MAX_HINT_S)
+
+
 def quota_windows(headers: Mapping[str, str], now: datetime) -> list[QuotaWindow]:
     """Limits on requests and tokens that response headers report, one window each.
 

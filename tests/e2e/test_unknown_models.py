@@ -1,6 +1,10 @@
 """A model that does not exist: what the client is told to try, and what its operator lacks."""
 
+import tomllib
+
 import pytest
+
+from proxy_core.testing.proxy import answer
 
 LIST = {"data": [{"id": name} for name in ("gpt-4o", "gpt-4o-mini", "llama-3.3-70b-versatile", "o3", "o4-mini")]}
 
@@ -128,3 +132,121 @@ async def test_a_provider_that_is_away_is_named_with_the_cause(make_proxy):
     message = (await proxy.chat("small", "hi")).error["message"]
 
     assert "up's list of models cannot be read: the connection was refused." in message
+
+
+# --- The same at every endpoint of a dialect ---------------------------------------------
+
+SAID = [{"role": "user", "content": "hi"}]
+CONTENTS = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+ANTHROPIC, GOOGLE = {"anthropic-version": "2023-06-01"}, {"x-goog-api-client": "google-genai-sdk/1.30.0"}
+
+
+def places(model):
+    """By dialect: its requests for a model, with the status of an unknown one and the error's type or status."""
+    messages = {"model": model, "messages": SAID, "max_tokens": 5}
+    return {
+        "openai": [
+            ("/chat/completions", {"model": model, "messages": SAID}, {}, 404, "invalid_request_error"),
+            ("/chat/completions", {"model": model, "messages": SAID, "stream": True}, {}, 404, "invalid_request_error"),
+            ("/responses", {"model": model, "input": "hi"}, {}, 404, "invalid_request_error"),
+            ("/responses", {"model": model, "input": "hi", "stream": True}, {}, 404, "invalid_request_error"),
+            ("/responses/input_tokens", {"model": model, "input": "hi"}, {}, 404, "invalid_request_error"),
+            (f"/models/{model}", None, {}, 404, "invalid_request_error"),
+        ],
+        "anthropic": [
+            ("/messages", messages, {}, 400, "not_found_error"),
+            ("/messages", {**messages, "stream": True}, {}, 400, "not_found_error"),
+            ("/messages/count_tokens", {"model": model, "messages": SAID}, {}, 400, "not_found_error"),
+            # The address itself does not exist: the SDK's NotFoundError.
+            (f"/models/{model}", None, ANTHROPIC, 404, "not_found_error"),
+        ],
+        "gemini": [
+            (f"/../v1beta/models/{model}:generateContent", CONTENTS, {}, 404, "NOT_FOUND"),
+            (f"/../v1beta/models/{model}:streamGenerateContent?alt=sse", CONTENTS, {}, 404, "NOT_FOUND"),
+            (f"/../v1beta/models/{model}:countTokens", CONTENTS, {}, 404, "NOT_FOUND"),
+            (f"/../v1beta/models/{model}", None, GOOGLE, 404, "NOT_FOUND"),
+        ],
+    }
+
+
+async def ask(proxy, path, body, headers):
+    if body is not None:
+        return await proxy.post(path, body, headers=headers)
+    headers = {"authorization": f"Bearer {proxy.key}", **headers}
+    return answer(await proxy.client.get(proxy.url + path, headers=headers))
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-5", "gpt-5.5", "smrt", "claude-opus-4-8[1m]", "none/such-model"])
+@pytest.mark.parametrize("dialect", places(""))
+async def test_every_endpoint_of_a_dialect_tells_the_same(listing, dialect, model):
+    proxy = await listing()
+    messages = set()
+
+    for path, body, headers, status, kind in places(model)[dialect]:
+        refused = await ask(proxy, path, body, headers)
+        error = refused.json["error"]
+        assert (refused.status, error.get("type") or error["status"]) == (status, kind), path
+        assert refused.headers["x-should-retry"] == "false"
+        messages.add(error["message"].replace(" Models are named 'provider/model'.", ""))
+
+    (message,) = messages
+    plain = model.removesuffix("[1m]") if dialect == "anthropic" else model
+    assert message.startswith(f"The model {plain!r} does not exist. ")
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-5", "gpt-5.5", "o9", "claude-opus-4-8[1m]", "none/such-model"])
+async def test_the_line_that_is_advised_serves_the_model_everywhere(listing, model):
+    line = (await (await listing()).chat(model, "hi")).error["message"].partition("proxy-core.toml: ")[2]
+    proxy = await listing(models=tomllib.loads(line))
+
+    for path, body, headers, *_ in (place for of_dialect in places(model).values() for place in of_dialect):
+        served = await ask(proxy, path, body, headers)
+        assert served.status == 200 or "does not exist" not in served.json["error"]["message"], path
+
+
+async def test_a_client_that_is_limited_is_told_of_no_others_anywhere(listing):
+    proxy = await listing(clients={"test": {"key": "test-client-key", "models": ["up/o3", "gpt-*"]}})
+
+    for path, body, headers, *_ in (place for of_dialect in places("gpt-4").values() for place in of_dialect):
+        message = (await ask(proxy, path, body, headers)).json["error"]["message"]
+        assert "Did you mean" not in message
+        assert "Known here" not in message
+
+
+#: What upstreams of either format say of a model that they do not have.
+NOT_FOUND = {
+    "a code": {"message": "Gone.", "code": "model_not_found"},
+    "words": {"message": "The model `m` does not exist"},
+    "Anthropic's": {"message": "model: m", "type": "not_found_error"},
+    "its code alone": {"message": "This model was retired.", "code": "not_found_error"},
+}
+
+
+@pytest.mark.parametrize("provider", ["up", "anthropic"])
+@pytest.mark.parametrize("error", NOT_FOUND.values(), ids=NOT_FOUND)
+@pytest.mark.parametrize("dialect", places(""))
+async def test_an_upstreams_404_for_a_model_is_the_same_again(make_proxy, upstream, dialect, error, provider):
+    """Also while the model cools down, and whatever the upstream's format."""
+    upstream.for_path("/models").responds(json_body=LIST)
+    at = {"base_url": upstream.url, "api_keys": ["key-a"], "discover": False}
+    proxy = await make_proxy({"providers": {provider: at}})
+    upstream.responds(404, {"type": "error", "error": error})
+    path, body, _, status, kind = places(f"{provider}/m")[dialect][0]
+
+    for _ in range(2):
+        refused = await proxy.post(path, body)
+
+        told = refused.json["error"]
+        assert (refused.status, told.get("type") or told["status"]) == (status, kind)
+        assert told["message"].startswith(error["message"])
+
+
+async def test_another_404_is_the_operators_and_has_the_upstreams_words(listing, upstream):
+    proxy = await listing()
+    upstream.for_path("/chat/completions").queue.clear()
+    upstream.for_path("/chat/completions").responds(404, {"error": {"message": "File Not Found", "code": 404}})
+
+    refused = await proxy.chat("up/gpt-4o", "hi")
+
+    assert refused.status == 502
+    assert refused.error["message"] == "up answered 404: its base URL may be wrong. Message: File Not Found"

@@ -231,6 +231,7 @@ class UpstreamRejected(ProxyError):
     ) -> None:
         super().__init__(message, param=param, code=code)
         self.status = status
+        self.kind = NotFound.kind if status == NotFound.status else self.kind
         self.type = type
         self.details = dict(details or {})
 

@@ -77,7 +77,10 @@ _TOLD: Mapping[FailureKind, _Told] = {
     "timeout": _Told(error=UpstreamTimeout, code="timeout", words="{outcome}{cause}"),
     "broken": _Told(error=UpstreamBroken, code="upstream_error", words="{outcome}{cause}"),
     "misconfigured": _Told(
-        error=UpstreamBroken, code="upstream_error", words="{outcome}: its base URL may be wrong.", waiting_helps=False
+        error=UpstreamBroken,
+        code="upstream_error",
+        words="{outcome}: its base URL may be wrong.{detail}",
+        waiting_helps=False,
     ),
     "loop": _Told(
         error=ProxyLoop, code="proxy_loop", words="{outcome}: its base URL leads back here.", waiting_helps=False

@@ -198,6 +198,8 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
         return rules.statuses[status]
     if status in (404, 410) and _NO_MODEL.search(message):
         return "no_model"
+    if status == 404 and "not_found_error" in error.codes and "model" in message.lower():
+        return "no_model"  # the same code is used for unknown addresses
     if status in (400, 413) and error.html:  # a web server's page: no model has seen the request
         return "misconfigured" if status == 400 else "too_large"
     if status == 403 and error.html:

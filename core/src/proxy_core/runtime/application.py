@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import ModelInfos
+from proxy_core.models.suggestions import Suggestions
 from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.pipeline.upstream_count import UpstreamCounting
@@ -44,6 +45,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     dry_run: DryRun
     upstream_counting: UpstreamCounting
     model_infos: ModelInfos
+    suggestions: Suggestions
     state: SharedState
     status: StatusView
     feeds: Feeds
@@ -99,6 +101,7 @@ def _knowledge(parts: Parts) -> ModelKnowledge:
     return ModelKnowledge(
         directory=parts.directory,
         budgets=services.budgets,
+        suggestions=parts.suggestions,
         router=services.router,
         routes=parts.loaded.settings.models,
         model_infos=parts.model_infos,

@@ -358,6 +358,7 @@ class _Builder:
             dry_run=self.dry_run,
             upstream_counting=self.upstream_counting,
             model_infos=self.model_infos,
+            suggestions=self.suggestions,
             state=self.process.state,
             status=self.status,
             feeds=self.feeds,

@@ -30,6 +30,7 @@ from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
+from proxy_core.models.suggestions import Suggestions
 from proxy_core.models.token_count import TokenCounting
 from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.settings.schema import DeploymentRoute
@@ -49,6 +50,7 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
 
     directory: ModelDirectory
     budgets: Budgets
+    suggestions: Suggestions
     router: Router
     routes: Mapping[str, DeploymentRoute]
     model_infos: ModelInfos
@@ -118,14 +120,16 @@ class DialectServices:
         found = await known.directory.find(model) if known.budgets.allows(self._client, model) else None
         if found is None:
             shown = known.directory.scrub.text(model[:MAX_MODEL_NAME])
-            raise ModelNotFound(f"The model {shown!r} does not exist.")
+            error = ModelNotFound(f"The model {shown!r} does not exist.")
+            await self._advise(error, model)
+            raise error
         if not described:
             return known.listed(model, found)
         await known.model_infos.catalogs.load()
         return known.described(known.listed(model, found))
 
     async def count_tokens(self, chat: ChatRequest, body: JsonObject) -> CountedTokens:
-        first, hops = self._deployment(chat.model), self._hops
+        first, hops = await self._deployment(chat.model), self._hops
         request = ProxyRequest(
             id="count",
             client=self._client,
@@ -149,12 +153,12 @@ class DialectServices:
         messages: Sequence[JsonObject] = (),
         tools: Sequence[JsonObject] = (),
     ) -> CountedTokens:
-        first = self._deployment(model)
+        first = await self._deployment(model)
         asked = CountTokens(provider=first.provider.name, model=first.model, text=text, messages=messages, tools=tools)
         return await self._knowledge.counting.count(asked)
 
     async def cost(self, model: str, usage: Usage) -> EstimatedCost:
-        first, prices = self._deployment(model), self._knowledge.prices
+        first, prices = await self._deployment(model), self._knowledge.prices
         if not prices.sure(first.provider.name, first.model):
             await prices.load()
         priced = prices.priced(first.provider.name, first.model)
@@ -186,11 +190,21 @@ class DialectServices:
         self._check_client()
         return self._knowledge.status.read(credentials=credentials)
 
-    def _deployment(self, model: str) -> Deployment:
+    async def _deployment(self, model: str) -> Deployment:
         """The first one. Raises ``ModelNotFound``, ``Forbidden``."""
         self._check_client()
         self._knowledge.budgets.check_model(self._client, model)
-        return self._knowledge.router.resolve(model)[0]
+        try:
+            return self._knowledge.router.resolve(model)[0]
+        except ModelNotFound as error:
+            await self._advise(error, model)
+            raise
+
+    async def _advise(self, error: ModelNotFound, model: str) -> None:
+        """Say what to do, as where the model would be used. Clients that may use some models are told of no others."""
+        known = self._knowledge
+        if not known.budgets.limits_models(self._client):
+            await known.suggestions.add(error, known.directory.scrub.text(model[:MAX_MODEL_NAME]))
 
     def _check_client(self) -> None:
         if not self._client:

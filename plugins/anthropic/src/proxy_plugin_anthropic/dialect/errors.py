@@ -83,8 +83,9 @@ def _type(error: ProxyError) -> str:
 def _status(error: ProxyError) -> int:
     if error.status == 503 and error.waiting_helps:
         return _OVERLOADED
-    unknown_model = isinstance(error, ModelNotFound | UpstreamRejected) and error.status == 404
-    return 400 if unknown_model else error.status  # as agents would not show what to do about it
+    # Of a model, not of an address: at a 404, agents say that the model may not exist, and hide what to do about it.
+    unknown_model = error.code == ModelNotFound.code or isinstance(error, UpstreamRejected)
+    return 400 if unknown_model and error.status == 404 else error.status
 
 
 def _message(error: ProxyError) -> str:

@@ -15,10 +15,10 @@ from proxy_core import (
     OperationResponse,
     OperationServices,
 )
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import retry_headers, without_none
 from proxy_plugin_anthropic.dialect.decode import ONLY_HERE, decode
 from proxy_plugin_anthropic.dialect.errors import error_object
-from proxy_plugin_anthropic.dialect.request import check, read_request
+from proxy_plugin_anthropic.dialect.request import check, plain_name, read_request
 
 _PAGE, _MOST = 20, 1000
 
@@ -67,11 +67,13 @@ def entry(model: ListedModel) -> JsonObject:
 
 
 async def get_model(request: OperationRequest, services: OperationServices) -> OperationResponse:
-    """A model that does not exist is a 404 here; only where agents chat, it must be another status."""
+    """A model that does not exist is a 404 here, where the address names it; agents use it in bodies."""
+    model = plain_name(request.head.parameters["model"])
     try:
-        return OperationResponse(body=entry(await services.model(request.head.parameters["model"], described=True)))
+        return OperationResponse(body=entry(await services.model(model, described=True)))
     except ModelNotFound as error:
-        return OperationResponse(body={"type": "error", "error": error_object(error)}, status=error.status)
+        body = {"type": "error", "error": error_object(error)}
+        return OperationResponse(body=body, status=error.status, headers=retry_headers(error))
 
 
 async def count_tokens(request: OperationRequest, services: OperationServices) -> OperationResponse:

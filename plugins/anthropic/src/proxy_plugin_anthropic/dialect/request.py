@@ -18,8 +18,12 @@ def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
     """The body, with what the headers add to it and the model's plain name."""
     out = read_headers(head, body)
     if isinstance(model := out.get("model"), str):
-        out["model"] = _LARGE_CONTEXT.sub("", model)
+        out["model"] = plain_name(model)
     return out
+
+
+def plain_name(model: str) -> str:
+    return _LARGE_CONTEXT.sub("", model)
 
 
 def recognizes(head: RequestHead) -> bool:

@@ -28,6 +28,7 @@ _CODES: Mapping[str, str] = {
     "overloaded": "server_is_overloaded",
     "unpaid": "insufficient_quota",
     "bad_request": "invalid_prompt",
+    "not_found": "invalid_prompt",
     "too_large": "invalid_prompt",
 }
 _KNOWN = frozenset({"context_length_exceeded", "insufficient_quota", "invalid_prompt"})

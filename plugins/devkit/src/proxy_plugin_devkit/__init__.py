@@ -41,6 +41,7 @@ def proxy_checks(ctx: PluginContext) -> Iterable[Check]:
 
 @hookimpl
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
-    from proxy_plugin_devkit.bench.command import command
+    from proxy_plugin_devkit import dev
+    from proxy_plugin_devkit.bench import command as bench
 
-    return [command]
+    return [bench.command, dev.command]

@@ -78,6 +78,7 @@ async def test_the_upstream_counts_what_it_would_be_sent(proxy, upstream):
 
     assert answer.json == {"tokens": 7, "exact": True}
     assert answer.headers["x-proxy-token-counter"] == "upstream: counter/up-m"
+    assert "x-proxy-token-counter-note" not in answer.headers
     (request,) = asked(upstream)
     assert request.json == {**CHAT, "model": "up-m", "messages": [{"role": "user", "content": "a ****** word"}]}
     assert request.headers["authorization"] == "Bearer key-a"
@@ -85,24 +86,28 @@ async def test_the_upstream_counts_what_it_would_be_sent(proxy, upstream):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "times"),
+    ("status", "body", "times", "why"),
     [
-        (400, {"error": {"message": "no"}}, 2),
-        (404, {}, 2),
-        (401, {}, 1),
-        (429, {}, 1),
-        (500, {}, 1),
-        (200, {"n": "many"}, 1),
-        (200, [], 1),
+        (400, {"error": {"message": "no"}}, 2, "status 400"),
+        (404, {}, 2, "status 404"),
+        (401, {}, 1, "status 401"),
+        (429, {}, 1, "status 429"),
+        (500, {}, 1, "status 500"),
+        (200, {"n": "many"}, 1, "ValueError"),
+        (200, [], 1, "TypeError"),
     ],
 )
-async def test_otherwise_it_is_estimated_and_an_upstream_in_trouble_is_left_alone(proxy, upstream, status, body, times):
+async def test_otherwise_it_is_estimated_and_an_upstream_in_trouble_is_left_alone(
+    proxy, upstream, status, body, times, why
+):
     upstream.for_path("/count").queue.clear()
     upstream.for_path("/count").responds(status, json_body=body)
 
     answers = [await proxy.post("/count", CHAT) for _ in range(2)]
 
     assert [(a.status, a.headers["x-proxy-token-counter"]) for a in answers] == [(200, "estimate")] * 2
+    note = f"The provider counter did not count: {why}."
+    assert [answer.headers["x-proxy-token-counter-note"] for answer in answers] == [note, note]
     assert answers[0].json["tokens"] > 0
     assert not answers[0].json["exact"]
     assert len(asked(upstream)) == times

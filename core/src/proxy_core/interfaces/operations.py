@@ -62,8 +62,10 @@ class CountedTokens(Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
-        """For a response that has no field for the source."""
-        return [("x-proxy-token-counter", self.source)]
+        """For a response that has no fields for the source and the note."""
+        note = "".join(filter(str.isprintable, self.note)).encode("ascii", "ignore").decode()
+        source = [("x-proxy-token-counter", self.source)]
+        return [*source, ("x-proxy-token-counter-note", note)] if note and not self.exact else source
 
     tokens: int
     exact: bool

@@ -38,15 +38,19 @@ class UpstreamCounting(Struct, eq=False):
     _pools: Mapping[str, Pool]
     _upstream: Upstream
     _clock: Clock
-    _resting: dict[str, float] = field(default_factory=dict)
+    #: Until when a provider is not asked, and why.
+    _resting: dict[str, tuple[float, str]] = field(default_factory=dict)
     _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def count(self, request: ProxyRequest, deployment: Deployment) -> CountedTokens | None:
-        """``None`` if the provider cannot count, or did not. Raises only what sanitizers raise."""
+    async def count(self, request: ProxyRequest, deployment: Deployment) -> CountedTokens | str:
+        """Why the provider did not count, if it did not; empty if it cannot. Raises only what sanitizers raise."""
         provider = deployment.provider
         counting, now = provider.count_tokens, self._clock.monotonic()
-        if counting is None or provider.send is not None or self._resting.get(provider.name, now) > now:
-            return None
+        if counting is None or provider.send is not None:
+            return ""
+        until, why = self._resting.get(provider.name, (now, ""))
+        if until > now:
+            return why
         request = await beside(self._sanitizers.request, request, [])
         try:
             async with self._clock.timeout(_LIMIT_S), self._limit:
@@ -55,11 +59,14 @@ class UpstreamCounting(Struct, eq=False):
             tokens, problem = None, error.message
         except Exception as error:  # not reached in time, or a plugin's parser may fail in any way
             tokens, problem = None, type(error).__name__
-            self._resting[provider.name] = now + _REST_S
+            self._rest(provider.name, problem)
         if tokens is not None:
             return CountedTokens(tokens=tokens, exact=True, source=f"upstream: {deployment}")
         log.info("the tokens of a request were not counted by %s: %s", deployment, problem)
-        return None
+        return _did_not_count(provider.name, problem)
+
+    def _rest(self, provider: str, problem: str) -> None:
+        self._resting[provider] = (self._clock.monotonic() + _REST_S, _did_not_count(provider, problem))
 
     async def _asked(
         self, request: ProxyRequest, deployment: Deployment, counting: UpstreamCount
@@ -76,6 +83,11 @@ class UpstreamCounting(Struct, eq=False):
         async with self._upstream.exchange(message, provider=provider.name) as response:
             if response.status == 200:
                 return counting.parse(await response.read(_MOST_BYTES)), ""
+            problem = f"status {response.status}"
             if response.status not in _REFUSED:
-                self._resting[provider.name] = self._clock.monotonic() + _REST_S
-            return None, f"status {response.status}"
+                self._rest(provider.name, problem)
+            return None, problem
+
+
+def _did_not_count(provider: str, problem: str) -> str:
+    return f"The provider {provider} did not count: {problem.rstrip('.')}."

@@ -140,10 +140,11 @@ class DialectServices:
             hops=hops,
         )
         counted = await self._knowledge.upstream_counting.count(request, first)
-        if counted is not None:
+        if isinstance(counted, CountedTokens):
             return counted
         sent = openai_chat.encode(chat)  # counters read this shape, whatever the client's dialect
-        return await self.count(chat.model, messages=sent["messages"], tools=sent.get("tools") or ())
+        other = await self.count(chat.model, messages=sent["messages"], tools=sent.get("tools") or ())
+        return replace(other, note=counted) if counted and not other.exact else other
 
     async def count(
         self,

@@ -339,6 +339,20 @@ async def test_the_vendors_library_sees_the_name_it_asked_for(own, server):
     assert message.content[0].text == streamed.content[0].text == "hello"
 
 
+@pytest.mark.parametrize("sent", [{}, {"anthropic-beta": "context-1m-2025-08-07"}])
+async def test_a_name_that_asks_for_a_large_context_is_the_models_and_is_in_the_response(own, server, sent):
+    """Without the ending, ``[models]`` and the upstream know it; the beta says the same."""
+    message = await own.messages.create(model="mine[1m]", max_tokens=9, messages=HI, extra_headers=sent)
+    async with own.messages.stream(model="mine[1m]", max_tokens=9, messages=HI, extra_headers=sent) as stream:
+        streamed = await stream.get_final_message()
+
+    assert (message.model, streamed.model) == ("mine[1m]", "mine[1m]")
+    for request in server.asked:
+        assert request.json["model"] == "claude-opus-4-8"
+        assert request.json.keys() <= {"model", "max_tokens", "messages", "stream"}
+        assert request.headers["anthropic-beta"] == "context-1m-2025-08-07"
+
+
 async def test_betas_from_the_list_only(start, server):
     proxy = await start(plugins={"anthropic": {"betas": ["context-*"], "own_betas": ["mine-1"]}})
     headers = {"anthropic-beta": "context-1m-2025-08-07,other,bad name," + "x" * 200}

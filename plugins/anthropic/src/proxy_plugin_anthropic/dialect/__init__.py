@@ -6,13 +6,12 @@ Source: docs.claude.com API reference; ``anthropic`` 2.x.
 from __future__ import annotations
 
 from proxy_core import Dialect
-from proxy_core.dialects.model_name import finish_whole
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME
 from proxy_plugin_anthropic.dialect.decode import decode
 from proxy_plugin_anthropic.dialect.encode import encode, translate
 from proxy_plugin_anthropic.dialect.errors import encode_error, stream_error
 from proxy_plugin_anthropic.dialect.operations import OPERATIONS
-from proxy_plugin_anthropic.dialect.request import check, context, read_request, recognizes
+from proxy_plugin_anthropic.dialect.request import check, context, finish_whole, read_request, recognizes
 from proxy_plugin_anthropic.dialect.response_decode import AnthropicDecoder
 from proxy_plugin_anthropic.dialect.response_encode import HEARTBEAT, AnthropicEncoder
 from proxy_plugin_anthropic.dialect.usage import whole_usage

@@ -18,7 +18,8 @@ from proxy_core import (
 from proxy_core.dialects.common import retry_headers, without_none
 from proxy_plugin_anthropic.dialect.decode import ONLY_HERE, decode
 from proxy_plugin_anthropic.dialect.errors import error_object
-from proxy_plugin_anthropic.dialect.request import check, plain_name, read_request
+from proxy_plugin_anthropic.dialect.headers import plain_name
+from proxy_plugin_anthropic.dialect.request import check, read_request
 
 _PAGE, _MOST = 20, 1000
 

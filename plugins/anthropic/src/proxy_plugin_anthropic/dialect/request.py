@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from proxy_core import JsonObject, ProxyRequest, RequestHead, ResponseContext
 from proxy_core.dialects.common import check_stream, missing, require_model, wrong_type
-from proxy_plugin_anthropic.dialect.headers import read_headers
+from proxy_core.dialects.model_name import renamed
+from proxy_plugin_anthropic.dialect.headers import read_headers, written_model
 
-#: How Claude Code asks for the larger context of a model; the API has a beta header for it.
-_LARGE_CONTEXT = re.compile(r"\[1m\]$", re.IGNORECASE)
 _ROLES = ("user", "assistant", "system")
 
 
 def read_request(head: RequestHead, body: JsonObject) -> JsonObject:
     """The body, with what the headers add to it and the model's plain name."""
-    out = read_headers(head, body)
-    if isinstance(model := out.get("model"), str):
-        out["model"] = plain_name(model)
-    return out
-
-
-def plain_name(model: str) -> str:
-    return _LARGE_CONTEXT.sub("", model)
+    return read_headers(head, body)
 
 
 def recognizes(head: RequestHead) -> bool:
@@ -53,9 +44,13 @@ def context(request: ProxyRequest) -> ResponseContext:
     stops = request.body.get("stop_sequences")
     return ResponseContext(
         id=f"msg_{request.id}",
-        model=request.model,
+        model=written_model(request.body),
         stream=request.stream,
         include_usage=True,
         created=int(time.time()),
         extra={"stop_sequences": stops if isinstance(stops, list) else ()},
     )
+
+
+def finish_whole(response: bytes, body: JsonObject) -> bytes:
+    return renamed(response, "model", written_model(body))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -214,6 +215,42 @@ async def test_a_decoder_beside_a_dialect_repairs_every_response_unless_the_prov
     assert translated.status == 200
     if not stream:
         assert translated.json["choices"][0]["text"] == "HELLO"
+
+
+async def test_what_a_provider_of_its_own_format_does_not_read_is_reported_as_dropped(with_plugin, upstream, parrot):
+    def encode(call, credential):
+        chat = replace(call.chat, model="renamed")  # a copy notes the same
+        asked = [part.text for message in chat.messages for part in message.parts]
+        content = proxy_core.json_bytes({"ask": asked, "seed": chat.sampling.seed})
+        return proxy_core.UpstreamRequest(
+            url=upstream.url + "/parrot", headers=[], content=content, dropped=["user", "asked"]
+        )
+
+    proxy = await with_plugin(proxy_providers=[replace(parrot(), encode=encode)])
+    fields = {"temperature": 0, "seed": 7, "user": "ann", "reasoning_effort": "low", "prediction": {"x": 1}}
+
+    answer = await proxy.chat("parrot/grey", "hi", **fields, parallel_tool_calls=False, stop="end")
+    plain = await proxy.chat("parrot/grey", "hi", seed=7)
+
+    dropped = answer.headers["x-proxy-dropped"].split(", ")
+    assert len(dropped) == len(set(dropped))
+    assert set(dropped) == {
+        *("user", "asked", "temperature", "reasoning_effort", "prediction", "parallel_tool_calls", "stop")
+    }
+    assert plain.headers["x-proxy-dropped"] == "user, asked"
+
+
+async def test_a_request_that_is_converted_as_a_whole_is_not_said_to_be_dropped(with_plugin, upstream, parrot):
+    def encode(call, credential):
+        content = proxy_core.json_bytes({"ask": str(msgspec.to_builtins(call.chat.sampling))})
+        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=content)
+
+    proxy = await with_plugin(proxy_providers=[replace(parrot(), encode=encode)])
+
+    answer = await proxy.chat("parrot/grey", "hi", temperature=1)
+
+    assert answer.status == 200
+    assert "x-proxy-dropped" not in answer.headers
 
 
 async def test_a_chat_provider_serves_legacy_completions_too(with_plugin, upstream, parrot):

@@ -31,6 +31,7 @@ from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
 from proxy_core.pipeline.secret_filter import sent_secrets, spelled
 from proxy_core.pipeline.translation import TranslatedEmbeddings, TranslatedResponse
+from proxy_core.pipeline.unread import noting, unread
 
 
 class Calls:
@@ -133,16 +134,21 @@ class Call(Struct, eq=False):
             message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
-            return replace(message, headers=[*message.headers, hops], dropped=[*self._dropped(), *message.dropped])
+            dropped = dict.fromkeys((*self._dropped(), *message.dropped))
+            return replace(message, headers=[*message.headers, hops], dropped=list(dropped))
         except ProxyError:
             raise
         except Exception as error:  # a plugin's encoder may fail in any way
             raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
 
     def _dropped(self) -> Sequence[str]:
-        """The fields that the translation into the provider's dialect left out."""
+        """The fields that the translation into the provider's dialect left out, or that the provider did not read."""
         chat, wire = self._sent.chat if self._sent is not None else None, self._wire
-        return wire.dropped(chat) if chat is not None and wire is not None and wire.dropped is not None else ()
+        if chat is None:
+            return ()
+        if wire is None:
+            return unread(chat)
+        return wire.dropped(chat) if wire.dropped is not None else ()
 
     def _call(self) -> ProviderCall:
         deployment, wire = self._deployment, self._wire
@@ -151,7 +157,7 @@ class Call(Struct, eq=False):
             return self._in(wire, {**body, "model": deployment.model})
         if wire is not None and self._client.family == "embeddings":
             return self._in(wire, self._inputs(wire))
-        chat = self._chat()
+        chat = self._chat() if wire is not None else noting(self._chat())
         if wire is None or wire.encode is None or deployment.provider.reads_chat:
             return self._in(None, {}, chat)
         return self._in(wire, wire.encode(chat), chat)

@@ -197,3 +197,16 @@ def test_counts_have_a_name_that_any_clients_name_fits_in_and_an_end(clock):
     assert name == "client/a%2Fb%20c/requests/100000"
     assert count.expires_at == 6_000_120
     assert headers(limits, "a/b c")["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_a_request_is_told_what_its_client_is_limited_to(budgets):
+    told = {
+        (): {"requests_per_minute": 1},
+        ("models",): {"models": ["m"]},
+        ("cost",): {"cost_per_day": 1.0, "tokens_per_minute": 5},
+        ("cost", "models"): {"models": ["m"], "cost_per_day": 1.0},
+    }
+    for kinds, limits in told.items():
+        found = budgets(**limits).limits("me")
+        assert tuple(kind for kind in ("cost", "models") if getattr(found, kind)) == kinds
+    assert not budgets().limits("me").models

@@ -177,12 +177,17 @@ STEERING = {
     "additional_params": {"temperature": 1, "a": [{"models": ["forbidden"]}]},
     "other": '{"model": "forbidden"}',
     "tools": [{"type": "image_generation", "model": "forbidden"}],
+    "transforms": ["forbidden"],
 }
 
 
 @pytest.fixture
 async def limited(make_proxy, upstream):
-    clients = {"test": {"key": "test-client-key", "models": ["demo/small*"]}, "other": {"key": "other-client-key"}}
+    clients = {
+        "test": {"key": "test-client-key", "models": ["demo/small*"]},
+        "other": {"key": "other-client-key"},
+        "poor": {"key": "poor-client-key", "cost_per_day": 1.0},
+    }
     provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
     return await make_proxy({"providers": {"demo": provider}, "clients": clients})
 
@@ -196,6 +201,66 @@ async def test_a_client_limited_to_some_models_cannot_name_others_elsewhere(limi
     assert upstream.last.json["model"] == "small"
     assert upstream.last.json["seed"] == 7
     assert b"forbidden" not in upstream.last.body
+
+
+NAMED = {
+    "extra_body": "extra_body.model, extra_body.models",
+    "metadata": "metadata.note.model",
+    "provider_options": "provider_options",
+    "tools": "tools.model",
+}
+
+
+@pytest.mark.parametrize("name", STEERING)
+async def test_the_response_names_what_was_removed(limited, name):
+    answer = await limited.chat("demo/small", "hi", **{name: STEERING[name]})
+
+    assert answer.headers["x-proxy-dropped"] == NAMED.get(name, name)
+
+
+async def test_also_what_no_client_may_say_and_nothing_else(limited):
+    odd = {"name\r\nx-evil: 1": {"api_key": 1}}
+    fields = {"headers": {"x": "1"}, "extra_body": {"a": 1, "api_base": "x"}, "seed": 7, **odd}
+    answer = await limited.chat("demo/small", "hi", **fields)
+    plain = await limited.chat("demo/small", "hi", seed=7)
+
+    named = answer.headers["x-proxy-dropped"].split(", ")
+    assert sorted(named) == ["extra_body.api_base", "headers", "namex-evil: 1.api_key"]
+    assert "x-evil" not in answer.headers
+    assert "x-proxy-dropped" not in plain.headers
+
+
+@pytest.mark.parametrize("name", STEERING)
+async def test_a_client_with_so_many_dollars_a_day_cannot_choose_a_model_that_is_not_counted(limited, upstream, name):
+    body = {**_body(), name: STEERING[name]}
+    answer = await limited.post("/chat/completions", body, key="poor-client-key")
+
+    assert answer.status == 200
+    assert b"forbidden" not in upstream.last.body
+
+
+@pytest.mark.parametrize(
+    ("fields", "left_out"),
+    [
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"service_tier": ["flex"]}, "service_tier"),
+        ({"serviceTier": "flex"}, "serviceTier"),
+        ({"speed": "fast"}, "speed"),
+        ({"extra_body": {"service_tier": "flex"}}, "extra_body.service_tier"),
+        ({"service_tier": "flex"}, None),
+        ({"service_tier": "auto", "speed": "standard"}, None),
+    ],
+)
+async def test_nor_a_dearer_way_to_be_served(limited, upstream, fields, left_out):
+    body = {**_body(), "seed": 7, **fields}
+    answer = await limited.post("/chat/completions", body, key="poor-client-key")
+    got = upstream.last.json
+    await limited.post("/chat/completions", body, key="other-client-key")
+
+    assert answer.headers.get("x-proxy-dropped") == left_out
+    assert fields.items() <= upstream.last.json.items()
+    assert (fields.items() <= got.items()) == (left_out is None)
+    assert (got["model"], got["seed"]) == ("small", 7)
 
 
 @pytest.mark.parametrize(("path", "body"), [("/completions", {"prompt": "a"}), ("/embeddings", {"input": "a"})])

@@ -255,6 +255,19 @@ def test_a_preset_serves_under_any_name(tmp_path):
     assert url_of(providers(tmp_path, tables)["work"]).startswith("https://api.mistral.ai/v1/")
 
 
+@pytest.mark.parametrize(
+    ("preset", "fields", "dropped"),
+    [
+        ("mistral", {"store": True, "seed": 1, "user": "u"}, {"store", "user"}),
+        ("openai", {"dimensions": 3, "max_tokens": 5}, {"dimensions"}),
+        ("lm_studio", {"thinking": {"type": "enabled", "budget_tokens": -1}}, {"thinking"}),
+        ("groq", {"seed": 1, "stream_options": {}}, set()),
+    ],
+)
+def test_fields_that_the_vendor_may_not_have_are_named(preset, fields, dropped):
+    assert set(sent(PRESETS[preset], ProviderSettings(), **fields).dropped) == dropped
+
+
 def test_an_unknown_preset_is_reported(tmp_path):
     (problem,) = left_out(tmp_path, {"work": {"preset": "nope"}})
 

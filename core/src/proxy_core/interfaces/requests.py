@@ -21,16 +21,36 @@ from proxy_core.messages import (
 from proxy_core.messages.stash import Stash
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
-__all__ = ["Credential", "FailureDecision", "Lifecycle", "ModelSpec", "ProviderCall", "ProxyRequest", "QuotaWindow"]
+__all__ = [
+    "Credential",
+    "FailureDecision",
+    "Lifecycle",
+    "Limits",
+    "ModelSpec",
+    "ProviderCall",
+    "ProxyRequest",
+    "QuotaWindow",
+]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What a client is limited to: some models, or dollars a day."""
+
+    models: bool = False
+    cost: bool = False
+
+
+#: Of most clients.
+NO_LIMITS = Limits()
 
 
 class ProxyRequest(Struct, frozen=True, kw_only=True):
     """One client request inside the proxy. ``body`` is the client's JSON and is never modified in place.
 
     ``session`` identifies the conversation, if a header of the client does; ``traceparent`` is the client's
-    header of that name, if it is valid according to W3C Trace Context. ``limited``: the client may use only
-    some models. ``hops``: through how many of these proxies it has come before. ``continues``: the kept response
-    that this request continues; its body is complete without it.
+    header of that name, if it is valid according to W3C Trace Context. ``hops``: through how many of these
+    proxies it has come before. ``continues``: the kept response that this request continues; its body is complete
+    without it. ``left_out`` are the fields that sanitizers removed.
     """
 
     __repr__ = repr_without("body", "stash")
@@ -43,9 +63,10 @@ class ProxyRequest(Struct, frozen=True, kw_only=True):
     body: JsonObject
     session: str | None = None
     traceparent: str | None = None
-    limited: bool = False
+    limits: Limits = NO_LIMITS
     hops: int = 0
     continues: str | None = None
+    left_out: Sequence[str] = ()
     stash: Stash = field(default_factory=Stash)
 
     def with_body(self, body: JsonObject) -> ProxyRequest:

@@ -134,7 +134,7 @@ class Call(Struct, eq=False):
             message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
-            dropped = dict.fromkeys((*self._dropped(), *message.dropped))
+            dropped = dict.fromkeys((*self._request.left_out, *self._dropped(), *message.dropped))
             return replace(message, headers=[*message.headers, hops], dropped=list(dropped))
         except ProxyError:
             raise

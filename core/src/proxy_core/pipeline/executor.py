@@ -85,7 +85,7 @@ class Executor:
                     return share
             return await self.obtain(request, deployments, filters, trace)
         except ProxyError as error:
-            if error.code == ModelNotFound.code and not request.limited:
+            if error.code == ModelNotFound.code and not request.limits.models:
                 await self._suggestions.add(error, request.model)
             raise
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
-from proxy_core.messages import ChatEvent
+from proxy_core.messages import ChatEvent, JsonObject
+from proxy_core.pipeline.guard import GUARDED_FIELDS
 
 log = logging.getLogger("proxy_core.sanitize")
 
@@ -22,8 +26,10 @@ class Sanitizers:
     def request(self, request: ProxyRequest, changed_by: list[str]) -> ProxyRequest:
         """Raises a sanitizer's own ``ProxyError``, or ``InternalError`` if the sanitizer fails.
 
-        The names of those that changed something are added to ``changed_by``.
+        The names of those that changed something are added to ``changed_by``. The result says which fields they
+        removed.
         """
+        given = request
         for name, sanitize in self._requests:
             before = request
             try:
@@ -34,7 +40,7 @@ class Sanitizers:
                 raise _failed(name) from error
             if request is not before:
                 changed_by.append(name)
-        return request
+        return request if request is given else replace(request, left_out=left_out(given.body, request.body))
 
     def filters(self, request: ProxyRequest, changed_by: list[str]) -> FilterChain | None:
         """Filters for this request's response; ``None`` if no sanitizer needs one. Their names go to ``changed_by``."""
@@ -80,6 +86,27 @@ class FilterChain:
             except Exception as error:  # as above
                 raise _failed(name) from error
         return held
+
+
+def left_out(before: JsonObject, after: JsonObject) -> list[str]:
+    """The dotted paths of the fields that only ``before`` has. What holds the conversation is not looked into."""
+    found: list[str] = []
+    pending: list[tuple[str, Any, Any]] = [("", before, after)]
+    while pending:
+        at, old, new = pending.pop()
+        if old is new:
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            pending += [(at, *pair) for pair in zip(old, new, strict=False)]
+        elif isinstance(old, dict) and isinstance(new, dict):
+            found += [at + name for name in old if name not in new]
+            both = (name for name in old if name in new)
+            pending += [(f"{at}{name}.", old[name], new[name]) for name in both if not _is_conversation(name)]
+    return list(dict.fromkeys(found))
+
+
+def _is_conversation(name: str) -> bool:
+    return name != "tools" and GUARDED_FIELDS.role(name) == "content"
 
 
 def _failed(name: str) -> InternalError:

@@ -146,7 +146,7 @@ class _Exchange:
             body=body,
             session=self._headers.session,
             traceparent=self._headers.traceparent,
-            limited=self._services.budgets.limits_models(client),
+            limits=self._services.budgets.limits(client),
             hops=self._headers.hops,
         )
         self._services.budgets.admit(client, request.model)

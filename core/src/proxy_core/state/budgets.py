@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from proxy_core.clock import Clock
 from proxy_core.errors import Forbidden, LimitReached
-from proxy_core.interfaces import Count
+from proxy_core.interfaces import Count, Limits
+from proxy_core.interfaces.requests import NO_LIMITS
 from proxy_core.settings.schema import ClientSettings
 
 _MINUTE_S = 60
@@ -51,6 +52,7 @@ class _Client:
         self.models: Sequence[str] = ()
         self.limits: Sequence[tuple[str, _Meter, float | None, str]] = ()
         self.limited = False
+        self.kinds = NO_LIMITS
 
     def configure(self, settings: ClientSettings) -> None:
         self.models = tuple(settings.models)
@@ -60,6 +62,7 @@ class _Client:
             ("cost", self.cost, settings.cost_per_day, "US dollars a day"),
         )
         self.limited = any(limit is not None for _, _, limit, _ in self.limits)
+        self.kinds = Limits(models=bool(self.models), cost=settings.cost_per_day is not None)
 
 
 class Budgets:
@@ -80,9 +83,9 @@ class Budgets:
         known = self._clients.get(client)
         return known is None or not known.models or any(fnmatchcase(model, glob) for glob in known.models)
 
-    def limits_models(self, client: str) -> bool:
+    def limits(self, client: str) -> Limits:
         known = self._clients.get(client)
-        return known is not None and bool(known.models)
+        return known.kinds if known is not None else NO_LIMITS
 
     def check_model(self, client: str, model: str) -> None:
         """Raises ``Forbidden`` for a model that the client may not use."""

@@ -20,7 +20,15 @@ from proxy_core import (
 )
 from proxy_plugin_openai_compat.formats import problems as problems_of
 from proxy_plugin_openai_compat.provider import build_provider
-from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, OTHER_FORMATS, PLAIN, PRESETS, STEERING_FIELDS
+from proxy_plugin_openai_compat.quirks import (
+    GATEWAY_FIELDS,
+    OTHER_FORMATS,
+    PLAIN,
+    PRESETS,
+    PRICE_FIELDS,
+    PRICING_FIELDS,
+    STEERING_FIELDS,
+)
 
 PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
 
@@ -67,12 +75,23 @@ def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
 
 
 def without_steering(request: ProxyRequest) -> ProxyRequest:
-    """A client that is limited to certain models names its model in ``model``, and nowhere else."""
-    if not request.limited:
+    """A client with a limit names its model in ``model`` and nowhere else: another one may cost more, too."""
+    limits = request.limits
+    if not limits.models and not limits.cost:
         return request
-    rest = {name: value for name, value in request.body.items() if name != "model"}
+    own = {
+        name: value for name, value in request.body.items() if name == "model" or (limits.cost and fair(name, value))
+    }
+    rest = {name: value for name, value in request.body.items() if name not in own}
     kept = without_models_of_tools(STEERING_FIELDS.without(rest))
-    return request if kept is rest else request.with_body({"model": request.body["model"], **kept})
+    if limits.cost:
+        kept = PRICING_FIELDS.without(kept)
+    return request if kept is rest else request.with_body({**own, **kept})
+
+
+def fair(name: str, value: object) -> bool:
+    """Whether the field leaves the price as it is, or lowers it."""
+    return isinstance(value, str) and value in PRICE_FIELDS.get(name, ())
 
 
 def without_models_of_tools(body: JsonObject) -> JsonObject:

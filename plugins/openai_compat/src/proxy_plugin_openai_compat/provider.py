@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core import (
     BadRequest,
@@ -81,10 +82,21 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
     stream_usage: bool
     token_limit: str
 
+    @property
+    def _droppable(self) -> Iterator[str]:
+        """Fields that the vendor may not have; others are only renamed, or repeat what the request says anyway."""
+        yield from self.vendor.drops
+        yield from self.vendor.drop_values
+        if self.vendor.dimensions is not None:
+            yield "dimensions"
+
     def encode(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        given = dict(call.body)
         if call.dialect != RESPONSES:
             self._adapt(call.body, call)
-        return self._post(PATHS[call.dialect or CHAT], call.body, credential)
+        message = self._post(PATHS[call.dialect or CHAT], call.body, credential)
+        dropped = [name for name in self._droppable if name in given and name not in call.body]
+        return replace(message, dropped=dropped) if dropped else message
 
     def count_request(self, call: ProviderCall, credential: Credential) -> UpstreamRequest:
         """``UpstreamCount``. Raises ``BadRequest`` for a request in a format in which the vendor does not count."""

@@ -144,7 +144,8 @@ PRESETS: Mapping[str, Vendor] = {
         caches=("*",),
         cached_roles=("system", "developer", "user", "tool"),
         # openrouter.ai/docs/features: model routing, provider routing, presets; a plugin may be the auto router.
-        steering=frozenset({"models", "route", "provider", "preset", "plugins"}),
+        # Where a prompt is compressed by ``transforms``, that also decides which models it may go to.
+        steering=frozenset({"models", "route", "provider", "preset", "plugins", "transforms"}),
         errors=ErrorRules(
             codes=_codes(
                 {
@@ -306,5 +307,14 @@ PRESETS: Mapping[str, Vendor] = {
     "vllm": Vendor(base_url="http://127.0.0.1:8000/v1", local=True),
 }
 
-#: For clients that are limited to certain models: whichever upstream answers, its address may belong to any gateway.
+#: For clients that are limited to certain models or to dollars a day: whichever upstream answers, its address may
+#: belong to any gateway.
 STEERING_FIELDS = FieldFilter(names=frozenset().union(*(vendor.steering for vendor in (PLAIN, *PRESETS.values()))))
+
+#: For clients that are limited to dollars a day: these choose another price than the one that is counted, unless they
+#: have one of these values. platform.openai.com/docs/pricing (priority), platform.claude.com/docs (fast mode).
+PRICE_FIELDS: Mapping[str, frozenset[str]] = {
+    "service_tier": frozenset({"auto", "default", "flex", "standard", "standard_only"}),
+    "speed": frozenset({"standard"}),
+}
+PRICING_FIELDS = FieldFilter(names=[name.replace("_", "") for name in PRICE_FIELDS])

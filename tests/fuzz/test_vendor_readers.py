@@ -24,6 +24,7 @@ from proxy_core import (
     ProxyError,
     ProxyRequest,
     RequestHead,
+    ResponseHead,
     RetryRefresh,
     SetupRequired,
     SystemClock,
@@ -125,7 +126,8 @@ class Exchange:
         body = {**right.REQUESTS[name], "stream": random.random() < 0.5}
         call = self.encoded(random, self.request(random, json.dumps(body).encode(), name), self.providers[provider])
         is_stream = random.random() < 0.6
-        response = call.body(is_stream)
+        label = random.choice(["text/event-stream" if is_stream else "application/json", "", "text/plain"])
+        response = call.body(is_stream, ResponseHead(content_type=label, streaming=body["stream"]))
         for piece in pieces(random, answer(random, is_stream)):
             response.feed(piece)
         response.close()

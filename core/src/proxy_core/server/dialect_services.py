@@ -204,7 +204,7 @@ class DialectServices:
     async def _advise(self, error: ModelNotFound, model: str) -> None:
         """Say what to do, as where the model would be used. Clients that may use some models are told of no others."""
         known = self._knowledge
-        if not known.budgets.limits_models(self._client):
+        if not known.budgets.limits(self._client).models:
             await known.suggestions.add(error, known.directory.scrub.text(model[:MAX_MODEL_NAME]))
 
     def _check_client(self) -> None:

@@ -78,9 +78,9 @@ def test_a_large_and_deep_body_is_walked_in_one_pass_without_recursion():
         deep = {"a": deep}
     body["x"]["y"] = deep
 
-    started = time.perf_counter()
+    started = time.thread_time()
     assert GUARDED_FIELDS.without(body) is body
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_long_names_that_clients_make_up_are_not_kept():

@@ -83,11 +83,11 @@ def test_what_is_written_is_read_whatever_the_reads(events, data):
 @pytest.mark.parametrize("piece", [b"x" * 16, b"x\n" * 8, b"x\r\n" * 5, b"\r:" * 8], ids=["", "lf", "crlf", "cr"])
 def test_a_long_event_in_small_pieces_takes_time_in_proportion(piece):
     splitter = sse.EventSplitter(64 << 20)
-    started = time.perf_counter()
+    started = time.thread_time()
 
     for _ in range(200_000):
         assert splitter.feed(piece) == b""
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
     assert splitter.feed(b"\n\n") == piece * 200_000 + b"\n\n"
 

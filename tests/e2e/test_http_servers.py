@@ -530,7 +530,7 @@ async def test_a_client_that_left_while_another_request_waited_delays_no_shutdow
         writer.close()
         began = time.monotonic()
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
 
 
 async def test_more_streams_run_at_once_than_granian_would_allow(hosted, upstream):
@@ -568,7 +568,7 @@ async def test_connections_that_wait_for_a_request_do_not_delay_the_end(http_ser
         await answer_of(connections[0][0])
         began = time.monotonic()
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25
     for _, writer in connections:
         writer.close()
 

@@ -16,6 +16,7 @@ from proxy_plugin_gemini.dialect.operations import OPERATIONS
 from proxy_plugin_gemini.dialect.request import context, finish_whole, read_request, recognizes, request_body
 from proxy_plugin_gemini.dialect.response_decode import GeminiDecoder
 from proxy_plugin_gemini.dialect.response_encode import GeminiEncoder
+from proxy_plugin_gemini.dialect.sealed import without_sealed
 from proxy_plugin_gemini.dialect.usage_tap import GeminiUsageTap
 
 __all__ = [
@@ -54,6 +55,7 @@ DIALECT = Dialect(
     whole_usage=whole_usage,
     whole_failure=whole_failure,
     finish_whole=finish_whole,
+    relayed=without_sealed,
     usage_key="usageMetadata",
     operations=OPERATIONS,
     recognizes=recognizes,

@@ -27,6 +27,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import json_bytes, missing, wrong_type
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, field
+from proxy_plugin_gemini.dialect.sealed import unseal_thought
 
 _ROLES = {"user": "user", "model": "assistant", "function": "user", "system": "system"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
@@ -78,7 +79,17 @@ class _Reader:
             where = f"{at}.parts[{number}]"
             if not isinstance(part, dict):
                 raise wrong_type(where, "an object")
-            parts.append(self._part(part, where))
+            thought = (
+                unseal_thought(signature) if isinstance(signature := field(part, "thoughtSignature"), str) else None
+            )
+            if thought is None:
+                parts.append(self._part(part, where))
+                continue
+            while parts and isinstance(before := parts[-1], Reasoning) and before.opaque is None:
+                parts.pop()  # the same thought, as far as it was shown
+            parts += [thought] if thought.opaque is not None else []
+            if part.get("text") != "":
+                parts.append(self._part({**part, "thoughtSignature": None}, where))
         results = [p for p in parts if isinstance(p, ToolResult)]
         others: list[Part] = [p for p in parts if not isinstance(p, ToolResult)]
         if results:

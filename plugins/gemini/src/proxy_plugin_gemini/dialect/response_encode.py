@@ -36,6 +36,7 @@ from proxy_core import (
 from proxy_core.dialects.common import json_bytes
 from proxy_plugin_gemini.dialect.citations import grounding_of
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
+from proxy_plugin_gemini.dialect.sealed import seal_thought
 
 _MALFORMED = "MALFORMED_FUNCTION_CALL"
 _KNOWN = frozenset({*REASONS, _MALFORMED, "OTHER", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"})
@@ -50,6 +51,9 @@ class _Choice(Struct):
     #: The text so far, and other formats' sources for it.
     texts: list[str] = field(default_factory=list)
     sources: list[Mapping[str, Any]] = field(default_factory=list)
+    #: A thought that another maker may sign, and the sealed signature of what follows.
+    thought: list[str] = field(default_factory=list)
+    sealed: str | None = None
     reason: FinishReason = "stop"
     detail: str | None = None
     refused: bool = False
@@ -60,15 +64,14 @@ class _Choice(Struct):
         match event:
             case TextDelta():
                 self.texts.append(event.text)
-                return [{"text": event.text}]
+                return [*self.seal(), {"text": event.text}]
             case RefusalDelta():
                 self.refused = True
                 self.texts.append(event.text)
-                return [{"text": event.text}]
+                return [*self.seal(), {"text": event.text}]
             case ReasoningDelta():
-                signature = _signature(event.opaque)
                 text: list[JsonObject] = [{"text": event.text, "thought": True}] if event.text and thoughts else []
-                return [*text, {"text": "", "thoughtSignature": signature}] if signature else text
+                return [*text, *self._signed(event)]
             case CallStart():
                 self.calls[event.call] = (event, [])
             case CallDelta():
@@ -90,8 +93,25 @@ class _Choice(Struct):
                 assert_never(event)
         return []
 
+    def _signed(self, event: ReasoningDelta) -> list[JsonObject]:
+        """A signature of Google's at once; another maker's with the thought that it signs, when something follows."""
+        self.thought.append(event.text)
+        if event.opaque is None:
+            return []
+        text, self.thought = "".join(self.thought), []
+        if signature := _signature(event.opaque):
+            return [{"text": "", "thoughtSignature": signature}]
+        before = self.seal()
+        self.sealed = seal_thought(text, event.opaque)
+        return before
+
+    def seal(self) -> list[JsonObject]:
+        sealed, self.sealed = self.sealed, None
+        return [{"text": "", "thoughtSignature": sealed}] if sealed is not None else []
+
     def open_calls(self) -> list[JsonObject]:
-        return [part for number in sorted(self.calls) for part in self._call(number)]
+        """What is still open at the end."""
+        return [*(part for number in sorted(self.calls) for part in self._call(number)), *self.seal()]
 
     def _call(self, number: int) -> list[JsonObject]:
         if number not in self.calls:
@@ -103,7 +123,7 @@ class _Choice(Struct):
             self.malformed = f"Malformed function call: {start.name} with arguments that are not a JSON object."
             return []
         part: JsonObject = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
-        signature = _signature(start.opaque)
+        signature, self.sealed = _signature(start.opaque) or self.sealed, None
         return [{**part, "thoughtSignature": signature}] if signature else [part]
 
     def end(self) -> JsonObject:

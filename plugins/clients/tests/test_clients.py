@@ -26,6 +26,8 @@ base_url = "http://127.0.0.1:1/v1"
 [models]
 fast = ["home/small", "home/big"]
 """
+#: Nothing else has to be installed.
+ALONE = {"PROXY_PLUGINS__ALLOWED": "clients"}
 AGENTS = ("claude", "codex", "gemini", "qwen", "opencode")
 #: Each agent's file, with something of the user's own in it.
 EXISTING = {
@@ -50,7 +52,7 @@ def home(tmp_path):
 @pytest.fixture
 def setup(home):
     async def setup(*arguments, code=0, answer="", **variables):
-        found, output = await run(home, "setup", *arguments, stdin=answer, **variables)
+        found, output = await run(home, "setup", *arguments, stdin=answer, **ALONE, **variables)
         assert "Traceback" not in output, output
         assert KEY not in output, output
         assert found == code, output
@@ -134,11 +136,11 @@ async def test_of_several_clients_one_has_to_be_chosen(setup, home):
 
 
 async def test_the_key_of_a_client_is_printed_for_programs_that_ask_a_command(home):
-    assert await run(home, "client-key") == (0, f"{KEY}\n")
-    assert await run(home, "client-key", "laptop") == (0, f"{KEY}\n")
+    assert await run(home, "client-key", **ALONE) == (0, f"{KEY}\n")
+    assert await run(home, "client-key", "laptop", **ALONE) == (0, f"{KEY}\n")
     (home / "proxy-core.toml").unlink()
 
-    code, output = await run(home, "client-key")
+    code, output = await run(home, "client-key", **ALONE)
     assert (code, "the first start of the proxy creates it" in output) == (1, True)
 
 
@@ -175,7 +177,7 @@ async def test_the_url_is_one_that_a_client_can_connect_to(setup, listening, url
 async def test_the_url_is_that_of_the_running_proxy(setup, home):
     assert "No proxy is running here: http://127.0.0.1:8000 is from the settings" in await setup("claude")
 
-    async with serving(home) as program:
+    async with serving(home, **ALONE) as program:
         output = await setup("claude", "--write", "--yes")
         elsewhere = await setup("claude", "--url", "http://127.0.0.1:1")
 

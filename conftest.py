@@ -1,4 +1,4 @@
-"""The testing kit's fixtures for all tests, their examples, and how many processes run them."""
+"""The examples of all tests, and how many processes run them."""
 
 import os
 import sys
@@ -9,8 +9,6 @@ from hypothesis import HealthCheck, settings
 # Where bytecode is not kept, each of the many programs that the tests start would compile everything anew, for seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-
-pytest_plugins = ["proxy_core.testing.fixtures"]
 
 # Property tests take the same examples every time, and as long as it takes on a busy machine. With the profile "many"
 # they look for new ones: tests/architecture/test_quality.py.

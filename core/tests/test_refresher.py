@@ -26,7 +26,6 @@ from proxy_core.rotation.explain import described
 from proxy_core.testing import plugin_with
 
 pytestmark = pytest.mark.anyio
-pytest_plugins = ["proxy_core.testing.fixtures"]
 
 
 @pytest.fixture

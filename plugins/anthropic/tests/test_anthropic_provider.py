@@ -1,18 +1,21 @@
 """The provider's functions: the core's contract, addresses, quota and the list of models."""
 
+import json
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, ModelInfo, ProviderSettings, UpstreamFailure, quota_windows
-from proxy_core.testing import ProviderContract
+from proxy_core.testing import ProviderConformance, plugin_context
+from proxy_plugin_anthropic import proxy_dialects
 from proxy_plugin_anthropic.failures import classify_failure
 from proxy_plugin_anthropic.listing import next_page, parse_models
 from proxy_plugin_anthropic.provider import MessagesApi, parse_count
 from proxy_plugin_anthropic.settings import AnthropicSettings
 from proxy_plugin_anthropic.testing import ERRORS, call, finish, text, thinking
-from proxy_plugin_anthropic.testing.message import stream
+from proxy_plugin_anthropic.testing.message import plain, stream
 
 KEY = Credential(id="c", provider="anthropic", kind="api_key", secret=SecretStr("k"), label="l")
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -22,14 +25,26 @@ def api(**provider):
     return MessagesApi("anthropic", ProviderSettings(**provider), AnthropicSettings())
 
 
-class TestAnthropic(ProviderContract):
-    stream_sample = b"".join(
-        stream([thinking("Hm"), text("ü"), call("f", {"a": 1}, id="c"), finish("tool_use")], "m", "msg_1")
+SPOKEN = [thinking("Hm"), text("ü"), text(" and more"), finish()]
+CALLS = [call("f", {"a": 1}, id="c"), call("g", {"b": 1}, id="d"), finish("tool_use")]
+
+
+class TestAnthropic(ProviderConformance):
+    stream_sample = b"".join(stream(SPOKEN, "m", "msg_1"))
+    plain_sample = json.dumps(plain(SPOKEN, "m", "msg_1")).encode()
+    calls_sample = b"".join(stream(CALLS, "m", "msg_1"))
+    deviations: ClassVar = {"unknown fields": "the format has no place for them, and nobody is told yet"}
+    failure_sample = (
+        b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n'
     )
 
     @pytest.fixture
     def provider(self):
         return api().provider()
+
+    @pytest.fixture
+    def dialects(self, tmp_path):
+        return list(proxy_dialects(plugin_context("anthropic", folder=tmp_path)))
 
 
 @pytest.mark.parametrize(

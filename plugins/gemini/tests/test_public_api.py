@@ -1,9 +1,13 @@
 """The contract with the core, and the parts that need no network."""
 
+import json
+from typing import ClassVar
+
 import pytest
 
 from proxy_core import ProviderCall, ProviderSettings, ResponseHead, SettingsError
-from proxy_core.testing import ProviderContract
+from proxy_core.testing import ProviderConformance, plugin_context
+from proxy_plugin_gemini import proxy_dialects
 from proxy_plugin_gemini.options import CHAT_OPTIONS, check_options, filled
 from proxy_plugin_gemini.public_api import BASE, PublicApi, parse_models
 from proxy_plugin_gemini.settings import GeminiSettings
@@ -20,8 +24,25 @@ STREAM = (
 )
 
 
-class TestPublicApiContract(ProviderContract):
+def part(*parts, **more):
+    return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **more}]}
+
+
+USAGE = {"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2}}
+CALLS = [{"functionCall": {"id": f"fc-{name}", "name": name, "args": {"a": 1}}} for name in "fg"]
+WHOLE = {**part({"text": "Pl\u00e5n", "thought": True}, {"text": "h\u20ac"}, finishReason="STOP"), **USAGE}
+
+
+class TestPublicApiContract(ProviderConformance):
     stream_sample = STREAM
+    plain_sample = json.dumps(WHOLE).encode()
+    calls_sample = b"data: " + json.dumps({**part(*CALLS, finishReason="STOP"), **USAGE}).encode() + b"\n\n"
+    failure_sample = b'{"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}'
+    deviations: ClassVar = {"bad chunk": "gemini-cli skips an unreadable event, too, and Google sends some"}
+
+    @pytest.fixture
+    def dialects(self, tmp_path):
+        return list(proxy_dialects(plugin_context("gemini", folder=tmp_path)))
 
     @pytest.fixture
     def provider(self):

@@ -1,12 +1,14 @@
 """The contract with the core, and the parts that need no network."""
 
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from proxy_core import Credential
-from proxy_core.testing import ProviderContract
+from proxy_core.testing import ProviderConformance, plugin_context
+from proxy_plugin_gemini import proxy_dialects
 from proxy_plugin_gemini.signatures import SignatureCache
 from proxy_plugin_gemini_cli.code_assist import CodeAssist, backend_of
 from proxy_plugin_gemini_cli.models import CODE_ASSIST_MODELS, LIFECYCLE, PLANS, ROTATION, backend_name, daily_limit
@@ -24,8 +26,14 @@ STREAM = (
 )
 
 
-class TestCodeAssistContract(ProviderContract):
+class TestCodeAssistContract(ProviderConformance):
     stream_sample = STREAM
+    failure_sample = b'{"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}'
+    deviations: ClassVar = {"bad chunk": "gemini-cli skips an unreadable event, too, and Google sends some"}
+
+    @pytest.fixture
+    def dialects(self, tmp_path):
+        return list(proxy_dialects(plugin_context("gemini", folder=tmp_path)))
 
     @pytest.fixture
     def provider(self):

@@ -19,7 +19,7 @@ from proxy_core import (
     classify_failure,
 )
 from proxy_core.dialects import openai_chat
-from proxy_core.testing import ProviderContract, plugin_context
+from proxy_core.testing import ProviderConformance, ProviderContract, plugin_context
 from proxy_plugin_openai_compat import PLUGIN, proxy_providers
 from proxy_plugin_openai_compat.provider import build_provider, parse_models
 from proxy_plugin_openai_compat.quirks import GATEWAY_FIELDS, PLAIN, PRESETS, Vendor
@@ -33,6 +33,12 @@ class TestEveryPreset(ProviderContract):
     @pytest.fixture
     def provider(self, vendor):
         return build_provider("p", vendor, ProviderSettings())
+
+
+class TestPlain(ProviderConformance):
+    @pytest.fixture
+    def provider(self):
+        return build_provider("p", PLAIN, ProviderSettings(base_url="http://127.0.0.1:1/v1"))
 
 
 def sent(vendor=PLAIN, settings=None, dialect="openai_chat", stream=False, chat=None, **fields):

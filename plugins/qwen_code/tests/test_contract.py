@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from proxy_core import Credential, ProviderSettings
-from proxy_core.testing import ProviderContract, chunk
+from proxy_core.testing import ProviderConformance, ProviderContract, chunk
 from proxy_plugin_qwen_code.provider import qwen_provider
 from proxy_plugin_qwen_code.settings import QwenCodeSettings
 
@@ -13,7 +13,7 @@ STREAM = b"".join(
     [
         b": keep-alive\r\n\r\n",
         chunk({"role": "assistant", "content": None, "reasoning_content": "hm"}),
-        chunk({"content": "hé"}),
+        chunk({"content": "hé"}).replace(b"\\u00e9", "é".encode()),
         chunk({"tool_calls": [CALL]}),
         chunk({"tool_calls": [{"index": 0, "function": {"name": None, "arguments": "1}"}}]}),
         chunk(usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "cached_tokens": 1}),
@@ -23,7 +23,7 @@ STREAM = b"".join(
 )
 
 
-class TestLogins(ProviderContract):
+class TestLogins(ProviderConformance):
     stream_sample = STREAM
 
     @pytest.fixture
@@ -38,11 +38,12 @@ class TestKeys(TestLogins):
         return Credential(id="k", provider=provider.name, kind="api_key", secret=secret, label="test")
 
 
-class TestPages(TestLogins):
+class TestPages(ProviderContract):
     stream_sample = b"\n<!doctype html><p>no</p>"
+    provider = TestLogins.provider
 
 
-class TestLines(TestLogins):
+class TestLines(TestPages):
     stream_sample = (
         b'{"choices":[{"index":0,"delta":{"content":"a"}}]}\n'
         b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n'

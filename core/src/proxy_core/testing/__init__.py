@@ -1,50 +1,24 @@
-"""For tests of plugins and of the proxy: a scripted upstream and a complete proxy, on real sockets or in memory.
+"""For tests of plugins and of the proxy: a scripted upstream, a complete proxy, and the conformance kit.
 
-pytest fixtures are in :mod:`proxy_core.testing.fixtures`; enable them in a ``conftest.py``::
-
-    pytest_plugins = ["proxy_core.testing.fixtures"]
+Where this package is installed, pytest has its fixtures: ``upstream``, ``proxy`` and ``make_proxy``. The names come
+from ``proxy_core.testing.api`` and are loaded when the first one is used, so that pytest starts as fast as without it.
 """
 
-from proxy_core.testing.contract import ProviderContract, every_split
-from proxy_core.testing.memory import MemoryUpstream, run_in_memory
-from proxy_core.testing.oauth import FakeOAuthServer, open_exchange
-from proxy_core.testing.plugin import plugin_context, plugin_with
-from proxy_core.testing.program import Program, run, serving
-from proxy_core.testing.prompt import ScriptedPrompt
-from proxy_core.testing.proxy import STATE_SECRET, Answer, RunningProxy, composed, fingerprint, run_proxy
-from proxy_core.testing.state_contract import StateStoreContract
-from proxy_core.testing.state_peer import Peer
-from proxy_core.testing.steps import chunk, cut, pause, stall
-from proxy_core.testing.upstream import FakeUpstream, Script, SeenRequest
-from proxy_core.testing.virtual_clock import VirtualClock
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "STATE_SECRET",
-    "Answer",
-    "FakeOAuthServer",
-    "FakeUpstream",
-    "MemoryUpstream",
-    "Peer",
-    "Program",
-    "ProviderContract",
-    "RunningProxy",
-    "Script",
-    "ScriptedPrompt",
-    "SeenRequest",
-    "StateStoreContract",
-    "VirtualClock",
-    "chunk",
-    "composed",
-    "cut",
-    "every_split",
-    "fingerprint",
-    "open_exchange",
-    "pause",
-    "plugin_context",
-    "plugin_with",
-    "run",
-    "run_in_memory",
-    "run_proxy",
-    "serving",
-    "stall",
-]
+if TYPE_CHECKING:
+    from proxy_core.testing.api import *
+else:
+    from importlib import import_module
+
+    def __getattr__(name: str) -> object:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            found = globals()[name] = getattr(import_module("proxy_core.testing.api"), name)
+        except AttributeError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        return found
+
+    def __dir__() -> list[str]:
+        return import_module("proxy_core.testing.api").__all__

@@ -1,19 +1,48 @@
-"""Contract tests that check what the core relies on, for inheritance by a plugin's own tests."""
+"""What the core relies on, as tests for inheritance by a plugin's own: one class for each kind of plugin.
+
+The cases are in :mod:`proxy_core.testing.conformance`, where they can also be run without pytest.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import SecretStr
 
-from proxy_core.errors import ProxyError
-from proxy_core.failures.policy import classify_failure
-from proxy_core.interfaces import Credential, FailureDecision, Provider, ProviderCall, ResponseHead
-from proxy_core.messages import ChatEvent, ChatRequest, Message, Text, UpstreamFailure
+from proxy_core.interfaces import (
+    Credential,
+    CredentialRefresher,
+    Dialect,
+    LogSink,
+    Provider,
+    ProviderCall,
+    Redactor,
+    Sanitizer,
+)
+from proxy_core.testing.conformance import (
+    CONTRACT_CASES,
+    DIALECT_CASES,
+    PROVIDER_CASES,
+    REDACTOR_CASES,
+    REFRESHER_CASES,
+    SANITIZER_CASES,
+    SINK_CASES,
+    Case,
+    DialectSubject,
+    NotApplicable,
+    ProviderSubject,
+    RedactorSubject,
+    RefresherSubject,
+    SanitizerSubject,
+    SinkSubject,
+)
+from proxy_core.testing.faults import OPENAI, Wire
 
-SECRET = "contract-secret-0123456789"
+#: The property of a test's report that names its kind, class, group and case, for the table at the end.
+PROPERTY = "proxy_core_conformance"
 
 
 def every_split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -22,70 +51,191 @@ def every_split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield data[:at], data[at:]
 
 
-class ProviderContract:
-    """Subclass it as ``Test...`` with a fixture ``provider``; set ``stream_sample`` to a recorded response.
+class Conformance:
+    """The base of the contracts. A case that needs a sample that is not given is skipped, and says which one.
 
+    ``deviations`` are the names of cases that the plugin fails on purpose, each with the reason: they count as such,
+    until they pass.
+    """
+
+    kind: ClassVar[str] = ""
+    deviations: ClassVar[Mapping[str, str]] = {}
+
+    @pytest.fixture
+    def subject(self) -> Any:
+        raise NotImplementedError
+
+    def _check(self, case: Case[Any], subject: Any, request: pytest.FixtureRequest) -> None:
+        told = [self.kind, type(self).__name__, case.group, case.name]
+        request.node.user_properties.append((PROPERTY, told))
+        reason = self.deviations.get(case.name)
+        try:
+            asyncio.run(case.run(subject))
+        except NotApplicable as missing:
+            pytest.skip(str(missing))
+        except Exception as error:
+            if reason is not None:
+                pytest.xfail(reason)
+            error.add_note(f"Why this case exists: {case.why}")
+            raise
+        if reason is not None:
+            told.append("it passes: remove it from deviations")
+
+
+def _cases(cases: Sequence[Case[Any]]) -> Callable[[Any], Any]:
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+class ProviderContract(Conformance):
+    """What the functions of a provider promise by themselves; :class:`ProviderConformance` plays all faults to it.
+
+    Subclass it as ``Test...`` with a fixture ``provider``; set ``stream_sample`` to a recorded response.
     ::
 
-        class TestMyProvider(ProviderContract):
+        class TestMyProvider(ProviderConformance):
             stream_sample = b"data: ..."
 
             @pytest.fixture
             def provider(self):
                 return build_my_provider()
+
+    The samples are complete responses in the provider's own format; a provider that speaks OpenAI's needs none.
     """
 
-    #: A complete streamed response in the provider's own format; empty if it speaks a core dialect.
+    kind = "provider"
+    #: A streamed response with text, and its content type. Characters of several bytes make it a better sample.
     stream_sample: bytes = b""
-    #: Its content type.
-    stream_content_type: str = "text/event-stream"
+    stream_content_type: str = ""
+    #: The response to a client that does not stream.
+    plain_sample: bytes = b""
+    #: A streamed response with two tool calls.
+    calls_sample: bytes = b""
+    #: How the upstream reports an error in a response that has status 200.
+    failure_sample: bytes = b""
 
     @pytest.fixture
     def credential(self, provider: Provider) -> Credential:
-        return Credential(
-            id="c0ffee00", provider=provider.name, kind=provider.credential_kind, secret=SecretStr(SECRET), label="test"
-        )
+        """Override it for another kind of credential, or one with details."""
+        return ProviderSubject(provider=provider).credential()
 
     @pytest.fixture
     def call(self, provider: Provider) -> ProviderCall:
-        dialect = provider.dialects[0] if provider.dialects else None
-        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True} if dialect else {}
-        chat = ChatRequest(
-            model="m", messages=[Message(role="user", parts=[Text(text="hi")])], dialect="openai_chat", stream=True
+        return ProviderSubject(provider=provider).call()
+
+    @pytest.fixture
+    def dialects(self) -> Sequence[Dialect]:
+        """Override it with the dialects of the plugin that the provider speaks."""
+        return ()
+
+    @pytest.fixture
+    def subject(self, provider: Provider, credential: Credential, dialects: Sequence[Dialect]) -> ProviderSubject:
+        return ProviderSubject(
+            provider=provider,
+            wire=self._wire(provider),
+            dialects=dialects,
+            kind=credential.kind,
+            details=credential.details,
         )
-        return ProviderCall(dialect=dialect, body=body, chat=chat, stream=True)
 
-    def test_a_request_goes_only_where_settings_say(
-        self, provider: Provider, call: ProviderCall, credential: Credential
-    ) -> None:
-        request = provider.encode(call, credential)
-        assert request.url.startswith(("https://", "http://"))
-        assert SECRET not in request.url.partition("?")[0]
-        assert SECRET.encode() not in request.content
+    def _wire(self, provider: Provider) -> Wire | None:
+        if not self.stream_sample:
+            return OPENAI if "openai_chat" in provider.dialects else None
+        return Wire(
+            stream=self.stream_sample,
+            stream_type=self.stream_content_type,
+            plain=self.plain_sample,
+            calls=self.calls_sample,
+            failure=self.failure_sample,
+        )
 
-    def test_no_secret_shows_in_a_repr(self, provider: Provider, call: ProviderCall, credential: Credential) -> None:
-        assert SECRET not in repr(provider.encode(call, credential)) + repr(credential)
+    @_cases(CONTRACT_CASES)
+    def test_contract(self, case: Case[Any], subject: ProviderSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
 
-    def test_every_failure_gets_a_verdict(self, provider: Provider) -> None:
-        judge = provider.classify_failure or classify_failure
-        bodies = [b"", b"{", b"<html>no</html>", b"[]", json.dumps({"error": {"message": "x"}}).encode()]
-        for status in (300, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529):
-            for body in bodies:
-                decision = judge(UpstreamFailure(provider=provider.name, status=status, body=body))
-                assert isinstance(decision, FailureDecision)
-                assert isinstance(decision.error, ProxyError)
-                assert decision.error.status != 401, "an upstream's 401 is never the client's"
 
-    def test_any_split_of_the_bytes_gives_the_same_events(self, provider: Provider, call: ProviderCall) -> None:
-        if not self.stream_sample or provider.decoder is None:
-            pytest.skip("the provider has no decoder of its own, or no stream_sample is given")
-        whole = self._decode(provider, call, self.stream_sample)
-        assert whole
-        for first, second in every_split(self.stream_sample):
-            assert self._decode(provider, call, first, second) == whole
+class ProviderConformance(ProviderContract):
+    """A provider in the whole proxy, with every fault of the catalogue: see :class:`ProviderContract`.
 
-    def _decode(self, provider: Provider, call: ProviderCall, *reads: bytes) -> list[ChatEvent]:
-        assert provider.decoder is not None
-        decoder = provider.decoder(call, ResponseHead(content_type=self.stream_content_type, streaming=True))
-        events = [event for read in reads for event in decoder.feed(read)]
-        return [*events, *decoder.close()]
+    Nothing is sent: requests are answered from memory, and waits take no time.
+    """
+
+    @_cases(PROVIDER_CASES)
+    def test_conformance(self, case: Case[Any], subject: ProviderSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
+
+
+class SanitizerConformance(Conformance):
+    """Subclass it with a fixture ``sanitizer``. ``bodies`` are more requests that it is tried with."""
+
+    kind = "sanitizer"
+    bodies: Sequence[dict[str, Any]] = ()
+
+    @pytest.fixture
+    def subject(self, sanitizer: Sanitizer) -> SanitizerSubject:
+        return SanitizerSubject(sanitizer=sanitizer, bodies=self.bodies)
+
+    @_cases(SANITIZER_CASES)
+    def test_conformance(self, case: Case[Any], subject: SanitizerSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
+
+
+class RedactorConformance(Conformance):
+    """Subclass it with a fixture ``redactor``. ``secrets`` are examples of what it must remove."""
+
+    kind = "redactor"
+    secrets: Sequence[str] = ()
+
+    @pytest.fixture
+    def subject(self, redactor: Redactor) -> RedactorSubject:
+        return RedactorSubject(redactor=redactor, secrets=self.secrets)
+
+    @_cases(REDACTOR_CASES)
+    def test_conformance(self, case: Case[Any], subject: RedactorSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
+
+
+class RefresherConformance(Conformance):
+    """Subclass it with a fixture ``refresher``. ``response_sample`` is a token server's response to a refresh;
+    ``details`` are those that the plugin stores with a login.
+    """
+
+    kind = "refresher"
+    response_sample: bytes = b""
+    details: Mapping[str, str | SecretStr] = {}
+
+    @pytest.fixture
+    def subject(self, refresher: CredentialRefresher) -> RefresherSubject:
+        return RefresherSubject(refresher=refresher, response=self.response_sample, details=self.details)
+
+    @_cases(REFRESHER_CASES)
+    def test_conformance(self, case: Case[Any], subject: RefresherSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
+
+
+class LogSinkConformance(Conformance):
+    """Subclass it with a fixture ``sink``."""
+
+    kind = "sink"
+
+    @pytest.fixture
+    def subject(self, sink: LogSink) -> SinkSubject:
+        return SinkSubject(sink=sink)
+
+    @_cases(SINK_CASES)
+    def test_conformance(self, case: Case[Any], subject: SinkSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)
+
+
+class DialectConformance(Conformance):
+    """Subclass it with a fixture ``dialect``. ``requests`` are bodies that its clients send."""
+
+    kind = "dialect"
+    requests: Sequence[Mapping[str, Any]] = ()
+
+    @pytest.fixture
+    def subject(self, dialect: Dialect) -> DialectSubject:
+        return DialectSubject(dialect=dialect, requests=self.requests)
+
+    @_cases(DIALECT_CASES)
+    def test_conformance(self, case: Case[Any], subject: DialectSubject, request: pytest.FixtureRequest) -> None:
+        self._check(case, subject, request)

@@ -71,7 +71,9 @@ class MemoryUpstream(ScriptedUpstream):
         script = self._script(seen)
         if script.reset:
             raise TransportFailed("reset", sent=True)
-        return ProviderResponse(status=script.status, headers=script.headers, body=_Body(script, seen, self._clock))
+        return ProviderResponse(
+            status=script.status, headers=script.headers, body=ScriptedBody(script, seen, self._clock)
+        )
 
 
 def _encode(call: ProviderCall, credential: Credential) -> UpstreamRequest:
@@ -80,7 +82,7 @@ def _encode(call: ProviderCall, credential: Credential) -> UpstreamRequest:
     return UpstreamRequest(url=_URL + path, headers=headers, content=json_bytes(call.body))
 
 
-class _Body:
+class ScriptedBody:
     """The steps of a script; if it is closed before its end, the request is marked as abandoned."""
 
     def __init__(self, script: Script, seen: SeenRequest, clock: VirtualClock) -> None:

@@ -20,6 +20,7 @@ from proxy_core import (
     failure_kind,
     read_error,
     rejected,
+    reset_after_s,
 )
 from proxy_plugin_gemini.google_error import GoogleError, read_google_error, with_plain_spaces
 from proxy_plugin_gemini.limits import HOUR_S, limit_of
@@ -55,6 +56,9 @@ def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDec
 
 def _limited(failure: UpstreamFailure, status: int | None, error: GoogleError, words: ErrorBody) -> FailureDecision:
     name, limit = failure.provider, limit_of(error, failure.received_at)
+    if limit.wait_s is None and limit.kind in ("rate", "capacity"):
+        # Gateways in front of Google say it their own way.
+        limit = replace(limit, wait_s=reset_after_s(failure.headers, failure.body, failure.received_at))
     if not error.detailed and not limit.terminal and limit.wait_s is None and status in (499, 503):
         # No more than "cancelled" or "overloaded": retry with the core's usual delays.
         return decision_for("broken" if status == 499 else "overloaded", failure, status, words)

@@ -185,7 +185,8 @@ class Refresher(Struct, eq=False):
         try:
             if not login.looked_for_journal:
                 path = self._vault.journal_path(login.stored)
-                login.rejected |= path is not None and await asyncio.to_thread(path.exists)  # an interrupted refresh
+                interrupted = path is not None and await asyncio.to_thread(path.exists)
+                login.rejected = login.rejected or interrupted  # read now: it may have been rejected meanwhile
                 login.looked_for_journal = True
             if await asyncio.to_thread(self._vault.changed, login.stored):
                 self._take_over(login, await asyncio.to_thread(self._vault.read, login.stored))

@@ -92,6 +92,8 @@ async def _judges_every_failure(subject: ProviderSubject) -> None:
 
 # --- Logins ------------------------------------------------------------------------------
 
+#: Longer than the time within which no login is refreshed twice, shorter than a refresh may take.
+_PAUSE_S = 15.0
 _EXPIRED = Script(401, {"content-type": "application/json"}, (b'{"error": {"message": "The token has expired."}}',))
 
 
@@ -101,7 +103,8 @@ async def _refreshes_after_a_401(subject: ProviderSubject) -> None:
     async with playing(subject, plays(_EXPIRED, "first")) as play:
         seen = await play.ask(True)
         expect(seen.status == 200, f"one of two logins was rejected, and the client sees {seen}")
-        await play.until(lambda: play.refreshed)
+        play.clock.passes(_PAUSE_S)
+        await play.until(lambda: play.refreshed and not play.refreshing)
         expect(play.refreshed, "the rejected login was not refreshed")
 
 
@@ -111,7 +114,8 @@ async def _uses_rotated_tokens(subject: ProviderSubject) -> None:
     async with playing(subject, plays(_EXPIRED)) as play:
         for number in range(3):
             await play.ask(True)
-            await play.until(lambda: len(play.refreshed) > number)  # noqa: B023 - called at once
+            play.clock.passes(_PAUSE_S)
+            await play.until(lambda: len(play.refreshed) > number and not play.refreshing)  # noqa: B023 - called at once
             play.clock.passes(700)
         expect(len(play.refreshed) > 1, "rejected logins were refreshed once at most")
         expect(

@@ -150,13 +150,18 @@ class Play(Struct, kw_only=True):
         self.sent.clear()
         return whole.text, round(first_event_s or 0)
 
+    @property
+    def refreshing(self) -> bool:
+        return any(login.refreshing for login in self.proxy.process.refresher._logins.values())
+
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that happens in threads, for a few seconds at most."""
-        for _ in range(300):
+        """Wait for something that happens in threads, for ten seconds at most; meanwhile time passes as usual."""
+        for _ in range(1000):
             await self.clock.settle()
             if condition():
                 return
             await asyncio.sleep(0.01)
+            self.clock.passes(0.01)
 
     async def _chat(self, stream: bool, fields: Mapping[str, Any]) -> httpx.Response:
         options = {"stream_options": {"include_usage": True}} if stream else {}

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from proxy_core.testing import warm
+import proxy_core.testing.warm as warm  # by the package, the name would be looked for in all modules of the kit
 
 PROGRAM = Path(sys.executable).with_name("proxy-core")
 SCRIPT, MODULE = (str(PROGRAM),), (sys.executable, "-m", "proxy_core")

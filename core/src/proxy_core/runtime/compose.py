@@ -6,7 +6,7 @@ raised here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from typing import Any
@@ -55,6 +55,8 @@ from proxy_core.state.kept import KeptValues
 from proxy_core.status.view import StatusView
 from proxy_core.version import USER_AGENT
 
+#: From the connections to providers to what stands in front of them, or in their place.
+Network = Callable[[Upstream], Upstream]
 _MAX_TABLE_BYTES = 32 * 1024 * 1024
 #: Commands belong to the command line; a server does not load them.
 _SERVER_HOOKS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
@@ -67,23 +69,33 @@ def load_catalog(loaded: LoadedSettings, modules: Sequence[Module] = ()) -> Cata
     return build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
 
 
-def build(loaded: LoadedSettings, catalog: Catalog, process: Process, *, to_run: bool = True) -> Generation:
+def build(
+    loaded: LoadedSettings,
+    catalog: Catalog,
+    process: Process,
+    *,
+    to_run: bool = True,
+    network: Network | None = None,
+) -> Generation:
     """Build a generation. ``process`` only learns which secrets to hide and which credential files to read.
 
     With ``to_run=False``, only check that it can be built; no token is written.
     Raises ``SetupError`` for problems that the operator must fix.
     """
-    return _Builder(loaded, catalog, process, to_run).generation()
+    return _Builder(loaded, catalog, process, to_run, network or (lambda direct: direct)).generation()
 
 
 class _Builder:
     """Builds each part of a generation when another part, or the generation itself, first needs it."""
 
-    def __init__(self, loaded: LoadedSettings, catalog: Catalog, process: Process, to_run: bool) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, catalog: Catalog, process: Process, to_run: bool, network: Network
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.process = process
         self.to_run = to_run
+        self.network = network
         self.catalog = process.plugin_times.watch(catalog)
 
     def generation(self) -> Generation:
@@ -159,13 +171,14 @@ class _Builder:
     @cached_property
     def upstream(self) -> Upstream:
         settings = self.settings
-        return Upstream(
+        direct = Upstream(
             user_agent=USER_AGENT,
             max_connections=settings.upstream.max_connections,
             connect_s=settings.timeouts.connect_s,
             pool_s=settings.timeouts.pool_s,
             routes=self.routes,
         )
+        return self.network(direct)
 
     @cached_property
     def routes(self) -> Mapping[str, Route]:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from proxy_core.clock import Clock
 from proxy_core.plugins.loader import Module
 from proxy_core.runtime.active import Active
-from proxy_core.runtime.compose import build, load_catalog
+from proxy_core.runtime.compose import Network, build, load_catalog
 from proxy_core.runtime.process import Process
 from proxy_core.settings.loading import LoadedSettings, load
 from proxy_core.status.view import Worker
@@ -23,16 +23,18 @@ def start(
     *,
     to_run: bool = True,
     worker: Worker | None = None,
+    network: Network | None = None,
 ) -> Active:
     """A process configured for its first generation; a server's lifespan opens both.
 
     ``modules`` are plugins that are not installed, as in tests. With ``to_run=False`` the proxy is only
-    inspected; no token is written. ``worker``: which of several processes this is. Raises
-    ``SetupError`` for problems that the operator must fix.
+    inspected; no token is written. ``worker``: which of several processes this is.
+    ``network`` may put something in front of the connections to providers, or in their place.
+    Raises ``SetupError`` for problems that the operator must fix.
     """
     catalog = load_catalog(loaded, modules)
     process = Process(loaded, catalog, clock, worker)
-    first = build(loaded, catalog, process, to_run=to_run)
+    first = build(loaded, catalog, process, to_run=to_run, network=network)
     process.configure(first)
     return Active(process, first)
 

@@ -74,3 +74,4 @@ from proxy_core.settings.sources import FoundSettings as FoundSettings
 from proxy_core.settings.sources import SettingsSource as SettingsSource
 from proxy_core.settings.sources import Variable as Variable
 from proxy_core.settings.sources import Variables as Variables
+from proxy_core.state.memory import MemoryState as MemoryState

@@ -40,9 +40,7 @@ from proxy_core.testing.conformance import (
     SinkSubject,
 )
 from proxy_core.testing.faults import OPENAI, Wire
-
-#: The property of a test's report that names its kind, class, group and case, for the table at the end.
-PROPERTY = "proxy_core_conformance"
+from proxy_core.testing.pytest_plugin import PROPERTY
 
 
 def every_split(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     MakeProxy = Callable[..., Awaitable[RunningProxy]]
 
-_PROPERTY = "proxy_core_conformance"
+#: The property of a test's report that names its kind, class, group and case, for the table at the end.
+PROPERTY = "proxy_core_conformance"
 _WORDS = {"passed": "passed", "failed": "failed", "error": "failed", "xfailed": "deviates", "skipped": "not applicable"}
 
 
@@ -64,7 +65,7 @@ def _outcomes(stats: Mapping[str, list[Any]]) -> Outcomes:
     for outcome, word in _WORDS.items():
         for report in stats.get(outcome, ()):
             for name, told in getattr(report, "user_properties", ()):
-                if name == _PROPERTY:
+                if name == PROPERTY:
                     kind, subject, group, case, *advice = told
                     reason = ", ".join(advice) or _reason(report, word)
                     found[kind, subject][report.nodeid] = Result(group, case, word, reason)

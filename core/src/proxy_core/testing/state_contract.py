@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from proxy_core.interfaces import KeptValue, SharedValue, SyncRequest, UsageRow
+from proxy_core.testing.pytest_plugin import PROPERTY
 from proxy_core.testing.state_peer import OpenBackend, Peer, count, in_s, shared
 from proxy_core.testing.state_sharing import SharingContract
 
@@ -39,6 +40,11 @@ class StateStoreContract(SharingContract):
             def url(self, tmp_path):
                 return f"mine://{tmp_path}"
     """
+
+    @pytest.fixture(autouse=True)
+    def counted(self, request: pytest.FixtureRequest) -> None:
+        """For the table at the end."""
+        request.node.user_properties.append((PROPERTY, ["store", type(self).__name__, "store", request.node.name]))
 
     # --- notes
 

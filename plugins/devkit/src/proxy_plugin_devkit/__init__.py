@@ -43,6 +43,7 @@ def proxy_checks(ctx: PluginContext) -> Iterable[Check]:
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
     from proxy_plugin_devkit import dev
     from proxy_plugin_devkit.bench import command as bench
+    from proxy_plugin_devkit.new.command import group as plugin
     from proxy_plugin_devkit.testing import capture, replay
 
-    return [bench.command, capture.command, dev.command, replay.command]
+    return [bench.command, capture.command, dev.command, plugin, replay.command]

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
-    *sorted(DOCS.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
     ROOT / "core/README.md",
     ROOT / "benchmarks/README.md",
@@ -129,7 +129,11 @@ def test_links_lead_somewhere(page):
 def test_the_page_of_hooks_has_the_signature(hook):
     signature = str(inspect.signature(getattr(hookspecs, hook))).replace("'", "")
 
-    assert f"## `{hook}`\n\n```python\ndef {hook}{signature}\n```\n\n" in (DOCS / "hooks.md").read_text()
+    page = (DOCS / "hooks" / f"{hook}.md").read_text()
+
+    assert page.startswith(f"# `{hook}`\n\n```python\ndef {hook}{signature}\n```\n\n")
+    assert "def test_" in page, "an example with its test"
+    assert f"(hooks/{hook}.md)" in (DOCS / "hooks.md").read_text()
 
 
 def test_the_presets_are_listed():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy_core import PluginError, RotationSettings, SettingsError
+from proxy_core import PluginError, RotationSettings, SettingsError, Unavailable
 from proxy_core.cli import cli
+from proxy_core.errors import PluginConflict
 from proxy_core.plugins.loader import Context, load_plugins
 from proxy_core.plugins.registry import build_catalog
 from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.runtime.start import start
 from proxy_core.settings.loading import load
 
 GOOD = """
@@ -43,6 +46,7 @@ def install(tmp_path, monkeypatch):
         points = f"[proxy_core.plugins]\n{entry or name} = {module}\n"
         points += f"[proxy_core.hook_api]\n{entry or name} = v{api}\n" if api else ""
         (info / "entry_points.txt").write_text(points + more)
+        return info
 
     return install
 
@@ -59,6 +63,11 @@ def found(tmp_path, install):
         return {plugin.name: plugin for plugin in plugins}
 
     return found
+
+
+def started(tmp_path, tables=None):
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data")}
+    return start(load(overrides=tables or {}, environ=environ, cwd=tmp_path))
 
 
 def test_a_good_plugin_is_active(found):
@@ -136,30 +145,187 @@ def test_no_code_of_a_plugin_runs_when_metadata_or_settings_forbid_it(found, ins
 
 
 @pytest.mark.parametrize("text", [None, "raise ValueError", GOOD.format(name="bad")])
-def test_a_required_plugin_that_is_not_active_stops_startup(found, install, text):
+def test_a_required_plugin_that_is_not_active_stops_startup(found, install, tmp_path, text):
     if text is not None:
         install("bad", text)
     disabled = ["bad"] if text and "PLUGIN" in text else []
 
     with pytest.raises(PluginError, match="'bad'"):
-        found(plugins={"required": ["bad"], "disabled": disabled})
+        started(tmp_path, {"plugins": {"required": ["bad"], "disabled": disabled}})
+    assert "good" in found(plugins={"required": ["bad"], "disabled": disabled})  # which lists of plugins still show
 
 
-def test_two_plugins_with_one_name_do_not_both_load(found, install):
+def test_of_two_plugins_with_one_name_neither_loads(found, install):
     install("twin", GOOD.format(name="good"), entry="good")
 
     loaded = load(environ={}, cwd=Path("/"))
     with_twin = load_plugins(loaded, built_in=[BuiltIn(loaded)])
-    states = [(p.name, p.state) for p in with_twin if p.name == "good"]
+    twins = [p for p in with_twin if p.name == "good"]
 
-    assert sorted(states) == [("good", "active"), ("good", "skipped")]
+    assert [p.state for p in twins] == ["skipped", "skipped"]
+    for plugin in twins:
+        assert "dist-good" in plugin.reason
+        assert "dist-twin" in plugin.reason
+        assert "pip uninstall" in plugin.reason
 
 
-def test_two_providers_with_one_name_stop_startup(found, install):
+def test_two_providers_with_one_name_stop_startup(found, install, tmp_path, monkeypatch):
     install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"good_provider"'))
 
-    with pytest.raises(PluginError, match="'good_provider' is already provided by 'good'"):
+    with pytest.raises(PluginConflict, match="'good_provider' is already provided by 'good'") as raised:
         build_catalog(list(found().values()))
+
+    assert str(raised.value).startswith("plugin 'rival'")
+    assert '[plugins] disabled = ["rival"]' in str(raised.value)
+    assert '[plugins] disabled = ["good"]' in str(raised.value)
+    monkeypatch.chdir(tmp_path)
+    listed = CliRunner().invoke(cli, ["plugins"], catch_exceptions=False)
+    assert listed.exit_code == 0
+    assert "is already provided by 'good'" in listed.output
+    assert "PluginConflict" not in CliRunner().invoke(cli, ["doctor"]).output
+    assert started(tmp_path, {"plugins": {"disabled": ["rival"]}}).current.catalog.providers["good_provider"]
+
+
+WRONG_RESULTS = {
+    "a text": ("proxy_providers", '["a"]', "returned a str, not a Provider"),
+    "None": ("proxy_providers", "None", "must return a list, not None"),
+    "one provider": ("proxy_providers", "Provider(name='x', encode=print)", "must return a list, not Provider"),
+    "no name": ("proxy_providers", "[Provider(name='', encode=print, dialects=['openai_chat'])]", "may not be empty"),
+    "an odd page": ("proxy_admin_pages", "[AdminPage(path='/odd', respond=print)]", "a page's path must be"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_RESULTS.values(), ids=WRONG_RESULTS)
+def test_a_plugin_whose_hook_returns_something_wrong_is_skipped_and_the_others_start(install, found, tmp_path, case):
+    hook, result, reason = case
+    install("bad", HOOK.format(hook=hook, result=result))
+    found()
+
+    plugins = started(tmp_path).current.catalog.plugins
+
+    states = {plugin.name: (plugin.state, plugin.reason) for plugin in plugins}
+    assert states["bad"][0] == "skipped"
+    assert reason in states["bad"][1]
+    assert states["good"][0] == "active"
+
+
+HOOK = """
+from proxy_core import AdminPage, PluginInfo, Provider, Redactor, Sanitizer, hookimpl
+PLUGIN = PluginInfo(name="bad", api=1)
+@hookimpl
+def {hook}(ctx):
+    return {result}
+"""
+
+
+def test_a_hook_that_is_not_marked_is_a_mistake(install, found):
+    install("bad", HOOK.format(hook="proxy_providers", result="[]").replace("@hookimpl\n", ""))
+
+    assert found()["bad"].reason == "proxy_providers is not marked with @hookimpl"
+
+
+@pytest.mark.parametrize("hook", ["proxy_sanitizers", "proxy_redactors"])
+@pytest.mark.parametrize("how", ["import fails", "hook fails", "not marked", "another API"])
+def test_a_guard_that_cannot_load_prevents_the_start_unless_it_is_optional(install, found, tmp_path, hook, how):
+    text = HOOK.format(hook=hook, result="1 / 0" if how == "hook fails" else "[]")
+    text = "import nothing_of_this_name\n" + text if how == "import fails" else text
+    install("bad", text.replace("@hookimpl\n", "" if how == "not marked" else "@hookimpl\n"),
+            api=99 if how == "another API" else None)  # fmt: skip
+    found()
+
+    with pytest.raises(PluginError, match=r"'bad': .*without its sanitizers or redactors.*optional"):
+        started(tmp_path)
+    optional = {"plugins": {"optional": ["bad"]}}
+    assert "plugin bad is not used" in "\n".join(started(tmp_path, optional).current.warnings)
+    assert found()["good"].state == "active"
+
+
+def test_a_plugin_that_guards_nothing_keeps_no_proxy_from_starting(install, found, tmp_path):
+    install("bad", "import nothing_of_this_name\n" + HOOK.format(hook="proxy_providers", result="[]"))
+    found()
+
+    warnings = started(tmp_path).current.warnings
+
+    assert any("plugin bad is not used: import failed" in line for line in warnings)
+
+
+COMMAND = """
+import click
+from proxy_core import PluginInfo, hookimpl
+PLUGIN = PluginInfo(name="{name}", api=1)
+@click.command("greet")
+def greet():
+    click.echo("hello")
+@hookimpl
+def proxy_cli_commands(ctx):
+    return [greet]
+"""
+
+
+def test_of_two_plugins_with_one_command_neither_runs_and_other_commands_work(install, tmp_path, monkeypatch):
+    install("one", COMMAND.format(name="one"))
+    install("two", COMMAND.format(name="two"))
+    monkeypatch.chdir(tmp_path)
+
+    greeted = CliRunner().invoke(cli, ["greet"])
+    listed = CliRunner().invoke(cli, ["plugins"], catch_exceptions=False)
+
+    assert isinstance(greeted.exception, PluginConflict)
+    assert '[plugins] disabled = ["two"]' in str(greeted.exception)
+    assert listed.exit_code == 0
+
+
+# --- Names that belong to a plugin that is not there -------------------------------------
+
+
+def test_the_name_of_a_plugin_that_fails_is_served_by_no_other(install, found, tmp_path):
+    install("parrot", "import nothing_of_this_name")
+    found()
+    provider = {"base_url": "http://127.0.0.1:9/v1", "api_keys": ["a-key-of-the-parrot"]}
+    tables = {"providers": {"parrot": provider, "demo": provider}, "models": {"*": ["demo/small"]}}
+
+    proxy = started(tmp_path, tables).current
+
+    assert "parrot" not in proxy.catalog.providers
+    assert proxy.services.router.resolve("anything")[0].model == "small"
+    with pytest.raises(Unavailable, match="belongs to the plugin 'parrot', which is not active here"):
+        proxy.services.router.resolve("parrot/grey")
+
+
+async def test_the_name_of_an_uninstalled_plugin_stays_its_own_until_settings_give_it_away(install, found, tmp_path):
+    text = GOOD.format(name="gone").replace('"gone_provider"', '"parrot"')
+    gone = install("gone", text)
+    found()
+    async with started(tmp_path, KEYS).current.open():
+        pass
+    shutil.rmtree(gone)
+    install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"parrot"'))
+
+    kept = started(tmp_path, KEYS).current
+    tables = {**KEYS, "plugins": {"disabled": ["gone"]}}
+    given = started(tmp_path, tables).current
+    async with given.open():
+        pass
+
+    assert "parrot" not in kept.catalog.providers
+    (line,) = [line for line in kept.warnings if line.startswith("plugin rival")]
+    assert "pip install dist-gone" in line
+    assert '[plugins] disabled = ["gone"]' in line
+    with pytest.raises(Unavailable, match="belongs to the plugin 'gone'"):
+        kept.services.router.resolve("parrot/grey")
+    assert given.catalog.owner("proxy_providers", "parrot") == "rival"
+    assert "parrot" in started(tmp_path, KEYS).current.catalog.providers  # from then on, the line is not needed
+
+
+def test_a_damaged_list_of_names_is_no_list(install, found, tmp_path):
+    found()
+    for damaged in (b"", b"[]", b'{"good_provider": 1}', b"\xff"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "provider-names.json").write_bytes(damaged)
+        assert "good_provider" in started(tmp_path).current.catalog.providers
+
+
+KEYS = {"providers": {"good_provider": {"api_keys": ["a-key-of-the-good-one"]}}}
 
 
 def test_a_table_for_a_plugin_that_is_not_there_is_a_mistake(found):

@@ -1,8 +1,10 @@
 """Model ids to deployments."""
 
+from datetime import date, timedelta
+
 import pytest
 
-from proxy_core import ModelNotFound, ModelSpec, Provider, SettingsError, Unavailable
+from proxy_core import Lifecycle, ModelNotFound, ModelSpec, Provider, SettingsError, Unavailable
 from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import close_to
 from proxy_core.settings.schema import ProviderSettings
@@ -109,7 +111,7 @@ def test_a_target_has_at_most_as_many_stars_as_its_name(name, target):
 
 def test_a_secret_is_no_name_that_a_pattern_serves():
     known = {"one": provider("one")}
-    routed = Router(known, {}, {"*": ["one/x"]}, lambda name: "hush" in name)
+    routed = Router(known, {}, {"*": ["one/x"]}, is_secret=lambda name: "hush" in name)
 
     with pytest.raises(ModelNotFound, match="contains a secret"):
         routed.resolve("hush-hush")
@@ -186,3 +188,61 @@ def test_a_deployment_of_a_missing_provider_is_left_out_and_noted():
 def test_a_deployment_without_a_model_is_a_settings_error():
     with pytest.raises(SettingsError, match=r"models\.best: 'one' is not 'provider/model'"):
         router(routes={"best": ["one"]})
+
+
+# --- Providers that end ------------------------------------------------------------------
+
+DAY = date(2026, 5, 1)
+BEFORE, AFTER = DAY - timedelta(days=1), DAY + timedelta(days=1)
+
+
+def ending(status="limited", until=DAY, routes=None, day=DAY):
+    gone = provider("gone", lifecycle=Lifecycle(status=status, until=until, note="Use two."))
+    known = {"gone": gone, "two": provider("two")}
+    return Router(known, {}, routes or {"fast": ["gone/a", "two/b"]}, today=lambda: day)
+
+
+@pytest.mark.parametrize("status", ["limited", "ended"])
+@pytest.mark.parametrize("day", [DAY, AFTER])
+def test_from_its_last_day_on_nothing_is_routed_to_a_provider_and_the_next_one_is_named(caplog, status, day):
+    routed = ending(status, day=day)
+
+    assert [names(routed.resolve("fast")) for _ in range(2)] == [["two/b"]] * 2
+
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert "'gone' ended on 2026-05-01; the next in its list is two/b" in line
+    assert routed.next_in_lists() == ["models.fast: instead of gone/a, two/b serves it"]
+
+
+def test_until_then_it_serves(caplog):
+    routed = ending(day=BEFORE)
+
+    assert names(routed.resolve("fast")) == ["gone/a", "two/b"]
+    assert names(routed.resolve("gone/a")) == ["gone/a"]
+    assert (routed.next_in_lists(), caplog.records) == ([], [])
+
+
+@pytest.mark.parametrize("model", ["gone/a", "only"])
+def test_a_model_of_nobody_else_is_not_available_any_more(model):
+    routed = ending(routes={"only": ["gone/a"]})
+
+    with pytest.raises(ModelNotFound, match=r"not available any more.* ended on 2026-05-01. Use two."):
+        routed.resolve(model)
+    assert routed.next_in_lists() == ["models.only: instead of gone/a, nothing serves it"]
+
+
+@pytest.mark.parametrize(
+    "status, until, ended", [("ended", None, True), ("limited", None, False), ("active", DAY, False)]
+)
+def test_a_provider_without_a_date_has_ended_if_it_says_so(status, until, ended):
+    assert ending(status, until).ended("gone") == ended
+
+
+def test_the_end_comes_while_the_proxy_runs():
+    day = [BEFORE]
+    gone = provider("gone", lifecycle=Lifecycle(status="limited", until=DAY))
+    routed = Router({"gone": gone, "two": provider("two")}, {}, {"gpt-*": ["gone/*", "two/*"]}, today=lambda: day[0])
+
+    before, day[0] = names(routed.resolve("gpt-5")), DAY
+
+    assert (before, names(routed.resolve("gpt-5"))) == (["gone/5", "two/5"], ["two/5"])

@@ -123,6 +123,8 @@ SAMPLE = {
     "plugins.disabled": (["a"], "a"),
     "plugins.allowed": (["a", "b"], "a, b"),
     "plugins.required": (["a"], "a"),
+    "plugins.optional": (["a"], "a"),
+    "plugins.budget_s": (0.5, "0.5"),
     "timeouts.connect_s": (3.0, "3"),
     "timeouts.write_s": (3.0, "3"),
     "timeouts.pool_s": (3.0, "3"),

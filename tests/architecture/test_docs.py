@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from proxy_core import hookspecs
 from proxy_core.plugins.loader import HOOKS
-from proxy_core.settings import rotation, schema
+from proxy_core.settings import plugins_table, rotation, schema
 from proxy_core.settings.base import Described, ModelOptions, Table
 from proxy_core.settings.loading import load
 from proxy_core.testing import run
@@ -51,7 +51,7 @@ TABLES = {
     "providers.<name>.rotation": rotation.RotationSettings,
     "providers.<name>.rotation.caps": rotation.CapSettings,
     "models.<name>": schema.DeploymentRoute,
-    "plugins": schema.PluginsTable,
+    "plugins": plugins_table.PluginsTable,
     "timeouts": schema.TimeoutSettings,
     "streams": schema.StreamSettings,
     "upstream": schema.UpstreamSettings,

@@ -1,6 +1,7 @@
 """A dialect of a plugin: it brings its addresses, its answers and its wording; the server names none."""
 
 import json
+import re
 from importlib.metadata import entry_points
 
 import pytest
@@ -198,23 +199,37 @@ async def test_a_model_that_is_not_the_clients_is_not_counted_or_listed(make_pro
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"paths": ["/v1/chat/completions"]}, "/v1/chat/completions already belongs to dialect 'openai_chat' (POST)"),
-        ({"operations": [Operation(paths=["/v1/models"], answer=warm)]}, "/v1/models already belongs"),
-        ({"recognizes": None}, "recognizes nothing"),
+        ({"paths": ["/v1/chat/completions"]}, "the path /v1/chat/completions (POST) is already provided by 'core'"),
+        ({"operations": [Operation(paths=["/v1/models"], answer=warm)]}, "/v1/models (GET) is already provided by"),
     ],
 )
 async def test_an_address_is_one_dialects_unless_it_is_shared(make_proxy, changes, words):
     wrong = replace(PARROT, **changes)
 
-    with pytest.raises(Exception, match=words.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(PluginError, match="plugin 'tested': .*" + re.escape(words)):
         await make_proxy({}, modules=[plugin_with(proxy_dialects=[wrong])])
+
+
+async def test_a_dialect_that_shares_an_address_and_recognizes_nothing_is_left_out(make_proxy):
+    proxy = await make_proxy({}, modules=[plugin_with(proxy_dialects=[replace(PARROT, recognizes=None)])])
+
+    assert "recognizes nothing" in skipped(proxy).reason
+
+
+def skipped(proxy):
+    """The plugin without which the proxy started."""
+    (plugin,) = [p for p in proxy.proxy.catalog.plugins if p.state == "skipped"]
+    assert f"plugin {plugin.name} is not used: {plugin.reason}" in proxy.proxy.warnings
+    return plugin
 
 
 async def test_a_provider_of_a_dialect_that_is_not_there_is_refused(make_proxy):
     provider = Provider(name="lost", encode=lambda call, credential: None, dialects=["parrot"])
 
-    with pytest.raises(Exception, match="unknown dialect 'parrot'"):
-        await make_proxy({}, modules=[plugin_with(proxy_providers=[provider])])
+    proxy = await make_proxy({}, modules=[plugin_with(proxy_providers=[provider])])
+
+    assert "unknown dialect 'parrot'" in skipped(proxy).reason
+    assert "lost" not in proxy.proxy.catalog.providers
 
 
 # --- Without plugins, and with one at a time -----------------------------------------------
@@ -291,8 +306,7 @@ async def test_a_plugin_answers_at_paths_of_its_own(make_proxy):
     ("path", "told"),
     [
         ("/v1/providers", "path /v1/providers belongs to the core itself"),
-        ("/v1/models", "path /v1/models already belongs to"),
-        ("/v1/twice", "path /v1/twice already belongs to"),
+        ("/v1/models", r"path /v1/models \(GET\) is already provided by 'core'"),
     ],
 )
 async def test_a_path_belongs_to_one_owner(make_proxy, path, told):
@@ -300,6 +314,15 @@ async def test_a_path_belongs_to_one_owner(make_proxy, path, told):
 
     with pytest.raises(PluginError, match=told):
         await make_proxy({}, modules=[plugin_with(proxy_operations=operations)])
+
+
+async def test_a_plugin_with_one_path_twice_is_left_out(make_proxy):
+    operations = [operation("/v1/twice"), operation("/v1/twice")]
+
+    proxy = await make_proxy({}, modules=[plugin_with(proxy_operations=operations)])
+
+    assert skipped(proxy).reason.startswith("the path /v1/twice ")
+    assert skipped(proxy).reason.endswith(" is provided twice")
 
 
 IMAGE = "data:image/png;base64," + "iVBORw0KGgo" * 100_000

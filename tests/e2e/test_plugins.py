@@ -71,7 +71,7 @@ async def test_a_sanitizer_that_fails_lets_nothing_pass(with_plugin, upstream):
 
     answer = await proxy.chat("demo/small", "hi")
 
-    assert (answer.status, answer.error["code"]) == (500, "sanitizer_failed")
+    assert (answer.status, answer.error["code"]) == (500, "plugin_failed")
     assert "prompt text" not in answer.error["message"]
     assert upstream.requests == []
 
@@ -138,7 +138,7 @@ async def test_a_filter_that_fails_ends_the_stream_and_keeps_what_it_held(with_p
 
     assert b"HEL" not in answer.body
     assert b"secret thought" not in answer.body
-    assert answer.error["code"] == "sanitizer_failed"
+    assert answer.error["code"] == "plugin_failed"
     assert not answer.done
 
 
@@ -295,7 +295,7 @@ async def test_a_provider_that_fails_itself_is_a_clean_500(with_plugin, upstream
 
     answer = await proxy.chat("parrot/grey", "hi")
 
-    assert (answer.status, answer.error["code"]) == (500, "internal_error")
+    assert (answer.status, answer.error["code"]) == (500, "plugin_failed")
 
 
 async def test_a_provider_brings_its_own_embeddings(with_plugin, upstream):

@@ -18,7 +18,8 @@
     │   └── ContextExceeded   400   the conversation is longer than the model's context
     ├── CapacityExhausted     429   every credential that could serve the model is cooling down
     │   └── LimitReached      429   the client's own limit
-    ├── InternalError         500   a bug in the proxy or in a plugin
+    ├── InternalError         500   a bug in the proxy
+    │   └── PluginFailed      500   a bug in a plugin, which the message names
     ├── UpstreamBroken        502   the upstream's response was unusable
     │   ├── StreamCut         502   a response ended before it was complete
     │   └── ProxyLoop         508   a proxy is its own upstream
@@ -28,6 +29,7 @@
     SetupError                      shown to the operator, at startup
     ├── SettingsError               all wrong settings at once, each with its origin
     └── PluginError                 a plugin that cannot be loaded, by name
+        └── PluginConflict          two that claim one name
 
 A message never contains a secret, a header value or a prompt; the cause is chained.
 """
@@ -67,7 +69,8 @@ class ProxyError(Exception):
     is how long the client should wait, if known; ``waiting_helps``: whether the same request may succeed later,
     without anybody's doing; ``type`` and ``upstream_code`` are the upstream's own; ``cause`` is what happened
     upstream, in words of the proxy's, for the log; ``attempts`` lists the attempts,
-    one JSON object each, with credentials by fingerprint.
+    one JSON object each, with credentials by fingerprint. ``at_fault``: who else than the attempt's provider, if
+    anyone; ``replaceable``: another provider may serve the request.
     """
 
     status: int = 500
@@ -77,6 +80,8 @@ class ProxyError(Exception):
     type: str | None = None
     upstream_code: str | None = None
     cause: str = ""
+    at_fault: str = ""
+    replaceable: bool = False
 
     def __init__(
         self,
@@ -272,9 +277,20 @@ class LimitReached(CapacityExhausted):
 
 
 class InternalError(ProxyError):
-    """A bug in the proxy or in a plugin."""
+    """A bug in the proxy."""
 
     status, code, kind = 500, "internal_error", "internal"
+
+
+class PluginFailed(InternalError):
+    """A plugin raised an exception or returned something wrong: its author has to act, and the log says where.
+
+    ``cause`` has the exception's type and the function's name.
+    """
+
+    code = "plugin_failed"
+    at_fault = "plugin"
+    waiting_helps = False
 
 
 class UpstreamBroken(ProxyError):
@@ -333,6 +349,16 @@ class PluginError(SetupError):
         self.plugin = plugin
         self.reason = reason
         super().__init__(f"plugin {plugin!r}: {reason}")
+
+
+class PluginConflict(PluginError):
+    """Two plugins claim one name; the message has the line that decides which of them is used."""
+
+    def __init__(self, plugin: str, other: str, what: str) -> None:
+        remedy = f'to use that one, write [plugins] disabled = ["{plugin}"]'
+        if other != "core":
+            remedy += f'; to use {plugin!r} instead, [plugins] disabled = ["{other}"]'
+        super().__init__(plugin, f"{what} is already provided by {other!r}; {remedy}")
 
 
 def forget_frames(error: BaseException | None) -> None:

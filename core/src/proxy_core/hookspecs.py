@@ -11,7 +11,8 @@ These rules apply to all hooks:
 * **What**: ``ctx`` is this plugin's own :class:`~proxy_core.interfaces.PluginContext`.
 * **No side effects**: no network, no subprocess, no thread. Files below ``ctx.data_dir`` may be read.
 * **Failure**: any exception from a hook disables the whole plugin, and ``proxy-core plugins`` shows the
-  reason; if ``[plugins] required`` lists the plugin, startup stops. A missing secret is a
+  reason; if ``[plugins] required`` lists the plugin, or if it is a guard (it has sanitizers or redactors) and
+  ``[plugins] optional`` does not list it, startup stops. A missing secret is a
   ``SettingsError`` here, not a failure on the first request.
 * **Order** of plugins has no effect, nor do ``tryfirst``, ``trylast`` and wrappers.
   Where order matters, the returned object has a ``rank``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import traceback
 
 import click
 
@@ -63,6 +64,8 @@ def main() -> None:
     try:
         cli()
     except SetupError as error:
+        if error.__cause__ is not None:  # an exception of a plugin; its message is in the error, without secrets
+            click.echo("".join(traceback.format_tb(error.__cause__.__traceback__)).rstrip(), err=True)
         for line in str(error).splitlines():
             click.echo(f"proxy-core: {line}", err=True)
         sys.exit(2)

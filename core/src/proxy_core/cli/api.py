@@ -42,7 +42,7 @@ from proxy_core.plugins.inventory import inventory as inventory
 from proxy_core.plugins.inventory import last_start as last_start
 from proxy_core.plugins.inventory import path_files as path_files
 from proxy_core.plugins.loader import HOOKS as HOOKS
-from proxy_core.plugins.loader import Plugin as Plugin
+from proxy_core.plugins.plugin import Plugin as Plugin
 from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.runtime.destinations import address as address
 from proxy_core.settings.base import environment_name as environment_name

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from proxy_core.errors import PluginError, SetupError
-from proxy_core.plugins.loader import Plugin, load_plugins
+from proxy_core.errors import PluginConflict, SetupError
+from proxy_core.plugins.loader import load_plugins
+from proxy_core.plugins.plugin import Plugin
 from proxy_core.settings.loading import LoadedSettings, load, load_nothing_but
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,16 +45,27 @@ def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedS
 def plugin_commands(only: str | None = None) -> dict[str, click.Command]:
     """The commands of plugins. Of ``only``, if given: no other plugin is imported, and settings may be wrong.
 
-    Raises ``PluginError`` if two have the same name, and ``SettingsError``.
+    One that two plugins define says so when it is called. Raises ``SettingsError``.
     """
     found: dict[str, click.Command] = {}
+    owners: dict[str, str] = {}
     for plugin in _plugins_with_commands(only):
         for command in plugin.provided.get("proxy_cli_commands", ()):
             name = command.name or ""
-            if name in found:
-                raise PluginError(plugin.name, f"a command named {name!r} already exists")
-            found[name] = command
+            known = owners.setdefault(name, plugin.name)
+            found[name] = command if known == plugin.name else _claimed_twice(name, plugin.name, known)
     return found
+
+
+def _claimed_twice(name: str, plugin: str, other: str) -> click.Command:
+    """In place of a command of two plugins: neither is run by chance, and all other commands work."""
+
+    @click.command(name, context_settings={"ignore_unknown_options": True}, short_help="(claimed by two plugins)")
+    @click.argument("args", nargs=-1)
+    def conflict(args: Sequence[str]) -> None:
+        raise PluginConflict(plugin, other, f"the command {name!r}")
+
+    return conflict
 
 
 def _plugins_with_commands(only: str | None) -> list[Plugin]:

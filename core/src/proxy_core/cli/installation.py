@@ -14,7 +14,7 @@ from proxy_core.errors import ModelNotFound, ProxyError, SettingsError, SetupErr
 from proxy_core.interfaces import HttpClient, ModelSpec, StateBackend
 from proxy_core.messages import JsonObject
 from proxy_core.plugins.loader import HOOKS, load_plugins
-from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.plugins.registry import Catalog, settled
 from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.server.client_key import state_secret
 from proxy_core.settings.loading import LoadedSettings
@@ -25,7 +25,7 @@ _ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands"
 def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS) -> Catalog:
     """What plugins provide, also if a proxy would not start with it. Raises ``SetupError``."""
     order = loaded.settings.sanitizers.order if "proxy_sanitizers" in hooks else ()
-    return build_catalog(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks), sanitizer_order=order)
+    return settled(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks), order, conflicts_too=True)
 
 
 def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:

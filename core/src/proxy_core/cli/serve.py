@@ -21,6 +21,7 @@ from proxy_core.plugins.inventory import note_start
 from proxy_core.plugins.loader import is_installed
 from proxy_core.records.log import ProgramLog, program_log
 from proxy_core.runtime.active import Active
+from proxy_core.runtime.advice import log_warnings
 from proxy_core.runtime.destinations import destinations, files
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
@@ -202,8 +203,7 @@ async def _serve(
 def _greet(active: Active, url: str, demo: bool) -> None:
     """Print the URL, the providers with the variables their keys come from, and the key file; never a key."""
     first, loaded = active.current, active.current.loaded
-    for warning in first.warnings:
-        log.warning("%s", warning)
+    log_warnings(log, first.warnings, first.catalog)
     click.echo(f"proxy-core listens on {url}")
     for file in files(loaded.sources):
         click.echo(f"settings from {file}")

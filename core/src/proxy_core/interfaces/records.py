@@ -114,7 +114,8 @@ class RequestRecord(Struct, frozen=True, kw_only=True):
 
     ``changed_by`` names the sanitizers that changed the request or filtered its response.
     ``overhead_s`` is the proxy's own time until the response's first byte, without waiting;
-    ``None`` without a response. ``traceparent`` is as in :class:`ProxyRequest`.
+    ``None`` without a response. ``traceparent`` is as in :class:`ProxyRequest`. ``cause``: if a plugin failed, the
+    exception's type and the function.
     """
 
     id: str
@@ -134,6 +135,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True):
     changed_by: Sequence[str] = ()
     overhead_s: float | None = None
     traceparent: str | None = None
+    cause: str = ""
 
     @property
     def decisive(self) -> AttemptRecord | None:

@@ -133,13 +133,25 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
 class Lifecycle(Struct, frozen=True, kw_only=True):
     """Whether a provider will remain available, and the risks of using it.
 
-    ``until`` is the day on which an ``ended`` provider stopped or a ``limited`` one will stop.
+    ``until`` is the day on which an ``ended`` provider stopped or a ``limited`` one will stop: from then on nothing is
+    routed to it.
     """
 
     status: Literal["active", "limited", "ended"] = "active"
     until: date | None = None
     note: str = ""
     link: str = ""
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is an end, in the past or to come."""
+        return self.status == "ended" or (self.status == "limited" and self.until is not None)
+
+    def ended_on(self, day: date) -> bool:
+        return self.ends and (self.until is None or self.until <= day)
+
+    def end_in_words(self) -> str:
+        return "has ended" if self.until is None else f"ended on {self.until}"
 
 
 class FailureDecision(Struct, frozen=True, kw_only=True):

@@ -172,13 +172,20 @@ class LatencyCount(Struct, frozen=True, kw_only=True):
 
 
 class PluginTime(Struct, frozen=True, kw_only=True):
-    """Time spent in one function of a plugin. ``role``: sanitizer, event_filter, selector or redactor."""
+    """Time spent in one function of a plugin. ``role`` is what the function is: sanitizer, decoder, redactor.
+
+    ``failures``: calls that raised, or returned something wrong. ``breaker``: a function that is over its budget
+    several times in a row is not called for a while (open), and then once to find out (half open).
+    """
 
     plugin: str
     role: str
     name: str
     calls: int
     seconds: float
+    slowest_s: float = 0.0
+    failures: int = 0
+    breaker: Literal["closed", "open", "half open"] = "closed"
 
 
 class QueueStatus(Struct, frozen=True, kw_only=True):

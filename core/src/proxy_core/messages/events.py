@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
@@ -11,6 +11,7 @@ from proxy_core.messages.content import Opaque
 from proxy_core.messages.json_types import Extra
 
 __all__ = [
+    "CHAT_EVENTS",
     "CallDelta",
     "CallEnd",
     "CallStart",
@@ -165,3 +166,4 @@ ChatEvent = (
     | UsageReport
     | Failed
 )
+CHAT_EVENTS = frozenset(get_args(ChatEvent))

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
 from proxy_core.errors import ModelNotFound, SettingsError, Unavailable
 from proxy_core.interfaces import Deployment, Provider
+from proxy_core.plugins.owners import Taken, whose
 from proxy_core.settings.schema import ProviderSettings
+
+log = logging.getLogger("proxy_core.routing")
 
 
 class _Pattern(Struct, frozen=True):
@@ -34,13 +39,21 @@ class Router:
         providers: Mapping[str, Provider],
         settings: Mapping[str, ProviderSettings],
         routes: Mapping[str, Sequence[str]],
+        *,
         is_secret: Callable[[str], bool] = lambda name: False,
+        taken: Taken | None = None,
+        today: Callable[[], date] = date.today,
     ) -> None:
         """Raises ``SettingsError`` for a route that is not ``provider/model``. No name that ``is_secret`` is repeated.
 
-        A route to a provider that is not active (its plugin was skipped) is left out and reported in ``warnings``.
+        A route to a provider that is not active (its plugin was skipped) is left out and reported in ``warnings``;
+        ``taken`` are the names of such providers. From its last day on (``today``), neither is one that has ended.
         """
         self.warnings: list[str] = []
+        self._taken = taken or {}
+        self._today = today
+        self._ending = frozenset(name for name, provider in providers.items() if provider.lifecycle.ends)
+        self._told: set[str] = set()
         self._providers = providers
         self._settings = settings
         self._is_secret = is_secret
@@ -88,17 +101,60 @@ class Router:
         """The deployments of ``model``, best first. Raises ``ModelNotFound``, ``Unavailable``."""
         route: Sequence[Deployment] | None = self._routes.get(model)
         if route is None:
+            self._check_taken(model)
             pattern = self._pattern(model)
             if pattern is None or self._is_secret(model):
-                return (self._direct(model),)
+                direct = (self._direct(model),)
+                return self._in_service(model, direct) if self._ending else direct
             route = self._matched(model, pattern)
             if not route and pattern.targets:
                 raise ModelNotFound(f"The model {model!r} is not available here.")
         if not route:
-            error = Unavailable(f"No provider for the model {model!r} is active.")
-            error.waiting_helps = False
-            raise error
-        return route
+            raise self._inactive(f"No provider for the model {model!r} is active.")
+        return self._in_service(model, route) if self._ending else route
+
+    def next_in_lists(self) -> list[str]:
+        """For each name in ``[models]`` that has lost its first provider, which deployment serves it now."""
+        found = []
+        for name, route in self._routes.items():
+            gone = [deployment for deployment in route if self.ended(deployment.provider.name)]
+            left = [deployment for deployment in route if deployment not in gone]
+            if gone and gone[0] is route[0]:
+                found.append(f"models.{name}: instead of {gone[0]}, {left[0] if left else 'nothing'} serves it")
+        return found
+
+    def ended(self, provider: str) -> bool:
+        """Whether the provider's life-cycle has ended."""
+        return provider in self._ending and self._providers[provider].lifecycle.ended_on(self._today())
+
+    def _in_service(self, model: str, route: Sequence[Deployment]) -> Sequence[Deployment]:
+        """The route without providers that have ended; the log names the next one, once."""
+        left = [deployment for deployment in route if not self.ended(deployment.provider.name)]
+        if len(left) == len(route):
+            return route
+        gone = next(d.provider for d in route if d not in left)
+        words = f"The provider {gone.name!r} {gone.lifecycle.end_in_words()}"
+        if not left:
+            raise ModelNotFound(
+                f"The model {model!r} is not available any more. {words}. {gone.lifecycle.note}".strip()
+            )
+        if (entry := self.entry(model) or model) not in self._told:
+            self._told.add(entry)
+            log.warning("models.%s: %s; the next in its list is %s", entry, words, left[0])
+        return left
+
+    def _inactive(self, message: str) -> Unavailable:
+        error = Unavailable(message)
+        error.waiting_helps = False
+        return error
+
+    def _check_taken(self, model: str) -> None:
+        """Raises ``Unavailable`` if the name belongs to a plugin that is not there: nobody takes its place."""
+        name = model.partition("/")[0]
+        if name in self._taken and name not in self._prefixes and name != model:
+            owner, _ = self._taken[name]
+            words = f"The provider {name!r} belongs to the plugin {owner!r}, which is not active here"
+            raise self._inactive(f"{words}; the proxy's operator sees why with: proxy-core plugins")
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:
         """The provider that the prefix of ``model`` names, and the rest; ``None`` if there is no such provider."""
@@ -167,7 +223,8 @@ class Router:
             elif "*" in target and (name.count("*") != 1 or target.count("*") != 1):
                 problems.append(f"models.{name}: '*' in {target!r} needs exactly one '*' there and one in the name")
             elif addressed is None:
-                self.warnings.append(f"models.{name}: no provider {provider!r} is active")
+                why = f": {whose(provider, self._taken)}" if provider in self._taken else ""
+                self.warnings.append(f"models.{name}: no provider {provider!r} is active{why}")
             else:
                 found.append(addressed)
         if problems:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from proxy_core.errors import Unavailable
 from proxy_core.interfaces import CountedTokens, CountTokens, TokenCounter
 from proxy_core.messages import JsonObject
-
-log = logging.getLogger("proxy_core.count")
 
 #: Of text in any language and of code; of an image or a file, whatever its size.
 _CHARS_PER_TOKEN, _PER_MEDIA = 4, 1_000
@@ -58,7 +55,6 @@ class TokenCounting:
         self._counters = counters
         #: Two at a time: a long text takes seconds, and the thread pool is shared.
         self._limit = asyncio.Semaphore(2)
-        self._logged: set[tuple[str, type[Exception]]] = set()
 
     async def count(self, request: CountTokens) -> CountedTokens:
         async with self._limit:
@@ -70,8 +66,7 @@ class TokenCounting:
         for counter in self._counters:
             try:
                 found = counter.count(request)
-            except Exception as error:  # a plugin's counter may fail in any way
-                self._complain(counter.name, error)
+            except Exception:  # a plugin's counter may fail in any way, which has been logged
                 passed_over = f"The counter {counter.name} failed."
                 continue
             if found is not None and found.tokens is not None:
@@ -81,9 +76,3 @@ class TokenCounting:
             if found is not None:
                 passed_over = found.note or f"The tokenizer {found.tokenizer} is not available."
         raise _no_count(passed_over)
-
-    def _complain(self, counter: str, error: Exception) -> None:
-        """Log a failure once per cause."""
-        if (counter, type(error)) not in self._logged:
-            self._logged.add((counter, type(error)))
-            log.warning("the token counter %s failed", counter, exc_info=error)

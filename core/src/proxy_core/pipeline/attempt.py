@@ -87,8 +87,8 @@ class Attempt:
         except BadRequest as error:  # this provider cannot represent the request; the next one may
             return FailureDecision(fault="client", next="fail_over", error=error)
         except ProxyError as error:
-            self._note(None, "provider", error.message)
-            return FailureDecision(fault="provider", next="reject", error=error)
+            self._note(None, error.at_fault or "provider", error.message, error.cause)
+            return FailureDecision(fault="provider", next="fail_over" if error.replaceable else "reject", error=error)
         except asyncio.CancelledError:
             self._note(None, None, "cancelled")
             raise
@@ -128,8 +128,8 @@ class Attempt:
             return UpstreamFailure(provider=provider, transport="cut" if cut else "unreadable", cause=error.cause)
         except ProxyError:
             raise
-        except Exception as error:  # a plugin's decoder may fail in any way
-            raise InternalError(f"The plugin of provider {provider!r} could not read the response.") from error
+        except Exception as error:  # a dialect may fail in any way
+            raise InternalError(f"The response of provider {provider!r} could not be translated.") from error
 
     async def _send(self, call: Call, scope: Timeout) -> tuple[UpstreamRequest, UpstreamResponse]:
         provider, trace, credential = self._deployment.provider, self._trace, self.lease.credential
@@ -208,9 +208,9 @@ class Attempt:
         self._note(200, None, None)
 
     def _failed(self, failure: UpstreamFailure) -> FailureDecision:
-        decision = self._classify(failure)
+        error = (decision := self._classify(failure)).error
         self.lease.failed(decision, failure.status)
-        self._note(failure.status, decision.fault, decision.error.message, decision.error.cause)
+        self._note(failure.status, error.at_fault or decision.fault, error.message, error.cause)
         return decision
 
     def error_of(self, failure: UpstreamFailure) -> ProxyError:

@@ -138,8 +138,9 @@ class Call(Struct, eq=False):
             return replace(message, headers=[*message.headers, hops], dropped=list(dropped))
         except ProxyError:
             raise
-        except Exception as error:  # a plugin's encoder may fail in any way
-            raise InternalError(f"Provider {self._deployment.provider.name!r} could not encode the request.") from error
+        except Exception as error:  # a dialect may fail in any way
+            name = self._deployment.provider.name
+            raise InternalError(f"The request could not be translated for provider {name!r}.") from error
 
     def _dropped(self) -> Sequence[str]:
         """The fields that the translation into the provider's dialect left out, or that the provider did not read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from proxy_core.errors import InternalError
+from proxy_core.errors import PluginFailed
 from proxy_core.failures.policy import classify_failure
 from proxy_core.interfaces import FailureDecision, Provider
 from proxy_core.messages import UpstreamFailure
@@ -19,7 +19,5 @@ def classified(failure: UpstreamFailure, provider: Provider, scrub: SecretScrubb
         message = scrub.text(decision.error.message)  # JSON spells secrets in escapes
         decision.error.message, decision.error.args = message, (message,)
         return decision
-    except Exception as error:  # a plugin's classification may fail in any way
-        broken = InternalError(f"The provider {provider.name!r} could not classify a failure.")
-        broken.__cause__ = error
-        return FailureDecision(fault="provider", next="fail_over", error=broken)
+    except PluginFailed as error:
+        return FailureDecision(fault="provider", next="fail_over", error=error, answered=True)

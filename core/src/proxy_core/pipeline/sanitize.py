@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import EventFilter, ProxyRequest, Sanitizer
 from proxy_core.messages import ChatEvent, JsonObject
 from proxy_core.pipeline.guard import GUARDED_FIELDS
-
-log = logging.getLogger("proxy_core.sanitize")
 
 
 class Sanitizers:
@@ -24,7 +20,7 @@ class Sanitizers:
         self._events = [(s.name, s.events) for s in reversed(chain) if s.events is not None]
 
     def request(self, request: ProxyRequest, changed_by: list[str]) -> ProxyRequest:
-        """Raises a sanitizer's own ``ProxyError``, or ``InternalError`` if the sanitizer fails.
+        """Raises a sanitizer's own ``ProxyError``, or ``PluginFailed`` if the sanitizer fails.
 
         The names of those that changed something are added to ``changed_by``. The result says which fields they
         removed.
@@ -32,12 +28,7 @@ class Sanitizers:
         given = request
         for name, sanitize in self._requests:
             before = request
-            try:
-                request = sanitize(request)
-            except ProxyError:
-                raise
-            except Exception as error:  # a sanitizer may fail in any way; the request must not pass
-                raise _failed(name) from error
+            request = sanitize(request)
             if request is not before:
                 changed_by.append(name)
         return request if request is given else replace(request, left_out=left_out(given.body, request.body))
@@ -48,14 +39,9 @@ class Sanitizers:
             return None
         chain = []
         for name, events in self._events:
-            try:
-                filter_ = events(request)
-            except ProxyError:
-                raise
-            except Exception as error:  # as above
-                raise _failed(name) from error
+            filter_ = events(request)
             if filter_ is not None:
-                chain.append((name, filter_))
+                chain.append(filter_)
                 changed_by.append(f"{name} (response)")
         return FilterChain(chain) if chain else None
 
@@ -63,28 +49,22 @@ class Sanitizers:
 class FilterChain:
     """Event filters in sequence."""
 
-    def __init__(self, filters: Sequence[tuple[str, EventFilter]]) -> None:
+    def __init__(self, filters: Sequence[EventFilter]) -> None:
         self._filters = filters
 
     def feed(self, events: Iterable[ChatEvent]) -> list[ChatEvent]:
-        """Raises ``InternalError`` if a filter fails; text that it held back is not released."""
+        """Raises ``PluginFailed`` if a filter fails; text that it held back is not released."""
         current = list(events)
-        for name, filter_ in self._filters:
-            try:
-                current = [out for event in current for out in filter_.feed(event)]
-            except Exception as error:  # as above
-                raise _failed(name) from error
+        for filter_ in self._filters:
+            current = [out for event in current for out in filter_.feed(event)]
         return current
 
     def close(self) -> list[ChatEvent]:
         """The events that filters held back, each passed through the filters after its own."""
         held: list[ChatEvent] = []
-        for name, filter_ in self._filters:
-            try:
-                held = [out for event in held for out in filter_.feed(event)]
-                held += filter_.close()
-            except Exception as error:  # as above
-                raise _failed(name) from error
+        for filter_ in self._filters:
+            held = [out for event in held for out in filter_.feed(event)]
+            held += filter_.close()
         return held
 
 
@@ -107,8 +87,3 @@ def left_out(before: JsonObject, after: JsonObject) -> list[str]:
 
 def _is_conversation(name: str) -> bool:
     return name != "tools" and GUARDED_FIELDS.role(name) == "content"
-
-
-def _failed(name: str) -> InternalError:
-    log.error("sanitizer %s failed; the request or response was stopped", name)
-    return InternalError(f"The sanitizer {name!r} failed, so nothing was passed on.", code="sanitizer_failed")

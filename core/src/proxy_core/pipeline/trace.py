@@ -109,7 +109,9 @@ class Trace(Struct):
             return None
         return max(0.0, self.sent_at - self.read_at - self.waited_s) + max(0.0, self.responded_at - self.received_at)
 
-    def record(self, request: ProxyRequest, *, status: int, outcome: Outcome, error: str | None) -> RequestRecord:
+    def record(
+        self, request: ProxyRequest, *, status: int, outcome: Outcome, error: str | None, cause: str = ""
+    ) -> RequestRecord:
         return RequestRecord(
             id=request.id,
             client=request.client,
@@ -119,6 +121,7 @@ class Trace(Struct):
             status=status,
             outcome=outcome,
             error=error,
+            cause=cause,
             started_at=self.started_at,
             first_event_s=self.first_event_s,
             duration_s=self.elapsed_s,

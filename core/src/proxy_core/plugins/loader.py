@@ -11,23 +11,26 @@ import inspect
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pluggy
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core import hookspecs
-from proxy_core.errors import PluginError, SettingsError
+from proxy_core.errors import SettingsError
 from proxy_core.files import files_in, private_folder
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.messages import repr_without
+from proxy_core.plugins.faults import own_frames
+from proxy_core.plugins.owners import taken, without_taken
+from proxy_core.plugins.plugin import Module, Plugin
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
@@ -43,13 +46,6 @@ API_GROUP = "proxy_core.hook_api"
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("proxy_"))
 #: From here on, one name passes for a slip of another: "redactoin" does, "redis" of "redaction" does not.
 _ALIKE = 0.8
-_GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
-
-
-class Module(Protocol):
-    """Anything with a ``PLUGIN`` and hook functions: a module, or an object in tests."""
-
-    PLUGIN: PluginInfo
 
 
 class _Manager(pluggy.PluginManager):
@@ -60,24 +56,7 @@ class _Manager(pluggy.PluginManager):
         return super().parse_hookimpl_opts(plugin, name)
 
 
-State = Literal["active", "disabled", "not allowed", "skipped"]
 S = TypeVar("S", bound=PluginSettings)
-log = logging.getLogger("proxy_core.plugins")
-
-
-class Plugin(Struct, frozen=True, kw_only=True):
-    """One installed plugin, its state and what it provides."""
-
-    name: str
-    version: str = ""
-    distribution: str = ""
-    api: int | None = None
-    state: State = "skipped"
-    reason: str = ""
-    hooks: Sequence[str] = ()
-    load_s: float = 0.0
-    info: PluginInfo | None = None
-    provided: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 class Context(Struct):
@@ -132,18 +111,17 @@ def load_plugins(
 ) -> list[Plugin]:
     """Every installed plugin, sorted by name after the built-in ones, with the hooks in ``only`` called.
 
-    Raises ``PluginError`` if a plugin that settings require is not active, and ``SettingsError``
-    for a table ``[plugins.<name>]`` without such a plugin, or a misspelled name in ``allowed`` or ``disabled``.
+    Raises ``SettingsError`` for a table ``[plugins.<name>]`` without such a plugin, or a misspelled name in
+    ``allowed`` or ``disabled``.
     """
     manager = _Manager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     found = [_import_built_in(module, manager) for module in built_in]
-    found += [_import_installed(entry, api, loaded, manager) for entry, api in _installed()]
+    found += _without_twins([_import_installed(entry, api, loaded, manager) for entry, api in _installed()])
     usable = frozenset(plugin.name for plugin in found if _is_usable(plugin, loaded))
     plugins = [_call_hooks(plugin, found, usable, loaded, manager, only) for plugin in found]
     _check_names(loaded, plugins)
-    _check_required(loaded, plugins)
-    return plugins
+    return without_taken(plugins, loaded)
 
 
 def is_installed(name: str) -> bool:
@@ -175,20 +153,21 @@ def _import_installed(
 ) -> Plugin:
     table = loaded.settings.plugins
     distribution, version = name_and_version(entry.dist) if entry.dist else ("", "")
-    plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=api)
+    plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=api, module=entry.module)
     if entry.name in table.disabled:
         return replace(plugin, state="disabled", reason="listed in [plugins] disabled")
     if table.allowed is not None and entry.name not in table.allowed:
         return replace(plugin, state="not allowed", reason="not listed in [plugins] allowed")
     if api not in (None, API):
         return replace(plugin, reason=_advice(api))
-    if manager.has_plugin(entry.name):
-        return replace(plugin, reason=f"another plugin is named {entry.name!r}")
+    if sum(other.name == entry.name for other in entry_points(GROUP)) > 1:
+        return plugin  # of both nothing is imported
     started = time.perf_counter()
     try:
         module = entry.load()
     except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
-        return replace(plugin, reason=f"import failed: {_message(error, loaded)}", load_s=time.perf_counter() - started)
+        reason, took_s = f"import failed: {_message(error, loaded)}", time.perf_counter() - started
+        return replace(plugin, reason=reason, error=own_frames(error), load_s=took_s)
     return replace(_register(plugin, module, manager), load_s=time.perf_counter() - started)
 
 
@@ -201,15 +180,37 @@ def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> 
         return replace(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
     if info.api != API:
         return replace(plugin, api=info.api, reason=_advice(info.api))
+    if unmarked := [name for name in HOOKS if _is_unmarked(getattr(module, name, None))]:
+        return replace(plugin, api=info.api, info=info, reason=f"{unmarked[0]} is not marked with @hookimpl")
     try:
         manager.register(module, info.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         if manager.has_plugin(info.name):
             manager.unregister(name=info.name)
-        return replace(plugin, api=info.api, reason=_hook_problem(error))
+        return replace(plugin, api=info.api, info=info, reason=_hook_problem(error))
     hooks = tuple(h for h in HOOKS if any(i.plugin_name == info.name for i in getattr(manager.hook, h).get_hookimpls()))
     return replace(plugin, api=info.api, info=info, hooks=hooks, state="active")
+
+
+def _is_unmarked(hook: object) -> bool:
+    """Whether it is a function that would never be called."""
+    return inspect.isroutine(hook) and not hasattr(hook, f"{hookspecs.PROJECT}_impl")
+
+
+def _without_twins(plugins: Sequence[Plugin]) -> list[Plugin]:
+    """Of two packages with a plugin of one name, neither is used: nobody can tell which one is meant."""
+
+    def checked(plugin: Plugin) -> Plugin:
+        twins = [other.distribution or other.module for other in plugins if other.name == plugin.name]
+        if len(twins) == 1 or plugin.state != "skipped":
+            return plugin
+        remedy = f"pip uninstall {twins[-1]}"
+        return replace(
+            plugin, reason=f"the packages {' and '.join(twins)} both have a plugin {plugin.name!r}: {remedy}"
+        )
+
+    return [checked(plugin) for plugin in plugins]
 
 
 def _is_usable(plugin: Plugin, loaded: LoadedSettings) -> bool:
@@ -235,34 +236,44 @@ def _call_hooks(
     if plugin.state != "active" or plugin.info is None:
         return plugin
     reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
+    reserved |= {name for name, (owner, _) in taken(found, loaded).items() if owner != plugin.name}
     context = Context(plugin.name, loaded, frozenset(reserved), usable - {plugin.name})
-    others = [manager.get_plugin(p.name) for p in found if p.name != plugin.name and manager.has_plugin(p.name)]
     started = time.perf_counter()
     try:
         if plugin.info.settings is not None:
             loaded.plugin(plugin.name, plugin.info.settings)
         provided = {
-            hook: _collect(hook, manager.subset_hook_caller(hook, others), context)
+            hook: _collect(hook, _functions(hook, plugin.name, manager), context)
             for hook in HOOKS
             if hook in only and hook in plugin.hooks
         }
     except SettingsError as error:
         return replace(plugin, state="skipped", reason="; ".join(error.problems))
     except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
-        log.debug("plugin %s", plugin.name, exc_info=True)
-        return replace(plugin, state="skipped", reason=_message(error, loaded, plugin))
+        return replace(plugin, state="skipped", reason=_message(error, loaded, plugin), error=own_frames(error))
     took_s = time.perf_counter() - started
     return replace(plugin, provided=provided, reason="; ".join(context.problems), load_s=plugin.load_s + took_s)
 
 
-def _collect(hook: str, caller: Callable[..., list[Any]], context: Context) -> list[Any]:
+def _functions(hook: str, plugin: str, manager: pluggy.PluginManager) -> list[Callable[..., object]]:
+    """The plugin's own; called without pluggy, which leaves out a ``None``. A wrapper has nothing to wrap."""
+    found = [impl for impl in getattr(manager.hook, hook).get_hookimpls() if impl.plugin_name == plugin]
+    return [partial(_called, impl) for impl in found if not (impl.wrapper or impl.hookwrapper)]
+
+
+def _called(impl: pluggy.HookImpl, context: Context) -> object:
+    return impl.function(*[context for _ in impl.argnames])
+
+
+def _collect(hook: str, functions: Sequence[Callable[..., object]], context: Context) -> list[Any]:
     provided: list[Any] = []
-    for result in caller(ctx=context):
+    for function in functions:
+        result = function(context)
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError(f"{hook} must be a plain function; the objects it returns may be async")
         if not isinstance(result, Iterable):
-            raise TypeError(f"{hook} must return a list, not {type(result).__name__}")
+            raise TypeError(f"{hook} must return a list, not {'None' if result is None else type(result).__name__}")
         provided += result
     return provided
 
@@ -318,22 +329,3 @@ def unknown_names(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> list[tup
     known, table = {plugin.name for plugin in plugins}, loaded.settings.plugins
     named = [*(("allowed", n) for n in table.allowed or ()), *(("disabled", n) for n in table.disabled)]
     return [(key, name) for key, name in dict.fromkeys(named) if name not in known]
-
-
-def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
-    """Raises ``PluginError`` for a configured guard that cannot work, because traffic would pass unguarded."""
-    for plugin in plugins:
-        guards = not plugin.hooks or not _GUARDS.isdisjoint(plugin.hooks)
-        if plugin.state == "skipped" and guards and loaded.sets_up(plugin.name):
-            advice = "fix the problem, or list the plugin in [plugins] disabled"
-            raise PluginError(plugin.name, f"{plugin.reason}; {advice}")
-
-
-def _check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
-    by_name = {plugin.name: plugin for plugin in plugins}
-    for name in loaded.settings.plugins.required:
-        plugin = by_name.get(name)
-        if plugin is None:
-            raise PluginError(name, "required by [plugins] required, but not installed")
-        if plugin.state != "active":
-            raise PluginError(name, f"required by [plugins] required, but {plugin.state}: {plugin.reason}")

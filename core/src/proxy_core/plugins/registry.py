@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from proxy_core.errors import PluginError, SettingsError
+from proxy_core.errors import PluginConflict, PluginError, SettingsError
 from proxy_core.interfaces import (
     AdminPage,
     Check,
@@ -30,7 +31,8 @@ from proxy_core.interfaces import (
     TokenCounter,
 )
 from proxy_core.interfaces.pages import ADMIN_ROOT, OTHER_PATHS
-from proxy_core.plugins.loader import Plugin
+from proxy_core.plugins.faults import described
+from proxy_core.plugins.plugin import Plugin
 from proxy_core.settings.loading import Rotations
 
 T = TypeVar("T")
@@ -80,10 +82,10 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         found: dict[str, T] = {}
         for plugin, item in _provided(plugins, hook):
             if not isinstance(item, cls):
-                raise PluginError(plugin.name, f"{hook} returned a {type(item).__name__}, not a {cls.__name__}")
+                raise PluginError(plugin.name, f"{hook} returned {described(item)}, not a {cls.__name__}")
             name: str = getattr(item, _KEYS.get(hook, "name"))
             if name in found:
-                raise PluginError(plugin.name, f"{cls.__name__} {name!r} is already provided by {owners[hook, name]!r}")
+                raise _claimed_twice(plugin.name, owners[hook, name], f"{cls.__name__} {name!r}")
             owners[hook, name] = plugin.name
             found[name] = item
         return found
@@ -92,7 +94,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     operations = [
         (plugin.name, _operation(plugin.name, item)) for plugin, item in _provided(plugins, "proxy_operations")
     ]
-    _check_paths(dialects, operations)
+    _check_paths(dialects, operations, owners)
     owners |= {("proxy_operations", path): plugin for plugin, operation in operations for path in operation.paths}
     sanitizers = named("proxy_sanitizers", Sanitizer)
     pages = named("proxy_admin_pages", AdminPage)
@@ -120,6 +122,37 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     )
 
 
+def _claimed_twice(plugin: str, other: str, what: str) -> PluginError:
+    return PluginConflict(plugin, other, what) if plugin != other else PluginError(plugin, f"{what} is provided twice")
+
+
+def settled(plugins: Sequence[Plugin], order: Sequence[str] = (), *, conflicts_too: bool = False) -> Catalog:
+    """The catalog without those plugins that return something wrong: they are skipped, each with the reason.
+
+    ``conflicts_too``: also of two that claim one name, and with any order of sanitizers, only to look at them.
+    Raises ``PluginConflict``, ``SettingsError``.
+    """
+    while True:
+        try:
+            return build_catalog(plugins, sanitizer_order=order)
+        except SettingsError:
+            if not conflicts_too or not order:
+                raise
+            order = ()
+        except PluginError as error:
+            if isinstance(error, PluginConflict) and not conflicts_too:
+                raise
+            plugins = _without(plugins, error)
+
+
+def _without(plugins: Sequence[Plugin], error: PluginError) -> Sequence[Plugin]:
+    rest = [p for p in plugins if p.name != error.plugin or p.state != "active"]
+    if len(rest) == len(plugins) or error.plugin == "core":
+        raise error
+    skipped = {p.name: replace(p, state="skipped", reason=error.reason) for p in plugins if p not in rest}
+    return [skipped.get(p.name, p) for p in plugins]
+
+
 def _provided(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, Any]]:
     for plugin in plugins:
         if plugin.state == "active":
@@ -129,28 +162,35 @@ def _provided(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, An
 
 def _operation(plugin: str, item: object) -> Operation:
     if not isinstance(item, Operation):
-        raise PluginError(plugin, f"proxy_operations returned a {type(item).__name__}, not an Operation")
+        raise PluginError(plugin, f"proxy_operations returned {described(item)}, not an Operation")
     if item.shared:
         raise PluginError(plugin, f"path {item.paths[0]} is shared, but belongs to no dialect")
     return item
 
 
-def _check_paths(dialects: Mapping[str, Dialect], operations: Sequence[tuple[str, Operation]]) -> None:
+def _check_paths(
+    dialects: Mapping[str, Dialect], operations: Sequence[tuple[str, Operation]], owners: Mapping[tuple[str, str], str]
+) -> None:
     """A method and path belongs to one dialect or plugin, unless every dialect that claims it shares it."""
-    claims = [("plugin", name, place) for name, o in operations for place in product(o.methods, o.paths)]
-    claims += [("dialect", dialect.name, place) for dialect in dialects.values() for place in _places(dialect)]
-    owners: dict[tuple[str, str], str] = {}
-    for kind, name, (method, path) in claims:
-        if (method, path) in owners:
-            raise PluginError(name, f"path {path} already belongs to {owners[method, path]} ({method})")
-        owners[method, path] = f"{kind} {name!r}"
+    claims = [
+        (owner, place)
+        for dialect in dialects.values()
+        for owner in [owners["proxy_dialects", dialect.name]]
+        for place in _places(dialect, owner)
+    ]
+    claims += [(plugin, place) for plugin, o in operations for place in product(o.methods, o.paths)]
+    claimed: dict[tuple[str, str], str] = {}
+    for plugin, (method, path) in claims:
+        if (method, path) in claimed:
+            raise _claimed_twice(plugin, claimed[method, path], f"the path {path} ({method})")
+        claimed[method, path] = plugin
 
 
-def _places(dialect: Dialect) -> Iterator[tuple[str, str]]:
+def _places(dialect: Dialect, owner: str) -> Iterator[tuple[str, str]]:
     yield from (("POST", path) for path in dialect.paths)
     for operation in dialect.operations:
         if operation.shared and dialect.recognizes is None:
-            raise PluginError(dialect.name, f"path {operation.paths[0]} is shared, but the dialect recognizes nothing")
+            raise PluginError(owner, f"path {operation.paths[0]} is shared, but the dialect recognizes nothing")
         if not operation.shared:
             yield from ((method, path) for method in operation.methods for path in operation.paths)
 
@@ -184,7 +224,9 @@ def check_page_paths(owners: Mapping[str, str]) -> None:
             raise PluginError(owner, f"page {path!r}: a page's path must be {places}, in letters, digits and '-._~'")
     for (one, first), (other, second) in combinations(owners.items(), 2):
         if first != second and overlap(one, other):
-            raise PluginError(second, f"page {other!r} overlaps with page {one!r} of plugin {first!r}")
+            raise _claimed_twice(
+                second, first, f"page {other!r} overlaps with page {one!r} of plugin {first!r}: the address"
+            )
 
 
 def overlap(one: str, other: str) -> bool:

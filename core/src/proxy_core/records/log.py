@@ -14,7 +14,6 @@ import re
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +21,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
+from traceback import TracebackException
 from typing import Any
 
 from proxy_core.errors import SetupError
 from proxy_core.files import SAFE, private_folder
 from proxy_core.jsons import dumps
-from proxy_core.records.redact import Redaction, SecretScrubber
+from proxy_core.records.redact import WITHHELD, Redaction, SecretScrubber
 from proxy_core.settings.schema import LogSettings
 
 #: The id of the request that the current task belongs to.
@@ -137,6 +137,11 @@ class _Buffer(logging.Handler):
             return False
         record.msg, record.args = record.getMessage(), None
         record.request_id = REQUEST_ID.get()
+        if record.exc_info and record.exc_info[1] is not None:
+            # Now, because an error's frames are dropped when its request ends; they would also keep its body.
+            error = record.exc_info[1]
+            record.trace = TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
+            record.exc_info = None
         self._lines.append(record)
         if not self._filled.is_set():
             self._filled.set()
@@ -206,21 +211,31 @@ class ProgramLog:
     def texts(self, records: Sequence[logging.LogRecord]) -> Sequence[str]:
         """For each record, the request id, which a client may have chosen, and the message; cleaned."""
         redaction = self.redaction
+        if any(hasattr(r, "names_only") for r in records):
+            return [text for r in records for text in self._text_of(r, redaction)]
         texts = [text for r in records for text in (getattr(r, "request_id", "-"), _message(r, redaction))]
         cleaned = self._clean("\n".join(texts), redaction).split("\n")  # together, as that costs a tenth
         if len(cleaned) != len(texts):  # one has several lines, or a redactor replaced more than a part of one
             cleaned = [self._clean(text, redaction) for text in texts]
         return [text.translate(_CONTROLS) for text in cleaned]
 
-    def trace(self, error: BaseException) -> str:
+    def _text_of(self, record: logging.LogRecord, redaction: Redaction) -> Iterator[str]:
+        """The request id and the message of one record. No redactor can withhold a message of names only."""
+        yield self._clean(getattr(record, "request_id", "-"), redaction).translate(_CONTROLS)
+        message = _message(record, redaction)
+        clean = self._scrub.text(message) if hasattr(record, "names_only") else self._clean(message, redaction)
+        yield clean.translate(_CONTROLS)
+
+    def trace(self, error: TracebackException) -> str:
         """Frames and types, indented, so that no line looks like a log line.
 
         Messages may contain a prompt; they are included only if a redactor cleans them.
         """
         redaction = self.redaction  # one snapshot: it decides whether messages may be shown, and cleans them
-        lines = traceback.format_exception(error) if redaction.installed else _frames_and_types(error, set())
-        cleaned = self._clean("".join(lines), redaction).rstrip("\n").split("\n")
-        return "\n".join("  " + line.translate(_CONTROLS) for line in cleaned)
+        text = self._clean("".join(error.format()), redaction) if redaction.installed else WITHHELD
+        if text == WITHHELD:
+            text = self._scrub.text("".join(_frames_and_types(error, set())))
+        return "\n".join("  " + line.translate(_CONTROLS) for line in text.rstrip("\n").split("\n"))
 
     def _clean(self, text: str, redaction: Redaction) -> str:
         # Before the redactors too: one that matches half of a secret would leave the other half.
@@ -237,18 +252,24 @@ def _message(record: logging.LogRecord, redaction: Redaction) -> str:
     return text
 
 
-def _frames_and_types(error: BaseException, seen: set[int]) -> Iterator[str]:
+def _frames_and_types(error: TracebackException, seen: set[int]) -> Iterator[str]:
     """A traceback without exception messages; ``seen`` ends a cyclic chain."""
     seen.add(id(error))
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and id(cause) not in seen:
         yield from _frames_and_types(cause, seen)
         yield "which led to:\n"
-    yield from traceback.format_tb(error.__traceback__)
-    for inner in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+    yield from error.stack.format()
+    for inner in error.exceptions or ():
         yield from _frames_and_types(inner, seen)
         yield "which is part of:\n"
-    yield f"{type(error).__qualname__} (message withheld: no redactor is installed)\n"
+    yield f"{_type_of(error)} (message withheld: no redactor cleaned it)\n"
+
+
+def _type_of(error: TracebackException) -> str:
+    name = "exc_type_str" if sys.version_info >= (3, 13) else "exc_type"  # the older name warns
+    kind = getattr(error, name)
+    return kind if isinstance(kind, str) else str(kind.__qualname__)
 
 
 class _Formatter:
@@ -274,7 +295,7 @@ class _Human(_Formatter):
     def _line(self, record: logging.LogRecord, request_id: str, message: str) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
         line = f"{at} {record.levelname:7} [{request_id}] {record.name}: {message}"
-        error = record.exc_info[1] if record.exc_info else None
+        error = getattr(record, "trace", None)
         return f"{line}\n{self._clean.trace(error)}" if error is not None else line
 
 
@@ -287,7 +308,7 @@ class _Json(_Formatter):
             "request_id": request_id,
             "message": message,
         }
-        error = record.exc_info[1] if record.exc_info else None
+        error = getattr(record, "trace", None)
         if error is not None:
             line["exception"] = self._clean.trace(error)
         return dumps(line).decode()

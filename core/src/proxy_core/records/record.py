@@ -52,7 +52,7 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
             "credential": a.credential,
             "status": a.status,
             "fault": a.fault,
-            **({"cause": a.cause} if a.cause and a.status is None else {}),
+            **({"cause": a.cause} if a.cause and (a.status is None or a.fault == "plugin") else {}),
             "duration_s": _rounded(a.duration_s),
         }
         for a in record.attempts
@@ -61,6 +61,7 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
         **bare(record),
         "model": record.model,
         "changed_by": list(record.changed_by),
+        **({"cause": record.cause} if record.cause else {}),
         "decisions": [as_json(decision, messages=messages) for decision in record.decisions],
         "attempts": attempts,
         "usage": _usage(record.usage),

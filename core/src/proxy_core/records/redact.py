@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,9 +11,8 @@ from urllib.parse import quote
 from proxy_core.interfaces import Redactor
 from proxy_core.messages import JsonObject
 
-log = logging.getLogger("proxy_core.redact")
-
 MASK = "[redacted]"
+WITHHELD = "[withheld: a redactor failed]"
 #: Shorter ones ("local", "none") are words of ordinary lines: replacing them would show which word is the key.
 #: It is also enough that ordinary text does not contain the beginning of a secret.
 MIN_LENGTH = 8
@@ -95,7 +93,6 @@ class Redaction:
 
     def __init__(self, redactors: Sequence[Redactor]) -> None:
         self._redactors = redactors
-        self._complained: set[tuple[str, type[BaseException]]] = set()
         self.failures = 0
 
     @property
@@ -107,8 +104,8 @@ class Redaction:
         for redactor in self._redactors:
             try:
                 record = redactor.redact(record)
-            except Exception as error:  # a redactor may fail in any way; nothing may bypass it then
-                self._complain(redactor.name, error)
+            except Exception:  # a redactor may fail in any way, which has been logged; nothing may bypass it then
+                self.failures += 1
                 return None
         return record
 
@@ -118,19 +115,8 @@ class Redaction:
             return text
         cleaned = self.apply({"text": text})
         kept = cleaned.get("text") if cleaned is not None else None
-        return kept if isinstance(kept, str) else "[withheld: a redactor failed]"
+        return kept if isinstance(kept, str) else WITHHELD
 
     def words(self, text: str) -> str:
         """Clean the text of a client or an upstream; without a redactor, nothing of it may be kept."""
         return self.text(text) if self._redactors else ""
-
-    def _complain(self, name: str, error: Exception) -> None:
-        self.failures += 1
-        cause = (name, type(error))
-        if cause not in self._complained:
-            self._complained.add(cause)
-            log.error(
-                "redactor %s failed (%s); its input is discarded; further failures with this cause are only counted",
-                name,
-                type(error).__name__,
-            )

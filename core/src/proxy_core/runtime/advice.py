@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 
 from proxy_core.credentials.environment import variable_problems
 from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
+from proxy_core.plugins.faults import NAMES_ONLY
 from proxy_core.plugins.loader import unknown_names
+from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import MIN_LENGTH
 from proxy_core.runtime.destinations import points_here
@@ -17,9 +20,21 @@ from proxy_core.settings.loading import LoadedSettings
 MIN_KEY = 16
 
 
+def log_warnings(log: logging.Logger, warnings: Sequence[str], catalog: Catalog) -> None:
+    """A plugin that is not used is an error, with the traceback if there is one; the other lines are warnings."""
+    skipped = {_unused(plugin): plugin.error for plugin in catalog.plugins if plugin.state == "skipped"}
+    for line in warnings:
+        level = logging.ERROR if line in skipped else logging.WARNING
+        log.log(level, "%s", line, exc_info=skipped.get(line), extra=NAMES_ONLY if line in skipped else None)
+
+
+def _unused(plugin: Plugin) -> str:
+    return f"plugin {plugin.name} is not used: {plugin.reason}"
+
+
 def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -> list[str]:
     """The warnings, one line each."""
-    lines = [f"plugin {p.name} is not used: {p.reason}" for p in catalog.plugins if p.state == "skipped"]
+    lines = [_unused(plugin) for plugin in catalog.plugins if plugin.state == "skipped"]
     lines += [f"plugin {p.name}: {p.reason}" for p in catalog.plugins if p.state == "active" and p.reason]
     try:
         loaded.vault_dir.exists()
@@ -45,10 +60,11 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         for name in loaded.sources.key_variables_of_others(list(catalog.providers))
     ]
     lines += [
-        f"provider {name} has ended{f' on {p.lifecycle.until}' if p.lifecycle.until else ''}: {p.lifecycle.note}"
+        f"provider {name} {p.lifecycle.end_in_words()}, so nothing is routed to it: {p.lifecycle.note}"
         for name, p in catalog.providers.items()
-        if p.lifecycle.status == "ended"
+        if router.ended(name)
     ]
+    lines += router.next_in_lists()
     return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
 
 

@@ -32,8 +32,11 @@ from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.upstream_count import UpstreamCounting
-from proxy_core.plugins.loader import HOOKS, Module, check_guards, load_plugins
-from proxy_core.plugins.registry import Catalog, build_catalog
+from proxy_core.plugins.guards import check_guards, check_required
+from proxy_core.plugins.loader import HOOKS, load_plugins
+from proxy_core.plugins.owners import taken
+from proxy_core.plugins.plugin import Module
+from proxy_core.plugins.registry import Catalog, settled
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction
 from proxy_core.rotation.pool import Pool
@@ -66,7 +69,10 @@ def load_catalog(loaded: LoadedSettings, modules: Sequence[Module] = ()) -> Cata
     """What plugins provide. ``modules`` are plugins that are not installed, as in tests. Raises ``SetupError``."""
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
-    return build_catalog(plugins, sanitizer_order=loaded.settings.sanitizers.order)
+    catalog = settled(plugins, loaded.settings.sanitizers.order)
+    check_guards(loaded, catalog.plugins)
+    check_required(loaded, catalog.plugins)
+    return catalog
 
 
 def build(
@@ -96,7 +102,7 @@ class _Builder:
         self.process = process
         self.to_run = to_run
         self.network = network
-        self.catalog = process.plugin_times.watch(catalog)
+        self.catalog = process.plugin_watch.watch(catalog, loaded.settings.plugins.budget_s)
 
     def generation(self) -> Generation:
         process = self.process
@@ -198,7 +204,14 @@ class _Builder:
     def router(self) -> Router:
         routes = {name: route.deployments for name, route in self.settings.models.items()}
         scrub = self.process.scrub.text
-        return Router(self.catalog.providers, self.providers, routes, lambda name: scrub(name) != name)
+        return Router(
+            self.catalog.providers,
+            self.providers,
+            routes,
+            is_secret=lambda name: scrub(name) != name,
+            taken=taken(self.catalog.plugins, self.loaded),
+            today=lambda: self.process.clock.now().date(),
+        )
 
     @cached_property
     def suggestions(self) -> Suggestions:
@@ -291,6 +304,7 @@ class _Builder:
             prices=self.prices,
             recorder=self.recorder,
             scrub=process.scrub,
+            faults=process.plugin_watch.faults,
             clock=process.clock,
             max_body_bytes=settings.server.max_body_bytes,
             response_headers=settings.server.response_headers,
@@ -345,7 +359,7 @@ class _Builder:
             redaction=self.redaction,
             recent=process.recent,
             counters=process.counters,
-            times=process.plugin_times,
+            watch=process.plugin_watch,
             in_flight=lambda: len(in_flight),
             url=lambda: process.url,
             warnings=self.warnings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import socket
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from proxy_core.interfaces import Credential, Provider, ProviderCall
+from proxy_core.interfaces import Credential, Encode, Provider, ProviderCall
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import Sources
@@ -26,7 +27,11 @@ def address(provider: Provider, credential: Credential | None = None) -> str | N
             return provider.list_models.request(credential or blank).url.partition("?")[0]
         dialect = provider.dialects[0] if provider.dialects else None
         call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
-        return provider.encode(call, credential or blank).url.partition("?")[0]
+        encode: Encode = inspect.unwrap(provider.encode)  # not watched: it is no request, and may fail
+        request = encode(call, credential or blank)
+        if (close := getattr(request, "close", None)) is not None:  # an async function, as a request will show
+            close()
+        return request.url.partition("?")[0]
     return None
 
 

@@ -13,6 +13,7 @@ from proxy_core.credentials.login import LoginSpec
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.network.routes import Route
 from proxy_core.pipeline.dry_run import DryRun
+from proxy_core.plugins.owners import remember
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import Redaction
 from proxy_core.rotation.pool import Pool
@@ -52,6 +53,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Open its resources for the duration of the block."""
+        remember(self.loaded, self.catalog.plugins)
         async with AsyncExitStack() as opened:
             for resource in self.resources:
                 await opened.enter_async_context(resource)

@@ -17,6 +17,7 @@ from proxy_core.network.exchange import UpstreamHttpClient
 from proxy_core.network.upstream import Upstream
 from proxy_core.pipeline.hedge import HedgeBudget
 from proxy_core.plugins.registry import Catalog
+from proxy_core.plugins.watched import PluginWatch
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.redact import Redaction, SecretScrubber
 from proxy_core.rotation.policy import Policy
@@ -29,7 +30,6 @@ from proxy_core.state.budgets import Budgets
 from proxy_core.state.shared import SharedState
 from proxy_core.state.usage import UsageBook
 from proxy_core.status.counters import Counters
-from proxy_core.status.plugin_times import PluginTimes
 from proxy_core.status.view import StatusView, Worker
 from proxy_core.version import USER_AGENT
 
@@ -72,7 +72,7 @@ class Process:
         #: Where it listens; not known if another program serves it.
         self.url = ""
         self.counters = Counters()
-        self.plugin_times = PluginTimes()
+        self.plugin_watch = PluginWatch(self.clock)
         #: What was dropped and what failed under earlier generations.
         self.lost_before: Counter[str] = Counter()
         self._status: StatusView | None = None

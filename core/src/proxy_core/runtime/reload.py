@@ -15,8 +15,9 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from proxy_core.errors import SettingsError, SetupError
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.runtime.active import Active, Stopping
+from proxy_core.runtime.advice import log_warnings
 from proxy_core.runtime.compose import build, load_catalog
 from proxy_core.runtime.generation import Generation
 from proxy_core.server.serve import check_exposure
@@ -82,6 +83,7 @@ class Reloader(Struct, kw_only=True):
         changed = list(_changed(old, new))
         await self.active.replace(new)
         self.activated(new)
+        log_warnings(log, new.warnings, new.catalog)
         return Reloaded(reloaded=True, changed=changed, needs_restart=needs_restart, warnings=new.warnings)
 
     def _built(self, old: Generation) -> tuple[Generation, list[str]]:
@@ -101,8 +103,6 @@ def _log(done: Reloaded) -> None:
     log.info("settings reloaded; changed: %s", ", ".join(done.changed) or "nothing")
     for key in done.needs_restart:
         log.warning("needs a restart: %s", key)
-    for warning in done.warnings:
-        log.warning("%s", warning)
 
 
 def _with_fixed(loaded: LoadedSettings, old: ProxySettings) -> tuple[LoadedSettings, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from proxy_core.clock import Clock
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.runtime.active import Active
 from proxy_core.runtime.compose import Network, build, load_catalog
 from proxy_core.runtime.process import Process

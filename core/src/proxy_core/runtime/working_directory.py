@@ -15,7 +15,7 @@ from proxy_core.credentials.stored import StoredCredential
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Provider
 from proxy_core.jsons import loads
-from proxy_core.plugins.loader import Plugin
+from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import Stored
 from proxy_core.settings.base import environment_name

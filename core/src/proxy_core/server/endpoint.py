@@ -71,7 +71,7 @@ class _Exchange:
         except ClientLeft:
             outcome = "client_left"
         except Exception as raised:
-            error = error_of(raised, self._trace)
+            error = error_of(raised, self._trace, self._services.faults)
         finally:
             self._services.running.ended(self._interrupt)
             self._body.end()

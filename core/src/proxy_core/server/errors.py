@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from proxy_core.clock import Clock
-from proxy_core.errors import DeadlinePassed, InternalError, ProxyError, Unavailable, UpstreamTimeout
+from proxy_core.errors import DeadlinePassed, InternalError, PluginFailed, ProxyError, Unavailable, UpstreamTimeout
 from proxy_core.interfaces import EncodedError
 from proxy_core.pipeline.final_error import with_attempts
 from proxy_core.pipeline.trace import Trace
+from proxy_core.plugins.faults import Faults
 from proxy_core.server.interrupt import OutOfTime, Receive, ServerStopping, Stalled
 from proxy_core.server.request_headers import Headers
 
@@ -25,10 +26,14 @@ _DRAIN_PIECES = 4096
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def error_of(raised: Exception, trace: Trace) -> ProxyError:
+def error_of(raised: Exception, trace: Trace, faults: Faults) -> ProxyError:
     """The error for the client when an exception ended its request. A limit says more than that time ran out."""
     match raised:
+        case PluginFailed():
+            return raised
         case InternalError():
+            if raised.__cause__ is not None and (failed := faults.blamed(raised.__cause__)) is not None:
+                return failed
             log.error("the request failed", exc_info=raised)
             return raised
         case ProxyError():
@@ -43,7 +48,9 @@ def error_of(raised: Exception, trace: Trace) -> ProxyError:
             late = DeadlinePassed("The request exceeded its time limit.")
             late.cause = "no answer in time"
             return with_attempts(trace.limit or late, trace.attempts)
-    # An unexpected exception is a bug of the proxy; the client still receives a proper error.
+    if (failed := faults.blamed(raised)) is not None:
+        return failed
+    # Any other unexpected exception is a bug of the proxy; the client still receives a proper error.
     log.error("the request failed", exc_info=raised)
     error = InternalError("The proxy failed; its log has the details under this request id.")
     error.__cause__ = raised

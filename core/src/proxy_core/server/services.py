@@ -10,6 +10,7 @@ from proxy_core.models.routing import Router
 from proxy_core.pipeline.accounting import Accounting
 from proxy_core.pipeline.executor import Executor
 from proxy_core.pipeline.observe import Observers
+from proxy_core.plugins.faults import Faults
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import SecretScrubber
@@ -53,6 +54,7 @@ class Services(Struct, frozen=True, kw_only=True):
     prices: Prices
     recorder: Recorder | None
     scrub: SecretScrubber
+    faults: Faults
     clock: Clock
     max_body_bytes: int
     response_headers: bool

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from proxy_core.jsons import loads
 from proxy_core.settings.base import (
@@ -25,6 +25,7 @@ from proxy_core.settings.base import (
     Table,
     listed,
 )
+from proxy_core.settings.plugins_table import PluginsTable
 from proxy_core.settings.rotation import KeySettings, RotationSettings
 
 MiB = 1024 * 1024
@@ -338,16 +339,6 @@ class CredentialsSettings(Table):
         description="How often to scan for tokens due for a refresh. A token close to expiry is refreshed without "
         "waiting for the scan.",
     )
-
-
-class PluginsTable(BaseModel):
-    """``[plugins]``: which plugins load. Each plugin's own settings are in ``[plugins.<name>]``."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
-
-    disabled: StrList = Field(default_factory=list, description="Plugins to disable; they are not imported.")
-    allowed: StrList | None = Field(None, description="If set, no other plugins are imported.")
-    required: StrList = Field(default_factory=list, description="The proxy starts only if all of these are active.")
 
 
 class DeploymentRoute(Described):

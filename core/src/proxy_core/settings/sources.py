@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
+from proxy_core.settings.plugins_table import PluginsTable
 from proxy_core.settings.rotation import RotationSettings
-from proxy_core.settings.schema import PluginsTable
 
 GROUP = "proxy_core.settings_sources"
 

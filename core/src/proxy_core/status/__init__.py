@@ -1,1 +1,1 @@
-"""The status of a running process: ``counters`` and ``plugin_times`` count, ``view`` reads it on demand."""
+"""The status of a running process: ``counters`` counts, ``view`` reads it on demand."""

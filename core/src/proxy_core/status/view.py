@@ -23,6 +23,7 @@ from proxy_core.interfaces import (
     RequestRecord,
 )
 from proxy_core.plugins.registry import Catalog
+from proxy_core.plugins.watched import PluginWatch
 from proxy_core.records.log import dropped_lines, waiting_lines
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.recorder import Recorder
@@ -30,7 +31,6 @@ from proxy_core.records.redact import Redaction
 from proxy_core.rotation.pool import Pool
 from proxy_core.state.shared import SharedState
 from proxy_core.status.counters import Counters
-from proxy_core.status.plugin_times import PluginTimes
 from proxy_core.status.providers import provider_status
 from proxy_core.version import VERSION
 
@@ -71,7 +71,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     redaction: Redaction
     recent: RecentRequests
     counters: Counters
-    times: PluginTimes
+    watch: PluginWatch
     in_flight: Callable[[], int]
     url: Callable[[], str]
     warnings: Sequence[str]
@@ -108,7 +108,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
             requests=self.counters.requests(),
             attempts=self.counters.attempts(),
             latencies=self.counters.latencies(),
-            plugin_times=self.times.read(),
+            plugin_times=self.watch.read(),
             recent=[_recent(record) for record in self.recent.newest(MAX_RECENT)],
             url=self.url(),
         )

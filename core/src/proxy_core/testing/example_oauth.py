@@ -29,7 +29,7 @@ from proxy_core.interfaces import (
     TransportFailed,
 )
 from proxy_core.messages import UpstreamRequest
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.testing.oauth import CLIENT_ID, CLIENT_SECRET, FakeOAuthServer
 from proxy_core.testing.plugin import plugin_with
 

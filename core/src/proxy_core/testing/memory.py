@@ -33,7 +33,7 @@ from proxy_core.interfaces import (
     TransportFailed,
 )
 from proxy_core.messages import UpstreamRequest
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.testing.proxy import RunningProxy, prepare_proxy
 from proxy_core.testing.upstream import Script, ScriptedUpstream, SeenRequest
 from proxy_core.testing.virtual_clock import VirtualClock

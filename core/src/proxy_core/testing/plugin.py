@@ -8,7 +8,8 @@ from typing import Any
 
 from proxy_core.hookspecs import hookimpl
 from proxy_core.interfaces import API, PluginContext, PluginInfo
-from proxy_core.plugins.loader import Context, Module
+from proxy_core.plugins.loader import Context
+from proxy_core.plugins.plugin import Module
 from proxy_core.settings.loading import load
 
 

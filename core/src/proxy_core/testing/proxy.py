@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from proxy_core import sse
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.runtime.active import Active
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.process import Process

@@ -148,6 +148,18 @@ FAMILIES: Mapping[str, Family] = {
         labels=_PLUGIN,
         samples=lambda status: [((t.plugin, t.role, t.name), t.calls) for t in status.plugin_times],
     ),
+    "proxy_core_plugin_failures_total": Family(
+        kind="counter",
+        help="Calls of plugin functions that raised, or returned something wrong.",
+        labels=_PLUGIN,
+        samples=lambda status: [((t.plugin, t.role, t.name), t.failures) for t in status.plugin_times],
+    ),
+    "proxy_core_plugin_breaker_open": Family(
+        kind="gauge",
+        help="Whether the circuit breaker of a plugin function that is too slow is open.",
+        labels=_PLUGIN,
+        samples=lambda status: [((t.plugin, t.role, t.name), int(t.breaker != "closed")) for t in status.plugin_times],
+    ),
     "proxy_core_requests_in_flight": Family(
         kind="gauge",
         help="Requests in progress.",

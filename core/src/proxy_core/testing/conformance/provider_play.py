@@ -33,7 +33,7 @@ from proxy_core.interfaces import (
     TransportFailed,
 )
 from proxy_core.messages import ChatRequest, Message, Text, UpstreamRequest
-from proxy_core.plugins.loader import Module
+from proxy_core.plugins.plugin import Module
 from proxy_core.testing.conformance.case import NotApplicable, expect
 from proxy_core.testing.faults import OPENAI, Fault, Scene, Seen, Stage, Wire, seen
 from proxy_core.testing.memory import MemoryUpstream, ScriptedBody, run_in_memory

@@ -1,0 +1,133 @@
+"""What plugins do wrong: one line per cause in the log, with the traceback, and an error that names the plugin."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType, TracebackType
+from typing import Any
+
+from msgspec import Struct
+
+from proxy_core.errors import PluginFailed
+
+log = logging.getLogger("proxy_core.plugins")
+#: Causes are made of the plugins' own names and lines; this only bounds what a strange plugin could make of them.
+_MOST_CAUSES = 1_000
+
+
+class Site(Struct, frozen=True, kw_only=True):
+    """A function of a plugin: ``role`` says what it is (``sanitizer``), ``name`` which one."""
+
+    plugin: str
+    role: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.role.replace('_', ' ')} {self.name!r} of plugin {self.plugin!r}"
+
+
+class Faults:
+    """Told of every failure; logs each cause once. ``modules``: the top-level module of each plugin, to plugin."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, str] = {}
+        self._told: set[tuple[object, ...]] = set()
+
+    def raised(self, site: Site, error: BaseException) -> PluginFailed:
+        """The error for the client when ``error`` left a plugin's function."""
+        kind = type(error).__name__
+        place = self._place(site.plugin, error.__traceback__)
+        if self._is_new(site, type(error), place):
+            log.error(
+                "the %s raised %s%s; its author has to fix it; further failures with this cause are only counted",
+                *(site, kind, f" in {place}" if place else ""),
+                exc_info=error,
+                extra=NAMES_ONLY,
+            )
+        return _failed(site, f"raised {kind}", f"{kind} in the {site}")
+
+    def returned(self, site: Site, call: Callable[..., Any], what: str) -> PluginFailed:
+        """The error for the client when a function's result is wrong; ``what``: the result, and what was expected."""
+        if self._is_new(site, what, ""):
+            place = place_of(call)
+            log.error(
+                "the %s returned %s%s; its author has to fix it; further failures with this cause are only counted",
+                *(site, what, f" ({place})" if place else ""),
+                extra=NAMES_ONLY,
+            )
+        return _failed(site, f"returned {what}", f"TypeError: the {site} returned {what}")
+
+    def blamed(self, error: BaseException) -> PluginFailed | None:
+        """The same for an exception of which only its traceback tells whether it comes from a plugin."""
+        owners = [self.modules[root] for root, _ in _frames(error.__traceback__) if root in self.modules]
+        if not owners:
+            return None
+        return self.raised(Site(plugin=owners[-1], role="code", name=type(error).__name__), error)
+
+    def _place(self, plugin: str, trace: TracebackType | None) -> str:
+        """Where in the plugin's own file it happened; else in the last file that is not the core's."""
+        frames = [(root, where) for root, where in _frames(trace) if root != "proxy_core"]
+        own = [where for root, where in frames if self.modules.get(root) == plugin]
+        return (own or [where for _, where in frames] or [""])[-1]
+
+    def _is_new(self, *cause: object) -> bool:
+        if cause in self._told or len(self._told) >= _MOST_CAUSES:
+            return False
+        self._told.add(cause)
+        return True
+
+
+#: For a line that consists of names and places: no redactor needs to see it, and none can withhold it.
+NAMES_ONLY: Mapping[str, Any] = {"names_only": True}
+
+
+#: What another provider could do instead.
+_OF_PROVIDERS = frozenset({"encode", "decoder", "decode_embeddings", "read_quota", "send"})
+
+
+def failure(site: Site, message: str, cause: str) -> PluginFailed:
+    error = PluginFailed(message)
+    error.cause, error.replaceable = cause, site.role in _OF_PROVIDERS
+    return error
+
+
+def _failed(site: Site, what: str, cause: str) -> PluginFailed:
+    return failure(site, f"The {site} {what}. The plugin's author has to fix it; the proxy's log shows where.", cause)
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[str, str]]:
+    """The top-level module and the place of each frame, outermost first."""
+    while trace is not None:
+        yield _root(trace.tb_frame), f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+
+
+def own_frames(error: BaseException) -> BaseException:
+    """The error of a plugin's import or hook, without the frames that lead to the plugin."""
+    trace = error.__traceback__
+    while trace is not None and _root(trace.tb_frame) in ("proxy_core", "importlib", "pluggy"):
+        trace = trace.tb_next
+    return error.with_traceback(trace) if trace is not None else error
+
+
+def _root(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def place_of(call: object) -> str:
+    """Where a function is defined; empty if that cannot be told."""
+    found = getattr(call, "__func__", call)
+    code = getattr(found, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def described(value: object) -> str:
+    """A wrong result in a few words: its type, never its content."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def modules_of(plugins: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """``(plugin, module)`` pairs as top-level module to plugin."""
+    return {module.partition(".")[0]: plugin for plugin, module in plugins if module}

@@ -1,0 +1,56 @@
+"""What a start insists on: plugins that settings require, and every installed guard of the traffic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from proxy_core.errors import PluginError
+from proxy_core.plugins.plugin import Plugin
+from proxy_core.settings.loading import LoadedSettings
+
+_GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
+
+
+def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    """Raises ``PluginError`` for a guard that cannot work, because traffic would pass unguarded."""
+    for plugin in plugins:
+        missing = plugin.state == "skipped" and plugin.name not in loaded.settings.plugins.optional
+        if missing and _is_guard(plugin, loaded):
+            or_else = "list it in [plugins] optional to start without it, or in [plugins] disabled"
+            problem = f"{plugin.reason}; traffic would pass without its sanitizers or redactors"
+            raise PluginError(plugin.name, f"{problem}: fix it, {or_else}") from plugin.error
+
+
+def _is_guard(plugin: Plugin, loaded: LoadedSettings) -> bool:
+    if plugin.hooks:
+        return not _GUARDS.isdisjoint(plugin.hooks)
+    source = _source(plugin.module)
+    return loaded.sets_up(plugin.name) if source is None else re.search("|".join(_GUARDS), source) is not None
+
+
+def _source(module: str) -> str | None:
+    """The text of a module that cannot be imported; ``None`` if it is not found."""
+    root, *rest = module.split(".")
+    with suppress(Exception):  # a finder may fail in any way
+        spec = find_spec(root)
+        if spec is not None and spec.origin is not None:
+            place = Path(spec.origin)
+            inner = place.parent.joinpath(*rest) if rest else place
+            candidates = (inner, inner.with_name(inner.name + ".py"), inner / "__init__.py")
+            return next(path.read_text("utf-8") for path in candidates if path.is_file())
+    return None
+
+
+def check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
+    """Raises ``PluginError`` if a plugin that settings require is not active."""
+    by_name = {plugin.name: plugin for plugin in plugins}
+    for name in loaded.settings.plugins.required:
+        plugin = by_name.get(name)
+        if plugin is None:
+            raise PluginError(name, "required by [plugins] required, but not installed")
+        if plugin.state != "active":
+            raise PluginError(name, f"required by [plugins] required, but {plugin.state}: {plugin.reason}")

@@ -1,0 +1,274 @@
+"""The catalog with every function of its plugins watched. It is wrapped once, when the proxy is built."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from proxy_core.clock import Clock
+from proxy_core.errors import ProxyError
+from proxy_core.interfaces import (
+    Candidate,
+    EventDecoder,
+    EventFilter,
+    FailureDecision,
+    LogSink,
+    Observer,
+    PluginTime,
+    Provider,
+    ProviderCall,
+    ProviderResponse,
+    ProxyRequest,
+    ResponseHead,
+    Sanitizer,
+    TokenCount,
+    TransportFailed,
+)
+from proxy_core.messages import CHAT_EVENTS, ChatEvent, EmbedResponse, TextDelta, UpstreamRequest
+from proxy_core.plugins.faults import Faults, Site, described, modules_of
+from proxy_core.plugins.registry import Catalog
+from proxy_core.plugins.watch import Watch, anything, instance_of, watched, watched_async
+
+#: Of a response's text, for finding what a filter still holds at its end.
+_TAIL = 4_096
+
+
+class PluginWatch(Struct):
+    """The watches of a process, by plugin, role and name; they outlive a reload."""
+
+    clock: Clock
+    faults: Faults = field(default_factory=Faults)
+    watches: dict[Site, Watch] = field(default_factory=dict)
+
+    def watch(self, catalog: Catalog, budget_s: float | None) -> Catalog:
+        """The same catalog, watched. The core's own functions have no budget: they are as slow as a body is large."""
+        self.faults.modules.update(modules_of((p.name, p.module) for p in catalog.plugins))
+
+        def watch(hook: str, role: str, name: str) -> Watch:
+            site = Site(plugin=catalog.owner(hook, name), role=role, name=name)
+            found = self.watches.setdefault(site, Watch(site, self.faults, self.clock, None))
+            found.budget_s = budget_s if site.plugin != "core" else None
+            return found
+
+        return replace(
+            catalog,
+            providers={n: _provider(p, watch) for n, p in catalog.providers.items()},
+            sanitizers=tuple(_sanitizer(s, watch) for s in catalog.sanitizers),
+            redactors=tuple(
+                replace(r, redact=watched(r.redact, watch("proxy_redactors", "redactor", r.name), instance_of(dict)))
+                for r in catalog.redactors
+            ),
+            selectors={
+                n: replace(s, select=watched(s.select, watch("proxy_selectors", "selector", n), _IS_CANDIDATE))
+                for n, s in catalog.selectors.items()
+            },
+            token_counters=tuple(
+                replace(c, count=watched(c.count, watch("proxy_token_counters", "counter", c.name), _IS_COUNT, ()))
+                for c in catalog.token_counters
+            ),
+            observers=tuple(_observer(o, watch) for o in catalog.observers),
+            log_sinks=tuple(_sink(s, watch) for s in catalog.log_sinks),
+        )
+
+    def read(self) -> Sequence[PluginTime]:
+        """The functions that have been called."""
+        return [
+            PluginTime(
+                plugin=site.plugin,
+                role=site.role,
+                name=site.name,
+                calls=watch.calls,
+                seconds=watch.seconds,
+                slowest_s=watch.slowest_s,
+                failures=watch.failures,
+                breaker=watch.breaker,
+            )
+            for site, watch in self.watches.items()
+            if watch.calls
+        ]
+
+
+Watching = Callable[[str, str, str], Watch]
+_IS_CANDIDATE = instance_of(Candidate)
+_IS_COUNT = instance_of(TokenCount, type(None))
+_IS_REQUEST = instance_of(ProxyRequest)
+_NOT_ENDED = (TimeoutError, OSError, ProxyError, TransportFailed)
+
+
+# --- Providers ---------------------------------------------------------------------------
+
+
+def _provider(given: Provider, watch: Watching) -> Provider:
+    def at(role: str) -> Watch:
+        return watch("proxy_providers", role, given.name)
+
+    changed: dict[str, Any] = {"encode": watched(given.encode, at("encode"), _request_problem)}
+    if given.decoder is not None:
+        changed["decoder"] = _decoders(given.decoder, at("decoder"))
+    if given.decode_embeddings is not None:
+        decode, of = given.decode_embeddings, at("decode_embeddings")
+        changed["decode_embeddings"] = watched(decode, of, instance_of(EmbedResponse))
+    if given.classify_failure is not None:
+        changed["classify_failure"] = watched(given.classify_failure, at("classify_failure"), _decision_problem, ())
+    if given.read_quota is not None:
+        changed["read_quota"] = watched(given.read_quota, at("read_quota"), instance_of(list, tuple))
+    if given.send is not None:
+        changed["send"] = watched_async(given.send, at("send"), instance_of(ProviderResponse), _NOT_ENDED)
+    return replace(given, **changed)
+
+
+def _request_problem(result: object) -> str:
+    """``encode`` returned something else, or something that cannot be sent."""
+    if not isinstance(result, UpstreamRequest):
+        return f"{described(result)}, not UpstreamRequest"
+    if not isinstance(result.content, bytes):
+        return f"an UpstreamRequest whose content is {described(result.content)}, not bytes"
+    if not isinstance(result.url, str):
+        return f"an UpstreamRequest whose url is {described(result.url)}, not str"
+    if not isinstance(result.headers, list | tuple):
+        return f"an UpstreamRequest whose headers are {described(result.headers)}, not a list of pairs"
+    for pair in result.headers:
+        if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], str):
+            return "an UpstreamRequest with a header that is not a pair of str"
+    return ""
+
+
+def _decision_problem(result: object) -> str:
+    if not isinstance(result, FailureDecision):
+        return f"{described(result)}, not FailureDecision"
+    return "" if isinstance(result.error, ProxyError) else f"a FailureDecision whose error is {described(result.error)}"
+
+
+def _decoders(
+    decoder: Callable[[ProviderCall, ResponseHead], EventDecoder], watch: Watch
+) -> Callable[[ProviderCall, ResponseHead], EventDecoder]:
+    new = watched(decoder, watch, _decoder_problem)
+    return lambda call, response: _WatchedDecoder(new(call, response), watch)
+
+
+def _decoder_problem(result: object) -> str:
+    missing = [name for name in ("feed", "close", "ended") if not hasattr(result, name)]
+    return f"{described(result)} without {missing[0]!r}, not a decoder" if missing else ""
+
+
+class _WatchedDecoder:
+    __slots__ = ("_decoder", "close", "feed")
+
+    def __init__(self, decoder: EventDecoder, watch: Watch) -> None:
+        self._decoder = decoder
+        self.feed = watched(decoder.feed, watch, _events_problem)
+        self.close = watched(decoder.close, watch, _events_problem)
+
+    @property
+    def ended(self) -> bool:
+        return self._decoder.ended
+
+
+def _events_problem(result: object) -> str:
+    if not isinstance(result, list | tuple):
+        return f"{described(result)}, not a list of events"
+    for event in result:
+        if type(event) not in CHAT_EVENTS:
+            return f"a list with {described(event)}, which is no event"
+    return ""
+
+
+# --- Sanitizers --------------------------------------------------------------------------
+
+
+def _sanitizer(given: Sanitizer, watch: Watching) -> Sanitizer:
+    request, events = given.request, given.events
+    if request is not None:
+        request = watched(request, watch("proxy_sanitizers", "sanitizer", given.name), _IS_REQUEST)
+    if events is not None:
+        events = _filters(events, watch("proxy_sanitizers", "event_filter", given.name))
+    return replace(given, request=request, events=events)
+
+
+def _filters(
+    events: Callable[[ProxyRequest], EventFilter | None], watch: Watch
+) -> Callable[[ProxyRequest], EventFilter | None]:
+    new = watched(events, watch, _filter_problem)
+
+    def filtered(request: ProxyRequest) -> EventFilter | None:
+        found = new(request)
+        return _WatchedFilter(found, watch) if found is not None else None
+
+    return filtered
+
+
+def _filter_problem(result: object) -> str:
+    if result is None or (hasattr(result, "feed") and hasattr(result, "close")):
+        return ""
+    return f"{described(result)}, not an event filter or None"
+
+
+class _WatchedFilter:
+    """A filter that is fed events in turn. At the end, none of their text may still be in it."""
+
+    __slots__ = ("_before", "_close", "_feed", "_filter", "_given", "_taken", "_watch")
+
+    def __init__(self, filter_: EventFilter, watch: Watch) -> None:
+        self._filter, self._watch = filter_, watch
+        self._feed = watched(filter_.feed, watch, _events_problem)
+        self._close = watched(filter_.close, watch, _events_problem)
+        self._taken = self._given = ""
+        self._before = set(_texts_in(filter_))
+
+    def feed(self, event: ChatEvent) -> Sequence[ChatEvent]:
+        out = self._feed(event)
+        if type(event) is TextDelta:
+            self._taken = (self._taken + event.text)[-_TAIL:]
+        self._note(out)
+        return out
+
+    def close(self) -> Sequence[ChatEvent]:
+        out = self._close()
+        self._note(out)
+        for text in _texts_in(self._filter):
+            if text not in self._before and self._taken.endswith(text) and not self._given.endswith(text):
+                what = f"without the text that it still holds ({len(text)} characters)"
+                raise self._watch.returned(self._filter.close, out, what)
+        return out
+
+    def _note(self, out: Sequence[ChatEvent]) -> None:
+        for event in out:
+            if type(event) is TextDelta:
+                self._given = (self._given + event.text)[-_TAIL:]
+
+
+def _texts_in(filter_: object) -> list[str]:
+    """The texts that an object holds in its attributes, also in lists of texts or events."""
+    slots = [name for cls in type(filter_).__mro__ for name in getattr(cls, "__slots__", ())]
+    values = [*getattr(filter_, "__dict__", {}).values(), *(getattr(filter_, name, None) for name in slots)]
+    return [text for text in map(_text, values) if text]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "".join(map(_text, value.values()))
+    if isinstance(value, list | tuple):
+        return "".join(map(_text, value))
+    if isinstance(value, TextDelta):
+        return value.text
+    return value if isinstance(value, str) else ""
+
+
+# --- Off the path of a request -----------------------------------------------------------
+
+
+def _observer(given: Observer, watch: Watching) -> Observer:
+    of = watch("proxy_observers", "observer", given.name)
+    return replace(given, observe=watched_async(given.observe, of, anything), close=_closing(given.close, of))
+
+
+def _sink(given: LogSink, watch: Watching) -> LogSink:
+    of = watch("proxy_log_sinks", "log_sink", given.name)
+    return replace(given, write=watched_async(given.write, of, anything), close=_closing(given.close, of))
+
+
+def _closing(close: Callable[[], Awaitable[None]] | None, watch: Watch) -> Callable[[], Awaitable[None]] | None:
+    return watched_async(close, watch, anything) if close is not None else None

@@ -1,0 +1,231 @@
+"""A plugin that is wrong: the log shows where, the client's error names it, and `explain` has the exception's type."""
+
+import asyncio
+import logging
+import re
+
+import pytest
+from msgspec.structs import replace
+
+import proxy_core
+from proxy_core.testing import plugin_with
+
+HERE = __file__
+
+
+def rows(caplog):
+    """The error-level lines about plugins: their text, and the frames of their tracebacks."""
+    found = [r for r in caplog.records if r.name == "proxy_core.plugins" and r.levelno >= logging.ERROR]
+    return [(r.getMessage(), r.exc_info[1] if r.exc_info else None) for r in found]
+
+
+def boom(*_):
+    raise LookupError("a prompt that must not be told")
+
+
+async def slow(*_):
+    return None
+
+
+class Held:
+    """Keeps the last text that it is fed and forgets it at the end."""
+
+    def __init__(self):
+        self.held = ""
+
+    def feed(self, event):
+        if not isinstance(event, proxy_core.TextDelta):
+            return [event]
+        out, self.held = self.held, event.text
+        return [proxy_core.TextDelta(text=out)] if out else []
+
+    def close(self):
+        return []
+
+
+class Feeds:
+    """A filter or decoder whose ``feed`` returns what it is told to."""
+
+    ended = False
+
+    def __init__(self, result):
+        self.feed = lambda data: result() if callable(result) else result
+
+    def close(self):
+        return []
+
+
+def generated():
+    yield proxy_core.TextDelta(text="x")
+
+
+def sanitizer(**fields):
+    return {"proxy_sanitizers": [proxy_core.Sanitizer(name="wrong", **fields)]}
+
+
+def provider(parrot, upstream, **fields):
+    return {"proxy_providers": [replace(parrot(), **fields)]}
+
+
+def unusable(**fields):
+    return lambda call, credential: proxy_core.UpstreamRequest(**{"url": "http://127.0.0.1:9/", "headers": []} | fields)
+
+
+#: What a plugin's author may get wrong; the function, and what the log and the client's error say about it.
+SANITIZERS = {
+    "request raises": ({"request": boom}, "sanitizer 'wrong'", "raised LookupError"),
+    "request returns nothing": ({"request": lambda r: None}, "sanitizer 'wrong'", "returned None, not ProxyRequest"),
+    "request is async": ({"request": slow}, "sanitizer 'wrong'", "returned a coroutine"),
+    "events raises": ({"events": boom}, "event filter 'wrong'", "raised LookupError"),
+    "events returns a list": ({"events": lambda r: []}, "event filter 'wrong'", "returned a list, not an event filter"),
+    "events is async": ({"events": slow}, "event filter 'wrong'", "returned a coroutine"),
+    "feed raises": ({"events": lambda r: Feeds(boom)}, "event filter 'wrong'", "raised LookupError"),
+    "feed returns None": ({"events": lambda r: Feeds(None)}, "event filter 'wrong'", "returned None, not a list"),
+    "feed yields": ({"events": lambda r: Feeds(generated)}, "event filter 'wrong'", "returned a generator, not a list"),
+    "feed returns texts": ({"events": lambda r: Feeds(["x"])}, "event filter 'wrong'", "a list with a str"),
+    "text is held for ever": ({"events": lambda r: Held()}, "event filter 'wrong'", "text that it still holds"),
+}
+PROVIDERS = {
+    "encode raises": ({"encode": boom}, "encode 'parrot'", "raised LookupError"),
+    "encode returns a dict": ({"encode": lambda c, k: {}}, "encode 'parrot'", "returned a dict, not UpstreamRequest"),
+    "encode is async": ({"encode": slow}, "encode 'parrot'", "returned a coroutine"),
+    "content is a text": ({"encode": unusable(content="{}")}, "encode 'parrot'", "content is a str, not bytes"),
+    "headers are a dict": ({"encode": unusable(headers={})}, "encode 'parrot'", "headers are a dict"),
+    "a header is a number": ({"encode": unusable(headers=[("a", 1)])}, "encode 'parrot'", "not a pair of str"),
+    "decoder raises": ({"decoder": boom}, "decoder 'parrot'", "raised LookupError"),
+    "decoder returns None": ({"decoder": lambda c, r: None}, "decoder 'parrot'", "returned None without 'feed'"),
+    "decoder's feed raises": ({"decoder": lambda c, r: Feeds(boom)}, "decoder 'parrot'", "raised LookupError"),
+    "decoder's feed yields": ({"decoder": lambda c, r: Feeds(generated)}, "decoder 'parrot'", "returned a generator"),
+    "send raises": ({"send": boom}, "send 'parrot'", "raised LookupError"),
+    "send is not async": ({"send": lambda r, c: None}, "send 'parrot'", "returned None: it must be an async function"),
+    "send returns nothing": ({"send": slow}, "send 'parrot'", "returned None, not ProviderResponse"),
+    "read_quota returns None": ({"read_quota": lambda h, t: None}, "read quota 'parrot'", "returned None, not list"),
+}
+
+
+@pytest.fixture
+def faulty(make_proxy, upstream, caplog):
+    async def make(hooks, **tables):
+        caplog.set_level(logging.INFO)
+        provider = {"base_url": upstream.url, "api_keys": ["key-a"]}
+        return await make_proxy({"providers": {"demo": provider}, **tables}, modules=[plugin_with(**hooks)])
+
+    return make
+
+
+async def explain(proxy, request_id):
+    key = (proxy.proxy.loaded.data_dir / "admin.key").read_text().strip()
+    url = f"{proxy.url.removesuffix('/v1')}/admin/explain/{request_id}"
+    return (await proxy.client.get(url, headers={"authorization": f"Bearer {key}"})).json()
+
+
+async def check(proxy, caplog, model, who, what, stream):
+    answers = [await proxy.chat(model, "hi", stream=stream) for _ in range(2)]
+
+    for answer in answers:
+        error = answer.error
+        assert error["code"] == "plugin_failed"
+        assert f"{who} of plugin 'tested' {what.split(',')[0]}" in error["message"] or what in error["message"]
+        assert "a prompt that must not be told" not in str(answer.body)
+        if answer.status != 200:  # in the middle of a stream there is no status any more
+            assert (answer.status, answer.headers["x-should-retry"]) == (500, "false")
+    ((line, error),) = rows(caplog)  # once per cause
+    assert who in line
+    assert what in line
+    assert "'tested'" in line
+    if "raised" in what:
+        assert isinstance(error, LookupError)
+        assert re.search(rf"in {re.escape(HERE)}:\d+", line)
+    explained = await explain(proxy, answers[-1].headers["x-request-id"])
+    assert ("LookupError" if error else "TypeError") in explained["cause"]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize("case", SANITIZERS)
+async def test_a_sanitizer_that_is_wrong_is_named(faulty, caplog, case, stream):
+    fields, who, what = SANITIZERS[case]
+    proxy = await faulty(sanitizer(**fields))
+
+    await check(proxy, caplog, "demo/small", who, what, stream)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize("case", PROVIDERS)
+async def test_a_provider_that_is_wrong_is_named(faulty, caplog, upstream, parrot, case, stream):
+    fields, who, what = PROVIDERS[case]
+    upstream.for_path("/parrot").queue.extend(upstream.for_path("/parrot").queue[:1])
+    proxy = await faulty(provider(parrot, upstream, **fields))
+
+    await check(proxy, caplog, "parrot/grey", who, what, stream)
+
+
+@pytest.mark.parametrize(
+    "classify, what",
+    [(boom, "raised LookupError"), (lambda f: None, "returned None, not FailureDecision"), (slow, "a coroutine")],
+    ids=["raises", "returns nothing", "is async"],
+)
+async def test_a_classifier_that_is_wrong_is_named(faulty, caplog, upstream, parrot, classify, what):
+    proxy = await faulty(provider(parrot, upstream, classify_failure=classify))
+    upstream.for_path("/parrot").queue.clear()
+    upstream.for_path("/parrot").responds(500)
+    upstream.for_path("/parrot").responds(500)
+
+    await check(proxy, caplog, "parrot/grey", "classify failure 'parrot'", what, stream=False)
+
+
+@pytest.mark.parametrize("wrong", ["encode", "decoder", "classify_failure"])
+async def test_another_provider_takes_over_from_one_whose_plugin_fails(faulty, caplog, upstream, parrot, wrong):
+    hooks = provider(parrot, upstream, **{wrong: boom})
+    if wrong == "classify_failure":
+        upstream.for_path("/parrot").queue.clear()
+        upstream.for_path("/parrot").responds(500)
+    proxy = await faulty(hooks, models={"fast": ["parrot/grey", "demo/small"]})
+
+    answer = await proxy.chat("fast", "hi")
+
+    assert (answer.status, answer.headers["x-proxy-attempts"]) == (200, "2")
+    assert "LookupError" in (await explain(proxy, answer.headers["x-request-id"]))["attempts"][0]["cause"]
+    assert len(rows(caplog)) == 1
+
+
+async def test_a_guard_that_fails_is_not_passed_by_another_provider(faulty, upstream):
+    proxy = await faulty(sanitizer(events=lambda r: Feeds(boom)), models={"fast": ["demo/small", "demo/large"]})
+
+    answer = await proxy.chat("fast", "hi", stream=True)
+
+    assert answer.error["code"] == "plugin_failed"
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("select", [boom, lambda c, r: None], ids=["raises", "returns nothing"])
+async def test_a_selector_that_is_wrong_is_named(faulty, caplog, select):
+    hooks = {"proxy_selectors": [proxy_core.Selector(name="wrong", select=select)]}
+    proxy = await faulty(hooks, routing={"selector": "wrong"})
+
+    await check(proxy, caplog, "demo/small", "selector 'wrong'", "", stream=False)
+
+
+@pytest.mark.parametrize("observe", [boom, lambda record: None], ids=["raises", "is not async"])
+async def test_an_observer_that_is_wrong_is_named_once(faulty, caplog, observe):
+    proxy = await faulty({"proxy_observers": [proxy_core.Observer(name="wrong", observe=observe)]})
+
+    answers = [await proxy.chat("demo/small", "hi") for _ in range(2)]
+    async with asyncio.timeout(20):
+        while proxy.proxy.status.read().failures["observer"] < 2:
+            await asyncio.sleep(0.01)
+
+    assert [answer.status for answer in answers] == [200, 200]
+    ((line, _),) = rows(caplog)
+    assert "observer 'wrong' of plugin 'tested'" in line
+
+
+@pytest.mark.parametrize("count", [boom, lambda c: 7], ids=["raises", "returns a number"])
+async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, caplog, count):
+    hooks = {"proxy_token_counters": [proxy_core.TokenCounter(name="wrong", count=count, rank=-99)]}
+    proxy = await faulty(hooks)
+
+    counted = [await proxy.post("/responses/input_tokens", {"model": "demo/small", "input": "hello"}) for _ in range(2)]
+
+    assert [answer.status for answer in counted] == [200, 200]
+    ((line, _),) = rows(caplog)
+    assert "counter 'wrong' of plugin 'tested'" in line

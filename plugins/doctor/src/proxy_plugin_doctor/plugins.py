@@ -12,6 +12,7 @@ import click
 from proxy_core import Provider
 from proxy_core.cli.api import HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
 from proxy_plugin_doctor import audit
+from proxy_plugin_doctor.testing import check
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -25,6 +26,7 @@ def command(context: click.Context, config: Path | None, disable_plugin: tuple[s
 
 
 command.add_command(audit.command)
+command.add_command(check.command)
 
 
 def _list(config: Path | None, disable_plugin: Sequence[str], as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""What runs the testing kit of the core."""

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 
 from proxy_plugin_doctor.plugins import command
-from proxy_plugin_doctor.testing.changes import changed_fields
 
 HEAD = "import proxy_core\nPLUGIN = proxy_core.PluginInfo(name='tried', api=1)\n"
 SANITIZER = HEAD + (
@@ -104,10 +103,3 @@ def test_an_unknown_name_is_corrected(check):
     assert code == 0, output
     assert done.exit_code == 2
     assert "did you mean 'tried'?" in done.output
-
-
-def test_changes_are_named_by_their_path():
-    old = {"a": 1, "b": [{"c": 1}, 2], "gone": 1}
-    new = {"a": 1, "b": [{"c": 2}, 2], "new": None, "more": 1}
-
-    assert list(changed_fields(old, new)) == ["b[0].c", "gone", "more"]

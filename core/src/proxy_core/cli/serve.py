@@ -204,6 +204,9 @@ def _greet(active: Active, url: str, demo: bool) -> None:
     """Print the URL, the providers with the variables their keys come from, and the key file; never a key."""
     first, loaded = active.current, active.current.loaded
     log_warnings(log, first.warnings, first.catalog)
+    for plugin in first.catalog.plugins:
+        hooks = ", ".join(f"{hook} ({len(items)})" for hook, items in plugin.provided.items())
+        log.debug("plugin %s: %s in %.1f ms; %s", plugin.name, plugin.state, plugin.load_s * 1000, hooks or "no hooks")
     click.echo(f"proxy-core listens on {url}")
     for file in files(loaded.sources):
         click.echo(f"settings from {file}")

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from proxy_core.clock import Clock
 from proxy_core.errors import PluginFailed, ProxyError
 from proxy_core.plugins.faults import Faults, Site, described, failure
+from proxy_core.plugins.trace import name_of, traced, traced_async
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -35,6 +36,8 @@ class Watch(Struct, eq=False):
     faults: Faults
     clock: Clock
     budget_s: float | None
+    #: Whether each call is logged.
+    trace: bool = False
     calls: int = 0
     seconds: float = 0.0
     slowest_s: float = 0.0
@@ -127,7 +130,7 @@ def watched(
         return result
 
     run.__wrapped__ = call  # type: ignore[attr-defined]  # for inspect.unwrap, as functools.wraps sets it
-    return run
+    return traced(run, watch.site, name_of(call)) if watch.trace else run
 
 
 def watched_async(
@@ -153,7 +156,7 @@ def watched_async(
             raise watch.returned(call, result, what)
         return result
 
-    return run
+    return traced_async(run, watch.site, name_of(call)) if watch.trace else run
 
 
 def instance_of(*expected: type) -> Wrong:

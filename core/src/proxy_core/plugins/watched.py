@@ -43,14 +43,18 @@ class PluginWatch(Struct):
     faults: Faults = field(default_factory=Faults)
     watches: dict[Site, Watch] = field(default_factory=dict)
 
-    def watch(self, catalog: Catalog, budget_s: float | None) -> Catalog:
-        """The same catalog, watched. The core's own functions have no budget: they are as slow as a body is large."""
+    def watch(self, catalog: Catalog, budget_s: float | None, *, trace: bool = False) -> Catalog:
+        """The same catalog, watched. The core's own functions have no budget: they are as slow as a body is large.
+
+        With ``trace``, each call of a plugin is logged.
+        """
         self.faults.modules.update(modules_of((p.name, p.module) for p in catalog.plugins))
 
         def watch(hook: str, role: str, name: str) -> Watch:
             site = Site(plugin=catalog.owner(hook, name), role=role, name=name)
             found = self.watches.setdefault(site, Watch(site, self.faults, self.clock, None))
             found.budget_s = budget_s if site.plugin != "core" else None
+            found.trace = trace and site.plugin != "core"
             return found
 
         return replace(

@@ -102,7 +102,9 @@ class _Builder:
         self.process = process
         self.to_run = to_run
         self.network = network
-        self.catalog = process.plugin_watch.watch(catalog, loaded.settings.plugins.budget_s)
+        self.catalog = process.plugin_watch.watch(
+            catalog, self.settings.plugins.budget_s, trace=self.settings.log.debug or self.settings.log.level == "debug"
+        )
 
     def generation(self) -> Generation:
         process = self.process

@@ -65,6 +65,8 @@ async def _refresh(subject: RefresherSubject, server: _Server) -> Tokens | Excep
     try:
         return await subject.refresher.refresh(subject.credential, server)
     except Exception as error:  # which one it is, the cases check
+        if isinstance(error, SetupRequired) and not server.urls:
+            raise NotApplicable(f"set it up first: {error}") from error
         return error
 
 

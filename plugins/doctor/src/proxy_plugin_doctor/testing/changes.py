@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
 from proxy_core import ChatEvent, Finish, ProxyRequest, Redactor, Sanitizer, TextDelta
-from proxy_core.cli.api import Plugin, address
+from proxy_core.cli.api import Plugin, address, changed_fields
 
 T = TypeVar("T")
 _WORDS = "You are Ann, ann@example.com, and your key is sk-proj-0123456789abcdef01."
@@ -79,15 +79,3 @@ def _timed(call: Callable[[], T]) -> tuple[T | Exception, str]:
     except Exception as error:  # a plugin may raise anything; it is what is shown
         result = error
     return result, f"{(perf_counter() - began) * 1000:.2f} ms"
-
-
-def changed_fields(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """The paths of what differs: ``messages[1].content``."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for name in {**old, **new}:
-            yield from changed_fields(old.get(name), new.get(name), f"{path}.{name}" if path else str(name))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for number, pair in enumerate(zip(old, new, strict=True)):
-            yield from changed_fields(*pair, f"{path}[{number}]")
-    elif old != new:
-        yield path

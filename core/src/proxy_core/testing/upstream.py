@@ -203,10 +203,11 @@ class ScriptedUpstream(Scripts):
 
 
 class FakeUpstream(ScriptedUpstream):
-    """The server."""
+    """The server, at ``port`` or any."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         super().__init__()
+        self._port = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._unsent: list[asyncio.StreamWriter] = []
@@ -221,7 +222,7 @@ class FakeUpstream(ScriptedUpstream):
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         return self
 
     async def __aexit__(

@@ -45,5 +45,6 @@ def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
     from proxy_plugin_devkit.bench import command as bench
     from proxy_plugin_devkit.new.command import group as plugin
     from proxy_plugin_devkit.testing import capture, replay
+    from proxy_plugin_devkit.testing.faults import command as faults
 
-    return [bench.command, capture.command, dev.command, plugin, replay.command]
+    return [bench.command, capture.command, dev.command, faults.command, plugin, replay.command]

@@ -33,6 +33,8 @@ class Load:
     padding: int = 0
     answer: int = 0
     gap_s: float = 0.05
+    host: str = "127.0.0.1"
+    path: str = "/v1/chat/completions"
 
 
 def request_bytes(load: Load) -> bytes:
@@ -49,7 +51,7 @@ def request_bytes(load: Load) -> bytes:
     if load.answer:
         body["user"] = f"size={load.answer}"
     content = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {load.key}\r\n"
+    head = f"POST {load.path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {load.key}\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
@@ -82,7 +84,7 @@ async def run(load: Load) -> dict[str, float]:
     stop = time.perf_counter() + load.seconds
 
     async def worker() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", load.port, limit=2**20)
+        reader, writer = await asyncio.open_connection(load.host, load.port, limit=2**20)
         for number in itertools.count(1):
             began = time.perf_counter()
             await one(reader, writer, message, chunks)

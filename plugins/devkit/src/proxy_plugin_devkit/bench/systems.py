@@ -144,9 +144,11 @@ def _tree(pid: int) -> list[int]:
 
 
 @contextmanager
-def upstream(command: Callable[[int], Sequence[str]] | None = None, folder: Path | None = None) -> Iterator[int]:
+def upstream(
+    command: Callable[[int], Sequence[str]] | None = None, folder: Path | None = None, port: int = 0
+) -> Iterator[int]:
     """Run a fake upstream on core 1 and yield its port; the program is ``upstream.py``, or ``command(port)``."""
-    port = free_port()
+    port = port or free_port()
     given = command(port) if command else [*script("upstream"), str(port)]
     process = subprocess.Popen(given, cwd=folder, preexec_fn=pin(1))
     try:

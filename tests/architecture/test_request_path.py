@@ -39,6 +39,7 @@ BRANCHES = {
     "pipeline/secret_filter.py": "takes a secret out of bytes",
     "pipeline/sanitize.py": "plugins' filters, in order",
     "pipeline/guard.py": "a sanitizer",
+    "pipeline/in_place.py": "notices plugins that change a body in place",
     "plugins/": "measures plugins' functions, and looks at what they return",
     "pipeline/candidate.py": "what a request knows of a deployment",
     "failures/": "reads rate-limit headers",

@@ -142,7 +142,69 @@ async def test_a_filter_that_fails_ends_the_stream_and_keeps_what_it_held(with_p
     assert not answer.done
 
 
+def shout(request):
+    request.body["user"] = "ANN"
+    return request
+
+
+def shout_below(request):
+    request.body["messages"][0]["content"] = "HI"
+    return request
+
+
+def shout_and_copy(request):
+    request.body["messages"].append({"role": "user", "content": "HI"})
+    return request.with_body({**request.body})
+
+
+@pytest.mark.parametrize("change", [shout, shout_below, shout_and_copy])
+async def test_a_sanitizer_that_changes_a_body_in_place_is_noticed_each_time(with_plugin, upstream, caplog, change):
+    proxy = await with_plugin(proxy_sanitizers=[proxy_core.Sanitizer(name="loud", request=change)])
+
+    for _ in range(2):
+        answer = await proxy.chat("demo/small", "hi")
+
+        assert answer.status == 500
+        assert "'loud'" in answer.error["message"]
+    assert upstream.requests == []
+    assert "ChangedInPlace" in caplog.text
+    assert "with_body" in caplog.text
+
+
 # --- Providers ---------------------------------------------------------------------------
+
+
+async def test_an_encoder_that_changes_the_clients_body_in_place_is_noticed(with_plugin, upstream, caplog):
+    def encode(call, credential):
+        call.body["temperature"] = 0  # the top level is its own
+        if call.body["messages"][0]["content"] == "change":
+            call.body["messages"][0]["content"] = "HI"
+        content = proxy_core.json_bytes(call.body)
+        return proxy_core.UpstreamRequest(url=upstream.url + "/chat/completions", headers=[], content=content)
+
+    fields = {"dialects": ["openai_chat"], "credential_optional": True}
+    providers = [proxy_core.Provider(name=name, encode=encode, **fields) for name in ("good", "loud")]
+    proxy = await with_plugin(proxy_providers=providers)
+
+    answers = [await proxy.chat(model, text) for model, text in [("good/m", "hi"), *[("loud/m", "change")] * 2]]
+
+    assert [answer.status for answer in answers] == [200, 500, 500]
+    assert "'loud'" in answers[1].error["message"]
+    assert "ChangedInPlace" in caplog.text
+
+
+async def test_an_encoder_may_not_change_what_the_neutral_request_shares_either(with_plugin, upstream, parrot, caplog):
+    def encode(call, credential):
+        call.chat.tools[0].parameters["additionalProperties"] = False
+        return proxy_core.UpstreamRequest(url=upstream.url + "/parrot", headers=[], content=b"{}")
+
+    proxy = await with_plugin(proxy_providers=[replace(parrot(), encode=encode)])
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+    answer = await proxy.chat("parrot/grey", "hi", tools=[tool])
+
+    assert answer.status == 500
+    assert "ChangedInPlace" in caplog.text
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType, TracebackType
@@ -117,7 +118,8 @@ def _root(frame: FrameType) -> str:
 
 def place_of(call: object) -> str:
     """Where a function is defined; empty if that cannot be told."""
-    found = getattr(call, "__func__", call)
+    found = inspect.unwrap(call) if callable(call) else call
+    found = getattr(found, "__func__", found)
     code = getattr(found, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 

@@ -29,6 +29,7 @@ from proxy_core.pipeline.accounting import Accounting
 from proxy_core.pipeline.calls import Calls
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.pipeline.executor import Executor
+from proxy_core.pipeline.in_place import noticing
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.upstream_count import UpstreamCounting
@@ -102,9 +103,8 @@ class _Builder:
         self.process = process
         self.to_run = to_run
         self.network = network
-        self.catalog = process.plugin_watch.watch(
-            catalog, self.settings.plugins.budget_s, trace=self.settings.log.debug or self.settings.log.level == "debug"
-        )
+        trace = self.settings.log.debug or self.settings.log.level == "debug"
+        self.catalog = process.plugin_watch.watch(noticing(catalog), self.settings.plugins.budget_s, trace=trace)
 
     def generation(self) -> Generation:
         process = self.process

@@ -1,0 +1,98 @@
+"""Notices plugins that change a request's body in place: the client's, which the next attempt and the record share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from time import monotonic
+from typing import Any
+
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from proxy_core.interfaces import Credential, Encode, ProviderCall, ProxyRequest, Sanitizer
+from proxy_core.jsons import dumps
+from proxy_core.messages import UpstreamRequest
+from proxy_core.pipeline.guard import FieldFilter
+from proxy_core.plugins.faults import place_of
+from proxy_core.plugins.registry import Catalog
+
+#: An encoder is called for every attempt, and looking costs as much as writing its body: always at first, then rarely.
+_FIRST, _EVERY_S = 100, 1.0
+
+
+class ChangedInPlace(TypeError):
+    """A plugin changed a request's body in place. It has to change a copy instead."""
+
+
+def noticing(catalog: Catalog) -> Catalog:
+    """The same catalog, whose sanitizers and encoders raise ``ChangedInPlace``.
+
+    Sanitizers do so every time, encoders at their first hundred calls; from then on they are looked at once a second,
+    and always after a finding.
+    """
+
+    def sanitizer(given: Sanitizer) -> Sanitizer:
+        request = given.request
+        ours = isinstance(request, FieldFilter) or catalog.owner("proxy_sanitizers", given.name) == "core"
+        if request is None or ours:
+            return given
+        return replace(given, request=_sanitize(request, f"the sanitizer {given.name!r}"))
+
+    providers = {
+        name: replace(given, encode=_encode(given.encode, f"encode of the provider {name!r}"))
+        for name, given in catalog.providers.items()
+    }
+    return replace(catalog, sanitizers=[sanitizer(given) for given in catalog.sanitizers], providers=providers)
+
+
+def _sanitize(sanitize: Callable[[ProxyRequest], ProxyRequest], who: str) -> Callable[[ProxyRequest], ProxyRequest]:
+    @wraps(sanitize)
+    def noticed(request: ProxyRequest) -> ProxyRequest:
+        before = dumps(request.body)
+        result = sanitize(request)
+        if dumps(request.body) != before:
+            raise ChangedInPlace(
+                f"{who} {_at(sanitize)}changed request.body in place; return request.with_body({{...}}) with a copy"
+            )
+        return result
+
+    return noticed
+
+
+def _encode(encode: Encode, who: str) -> Encode:
+    left, due = _FIRST, 0.0
+
+    @wraps(encode)
+    def noticed(call: ProviderCall, credential: Credential) -> UpstreamRequest:
+        nonlocal left, due
+        if not left:
+            now = monotonic()
+            if now < due:
+                return encode(call, credential)
+            due = now + _EVERY_S
+        else:
+            left -= 1
+        shared = dict(call.body)  # the top level of the body is the provider's own
+        before = _written(shared, call)
+        message = encode(call, credential)
+        if _written(shared, call) != before:
+            left = _FIRST
+            raise ChangedInPlace(
+                f"{who} {_at(encode)}changed what is below the top level of its call in place; change a copy"
+            )
+        return message
+
+    return noticed
+
+
+def _at(call: object) -> str:
+    place = place_of(call)
+    return f"({place}) " if place else ""
+
+
+def _written(body: Mapping[str, Any], call: ProviderCall) -> bytes:
+    chat = to_builtins(call.chat) if call.chat is not None else {}
+    chat.pop("read", None)  # by the notes of what an encoder reads
+    chat.get("sampling", {}).pop("read", None)
+    return dumps([body, chat])

@@ -275,6 +275,40 @@ def test_of_two_plugins_with_one_command_neither_runs_and_other_commands_work(in
     assert listed.exit_code == 0
 
 
+WIRE = """
+from msgspec.structs import replace
+from proxy_core import Operation, PluginInfo, hookimpl
+from proxy_core.dialects.openai_chat import DIALECT
+PLUGIN = PluginInfo(name="odd", api=1)
+async def answer(request, services):
+    raise LookupError("a prompt")
+def check(body):
+    raise LookupError("a prompt")
+@hookimpl
+def proxy_dialects(ctx):
+    return [replace(DIALECT, name="odd", paths=["/v1/odd"], operations=(), check=check, recognizes=None)]
+@hookimpl
+def proxy_operations(ctx):
+    return [Operation(paths=["/v1/asked"], methods=["POST"], answer=answer)]
+"""
+
+
+@pytest.mark.parametrize("path", ["/odd", "/asked"])
+async def test_code_that_is_not_watched_is_named_by_its_traceback(install, make_proxy, caplog, path):
+    install("odd", WIRE)
+    proxy = await make_proxy({})
+
+    answers = [await proxy.post(path, {"model": "demo/x", "messages": []}) for _ in range(2)]
+
+    for answer in answers:
+        assert (answer.status, answer.error["code"]) == (500, "plugin_failed")
+        assert "plugin 'odd' raised LookupError" in answer.error["message"]
+        assert "a prompt" not in answer.error["message"]
+    (line,) = [r for r in caplog.records if r.name == "proxy_core.plugins"]
+    assert "plugin_under_test_odd.py:" in line.getMessage()
+    assert isinstance(line.exc_info[1], LookupError)
+
+
 # --- Names that belong to a plugin that is not there -------------------------------------
 
 
@@ -288,8 +322,9 @@ def test_the_name_of_a_plugin_that_fails_is_served_by_no_other(install, found, t
 
     assert "parrot" not in proxy.catalog.providers
     assert proxy.services.router.resolve("anything")[0].model == "small"
-    with pytest.raises(Unavailable, match="belongs to the plugin 'parrot', which is not active here"):
+    with pytest.raises(Unavailable, match="belongs to the plugin 'parrot', which is not active here") as raised:
         proxy.services.router.resolve("parrot/grey")
+    assert (raised.value.code, raised.value.waiting_helps) == ("plugin_not_active", False)
 
 
 async def test_the_name_of_an_uninstalled_plugin_stays_its_own_until_settings_give_it_away(install, found, tmp_path):

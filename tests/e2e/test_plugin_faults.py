@@ -1,14 +1,17 @@
 """A plugin that is wrong: the log shows where, the client's error names it, and `explain` has the exception's type."""
 
 import asyncio
+import json
 import logging
 import re
 
+import httpx
 import pytest
 from msgspec.structs import replace
 
 import proxy_core
 from proxy_core.testing import plugin_with
+from proxy_core.testing.program import run, serving
 
 HERE = __file__
 
@@ -229,3 +232,24 @@ async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, 
     assert [answer.status for answer in counted] == [200, 200]
     ((line, _),) = rows(caplog)
     assert "counter 'wrong' of plugin 'tested'" in line
+
+
+async def test_the_list_of_plugins_has_the_times_of_the_proxy_that_runs(tmp_path, upstream):
+    variables = {
+        "DEMO_API_BASE": upstream.url,
+        "DEMO_API_KEY": "a-key-of-the-demo",
+        "PROXY_API_KEY": "a-key-of-a-client",
+    }
+    async with serving(tmp_path, **variables) as program:
+        async with httpx.AsyncClient() as client:
+            body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+            headers = {"authorization": "Bearer a-key-of-a-client"}
+            answer = await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
+        _, listed = await run(tmp_path, "plugins", **variables)
+        _, as_json = await run(tmp_path, "plugins", "--json", **variables)
+
+    assert answer.status_code == 200
+    (encoding,) = [line for line in listed.splitlines() if "encode demo" in line]
+    assert re.search(r"encode demo +1 +[\d.e-]+ ms +[\d.e-]+ ms +0 +closed", encoding)
+    times = {(row["role"], row["name"]): row for row in json.loads(as_json)["times"]}
+    assert times["encode", "demo"]["calls"] == 1

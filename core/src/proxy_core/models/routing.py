@@ -143,8 +143,8 @@ class Router:
             log.warning("models.%s: %s; the next in its list is %s", entry, words, left[0])
         return left
 
-    def _inactive(self, message: str) -> Unavailable:
-        error = Unavailable(message)
+    def _inactive(self, message: str, code: str = Unavailable.code) -> Unavailable:
+        error = Unavailable(message, code=code)
         error.waiting_helps = False
         return error
 
@@ -154,7 +154,9 @@ class Router:
         if name in self._taken and name not in self._prefixes and name != model:
             owner, _ = self._taken[name]
             words = f"The provider {name!r} belongs to the plugin {owner!r}, which is not active here"
-            raise self._inactive(f"{words}; the proxy's operator sees why with: proxy-core plugins")
+            raise self._inactive(
+                f"{words}; the proxy's operator sees why with: proxy-core plugins", "plugin_not_active"
+            )
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:
         """The provider that the prefix of ``model`` names, and the rest; ``None`` if there is no such provider."""

@@ -25,7 +25,8 @@ class Site(Struct, frozen=True, kw_only=True):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.role.replace('_', ' ')} {self.name!r} of plugin {self.plugin!r}"
+        function = f"{self.role.replace('_', ' ')} {self.name!r}" if self.name else self.role
+        return f"{function} of plugin {self.plugin!r}"
 
 
 class Faults:
@@ -64,7 +65,7 @@ class Faults:
         owners = [self.modules[root] for root, _ in _frames(error.__traceback__) if root in self.modules]
         if not owners:
             return None
-        return self.raised(Site(plugin=owners[-1], role="code", name=type(error).__name__), error)
+        return self.raised(Site(plugin=owners[-1], role="code", name=""), error)
 
     def _place(self, plugin: str, trace: TracebackType | None) -> str:
         """Where in the plugin's own file it happened; else in the last file that is not the core's."""

@@ -90,7 +90,7 @@ class Watch(Struct, eq=False):
         words = f"the {self.site} took {seconds:.3g} s, over its budget of {budget_s:g} s"
         if self.slow >= _SLOW_CALLS:
             self.retry_at = self.clock.monotonic() + _OPEN_S
-            log.error("%s, %d times in a row: it is not called for %g s, and nothing passes without it",
+            log.error("%s, %d times in a row: it is not called for %g s",
                       words, self.slow, _OPEN_S)  # fmt: skip
         elif self.slow == 1:
             log.warning("%s; [plugins] budget_s sets it; after %d such calls in a row its circuit breaker opens",

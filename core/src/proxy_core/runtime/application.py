@@ -80,6 +80,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         keys=services.keys,
         services_of=_knowledge(parts).for_client,
         wording=wording,
+        faults=services.faults,
         max_body_bytes=services.max_body_bytes,
     )
     app = build_app(

@@ -16,6 +16,7 @@ from proxy_core.dialects.common import json_bytes, parse_body
 from proxy_core.errors import InternalError, ProxyError
 from proxy_core.interfaces import Dialect, Operation, OperationRequest, OperationResponse, OperationServices
 from proxy_core.jsons import SHORT, beside
+from proxy_core.plugins.faults import Faults
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import decompressed, read_body
 from proxy_core.server.head import request_head
@@ -34,6 +35,7 @@ class Served(Struct, frozen=True, kw_only=True):
     keys: ClientKeys
     services_of: ServicesOf
     wording: Wording
+    faults: Faults
     max_body_bytes: int
     clock: Clock
 
@@ -51,7 +53,9 @@ class OperationEndpoint:
             response = _response(await self._operation_response(request))
         except ProxyError as error:
             return self._error(error, request)
-        except Exception:  # a dialect's function may fail in any way
+        except Exception as error:  # a plugin's function may fail in any way
+            if (blamed := self._served.faults.blamed(error)) is not None:
+                return self._error(blamed, request)
             log.exception("%s failed", request.scope["path"])
             failed = InternalError("The proxy failed; its log has the details under this request id.")
             return self._error(failed, request)

@@ -12,6 +12,7 @@ import click
 from proxy_core import Provider
 from proxy_core.cli.api import HOOKS, Catalog, Plugin, catalog_of, read_settings, settings_options, table
 from proxy_plugin_doctor import audit
+from proxy_plugin_doctor.plugin_times import times, times_table
 from proxy_plugin_doctor.testing import check
 
 
@@ -30,14 +31,15 @@ command.add_command(check.command)
 
 
 def _list(config: Path | None, disable_plugin: Sequence[str], as_json: bool) -> None:
-    catalog = catalog_of(read_settings(config, disable_plugin), HOOKS)
+    loaded = read_settings(config, disable_plugin)
+    catalog, running = catalog_of(loaded, HOOKS), times(loaded)
     rows = [_described(plugin, catalog) for plugin in catalog.plugins]
     chains = {
         "sanitizers": [s.name for s in catalog.sanitizers],
         "redactors": [r.name for r in catalog.redactors],
     }
     if as_json:
-        click.echo(json.dumps({"plugins": rows, "chains": chains}, indent=2))
+        click.echo(json.dumps({"plugins": rows, "chains": chains, "times": running}, indent=2))
         return
     click.echo(_plugin_table(rows))
     providers = [p for row in rows for p in row["providers"]]
@@ -46,6 +48,8 @@ def _list(config: Path | None, disable_plugin: Sequence[str], as_json: bool) -> 
     for name, chain in chains.items():
         if chain:
             click.echo(f"\n{name}, in order: {', '.join(chain)}")
+    if running:
+        click.echo("\n" + times_table(running))
 
 
 def _described(plugin: Plugin, catalog: Catalog) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+"""How long the functions of plugins take in the proxy that runs, and which of them it does not call for now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proxy_core.cli.api import LoadedSettings, statuses, table
+
+
+def times(loaded: LoadedSettings) -> list[dict[str, Any]]:
+    """One row per function, of all processes together; none if no proxy is running."""
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for one in (time for status in statuses(loaded) for time in status.plugin_times):
+        blank = {"calls": 0, "seconds": 0.0, "slowest_s": 0.0, "failures": 0, "breaker": "closed"}
+        named = {"plugin": one.plugin, "role": one.role, "name": one.name}
+        row = rows.setdefault((one.plugin, one.role, one.name), named | blank)
+        row["calls"] += one.calls
+        row["seconds"] += one.seconds
+        row["failures"] += one.failures
+        row["slowest_s"] = max(row["slowest_s"], one.slowest_s)
+        row["breaker"] = one.breaker if one.breaker != "closed" else row["breaker"]
+    return [rows[key] for key in sorted(rows)]
+
+
+def times_table(rows: Sequence[dict[str, Any]]) -> str:
+    head = ("plugin", "function", "calls", "mean", "slowest", "failed", "circuit breaker")
+    return table(
+        head,
+        [
+            (
+                *(row["plugin"], f"{row['role'].replace('_', ' ')} {row['name']}", str(row["calls"])),
+                *(_ms(row["seconds"] / row["calls"]), _ms(row["slowest_s"])),
+                *(str(row["failures"]), row["breaker"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.1 else f"{seconds * 1000:.2g} ms"

@@ -14,7 +14,7 @@ from proxy_core.errors import SetupError
 _FIRST_PARTY = {
     "accounts": "credentials login",
     "clients": "client-key setup",
-    "devkit": "bench capture dev replay",
+    "devkit": "bench capture dev faults plugin replay",
     "doctor": "config cooldown doctor explain models plugins reload usage why",
 }
 

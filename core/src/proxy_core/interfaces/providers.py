@@ -85,6 +85,9 @@ class EventDecoder(Protocol):
         ...
 
 
+EVENT_STREAM = "text/event-stream"
+
+
 class ResponseHead(Struct, frozen=True, kw_only=True):
     """What is known of a response when its first bytes arrive.
 
@@ -97,7 +100,7 @@ class ResponseHead(Struct, frozen=True, kw_only=True):
 
     @property
     def is_event_stream(self) -> bool:
-        return self.content_type == "text/event-stream"
+        return self.content_type == EVENT_STREAM
 
 
 class ListModels(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from proxy_core.interfaces import (
     ResponseContext,
     ResponseHead,
 )
+from proxy_core.interfaces.providers import EVENT_STREAM
 from proxy_core.messages import ChatRequest, JsonObject, UpstreamRequest
 from proxy_core.messages.stash import StashKey
 from proxy_core.models.token_count import rough_tokens
@@ -134,8 +135,9 @@ class Call(Struct, eq=False):
             message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
-            dropped = dict.fromkeys((*self._request.left_out, *self._dropped(), *message.dropped))
-            return replace(message, headers=[*message.headers, hops], dropped=list(dropped))
+            dropped = [*self._request.left_out, *self._dropped(), *message.dropped]
+            unique = list(dict.fromkeys(dropped)) if dropped else dropped
+            return replace(message, headers=[*message.headers, hops], dropped=unique)
         except ProxyError:
             raise
         except Exception as error:  # a dialect may fail in any way
@@ -194,7 +196,8 @@ class Call(Struct, eq=False):
         The label decides for a format of the provider's own.
         """
         own = self._wire is None or self._deployment.provider.decoder is not None
-        return response.is_event_stream if own else sse.is_stream(begun, response.is_event_stream)
+        labelled = response.content_type == EVENT_STREAM
+        return labelled if own else sse.is_stream(begun, labelled)
 
     def body(self, is_event_stream: bool, response: ResponseHead) -> ResponseBody:
         """The converter from the upstream's bytes to the client's."""

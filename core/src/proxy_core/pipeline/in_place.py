@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from time import monotonic
 from typing import Any
 
 from msgspec import to_builtins
@@ -18,7 +17,7 @@ from proxy_core.plugins.faults import place_of
 from proxy_core.plugins.registry import Catalog
 
 #: An encoder is called for every attempt, and looking costs as much as writing its body: always at first, then rarely.
-_FIRST, _EVERY_S = 100, 1.0
+_FIRST, _EVERY = 5, 256
 
 
 class ChangedInPlace(TypeError):
@@ -28,8 +27,8 @@ class ChangedInPlace(TypeError):
 def noticing(catalog: Catalog) -> Catalog:
     """The same catalog, whose sanitizers and encoders raise ``ChangedInPlace``.
 
-    Sanitizers do so every time, encoders at their first hundred calls; from then on they are looked at once a second,
-    and always after a finding.
+    Sanitizers do so every time, encoders at their first calls; from then on they are looked at now and then, and
+    always after a finding.
     """
 
     def sanitizer(given: Sanitizer) -> Sanitizer:
@@ -61,23 +60,19 @@ def _sanitize(sanitize: Callable[[ProxyRequest], ProxyRequest], who: str) -> Cal
 
 
 def _encode(encode: Encode, who: str) -> Encode:
-    left, due = _FIRST, 0.0
+    calls = 0
 
     @wraps(encode)
     def noticed(call: ProviderCall, credential: Credential) -> UpstreamRequest:
-        nonlocal left, due
-        if not left:
-            now = monotonic()
-            if now < due:
-                return encode(call, credential)
-            due = now + _EVERY_S
-        else:
-            left -= 1
+        nonlocal calls
+        calls += 1
+        if calls > _FIRST and calls % _EVERY:
+            return encode(call, credential)
         shared = dict(call.body)  # the top level of the body is the provider's own
         before = _written(shared, call)
         message = encode(call, credential)
         if _written(shared, call) != before:
-            left = _FIRST
+            calls = 0
             raise ChangedInPlace(
                 f"{who} {_at(encode)}changed what is below the top level of its call in place; change a copy"
             )

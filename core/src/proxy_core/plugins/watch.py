@@ -74,7 +74,8 @@ class Watch(Struct, eq=False):
         with self.lock:
             self.calls += 1
             self.seconds += seconds
-            self.slowest_s = max(self.slowest_s, seconds)
+            if seconds > self.slowest_s:
+                self.slowest_s = seconds
         if self.budget_s is not None and (self.slow or self.retry_at or seconds > self.budget_s):
             self._judge(seconds, self.budget_s)
 

@@ -134,9 +134,10 @@ def _request_problem(result: object) -> str:
         return f"an UpstreamRequest whose url is {described(result.url)}, not str"
     if not isinstance(result.headers, list | tuple):
         return f"an UpstreamRequest whose headers are {described(result.headers)}, not a list of pairs"
-    for pair in result.headers:
-        if len(pair) != 2 or not isinstance(pair[0], str) or not isinstance(pair[1], str):
-            return "an UpstreamRequest with a header that is not a pair of str"
+    try:
+        "".join([name + value for name, value in result.headers])  # for every request: the fewest calls
+    except (TypeError, ValueError):
+        return "an UpstreamRequest with a header that is not a pair of str"
     return ""
 
 

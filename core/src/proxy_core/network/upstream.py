@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -35,14 +35,6 @@ _STALE_RETRIES = 3
 _DRAIN_S = 0.2
 
 
-_LONGEST_TYPE = 100
-
-
-@lru_cache(maxsize=64)
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
 class UpstreamResponse(Struct):
     """A status and headers that have arrived, and a body to be read. Must be closed. Header names are in lower case."""
 
@@ -54,7 +46,7 @@ class UpstreamResponse(Struct):
     @property
     def content_type(self) -> str:
         """The media type in lower case, without parameters; empty if there is none."""
-        return _media_type(self.headers.get("content-type", "")[:_LONGEST_TYPE])
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body in pieces as they arrive, decompressed. Raises ``TransportError``."""

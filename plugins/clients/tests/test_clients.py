@@ -357,6 +357,18 @@ async def test_written_files_keep_what_was_there_and_a_second_time_changes_nothi
     assert (home / path).read_text() == written
 
 
+async def test_dotted_keys_stay_where_they_are(setup, home):
+    text = 'model_providers.azure.name = "A"\nmodel_providers.azure.base_url = "http://x"\napproval_policy = "never"\n'
+    put(home, ".codex/config.toml", text)
+
+    await setup("codex", "--client", "laptop", "--write", "--yes")
+
+    found = tomllib.loads((home / ".codex/config.toml").read_text())
+    assert found["model_providers"].pop("proxy-core")["auth"]["args"][:2] == ["client-key", "laptop"]
+    assert (found.pop("model"), found.pop("model_provider")) == ("gpt-5.5", "proxy-core")
+    assert found == tomllib.loads(text)
+
+
 async def test_a_question_comes_first_and_no_means_no(setup, home):
     assert "Write this?" in await setup("claude", "--write", answer="n\n", code=1)
     assert not (home / ".claude").exists()

@@ -1,6 +1,7 @@
 """Members set in files that people write."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,45 @@ def test_tables_are_extended():
     assert merged(file("toml", m="a", p={"x": {"l": 2}, "z": {"q": {"r": [1]}}}), text) == (
         b'# c\nm = "a"\n\n[p.x]\nk = 1 # d\nl = 2\n[p.y]\n\n[p.z.q]\nr = [1]\n'
     )
+
+
+def ordered(value):
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+PROVIDER = {"name": "new", "url": "u", "auth": {"command": "c", "args": ["a"]}}
+AZURE = 'model_providers.azure.name = "A"\n'
+OURS = "[model_providers.proxy]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{AZURE}model_providers.azure.url = "http://x"\nafter = "never"\n',
+        f'{AZURE}model_providers.proxy.name = "old"\nmodel_providers.proxy.key = "k"\nafter = 1\n\n[tui]\na = 1\n',
+        'model_providers.proxy.name = "old"',
+        'model_providers.proxy = { name = "old", key = "k" }\nafter = nan\n',
+        'model_providers = { azure = { name = "A" } }\nafter = 1979-05-27\n',
+        'after = 1\n\n[model_providers]\nazure.name = "A"\nproxy = { auth = {} }\n\n[tui]\na = 1\n',
+        f"model_providers.proxy.auth.args = []\nafter = 1\n\n{OURS[:-2]}.auth.more]\na = 1\n\n[[mcp]]\na = 1\n",
+        f'after = 1\n\n{OURS}auth.command = "old"\n\n[tui]\na = 1\n',
+        f'{OURS}name = "old"\nkey = "k"\n\n[tui]\na = 1\n\n[model_providers.azure]\nname = "A"\n\n[[mcp]]\na = 1\n',
+    ],
+)
+def test_tables_stay_what_they_are_however_they_are_written(text):
+    before = tomllib.loads(text)
+    ours = before.get("model_providers", {}).get("proxy", {})
+    ours.pop("key", None)
+    changes = file("toml", removes=[("model_providers", "proxy", "key")], m="a", model_providers={"proxy": PROVIDER})
+
+    after = merged(changes, text.encode())
+
+    wanted = expected(before, {"m": "a", "model_providers": {"proxy": PROVIDER}})
+    assert ordered(tomllib.loads(after.decode())) == ordered(wanted)
+    assert merged(changes, after) == after
+    assert after.count(b"\n\n[") >= text.count("\n\n[")
+
+
+def test_a_file_in_which_something_else_would_change_is_refused():
+    with pytest.raises(ValueError, match="keep everything else"):
+        merged(file("env", B='y"z'), b'A="x\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -17,13 +18,19 @@ _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false
 
 
 def merged(file: ConfigFile, data: bytes) -> bytes:
-    """Raises ``ValueError`` if the present content cannot be read or has another shape, or the key is not known."""
+    """Raises ``ValueError`` if the present content cannot be read or has another shape, or the key is not known.
+
+    Also if anything else in the file would not stay what it is.
+    """
     text = data.decode("utf-8-sig")
     mark, crlf = data[: len(data) - len(text.encode())], 0 < text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if crlf else text
     found = read(file.format, text)
     values = {name: clear(value) for name, value in file.values.items()}
-    result = _MERGES[file.format](text, _changed(values, found), [m for m in file.removes if at(found, m) is not None])
+    removes = [member for member in file.removes if at(found, member) is not None]
+    result = _MERGES[file.format](text, _changed(values, found), removes)
+    if _canonical(read(file.format, result)) != _canonical(_updated(_pruned(found, removes), values)):
+        raise ValueError("its layout does not allow to set these values and keep everything else")
     return mark + (result.replace("\n", "\r\n") if crlf else result).encode()
 
 
@@ -65,31 +72,61 @@ def _changed(values: Mapping[str, Any], found: Mapping[str, Any], path: Member =
     return changed
 
 
+def _pruned(found: Mapping[str, Any], removes: Sequence[Member]) -> Mapping[str, Any]:
+    """``found`` without the members of ``removes``, each of which it has."""
+    for name, *inner in removes:
+        rest = {other: value for other, value in found.items() if other != name}
+        found = {**rest, name: _pruned(found[name], [tuple(inner)])} if inner else rest
+    return found
+
+
+def _updated(found: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = {name: _updated(found.get(name) or {}, value) for name, value in values.items() if isinstance(value, dict)}
+    return {**found, **values, **inner}
+
+
+def _canonical(found: Mapping[str, Any]) -> str:
+    """A text that is the same for the same values in any order: ``1``, ``1.0`` and ``true`` differ, and NaN is NaN."""
+    return json.dumps(found, sort_keys=True, default=repr)
+
+
 def _kind(value: object) -> str:
     return next((word for kind, word in _KINDS.items() if isinstance(value, kind)), "something else")
 
 
 def _toml(text: str, values: Mapping[str, Any], removes: Sequence[Member]) -> str:
+    """New tables go to the end, where no line that is there already can become a part of them."""
     import tomlkit  # every command of a plugin would wait for it
     from tomlkit.exceptions import TOMLKitError
 
+    if not values and not removes:
+        return text
     try:
-        document = tomlkit.parse(text)
+        document = tomlkit.parse(_lines(text))
         for *outer, last in removes:
             del at(document, tuple(outer))[last]
-        _update(document, values)
+        tables = _update(document, values)
+        return "\n".join(filter(None, (tomlkit.dumps(document), tomlkit.dumps(tables))))
     except TOMLKitError as error:
         raise ValueError(str(error)) from None
-    return tomlkit.dumps(document)
 
 
-def _update(table: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
+def _lines(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def _update(table: MutableMapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Sets what a line in ``table`` can hold. Returns the rest, which needs tables of its own."""
+    from tomlkit.items import InlineTable
+
+    tables: dict[str, Any] = {}
     for name, value in values.items():
         inner = table.get(name)
-        if isinstance(value, Mapping) and isinstance(inner, MutableMapping):
-            _update(inner, value)
-        else:
+        if not isinstance(value, Mapping) or (inner is None and isinstance(table, InlineTable)):
             table[name] = value
+        elif rest := value if inner is None else _update(inner, value):
+            tables[name] = rest
+    return tables
 
 
 def _json(text: str, values: Mapping[str, Any], removes: Sequence[Member]) -> str:
@@ -105,7 +142,7 @@ def _env(text: str, values: Mapping[str, Any], removes: Sequence[Member]) -> str
         line = f"{name}={_quoted(value)}"
         text, found = re.subn(_VARIABLE.format(name), lambda _: line, text, flags=re.MULTILINE)  # noqa: B023
         if not found:
-            text += ("" if not text or text.endswith("\n") else "\n") + line + "\n"
+            text = f"{_lines(text)}{line}\n"
     return text
 
 

@@ -269,6 +269,68 @@ async def test_a_model_that_stays_is_said_and_looked_up(setup, home):
 
 
 @pytest.mark.parametrize(
+    ("name", "path", "text"),
+    [
+        ("codex", ".codex/config.toml", 'model = "{}"\n'),
+        ("qwen", ".qwen/.env", "OPENAI_MODEL={}\n"),
+        ("qwen", ".qwen/settings.json", '{{"model": {{"name": "{}"}}}}'),
+        ("opencode", "config/opencode/opencode.json", '{{"model": "proxy-core/{}"}}'),
+    ],
+)
+async def test_a_model_in_the_clients_file_stays_unless_another_is_asked_for(setup, home, name, path, text):
+    put(home, path, text.format("fine"))
+
+    output = await setup(name, "--write", "--yes")
+    assert f"{home / path} keeps " in output
+    assert "requests models that the proxy does not have: fine." in output
+    assert tomllib.loads(output[output.rindex("[models]") :])["models"] == {"fine": ["home/small", "home/big"]}
+    files = [file.read_text() for file in (home / path).parent.iterdir() if file.suffix != ".bak"]
+    assert not [file for file in files if '"model": "proxy-core/fast"' in file or '"name": "fast"\n  }' in file]
+    assert not [file for file in files if "gpt-5.5" in file or "OPENAI_MODEL=fast" in file]
+    assert [file for file in files if "fine" in file]
+    assert "nothing to change" in await setup(name, "--write", "--yes")
+
+    assert "keeps" not in await setup(name, "--model", "fast", "--write", "--yes")
+    assert "fast" in (home / path).read_text()
+    assert "fine" not in (home / path).read_text()
+
+
+@pytest.mark.parametrize("name", ["codex", "qwen", "opencode"])
+async def test_a_client_whose_files_name_no_model_gets_one(setup, home, name):
+    (path, _), default = EXISTING[name], "gpt-5.5" if name == "codex" else "fast"
+    put(home, path, {"codex": 'model = ""\n'}.get(name, "{}"))
+
+    output = await setup(name, "--write", "--yes")
+
+    assert "keeps" not in output
+    assert default in (home / path).read_text()
+
+
+async def test_a_model_of_another_service_stays_and_is_called_that(setup, home):
+    put(home, "config/opencode/opencode.json", {"model": "a/b"})
+
+    output = await setup("opencode", "--write", "--yes")
+
+    assert "a/b is not a model of the proxy: --model NAME sets one" in output
+    assert "does not have" not in output
+    assert json.loads((home / "config/opencode/opencode.json").read_text())["model"] == "a/b"
+
+
+async def test_only_names_that_are_missing_are_to_be_added(setup, home):
+    put(home, ".claude/settings.json", {"env": {"ANTHROPIC_SMALL_FAST_MODEL": "small"}})
+
+    both = await setup("claude")
+    (home / "proxy-core.toml").write_text(TOML + '"claude-*" = "home/small"\n')
+    one = await setup("claude")
+
+    assert list(tomllib.loads(both[both.rindex("[models]") :].partition("\n\nThe client")[0])["models"]) == [
+        "claude-*",
+        "small",
+    ]
+    assert list(tomllib.loads(one[one.rindex("[models]") :].partition("\n\nThe client")[0])["models"]) == ["small"]
+
+
+@pytest.mark.parametrize(
     ("name", "path", "value", "said"),
     [
         ("claude", ".claude/settings.local.json", {"env": {"ANTHROPIC_API_KEY": SECRET}}, "env.ANTHROPIC_API_KEY"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from proxy_plugin_clients.endpoint import KEY_VARIABLE, Endpoint
+from proxy_plugin_clients.jsonc import leaves
 from proxy_plugin_clients.program import ClientProgram, ConfigFile, Configuration, Format, Member, Rival
 
 # --- Claude Code -------------------------------------------------------------------------
@@ -64,6 +68,13 @@ def _claude(endpoint: Endpoint) -> Configuration:
     )
 
 
+def _named(endpoint: Endpoint, file: ConfigFile, model: Mapping[str, Any]) -> ConfigFile:
+    """``file`` with this model: in any case if it was asked for, otherwise unless there is one to keep."""
+    if endpoint.chosen:
+        return replace(file, values={**file.values, **model})
+    return replace(file, defaults=model, keeps=[*file.keeps, *(member for member, _ in leaves(model))])
+
+
 def _rivals(form: Format, paths: Sequence[Path], *members: Member) -> list[Rival]:
     return [Rival(path=path, format=form, members=members) for path in paths]
 
@@ -78,7 +89,7 @@ def _above(endpoint: Endpoint) -> Iterator[Path]:
 
 # --- Codex -------------------------------------------------------------------------------
 
-_CODEX_MODELS = ("gpt-5.5",)
+_CODEX_MODEL = "gpt-5.5"
 
 
 #: Other ways to get a key, which it refuses beside ``auth``.
@@ -93,20 +104,20 @@ def _codex(endpoint: Endpoint) -> Configuration:
         "wire_api": "responses",
         "auth": {"command": command, "args": arguments, "refresh_interval_ms": 300_000},
     }
-    requested = [endpoint.model] if endpoint.chosen else list(_CODEX_MODELS)
+    model = {"model": endpoint.model if endpoint.chosen else _CODEX_MODEL}
     own = ("model_providers", "proxy-core")
     file = ConfigFile(
         path=endpoint.folder("CODEX_HOME", ".codex") / "config.toml",
         format="toml",
-        values={"model": requested[0], "model_provider": "proxy-core", own[0]: {own[1]: provider}},
+        values={"model_provider": "proxy-core", own[0]: {own[1]: provider}},
         removes=[(*own, name) for name in _CODEX_KEYS],
         keeps=[("profile",)],
     )
     others = [*(folder / ".codex/config.toml" for folder in _above(endpoint)), Path("/etc/codex/managed_config.toml")]
     return Configuration(
-        files=[file],
+        files=[_named(endpoint, file, model)],
         run="codex",
-        requests=requested,
+        default=model["model"],
         rivals=_rivals("toml", others, ("model",), ("model_provider",), ("profile",), own),
     )
 
@@ -160,22 +171,23 @@ def _instead(endpoint: Endpoint, folder: str) -> list[Rival]:
 
 def _qwen(endpoint: Endpoint) -> Configuration:
     folder = endpoint.folder("QWEN_HOME", ".qwen")
-    variables = {
-        "OPENAI_BASE_URL": endpoint.v1,
-        "OPENAI_API_KEY": endpoint.key,
-        "OPENAI_MODEL": endpoint.model,
-    }
-    settings = {"security": {"auth": {"selectedType": "openai"}}, "model": {"name": endpoint.model}}
+    variables = {"OPENAI_BASE_URL": endpoint.v1, "OPENAI_API_KEY": endpoint.key}
+    named, model = {"OPENAI_MODEL": endpoint.model}, {"model": {"name": endpoint.model}}
+    settings = {"security": {"auth": {"selectedType": "openai"}}}
     system = endpoint.folder("QWEN_CODE_SYSTEM_SETTINGS_PATH", "/etc/qwen-code/settings.json")
     providers = ("modelProviders", "openai")
     return Configuration(
         files=[
-            ConfigFile(path=folder / ".env", format="env", values=variables),
-            ConfigFile(path=folder / "settings.json", format="json", values=settings, keeps=[providers]),
+            _named(endpoint, ConfigFile(path=folder / ".env", format="env", values=variables), named),
+            _named(
+                endpoint,
+                ConfigFile(path=folder / "settings.json", format="json", values=settings, keeps=[providers]),
+                model,
+            ),
         ],
         run="qwen",
-        requests=[endpoint.model],
-        preferred=list(variables),
+        default=endpoint.model,
+        preferred=[*variables, *named],
         rivals=[
             *_instead(endpoint, ".qwen"),
             *_rivals(
@@ -194,13 +206,14 @@ def _qwen(endpoint: Endpoint) -> Configuration:
 
 #: It reads all of them; the first of these wins.
 _OPENCODE_FILES = ("opencode.jsonc", "opencode.json")
+_OPENCODE_PREFIX = "proxy-core/"
 _OPENCODE_PROJECT = tuple(f".opencode/{name}" for name in _OPENCODE_FILES)
 
 
 def _opencode(endpoint: Endpoint) -> Configuration:
     """It does not ask for the list of models: the ones to choose from have to be in its file."""
-    file = endpoint.key.file
-    key = f"{{file:{file.as_posix()}}}" if file else f"{{env:{KEY_VARIABLE}}}"
+    key_file = endpoint.key.file
+    key = f"{{file:{key_file.as_posix()}}}" if key_file else f"{{env:{KEY_VARIABLE}}}"
     models = endpoint.models or [endpoint.model]
     provider = {
         "npm": "@ai-sdk/openai-compatible",
@@ -208,17 +221,16 @@ def _opencode(endpoint: Endpoint) -> Configuration:
         "options": {"baseURL": endpoint.v1, "apiKey": key},
         "models": {name: {"name": name} for name in models},
     }
-    values = {"model": f"proxy-core/{models[0]}", "provider": {"proxy-core": provider}}
+    values = {"provider": {"proxy-core": provider}}
     folder = endpoint.folder("XDG_CONFIG_HOME", ".config") / "opencode"
     path = next((path for name in _OPENCODE_FILES if (path := folder / name).exists()), folder / "opencode.json")
+    file = ConfigFile(path=path, format="json", values=values, keeps=[("enabled_providers",), ("disabled_providers",)])
     above = [*_above(endpoint), *([endpoint.home] if endpoint.cwd.is_relative_to(endpoint.home) else [])]
     projects = [place / name for place in above for name in (*_OPENCODE_FILES, *_OPENCODE_PROJECT)]
     named = endpoint.variables.get("OPENCODE_CONFIG")
     return Configuration(
-        files=[
-            ConfigFile(path=path, format="json", values=values, keeps=[("enabled_providers",), ("disabled_providers",)])
-        ],
-        variables={} if file or endpoint.key.variable else {KEY_VARIABLE: endpoint.key},
+        files=[_named(endpoint, file, {"model": f"{_OPENCODE_PREFIX}{models[0]}"})],
+        variables={} if key_file or endpoint.key.variable else {KEY_VARIABLE: endpoint.key},
         run="opencode",
         requests=list(models),
         preferred=["OPENCODE_CONFIG_CONTENT"],
@@ -288,6 +300,7 @@ AGENTS: Sequence[ClientProgram] = (
         title="OpenCode",
         dialect="openai_chat",
         configure=_opencode,
+        prefix=_OPENCODE_PREFIX,
         source="https://opencode.ai/docs/providers, tried with 1.18.33",
     ),
     ClientProgram(

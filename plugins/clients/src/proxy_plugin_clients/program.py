@@ -19,7 +19,8 @@ class ConfigFile(Struct, frozen=True, kw_only=True):
     """A file that a client reads, and what has to be in it; whatever else is there stays.
 
     ``removes`` are members that would win over ``values`` or contradict them. ``keeps`` are members that stay although
-    the client goes by them, above all models: they are reported.
+    the client goes by them, above all models: they are reported. ``defaults`` are values that are set only if none of
+    the client's files names a model to keep.
 
     Only in a file of variables (``env``) may a value be a :class:`Key`: the key in clear, for a client that offers no
     other way. Such a file becomes readable by its owner alone.
@@ -28,6 +29,7 @@ class ConfigFile(Struct, frozen=True, kw_only=True):
     path: Path
     format: Literal["json", "toml", "env"]
     values: Mapping[str, Any]
+    defaults: Mapping[str, Any] = {}
     removes: Sequence[Member] = ()
     keeps: Sequence[Member] = ()
 
@@ -48,8 +50,8 @@ class Rival(Struct, frozen=True, kw_only=True):
 class Configuration(Struct, frozen=True, kw_only=True):
     """``variables`` are for the shell that starts the client, ``code`` for the program that uses a library.
 
-    ``requests`` are the models that the client will ask for. ``preferred`` are variables of the shell that win over
-    the files, and ``rivals`` other files that do.
+    ``requests`` are the models that the client will ask for, and ``default`` is one for a client whose files name none.
+    ``preferred`` are variables of the shell that win over the files, and ``rivals`` other files that do.
     """
 
     files: Sequence[ConfigFile] = ()
@@ -57,12 +59,14 @@ class Configuration(Struct, frozen=True, kw_only=True):
     code: str = ""
     run: str = ""
     requests: Sequence[str] = ()
+    default: str = ""
     preferred: Sequence[str] = ()
     rivals: Sequence[Rival] = ()
 
 
 class ClientProgram(Struct, frozen=True, kw_only=True):
     """``pattern`` covers the names of models that the client asks for by itself, ``aliases`` are its words for them.
+    ``prefix`` is what its files have before a model of the proxy, and not before others.
 
     ``source``: where all this is from.
     """
@@ -73,4 +77,5 @@ class ClientProgram(Struct, frozen=True, kw_only=True):
     configure: Callable[[Endpoint], Configuration]
     source: str
     pattern: str = ""
+    prefix: str = ""
     aliases: Sequence[str] = ()

@@ -6,26 +6,43 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from proxy_core.cli.api import printable, read_small
 from proxy_plugin_clients.endpoint import Endpoint, Key
 from proxy_plugin_clients.jsonc import leaves
 from proxy_plugin_clients.merging import at, read
-from proxy_plugin_clients.program import ClientProgram, Configuration, Format, Member, Rival
+from proxy_plugin_clients.program import ClientProgram, ConfigFile, Configuration, Format, Member, Rival
 from proxy_plugin_clients.writing import names_model
 
 
-def kept_models(program: ClientProgram, configuration: Configuration) -> list[str]:
-    """The models in the client's files that stay there, so that the client requests them."""
-    named = (value for _, member, value in _kept(configuration) if names_model(member) and isinstance(value, str))
-    plain = (name.partition("[")[0] for name in named)  # opus[1m]: the same model with a longer context
-    return [name for name in plain if name not in program.aliases]
+def settled(program: ClientProgram, configuration: Configuration) -> Configuration:
+    """``configuration`` with the models that the client's files name already, or else with the default one."""
+    named = [value for _, member, value in _kept(configuration) if names_model(member) and isinstance(value, str)]
+    files = [file if named else replace(file, values={**file.values, **file.defaults}) for file in configuration.files]
+    kept = [_plain(name.removeprefix(program.prefix)) for name in named if name.startswith(program.prefix)]
+    default = [configuration.default] if configuration.default and not named else []
+    requests = [*configuration.requests, *default, *(name for name in kept if name not in program.aliases)]
+    return replace(
+        configuration,
+        files=[replace(file, keeps=[member for _, member, _ in _kept_in(file)]) for file in files],
+        requests=list(dict.fromkeys(requests)),
+    )
+
+
+def _plain(name: str) -> str:
+    """Claude Code's ``opus[1m]`` is the same model with a longer context."""
+    return name.partition("[")[0]
 
 
 def reported(program: ClientProgram, configuration: Configuration, endpoint: Endpoint) -> Iterator[str]:
     """One sentence for each thing found. No values but those of models, because any other may be a secret."""
     for path, member, value in _kept(configuration):
-        known = f" = {printable(value)}" if names_model(member) and isinstance(value, str) else ""
+        model = value if names_model(member) and isinstance(value, str) else None
+        known = "" if model is None else f" = {printable(model)}"
         yield f"{path} keeps {'.'.join(member)}{known}, and {program.title} goes by it."
+        if model is not None and not model.startswith(program.prefix):
+            yield f"{printable(model)} is not a model of the proxy: --model NAME sets one."
     values = {member: value for file in configuration.files for member, value in leaves(file.values)}
     values.update({(name,): value for name, value in configuration.variables.items()})
     for name in configuration.preferred:
@@ -43,8 +60,12 @@ def _text(value: object) -> object:
 
 def _kept(configuration: Configuration) -> Iterator[tuple[Path, Member, Any]]:
     for file in configuration.files:
-        found = _read(file.path, file.format) or {} if file.keeps else {}
-        yield from ((file.path, member, value) for member in file.keeps if (value := at(found, member)) is not None)
+        yield from _kept_in(file)
+
+
+def _kept_in(file: ConfigFile) -> Iterator[tuple[Path, Member, Any]]:
+    found = _read(file.path, file.format) or {} if file.keeps else {}
+    yield from ((file.path, member, value) for member in file.keeps if (value := at(found, member)) not in (None, ""))
 
 
 def _of(rival: Rival, values: Mapping[Member, Any]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from proxy_plugin_clients.endpoint import PLACEHOLDER, Endpoint, Key, endpoint_o
 from proxy_plugin_clients.libraries import LIBRARIES
 from proxy_plugin_clients.merging import example
 from proxy_plugin_clients.program import ClientProgram, Configuration
-from proxy_plugin_clients.rivals import kept_models, reported
+from proxy_plugin_clients.rivals import reported, settled
 from proxy_plugin_clients.writing import change_of, write
 
 PROGRAMS: Mapping[str, ClientProgram] = {program.name: program for program in (*AGENTS, *LIBRARIES)}
@@ -69,7 +69,7 @@ def command(
         raise click.UsageError(f"no client {name!r}; the known ones are {', '.join(PROGRAMS)}")
     loaded = read_settings(config, disable_plugin)
     endpoint = endpoint_of(loaded, url=url, client=client, key_file=key_file, models=models)
-    configuration = program.configure(endpoint)
+    configuration = settled(program, program.configure(endpoint))
     if to_write:
         _write(configuration, yes)
     lines = [*shown(program, configuration, endpoint, written=to_write), *_advice(program, configuration, endpoint)]
@@ -153,18 +153,25 @@ def _missing(
     if PLACEHOLDER in configuration.requests:
         yield f"\n{PLACEHOLDER} stands for the name of a model: {_CHOOSE}"
         return
-    requests = list(dict.fromkeys([*configuration.requests, *kept_models(program, configuration)]))
     try:
-        unknown = unknown_models(loaded, requests)
+        unknown = unknown_models(loaded, configuration.requests)
     except SetupError as error:
         yield f"\nThe proxy would not start, so which models it serves is not known: {printable(str(error))}"
         return
+    names = _to_add(unknown, "" if endpoint.chosen else program.pattern, loaded)
     if unknown:
-        names = [program.pattern] if program.pattern and not endpoint.chosen else unknown
-        yield f"\n{program.title} requests models that the proxy does not have: {', '.join(unknown)}."
+        yield f"\n{program.title} requests models that the proxy does not have: {printable(', '.join(unknown))}."
+    if names:
         yield "Add to the settings file:\n\n[models]"
         yield from (f"{json.dumps(name, ensure_ascii=False)} = {_target(loaded)}" for name in names)
-    yield from _refused(requests, loaded, client)
+    yield from _refused(configuration.requests, loaded, client)
+
+
+def _to_add(unknown: Sequence[str], pattern: str, loaded: LoadedSettings) -> list[str]:
+    """The names for ``[models]`` that cover the unknown ones, and are not in it yet."""
+    given = loaded.settings.models
+    names = (pattern if pattern not in given and fnmatchcase(name, pattern) else name for name in unknown)
+    return [name for name in dict.fromkeys(names) if name not in given]
 
 
 def _refused(requests: Sequence[str], loaded: LoadedSettings, client: str | None) -> Iterator[str]:

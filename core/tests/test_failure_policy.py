@@ -124,6 +124,7 @@ QUOTA = ("model", "rotate", "quota")
 CLIENT = ("client", "reject", None)
 UNKNOWN = ("client", "fail_over", None)
 SERVER = ("provider", "retry", None)
+ADDRESS = ("provider", "fail_over", None)
 
 
 def says(message, **fields):
@@ -135,6 +136,7 @@ def google(status, message="words", code=400, **detail):
     return {"error": {"code": code, "status": status, "message": message, "details": [{**kind, **detail}]}}
 
 
+LOST = f"Item with id 'rs_{'0a' * 24}' not found. Items are not persisted when `store` is set to false."
 QUOTED = "Invalid value: 'Your credit balance is too low to access the Anthropic API'. Expected a number."
 OPENAI_QUOTA = "You exceeded your current quota, please check your plan and billing details."
 ANTHROPIC_LOW = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
@@ -241,6 +243,15 @@ WORDS = [
     (400, says("openai/nope is not a valid model ID", code=400), UNKNOWN, 404, None),
     (400, says("model `x` is not supported", code="invalid_parameter_error"), UNKNOWN, 404, None),
     # The client's own.
+    (404, says(LOST, type="invalid_request_error", param="input"), CLIENT, 404, None),
+    (404, says(LOST), CLIENT, 404, None),
+    (404, says("File file_011CNha8iCJcU1wXNR6q4V8w not found", type="not_found_error"), CLIENT, 404, None),
+    (404, says("No such File object: file-AbCdEfGh1234567", param="id"), CLIENT, 404, None),
+    (404, says("Invalid URL (POST /v1/responses)", type="invalid_request_error"), ADDRESS, 502, None),
+    (404, says("Unknown request URL: POST /openai/v1/chat_completions12 not found"), ADDRESS, 502, None),
+    (404, says("File Not Found", code=404), ADDRESS, 502, None),
+    (404, says("Not Found", type="not_found_error"), ADDRESS, 502, None),
+    (404, says("Resource not found", code="404"), ADDRESS, 502, None),
     (400, says(QUOTED, type="invalid_request_error", param="input"), CLIENT, 400, None),
     (400, says(QUOTED), CLIENT, 400, None),
     (400, says(ANTHROPIC_LOW, param="messages"), CLIENT, 400, None),

@@ -71,6 +71,10 @@ def test_statuses_and_types(error, status, kind):
     [
         (missing("messages.0.role"), "messages.0.role: Field required"),
         (wrong_type("max_tokens", "an integer"), "max_tokens: Input should be an integer"),
+        (
+            wrong_type("messages.0.role", "'user' or 'assistant'"),
+            "messages.0.role: Input should be 'user' or 'assistant'",
+        ),
         (BadRequest("own words", param="tools"), "own words"),
     ],
 )

@@ -563,3 +563,31 @@ async def test_its_clients_may_have_talked_to_other_models_before(proxy, server,
     sent = server.asked[-1].json
     assert sent["messages"] == [*messages[:3], messages[4], {"role": "assistant", "content": [use]}, messages[6]]
     assert "thinking" not in sent
+
+
+THOUGHT = [{"type": "thinking", "thinking": "Unsigned.", "signature": ""}, {"type": "text", "text": "a"}]
+
+
+async def test_claude_gets_no_unsigned_thoughts_wherever_it_is_served(make_proxy, server, upstream):
+    """They come from a model of another format; a server of another vendor's models may need those that it wrote."""
+    work = {"base_url": server.address, "api_keys": [API_KEY], "preset": "anthropic"}
+    other = {"base_url": upstream.url, "api_keys": ["key-a"], "preset": "anthropic"}
+    chats = {"base_url": upstream.url, "api_keys": ["key-b"]}
+    proxy = await make_proxy({"providers": {"work": work, "other": other, "chats": chats}})
+    chat = {"message": {"role": "assistant", "content": "a", "reasoning_content": "Unsigned."}, "finish_reason": "stop"}
+    upstream.for_path("/chat/completions").responds(json_body={"choices": [{"index": 0, **chat}]})
+    asked = {"max_tokens": 50, "messages": HI}
+    first = (await proxy.post("/messages", {"model": "chats/m", **asked})).json["content"]
+    again = {**asked, "messages": [*HI, {"role": "assistant", "content": first}, *HI]}
+
+    answers = [
+        await proxy.post("/messages", {"model": "work/claude-sonnet-4-6", **again}),
+        await proxy.post("/messages/count_tokens", {"model": "work/claude-sonnet-4-6", **again}),
+    ]
+    await proxy.post("/messages", {"model": "other/m", **again})
+
+    assert first == THOUGHT
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[1].headers["x-proxy-token-counter"] == "upstream: work/claude-sonnet-4-6"
+    assert [r.json["messages"][1]["content"] for r in server.requests] == [THOUGHT[1:]] * 2
+    assert upstream.last.json["messages"][1]["content"] == THOUGHT

@@ -167,3 +167,26 @@ async def test_google_counts_tokens_for_clients_of_every_format(proxy, google):
         sent = google.called("countTokens")[-1]
         assert sent.path == "/v1beta/models/gemini-2.5-pro:countTokens"
         assert sent.json == {"generateContentRequest": {"model": "models/gemini-2.5-pro", **whole}}
+
+
+SAYS_HI = [{"role": "user", "content": "hi"}]
+COUNTED = {
+    "/messages/count_tokens": {"messages": SAYS_HI, "thinking": {"type": "enabled", "budget_tokens": 2000}},
+    "/responses/input_tokens": {"input": "hi", "reasoning": {"effort": "low"}},
+}
+
+
+@pytest.mark.parametrize("path", COUNTED)
+async def test_google_counts_what_other_formats_clients_ask_it(proxy, google, path):
+    tools = {"tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]}
+    if "messages" in path:
+        tools = {"tools": [{"name": "f", "input_schema": {"type": "object"}}]}
+
+    answer = await proxy.post(path, {"model": "gemini/gemini-2.5-pro", **COUNTED[path], **tools})
+
+    assert answer.status == 200
+    assert answer.headers["x-proxy-token-counter"] == "upstream: gemini/gemini-2.5-pro"
+    assert "x-proxy-token-counter-note" not in answer.headers
+    assert answer.json["input_tokens"] > 0
+    (sent,) = google.called("countTokens")
+    assert sent.json["generateContentRequest"]["tools"]

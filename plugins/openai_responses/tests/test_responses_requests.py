@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from proxy_core import BadRequest, CustomTool, FunctionTool, HostedTool, Image, Opaque, ToolCall, ToolChoice, seal
 from proxy_core.dialects import openai_chat
 from proxy_plugin_openai_responses.dialect import DIALECT, check, decode
+from proxy_plugin_openai_responses.dialect.common import OWN_REASONING
 from proxy_plugin_openai_responses.dialect.decode import decode_strictly
 from proxy_plugin_openai_responses.dialect.decode_tools import table
 from proxy_plugin_openai_responses.dialect.errors import encode_error
@@ -267,6 +268,18 @@ def test_an_upstream_of_this_format_does_not_get_what_others_sealed():
     assert DIALECT.relayed(body_of(user(), google, own))["input"] == [user(), own]
     body = body_of(user(), own)
     assert DIALECT.relayed(body) is body
+
+
+def test_an_upstream_of_this_format_gets_no_reasoning_that_it_cannot_find():
+    summary = [{"type": "summary_text", "text": "Hm"}]
+    of_the_proxy = {"type": "reasoning", "id": f"{OWN_REASONING}_1", "summary": summary}
+    theirs = {**of_the_proxy, "id": "rs_1"}
+    readable = {**theirs, "content": [{"type": "reasoning_text", "text": "Hm"}]}
+    reference = {"type": "item_reference", "id": of_the_proxy["id"]}
+    items = [user(), of_the_proxy, reference, theirs, readable, {**theirs, "encrypted_content": "own"}]
+
+    assert DIALECT.relayed(body_of(*items))["input"] == [items[0], *items[3:]]
+    assert DIALECT.relayed(body_of(*items, store=False))["input"] == [items[0], *items[4:]]
 
 
 def test_calls_of_built_in_tools():

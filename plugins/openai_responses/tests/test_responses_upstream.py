@@ -396,6 +396,36 @@ async def test_errors_of_relayed_requests(client, server):
     assert "Lost it." in events[-1].model_dump_json()
 
 
+@pytest.mark.parametrize("kept", [{}, {"store": False}], ids=["kept", "not kept"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_conversation_that_another_format_began_goes_on(server, upstream, make_proxy, kept, streamed):
+    """OpenAI answers 404 to an item that it has not written."""
+    chats = {"base_url": upstream.url, "api_keys": ["key-a"]}
+    proxy = await make_proxy({"providers": {"lab": server.provider, "chats": chats}})
+    message = {"role": "assistant", "content": "a", "reasoning_content": "Hm"}
+    upstream.responds(json_body={"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    async with openai.AsyncOpenAI(base_url=proxy.url, api_key=proxy.key, max_retries=0) as client:
+        if streamed:
+            async with client.responses.stream(model="chats/m", input=HI, **kept) as events:
+                first = await events.get_final_response()
+        else:
+            first = await client.responses.create(model="chats/m", input=HI, **kept)
+        said = [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in first.output]
+        await client.responses.create(model="lab/gpt", input=[*HI, *said, *HI], **kept)
+
+    assert [item["type"] for item in said] == ["reasoning", "message"]
+    assert [item.get("type", "message") for item in server.asked[0].json["input"]] == ["message"] * 3
+
+
+async def test_a_404_about_something_else_than_the_model_has_the_upstreams_words(client, server):
+    words = f"Item with id 'rs_{'0a' * 24}' not found. Items are not persisted when `store` is set to false."
+    server.errs(404, None, words)
+    with pytest.raises(openai.NotFoundError) as refused:
+        await client.responses.create(model="mine", input="hi")
+
+    assert refused.value.body["message"] == words
+
+
 async def test_a_relayed_client_is_translated_if_a_filter_reads_the_response(server, make_proxy):
     """Nothing is lost that the neutral events can carry, and what only this format has is carried whole."""
     loud = Sanitizer(name="loud", events=lambda request: Loud())

@@ -32,6 +32,7 @@ _WORDS = {
 }
 _INDEX = re.compile(r"\[(\d+)\]")
 _QUOTED = re.compile(r"'([a-z_]+)(?=['.\[])")
+_MUST = " must be "
 _FIRST = re.compile(r"[a-z_]+")
 
 
@@ -74,7 +75,7 @@ def _bad_request(problem: str, dotted: bool) -> BadRequest:
 def with_names(error: ProxyError, names: Mapping[str, str]) -> tuple[str, str | None]:
     """The message and the field of an error, in a format's own words: ``names`` are those that differ from OpenAI's.
 
-    What is inside a field keeps its name, and an upstream's message its words.
+    What is inside a field keeps its name, a value that is wanted its spelling, and an upstream's message its words.
     """
 
     def named(name: re.Match[str]) -> str:
@@ -82,5 +83,6 @@ def with_names(error: ProxyError, names: Mapping[str, str]) -> tuple[str, str | 
 
     message = error.message
     if isinstance(error, BadRequest):
-        message = _QUOTED.sub(lambda quoted: f"'{names.get(quoted[1], quoted[1])}", message)
+        field, must, wanted = message.partition(_MUST if error.code == "invalid_type" else "\0")
+        message = _QUOTED.sub(lambda quoted: f"'{names.get(quoted[1], quoted[1])}", field) + must + wanted
     return message, error.param if error.param is None else _FIRST.sub(named, error.param, count=1)

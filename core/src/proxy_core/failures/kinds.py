@@ -155,6 +155,8 @@ _NO_MODEL = re.compile(
     r"|requested entity was not found",
     re.I | re.S,
 )
+#: Something else that the request names by its id: an item, a response, a file. Addresses contain slashes.
+_LOST = re.compile(r"(?=[^/]*(not found|no such|does not exist))[^/]*\b[a-z]{2,20}[_-](?=[^\W_]*\d)[^\W_]{12}", re.I)
 _DENIED = re.compile(
     r"access.{0,60}\bmodel\b|\bmodel\b.{0,80}(access|permission|not (allowed|enabled|available))", re.I
 )
@@ -200,6 +202,10 @@ def _by_status(status: int, error: ErrorBody, rules: ErrorRules) -> FailureKind:
         return "no_model"
     if status == 404 and "not_found_error" in error.codes and "model" in message.lower():
         return "no_model"  # the same code is used for unknown addresses
+    if status == 404 and error.param:
+        return "no_model" if error.param == "model" else "client"
+    if status == 404 and _LOST.match(message):
+        return "client"
     if status in (400, 413) and error.html:  # a web server's page: no model has seen the request
         return "misconfigured" if status == 400 else "too_large"
     if status == 403 and error.html:

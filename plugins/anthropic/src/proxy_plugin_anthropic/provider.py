@@ -50,6 +50,7 @@ class MessagesApi:
         self._maker = MAKER if name == NAME else f"{MAKER}:{name}"
         self._base = without_path(str(provider.base_url or BASE))
         self._keyless = provider.base_url is not None
+        self._is_the_api = name == NAME or provider.base_url is None
         self._own_headers = tuple((key, value.get_secret_value()) for key, value in provider.headers.items())
         self._settings = settings
 
@@ -88,7 +89,9 @@ class MessagesApi:
     def _relayed(self, call: ProviderCall) -> tuple[JsonObject, list[str], str]:
         """A client of this format: its body unchanged, except for thoughts that the upstream would not accept."""
         body, asked, version = take_headers(call.body)
-        return without_foreign(body, unsigned=self._name == NAME), asked, version
+        # Wherever it is served, Claude takes no unsigned thoughts; other vendors' models may sign none.
+        signs = self._is_the_api or "claude" in str(body.get("model", "")).lower()
+        return without_foreign(body, unsigned=signs), asked, version
 
     def _translated(self, call: ProviderCall, chat: ChatRequest) -> Encoded:
         return translate(with_limit(chat, call.options), self._maker)

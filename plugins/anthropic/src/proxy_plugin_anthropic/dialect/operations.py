@@ -81,7 +81,8 @@ async def count_tokens(request: OperationRequest, services: OperationServices) -
     """``{"input_tokens"}``, with the counter's name in a header. Raises ``BadRequest``, ``ModelNotFound``."""
     body = read_request(request.head, request.body)
     check(body)
-    chat = decode({"max_tokens": 1, **{name: value for name, value in body.items() if name not in ONLY_HERE}})
+    body = {"max_tokens": 1, **body}  # which a count does not need, but a translation for another provider's does
+    chat = decode({name: value for name, value in body.items() if name not in ONLY_HERE})
     counted = await services.count_tokens(chat, body)
     return OperationResponse(body={"input_tokens": max(1, counted.tokens)}, headers=counted.headers)
 

@@ -7,6 +7,7 @@ from secrets import token_hex
 
 from proxy_core import BadRequest, JsonObject, ProxyRequest, ResponseContext, is_sealed
 from proxy_core.dialects.common import check_stream, missing, optional_bool, optional_str, require_model, wrong_type
+from proxy_plugin_openai_responses.dialect.common import OWN_REASONING
 
 
 def check(body: JsonObject) -> None:
@@ -38,11 +39,24 @@ def check(body: JsonObject) -> None:
 
 
 def relayed(body: JsonObject) -> JsonObject:
-    """The body without reasoning that other makers sealed, which an upstream of this format would refuse."""
+    """The body without reasoning that an upstream of this format would refuse: of other makers, or kept nowhere."""
     found = body.get("input")
-    if not isinstance(found, list) or not any(is_sealed(item.get("encrypted_content")) for item in found):
+    stored = body.get("store") is not False
+    if not isinstance(found, list) or not any(_foreign(item, stored) for item in found):
         return body
-    return {**body, "input": [item for item in found if not is_sealed(item.get("encrypted_content"))]}
+    return {**body, "input": [item for item in found if not _foreign(item, stored)]}
+
+
+def _foreign(item: JsonObject, stored: bool) -> bool:
+    """Sealed by the proxy, or only an id that no upstream has: the proxy's own, or one of a response not stored.
+
+    Upstreams that do not encrypt reasoning have it in ``content``, which the proxy does not write.
+    """
+    if is_sealed(sealed := item.get("encrypted_content")):
+        return True
+    if item.get("type") not in ("reasoning", "item_reference") or sealed or item.get("content"):
+        return False
+    return str(item.get("id")).startswith(OWN_REASONING) or (not stored and item["type"] == "reasoning")
 
 
 def context(request: ProxyRequest, *, stores: bool = True) -> ResponseContext:

@@ -32,7 +32,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import json_bytes
-from proxy_plugin_openai_responses.dialect.common import MAKER, NAME
+from proxy_plugin_openai_responses.dialect.common import MAKER, NAME, OWN_REASONING
 from proxy_plugin_openai_responses.dialect.decode import ENCRYPTED
 from proxy_plugin_openai_responses.dialect.decode_tools import Declared, table
 from proxy_plugin_openai_responses.dialect.output import (
@@ -186,7 +186,7 @@ class ResponsesEncoder:
         if not isinstance(last, ReasoningItem) or last.ended:
             if not event.text and (event.opaque is None or not self._sealed):
                 return
-            last = ReasoningItem(index=len(self._items), id=new_id("rs"))
+            last = ReasoningItem(index=len(self._items), id=new_id(OWN_REASONING))
             self._add(last)
         if event.text:
             last.say(event.text, self._emit)

@@ -31,11 +31,14 @@ ALONE = {"PROXY_PLUGINS__ALLOWED": "clients"}
 AGENTS = ("claude", "codex", "gemini", "qwen", "opencode")
 #: Each agent's file, with something of the user's own in it.
 EXISTING = {
-    "claude": (".claude/settings.json", '{\n  // mine\n  "theme": "dark", "env": {"A": "1",}, /* last */\n}\n'),
+    "claude": (".claude/settings.json", '{\n  "theme": "dark", "env": {"A": "1"}\n}\n'),
     "codex": (".codex/config.toml", '# mine\nmodel = "o3"  # for now\n\n[projects."/a"]\ntrust_level = "trusted"\n'),
     "gemini": (".gemini/.env", "# mine\nFOO=bar\nexport GEMINI_API_KEY=old\n"),
     "qwen": (".qwen/settings.json", '{"model": {"name": "old", "maxSessionTurns": 5}, "ui": {"theme": "x"}}'),
-    "opencode": ("config/opencode/opencode.json", '{"$schema": "https://opencode.ai/config.json", "model": "a/b"}'),
+    "opencode": (
+        "config/opencode/opencode.json",
+        '{\n  // mine\n  "theme": "dark", "x": {"A": "1",}, "model": "a/b", /* last */\n}\n',
+    ),
 }
 
 
@@ -417,6 +420,36 @@ async def test_written_files_keep_what_was_there_and_a_second_time_changes_nothi
     assert f"+++ {home / path}" in output
     assert "nothing to change" in again
     assert (home / path).read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "comments", "commas"),
+    [
+        ("claude", ".claude/settings.json", False, False),
+        ("gemini", ".gemini/settings.json", True, False),
+        ("qwen", ".qwen/settings.json", True, False),
+        ("opencode", "config/opencode/opencode.json", True, True),
+    ],
+)
+async def test_a_file_that_its_client_could_not_read_is_left_as_it_is(setup, home, name, path, comments, commas):
+    for content, fine, word in (
+        ('{"a": "//"} // mine\n', comments, "comments"),
+        ('{"a": [",]", 1,]}\n', commas, "trailing commas"),
+    ):
+        put(home, path, content)
+        output = await setup(name, "--model", "fast", "--write", "--yes", code=0 if fine else 1)
+        assert (f"it has {word}, which this client does not read: remove them" in output) == (not fine)
+        assert ((home / path).read_text() == content) == (not fine)
+
+
+async def test_an_enforced_way_to_log_in_is_named_where_gemini_would_not_start(setup, home):
+    for path in (".gemini/settings.json", "system.json"):
+        for value, stops in (("gemini-api-key", False), ("oauth-personal", True)):
+            put(home, path, {"security": {"auth": {"enforcedType": value}}})
+            output = await setup("gemini", GEMINI_CLI_SYSTEM_SETTINGS_PATH=f"{home}/system.json")
+            assert (f"With security.auth.enforcedType in {home / path}, Gemini CLI does not start" in output) == stops
+        (home / path).unlink()
+    assert "GEMINI_CLI_TRUST_WORKSPACE=true" in output
 
 
 async def test_dotted_keys_stay_where_they_are(setup, home):

@@ -110,7 +110,8 @@ def test_what_is_no_object_is_refused(text):
 
 
 def file(form, removes=(), **values):
-    return ConfigFile(path=Path("x"), format=form, values=values, removes=removes)
+    extras = ["comments", "trailing commas"]
+    return ConfigFile(path=Path("x"), format=form, values=values, removes=removes, extras=extras)
 
 
 def test_byte_order_marks_and_line_ends_are_kept():

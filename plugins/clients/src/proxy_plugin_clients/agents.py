@@ -128,6 +128,12 @@ def _codex(endpoint: Endpoint) -> Configuration:
 _GEMINI_MODELS = ("gemini-3.1-pro-preview", "gemini-3-flash-preview", "gemini-3.5-flash-lite", "gemini-2.5-pro")
 
 
+_GEMINI_TRUST = (
+    "In a folder that you have not trusted, Gemini CLI does not read the .env: for gemini -p there, "
+    "set GEMINI_CLI_TRUST_WORKSPACE=true."
+)
+
+
 def _gemini(endpoint: Endpoint) -> Configuration:
     """It asks for a key in a variable, and has no setting for a command or a file; ``.env`` in its folder is read."""
     base = endpoint.folder("GEMINI_CLI_HOME")
@@ -149,6 +155,7 @@ def _gemini(endpoint: Endpoint) -> Configuration:
                 format="json",
                 values={**settings, "model": {"name": endpoint.model}} if endpoint.chosen else settings,
                 keeps=[] if endpoint.chosen else [model],
+                extras=["comments"],
             ),
         ],
         run="gemini",
@@ -160,6 +167,8 @@ def _gemini(endpoint: Endpoint) -> Configuration:
                 "json", (endpoint.cwd / ".gemini/settings.json", system), ("security", "auth", "selectedType"), model
             ),
         ],
+        needed={("security", "auth", "enforcedType"): "gemini-api-key"},
+        notes=[_GEMINI_TRUST],
     )
 
 
@@ -181,7 +190,13 @@ def _qwen(endpoint: Endpoint) -> Configuration:
             _named(endpoint, ConfigFile(path=folder / ".env", format="env", values=variables), named),
             _named(
                 endpoint,
-                ConfigFile(path=folder / "settings.json", format="json", values=settings, keeps=[providers]),
+                ConfigFile(
+                    path=folder / "settings.json",
+                    format="json",
+                    values=settings,
+                    keeps=[providers],
+                    extras=["comments"],
+                ),
                 model,
             ),
         ],
@@ -224,7 +239,13 @@ def _opencode(endpoint: Endpoint) -> Configuration:
     values = {"provider": {"proxy-core": provider}}
     folder = endpoint.folder("XDG_CONFIG_HOME", ".config") / "opencode"
     path = next((path for name in _OPENCODE_FILES if (path := folder / name).exists()), folder / "opencode.json")
-    file = ConfigFile(path=path, format="json", values=values, keeps=[("enabled_providers",), ("disabled_providers",)])
+    file = ConfigFile(
+        path=path,
+        format="json",
+        values=values,
+        keeps=[("enabled_providers",), ("disabled_providers",)],
+        extras=["comments", "trailing commas"],
+    )
     above = [*_above(endpoint), *([endpoint.home] if endpoint.cwd.is_relative_to(endpoint.home) else [])]
     projects = [place / name for place in above for name in (*_OPENCODE_FILES, *_OPENCODE_PROJECT)]
     named = endpoint.variables.get("OPENCODE_CONFIG")

@@ -22,6 +22,12 @@ def parse(text: str) -> dict[str, Any]:
     return found
 
 
+def extras(text: str) -> set[str]:
+    """What ``text`` has that the standard does not allow."""
+    found = (match[0] for match in _NOT_JSON.finditer(text) if match[1] is None)
+    return {"trailing commas" if piece == "," else "comments" for piece in found}
+
+
 def merged(text: str, values: Mapping[str, Any]) -> str:
     """``text`` with ``values`` set in it, at any depth; all other members stay. Raises ``ValueError``."""
     if not text.strip():

@@ -26,6 +26,8 @@ def merged(file: ConfigFile, data: bytes) -> bytes:
     mark, crlf = data[: len(data) - len(text.encode())], 0 < text.count("\r\n") == text.count("\n")
     text = text.replace("\r\n", "\n") if crlf else text
     found = read(file.format, text)
+    if file.format == "json" and (extras := jsonc.extras(text).difference(file.extras)):
+        raise ValueError(f"it has {' and '.join(sorted(extras))}, which this client does not read: remove them")
     values = {name: clear(value) for name, value in file.values.items()}
     removes = [member for member in file.removes if at(found, member) is not None]
     result = _MERGES[file.format](text, _changed(values, found), removes)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from proxy_plugin_clients.endpoint import Endpoint, Key
 
 Format = Literal["json", "toml", "env", "yaml"]
+Extra = Literal["comments", "trailing commas"]
 #: The names that lead to a value in a file.
 Member = tuple[str, ...]
 
@@ -22,6 +23,8 @@ class ConfigFile(Struct, frozen=True, kw_only=True):
     the client goes by them, above all models: they are reported. ``defaults`` are values that are set only if none of
     the client's files names a model to keep.
 
+    ``extras`` is what the client reads in JSON beyond the standard.
+
     Only in a file of variables (``env``) may a value be a :class:`Key`: the key in clear, for a client that offers no
     other way. Such a file becomes readable by its owner alone.
     """
@@ -32,6 +35,7 @@ class ConfigFile(Struct, frozen=True, kw_only=True):
     defaults: Mapping[str, Any] = {}
     removes: Sequence[Member] = ()
     keeps: Sequence[Member] = ()
+    extras: Sequence[Extra] = ()
 
     @property
     def has_key(self) -> bool:
@@ -52,6 +56,7 @@ class Configuration(Struct, frozen=True, kw_only=True):
 
     ``requests`` are the models that the client will ask for, and ``default`` is one for a client whose files name none.
     ``preferred`` are variables of the shell that win over the files, and ``rivals`` other files that do.
+    With another value of one of ``needed`` in any of these files the client does not start. ``notes`` are for the user.
     """
 
     files: Sequence[ConfigFile] = ()
@@ -62,6 +67,8 @@ class Configuration(Struct, frozen=True, kw_only=True):
     default: str = ""
     preferred: Sequence[str] = ()
     rivals: Sequence[Rival] = ()
+    needed: Mapping[Member, str] = {}
+    notes: Sequence[str] = ()
 
 
 class ClientProgram(Struct, frozen=True, kw_only=True):

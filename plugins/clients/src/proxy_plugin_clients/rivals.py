@@ -43,6 +43,7 @@ def reported(program: ClientProgram, configuration: Configuration, endpoint: End
         yield f"{path} keeps {'.'.join(member)}{known}, and {program.title} goes by it."
         if model is not None and not model.startswith(program.prefix):
             yield f"{printable(model)} is not a model of the proxy: --model NAME sets one."
+    yield from _stopped(program, configuration)
     values = {member: value for file in configuration.files for member, value in leaves(file.values)}
     values.update({(name,): value for name, value in configuration.variables.items()})
     for name in configuration.preferred:
@@ -52,6 +53,16 @@ def reported(program: ClientProgram, configuration: Configuration, endpoint: End
     for rival in configuration.rivals:
         if rival.path.is_file() and rival.path.resolve() not in own:
             yield from _of(rival, values)
+
+
+def _stopped(program: ClientProgram, configuration: Configuration) -> Iterator[str]:
+    places: set[tuple[Path, Format]] = {(file.path, file.format) for file in configuration.files}
+    places |= {(rival.path, rival.format) for rival in configuration.rivals}
+    for path, form in sorted(places):
+        found = _read(path, form) or {} if configuration.needed else {}
+        for member, needed in configuration.needed.items():
+            if at(found, member) not in (None, needed):
+                yield f"With {'.'.join(member)} in {path}, {program.title} does not start: remove it, or set {needed}."
 
 
 def _text(value: object) -> object:

@@ -127,7 +127,7 @@ def _word(value: str | Key, endpoint: Endpoint) -> str:
 
 def _advice(program: ClientProgram, configuration: Configuration, endpoint: Endpoint) -> Iterator[str]:
     """What the configuration alone does not say."""
-    yield from (f"# {line}" for line in reported(program, configuration, endpoint))
+    yield from (f"# {line}" for line in (*reported(program, configuration, endpoint), *configuration.notes))
     if endpoint.assumed:
         yield f"# No proxy is running here: {endpoint.root} is from the settings. Give --url if it listens elsewhere."
     if endpoint.key.variable and endpoint.key.value is None:

@@ -199,6 +199,11 @@ WORDS = {
         {"message": "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."},
         (1200000, 1048576),
     ),
+    "Google, without its count": (
+        400,
+        {"message": "The input token count exceeds the maximum number of tokens allowed 1048576."},
+        None,
+    ),
 }
 #: Some of the same words, about something else.
 OTHERS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import traceback
 
@@ -55,12 +56,24 @@ def cli() -> None:
     """One endpoint for all your LLM accounts, in the dialects that your clients speak."""
 
 
+class _Lines(logging.Handler):
+    """What commands other than ``serve`` log. An exception is shown by its type: its message may hold a secret."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"proxy-core: {record.getMessage()}", err=True)
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            click.echo(f"{frames}{type(error).__name__}", err=True)
+
+
 def main() -> None:
     """The program ``proxy-core``. Errors for the operator are printed as plain lines, without a traceback.
 
     What is imported stays, so looking for garbage meanwhile would only delay the start; the server resumes it.
     """
     gc.disable()
+    logging.getLogger().addHandler(_Lines(logging.WARNING))
     try:
         cli()
     except SetupError as error:

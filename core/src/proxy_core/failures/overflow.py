@@ -42,7 +42,7 @@ _WORDS = [
         r"max input length is (?P<most>#) tokens, but you supplied (?P<n>#)",
         r"model token limit: (?P<most>#) \(requested: (?P<n>#)",
         r"prompt token count of (?P<n>#) exceeds the limit of (?P<most>#)",
-        r"input token count \(?(?P<n>#)\)? exceeds the maximum number of tokens( allowed)?( \(?(?P<most>#))?",
+        r"input token count( \(?(?P<n>#)\)?)? exceeds the maximum number of tokens( allowed)?( \(?(?P<most>#))?",
         r"too many tokens: (size limit exceeded|.{1,60}cannot exceed (?P<most>#) - received (?P<n>#))",
         r"must be <= (?P<most>#)\. given: (?P<input>#) `inputs` tokens and (?P<output>#)",
         r"`inputs` must have less than (?P<most>#) tokens\. given: (?P<n>#)",

@@ -482,6 +482,15 @@ def test_arguments_that_are_no_object_are_the_models_fault():
     assert "f" in response["finishMessage"]
 
 
+def test_a_call_that_was_cut_off_at_the_limit_says_so():
+    events = [CallStart(call=0, id="a", name="f"), CallDelta(call=0, arguments='{"a": "b')]
+    (response,) = assembled([*events, Finish(reason="length")])["candidates"]
+
+    assert response["finishReason"] == "MAX_TOKENS"
+    assert "finishMessage" not in response
+    assert response["content"]["parts"] == [{"text": ""}]
+
+
 def test_a_blocked_prompt_is_reported_as_blocked():
     blocked = {"promptFeedback": {"blockReason": "SAFETY"}}
 

@@ -130,7 +130,7 @@ class _Choice(Struct):
         """The members that describe how the candidate ended, and its sources."""
         if "groundingMetadata" not in self.members and (grounding := grounding_of(self.sources, "".join(self.texts))):
             self.members["groundingMetadata"] = grounding
-        if self.malformed is not None:
+        if self.malformed is not None and self.reason != "length":  # a call that was cut off is not the model's mistake
             return {"finishReason": _MALFORMED, "finishMessage": self.malformed}
         if self.refused and self.reason == "stop":
             return {"finishReason": "SAFETY"}

@@ -16,6 +16,8 @@ R = TypeVar("R")
 log = logging.getLogger("proxy_core.plugins.calls")
 
 _MOST_NAMES = 12
+#: Clients can nest names of any length.
+_LONGEST_NAME = 100
 #: What a redactor gets for a line of the program log, which must not cause another line.
 _LINE = {"text"}
 
@@ -83,7 +85,7 @@ def _type(value: object) -> str:
 
 
 def _named(names: Iterator[str]) -> str:
-    found = list(dict.fromkeys(names))
+    found = list(dict.fromkeys(name[:_LONGEST_NAME] for name in names))
     more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
     return ", ".join(found[:_MOST_NAMES]) + more or "nothing"
 

@@ -35,6 +35,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("proxy_core_request_id", default="-")
 
 #: Lines in the buffer; further ones are dropped and counted.
 _MAX_LINES = 10_000
+#: An exception's message may hold a whole response.
+_LONGEST_TRACE_LINE = 8192
 #: Lines are collected for this long before they are written.
 _COLLECT_S = 0.25
 #: The thread formats this many lines before it lets the event loop run.

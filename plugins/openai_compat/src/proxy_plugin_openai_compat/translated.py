@@ -18,16 +18,20 @@ def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
     """Leave out thoughts of earlier turns, and an effort where the model may decide; keep system messages in front."""
     model = str(body.get("model", "")).lower()
     reads, needs = _any(READ_THOUGHTS, model), _any(NEED_THOUGHTS, model)
-    for message in body.get("messages", ()):
-        if not reads:
-            message.pop("reasoning_content", None)
-        elif needs and "tool_calls" in message:
-            message.setdefault("reasoning_content", "")
+    if not reads or needs:
+        body["messages"] = [_with_thoughts(message, reads) for message in body.get("messages", ())]
     if not _any(TAKE_SYSTEM, model):
         body["messages"] = in_order(body.get("messages", []))
     adaptive = chat.reasoning is not None and chat.reasoning.mode == "adaptive"
     if adaptive and not _any(KNOW_EFFORT, model):
         body.pop("reasoning_effort", None)
+
+
+def _with_thoughts(message: Mapping[str, Any], reads: bool) -> dict[str, Any]:
+    """Without thoughts, or with an empty one where a model that reads them needs it."""
+    if not reads:
+        return {key: value for key, value in message.items() if key != "reasoning_content"}
+    return {"reasoning_content": "", **message} if "tool_calls" in message else dict(message)
 
 
 def keep_marks(body: dict[str, Any], chat: ChatRequest, vendor: Vendor) -> None:

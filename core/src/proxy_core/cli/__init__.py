@@ -73,7 +73,7 @@ def main() -> None:
     What is imported stays, so looking for garbage meanwhile would only delay the start; the server resumes it.
     """
     gc.disable()
-    logging.getLogger().addHandler(_Lines(logging.WARNING))
+    logging.lastResort = _Lines(logging.WARNING)
     try:
         cli()
     except SetupError as error:

@@ -73,7 +73,7 @@ def _outcome(given: object, result: object) -> str:
         case ProxyRequest(), ProxyRequest():
             return f"changed {_named(changed_fields(given.body, result.body))}"
         case dict(), dict():
-            return f"changed {_named(changed_fields(given, result))}"
+            return f"changed {_named(changed_fields(given, result, shown_only=True))}"
         case _, list() | tuple():
             size = f"{len(given)} bytes" if isinstance(given, bytes) else _type(given)
             return f"{size} became {_named(type(one).__name__ for one in result)}"
@@ -90,13 +90,17 @@ def _named(names: Iterator[str]) -> str:
     return ", ".join(found[:_MOST_NAMES]) + more or "nothing"
 
 
-def changed_fields(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """The paths of what differs between two JSON values: ``messages[1].content``."""
+def changed_fields(old: Any, new: Any, path: str = "", *, shown_only: bool = False) -> Iterator[str]:
+    """The paths of what differs between two JSON values: ``messages[1].content``.
+
+    ``shown_only``: names that are no longer there are left out, because a redactor removes private names, too.
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for name in {**old, **new}:
-            yield from changed_fields(old.get(name), new.get(name), f"{path}.{name}" if path else str(name))
+        for name in new if shown_only else {**old, **new}:
+            inner = f"{path}.{name}" if path else str(name)
+            yield from changed_fields(old.get(name), new.get(name), inner, shown_only=shown_only)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, pair in enumerate(zip(old, new, strict=True)):
-            yield from changed_fields(*pair, f"{path}[{number}]")
+            yield from changed_fields(*pair, f"{path}[{number}]", shown_only=shown_only)
     elif old != new:
         yield path

@@ -1,4 +1,4 @@
-"""JSON lines: any split of the bytes gives the same objects, and damage is told apart from a cut."""
+"""JSON lines: any split of the bytes gives the same objects, and a damaged line is not taken for a cut stream."""
 
 import pytest
 

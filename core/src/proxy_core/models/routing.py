@@ -149,7 +149,7 @@ class Router:
         return error
 
     def _check_taken(self, model: str) -> None:
-        """Raises ``Unavailable`` if the name belongs to a plugin that is not there: nobody takes its place."""
+        """Raises ``Unavailable`` if the name belongs to a plugin that is not there; no other plugin serves it."""
         name = model.partition("/")[0]
         if name in self._taken and name not in self._prefixes and name != model:
             owner, _ = self._taken[name]

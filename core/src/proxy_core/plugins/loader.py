@@ -199,7 +199,7 @@ def _is_unmarked(hook: object) -> bool:
 
 
 def _without_twins(plugins: Sequence[Plugin]) -> list[Plugin]:
-    """Of two packages with a plugin of one name, neither is used: nobody can tell which one is meant."""
+    """Of two packages with a plugin of one name, neither is used, because it is unclear which one is meant."""
 
     def checked(plugin: Plugin) -> Plugin:
         twins = [other.distribution or other.module for other in plugins if other.name == plugin.name]

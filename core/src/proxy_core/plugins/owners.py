@@ -56,7 +56,7 @@ def without_taken(plugins: Sequence[Plugin], loaded: LoadedSettings) -> list[Plu
 
 
 def whose(name: str, names: Taken) -> str:
-    """Why nobody is served under a name that is taken, and what gives it to others."""
+    """Why requests for a reserved name are refused, and how another plugin can be given the name."""
     owner, why = names[name]
     return f'its name belongs to the plugin {owner} ({why}); [plugins] disabled = ["{owner}"] gives it away'
 

@@ -202,7 +202,7 @@ class DialectServices:
             raise
 
     async def _advise(self, error: ModelNotFound, model: str) -> None:
-        """Say what to do, as where the model would be used. Clients that may use some models are told of no others."""
+        """Say what to do, as where the model would be used. A client limited to some models sees only those."""
         known = self._knowledge
         if not known.budgets.limits(self._client).models:
             await known.suggestions.add(error, known.directory.scrub.text(model[:MAX_MODEL_NAME]))

@@ -162,7 +162,7 @@ DIALECT_CASES: tuple[Case[DialectSubject], ...] = (
     _case("its clients' requests", "They are what the format is for.", _accepts_its_requests),
     _case(
         "odd requests",
-        "Whatever is raised but a BadRequest is a 500, with nobody told what to mend.",
+        "Any exception other than BadRequest becomes a 500 that does not say what to correct.",
         _refuses_odd_requests,
     ),
     _case("decoded and encoded", "What is lost on the way is missing at providers of another format.", _round_trip),

@@ -34,7 +34,7 @@ def counted(seen: Sequence[Seen], text: str) -> str | None:
 
 
 def told(seen: Sequence[Seen], text: str) -> str | None:
-    """The client can tell that the response failed, and who is at fault: not the client."""
+    """The client can tell that the response failed, and that its own request was not the cause."""
     for each in seen:
         if each.status is None:
             return f"the client got nothing: {each}"

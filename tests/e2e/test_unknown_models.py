@@ -5,6 +5,8 @@ import tomllib
 import pytest
 
 from proxy_core.testing.proxy import answer
+from proxy_plugin_litellm.names import KEY_ONLY
+from proxy_plugin_openai_compat.quirks import PACKAGES, PRESETS
 
 LIST = {"data": [{"id": name} for name in ("gpt-4o", "gpt-4o-mini", "llama-3.3-70b-versatile", "o3", "o4-mini")]}
 
@@ -250,3 +252,41 @@ async def test_another_404_is_the_operators_and_has_the_upstreams_words(listing,
 
     assert refused.status == 502
     assert refused.error["message"] == "up answered 404: its base URL may be wrong. Message: File Not Found"
+
+
+async def test_a_provider_that_another_package_would_serve_names_that_package(listing):
+    proxy = await listing(plugins={"disabled": ["litellm", "anthropic"]})
+
+    answer = await proxy.chat("cohere/command-r", "hi")
+
+    assert answer.status == 404
+    assert "cohere needs one more package: pip install proxy-plugin-litellm." in answer.error["message"]
+    assert "pip install proxy-plugin-anthropic" in (await proxy.chat("anthropic/x", "hi")).error["message"]
+
+
+async def test_a_key_that_another_package_would_use_names_that_package(make_proxy):
+    off = {"plugins": {"disabled": ["litellm", "anthropic"]}}
+    proxy = await make_proxy(
+        off, environ={"COHERE_API_KEY_2": "k" * 20, "ANTHROPIC_API_KEY": "k" * 20, "NOBODY_API_KEY": "k" * 20}
+    )
+
+    assert {
+        "COHERE_API_KEY_2 is not used: pip install proxy-plugin-litellm",
+        "ANTHROPIC_API_KEY is not used: pip install proxy-plugin-anthropic",
+        "NOBODY_API_KEY is not used: there is no provider of that name",
+    } <= set(proxy.proxy.warnings)
+
+
+@pytest.mark.parametrize(("name", "preset"), [("together_ai", "together"), ("fireworks_ai", "fireworks")])
+async def test_presets_have_litellms_names_too(make_proxy, name, preset):
+    proxy = await make_proxy({}, environ={f"{name.upper()}_API_KEY": "k" * 20})
+
+    assert PRESETS[name] is PRESETS[preset]
+    assert proxy.proxy.catalog.owner("proxy_providers", name) == "openai_compat"
+
+
+def test_both_plugins_know_the_same_names():
+    of_litellm = {name for name, package in PACKAGES.items() if package == "proxy-plugin-litellm"}
+
+    assert of_litellm == {*KEY_ONLY}
+    assert not of_litellm & {*PRESETS}

@@ -8,6 +8,7 @@ import pytest
 
 from proxy_core import Observer, SetupError
 from proxy_core.testing import plugin_with
+from proxy_plugin_litellm.names import KEY_ONLY, OWN_PLUGINS
 
 #: litellm's own, and those of what it uses.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -255,6 +256,49 @@ async def test_providers_may_be_a_list_of_names(make_proxy):
     proxy = await make_proxy({}, environ={"PROXY_PLUGINS__LITELLM__PROVIDERS": "cohere, bedrock"})
 
     assert {"litellm-cohere", "litellm-bedrock"} <= set(proxy.proxy.catalog.providers)
+
+
+COHERES = {
+    "id": "1",
+    "finish_reason": "COMPLETE",
+    "message": {"role": "assistant", "content": [{"type": "text", "text": "hello"}]},
+    "usage": {"tokens": {"input_tokens": 3, "output_tokens": 1}},
+}
+
+
+async def test_a_key_alone_makes_a_provider_work_under_its_own_name(make_proxy, upstream, monkeypatch):
+    monkeypatch.setenv("COHERE_API_BASE", upstream.url + "/chat")  # litellm's own variable
+    upstream.responds(200, COHERES)
+    proxy = await make_proxy({}, environ={"COHERE_API_KEY_1": KEY})
+
+    answer = await proxy.chat("cohere/command-r", "hi")
+
+    assert (answer.status, answer.text) == (200, "hello")
+    assert upstream.last.headers["authorization"] == f"Bearer {KEY}"
+    assert upstream.last.json["model"] == "command-r"
+
+
+async def test_nothing_is_served_without_a_key_nor_instead_of_another_plugin(make_proxy):
+    proxy = await make_proxy(
+        {"providers": {"perplexity": {"base_url": "https://p.example/v1", "api_keys": [KEY]}}},
+        environ={"ANTHROPIC_API_KEY": KEY, "GEMINI_API_KEY": KEY},
+    )
+    owners = {name: proxy.proxy.catalog.owner("proxy_providers", name) for name in proxy.proxy.catalog.providers}
+
+    assert (owners["perplexity"], owners["anthropic"], owners["gemini"]) == ("openai_compat", "anthropic", "gemini")
+    assert "cohere" not in owners
+
+
+async def test_without_its_own_plugin_a_provider_goes_through_litellm(make_proxy):
+    proxy = await make_proxy({"plugins": {"disabled": ["anthropic"]}}, environ={"ANTHROPIC_API_KEY": KEY})
+
+    assert proxy.proxy.catalog.owner("proxy_providers", "anthropic") == "litellm"
+
+
+def test_the_names_are_litellms():
+    from litellm import LlmProviders
+
+    assert {*KEY_ONLY, *OWN_PLUGINS} <= {provider.value for provider in LlmProviders}
 
 
 async def test_a_client_that_leaves_at_the_end_marker_has_not_left_early(make_proxy, upstream):

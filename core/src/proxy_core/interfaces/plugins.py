@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
 
@@ -27,6 +27,7 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     ``providers`` lists the providers that it defines, so that a plugin that serves any provider
     from settings leaves those alone. ``presets`` are the providers that it serves as soon as there is
     a key for them in ``<NAME>_API_KEY``; a request for one without a key gets an error that says so.
+    ``packages`` are further providers that people have keys for, with the package to install for each.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     settings: type[PluginSettings] | None = None
     providers: Sequence[str] = ()
     presets: Sequence[str] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
 
 
 class PluginContext(Protocol):

@@ -23,12 +23,14 @@ _NAMED = 3
 
 
 class Suggestions(Struct, eq=False):
-    """``presets``: providers that plugins could serve if there were a key for them."""
+    """``presets``: providers that plugins could serve if there were a key for them. ``packages``: which package would
+    serve others."""
 
     _directory: ModelDirectory
     _router: Router
     _pools: Mapping[str, Sized]
     _presets: Collection[str]
+    _packages: Mapping[str, str]
 
     async def add(self, error: ProxyError, model: str) -> None:
         """Complete the error about an unknown ``model``; an upstream's own words are only added to."""
@@ -41,6 +43,8 @@ class Suggestions(Struct, eq=False):
         provider = model.partition("/")[0]
         if provider in self._presets and provider not in self._pools:
             error.say_more(f"There is no key for {provider}: set {environment_name(provider)}_API_KEY.")
+        elif provider in self._packages and provider not in self._pools:
+            error.say_more(f"{provider} needs one more package: pip install {self._packages[provider]}.")
         error.say_more(_did_you_mean(similar) if similar else self._examples(known))
         if len(known) > _NAMED:
             error.say_more(f"{len(known) - (len(similar) or _NAMED)} more are in the list of models.")

@@ -69,6 +69,12 @@ class Catalog(Struct, frozen=True, kw_only=True, dict=True):
         """The rotation settings that plugins suggest for their providers."""
         return {name: provider.rotation for name, provider in self.providers.items()}
 
+    @cached_property
+    def packages(self) -> Mapping[str, str]:
+        """Providers that are not there, and the package to install for each."""
+        active = [plugin.info for plugin in self.plugins if plugin.state == "active" and plugin.info is not None]
+        return {n: p for info in active for n, p in info.packages.items() if n not in self.providers}
+
     def owner(self, hook: str, name: str) -> str:
         """The plugin that provides ``name`` through ``hook``."""
         return self.owners[hook, name]

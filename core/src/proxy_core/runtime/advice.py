@@ -14,6 +14,7 @@ from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import MIN_LENGTH
 from proxy_core.runtime.destinations import points_here
+from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import LoadedSettings
 
 #: Shorter secrets are not looked for in responses (``pipeline/secret_filter.py``).
@@ -55,10 +56,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         f"{name} is set, but not used: [upstream] proxy = 'environment' would use it, 'direct' ends this warning"
         for name in unused_proxies(loaded, catalog.providers)
     ]
-    lines += [
-        f"{name} is not used: there is no provider of that name"
-        for name in loaded.sources.key_variables_of_others(list(catalog.providers))
-    ]
+    lines += _unused_keys(loaded, catalog)
     lines += [
         f"provider {name} {p.lifecycle.end_in_words()}, so nothing is routed to it: {p.lifecycle.note}"
         for name, p in catalog.providers.items()
@@ -66,6 +64,13 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     ]
     lines += router.next_in_lists()
     return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
+
+
+def _unused_keys(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
+    packages = {environment_name(name): package for name, package in catalog.packages.items()}
+    for name in loaded.sources.key_variables_of_others(list(catalog.providers)):
+        package = packages.get(name.rpartition("_API_KEY")[0])
+        yield f"{name} is not used: {f'pip install {package}' if package else 'there is no provider of that name'}"
 
 
 def _problems_of_logins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

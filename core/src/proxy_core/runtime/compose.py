@@ -221,7 +221,7 @@ class _Builder:
             plugin.info for plugin in self.catalog.plugins if plugin.state == "active" and plugin.info is not None
         ]
         presets = {name for info in active for name in info.presets}
-        return Suggestions(self.directory, self.router, self.pools, presets)
+        return Suggestions(self.directory, self.router, self.pools, presets, self.catalog.packages)
 
     @cached_property
     def directory(self) -> ModelDirectory:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+#: litellm's providers that need nothing but a key and have no plugin of their own.
+KEY_ONLY = (
+    "ai21 aiml baseten cohere cometapi deepinfra featherless_ai friendliai galadriel github huggingface hyperbolic "
+    "inception jina_ai lambda_ai maritalk meta_llama minimax morph nebius nlp_cloud novita nscale ovhcloud perplexity "
+    "poe publicai replicate sambanova scaleway synthetic v0 vercel_ai_gateway volcengine voyage wandb"
+).split()
+#: These have one, which is better; without it they go this way.
+OWN_PLUGINS = ("anthropic", "gemini")
+
 #: Maps our names, and those that vendors' own tools use, to litellm's.
 _ALIASES = {
     "gemini_cli": ("gemini",),

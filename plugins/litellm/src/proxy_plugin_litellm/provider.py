@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core import (
     Credential,
@@ -36,9 +37,18 @@ def build_provider(name: str, settings: ProviderKeywords) -> Provider:
     adapter = Adapter(
         provider=settings.provider or name, keywords=settings.keywords(), secrets=tuple(settings.secrets())
     )
+    return _provider(f"litellm-{name}", f"litellm/{name}", adapter)
+
+
+def build_keyed(name: str) -> Provider:
+    """``<name>/<model>``, one of litellm's providers under its own name: a key for it is enough."""
+    return replace(_provider(name, name, Adapter(provider=name, keywords={}, secrets=())), credential_optional=False)
+
+
+def _provider(name: str, prefix: str, adapter: Adapter) -> Provider:
     return Provider(
-        name=f"litellm-{name}",
-        prefix=f"litellm/{name}",
+        name=name,
+        prefix=prefix,
         # Chat is not listed, so it is translated from the common form, in which the core has fetched all links.
         dialects=(_EMBEDDINGS,),
         decoder=lambda call, response: openai_chat.OpenAIChatDecoder(response.is_event_stream),

@@ -23,6 +23,7 @@ from proxy_plugin_openai_compat.provider import build_provider
 from proxy_plugin_openai_compat.quirks import (
     GATEWAY_FIELDS,
     OTHER_FORMATS,
+    PACKAGES,
     PLAIN,
     PRESETS,
     PRICE_FIELDS,
@@ -30,7 +31,7 @@ from proxy_plugin_openai_compat.quirks import (
     STEERING_FIELDS,
 )
 
-PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS))
+PLUGIN = PluginInfo(name="openai_compat", api=1, presets=tuple(PRESETS), packages=PACKAGES)
 
 
 @hookimpl

@@ -122,6 +122,21 @@ KNOW_EFFORT = ("o[1-9]*", "*/o[1-9]*", "*gpt-[5-9]*", "*gpt-oss*", "*gemini-*", 
 #: Providers that speak another format, and the package that has it: with OpenAI's, each request would be a 404.
 OTHER_FORMATS: Mapping[str, str] = {"anthropic": "proxy-plugin-anthropic"}
 
+#: Providers that people have keys or logins for, and the packages that serve them.
+PACKAGES: Mapping[str, str] = {
+    **OTHER_FORMATS,
+    **{name: f"proxy-plugin-{name.replace('_', '-')}" for name in ("gemini", "gemini_cli", "qwen_code")},
+    **dict.fromkeys(
+        (
+            "ai21 aiml baseten cohere cometapi deepinfra featherless_ai friendliai galadriel github huggingface "
+            "hyperbolic inception jina_ai lambda_ai maritalk meta_llama minimax morph nebius nlp_cloud novita nscale "
+            "ovhcloud perplexity poe publicai replicate sambanova scaleway synthetic v0 vercel_ai_gateway volcengine "
+            "voyage wandb"
+        ).split(),
+        "proxy-plugin-litellm",
+    ),
+}
+
 #: Models that take system messages anywhere. Templates of others refuse them after the first message, or drop them:
 #: vllm #41114, ollama #17774, QwenLM/Qwen3.8 #244; some also refuse two messages of the user in a row: crush #279.
 TAKE_SYSTEM = ("gpt-[3-9]*", "chatgpt-*", "o[1-9]*", "*openai/gpt-[3-9]*", "*openai/o[1-9]*")
@@ -306,6 +321,8 @@ PRESETS: Mapping[str, Vendor] = {
     "llama_cpp": Vendor(base_url="http://127.0.0.1:8080/v1", local=True),
     "vllm": Vendor(base_url="http://127.0.0.1:8000/v1", local=True),
 }
+#: The names that litellm, and what is built on it, has for these.
+PRESETS = {**PRESETS, "together_ai": PRESETS["together"], "fireworks_ai": PRESETS["fireworks"]}
 
 #: For clients that are limited to certain models or to dollars a day: whichever upstream answers, its address may
 #: belong to any gateway.

@@ -1,9 +1,10 @@
 """A conversation that is too long: every client learns it in the words of its dialect, whatever the upstream's are.
 
-Where the words were seen: cline #3120, #5140; opencode #25231, #305; Qwen3 #1321; sglang #4048; xinference #3785;
-vllm #12165, #33418; kimi-cli #2011; MiniMax-M2 #119; zeroclaw #4124; copilot-intellij-feedback #94; topically #4;
-text-generation-inference #628, #695; lmstudio-bug-tracker #546; openclaude #353; amurex-backend #51; llama.cpp #15780;
-nano-brain #208; fw-ai/cookbook #134; bedrock-chat #95; llama_index #7974; mlx-serve #66.
+Where the words were seen: cline #3120, #5140; opencode #25231, #305; Qwen3 #1321; sglang #4048; xinference #3785; vllm
+#12165, #20409, #33418, #42474; forgecode #1143; continue #6080; kimi-cli #2011; MiniMax-M2 #119; zeroclaw #4124;
+copilot-intellij-feedback #94; topically #4; text-generation-inference #628, #695; lmstudio-bug-tracker #546; openclaude
+#353; amurex-backend #51; llama.cpp #15780; nano-brain #208; fw-ai/cookbook #134; bedrock-chat #95; llama_index #7974;
+mlx-serve #66.
 """
 
 import json
@@ -16,7 +17,7 @@ MESSAGES = "/messages", {"model": "up/m", "messages": SAID, "max_tokens": 10}
 RESPONSES = "/responses", {"model": "up/m", "input": "hi"}
 GEMINI = "/../v1beta/models/up/m:generateContent", CONTENTS
 
-#: By server: the status, the error, and the numbers that clients are told.
+#: By server: the status, the error, and the numbers that clients are told; the third is reserved for the response.
 WORDS = {
     "xAI": (
         400,
@@ -29,7 +30,7 @@ WORDS = {
             "message": "Requested token count exceeds the model's maximum context length of 40960 tokens. You "
             "requested a total of 46392 tokens: 30008 tokens from the input messages and 16384 for the completion."
         },
-        (46392, 40960),
+        (30008, 40960, 16384),
     ),
     "SGLang, the input": (
         400,
@@ -47,7 +48,7 @@ WORDS = {
             "message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 65537. "
             "Given: 79993 `inputs` tokens and 1024 `max_new_tokens`"
         },
-        (81017, 65537),
+        (79993, 65537),
     ),
     "TGI": (
         422,
@@ -76,7 +77,55 @@ WORDS = {
             "length is only 131072 tokens, resulting in a maximum input length of 99072 tokens.",
             "param": "input_tokens",
         },
-        (131073, 131072),
+        (99073, 131072, 32000),
+    ),
+    "vLLM of 2025": (
+        400,
+        {
+            "message": "'max_tokens' or 'max_completion_tokens' is too large: 32000. This model's maximum context "
+            "length is 131072 tokens and your request has 110000 input tokens (32000 > 131072 - 110000)."
+        },
+        (110000, 131072, 32000),
+    ),
+    "vLLM, the response": (
+        400,
+        {
+            "message": "This model's maximum context length is 128000 tokens. However, you requested 65535 output "
+            "tokens and your prompt contains at least 62466 input tokens, for a total of at least 128001 tokens."
+        },
+        (62466, 128000, 65535),
+    ),
+    "OpenAI, the response": (
+        400,
+        {
+            "message": "This model's maximum context length is 4096 tokens. However, you requested 5060 tokens (4036 "
+            "in the messages, 1024 in the completion). Please reduce the length of the messages or completion."
+        },
+        (4036, 4096, 1024),
+    ),
+    "OpenAI, a prompt": (
+        400,
+        {
+            "message": "This model's maximum context length is 4097 tokens, however you requested 4322 tokens (4066 in "
+            "your prompt; 256 for the completion). Please reduce your prompt; or completion length."
+        },
+        (4066, 4097, 256),
+    ),
+    "OpenRouter, the response": (
+        400,
+        {
+            "message": "This endpoint's maximum context length is 200000 tokens. However, you requested about 264437 "
+            "tokens (182437 of text input, 82000 in the output). Please reduce the length of either one."
+        },
+        (182437, 200000, 82000),
+    ),
+    "Bedrock, the response": (
+        400,
+        {
+            "message": "The model returned the following errors: input length and `max_tokens` exceed context limit: "
+            "199759 + 8192 > 200000, decrease input length or `max_tokens` and try again"
+        },
+        (199759, 200000, 8192),
     ),
     "OpenRouter": (
         400,
@@ -91,7 +140,7 @@ WORDS = {
             "type": "invalid_request_error",
             "code": "invalid_request_error",
         },
-        (84000, 65536),
+        (80000, 65536),
     ),
     "Moonshot": (
         400,
@@ -240,6 +289,13 @@ async def test_every_client_learns_it_in_the_words_of_its_dialect(proxy, upstrea
     told, google = messages.json["error"]["message"], gemini.json["error"]["message"]
     if numbers is None:
         assert told == f"prompt is too long: {error['message']}"
+        assert google == error["message"]
+    elif len(numbers) == 3:
+        tokens, limit, reserved = numbers
+        assert told == (
+            f"input length and `max_tokens` exceed context limit: {tokens} + {reserved} > {limit}, "
+            "decrease input length or `max_tokens` and try again"
+        )
         assert google == error["message"]
     else:
         tokens, limit = numbers

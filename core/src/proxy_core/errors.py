@@ -243,6 +243,7 @@ class UpstreamRejected(ProxyError):
 
 class ContextExceeded(UpstreamRejected):
     """The conversation is longer than the model's context: ``tokens`` do not fit into ``limit``, where that is known.
+    If they would without those ``reserved`` for the response, a client may also ask for a shorter one.
 
     Agents shorten it at a code or at words of their dialect, whatever the upstream said.
     """
@@ -253,6 +254,7 @@ class ContextExceeded(UpstreamRejected):
         *,
         tokens: int | None = None,
         limit: int | None = None,
+        reserved: int = 0,
         type: str | None = None,
         param: str | None = None,
         details: Mapping[str, Any] | None = None,
@@ -262,6 +264,7 @@ class ContextExceeded(UpstreamRejected):
         )
         self.tokens = tokens
         self.limit = limit
+        self.reserved = reserved
 
 
 class CapacityExhausted(ProxyError):

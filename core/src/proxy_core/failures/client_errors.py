@@ -160,6 +160,7 @@ def _exceeded(error: ErrorBody) -> ContextExceeded:
         error.message or "The conversation is longer than the model's context.",
         tokens=found.tokens,
         limit=found.limit,
+        reserved=found.reserved,
         type=error.type,
         param=error.param,
         details=error.details,

@@ -13,11 +13,12 @@ _STATUSES = frozenset({None, 400, 413, 422, 500})
 
 
 class Overflow(Struct, frozen=True, kw_only=True):
-    """``tokens``, perhaps with those reserved for the response, do not fit into ``limit``; ``None`` if the server does
-    not tell."""
+    """``tokens`` do not fit into ``limit``; ``None`` if the server does not tell. If it is only together with those
+    ``reserved`` for the response that they do not, a shorter response would do."""
 
     tokens: int | None = None
     limit: int | None = None
+    reserved: int = 0
 
 
 #: What was sent (``n``, or ``input`` and ``output``) and the most that fits, where the words tell; more precise ones
@@ -28,6 +29,10 @@ _WORDS = [
         r"prompt is too long: (?P<n>#) tokens > (?P<most>#)",
         r"prompt is too long: (?P<n>#), model maximum context length: (?P<most>#)",
         r"input length and `?max_tokens`? exceed context limit(: (?P<input>#) \+ (?P<output>#) > (?P<most>#))?",
+        r"max_(completion_)?tokens['`]? is too large: (?P<output>#).{1,20}maximum context length is (?P<most>#)"
+        r".{1,40}?has (?P<input>#) input tokens",
+        r"maximum context length is (?P<most>#) tokens.{1,20}requested (?P<output>#) output tokens "
+        r"and your prompt contains (at least )?(?P<input>#)",
         r"maximum (context|prompt) length (is|of) (?P<most>#)( tokens)?.{1,80}?"
         r"(requested( a total of)?|resulted in|contains?( at least)?|has) (about )?(?P<n>#)",
         r"maximum (context|prompt) length (is|of) (?P<most>#)",
@@ -58,6 +63,8 @@ _WORDS = [
         r"(prompt|input|request) (is )?too long",
     )
 ]
+#: How many of all tokens are for the response.
+_RESERVED = re.compile(r"(\d{1,15}) (tokens )?(in|for) the (completion|output)", re.IGNORECASE)
 
 
 def overflow(status: int | None, error: ErrorBody) -> Overflow | None:
@@ -68,12 +75,24 @@ def overflow(status: int | None, error: ErrorBody) -> Overflow | None:
     if found is None:
         return None
     numbers = {name: int(number) for name, number in found.groupdict().items() if number is not None}
-    tokens, limit = numbers.get("n", numbers.get("input", 0) + numbers.get("output", 0)), numbers.get("most", 0)
-    if not limit < tokens:
-        tokens, limit = (_count(error.details.get(name)) for name in ("n_prompt_tokens", "n_ctx"))
-    if 0 < limit < tokens:
-        return Overflow(tokens=tokens, limit=limit)
+    limit = numbers.get("most", 0)
+    if "n" in numbers:
+        counts = _apart(numbers["n"], error.message)
+    else:
+        counts = numbers.get("input", 0), numbers.get("output", 0)
+    if not limit < sum(counts):
+        counts, limit = (_count(error.details.get("n_prompt_tokens")), 0), _count(error.details.get("n_ctx"))
+    tokens, reserved = counts
+    if 0 < limit < sum(counts):
+        return Overflow(tokens=tokens, limit=limit, reserved=reserved if tokens <= limit else 0)
     return None if status == 500 else Overflow()
+
+
+def _apart(tokens: int, message: str) -> tuple[int, int]:
+    """Those of the input, and those that are reserved for the response, as far as the message tells."""
+    found = _RESERVED.search(message)
+    reserved = int(found[1]) if found is not None else 0
+    return (tokens - reserved, reserved) if reserved < tokens else (tokens, 0)
 
 
 def _count(value: object) -> int:

@@ -1,7 +1,7 @@
 """Anthropic's error bodies for clients.
 
-The words matter: agents act on some of them. Claude Code hides the message of every 404, and compacts a conversation
-only on "prompt is too long".
+The words matter: agents act on some of them. Claude Code hides the message of every 404, compacts a conversation only
+on "prompt is too long", and lowers ``max_tokens`` by the numbers after "exceed context limit".
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _FIELDS = {
 }
 _KNOWN = frozenset({*_TYPES.values(), *_BY_STATUS.values()})
 _OVERLOADED = 529
-_OWN_WORDS = ("prompt is too long", "input length and `max_tokens` exceed context limit")
+_MAX_TOKENS_TOO_LARGE = "input length and `max_tokens` exceed context limit"
+_OWN_WORDS = ("prompt is too long", _MAX_TOKENS_TOO_LARGE)
 _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
 
 
@@ -99,6 +100,11 @@ def _exceeded(error: ContextExceeded) -> str:
         return error.message
     if error.tokens is None:
         return f"prompt is too long: {error.message}"
+    if error.reserved:
+        return (
+            f"{_MAX_TOKENS_TOO_LARGE}: {error.tokens} + {error.reserved} > {error.limit}, "
+            "decrease input length or `max_tokens` and try again"
+        )
     return f"prompt is too long: {error.tokens} tokens > {error.limit} maximum"
 
 

@@ -66,8 +66,8 @@ _LONGEST_SLEEP_S = 300
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
     status, (message, param) = _STATUSES.get(error.kind, "UNKNOWN"), with_names(error, _FIELDS)
-    if isinstance(error, ContextExceeded) and error.tokens is not None:
-        # Clients recognize these words.
+    if isinstance(error, ContextExceeded) and error.tokens is not None and not error.reserved:
+        # Clients recognize these words. There are none for a response that is too long.
         message = (
             f"The input token count ({error.tokens}) exceeds the maximum number of tokens allowed ({error.limit})."
         )

@@ -146,3 +146,37 @@ async def test_nobody_waits_long_for_a_count(proxy, upstream):
     answer = await proxy.post("/count", CHAT)
 
     assert answer.headers["x-proxy-token-counter"] == "estimate"
+
+
+@pytest.mark.parametrize(
+    "answer", ["{}", "[]", '{"%s": 0}', '{"%s": -3}', '{"%s": null}', '{"%s": true}', '{"%s": 1e400}']
+)
+@pytest.mark.parametrize(
+    ("provider", "path", "name"),
+    [
+        ("gemini", "/models/m:countTokens", "totalTokens"),
+        ("anthropic", "/messages/count_tokens", "input_tokens"),
+    ],
+)
+async def test_an_answer_without_a_count_is_none(make_proxy, upstream, provider, path, name, answer):
+    proxy = await make_proxy({"providers": {provider: {"base_url": upstream.url, "api_keys": ["key-a"]}}})
+    upstream.for_path(path).responds(body=(answer % name if "%s" in answer else answer).encode())
+
+    asked = {"model": f"{provider}/m", "messages": [{"role": "user", "content": "hi there"}]}
+    counted = await proxy.post("/messages/count_tokens", asked)
+
+    assert len(upstream.requests) == 1
+    assert counted.headers["x-proxy-token-counter"] == "estimate"
+    assert counted.json["input_tokens"] > 1
+
+
+@pytest.mark.parametrize("answer", ['{"totalTokens": "7"}', '{"totalTokens": 7.0}', '{"totalTokens": 7}'])
+async def test_a_count_may_be_written_in_several_ways(make_proxy, upstream, answer):
+    proxy = await make_proxy({"providers": {"gemini": {"base_url": upstream.url, "api_keys": ["key-a"]}}})
+    upstream.for_path("/models/m:countTokens").responds(body=answer.encode())
+
+    asked = {"model": "gemini/m", "messages": [{"role": "user", "content": "hi there"}]}
+    counted = await proxy.post("/messages/count_tokens", asked)
+
+    assert counted.headers["x-proxy-token-counter"] == "upstream: gemini/m"
+    assert counted.json["input_tokens"] == 7

@@ -52,7 +52,7 @@ def load_json(data: bytes | str) -> Any:
     return loads(data)
 
 
-def load_object(data: bytes) -> JsonObject | None:
+def load_object(data: bytes | str) -> JsonObject | None:
     """``data`` as a JSON object, or ``None`` if it is anything else."""
     try:
         value = loads(data)
@@ -168,6 +168,14 @@ def tokens(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return 0
     return int(min(value, MOST_TOKENS))
+
+
+def counted(body: bytes, name: str) -> int:
+    """The tokens that a server counted, from a field of its answer. Raises ``ValueError``: no request has none."""
+    found = tokens((load_object(body) or {}).get(name))
+    if not 0 < found < MOST_TOKENS:
+        raise ValueError("no number of tokens")
+    return found
 
 
 def without_none(**fields: Any) -> JsonObject:

@@ -21,8 +21,8 @@ from proxy_core import (
     UpstreamCount,
     UpstreamRequest,
     json_bytes,
-    load_object,
 )
+from proxy_core.dialects.common import counted
 from proxy_plugin_anthropic.dialect import MAKER
 from proxy_plugin_anthropic.dialect import NAME as DIALECT
 from proxy_plugin_anthropic.dialect.encode import Encoded, translate
@@ -135,10 +135,7 @@ def without_path(base: str) -> str:
 
 def parse_count(body: bytes) -> int:
     """``{"input_tokens": 9}``. Raises ``ValueError`` for anything else."""
-    found = (load_object(body) or {}).get("input_tokens")
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise ValueError("no count of tokens")
-    return found
+    return counted(body, "input_tokens")
 
 
 def with_limit(chat: ChatRequest, options: Extra) -> ChatRequest:

@@ -24,6 +24,7 @@ from proxy_core import (
     json_bytes,
     load_json,
 )
+from proxy_core.dialects.common import counted
 from proxy_plugin_gemini.dialect import NAME as DIALECT
 from proxy_plugin_gemini.dialect import request_body
 from proxy_plugin_gemini.embeddings import NAME as EMBEDDINGS
@@ -115,12 +116,8 @@ def _checked(model: str) -> str:
 
 
 def parse_count(body: bytes) -> int:
-    """The response to ``countTokens``; without a number it means 0. Raises ``ValueError``."""
-    value = load_json(body)
-    total = value.get("totalTokens", 0) if isinstance(value, dict) else None
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        raise ValueError("no number of tokens")
-    return total
+    """The response to ``countTokens``. Raises ``ValueError``."""
+    return counted(body, "totalTokens")
 
 
 def parse_models(body: bytes) -> Sequence[ModelSpec]:

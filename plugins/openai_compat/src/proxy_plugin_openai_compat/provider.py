@@ -27,6 +27,7 @@ from proxy_core import (
     json_bytes,
     load_json,
 )
+from proxy_core.dialects.common import counted
 from proxy_plugin_openai_compat.formats import PATHS, formats, formats_of
 from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
@@ -198,11 +199,7 @@ def fill(body: dict[str, Any], fields: Mapping[str, Any]) -> None:
 
 def parse_count(body: bytes) -> int:
     """``{"input_tokens": ...}``. Raises ``ValueError``."""
-    value = load_json(body)
-    tokens = value.get("input_tokens") if isinstance(value, dict) else None
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0:
-        raise ValueError("no number of tokens")
-    return tokens
+    return counted(body, "input_tokens")
 
 
 def parse_models(body: bytes) -> list[ModelSpec]:

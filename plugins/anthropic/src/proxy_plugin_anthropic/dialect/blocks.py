@@ -84,8 +84,11 @@ class Whole:
 
 def _input(text: str) -> JsonObject:
     """A call's arguments; what is complete of them if the response was cut off, as clients read it from a stream."""
+    found = load_object(text)
+    if found is not None:
+        return found
     try:
-        found = from_json(text, allow_partial=True)
+        found = from_json(text.encode("utf-8", "replace"), allow_partial=True)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
@@ -114,4 +117,4 @@ class Call(Struct, eq=False):
     @property
     def valid(self) -> bool:
         """Whether the arguments are an object, or none at all."""
-        return not self.written or load_object("".join(self.written).encode()) is not None
+        return not self.written or load_object("".join(self.written)) is not None

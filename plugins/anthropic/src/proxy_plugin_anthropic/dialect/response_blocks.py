@@ -183,7 +183,7 @@ class _Call:
 
 def _unwrapped(text: str) -> str:
     """The text in ``{"input": ...}``; whatever else the model wrote, as it is."""
-    inner = (load_object(text.encode("utf-8", "surrogatepass")) or {}).get("input")
+    inner = (load_object(text) or {}).get("input")
     return inner if isinstance(inner, str) else text
 
 
@@ -204,7 +204,7 @@ class _Other:
         yield from ()
 
     def close(self) -> Iterator[ChatEvent]:
-        written = load_object("".join(self._input).encode("utf-8", "surrogatepass"))
+        written = load_object("".join(self._input))
         block = self._block if written is None else {**self._block, "input": written}
         yield Carried(dialect=NAME, payload={"content_block": block})
 

@@ -130,7 +130,7 @@ def error_of(value: object) -> JsonObject | None:
         if not isinstance(error, Mapping):
             return {"message": str(error)}
         inner = error.get("message")
-        nested = load_object(inner.encode()) if isinstance(inner, str) and inner.lstrip().startswith("{") else None
+        nested = load_object(inner) if isinstance(inner, str) and inner.lstrip().startswith("{") else None
         if nested is None or not nested.get("error"):
             return {str(k).strip(): v for k, v in error.items()}
         value = nested

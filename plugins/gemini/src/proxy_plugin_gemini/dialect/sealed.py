@@ -11,18 +11,15 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from proxy_core import JsonObject, Opaque, Reasoning, seal, unseal
+from proxy_core import JsonObject, Opaque, Reasoning, pair_bytes, read_pair, seal, unseal
 from proxy_plugin_gemini.dialect.common import MAKER, NO_SIGNATURE, field
 
-_FORM = msgspec.json.Decoder(tuple[str, str])
 #: How every seal begins in base64.
 _BEGIN = "cHJveHkxL"
 
 
 def seal_thought(text: str, opaque: Opaque) -> str:
-    both = Opaque(maker=opaque.maker, payload=msgspec.json.encode((text, opaque.payload)).decode())
+    both = Opaque(maker=opaque.maker, payload=pair_bytes(text, opaque.payload).decode())
     return base64.b64encode(seal(both, MAKER).encode()).decode()
 
 
@@ -32,7 +29,7 @@ def unseal_thought(signature: str) -> Reasoning | None:
         return None
     try:
         opaque = unseal(base64.b64decode(signature.replace("-", "+").replace("_", "/")).decode(), MAKER)
-        text, payload = _FORM.decode(opaque.payload)
+        text, payload = read_pair(opaque.payload.encode())
     except (binascii.Error, ValueError):
         return Reasoning()
     return Reasoning(text=text, opaque=Opaque(maker=opaque.maker, payload=payload))

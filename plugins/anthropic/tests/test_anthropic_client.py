@@ -269,6 +269,15 @@ async def test_a_call_with_nonsense_for_arguments_is_an_error(client, upstream):
             pass
 
 
+async def test_so_is_one_in_a_plain_response(client, upstream):
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "nonsense"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    upstream.responds(json_body={"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]})
+
+    with pytest.raises(anthropic.APIStatusError, match="the model called the tool 'weather' with arguments that are"):
+        await client.messages.create(**ASKS, tools=TOOLS)
+
+
 async def test_a_client_that_leaves_ends_the_request(client, upstream):
     upstream.says(chunk({"content": "hel"}), stall())
 

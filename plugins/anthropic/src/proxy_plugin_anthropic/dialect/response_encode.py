@@ -256,10 +256,10 @@ class AnthropicEncoder:
         """Why the response ended. Raises ``UpstreamBroken`` if it is no response."""
         finish = self._finish
         if finish.reason == "error":
-            raise UpstreamBroken(f"The upstream ended its response with an error ({finish.detail or 'no reason'}).")
+            raise _unusable(f"the upstream ended its response with an error ({finish.detail or 'no reason'})")
         wrong = next((call.start.name for call in self._calls.values() if not call.valid), None)
         if wrong is not None and finish.reason != "length":
-            raise UpstreamBroken(f"The model called the tool {wrong!r} with arguments that are not a JSON object.")
+            raise _unusable(f"the model called the tool {wrong!r} with arguments that are not a JSON object")
         if finish.reason == "stop" and finish.detail in self._context.extra.get("stop_sequences", ()):
             return {"stop_reason": "stop_sequence", "stop_sequence": finish.detail}
         return {"stop_reason": self._reason(finish), "stop_sequence": None}
@@ -275,6 +275,13 @@ _EMPTY: Mapping[str, JsonObject] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
 }
+
+
+def _unusable(cause: str) -> UpstreamBroken:
+    """The format cannot express this. The cause is told also where the whole response is refused."""
+    error = UpstreamBroken(f"{cause[:1].upper()}{cause[1:]}.")
+    error.cause = cause
+    return error
 
 
 def _legal(call_id: str) -> str:

@@ -10,10 +10,12 @@ import difflib
 import inspect
 import logging
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +57,19 @@ class _Manager(pluggy.PluginManager):
             return None
         return super().parse_hookimpl_opts(plugin, name)
 
+
+@lru_cache(maxsize=1)
+def _manager() -> _Manager:
+    """Only checks one module at a time, and finds its hooks."""
+    manager = _Manager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+#: Settings are reloaded in a thread.
+_ONE_AT_A_TIME = threading.Lock()
+#: What a plugin has for each hook that it implements.
+Hooks = Mapping[str, Sequence[pluggy.HookImpl]]
 
 S = TypeVar("S", bound=PluginSettings)
 
@@ -114,12 +129,15 @@ def load_plugins(
     Raises ``SettingsError`` for a table ``[plugins.<name>]`` without such a plugin, or a misspelled name in
     ``allowed`` or ``disabled``.
     """
-    manager = _Manager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    found = [_import_built_in(module, manager) for module in built_in]
-    found += _without_twins([_import_installed(entry, api, loaded, manager) for entry, api in _installed()])
+    hooks: dict[str, Hooks] = {}
+    found = [_import_built_in(module, hooks) for module in built_in]
+    found += _without_twins([_import_installed(entry, loaded, hooks) for entry in _installed()])
     usable = frozenset(plugin.name for plugin in found if _is_usable(plugin, loaded))
-    plugins = [_call_hooks(plugin, found, usable, loaded, manager, only) for plugin in found]
+    owners = {name: owner for name, (owner, _) in taken(found, loaded).items()}
+    plugins = [
+        _call_hooks(plugin, _context(plugin, found, usable, owners, loaded), hooks.get(plugin.name, {}), only)
+        for plugin in found
+    ]
     _check_names(loaded, plugins)
     return without_taken(plugins, loaded)
 
@@ -129,11 +147,23 @@ def is_installed(name: str) -> bool:
     return any(entry.name == name for entry in entry_points(GROUP))
 
 
-def _installed() -> list[tuple[metadata.EntryPoint, int | None]]:
-    """Entry points and their hook API, if stated; sorted, as ``importlib.metadata`` returns them in arbitrary order."""
+class _Entry(Struct, frozen=True):
+    """An entry point, its hook API, if stated, and whether another package has one of the same name."""
+
+    point: metadata.EntryPoint
+    api: int | None
+    has_twin: bool
+
+
+def _installed() -> list[_Entry]:
+    """Sorted, as ``importlib.metadata`` returns entry points in arbitrary order."""
     stated = {entry.name: re.fullmatch(r"v(\d+)", entry.value) for entry in entry_points(API_GROUP)}
     found = sorted(entry_points(GROUP), key=lambda entry: (entry.name, entry.value))
-    return [(entry, int(api[1]) if (api := stated.get(entry.name)) else None) for entry in found]
+    counts = Counter(entry.name for entry in found)
+    return [
+        _Entry(entry, int(api[1]) if (api := stated.get(entry.name)) else None, counts[entry.name] > 1)
+        for entry in found
+    ]
 
 
 @lru_cache(maxsize=1000)
@@ -143,15 +173,13 @@ def name_and_version(dist: metadata.Distribution) -> tuple[str, str]:
     return described["Name"], described["Version"]
 
 
-def _import_built_in(module: Module, manager: pluggy.PluginManager) -> Plugin:
+def _import_built_in(module: Module, hooks: dict[str, Hooks]) -> Plugin:
     info: PluginInfo = module.PLUGIN
-    return _register(Plugin(name=info.name, distribution="proxy-core", version=VERSION), module, manager)
+    return _register(Plugin(name=info.name, distribution="proxy-core", version=VERSION), module, hooks)
 
 
-def _import_installed(
-    entry: metadata.EntryPoint, api: int | None, loaded: LoadedSettings, manager: pluggy.PluginManager
-) -> Plugin:
-    table = loaded.settings.plugins
+def _import_installed(installed: _Entry, loaded: LoadedSettings, hooks: dict[str, Hooks]) -> Plugin:
+    table, entry, api = loaded.settings.plugins, installed.point, installed.api
     distribution, version = name_and_version(entry.dist) if entry.dist else ("", "")
     plugin = Plugin(name=entry.name, version=version, distribution=distribution, api=api, module=entry.module)
     if entry.name in table.disabled:
@@ -160,7 +188,7 @@ def _import_installed(
         return replace(plugin, state="not allowed", reason="not listed in [plugins] allowed")
     if api not in (None, API):
         return replace(plugin, reason=_advice(api))
-    if sum(other.name == entry.name for other in entry_points(GROUP)) > 1:
+    if installed.has_twin:
         return plugin  # of both nothing is imported
     started = time.perf_counter()
     try:
@@ -168,11 +196,11 @@ def _import_installed(
     except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
         reason, took_s = f"import failed: {_message(error, loaded)}", time.perf_counter() - started
         return replace(plugin, reason=reason, error=own_frames(error), load_s=took_s)
-    return replace(_register(plugin, module, manager), load_s=time.perf_counter() - started)
+    return replace(_register(plugin, module, hooks), load_s=time.perf_counter() - started)
 
 
-def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> Plugin:
-    """Check a module's ``PLUGIN`` and hooks; it stays registered only if both are valid."""
+def _register(plugin: Plugin, module: object, hooks: dict[str, Hooks]) -> Plugin:
+    """Check a module's ``PLUGIN`` and hooks; these are added to ``hooks`` only if both are valid."""
     info = getattr(module, "PLUGIN", None)
     if not isinstance(info, PluginInfo):
         return replace(plugin, reason="has no PLUGIN = PluginInfo(...)")
@@ -180,17 +208,35 @@ def _register(plugin: Plugin, module: object, manager: pluggy.PluginManager) -> 
         return replace(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
     if info.api != API:
         return replace(plugin, api=info.api, reason=_advice(info.api))
-    if unmarked := [name for name in HOOKS if _is_unmarked(getattr(module, name, None))]:
-        return replace(plugin, api=info.api, info=info, reason=f"{unmarked[0]} is not marked with @hookimpl")
-    try:
-        manager.register(module, info.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        if manager.has_plugin(info.name):
-            manager.unregister(name=info.name)
-        return replace(plugin, api=info.api, info=info, reason=_hook_problem(error))
-    hooks = tuple(h for h in HOOKS if any(i.plugin_name == info.name for i in getattr(manager.hook, h).get_hookimpls()))
-    return replace(plugin, api=info.api, info=info, hooks=hooks, state="active")
+    if info.name in hooks:
+        raise ValueError(f"two plugins are named {info.name!r}")
+    # What is no module may be of one load only, and must not be kept.
+    found = (_hooks_of_module if isinstance(module, ModuleType) else _hooks_of)(module, info.name)
+    if isinstance(found, str):
+        return replace(plugin, api=info.api, info=info, reason=found)
+    hooks[info.name] = found
+    return replace(plugin, api=info.api, info=info, hooks=tuple(found), state="active")
+
+
+def _hooks_of(module: object, name: str) -> Hooks | str:
+    """What it has for each hook, or what is wrong with it."""
+    if unmarked := [hook for hook in HOOKS if _is_unmarked(getattr(module, hook, None))]:
+        return f"{unmarked[0]} is not marked with @hookimpl"
+    manager = _manager()
+    with _ONE_AT_A_TIME:
+        try:
+            manager.register(module, name)
+            manager.check_pending()
+            return {hook: impls for hook in HOOKS if (impls := getattr(manager.hook, hook).get_hookimpls())}
+        except pluggy.PluginValidationError as error:
+            return _hook_problem(error)
+        finally:
+            if manager.has_plugin(name):
+                manager.unregister(name=name)
+
+
+#: Looking through all names of a module takes long, and a reload would only find the same.
+_hooks_of_module = lru_cache(maxsize=1000)(_hooks_of)
 
 
 def _is_unmarked(hook: object) -> bool:
@@ -224,29 +270,24 @@ def _is_usable(plugin: Plugin, loaded: LoadedSettings) -> bool:
     return False
 
 
-def _call_hooks(
-    plugin: Plugin,
-    found: Sequence[Plugin],
-    usable: frozenset[str],
-    loaded: LoadedSettings,
-    manager: pluggy.PluginManager,
-    only: Sequence[str],
-) -> Plugin:
+def _context(
+    plugin: Plugin, found: Sequence[Plugin], usable: frozenset[str], owners: Mapping[str, str], loaded: LoadedSettings
+) -> Context:
+    """``owners`` are the plugins that names of providers belong to."""
+    reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
+    reserved |= {name for name, owner in owners.items() if owner != plugin.name}
+    return Context(plugin.name, loaded, frozenset(reserved), usable - {plugin.name})
+
+
+def _call_hooks(plugin: Plugin, context: Context, hooks: Hooks, only: Sequence[str]) -> Plugin:
     """Validate an imported plugin's settings and collect what its hooks return."""
     if plugin.state != "active" or plugin.info is None:
         return plugin
-    reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
-    reserved |= {name for name, (owner, _) in taken(found, loaded).items() if owner != plugin.name}
-    context = Context(plugin.name, loaded, frozenset(reserved), usable - {plugin.name})
-    started = time.perf_counter()
+    loaded, started = context.loaded, time.perf_counter()
     try:
         if plugin.info.settings is not None:
             loaded.plugin(plugin.name, plugin.info.settings)
-        provided = {
-            hook: _collect(hook, _functions(hook, plugin.name, manager), context)
-            for hook in HOOKS
-            if hook in only and hook in plugin.hooks
-        }
+        provided = {hook: _collect(hook, impls, context) for hook, impls in hooks.items() if hook in only}
     except SettingsError as error:
         return replace(plugin, state="skipped", reason="; ".join(error.problems))
     except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
@@ -255,20 +296,13 @@ def _call_hooks(
     return replace(plugin, provided=provided, reason="; ".join(context.problems), load_s=plugin.load_s + took_s)
 
 
-def _functions(hook: str, plugin: str, manager: pluggy.PluginManager) -> list[Callable[..., object]]:
-    """The plugin's own; called without pluggy, which leaves out a ``None``. A wrapper has nothing to wrap."""
-    found = [impl for impl in getattr(manager.hook, hook).get_hookimpls() if impl.plugin_name == plugin]
-    return [partial(_called, impl) for impl in found if not (impl.wrapper or impl.hookwrapper)]
-
-
-def _called(impl: pluggy.HookImpl, context: Context) -> object:
-    return impl.function(*[context for _ in impl.argnames])
-
-
-def _collect(hook: str, functions: Sequence[Callable[..., object]], context: Context) -> list[Any]:
+def _collect(hook: str, impls: Sequence[pluggy.HookImpl], context: Context) -> list[Any]:
+    """Called without pluggy, which leaves out a ``None``. A wrapper has nothing to wrap."""
     provided: list[Any] = []
-    for function in functions:
-        result = function(context)
+    for impl in impls:
+        if impl.wrapper or impl.hookwrapper:
+            continue
+        result = impl.function(*[context for _ in impl.argnames])
         if inspect.iscoroutine(result):
             result.close()
             raise TypeError(f"{hook} must be a plain function; the objects it returns may be async")

@@ -6,6 +6,7 @@ Settings are read before any plugin is asked, so a package brings such names thr
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
@@ -90,12 +91,18 @@ class SettingsSource(Struct, frozen=True, kw_only=True):
 
 def entry_points(group: str) -> Sequence[metadata.EntryPoint]:
     """Those of all installed packages. Reading them takes 10 ms, so it is repeated only after an installation."""
-    folders = [Path(folder) for folder in sys.path]
-    return _by_group(tuple((folder, folder.stat().st_mtime_ns) for folder in folders if folder.exists())).get(group, ())
+    return _by_group(tuple((folder, _changed_at(folder)) for folder in sys.path)).get(group, ())
+
+
+def _changed_at(folder: str) -> int | None:
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=1)
-def _by_group(folders: tuple[tuple[Path, int], ...]) -> Mapping[str, Sequence[metadata.EntryPoint]]:
+def _by_group(folders: tuple[tuple[str, int | None], ...]) -> Mapping[str, Sequence[metadata.EntryPoint]]:
     found = metadata.entry_points()
     return {group: tuple(found.select(group=group)) for group in found.groups}
 

@@ -26,6 +26,7 @@ from proxy_core import (
     StreamCut,
     Text,
     TextDelta,
+    TextFilter,
     Tokens,
     UpstreamBroken,
     UpstreamRequest,
@@ -324,6 +325,29 @@ class ByPiece(Shout):
         return [TextDelta(text=event.text.title())] if isinstance(event, TextDelta) else [event]
 
 
+class Silent(Shout):
+    def feed(self, event):
+        return [] if isinstance(event, TextDelta) else [event]
+
+
+class Tail(TextFilter):
+    """Keeps the last characters for ever."""
+
+    def __init__(self):
+        super().__init__("zebra", "horse", hold=5)
+
+    def feed(self, event):
+        return super().feed(event) if isinstance(event, TextDelta) else [event]
+
+    def close(self):
+        return []
+
+
+class OnlyText(Shout):
+    def feed(self, event):
+        return super().feed(event) if isinstance(event, TextDelta | Finish) else []
+
+
 def in_place(request):
     request.body["x"] = 1
     return request
@@ -343,6 +367,10 @@ def fragile(request):
         ({"events": lambda request: Forgetful()}, {"held text is released"}),
         ({"events": lambda request: Late()}, {"one finish, at the end"}),
         ({"events": lambda request: ByPiece()}, {"any split of the text"}),
+        ({"events": lambda request: TextFilter("fox", "", hold=3)}, set()),
+        ({"events": lambda request: Silent()}, {"text is not swallowed"}),
+        ({"events": lambda request: Tail()}, {"text is not swallowed"}),
+        ({"events": lambda request: OnlyText()}, {"other events pass"}),
     ],
 )
 def test_sanitizers(fields, wanted):

@@ -552,6 +552,7 @@ def test_the_limit_that_the_api_requires(model, most):
         (OLDER, {"metadata": {"a": "b"}, "store": True, "verbosity": "low"}, {}, ("verbosity", "metadata", "store")),
         (OLDER, {"prompt_cache_key": "k", "web_search_options": {}}, {}, ("prompt_cache_key", "web_search_options")),
         (OLDER, {"cache_control": CACHED}, {"cache_control": CACHED}, ()),
+        (OLDER, {"x_new": 1, "prompt_cache_retention": "24h", "x_none": None}, {}, ("x_new", "prompt_cache_retention")),
     ],
 )
 def test_parameters(model, fields, wanted, dropped):

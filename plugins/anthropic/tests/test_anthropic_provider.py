@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from typing import ClassVar
 
 import pytest
 from pydantic import SecretStr
@@ -33,7 +32,6 @@ class TestAnthropic(ProviderConformance):
     stream_sample = b"".join(stream(SPOKEN, "m", "msg_1"))
     plain_sample = json.dumps(plain(SPOKEN, "m", "msg_1")).encode()
     calls_sample = b"".join(stream(CALLS, "m", "msg_1"))
-    deviations: ClassVar = {"unknown fields": "the format has no place for them, and nobody is told yet"}
     failure_sample = (
         b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n'
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
 
+from proxy_core.plugins.faults import described
+
+T = TypeVar("T")
 S = TypeVar("S")
 
 
@@ -40,6 +44,16 @@ def expect(condition: object, message: str) -> None:
     """An assertion that also holds where Python leaves assertions out."""
     if not condition:
         raise AssertionError(message)
+
+
+def returned(found: object, wanted: type[T], function: str) -> T:
+    """``found``, if it is what the function has to return."""
+    if inspect.iscoroutine(found):
+        found.close()
+        raise AssertionError(f"{function} returned a coroutine: it must be a plain function, not async")
+    if not isinstance(found, wanted):
+        raise AssertionError(f"{function} returned {described(found)}, not a {wanted.__name__}")
+    return found
 
 
 def run_case(case: Case[S], subject: S) -> Outcome[S]:

@@ -11,8 +11,19 @@ from msgspec import Struct
 
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import LogSink, ProxyRequest, Redactor, Sanitizer
-from proxy_core.messages import ChatEvent, Finish, TextDelta
-from proxy_core.testing.conformance.case import Case, NotApplicable, expect
+from proxy_core.messages import (
+    CallDelta,
+    CallEnd,
+    CallStart,
+    ChatEvent,
+    Failed,
+    Finish,
+    Start,
+    TextDelta,
+    Usage,
+    UsageReport,
+)
+from proxy_core.testing.conformance.case import Case, NotApplicable, expect, returned
 
 _TEXT = "The quick brown fox wrote to fox@example.com, twice: héllo."
 _PARTS = [{"type": "text", "text": _TEXT}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
@@ -25,6 +36,18 @@ _BODIES: Sequence[dict[str, Any]] = (
     {"messages": []},
     {"input": "text of another format", "unknown": {"deep": [[None, True, 1.5]]}},
     {},
+)
+
+
+#: Texts without anything in common: whatever a filter looks for, it is not in all of them.
+_TEXTS = (_TEXT, "Yes.", "  indented, with 42 numbers\n\n", "日本語のテキスト")
+_OTHERS: Sequence[ChatEvent] = (
+    Start(id="r", model="m"),
+    CallStart(call=0, id="c1", name="look"),
+    CallDelta(call=0, arguments='{"a": 1}'),
+    CallEnd(call=0),
+    UsageReport(usage=Usage(prompt=3, completion=2)),
+    Failed(message="The engine is overloaded."),
 )
 
 
@@ -48,14 +71,14 @@ async def _leaves_the_body_alone(subject: SanitizerSubject) -> None:
         request = _request(copy.deepcopy(body))
         before = json.dumps(request.body, sort_keys=True)
         try:
-            changed = change(request)
+            found = change(request)
         except ProxyError:
             continue
         except Exception as error:
             raise AssertionError(f"{body} makes it raise {error!r}; a refusal is a ProxyError") from error
         same = json.dumps(request.body, sort_keys=True) == before
         expect(same, "it changed the request's body in place; return request.with_body(...) with a copy")
-        expect(isinstance(changed, ProxyRequest), f"it returned {type(changed).__name__}, not a ProxyRequest")
+        changed = returned(found, ProxyRequest, "it")
         expect(json.dumps(changed.body) is not None, "its body is not JSON")
 
 
@@ -88,6 +111,21 @@ async def _releases_held_text(subject: SanitizerSubject) -> None:
     expect(cut == whole, f"without a finish, close() releases {cut!r}, not {whole!r}")
 
 
+async def _lets_text_through(subject: SanitizerSubject) -> None:
+    """A filter that replaces something changes a text; only one that swallows it leaves no more than a beginning."""
+    for text in _TEXTS:
+        left = _spoken(_filtered(subject, [TextDelta(text=text), Finish(reason="stop")]))
+        if left == text or not text.startswith(left):
+            return
+    raise AssertionError(f"it swallows text: of {text!r} and of any other text, {left!r} is all that leaves it")
+
+
+async def _lets_other_events_through(subject: SanitizerSubject) -> None:
+    left = {type(event) for event in _filtered(subject, _OTHERS)}
+    missing = [type(event).__name__ for event in _OTHERS if type(event) not in left]
+    expect(not missing, f"it swallows {', '.join(missing)}; feed returns [event] for each event that it does not know")
+
+
 async def _passes_the_finish(subject: SanitizerSubject) -> None:
     events = _filtered(subject, [TextDelta(text="hi"), Finish(reason="stop")])
     finishes = sum(isinstance(event, Finish) for event in events)
@@ -116,6 +154,14 @@ SANITIZER_CASES: tuple[Case[SanitizerSubject], ...] = (
         "any split of the text",
         "Models send text in pieces of any size; what is searched for lies across two of them.",
         _filters_any_split,
+    ),
+    _sanitizing(
+        "text is not swallowed", "A text that never arrives looks like a model that is silent.", _lets_text_through
+    ),
+    _sanitizing(
+        "other events pass",
+        "Tool calls, usage and errors are events too; an agent without its calls waits for nothing.",
+        _lets_other_events_through,
     ),
     _sanitizing("held text is released", "Text that stays behind is missing from the response.", _releases_held_text),
     _sanitizing("one finish, at the end", "Clients stop reading at the finish.", _passes_the_finish),

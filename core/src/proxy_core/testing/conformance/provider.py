@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from proxy_core.errors import ProxyError
 from proxy_core.failures.policy import classify_failure
-from proxy_core.interfaces import FailureDecision, ResponseHead
-from proxy_core.messages import ChatEvent, UpstreamFailure
-from proxy_core.testing.conformance.case import Case, NotApplicable, expect
+from proxy_core.interfaces import FailureDecision, ProviderCall, ResponseHead
+from proxy_core.messages import ChatEvent, UpstreamFailure, UpstreamRequest
+from proxy_core.testing.conformance.case import Case, NotApplicable, expect, returned
 from proxy_core.testing.conformance.provider_play import SECRETS, Play, ProviderSubject, playing, plays
 from proxy_core.testing.faults import FAULTS, Fault, Wire
 from proxy_core.testing.upstream import Script
@@ -24,24 +24,28 @@ _BODIES = (b"", b"{", b"<html>no</html>", b"[]", json.dumps({"error": {"message"
 # --- Requests and secrets ----------------------------------------------------------------
 
 
+def _encoded(subject: ProviderSubject, call: ProviderCall) -> UpstreamRequest:
+    return returned(subject.provider.encode(call, subject.credential()), UpstreamRequest, "encode")
+
+
 async def _goes_where_settings_say(subject: ProviderSubject) -> None:
-    request = subject.provider.encode(subject.call(), subject.credential())
+    request = _encoded(subject, subject.call())
     expect(request.url.startswith(("https://", "http://")), f"the URL {request.url!r} is not absolute")
     expect(SECRETS[0] not in request.url.partition("?")[0], "the credential is in the URL's path")
     expect(SECRETS[0].encode() not in request.content, "the credential is in the body")
 
 
 async def _leaves_the_request_alone(subject: ProviderSubject) -> None:
-    call, credential = subject.call(), subject.credential()
+    call = subject.call()
     messages = call.body.get("messages", ())
     before = json.dumps(messages)
-    subject.provider.encode(call, credential)
+    _encoded(subject, call)
     expect(json.dumps(messages) == before, "encode changed call.body in place; only its top level is a copy")
 
 
 async def _no_secret_in_a_repr(subject: ProviderSubject) -> None:
     credential = subject.credential()
-    told = repr(subject.provider.encode(subject.call(), credential)) + repr(credential) + repr(subject.provider)
+    told = repr(_encoded(subject, subject.call())) + repr(credential) + repr(subject.provider)
     expect(SECRETS[0] not in told, "repr() shows the credential; use SecretStr, or a field without repr")
 
 

@@ -22,7 +22,8 @@ from proxy_plugin_anthropic.dialect.turns import TurnWriter
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 #: Fields of OpenAI's requests that ask for something else than the model's words.
 _REFUSED_EXTRA = ("audio",)
-_DROPPED_EXTRA = ("prediction", "web_search_options", "safety_identifier", "prompt_cache_retention")
+#: Fields of other formats without one in the common form that this module reads.
+_READ_EXTRA = frozenset({"cache_control", "reasoning", "safety_identifier", "thinking"})
 
 
 class Encoded(Struct, frozen=True, kw_only=True):
@@ -201,10 +202,11 @@ def _advisory(draft: _Draft) -> None:
             *(("presence_penalty", s.presence_penalty), ("frequency_penalty", s.frequency_penalty)),
             *(("verbosity", chat.verbosity), ("metadata", chat.metadata), ("store", chat.store)),
             *(("service_tier", chat.service_tier and tier is None), ("prompt_cache_key", chat.cache_key)),
-            *((name, chat.dialect != NAME and name in chat.extra) for name in _DROPPED_EXTRA[:2]),
         )
         if value
     ]
+    if chat.dialect != NAME:
+        draft.dropped += [name for name, value in chat.extra.items() if name not in _READ_EXTRA and value is not None]
 
 
 def _user(user: str) -> str:

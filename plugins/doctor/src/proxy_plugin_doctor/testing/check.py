@@ -7,19 +7,22 @@ import traceback
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from time import perf_counter
+from textwrap import fill
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct, to_builtins
 
 from proxy_core.cli.api import HOOKS, Catalog, Plugin, catalog_of, printable, read_settings, settings_options, table
-from proxy_plugin_doctor.testing.changes import changes
+from proxy_plugin_doctor.testing.changes import Change, Trial
+from proxy_plugin_doctor.testing.results import Cause, Result, causes, run
+from proxy_plugin_doctor.testing.samples import Samples, request_of
 
 if TYPE_CHECKING:
     from proxy_core.testing.conformance import Case
 
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _SAMPLE = {
     "model": "provider/model",
     "stream": True,
@@ -35,22 +38,12 @@ _SAMPLE = {
 }
 
 
-class Result(Struct, frozen=True, kw_only=True):
-    """One case of the conformance kit, for one object of the plugin. ``trace`` leads to the plugin's own lines."""
-
-    object: str
-    case: str
-    result: Literal["passed", "failed", "not applicable"]
-    seconds: float
-    message: str = ""
-    why: str = ""
-    trace: Sequence[str] = ()
-
-
 @click.command("check")
 @click.argument("name")
 @settings_options
-@click.option("--request", type=click.Path(path_type=Path, exists=True), help="A chat request in JSON to try it with.")
+@click.option("--request", type=FILE, help="A chat request in JSON to try it with.")
+@click.option("--stream-sample", type=FILE, help="A streamed response of its upstream, if its format is its own.")
+@click.option("--plain-sample", type=FILE, help="The same for a client that does not stream.")
 @click.option("--all", "everything", is_flag=True, help="Also show the cases that passed or do not apply.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
@@ -58,25 +51,56 @@ def command(
     config: Path | None,
     disable_plugin: tuple[str, ...],
     request: Path | None,
+    stream_sample: Path | None,
+    plain_sample: Path | None,
     everything: bool,
     as_json: bool,
 ) -> None:
     """Load the plugin NAME with its settings, run the conformance kit on what it provides, show what it would change.
 
-    Nothing is sent over a network, nothing is written. The exit code is 1 if the plugin is not used or a case fails.
+    Nothing is sent over a network, nothing is written. The exit code is 1 if the plugin is not used, a case fails, a
+    call takes longer than the budget, or responses in a format of its own could not be tried for want of a sample.
     """
-    catalog = catalog_of(read_settings(config, disable_plugin), HOOKS)
-    plugin = _found(name, catalog)
-    results = [result for label, cases, subject in _subjects(plugin, catalog) for result in _run(label, cases, subject)]
+    loaded = read_settings(config, disable_plugin)
+    catalog = catalog_of(loaded, HOOKS)
     sample = json.loads(request.read_text(encoding="utf-8")) if request is not None else _SAMPLE
-    changed = changes(plugin, sample) if plugin.state == "active" else []
+    trial = Trial(body=sample, dialects=list(catalog.dialects.values()), budget_s=loaded.settings.plugins.budget_s)
+    found = _check(_found(name, catalog), catalog, Samples(stream=stream_sample, plain=plain_sample), trial)
     if as_json:
-        found = {"plugin": _facts(plugin), "results": results, "changes": changed}
-        click.echo(json.dumps(to_builtins(found), indent=2))
+        click.echo(json.dumps(found.as_json(), indent=2))
     else:
-        _print(plugin, results, changed, everything)
-    if plugin.state != "active" or any(result.result == "failed" for result in results):
+        _print(found, everything)
+    if not found.good:
         raise SystemExit(1)
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """``untried`` names providers whose responses could not be read, because no sample of their format was given."""
+
+    plugin: Plugin
+    results: Sequence[Result]
+    changes: Sequence[Change]
+    untried: Sequence[str]
+
+    @property
+    def good(self) -> bool:
+        failed = any(result.result == "failed" for result in self.results) or bool(self.untried)
+        return self.plugin.state == "active" and not failed and not any(one.over_budget for one in self.changes)
+
+    def as_json(self) -> dict[str, Any]:
+        over = [change.text for change in self.changes if change.over_budget]
+        found = {"plugin": _facts(self.plugin), "results": to_builtins(self.results), "untried": list(self.untried)}
+        return {**found, "changes": list(map(str, self.changes)), "over_budget": over}
+
+
+def _check(plugin: Plugin, catalog: Catalog, samples: Samples, trial: Trial) -> Checked:
+    if plugin.state != "active":
+        return Checked(plugin=plugin, results=(), changes=(), untried=())
+    subjects = list(_subjects(plugin, catalog, samples))
+    results = [result for label, cases, subject in subjects for result in run(label, cases, subject)]
+    changes = list(trial.changes(plugin))
+    untried = [label for label, _, subject in subjects if _has_no_sample(subject)]
+    return Checked(plugin=plugin, results=results, changes=changes, untried=untried)
 
 
 def _found(name: str, catalog: Catalog) -> Plugin:
@@ -90,15 +114,19 @@ def _found(name: str, catalog: Catalog) -> Plugin:
 # --- The conformance kit -----------------------------------------------------------------
 
 
-def _subjects(plugin: Plugin, catalog: Catalog) -> Iterator[tuple[str, Sequence[Case[Any]], Any]]:
+def _has_no_sample(subject: Any) -> bool:
+    provider = getattr(subject, "provider", None)
+    return provider is not None and subject.wire is None and "openai_chat" not in provider.dialects
+
+
+def _subjects(plugin: Plugin, catalog: Catalog, samples: Samples) -> Iterator[tuple[str, Sequence[Case[Any]], Any]]:
     """Each object of the plugin that the kit has cases for. A sink is left out: the cases write to it."""
     from proxy_core.testing import conformance as kit
 
-    if plugin.state != "active":
-        return
     dialects = [d for d in catalog.dialects.values() if catalog.owner("proxy_dialects", d.name) != "core"]
     for provider in plugin.provided.get("proxy_providers", ()):
-        subject = kit.ProviderSubject(provider=provider, dialects=dialects)
+        wire = samples.wire(provider, dialects)
+        subject = kit.ProviderSubject(provider=provider, dialects=dialects, wire=wire)
         yield f"provider {provider.name}", [*kit.CONTRACT_CASES, *kit.PROVIDER_CASES], subject
     for sanitizer in plugin.provided.get("proxy_sanitizers", ()):
         yield f"sanitizer {sanitizer.name}", kit.SANITIZER_CASES, kit.SanitizerSubject(sanitizer=sanitizer)
@@ -107,35 +135,8 @@ def _subjects(plugin: Plugin, catalog: Catalog) -> Iterator[tuple[str, Sequence[
     for refresher in plugin.provided.get("proxy_credential_refreshers", ()):
         yield f"refresher {refresher.kind}", kit.REFRESHER_CASES, kit.RefresherSubject(refresher=refresher)
     for dialect in plugin.provided.get("proxy_dialects", ()):
-        yield f"dialect {dialect.name}", kit.DIALECT_CASES, kit.DialectSubject(dialect=dialect)
-
-
-def _run(label: str, cases: Sequence[Case[Any]], subject: Any) -> Iterator[Result]:
-    from proxy_core.testing.conformance import run_case
-
-    for case in cases:
-        began = perf_counter()
-        outcome = run_case(case, subject)
-        failed = outcome.result == "failed"
-        yield Result(
-            object=label,
-            case=case.name,
-            result=outcome.result,
-            seconds=perf_counter() - began,
-            message=outcome.message,
-            why=case.why if failed else "",
-            trace=_own_lines(outcome.error) if failed and outcome.error is not None else (),
-        )
-
-
-def _own_lines(error: BaseException) -> list[str]:
-    """The traceback without the core and its kit; of a case that only found something wrong, nothing is left."""
-    first: BaseException = error
-    while first.__cause__ is not None:
-        first = first.__cause__
-    frames = traceback.extract_tb(first.__traceback__)
-    own = [frame for frame in frames if "/proxy_core/" not in frame.filename and "/asyncio/" not in frame.filename]
-    return traceback.format_list(own)
+        asked = kit.DialectSubject(dialect=dialect, requests=request_of(dialect, _SAMPLE))
+        yield f"dialect {dialect.name}", kit.DIALECT_CASES, asked
 
 
 # --- Output ------------------------------------------------------------------------------
@@ -167,7 +168,30 @@ def _trace(plugin: Plugin) -> list[str]:
     return traceback.format_tb(trace)
 
 
-def _print(plugin: Plugin, results: Sequence[Result], changed: Sequence[str], everything: bool) -> None:
+def _print(found: Checked, everything: bool) -> None:
+    _print_facts(found.plugin)
+    failures = causes(found.results)
+    rows = [(cause.object, _cases(cause), "failed", _took(cause.results), cause.message) for cause in failures]
+    if everything:
+        rows += [(r.object, r.case, r.result, _took([r]), r.message) for r in found.results if r.result != "failed"]
+    if rows:
+        click.echo("\n" + table(("object", "case", "result", "took", "message"), rows))
+    for cause in failures:
+        _print_cause(cause)
+    if found.changes:
+        click.echo("\nwith a sample request:")
+        for change in found.changes:
+            click.echo(f"  {printable(str(change))}")
+    click.echo("\n" + _summary(found.results))
+    for label in found.untried:
+        click.echo(f"{label}: its responses were not tried; give a recorded one: --stream-sample FILE")
+    if over := sum(change.over_budget for change in found.changes):
+        click.echo(
+            f"{over} over budget ([plugins] budget_s): the proxy would stop calling {'it' if over == 1 else 'them'}"
+        )
+
+
+def _print_facts(plugin: Plugin) -> None:
     facts = _facts(plugin)
     about = f" from {plugin.distribution} {plugin.version}" if plugin.distribution else ""
     click.echo(f"{plugin.name}{about}: {plugin.state}, loaded in {facts['load_ms']:.0f} ms")
@@ -175,19 +199,24 @@ def _print(plugin: Plugin, results: Sequence[Result], changed: Sequence[str], ev
         click.echo("".join(facts["trace"]) + f"problem: {printable(plugin.reason)}")
     for hook, names in facts["provides"].items():
         click.echo(f"  {hook.removeprefix('proxy_')}: {printable(', '.join(names)) or 'nothing, with these settings'}")
-    shown = [result for result in results if everything or result.result == "failed"]
-    if shown:
-        rows = [(r.object, r.case, r.result, f"{r.seconds:.2f} s", r.message) for r in shown]
-        click.echo("\n" + table(("object", "case", "result", "took", "message"), rows))
-    for result in shown:
-        if result.result == "failed":
-            click.echo(f"\n{result.object}, {result.case}: {result.why}")
-            click.echo("".join(result.trace).rstrip(), nl=bool(result.trace))
-    if changed:
-        click.echo("\nwith a sample request:")
-        for line in changed:
-            click.echo(f"  {printable(line)}")
-    click.echo("\n" + _summary(results))
+
+
+def _cases(cause: Cause) -> str:
+    more = len(cause.results) - 1
+    return cause.results[0].case + (f", and {more} more" if more else "")
+
+
+def _took(results: Sequence[Result]) -> str:
+    return f"{sum(result.seconds for result in results):.2f} s"
+
+
+def _print_cause(cause: Cause) -> None:
+    first, *more = cause.results
+    click.echo(f"\n{cause.object}, {first.case}: {first.why}")
+    click.echo("".join(cause.trace).rstrip(), nl=bool(cause.trace))
+    if more:
+        names = f"for the same reason: {', '.join(result.case for result in more)}"
+        click.echo(fill(names, width=110, initial_indent="  ", subsequent_indent="    "))
 
 
 def _summary(results: Sequence[Result]) -> str:

@@ -81,6 +81,21 @@ def test_a_good_plugin_is_active(found):
 BROKEN = {
     "import fails": ("import nothing_of_this_name", "import failed: ModuleNotFoundError"),
     "exits at import": ("raise SystemExit(3)", "import failed: SystemExit"),
+    "panics at import": ("class Panic(BaseException): pass\nraise Panic", "import failed: Panic"),
+    "an API in words": (GOOD.format(name="bad").replace("api=1", "api='1'"), "api is a str, not int"),
+    "no providers": (GOOD.format(name="bad").replace("api=1", "api=1, providers=None"), "is None, not list of str"),
+    "one preset": (GOOD.format(name="bad").replace("api=1", "api=1, presets='bad'"), "presets is a str, not list"),
+    "settings of another kind": (
+        GOOD.format(name="bad").replace("api=1", "api=1, settings=dict"),
+        "settings is a type, not a subclass of PluginSettings or None",
+    ),
+    "no hook": ("from proxy_core import PluginInfo\nPLUGIN = PluginInfo(name='bad', api=1)", "implements no hook"),
+    "misspelt and unmarked": (
+        GOOD.format(name="bad").replace("proxy_providers", "proxy_provider").replace("@hookimpl", ""),
+        "proxy_provider is not marked with @hookimpl; did you mean 'proxy_providers'?",
+    ),
+    "exits in a hook": (GOOD.format(name="bad").replace("return [", "raise SystemExit(3); ["), "SystemExit: 3"),
+    "panics in a hook": (GOOD.format(name="bad").replace("return [", "raise BaseException('x'); ["), "BaseException"),
     "no PLUGIN": ("x = 1", "has no PLUGIN"),
     "another name": (GOOD.format(name="other"), "its PLUGIN is named 'other'"),
     "another API": (GOOD.format(name="bad").replace("api=1", "api=99"), "written for hook API 99"),
@@ -187,9 +202,25 @@ def test_two_providers_with_one_name_stop_startup(found, install, tmp_path, monk
 
 
 WRONG_RESULTS = {
-    "a text": ("proxy_providers", '["a"]', "returned a str, not a Provider"),
+    "a text": ("proxy_providers", '["a"]', "returned a str, not Provider"),
     "None": ("proxy_providers", "None", "must return a list, not None"),
     "one provider": ("proxy_providers", "Provider(name='x', encode=print)", "must return a list, not Provider"),
+    "a name that is none": (
+        "proxy_providers",
+        "[Provider(name=None, encode=print, dialects=['openai_chat'])]",
+        "returned a Provider whose name is None, not str",
+    ),
+    "one dialect": (
+        "proxy_providers",
+        "[Provider(name='x', encode=print, dialects='openai_chat')]",
+        "dialects is a str, not list of str",
+    ),
+    "names for models": (
+        "proxy_providers",
+        "[Provider(name='x', encode=print, dialects=['openai_chat'], models=['a'])]",
+        "models is a list with a str, not list of ModelSpec",
+    ),
+    "no function": ("proxy_providers", "[Provider(name='x', encode={})]", "encode is a dict, not function"),
     "no name": ("proxy_providers", "[Provider(name='', encode=print, dialects=['openai_chat'])]", "may not be empty"),
     "an odd page": ("proxy_admin_pages", "[AdminPage(path='/odd', respond=print)]", "a page's path must be"),
 }
@@ -225,12 +256,16 @@ def test_a_hook_that_is_not_marked_is_a_mistake(install, found):
 
 
 @pytest.mark.parametrize("hook", ["proxy_sanitizers", "proxy_redactors"])
-@pytest.mark.parametrize("how", ["import fails", "hook fails", "not marked", "another API"])
+@pytest.mark.parametrize("how", ["import fails", "hook fails", "not marked", "misspelt", "in a class", "another API"])
 def test_a_guard_that_cannot_load_prevents_the_start_unless_it_is_optional(install, found, tmp_path, hook, how):
     text = HOOK.format(hook=hook, result="1 / 0" if how == "hook fails" else "[]")
-    text = "import nothing_of_this_name\n" + text if how == "import fails" else text
-    install("bad", text.replace("@hookimpl\n", "" if how == "not marked" else "@hookimpl\n"),
-            api=99 if how == "another API" else None)  # fmt: skip
+    text = {
+        "import fails": "import nothing_of_this_name\n" + text,
+        "not marked": text.replace("@hookimpl\n", ""),
+        "misspelt": text.replace(hook, hook[:-1]),
+        "in a class": text.replace("@hookimpl\ndef", "class Plugin:\n  @hookimpl\n  def"),
+    }.get(how, text)
+    install("bad", text, api=99 if how == "another API" else None)
     found()
 
     with pytest.raises(PluginError, match=r"'bad': .*without its sanitizers or redactors.*optional"):
@@ -238,6 +273,47 @@ def test_a_guard_that_cannot_load_prevents_the_start_unless_it_is_optional(insta
     optional = {"plugins": {"optional": ["bad"]}}
     assert "plugin bad is not used" in "\n".join(started(tmp_path, optional).current.warnings)
     assert found()["good"].state == "active"
+
+
+def test_the_files_of_a_package_that_cannot_be_imported_tell_that_it_is_a_guard(install, found, tmp_path):
+    info = install("bad", "")
+    module = "plugin_under_test_bad"
+    package = info.parent / module
+    (info.parent / f"{module}.py").unlink()
+    package.mkdir()
+    (package / "__init__.py").write_text(f"from {module}.hooks import *")
+    (package / "hooks.py").write_text(
+        "import nothing_of_this_name\n" + HOOK.format(hook="proxy_redactors", result="[]")
+    )
+    found()
+
+    with pytest.raises(PluginError, match=r"'bad': import failed.*without its sanitizers or redactors"):
+        started(tmp_path)
+
+
+async def test_a_guard_that_worked_at_the_last_start_is_missed(install, found, tmp_path):
+    guard = HOOK.format(hook="proxy_redactors", result="[Redactor(name='bad', redact=dict)]")
+    info = install("bad", guard)
+    found()
+    async with started(tmp_path).current.open():
+        pass
+    module = info.parent / "plugin_under_test_bad.py"
+
+    module.write_text("import nothing_of_this_name")  # from which nobody could tell that it is a guard
+    sys.modules.pop("plugin_under_test_bad")
+    with pytest.raises(PluginError, match=r"'bad': import failed.*without its sanitizers or redactors"):
+        started(tmp_path)
+    shutil.rmtree(info)
+    gone = started(tmp_path).current
+    off = started(tmp_path, {"plugins": {"disabled": ["bad"]}}).current
+    async with off.open():
+        pass
+
+    (line,) = [line for line in gone.warnings if "no longer installed" in line]
+    assert "'bad', whose sanitizers or redactors" in line
+    assert "pip install dist-bad" in line
+    assert not [line for line in off.warnings if "no longer installed" in line]
+    assert not [line for line in started(tmp_path).current.warnings if "no longer installed" in line]
 
 
 def test_a_plugin_that_guards_nothing_keeps_no_proxy_from_starting(install, found, tmp_path):
@@ -327,6 +403,29 @@ def test_the_name_of_a_plugin_that_fails_is_served_by_no_other(install, found, t
     assert (raised.value.code, raised.value.waiting_helps) == ("plugin_not_active", False)
 
 
+async def test_a_plugin_that_never_worked_takes_no_name_from_one_that_did(install, found, tmp_path):
+    found()
+    async with started(tmp_path).current.open():
+        pass
+    install("good_provider", "import nothing_of_this_name")
+
+    proxy = started(tmp_path).current
+
+    assert proxy.catalog.owner("proxy_providers", "good_provider") == "good"
+    assert any("plugin good_provider is not used" in line for line in proxy.warnings)
+
+
+def test_no_other_plugin_serves_the_name_of_one_whose_hook_returns_something_wrong(install, found, tmp_path):
+    install("parrot", HOOK.format(hook="proxy_providers", result="[3]").replace('"bad"', '"parrot"'))
+    install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"parrot"'))
+    found()
+
+    proxy = started(tmp_path).current
+
+    assert "parrot" not in proxy.catalog.providers
+    assert any("the provider parrot is left out: its name belongs" in line for line in proxy.warnings)
+
+
 async def test_the_name_of_an_uninstalled_plugin_stays_its_own_until_settings_give_it_away(install, found, tmp_path):
     text = GOOD.format(name="gone").replace('"gone_provider"', '"parrot"')
     gone = install("gone", text)
@@ -356,7 +455,7 @@ def test_a_damaged_list_of_names_is_no_list(install, found, tmp_path):
     found()
     for damaged in (b"", b"[]", b'{"good_provider": 1}', b"\xff"):
         (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / "provider-names.json").write_bytes(damaged)
+        (tmp_path / "data" / "plugins-seen.json").write_bytes(damaged)
         assert "good_provider" in started(tmp_path).current.catalog.providers
 
 

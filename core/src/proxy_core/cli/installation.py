@@ -24,8 +24,7 @@ _ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands"
 
 def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS) -> Catalog:
     """What plugins provide, also if a proxy would not start with it. Raises ``SetupError``."""
-    order = loaded.settings.sanitizers.order if "proxy_sanitizers" in hooks else ()
-    return settled(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks), order, conflicts_too=True)
+    return settled(load_plugins(loaded, built_in=[BuiltIn(loaded)], only=hooks), loaded, conflicts_too=True)
 
 
 def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from proxy_core.errors import PluginError
+from proxy_core.plugins.owners import GUARDS, seen
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.settings.loading import LoadedSettings
 
-_GUARDS = frozenset({"proxy_sanitizers", "proxy_redactors"})
+#: A misspelled hook that makes a guard is one, too.
+_MAKES_GUARDS = re.compile(r"proxy_(sanitizer|redactor)|\b(Sanitizer|Redactor)\(")
 
 
 def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
@@ -26,22 +28,24 @@ def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
 
 
 def _is_guard(plugin: Plugin, loaded: LoadedSettings) -> bool:
+    if plugin.name in seen(loaded.data_dir).guards:
+        return True
     if plugin.hooks:
-        return not _GUARDS.isdisjoint(plugin.hooks)
+        return not GUARDS.isdisjoint(plugin.hooks)
     source = _source(plugin.module)
-    return loaded.sets_up(plugin.name) if source is None else re.search("|".join(_GUARDS), source) is not None
+    return loaded.sets_up(plugin.name) if source is None else _MAKES_GUARDS.search(source) is not None
 
 
 def _source(module: str) -> str | None:
-    """The text of a module that cannot be imported; ``None`` if it is not found."""
+    """The text of a module that cannot be imported, of all files if it is a package; ``None`` if it is not found."""
     root, *rest = module.split(".")
     with suppress(Exception):  # a finder may fail in any way
         spec = find_spec(root)
         if spec is not None and spec.origin is not None:
             place = Path(spec.origin)
-            inner = place.parent.joinpath(*rest) if rest else place
-            candidates = (inner, inner.with_name(inner.name + ".py"), inner / "__init__.py")
-            return next(path.read_text("utf-8") for path in candidates if path.is_file())
+            inner = place.parent.joinpath(*rest) if rest or place.name == "__init__.py" else place
+            files = inner.rglob("*.py") if inner.is_dir() else [inner.with_suffix(".py")]
+            return "\n".join(path.read_text("utf-8") for path in files)
     return None
 
 

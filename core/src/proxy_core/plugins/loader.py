@@ -31,6 +31,7 @@ from proxy_core.files import files_in, private_folder
 from proxy_core.interfaces import API, PluginInfo
 from proxy_core.messages import repr_without
 from proxy_core.plugins.faults import own_frames
+from proxy_core.plugins.fields import wrong_field
 from proxy_core.plugins.owners import taken, without_taken
 from proxy_core.plugins.plugin import Module, Plugin
 from proxy_core.settings.base import environment_name
@@ -193,7 +194,9 @@ def _import_installed(installed: _Entry, loaded: LoadedSettings, hooks: dict[str
     started = time.perf_counter()
     try:
         module = entry.load()
-    except (Exception, SystemExit) as error:  # a plugin's import may fail in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin's import may fail in any way, also with SystemExit or a library's panic
         reason, took_s = f"import failed: {_message(error, loaded)}", time.perf_counter() - started
         return replace(plugin, reason=reason, error=own_frames(error), load_s=took_s)
     return replace(_register(plugin, module, hooks), load_s=time.perf_counter() - started)
@@ -204,6 +207,8 @@ def _register(plugin: Plugin, module: object, hooks: dict[str, Hooks]) -> Plugin
     info = getattr(module, "PLUGIN", None)
     if not isinstance(info, PluginInfo):
         return replace(plugin, reason="has no PLUGIN = PluginInfo(...)")
+    if problem := wrong_field(info):
+        return replace(plugin, reason=f"its PLUGIN is {problem}")
     if info.name != plugin.name:
         return replace(plugin, reason=f"its PLUGIN is named {info.name!r}, its entry point {plugin.name!r}")
     if info.api != API:
@@ -227,7 +232,8 @@ def _hooks_of(module: object, name: str) -> Hooks | str:
         try:
             manager.register(module, name)
             manager.check_pending()
-            return {hook: impls for hook in HOOKS if (impls := getattr(manager.hook, hook).get_hookimpls())}
+            found = {hook: impls for hook in HOOKS if (impls := getattr(manager.hook, hook).get_hookimpls())}
+            return found or _no_hook(module)
         except pluggy.PluginValidationError as error:
             return _hook_problem(error)
         finally:
@@ -242,6 +248,15 @@ _hooks_of_module = lru_cache(maxsize=1000)(_hooks_of)
 def _is_unmarked(hook: object) -> bool:
     """Whether it is a function that would never be called."""
     return inspect.isroutine(hook) and not hasattr(hook, f"{hookspecs.PROJECT}_impl")
+
+
+def _no_hook(module: object) -> str:
+    """Why nothing of a plugin would ever be called."""
+    meant = [name for name in dir(module) if name.startswith("proxy_") and _is_unmarked(getattr(module, name))]
+    close = [hook for name in meant for hook in difflib.get_close_matches(name, HOOKS, n=1)]
+    if close:
+        return f"{meant[0]} is not marked with @hookimpl; did you mean {close[0]!r}?"
+    return "implements no hook: none of the functions of its module is marked with @hookimpl"
 
 
 def _without_twins(plugins: Sequence[Plugin]) -> list[Plugin]:
@@ -290,7 +305,9 @@ def _call_hooks(plugin: Plugin, context: Context, hooks: Hooks, only: Sequence[s
         provided = {hook: _collect(hook, impls, context) for hook, impls in hooks.items() if hook in only}
     except SettingsError as error:
         return replace(plugin, state="skipped", reason="; ".join(error.problems))
-    except Exception as error:  # a hook may fail in any way; only its own plugin is skipped
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a hook may fail in any way; only its own plugin is skipped
         return replace(plugin, state="skipped", reason=_message(error, loaded, plugin), error=own_frames(error))
     took_s = time.perf_counter() - started
     return replace(plugin, provided=provided, reason="; ".join(context.problems), load_s=plugin.load_s + took_s)

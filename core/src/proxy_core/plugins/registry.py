@@ -32,10 +32,12 @@ from proxy_core.interfaces import (
 )
 from proxy_core.interfaces.pages import ADMIN_ROOT, OTHER_PATHS
 from proxy_core.plugins.faults import described
+from proxy_core.plugins.fields import wrong_field
+from proxy_core.plugins.owners import without_taken
 from proxy_core.plugins.plugin import Plugin
-from proxy_core.settings.loading import Rotations
+from proxy_core.settings.loading import LoadedSettings, Rotations
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 _KEYS: Mapping[str, str] = {
     "proxy_credential_refreshers": "kind",
     "proxy_state_stores": "scheme",
@@ -87,8 +89,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
     def named(hook: str, cls: type[T]) -> dict[str, T]:
         found: dict[str, T] = {}
         for plugin, item in _provided(plugins, hook):
-            if not isinstance(item, cls):
-                raise PluginError(plugin.name, f"{hook} returned {described(item)}, not a {cls.__name__}")
+            _check_type(plugin, hook, item, cls)
             name: str = getattr(item, _KEYS.get(hook, "name"))
             if name in found:
                 raise _claimed_twice(plugin.name, owners[hook, name], f"{cls.__name__} {name!r}")
@@ -97,9 +98,7 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
         return found
 
     dialects = named("proxy_dialects", Dialect)
-    operations = [
-        (plugin.name, _operation(plugin.name, item)) for plugin, item in _provided(plugins, "proxy_operations")
-    ]
+    operations = [(plugin.name, _operation(plugin, item)) for plugin, item in _provided(plugins, "proxy_operations")]
     _check_paths(dialects, operations, owners)
     owners |= {("proxy_operations", path): plugin for plugin, operation in operations for path in operation.paths}
     sanitizers = named("proxy_sanitizers", Sanitizer)
@@ -132,12 +131,13 @@ def _claimed_twice(plugin: str, other: str, what: str) -> PluginError:
     return PluginConflict(plugin, other, what) if plugin != other else PluginError(plugin, f"{what} is provided twice")
 
 
-def settled(plugins: Sequence[Plugin], order: Sequence[str] = (), *, conflicts_too: bool = False) -> Catalog:
+def settled(plugins: Sequence[Plugin], loaded: LoadedSettings, *, conflicts_too: bool = False) -> Catalog:
     """The catalog without those plugins that return something wrong: they are skipped, each with the reason.
 
     ``conflicts_too``: also of two that claim one name, and with any order of sanitizers, only to look at them.
     Raises ``PluginConflict``, ``SettingsError``.
     """
+    order: Sequence[str] = loaded.settings.sanitizers.order
     while True:
         try:
             return build_catalog(plugins, sanitizer_order=order)
@@ -148,7 +148,7 @@ def settled(plugins: Sequence[Plugin], order: Sequence[str] = (), *, conflicts_t
         except PluginError as error:
             if isinstance(error, PluginConflict) and not conflicts_too:
                 raise
-            plugins = _without(plugins, error)
+            plugins = without_taken(_without(plugins, error), loaded)
 
 
 def _without(plugins: Sequence[Plugin], error: PluginError) -> Sequence[Plugin]:
@@ -166,11 +166,17 @@ def _provided(plugins: Sequence[Plugin], hook: str) -> Iterator[tuple[Plugin, An
                 yield plugin, item
 
 
-def _operation(plugin: str, item: object) -> Operation:
-    if not isinstance(item, Operation):
-        raise PluginError(plugin, f"proxy_operations returned {described(item)}, not an Operation")
+def _check_type(plugin: Plugin, hook: str, item: object, cls: type[Struct]) -> None:
+    if not isinstance(item, cls):
+        raise PluginError(plugin.name, f"{hook} returned {described(item)}, not {cls.__name__}")
+    if plugin.module and (problem := wrong_field(item)):
+        raise PluginError(plugin.name, f"{hook} returned {problem}")
+
+
+def _operation(plugin: Plugin, item: Operation) -> Operation:
+    _check_type(plugin, "proxy_operations", item, Operation)
     if item.shared:
-        raise PluginError(plugin, f"path {item.paths[0]} is shared, but belongs to no dialect")
+        raise PluginError(plugin.name, f"path {item.paths[0]} is shared, but belongs to no dialect")
     return item
 
 

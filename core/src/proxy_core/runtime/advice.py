@@ -10,6 +10,7 @@ from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.faults import NAMES_ONLY
 from proxy_core.plugins.loader import unknown_names
+from proxy_core.plugins.owners import missing_guards
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import MIN_LENGTH
@@ -37,6 +38,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     """The warnings, one line each."""
     lines = [_unused(plugin) for plugin in catalog.plugins if plugin.state == "skipped"]
     lines += [f"plugin {p.name}: {p.reason}" for p in catalog.plugins if p.state == "active" and p.reason]
+    lines += missing_guards(catalog.plugins, loaded)
     try:
         loaded.vault_dir.exists()
     except OSError as error:

@@ -70,7 +70,7 @@ def load_catalog(loaded: LoadedSettings, modules: Sequence[Module] = ()) -> Cata
     """What plugins provide. ``modules`` are plugins that are not installed, as in tests. Raises ``SetupError``."""
     plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
     check_guards(loaded, plugins)
-    catalog = settled(plugins, loaded.settings.sanitizers.order)
+    catalog = settled(plugins, loaded)
     check_guards(loaded, catalog.plugins)
     check_required(loaded, catalog.plugins)
     return catalog

@@ -3,6 +3,8 @@
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ import proxy_core.api
 from proxy_core import hookspecs
 from proxy_core.plugins.loader import HOOKS
 
+ROOT = Path(__file__).parents[2]
 SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("proxy_")}
 
 
@@ -42,3 +45,27 @@ def test_the_authors_api_is_sorted_and_complete():
     assert len(set(listed)) == len(listed)
     assert set(listed) <= set(public)
     assert all(getattr(proxy_core, name) is getattr(module, name) for module in modules for name in module.__all__)
+
+
+KITS = {
+    "proxy_providers": "ProviderContract|ProviderConformance",
+    "proxy_sanitizers": "SanitizerConformance",
+    "proxy_redactors": "RedactorConformance",
+    "proxy_credential_refreshers": "RefresherConformance",
+    "proxy_log_sinks": "LogSinkConformance",
+    "proxy_dialects": "DialectConformance",
+    "proxy_state_stores": "StateStoreContract",
+}
+BRINGS = [
+    (hook, folder.name)
+    for folder in sorted(ROOT.glob("plugins/*"))
+    for hook in KITS
+    if any(f"\ndef {hook}(" in file.read_text() for file in folder.glob("src/*/__init__.py"))
+]
+
+
+@pytest.mark.parametrize(("hook", "plugin"), BRINGS)
+def test_what_a_plugin_brings_passes_the_kit_of_its_kind(hook, plugin):
+    tests = "\n".join(file.read_text() for file in ROOT.glob(f"plugins/{plugin}/tests/test_*.py"))
+
+    assert re.search(rf"^class Test\w+\(({KITS[hook]})\):", tests, re.MULTILINE)

@@ -26,8 +26,16 @@ STREAM = (
 )
 
 
+CALLS = (
+    b'data: {"response":{"candidates":[{"content":{"role":"model","parts":['
+    b'{"functionCall":{"id":"fc-1","name":"f","args":{"a":1}}},{"functionCall":{"id":"fc-2","name":"g","args":{"a":1}}}'
+    b']},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":2}}}\n\n'
+)
+
+
 class TestCodeAssistContract(ProviderConformance):
     stream_sample = STREAM
+    calls_sample = CALLS
     failure_sample = b'{"error": {"code": 503, "status": "UNAVAILABLE", "message": "The model is overloaded."}}'
     deviations: ClassVar = {"bad chunk": "gemini-cli skips an unreadable event, too, and Google sends some"}
 

@@ -93,6 +93,16 @@ def test_an_invalid_response_says_who_must_act(given, kind, words):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_token_that_the_server_repeats_is_hidden_and_the_id_of_the_request_is_not(status):
+    spoken = "Bad token rt-2.0123456789-abcdefgh, request 0f8fad5b-d9cb-469f-a165-70867728950e, temporarily_unavailable"
+    with pytest.raises((LoginRequired, RetryRefresh)) as caught:
+        read({"error": "invalid_grant", "error_description": spoken}, status)
+
+    assert "Bad token [hidden], request 0f8fad5b-d9cb-469f-a165-70867728950e, temp" in str(caught.value)
+    assert "rt-2" not in f"{caught.value.__cause__}"
+
+
 def test_retry_after_is_kept_and_capped():
     for value, seconds in (("7", 7.0), ("Sun, 01 Nov 2026 00:01:00 GMT", 60.0)):
         with pytest.raises(RetryRefresh) as caught:

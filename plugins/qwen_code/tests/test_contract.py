@@ -1,5 +1,7 @@
 """The contract with the core."""
 
+import json
+
 import pytest
 from pydantic import SecretStr
 
@@ -21,10 +23,30 @@ STREAM = b"".join(
         b"data:[DONE]\n\n",
     ]
 )
+MESSAGE = {"role": "assistant", "content": "hé", "reasoning_content": "hm"}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+WHOLE = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "qwen3-coder-plus", "usage": USAGE}
+BOTH = [
+    {"index": index, "id": f"call_{index}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+    for index, name in enumerate(["look", "find"])
+]
 
 
 class TestLogins(ProviderConformance):
     stream_sample = STREAM
+    plain_sample = json.dumps(
+        {**WHOLE, "choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop"}]}
+    ).encode()
+    calls_sample = b"".join(
+        [
+            chunk({"role": "assistant", "content": None, "tool_calls": BOTH[:1]}),
+            chunk({"tool_calls": BOTH[1:]}),
+            chunk({}, finish="tool_calls"),
+            chunk(usage=USAGE),
+            b"data:[DONE]\n\n",
+        ]
+    )
+    failure_sample = b'{"error": {"message": "The service is overloaded.", "code": "ServiceUnavailable"}}'
 
     @pytest.fixture
     def provider(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +29,9 @@ from proxy_core import (
 from proxy_plugin_oauth.client import OAuthClient
 
 _SHOWN = 200
+#: What may be a token, in a server's words.
+_OPAQUE = re.compile(r"[\w.~+/=-]{20,}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\.?")
 #: A lifetime below this says nothing: some servers send 0 for "not stated".
 _LEAST_LIFE_S = 10
 _LONGEST_LIFE_S = 10 * 366 * 86_400
@@ -123,12 +127,12 @@ def _parsed(fields: dict[str, Any], answer: HttpResponse, now: datetime, login: 
     from oauthlib.oauth2.rfc6749.parameters import parse_token_response
 
     # Members that oauthlib does not need can only break it: a list of scopes, an expiry of another type.
-    known = ("access_token", "token_type", "error", "error_description")
+    known = {name: fields[name] for name in ("access_token", "token_type", "error") if name in fields}
     try:
-        found: dict[str, Any] = parse_token_response(json.dumps({k: fields[k] for k in known if k in fields}))
+        found: dict[str, Any] = parse_token_response(json.dumps(known))
     except OAuth2Error as error:
         # Some servers report the kind of an invalid_grant in a separate member.
-        told = (_shown(fields.get(name)) for name in ("error_description", "error_subtype"))
+        told = (_told(fields.get(name)) for name in ("error_description", "error_subtype"))
         raise _refusal(str(error.error), ", ".join(filter(None, told)), answer, now, login) from error
     except (ValueError, TypeError, OverflowError) as error:
         raise _later(answer, now, "a token answer that cannot be read") from error
@@ -147,7 +151,7 @@ def _lifetime_s(stated: object) -> float:
 
 
 def _refusal(error: str, words: str, answer: HttpResponse, now: datetime, login: str) -> Exception:
-    said = f"{_shown(error)}: {words}" if words else _shown(error)
+    said = f"{_told(error)}: {words}" if words else _told(error)
     if error == "missing_token":
         return _later(answer, now, "a token answer without a token")
     if error in _LATER:
@@ -174,15 +178,26 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def server_words(fields: Mapping[str, Any]) -> str:
-    """The text of an error response, made safe for a terminal and a log; error texts contain no tokens."""
+    """The text of an error response, made safe for a terminal and a log; what may be a token in it is hidden."""
     error = fields.get("error")
     about = {**fields, **error} if isinstance(error, dict) else fields
-    said = (_shown(about.get(name)) for name in ("error", "error_description", "message"))
+    said = (_told(about.get(name)) for name in ("error", "error_description", "message"))
     return ": ".join(filter(None, said))[:_SHOWN]
 
 
+def _told(words: object) -> str:
+    """A server's message, as :func:`_shown`. Some servers repeat the token that they refuse."""
+    return _shown(_OPAQUE.sub(_hidden, words[: _SHOWN * 8])) if isinstance(words, str) else ""
+
+
+def _hidden(word: re.Match[str]) -> str:
+    """Words of a language have no digits; the id of a request, which support asks for, is a UUID."""
+    harmless = not any(c.isdigit() for c in word[0]) or _UUID.fullmatch(word[0])
+    return word[0] if harmless else "[hidden]"
+
+
 def _shown(words: object) -> str:
-    """A server's message, made safe for a terminal and a log."""
+    """A server's text, made safe for a terminal and a log."""
     text = "".join(c if c.isprintable() else " " for c in words[: _SHOWN * 2]) if isinstance(words, str) else ""
     return " ".join(text.split())[:_SHOWN]
 

@@ -93,8 +93,9 @@ def _log_record(line: bytes) -> dict[str, Any]:
     record = json.loads(text)
     number, word = _INFO if record.get("outcome") == "completed" else _ERROR
     found = {name: record[key] for key, name in _ATTRIBUTES.items() if record.get(key) is not None}
+    started_at = record.get("started_at")  # a redactor may have removed it
     return {
-        "timeUnixNano": str(_nanoseconds(record["started_at"])),
+        **({"timeUnixNano": str(_nanoseconds(started_at))} if started_at else {}),
         "severityNumber": number,
         "severityText": word,
         "eventName": "proxy_core.request",

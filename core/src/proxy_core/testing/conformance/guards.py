@@ -83,8 +83,9 @@ async def _leaves_the_body_alone(subject: SanitizerSubject) -> None:
 
 
 def _filtered(subject: SanitizerSubject, events: Sequence[Any]) -> list[ChatEvent]:
-    make = subject.sanitizer.events
-    event_filter = None if make is None else make(_request(_BODIES[0], stream=True))
+    change, make = subject.sanitizer.request, subject.sanitizer.events
+    request = _request(copy.deepcopy(_BODIES[0]), stream=True)
+    event_filter = None if make is None else make(change(request) if change is not None else request)
     if event_filter is None:
         raise NotApplicable("it has no filter for this response")
     out = [made for event in events for made in event_filter.feed(event)]

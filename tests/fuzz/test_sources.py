@@ -107,3 +107,98 @@ def test_anthropics_own_servers_do_not_get_the_sources_of_others_back(stream):
     (_, said) = without_foreign(body(citation), unsigned=True)["messages"]
     assert said["content"] == [{"type": "text", "text": TEXT}]
     assert without_foreign(untouched := body(own), unsigned=True) is untouched
+
+
+def grounded(*, parts, supports=True, last=None):
+    web = {"uri": PAGE["url"], "title": PAGE["title"]}
+    support = {"segment": {**BYTES, "text": "aus Oslo"}, "groundingChunkIndices": [0]}
+    grounding = {"groundingChunks": [{"web": web}], **({"groundingSupports": [support]} if supports else {})}
+    first = {"content": {"role": "model", "parts": parts}}
+    return [
+        first,
+        {"content": {"role": "model", "parts": last or []}, "finishReason": "STOP", "groundingMetadata": grounding},
+    ]
+
+
+CALL = {"functionCall": {"id": "c1", "name": "f", "args": {}}}
+SIGNED = {"text": TEXT, "thoughtSignature": "c2ln"}
+#: Gemini's responses with a source, by what surrounds its text.
+GROUNDED = {
+    "a signed text": grounded(parts=[SIGNED]),
+    "a signature at the end": grounded(parts=[{"text": TEXT}], last=[{"text": "", "thoughtSignature": "c2ln"}]),
+    "a call afterwards": grounded(parts=[{"text": TEXT}, CALL]),
+    "a call at the end": grounded(parts=[{"text": TEXT}], last=[CALL]),
+    "a signed call": grounded(parts=[{"text": TEXT}, {**CALL, "thoughtSignature": "c2ln"}]),
+    "a text after a signature": grounded(parts=[{"text": TEXT[:3], "thoughtSignature": "c2ln"}, {"text": TEXT[3:]}]),
+    "no span": grounded(parts=[{"text": TEXT}], supports=False),
+    "no span, signed": grounded(parts=[SIGNED], supports=False),
+    "no span, a call": grounded(parts=[{"text": TEXT}, CALL], supports=False),
+    "no text": grounded(parts=[CALL], supports=False),
+    "said twice": [*grounded(parts=[{"text": TEXT}])[:1], *2 * grounded(parts=[])[1:]],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", ["openai_chat", "openai_responses", "anthropic_messages"])
+@pytest.mark.parametrize("said", GROUNDED.values(), ids=GROUNDED)
+def test_a_source_of_googles_reaches_clients_wherever_it_comes(said, client, stream):
+    decoder = FORMATS["gemini"][0].decoder(stream)
+    if stream:
+        data = b"".join(sse.encode(json.dumps({"candidates": [candidate]}).encode()) for candidate in said)
+    else:
+        parts = [part for candidate in said for part in candidate["content"]["parts"]]
+        whole = {**said[-1], "content": {"role": "model", "parts": parts}}
+        data = json.dumps({"candidates": [whole]}).encode()
+    events = [*decoder.feed(data), *decoder.close()]
+
+    got = encoded(client, events, stream=stream)
+
+    if stream and client == "openai_responses":
+        assert sum(event["type"] == "response.output_text.annotation.added" for event in got) == 1
+        got = [event for event in got if event["type"] == "response.completed"]
+    assert found_in(got, "url") == [PAGE["url"]]
+    if client == "openai_responses":
+        assert cited_texts(got[-1].get("response", got[-1])) <= {"aus Oslo", ""}
+
+
+def cited_texts(response):
+    parts = [part for item in response["output"] if item["type"] == "message" for part in item["content"]]
+    return {part["text"][note["start_index"] : note["end_index"]] for part in parts for note in part["annotations"]}
+
+
+def test_an_empty_block_with_sources_of_others_is_not_sent_to_anthropic():
+    citation = {"type": "web_search_result_location", **PAGE, "cited_text": "", "encrypted_index": "proxy1.x"}
+    said = [{"type": "text", "text": TEXT}, {"type": "text", "text": "", "citations": [citation]}]
+    body = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": said}]}
+
+    assert without_foreign(body, unsigned=True)["messages"][1]["content"] == said[:1]
+
+
+IMAGE = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
+URL = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", FORMATS)
+@pytest.mark.parametrize("upstream", ["gemini", "openai_chat", "openai_responses"])
+def test_an_image_in_a_response_reaches_clients_once_or_they_are_told(upstream, client, stream):
+    image = [{"type": "image_url", "image_url": {"url": URL}}]
+    message = {"role": "assistant", "content": "look", "images": image}
+    item = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="}
+    content = {"role": "model", "parts": [{"text": "look"}, IMAGE]}
+    said = {
+        "gemini": {"candidates": [{"content": content, "finishReason": "STOP"}]},
+        "openai_chat": {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]},
+        "openai_responses": {"id": "r", "object": "response", "status": "completed", "output": [item]},
+    }
+    decoder = FORMATS[upstream][0].decoder(False)
+    events = [*decoder.feed(json.dumps(said[upstream]).encode()), *decoder.close()]
+
+    got = encoded(client, events, stream=stream)
+
+    if stream and client == "openai_responses":
+        got = [event for event in got if event["type"] == "response.completed"]
+    if client == "anthropic_messages":
+        assert "content of type image/png" in json.dumps(got)
+    else:
+        assert json.dumps(got).count("iVBORw0KGgo=") == 1

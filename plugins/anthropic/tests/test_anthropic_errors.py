@@ -92,7 +92,7 @@ def test_a_wrong_field_in_anthropics_words(error, message):
             (130001, 128000),
         ),
         (
-            "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in the "
+            "This model's maximum context length is 8192 tokens. However, you requested 10000 tokens (9000 in the "
             "messages, 1000 in the completion).",
             (9000, 8192),
         ),
@@ -122,6 +122,19 @@ def test_an_overflow_is_said_so_that_agents_compact(said, numbers):
         assert said in message
     else:
         assert message == f"prompt is too long: {numbers[0]} tokens > {numbers[1]} maximum"
+
+
+def test_a_response_that_is_too_long_is_told_with_the_numbers_that_agents_read():
+    said = (
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens (8000 in the messages, "
+        "1000 in the completion)."
+    )
+    message = body_of(rejected_by_upstream(said))[1]["error"]["message"]
+
+    assert message == (
+        "input length and `max_tokens` exceed context limit: 8000 + 1000 > 8192, "
+        "decrease input length or `max_tokens` and try again"
+    )
 
 
 @pytest.mark.parametrize(

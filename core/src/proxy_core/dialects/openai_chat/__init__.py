@@ -12,6 +12,7 @@ from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.decode import decode
 from proxy_core.dialects.openai_chat.encode import dropped, encode, encode_messages
 from proxy_core.dialects.openai_chat.errors import encode_error, error_object, stream_error, whole_failure
+from proxy_core.dialects.openai_chat.media import left_out_note, media_event, media_in
 from proxy_core.dialects.openai_chat.operations import OPERATIONS
 from proxy_core.dialects.openai_chat.request import check, context
 from proxy_core.dialects.openai_chat.response_decode import MAX_EVENT_BYTES, NAME, OpenAIChatDecoder
@@ -33,6 +34,9 @@ __all__ = [
     "encode",
     "encode_messages",
     "error_object",
+    "left_out_note",
+    "media_event",
+    "media_in",
 ]
 
 DIALECT = Dialect(

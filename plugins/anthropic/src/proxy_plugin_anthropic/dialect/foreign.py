@@ -11,7 +11,7 @@ from operator import is_
 from typing import Any
 
 from proxy_core import JsonObject, is_sealed
-from proxy_plugin_anthropic.dialect.citations import without_foreign_citations
+from proxy_plugin_anthropic.dialect.citations import is_foreign_citation, without_foreign_citations
 
 
 def without_foreign(body: JsonObject, *, unsigned: bool) -> JsonObject:
@@ -44,6 +44,8 @@ def _foreign(block: Any, unsigned: bool) -> bool:
             return is_sealed(signature) or (unsigned and not signature)
         case {"type": "redacted_thinking"}:
             return is_sealed(block.get("data"))
+        case {"type": "text", "text": "", "citations": [_, *_] as citations}:
+            return all(map(is_foreign_citation, citations))
         case _:
             return False
 

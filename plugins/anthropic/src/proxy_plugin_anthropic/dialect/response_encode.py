@@ -21,6 +21,7 @@ from proxy_core import (
     Citation,
     Failed,
     Finish,
+    InlineData,
     JsonObject,
     Opaque,
     ReasoningDelta,
@@ -35,6 +36,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.openai_chat import left_out_note, media_in
 from proxy_plugin_anthropic.dialect.blocks import Call, Output, Streamed, Whole, event
 from proxy_plugin_anthropic.dialect.citations import foreign_citation
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REASONS, REDACTED, WORDS, encode_usage
@@ -59,6 +61,10 @@ class AnthropicEncoder:
         #: Of the open thinking block, or of what comes next.
         self._signature: Opaque | None = None
         self._cites = False
+        #: Sources that came when their text was already complete.
+        self._late: list[JsonObject] = []
+        #: Types of media of which the client has been told that it does not get them.
+        self._told: set[str] = set()
         self._finish = Finish(reason="stop")
         self._usage: Usage | None = None
         self._members: JsonObject = {}
@@ -69,7 +75,7 @@ class AnthropicEncoder:
         return b"".join([self._begin(), *map(self._event, events)])
 
     def close(self) -> bytes:
-        out = [b"" if self._started else self._begin(), self._end_block()]
+        out = [b"" if self._started else self._begin(), self._end_block(), self._cite_late()]
         ending: JsonObject = {**self._ending(), **self._members.pop("delta", {})}
         usage = encode_usage(self._usage or Usage(prompt=self._context.prompt_tokens))
         if not self._context.stream:
@@ -115,6 +121,8 @@ class AnthropicEncoder:
                 return self._cite(event)
             case Carried(choice=0, dialect=dialect) if dialect == NAME:
                 return self._carried(event.payload)
+            case Carried(choice=0):
+                return b"".join(map(self._left_out, media_in(event)))
             case Finish(choice=0):
                 self._finish = event
             case UsageReport():
@@ -150,8 +158,23 @@ class AnthropicEncoder:
         if event.dialect == NAME:
             self._cites = True
             return self._open_block("text") + self._out.cite(event.payload)
-        citation = None if self._cites or self._open != "text" else foreign_citation(event)
-        return self._out.cite(citation) if citation is not None else b""
+        citation = None if self._cites else foreign_citation(event)
+        if citation is not None and self._open != "text":
+            self._late.append(citation)
+        return self._out.cite(citation) if citation is not None and self._open == "text" else b""
+
+    def _cite_late(self) -> bytes:
+        """In a block of its own: those before it are complete."""
+        if not self._late:
+            return b""
+        return b"".join([self._open_block("text"), *map(self._out.cite, self._late), self._end_block()])
+
+    def _left_out(self, media: InlineData) -> bytes:
+        """Tell what the format cannot carry, in the text: by now, the headers have been sent."""
+        if media.media_type in self._told:
+            return b""
+        self._told.add(media.media_type)
+        return self._end_block() + self._text(left_out_note(media))
 
     def _thought(self, event: ReasoningDelta) -> bytes:
         """What was signed is over: what follows, a thought or a signature, is a block of its own."""

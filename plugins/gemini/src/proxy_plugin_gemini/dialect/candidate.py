@@ -15,13 +15,16 @@ from proxy_core import (
     ChatEvent,
     Failed,
     Finish,
+    InlineData,
     Opaque,
     ReasoningDelta,
     TextDelta,
 )
 from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.openai_chat import media_event
+from proxy_plugin_gemini.dialect.citations import Cited
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS
-from proxy_plugin_gemini.dialect.extras import candidate_extras, code_text, image_delta
+from proxy_plugin_gemini.dialect.extras import candidate_extras, code_text
 from proxy_plugin_gemini.dialect.names import NameTable
 
 _PLAIN_CANDIDATE = frozenset({"content", "finishReason", "index"})
@@ -30,7 +33,7 @@ _PLAIN_CANDIDATE = frozenset({"content", "finishReason", "index"})
 class Candidate:
     """Text, thoughts and calls so far. A call arrives whole, in one part."""
 
-    __slots__ = ("_ids", "_names", "_seed", "_text", "calls", "choice", "message", "usable", "word")
+    __slots__ = ("_cited", "_ids", "_names", "_seed", "_text", "calls", "choice", "message", "usable", "word")
 
     def __init__(self, choice: int, names: NameTable, seed: str) -> None:
         self.choice = choice
@@ -38,6 +41,8 @@ class Candidate:
         self._seed = seed
         self._ids: set[str] = set()
         self._text: list[str] = []
+        #: The sources so far, as a stream may repeat them.
+        self._cited: set[Cited] = set()
         self.calls = 0
         #: There is something that a client can use; thoughts alone do not count.
         self.usable = False
@@ -45,18 +50,25 @@ class Candidate:
         self.message: str | None = None
 
     def read(self, candidate: Mapping[str, Any]) -> Iterator[ChatEvent]:
-        content = candidate.get("content")
-        parts = content.get("parts") if isinstance(content, dict) else None
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict):
-                yield from self._part(part)
         word = candidate.get("finishReason")
         if isinstance(word, str) and word != "FINISH_REASON_UNSPECIFIED":
             self.word = word
-        if not candidate.keys() <= _PLAIN_CANDIDATE:
-            message = candidate.get("finishMessage")
-            self.message = message if isinstance(message, str) else self.message
-            yield from candidate_extras(candidate, self.choice, self._text)
+        content = candidate.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        said = (event for part in parts or () if isinstance(part, dict) for event in self._part(part))
+        if candidate.keys() <= _PLAIN_CANDIDATE:
+            yield from said
+            return
+        message = candidate.get("finishMessage")
+        self.message = message if isinstance(message, str) else self.message
+        yield from self._with_extras(list(said), candidate)
+
+    def _with_extras(self, said: list[ChatEvent], candidate: Mapping[str, Any]) -> Iterator[ChatEvent]:
+        """Sources directly after the text that they support: what follows it begins something else for many clients."""
+        end = max((at for at, event in enumerate(said, 1) if isinstance(event, TextDelta)), default=0)
+        yield from said[:end]
+        yield from candidate_extras(candidate, self.choice, self._text, self._cited)
+        yield from said[end:]
 
     def _part(self, part: Mapping[str, Any]) -> Iterator[ChatEvent]:
         signature = part.get("thoughtSignature")
@@ -86,11 +98,11 @@ class Candidate:
             yield ReasoningDelta(text="", opaque=opaque, choice=self.choice)
 
     def _media(self, part: Mapping[str, Any]) -> Iterator[ChatEvent]:
-        delta = image_delta(part["inlineData"])
-        if delta is not None:
+        kind, data = part["inlineData"].get("mimeType"), part["inlineData"].get("data")
+        if isinstance(kind, str) and isinstance(data, str):
             self.usable = True
-            yield Carried(dialect="openai_chat", payload={"delta": delta}, choice=self.choice)
             yield Carried(dialect=NAME, payload={"part": part}, choice=self.choice)
+            yield media_event(InlineData(media_type=kind, data=data), self.choice)
 
     def _call(self, call: Mapping[str, Any], opaque: Opaque | None) -> Iterator[ChatEvent]:
         name, given = call.get("name"), call.get("args")

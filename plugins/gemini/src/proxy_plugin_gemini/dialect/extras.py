@@ -9,20 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy_core import Carried, ChatEvent, Citation, JsonObject
-from proxy_plugin_gemini.dialect.citations import url_citations
+from proxy_plugin_gemini.dialect.citations import Cited, url_citations
 from proxy_plugin_gemini.dialect.common import NAME
 
 _OPENAI = "openai_chat"
 _NAMED = frozenset("content finishReason index groundingMetadata logprobsResult tokenCount".split())
 
 
-def candidate_extras(candidate: Mapping[str, Any], choice: int, text: Sequence[str]) -> Iterator[ChatEvent]:
-    """Everything except content and finish reason. ``text`` is the candidate's so far, in pieces."""
+def candidate_extras(
+    candidate: Mapping[str, Any], choice: int, text: Sequence[str], cited: set[Cited]
+) -> Iterator[ChatEvent]:
+    """Everything except content and finish reason. ``text`` is the candidate's so far, in pieces; to ``cited``, new
+    sources are added."""
     rest = {k: v for k, v in candidate.items() if k not in _NAMED}
     grounding = candidate.get("groundingMetadata")
     if isinstance(grounding, Mapping):
         yield Citation(dialect=NAME, payload=grounding, choice=choice)
-        for note in url_citations(grounding, "".join(text)):
+        for note in url_citations(grounding, "".join(text), cited):
             yield Citation(dialect=_OPENAI, payload=note, choice=choice)
     logprobs = candidate.get("logprobsResult")
     if isinstance(logprobs, Mapping):
@@ -32,16 +35,6 @@ def candidate_extras(candidate: Mapping[str, Any], choice: int, text: Sequence[s
             yield Carried(dialect=_OPENAI, payload={"logprobs": {"content": content, "refusal": None}}, choice=choice)
     if rest:
         yield Carried(dialect=NAME, payload={"candidate": rest}, choice=choice)
-
-
-def image_delta(data: Mapping[str, Any]) -> JsonObject | None:
-    """``inlineData`` in the form that OpenAI's clients expect (OpenRouter's ``images``)."""
-    kind, base64 = data.get("mimeType"), data.get("data")
-    if not isinstance(kind, str) or not isinstance(base64, str):
-        return None
-    if kind.startswith("audio/"):
-        return {"audio": {"data": base64}}
-    return {"images": [{"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64}"}}]}
 
 
 def code_text(part: Mapping[str, Any]) -> str | None:

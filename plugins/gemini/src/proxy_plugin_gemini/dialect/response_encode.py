@@ -21,6 +21,7 @@ from proxy_core import (
     Failed,
     Finish,
     FinishReason,
+    InlineData,
     JsonObject,
     Opaque,
     ReasoningDelta,
@@ -34,6 +35,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.openai_chat import left_out_note, media_in
 from proxy_plugin_gemini.dialect.citations import grounding_of
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS, WORDS, encode_usage, parse_text
 from proxy_plugin_gemini.dialect.sealed import seal_thought
@@ -58,6 +60,8 @@ class _Choice(Struct):
     detail: str | None = None
     refused: bool = False
     malformed: str | None = None
+    #: The upstream said its images and audio in this format.
+    own_media: bool = False
 
     def part(self, event: ChatEvent, thoughts: bool) -> list[JsonObject]:
         """The parts that an event adds to the content."""
@@ -83,9 +87,12 @@ class _Choice(Struct):
                     self.members["groundingMetadata"] = event.payload
                 else:
                     self.sources.append(event.payload)
+            case Carried() if event.dialect != NAME:
+                return [] if self.own_media else [_inline(media) for media in media_in(event)]
             case Carried():
                 self.members |= _object(event.payload.get("candidate"))
                 part = event.payload.get("part")
+                self.own_media = self.own_media or isinstance(part, Mapping)
                 return [dict(part)] if isinstance(part, Mapping) else []
             case Start() | Finish() | UsageReport() | Failed():
                 pass
@@ -162,8 +169,6 @@ class GeminiEncoder:
                     raise UpstreamBroken(event.message)
                 case Carried() if event.dialect == NAME and "promptFeedback" in event.payload:
                     self._feedback = event.payload["promptFeedback"]
-                case Carried() if event.dialect != NAME:
-                    pass
                 case Finish():
                     choice = self._choice(event.choice)
                     choice.reason, choice.detail = event.reason, event.detail
@@ -229,6 +234,13 @@ def _arguments(text: str) -> JsonObject | None:
 
 def _signature(opaque: Opaque | None) -> str | None:
     return opaque.payload if opaque is not None and opaque.maker in (MAKER, "") else None
+
+
+def _inline(media: InlineData) -> JsonObject:
+    """A part; other formats do not tell the type of an audio, without which it is of no use here."""
+    if media.media_type == "audio":
+        return {"text": left_out_note(media)}
+    return {"inlineData": {"mimeType": media.media_type, "data": media.data}}
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from secrets import token_hex
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct, field
 
@@ -97,14 +97,20 @@ class MessageItem(Item, kw_only=True):
             rest: JsonObject = {"logprobs": []} if kind == "output_text" else {}
             emit(f"response.{kind}.delta", {**self._place(), "delta": text, **rest})
 
+    @property
+    def length(self) -> int:
+        return sum(len(piece) for content in self.contents if content.kind == "output_text" for piece in content.pieces)
+
     def cite(self, annotation: Extra, emit: Emit) -> None:
-        """A source for the text before it; without a text, it has no place."""
-        if not self.contents or self.contents[-1].kind != "output_text":
-            return
-        number = len(self.contents[-1].annotations)
-        self.contents[-1].annotations.append(annotation)
+        """A source for a text of this message, which may be complete; where there is none, for an empty one."""
+        texts = [at for at, content in enumerate(self.contents) if content.kind == "output_text"]
+        if not texts:
+            self.say("output_text", "", emit)
+        at = texts[-1] if texts else len(self.contents) - 1
+        annotations = self.contents[at].annotations
+        annotations.append(annotation)
         if self.live:
-            place = {**self._place(), "annotation_index": number}
+            place = self._at(content_index=at, annotation_index=len(annotations) - 1)
             emit("response.output_text.annotation.added", {**place, "annotation": annotation})
 
     def finish(self, emit: Emit, status: str) -> JsonObject:
@@ -240,6 +246,23 @@ class CarriedItem(Item, kw_only=True):
 
     def whole(self, status: str) -> JsonObject:
         return self.opening()
+
+
+class ImageItem(Item, kw_only=True):
+    """An image that the model made, in base64."""
+
+    kind: ClassVar[str] = "image_generation_call"
+    result: str
+
+    def opening(self) -> JsonObject:
+        return {"id": self.id, "type": self.kind, "status": "in_progress", "result": None}
+
+    def whole(self, status: str) -> JsonObject:
+        return {"id": self.id, "type": self.kind, "status": "completed", "result": self.result}
+
+    def finish(self, emit: Emit, status: str) -> JsonObject:
+        emit(f"response.{self.kind}.completed", self._at())
+        return Item.finish(self, emit, status)
 
 
 def call_item(index: int, start: CallStart, tools: Mapping[str, Declared]) -> CallItem:

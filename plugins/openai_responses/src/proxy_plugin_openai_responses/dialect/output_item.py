@@ -15,12 +15,14 @@ from proxy_core import (
     Carried,
     ChatEvent,
     Citation,
+    InlineData,
     JsonObject,
     Opaque,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
 )
+from proxy_core.dialects.openai_chat import media_event
 from proxy_plugin_openai_responses.dialect.common import MAKER, NAME
 
 _CHAT = "openai_chat"
@@ -77,6 +79,9 @@ class Item(Struct):
                 yield from self._reasoning(found)
             case _ if self.kind and self.kind not in _KNOWN:
                 yield Carried(dialect=NAME, payload={"item": found})
+                if self.kind == "image_generation_call" and (image := _str(found.get("result"))) is not None:
+                    kind = _str(found.get("output_format")) or "png"
+                    yield media_event(InlineData(media_type=f"image/{kind}", data=image))
         yield from self.end()
 
     def end(self) -> Iterator[ChatEvent]:

@@ -19,6 +19,7 @@ from proxy_core import (
     Citation,
     Failed,
     Finish,
+    InlineData,
     JsonObject,
     ReasoningDelta,
     RefusalDelta,
@@ -32,12 +33,14 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.openai_chat import left_out_note, media_in
 from proxy_plugin_openai_responses.dialect.common import MAKER, NAME, OWN_REASONING
 from proxy_plugin_openai_responses.dialect.decode import ENCRYPTED
 from proxy_plugin_openai_responses.dialect.decode_tools import Declared, table
 from proxy_plugin_openai_responses.dialect.output import (
     CallItem,
     CarriedItem,
+    ImageItem,
     Item,
     MessageItem,
     ReasoningItem,
@@ -88,6 +91,9 @@ class ResponsesEncoder:
         self._calls: dict[int, CallItem] = {}
         self._phase: str | None = None
         self._citing: str | None = None
+        #: The upstream said its images in this format; and types of media of which the client was told.
+        self._own_media = False
+        self._told: set[str] = set()
         self._usage = Usage()
         self._finish = Finish(reason="stop")
 
@@ -198,23 +204,47 @@ class ResponsesEncoder:
     def _cite(self, event: Citation) -> None:
         """An upstream of this format says the same for other clients once more."""
         self._citing = self._citing or (event.dialect if event.dialect in (NAME, _CHAT) else None)
-        last = self._items[-1] if self._items else None
-        if event.dialect != self._citing or not isinstance(last, MessageItem):
+        if event.dialect != self._citing:
             return
         inside = event.payload.get("url_citation")
-        flat = {"type": "url_citation", **inside} if isinstance(inside, Mapping) else event.payload
-        last.cite(flat, self._emit)
+        if not isinstance(inside, Mapping):
+            self._supported(None)[0].cite(event.payload, self._emit)
+            return
+        message, before = self._supported(inside.get("start_index"))
+        message.cite({"type": "url_citation", **inside, **_shifted(inside, before)}, self._emit)
+
+    def _supported(self, start: object) -> tuple[MessageItem, int]:
+        """The message with this place of the whole text, and how long the text before it is. It may be complete: the
+        text came before its sources, and something else in between."""
+        messages = [item for item in self._items if isinstance(item, MessageItem)] or [self._message()]
+        before = 0
+        for message in messages[:-1]:
+            if isinstance(start, int) and start < before + message.length:
+                return message, before
+            before += message.length
+        return messages[-1], before
 
     def _carry(self, event: Carried) -> None:
         match event:
             case Carried(dialect="openai_responses", payload={"phase": str(phase)}):
                 self._phase = phase
             case Carried(dialect="openai_responses", payload={"item": Mapping() as item}):
+                self._own_media = self._own_media or item.get("type") == ImageItem.kind
                 self._add(CarriedItem(index=len(self._items), id=_id_of(item), payload=item, ended=True))
             case Carried(dialect="openai_chat", payload={"logprobs": {"content": list(found)}}):
                 last = self._items[-1] if self._items else None
                 if isinstance(last, MessageItem) and last.contents:
                     last.contents[-1].logprobs += found
+            case Carried() if not self._own_media:
+                for media in media_in(event):
+                    self._media(media)
+
+    def _media(self, media: InlineData) -> None:
+        if media.media_type.startswith("image/"):
+            self._add(ImageItem(index=len(self._items), id=new_id("ig"), result=media.data, ended=True))
+        elif media.media_type not in self._told:
+            self._told.add(media.media_type)
+            self._message().say("output_text", left_out_note(media), self._emit)
 
     # --- Items, one after another ---
 
@@ -273,6 +303,12 @@ def _head(context: ResponseContext, body: Mapping[str, Any]) -> JsonObject:
     store = context.extra.get("stores") is True and body.get("store") is not False
     stored = {"store": store, "previous_response_id": context.extra.get("previous")}
     return {**head, "error": None, "incomplete_details": None, **echo, **stored}
+
+
+def _shifted(span: Mapping[str, Any], before: int) -> JsonObject:
+    """The span within a message that begins where ``before`` is in the whole text."""
+    found = {name: span.get(name) for name in ("start_index", "end_index")}
+    return {name: max(0, place - before) for name, place in found.items() if isinstance(place, int)}
 
 
 def _id_of(item: Mapping[str, Any]) -> str:

@@ -1,7 +1,11 @@
-"""The examples of all tests, and how many processes run them."""
+"""The examples of all tests, how many processes run them, and what makes these quick."""
 
+import gc
 import os
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,6 +13,12 @@ from hypothesis import HealthCheck, settings
 # Where bytecode is not kept, each of the many programs that the tests start would compile everything anew, for seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# What is imported and collected stays until the end. Looking through it for garbage, again and again, takes a sixth of
+# the run's CPU time.
+gc.disable()
+#: Where the folders of quick tests are, if there is enough of it: every proxy waits for its files to be on a disk.
+_MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 2**31  # noqa: S108 - pytest makes folders of its own in it
 
 # Property tests take the same examples every time, and as long as it takes on a busy machine. With the profile "many"
 # they look for new ones: tests/architecture/test_quality.py.
@@ -25,3 +35,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     whole = config.args_source is not config.ArgsSource.ARGS and config.option.markexpr == "not slow"
     return (os.cpu_count() or 1) + 1 if whole else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == "not slow" and "TMPDIR" not in os.environ and _in_memory():
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # is asked for again
+
+
+def _in_memory() -> bool:
+    if not os.access(_MEMORY, os.W_OK):
+        return False
+    runs_programs = not os.statvfs(_MEMORY).f_flag & os.ST_NOEXEC
+    return runs_programs and shutil.disk_usage(_MEMORY).free > _MEMORY_BYTES
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
+    gc.enable()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -33,7 +34,7 @@ class Finder:
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
         self._shapes = [(name, re2.compile(s.pattern.encode(), quiet()), s) for name, s in shapes.items()]
         self._joinable = not any(shape.anchored for shape in shapes.values())
-        self._set = _set([*(shape.pattern for shape in shapes.values()), _END.decode()])
+        self._set = _set((*(shape.pattern for shape in shapes.values()), _END.decode()))
 
     def _occurring(self, encoded: bytes) -> set[int]:
         """The shapes that occur; all of them, if the search cannot tell."""
@@ -71,8 +72,9 @@ class Finder:
         return encoded.decode() if done else text
 
 
-def _set(patterns: Iterable[str]) -> Any:
-    """All patterns as one automaton; ``None`` if that would be too large."""
+@lru_cache(maxsize=8)
+def _set(patterns: tuple[str, ...]) -> Any:
+    """All patterns as one automaton, compiled once for all reloads; ``None`` if that would be too large."""
     found = re2.Set.SearchSet(quiet())
     for pattern in patterns:
         found.Add(pattern)

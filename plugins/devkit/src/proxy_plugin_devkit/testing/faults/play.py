@@ -149,15 +149,17 @@ class Player:
     async def _send_and_leave(self, number: int, stream: bool) -> None:
         """Leave when the upstream has the request."""
         async with asyncio.TaskGroup() as tasks:
-            asking = tasks.create_task(self._opened(number, stream))
+            asking = tasks.create_task(self._read(number, stream))
             arrived = tasks.create_task(self._upstream.arrived(number).wait())
             await asyncio.wait((asking, arrived), return_when=asyncio.FIRST_COMPLETED)
             asking.cancel()
             arrived.cancel()
 
-    async def _opened(self, number: int, stream: bool) -> None:
-        async with self._sent(number, stream):
-            pass
+    async def _read(self, number: int, stream: bool) -> None:
+        """To the end: a response that is cancelled while it closes leaves its connection open."""
+        async with self._sent(number, stream) as response:
+            async for _ in response.aiter_raw():
+                pass
 
     @asynccontextmanager
     async def _sent(self, number: int, stream: bool) -> AsyncIterator[httpx.Response]:

@@ -54,6 +54,8 @@ _ALIKE = 0.8
 class _Manager(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         """Of a module only functions are looked at: looking at its other names, too, takes five times as long."""
+        if name.startswith("__"):
+            return None
         if isinstance(plugin, ModuleType) and not inspect.isroutine(vars(plugin).get(name)):
             return None
         return super().parse_hookimpl_opts(plugin, name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,14 @@ class Answer:
             return None
 
 
+@lru_cache(maxsize=1)
+def _no_authorities() -> ssl.SSLContext:
+    """These take long to read, and a context to make: these proxies do not use TLS."""
+    return httpx.create_ssl_context(verify=False)
+
+
 def _client() -> httpx.AsyncClient:
-    """A client without certificate authorities, which take long to read: these proxies do not use TLS."""
-    return httpx.AsyncClient(verify=False)
+    return httpx.AsyncClient(verify=_no_authorities())
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Plugins that are slow, and the log of a plugin that fails where everything else is withheld."""
 
+import asyncio
 import logging
 import threading
 import time
@@ -9,8 +10,8 @@ import pytest
 import proxy_core
 from proxy_core.errors import PluginFailed
 from proxy_core.plugins.faults import Faults, Site
-from proxy_core.plugins.watch import Watch, anything, watched
-from proxy_core.records.log import program_log
+from proxy_core.plugins.watch import Watch, anything, watched, watched_async
+from proxy_core.records.log import REQUEST_ID, program_log
 from proxy_core.runtime.start import start
 from proxy_core.settings.loading import load
 from proxy_core.settings.schema import LogSettings
@@ -98,6 +99,79 @@ def test_in_a_thread_a_call_may_take_ten_times_as_long(slow):
     assert [takes(5), takes(11)] == ["closed", "open"]
 
 
+def test_in_a_thread_a_call_that_is_over_budget_is_reported_all_the_same(slow, caplog):
+    watch, _ = slow
+    watch.budget_s = 1.0
+
+    thread = threading.Thread(target=lambda: [watch.took(5) for _ in range(3)])
+    thread.start()
+    thread.join()
+
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert "took 5 s, over its budget of 1 s; after 3 calls in a row of more than 10 s" in line
+
+
+async def test_an_async_function_may_wait_but_not_hold_up_the_others(clock, caplog):
+    site = Site(plugin="p", role="log_sink", name="rude")
+    watch = Watch(site, Faults(), clock, None, step_budget_s=0.02)
+
+    async def write(rude):
+        for _ in range(3):
+            await asyncio.sleep(0.03)
+            if rude:
+                time.sleep(0.03)
+        return "done"
+
+    call = watched_async(write, watch, anything)
+    polite = await call(False)
+    said_of_polite = len(caplog.records)
+    rude = await call(True)
+
+    assert (polite, rude) == ("done", "done")
+    (line,) = [r.getMessage() for r in caplog.records[said_of_polite:]]
+    assert "the log sink 'rude' of plugin 'p' held up all requests for" in line
+    assert (watch.breaker, watch.calls) == ("closed", 2)
+
+
+async def test_what_is_watched_step_by_step_can_be_cancelled_and_gets_what_is_thrown(clock):
+    watch = Watch(Site(plugin="p", role="observer", name="o"), Faults(), clock, None, step_budget_s=60.0)
+    seen = []
+
+    async def observe(answer):
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+        except TimeoutError:
+            seen.append("timeout")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append(answer)
+
+    task = asyncio.create_task(watched_async(observe, watch, anything)("cancelled"))
+    while not seen:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert seen == ["timeout", "cancelled"]
+
+
+class Panic(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), Panic()])
+def test_a_plugin_that_exits_or_panics_ends_only_its_own_call(clock, error):
+    def fails():
+        raise error
+
+    watch = Watch(Site(plugin="p", role="encode", name="x"), Faults(), clock, None)
+
+    with pytest.raises(PluginFailed, match=f"encode 'x' of plugin 'p' raised {type(error).__name__}"):
+        watched(fails, watch, anything)()
+
+
 def test_without_a_budget_no_call_is_too_slow(slow):
     watch, call = slow
     watch.budget_s = None
@@ -164,6 +238,43 @@ def test_a_redactor_that_fails_withholds_every_line_but_the_one_that_names_it(tm
     assert shown.count("the redactor 'broken' of plugin 'tested' raised RuntimeError in " + __file__) == 1
     assert f'File "{__file__}"' in shown
     assert shown.count("withheld: a redactor failed") >= 6
+
+
+def test_of_a_line_that_is_withheld_the_id_and_the_numbers_are_kept(tmp_path, capsys):
+    redactor = proxy_core.Redactor(name="broken", redact=lambda record: 1 / 0)
+    loaded = load(environ={"PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
+    active = start(loaded, modules=[plugin_with(proxy_redactors=[redactor])], to_run=False)
+    said = logging.getLogger("proxy_core.tested")
+    others = logging.getLogger("proxy_core.plugin.strange")
+
+    with program_log(LogSettings(), folder=tmp_path, scrub=active.process.scrub, redaction=active.process.redaction):
+        token = REQUEST_ID.set("the-id-of-this")
+        said.warning("%s -> %s %d%s %.0f ms", "somebody's prompt", "somebody's model", 200, "", 17.2)
+        said.warning("%s somebody's prompt")
+        others.warning("somebody's prompt %d", 3)
+        REQUEST_ID.reset(token)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+
+    withheld = "[withheld: a redactor failed]"
+    assert [line.partition("WARNING ")[2] for line in lines] == [
+        f"[the-id-of-this] proxy_core.tested: {withheld} -> {withheld} 200 17 ms",
+        f"[the-id-of-this] proxy_core.tested: {withheld}",
+        f"[the-id-of-this] proxy_core.plugin.strange: {withheld}",
+    ]
+
+
+def test_a_redactor_that_takes_too_long_is_named_in_the_log_that_it_cleans(tmp_path, capsys):
+    redactor = proxy_core.Redactor(name="slow", redact=lambda record: time.sleep(0.001) or record)
+    loaded = load(overrides={"plugins": {"budget_s": 1e-9}}, environ={"PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
+    active = start(loaded, modules=[plugin_with(proxy_redactors=[redactor])], to_run=False)
+
+    with program_log(LogSettings(), folder=tmp_path, scrub=active.process.scrub, redaction=active.process.redaction):
+        for number in range(5):
+            logging.getLogger("proxy_core.tested").warning("line %d", number)
+    shown = capsys.readouterr().err
+
+    assert "the redactor 'slow' of plugin 'tested' took" in shown
+    assert "times in a row: it is not called for 30 s" in shown
 
 
 def test_a_request_record_of_a_failing_redactor_is_withheld_and_counted(tmp_path, caplog):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from time import perf_counter
+from types import coroutine
 from typing import Any, Literal, TypeVar, TypeVarTuple
 
 from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.errors import PluginFailed, ProxyError
-from proxy_core.plugins.faults import Faults, Site, described, failure
+from proxy_core.plugins.faults import NAMES_ONLY, Faults, Site, described, failure
 from proxy_core.plugins.trace import name_of, traced, traced_async
 
 Ts = TypeVarTuple("Ts")
@@ -36,6 +38,8 @@ class Watch(Struct, eq=False):
     faults: Faults
     clock: Clock
     budget_s: float | None
+    #: What a step of an async function may take on the event loop.
+    step_budget_s: float | None = None
     #: Whether each call is logged.
     trace: bool = False
     calls: int = 0
@@ -80,22 +84,34 @@ class Watch(Struct, eq=False):
             self._judge(seconds, self.budget_s)
 
     def _judge(self, seconds: float, budget_s: float) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            budget_s *= _IN_THREADS
+        in_thread = threading.current_thread() is not threading.main_thread()
+        most_s = budget_s * _IN_THREADS if in_thread else budget_s
+        if seconds <= most_s and self.retry_at is not None:
+            self.retry_at = None
+            self._tell(logging.WARNING, f"the {self.site} is within its budget again: its circuit breaker is closed")
         if seconds <= budget_s:
-            if self.retry_at is not None:
-                log.warning("the %s is within its budget again: its circuit breaker is closed", self.site)
-            self.slow, self.retry_at = 0, None
+            self.slow = 0
             return
-        self.slow += 1
-        words = f"the {self.site} took {seconds:.3g} s, over its budget of {budget_s:g} s"
+        is_first, self.slow = not self.slow, self.slow + 1 if seconds > most_s else 1
         if self.slow >= _SLOW_CALLS:
             self.retry_at = self.clock.monotonic() + _OPEN_S
-            log.error("%s, %d times in a row: it is not called for %g s",
-                      words, self.slow, _OPEN_S)  # fmt: skip
-        elif self.slow == 1:
-            log.warning("%s; [plugins] budget_s sets it; after %d such calls in a row its circuit breaker opens",
-                        words, _SLOW_CALLS)  # fmt: skip
+            words = f"took {seconds:.3g} s, over its budget of {most_s:g} s, {self.slow} times in a row"
+            self._tell(logging.ERROR, f"the {self.site} {words}: it is not called for {_OPEN_S:g} s")
+        elif is_first:
+            words = f"after {_SLOW_CALLS} calls in a row of more than {most_s:g} s its circuit breaker opens"
+            over = f"the {self.site} took {seconds:.3g} s, over its budget of {budget_s:g} s"
+            self._tell(logging.WARNING, f"{over}; {words}")
+
+    def stepped(self, seconds: float) -> None:
+        """A step of an async function has taken so long. It has no circuit breaker: what it does would be lost."""
+        is_over = self.step_budget_s is not None and seconds > self.step_budget_s
+        if is_over and not self.slow:
+            words = f"over its budget of {self.step_budget_s:g} s; such work belongs in a thread"
+            self._tell(logging.WARNING, f"the {self.site} held up all requests for {seconds:.3g} s, {words}")
+        self.slow = int(is_over)
+
+    def _tell(self, level: int, line: str) -> None:
+        log.log(level, "%s", line, extra=NAMES_ONLY)
 
     def raised(self, error: BaseException) -> PluginFailed:
         self.failures += 1
@@ -113,6 +129,7 @@ def watched(
     call: Callable[[*Ts], R], watch: Watch, wrong: Wrong, passes: tuple[type[Exception], ...] = (ProxyError,)
 ) -> Callable[[*Ts], R]:
     """``call``, measured; its exceptions but ``passes``, and wrong results, are raised as ``PluginFailed``."""
+    lets_pass: tuple[type[BaseException], ...] = (KeyboardInterrupt, *passes)
 
     def run(*args: *Ts) -> R:
         if watch.retry_at is not None:
@@ -120,9 +137,9 @@ def watched(
         began = perf_counter()
         try:
             result = call(*args)
-        except passes:
+        except lets_pass:
             raise
-        except Exception as error:  # a plugin may fail in any way
+        except BaseException as error:  # a plugin may fail in any way, also with SystemExit or a library's panic
             raise watch.raised(error) from error
         finally:
             watch.took(perf_counter() - began)
@@ -137,7 +154,7 @@ def watched(
 def watched_async(
     call: Callable[[*Ts], Awaitable[R]], watch: Watch, wrong: Wrong, passes: tuple[type[Exception], ...] = ()
 ) -> Callable[[*Ts], Awaitable[R]]:
-    """The same for a function that waits for others: it has no budget."""
+    """The same for a function that waits for others: its budget is for what it does without waiting."""
     lets_pass: tuple[type[Exception], ...] = (PluginFailed, *passes)
 
     async def run(*args: *Ts) -> R:
@@ -146,10 +163,10 @@ def watched_async(
             waiting = call(*args)
             if not inspect.isawaitable(waiting):
                 raise watch.returned(call, waiting, f"{described(waiting)}: it must be an async function")
-            result = await waiting
+            result = await (_in_steps(waiting, watch) if inspect.iscoroutine(waiting) else waiting)
         except lets_pass:
             raise
-        except Exception as error:  # a plugin may fail in any way
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way
             raise watch.raised(error) from error
         finally:
             watch.took(perf_counter() - began)
@@ -158,6 +175,25 @@ def watched_async(
         return result
 
     return traced_async(run, watch.site, name_of(call)) if watch.trace else run
+
+
+@coroutine
+def _in_steps(waiting: Coroutine[Any, Any, R], watch: Watch) -> Generator[Any, Any, R]:
+    """The result of ``waiting``; each of its steps is measured."""
+    resume: Callable[[], Any] = partial(waiting.send, None)
+    while True:
+        began = perf_counter()
+        try:
+            step = resume()
+        except StopIteration as ended:
+            result: R = ended.value
+            return result
+        finally:
+            watch.stepped(perf_counter() - began)
+        try:
+            resume = partial(waiting.send, (yield step))
+        except BaseException as error:  # a cancellation, for example
+            resume = partial(waiting.throw, error)
 
 
 def instance_of(*expected: type) -> Wrong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -50,10 +50,11 @@ class PluginWatch(Struct):
         """
         self.faults.modules.update(modules_of((p.name, p.module) for p in catalog.plugins))
 
-        def watch(hook: str, role: str, name: str) -> Watch:
+        def watch(hook: str, role: str, name: str, *, waits: bool = False) -> Watch:
             site = Site(plugin=catalog.owner(hook, name), role=role, name=name)
             found = self.watches.setdefault(site, Watch(site, self.faults, self.clock, None))
-            found.budget_s = budget_s if site.plugin != "core" else None
+            allowed_s = budget_s if site.plugin != "core" else None
+            found.budget_s, found.step_budget_s = (None, allowed_s) if waits else (allowed_s, None)
             found.trace = trace and site.plugin != "core"
             return found
 
@@ -95,7 +96,10 @@ class PluginWatch(Struct):
         ]
 
 
-Watching = Callable[[str, str, str], Watch]
+class Watching(Protocol):
+    def __call__(self, hook: str, role: str, name: str, *, waits: bool = False) -> Watch: ...
+
+
 _IS_CANDIDATE = instance_of(Candidate)
 _IS_COUNT = instance_of(TokenCount, type(None))
 _IS_REQUEST = instance_of(ProxyRequest)
@@ -106,8 +110,8 @@ _NOT_ENDED = (TimeoutError, OSError, ProxyError, TransportFailed)
 
 
 def _provider(given: Provider, watch: Watching) -> Provider:
-    def at(role: str) -> Watch:
-        return watch("proxy_providers", role, given.name)
+    def at(role: str, *, waits: bool = False) -> Watch:
+        return watch("proxy_providers", role, given.name, waits=waits)
 
     changed: dict[str, Any] = {"encode": watched(given.encode, at("encode"), _request_problem)}
     if given.decoder is not None:
@@ -120,7 +124,7 @@ def _provider(given: Provider, watch: Watching) -> Provider:
     if given.read_quota is not None:
         changed["read_quota"] = watched(given.read_quota, at("read_quota"), instance_of(list, tuple))
     if given.send is not None:
-        changed["send"] = watched_async(given.send, at("send"), instance_of(ProviderResponse), _NOT_ENDED)
+        changed["send"] = watched_async(given.send, at("send", waits=True), instance_of(ProviderResponse), _NOT_ENDED)
     return replace(given, **changed)
 
 
@@ -266,12 +270,12 @@ def _text(value: object) -> str:
 
 
 def _observer(given: Observer, watch: Watching) -> Observer:
-    of = watch("proxy_observers", "observer", given.name)
+    of = watch("proxy_observers", "observer", given.name, waits=True)
     return replace(given, observe=watched_async(given.observe, of, anything), close=_closing(given.close, of))
 
 
 def _sink(given: LogSink, watch: Watching) -> LogSink:
-    of = watch("proxy_log_sinks", "log_sink", given.name)
+    of = watch("proxy_log_sinks", "log_sink", given.name, waits=True)
     return replace(given, write=watched_async(given.write, of, anything), close=_closing(given.close, of))
 
 

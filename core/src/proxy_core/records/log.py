@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from io import TextIOWrapper
@@ -124,6 +124,7 @@ class _Buffer(logging.Handler):
         self.dropped = 0
         self._reported = 0
         self._formatter = formatter
+        self.keeps_facts = formatter.may_withhold
         self._handlers = handlers
         self._lines: deque[logging.LogRecord] = deque()
         self._filled = threading.Event()
@@ -137,6 +138,8 @@ class _Buffer(logging.Handler):
         if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
             return False
+        if record.args and self.keeps_facts():
+            record.facts = _facts(record)
         record.msg, record.args = record.getMessage(), None
         record.request_id = REQUEST_ID.get()
         if record.exc_info and record.exc_info[1] is not None:
@@ -218,15 +221,16 @@ class ProgramLog:
         texts = [text for r in records for text in (getattr(r, "request_id", "-"), _message(r, redaction))]
         cleaned = self._clean("\n".join(texts), redaction).split("\n")  # together, as that costs a tenth
         if len(cleaned) != len(texts):  # one has several lines, or a redactor replaced more than a part of one
-            cleaned = [self._clean(text, redaction) for text in texts]
+            return [text for r in records for text in self._text_of(r, redaction)]
         return [text.translate(_CONTROLS) for text in cleaned]
 
     def _text_of(self, record: logging.LogRecord, redaction: Redaction) -> Iterator[str]:
-        """The request id and the message of one record. No redactor can withhold a message of names only."""
-        yield self._clean(getattr(record, "request_id", "-"), redaction).translate(_CONTROLS)
-        message = _message(record, redaction)
+        """The request id and the message of one record. No redactor can withhold ids, numbers or names of functions."""
+        request_id, message = getattr(record, "request_id", "-"), _message(record, redaction)
+        clean = self._clean(request_id, redaction)
+        yield (self._scrub.text(request_id) if clean == WITHHELD else clean).translate(_CONTROLS)
         clean = self._scrub.text(message) if hasattr(record, "names_only") else self._clean(message, redaction)
-        yield clean.translate(_CONTROLS)
+        yield (getattr(record, "facts", clean) if clean == WITHHELD else clean).translate(_CONTROLS)
 
     def trace(self, error: TracebackException) -> str:
         """Frames and types, indented, so that no line looks like a log line.
@@ -244,6 +248,15 @@ class ProgramLog:
         text = self._scrub.text(text)
         redacted = redaction.text(text)
         return text if redacted == text else self._scrub.text(redacted)
+
+
+def _facts(record: logging.LogRecord) -> str:
+    """What a line of the core says without its texts: they are withheld if a redactor fails."""
+    is_ours = record.name.startswith("proxy_core.") and not record.name.startswith("proxy_core.plugin.")
+    if is_ours and isinstance(record.args, tuple):
+        with suppress(TypeError, ValueError):
+            return record.msg % tuple(arg if isinstance(arg, int | float) else arg and WITHHELD for arg in record.args)
+    return WITHHELD
 
 
 def _message(record: logging.LogRecord, redaction: Redaction) -> str:
@@ -279,6 +292,9 @@ class _Formatter:
 
     def __init__(self, clean: ProgramLog) -> None:
         self._clean = clean
+
+    def may_withhold(self) -> bool:
+        return self._clean.redaction.installed
 
     def lines(self, records: Sequence[logging.LogRecord]) -> list[str]:
         try:

@@ -22,7 +22,7 @@ from proxy_core.settings.schema import ServerSettings
 def address(provider: Provider, credential: Credential | None = None) -> str | None:
     """The upstream's URL, taken from a request that is built but not sent; building it is pure."""
     blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
-    with suppress(Exception):  # a plugin may need a real credential to know its address
+    with suppress(Exception, SystemExit):  # a plugin may need a real credential to know its address
         if provider.list_models is not None:
             return provider.list_models.request(credential or blank).url.partition("?")[0]
         dialect = provider.dialects[0] if provider.dialects else None
@@ -41,8 +41,11 @@ def server(provider: Provider, credential: Credential | None = None) -> str | No
 
 
 def _server(url: str) -> str | None:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else None
+    with suppress(ValueError):  # a plugin may make any text of it
+        parts = urlsplit(url)
+        valid = parts.netloc and (parts.port or True)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if valid else None
+    return None
 
 
 def destinations(catalog: Catalog, pools: Mapping[str, Pool]) -> Iterator[str]:

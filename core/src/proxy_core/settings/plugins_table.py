@@ -25,5 +25,5 @@ class PluginsTable(BaseModel):
         gt=0,
         description="How long one call of a plugin's function may take: it holds up all requests. Three longer ones in "
         "a row open its circuit breaker for 30 s; nothing then passes without a guard, and other providers are used. "
-        "In a thread, a call may take ten times as long.",
+        "In a thread, only calls of ten times that length open it.",
     )

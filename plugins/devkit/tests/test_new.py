@@ -11,7 +11,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from proxy_core.cli.api import load
 from proxy_core.testing import FakeUpstream, serving
+from proxy_plugin_devkit.new.command import _TAKEN as TAKEN
 from proxy_plugin_devkit.new.command import KINDS, group, package
 
 #: Lines of the largest provider that is still small.
@@ -58,12 +60,33 @@ def test_a_provider_for_an_openai_compatible_upstream_is_short():
     assert len(code.splitlines()) < MOST_LINES
 
 
-@pytest.mark.parametrize("name", ["My-Vendor", "1st", "class", "a", "../x"])
-def test_a_name_that_cannot_be_one_is_refused(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("My-Vendor", "'my_vendor' would do"),
+        ("my.vendor", "'my_vendor' would do"),
+        ("my__vendor", "'my_vendor' would do"),
+        ("1st", "begin with a letter: as in 'my_vendor'"),
+        ("a", "as in 'my_vendor'"),
+        ("../x", "as in 'my_vendor'"),
+        ("class", "'class' is a word of Python; 'my_class' would do"),
+        ("core", "'core' has a meaning"),
+        ("disabled", "'disabled' has a meaning in [plugins]"),
+        ("devkit", "'devkit' is the name of a plugin of proxy-plugin-devkit, which is installed"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused(name, told, tmp_path):
     done = new(name, "--folder", tmp_path / "made")
 
     assert done.exit_code == 2
+    assert told in " ".join(done.output.split())
     assert not (tmp_path / "made").exists()
+
+
+def test_every_key_of_the_table_of_plugins_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert {*type(load().settings.plugins).model_fields} <= {*TAKEN}
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path):

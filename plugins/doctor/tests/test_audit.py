@@ -7,10 +7,11 @@ import subprocess
 import sys
 import venv
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from proxy_core.cli.api import last_start
+from proxy_core.cli.api import Inventory, differences, last_start
 from proxy_core.testing import run, serving
 from proxy_plugin_doctor.plugins import command
 
@@ -171,6 +172,15 @@ async def test_what_changed_since_the_last_start_is_said_by_the_next_and_by_the_
     assert code == 0
     assert not site.mark.exists()
     assert last_start(tmp_path / "data").packages["audited-parrot"].version == "1.3"
+
+
+def test_a_single_file_that_was_tried_is_not_gone_afterwards():
+    def installed(**versions):
+        packages = {name: {"version": version, "digest": "d"} for name, version in versions.items()}
+        return msgspec.convert({"at": "2026-11-28T00:00:00Z", "packages": packages, "path_files": {}}, Inventory)
+
+    assert differences(installed(tried="0+dev", removed="1.0"), installed()) == ["removed 1.0 is gone"]
+    assert differences(installed(), installed(tried="0+dev")) == ["tried 0+dev is new"]
 
 
 def test_files_that_python_reads_at_its_start_are_listed_and_compared(tmp_path):

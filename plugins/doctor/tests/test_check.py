@@ -204,6 +204,7 @@ def test_a_call_over_budget_is_named(check, tmp_path):
 
 @pytest.mark.slow
 def test_a_provider_that_speaks_a_plugins_dialect_needs_no_sample(tmp_path, monkeypatch):
+    pytest.importorskip("proxy_plugin_anthropic")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROXY_DATA_DIR", str(tmp_path / "data"))
     done = CliRunner().invoke(command, ["check", "anthropic"])

@@ -23,6 +23,8 @@ from proxy_core.settings.sources import GROUP as SOURCES_GROUP
 from proxy_core.settings.sources import entry_points
 
 _FILE = "last-start.json"
+#: The version of a single file that one start loads without installing it; nobody removed it.
+_PASSING = "0+dev"
 
 
 class Package(Struct, frozen=True):
@@ -74,7 +76,11 @@ def _digest(distribution: metadata.Distribution) -> str:
 def differences(old: Inventory, new: Inventory) -> list[str]:
     """What changed from one to the other, a line each."""
     lines = [f"{name} {package.version} is new" for name, package in new.packages.items() if name not in old.packages]
-    lines += [f"{name} {package.version} is gone" for name, package in old.packages.items() if name not in new.packages]
+    lines += [
+        f"{name} {package.version} is gone"
+        for name, package in old.packages.items()
+        if name not in new.packages and package.version != _PASSING
+    ]
     for name, package in new.packages.items():
         was = old.packages.get(name, package)
         if was.version != package.version:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,6 +45,8 @@ _COMMON = {
     "ci": ".github/workflows/ci.yml",
     "release": ".github/workflows/release.yml",
 }
+#: The core's own plugin, its package, and the keys of ``[plugins]`` beside the plugins' tables.
+_TAKEN = ("core", "proxy_core", "disabled", "allowed", "required", "optional", "budget_s")
 _IGNORED = ".venv/\n__pycache__/\n.pytest_cache/\ndist/\nconformance.json\n"
 
 
@@ -58,8 +61,8 @@ def group() -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to put it; by default a folder of its own here.")
 def new(name: str, kind: str, folder: Path | None) -> None:
     """Write a package whose tests pass: a plugin NAME with its tests, README, changelog and CI."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", name) or keyword.iskeyword(name):
-        raise click.BadParameter("use small letters, digits and underscores, as in my_vendor", param_hint="NAME")
+    if problem := _problem(name):
+        raise click.BadParameter(problem, param_hint="NAME")
     folder = folder or Path(f"proxy-plugin-{name.replace('_', '-')}")
     if folder.exists() and any(folder.iterdir()):
         raise click.ClickException(f"{folder} is not empty")
@@ -69,6 +72,20 @@ def new(name: str, kind: str, folder: Path | None) -> None:
         file.write_text(text, encoding="utf-8")
     click.echo(f"{folder} has a plugin of the kind {kind}. Its tests pass:")
     click.echo(f"    cd {folder} && python -m venv .venv && . .venv/bin/activate && pip install -e '.[test]' && pytest")
+
+
+def _problem(name: str) -> str:
+    """What is wrong with the name; it becomes that of a package, a module, a table of settings and variables."""
+    fits = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if name != fits or not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", name):
+        better = f"{fits!r} would do" if re.fullmatch(r"[a-z][a-z0-9_]{1,40}", fits) else "as in 'my_vendor'"
+        return f"use small letters, digits and single underscores, and begin with a letter: {better}"
+    if keyword.iskeyword(name):
+        return f"{name!r} is a word of Python; 'my_{name}' would do"
+    if name in _TAKEN:
+        return f"{name!r} has a meaning in [plugins] or in the proxy; 'my_{name}' would do"
+    owner = next((entry.dist for entry in entry_points(group="proxy_core.plugins") if entry.name == name), None)
+    return f"{name!r} is the name of a plugin of {owner.name}, which is installed" if owner is not None else ""
 
 
 def package(name: str, kind: str) -> dict[str, str]:

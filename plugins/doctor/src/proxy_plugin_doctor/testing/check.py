@@ -121,7 +121,7 @@ def _has_no_sample(subject: Any) -> bool:
 
 def _subjects(plugin: Plugin, catalog: Catalog, samples: Samples) -> Iterator[tuple[str, Sequence[Case[Any]], Any]]:
     """Each object of the plugin that the kit has cases for. A sink is left out: the cases write to it."""
-    from proxy_core.testing import conformance as kit
+    import proxy_core.testing.conformance as kit
 
     dialects = [d for d in catalog.dialects.values() if catalog.owner("proxy_dialects", d.name) != "core"]
     for provider in plugin.provided.get("proxy_providers", ()):

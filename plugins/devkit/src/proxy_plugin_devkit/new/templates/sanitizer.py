@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from proxy_core import (
-    ChatEvent,
     EventFilter,
-    Finish,
-    JsonObject,
     PluginContext,
     PluginInfo,
     PluginSettings,
     ProxyRequest,
     Sanitizer,
-    TextDelta,
+    TextFilter,
     hookimpl,
 )
 
@@ -27,11 +24,13 @@ class ExampleSettings(PluginSettings):
 
 
 PLUGIN = PluginInfo(name="example", api=1, settings=ExampleSettings)
+#: The members of requests, of whatever format, that have texts in them.
+TEXTS = frozenset("messages content text system instructions input contents parts prompt".split())
 
 
 @hookimpl
 def proxy_sanitizers(ctx: PluginContext) -> Iterable[Sanitizer]:
-    words = ctx.settings(ExampleSettings).words
+    words = [word for word in ctx.settings(ExampleSettings).words if word]
     return [example(words)] if words else []
 
 
@@ -40,48 +39,19 @@ def example(words: list[str]) -> Sanitizer:
     longest = max(map(len, words))
 
     def request(request: ProxyRequest) -> ProxyRequest:
-        return request.with_body(_hidden(request.body, pattern))
+        body = {name: _hidden(value, pattern) if name in TEXTS else value for name, value in request.body.items()}
+        return request.with_body(body)
 
     def events(request: ProxyRequest) -> EventFilter:
-        return _Hiding(pattern, longest)
+        return TextFilter(pattern, "***", hold=longest)  # it holds back what may be the beginning of a word
 
     return Sanitizer(name="example", request=request, events=events)
 
 
-def _hidden(body: JsonObject, pattern: re.Pattern[str]) -> JsonObject:
-    """A copy, with the words hidden in the text of messages."""
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        return body
-    return {**body, "messages": [_message(message, pattern) for message in messages]}
-
-
-def _message(message: object, pattern: re.Pattern[str]) -> object:
-    if not isinstance(message, dict) or not isinstance(message.get("content"), str):
-        return message
-    return {**message, "content": pattern.sub("***", message["content"])}
-
-
-class _Hiding:
-    """Holds back as many characters as may be the beginning of a word."""
-
-    def __init__(self, pattern: re.Pattern[str], longest: int) -> None:
-        self._pattern = pattern
-        self._hold = longest - 1
-        self._held = ""
-
-    def feed(self, event: ChatEvent) -> list[ChatEvent]:
-        if not isinstance(event, TextDelta):
-            return [*self.close(), event] if isinstance(event, Finish) else [event]
-        text = self._held + event.text
-        whole = [match.end() for match in self._pattern.finditer(text)]
-        end = max([len(text) - self._hold, *whole])
-        said, self._held = text[: max(end, 0)], text[max(end, 0) :]
-        return self._text(said)
-
-    def close(self) -> list[ChatEvent]:
-        held, self._held = self._held, ""
-        return self._text(held)
-
-    def _text(self, text: str) -> list[ChatEvent]:
-        return [TextDelta(text=self._pattern.sub("***", text))] if text else []
+def _hidden(value: object, pattern: re.Pattern[str]) -> object:
+    """A copy with the words hidden; what the client sent is never changed in place."""
+    if isinstance(value, str):
+        return pattern.sub("***", value)
+    if isinstance(value, dict):
+        return {name: _hidden(member, pattern) if name in TEXTS else member for name, member in value.items()}
+    return [_hidden(member, pattern) for member in value] if isinstance(value, list) else value

@@ -115,11 +115,45 @@ def test_settings_shown_are_settings(page, tmp_path):
             load(overrides=tables, environ={}, cwd=tmp_path)
 
 
+#: How pages that PyPI shows link to what lies beside them in the repository.
+SOURCE = re.compile(r"https://github\.com/proxy-core/proxy-core/(?:blob|tree)/main/")
+PACKAGES = [page for page in PAGES if (page.parent / "pyproject.toml").exists() and page.parent != ROOT]
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+
+
+def target(page, link):
+    """The file that a link leads to; ``None`` if that is not in the repository."""
+    path = link.partition("#")[0]
+    if source := SOURCE.match(path):
+        return ROOT / path[source.end() :]
+    return page.parent / path if path and "://" not in path else None
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [link for link in links(page) if (file := target(page, link)) and not file.exists()] == []
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
+
+@pytest.mark.parametrize("page", PACKAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_page_of_a_package_stands_alone(page):
+    """PyPI shows it without anything beside it, and gives headings no anchors."""
+    assert [link for link in links(page) if "://" not in link] == []
+
+
+@pytest.mark.parametrize("page", PACKAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_package_says_where_it_comes_from(page):
+    project = tomllib.loads((page.parent / "pyproject.toml").read_text())["project"]
+    folder = page.parent.relative_to(ROOT).as_posix()
+
+    assert project["authors"] == [{"name": "proxy-core contributors"}]
+    assert (project["readme"], project["license"]) == ("README.md", "MIT")
+    assert "Typing :: Typed" in project["classifiers"]
+    assert {"Homepage", "Documentation", "Issues"} <= project["urls"].keys()
+    assert project["urls"]["Changelog"].endswith(f"/blob/main/{folder}/CHANGELOG.md")
+    assert project["urls"]["Source"].endswith(f"/tree/main/{folder}")
 
 
 # --- Hooks, presets, commands ------------------------------------------------------------

@@ -351,6 +351,20 @@ def test_of_two_plugins_with_one_command_neither_runs_and_other_commands_work(in
     assert listed.exit_code == 0
 
 
+def test_a_group_of_commands_has_those_of_all_plugins_even_where_settings_are_wrong(install, tmp_path, monkeypatch):
+    group = '@click.group("{group}")\ndef many(): pass\n@many.command("{name}")'
+    for name, of in (("one", "import"), ("two", "import"), ("three", "take")):
+        text = COMMAND.format(name=name).replace('@click.command("greet")', group.format(group=of, name=name))
+        install(name, text.replace("return [greet]", "return [many]"))
+    monkeypatch.chdir(tmp_path)
+
+    assert CliRunner().invoke(cli, ["import", "one"]).output == "hello\n"
+    assert CliRunner().invoke(cli, ["import", "two"]).output == "hello\n"
+    assert CliRunner().invoke(cli, ["take", "three"]).output == "hello\n"
+    (tmp_path / "proxy-core.toml").write_text("nonsense = 1\n")
+    assert "mirrowel" in CliRunner().invoke(cli, ["import", "--help"]).output
+
+
 WIRE = """
 from msgspec.structs import replace
 from proxy_core import Operation, PluginInfo, hookimpl
@@ -511,6 +525,7 @@ def proxy_cli_commands(ctx):
     [
         *((name, "accounts") for name in ("login", "credentials")),
         *((name, "doctor") for name in ("config", "doctor", "models", "plugins", "reload", "usage", "why")),
+        ("import", "mirrowel"),
     ],
 )
 def test_a_command_of_a_plugin_that_is_not_there_names_the_plugin(tmp_path, monkeypatch, name, package):

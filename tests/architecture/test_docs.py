@@ -20,7 +20,7 @@ from proxy_core.settings import plugins_table, rotation, schema
 from proxy_core.settings.base import Described, ModelOptions, Table
 from proxy_core.settings.loading import load
 from proxy_core.testing import run
-from proxy_plugin_mirrowel.names import PROVIDER_NAMES, PROXY_NAMES, WITHOUT_EFFECT
+from proxy_plugin_mirrowel.names import FORMS_WITHOUT_EFFECT, PROVIDER_NAMES, PROXY_NAMES, WITHOUT_EFFECT
 from proxy_plugin_mirrowel.rotation_names import ROTATION_NAMES
 from proxy_plugin_openai_compat.quirks import PRESETS
 
@@ -102,7 +102,7 @@ def test_the_page_of_settings_says_of_each_key_what_the_model_says(table):
 
 def test_the_page_of_mirrowels_names_has_every_one():
     text = (ROOT / "plugins/mirrowel/README.md").read_text()
-    names = [*PROXY_NAMES, *PROVIDER_NAMES, *ROTATION_NAMES, *WITHOUT_EFFECT]
+    names = [*PROXY_NAMES, *PROVIDER_NAMES, *ROTATION_NAMES, *WITHOUT_EFFECT, *FORMS_WITHOUT_EFFECT]
 
     assert [name for name in names if f"`{name}`" not in text] == []
 

@@ -285,6 +285,17 @@ async def test_presets_have_litellms_names_too(make_proxy, name, preset):
     assert proxy.proxy.catalog.owner("proxy_providers", name) == "openai_compat"
 
 
+async def test_litellm_serves_nothing_without_a_key_nor_instead_of_another_plugin(make_proxy):
+    proxy = await make_proxy(
+        {"providers": {"perplexity": {"base_url": "https://p.example/v1", "api_keys": ["k" * 20]}}},
+        environ={"ANTHROPIC_API_KEY": "k" * 20, "GEMINI_API_KEY": "k" * 20},
+    )
+    owners = {name: proxy.proxy.catalog.owner("proxy_providers", name) for name in proxy.proxy.catalog.providers}
+
+    assert (owners["perplexity"], owners["anthropic"], owners["gemini"]) == ("openai_compat", "anthropic", "gemini")
+    assert "cohere" not in owners
+
+
 def test_both_plugins_know_the_same_names():
     of_litellm = {name for name, package in PACKAGES.items() if package == "proxy-plugin-litellm"}
 

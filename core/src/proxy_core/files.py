@@ -33,7 +33,7 @@ def files_in(folder: Path, pattern: str) -> list[Path]:
         return []
 
 
-def read_small(path: Path) -> bytes:
+def read_small(path: Path, most_bytes: int = _MOST_BYTES) -> bytes:
     """The content of a file, if it is one: not of a pipe, which might never end, nor of anything huge.
 
     Raises ``OSError``.
@@ -42,9 +42,9 @@ def read_small(path: Path) -> bytes:
     with open(descriptor, "rb") as file:
         if not S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(EINVAL, "it is not a regular file")
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise OSError(EFBIG, f"it is larger than {_MOST_BYTES} bytes")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(EFBIG, f"it is larger than {most_bytes} bytes")
     return data
 
 

@@ -278,17 +278,6 @@ async def test_a_key_alone_makes_a_provider_work_under_its_own_name(make_proxy, 
     assert upstream.last.json["model"] == "command-r"
 
 
-async def test_nothing_is_served_without_a_key_nor_instead_of_another_plugin(make_proxy):
-    proxy = await make_proxy(
-        {"providers": {"perplexity": {"base_url": "https://p.example/v1", "api_keys": [KEY]}}},
-        environ={"ANTHROPIC_API_KEY": KEY, "GEMINI_API_KEY": KEY},
-    )
-    owners = {name: proxy.proxy.catalog.owner("proxy_providers", name) for name in proxy.proxy.catalog.providers}
-
-    assert (owners["perplexity"], owners["anthropic"], owners["gemini"]) == ("openai_compat", "anthropic", "gemini")
-    assert "cohere" not in owners
-
-
 async def test_without_its_own_plugin_a_provider_goes_through_litellm(make_proxy):
     proxy = await make_proxy({"plugins": {"disabled": ["anthropic"]}}, environ={"ANTHROPIC_API_KEY": KEY})
 

@@ -18,6 +18,8 @@ _FIRST_PARTY = {
     "devkit": "bench capture dev faults plugin replay",
     "doctor": "config cooldown doctor explain models plugins reload usage why",
 }
+#: Groups to which any plugin may add a command.
+_OPEN_GROUPS = ("import",)
 
 
 class Commands(click.Group):
@@ -31,14 +33,29 @@ class Commands(click.Group):
             from proxy_core.cli import serve
 
             return serve.command
-        plugin = next((name for name, commands in _FIRST_PARTY.items() if cmd_name in commands.split()), None)
-        found = _plugin_commands(plugin).get(cmd_name)
+        plugin = _first_party(cmd_name)
+        found = _plugin_commands(plugin).get(cmd_name) if cmd_name not in _OPEN_GROUPS else _of_all(plugin, cmd_name)
         if found is None and plugin is not None:
             package, advice = f"proxy-plugin-{plugin}", f"add {plugin} to [plugins] allowed, or remove it from disabled"
             raise click.UsageError(
                 f"{cmd_name} is a command of {package}: `pip install {package}`; if it is installed, {advice}"
             )
         return found
+
+
+def _first_party(command: str) -> str | None:
+    if command in _OPEN_GROUPS:
+        from proxy_core.settings.loading import REPLACED
+
+        return REPLACED
+    return next((name for name, commands in _FIRST_PARTY.items() if command in commands.split()), None)
+
+
+def _of_all(plugin: str | None, name: str) -> click.Command | None:
+    try:
+        return _plugin_commands().get(name)
+    except SetupError:  # settings are wrong: of the first-party plugin alone
+        return _plugin_commands(plugin).get(name)
 
 
 def _plugin_commands(only: str | None = None) -> dict[str, click.Command]:

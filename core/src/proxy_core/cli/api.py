@@ -33,6 +33,7 @@ from proxy_core.credentials.stored import StoredCredential as StoredCredential
 from proxy_core.credentials.stored import VaultProblem as VaultProblem
 from proxy_core.credentials.stored import digest as digest
 from proxy_core.credentials.vault import Vault as Vault
+from proxy_core.files import private_folder as private_folder
 from proxy_core.files import read_small as read_small
 from proxy_core.files import write_private as write_private
 from proxy_core.plugins.inventory import Inventory as Inventory
@@ -52,6 +53,9 @@ from proxy_core.settings.loading import PREFIX as PREFIX
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings
 from proxy_core.settings.loading import load as load
 from proxy_core.settings.loading import load_nothing_but as load_nothing_but
+from proxy_core.settings.loading import user_file as user_file
+from proxy_core.settings.pasted import decoded as decoded
+from proxy_core.settings.pasted import read_toml as read_toml
 from proxy_core.settings.secrets import secret_values as secret_values
 from proxy_core.settings.variables import other_variables as other_variables
 from proxy_core.state.usage import COUNTED as COUNTED

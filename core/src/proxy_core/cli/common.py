@@ -45,7 +45,8 @@ def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedS
 def plugin_commands(only: str | None = None) -> dict[str, click.Command]:
     """The commands of plugins. Of ``only``, if given: no other plugin is imported, and settings may be wrong.
 
-    One that two plugins define says so when it is called. Raises ``SettingsError``.
+    Groups of one name are joined. Any other command that two plugins define says so when it is called. Raises
+    ``SettingsError``.
     """
     found: dict[str, click.Command] = {}
     owners: dict[str, str] = {}
@@ -53,8 +54,18 @@ def plugin_commands(only: str | None = None) -> dict[str, click.Command]:
         for command in plugin.provided.get("proxy_cli_commands", ()):
             name = command.name or ""
             known = owners.setdefault(name, plugin.name)
-            found[name] = command if known == plugin.name else _claimed_twice(name, plugin.name, known)
+            if known == plugin.name:
+                found[name] = command
+            else:
+                found[name] = _joined(found[name], command) or _claimed_twice(name, plugin.name, known)
     return found
+
+
+def _joined(one: click.Command, other: click.Command) -> click.Command | None:
+    """The commands of both groups; ``None`` if that is not possible."""
+    if not isinstance(one, click.Group) or not isinstance(other, click.Group) or one.commands.keys() & other.commands:
+        return None
+    return click.Group(one.name, {**one.commands, **other.commands}, help=one.help)
 
 
 def _claimed_twice(name: str, plugin: str, other: str) -> click.Command:

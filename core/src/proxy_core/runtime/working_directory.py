@@ -110,9 +110,16 @@ def _set_here(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> I
 def _addresses(loaded: LoadedSettings, tables: Iterable[_Keys], provider: str = "") -> Iterator[tuple[str, Path]]:
     for at, table, keys in tables:
         for key in keys:
-            if _is_address(key, getattr(table, key), provider):
+            value = getattr(table, key)
+            if _is_address(key, value, provider) and not _said_elsewhere(loaded.sources, (*at, key), value):
                 named = _named(loaded.sources, at, table, key)
                 yield from ((".".join((*at, key)), file) for file in _set_by(loaded, (*at, key), named))
+
+
+def _said_elsewhere(sources: Sources, path: KeyPath, value: object) -> bool:
+    """Whether a settings file that was not found here says the same."""
+    said = _at(sources.table, path) if sources.file not in sources.found_here else None
+    return said is not None and str(said).rstrip("/") == str(value).rstrip("/")
 
 
 def _set_by(loaded: LoadedSettings, path: KeyPath, named: Sequence[Variable]) -> Iterator[Path]:

@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
 from proxy_core.settings.base import environment_name
-from proxy_core.settings.legacy_names import unread
+from proxy_core.settings.legacy_names import PLUGIN, unread
 from proxy_core.settings.pasted import read_toml
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
@@ -53,6 +53,7 @@ from proxy_core.settings.variables import (
 )
 
 APP = "proxy-core"
+REPLACED = PLUGIN  # knows the system that this proxy replaces
 FILE_NAME = "proxy-core.toml"
 PREFIX = "PROXY_"
 DELIMITER = "__"
@@ -275,10 +276,12 @@ def config_file(explicit: Path | None, environ: Mapping[str, str], cwd: Path) ->
         if not chosen.is_file():
             raise SettingsError([f"no settings file at {chosen}"])
         return chosen
-    for folder in (cwd, platformdirs.user_config_path(APP)):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
-    return None
+    return next((file for file in (cwd / FILE_NAME, user_file()) if file.is_file()), None)
+
+
+def user_file() -> Path:
+    """The settings file in the platform's configuration folder, whether there is one or not."""
+    return platformdirs.user_config_path(APP) / FILE_NAME
 
 
 def load(

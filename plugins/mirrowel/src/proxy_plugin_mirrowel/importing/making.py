@@ -1,0 +1,72 @@
+"""An import in the making: what is planned so far, and which lines have been spoken about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy_core import Variable
+from proxy_core.cli.api import StoredCredential
+from proxy_plugin_mirrowel.importing.old_folder import OldFolder
+from proxy_plugin_mirrowel.importing.rows import Row, Verdict
+from proxy_plugin_mirrowel.importing.settings import Setting
+from proxy_plugin_mirrowel.importing.target import Target
+from proxy_plugin_mirrowel.importing.toml import present
+
+
+class Making:
+    def __init__(self, old: OldFolder, target: Target) -> None:
+        self.old, self.target = old, target
+        self.settings: list[Setting] = []
+        self.credentials: list[StoredCredential] = []
+        self.rows: list[Row] = list(old.rows)
+        self._told: dict[str, list[tuple[Verdict, str]]] = {}
+
+    def say(self, name: str, verdict: Verdict, note: str) -> None:
+        """A row about a variable. One that sets several keys has one row for all that are imported."""
+        told = self._told.setdefault(name, [])
+        if not any(before == verdict == "imported" for before, _ in told):
+            self.rows.append(Row(what=f"{self.old.places[name]} {name}", verdict=verdict, note=note))
+        told.append((verdict, note))
+
+    def is_told(self, name: str) -> bool:
+        return name in self._told
+
+    def untold(self, names: Sequence[str]) -> list[Variable]:
+        """Those that are set, and that nothing has spoken about."""
+        found = [self.old.variables[name] for name in names if name in self.old.variables and not self.is_told(name)]
+        return [variable for variable in found if variable.value.strip()]
+
+    def set(self, setting: Setting, what: Sequence[str] = ()) -> None:
+        """Plan it, unless the file has it already. ``what`` are the rows about it, if it is not from variables."""
+        verdict, note = self._verdict(setting)
+        if verdict == "imported":
+            self.settings.append(setting)
+        for name in setting.names:
+            self.say(name, verdict, note)
+        self.rows += [Row(what=one, verdict=verdict, note=note) for one in what]
+
+    def _verdict(self, setting: Setting) -> tuple[Verdict, str]:
+        if setting.problem:
+            return "differs", f"{setting.key}: {setting.problem}"
+        now, file = present(self.target.loaded.sources.table, setting.path), self.target.file.name
+        if now is None:
+            return "imported", f"{setting.key} in {file}"
+        if now == setting.value:
+            return "there already", f"{setting.key} in {file}"
+        return "differs", f"{file} has another value for {setting.key}, which stays"
+
+    def store(self, stored: StoredCredential) -> tuple[Verdict, str]:
+        """Plan a key or login, unless it is there already."""
+        if there := self.target.there(stored):
+            return "there already", there
+        same = [one for one in self.credentials if one.provider == stored.provider and _same(one, stored)]
+        if same:
+            return "no meaning here", f"the same account as in {same[0].origin.removeprefix('copied from ')}"
+        self.credentials.append(stored)
+        return "imported", f"a {'key' if stored.kind == 'api_key' else 'login'} of {stored.provider}, in the vault"
+
+
+def _same(one: StoredCredential, other: StoredCredential) -> bool:
+    if one.identity is not None and one.identity == other.identity:
+        return True
+    return one.access_token == other.access_token and one.refresh_token == other.refresh_token

@@ -1,0 +1,138 @@
+"""Reads a folder of Mirrowel's proxy. It writes nothing, and one unreadable file keeps no other from being read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from dotenv.main import resolve_variables
+from dotenv.parser import parse_stream
+from msgspec import Struct
+
+from proxy_core import Variable, json_object, repr_without
+from proxy_core.cli.api import decoded, read_small
+from proxy_plugin_mirrowel.importing.rows import Row
+
+#: A usage file has some kilobytes for each model of each key.
+_MOST_BYTES = 64_000_000
+_LAUNCHER = "launcher_config.json"
+_WITHOUT_MEANING = {
+    "quota_viewer_config.json": "the quota viewer's own; `proxy-core usage` and `proxy-core why` show the same",
+    "logs": "old logs are not read; they may contain keys in plain text",
+    "cache": "the old proxy's caches",
+}
+
+
+class OldFolder(Struct, frozen=True, kw_only=True):
+    """``variables`` by name, with ``places`` to show (``.env:12``); ``rows``: what could not be read or counts twice.
+
+    ``logins`` are files, ``usage`` and ``launcher`` are JSON objects.
+    """
+
+    __repr__ = repr_without("variables", "usage")
+
+    path: Path
+    variables: Mapping[str, Variable]
+    places: Mapping[str, str]
+    logins: Sequence[Path]
+    usage: Mapping[Path, Mapping[str, Any]]
+    launcher: Mapping[str, Any] | None
+    rows: Sequence[Row]
+
+    def name(self, path: Path) -> str:
+        """A path as the table shows it."""
+        return str(path.relative_to(self.path)) if path.is_relative_to(self.path) else str(path)
+
+
+def read_folder(path: Path) -> OldFolder:
+    rows: list[Row] = []
+    variables, places = _variables(path, rows)
+    usage = {file: data for file in _usage_files(path) if (data := _json(path, file, rows)) is not None}
+    launcher = path / _LAUNCHER
+    rows += [Row(what=name, verdict="no meaning here", note=why) for name, why in _present(path)]
+    return OldFolder(
+        path=path,
+        variables=variables,
+        places=places,
+        logins=sorted((path / "oauth_creds").glob("*.json")),
+        usage=usage,
+        launcher=_json(path, launcher, rows) if launcher.exists() else None,
+        rows=rows,
+    )
+
+
+def _present(path: Path) -> Iterator[tuple[str, str]]:
+    yield from ((name, why) for name, why in _WITHOUT_MEANING.items() if (path / name).exists())
+    for file in sorted((path / "oauth_creds").glob("*")):
+        if file.suffix != ".json":
+            yield f"oauth_creds/{file.name}", "not a login that the old proxy used: it read only .json files there"
+
+
+def _usage_files(path: Path) -> list[Path]:
+    """Those of single providers, then the older one of all; ``usage.json`` is what some versions called theirs."""
+    loose = [path / name for name in ("key_usage.json", "usage.json")]
+    return [*sorted((path / "usage").glob("*.json")), *(file for file in loose if file.exists())]
+
+
+def _json(folder: Path, file: Path, rows: list[Row]) -> Mapping[str, Any] | None:
+    what = str(file.relative_to(folder))
+    try:
+        return json_object(read_small(file, _MOST_BYTES))
+    except OSError as error:
+        rows.append(Row(what=what, verdict="differs", note=f"it cannot be read: {error.strerror}"))
+    except ValueError as error:
+        rows.append(Row(what=what, verdict="differs", note=f"left out: {error}"))
+    return None
+
+
+# --- Variables ---------------------------------------------------------------------------
+
+
+def _variables(path: Path, rows: list[Row]) -> tuple[dict[str, Variable], dict[str, str]]:
+    """Of two files that set a variable, the first one counts: ``.env``, then the others by name."""
+    found: dict[str, Variable] = {}
+    places: dict[str, str] = {}
+    others = sorted(file for file in path.glob("*.env") if file.name != ".env")
+    for file in (path / ".env", *others):
+        if not file.exists() and not file.is_symlink():
+            continue
+        for variable, line in _of_file(file, rows):
+            what = f"{file.name}:{line} {variable.name}"
+            if variable.name in found:
+                note = f"{places[variable.name]} comes first"
+                rows.append(Row(what=what, verdict="no meaning here", note=note))
+            else:
+                found[variable.name], places[variable.name] = variable, f"{file.name}:{line}"
+    return found, places
+
+
+def _of_file(file: Path, rows: list[Row]) -> list[tuple[Variable, int]]:
+    """Within a file, the last line for a variable counts."""
+    try:
+        text = decoded(read_small(file)).replace("\r\n", "\n")
+    except OSError as error:
+        rows.append(Row(what=file.name, verdict="differs", note=f"it cannot be read: {error.strerror}"))
+        return []
+    except UnicodeDecodeError:
+        rows.append(Row(what=file.name, verdict="differs", note="it is neither UTF-8 nor UTF-16"))
+        return []
+    bindings = list(parse_stream(StringIO(text)))
+    values = resolve_variables([(one.key, one.value) for one in bindings if one.key is not None], override=False)
+    lines: dict[str, int] = {}
+    for binding in bindings:
+        line, key = binding.original.line + _empty_lines(binding.original.string), binding.key
+        if binding.error:
+            rows.append(Row(what=f"{file.name}:{line}", verdict="no meaning here", note="it is not NAME=value"))
+        elif key is not None:
+            if key in lines:
+                note = f"line {line} sets it again"
+                rows.append(Row(what=f"{file.name}:{lines[key]} {key}", verdict="no meaning here", note=note))
+            lines[key] = line
+    return [(Variable(key.upper(), values.get(key) or "", file), line) for key, line in lines.items()]
+
+
+def _empty_lines(text: str) -> int:
+    """How many of them a binding begins with."""
+    return text[: len(text) - len(text.lstrip())].count("\n")

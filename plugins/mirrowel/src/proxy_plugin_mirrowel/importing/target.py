@@ -1,0 +1,151 @@
+"""Where an import goes: the settings file, the vault and the store of this installation, as a start would use them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+from msgspec import Struct
+
+from proxy_core import SyncRequest, UsageRow
+from proxy_core.cli.api import (
+    COUNTED,
+    Catalog,
+    Fingerprints,
+    LoadedSettings,
+    StoredCredential,
+    Vault,
+    catalog_of,
+    decoded,
+    digest,
+    fingerprints_of,
+    load,
+    load_nothing_but,
+    open_store,
+    private_folder,
+    read_small,
+    user_file,
+    vault_of,
+    write_private,
+)
+from proxy_plugin_mirrowel.importing.settings import Setting
+from proxy_plugin_mirrowel.importing.toml import with_settings
+
+#: The client of imported usage in `proxy-core usage`.
+CLIENT = "mirrowel"
+_Total = tuple[str, str, str]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """``file`` need not exist yet."""
+
+    file: Path
+    loaded: LoadedSettings
+    catalog: Catalog
+    vault: Vault
+    fingerprint: Fingerprints
+
+    def there(self, wanted: StoredCredential) -> str | None:
+        """Where this key or account is already, in words."""
+        id_ = wanted.credential(self.fingerprint).id
+        for stored in self.vault.all(wanted.provider):
+            same = (
+                stored.credential(self.fingerprint).id == id_
+                or (wanted.identity is not None and stored.identity == wanted.identity)
+                or (wanted.refresh_token is not None and digest(stored.refresh_token) == digest(wanted.refresh_token))
+            )
+            if same:
+                return f"stored as {stored.name}"
+        keys = (
+            self.loaded.provider(wanted.provider, self.catalog.rotations).api_keys
+            if wanted.refresh_token is None
+            else ()
+        )
+        found = any(self.fingerprint(entry.key.get_secret_value()) == id_ for entry in keys)
+        return f"in the settings of {wanted.provider}" if found else None
+
+    def text(self) -> str:
+        """The settings file as it is; empty if there is none. Raises ``OSError``."""
+        return decoded(read_small(self.file)) if self.file.exists() else ""
+
+    def write_settings(self, settings: Sequence[Setting]) -> None:
+        """Raises ``OSError``, ``ValueError``."""
+        text = with_settings(self.text(), settings)
+        path = self.file.resolve()
+        private_folder(path.parent)
+        write_private(path, text.encode())
+
+    def store(self, credentials: Sequence[StoredCredential]) -> list[StoredCredential]:
+        """Add each under a free name. Raises ``OSError``, ``ValueError``."""
+        return [self.vault.add(_named(one, self.vault.free_name(one.provider, one.name))) for one in credentials]
+
+    def usage(self) -> dict[_Total, UsageRow]:
+        """What was imported before, by provider, credential and model. Raises what the store raises."""
+        return asyncio.run(self._usage())
+
+    async def _usage(self) -> dict[_Total, UsageRow]:
+        store = await open_store(self.loaded)
+        try:
+            rows = await store.usage(date.min, date.max)
+        finally:
+            await store.close()
+        found: dict[_Total, UsageRow] = {}
+        for row in rows:
+            if row.client == CLIENT:
+                key = row.provider, row.credential, row.model
+                found[key] = summed_rows(found[key], row) if key in found else row
+        return found
+
+    def add_usage(self, rows: Sequence[UsageRow]) -> None:
+        """One exchange with the store, so that all rows are added or none. Raises what the store raises."""
+        asyncio.run(self._add_usage(rows))
+
+    async def _add_usage(self, rows: Sequence[UsageRow]) -> None:
+        store = await open_store(self.loaded)
+        try:
+            await store.sync(SyncRequest(holder=f"import-{uuid4().hex}", number=1, usage=rows))
+        finally:
+            await store.close()
+
+
+def summed_rows(one: UsageRow, other: UsageRow, sign: int = 1) -> UsageRow:
+    """``one`` with the counts of ``other`` added, or with the sign -1 taken away, but nothing below zero."""
+    counts: Mapping[str, float] = {name: max(0, getattr(one, name) + sign * getattr(other, name)) for name in COUNTED}
+    return UsageRow(
+        day=one.day,
+        client=one.client,
+        provider=one.provider,
+        credential=one.credential,
+        model=one.model,
+        **counts,  # type: ignore[arg-type]  # the fields are numbers
+    )
+
+
+def _named(stored: StoredCredential, name: str) -> StoredCredential:
+    from msgspec.structs import replace
+
+    return replace(stored, name=name)
+
+
+def open_target(config: Path | None, old: Path) -> Target:
+    """The settings file is the one that a start would use elsewhere, never one in the old folder unless it is named.
+
+    Raises ``SetupError``.
+    """
+    elsewhere = user_file().parent
+    now = load(config if config is not None and config.is_file() else None, cwd=elsewhere)
+    file = config or now.sources.file or user_file()
+    if config is None and file.resolve().is_relative_to(old):
+        file = user_file()
+    loaded = now if file.is_file() and now.sources.file == file else load_nothing_but({}, now.data_dir)
+    catalog = catalog_of(loaded)
+    return Target(
+        file=file.absolute(),
+        loaded=loaded,
+        catalog=catalog,
+        vault=vault_of(loaded, catalog),
+        fingerprint=fingerprints_of(loaded),
+    )

@@ -429,6 +429,31 @@ async def test_a_plugin_that_never_worked_takes_no_name_from_one_that_did(instal
     assert any("plugin good_provider is not used" in line for line in proxy.warnings)
 
 
+def test_a_key_for_a_plugin_that_is_not_used_says_why(install, found, tmp_path):
+    install("parrot", "import nothing_of_this_name")
+    found()
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data"), "PARROT_API_KEY_2": "a-key-of-the-parrot"}
+
+    (line,) = [
+        line for line in start(load(environ=environ, cwd=tmp_path)).current.warnings if line.startswith("PARROT_")
+    ]
+
+    assert "PARROT_API_KEY_2 is not used: its name belongs to the plugin parrot (import failed: ModuleNotFound" in line
+
+
+@pytest.mark.parametrize("field", ["name=None", "dialects=None", "lifecycle='ended'", "models=3"])
+def test_commands_list_a_plugin_whose_provider_is_wrong(install, found, tmp_path, monkeypatch, field):
+    wrong = f"[replace(Provider(name='x', encode=print, dialects=['openai_chat']), {field})]"
+    install("bad", HOOK.format(hook="proxy_providers", result=wrong) + "from msgspec.structs import replace\n")
+    found()
+    monkeypatch.chdir(tmp_path)
+
+    listed = CliRunner().invoke(cli, ["plugins"], catch_exceptions=False)
+
+    assert listed.exit_code == 0
+    assert f"returned a Provider whose {field.partition('=')[0]} is" in listed.output
+
+
 def test_no_other_plugin_serves_the_name_of_one_whose_hook_returns_something_wrong(install, found, tmp_path):
     install("parrot", HOOK.format(hook="proxy_providers", result="[3]").replace('"bad"', '"parrot"'))
     install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"parrot"'))
@@ -455,6 +480,8 @@ async def test_the_name_of_an_uninstalled_plugin_stays_its_own_until_settings_gi
     async with given.open():
         pass
 
+    assert "the provider 'parrot' is served by the plugin 'rival' now, no longer by 'gone'" in given.warnings
+    assert not [line for line in started(tmp_path, KEYS).current.warnings if "no longer by" in line]
     assert "parrot" not in kept.catalog.providers
     (line,) = [line for line in kept.warnings if line.startswith("plugin rival")]
     assert "pip install dist-gone" in line

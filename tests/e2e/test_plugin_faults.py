@@ -247,6 +247,48 @@ async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, 
     assert "counter 'wrong' of plugin 'tested'" in line
 
 
+def installed(site, name, text):
+    """A folder for the path of Python in which a distribution with one plugin is installed."""
+    info = site / f"strange_{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / f"strange_{name}.py").write_text(text)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: strange-{name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[proxy_core.plugins]\n{name} = strange_{name}\n")
+
+
+EXITS = """
+from proxy_core import PluginInfo, Sanitizer, hookimpl
+PLUGIN = PluginInfo(name="rude", api=1)
+@hookimpl
+def proxy_sanitizers(ctx):
+    return [Sanitizer(name="rude", request=lambda request: exit(3))]
+"""
+
+
+async def test_the_program_explains_requests_that_a_plugin_spoiled(tmp_path, upstream):
+    installed(tmp_path / "site", "parrot", "import nothing_of_this_name")
+    installed(tmp_path / "site", "rude", EXITS)
+    variables = {
+        "DEMO_API_BASE": upstream.url,
+        "DEMO_API_KEY": "a-key-of-the-demo",
+        "PROXY_API_KEY": "a-key-of-a-client",
+        "PYTHONPATH": str(tmp_path / "site"),
+    }
+    async with serving(tmp_path, **variables) as program, httpx.AsyncClient() as client:
+        ids = []
+        for model in ("parrot/grey", "demo/small"):
+            body = {"model": model, "messages": [{"role": "user", "content": "hi"}]}
+            headers = {"authorization": "Bearer a-key-of-a-client"}
+            answer = await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
+            ids.append(answer.headers["x-request-id"])
+        explained = [(await run(tmp_path, "explain", one, **variables))[1] for one in ids]
+
+    assert "(plugin_not_active)" in explained[0]
+    assert "the plugin 'parrot' is not used: import failed: ModuleNotFoundError" in explained[0]
+    assert "(plugin_failed)" in explained[1]
+    assert "SystemExit in the sanitizer 'rude' of plugin 'rude'" in explained[1]
+
+
 async def test_the_list_of_plugins_has_the_times_of_the_proxy_that_runs(tmp_path, upstream):
     variables = {
         "DEMO_API_BASE": upstream.url,

@@ -240,6 +240,13 @@ def url_of(provider):
     return provider.encode(ProviderCall(dialect=dialect, body={"messages": []}), KEY).url
 
 
+def test_the_name_of_a_preset_that_another_plugin_has_is_left_to_it(tmp_path):
+    environ = {"GROQ_API_KEY": "k", "MISTRAL_API_KEY": "k"}
+    context = plugin_context(PLUGIN.name, None, folder=tmp_path, environ=environ, reserved={"groq"})
+
+    assert [provider.name for provider in proxy_providers(context)] == ["mistral"]
+
+
 def test_a_key_for_a_preset_makes_its_provider(tmp_path):
     found = providers(tmp_path, GROQ_API_KEY="k", UNKNOWN_API_KEY="k")
 

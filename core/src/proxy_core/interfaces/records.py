@@ -115,7 +115,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True):
     ``changed_by`` names the sanitizers that changed the request or filtered its response.
     ``overhead_s`` is the proxy's own time until the response's first byte, without waiting;
     ``None`` without a response. ``traceparent`` is as in :class:`ProxyRequest`. ``cause``: if a plugin failed, the
-    exception's type and the function.
+    exception's type and the function; if it is not used, why.
     """
 
     id: str

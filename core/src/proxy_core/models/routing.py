@@ -152,11 +152,13 @@ class Router:
         """Raises ``Unavailable`` if the name belongs to a plugin that is not there; no other plugin serves it."""
         name = model.partition("/")[0]
         if name in self._taken and name not in self._prefixes and name != model:
-            owner, _ = self._taken[name]
+            owner, why = self._taken[name]
             words = f"The provider {name!r} belongs to the plugin {owner!r}, which is not active here"
-            raise self._inactive(
+            error = self._inactive(
                 f"{words}; the proxy's operator sees why with: proxy-core plugins", "plugin_not_active"
             )
+            error.cause = f"the plugin {owner!r} is not used: {why}"
+            raise error
 
     def addressed(self, model: str) -> tuple[Provider, str] | None:
         """The provider that the prefix of ``model`` names, and the rest; ``None`` if there is no such provider."""

@@ -10,7 +10,7 @@ import re
 
 from msgspec import Struct
 
-from proxy_core.errors import CapacityExhausted, PluginFailed, ProxyError, UpstreamBroken
+from proxy_core.errors import CapacityExhausted, PluginFailed, ProxyError, Unavailable, UpstreamBroken
 from proxy_core.interfaces import ProxyRequest, RequestRecord
 from proxy_core.models.pricing import Prices
 from proxy_core.pipeline.observe import Observers
@@ -59,7 +59,7 @@ class Accounting(Struct, frozen=True, kw_only=True):
         if request is None:
             self._refused(trace, ending)
             return
-        cause = ending.error.cause if isinstance(ending.error, PluginFailed) else ""
+        cause = ending.error.cause if isinstance(ending.error, PluginFailed | Unavailable) else ""
         record = trace.record(request, status=ending.status, outcome=ending.outcome, error=ending.code, cause=cause)
         _log(request, record, ending)
         self.counters.finished(record)

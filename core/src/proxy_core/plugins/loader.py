@@ -291,7 +291,8 @@ def _context(
     plugin: Plugin, found: Sequence[Plugin], usable: frozenset[str], owners: Mapping[str, str], loaded: LoadedSettings
 ) -> Context:
     """``owners`` are the plugins that names of providers belong to."""
-    reserved = {name for p in found if p.info and p.name != plugin.name for name in p.info.providers}
+    others = [p.info for p in found if p.info and p.state == "active" and p.name != plugin.name]
+    reserved = {name for info in others for name in info.providers}
     reserved |= {name for name, owner in owners.items() if owner != plugin.name}
     return Context(plugin.name, loaded, frozenset(reserved), usable - {plugin.name})
 

@@ -60,6 +60,17 @@ def _given_away(plugin: str, loaded: LoadedSettings) -> bool:
     return plugin in table.disabled or (table.allowed is not None and plugin not in table.allowed)
 
 
+def new_owners(plugins: Sequence[Plugin], loaded: LoadedSettings) -> list[str]:
+    """A line for each provider that comes from another plugin than at the last start."""
+    before = seen(loaded.data_dir).providers
+    now = {p.name: plugin.name for plugin in plugins if plugin.module for p in plugin.provided.get(_PROVIDERS, ())}
+    return [
+        f"the provider {name!r} is served by the plugin {plugin!r} now, no longer by {before[name][0]!r}"
+        for name, plugin in now.items()
+        if name in before and before[name][0] != plugin
+    ]
+
+
 def missing_guards(plugins: Sequence[Plugin], loaded: LoadedSettings) -> list[str]:
     """A line for each guard of the last start that is no longer installed."""
     names = {plugin.name for plugin in plugins}

@@ -155,7 +155,7 @@ def _without(plugins: Sequence[Plugin], error: PluginError) -> Sequence[Plugin]:
     rest = [p for p in plugins if p.name != error.plugin or p.state != "active"]
     if len(rest) == len(plugins) or error.plugin == "core":
         raise error
-    skipped = {p.name: replace(p, state="skipped", reason=error.reason) for p in plugins if p not in rest}
+    skipped = {p.name: replace(p, state="skipped", reason=error.reason, provided={}) for p in plugins if p not in rest}
     return [skipped.get(p.name, p) for p in plugins]
 
 

@@ -10,7 +10,7 @@ from proxy_core.models.routing import Router
 from proxy_core.network.routing import unused_proxies
 from proxy_core.plugins.faults import NAMES_ONLY
 from proxy_core.plugins.loader import unknown_names
-from proxy_core.plugins.owners import missing_guards
+from proxy_core.plugins.owners import Taken, missing_guards, new_owners, taken, whose
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.records.redact import MIN_LENGTH
@@ -39,6 +39,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines = [_unused(plugin) for plugin in catalog.plugins if plugin.state == "skipped"]
     lines += [f"plugin {p.name}: {p.reason}" for p in catalog.plugins if p.state == "active" and p.reason]
     lines += missing_guards(catalog.plugins, loaded)
+    lines += new_owners(catalog.plugins, loaded)
     try:
         loaded.vault_dir.exists()
     except OSError as error:
@@ -46,7 +47,12 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         lines.append(f"{why}: keys and logins that are stored there are not used; set PROXY_DATA_DIR")
     lines += [f"plugins.{key}: no plugin named {n!r} is installed" for key, n in unknown_names(loaded, catalog.plugins)]
     lines += router.warnings
-    lines += [f"no active plugin provides {n!r}" for n in loaded.provider_names if n not in catalog.providers]
+    away = taken(catalog.plugins, loaded)
+    lines += [
+        f"no active plugin provides {name!r}" + (f": {whose(name, away)}" if name in away else "")
+        for name in loaded.provider_names
+        if name not in catalog.providers
+    ]
     lines += loaded.without_effect(catalog.rotations)
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [
@@ -58,7 +64,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         f"{name} is set, but not used: [upstream] proxy = 'environment' would use it, 'direct' ends this warning"
         for name in unused_proxies(loaded, catalog.providers)
     ]
-    lines += _unused_keys(loaded, catalog)
+    lines += _unused_keys(loaded, catalog, away)
     lines += [
         f"provider {name} {p.lifecycle.end_in_words()}, so nothing is routed to it: {p.lifecycle.note}"
         for name, p in catalog.providers.items()
@@ -68,11 +74,11 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
 
 
-def _unused_keys(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
-    packages = {environment_name(name): package for name, package in catalog.packages.items()}
+def _unused_keys(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:
+    why = {environment_name(name): f"pip install {package}" for name, package in catalog.packages.items()}
+    why |= {environment_name(name): whose(name, away) for name in away}
     for name in loaded.sources.key_variables_of_others(list(catalog.providers)):
-        package = packages.get(name.rpartition("_API_KEY")[0])
-        yield f"{name} is not used: {f'pip install {package}' if package else 'there is no provider of that name'}"
+        yield f"{name} is not used: {why.get(name.rpartition('_API_KEY')[0], 'there is no provider of that name')}"
 
 
 def _problems_of_logins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

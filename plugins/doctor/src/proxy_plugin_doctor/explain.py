@@ -72,7 +72,8 @@ def _explained(record: dict[str, Any]) -> Iterator[str]:
     model = printable(record["model"])
     yield f"{record['id']}: {model} for {record['client']}, {record['dialect']}, {record['started_at']}"
     error = f" ({record['error']})" if record["error"] else ""
-    yield f"ended {record['status']} {record['outcome']}{error} after {record['duration_s']} s"
+    cause = f": {printable(record['cause'])}" if record.get("cause") else ""
+    yield f"ended {record['status']} {record['outcome']}{error} after {record['duration_s']} s{cause}"
     if record["changed_by"]:
         yield f"changed by: {', '.join(record['changed_by'])}"
     for decision in record["decisions"]:

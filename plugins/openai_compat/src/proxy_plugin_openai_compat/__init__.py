@@ -40,7 +40,8 @@ def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
     providers = []
     named = [name for name in ctx.provider_names() if name not in ctx.reserved_providers]
     stored = {*ctx.stored_providers()} - ctx.reserved_providers
-    keyed = [name for name in PRESETS if name not in named and (name in stored or ctx.provider(name).api_keys)]
+    free = [name for name in PRESETS if name not in named and name not in ctx.reserved_providers]
+    keyed = [name for name in free if name in stored or ctx.provider(name).api_keys]
     for name in (*named, *keyed):
         settings = ctx.provider(name)
         if settings.preset in ctx.reserved_providers:

@@ -5,6 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from proxy_core import UpstreamFailure, classify_failure
 from proxy_core.clock import Instant
 from proxy_core.rotation import sync_codec
 from proxy_core.rotation.changes import Scope
@@ -69,3 +70,20 @@ def test_without_a_redactor_no_words_of_the_upstream_are_stored_and_clients_are_
     assert b"sk-secret" not in value.value
     assert "no redactor is installed" in read.message
     assert (read.kind, read.code, read.status) == (told.kind, told.code, told.status)
+
+
+def test_the_words_of_the_proxy_itself_are_stored_without_a_redactor(desk, clock):
+    one, other, instant = desk(1), desk(1), Instant(clock.monotonic(), clock.monotonic())
+    body = b'{"error": {"message": "Your key sk-secret is wrong.", "type": "sk-secret", "code": "sk-secret"}}'
+    decision = classify_failure(UpstreamFailure(provider="p", status=401, body=body))
+    lease = one.take()
+    lease.failed(decision)
+    row = one.pool.ledger.rows[0]
+    scope = Scope(row.id)
+    value = sync_codec.written(one.pool.ledger, scope, clock.monotonic(), instant, lambda words: "")
+
+    sync_codec.applied(other.pool.ledger, sync_codec.name_of("p", scope), value, instant)
+
+    assert b"sk-secret" not in value.value
+    assert other.pool.ledger.rows[0].cooldown.told == row.cooldown.told
+    assert "rejected this proxy's credential" in row.cooldown.told.message

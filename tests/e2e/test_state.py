@@ -41,7 +41,7 @@ def moody():
 
 @pytest.fixture
 def with_store(make_proxy, upstream, moody):
-    async def start(**state):
+    async def start(disabled=(), **state):
         async def open_it(url):
             return moody
 
@@ -49,7 +49,8 @@ def with_store(make_proxy, upstream, moody):
         provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
         tables = {"providers": {"demo": provider}, "routing": {"selector": "sequential"}}
         secret = {"url": "moody:", "secret": "s", **state}
-        return await make_proxy({**tables, "state": secret}, modules=[plugin])
+        off = {"plugins": {"disabled": list(disabled)}} if disabled else {}
+        return await make_proxy({**tables, **off, "state": secret}, modules=[plugin])
 
     return start
 
@@ -140,6 +141,25 @@ async def test_what_makes_no_sense_in_a_store_ends_nothing(with_store, moody, up
         return (await counted(moody))[0] == 1
 
     await until(counts)
+
+
+async def test_a_refused_key_is_told_alike_after_a_restart(with_store, moody, upstream):
+    upstream.responds(401, {"error": {"message": "Incorrect API key provided: key-a."}})
+    first = await with_store(disabled=["redaction"])
+    await first.chat("demo/small", "hi")
+    told = await first.chat("demo/small", "hi")
+    first.process.state._wake.set()
+
+    async def shared():
+        return any(name.startswith("state/demo/") for name in moody._values)
+
+    await until(shared)
+    second = await with_store(disabled=["redaction"])
+    seen = len(upstream.requests)
+    again = await second.chat("demo/small", "hi")
+
+    assert len(upstream.requests) == seen
+    assert (again.status, again.json["error"]["message"]) == (403, told.json["error"]["message"])
 
 
 async def test_a_store_that_cannot_forget_old_usage_ends_nothing(with_store, moody):

@@ -57,6 +57,7 @@ class ErrorFacts(Struct, frozen=True, kw_only=True):
     upstream_code: str | None = None
     cause: str = ""
     waiting_helps: bool = True
+    own_words: bool = False
 
 
 _ENDS = (".", "!", "?", ":", ";")
@@ -68,7 +69,8 @@ class ProxyError(Exception):
     ``kind`` is a keyword that dialects translate to their own error types; ``retry_after_s``
     is how long the client should wait, if known; ``waiting_helps``: whether the same request may succeed later,
     without anybody's doing; ``type`` and ``upstream_code`` are the upstream's own; ``cause`` is what happened
-    upstream, in words of the proxy's, for the log; ``attempts`` lists the attempts,
+    upstream, in words of the proxy's, for the log; ``own_words``: so is the message, with no word of an upstream;
+    ``attempts`` lists the attempts,
     one JSON object each, with credentials by fingerprint. ``at_fault``: who else than the attempt's provider, if
     anyone; ``replaceable``: another provider may serve the request.
     """
@@ -80,6 +82,7 @@ class ProxyError(Exception):
     type: str | None = None
     upstream_code: str | None = None
     cause: str = ""
+    own_words: bool = False
     at_fault: str = ""
     replaceable: bool = False
 
@@ -111,6 +114,7 @@ class ProxyError(Exception):
             upstream_code=self.upstream_code,
             cause=self.cause,
             waiting_helps=self.waiting_helps,
+            own_words=self.own_words,
         )
 
     @classmethod
@@ -119,7 +123,7 @@ class ProxyError(Exception):
         error = cls(facts.message, param=facts.param, retry_after_s=retry_after_s)
         error.status, error.code, error.kind = facts.status, facts.code, facts.kind
         error.type, error.upstream_code = facts.type, facts.upstream_code
-        error.cause, error.waiting_helps = facts.cause, facts.waiting_helps
+        error.cause, error.waiting_helps, error.own_words = facts.cause, facts.waiting_helps, facts.own_words
         return error
 
     def say_more(self, sentence: str) -> None:

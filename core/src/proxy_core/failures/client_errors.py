@@ -134,6 +134,7 @@ def client_error(
     )
     made = told.error(words, code=told.code, retry_after_s=hint if told.waiting_helps else None)
     made.waiting_helps = told.waiting_helps
+    made.own_words = not (told.quotes and error.message)
     made.cause = f"status {status}" if status is not None and not 200 <= status < 300 else f"it sent an error ({kind})"
     return quoting(made, error) if told.quotes else made
 

@@ -83,11 +83,12 @@ def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Cl
 def _cleaned(told: ErrorFacts, clean: Clean) -> dict[str, Any]:
     """An upstream may repeat a secret in any of its words, its error code included; the kind is our own word.
 
-    Where no redactor is installed nothing of them is stored, and other processes tell clients so.
+    Where no redactor is installed nothing of them is stored, and other processes tell clients so. Our own words are.
     """
     facts = asdict(told)
+    ours = {"message", "cause"} if told.own_words else ()
     for name, instead in _NOT_STORED.items():
-        if facts[name] and facts[name] not in _OWN_CODES:
+        if facts[name] and facts[name] not in _OWN_CODES and name not in ours:
             facts[name] = clean(facts[name]) or instead
     return facts
 

@@ -190,3 +190,28 @@ async def test_google_counts_what_other_formats_clients_ask_it(proxy, google, pa
     assert answer.json["input_tokens"] > 0
     (sent,) = google.called("countTokens")
     assert sent.json["generateContentRequest"]["tools"]
+
+
+NAMED = [
+    (404, "CachedContent not found: cachedContents/x"),
+    (403, "CachedContent not found (or permission denied)"),
+    (403, "You do not have permission to access the File abc or it may not exist."),
+    (404, "File files/abc not found"),
+]
+
+
+@pytest.mark.parametrize("name", ["gemini", "mine"])
+@pytest.mark.parametrize(("status", "words"), NAMED)
+async def test_a_cache_or_file_that_one_account_lacks_is_asked_of_others_and_told(
+    make_proxy, upstream, name, status, words
+):
+    provider = {"preset": "gemini", "base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
+    proxy = await make_proxy({"providers": {name: provider}})
+    upstream.responds(status, {"error": {"code": status, "message": words, "status": "NOT_FOUND"}})
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "cachedContent": "cachedContents/x"}
+
+    answer = await proxy.post(f"/../v1beta/models/{name}/m:generateContent", body)
+
+    assert (answer.status, answer.json["error"]["message"]) == (status, words)
+    assert sorted(request.headers["x-goog-api-key"] for request in upstream.requests) == ["key-a", "key-b"]
+    assert [proxy.cooldown_s(key) for key in ("key-a", "key-b")] == [0, 0]

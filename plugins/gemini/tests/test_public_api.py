@@ -46,11 +46,11 @@ class TestPublicApiContract(ProviderConformance):
 
     @pytest.fixture
     def provider(self):
-        return PublicApi(BASE, (), SignatureCache(10, 60)).provider()
+        return PublicApi("gemini", BASE, (), SignatureCache(10, 60)).provider()
 
 
 def test_a_relayed_response_that_a_sanitizer_looks_at_is_read_without_a_chat():
-    provider = PublicApi("https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
+    provider = PublicApi("gemini", "https://g.example/v1beta", (), SignatureCache(10, 60)).provider()
     head = ResponseHead(content_type="text/event-stream", streaming=True)
     decoder = provider.decoder(ProviderCall(dialect="gemini", body={"model": "m"}, stream=True), head)
 

@@ -46,11 +46,11 @@ class MessagesApi:
 
     def __init__(self, name: str, provider: ProviderSettings, settings: AnthropicSettings) -> None:
         self._name = name
-        # Another server may have models of another vendor, whose signatures no one else can read.
-        self._maker = MAKER if name == NAME else f"{MAKER}:{name}"
         self._base = without_path(str(provider.base_url or BASE))
         self._keyless = provider.base_url is not None
-        self._is_the_api = name == NAME or provider.base_url is None
+        self._is_the_api = name == NAME or self._base == BASE
+        # Another server may have models of another vendor, whose signatures no one else can read.
+        self._maker = MAKER if self._is_the_api else f"{MAKER}:{name}"
         self._own_headers = tuple((key, value.get_secret_value()) for key, value in provider.headers.items())
         self._settings = settings
 

@@ -44,8 +44,14 @@ def proxy_dialects(ctx: PluginContext) -> Iterable[Dialect]:
 
 @hookimpl
 def proxy_providers(ctx: PluginContext) -> Iterable[Provider]:
-    settings, provider = ctx.settings(GeminiSettings), ctx.provider(NAME)
-    check_options(NAME, provider, {*CHAT_OPTIONS, *VECTOR_OPTIONS})
-    headers = tuple((name, value.get_secret_value()) for name, value in provider.headers.items())
+    """Google itself, and the servers whose ``preset`` says that they speak its format."""
+    others = [name for name in ctx.provider_names() if name != NAME and ctx.provider(name).preset == NAME]
+    return [_provider(ctx, name) for name in (NAME, *others)]
+
+
+def _provider(ctx: PluginContext, name: str) -> Provider:
+    settings, provider = ctx.settings(GeminiSettings), ctx.provider(name)
+    check_options(name, provider, {*CHAT_OPTIONS, *VECTOR_OPTIONS})
+    headers = tuple((header, value.get_secret_value()) for header, value in provider.headers.items())
     signatures = SignatureCache(settings.signatures, settings.signature_ttl_s)
-    return [PublicApi(str(provider.base_url or BASE), headers, signatures).provider()]
+    return PublicApi(name, str(provider.base_url or BASE), headers, signatures).provider()

@@ -30,6 +30,12 @@ Decide = Callable[[UpstreamFailure, GoogleError, ErrorBody], FailureDecision]
 
 _DENIED_COOLDOWN_S = 3600.0
 _LOCATION = re.compile(r"location is not supported", re.I)
+#: A cache or a file that the request names. It belongs to one account, so another credential may know it.
+_LOST = re.compile(
+    r"cached ?contents?\b.{0,200}(not found|not exist|denied|expired)|(access the|no such) file\b|"
+    r"\bfiles?\b.{0,200}(not found|not exist)",
+    re.I | re.S,
+)
 _KEY = re.compile(r"api[ _]key (not valid|not found|expired|invalid)", re.I)
 
 
@@ -50,6 +56,8 @@ def decide_failure(failure: UpstreamFailure, *, forbidden: Decide) -> FailureDec
         words = replace(words, message=error.message)
     if status in (429, 499, 503) or error.info("MODEL_CAPACITY_EXHAUSTED", "QUOTA_EXHAUSTED"):
         return _limited(failure, status, error, words)
+    if status in (403, 404) and _LOST.search(error.message):
+        return FailureDecision(fault="client", next="rotate", error=rejected(status, words))
     decide = forbidden if status == 403 else _BY_STATUS.get(status or 0)
     return classify_failure(failure) if decide is None else decide(failure, error, words)
 

@@ -45,14 +45,15 @@ _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
 class PublicApi:
     """The provider's functions, bound to settings. ``base`` includes the version; ``headers`` are the operator's."""
 
-    def __init__(self, base: str, headers: tuple[tuple[str, str], ...], signatures: SignatureCache) -> None:
+    def __init__(self, name: str, base: str, headers: tuple[tuple[str, str], ...], signatures: SignatureCache) -> None:
+        self._name = name
         self._base = base.rstrip("/")
         self._own_headers = headers
         self._signatures = signatures
 
     def provider(self) -> Provider:
         return Provider(
-            name=NAME,
+            name=self._name,
             dialects=[DIALECT, EMBEDDINGS],
             reads_chat=True,
             encode=self.encode,

@@ -110,6 +110,41 @@ async def test_a_wrong_method_is_a_405_in_shape(proxy):
     assert answer.error["message"]
 
 
+OPENAI, ANTHROPIC, GOOGLE = {"code", "param"}, {"type", "request_id"}, {"status", "details"}
+SHAPES = {
+    "/v1/messages": ANTHROPIC,
+    "/messages": ANTHROPIC,
+    "/v1/messages/": ANTHROPIC,
+    "/v1/messages/count_tokens": ANTHROPIC,
+    "/v1/messages/batches": ANTHROPIC,
+    "/v1beta/models/m:generateContent": GOOGLE,
+    "/v1beta/models/m:countTokens": GOOGLE,
+    "/v1beta/cachedContents": GOOGLE,
+    "/v1beta/files/x": GOOGLE,
+    "/v1/models/m:streamGenerateContent": GOOGLE,
+    "/v1/responses": OPENAI,
+    "/v1/responses/x/y/z": OPENAI,
+    "/v1/chat/completions": OPENAI,
+    "/v1/completions": OPENAI,
+    "/v1/embeddings": OPENAI,
+    "/v1/models": OPENAI,
+    "/v1/nothing": OPENAI,
+    "/": OPENAI,
+    "/nothing": OPENAI,
+}
+
+
+@pytest.mark.parametrize(("path", "shape"), SHAPES.items())
+async def test_a_wrong_method_or_path_is_told_in_the_format_of_the_path(proxy, path, shape):
+    headers = {"authorization": f"Bearer {proxy.key}"}
+    response = await proxy.client.request("PUT", proxy.url.removesuffix("/v1") + path, headers=headers)
+
+    assert response.status_code in (404, 405)
+    body = response.json()
+    assert shape <= body.keys() | body["error"].keys()
+    assert [shape <= body.keys() | body["error"].keys() for shape in (OPENAI, ANTHROPIC, GOOGLE)].count(True) == 1
+
+
 async def test_the_clients_own_mistake_keeps_the_upstreams_words(proxy, upstream):
     error = {"message": "bad tool", "type": "invalid_request_error", "param": "tools", "code": "bad_tool", "extra": [1]}
     upstream.responds(400, {"error": error})

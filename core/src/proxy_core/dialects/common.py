@@ -13,7 +13,23 @@ from urllib.parse import unquote_to_bytes
 from proxy_core.errors import BadRequest, ProxyError, UpstreamBroken
 from proxy_core.interfaces import ModelInfo
 from proxy_core.jsons import dumps, loads, loads_strict
-from proxy_core.messages import File, HostedTool, InlineData, JsonObject, Link, Part, Source, Text
+from proxy_core.messages import (
+    Audio,
+    File,
+    HostedTool,
+    Image,
+    InlineData,
+    JsonObject,
+    Link,
+    Native,
+    Part,
+    Reasoning,
+    Refusal,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+)
 from proxy_core.messages.events import MOST_TOKENS
 
 MAX_MODEL_NAME = 256
@@ -38,6 +54,32 @@ def left_out(tool: HostedTool) -> str:
     if not tool.optional:
         raise BadRequest(f"Tools of type {tool.name!r} are not available for this model.", param="tools")
     return f"tools[].{tool.name}"
+
+
+#: Parts of messages, as errors call them.
+_PARTS: Mapping[type, str] = {
+    Text: "text",
+    Refusal: "a refusal",
+    Reasoning: "reasoning",
+    Image: "an image",
+    Audio: "audio",
+    File: "a file",
+    ToolCall: "a tool call",
+    ToolResult: "the result of a tool call",
+}
+
+
+def misplaced(part: Part) -> BadRequest:
+    """The error for a part that a model's format has no place for."""
+    what = f"content of type {part.payload.get('type')!r}" if isinstance(part, Native) else _PARTS[type(part)]
+    return BadRequest(f"This model does not support {what} in this place.", param="messages", code="invalid_value")
+
+
+def unknown_word(at: str, word: object) -> BadRequest:
+    """The error for a field that has a word that it does not know, or none."""
+    if word is None:
+        return missing(at)
+    return BadRequest(f"{at!r} {str(word)[:100]!r} is not known.", param=at, code="invalid_value")
 
 
 def retry_headers(error: ProxyError) -> Sequence[tuple[str, str]]:

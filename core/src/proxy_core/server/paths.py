@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
+
+from starlette.routing import compile_path
 
 from proxy_core.interfaces import Dialect
 
@@ -30,6 +33,33 @@ def advice(path: str, dialects: Iterable[Dialect]) -> str:
             end = f"followed by {dialect.base_path!r}" if dialect.base_path else "alone"
             return f" The client's base URL should be this server's address, {end}."
     return ""
+
+
+def owner(path: str, dialects: Sequence[Dialect]) -> Dialect | None:
+    """The dialect that has this path with another method, or one above it; or else the dialects with paths that begin
+    so, if their errors are the same. ``None`` for a path that belongs to several, or to none."""
+    paths = [(own, dialect) for dialect in dialects for own in _own_paths(dialect, _shared(dialects))]
+    exact = [dialect for own, dialect in paths if compile_path(own)[0].match(path)]
+    above = [(len(own), dialect) for own, dialect in paths if path.startswith(f"{own}/")]
+    if exact or above:
+        return exact[0] if exact else max(above, key=itemgetter(0))[1]
+    alike = {dialect.encode_error: dialect for own, dialect in paths if _first(own) == _first(path)}
+    return next(iter(alike.values())) if len(alike) == 1 else None
+
+
+def _shared(dialects: Iterable[Dialect]) -> set[str]:
+    operations = [operation for dialect in dialects for operation in dialect.operations]
+    return {path for operation in operations if operation.shared or operation.public for path in operation.paths}
+
+
+def _own_paths(dialect: Dialect, shared: Collection[str]) -> Iterator[str]:
+    yield from dialect.paths
+    for operation in dialect.operations:
+        yield from (path for path in operation.paths if path not in shared)
+
+
+def _first(path: str) -> str:
+    return path.lstrip("/").partition("/")[0]
 
 
 def _tails(dialect: Dialect) -> Iterator[str]:

@@ -17,7 +17,7 @@ from proxy_core.messages import JsonObject
 from proxy_core.server.auth import KeyPlaces
 from proxy_core.server.errors import error_headers
 from proxy_core.server.head import request_head
-from proxy_core.server.paths import advice
+from proxy_core.server.paths import advice, owner, tidied
 from proxy_core.server.request_headers import id_headers, read
 
 log = logging.getLogger("proxy_core.dialects")
@@ -71,7 +71,8 @@ class Wording:
         else:
             failure = BadRequest(str(error.detail))
             failure.status = error.status_code
-        response = self.response(failure, request)
+        dialect = owner(tidied(path), self._dialects) or self.dialect_of(request.scope)
+        response = error_response(failure, request, dialect)
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
         return response

@@ -16,6 +16,7 @@ from proxy_core.dialects.common import (
     optional_int,
     optional_str,
     require_model,
+    unknown_word,
     without_none,
     wrong_type,
 )
@@ -157,9 +158,7 @@ def _decode_format(value: object) -> ResponseFormat | None:
                 strict=optional_bool(spec, "strict", "response_format.json_schema."),
             )
         case other:
-            raise BadRequest(
-                f"'response_format.type' {other!r} is not known.", param="response_format.type", code="invalid_value"
-            )
+            raise unknown_word("response_format.type", other)
 
 
 def _decode_tools(body: JsonObject) -> list[Tool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import assert_never
 
-from proxy_core.dialects.common import flat_name, json_bytes, left_out, with_contexts, without_none
+from proxy_core.dialects.common import flat_name, json_bytes, left_out, misplaced, with_contexts, without_none
 from proxy_core.dialects.openai_chat.plain import plain_messages
 from proxy_core.errors import BadRequest
 from proxy_core.messages import (
@@ -249,11 +249,8 @@ def _encode_part(part: Part) -> JsonObject:
             return {**part.extra, "type": "file", "file": file}
         case Native(dialect=dialect) if dialect == NAME:
             return dict(part.payload)
-        case Native():
-            kind = part.payload.get("type")
-            raise BadRequest(f"Content of type {kind!r} is not available for this model.", param="messages")
         case _:
-            raise BadRequest(f"{type(part).__name__} content is not available for this model.", param="messages")
+            raise misplaced(part)
 
 
 def _url(source: Source) -> str:

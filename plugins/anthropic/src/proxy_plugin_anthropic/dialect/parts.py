@@ -27,7 +27,7 @@ from proxy_core import (
     ToolResult,
     UploadedFile,
 )
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import misplaced, without_none
 from proxy_plugin_anthropic.dialect.citations import is_foreign_citation
 from proxy_plugin_anthropic.dialect.common import NAME
 
@@ -66,7 +66,7 @@ def content_block(part: Part, *, own: bool) -> JsonObject | None:
         case Native(payload=payload):
             raise _not_supported(f"content of type {payload.get('type')!r}")
         case Reasoning() | ToolCall() | ToolResult():
-            raise _not_supported(f"{type(part).__name__} in this place")
+            raise misplaced(part)
         case _:
             assert_never(part)
 

@@ -24,6 +24,7 @@ from proxy_core import (
     ToolResult,
     UploadedFile,
 )
+from proxy_core.dialects.common import misplaced
 from proxy_plugin_gemini.dialect.common import NAME
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
@@ -65,7 +66,7 @@ def media_part(part: Part) -> JsonObject:
             kind = part.payload.get("type")
             raise BadRequest(f"This model does not support content of type {kind!r}.", param="messages")
         case Text() | Refusal() | Reasoning() | ToolCall() | ToolResult():
-            raise BadRequest(f"{type(part).__name__} is not allowed here.", param="messages")
+            raise misplaced(part)
         case _:
             assert_never(part)
 

@@ -23,6 +23,7 @@ from proxy_core.dialects.common import (
     optional_int,
     optional_str,
     require_model,
+    unknown_word,
     wrong_type,
 )
 from proxy_core.dialects.shapes import check_shape
@@ -168,9 +169,7 @@ def _format(found: object) -> ResponseFormat | None:
                 strict=optional_bool(found, "strict", "text.format."),
             )
         case other:
-            raise BadRequest(
-                f"'text.format.type' {other!r} is not known.", param="text.format.type", code="invalid_value"
-            )
+            raise unknown_word("text.format.type", other)
 
 
 def _object(source: Mapping[str, Any], name: str, at: str = "") -> JsonObject:

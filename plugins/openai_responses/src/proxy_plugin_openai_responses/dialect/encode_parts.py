@@ -9,7 +9,6 @@ from typing import assert_never
 
 from proxy_core import (
     Audio,
-    BadRequest,
     File,
     Image,
     InlineData,
@@ -25,7 +24,7 @@ from proxy_core import (
     ToolResult,
     UploadedFile,
 )
-from proxy_core.dialects.common import without_none
+from proxy_core.dialects.common import misplaced, without_none
 from proxy_plugin_openai_responses.dialect.common import NAME
 
 
@@ -55,14 +54,10 @@ def input_parts(part: Part) -> list[JsonObject]:
             return _file(part)
         case Native() if part.dialect == NAME:
             return [dict(part.payload)]
-        case Native():
-            raise BadRequest(
-                f"Content of type {part.payload.get('type')!r} is not available for this model.", param="messages"
-            )
         case Reasoning():
             return []
-        case Audio() | ToolCall() | ToolResult():
-            raise BadRequest(f"{type(part).__name__} content is not available for this model.", param="messages")
+        case Audio() | ToolCall() | ToolResult() | Native():
+            raise misplaced(part)
         case _:
             assert_never(part)
 

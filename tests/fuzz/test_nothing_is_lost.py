@@ -5,6 +5,9 @@ import json
 import pytest
 from documented import FORMATS
 from msgspec.structs import replace
+from test_sources import encoded, found_in
+
+from proxy_core import Finish, TextDelta
 
 #: Models of each format, as an upstream knows them: those of one family may take what those of another do not.
 MODELS = {
@@ -99,3 +102,15 @@ def test_a_documents_title_and_context_arrive(other, model, inside):
     found = json.dumps(request)
     assert found.count("CONTEXT") == 1
     assert found.count("JVBERi0=") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", FORMATS)
+def test_usage_that_nobody_told_is_not_zero(client, stream):
+    got = encoded(client, [TextDelta(text="Hello, world"), Finish(reason="stop")], stream=stream)
+
+    usages = [usage for name in ("usage", "usageMetadata") for usage in found_in(got, name) if usage is not None]
+    if client == "anthropic_messages":  # which requires numbers
+        assert usages[-1]["output_tokens"] == 3
+    else:
+        assert usages == []

@@ -215,3 +215,19 @@ async def test_a_cache_or_file_that_one_account_lacks_is_asked_of_others_and_tol
     assert (answer.status, answer.json["error"]["message"]) == (status, words)
     assert sorted(request.headers["x-goog-api-key"] for request in upstream.requests) == ["key-a", "key-b"]
     assert [proxy.cooldown_s(key) for key in ("key-a", "key-b")] == [0, 0]
+
+
+async def test_dropped_fields_are_told_by_the_clients_names(make_proxy, upstream):
+    provider = {"preset": "anthropic", "base_url": upstream.url, "api_keys": ["key-a"]}
+    proxy = await make_proxy({"providers": {"up": provider}})
+    message = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}], "usage": {}}
+    upstream.responds(json_body={**message, "stop_reason": "end_turn"})
+    config = {"seed": 1, "presencePenalty": 0.5, "frequencyPenalty": 0.5}
+    body = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "generationConfig": config}
+
+    answer = await proxy.post("/../v1beta/models/up/m:generateContent", body)
+    chat = await proxy.chat("up/m", "hi", seed=1)
+
+    named = set(answer.headers["x-proxy-dropped"].split(", "))
+    assert named == {f"generationConfig.{name}" for name in config}
+    assert chat.headers["x-proxy-dropped"] == "seed"

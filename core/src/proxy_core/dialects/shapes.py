@@ -72,17 +72,19 @@ def _bad_request(problem: str, dotted: bool) -> BadRequest:
     return wrong_type(at, " or ".join(_WORDS.get(kind, kind) for kind in kinds if kind != "null"))
 
 
+def named(field: str, names: Mapping[str, str]) -> str:
+    """A field by a format's own name; what is inside it keeps its name."""
+    return _FIRST.sub(lambda found: names.get(found[0], found[0]), field, count=1) if names else field
+
+
 def with_names(error: ProxyError, names: Mapping[str, str]) -> tuple[str, str | None]:
     """The message and the field of an error, in a format's own words: ``names`` are those that differ from OpenAI's.
 
     What is inside a field keeps its name, a value that is wanted its spelling, and an upstream's message its words.
     """
 
-    def named(name: re.Match[str]) -> str:
-        return names.get(name[0], name[0])
-
     message = error.message
     if isinstance(error, BadRequest):
         field, must, wanted = message.partition(_MUST if error.code == "invalid_type" else "\0")
         message = _QUOTED.sub(lambda quoted: f"'{names.get(quoted[1], quoted[1])}", field) + must + wanted
-    return message, error.param if error.param is None else _FIRST.sub(named, error.param, count=1)
+    return message, error.param if error.param is None else named(error.param, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct, field
@@ -158,7 +158,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     ``stream`` at least, for a format that has these outside the body. ``check`` raises ``BadRequest`` naming the field.
 
     Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
-    relayed leaves them ``None``. ``dropped(request)`` names the advisory fields that ``encode`` leaves out. The family
+    relayed leaves them ``None``. ``dropped(request)`` names the advisory fields that ``encode`` leaves out, as
+    ``openai_chat`` does; ``field_names`` are the format's own names for those that differ from these. The family
     ``embeddings`` has ``decode_inputs``/``encode_inputs`` instead and, for whole responses,
     ``decode_embeddings``/``encode_embeddings(response, request body)``.
 
@@ -197,6 +198,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     decode: Callable[[JsonObject], ChatRequest] | None = None
     encode: Callable[[ChatRequest], JsonObject] | None = None
     dropped: Callable[[ChatRequest], Sequence[str]] | None = None
+    field_names: Mapping[str, str] = field(default_factory=dict)
     decoder: Callable[[bool], EventDecoder] | None = None
     encoder: Callable[[ResponseContext], EventEncoder] | None = None
     usage_tap: Callable[[str, ResponseContext, bool], UsageTap] | None = None

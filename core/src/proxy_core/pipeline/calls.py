@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core import sse
+from proxy_core.dialects.shapes import named
 from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
 from proxy_core.interfaces import (
     Credential,
@@ -135,7 +136,8 @@ class Call(Struct, eq=False):
             message = (encode or self._deployment.provider.encode)(self._sent, credential)
             self.secrets = (*self.secrets, *sent_secrets(message.headers, credential.secret.get_secret_value()))
             hops = (HOP_HEADER, str(self._request.hops + 1))
-            dropped = [*self._request.left_out, *self._dropped(), *message.dropped]
+            names = self._client.field_names
+            dropped = [*self._request.left_out, *(named(name, names) for name in (*self._dropped(), *message.dropped))]
             unique = list(dict.fromkeys(dropped)) if dropped else dropped
             return replace(message, headers=[*message.headers, hops], dropped=unique)
         except ProxyError:

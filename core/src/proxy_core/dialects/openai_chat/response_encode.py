@@ -74,8 +74,8 @@ class OpenAIChatEncoder:
             if not choice.opened:
                 out.append(self._chunk(index, choice.open()))
             out.append(self._chunk(index, {}, finish=choice.finish_word()))
-        if self._context.include_usage:
-            usage = encode_usage(self._usage or Usage())
+        if self._context.include_usage and self._usage is not None:
+            usage = encode_usage(self._usage)
             out.append(
                 sse.encode(json_bytes({**self._envelope("chat.completion.chunk"), "choices": [], "usage": usage}))
             )

@@ -9,7 +9,7 @@ from proxy_core import Dialect
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME
 from proxy_plugin_anthropic.dialect.decode import decode
 from proxy_plugin_anthropic.dialect.encode import encode, translate
-from proxy_plugin_anthropic.dialect.errors import encode_error, stream_error
+from proxy_plugin_anthropic.dialect.errors import FIELDS, encode_error, stream_error
 from proxy_plugin_anthropic.dialect.operations import OPERATIONS
 from proxy_plugin_anthropic.dialect.request import check, context, finish_whole, read_request, recognizes
 from proxy_plugin_anthropic.dialect.response_decode import AnthropicDecoder
@@ -54,4 +54,5 @@ DIALECT = Dialect(
     heartbeat=HEARTBEAT,
     operations=OPERATIONS,
     recognizes=recognizes,
+    field_names=FIELDS,
 )

@@ -20,7 +20,10 @@ def event(kind: str, **members: Any) -> bytes:
 
 
 class Output(Protocol):
-    """One block after the other: ``start``, any number of ``delta`` and ``cite``, ``stop``."""
+    """One block after the other: ``start``, any number of ``delta`` and ``cite``, ``stop``. ``chars`` is how much the
+    model has written, signatures left aside."""
+
+    chars: int
 
     def start(self, block: JsonObject) -> bytes: ...
     def delta(self, kind: str, text: str) -> bytes: ...
@@ -33,12 +36,15 @@ class Streamed:
 
     def __init__(self) -> None:
         self._index = -1
+        self.chars = 0
 
     def start(self, block: JsonObject) -> bytes:
         self._index += 1
         return event("content_block_start", index=self._index, content_block=block)
 
     def delta(self, kind: str, text: str) -> bytes:
+        if kind != "signature":
+            self.chars += len(text)
         # Written by hand, as nearly all events of a stream are deltas.
         return (
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
@@ -58,6 +64,7 @@ class Whole:
 
     def __init__(self) -> None:
         self.content: list[JsonObject] = []
+        self.chars = 0
         self._texts: dict[str, list[str]] = {}
 
     def start(self, block: JsonObject) -> bytes:
@@ -65,6 +72,8 @@ class Whole:
         return b""
 
     def delta(self, kind: str, text: str) -> bytes:
+        if kind != "signature":
+            self.chars += len(text)
         self._texts.setdefault(kind, []).append(text)
         return b""
 

@@ -44,7 +44,7 @@ _BY_STATUS = {
     429: "rate_limit_error",
 }
 #: The fields of requests that have another name here than where an error may come from.
-_FIELDS = {
+FIELDS = {
     "max_completion_tokens": "max_tokens",
     "stop": "stop_sequences",
     "reasoning_effort": "output_config.effort",
@@ -62,7 +62,7 @@ _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member. An upstream's own type and further members are kept."""
     known: JsonObject = {"type": _type(error), "message": _message(error)}
-    if (param := with_names(error, _FIELDS)[1]) is not None:
+    if (param := with_names(error, FIELDS)[1]) is not None:
         known["param"] = param
     if error.code is not None:
         known["code"] = error.code
@@ -110,7 +110,7 @@ def _exceeded(error: ContextExceeded) -> str:
 
 def _in_its_words(error: BadRequest) -> str:
     """What is wrong with a field, the way Anthropic says it."""
-    message, param = with_names(error, _FIELDS)
+    message, param = with_names(error, FIELDS)
     if error.code == "missing_required_parameter":
         return f"{param}: Field required"
     if error.code == "invalid_type" and (found := _NAMED.fullmatch(message)):

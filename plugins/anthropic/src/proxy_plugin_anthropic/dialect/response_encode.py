@@ -42,6 +42,8 @@ from proxy_plugin_anthropic.dialect.citations import foreign_citation
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REASONS, REDACTED, WORDS, encode_usage
 
 HEARTBEAT = sse.encode(b'{"type":"ping"}', "ping")
+#: Of text in any language and of code.
+_CHARS_PER_TOKEN = 4
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -77,11 +79,15 @@ class AnthropicEncoder:
     def close(self) -> bytes:
         out = [b"" if self._started else self._begin(), self._end_block(), self._cite_late()]
         ending: JsonObject = {**self._ending(), **self._members.pop("delta", {})}
-        usage = encode_usage(self._usage or Usage(prompt=self._context.prompt_tokens))
+        usage = encode_usage(self._usage or self._estimate())
         if not self._context.stream:
             return json_bytes({**self._head(self._whole.content), **ending, **self._members, "usage": usage})
         out.append(event("message_delta", delta=ending, usage=usage, **self._members))
         return b"".join([*out, event("message_stop")])
+
+    def _estimate(self) -> Usage:
+        """The format requires numbers, and agents add them up to know how full the context is."""
+        return Usage(prompt=self._context.prompt_tokens, completion=-(-self._out.chars // _CHARS_PER_TOKEN))
 
     def _begin(self) -> bytes:
         self._started = True

@@ -11,7 +11,7 @@ from proxy_core import Dialect
 from proxy_plugin_gemini.dialect.common import NAME, whole_usage
 from proxy_plugin_gemini.dialect.decode import check, decode
 from proxy_plugin_gemini.dialect.encode import encode, translate
-from proxy_plugin_gemini.dialect.errors import encode_error, stream_error, whole_failure
+from proxy_plugin_gemini.dialect.errors import FIELDS, encode_error, stream_error, whole_failure
 from proxy_plugin_gemini.dialect.operations import OPERATIONS
 from proxy_plugin_gemini.dialect.request import context, finish_whole, read_request, recognizes, request_body
 from proxy_plugin_gemini.dialect.response_decode import GeminiDecoder
@@ -61,4 +61,5 @@ DIALECT = Dialect(
     recognizes=recognizes,
     key_headers=["x-goog-api-key"],
     key_parameters=["key"],
+    field_names=FIELDS,
 )

@@ -35,7 +35,7 @@ _BY_NUMBER = {
 }
 _TYPE = "type.googleapis.com/google.rpc."
 #: The fields of requests that have another name here than where an error may come from.
-_FIELDS = {
+FIELDS = {
     "messages": "contents",
     "input": "content",
     "max_tokens": "generationConfig.maxOutputTokens",
@@ -65,7 +65,7 @@ _LONGEST_SLEEP_S = 300
 
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member of Google's error body. An upstream's own status and details are kept."""
-    status, (message, param) = _STATUSES.get(error.kind, "UNKNOWN"), with_names(error, _FIELDS)
+    status, (message, param) = _STATUSES.get(error.kind, "UNKNOWN"), with_names(error, FIELDS)
     if isinstance(error, ContextExceeded) and error.tokens is not None and not error.reserved:
         # Clients recognize these words. There are none for a response that is too long.
         message = (

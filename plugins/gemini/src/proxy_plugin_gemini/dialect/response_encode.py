@@ -198,7 +198,8 @@ class GeminiEncoder:
             out["promptFeedback"] = self._feedback
             if self._feedback.get("blockReason"):
                 del out["candidates"]
-        out["usageMetadata"] = encode_usage(self._usage or Usage())
+        if self._usage is not None:
+            out["usageMetadata"] = encode_usage(self._usage)
         data = json_bytes(out)
         if self._context.stream:
             return sse.encode(data)

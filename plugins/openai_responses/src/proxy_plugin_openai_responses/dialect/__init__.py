@@ -10,7 +10,7 @@ from proxy_core.dialects.model_name import finish_whole
 from proxy_plugin_openai_responses.dialect.common import NAME
 from proxy_plugin_openai_responses.dialect.decode import decode
 from proxy_plugin_openai_responses.dialect.encode import dropped, encode
-from proxy_plugin_openai_responses.dialect.errors import encode_error, stream_error
+from proxy_plugin_openai_responses.dialect.errors import FIELDS, encode_error, stream_error
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
 from proxy_plugin_openai_responses.dialect.follower import HEARTBEAT, ResponsesFollower
 from proxy_plugin_openai_responses.dialect.operations import OPERATIONS
@@ -54,4 +54,5 @@ DIALECT = Dialect(
     follower=ResponsesFollower,
     operations=OPERATIONS,
     base_path="/v1",
+    field_names=FIELDS,
 )

@@ -11,7 +11,7 @@ from proxy_core.dialects.common import json_bytes, retry_headers
 from proxy_core.dialects.openai_chat import error_object
 
 #: The fields of requests that have another name here than where an error may come from.
-_FIELDS = {
+FIELDS = {
     "messages": "input",
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",
@@ -35,7 +35,7 @@ _KNOWN = frozenset({"context_length_exceeded", "insufficient_quota", "invalid_pr
 
 
 def encode_error(error: ProxyError, request_id: str) -> EncodedError:
-    found = error_object(error, _FIELDS)
+    found = error_object(error, FIELDS)
     if error.kind == "rate_limit" and error.retry_after_s is not None and error.retry_after_s > _LONG_S:
         resets_in_s = math.ceil(error.retry_after_s)
         resets = {"resets_at": int(time.time()) + resets_in_s, "resets_in_seconds": resets_in_s}

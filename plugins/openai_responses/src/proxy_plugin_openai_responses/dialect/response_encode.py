@@ -94,7 +94,7 @@ class ResponsesEncoder:
         #: The upstream said its images in this format; and types of media of which the client was told.
         self._own_media = False
         self._told: set[str] = set()
-        self._usage = Usage()
+        self._usage: Usage | None = None
         self._finish = Finish(reason="stop")
 
     def feed(self, events: Sequence[ChatEvent]) -> bytes:
@@ -115,7 +115,7 @@ class ResponsesEncoder:
             self._end(self._items[len(self._finished)], status if last and status == "incomplete" else "completed")
             self._advance()
         response = {**self._head, "status": status, **facts, "output": self._finished}
-        response["usage"] = encode_usage(self._usage)
+        response["usage"] = None if self._usage is None else encode_usage(self._usage)
         if not self._stream:
             return json_bytes(response)
         self._emit(f"response.{status}", {"response": response})

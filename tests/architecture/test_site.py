@@ -1,9 +1,14 @@
 """The documentation site: it builds without a warning, and every example on it runs."""
 
+import asyncio
 import importlib.util
+import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -65,3 +70,58 @@ async def test_the_first_pages_plugin_answers(make_proxy, upstream, tmp_path):
 
     assert (await proxy.chat("parrot/grey", "hi", stream=True)).text == "hello"
     assert upstream.last.key == "key-a"
+
+
+def commands(page):
+    """The lines of a page's shell examples, continued ones in one piece, with ports that are free."""
+    text = page.read_text().replace(" \\\n", " ")
+    for port in ("8000", "8080"):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            text = text.replace(port, str(free.getsockname()[1]))
+    return [line.strip() for line in re.findall(r"^    (.+)$", text, re.MULTILINE)]
+
+
+@asynccontextmanager
+async def shell(folder, *lines):
+    """Runs them as a terminal of its own until the block ends; the proxy in it has started."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", "\n".join([*lines[:-1], f"exec {lines[-1]}"])),
+        cwd=folder,
+        env={"PATH": path, "HOME": str(folder)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = ""
+    try:
+        async with asyncio.timeout(60):
+            while "client key:" not in output:
+                line = await process.stdout.readline()
+                assert line, output
+                output += line.decode()
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.communicate(), 30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+async def test_the_commands_of_the_first_page_get_a_response(tmp_path):
+    (tmp_path / "parrot.py").write_text(files(DOCS / "index.md")["parrot.py"])
+    *_, demo, base, key, dev, ask = commands(DOCS / "index.md")
+    port = re.search(r"http://127.0.0.1:(\d+)/v1/chat", ask)[1]
+
+    async with shell(tmp_path, demo), shell(tmp_path, base, key, f"{dev} --port {port}"):
+        asked = await asyncio.to_thread(
+            subprocess.run,
+            ["bash", "-c", ask],
+            env={**os.environ, "HOME": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+        )
+
+    assert b'"model":"parrot/demo/small"' in asked.stdout
+    assert asked.stdout.rstrip().endswith(b"data: [DONE]")

@@ -167,3 +167,25 @@ async def test_a_difference_from_the_defaults_is_found_wherever_the_settings_fil
     _, output = await run("diff")
 
     assert f"+ server.port = 9000  ({folder / 'proxy-core.toml'}:2)" in output
+
+
+async def test_show_has_what_variables_of_other_names_set_in_plugins_and_lists(run):
+    environment = {
+        "OVERRIDE_TEMPERATURE_ZERO": "set",
+        "GEMINI_CLI_PROJECT_ID": "mine",
+        "CUSTOM_CAP_HOUSE_T2_BIG": "80%",
+        "HOUSE_MODELS": '{"a": {"id": "org/a"}, "b": {}}',
+    }
+
+    _, text = await run("show", "--json", **environment)
+
+    found = {line["key"]: (line["value"], line["origin"]) for line in json.loads(text)}
+    cap, models = "environment variable CUSTOM_CAP_HOUSE_T2_BIG", "environment variable HOUSE_MODELS"
+    assert found["plugins.mirrowel.temperature_zero"] == ('"set"', "environment variable OVERRIDE_TEMPERATURE_ZERO")
+    assert found["plugins.gemini_cli.project"] == ('"mine"', "environment variable GEMINI_CLI_PROJECT_ID")
+    assert found["providers.house.rotation.caps[0].limit"] == ('"80%"', cap)
+    assert found["providers.house.rotation.caps[0].models"] == ('"BIG"', cap)
+    assert {key: value for key, value in found.items() if key.startswith("providers.house.models")} == {
+        "providers.house.models.a.id": ('"org/a"', models),
+        "providers.house.models.b": ('"{}"', models),
+    }

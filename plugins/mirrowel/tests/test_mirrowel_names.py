@@ -467,3 +467,59 @@ def test_every_name_is_known_to_the_core_so_that_it_can_name_this_package(read):
     for name in names:
         [line] = read("[plugins]\ndisabled = ['mirrowel']\n", **{name: "1"}).without_effect({})
         assert line.startswith(f"{name} will be used only with proxy-plugin-mirrowel")
+
+
+#: Every variable of the old proxy, with a value that it may have; `HOUSE` and `GROQ` stand for its providers.
+OLD_NAMES = {
+    **{"OVERRIDE_TEMPERATURE_ZERO": "set", "SUPPRESS_LITELLM_SERIALIZATION_WARNINGS": "1", "HOUSE_OAUTH_1": "x.json"},
+    **{"SKIP_OAUTH_INIT_CHECK": "true", "OAUTH_REFRESH_INTERVAL": "600", "HOUSE_MODELS": "a,b"},
+    **{"HOUSE_API_BASE": "http://127.0.0.1:9/v1", "HOUSE_API_KEY": "k" * 20, "HOUSE_API_KEY_WORK": "l" * 20},
+    **{"IGNORE_MODELS_HOUSE": "a*", "WHITELIST_MODELS_HOUSE": "ab", "MODEL_INFO_REFRESH_INTERVAL": "21600"},
+    **{"IGNORE_MODELS_NOBODY": "a*", "WHITELIST_MODELS_NOBODY": "ab", "NOBODY_MODELS": "a"},
+    **{"ROTATION_MODE_HOUSE": "sequential", "ROTATION_MODE_NOBODY": "balanced", "ROTATION_TOLERANCE": "3"},
+    **{f"{most}_CONCURRENT_REQUESTS_PER_KEY_HOUSE": "2" for most in ("MAX", "OPTIMAL")},
+    **{f"{most}_CONCURRENT_REQUESTS_PER_KEY_HOUSE_BALANCED": "2" for most in ("MAX", "OPTIMAL")},
+    **{"CONCURRENCY_MULTIPLIER_HOUSE_PRIORITY_1": "2", "SEQUENTIAL_FALLBACK_MULTIPLIER_HOUSE": "2"},
+    **{"FAIR_CYCLE_HOUSE": "true", "FAIR_CYCLE_TRACKING_MODE_HOUSE": "credential"},
+    **{
+        "FAIR_CYCLE_CROSS_TIER_HOUSE": "true",
+        "FAIR_CYCLE_DURATION_HOUSE": "60",
+        "FAIR_CYCLE_QUOTA_THRESHOLD_HOUSE": "1",
+    },
+    **{"FAIR_CYCLE_RESET_COOLDOWN_THRESHOLD_HOUSE": "9", "EXHAUSTION_COOLDOWN_THRESHOLD_HOUSE": "9"},
+    **{
+        "QUOTA_GROUPS_HOUSE_BIG": "a,b",
+        "CUSTOM_CAP_HOUSE_T2_BIG": "80%",
+        "CUSTOM_CAP_COOLDOWN_HOUSE_T2_BIG": "fixed:9",
+    },
+    **{"GLOBAL_TIMEOUT": "30", "TRANSIENT_RETRY_DELAY": "1", "TRANSIENT_RETRY_JITTER": "0.5"},
+    **{"SMALL_COOLDOWN_RETRY_THRESHOLD": "10", "STREAM_RETRY_ON_REASONING_ONLY": "false"},
+    **{f"TIMEOUT_{name}": "30" for name in ("CONNECT", "WRITE", "POOL", "READ_STREAMING", "READ_NON_STREAMING")},
+    **{f"{name}_QUOTA_REFRESH_INTERVAL": "300" for name in ("CHUTES", "NANOGPT", "FIRMWARE")},
+    **{f"DEEPSEEK_REASONING_CACHE_{name}": "60" for name in ("TTL", "DISK_TTL")},
+    **{f"GEMINI_CLI_{name}": "1" for name in ("GEMINI3_TOOL_FIX", "UA_VERSION", "GL_NODE_VERSION", "PLATFORM_ARCH")},
+    **{f"GEMINI_CLI_{name}": "1" for name in ("PRESERVE_THOUGHT_SIGNATURES", "ENABLE_JSON_STRING_PARSING")},
+    **{"PROXY_API_KEY": "c" * 20},
+}
+
+
+def test_every_name_of_the_old_proxy_is_used_or_reported(tmp_path):
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in OLD_NAMES.items()))
+    loaded = load(environ={}, cwd=tmp_path)
+    plugins = {"house": RotationSettings()}
+    reported = " ".join(line for line in loaded.without_effect(plugins))
+    used = " ".join([*loaded.named_origins("house", plugins).values(), *loaded.sources.named.origins.values()])
+    used += " ".join(str(variable) for variable in loaded.sources.key_variables("house"))
+    of_plugin = [name for names in MirrowelSettings.variables.values() for name in names]
+
+    silent = [name for name in OLD_NAMES if not re.search(rf"\b{name}\b", used + reported) and name not in of_plugin]
+
+    assert silent == []
+    assert "HOUSE_API_KEY_WORK is not used" in reported
+    assert "HOUSE_OAUTH_1 is not read" in reported
+
+
+def test_only_variables_from_files_are_taken_for_misnamed_keys_and_lists(read):
+    loaded = read(HOUSE_API_KEY_FILE="x", HOUSE_API_KEY_WORK="x", NOBODY_MODELS="x")
+
+    assert loaded.without_effect({"house": RotationSettings()}) == []

@@ -38,6 +38,7 @@ class Origins:
         self._loaded = loaded
         self._sources = loaded.sources
         self._rotations = catalog.rotations
+        self._plugins = catalog.plugins
         self._providers: dict[str, Mapping[KeyPath, str]] = {}
 
     @cached_property
@@ -61,12 +62,21 @@ class Origins:
         found = self._sources.named.origins
         if path[0] == "providers" and len(path) > 2:
             found = {**found, **self._of_provider(path[1])}
+        if path[0] == "plugins" and len(path) > 2:
+            found = {**found, **self._of_plugin(path[1])}
         return next((found[path[:n]] for n in range(len(path), 0, -1) if path[:n] in found), None)
 
     def _of_provider(self, name: str) -> Mapping[KeyPath, str]:
         if name not in self._providers:
             self._providers[name] = self._loaded.named_origins(name, self._rotations)
         return self._providers[name]
+
+    def _of_plugin(self, name: str) -> Mapping[KeyPath, str]:
+        """What variables under names of their own set in a plugin's table."""
+        info = next((plugin.info for plugin in self._plugins if plugin.name == name), None)
+        names = info.settings.variables if info is not None and info.settings is not None else {}
+        found = {key: next((n for n in of if n in self._sources.variables), None) for key, of in names.items()}
+        return {("plugins", name, key): str(self._sources.variables[n]) for key, n in found.items() if n is not None}
 
     def _in_file(self, path: KeyPath) -> str | None:
         node: Any = self._sources.table
@@ -112,19 +122,24 @@ def _values(value: Any, path: KeyPath, origins: Origins, *, only: Sequence[str] 
     if isinstance(value, BaseModel):
         items = {name: getattr(value, name) for name in only or type(value).model_fields}
     elif isinstance(value, Mapping) and value:
-        items = dict(value)
+        items = {name: _set_fields(inner) for name, inner in value.items()}
     elif isinstance(value, list | tuple) and any(isinstance(entry, BaseModel) for entry in value):
         for index, entry in enumerate(value):
             for name, inner in dict(entry).items():
                 leaf = (*path[:-1], f"{path[-1]}[{index}]", name)
                 if inner is not None:
-                    yield _leaf(inner, leaf, origins.of(path))
+                    yield _leaf(inner, leaf, origins.of((*path, str(index), name)))
         return
     else:
         yield _leaf(value, path, origins.of(path))
         return
     for name, inner in items.items():
         yield from _values(inner, (*path, str(name)), origins)
+
+
+def _set_fields(value: Any) -> Any:
+    """Of one entry of many, such as a model, only what is said about it."""
+    return {name: getattr(value, name) for name in value.model_fields_set} if isinstance(value, BaseModel) else value
 
 
 def _leaf(value: Any, path: KeyPath, origin: str | None) -> Value:

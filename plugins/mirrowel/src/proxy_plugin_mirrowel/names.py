@@ -36,6 +36,7 @@ PROVIDER_NAMES: Mapping[str, str] = {
 }
 FILTERS = tuple(PROVIDER_NAMES)
 _OTHER_FORMS = ("IGNORE_MODELS_", "WHITELIST_MODELS_", "PROXY_")
+_LOGIN = re.compile(r"(?P<name>[A-Z0-9_]+)_OAUTH_[0-9]+", re.ASCII)
 _WORD = re.compile(r"(?P<key>[A-Z0-9_]+?_API_KEY)_(?!FILE$|PATH$)[A-Z0-9_]*[A-Z][A-Z0-9_]*", re.ASCII)
 
 #: Variables that have an effect in Mirrowel's proxy but none here, with the reason.
@@ -106,6 +107,10 @@ def unmatched(variables: Variables, providers: Collection[str]) -> list[str]:
     nobodys = of_unknown_provider(variables, providers)
     lines = [f"{name} is not used: no provider or setting has that name" for name in nobodys]
     lines += [f"{name} is not used: a key's name ends with its number: {base}_2" for name, base in _words(variables)]
+    lines += [
+        f"{name} is not read: `proxy-core credentials import {provider} FILE` takes over such a file once"
+        for name, provider in _logins(variables)
+    ]
     return [*lines, *_old_folders(variables)]
 
 
@@ -136,12 +141,19 @@ def _words(variables: Variables) -> list[tuple[str, str]]:
     return [(name, match["key"]) for name, match in found if match]
 
 
+def _logins(variables: Variables) -> list[tuple[str, str]]:
+    """Variables that name a file with a login, each with the provider."""
+    found = [(name, _LOGIN.fullmatch(name)) for name in sorted(variables)]
+    return [(name, match["name"].lower()) for name, match in found if match]
+
+
 def _old_folders(variables: Variables) -> Iterator[str]:
     folders = {Path.cwd(), *(variable.file.parent for variable in variables.values() if variable.file)}
     for folder in sorted(folders):
         if found := marks(folder):
+            found += sorted(file.name for file in folder.glob("*.env") if file.name != ".env")
             yield (
-                f"{folder} is a folder of Mirrowel's proxy, of which {', '.join(found)} and more are not read here: "
+                f"{folder} is a folder of Mirrowel's proxy, and {', '.join(found)} in it are not read: "
                 f"`proxy-core import mirrowel {shlex.quote(str(folder))}` shows what it would take over"
             )
 

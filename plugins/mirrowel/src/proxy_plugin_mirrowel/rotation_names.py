@@ -164,9 +164,11 @@ def _caps(
         key = "cooldown" if reading.form.startswith("CUSTOM_CAP_COOLDOWN_") else "limit"
         targets = [target for target in reading.caps() if key == "limit" or target in caps]
         for target in targets:
+            named = () if target in caps else ("models", "priorities")
             cap = caps.setdefault(target, {"models": target[1], "priorities": list(target[0])})
             cap[key] = reading.variable.value.strip().lower()
-            origins[str(list(caps).index(target)), key] = str(reading.variable)
+            index = str(list(caps).index(target))
+            origins |= {(index, field): str(reading.variable) for field in (*named, key)}
         if not targets:
             unused.append(f"{reading.variable.name} has no effect: there is no cap with this target")
     return (list(caps.values()) if origins else []), origins, unused

@@ -508,3 +508,33 @@ async def test_openai_works_without_this_format(make_proxy, plugins):
     answer = await proxy.post("/responses", {"model": "openai/gpt-5", "input": "hi"})
 
     assert answer.status == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_one_server_encrypted_is_sent_to_no_other(make_proxy, server, stream):
+    async with FakeResponses() as other:
+        proxy = await make_proxy({"providers": {"lab": server.provider, "other": other.provider}})
+        server.answers(reasoning("Hm", encrypted="e1"), call("weather", '{"city":"Oslo"}', call_id="c1"), end())
+        server.answers(text("ok"), end())
+        other.answers(text("ok"), end())
+        tools = [{"name": "weather", "input_schema": WEATHER["parameters"]}]
+        body = {"max_tokens": 2000, "tools": tools, "stream": stream}
+        first = await proxy.post("/messages", {**body, "model": "lab/gpt", "messages": HI})
+        deltas = [event["delta"] for event in first.events if event["type"] == "content_block_delta"]
+        if stream:
+            signature = next(delta["signature"] for delta in deltas if "signature" in delta)
+        else:
+            signature = first.json["content"][0]["signature"]
+        said = [
+            {"type": "thinking", "thinking": "Hm", "signature": signature},
+            {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Oslo"}},
+        ]
+        result = {"type": "tool_result", "tool_use_id": "c1", "content": "rain"}
+        history = [*HI, {"role": "assistant", "content": said}, {"role": "user", "content": [result]}]
+        for model in ("lab/gpt", "other/gpt"):
+            answer = await proxy.post("/messages", {**body, "model": model, "messages": history})
+            assert answer.status == 200
+
+    assert '"e1"' in json.dumps(server.last.json)
+    assert '"e1"' not in json.dumps(other.last.json)
+    assert signature.startswith("proxy1.")

@@ -159,7 +159,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
     relayed leaves them ``None``. ``dropped(request)`` names the advisory fields that ``encode`` leaves out, as
-    ``openai_chat`` does; ``field_names`` are the format's own names for those that differ from these. The family
+    ``openai_chat`` does; ``field_names`` are the format's own names for those that differ from these. ``maker`` is
+    whom ``decoder`` names as the maker of what models seal. The family
     ``embeddings`` has ``decode_inputs``/``encode_inputs`` instead and, for whole responses,
     ``decode_embeddings``/``encode_embeddings(response, request body)``.
 
@@ -198,6 +199,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     decode: Callable[[JsonObject], ChatRequest] | None = None
     encode: Callable[[ChatRequest], JsonObject] | None = None
     dropped: Callable[[ChatRequest], Sequence[str]] | None = None
+    maker: str = ""
     field_names: Mapping[str, str] = field(default_factory=dict)
     decoder: Callable[[bool], EventDecoder] | None = None
     encoder: Callable[[ResponseContext], EventEncoder] | None = None

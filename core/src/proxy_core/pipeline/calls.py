@@ -28,6 +28,7 @@ from proxy_core.messages.stash import StashKey
 from proxy_core.models.token_count import rough_tokens
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.headers import HOP_HEADER
+from proxy_core.pipeline.makers import MakerDecoder, with_makers
 from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
 from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
@@ -163,6 +164,8 @@ class Call(Struct, eq=False):
         if wire is not None and self._client.family == "embeddings":
             return self._in(wire, self._inputs(wire))
         chat = self._chat() if wire is not None else noting(self._chat())
+        if wire is not None and (maker := self._maker(wire)):
+            chat = with_makers(chat, maker, wire.maker)
         if wire is None or wire.encode is None or deployment.provider.reads_chat:
             return self._in(None, {}, chat)
         return self._in(wire, wire.encode(chat), chat)
@@ -235,4 +238,11 @@ class Call(Struct, eq=False):
         decoder, wire = self._deployment.provider.decoder, self._wire
         if decoder is not None and self._sent is not None:
             return decoder(self._sent, response)
-        return wire.decoder(is_event_stream) if wire is not None and wire.decoder is not None else None
+        if wire is None or wire.decoder is None:
+            return None
+        found, maker = wire.decoder(is_event_stream), self._maker(wire)
+        return MakerDecoder(found, wire.maker, maker) if maker else found
+
+    def _maker(self, wire: Dialect) -> str:
+        """Empty if it is the format's; and for clients of the same format, who get the upstream's bytes as they are."""
+        return self._deployment.provider.maker if wire.maker and self.translated else ""

@@ -51,6 +51,11 @@ def _is_at_home(vendor: Vendor, settings: ProviderSettings) -> bool:
     return host == home or host.endswith(f".{home}")
 
 
+def maker(name: str, vendor: Vendor, settings: ProviderSettings) -> str:
+    """Who can read what this provider's models seal, if it is not the vendor that the format comes from."""
+    return "" if vendor.seals and _is_at_home(vendor, settings) else name
+
+
 def formats(vendor: Vendor, settings: ProviderSettings, plugins: frozenset[str]) -> tuple[str, ...]:
     """All formats that the provider or one of its models has, best first."""
     of_models = (dialect for about in settings.models.values() for dialect in about.dialects)

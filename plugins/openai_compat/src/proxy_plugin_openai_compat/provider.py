@@ -28,7 +28,7 @@ from proxy_core import (
     load_json,
 )
 from proxy_core.dialects.common import counted
-from proxy_plugin_openai_compat.formats import PATHS, formats, formats_of
+from proxy_plugin_openai_compat.formats import PATHS, formats, formats_of, maker
 from proxy_plugin_openai_compat.listing import read_listing
 from proxy_plugin_openai_compat.quirks import (
     CHAT,
@@ -58,6 +58,7 @@ def build_provider(
     )
     return Provider(
         name=name,
+        maker=maker(name, vendor, settings),
         dialects=formats(vendor, settings, plugins),
         dialects_of=formats_of(vendor, settings, plugins),
         encode=upstream.encode,

@@ -55,6 +55,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     only_responses: tuple[str, ...] = ()
     #: Counts the tokens of a request in the newest of its formats, at ``/responses/input_tokens``.
     counts_tokens: bool = False
+    #: Its models seal reasoning, and the newest of its formats takes its name for the maker.
+    seals: bool = False
     #: Its name for the limit on tokens in chat. Servers that do not know the newer name ignore it, and write on and on.
     token_limit: str = MAX_TOKENS
     #: Accepts ``stream_options.include_usage``. If not, it is never sent, even if the client asks for it.
@@ -147,6 +149,7 @@ PRESETS: Mapping[str, Vendor] = {
         base_url="https://api.openai.com/v1",
         endpoints=(CHAT, EMBEDDINGS, COMPLETIONS, RESPONSES),
         counts_tokens=True,
+        seals=True,
         only_responses=("o1-pro*", "o3-pro*", "gpt-5*-pro*", "*codex*", "*deep-research*", "computer-use*"),
         dimensions=("text-embedding-3*",),
         token_limit=MAX_COMPLETION_TOKENS,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proxy_core import Dialect
 from proxy_core.dialects.model_name import finish_whole
-from proxy_plugin_openai_responses.dialect.common import NAME
+from proxy_plugin_openai_responses.dialect.common import MAKER, NAME
 from proxy_plugin_openai_responses.dialect.decode import decode
 from proxy_plugin_openai_responses.dialect.encode import dropped, encode
 from proxy_plugin_openai_responses.dialect.errors import FIELDS, encode_error, stream_error
@@ -54,5 +54,6 @@ DIALECT = Dialect(
     follower=ResponsesFollower,
     operations=OPERATIONS,
     base_path="/v1",
+    maker=MAKER,
     field_names=FIELDS,
 )

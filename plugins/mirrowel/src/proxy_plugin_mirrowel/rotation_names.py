@@ -106,6 +106,8 @@ def rotation_settings(variables: Variables, asked: AskedProvider) -> FoundSettin
     """
     readings, _ = rotation_readings(variables, asked.providers)
     mine = [r for r in readings if r.provider in (None, environment_name(asked.name))]
+    if not mine:  # as for most of the many providers that have presets
+        return FoundSettings()
     below, selector = asked.file.get("rotation", {}), _selector(variables, asked)
     groups = {*asked.suggested.quota_groups, *below.get("quota_groups", ())}
     table, origins = _plain([r for r in mine if r.key != "caps" and r.mode in (None, selector)], groups)

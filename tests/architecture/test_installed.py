@@ -111,15 +111,6 @@ class Environment:
         return [Version(found) for found in self.run(str(self.python), "-c", code, *names).split()]
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheels")
-    uv = shutil.which("uv") or pytest.skip("needs uv")
-    command = [uv, "build", "--quiet", "--all-packages", "--wheel", "--out-dir", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=200)
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("plugins", "tests"), SETS.values(), ids=SETS)
 def test_the_lowest_versions_named_are_enough(tmp_path, wheels, plugins, tests):
@@ -135,7 +126,7 @@ def test_the_lowest_versions_named_are_enough(tmp_path, wheels, plugins, tests):
     wanted = dict(floor for folder in folders[-1 if "litellm" in plugins else 0 :] for floor in floors(folder))
     assert dict(zip(wanted, environment.installed(wanted), strict=True)) == wanted
     environment.run(
-        *(str(environment.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests),
+        *(str(environment.python), "-m", "pytest", "-q", "-n2", "-p", "no:cacheprovider", "-m", "not slow", *tests),
         cwd=ROOT,
         limit_s=900,
     )

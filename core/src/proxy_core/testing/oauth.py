@@ -13,6 +13,7 @@ Requests below ``/v1`` go to a scripted upstream, if they have a valid access to
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -170,9 +171,9 @@ class FakeOAuthServer(FakeUpstream):
         """Drop the next connection; ``done``: after carrying out the request."""
         self._failures.setdefault(path, deque()).append((Script(reset=True), done))
 
-    def stalls(self, *, path: str = "/token", done: bool = False) -> None:
-        """Never send the next response; ``done``: but carry out the request."""
-        self._failures.setdefault(path, deque()).append((Script(200, {}, (stall(),)), done))
+    def stalls(self, *, path: str = "/token", done: bool = False, until: asyncio.Event | None = None) -> None:
+        """Never send the next response, or an empty one at last; ``done``: but carry out the request."""
+        self._failures.setdefault(path, deque()).append((Script(200, {}, (until or stall(),)), done))
 
     def approve(self, user_code: str) -> None:
         self._device_of(user_code).state = "approved"

@@ -1,6 +1,10 @@
 """``/v1/models`` answers each client in its own format, judging by the headers that its program sends."""
 
 import pytest
+from msgspec.structs import replace
+
+from proxy_core import Lifecycle, ModelSpec
+from proxy_core.testing import plugin_with
 
 KEY = "test-client-key"
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -39,3 +43,18 @@ async def test_each_client_gets_its_own_format(make_proxy, headers, query, shape
     for refused in (missing, nowhere):
         assert refused.status_code == 404
         assert refused.json()["error"].get("type") == ERROR_TYPES[shape]
+
+
+async def test_what_a_provider_served_that_has_ended_is_in_no_list(make_proxy, upstream, parrot):
+    gone = replace(parrot(), models=[ModelSpec(id="grey")], lifecycle=Lifecycle(status="ended", note="Use demo."))
+    models = {"fast": ["parrot/grey", "demo/small"], "old": ["parrot/grey"], "old-*": ["parrot/*"]}
+    providers = {"demo": {"base_url": upstream.url, "api_keys": ["key-a"], "models": {"small": {}}}}
+    providers["parrot"] = {"api_keys": ["key-b"]}
+    tables = {"models": models, "providers": providers}
+    proxy = await make_proxy(tables, modules=[plugin_with(proxy_providers=[gone])])
+
+    listed = [model["id"] for model in (await proxy.get("/models")).json["data"]]
+
+    assert listed == ["fast", "demo/small"]
+    found = [(await proxy.get(f"/models/{model}")).status for model in ("fast", "old", "old-grey", "parrot/grey")]
+    assert found == [200, 404, 404, 404]

@@ -363,8 +363,7 @@ class PluginConflict(PluginError):
 
     def __init__(self, plugin: str, other: str, what: str) -> None:
         remedy = f'to use that one, write [plugins] disabled = ["{plugin}"]'
-        if other != "core":
-            remedy += f'; to use {plugin!r} instead, [plugins] disabled = ["{other}"]'
+        remedy += f'; to use {plugin!r} instead, [plugins] disabled = ["{other}"]'
         super().__init__(plugin, f"{what} is already provided by {other!r}; {remedy}")
 
 

@@ -79,7 +79,7 @@ class ModelDirectory(Struct, eq=False):
 
     async def find(self, model: str) -> ModelSpec | None:
         """One model by its public id; only its own provider is asked."""
-        if model in self._router.public_models or self._router.deployments(model):
+        if self._router.offers(model):
             return ModelSpec(id=model, owned_by="proxy-core")
         addressed = self._router.addressed(model)
         if addressed is None:
@@ -98,6 +98,8 @@ class ModelDirectory(Struct, eq=False):
         return next((spec.info for spec in given.models if spec.id == model), None) if given else None
 
     async def _of(self, provider: Provider, wait_s: float = WAIT_S) -> Sequence[ModelSpec]:
+        if self._router.ended(provider.name):
+            return ()
         settings = self._settings.get(provider.name, ProviderSettings())
         configured = [ModelSpec(id=name) for name in settings.models]
         # A provider's models are not offered without a credential for it.

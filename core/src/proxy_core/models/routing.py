@@ -80,8 +80,16 @@ class Router:
 
     @property
     def public_models(self) -> Sequence[str]:
-        """Exact names from ``[models]``."""
-        return tuple(self._routes)
+        """Exact names from ``[models]``, but for those whose providers have all ended."""
+        return tuple(name for name, route in self._routes.items() if not route or self._left(route))
+
+    def offers(self, model: str) -> bool:
+        """Whether ``[models]`` serves the name."""
+        return model in self.public_models or bool(self._left(self.deployments(model)))
+
+    def _left(self, route: Sequence[Deployment]) -> Sequence[Deployment]:
+        """Those that have not ended."""
+        return [d for d in route if not self.ended(d.provider.name)] if self._ending else route
 
     def entry(self, model: str) -> str | None:
         """The name or pattern in ``[models]`` that serves ``model``; ``None`` if none does."""
@@ -118,7 +126,7 @@ class Router:
         found = []
         for name, route in self._routes.items():
             gone = [deployment for deployment in route if self.ended(deployment.provider.name)]
-            left = [deployment for deployment in route if deployment not in gone]
+            left = self._left(route)
             if gone and gone[0] is route[0]:
                 found.append(f"models.{name}: instead of {gone[0]}, {left[0] if left else 'nothing'} serves it")
         return found
@@ -129,7 +137,7 @@ class Router:
 
     def _in_service(self, model: str, route: Sequence[Deployment]) -> Sequence[Deployment]:
         """The route without providers that have ended; the log names the next one, once."""
-        left = [deployment for deployment in route if not self.ended(deployment.provider.name)]
+        left = self._left(route)
         if len(left) == len(route):
             return route
         gone = next(d.provider for d in route if d not in left)

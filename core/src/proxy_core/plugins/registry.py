@@ -128,6 +128,8 @@ def build_catalog(plugins: Sequence[Plugin], *, sanitizer_order: Sequence[str] =
 
 
 def _claimed_twice(plugin: str, other: str, what: str) -> PluginError:
+    if other == "core":
+        return PluginError(plugin, f"{what} is already provided by the core itself")
     return PluginConflict(plugin, other, what) if plugin != other else PluginError(plugin, f"{what} is provided twice")
 
 
@@ -148,10 +150,11 @@ def settled(plugins: Sequence[Plugin], loaded: LoadedSettings, *, conflicts_too:
         except PluginError as error:
             if isinstance(error, PluginConflict) and not conflicts_too:
                 raise
-            plugins = without_taken(_without(plugins, error), loaded)
+            plugins = without_taken(without(plugins, error), loaded)
 
 
-def _without(plugins: Sequence[Plugin], error: PluginError) -> Sequence[Plugin]:
+def without(plugins: Sequence[Plugin], error: PluginError) -> Sequence[Plugin]:
+    """The plugins, of which that with the error is skipped. Raises the error if it is the core's."""
     rest = [p for p in plugins if p.name != error.plugin or p.state != "active"]
     if len(rest) == len(plugins) or error.plugin == "core":
         raise error

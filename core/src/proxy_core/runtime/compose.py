@@ -1,4 +1,4 @@
-"""Composition: builds plugins, a catalog and everything that serves requests from settings.
+"""Composition: builds everything that serves requests from settings and a catalog.
 
 Nothing here opens a connection or changes the generation being served; every possible error is
 raised here.
@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
-from proxy_core.errors import SettingsError
+from proxy_core.errors import PluginConflict, PluginError, SettingsError
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import Catalogs, ModelInfos
 from proxy_core.models.pricing import Prices
@@ -33,17 +33,14 @@ from proxy_core.pipeline.in_place import noticing
 from proxy_core.pipeline.observe import Observers
 from proxy_core.pipeline.sanitize import Sanitizers
 from proxy_core.pipeline.upstream_count import UpstreamCounting
-from proxy_core.plugins.guards import check_guards, check_required
-from proxy_core.plugins.loader import HOOKS, load_plugins
 from proxy_core.plugins.owners import taken
-from proxy_core.plugins.plugin import Module
-from proxy_core.plugins.registry import Catalog, settled
+from proxy_core.plugins.registry import Catalog, without
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction
 from proxy_core.rotation.pool import Pool
 from proxy_core.runtime.advice import startup_warnings
 from proxy_core.runtime.application import Parts, application
-from proxy_core.runtime.builtin import BuiltIn
+from proxy_core.runtime.catalog import checked
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.pools import PoolPlan, Stored, login_specs, pool_plans, stored_credentials
 from proxy_core.runtime.process import Process
@@ -62,18 +59,6 @@ from proxy_core.version import USER_AGENT
 #: From the connections to providers to what stands in front of them, or in their place.
 Network = Callable[[Upstream], Upstream]
 _MAX_TABLE_BYTES = 32 * 1024 * 1024
-#: Commands belong to the command line; a server does not load them.
-_SERVER_HOOKS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
-
-
-def load_catalog(loaded: LoadedSettings, modules: Sequence[Module] = ()) -> Catalog:
-    """What plugins provide. ``modules`` are plugins that are not installed, as in tests. Raises ``SetupError``."""
-    plugins = load_plugins(loaded, built_in=[BuiltIn(loaded), *modules], only=_SERVER_HOOKS)
-    check_guards(loaded, plugins)
-    catalog = settled(plugins, loaded)
-    check_guards(loaded, catalog.plugins)
-    check_required(loaded, catalog.plugins)
-    return catalog
 
 
 def build(
@@ -86,10 +71,16 @@ def build(
 ) -> Generation:
     """Build a generation. ``process`` only learns which secrets to hide and which credential files to read.
 
-    With ``to_run=False``, only check that it can be built; no token is written.
-    Raises ``SetupError`` for problems that the operator must fix.
+    A plugin that is in the way of the core itself is left out. With ``to_run=False``, only check that it can be
+    built; no token is written. Raises ``SetupError`` for problems that the operator must fix.
     """
-    return _Builder(loaded, catalog, process, to_run, network or (lambda direct: direct)).generation()
+    while True:
+        try:
+            return _Builder(loaded, catalog, process, to_run, network or (lambda direct: direct)).generation()
+        except PluginConflict:
+            raise
+        except PluginError as error:
+            catalog = checked(loaded, without(catalog.plugins, error))
 
 
 class _Builder:

@@ -18,7 +18,8 @@ from proxy_core.errors import SettingsError, SetupError
 from proxy_core.plugins.plugin import Module
 from proxy_core.runtime.active import Active, Stopping
 from proxy_core.runtime.advice import log_warnings
-from proxy_core.runtime.compose import build, load_catalog
+from proxy_core.runtime.catalog import load_catalog
+from proxy_core.runtime.compose import build
 from proxy_core.runtime.generation import Generation
 from proxy_core.server.serve import check_exposure
 from proxy_core.settings.loading import LoadedSettings

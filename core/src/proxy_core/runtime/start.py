@@ -10,7 +10,8 @@ from starlette.types import ASGIApp
 from proxy_core.clock import Clock
 from proxy_core.plugins.plugin import Module
 from proxy_core.runtime.active import Active
-from proxy_core.runtime.compose import Network, build, load_catalog
+from proxy_core.runtime.catalog import load_catalog
+from proxy_core.runtime.compose import Network, build
 from proxy_core.runtime.process import Process
 from proxy_core.settings.loading import LoadedSettings, load
 from proxy_core.status.view import Worker

@@ -393,3 +393,56 @@ async def test_a_start_in_such_a_folder_points_to_the_command(home, old, upstrea
     assert len(lines) == 1, program.output
     assert f"proxy-core import mirrowel {old}" in lines[0]
     assert "oauth_creds" in lines[0]
+
+
+async def test_the_settings_may_go_into_the_old_folder_itself(home, upstream):
+    (home / "old").mkdir()
+    env = f"PROXY_API_KEY={CLIENT}\nHOUSE_API_BASE={upstream.url}\nHOUSE_API_KEY={HOUSE[0]}\n"
+    (home / "old/.env").write_text(env)
+    upstream.responds()
+
+    code, output = await run(home, "import", "mirrowel", "old", "--config", "old/proxy-core.toml", "--yes")
+
+    assert code == 0
+    assert f"proxy-core serve --config {home / 'old/proxy-core.toml'}" in output
+    async with serving(home, "--config", "old/proxy-core.toml") as program, httpx.AsyncClient() as client:
+        ask = {"model": "house/x", "messages": [{"role": "user", "content": "hi"}]}
+        key = {"Authorization": f"Bearer {CLIENT}"}
+        answer = await client.post(program.url + "/v1/chat/completions", json=ask, headers=key)
+    assert answer.status_code == 200
+    assert (home / "old/.env").read_text() == env
+
+
+async def test_what_is_no_folder_is_named(home):
+    (home / "old").mkdir()
+    (home / "old/usage").write_text("")
+    (home / "old/oauth_creds").symlink_to(home / "nowhere")
+    (home / "old/.env").mkdir()
+    (home / "old/launcher_config.json").write_text('{"host": "0.0.0.0", "port": "x", "enable_request_logging": 7}')
+    (home / "old/a.env").write_text("PROXY_API_KEY=schlüssel\n")
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes")
+
+    rows = told(output)
+    assert code == 0, output
+    assert rows["usage"].startswith("differs it cannot be read: Not a directory")
+    assert rows["oauth_creds"].startswith("differs it cannot be read: No such file or directory")
+    assert rows[".env"].startswith("differs it cannot be read: ")
+    assert rows["a.env:1 PROXY_API_KEY"].startswith("differs clients.default.key: ")
+    assert rows["launcher_config.json host"].startswith("differs beyond this machine only with a client key")
+    assert rows["launcher_config.json port"].startswith("differs server.port: Input should be a valid integer")
+    assert rows["launcher_config.json enable_request_logging"].startswith("differs records.enabled: ")
+
+
+async def test_an_import_in_two_parts_leaves_nothing_out_and_nothing_twice(home, old):
+    """As after a crash between the files that it writes."""
+    await run(home, "import", "mirrowel", "old", "--yes")
+    (home / "config/proxy-core/proxy-core.toml").unlink()
+    (home / "data/proxy-core/credentials/house/02.json").unlink()
+
+    _, output = await run(home, "import", "mirrowel", "old", "--yes")
+    _, last = await run(home, "import", "mirrowel", "old")
+
+    assert told(output)[".env:17 HOUSE_API_KEY_2"].startswith("imported")
+    assert told(output)[".env:16 HOUSE_API_KEY"].startswith("there already")
+    assert "nothing to write" in last

@@ -5,9 +5,11 @@ They are read without being asked for: a folder that worked with that proxy work
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,9 @@ def _logins(variables: Variables) -> list[tuple[str, str]]:
 
 
 def _old_folders(variables: Variables) -> Iterator[str]:
-    folders = {Path.cwd(), *(variable.file.parent for variable in variables.values() if variable.file)}
+    folders = {variable.file.parent for variable in variables.values() if variable.file}
+    with suppress(OSError):  # it may be gone
+        folders.add(Path.cwd())
     for folder in sorted(folders):
         if found := marks(folder):
             found += sorted(file.name for file in folder.glob("*.env") if file.name != ".env")
@@ -160,7 +164,9 @@ def _old_folders(variables: Variables) -> Iterator[str]:
 
 def marks(folder: Path) -> list[str]:
     """The files by which such a folder is known, and which a start does not read."""
-    found = [name for name in ("oauth_creds", "launcher_config.json", "key_usage.json") if (folder / name).exists()]
+    found = [
+        name for name in ("oauth_creds", "launcher_config.json", "key_usage.json") if os.path.exists(folder / name)
+    ]
     return found + sorted(f"usage/{path.name}" for path in folder.glob("usage/usage_*.json"))[:1]
 
 

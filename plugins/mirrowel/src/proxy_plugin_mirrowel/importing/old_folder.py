@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -49,31 +50,37 @@ class OldFolder(Struct, frozen=True, kw_only=True):
 def read_folder(path: Path) -> OldFolder:
     rows: list[Row] = []
     variables, places = _variables(path, rows)
-    usage = {file: data for file in _usage_files(path) if (data := _json(path, file, rows)) is not None}
+    inside = {name: _listed(path / name, rows) for name in ("oauth_creds", "usage")}
+    loose = [path / name for name in ("key_usage.json", "usage.json") if os.path.lexists(path / name)]
+    files = [*(file for file in inside["usage"] if file.suffix == ".json"), *loose]
+    usage = {file: data for file in files if (data := _json(path, file, rows)) is not None}
     launcher = path / _LAUNCHER
-    rows += [Row(what=name, verdict="no meaning here", note=why) for name, why in _present(path)]
+    rows += [
+        Row(what=name, verdict="no meaning here", note=why)
+        for name, why in _WITHOUT_MEANING.items()
+        if os.path.lexists(path / name)
+    ]
+    note = "not a login that the old proxy used: it read only .json files there"
+    others = [file for file in inside["oauth_creds"] if file.suffix != ".json"]
+    rows += [Row(what=f"oauth_creds/{file.name}", verdict="no meaning here", note=note) for file in others]
     return OldFolder(
         path=path,
         variables=variables,
         places=places,
-        logins=sorted((path / "oauth_creds").glob("*.json")),
+        logins=[file for file in inside["oauth_creds"] if file.suffix == ".json"],
         usage=usage,
-        launcher=_json(path, launcher, rows) if launcher.exists() else None,
+        launcher=_json(path, launcher, rows) if os.path.lexists(launcher) else None,
         rows=rows,
     )
 
 
-def _present(path: Path) -> Iterator[tuple[str, str]]:
-    yield from ((name, why) for name, why in _WITHOUT_MEANING.items() if (path / name).exists())
-    for file in sorted((path / "oauth_creds").glob("*")):
-        if file.suffix != ".json":
-            yield f"oauth_creds/{file.name}", "not a login that the old proxy used: it read only .json files there"
-
-
-def _usage_files(path: Path) -> list[Path]:
-    """Those of single providers, then the older one of all; ``usage.json`` is what some versions called theirs."""
-    loose = [path / name for name in ("key_usage.json", "usage.json")]
-    return [*sorted((path / "usage").glob("*.json")), *(file for file in loose if file.exists())]
+def _listed(folder: Path, rows: list[Row]) -> list[Path]:
+    """What is in it; nothing if there is no such folder."""
+    try:
+        return sorted(folder.iterdir()) if os.path.lexists(folder) else []
+    except OSError as error:
+        rows.append(Row(what=folder.name, verdict="differs", note=f"it cannot be read: {error.strerror}"))
+        return []
 
 
 def _json(folder: Path, file: Path, rows: list[Row]) -> Mapping[str, Any] | None:

@@ -63,14 +63,15 @@ def _place(what: str) -> tuple[str, int]:
 
 
 def _client_key(making: Making) -> bool:
-    """Whether there is one."""
+    """Whether there is one that can be used."""
     variable = making.old.variables.get("PROXY_API_KEY")
     if variable is not None and (value := variable.value.strip()):
-        making.set(checked(("clients", "default", "key"), value, (variable.name,), making.target.loaded))
+        key = checked(("clients", "default", "key"), value, (variable.name,), making.target.loaded)
+        making.set(key)
         if value == _OLD_DEFAULT_KEY:
             note = "the key is the old program's default, which everybody knows: choose another one"
             making.rows.append(Row(what="(the value of PROXY_API_KEY)", verdict="differs", note=note))
-        return True
+        return not key.problem
     note = "without a key, the old proxy let everybody in; here clients need one, which the first start makes"
     if variable is not None:
         making.say(variable.name, "differs", note)

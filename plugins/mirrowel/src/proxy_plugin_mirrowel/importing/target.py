@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy_core import SyncRequest, UsageRow
 from proxy_core.cli.api import (
@@ -39,8 +41,8 @@ CLIENT = "mirrowel"
 _Total = tuple[str, str, str]
 
 
-class Target(Struct, frozen=True, kw_only=True):
-    """``file`` need not exist yet."""
+class Target(Struct, frozen=True, kw_only=True, dict=True):
+    """``file`` need not exist yet. What was there is read once, before anything is written."""
 
     file: Path
     loaded: LoadedSettings
@@ -50,22 +52,27 @@ class Target(Struct, frozen=True, kw_only=True):
 
     def there(self, wanted: StoredCredential) -> str | None:
         """Where this key or account is already, in words."""
-        id_ = wanted.credential(self.fingerprint).id
-        for stored in self.vault.all(wanted.provider):
-            same = (
-                stored.credential(self.fingerprint).id == id_
-                or (wanted.identity is not None and stored.identity == wanted.identity)
-                or (wanted.refresh_token is not None and digest(stored.refresh_token) == digest(wanted.refresh_token))
-            )
-            if same:
-                return f"stored as {stored.name}"
-        keys = (
-            self.loaded.provider(wanted.provider, self.catalog.rotations).api_keys
-            if wanted.refresh_token is None
-            else ()
-        )
-        found = any(self.fingerprint(entry.key.get_secret_value()) == id_ for entry in keys)
-        return f"in the settings of {wanted.provider}" if found else None
+        if wanted.provider not in self._known:
+            self._known[wanted.provider] = self._places(wanted.provider)
+        places = self._known[wanted.provider]
+        return next((places[mark] for mark in self._marks(wanted) if mark in places), None)
+
+    @cached_property
+    def _known(self) -> dict[str, Mapping[str, str]]:
+        return {}
+
+    def _places(self, provider: str) -> Mapping[str, str]:
+        """Where each key and account of the provider is, by its marks."""
+        keys = self.loaded.provider(provider, self.catalog.rotations).api_keys
+        words = f"in the settings of {provider}"
+        found = {self.fingerprint(entry.key.get_secret_value()): words for entry in keys}
+        stored = {mark: f"stored as {one.name}" for one in self.vault.all(provider) for mark in self._marks(one)}
+        return {**found, **stored}
+
+    def _marks(self, stored: StoredCredential) -> list[str]:
+        """What is the same if it is the same key or account."""
+        account = [f"account {stored.identity}"] if stored.identity else []
+        return [stored.credential(self.fingerprint).id, *account, *filter(None, [digest(stored.refresh_token)])]
 
     def text(self) -> str:
         """The settings file as it is; empty if there is none. Raises ``OSError``."""
@@ -80,7 +87,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
     def store(self, credentials: Sequence[StoredCredential]) -> list[StoredCredential]:
         """Add each under a free name. Raises ``OSError``, ``ValueError``."""
-        return [self.vault.add(_named(one, self.vault.free_name(one.provider, one.name))) for one in credentials]
+        return [self.vault.add(replace(one, name=self.vault.free_name(one.provider, one.name))) for one in credentials]
 
     def usage(self) -> dict[_Total, UsageRow]:
         """What was imported before, by provider, credential and model. Raises what the store raises."""
@@ -122,12 +129,6 @@ def summed_rows(one: UsageRow, other: UsageRow, sign: int = 1) -> UsageRow:
         model=one.model,
         **counts,  # type: ignore[arg-type]  # the fields are numbers
     )
-
-
-def _named(stored: StoredCredential, name: str) -> StoredCredential:
-    from msgspec.structs import replace
-
-    return replace(stored, name=name)
 
 
 def open_target(config: Path | None, old: Path) -> Target:

@@ -282,11 +282,15 @@ async def test_the_program_explains_requests_that_a_plugin_spoiled(tmp_path, ups
             answer = await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
             ids.append(answer.headers["x-request-id"])
         explained = [(await run(tmp_path, "explain", one, **variables))[1] for one in ids]
+        code, examined = await run(tmp_path, "doctor", **variables)
 
     assert "(plugin_not_active)" in explained[0]
     assert "the plugin 'parrot' is not used: import failed: ModuleNotFoundError" in explained[0]
     assert "(plugin_failed)" in explained[1]
     assert "SystemExit in the sanitizer 'rude' of plugin 'rude'" in explained[1]
+    assert code == 1
+    assert "problem: plugins: the sanitizer 'rude' of plugin 'rude' failed in 1 of 1 calls" in examined
+    assert "problem: plugins: parrot is skipped: import failed: ModuleNotFoundError" in examined
 
 
 async def test_the_list_of_plugins_has_the_times_of_the_proxy_that_runs(tmp_path, upstream):

@@ -181,6 +181,33 @@ async def test_time_in_plugins_is_by_plugin(counting, upstream):
     assert page("plugin_seconds_total", plugin="tested", role="event_filter") > 0
 
 
+async def test_a_function_of_a_plugin_that_fails_or_is_not_called_any_more_shows(counting):
+    def slow(request):
+        time.sleep(0.02)
+        return request
+
+    def broken(request):
+        raise LookupError
+
+    sanitizers = [
+        proxy_core.Sanitizer(name="slow", request=slow, rank=1),
+        proxy_core.Sanitizer(name="broken", request=broken, rank=2),
+    ]
+    proxy = await counting([plugin_with(proxy_sanitizers=sanitizers)], plugins={"budget_s": 0.01})
+    before = await scrape(proxy)
+
+    answers = [await proxy.chat("demo/small", "hi") for _ in range(4)]
+
+    page = await scrape(proxy)
+    assert [answer.status for answer in answers] == [500, 500, 500, 503]
+    assert before("plugin_calls_total", name="slow") is None
+    assert page("plugin_calls_total", plugin="tested", role="sanitizer", name="slow") == 3
+    assert page("plugin_failures_total", plugin="tested", role="sanitizer", name="broken") == 3
+    assert page("plugin_seconds_total", plugin="tested", role="sanitizer", name="slow") >= 0.06
+    assert page("plugin_breaker_open", plugin="tested", role="sanitizer", name="slow") == 1
+    assert page("plugin_failures_total", plugin="tested", role="sanitizer", name="slow") == 0
+
+
 async def test_overhead_excludes_the_time_of_the_upstream_and_of_cooldowns(counting, upstream):
     upstream.says(0.3, chunk({"content": "hi"}), 0.2, chunk(finish="stop"), b"data: [DONE]\n\n")
     proxy = await counting()

@@ -23,6 +23,7 @@ from proxy_plugin_doctor.findings import (
     of_sockets,
     of_store,
 )
+from proxy_plugin_doctor.plugin_times import of_running
 
 
 @click.command("doctor")
@@ -81,6 +82,7 @@ def _inspected(
             quiet = plugin.state != "skipped"
             what = f"{plugin.name} is {plugin.state}: {plugin.reason}"
             yield Finding(area="plugins", what=what, do="" if quiet else "fix or disable it", note=quiet)
+    yield from of_running(accounts.loaded)
     yield from of_files(accounts)
     yield from of_credentials(accounts)
     yield from of_sockets(accounts.loaded)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from proxy_core.cli.api import LoadedSettings, statuses, table
+from proxy_plugin_doctor.findings import Finding
 
 
 def times(loaded: LoadedSettings) -> list[dict[str, Any]]:
@@ -21,6 +22,20 @@ def times(loaded: LoadedSettings) -> list[dict[str, Any]]:
         row["slowest_s"] = max(row["slowest_s"], one.slowest_s)
         row["breaker"] = one.breaker if one.breaker != "closed" else row["breaker"]
     return [rows[key] for key in sorted(rows)]
+
+
+def of_running(loaded: LoadedSettings) -> Iterator[Finding]:
+    """The functions of plugins that fail, or are too slow, in the proxy that runs."""
+    for row in times(loaded):
+        function = f"the {row['role'].replace('_', ' ')} {row['name']!r} of plugin {row['plugin']!r}"
+        if row["failures"]:
+            what = f"{function} failed in {row['failures']} of {row['calls']} calls since the proxy started"
+            yield Finding(area="plugins", what=what, do="the proxy's log shows where; upgrade, fix or disable it")
+        if row["breaker"] != "closed":
+            what = (
+                f"the circuit breaker of {function} is {row['breaker']}: its slowest call took {_ms(row['slowest_s'])}"
+            )
+            yield Finding(area="plugins", what=what, do="upgrade, fix or disable it, or raise [plugins] budget_s")
 
 
 def times_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -3,10 +3,13 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from proxy_core.cli.api import StoredCredential, Vault
 from proxy_core.testing import FakeUpstream, run
 from proxy_core.testing.program import environment, start
 
@@ -19,6 +22,35 @@ def proxy_sanitizers(ctx):
     def quiet(request):
         return request.with_body({**request.body, "user": "WHO"})
     return [proxy_core.Sanitizer(name="quiet", request=quiet)]
+"""
+#: A provider with logins only, which puts a detail of the login into its requests, and one with sockets of its own.
+OTHERS = """
+import proxy_core
+PLUGIN = proxy_core.PluginInfo(name="quiet", api=1)
+def encode(call, credential):
+    token = ("authorization", "Bearer " + credential.secret.get_secret_value())
+    body = {**call.body, "project": credential.details["project"]}
+    content = proxy_core.json_bytes(body)
+    return proxy_core.UpstreamRequest(url="UPSTREAM/chat/completions", headers=[token], content=content)
+def encode_own(call, credential):
+    return proxy_core.UpstreamRequest(url="own:chat", headers=[], content=proxy_core.json_bytes(call.body))
+async def send(request, credential):
+    with open("WHO", "a") as sent:
+        sent.write("sent ")
+    body = b'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "own"}, "finish_reason": "stop"}]}'
+    return proxy_core.ProviderResponse(status=200, headers={"content-type": "application/json"}, body=body)
+@proxy_core.hookimpl
+def proxy_providers(ctx):
+    chat = ["openai_chat"]
+    return [
+        proxy_core.Provider(name="login", dialects=chat, encode=encode, credential_kind="tried_oauth"),
+        proxy_core.Provider(name="own", dialects=chat, encode=encode_own, send=send, credential_optional=True),
+    ]
+@proxy_core.hookimpl
+def proxy_credential_refreshers(ctx):
+    async def refresh(credential, http):
+        raise proxy_core.LoginRequired("never")
+    return [proxy_core.CredentialRefresher(kind="tried_oauth", refresh=refresh)]
 """
 
 
@@ -82,11 +114,11 @@ async def test_a_capture_has_every_exchange_and_no_key_and_replays_without_the_u
 def quiet(tmp_path):
     """A plugin whose text is given, on the path of Python's packages."""
 
-    def install(who):
+    def install(who, text=QUIET):
         site = tmp_path / "site"
         info = site / "quiet-1.dist-info"
         info.mkdir(parents=True, exist_ok=True)
-        (site / "quiet_plugin.py").write_text(QUIET.replace("WHO", who))
+        (site / "quiet_plugin.py").write_text(text.replace("WHO", who))
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: quiet\nVersion: 1\n")
         (info / "entry_points.txt").write_text("[proxy_core.plugins]\nquiet = quiet_plugin\n")
         return {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -121,6 +153,46 @@ async def test_what_a_changed_plugin_sends_otherwise_is_shown_and_fails_the_test
     assert code == 1
     assert '-    "user": "nobody"' in output
     assert '+    "user": "somebody"' in output
+
+
+async def test_a_login_is_replayed_with_its_details_and_without_its_token(home, upstream, quiet):
+    variables = quiet("", OTHERS.replace("UPSTREAM", upstream.url))
+    token = "an-access-token-0123456789"
+    login = StoredCredential(
+        provider="login",
+        name="ann",
+        kind="tried_oauth",
+        access_token=SecretStr(token),
+        refresh_token=SecretStr("a-refresh-token-0123456789"),
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+        identity="ann@example.com",
+        details={"project": "p-1", "client_secret": SecretStr("a-client-secret-0123456789")},
+    )
+    Vault(home / "data" / "proxy-core" / "credentials").add(login)
+    upstream.responds()
+    file, response = await captured(home, chat(model="login/small"), **variables)
+    seen = len(upstream.requests)
+
+    code, output = await run(home, "replay", str(file), **variables)
+
+    kept = file.read_text()
+    assert response.status_code == 200, response.text
+    assert upstream.last.json["project"] == "p-1"
+    assert not any(secret in kept for secret in (token, "a-refresh-token", "a-client-secret"))
+    assert (code, output) == (0, "no difference: 1 sent, answered 200\n")
+    assert len(upstream.requests) == seen
+
+
+async def test_what_a_provider_sends_over_its_own_sockets_is_replayed_without_them(home, quiet):
+    sent = home / "sent"
+    variables = quiet(str(sent), OTHERS)
+    file, response = await captured(home, chat(model="own/small"), **variables)
+
+    code, output = await run(home, "replay", str(file), **variables)
+
+    assert response.json()["choices"][0]["message"]["content"] == "own"
+    assert (code, output) == (0, "no difference: 1 sent, answered 200\n")
+    assert sent.read_text() == "sent "
 
 
 async def test_without_a_redactor_nothing_is_captured(home):

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import AsyncGenerator, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 from msgspec import Struct, field
-from starlette.types import Receive, Scope, Send
+from msgspec.structs import replace
+from starlette.types import Receive, Scope
+from starlette.types import Send as ToClient
 
 from proxy_core import sse
 from proxy_core.errors import SettingsError
+from proxy_core.interfaces import ByteStream, Credential, ProviderResponse, Send, TransportFailed
 from proxy_core.messages import UpstreamRequest
 from proxy_core.network.errors import TransportError
 from proxy_core.network.upload import Progress
 from proxy_core.network.upstream import Upstream, UpstreamResponse
+from proxy_core.plugins.registry import Catalog
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.runtime.active import Active
-from proxy_core.runtime.start import start
+from proxy_core.runtime.catalog import load_catalog
+from proxy_core.runtime.compose import Network, build
+from proxy_core.runtime.process import Process
 from proxy_core.server.serve import check_server, listen, serve_app, stop_on_signals, url_of
 from proxy_core.settings.loading import LoadedSettings
 
@@ -44,10 +50,15 @@ class Message(Struct, kw_only=True):
 
 
 class Exchange(Struct, kw_only=True):
-    """One request to an upstream, and what came back: a response in pieces, or a transport fault, or both."""
+    """One request to an upstream, and what came back: a response in pieces, or a transport fault, or both.
+
+    ``kind`` and ``details`` are those of the login that was used: a provider may put a detail into its requests.
+    """
 
     provider: str
     sent: Message
+    kind: str = "api_key"
+    details: dict[str, str] = field(default_factory=dict)
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
@@ -116,6 +127,14 @@ class Exchanges:
         """``network``, noted."""
         return _Noted(network, self)
 
+    def of_catalog(self, catalog: Catalog) -> Catalog:
+        """``catalog``; what providers send over sockets of their own is noted, too."""
+        providers = {
+            name: replace(provider, send=_noted_send(name, provider.send, self)) if provider.send else provider
+            for name, provider in catalog.providers.items()
+        }
+        return replace(catalog, providers=providers)
+
     def add(self, exchange: Exchange) -> None:
         self._by_request.setdefault(REQUEST_ID.get(), []).append(exchange)
 
@@ -127,10 +146,19 @@ class Exchanges:
 def start_capturing(loaded: LoadedSettings) -> tuple[Active, Exchanges]:
     """A proxy whose exchanges are noted. Raises ``SetupError``, also where nothing redacts what would be kept."""
     taken = Exchanges()
-    active = start(loaded, network=taken.over)
+    active = start_with(loaded, taken.over, taken.of_catalog)
     if not active.current.redaction.installed:
         raise SettingsError(["a capture is redacted, and no plugin does that: pip install proxy-plugin-redaction"])
     return active, taken
+
+
+def start_with(loaded: LoadedSettings, network: Network, changed: Callable[[Catalog], Catalog]) -> Active:
+    """A proxy over ``network``, with what plugins provide ``changed``. Raises ``SetupError``."""
+    catalog = changed(load_catalog(loaded))
+    process = Process(loaded, catalog)
+    first = build(loaded, catalog, process, network=network)
+    process.configure(first)
+    return Active(process, first)
 
 
 class _Noted(Upstream):
@@ -154,10 +182,14 @@ class _Noted(Upstream):
         except TransportError as error:
             exchange.fault = error.fault
             raise
-        exchange.status = response.status
-        exchange.headers = {n: v for n, v in response.headers.items() if n not in _TRANSPORT_HEADERS}
+        _note_head(exchange, response.status, response.headers)
         headers = {n: v for n, v in response.headers.items() if n != "content-encoding"}
         return UpstreamResponse(response.status, headers, _noted(response.pieces(), exchange), response.aclose)
+
+
+def _note_head(exchange: Exchange, status: int, headers: Mapping[str, str]) -> None:
+    exchange.status = status
+    exchange.headers = {n: v for n, v in headers.items() if n not in _TRANSPORT_HEADERS}
 
 
 async def _noted(pieces: AsyncGenerator[bytes, None], exchange: Exchange) -> AsyncGenerator[bytes, None]:
@@ -171,6 +203,44 @@ async def _noted(pieces: AsyncGenerator[bytes, None], exchange: Exchange) -> Asy
         raise
 
 
+def _noted_send(provider: str, send: Send, taken: Exchanges) -> Send:
+    """``send`` of a provider that has its own sockets, noted."""
+
+    async def noted(request: UpstreamRequest, credential: Credential) -> ProviderResponse:
+        exchange = Exchange(provider=provider, sent=message_of(request))
+        taken.add(exchange)
+        try:
+            response = await send(request, credential)
+        except TransportFailed as error:
+            exchange.fault = "disconnect" if error.sent else "connect"
+            raise
+        _note_head(exchange, response.status, response.headers)
+        if isinstance(response.body, bytes):
+            exchange.pieces.append(response.body.decode("utf-8", "replace"))
+            return response
+        return replace(response, body=_NotedBody(response.body, exchange))
+
+    return noted
+
+
+class _NotedBody:
+    def __init__(self, body: ByteStream, exchange: Exchange) -> None:
+        self._body, self._exchange = body, exchange
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            async for piece in self._body:
+                self._exchange.pieces.append(decoder.decode(piece))
+                yield piece
+        except OSError:
+            self._exchange.fault = "cut"
+            raise
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
 def message_of(request: UpstreamRequest) -> Message:
     headers = {name.lower(): value for name, value in request.headers}
     return Message(method=request.method, url=request.url, headers=headers, body=_body(bytes(request.content or b"")))
@@ -182,7 +252,7 @@ class _Capturing:
     def __init__(self, active: Active, taken: Exchanges, keep: Callable[[Capture], None]) -> None:
         self._active, self._taken, self._keep = active, taken, keep
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: ToClient) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].startswith("/admin"):
             await self._active(scope, receive, send)
             return
@@ -204,7 +274,7 @@ class _Capturing:
                 headers={n: v for n, v in headers.items() if n in _KEPT_HEADERS},
                 body=_body(b"".join(seen.received)),
             ),
-            exchanges=self._taken.of(request_id),
+            exchanges=[self._with_login(exchange) for exchange in self._taken.of(request_id)],
             status=seen.status,
             content_type=seen.headers.get("content-type", ""),
             body=answer_of(b"".join(seen.answered), seen.headers.get("content-type", "")),
@@ -213,6 +283,17 @@ class _Capturing:
         cleaned = redacted(capture, self._active)
         if cleaned is not None:
             self._keep(cleaned)
+
+    def _with_login(self, exchange: Exchange) -> Exchange:
+        """The login whose token was sent; nothing secret of it is kept."""
+        plan = self._active.current.plans.get(exchange.provider)
+        headers = exchange.sent.headers.values()
+        for credential in plan.credentials if plan is not None else ():
+            token = credential.secret.get_secret_value()
+            if token and any(token in value for value in headers):
+                details = {name: value for name, value in credential.details.items() if isinstance(value, str)}
+                return replace(exchange, kind=credential.kind, details=details)
+        return exchange
 
 
 class _Seen:
@@ -232,7 +313,7 @@ class _Seen:
 
         return received
 
-    def sending(self, send: Send) -> Send:
+    def sending(self, send: ToClient) -> ToClient:
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]

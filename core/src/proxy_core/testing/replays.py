@@ -13,19 +13,34 @@ import asyncio
 import difflib
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 import msgspec
+from msgspec.structs import replace
+from pydantic import SecretStr
 
+from proxy_core.credentials.stored import StoredCredential
+from proxy_core.credentials.vault import Vault
 from proxy_core.messages import UpstreamRequest
 from proxy_core.network.errors import TransportError
 from proxy_core.network.upload import Progress
 from proxy_core.network.upstream import Upstream, UpstreamResponse
-from proxy_core.runtime.start import start
+from proxy_core.plugins.registry import Catalog
+from proxy_core.records.log import REQUEST_ID
 from proxy_core.settings.loading import LoadedSettings, load
-from proxy_core.testing.captures import Capture, Exchange, Message, answer_of, message_of, read_capture, redacted
+from proxy_core.testing.captures import (
+    Capture,
+    Exchange,
+    Message,
+    answer_of,
+    message_of,
+    read_capture,
+    redacted,
+    start_with,
+)
 
 _KEY = "the-key-of-a-replay"
 _TIMES = frozenset({"created", "created_at", "completed_at"})
@@ -38,13 +53,14 @@ async def replay_differences(file: Path, *, folder: Path) -> list[str]:
     """
     capture = read_capture(file)
     overrides = _merged(capture.settings, replay_tables(capture))
+    write_logins(capture, folder)
     loaded = load(overrides=overrides, environ={"PROXY_DATA_DIR": str(folder)}, cwd=folder)
     return differences(capture, await replayed(capture, loaded))
 
 
 def replay_tables(capture: Capture) -> dict[str, Any]:
     """Settings that a replay needs above those of a proxy: keys that no upstream sees, and no state on disk."""
-    providers = [exchange.provider for exchange in capture.exchanges]
+    providers = [exchange.provider for exchange in capture.exchanges if exchange.kind == "api_key"]
     keys = {name: [f"replay-key-{name}-{n}" for n in range(providers.count(name))] for name in providers}
     return {
         "clients": {"replay": {"key": _KEY}},
@@ -56,10 +72,28 @@ def replay_tables(capture: Capture) -> dict[str, Any]:
     }
 
 
+def write_logins(capture: Capture, folder: Path) -> None:
+    """A login in the data folder for each exchange with one; its token is none, and never due for a refresh."""
+    vault = Vault(folder / "credentials")
+    for number, exchange in enumerate(capture.exchanges):
+        if exchange.kind not in ("api_key", "none"):
+            login = StoredCredential(
+                provider=exchange.provider,
+                name=f"replay-{number}",
+                kind=exchange.kind,
+                access_token=SecretStr(f"replay-token-{exchange.provider}-{number}"),
+                refresh_token=SecretStr(f"replay-refresh-{exchange.provider}-{number}"),
+                expires_at=datetime.now(UTC) + timedelta(days=30),
+                identity=f"replay-{number}@example.com",
+                details=exchange.details,
+            )
+            vault.add(login)
+
+
 async def replayed(capture: Capture, loaded: LoadedSettings) -> Capture:
     """The same request through a proxy that has no network: its upstreams answer as they did. Raises ``SetupError``."""
-    played = _Played(capture.exchanges)
-    active = start(loaded, network=lambda _: played)
+    played = _Played(capture.id, capture.exchanges)
+    active = start_with(loaded, lambda _: played, _offline)
     headers = {**capture.request.headers, "authorization": f"Bearer {_KEY}", "x-request-id": capture.id}
     given = capture.request.body
     content = given.encode() if isinstance(given, str) else json.dumps(given).encode()
@@ -79,10 +113,17 @@ async def replayed(capture: Capture, loaded: LoadedSettings) -> Capture:
     return redacted(new, active) or new
 
 
+def _offline(catalog: Catalog) -> Catalog:
+    """Nothing of it reaches for a network: neither providers with sockets of their own, nor observers that report."""
+    providers = {name: replace(one, send=None, fetch_links=None) for name, one in catalog.providers.items()}
+    return replace(catalog, providers=providers, observers=())
+
+
 class _Played(Upstream):
     """Gives each request the next response that its provider gave to one like it."""
 
-    def __init__(self, recorded: Sequence[Exchange]) -> None:
+    def __init__(self, request: str, recorded: Sequence[Exchange]) -> None:
+        self._request = request
         self._left = list(recorded)
         self.exchanges: list[Exchange] = []
 
@@ -95,6 +136,8 @@ class _Played(Upstream):
     async def send(
         self, request: UpstreamRequest, progress: Progress | None = None, *, provider: str = "", resend: bool = True
     ) -> UpstreamResponse:
+        if REQUEST_ID.get() != self._request:
+            raise TransportError("connect", "a replay asks upstreams only what its request needs")
         sent = message_of(request)
         recorded = self._next(provider, sent)
         exchange = Exchange(provider=provider, sent=sent)

@@ -43,11 +43,12 @@ def command(file: Path, config: Path | None, tests: Path | None) -> None:
     Nothing leaves the machine: the upstreams answer as they did. The exit code is 1 if there is a difference.
     """
     from proxy_core.testing.captures import read_capture
-    from proxy_core.testing.replays import differences, replay_tables, replayed
+    from proxy_core.testing.replays import differences, replay_tables, replayed, write_logins
 
     capture = read_capture(file)
     with TemporaryDirectory(prefix="proxy-core-replay-") as folder:
         environ = {**os.environ, "PROXY_DATA_DIR": folder}
+        write_logins(capture, Path(folder))
         loaded = load(config, overrides=replay_tables(capture), environ=environ)
         new = asyncio.run(replayed(capture, loaded))
     lines = differences(capture, new)

@@ -82,10 +82,10 @@ def _inspected(
             quiet = plugin.state != "skipped"
             what = f"{plugin.name} is {plugin.state}: {plugin.reason}"
             yield Finding(area="plugins", what=what, do="" if quiet else "fix or disable it", note=quiet)
-    yield from of_running(accounts.loaded)
     yield from of_files(accounts)
     yield from of_credentials(accounts)
     yield from of_sockets(accounts.loaded)
+    yield from of_running(accounts.loaded)  # after them, because to ask a proxy deletes sockets of dead processes
     yield from of_serving(accounts.loaded)
     yield from of_store(accounts.loaded)
     yield from of_checks(catalog.checks)

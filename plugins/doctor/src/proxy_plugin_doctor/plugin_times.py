@@ -32,9 +32,8 @@ def of_running(loaded: LoadedSettings) -> Iterator[Finding]:
             what = f"{function} failed in {row['failures']} of {row['calls']} calls since the proxy started"
             yield Finding(area="plugins", what=what, do="the proxy's log shows where; upgrade, fix or disable it")
         if row["breaker"] != "closed":
-            what = (
-                f"the circuit breaker of {function} is {row['breaker']}: its slowest call took {_ms(row['slowest_s'])}"
-            )
+            slowest = f"its slowest call took {_ms(row['slowest_s'])}"
+            what = f"the circuit breaker of {function} is {row['breaker']}: {slowest}"
             yield Finding(area="plugins", what=what, do="upgrade, fix or disable it, or raise [plugins] budget_s")
 
 

@@ -600,7 +600,8 @@ def test_formats():
     ("model", "fields"),
     [
         (MODEL, {"response_format": {"type": "json_object"}}),
-        ("claude-3-haiku-20240307", response_format({"type": "object", "properties": {"a": {"type": "string"}}})),
+        ("claude-3-haiku-20240307", {"response_format": {"type": "json_object"}}),
+        ("claude-3-haiku-20240307", response_format({"type": "array", "items": {"type": "string"}})),
         (MODEL, response_format({"type": "object", "additionalProperties": {"type": "string"}})),
         (
             MODEL,
@@ -621,6 +622,29 @@ def test_formats_that_the_api_does_not_have_become_an_instruction(model, fields)
     assert "format" not in body.get("output_config", {})
     assert body["system"][0]["text"] == "s"
     assert "JSON" in body["system"][1]["text"]
+
+
+BEFORE_FORMATS = "claude-3-haiku-20240307"
+
+
+def test_older_models_answer_by_a_tool():
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
+    encoded = sent(user(), model=BEFORE_FORMATS, **response_format(schema))
+
+    assert [(tool["name"], tool["input_schema"]["required"]) for tool in encoded.body["tools"]] == [
+        ("json_response", ["a"])
+    ]
+    choice = {"type": "tool", "name": "json_response", "disable_parallel_tool_use": True}
+    assert encoded.body["tool_choice"] == choice
+    assert "system" not in encoded.body
+
+
+def test_with_tools_of_the_client_they_get_an_instruction_and_it_is_told():
+    encoded = sent(user(), model=BEFORE_FORMATS, tools=[WEATHER], **response_format({"type": "object"}))
+
+    assert [tool["name"] for tool in encoded.body["tools"]] == ["weather"]
+    assert "JSON" in encoded.body["system"][0]["text"]
+    assert "response_format" in encoded.dropped
 
 
 # --- Whatever a client sends -------------------------------------------------------------

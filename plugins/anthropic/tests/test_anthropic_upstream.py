@@ -171,6 +171,44 @@ async def test_images_and_formats(client, server):
     assert sent["output_config"]["format"]["schema"]["additionalProperties"] is False
 
 
+OLDER = "anthropic/claude-3-haiku-20240307"
+ONE_NUMBER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_older_models_answer_in_a_schema_by_a_tool_that_no_client_sees(client, server, stream):
+    server.answers(call("json_response", {"a": 1}), finish("tool_use"))
+    form = {"type": "json_schema", "json_schema": {"name": "r", "schema": ONE_NUMBER}}
+    asked = {"model": OLDER, "messages": HI, "response_format": form, "max_tokens": 100}
+
+    if stream:
+        async with client.chat.completions.stream(**asked) as streamed:
+            [choice] = (await streamed.get_final_completion()).choices
+    else:
+        [choice] = (await client.chat.completions.create(**asked)).choices
+
+    assert json.loads(choice.message.content) == {"a": 1}
+    assert (choice.finish_reason, choice.message.tool_calls) == ("stop", None)
+    assert server.asked[0].json["tool_choice"]["name"] == "json_response"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_so_they_do_for_the_responses_api(client, server, stream):
+    pytest.importorskip("proxy_plugin_openai_responses")
+    server.answers(call("json_response", {"a": 1}), finish("tool_use"))
+    form = {"format": {"type": "json_schema", "name": "r", "schema": ONE_NUMBER}}
+    asked = {"model": OLDER, "input": "hi", "text": form, "max_output_tokens": 100}
+
+    if stream:
+        async with client.responses.stream(**asked) as events:
+            response = await events.get_final_response()
+    else:
+        response = await client.responses.create(**asked)
+
+    assert json.loads(response.output_text) == {"a": 1}
+    assert [item.type for item in response.output] == ["message"]
+
+
 async def test_sources_reach_openais_clients_with_the_text_that_they_support(client, server):
     page = {"type": "web_search_result_location", "url": "https://x.example", "title": "X", "cited_text": "c"}
     server.answers(

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from proxy_core import BadRequest, ChatRequest, JsonObject, ReasoningOptions
 from proxy_core.dialects.common import without_none
+from proxy_plugin_anthropic.dialect.answer_tool import answer_tool
 from proxy_plugin_anthropic.dialect.common import MAKER, NAME
 from proxy_plugin_anthropic.dialect.families import Family, family_of
 from proxy_plugin_anthropic.dialect.format_schema import format_schema
@@ -61,8 +62,12 @@ def translate(chat: ChatRequest, maker: str = MAKER) -> Encoded:
     messages = writer.messages()
     draft.system = writer.system
     tools, choice = encode_choice(chat, draft.names, encode_tools(chat, draft.names, draft.dropped))
+    answer = answer_tool(chat)
+    if answer is not None:
+        tools, choice = [answer[0]], answer[1]
+    else:
+        _format(draft)
     _refuse(chat)
-    _format(draft)
     _thinking(draft, messages, choice)
     _sampling(draft)
     _advisory(draft)
@@ -182,6 +187,8 @@ def _format(draft: _Draft) -> None:
         if exact is not None:
             draft.config["format"] = {"type": "json_schema", "schema": exact}
             return
+    if schema is not None and draft.chat.tools:  # between which and the format the model is free to choose
+        draft.dropped.append("response_format")
     form = "" if schema is None else f" that follows this JSON Schema: {json.dumps(schema, ensure_ascii=False)}"
     text = f"Answer only with a JSON value{form}. Write nothing before or after it."
     draft.system.append({"type": "text", "text": text})

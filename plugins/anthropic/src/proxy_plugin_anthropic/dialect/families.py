@@ -19,7 +19,8 @@ class Family(Struct, frozen=True, kw_only=True):
     """``thinking``: with a budget of tokens, or as much as the model likes, steered by one of the ``efforts``.
 
     ``sampling``: takes ``temperature`` and its kin, of which ``one_sampler`` takes only one. ``formats``: can be held
-    to a JSON Schema. ``max_tokens`` is what every model of the family can write.
+    to a JSON Schema; if not, ``answers_by_tool``: it can be made to call a tool with its answer. ``max_tokens`` is what
+    every model of the family can write.
     """
 
     max_tokens: int
@@ -28,6 +29,7 @@ class Family(Struct, frozen=True, kw_only=True):
     sampling: bool = True
     one_sampler: bool = True
     formats: bool = False
+    answers_by_tool: bool = False
 
 
 _OTHERS = Family(max_tokens=8_192, one_sampler=False)
@@ -45,9 +47,10 @@ _FAMILIES: Sequence[tuple[tuple[int, int], Family]] = (
     ),
     ((4, 6), Family(max_tokens=64_000, thinking="adaptive", efforts=("low", "medium", "high"), formats=True)),
     ((4, 5), Family(max_tokens=64_000, formats=True)),
-    ((4, 0), Family(max_tokens=32_000)),
-    ((3, 7), Family(max_tokens=64_000)),
-    ((3, 5), Family(max_tokens=8_192, thinking="none")),
+    ((4, 0), Family(max_tokens=32_000, answers_by_tool=True)),
+    ((3, 7), Family(max_tokens=64_000, answers_by_tool=True)),
+    ((3, 5), Family(max_tokens=8_192, thinking="none", answers_by_tool=True)),
+    ((3, 0), Family(max_tokens=4_096, thinking="none", answers_by_tool=True)),
     ((0, 0), Family(max_tokens=4_096, thinking="none")),
 )
 

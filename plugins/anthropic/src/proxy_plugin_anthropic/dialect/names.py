@@ -13,6 +13,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from proxy_core import ChatRequest, CustomTool, FunctionTool, ToolCall
+from proxy_plugin_anthropic.dialect.answer_tool import TOOL, answers_by_tool
 
 _FITS = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _BAD = re.compile(r"[^a-zA-Z0-9_-]")
@@ -21,11 +22,12 @@ _LONGEST_ID = 128
 
 
 class Original(Struct, frozen=True):
-    """The client's name for a tool."""
+    """The client's name for a tool. It does not know the one that ``answers``, whose input is the response."""
 
     name: str
     namespace: str | None = None
     kind: Literal["function", "custom"] = "function"
+    answers: bool = False
 
 
 class NameTable(Struct, frozen=True):
@@ -55,6 +57,8 @@ def name_table(chat: ChatRequest) -> NameTable:
         taken.add(name)
         sent[key] = name
         called[name] = original
+    if answers_by_tool(chat):
+        called[TOOL] = Original(TOOL, None, "function", True)
     return NameTable(sent, called)
 
 

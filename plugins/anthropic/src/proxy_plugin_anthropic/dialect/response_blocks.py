@@ -41,6 +41,8 @@ class Content:
     def __init__(self, names: NameTable, maker: str) -> None:
         self.names, self.maker = names, maker
         self.calls = self.thoughts = self.text_length = 0
+        #: By a call that is none for the client.
+        self.answered = False
 
 
 def block_of(found: JsonObject, content: Content) -> Block:
@@ -51,6 +53,8 @@ def block_of(found: JsonObject, content: Content) -> Block:
             return _Thinking(found, content)
         case "redacted_thinking":
             return _Redacted(found, content)
+        case "tool_use" if content.names.to_client(str(found.get("name"))).answers:
+            return _Answer(found, content)
         case "tool_use":
             return _Call(found, content)
         case _:
@@ -179,6 +183,32 @@ class _Call:
         if text and (self._wrapped or not self._pieces):
             yield CallDelta(call=self._number, arguments=_unwrapped(text) if self._wrapped else text)
         yield CallEnd(call=self._number)
+
+
+class _Answer:
+    """The input of the tool by which the model answers: the text of the response."""
+
+    def __init__(self, found: JsonObject, content: Content) -> None:
+        self._found, self._content = found, content
+        self._said = False
+        content.answered = True
+
+    def open(self) -> Iterator[ChatEvent]:
+        yield from ()
+
+    def delta(self, delta: JsonObject) -> Iterator[ChatEvent]:
+        piece = delta.get("partial_json")
+        if isinstance(piece, str) and piece:
+            yield self._say(piece)
+
+    def close(self) -> Iterator[ChatEvent]:
+        if not self._said:
+            yield self._say(json_bytes(self._found.get("input") or {}).decode())
+
+    def _say(self, text: str) -> TextDelta:
+        self._said = True
+        self._content.text_length += len(text)
+        return TextDelta(text=text)
 
 
 def _unwrapped(text: str) -> str:

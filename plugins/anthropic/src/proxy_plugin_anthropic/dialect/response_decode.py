@@ -136,6 +136,8 @@ class AnthropicDecoder:
             sequence if word == "stop_sequence" else None if word in ("end_turn", "max_tokens", "tool_use") else word
         )
         calls: bool = self._content.calls > 0
+        if self._content.answered and reason == "tool_calls":
+            reason = None
         yield Finish(
             reason=reason or ("tool_calls" if calls else "stop"), detail=detail if isinstance(detail, str) else None
         )

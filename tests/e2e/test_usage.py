@@ -160,6 +160,67 @@ async def test_quota_stats_show_usage_and_cooldowns(counting, upstream):
         assert secret not in both[0].body
 
 
+async def test_quota_stats_have_what_the_old_proxys_viewers_read(counting, upstream):
+    upstream.for_key("key-a").responds(429, {"error": {"message": "x"}}, headers={"retry-after": "90"})
+    proxy = await counting()
+    await proxy.chat("demo/small", "hi")
+    await used(proxy)
+
+    stats = (await proxy.get("/quota-stats")).json
+
+    demo, summary = stats["providers"]["demo"], stats["summary"]
+    a, b = (demo["credentials"][fingerprint(key)] for key in ("key-a", "key-b"))
+    tokens = {"input_cached": 0, "input_uncached": 3, "input_cache_pct": 0, "output": 2}
+    assert summary.items() >= {"total_credentials": 2, "total_requests": 1, "tokens": tokens}.items()
+    assert (demo["provider"], demo["rotation_mode"], demo["total_requests"]) == ("demo", demo["selector"], 1)
+    assert (demo["active_count"], demo["exhausted_count"], demo["tokens"]) == (1, 1, tokens)
+    assert (a["status"], b["status"]) == ("exhausted", "active")
+    assert a["cooldowns"]["small"]["remaining_seconds"] == pytest.approx(90, abs=30)
+    assert (
+        b["totals"].items() >= {"request_count": 1, "success_count": 1, "prompt_tokens": 3, "output_tokens": 2}.items()
+    )
+    assert b["model_usage"]["small"]["totals"] == b["totals"]
+    assert b["group_usage"]["small"]["windows"]["quota"]["request_count"] == 1
+    assert (a["stable_id"], a["identifier"]) == (fingerprint("key-a"), a["label"])
+
+
+async def test_quota_stats_can_be_asked_to_refresh(counting, upstream):
+    upstream.responds()
+    proxy = await counting()
+    await proxy.chat("demo/small", "hi")
+    await used(proxy)
+    one = fingerprint("key-a")
+
+    async def ask(**body):
+        return await proxy.post("/quota-stats", body)
+
+    everything, single = (
+        await ask(action="reload"),
+        await ask(action="force_refresh", scope="credential", provider="demo", credential=one),
+    )
+
+    assert everything.json["summary"]["total_requests"] == 1
+    assert everything.json["refresh_result"].items() >= {"action": "reload", "scope": "all", "success": True}.items()
+    assert single.json["providers"]["demo"]["credentials"].keys() == {one}
+    assert single.json["refresh_result"]["success"] is False, "nothing was asked, and it says so"
+    wrong = [{}, {"action": []}, {"action": "reload", "scope": "x"}, {"action": "reload", "scope": "provider"}]
+    wrong += [
+        {"action": "reload", "scope": "credential", "provider": "demo", "credential": bad} for bad in ("x", [], None)
+    ]
+    wrong += [{"action": "reload", "scope": "provider", "provider": "nope"}]
+    assert [(await ask(**body)).status for body in wrong] == [400] * len(wrong)
+
+
+async def test_how_much_is_known_of_models(counting):
+    proxy = await counting()
+
+    answer = await proxy.get("/model-info/stats")
+
+    assert answer.status == 200
+    assert answer.json.keys() == {"ready", "models", "described", "sources"}
+    assert (await proxy.get("/model-info/stats", key="wrong")).status == 401
+
+
 async def test_quota_stats_need_a_key_and_a_provider_that_exists(counting):
     proxy = await counting()
 

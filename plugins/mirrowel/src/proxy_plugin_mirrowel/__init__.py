@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from proxy_core import Operation, PluginContext, PluginInfo, Sanitizer, hookimpl
-from proxy_plugin_mirrowel import quota_stats
+from proxy_plugin_mirrowel import model_info_stats, quota_stats
 from proxy_plugin_mirrowel.temperature import MirrowelSettings, temperature_zero
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PLUGIN = PluginInfo(name="mirrowel", api=1, settings=MirrowelSettings)
 
 @hookimpl
 def proxy_operations(ctx: PluginContext) -> Iterable[Operation]:
-    return [quota_stats.OPERATION]
+    return [*quota_stats.OPERATIONS, model_info_stats.OPERATION]
 
 
 @hookimpl

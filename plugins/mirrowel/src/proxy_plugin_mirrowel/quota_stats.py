@@ -1,4 +1,4 @@
-"""``GET /v1/quota-stats``: usage and cooldowns of each provider's credentials, for dashboards.
+"""``/v1/quota-stats``: usage and cooldowns of each provider's credentials, for dashboards and the old proxy's viewers.
 
 Usage covers all processes and the last days; cooldowns are the view of the process that answers.
 """
@@ -22,8 +22,13 @@ from proxy_core import (
     Unavailable,
     UsageRow,
 )
+from proxy_plugin_mirrowel import quota_shape
 
 _DAYS = 30
+_ACTIONS = {
+    "reload": "usage is never read from files: it is current in every response",
+    "force_refresh": "plugins that can ask for quotas do so by themselves, at intervals; nothing was asked now",
+}
 _COUNTED = [
     name for name in UsageRow.__struct_fields__ if name not in ("day", "client", "provider", "credential", "model")
 ]
@@ -31,7 +36,34 @@ _COUNTED = [
 
 async def show(request: OperationRequest, services: OperationServices) -> OperationResponse:
     """All providers, or the one named by ``?provider=``. Raises ``BadRequest`` if there is none of that name."""
-    status, wanted = services.status(), request.head.query.get("provider")
+    return OperationResponse(body=await _stats(services, request.head.query.get("provider")))
+
+
+async def refresh(request: OperationRequest, services: OperationServices) -> OperationResponse:
+    """The same for ``{action, scope, provider, credential}``. There is nothing to read again: it is always current.
+
+    Raises ``BadRequest``.
+    """
+    action, scope = request.body.get("action"), request.body.get("scope", "all")
+    provider, credential = request.body.get("provider"), request.body.get("credential")
+    if not isinstance(action, str) or action not in _ACTIONS:
+        raise BadRequest(f"The action has to be {' or '.join(_ACTIONS)}.", param="action")
+    if scope not in ("all", "provider", "credential"):
+        raise BadRequest("The scope has to be all, provider or credential.", param="scope")
+    if scope != "all" and not isinstance(provider, str):
+        raise BadRequest(f"The scope {scope} needs a provider.", param="provider")
+    body = await _stats(services, provider if scope != "all" else None)
+    if scope == "credential":
+        known = body["providers"][provider]["credentials"]
+        if not isinstance(credential, str) or credential not in known:
+            raise BadRequest(f"{provider} has no credential of this id.", param="credential")
+        body["providers"][provider]["credentials"] = {credential: known[credential]}
+    done = {"action": action, "scope": scope, "success": action == "reload", "note": _ACTIONS[action]}
+    return OperationResponse(body={**body, "data_source": "refreshed", "refresh_result": done})
+
+
+async def _stats(services: OperationServices, wanted: str | None) -> dict[str, Any]:
+    status = services.status()
     providers = [provider for provider in status.providers if wanted in (None, provider.name)]
     if wanted is not None and not providers:
         raise BadRequest(f"There is no provider {wanted!r}.", param="provider")
@@ -41,20 +73,22 @@ async def show(request: OperationRequest, services: OperationServices) -> Operat
     except Unavailable as error:
         rows, problem = [], problem or error.message
     rows = [row for row in rows if wanted in (None, row.provider)]
-    body = {
-        "providers": {p.name: _provider(p, [row for row in rows if row.provider == p.name]) for p in providers},
-        "summary": _counted(rows),
+    now = status.taken_at
+    return {
+        "providers": {p.name: _provider(p, [row for row in rows if row.provider == p.name], now) for p in providers},
+        "summary": {**_counted(rows), **quota_shape.of_all(providers, rows)},
+        "data_source": "cache",
         "days": _DAYS,
-        "timestamp": status.taken_at.isoformat(timespec="seconds"),
+        "timestamp": now.isoformat(timespec="seconds"),
         "problem": problem,
     }
-    return OperationResponse(body=body)
 
 
-OPERATION = Operation(paths=["/v1/quota-stats", "/quota-stats"], answer=show)
+_PATHS = ["/v1/quota-stats", "/quota-stats"]
+OPERATIONS = (Operation(paths=_PATHS, answer=show), Operation(paths=_PATHS, answer=refresh, methods=["POST"]))
 
 
-def _provider(provider: ProviderStatus, rows: Sequence[UsageRow]) -> dict[str, Any]:
+def _provider(provider: ProviderStatus, rows: Sequence[UsageRow], now: datetime) -> dict[str, Any]:
     models = sorted({row.model for row in rows})
     return {
         "selector": provider.selector,
@@ -62,15 +96,17 @@ def _provider(provider: ProviderStatus, rows: Sequence[UsageRow]) -> dict[str, A
         "cooling_down_count": provider.cooling_down + provider.partly_cooling_down,
         "models": {model: _counted(row for row in rows if row.model == model) for model in models},
         **_counted(rows),
+        **quota_shape.of_provider(provider, rows),
         "credentials": {
-            credential.id: _credential(credential, [row for row in rows if row.credential == credential.id])
+            credential.id: _credential(credential, [row for row in rows if row.credential == credential.id], now)
             for credential in provider.credentials
         },
     }
 
 
-def _credential(credential: CredentialStatus, rows: Iterable[UsageRow]) -> dict[str, Any]:
+def _credential(credential: CredentialStatus, rows: Sequence[UsageRow], now: datetime) -> dict[str, Any]:
     return {
+        **quota_shape.of_credential(credential, rows, now),
         "label": credential.label,
         "tier": credential.tier,
         "priority": credential.priority,

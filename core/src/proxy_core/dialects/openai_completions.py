@@ -151,8 +151,8 @@ class CompletionsEncoder:
             usage = {"usage": encode_usage(self._usage)} if self._usage else {}
             return json_bytes({**self._head(), "choices": choices, **usage})
         out = [self._chunk(index, "", word) for index, word in ends.items()]
-        if self._context.include_usage:
-            usage = {"usage": encode_usage(self._usage or Usage())}
+        if self._context.include_usage and self._usage is not None:
+            usage = {"usage": encode_usage(self._usage)}
             out.append(sse.encode(json_bytes({**self._head(), "choices": [], **usage})))
         return b"".join([*out, sse.DONE])
 

@@ -91,8 +91,8 @@ LINES = [
 ]
 FILES = {
     "(ROTATION_MODE": "imported routing.selector",
-    "more.env:1 HOUSE_API_KEY_EXTRA": "imported a key of house",
-    "more.env:2 GROQ_API_KEY": "no meaning here .env:3 comes first",
+    "more.env:1 HOUSE_API_KEY_extra": "imported a key of house",
+    "more.env:2 GROQ_API_KEY": "no meaning here .env:3 GROQ_API_KEY comes first",
     "oauth_creds/gemini_cli_oauth_1.json": "imported a login of gemini_cli",
     "oauth_creds/gemini_cli_oauth_2.json": "no meaning here the same account as in",
     "oauth_creds/gemini_cli_oauth_3.json": "differs it cannot be used: it is not JSON",
@@ -351,6 +351,29 @@ async def test_an_odd_file_is_named_and_keeps_no_other_from_being_imported(home,
     assert code == 0, output
     assert told(output)[what].startswith(expected), output
     assert "imported a key of together_ai" in told(output)["rest.env:1 TOGETHER_AI_API_KEY"]
+
+
+async def test_a_folder_of_something_else_is_refused(home):
+    (home / "else/logs").mkdir(parents=True)
+
+    code, output = await run(home, "import", "mirrowel", "else", "--yes")
+
+    assert (code, "is no folder of that proxy" in output) == (2, True)
+    assert not (home / "config").exists()
+
+
+async def test_references_are_filled_in_from_the_folder_and_from_nothing_else(home, upstream):
+    (home / "old").mkdir()
+    (home / "old/.env").write_text(
+        f"PLACE={upstream.url}\nHOUSE_API_BASE=${{PLACE}}\nHOUSE_API_KEY={HOUSE[0]}\n"
+        "LAB_API_BASE=http://127.0.0.1:9/${CANARY}\nLAB_API_KEY=lab-0123456789abcdef\n"
+    )
+
+    _, output = await run(home, "import", "mirrowel", "old", "--yes", CANARY="canary-of-the-environment")
+
+    text = (home / "config/proxy-core/proxy-core.toml").read_text()
+    assert f'base_url = "{upstream.url}' in text, output
+    assert "canary-of-the-environment" not in text
 
 
 async def test_links_are_followed_and_a_dangling_one_is_named(home):

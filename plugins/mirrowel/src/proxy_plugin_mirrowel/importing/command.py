@@ -29,8 +29,11 @@ def mirrowel(folder: Path, config: Path | None, yes: bool) -> None:
     that is set up here already. Keys and logins are copied to the vault, settings to the settings file, which only
     you can read. What was imported before is not imported again.
     """
-    target = open_target(config, folder.resolve())
-    plan = made(read_folder(folder.resolve()), target)
+    old = read_folder(folder.resolve())
+    if old.is_empty:
+        raise click.UsageError(f"{folder.resolve()} is no folder of that proxy: it has no .env, oauth_creds or usage")
+    target = open_target(config, old.path)
+    plan = made(old, target)
     click.echo(table(("in the old folder", "", "here"), [(row.what, row.verdict, row.note) for row in plan.rows]))
     click.echo(count(plan.rows))
     if plan.is_empty:

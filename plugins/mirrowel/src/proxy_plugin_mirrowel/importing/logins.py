@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -64,7 +65,9 @@ def from_paths(variables: Mapping[str, Variable], managed: Sequence[str], catalo
             yield replace(found, problem="read once, at the first start; oauth_creds has the copy", idle=True)
         else:
             folder = variable.file.parent if variable.file else Path()
-            yield replace(_read(name, provider, folder / Path(value).expanduser(), catalog), names=[name])
+            yield replace(
+                _read(name, provider, folder / os.path.expanduser(os.path.expandvars(value)), catalog), names=[name]
+            )
 
 
 def from_variables(variables: Mapping[str, Variable], catalog: Catalog) -> Iterator[FoundLogin]:

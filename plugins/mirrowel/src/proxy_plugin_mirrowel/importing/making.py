@@ -25,7 +25,7 @@ class Making:
         """A row about a variable. One that sets several keys has one row for all that are imported."""
         told = self._told.setdefault(name, [])
         if not any(before == verdict == "imported" for before, _ in told):
-            self.rows.append(Row(what=f"{self.old.places[name]} {name}", verdict=verdict, note=note))
+            self.rows.append(Row(what=self.old.places[name], verdict=verdict, note=note))
         told.append((verdict, note))
 
     def is_told(self, name: str) -> bool:

@@ -8,8 +8,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dotenv.main import resolve_variables
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
+from dotenv.variables import Atom, parse_variables
+from dotenv.variables import Variable as Reference
 from msgspec import Struct
 
 from proxy_core import Variable, json_object, repr_without
@@ -27,9 +28,9 @@ _WITHOUT_MEANING = {
 
 
 class OldFolder(Struct, frozen=True, kw_only=True):
-    """``variables`` by name, with ``places`` to show (``.env:12``); ``rows``: what could not be read or counts twice.
+    """``variables`` by name, in capitals, with ``places`` to show (``.env:12 NAME``).
 
-    ``logins`` are files, ``usage`` and ``launcher`` are JSON objects.
+    ``logins`` are files, ``usage`` and ``launcher`` JSON objects. ``rows``: what could not be read or counts twice.
     """
 
     __repr__ = repr_without("variables", "usage")
@@ -41,6 +42,11 @@ class OldFolder(Struct, frozen=True, kw_only=True):
     usage: Mapping[Path, Mapping[str, Any]]
     launcher: Mapping[str, Any] | None
     rows: Sequence[Row]
+
+    @property
+    def is_empty(self) -> bool:
+        unread = any(row.verdict == "differs" for row in self.rows)
+        return not (self.variables or self.logins or self.usage or self.launcher or unread)
 
     def name(self, path: Path) -> str:
         """A path as the table shows it."""
@@ -105,18 +111,17 @@ def _variables(path: Path, rows: list[Row]) -> tuple[dict[str, Variable], dict[s
     for file in (path / ".env", *others):
         if not file.exists() and not file.is_symlink():
             continue
-        for variable, line in _of_file(file, rows):
-            what = f"{file.name}:{line} {variable.name}"
+        for variable, place in _of_file(file, rows):
             if variable.name in found:
                 note = f"{places[variable.name]} comes first"
-                rows.append(Row(what=what, verdict="no meaning here", note=note))
+                rows.append(Row(what=place, verdict="no meaning here", note=note))
             else:
-                found[variable.name], places[variable.name] = variable, f"{file.name}:{line}"
+                found[variable.name], places[variable.name] = variable, place
     return found, places
 
 
-def _of_file(file: Path, rows: list[Row]) -> list[tuple[Variable, int]]:
-    """Within a file, the last line for a variable counts."""
+def _of_file(file: Path, rows: list[Row]) -> list[tuple[Variable, str]]:
+    """Each with its place. Within a file, the last line for a variable counts."""
     try:
         text = decoded(read_small(file)).replace("\r\n", "\n")
     except OSError as error:
@@ -126,7 +131,7 @@ def _of_file(file: Path, rows: list[Row]) -> list[tuple[Variable, int]]:
         rows.append(Row(what=file.name, verdict="differs", note="it is neither UTF-8 nor UTF-16"))
         return []
     bindings = list(parse_stream(StringIO(text)))
-    values = resolve_variables([(one.key, one.value) for one in bindings if one.key is not None], override=False)
+    values = _values(bindings)
     lines: dict[str, int] = {}
     for binding in bindings:
         line, key = binding.original.line + _empty_lines(binding.original.string), binding.key
@@ -137,7 +142,23 @@ def _of_file(file: Path, rows: list[Row]) -> list[tuple[Variable, int]]:
                 note = f"line {line} sets it again"
                 rows.append(Row(what=f"{file.name}:{lines[key]} {key}", verdict="no meaning here", note=note))
             lines[key] = line
-    return [(Variable(key.upper(), values.get(key) or "", file), line) for key, line in lines.items()]
+    return [(Variable(key.upper(), values[key], file), f"{file.name}:{line} {key}") for key, line in lines.items()]
+
+
+def _values(bindings: Sequence[Binding]) -> dict[str, str]:
+    """With ``${NAME}`` filled in from earlier lines; not from the environment, which is no part of the folder."""
+    values: dict[str, str] = {}
+    for one in bindings:
+        if one.key is not None:
+            values[one.key] = "".join(_filled(atom, values) for atom in parse_variables(one.value or ""))
+    return values
+
+
+def _filled(atom: Atom, values: Mapping[str, str]) -> str:
+    if isinstance(atom, Reference):
+        known = values.get(atom.name, atom.default)
+        return f"${{{atom.name}}}" if known is None else known
+    return atom.resolve({})
 
 
 def _empty_lines(text: str) -> int:

@@ -45,7 +45,10 @@ def made(old: OldFolder, target: Target) -> Plan:
         checked(("routing", "selector"), OLD_SELECTOR, (), target.loaded), ["(ROTATION_MODE of all other providers)"]
     )
     for setting, row in launcher.found(old.launcher, has_key, target.loaded):
-        making.set(setting, [row.what]) if setting is not None else making.rows.append(row)
+        if setting is not None:
+            making.set(setting, [row.what])
+        else:
+            making.rows.append(row)
     _rest(making, providers)
     usage, rows = usage_rows(old, target, making.credentials, datetime.now(UTC).date())
     rows = sorted([*making.rows, *rows], key=lambda row: _place(row.what))

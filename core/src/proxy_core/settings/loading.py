@@ -65,6 +65,8 @@ T = TypeVar("T")
 #: The rotation settings that plugins supply for their providers, by provider.
 Rotations = Mapping[str, RotationSettings]
 NO_ROTATIONS: Rotations = MappingProxyType({})
+#: Settings of which none is set: those of most of the many providers that plugins ask for.
+_NOTHING, _NO_ROTATION = ProviderSettings(), RotationSettings()
 
 
 # --- Where values come from --------------------------------------------------------------
@@ -208,7 +210,7 @@ class LoadedSettings(Struct, frozen=True, dict=True):
     def _provider(self, name: str, plugins: Rotations) -> ProviderSettings:
         found = self._from_variables(name, plugins)
         if not found.table:
-            return self.settings.providers.get(name) or ProviderSettings()
+            return self.settings.providers.get(name, _NOTHING)
         below, above = self._file_table(name), _mapping(self.above, "providers", name)
         try:
             return ProviderSettings.model_validate(_merge(_merge(below, found.table), above))
@@ -252,7 +254,7 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             providers={*self._known(plugins), name},
             file=self._file_table(name),
             above=_mapping(self.above, "providers", name),
-            suggested=plugins.get(name, RotationSettings()),
+            suggested=plugins.get(name, _NO_ROTATION),
             selector=self.settings.routing.selector,
         )
         variables, keys = self.sources.variables, self.sources.key_variables(name)

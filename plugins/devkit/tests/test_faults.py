@@ -72,6 +72,23 @@ async def test_a_running_gateway_is_tried_by_its_url(tmp_path, make_proxy):
 
 
 @pytest.mark.slow
+async def test_a_gateway_that_does_not_recover_is_a_finding_and_the_rest_is_reported(tmp_path, make_proxy):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    provider = {"base_url": f"http://127.0.0.1:{port}/v1", "api_keys": KEYS[:1]}  # a revoked one rests for long
+    proxy = await make_proxy({"providers": {"faults": provider}})
+
+    command = ("faults", proxy.url, "--key", proxy.key, "--port", str(port), "--only", "401: one", "--only", "a good")
+    code, output = await run(tmp_path, *command, "--patience", "2", "--json")
+
+    results = json.loads(output)
+    assert code == 1
+    assert [result["played"] for result in results if result["name"] == "a good response"] == [True, True]
+    assert any("it does not recover" in (result["problem"] or "") for result in results)
+
+
+@pytest.mark.slow
 async def test_a_gateway_with_another_upstream_is_told_what_it_needs(tmp_path, proxy):
     code, output = await run(tmp_path, "faults", proxy.url, "--key", proxy.key, "--port", "0")
 

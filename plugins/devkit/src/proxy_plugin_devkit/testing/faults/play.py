@@ -187,16 +187,19 @@ def _text() -> str:
     return seen(200, {"content-type": "text/event-stream"}, OPENAI.stream).text
 
 
-def not_played(fault: Fault, *, stream: bool) -> Result:
-    why = "no credential is left after what was played before"
+def not_played(fault: Fault, *, stream: bool, after_s: float | None = None) -> Result:
+    """``after_s``: so long a gateway was given to recover that must have credentials left."""
+    problem = None
+    if after_s is not None:
+        problem = f"good requests fail for {after_s:g} s after what was played before: it does not recover"
     return Result(
         name=fault.name,
         group=fault.group,
         why=fault.why,
         must=fault.must,
         stream=stream,
-        problem=None,
-        saw=why,
+        problem=problem,
+        saw="no credential is left after what was played before",
         played=False,
     )
 

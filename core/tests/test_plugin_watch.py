@@ -168,7 +168,7 @@ def test_a_plugin_that_exits_or_panics_ends_only_its_own_call(clock, error):
 
     watch = Watch(Site(plugin="p", role="encode", name="x"), Faults(), clock, None)
 
-    with pytest.raises(PluginFailed, match=f"encode 'x' of plugin 'p' raised {type(error).__name__}"):
+    with pytest.raises(PluginFailed, match=f"encoder 'x' of plugin 'p' raised {type(error).__name__}"):
         watched(fails, watch, anything)()
 
 

@@ -93,21 +93,29 @@ SANITIZERS = {
     "text is held for ever": ({"events": lambda r: Held()}, "event filter 'wrong'", "text that it still holds"),
 }
 PROVIDERS = {
-    "encode raises": ({"encode": boom}, "encode 'parrot'", "raised LookupError"),
-    "encode exits": ({"encode": exits}, "encode 'parrot'", "raised SystemExit"),
-    "encode returns a dict": ({"encode": lambda c, k: {}}, "encode 'parrot'", "returned a dict, not UpstreamRequest"),
-    "encode is async": ({"encode": slow}, "encode 'parrot'", "returned a coroutine"),
-    "content is a text": ({"encode": unusable(content="{}")}, "encode 'parrot'", "content is a str, not bytes"),
-    "headers are a dict": ({"encode": unusable(headers={})}, "encode 'parrot'", "headers are a dict"),
-    "a header is a number": ({"encode": unusable(headers=[("a", 1)])}, "encode 'parrot'", "not a pair of str"),
+    "encode raises": ({"encode": boom}, "encoder 'parrot'", "raised LookupError"),
+    "encode exits": ({"encode": exits}, "encoder 'parrot'", "raised SystemExit"),
+    "encode returns a dict": ({"encode": lambda c, k: {}}, "encoder 'parrot'", "returned a dict, not UpstreamRequest"),
+    "encode is async": ({"encode": slow}, "encoder 'parrot'", "returned a coroutine"),
+    "content is a text": ({"encode": unusable(content="{}")}, "encoder 'parrot'", "content is a str, not bytes"),
+    "headers are a dict": ({"encode": unusable(headers={})}, "encoder 'parrot'", "headers are a dict"),
+    "a header is a number": ({"encode": unusable(headers=[("a", 1)])}, "encoder 'parrot'", "not a pair of str"),
     "decoder raises": ({"decoder": boom}, "decoder 'parrot'", "raised LookupError"),
     "decoder returns None": ({"decoder": lambda c, r: None}, "decoder 'parrot'", "returned None without 'feed'"),
     "decoder's feed raises": ({"decoder": lambda c, r: Feeds(boom)}, "decoder 'parrot'", "raised LookupError"),
     "decoder's feed yields": ({"decoder": lambda c, r: Feeds(generated)}, "decoder 'parrot'", "returned a generator"),
-    "send raises": ({"send": boom}, "send 'parrot'", "raised LookupError"),
-    "send is not async": ({"send": lambda r, c: None}, "send 'parrot'", "returned None: it must be an async function"),
-    "send returns nothing": ({"send": slow}, "send 'parrot'", "returned None, not ProviderResponse"),
-    "read_quota returns None": ({"read_quota": lambda h, t: None}, "read quota 'parrot'", "returned None, not list"),
+    "send raises": ({"send": boom}, "sender 'parrot'", "raised LookupError"),
+    "send is not async": (
+        {"send": lambda r, c: None},
+        "sender 'parrot'",
+        "returned None: it must be an async function",
+    ),
+    "send returns nothing": ({"send": slow}, "sender 'parrot'", "returned None, not ProviderResponse"),
+    "read_quota returns None": (
+        {"read_quota": lambda h, t: None},
+        "reader of quotas 'parrot'",
+        "returned None, not list",
+    ),
 }
 
 
@@ -178,7 +186,7 @@ async def test_a_classifier_that_is_wrong_is_named(faulty, caplog, upstream, par
     upstream.for_path("/parrot").responds(500)
     upstream.for_path("/parrot").responds(500)
 
-    await check(proxy, caplog, "parrot/grey", "classify failure 'parrot'", what, stream=False)
+    await check(proxy, caplog, "parrot/grey", "failure classifier 'parrot'", what, stream=False)
 
 
 @pytest.mark.parametrize("url", ["", "parrot", "http://[::1", "http://h:99999/", "http://h:x/", 7])

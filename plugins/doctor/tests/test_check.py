@@ -155,7 +155,7 @@ def test_what_a_function_returned_instead_is_one_line_too(check):
     assert len(rows) == 2
     assert "encode returned a coroutine: it must be a plain function, not async" in rows[0]
     assert (
-        "the encode 'mine' of plugin 'tested' returned a coroutine: it must be a plain function, not async" in rows[1]
+        "the encoder 'mine' of plugin 'tested' returned a coroutine: it must be a plain function, not async" in rows[1]
     )
 
 

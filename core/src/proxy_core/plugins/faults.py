@@ -17,6 +17,16 @@ log = logging.getLogger("proxy_core.plugins")
 _MOST_CAUSES = 1_000
 
 
+#: What reads better in a sentence than the name of the field.
+_ROLES = {
+    "classify_failure": "failure classifier",
+    "decode_embeddings": "decoder of embeddings",
+    "encode": "encoder",
+    "read_quota": "reader of quotas",
+    "send": "sender",
+}
+
+
 class Site(Struct, frozen=True, kw_only=True):
     """A function of a plugin: ``role`` says what it is (``sanitizer``), ``name`` which one."""
 
@@ -25,8 +35,8 @@ class Site(Struct, frozen=True, kw_only=True):
     name: str
 
     def __str__(self) -> str:
-        function = f"{self.role.replace('_', ' ')} {self.name!r}" if self.name else self.role
-        return f"{function} of plugin {self.plugin!r}"
+        role = _ROLES.get(self.role, self.role.replace("_", " "))
+        return f"{role} {self.name!r} of plugin {self.plugin!r}" if self.name else f"{role} of plugin {self.plugin!r}"
 
 
 class Faults:
@@ -127,8 +137,14 @@ def place_of(call: object) -> str:
 
 def described(value: object) -> str:
     """A wrong result in a few words: its type, never its content."""
-    name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    cls = type(value)
+    before = "" if cls.__module__ == "builtins" else "object of class "
+    return "None" if value is None else with_article(cls.__name__, before)
+
+
+def with_article(name: str, before: str = "") -> str:
+    words = before + name
+    return f"{'an' if words[0] in 'aeiouAEIOU' else 'a'} {words}"
 
 
 def modules_of(plugins: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
-from proxy_core.plugins.faults import described
+from proxy_core.plugins.faults import described, with_article
 
 #: Says what is wrong with a value, in words; empty if nothing is.
 _Wrong = Callable[[Any], str]
@@ -19,7 +19,7 @@ def wrong_field(value: Struct) -> str:
     """In words, the first field with a value of a wrong type; empty if there is none."""
     for name, wrong, expected in _checks(type(value)):
         if what := wrong(getattr(value, name)):
-            return f"{described(value)} whose {name} is {what}, not {expected}"
+            return f"{with_article(type(value).__name__)} whose {name} is {what}, not {expected}"
     return ""
 
 

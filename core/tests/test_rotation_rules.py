@@ -1,8 +1,13 @@
 """How credentials are spent: priorities, concurrency, quota groups, caps, fair cycle, windows."""
 
 import math
+from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
+
+from proxy_core import RotationSettings
+from proxy_core.rotation.quota import next_reset
 
 # --- Priorities --------------------------------------------------------------------------
 
@@ -106,6 +111,45 @@ def test_a_cap_ends_with_the_window_that_began_with_the_first_request(desk, cloc
     assert desk.cooldown_s() == 40
     clock.passes(40)
 
+    assert serves(desk, 9) == 3
+
+
+RESETS = [
+    ("daily 03:00", "2026-11-28 02:59", "2026-11-28 03:00"),
+    ("daily 03:00", "2026-11-28 03:00", "2026-11-29 03:00"),
+    ("weekly sunday 00:00", "2026-11-28 10:00", "2026-11-29 00:00"),
+    ("weekly sunday 00:00", "2026-11-29 00:00", "2026-12-06 00:00"),
+    ("monthly 1 00:00", "2026-11-28 10:00", "2026-12-01 00:00"),
+    ("monthly 1 12:30", "2026-12-01 12:29", "2026-12-01 12:30"),
+    ("monthly 31 00:00", "2027-01-31 00:00", "2027-02-28 00:00"),
+    ("monthly 31 00:00", "2028-02-01 00:00", "2028-02-29 00:00"),
+    ("monthly 30 23:59", "2027-01-30 23:59", "2027-02-28 23:59"),
+]
+
+
+@pytest.mark.parametrize(("text", "at", "resets"), RESETS)
+def test_a_quota_window_may_end_with_the_day_the_week_or_the_month(text, at, resets):
+    found = next_reset(text, datetime.fromisoformat(at).replace(tzinfo=UTC))
+
+    assert found == datetime.fromisoformat(resets).replace(tzinfo=UTC)
+    assert RotationSettings(quota_resets=text).quota_resets == text
+
+
+@pytest.mark.parametrize(
+    "text", ["daily", "daily 24:00", "daily 3:00", "weekly 03:00", "weekly sun 03:00", "monthly 0 03:00"]
+)
+def test_a_reset_that_is_none_is_refused(text):
+    with pytest.raises(ValidationError):
+        RotationSettings(quota_resets=text)
+
+
+def test_a_cap_ends_when_the_quota_resets(desk, clock):
+    desk = desk(1, caps=[{"limit": "3"}], quota_resets="daily 03:00")
+    assert serves(desk, 9) == 3
+    left_s = (next_reset("daily 03:00", clock.now()) - clock.now()).total_seconds()
+
+    assert desk.cooldown_s() == pytest.approx(left_s)
+    clock.passes(left_s)
     assert serves(desk, 9) == 3
 
 

@@ -112,6 +112,7 @@ SAMPLE = {
         '[{"models": "pro", "priorities": [1, 2], "limit": "80%", "cooldown": "fixed:60"}]',
     ),
     "providers.rotation.quota_window_s": (60.0, "60"),
+    "providers.rotation.quota_resets": ("weekly sunday 03:00", "weekly sunday 03:00"),
     "providers.rotation.fair_cycle": (True, "true"),
     "providers.rotation.fair_cycle_scope": ("credential", "credential"),
     "providers.rotation.fair_cycle_cross_tier": (True, "true"),

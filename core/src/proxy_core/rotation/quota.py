@@ -5,12 +5,14 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
-from datetime import datetime
+from calendar import monthrange
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from proxy_core.interfaces import QuotaWindow
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Window
-from proxy_core.settings.rotation import CapSettings
+from proxy_core.settings.rotation import WEEKDAYS, CapSettings
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
@@ -52,8 +54,28 @@ def learn(
 
 def window_end(policy: Policy, now: float, epoch: float) -> float:
     """The end of the current window. Windows are aligned between processes: a day begins at 00:00 UTC."""
-    length_s = policy.rotation.quota_window_s
+    resets, length_s = policy.rotation.quota_resets, policy.rotation.quota_window_s
+    if resets is not None:
+        return next_reset(resets, datetime.fromtimestamp(now + epoch, UTC)).timestamp() - epoch
     return ((now + epoch) // length_s + 1) * length_s - epoch
+
+
+def next_reset(text: str, at: datetime) -> datetime:
+    """The first one after ``at`` of a window that ends as ``quota_resets`` says."""
+    *period, time = text.split()
+    today = at.replace(hour=int(time[:2]), minute=int(time[3:]), second=0, microsecond=0)
+    days = (today + timedelta(days=n) for n in range(63))
+    return next(day for day in days if day > at and _is_last(day, period))
+
+
+def _is_last(day: datetime, period: Sequence[str]) -> bool:
+    """Whether a day, a week or a month of quota ends on this day."""
+    match period:
+        case ["weekly", name]:
+            return WEEKDAYS[day.weekday()] == name
+        case ["monthly", number]:
+            return day.day == min(int(number), monthrange(day.year, day.month)[1])
+    return True
 
 
 def expire(group: QuotaGroup, row: CredentialState, now: float) -> None:

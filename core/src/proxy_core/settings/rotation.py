@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field
 from proxy_core.jsons import loads
 from proxy_core.settings.base import ApiKey, StrList, Table, environment_name, listed
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_PERIOD = rf"(daily|weekly ({'|'.join(WEEKDAYS)})|monthly ([1-9]|[12][0-9]|3[01]))"
 #: The priority of a credential without a priority or tier of its own. Lower goes first.
 DEFAULT_PRIORITY = 10
 
@@ -121,8 +123,14 @@ class RotationSettings(Table):
     quota_window_s: float = Field(
         86_400,
         gt=0,
-        description="Length of the quota window, which starts with its first request; used unless the provider "
-        "reports one.",
+        description="Length of the quota window, used unless the provider reports one. Windows follow one another: one "
+        "of a day ends at 00:00 UTC.",
+    )
+    quota_resets: str | None = Field(
+        None,
+        pattern=rf"^{_PERIOD} ([01][0-9]|2[0-3]):[0-5][0-9]$",
+        description="When the quota window ends instead, in UTC: ``daily 03:00``, ``weekly sunday 00:00`` or "
+        "``monthly 1 00:00``; a shorter month ends with its last day.",
     )
     fair_cycle: bool | None = Field(
         None,

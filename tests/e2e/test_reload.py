@@ -186,7 +186,7 @@ async def test_the_next_attempt_of_an_old_request_uses_no_credential_that_was_re
     assert known == {fingerprint("key-a"), fingerprint("key-c")}
     assert (await old).text == "hello"
     assert upstream.keys_seen == ["key-a", "key-c"]
-    assert proxy.process.pools["demo"].ledger.known.keys() == {fingerprint("key-c")}
+    await until(lambda: proxy.process.pools["demo"].ledger.known.keys() == {fingerprint("key-c")})
 
 
 async def test_a_removed_provider_is_forgotten_once_its_last_request_is_done(proxy, upstream, other):

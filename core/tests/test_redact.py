@@ -1,9 +1,12 @@
 """Known secrets never get through."""
 
+import hashlib
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_core.records.redact import SecretScrubber
+from proxy_core.records.redact import MASK, SecretScrubber
 
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=8, max_size=20)
 
@@ -39,3 +42,14 @@ def test_a_word_that_somebody_took_for_a_key_is_not_given_away_by_what_is_masked
 
     assert scrub.text(line) == line
     assert scrub.bytes(line.encode()) == line.encode()
+
+
+@pytest.mark.parametrize("alike", ["sk-proj-", "AIzaSy", "key-", ""])
+def test_of_many_secrets_each_is_found_whatever_they_have_in_common(alike):
+    secrets = [f"{alike}{hashlib.sha256(str(n).encode()).hexdigest()}" for n in range(300)]
+    scrubber = SecretScrubber([*secrets, "another-kind-of-secret"])
+
+    assert scrubber.text(f"'{secrets[17]}' and another-kind-of-secret; {alike}nothing") == (
+        f"'{MASK}' and {MASK}; {alike}nothing"
+    )
+    assert scrubber.text("a line without any " * 500) == "a line without any " * 500

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -34,6 +35,8 @@ _THREADS = ThreadPoolExecutor(2, thread_name_prefix="json")
 _HEAP = Heap()
 #: Whether the current code runs in a thread beside the event loop, which should get its turn often.
 _BESIDE: ContextVar[bool] = ContextVar("_BESIDE", default=False)
+#: What a number has to contain that JSON cannot express again: it may also be part of a text.
+_NOT_FINITE = re.compile(rb"[0-9](?:[eE]\+?[0-9]{3}|[0-9]{199})")
 
 
 async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -42,6 +45,11 @@ async def beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     context = copy_context()
     job = partial(_beside, work, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_THREADS, lambda: context.run(job))
+
+
+def is_beside() -> bool:
+    """Whether the current code was started by :func:`beside`, for a large body."""
+    return _BESIDE.get()
 
 
 def _beside(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -62,7 +70,9 @@ def loads(data: bytes | str) -> Any:
 def loads_strict(data: bytes) -> Any:
     """Like :func:`loads`, but also raises ``ValueError`` for a number that JSON cannot express again, such as 1e400."""
     value = loads(data)
-    _inspect(value)
+    may_be_infinite = len(data) > SHORT or _NOT_FINITE.search(data) or b"NaN" in data or b"Infinity" in data
+    if may_be_infinite:
+        _inspect(value)
     return value
 
 

@@ -10,13 +10,13 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from proxy_core.interfaces import Credential, Encode, ProviderCall, ProxyRequest, Sanitizer
-from proxy_core.jsons import dumps
+from proxy_core.jsons import dumps, is_beside
 from proxy_core.messages import UpstreamRequest
 from proxy_core.pipeline.guard import FieldFilter
 from proxy_core.plugins.faults import place_of
 from proxy_core.plugins.registry import Catalog
 
-#: An encoder is called for every attempt, and looking costs as much as writing its body: always at first, then rarely.
+#: Looking costs as much as writing the body: where that is much, always at first, then rarely.
 _FIRST, _EVERY = 5, 256
 
 
@@ -27,8 +27,8 @@ class ChangedInPlace(TypeError):
 def noticing(catalog: Catalog) -> Catalog:
     """The same catalog, whose sanitizers and encoders raise ``ChangedInPlace``.
 
-    Sanitizers do so every time, encoders at their first calls; from then on they are looked at now and then, and
-    always after a finding.
+    Sanitizers do so every time, except for large bodies; for these, and for encoders, the first calls are looked at,
+    then one now and then, and all those after a finding.
     """
 
     def sanitizer(given: Sanitizer) -> Sanitizer:
@@ -46,11 +46,19 @@ def noticing(catalog: Catalog) -> Catalog:
 
 
 def _sanitize(sanitize: Callable[[ProxyRequest], ProxyRequest], who: str) -> Callable[[ProxyRequest], ProxyRequest]:
+    large = 0
+
     @wraps(sanitize)
     def noticed(request: ProxyRequest) -> ProxyRequest:
+        nonlocal large
+        if is_beside():
+            large += 1
+            if large > _FIRST and large % _EVERY:
+                return sanitize(request)
         before = dumps(request.body)
         result = sanitize(request)
         if dumps(request.body) != before:
+            large = 0
             raise ChangedInPlace(
                 f"{who} {_at(sanitize)}changed request.body in place; return request.with_body({{...}}) with a copy"
             )

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
 from traceback import TracebackException
@@ -40,7 +41,9 @@ _LONGEST_TRACE_LINE = 8192
 #: Lines are collected for this long before they are written.
 _COLLECT_S = 0.25
 #: The thread formats this many lines before it lets the event loop run.
-_SLICE = 10
+_SLICE = 40
+#: Arguments of these types are put into a line's text by the thread.
+_CONSTANTS = frozenset((str, int, float, bool, type(None)))
 #: Newlines and other control characters in a message could forge log lines.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -138,9 +141,11 @@ class _Buffer(logging.Handler):
         if len(self._lines) >= _MAX_LINES:
             self.dropped += 1
             return False
-        if record.args and self.keeps_facts():
-            record.facts = _facts(record)
-        record.msg, record.args = record.getMessage(), None
+        args = record.args
+        if type(args) is not tuple or not _CONSTANTS.issuperset(map(type, args)):  # the others may change until then
+            if args and self.keeps_facts():
+                record.facts = _facts(record)
+            record.msg, record.args = record.getMessage(), None
         record.request_id = REQUEST_ID.get()
         if record.exc_info and record.exc_info[1] is not None:
             # Now, because an error's frames are dropped when its request ends; they would also keep its body.
@@ -222,15 +227,17 @@ class ProgramLog:
         cleaned = self._clean("\n".join(texts), redaction).split("\n")  # together, as that costs a tenth
         if len(cleaned) != len(texts):  # one has several lines, or a redactor replaced more than a part of one
             return [text for r in records for text in self._text_of(r, redaction)]
-        return [text.translate(_CONTROLS) for text in cleaned]
+        return [_visible(text) for text in cleaned]
 
     def _text_of(self, record: logging.LogRecord, redaction: Redaction) -> Iterator[str]:
         """The request id and the message of one record. No redactor can withhold ids, numbers or names of functions."""
         request_id, message = getattr(record, "request_id", "-"), _message(record, redaction)
         clean = self._clean(request_id, redaction)
-        yield (self._scrub.text(request_id) if clean == WITHHELD else clean).translate(_CONTROLS)
+        yield _visible(self._scrub.text(request_id) if clean == WITHHELD else clean)
         clean = self._scrub.text(message) if hasattr(record, "names_only") else self._clean(message, redaction)
-        yield (getattr(record, "facts", clean) if clean == WITHHELD else clean).translate(_CONTROLS)
+        if clean == WITHHELD:
+            clean = getattr(record, "facts", None) or (_facts(record) if record.args else WITHHELD)
+        yield _visible(clean)
 
     def trace(self, error: TracebackException) -> str:
         """Frames and types, indented, so that no line looks like a log line.
@@ -241,13 +248,17 @@ class ProgramLog:
         text = self._clean("".join(error.format()), redaction) if redaction.installed else WITHHELD
         if text == WITHHELD:
             text = self._scrub.text("".join(_frames_and_types(error, set())))
-        return "\n".join("  " + line.translate(_CONTROLS) for line in text.rstrip("\n").split("\n"))
+        return "\n".join("  " + _visible(line) for line in text.rstrip("\n").split("\n"))
 
     def _clean(self, text: str, redaction: Redaction) -> str:
         # Before the redactors too: one that matches half of a secret would leave the other half.
         text = self._scrub.text(text)
         redacted = redaction.text(text)
         return text if redacted == text else self._scrub.text(redacted)
+
+
+def _visible(text: str) -> str:
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 def _facts(record: logging.LogRecord) -> str:
@@ -309,10 +320,14 @@ class _Formatter:
         raise NotImplementedError
 
 
+@lru_cache(maxsize=2)
+def _local_time(second: int) -> str:
+    return datetime.fromtimestamp(second).strftime("%Y-%m-%d %H:%M:%S")
+
+
 class _Human(_Formatter):
     def _line(self, record: logging.LogRecord, request_id: str, message: str) -> str:
-        at = datetime.fromtimestamp(record.created).strftime("%Y-%m-%d %H:%M:%S")
-        line = f"{at} {record.levelname:7} [{request_id}] {record.name}: {message}"
+        line = f"{_local_time(int(record.created))} {record.levelname:7} [{request_id}] {record.name}: {message}"
         error = getattr(record, "trace", None)
         return f"{line}\n{self._clean.trace(error)}" if error is not None else line
 

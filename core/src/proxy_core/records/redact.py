@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +16,8 @@ WITHHELD = "[withheld: a redactor failed]"
 #: Shorter ones ("local", "none") are words of ordinary lines: replacing them would show which word is the key.
 #: It is also enough that ordinary text does not contain the beginning of a secret.
 MIN_LENGTH = 8
+#: Prefixes are searched for instead of secrets if, on average, at least so many begin alike.
+_ALIKE = 8
 #: ``Bearer KEY`` contains another secret, KEY; shorter words in a secret do not count.
 _MIN_WORD = 12
 #: What need not be escaped in a query, and often is not.
@@ -32,18 +34,28 @@ def spellings(secret: str) -> set[str]:
     return {secret, in_json, in_html, secret.replace("/", "\\/"), *in_url, *lower}
 
 
+def _common_prefixes(secrets: Collection[str]) -> frozenset[str] | None:
+    """The longest ones that many share; ``None`` if the secrets have little in common."""
+    for length in range(MIN_LENGTH, 2, -1):
+        prefixes = frozenset(secret[:length] for secret in secrets)
+        if len(prefixes) * _ALIKE <= len(secrets):
+            return prefixes
+    return None
+
+
 class SecretScrubber:
     """Replaces every known secret in text or bytes, also in its JSON and URL encodings.
 
     Longer secrets go first, so that none leaves a tail. It runs the interpreter's substring search once
     per secret, because a regular expression of all secrets would be tried at every position. Many secrets are
-    not searched for in a short text, such as a log line, unless one of them may begin there.
+    not searched for if none may begin in the text: a vendor's keys begin alike, and a log line is short.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets: list[tuple[str, bytes]] = []
         self._known: set[str] = set()
         self._beginnings: set[tuple[str, ...]] = set()
+        self._prefixes: frozenset[str] | None = None
         self.learn(*secrets)
 
     def learn(self, *secrets: str) -> None:
@@ -56,6 +68,7 @@ class SecretScrubber:
         if len(self._known) != known:
             self._secrets = [(s, s.encode()) for s in sorted(self._known, key=lambda s: (-len(s), s))]
             self._beginnings = {tuple(secret[:MIN_LENGTH]) for secret in self._known}
+            self._prefixes = _common_prefixes(self._known)
 
     def occurs(self, value: bytes) -> bool:
         return any(secret in value for _, secret in self._secrets)
@@ -69,7 +82,10 @@ class SecretScrubber:
         return [self.value(inner) for inner in value] if isinstance(value, list | tuple) else value
 
     def text(self, value: str) -> str:
-        if len(value) < len(self._secrets) and not self._begins_in(value):
+        secrets, prefixes = len(self._secrets), self._prefixes
+        if prefixes is not None and not any(prefix in value for prefix in prefixes):
+            return value
+        if len(value) < secrets and not self._begins_in(value):
             return value
         for secret, _ in self._secrets:
             if secret in value:

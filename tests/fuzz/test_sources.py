@@ -6,7 +6,8 @@ from itertools import permutations
 import pytest
 from documented import FORMATS
 
-from proxy_core import Citation, Finish, ResponseContext, TextDelta, sse
+from proxy_core import Citation, Finish, InlineData, ResponseContext, TextDelta, sse
+from proxy_core.dialects.openai_chat import media_event
 from proxy_plugin_anthropic.dialect.foreign import without_foreign
 
 PAGE = {"url": "https://x.example/a", "title": "A"}
@@ -202,3 +203,18 @@ def test_an_image_in_a_response_reaches_clients_once_or_they_are_told(upstream, 
         assert "content of type image/png" in json.dumps(got)
     else:
         assert json.dumps(got).count("iVBORw0KGgo=") == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_source_is_not_that_of_a_note(stream):
+    events = [TextDelta(text="look"), media_event(InlineData(media_type="image/png", data="aGk="))]
+    events += [Citation(dialect="openai_chat", payload=note(start_index=0, end_index=4)), Finish(reason="stop")]
+
+    got = encoded("anthropic_messages", events, stream=stream)
+
+    texts = [event.get("index") for event in got if "image/png" in json.dumps(event)]
+    cited = [event.get("index") for event in got if "x.example" in json.dumps(event)]
+    if stream:
+        assert set(texts).isdisjoint(cited)
+    else:
+        assert [block["text"] for block in got[0]["content"] if "citations" in block] == [""]

@@ -180,7 +180,7 @@ class AnthropicEncoder:
         if media.media_type in self._told:
             return b""
         self._told.add(media.media_type)
-        return self._end_block() + self._text(left_out_note(media))
+        return self._end_block() + self._text(left_out_note(media)) + self._end_block()
 
     def _thought(self, event: ReasoningDelta) -> bytes:
         """What was signed is over: what follows, a thought or a signature, is a block of its own."""

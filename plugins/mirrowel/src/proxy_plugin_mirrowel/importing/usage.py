@@ -53,7 +53,7 @@ def _first_layout(data: Mapping[str, Any], today: date) -> Iterator[Total]:
             outer = about.get(part) if part else about
             if not isinstance(outer, Mapping):
                 continue
-            day = _iso(outer.get("date")) or _iso(about.get("last_daily_reset")) or today
+            day = min(_iso(outer.get("date")) or _iso(about.get("last_daily_reset")) or today, today)
             for model, counted in _tables(outer.get("models")):
                 provider = model.partition("/")[0] if "/" in model else ""
                 yield from _total(provider, accessor, model, counted, day)

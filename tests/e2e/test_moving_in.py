@@ -43,6 +43,8 @@ LINES = [
     ("MISTRAL_API_KEY=schlüssel", "no meaning here a key is one line of printable ASCII"),
     ("AZURE_API_KEY=az-0123456789", "differs needs [plugins.litellm.providers.azure]"),
     ("TOOL_API_KEY=tool-0123456789", "differs no installed plugin has a provider 'tool'"),
+    ("LAB_API_BASE=", "no meaning here it is empty"),
+    ("LAB_API_KEY=lab-0123456789", "differs no installed plugin has a provider 'lab'"),
     ("IFLOW_API_KEY=if-0123456789", "differs no plugin: that access was ended"),
     ("HOUSE_API_BASE={base}", "imported providers.house.base_url"),
     (f"HOUSE_API_KEY={HOUSE[0]}", "imported a key of house"),
@@ -67,7 +69,7 @@ LINES = [
     ("CUSTOM_CAP_HOUSE_T2_BIG=80%", "imported providers.house.rotation.caps"),
     ("CUSTOM_CAP_COOLDOWN_HOUSE_T2_BIG=fixed:60", "imported providers.house.rotation.caps"),
     ("CUSTOM_CAP_COOLDOWN_HOUSE_T3_NONE=fixed:60", "no meaning here there is no cap"),
-    ("GLOBAL_TIMEOUT=45", "no meaning here line 51 sets it again"),
+    ("GLOBAL_TIMEOUT=45", "no meaning here line 53 sets it again"),
     ("TIMEOUT_CONNECT=abc", "differs timeouts.connect_s: Input should be a valid number"),
     ("TIMEOUT_READ_STREAMING=200", "imported timeouts.idle_s"),
     ("OVERRIDE_TEMPERATURE_ZERO=set", "imported plugins.mirrowel.temperature_zero"),
@@ -306,7 +308,7 @@ async def test_what_is_set_up_already_stays(home, old):
     rows, text = told(output), file.read_text()
     assert code == 0, output
     assert rows["launcher_config.json port"] == "differs mine.toml has another value for server.port, which stays"
-    assert "differs mine.toml has another value for providers.house.base_url" in rows[".env:15 HOUSE_API_BASE"]
+    assert "differs mine.toml has another value for providers.house.base_url" in rows[".env:17 HOUSE_API_BASE"]
     assert text.startswith("# mine\n[server]\nport = 9000  # stays\n")
     assert "proxy-core serve --config" in output
     assert (await run(home, "config", "check", "--config", "mine.toml"))[0] == 0
@@ -466,6 +468,6 @@ async def test_an_import_in_two_parts_leaves_nothing_out_and_nothing_twice(home,
     _, output = await run(home, "import", "mirrowel", "old", "--yes")
     _, last = await run(home, "import", "mirrowel", "old")
 
-    assert told(output)[".env:17 HOUSE_API_KEY_2"].startswith("imported")
-    assert told(output)[".env:16 HOUSE_API_KEY"].startswith("there already")
+    assert told(output)[".env:19 HOUSE_API_KEY_2"].startswith("imported")
+    assert told(output)[".env:18 HOUSE_API_KEY"].startswith("there already")
     assert "nothing to write" in last

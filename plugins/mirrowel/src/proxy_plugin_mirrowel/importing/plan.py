@@ -35,7 +35,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def made(old: OldFolder, target: Target) -> Plan:
     making = Making(old, target)
-    based = {name.removesuffix("_API_BASE").lower() for name in old.variables if name.endswith("_API_BASE")}
+    given = [name for name, variable in old.variables.items() if variable.value.strip()]
+    based = {name.removesuffix("_API_BASE").lower() for name in given if name.endswith("_API_BASE")}
     has_key = _client_key(making)
     providers = sorted({*based, *_keys(making, based), *_logins(making)})
     _settings(making, providers)

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import inspect
 import os
 import re
 import shutil
@@ -13,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
+import proxy_core.api
+import proxy_core.cli.api
+import proxy_core.testing.api
+
 DOCS = Path(__file__).parents[2] / "docs"
+PUBLIC = (proxy_core.api, proxy_core.cli.api, proxy_core.testing.api)
 #: A file on a page: its name, then its content. The tutorial's are a package, which test_docs.py builds.
 FILE = re.compile(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -32,9 +38,14 @@ def test_it_builds_without_a_warning(tmp_path):
     )
 
     assert (built.returncode, built.stderr) == (0, "")
-    assert "class proxy_core.interfaces.providers.Provider" in re.sub(
-        r"<[^>]+>", "", (tmp_path / "api.html").read_text()
-    )
+    reference = (tmp_path / "api.html").read_text()
+    assert "class proxy_core.interfaces.providers.Provider" in re.sub(r"<[^>]+>", "", reference)
+    public = [(name, value) for api in PUBLIC for name, value in vars(api).items() if not name.startswith("_")]
+    ours = [(name, value) for name, value in public if inspect.isclass(value) or inspect.isfunction(value)]
+    missing = [
+        name for name, value in ours if value.__module__.startswith("proxy_core.") and f'.{name}"' not in reference
+    ]
+    assert missing == []
 
 
 @pytest.mark.slow

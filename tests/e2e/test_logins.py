@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from proxy_core.credentials.refresher import RENEW_AGAIN_S
@@ -14,8 +15,8 @@ from proxy_core.credentials.stored import StoredCredential
 from proxy_core.credentials.vault import Vault
 from proxy_core.rotation.cooldown import step
 from proxy_core.rotation.explain import described
-from proxy_core.testing import FakeOAuthServer
-from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND, example_plugin
+from proxy_core.testing import FakeOAuthServer, plugin_with
+from proxy_core.testing.example_oauth import EXAMPLE_FILE, KIND, example_plugin, example_provider, example_refresher
 
 
 @pytest.fixture
@@ -73,6 +74,32 @@ async def test_a_login_serves_requests(start, server, vault):
     assert answer.status == 200
     assert bearer_of(server) == [tokens.access_token.get_secret_value()]
     assert server.accepted == []
+
+
+async def returns_nothing(credential, http):
+    return None
+
+
+async def looks_up_nothing(credential, http):
+    return {}["access_token"]
+
+
+@pytest.mark.parametrize(
+    ("refresh", "what"), [(looks_up_nothing, "raised KeyError"), (returns_nothing, "returned None, not Tokens")]
+)
+async def test_a_refresher_that_is_wrong_is_named(make_proxy, server, vault, caplog, refresh, what):
+    login(vault, server.issue("a@example.com"), ends_in_s=60)
+    refresher = replace(example_refresher(server.base), refresh=refresh)
+    plugin = plugin_with(proxy_providers=[example_provider(server.base)], proxy_credential_refreshers=[refresher])
+    await make_proxy({}, modules=[plugin])
+
+    await until(lambda: any("cannot be refreshed now" in r.getMessage() for r in caplog.records))
+
+    (line,) = [r for r in caplog.records if r.name == "proxy_core.plugins"]
+    assert f"the refresher '{KIND}' of plugin 'tested' {what}" in line.getMessage()
+    (later,) = [r.getMessage() for r in caplog.records if "cannot be refreshed now" in r.getMessage()]
+    assert f"its plugin failed ({'KeyError in' if 'raised' in what else 'TypeError:'} the refresher" in later
+    assert not [r for r in caplog.records if r.name == "proxy_core.credentials" and r.exc_info]
 
 
 async def test_a_token_near_its_end_is_refreshed_in_the_background(start, server, vault):

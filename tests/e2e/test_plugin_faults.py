@@ -255,6 +255,40 @@ async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, 
     assert "counter 'wrong' of plugin 'tested'" in line
 
 
+@pytest.mark.parametrize("wrong", ["request", "parse"])
+async def test_a_list_of_models_that_is_wrong_is_named(faulty, caplog, upstream, parrot, wrong):
+    fields = {
+        "request": lambda credential: proxy_core.UpstreamRequest(url=f"{upstream.url}/parrot/models", headers=[]),
+        "parse": lambda body: [],
+    }
+    hooks = provider(parrot, upstream, list_models=proxy_core.ListModels(**fields | {wrong: boom}))
+    upstream.for_path("/parrot/models").responds(200, {})
+    proxy = await faulty(hooks, models={"fast": ["demo/small"]})
+
+    listed = await proxy.get("/models")
+
+    assert "fast" in [model["id"] for model in listed.json["data"]]
+    ((line, error),) = rows(caplog)
+    assert "the list of models 'parrot' of plugin 'tested' raised LookupError" in line
+    assert isinstance(error, LookupError)
+    assert "unreadable (LookupError in the list of models 'parrot'" in caplog.text
+
+
+async def test_a_catalog_that_is_wrong_is_named(faulty, caplog):
+    hooks = {"proxy_model_catalogs": [proxy_core.ModelCatalog(name="wrong", load=boom)]}
+    proxy = await faulty(hooks)
+
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+    await proxy.get("/models")
+    async with asyncio.timeout(20):
+        while not rows(caplog):
+            await asyncio.sleep(0.01)
+
+    ((line, error),) = rows(caplog)
+    assert "the model catalog 'wrong' of plugin 'tested' raised LookupError" in line
+    assert isinstance(error, LookupError)
+
+
 def installed(site, name, text):
     """A folder for the path of Python in which a distribution with one plugin is installed."""
     info = site / f"strange_{name}-1.0.dist-info"

@@ -25,6 +25,7 @@ from proxy_core.credentials.journaled_client import Recorder
 from proxy_core.credentials.locks import CredentialLock, LockBusy
 from proxy_core.credentials.stored import StoredCredential, VaultProblem, digest
 from proxy_core.credentials.vault import Stale, Vault
+from proxy_core.errors import PluginFailed
 from proxy_core.interfaces import (
     CredentialRefresher,
     HttpClient,
@@ -214,6 +215,8 @@ class _Refresh(Struct, eq=False):
             if isinstance(error, RetryRefresh | SetupRequired):
                 _hush(error, current, recorder)
                 raise
+            if isinstance(error, PluginFailed):  # which has been logged
+                raise RetryRefresh(f"its plugin failed ({error.cause})") from error
             log.error("%s could not be refreshed: its plugin failed", current.full_name, exc_info=error)
             raise RetryRefresh(f"its plugin failed ({type(error).__name__})") from error
 

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.dialects.common import MAX_MODEL_NAME
+from proxy_core.errors import PluginFailed
 from proxy_core.interfaces import ListModels, ModelInfo, ModelSpec, Provider
 from proxy_core.messages import UpstreamRequest
 from proxy_core.models.routing import Router
@@ -169,7 +170,8 @@ class ModelDirectory(Struct, eq=False):
                 log.info("models of %s: %s", provider.name, error or type(error).__name__)
                 return ()  # another credential would not reach it either
             except Exception as error:  # a plugin's parser may fail in any way
-                problem = f"unreadable ({type(error).__name__})"
+                what = error.cause if isinstance(error, PluginFailed) else type(error).__name__
+                problem = f"unreadable ({what})"
             self.problems[provider.name] = problem
             log.info("models of %s: %s with credential %s", provider.name, problem, credential.id)
         return ()

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from proxy_core.errors import PluginFailed
 from proxy_core.interfaces import FindModelInfo, HttpClient, ModelCatalog, ModelInfo
 from proxy_core.settings.base import Described, ModelOptions
 from proxy_core.settings.schema import ProviderSettings
@@ -92,8 +93,9 @@ class Catalogs:
         for catalog in self._catalogs:
             try:
                 tables.append((catalog.name, catalog.load()))
-            except Exception:  # a plugin's table may fail in any way
-                log.warning("the catalog %s cannot be read and counts as empty", catalog.name, exc_info=True)
+            except Exception as error:  # a plugin's table may fail in any way
+                told = isinstance(error, PluginFailed)
+                log.warning("the catalog %s cannot be read and counts as empty", catalog.name, exc_info=not told)
         return tables
 
 

@@ -22,6 +22,7 @@ _ROLES = {
     "classify_failure": "failure classifier",
     "decode_embeddings": "decoder of embeddings",
     "encode": "encoder",
+    "list_models": "list of models",
     "read_quota": "reader of quotas",
     "send": "sender",
 }

@@ -12,10 +12,14 @@ from proxy_core.clock import Clock
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import (
     Candidate,
+    CredentialRefresher,
     EventDecoder,
     EventFilter,
     FailureDecision,
+    ListModels,
+    LoginRequired,
     LogSink,
+    ModelCatalog,
     Observer,
     PluginTime,
     Provider,
@@ -23,8 +27,11 @@ from proxy_core.interfaces import (
     ProviderResponse,
     ProxyRequest,
     ResponseHead,
+    RetryRefresh,
     Sanitizer,
+    SetupRequired,
     TokenCount,
+    Tokens,
     TransportFailed,
 )
 from proxy_core.messages import CHAT_EVENTS, ChatEvent, EmbedResponse, TextDelta, UpstreamRequest
@@ -74,6 +81,8 @@ class PluginWatch(Struct):
                 replace(c, count=watched(c.count, watch("proxy_token_counters", "counter", c.name), _IS_COUNT, ()))
                 for c in catalog.token_counters
             ),
+            refreshers={n: _refresher(r, watch) for n, r in catalog.refreshers.items()},
+            model_catalogs=tuple(_catalog(c, watch) for c in catalog.model_catalogs),
             observers=tuple(_observer(o, watch) for o in catalog.observers),
             log_sinks=tuple(_sink(s, watch) for s in catalog.log_sinks),
         )
@@ -104,6 +113,8 @@ _IS_CANDIDATE = instance_of(Candidate)
 _IS_COUNT = instance_of(TokenCount, type(None))
 _IS_REQUEST = instance_of(ProxyRequest)
 _NOT_ENDED = (TimeoutError, OSError, ProxyError, TransportFailed)
+_NOT_REFRESHED = (LoginRequired, SetupRequired, RetryRefresh, *_NOT_ENDED)
+_UNREADABLE = (ValueError, ProxyError)
 
 
 # --- Providers ---------------------------------------------------------------------------
@@ -123,9 +134,21 @@ def _provider(given: Provider, watch: Watching) -> Provider:
         changed["classify_failure"] = watched(given.classify_failure, at("classify_failure"), _decision_problem, ())
     if given.read_quota is not None:
         changed["read_quota"] = watched(given.read_quota, at("read_quota"), instance_of(list, tuple))
+    if given.list_models is not None:
+        changed["list_models"] = _listing(given.list_models, at("list_models"))
+    if given.quota is not None:
+        quota_at = at("quota", waits=True)
+        changed["quota"] = watched_async(given.quota, quota_at, instance_of(list, tuple), _NOT_ENDED)
     if given.send is not None:
         changed["send"] = watched_async(given.send, at("send", waits=True), instance_of(ProviderResponse), _NOT_ENDED)
     return replace(given, **changed)
+
+
+def _listing(given: ListModels, watch: Watch) -> ListModels:
+    """A response that cannot be read is a ``ValueError``, and the upstream's fault."""
+    more = watched(given.more, watch, anything, _UNREADABLE) if given.more is not None else None
+    parse = watched(given.parse, watch, instance_of(list, tuple), _UNREADABLE)
+    return replace(given, request=watched(given.request, watch, _request_problem), parse=parse, more=more)
 
 
 def _request_problem(result: object) -> str:
@@ -267,6 +290,20 @@ def _text(value: object) -> str:
 
 
 # --- Off the path of a request -----------------------------------------------------------
+
+
+def _refresher(given: CredentialRefresher, watch: Watching) -> CredentialRefresher:
+    of = watch("proxy_credential_refreshers", "refresher", given.kind, waits=True)
+    return replace(given, refresh=watched_async(given.refresh, of, instance_of(Tokens), _NOT_REFRESHED))
+
+
+def _catalog(given: ModelCatalog, watch: Watching) -> ModelCatalog:
+    of = watch("proxy_model_catalogs", "model_catalog", given.name, waits=True)
+    return replace(given, load=watched(given.load, of, _unless_callable))
+
+
+def _unless_callable(result: object) -> str:
+    return "" if callable(result) else f"{described(result)}, not a function"
 
 
 def _observer(given: Observer, watch: Watching) -> Observer:

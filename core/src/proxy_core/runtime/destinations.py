@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from proxy_core.interfaces import Credential, Encode, Provider, ProviderCall
+from proxy_core.messages import UpstreamRequest
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import Sources
@@ -20,14 +21,18 @@ from proxy_core.settings.schema import ServerSettings
 
 
 def address(provider: Provider, credential: Credential | None = None) -> str | None:
-    """The upstream's URL, taken from a request that is built but not sent; building it is pure."""
+    """The upstream's URL, taken from a request that is built but not sent; building it is pure.
+
+    The functions are called without being watched: nobody has made a request, and they may fail.
+    """
     blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
     with suppress(Exception, SystemExit):  # a plugin may need a real credential to know its address
         if provider.list_models is not None:
-            return provider.list_models.request(credential or blank).url.partition("?")[0]
+            listing: Callable[[Credential], UpstreamRequest] = inspect.unwrap(provider.list_models.request)
+            return listing(credential or blank).url.partition("?")[0]
         dialect = provider.dialects[0] if provider.dialects else None
         call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
-        encode: Encode = inspect.unwrap(provider.encode)  # not watched: it is no request, and may fail
+        encode: Encode = inspect.unwrap(provider.encode)
         request = encode(call, credential or blank)
         if (close := getattr(request, "close", None)) is not None:  # an async function, as a request will show
             close()

@@ -45,3 +45,13 @@ async def test_an_address_with_tls_is_refused(tmp_path):
 
     assert code == 2
     assert "no http:// address" in output
+
+
+async def test_a_gateway_that_is_not_there_is_named(tmp_path, port):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))  # it does not listen
+        url = f"http://127.0.0.1:{other.getsockname()[1]}/v1"
+        code, output = await run(tmp_path, "bench", url, "--port", str(port), "--seconds", "0.1")
+
+    assert code == 1
+    assert f"Error: {url}: ConnectionRefusedError" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -81,7 +82,10 @@ def _address(url: str) -> tuple[str, int, str]:
 
 
 def _last(error: RuntimeError) -> str:
-    return (str(error).strip().splitlines() or ["no response"])[-1].strip(" |")
+    """The last exception in what the load's process printed, without the frame that Python draws around several."""
+    lines = [line for line in (line.strip(" |+-") for line in str(error).splitlines()) if line]
+    named = [line for line in lines if re.match(r"[\w.]*Error\b", line)]
+    return (named or lines or ["no response"])[-1]
 
 
 def setup(target: Target, port: int) -> str:

@@ -6,7 +6,19 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import SecretStr
 
-from proxy_core import Credential, ModelInfo, ProviderSettings, UpstreamFailure, quota_windows
+from proxy_core import (
+    ChatRequest,
+    Credential,
+    Message,
+    ModelInfo,
+    ProviderCall,
+    ProviderSettings,
+    ReasoningDelta,
+    ResponseHead,
+    Text,
+    UpstreamFailure,
+    quota_windows,
+)
 from proxy_core.testing import ProviderConformance, plugin_context
 from proxy_plugin_anthropic import proxy_dialects
 from proxy_plugin_anthropic.failures import classify_failure
@@ -118,6 +130,27 @@ def test_models():
     assert found[0].created == 1767225600
     capabilities = {"function_calling": True, "reasoning": True}
     assert found[0].info == ModelInfo(context_length=10, max_output_tokens=5, capabilities=capabilities)
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "maker"),
+    [
+        ("anthropic", None, "anthropic"),
+        ("mine", None, "anthropic"),
+        ("mine", "https://api.anthropic.com/v1", "anthropic"),
+        ("mine", "https://x.example", "anthropic:mine"),
+    ],
+)
+def test_who_can_read_the_signatures_depends_on_the_address(name, base, maker):
+    provider = MessagesApi(name, ProviderSettings(base_url=base), AnthropicSettings()).provider()
+    chat = ChatRequest(dialect="openai_chat", model="m", messages=[Message(role="user", parts=[Text(text="hi")])])
+    call = ProviderCall(dialect=None, body={}, chat=chat, stream=False, client="c")
+    decoder = provider.decoder(call, ResponseHead(content_type="application/json", streaming=False))
+
+    events = [*decoder.feed(TestAnthropic.plain_sample), *decoder.close()]
+
+    opaques = [event.opaque for event in events if isinstance(event, ReasoningDelta) and event.opaque is not None]
+    assert [opaque.maker for opaque in opaques] == [maker]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"x", b'{"data": 1}'])

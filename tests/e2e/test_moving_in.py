@@ -355,6 +355,17 @@ async def test_an_odd_file_is_named_and_keeps_no_other_from_being_imported(home,
     assert "imported a key of together_ai" in told(output)["rest.env:1 TOGETHER_AI_API_KEY"]
 
 
+async def test_a_store_that_cannot_be_used_is_named_before_anything_is_written(home, old):
+    code, output = await run(
+        home, "import", "mirrowel", "old", "--yes", PROXY_STATE__URL="sqlite:////dev/null/state.db"
+    )
+
+    assert code == 1
+    assert "the state store cannot be used" in output
+    assert "Traceback" not in output
+    assert not (home / "config").exists()
+
+
 async def test_a_folder_of_something_else_is_refused(home):
     (home / "else/logs").mkdir(parents=True)
 

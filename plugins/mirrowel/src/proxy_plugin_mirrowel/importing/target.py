@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 from uuid import uuid4
 
+import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy_core import SyncRequest, UsageRow
+from proxy_core import SetupError, SyncRequest, UsageRow
 from proxy_core.cli.api import (
     COUNTED,
     Catalog,
@@ -25,7 +28,6 @@ from proxy_core.cli.api import (
     digest,
     fingerprints_of,
     load,
-    load_nothing_but,
     open_store,
     private_folder,
     read_small,
@@ -36,6 +38,7 @@ from proxy_core.cli.api import (
 from proxy_plugin_mirrowel.importing.settings import Setting
 from proxy_plugin_mirrowel.importing.toml import with_settings
 
+T = TypeVar("T")
 #: The client of imported usage in `proxy-core usage`.
 CLIENT = "mirrowel"
 _Total = tuple[str, str, str]
@@ -90,8 +93,8 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
         return [self.vault.add(replace(one, name=self.vault.free_name(one.provider, one.name))) for one in credentials]
 
     def usage(self) -> dict[_Total, UsageRow]:
-        """What was imported before, by provider, credential and model. Raises what the store raises."""
-        return asyncio.run(self._usage())
+        """What was imported before, by provider, credential and model. Raises ``ClickException``."""
+        return _awaited(self._usage())
 
     async def _usage(self) -> dict[_Total, UsageRow]:
         store = await open_store(self.loaded)
@@ -107,8 +110,8 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
         return found
 
     def add_usage(self, rows: Sequence[UsageRow]) -> None:
-        """One exchange with the store, so that all rows are added or none. Raises what the store raises."""
-        asyncio.run(self._add_usage(rows))
+        """One exchange with the store, so that all rows are added or none. Raises ``ClickException``."""
+        _awaited(self._add_usage(rows))
 
     async def _add_usage(self, rows: Sequence[UsageRow]) -> None:
         store = await open_store(self.loaded)
@@ -116,6 +119,16 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
             await store.sync(SyncRequest(holder=f"import-{uuid4().hex}", number=1, usage=rows))
         finally:
             await store.close()
+
+
+def _awaited(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except SetupError:
+        raise
+    except Exception as error:  # whatever a store raises; its message may hold a password
+        why = f"the state store cannot be used ({type(error).__name__})"
+        raise click.ClickException(f"{why}: mend it, or leave the files of usage out, and run it again") from error
 
 
 def summed_rows(one: UsageRow, other: UsageRow, sign: int = 1) -> UsageRow:
@@ -136,12 +149,10 @@ def open_target(config: Path | None, old: Path) -> Target:
 
     Raises ``SetupError``.
     """
-    elsewhere = user_file().parent
-    now = load(config if config is not None and config.is_file() else None, cwd=elsewhere)
-    file = config or now.sources.file or user_file()
+    file = config or load(cwd=user_file().parent).sources.file or user_file()
     if config is None and file.resolve().is_relative_to(old):
         file = user_file()
-    loaded = now if file.is_file() and now.sources.file == file else load_nothing_but({}, now.data_dir)
+    loaded = load(file, cwd=file.parent) if file.is_file() else _without_file()
     catalog = catalog_of(loaded)
     return Target(
         file=file.absolute(),
@@ -150,3 +161,11 @@ def open_target(config: Path | None, old: Path) -> Target:
         vault=vault_of(loaded, catalog),
         fingerprint=fingerprints_of(loaded),
     )
+
+
+def _without_file() -> LoadedSettings:
+    """What variables alone set: where usage is stored, for one."""
+    with TemporaryDirectory() as folder:
+        empty = Path(folder) / user_file().name
+        empty.touch()
+        return load(empty, cwd=empty.parent)

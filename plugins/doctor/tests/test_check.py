@@ -114,6 +114,17 @@ def test_a_plugin_that_cannot_be_imported_is_shown_with_its_own_line(check):
     assert 'tried_plugin.py", line 3, in <module>' in output
     assert "problem: import failed: ZeroDivisionError: division by zero" in output
     assert "loader.py" not in output
+    assert output.endswith("nothing was tried: it is not used\n")
+
+
+def test_a_redactor_that_returns_nothing_is_told_so(check):
+    code, output = check(
+        HEAD + "@proxy_core.hookimpl\ndef proxy_redactors(ctx):\n"
+        "    return [proxy_core.Redactor(name='mute', redact=lambda record: record.update(x=1))]\n"
+    )
+
+    assert code == 1
+    assert "redactor mute returns None instead of a record (" in output
 
 
 def test_a_provider_is_tried_with_every_fault(check):

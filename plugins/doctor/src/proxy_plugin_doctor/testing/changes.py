@@ -75,7 +75,7 @@ class Trial(Struct, frozen=True, kw_only=True):
         if isinstance(changed, Exception):
             return self._change(f"{who} refuses the request: {_refusal(changed)}", took)
         if not isinstance(changed, ProxyRequest):
-            return self._change(f"{who} returns a {type(changed).__name__} instead of a request", took)
+            return self._change(f"{who} returns {_kind(changed)} instead of a request", took)
         return self._change(f"{who} changes in the request: {_named(changed_fields(self.body, changed.body))}", took)
 
     def _of_response(self, sanitizer: Sanitizer) -> Change:
@@ -110,6 +110,8 @@ class Trial(Struct, frozen=True, kw_only=True):
         who = f"redactor {redactor.name}"
         if isinstance(changed, Exception):
             return self._change(f"{who} fails, so that records are withheld: {type(changed).__name__}", took)
+        if not isinstance(changed, dict):
+            return self._change(f"{who} returns {_kind(changed)} instead of a record", took)
         return self._change(f"{who} changes: {_named(changed_fields(record, changed))}", took)
 
     def _of_provider(self, provider: Provider) -> Iterator[Change]:
@@ -170,6 +172,10 @@ def _timed(call: Callable[[], T]) -> tuple[T | Exception, float]:
     if inspect.iscoroutine(result):
         result.close()
     return result, took
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _refusal(found: object) -> str:

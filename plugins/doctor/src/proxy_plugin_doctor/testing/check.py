@@ -182,7 +182,9 @@ def _print(found: Checked, everything: bool) -> None:
         click.echo("\nwith a sample request:")
         for change in found.changes:
             click.echo(f"  {printable(str(change))}")
-    click.echo("\n" + _summary(found.results))
+    click.echo(
+        "\n" + (_summary(found.results) if found.plugin.state == "active" else "nothing was tried: it is not used")
+    )
     for label in found.untried:
         click.echo(f"{label}: its responses were not tried; give a recorded one: --stream-sample FILE")
     if over := sum(change.over_budget for change in found.changes):

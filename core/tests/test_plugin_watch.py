@@ -257,7 +257,7 @@ def test_of_a_line_that_is_withheld_the_id_and_the_numbers_are_kept(tmp_path, ca
 
     withheld = "[withheld: a redactor failed]"
     assert [line.partition("WARNING ")[2] for line in lines] == [
-        f"[the-id-of-this] proxy_core.tested: {withheld} -> {withheld} 200 17 ms",
+        f"[the-id-of-this] proxy_core.tested: [withheld] -> [withheld] 200 17 ms {withheld}",
         f"[the-id-of-this] proxy_core.tested: {withheld}",
         f"[the-id-of-this] proxy_core.plugin.strange: {withheld}",
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import proxy_core
 from proxy_core import PluginError, RotationSettings, SettingsError, Unavailable
 from proxy_core.cli import cli
 from proxy_core.errors import PluginConflict
@@ -247,6 +248,14 @@ PLUGIN = PluginInfo(name="bad", api=1)
 def {hook}(ctx):
     return {result}
 """
+
+
+def test_a_plugin_may_import_everything_at_once():
+    namespace = {}
+    exec("from proxy_core import *", namespace)
+
+    assert {name for name in dir(proxy_core) if not name.startswith("_")} <= namespace.keys()
+    assert namespace["Redactor"] is proxy_core.Redactor
 
 
 def test_a_hook_that_is_not_marked_is_a_mistake(install, found):

@@ -12,6 +12,8 @@ else:
     from importlib import import_module
 
     def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return __dir__()
         if name.startswith("_"):
             raise AttributeError(name)
         try:

@@ -266,7 +266,8 @@ def _facts(record: logging.LogRecord) -> str:
     is_ours = record.name.startswith("proxy_core.") and not record.name.startswith("proxy_core.plugin.")
     if is_ours and isinstance(record.args, tuple):
         with suppress(TypeError, ValueError):
-            return record.msg % tuple(arg if isinstance(arg, int | float) else arg and WITHHELD for arg in record.args)
+            kept = tuple(arg if isinstance(arg, int | float) else arg and "[withheld]" for arg in record.args)
+            return f"{record.msg % kept} {WITHHELD}"
     return WITHHELD
 
 

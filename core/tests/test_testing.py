@@ -1,5 +1,8 @@
 """The testing kit: what its upstream accepts, and what a failed assertion shows."""
 
+import subprocess
+import sys
+
 import pytest
 
 from proxy_core import SettingsError, ndjson
@@ -73,3 +76,11 @@ def test_a_base_url_has_no_slash_at_its_end(tmp_path):
 def test_a_missing_base_url_is_an_error_that_says_where_to_set_it(tmp_path):
     with pytest.raises(SettingsError, match=r"providers\.my-bird\.base_url is required: .*MY_BIRD_API_BASE"):
         plugin_context("my-bird", folder=tmp_path).base_url(required=True)
+
+
+def test_without_pytest_the_kit_says_what_installs_it():
+    code = "import sys; sys.modules['pytest'] = None; from proxy_core.testing import FakeUpstream"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert "pip install 'proxy-core[testing]'" in done.stderr

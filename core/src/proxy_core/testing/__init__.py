@@ -18,6 +18,9 @@ else:
             found = globals()[name] = getattr(import_module("proxy_core.testing.api"), name)
         except AttributeError:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        except ModuleNotFoundError as error:
+            told = f"{error}: the kit needs what pip install 'proxy-core[testing]' installs"
+            raise ModuleNotFoundError(told, name=error.name) from error
         return found
 
     def __dir__() -> list[str]:

@@ -88,7 +88,7 @@ BROKEN = {
     "one preset": (GOOD.format(name="bad").replace("api=1", "api=1, presets='bad'"), "presets is a str, not list"),
     "settings of another kind": (
         GOOD.format(name="bad").replace("api=1", "api=1, settings=dict"),
-        "settings is a type, not a subclass of PluginSettings or None",
+        "settings is the class dict, not a subclass of PluginSettings or None",
     ),
     "no hook": ("from proxy_core import PluginInfo\nPLUGIN = PluginInfo(name='bad', api=1)", "implements no hook"),
     "misspelt and unmarked": (

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from proxy_core import AdminPage, BadRequest, PageRequest, PageResponse, PluginError
 from proxy_core.dialects import openai_chat
+from proxy_core.plugins.faults import Faults
 from proxy_core.plugins.registry import check_page_paths, overlap
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.interrupt import Interruptible
@@ -159,7 +160,8 @@ async def test_a_page_that_fails_is_a_clean_500_and_one_line_that_names_its_plug
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "internal_error"
     assert "details" not in response.text.replace("the log has details", "")
-    assert line.getMessage() == "plugin tested: its page /admin/tool failed"
+    assert line.getMessage().startswith("the page '/admin/tool' of plugin 'tested' raised ")
+    assert line.exc_info
     assert (await ask("/healthz", key=None)).status_code == 200
 
 
@@ -169,13 +171,14 @@ async def test_a_page_that_takes_too_long_is_abandoned(pages, tmp_path, caplog):
     statuses = Statuses(view=proxy.proxy.status, keys=keys, admin_key=ADMIN, runtime_dir=tmp_path)
     page = AdminPage(path="/admin/slow", respond=slow)
     wording = Wording(openai_chat.DIALECT, (), keys.places)
-    endpoint = PageEndpoint(page, "tested", PageServices(keys=keys, statuses=statuses, wording=wording, answer_s=0.05))
+    services = PageServices(keys=keys, statuses=statuses, wording=wording, faults=Faults(), answer_s=0.05)
+    endpoint = PageEndpoint(page, "tested", services)
     headers = {"authorization": f"Bearer {ADMIN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(endpoint), base_url="http://proxy") as client:
         response = await client.get("/admin/slow", headers=headers)
 
     assert response.status_code == 500
-    assert "plugin tested: its page /admin/slow failed" in caplog.text
+    assert "the page '/admin/slow' of plugin 'tested' raised TimeoutError" in caplog.text
 
 
 async def test_a_body_has_a_limit(pages):
@@ -265,7 +268,7 @@ async def test_a_feed_that_fails_is_cut_and_logged(pages, caplog):
                     pass
         await feed.closed.wait()
 
-    assert "plugin tested: its page /admin/live failed" in caplog.text
+    assert "the page '/admin/live' of plugin 'tested' raised " in caplog.text
     assert (await ask("/healthz", key=None)).status_code == 200
 
 

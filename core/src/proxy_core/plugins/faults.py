@@ -138,6 +138,8 @@ def place_of(call: object) -> str:
 
 def described(value: object) -> str:
     """A wrong result in a few words: its type, never its content."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     cls = type(value)
     before = "" if cls.__module__ == "builtins" else "object of class "
     return "None" if value is None else with_article(cls.__name__, before)

@@ -74,7 +74,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
     statuses = Statuses(
         view=parts.status, keys=admin_keys, admin_key=admin.get_secret_value(), runtime_dir=loaded.runtime_dir
     )
-    pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, feeds=parts.feeds)
+    pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, faults=services.faults, feeds=parts.feeds)
     served = Served(
         clock=services.clock,
         keys=services.keys,

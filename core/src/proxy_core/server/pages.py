@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,6 +12,7 @@ from starlette.routing import Route
 
 from proxy_core.errors import InternalError, PluginError, ProxyError, Unauthorized, Unavailable
 from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
+from proxy_core.plugins.faults import Faults, Site
 from proxy_core.plugins.registry import Catalog, overlap
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.auth import ClientKeys
@@ -22,8 +22,6 @@ from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, 
 from proxy_core.server.request_headers import Headers, id_headers, read
 from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.wording import Wording
-
-log = logging.getLogger("proxy_core.pages")
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -67,6 +65,7 @@ class PageServices(Struct, frozen=True, kw_only=True):
     keys: ClientKeys
     statuses: Statuses
     wording: Wording
+    faults: Faults
     feeds: Feeds = field(default_factory=Feeds)
     answer_s: float = _ANSWER_S
 
@@ -182,7 +181,7 @@ class PageEndpoint:
             self._complain(error)
 
     def _complain(self, error: Exception) -> None:
-        log.error("plugin %s: its page %s failed", self._plugin, self._page.path, exc_info=error)
+        self._services.faults.raised(Site(plugin=self._plugin, role="page", name=self._page.path), error)
 
 
 async def _body(receive: Receive) -> bytes:

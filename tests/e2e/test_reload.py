@@ -316,6 +316,38 @@ async def test_the_command_says_what_changed_and_what_is_wrong(home, upstream):
     assert still == 200
 
 
+async def test_secrets_in_files_are_read_again_and_are_nowhere_else(home, upstream):
+    secrets = home / "secrets"
+    secrets.mkdir()
+
+    def write(client, key):
+        (secrets / "proxy_api_key").write_text(f"{client}\n")
+        (home / "demo.key").write_text(f"{key}\n")
+
+    (home / "proxy-core.toml").write_text(
+        f'[providers.demo]\nbase_url = "{upstream.url}"\napi_keys_file = "demo.key"\nmodels = ["small"]\n'
+    )
+    write("bobs-first-key", "demos-first-key")
+    named = {"PROXY_SECRETS_DIR": str(secrets)}
+    async with serving(home, **named) as program:
+        before = await asked(program)
+        write("bobs-second-key", "demos-second-key")
+        done = await run(home, "reload", **named)
+        after = await asked(program), await asked(program, "bobs-second-key")
+        shown = await run(home, "config", "show", **named)
+        (home / "demo.key").unlink()
+        refused = await run(home, "reload", **named)
+        still = await asked(program, "bobs-second-key")
+
+    assert (before, after, still) == (200, (401, 200), 200)
+    assert (done[0], "changed: clients.default.key" in done[1]) == (0, True), done
+    assert upstream.keys_seen == ["demos-first-key", "demos-second-key", "demos-second-key"]
+    assert refused[0] == 1
+    assert "providers.demo.api_keys_file: " in refused[1]
+    assert f"{secrets}/proxy_api_key for PROXY_API_KEY" in shown[1]
+    assert not [word for word in ("-first-key", "-second-key") if word in program.output + shown[1] + done[1]]
+
+
 async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(home, upstream, http_server):
     write(home, upstream)
     async with serving(home, "--server", http_server) as program:

@@ -53,6 +53,16 @@ def test_a_file_found_there_cannot_send_a_key_from_the_environment_elsewhere(tmp
     assert KEY not in line
 
 
+def test_nor_one_from_a_file_that_the_environment_names(tmp_path, read):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "openai_api_key").write_text(KEY)
+    (tmp_path / ".env").write_text(f"OPENAI_API_BASE={EVIL}\n")
+
+    for variable, path in {"OPENAI_API_KEY_FILE": "elsewhere/openai_api_key", "PROXY_SECRETS_DIR": "elsewhere"}.items():
+        with pytest.raises(SettingsError, match="the key of openai is from the environment"):
+            start(read(**{variable: str(tmp_path / path)}), to_run=False)
+
+
 ADDRESSES = {name: file for name, file in FILES.items() if EVIL in file[1]}
 
 

@@ -48,8 +48,6 @@ from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.plugins.trace import changed_fields as changed_fields
 from proxy_core.runtime.destinations import address as address
 from proxy_core.settings.base import environment_name as environment_name
-from proxy_core.settings.loading import DELIMITER as DELIMITER
-from proxy_core.settings.loading import PREFIX as PREFIX
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings
 from proxy_core.settings.loading import load as load
 from proxy_core.settings.loading import load_nothing_but as load_nothing_but
@@ -57,6 +55,8 @@ from proxy_core.settings.loading import user_file as user_file
 from proxy_core.settings.pasted import decoded as decoded
 from proxy_core.settings.pasted import read_toml as read_toml
 from proxy_core.settings.secrets import secret_values as secret_values
+from proxy_core.settings.tables import DELIMITER as DELIMITER
+from proxy_core.settings.tables import PREFIX as PREFIX
 from proxy_core.settings.variables import other_variables as other_variables
 from proxy_core.state.usage import COUNTED as COUNTED
 from proxy_core.state.usage import summed as summed

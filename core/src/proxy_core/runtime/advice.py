@@ -53,6 +53,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         for name in loaded.provider_names
         if name not in catalog.providers
     ]
+    lines += loaded.sources.notes()
     lines += loaded.without_effect(catalog.rotations)
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += [

@@ -19,10 +19,11 @@ from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
 from proxy_core.runtime.pools import Stored
 from proxy_core.settings.base import environment_name
-from proxy_core.settings.loading import DELIMITER, PREFIX, LoadedSettings, Sources
+from proxy_core.settings.loading import LoadedSettings, Sources
 from proxy_core.settings.schema import PluginSettings, ProxySettings
 from proxy_core.settings.secrets import secret_values
 from proxy_core.settings.sources import Variable
+from proxy_core.settings.tables import DELIMITER, PREFIX
 from proxy_core.settings.validation_errors import KeyPath
 
 #: What decides about a provider's connections, besides every address in its plugin's settings.

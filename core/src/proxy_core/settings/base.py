@@ -26,10 +26,10 @@ def environment_name(name: str) -> str:
 
 
 def listed(value: object) -> object:
-    """A list; where only a string is possible (the environment), JSON or separated by commas."""
+    """A list; where only a string is possible (the environment), JSON or separated by commas, or lines of a file."""
     if isinstance(value, str):
         text = value.strip()
-        return loads(text) if text.startswith("[") else [p.strip() for p in text.split(",") if p.strip()]
+        return loads(text) if text.startswith("[") else [p.strip() for p in re.split("[,\n]", text) if p.strip()]
     return value
 
 

@@ -20,7 +20,6 @@ from typing import Any, TypeVar, cast
 import platformdirs
 from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
@@ -29,6 +28,7 @@ from proxy_core.settings.legacy_names import PLUGIN, unread
 from proxy_core.settings.pasted import read_toml
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
+from proxy_core.settings.secret_files import Named, secrets_read, with_secrets
 from proxy_core.settings.sources import (
     AskedProvider,
     FoundSettings,
@@ -38,10 +38,12 @@ from proxy_core.settings.sources import (
     Variables,
     installed_sources,
 )
+from proxy_core.settings.tables import DELIMITER, PREFIX, merged, nested_table, table_at
 from proxy_core.settings.validation_errors import KeyPath, problems
 from proxy_core.settings.variables import (
     CLIENT_KEY,
     LOADER_NAMES,
+    SECRETS_DIR,
     based_providers,
     is_key_variable,
     key_variables,
@@ -55,8 +57,6 @@ from proxy_core.settings.variables import (
 APP = "proxy-core"
 REPLACED = PLUGIN  # knows the system that this proxy replaces
 FILE_NAME = "proxy-core.toml"
-PREFIX = "PROXY_"
-DELIMITER = "__"
 _MAX_RUNTIME_DIR = 80
 
 P = TypeVar("P", bound=BaseModel)
@@ -84,6 +84,9 @@ class Sources(Struct, frozen=True, dict=True):
     others: Mapping[str, SettingsSource] = field(default_factory=dict)
     #: Files in the working directory that were read without being named on the command line or in the environment.
     found_here: frozenset[Path] = frozenset()
+
+    #: Who names the files of secrets that the settings file refers to.
+    by: Named = field(default_factory=Named)
 
     def key_variables(self, provider: str) -> list[Variable]:
         """The variables that hold a provider's keys, in the order of their numbers."""
@@ -113,6 +116,10 @@ class Sources(Struct, frozen=True, dict=True):
         """The variable of our own spelling that sets exactly this key."""
         return self.variables.get((PREFIX + DELIMITER.join(path)).upper())
 
+    def notes(self) -> list[str]:
+        """What to say about files of secrets."""
+        return list(dict.fromkeys([*self.by.notes, *(note for v in self.variables.values() for note in v.notes)]))
+
     def stray(self) -> list[str]:
         """``PROXY_`` variables that set nothing, usually because of a misspelling."""
         tables = {*ProxySettings.model_fields}
@@ -131,7 +138,7 @@ def _joined(found: Sequence[FoundSettings]) -> FoundSettings:
     table: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
     for one in found:
-        table = _merge(table, one.table)
+        table = merged(table, one.table)
         origins.update(one.origins)
     return FoundSettings(table=table, origins=origins, unused=[line for one in found for line in one.unused])
 
@@ -172,13 +179,13 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         if not isinstance(table, dict):
             raise SettingsError([f"plugins.{name}: must be a table"])
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{name.upper()}{DELIMITER}"
-        nested = _nested(cls, prefix, self.sources.variables)
+        file = secrets_read(cls, table_at(self.sources.table, "plugins", name), self.sources.by, f"plugins.{name}.")
         named, origins = _named(cls, ("plugins", name), self.sources.variables)
-        below = _merge(_mapping(self.sources.table, "plugins", name) or table, named)
-        above = _merge(nested, _mapping(self.overrides, "plugins", name))
+        below = merged(file or table, named)
+        above = merged(nested_table(cls, prefix, self.sources.variables), table_at(self.overrides, "plugins", name))
         return _validate(
             cls,
-            _merge(below, above),
+            merged(below, above),
             self.sources,
             prefix,
             ("plugins", name),
@@ -211,9 +218,9 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         found = self._from_variables(name, plugins)
         if not found.table:
             return self.settings.providers.get(name, _NOTHING)
-        below, above = self._file_table(name), _mapping(self.above, "providers", name)
+        below, above = self._file_table(name), table_at(self.above, "providers", name)
         try:
-            return ProviderSettings.model_validate(_merge(_merge(below, found.table), above))
+            return ProviderSettings.model_validate(merged(merged(below, found.table), above))
         except ValidationError as error:
             origin = partial(_origin, origins=found.origins, sources=self.sources, prefix="")
             raise SettingsError(problems(error, ProviderSettings, ("providers", name), origin)) from None
@@ -253,7 +260,7 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             name=name,
             providers={*self._known(plugins), name},
             file=self._file_table(name),
-            above=_mapping(self.above, "providers", name),
+            above=table_at(self.above, "providers", name),
             suggested=plugins.get(name, _NO_ROTATION),
             selector=self.settings.routing.selector,
         )
@@ -262,7 +269,7 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         return _joined([provider_settings(variables, name, keys), *others])
 
     def _file_table(self, name: str) -> Mapping[str, Any]:
-        return _mapping(self.sources.table, "providers", name)
+        return table_at(self.sources.table, "providers", name)
 
     def _known(self, plugins: Rotations) -> set[str]:
         return {*self.provider_names, *plugins}
@@ -304,7 +311,8 @@ def load(
     named = {file.parent.absolute()} if file and (config or environ.get("PROXY_CONFIG")) else set()
     here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.absolute() not in named)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    return _loaded(file, layers_of(environ, dotenvs), overrides or {}, data_dir, here)
+    layers = with_secrets(layers_of(environ, dotenvs), environ.get(SECRETS_DIR), here)
+    return _loaded(file, layers, overrides or {}, data_dir, here)
 
 
 def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
@@ -319,26 +327,16 @@ def _loaded(
     data_dir: Path,
     found_here: frozenset[Path] = frozenset(),
 ) -> LoadedSettings:
-    table = read_toml(file) if file else {}
-    above = _merge(_nested(ProxySettings, PREFIX, with_values(layers)), overrides)
-    others = installed_sources(_mapping(_merge(table, above), "plugins")) if layers else {}
+    by = Named(file=file, found=file in found_here)
+    table = secrets_read(ProxySettings, read_toml(file), by) if file else {}
+    above = merged(nested_table(ProxySettings, PREFIX, with_values(layers)), overrides)
+    others = installed_sources(table_at(merged(table, above), "plugins")) if layers else {}
     variables = with_values(layers, [prefix for other in others.values() for prefix in other.may_be_empty])
-    sources = Sources(file, table, variables, others, found_here)
+    sources = Sources(file, table, variables, others, found_here, by)
     # Variables under names of their own come first: a nested name for the same key is more specific and wins.
-    merged = _merge(_merge(table, sources.named.table), above)
-    settings = _validate(ProxySettings, merged, sources, PREFIX, (), sources.named.origins)
+    everything = merged(merged(table, sources.named.table), above)
+    settings = _validate(ProxySettings, everything, sources, PREFIX, (), sources.named.origins)
     return LoadedSettings(settings, sources, data_dir, above, overrides)
-
-
-def _nested(cls: type[BaseModel], prefix: str, variables: Variables) -> dict[str, Any]:
-    values = {n.lower(): v.value for n, v in variables.items() if n.upper().startswith(prefix)}
-    if not values:
-        return {}
-    # The source reads a class's fields and configuration, which plain models have, too. It takes a millisecond.
-    source = EnvSettingsSource(cast(type[BaseSettings], cls), env_prefix=prefix, env_nested_delimiter=DELIMITER)
-    source.config = {**source.config, "enable_decoding": False}  # lists are read by the fields themselves
-    source.env_vars = values
-    return source()
 
 
 def _named(cls: type[BaseModel], at: KeyPath, variables: Variables) -> tuple[dict[str, Any], dict[KeyPath, str]]:
@@ -351,22 +349,6 @@ def _named(cls: type[BaseModel], at: KeyPath, variables: Variables) -> tuple[dic
         if variable is not None:
             found[key], origins[(*at, key)] = variable.value, str(variable)
     return found, origins
-
-
-def _mapping(table: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """The table at ``path``; empty where there is none."""
-    node: Any = table
-    for key in path:
-        node = node.get(key) if isinstance(node, Mapping) else None
-    return node if isinstance(node, Mapping) else {}
-
-
-def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _validate(

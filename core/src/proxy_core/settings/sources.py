@@ -29,15 +29,23 @@ Origins = Mapping[tuple[str, ...], str]
 
 
 class Variable(Struct, frozen=True):
-    """One environment variable, and the file it was read from, if any."""
+    """One environment variable, and the file it was read from, if any.
+
+    ``secret`` is the file that holds the value, about which there may be ``notes``; ``problem`` says why it has none.
+    """
 
     __repr__ = repr_without("value")
 
     name: str
     value: str
     file: Path | None = None
+    secret: Path | None = None
+    problem: str = ""
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
+        if self.secret is not None:
+            return f"{self.secret} for {self.name}"
         return f"environment variable {self.name}" + (f" ({self.file})" if self.file else "")
 
 

@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
+from msgspec.structs import replace
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.base import environment_name
@@ -20,8 +21,10 @@ from proxy_core.settings.sources import FoundSettings, Variable, Variables
 
 #: Sets the key of the client ``default``.
 CLIENT_KEY = "PROXY_API_KEY"
-#: Locate the settings file and the data folder; they are read before all files.
-LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR")
+#: A folder of files that each stand for a variable.
+SECRETS_DIR = "PROXY_SECRETS_DIR"
+#: Locate the settings file and folders; they are read before all files.
+LOADER_NAMES = ("PROXY_CONFIG", "PROXY_DATA_DIR", SECRETS_DIR)
 _API_KEY = re.compile(r"(?P<name>[A-Z0-9_]+?)_API_KEY(?:_(?P<n>[0-9]+))?", re.ASCII)
 _API_BASE = re.compile(r"(?P<name>[A-Z0-9_]+)_API_BASE", re.ASCII)
 
@@ -53,7 +56,7 @@ def with_values(layers: Sequence[Variables], may_be_empty: Sequence[str] = ()) -
         name: variable
         for layer in layers
         for name, variable in layer.items()
-        if variable.value or name.startswith(prefixes)
+        if variable.value or variable.problem or name.startswith(prefixes)
     }
 
 
@@ -89,20 +92,30 @@ def provider_settings(variables: Variables, name: str, keys: Sequence[Variable])
     base = variables.get(f"{environment_name(name)}_API_BASE")
     if base is not None:
         table["base_url"], origins["providers", name, "base_url"] = base.value, str(base)
+    problems = [variable.problem for variable in keys if variable.problem]
+    if problems:
+        raise SettingsError(problems)
     if keys:
         # The same key under two names is one credential.
         table["api_keys"] = list(dict.fromkeys(v.value for v in keys))
-        origins["providers", name, "api_keys"] = ", ".join(str(v) for v in keys)
+        origins["providers", name, "api_keys"] = ", ".join(dict.fromkeys(str(v) for v in keys))
     return FoundSettings(table=table, origins=origins)
 
 
 def key_variables(variables: Variables) -> dict[str, list[Variable]]:
-    """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number, for each ``<NAME>``."""
+    """``<NAME>_API_KEY`` and ``<NAME>_API_KEY_<n>``, by number, for each ``<NAME>``; one for each key of a file."""
     found: dict[str, list[tuple[int, Variable]]] = {}
     for name, variable in variables.items():
         if match := _API_KEY.fullmatch(name):
             found.setdefault(match["name"], []).append((int(match["n"] or 0), variable))
-    return {name: [v for _, v in sorted(pairs, key=lambda pair: pair[0])] for name, pairs in found.items()}
+    return {
+        name: [one for _, variable in sorted(pairs, key=lambda pair: pair[0]) for one in _each(variable)]
+        for name, pairs in found.items()
+    }
+
+
+def _each(variable: Variable) -> list[Variable]:
+    return [variable] if variable.secret is None else [replace(variable, value=v) for v in variable.value.split("\n")]
 
 
 def misplaced(variables: Variables) -> list[str]:

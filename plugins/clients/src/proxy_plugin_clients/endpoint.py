@@ -85,7 +85,8 @@ def endpoint_of(
     models: Sequence[str] = (),
 ) -> Endpoint:
     """Raises ``ClickException`` if settings do not say which proxy or which client."""
-    variables = {name: variable.value for name, variable in loaded.sources.variables.items() if not variable.file}
+    own = loaded.sources.variables.items()
+    variables = {name: variable.value for name, variable in own if not (variable.file or variable.secret)}
     running = None if url else _running_url(loaded)
     return Endpoint(
         root=_root(url) if url else running or _own_url(loaded),

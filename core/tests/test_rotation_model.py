@@ -3,7 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
@@ -29,8 +29,15 @@ ROTATION_OPTIONS = {
     "fair_cycle_cross_tier": st.booleans(),
     "fair_cycle_s": st.sampled_from([50, 5000]),
     "quota_window_s": st.sampled_from([100, 86_400]),
+    "quota_window_begins": st.sampled_from(["clock", "first_request"]),
+    "windows": st.sampled_from([[], [{"name": "long", "length_s": 300, "begins": "first_request"}]]),
     "caps": st.sampled_from(
-        [[{"limit": "3"}], [{"limit": "80%", "cooldown": "fixed:20"}], [{"limit": "2", "cooldown": "offset:40"}]]
+        [
+            [{"limit": "3"}],
+            [{"limit": "80%", "cooldown": "fixed:20"}],
+            [{"limit": "2", "cooldown": "offset:40"}],
+            [{"limit": "3"}, {"limit": "4", "window": "long"}],
+        ]
     ),
 }
 ROTATIONS = st.fixed_dictionaries({"quota_groups": st.just({"pro": ["big-*"]})}, optional=ROTATION_OPTIONS)
@@ -174,7 +181,8 @@ class Rotation(RuleBasedStateMachine):
 
     def load(self, group, model, row):
         now = self.clock.time
-        if row.in_flight >= row.max_concurrent or group.capped.get(row.id, now) > now or self.aside(group, model, row):
+        capped = [each.capped.get(row.id, now) > now for each in self.ledger.windows_of(group)]
+        if row.in_flight >= row.max_concurrent or any(capped) or self.aside(group, model, row):
             return math.inf
         if any(rest.probing or now < rest.probe_at for rest in self.rests(model, row)):
             return math.inf
@@ -310,3 +318,37 @@ TestRotation = Rotation.TestCase
 TestRotation.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestRotationAcrossReloads = RotationAcrossReloads.TestCase
 TestRotationAcrossReloads.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 30, 70, 250]), st.integers(0, 3)), max_size=25),
+    st.sampled_from(["clock", "first_request"]),
+)
+def test_windows_are_what_a_simple_model_says(steps, begins):
+    """The model keeps every request, and counts those since the window began."""
+    limits = {"": (100, 3), "long": (300, 5)}
+    clock = Clock()
+    rotation = RotationSettings(
+        quota_window_s=100,
+        quota_window_begins=begins,
+        windows=[{"name": "long", "length_s": 300, "begins": begins}],
+        caps=[{"window": name, "limit": str(limit)} for name, (_, limit) in limits.items()],
+    )
+    pool = Pool(clock, Policy(BUILT_IN[0], rotation), keys(["id-0"], [1] * 4))
+    request = ProxyRequest(id="r", client="c", dialect="d", model="a", stream=False, body={})
+    began = dict.fromkeys(limits, -math.inf)
+    counts = dict.fromkeys(limits, 0)
+    for seconds, requests in steps:
+        clock.time += seconds
+        for _ in range(requests):
+            now = clock.time
+            for name, (length, _) in limits.items():
+                if now >= began[name] + length:
+                    began[name] = now if begins == "first_request" else now // length * length
+                    counts[name] = 0
+            free = all(counts[name] < limit for name, (_, limit) in limits.items())
+            lease = pool.take(request, "a")
+            assert (lease is not None) == free
+            if lease is not None:
+                lease.release()
+                counts = {name: count + 1 for name, count in counts.items()}

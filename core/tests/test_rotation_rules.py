@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from proxy_core import RotationSettings
+from proxy_core import RotationSettings, Selector
 from proxy_core.rotation.quota import next_reset
 
 # --- Priorities --------------------------------------------------------------------------
@@ -385,3 +385,87 @@ def test_balanced_has_no_cycle_unless_configured(desk, clock):
         for _ in range(3):
             some.ask(tried=["k0"])
         assert some.ask() == served
+
+
+# --- Windows of other kinds --------------------------------------------------------------
+
+WEEK_S = 604_800
+PLAN = {
+    "quota_window_s": 18_000,
+    "quota_window_begins": "first_request",
+    "windows": [{"name": "weekly", "length_s": WEEK_S, "begins": "first_request"}],
+}
+
+
+def test_a_window_may_begin_with_the_first_request(desk, clock):
+    desk = desk(1, caps=[{"limit": "3"}], quota_window_s=100, quota_window_begins="first_request")
+    clock.passes(60)
+    desk.ask()
+    clock.passes(60)
+    assert serves(desk, 9) == 2
+    assert desk.cooldown_s() == pytest.approx(40)
+    clock.passes(40)
+    clock.passes(500)
+
+    assert serves(desk, 9) == 3
+    assert desk.cooldown_s() == pytest.approx(100)
+
+
+def test_requests_count_in_every_window_and_each_has_its_caps(desk, clock):
+    desk = desk(1, **PLAN, caps=[{"limit": "3"}, {"limit": "7", "window": "weekly"}])
+    served = []
+    for _ in range(4):
+        served.append(serves(desk, 9))
+        clock.passes(18_000)
+
+    assert served == [3, 3, 1, 0]
+    assert desk.cooldown_s() == pytest.approx(WEEK_S - 4 * 18_000)
+    clock.passes(WEEK_S)
+    assert serves(desk, 9) == 3
+
+
+def test_a_window_counts_per_quota_group_and_a_cap_names_its_models(desk):
+    caps = [{"models": "pro", "window": "weekly", "limit": "2"}]
+    desk = desk(1, quota_groups={"pro": ["big-*"]}, windows=[{"name": "weekly", "length_s": WEEK_S}], caps=caps)
+
+    assert [desk.ask(model) for model in ("big-1", "big-2", "big-1", "small")] == ["k0", "k0", None, "k0"]
+
+
+def test_what_a_provider_reports_of_a_further_window_reaches_its_caps_and_the_selector(desk):
+    caps = [{"window": "weekly", "limit": "80%"}]
+    desk = desk(1, windows=[{"name": "weekly", "resets": "weekly monday 00:00"}], caps=caps)
+    desk.learn(limit=100, used=10)
+    desk.learn(limit=100, used=70, window="weekly", resets_in=5000)
+    seen = []
+    desk.pool.ledger.policy.selector = Selector(
+        name="seen", select=lambda all_, _: seen.append(all_.first) or all_.first
+    )
+
+    assert serves(desk, 20) == 10
+    assert (seen[0].used, seen[0].limit, seen[0].resets_in_s) == (70, 100, 5000)
+    assert desk.cooldown_s() == 5000
+
+
+def test_a_report_of_a_window_that_is_not_counted_changes_nothing(desk):
+    desk = desk(1, caps=[{"limit": "5"}])
+    desk.learn(limit=1, used=1, window="weekly")
+
+    assert serves(desk, 9) == 4
+
+
+def test_requests_the_provider_could_not_serve_are_taken_back_from_every_window(desk):
+    desk = desk(1, **PLAN, caps=[{"limit": "3", "window": "weekly"}])
+    for lease in [desk.take() for _ in range(3)]:
+        desk.fail(lease=lease, cooldown=None, fault="network")
+
+    assert serves(desk, 9) == 3
+
+
+def test_a_reload_keeps_what_every_window_has_counted(desk):
+    settings = {**PLAN, "quota_groups": {"all": ["*"]}, "caps": [{"limit": "3", "window": "weekly"}]}
+    desk = desk(1, **settings)
+    desk.ask()
+    desk.ask()
+    desk.reload(["k0"], **settings)
+
+    assert serves(desk, 9) == 1

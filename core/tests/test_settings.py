@@ -108,11 +108,16 @@ SAMPLE = {
     "providers.rotation.tiers": ({"pro": 1}, None),
     "providers.rotation.quota_groups": ({"big": ["a-*", "b"]}, None),
     "providers.rotation.caps": (
-        [{"models": "pro", "priorities": [1, 2], "limit": "80%", "cooldown": "fixed:60"}],
-        '[{"models": "pro", "priorities": [1, 2], "limit": "80%", "cooldown": "fixed:60"}]',
+        [{"models": "pro", "priorities": [1, 2], "window": "week", "limit": "80%", "cooldown": "fixed:60"}],
+        '[{"models": "pro", "priorities": [1, 2], "window": "week", "limit": "80%", "cooldown": "fixed:60"}]',
     ),
     "providers.rotation.quota_window_s": (60.0, "60"),
+    "providers.rotation.quota_window_begins": ("first_request", "first_request"),
     "providers.rotation.quota_resets": ("weekly sunday 03:00", "weekly sunday 03:00"),
+    "providers.rotation.windows": (
+        [{"name": "week", "length_s": 604800.0, "begins": "first_request", "resets": "weekly sunday 03:00"}],
+        '[{"name": "week", "length_s": 604800, "begins": "first_request", "resets": "weekly sunday 03:00"}]',
+    ),
     "providers.rotation.fair_cycle": (True, "true"),
     "providers.rotation.fair_cycle_scope": ("credential", "credential"),
     "providers.rotation.fair_cycle_cross_tier": (True, "true"),

@@ -87,3 +87,55 @@ def test_the_words_of_the_proxy_itself_are_stored_without_a_redactor(desk, clock
     assert b"sk-secret" not in value.value
     assert other.pool.ledger.rows[0].cooldown.told == row.cooldown.told
     assert "rejected this proxy's credential" in row.cooldown.told.message
+
+
+# --- Windows that begin with a request ---------------------------------------------------
+
+BEGUN = {
+    "quota_window_s": 600,
+    "quota_window_begins": "first_request",
+    "windows": [{"name": "long", "length_s": 6000, "begins": "first_request"}],
+    "caps": [{"limit": "3"}, {"limit": "5", "window": "long"}],
+}
+
+
+def exchange(one, other, clock, kept=None):
+    """What one process shares, read by another; ``kept``: the store's totals."""
+    instant, kept = Instant(clock.monotonic(), clock.monotonic()), {} if kept is None else kept
+    ledger, theirs = one.pool.ledger, other.pool.ledger
+    scopes, ledger.changes.scopes = ledger.changes.scopes, set()
+    for scope in scopes:
+        value = sync_codec.written(ledger, scope, ledger.changes.at[scope], instant, str)
+        sync_codec.applied(theirs, sync_codec.name_of("demo", scope), value, instant)
+    for name, count in sync_codec.counted("demo", ledger, instant):
+        kept[name] = kept.get(name, 0) + count.add
+    for name, total in kept.items():
+        sync_codec.count_applied("demo", theirs, name, total, instant)
+
+
+def test_windows_that_began_in_one_process_are_those_of_another_with_what_was_used(desk, clock):
+    one, other = desk(1, **BEGUN), desk(1, **BEGUN)
+    clock.passes(77)
+    one.ask()
+    one.ask()
+    exchange(one, other, clock)
+    clock.passes(20)
+
+    assert [other.ask() for _ in range(3)] == ["k0", None, None]
+    assert other.cooldown_s() == pytest.approx(580)
+    clock.passes(580)
+    assert [other.ask() for _ in range(4)] == ["k0", "k0", None, None]
+    assert other.cooldown_s() == pytest.approx(6000 - 600)
+
+
+def test_of_windows_that_began_in_two_processes_at_once_both_keep_the_earlier_end(desk, clock):
+    one, other = desk(1, **BEGUN), desk(1, **BEGUN)
+    one.ask()
+    clock.passes(0.05)
+    other.ask()
+    for sender, receiver in [(one, other), (other, one), (one, other)]:
+        clock.passes(0.1)
+        exchange(sender, receiver, clock)
+    ends = {desk.pool.ledger.group("m").windows["id-0"].resets_at for desk in (one, other)}
+
+    assert ends == {1600}

@@ -188,7 +188,8 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     """What a provider reports about a quota window.
 
     ``limit`` and ``used`` are in ``unit``; ``None`` is unknown. ``resets_at`` is UTC.
-    ``group`` names a quota group or a model; empty: the model of the request.
+    ``group`` names a quota group or a model; empty: the model of the request. ``window``: one of the windows in
+    ``[[providers.<name>.rotation.windows]]``, which the plugin may define; empty: the main one.
     """
 
     unit: Literal["requests", "tokens"] = "requests"
@@ -196,3 +197,4 @@ class QuotaWindow(Struct, frozen=True, kw_only=True):
     used: float | None = None
     resets_at: datetime | None = None
     group: str = ""
+    window: str = ""

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from proxy_core.interfaces import Candidate, ProxyRequest
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.sessions import Sessions, session_key
-from proxy_core.rotation.state import BUSY, QuotaGroup
+from proxy_core.rotation.state import BUSY, CredentialState, QuotaGroup, Window
 
 
 class Choice:
     """The :class:`~proxy_core.interfaces.Candidates` of one attempt: all credentials with a load in the lowest band."""
 
-    __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "session")
+    __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "_windows", "session")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Choice:
         self._loads = loads
         self._low = low
         self._end = (low // BUSY + 1) * BUSY
+        self._windows = ledger.windows_of(group)
         self._request = request
         self._now = now
         #: Set once the selector has read ``of_session``.
@@ -71,14 +72,26 @@ class Choice:
 
     def _candidate(self, position: int) -> Candidate:
         row = self._ledger.rows[position]
-        window = self._group.windows.get(row.id)
-        if window is not None and not window.from_provider:
-            window = None  # the window comes from settings and says nothing about the provider's own
+        window, used = self._tightest(row)
         return Candidate(
             credential=row.credential,
             in_flight=row.in_flight,
-            used=self._group.used.get(row.id, 0),
+            used=used,
             last_used=row.last_used,
             limit=window.limit if window else None,
             resets_in_s=max(0.0, window.resets_at - self._now) if window else None,
         )
+
+    def _tightest(self, row: CredentialState) -> tuple[Window | None, int]:
+        """Of the windows that the provider reports, the one with the least left, and the requests in it.
+
+        A window that comes only from settings says nothing about the provider's own.
+        """
+        counted = [(group.windows.get(row.id), group.used.get(row.id, 0)) for group in self._windows]
+        reported = [(window, used) for window, used in counted if window is not None and window.from_provider]
+        return max(reported, key=_share, default=(None, counted[0][1]))
+
+
+def _share(counted: tuple[Window, int]) -> float:
+    window, used = counted
+    return used / window.limit if window.limit else 0.0

@@ -115,7 +115,6 @@ def described(pool: Pool, model: str) -> dict[str, Any]:
 def _credential(
     ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, instant: Instant
 ) -> dict[str, Any]:
-    window = group.windows.get(row.id)
     usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, instant.monotonic)
     exclusion = None if usable else _exclusion(ledger, group, model, row, instant.monotonic)
     cooldowns = [
@@ -131,13 +130,21 @@ def _credential(
         "state": "usable" if exclusion is None else exclusion.reason,
         "why": row.unavailable or row.note,
         "in_flight": row.in_flight,
+        **_window(group, row, instant),
+        "windows": [{"name": each.name, **_window(each, row, instant)} for each in ledger.windows_of(group)[1:]],
+        "cooldowns": [
+            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant)) is not None
+        ],
+    }
+
+
+def _window(group: QuotaGroup, row: CredentialState, instant: Instant) -> dict[str, Any]:
+    window = group.windows.get(row.id)
+    return {
         "used": group.used.get(row.id, 0),
         "limit": window.limit if window is not None else None,
         "window_resets": _iso(instant.utc(window.resets_at)) if window is not None else None,
         "capped_until": _iso(instant.utc(group.capped[row.id])) if row.id in group.capped else None,
-        "cooldowns": [
-            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant)) is not None
-        ],
     }
 
 

@@ -18,7 +18,7 @@ from proxy_core.interfaces import Credential, FailureDecision, QuotaWindow
 from proxy_core.rotation import fair_cycle, quota
 from proxy_core.rotation.changes import PROVIDER, Changes, Scope
 from proxy_core.rotation.cooldown import Cooldown, Failure, cooldown_after
-from proxy_core.rotation.policy import Policy
+from proxy_core.rotation.policy import Policy, further_window
 from proxy_core.rotation.rows import Rows, expires_at
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
@@ -85,17 +85,18 @@ class Ledger(Rows):
 
     def _settle(self, group: QuotaGroup, row: CredentialState, now: float) -> None:
         """Recompute one load, and schedule the time at which it changes without any event."""
-        quota.expire(group, row, now)
+        windows = self.windows_of(group)
+        for window in windows:
+            quota.expire(window, row, now)
         cooldowns = [c for c in (row.cooldown, group.cooldowns.get(row.id)) if c is not None]
         ends = [c.probe_at for c in cooldowns if c.probe_at > now]
         if now < row.expires_at < UNUSABLE:
             ends.append(row.expires_at)
-        if row.id in group.windows:
-            ends.append(group.windows[row.id].resets_at)
-        if row.id in group.capped:
-            ends.append(group.capped[row.id])
+        ends += [window.windows[row.id].resets_at for window in windows if row.id in window.windows]
+        capped = [window.capped[row.id] for window in self.capping(group, row)]
+        ends += capped
         aside = self.policy.fair_cycle and self._set_aside(group, row, now, ends)
-        usable = not aside and self._free(group, row, now) and not any(c.closed(now) for c in cooldowns)
+        usable = not (aside or capped) and self._free(row, now) and not any(c.closed(now) for c in cooldowns)
         if usable:
             group.put_load(row.position, self._load(group, row))
             group.unusable.pop(row.id, None)
@@ -124,14 +125,9 @@ class Ledger(Rows):
             sharing.dirty.update(rows)
         return False
 
-    def _free(self, group: QuotaGroup, row: CredentialState, now: float) -> bool:
-        """Whether nothing but a cooldown prevents this credential from being leased."""
-        return (
-            row.in_flight < min(row.max_concurrent, row.granted)
-            and row.id not in group.capped
-            and not row.unavailable
-            and row.expires_at > now
-        )
+    def _free(self, row: CredentialState, now: float) -> bool:
+        """Whether the credential itself can be leased: it is not too busy, and its token is valid."""
+        return row.in_flight < min(row.max_concurrent, row.granted) and not row.unavailable and row.expires_at > now
 
     def _load(self, group: QuotaGroup, row: CredentialState) -> float:
         busy = max(0.0, row.in_flight - row.preferred + 1)
@@ -164,8 +160,10 @@ class Ledger(Rows):
             cooldown.probing = True
         if not cooldowns:
             group.last = row.id
-        quota.count(self.policy, group, row, now, self.epoch)
-        self.changes.count(row.id, group.name, 1)
+        for window in self.windows_of(group):
+            if quota.count(self.policy, window, row, now, self.epoch):
+                self.changes.changed(Scope(row.id, window.name), now)
+            self.changes.count(row.id, window.name, 1)
         self.touch(row)
         return Use(row=row, model=model, started=now, probes=probes)
 
@@ -207,8 +205,9 @@ class Ledger(Rows):
             ends_s=decision.error.retry_after_s,
         )
         self._provider_failed(use, decision, failure)
-        if decision.fault in ("provider", "network") and quota.uncount(self.policy, group, row, now):
-            self.changes.count(row.id, group.name, -1)
+        for window in self.windows_of(group) if decision.fault in ("provider", "network") else ():
+            if quota.uncount(self.policy, window, row, now):
+                self.changes.count(row.id, window.name, -1)
         self.touch(row)
         routing = self.policy.routing
         if decision.cooldown == "credential":
@@ -272,6 +271,12 @@ class Ledger(Rows):
     def _learn(
         self, group: QuotaGroup, row: CredentialState, window: QuotaWindow, now: float, received_at: datetime
     ) -> None:
+        if window.window:
+            name = further_window(group.name, window.window)
+            found = [each for each in self.windows_of(group) if each.name == name]
+            if not found:
+                return  # settings count no such window
+            group = found[0]
         if quota.learn(self.policy, group, row, window, now, received_at):
             self.changes.changed(Scope(row.id, group.name), now)
 
@@ -281,7 +286,7 @@ class Ledger(Rows):
         if credential is None and self.outage is not None:
             self._end_outage(now)
             cleared = 1
-        groups = list(self.groups.values()) if model is None else [self.group(model)]
+        groups = list(self.groups.values()) if model is None else self.windows_of(self.group(model))
         for row in self.rows:
             if credential not in (None, row.id):
                 continue
@@ -348,12 +353,17 @@ class Ledger(Rows):
         """
         if row.stuck:
             return UNUSABLE
-        ends = [now, group.capped.get(row.id, now), *(c.probe_at for c in cooldowns_of(row, group, model))]
+        ends = [now, *(c.probe_at for c in cooldowns_of(row, group, model))]
+        ends += [window.capped[row.id] for window in self.capping(group, row)]
         if row.unavailable:
             ends.append(row.retry_at)
         if self.policy.fair_cycle:
             ends.append(fair_cycle.over_at(self.policy, group, row, now))
         return max(ends)
+
+    def capping(self, group: QuotaGroup, row: CredentialState) -> Sequence[QuotaGroup]:
+        """The windows of a quota group in which a cap is reached."""
+        return [window for window in self.windows_of(group) if row.id in window.capped]
 
     def cooling_down(self, now: float) -> dict[str, float]:
         """Fingerprint to seconds left, for credentials that are cooling down for at least one model."""

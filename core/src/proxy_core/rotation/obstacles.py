@@ -34,8 +34,11 @@ def obstacle(ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState
     if cooldown is not None:
         reason = "probing" if cooldown.probing else "cooling down"
         return _cooling_down(reason, cooldown)
-    if row.id in group.capped:
-        return Obstacle(reason="capped", ends_at=group.capped[row.id])
+    capping = ledger.capping(group, row)
+    if capping:
+        last = max(capping, key=lambda window: window.capped[row.id])
+        note = "" if last is group else f"the cap on {last.name} is reached"
+        return Obstacle(reason="capped", ends_at=last.capped[row.id], note=note)
     if row.in_flight >= min(row.max_concurrent, row.granted):
         return Obstacle(reason="busy")
     return Obstacle(reason="fair cycle", ends_at=ledger.usable_at(group, model, row, now))

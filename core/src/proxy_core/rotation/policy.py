@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from proxy_core.interfaces import Selector
 from proxy_core.rotation.state import UNUSABLE
-from proxy_core.settings.rotation import RotationSettings
+from proxy_core.settings.rotation import CapSettings, RotationSettings, WindowSettings
 from proxy_core.settings.schema import RoutingSettings
 
 
@@ -24,8 +25,13 @@ class Policy:
         self.fair_cycle = selector.fair_cycle if chosen is None else chosen
         #: The quota group to which settings assign a model.
         self.group_of = lru_cache(maxsize=1024)(self._group_of)
-        #: Configured caps for a model or quota group and a credential's priority.
-        self.caps_for = lru_cache(maxsize=1024)(self.rotation.caps_for)
+        #: Configured caps for a model or quota group, in one of its windows, and a credential's priority.
+        self.caps_for = lru_cache(maxsize=1024)(self._caps_for)
+        self._main = _main_window(self.rotation)
+        #: The names of a quota group's further windows. Each is kept in a group of its own.
+        self.windows_of = lru_cache(maxsize=1024)(self._windows_of)
+        #: Of a group's name: the quota group proper, and the window.
+        self.parts_of = lru_cache(maxsize=1024)(self._parts_of)
 
     def concurrency(self, priority: int) -> tuple[float, float]:
         """Concurrent requests: the limit, and the preferred number."""
@@ -40,11 +46,40 @@ class Policy:
         """Credentials with the same value share a fair cycle."""
         return 0 if self.rotation.fair_cycle_cross_tier else priority
 
+    def window_of(self, group: str) -> WindowSettings:
+        """The window that a group counts in."""
+        return self.parts_of(group)[1]
+
+    def _windows_of(self, group: str) -> Sequence[str]:
+        windows = self.rotation.windows if self.window_of(group) is self._main else ()
+        return [further_window(group, window.name) for window in windows]
+
+    def _parts_of(self, group: str) -> tuple[str, WindowSettings]:
+        for window in self.rotation.windows:
+            quota = group.removesuffix(further_window("", window.name))
+            if quota != group:
+                return quota, window
+        return group, self._main
+
+    def _caps_for(self, group: str, priority: int) -> list[CapSettings]:
+        quota, window = self.parts_of(group)
+        return self.rotation.caps_for(quota, priority, window.name)
+
     def _group_of(self, model: str) -> str | None:
         for group, models in self.rotation.quota_groups.items():
             if any(fnmatchcase(model, glob) for glob in models):
                 return group
         return None
+
+
+def further_window(group: str, window: str) -> str:
+    """The name of the group that counts a quota group's requests in a further window."""
+    return f"{group} ({window})"
+
+
+def _main_window(rotation: RotationSettings) -> WindowSettings:
+    length_s, begins, resets = rotation.quota_window_s, rotation.quota_window_begins, rotation.quota_resets
+    return WindowSettings.model_construct(name="", length_s=length_s, begins=begins, resets=resets)
 
 
 def _limit(most: int | None, factor: float) -> float:

@@ -12,18 +12,24 @@ from datetime import UTC, datetime, timedelta
 from proxy_core.interfaces import QuotaWindow
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Window
-from proxy_core.settings.rotation import WEEKDAYS, CapSettings
+from proxy_core.settings.rotation import WEEKDAYS, CapSettings, WindowSettings
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
 
 
-def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, epoch: float) -> None:
-    """Count one request. ``epoch``: the offset from monotonic seconds to epoch seconds."""
+def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, epoch: float) -> bool:
+    """Count one request. True if this began a window whose end other processes cannot know.
+
+    ``epoch``: the offset from monotonic seconds to epoch seconds.
+    """
+    window = policy.window_of(group.name)
+    begun = row.id not in group.windows
     group.used[row.id] = group.used.get(row.id, 0) + 1
-    if row.id not in group.windows:
-        group.windows[row.id] = Window(window_end(policy, now, epoch))
+    if begun:
+        group.windows[row.id] = Window(window_end(window, now, epoch))
     apply_limits(policy, group, row, now)
+    return begun and begins_anywhere(window)
 
 
 def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> bool:
@@ -52,12 +58,18 @@ def learn(
     return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
 
 
-def window_end(policy: Policy, now: float, epoch: float) -> float:
-    """The end of the current window. Windows are aligned between processes: a day begins at 00:00 UTC."""
-    resets, length_s = policy.rotation.quota_resets, policy.rotation.quota_window_s
-    if resets is not None:
-        return next_reset(resets, datetime.fromtimestamp(now + epoch, UTC)).timestamp() - epoch
-    return ((now + epoch) // length_s + 1) * length_s - epoch
+def window_end(window: WindowSettings, now: float, epoch: float) -> float:
+    """The end of a window that is open now, or begins now. By the clock, a day begins at 00:00 UTC."""
+    if window.resets is not None:
+        return next_reset(window.resets, datetime.fromtimestamp(now + epoch, UTC)).timestamp() - epoch
+    if begins_anywhere(window):
+        return now + window.length_s
+    return ((now + epoch) // window.length_s + 1) * window.length_s - epoch
+
+
+def begins_anywhere(window: WindowSettings) -> bool:
+    """Whether the window begins with a request, so that its end cannot be told from the time of day."""
+    return window.begins == "first_request" and window.resets is None
 
 
 def next_reset(text: str, at: datetime) -> datetime:

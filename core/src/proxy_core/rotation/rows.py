@@ -7,7 +7,7 @@ monotonic seconds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from proxy_core.clock import Clock
 from proxy_core.interfaces import Credential
@@ -107,8 +107,10 @@ class Rows:
 
     def _regroup(self) -> None:
         """Drop the group of a model that settings now assign to another group."""
-        for name in [name for name in self.groups if self.policy.group_of(name) not in (None, name)]:
-            self._forget_group(name)
+        for name in list(self.groups):
+            quota_group = self.policy.parts_of(name)[0]
+            if self.policy.group_of(quota_group) not in (None, quota_group):
+                self._forget_group(name)
 
     def _retire(self, row: CredentialState) -> None:
         row.retire()
@@ -139,6 +141,16 @@ class Rows:
         self.groups.move_to_end(name)
         return group
 
+    def windows_of(self, group: QuotaGroup) -> Sequence[QuotaGroup]:
+        """The group itself, for its main window, and one for each further window. What is set aside is so in all."""
+        names = self.policy.windows_of(group.name)
+        if not names:
+            return (group,)
+        further = [self.group_named(name) for name in names]
+        for each in further:
+            each.marks = group.marks
+        return (group, *further)
+
     def _forget_group(self, name: str) -> None:
         del self.groups[name]
         self.changes.forget_group(name)
@@ -152,8 +164,8 @@ class Rows:
     def _sharing_marks(self, group: QuotaGroup) -> Iterable[QuotaGroup]:
         return (other for other in self.groups.values() if other.marks is group.marks)
 
-    def window_end(self, now: float) -> float:
-        return quota.window_end(self.policy, now, self.epoch)
+    def window_end(self, group: str, now: float) -> float:
+        return quota.window_end(self.policy.window_of(group), now, self.epoch)
 
 
 def expires_at(credential: Credential, epoch: float) -> float:

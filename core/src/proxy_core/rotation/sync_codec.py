@@ -25,7 +25,7 @@ from proxy_core.rotation.changes import PROVIDER, Scope
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.state import UNUSABLE, CredentialState, Window
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Window
 
 T = TypeVar("T")
 Clean = Callable[[str], str]
@@ -116,8 +116,12 @@ def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]
         found["capped"] = instant.to_epoch(group.capped[name])
         ends.append(found["capped"])
     window = group.windows.get(name)
-    if window is not None and window.from_provider:
-        found["window"] = {"resets_at": instant.to_epoch(window.resets_at), "limit": window.limit}
+    if window is not None and (window.from_provider or quota.begins_anywhere(ledger.policy.window_of(group.name))):
+        found["window"] = {
+            "resets_at": instant.to_epoch(window.resets_at),
+            "limit": window.limit,
+            "from_provider": window.from_provider,
+        }
         ends.append(found["window"]["resets_at"])
     return found
 
@@ -159,11 +163,22 @@ def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) ->
         _put(group.cooldowns, row.id, cooldown)
         _put(group.marks, row.id, _to_monotonic(value.get("mark"), instant))
         _put(group.capped, row.id, _to_monotonic(value.get("capped"), instant))
-        window = value.get("window")
-        if window is not None:
-            resets_at = instant.to_monotonic(window["resets_at"])
-            group.windows[row.id] = Window(resets_at, window["limit"], from_provider=True)
+        if value.get("window") is not None:
+            _window_applied(ledger, scope, group, value["window"], instant)
     ledger.touch(row)
+
+
+def _window_applied(
+    ledger: Ledger, scope: Scope, group: QuotaGroup, value: Mapping[str, Any], instant: Instant
+) -> None:
+    """Of a window that began with requests in two processes at once, the earlier end applies in both."""
+    name = scope.credential or ""
+    told = Window(instant.to_monotonic(value["resets_at"]), value["limit"], value.get("from_provider", True))
+    ours = group.windows.get(name)
+    if not told.from_provider and ours is not None and instant.monotonic < ours.resets_at < told.resets_at - _SAME_S:
+        ledger.changes.changed(scope, instant.monotonic)
+    else:
+        group.windows[name] = told
 
 
 def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | None:
@@ -198,7 +213,7 @@ def count_name(provider: str, ledger: Ledger, credential: str, group: str, insta
     """The name of the count of a credential's requests in its current window, and when the count expires."""
     known = ledger.groups.get(group)
     window = known.windows.get(credential) if known is not None else None
-    ends = window.resets_at if window is not None else ledger.window_end(instant.monotonic)
+    ends = window.resets_at if window is not None else ledger.window_end(group, instant.monotonic)
     resets_at = instant.to_epoch(ends)
     name = f"used/{_quoted(provider)}/{_quoted(credential)}/{_quoted(group)}/{round(resets_at / _MINUTE_S)}"
     return name, resets_at + _MINUTE_S
@@ -226,7 +241,7 @@ def count_applied(provider: str, ledger: Ledger, name: str, total: float, instan
     if row is None or count_name(provider, ledger, credential, group_name, instant)[0] != name:
         return  # the window has ended
     group = ledger.group_named(group_name)
-    window = group.windows.setdefault(credential, Window(ledger.window_end(instant.monotonic)))
+    window = group.windows.setdefault(credential, Window(ledger.window_end(group_name, instant.monotonic)))
     used = max(0, int(total) + ledger.changes.used.get((credential, group_name), 0))
     group.used[credential] = max(used, group.used.get(credential, 0)) if window.from_provider else used
     quota.apply_limits(ledger.policy, group, row, instant.monotonic)

@@ -20,7 +20,7 @@ from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.loading import LoadedSettings
-from proxy_core.settings.rotation import DEFAULT_PRIORITY
+from proxy_core.settings.rotation import DEFAULT_PRIORITY, RotationSettings
 from proxy_core.settings.schema import ProviderSettings
 
 log = logging.getLogger("proxy_core.credentials")
@@ -76,6 +76,7 @@ def pool_plans(
     for name, provider in catalog.providers.items():
         rotation = settings[name].rotation.over(provider.rotation)
         selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
+        _check_windows(rotation, f"providers.{name}.rotation")
         credentials = _credentials(provider, settings[name], loaded, stored[name], fingerprint)
         plans[name] = PoolPlan(credentials=credentials, policy=Policy(selector, rotation, routing))
     return plans
@@ -110,6 +111,16 @@ def _selector(catalog: Catalog, name: str, key: str) -> Selector:
     if name not in catalog.selectors:
         raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
     return catalog.selectors[name]
+
+
+def _check_windows(rotation: RotationSettings, key: str) -> None:
+    names = [window.name for window in rotation.windows]
+    problems = [f"{key}.windows: {name!r} is defined twice" for name in sorted(set(names)) if names.count(name) > 1]
+    for n, cap in enumerate(rotation.caps):
+        if cap.window and cap.window not in names:
+            problems.append(f"{key}.caps[{n}].window: {cap.window!r} is not one of {', '.join(names) or 'no windows'}")
+    if problems:
+        raise SettingsError(problems)
 
 
 def _credentials(

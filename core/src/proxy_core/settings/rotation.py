@@ -13,6 +13,8 @@ from proxy_core.settings.base import ApiKey, StrList, Table, environment_name, l
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PERIOD = rf"(daily|weekly ({'|'.join(WEEKDAYS)})|monthly ([1-9]|[12][0-9]|3[01]))"
+_RESETS = rf"^{_PERIOD} ([01][0-9]|2[0-3]):[0-5][0-9]$"
+WindowBegins = Literal["clock", "first_request"]
 #: The priority of a credential without a priority or tier of its own. Lower goes first.
 DEFAULT_PRIORITY = 10
 
@@ -28,6 +30,17 @@ class KeySettings(Table):
     priority: int | None = Field(None, ge=0, description="Lower goes first; overrides the priority of the tier.")
 
 
+class WindowSettings(Table):
+    """One entry of ``[[providers.<name>.rotation.windows]]``: a further quota window of every model or quota group."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9_-]+$", description="The name that caps give as ``window``, and that explanations show."
+    )
+    length_s: float = Field(86_400, gt=0, description="Its length.")
+    begins: WindowBegins = Field("clock", description="As ``quota_window_begins``.")
+    resets: str | None = Field(None, pattern=_RESETS, description="As ``quota_resets``; unset: ``length_s`` applies.")
+
+
 class CapSettings(Table):
     """One entry of ``[[providers.<name>.rotation.caps]]``: use less than the provider allows."""
 
@@ -41,6 +54,7 @@ class CapSettings(Table):
         description="Priorities of the credentials that the cap applies to; empty: all that no other cap on the "
         "model lists.",
     )
+    window: str = Field("", description="The name of one of ``windows``; unset: the main quota window.")
     limit: Annotated[str, BeforeValidator(str)] = Field(
         pattern=r"^([+-]?\d+|\d+(\.\d+)?%)$",
         description="Requests per quota window: a number (``130``), relative to the known limit (``-20``), or a "
@@ -63,7 +77,7 @@ class CapSettings(Table):
         return fnmatchcase(name, self.models) or self.models in spelled
 
 
-def _caps(value: object) -> object:
+def _tables(value: object) -> object:
     """Environment variables hold only strings, so there the list is JSON."""
     return loads(value) if isinstance(value, str) else value
 
@@ -116,21 +130,30 @@ class RotationSettings(Table):
         "defines. "
         "Environment: ``QUOTA_GROUPS_<NAME>_<GROUP>``.",
     )
-    caps: Annotated[list[CapSettings], BeforeValidator(_caps)] = Field(
+    caps: Annotated[list[CapSettings], BeforeValidator(_tables)] = Field(
         default_factory=list,
         description="Limits below the provider's own. Environment: ``CUSTOM_CAP_<NAME>_T<PRIORITIES>_<ON>``.",
     )
     quota_window_s: float = Field(
         86_400,
         gt=0,
-        description="Length of the quota window, used unless the provider reports one. Windows follow one another: one "
-        "of a day ends at 00:00 UTC.",
+        description="Length of the quota window, used unless the provider reports one.",
+    )
+    quota_window_begins: WindowBegins = Field(
+        "clock",
+        description="When it begins: ``clock``: windows follow one another, and one of a day ends at 00:00 UTC; "
+        "``first_request``: with a credential's first request after the last one.",
     )
     quota_resets: str | None = Field(
         None,
-        pattern=rf"^{_PERIOD} ([01][0-9]|2[0-3]):[0-5][0-9]$",
+        pattern=_RESETS,
         description="When the quota window ends instead, in UTC: ``daily 03:00``, ``weekly sunday 00:00`` or "
         "``monthly 1 00:00``; a shorter month ends with its last day.",
+    )
+    windows: Annotated[list[WindowSettings], BeforeValidator(_tables)] = Field(
+        default_factory=list,
+        description="Further quota windows in which the same requests count, such as one of five hours beside one of a "
+        "week.",
     )
     fair_cycle: bool | None = Field(
         None,
@@ -188,12 +211,12 @@ class RotationSettings(Table):
             update["quota_groups"] = _over_groups(self.quota_groups, default.quota_groups)
         return default.model_copy(update=update)
 
-    def caps_for(self, name: str, priority: int) -> list[CapSettings]:
-        """The caps on a model or quota group for credentials of a priority.
+    def caps_for(self, name: str, priority: int, window: str = "") -> list[CapSettings]:
+        """The caps on a model or quota group for credentials of a priority, in one of its windows.
 
         Caps that list the priority replace those without priorities; they are not added to them.
         """
-        covering = [cap for cap in self.caps if cap.covers(name)]
+        covering = [cap for cap in self.caps if cap.window == window and cap.covers(name)]
         return [c for c in covering if priority in c.priorities] or [c for c in covering if not c.priorities]
 
 

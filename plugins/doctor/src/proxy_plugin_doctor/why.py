@@ -47,16 +47,23 @@ def _described(deployment: dict[str, Any]) -> Iterator[str]:
 
 def _row(credential: dict[str, Any]) -> tuple[str, ...]:
     cooldown = max(credential["cooldowns"], key=lambda c: c["until"], default=None)
-    limit = f"/{credential['limit']:.0f}" if credential["limit"] else ""
+    windows = [credential, *credential["windows"]]
+    capped = max((window["capped_until"] for window in windows if window["capped_until"]), default="-")
     return (
         credential["id"],
         credential["label"],
         f"{credential['tier'] or '-'} ({credential['priority']})",
         credential["state"],
         str(credential["in_flight"]),
-        f"{credential['used']}{limit}",
+        ", ".join(map(_used, windows)),
         cooldown["since"] if cooldown else "-",
-        cooldown["until"] if cooldown else credential["capped_until"] or "-",
+        cooldown["until"] if cooldown else capped,
         cooldown["next_probe"] if cooldown else "-",
         f"{cooldown['upstream_message']} (for {cooldown['scope']})" if cooldown else credential["why"] or "-",
     )
+
+
+def _used(window: dict[str, Any]) -> str:
+    """``3/10``; of a further window with its name behind it: ``3/10 small (weekly)``."""
+    limit = f"/{window['limit']:.0f}" if window["limit"] else ""
+    return f"{window['used']}{limit} {window.get('name', '')}".rstrip()

@@ -253,6 +253,10 @@ async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, 
     assert [answer.status for answer in counted] == [200, 200]
     ((line, _),) = rows(caplog)
     assert "counter 'wrong' of plugin 'tested'" in line
+    for answer in counted:
+        explained = await explain(proxy, answer.headers["x-request-id"])
+        assert (explained["status"], explained["outcome"]) == (200, "completed")
+        assert re.search(r"\w+Error\b.* the counter 'wrong' of plugin 'tested'", explained["cause"])
 
 
 @pytest.mark.parametrize("wrong", ["request", "parse"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from proxy_core.errors import Unavailable
+from proxy_core.errors import PluginFailed, Unavailable
 from proxy_core.interfaces import CountedTokens, CountTokens, TokenCounter
 from proxy_core.messages import JsonObject
 
@@ -56,17 +56,19 @@ class TokenCounting:
         #: Two at a time: a long text takes seconds, and the thread pool is shared.
         self._limit = asyncio.Semaphore(2)
 
-    async def count(self, request: CountTokens) -> CountedTokens:
+    async def count(self, request: CountTokens, failed: Callable[[PluginFailed], object]) -> CountedTokens:
+        """``failed`` is called for each counter that fails; the next one counts."""
         async with self._limit:
-            return await asyncio.to_thread(self._count, request)
+            return await asyncio.to_thread(self._count, request, failed)
 
-    def _count(self, request: CountTokens) -> CountedTokens:
+    def _count(self, request: CountTokens, failed: Callable[[PluginFailed], object]) -> CountedTokens:
         """Runs in a thread, because counters and long texts may be slow."""
         passed_over = ""
         for counter in self._counters:
             try:
                 found = counter.count(request)
-            except Exception:  # a plugin's counter may fail in any way, which has been logged
+            except PluginFailed as error:  # it has been logged
+                failed(error)
                 passed_over = f"The counter {counter.name} failed."
                 continue
             if found is not None and found.tokens is not None:

@@ -81,6 +81,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         services_of=_knowledge(parts).for_client,
         wording=wording,
         faults=services.faults,
+        recent=services.recent,
         max_body_bytes=services.max_body_bytes,
     )
     app = build_app(

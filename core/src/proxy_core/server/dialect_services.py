@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from proxy_core.dialects import openai_chat
 from proxy_core.dialects.common import MAX_MODEL_NAME
-from proxy_core.errors import ModelNotFound, Unauthorized, Unavailable
+from proxy_core.errors import ModelNotFound, PluginFailed, Unauthorized, Unavailable
 from proxy_core.interfaces import (
     CountedTokens,
     CountTokens,
@@ -62,9 +62,10 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
     status: StatusView
     started_at: int
 
-    def for_client(self, client: str, hops: int) -> DialectServices:
-        """``hops``: through how many of these proxies the client's request has come."""
-        return DialectServices(self, client, hops)
+    def for_client(self, client: str, hops: int, failed: Callable[[PluginFailed], object]) -> DialectServices:
+        """``hops``: through how many of these proxies the client's request has come. ``failed`` is called for each
+        plugin that fails, also if another one takes its place."""
+        return DialectServices(self, client, hops, failed)
 
     def listed(self, public_id: str, model: ModelSpec) -> ListedModel:
         return ListedModel(
@@ -98,10 +99,13 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
 class DialectServices:
     """The services for one client. Without a client, at addresses that need no key, they are refused."""
 
-    def __init__(self, knowledge: ModelKnowledge, client: str, hops: int) -> None:
+    def __init__(
+        self, knowledge: ModelKnowledge, client: str, hops: int, failed: Callable[[PluginFailed], object]
+    ) -> None:
         self._knowledge = knowledge
         self._client = client
         self._hops = hops
+        self._failed = failed
 
     async def models(self, *, described: bool = False) -> Sequence[ListedModel]:
         self._check_client()
@@ -156,7 +160,7 @@ class DialectServices:
     ) -> CountedTokens:
         first = await self._deployment(model)
         asked = CountTokens(provider=first.provider.name, model=first.model, text=text, messages=messages, tools=tools)
-        return await self._knowledge.counting.count(asked)
+        return await self._knowledge.counting.count(asked, self._failed)
 
     async def cost(self, model: str, usage: Usage) -> EstimatedCost:
         first, prices = await self._deployment(model), self._knowledge.prices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -13,10 +14,18 @@ from starlette.types import Scope
 
 from proxy_core.clock import Clock
 from proxy_core.dialects.common import json_bytes, parse_body
-from proxy_core.errors import InternalError, ProxyError
-from proxy_core.interfaces import Dialect, Operation, OperationRequest, OperationResponse, OperationServices
+from proxy_core.errors import InternalError, PluginFailed, ProxyError
+from proxy_core.interfaces import (
+    Dialect,
+    Operation,
+    OperationRequest,
+    OperationResponse,
+    OperationServices,
+    RequestRecord,
+)
 from proxy_core.jsons import SHORT, beside
 from proxy_core.plugins.faults import Faults
+from proxy_core.records.recent import RecentRequests
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import decompressed, read_body
 from proxy_core.server.head import request_head
@@ -25,8 +34,10 @@ from proxy_core.server.wording import Wording, error_response
 
 log = logging.getLogger("proxy_core.operation")
 
-#: From a client's name, and through how many of these proxies its request has come, to the services for it.
-ServicesOf = Callable[[str, int], OperationServices]
+Failed = Callable[[PluginFailed], None]
+#: From a client's name, through how many of these proxies its request has come, and what is called for each plugin that
+#: fails, to the services for it.
+ServicesOf = Callable[[str, int, Failed], OperationServices]
 
 
 class Served(Struct, frozen=True, kw_only=True):
@@ -36,6 +47,7 @@ class Served(Struct, frozen=True, kw_only=True):
     services_of: ServicesOf
     wording: Wording
     faults: Faults
+    recent: RecentRequests
     max_body_bytes: int
     clock: Clock
 
@@ -49,23 +61,54 @@ class OperationEndpoint:
         self._served = served
 
     async def answer(self, request: Request) -> Response:
+        began, failures = self._served.clock.monotonic(), list[PluginFailed]()
+        response = await self._answer(request, failures.append)
+        if failures:  # ``explain`` shows it; of other operations nothing is recorded
+            self._keep(request, response, self._served.clock.monotonic() - began, failures[-1])
+        return response
+
+    async def _answer(self, request: Request, failed: Failed) -> Response:
         try:
-            response = _response(await self._operation_response(request))
+            response = _response(await self._operation_response(request, failed))
         except ProxyError as error:
+            if isinstance(error, PluginFailed):
+                failed(error)
             return self._error(error, request)
         except Exception as error:  # a plugin's function may fail in any way
             if (blamed := self._served.faults.blamed(error)) is not None:
+                failed(blamed)
                 return self._error(blamed, request)
             log.exception("%s failed", request.scope["path"])
-            failed = InternalError("The proxy failed; its log has the details under this request id.")
-            return self._error(failed, request)
+            return self._error(
+                InternalError("The proxy failed; its log has the details under this request id."), request
+            )
         response.raw_headers.extend(id_headers(read(request.scope["headers"]).request_id))
         return response
+
+    def _keep(self, request: Request, response: Response, duration_s: float, error: PluginFailed) -> None:
+        keys, status = self._served.keys, response.status_code
+        record = RequestRecord(
+            id=response.headers["x-request-id"],
+            client="-" if self._operation.public else keys.identify(request.scope),
+            dialect=self._dialect.name if self._dialect is not None else "-",
+            model="-",
+            stream=False,
+            status=status,
+            outcome="completed" if status < 400 else "failed",
+            error=None if status < 400 else error.code,
+            started_at=datetime.now(UTC),
+            first_event_s=None,
+            duration_s=duration_s,
+            attempts=(),
+            usage=None,
+            cause=error.cause,
+        )
+        self._served.recent.keep(record)
 
     def _error(self, error: ProxyError, request: Request) -> Response:
         return error_response(error, request, self._dialect or self._served.wording.dialect_of(request.scope))
 
-    async def _operation_response(self, request: Request) -> OperationResponse:
+    async def _operation_response(self, request: Request, failed: Failed) -> OperationResponse:
         keys = self._served.keys
         client = "" if self._operation.public else keys.identify(request.scope)
         headers, limit = read(request.scope["headers"]), self._served.max_body_bytes
@@ -75,7 +118,7 @@ class OperationEndpoint:
         head = request_head(request.scope, keys.places, client)
         body = parse_body(raw or b"{}") if len(raw) <= SHORT else await beside(parse_body, raw)
         operation_request = OperationRequest(head=head, body=body)
-        return await self._operation.answer(operation_request, self._served.services_of(client, headers.hops))
+        return await self._operation.answer(operation_request, self._served.services_of(client, headers.hops, failed))
 
 
 def _response(answered: OperationResponse) -> Response:

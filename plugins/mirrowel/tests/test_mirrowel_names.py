@@ -520,6 +520,6 @@ def test_every_name_of_the_old_proxy_is_used_or_reported(tmp_path):
 
 
 def test_only_variables_from_files_are_taken_for_misnamed_keys_and_lists(read):
-    loaded = read(HOUSE_API_KEY_FILE="x", HOUSE_API_KEY_WORK="x", NOBODY_MODELS="x")
+    loaded = read(HOUSE_API_KEY_PATH="x", HOUSE_API_KEY_WORK="x", NOBODY_MODELS="x")
 
     assert loaded.without_effect({"house": RotationSettings()}) == []

@@ -44,7 +44,7 @@ def _samples(annotation, path):
         yield from samples(arguments[1], (*path, "some"))
     else:
         value, text = SAMPLE[".".join(p for p in path if p != "some")]
-        if origin is list and issubclass(arguments[0], BaseModel):
+        if origin is list and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel):
             assert {key for entry in value for key in entry} == set(arguments[0].model_fields)
         yield path, value, text
 
@@ -170,6 +170,8 @@ SAMPLE = {
     "log.max_files": (3, "3"),
     "log.debug": (True, "true"),
     "credentials.refresh_interval_s": (42.0, "42"),
+    "credentials.vault_keys": (["first-key", "second-key"], "first-key, second-key"),
+    "credentials.vault_keyring": (True, "true"),
     "records.enabled": (True, "true"),
     "records.max_body_bytes": (2048, "2048"),
     "sanitizers.order": (["a", "b"], "a,b"),

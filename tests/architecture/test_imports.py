@@ -154,6 +154,8 @@ HOMES = {
     "filelock": {"credentials/locks.py"},
     "litellm": set(),
     "subprocess": set(),
+    "cryptography": {"credentials/encryption.py"},
+    "keyring": {"credentials/encryption.py"},
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from proxy_core.credentials.encryption import encryption_of
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.vault import Vault
 from proxy_core.errors import ModelNotFound, ProxyError, SettingsError, SetupError
@@ -30,7 +31,7 @@ def catalog_of(loaded: LoadedSettings, hooks: Sequence[str] = _ALL_BUT_COMMANDS)
 def vault_of(loaded: LoadedSettings, catalog: Catalog) -> Vault:
     """The stored credentials, with the files of other programs that refreshers can read."""
     files = [form for refresher in catalog.refreshers.values() for form in refresher.files]
-    return Vault(loaded.vault_dir.absolute(), files)
+    return Vault(loaded.vault_dir.absolute(), files, encryption_of(loaded.settings.credentials))
 
 
 def fingerprints_of(loaded: LoadedSettings) -> Fingerprints:

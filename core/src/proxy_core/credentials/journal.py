@@ -17,14 +17,15 @@ from typing import Any
 from msgspec import Struct
 from pydantic import SecretStr
 
-from proxy_core.credentials.stored import digest
+from proxy_core.credentials.encryption import PLAIN, Encryption, Locked
+from proxy_core.credentials.stored import LockedFile, digest
 from proxy_core.files import SAFE, sync_folder
 from proxy_core.interfaces import HttpResponse, Tokens
 from proxy_core.jsons import loads
 from proxy_core.messages import repr_without
 
 #: Space for the response is allocated together with the intent, so that a disk that fills up in between is harmless.
-_ROOM = 16 * 1024
+_ROOM = 32 * 1024
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -42,13 +43,14 @@ class Entry(Struct, frozen=True, kw_only=True):
 class Journal:
     """The journal of one credential. Use it only while holding the credential's lock."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encryption: Encryption = PLAIN) -> None:
         self.path = path
+        self._encryption = encryption
         self._descriptor: int | None = None
         self._at = 0
 
     def read(self) -> Entry | None:
-        """Read what a killed process left behind. An unfinished line is ignored. Raises ``OSError``."""
+        """Read what a killed process left behind. An unfinished line is ignored. Raises ``OSError``, ``LockedFile``."""
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -60,7 +62,9 @@ class Journal:
             # The write was interrupted before it was durable, so nothing was sent.
             return None
         try:
-            return _outcome(entry, loads(lines[1]))
+            return _outcome(entry, loads(self._encryption.decrypted(lines[1])))
+        except Locked as error:
+            raise LockedFile(self.path, str(error)) from error
         except (ValueError, KeyError, TypeError, IndexError):
             return entry
 
@@ -120,7 +124,8 @@ class Journal:
     def _add(self, fields: dict[str, Any]) -> None:
         if self._descriptor is None:
             raise OSError("the journal is not open")
-        _write(self._descriptor, json.dumps(fields).encode() + b"\n", self._at)
+        line = self._encryption.encrypted(json.dumps(fields).encode())
+        _write(self._descriptor, line + b"\n", self._at)
 
 
 def _write(descriptor: int, data: bytes, at: int) -> None:

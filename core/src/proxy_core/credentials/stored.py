@@ -15,7 +15,6 @@ from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, Validati
 
 from proxy_core.credentials.given import check_tokens
 from proxy_core.credentials.json_file import json_object
-from proxy_core.files import read_small
 from proxy_core.interfaces import Credential, Tokens
 from proxy_core.settings.base import Table
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
@@ -30,6 +29,10 @@ class VaultProblem(Exception):
         super().__init__(f"{path}: {why}")
         self.path = path
         self.why = why
+
+
+class LockedFile(VaultProblem):
+    """It is encrypted with a key that is not there."""
 
 
 class Link(Struct, frozen=True, kw_only=True):
@@ -206,18 +209,6 @@ def to_json(stored: StoredCredential) -> bytes:
     )
     kept = record.model_dump(mode="json", exclude_defaults=True)
     return json.dumps(kept, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-def read_own(path: Path, provider: str) -> StoredCredential:
-    """What its own file says. Raises ``VaultProblem``."""
-    try:
-        return from_json(read_small(path), provider, path.stem, path)
-    except FileNotFoundError:
-        raise VaultProblem(path, "the file no longer exists") from None
-    except OSError as error:
-        raise VaultProblem(path, str(error.strerror)) from error
-    except ValueError as error:
-        raise VaultProblem(path, str(error)) from error
 
 
 def from_json(data: bytes, provider: str, name: str, path: Path) -> StoredCredential:

@@ -18,10 +18,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import SecretStr
 
+from proxy_core.credentials.encryption import PLAIN, Encryption
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.linked_files import beside, check_owner, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
-from proxy_core.credentials.stored import Link, NeedsLogin, StoredCredential, VaultProblem, digest, read_own, to_json
+from proxy_core.credentials.own_files import looks, own_files, read_own
+from proxy_core.credentials.stored import Link, LockedFile, NeedsLogin, StoredCredential, VaultProblem, digest, to_json
 from proxy_core.files import files_in, private_folder, stamp, write_private
 from proxy_core.interfaces import TokenFile, Tokens
 
@@ -53,8 +55,9 @@ class _Unsaved(Struct, frozen=True):
 class Vault:
     """The credentials folder. ``files`` are the formats of other programs' logins, from the refreshers."""
 
-    def __init__(self, folder: Path, files: Iterable[TokenFile] = ()) -> None:
+    def __init__(self, folder: Path, files: Iterable[TokenFile] = (), encryption: Encryption = PLAIN) -> None:
         self.folder = folder
+        self._encryption = encryption
         self._formats: dict[str, TokenFile] = {}
         self._unsaved: dict[Path, _Unsaved] = {}
         #: What was last read of credentials that are linked to a file of another program.
@@ -84,16 +87,14 @@ class Vault:
         A linked file may be in the middle of being written: its credential stays, with the tokens last read.
         """
         found, problems = [], []
-        for path in files_in(self.folder / provider, "*.json"):
-            if path.name.startswith("."):
-                continue
+        for path in own_files(self.folder / provider):
             try:
                 found.append(self._read(path, provider))
             except VaultProblem as problem:
                 problems.append(problem)
                 found += self._last_whole(path, provider, problem.why)
                 continue
-            problems += _loose(path)
+            problems += looks(path, self._encryption)
         return Contents(found, problems)
 
     def read(self, stored: StoredCredential) -> StoredCredential:
@@ -111,7 +112,7 @@ class Vault:
 
     def _read(self, path: Path, provider: str) -> StoredCredential:
         """Read its file, then the linked file, then tokens that could not be saved yet."""
-        stored = read_own(path, provider)
+        stored = read_own(path, provider, self._encryption)
         seen = self._stamp(path, stored.link)
         if stored.link is not None:
             stored = self._follow(stored, stored.link)
@@ -127,7 +128,7 @@ class Vault:
     def _last_whole(self, path: Path, provider: str, problem: str) -> list[StoredCredential]:
         """A linked credential whose file cannot be read now, as it was last read; none if its own file is damaged."""
         try:
-            own = read_own(path, provider)
+            own = read_own(path, provider, self._encryption)
         except VaultProblem:
             return []
         if own.link is None:
@@ -249,9 +250,20 @@ class Vault:
     def _writing(self, path: Path) -> AbstractContextManager[None]:
         return short_lock(path.parent / ".lock")
 
-    def _write(self, stored: StoredCredential) -> None:
+    def _write(self, stored: StoredCredential, encryption: Encryption | None = None) -> None:
         assert stored.path is not None
-        write_private(stored.path, to_json(stored))
+        write_private(stored.path, (encryption or self._encryption).encrypted(to_json(stored)))
+
+    def encrypt(self, provider: str, *, undo: bool = False) -> int:
+        """Write all credentials anew, encrypted with the first key or, to ``undo`` that, plainly; returns how many.
+
+        Raises ``VaultProblem``, ``OSError``.
+        """
+        paths = own_files(self.folder / provider) + own_files(self.folder / provider / _ENVIRONMENT)
+        for path in paths:
+            with self._writing(path):
+                self._write(read_own(path, provider, self._encryption), PLAIN if undo else self._encryption)
+        return len(paths)
 
     def _prepare(self, folder: Path) -> None:
         private_folder(folder)
@@ -304,6 +316,8 @@ class Vault:
             with self._writing(path):
                 try:
                     kept = self._read(path, given.provider)
+                except LockedFile:
+                    raise
                 except VaultProblem:
                     kept = None
                 if kept is None or kept.seed != given.seed:
@@ -325,7 +339,8 @@ class Vault:
     def journal(self, stored: StoredCredential) -> Journal | None:
         """The credential's journal; use it only while holding the lock."""
         path = self.journal_path(stored)
-        return Journal(path) if path else None
+        # Next to a linked file, proxies with other keys have to read it, too.
+        return Journal(path, PLAIN if stored.link else self._encryption) if path else None
 
     def journal_path(self, stored: StoredCredential) -> Path | None:
         """The journal's path; the file exists during a refresh, or after one that was interrupted."""
@@ -383,10 +398,3 @@ class Vault:
 
 def _key(stored: StoredCredential) -> str:
     return f"{stored.provider}/{stored.name}"
-
-
-def _loose(path: Path) -> list[VaultProblem]:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0
-    if mode & 0o077 and hasattr(os, "getuid"):
-        return [VaultProblem(path, f"other users may read it (mode {mode:04o}): chmod 600 {path}")]
-    return []

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from proxy_core.clock import Clock, SystemClock
+from proxy_core.credentials.encryption import encryption_of
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.refresher import Refresher
 from proxy_core.credentials.vault import Vault
@@ -54,7 +55,7 @@ class Process:
         self.fingerprint = Fingerprints(state_secret(loaded))
         self.scrub = SecretScrubber(())
         self.redaction = Redaction(())
-        self.vault = Vault(loaded.vault_dir)
+        self.vault = Vault(loaded.vault_dir, encryption=encryption_of(loaded.settings.credentials))
         timeouts = loaded.settings.timeouts
         #: For token servers and quota queries.
         self.upstream = Upstream(

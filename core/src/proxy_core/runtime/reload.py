@@ -35,6 +35,7 @@ _FIXED: Mapping[str, Sequence[str] | None] = {
     ),
     "log": None,
     "state": ("url", "secret"),
+    "credentials": ("vault_keys", "vault_keyring"),
 }
 
 

@@ -31,11 +31,12 @@ _OF_PROVIDER = ("base_url", "preset", "proxy", "unix_socket", "ca_file")
 _OF_ALL = ("proxy", "ca_file")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 #: Beside keys from elsewhere, no such value: it would let other machines or web pages use the keys, or requests read
-#: the operator's network, or it would send usage to another server.
+#: the operator's network, or it would send usage to another server, or lock new logins with a key of its author's.
 _OPENING: Mapping[KeyPath, Callable[[ProxySettings], bool]] = {
     ("server", "host"): lambda settings: not settings.server.is_loopback,
     ("server", "cors_origins"): lambda settings: bool(settings.server.cors_origins),
     ("upstream", "fetch_links"): lambda settings: settings.upstream.fetch_links == "anywhere",
+    ("credentials", "vault_keys"): lambda settings: bool(settings.credentials.vault_keys),
     ("state", "url"): lambda settings: not _is_local(settings.state.url),
 }
 #: Further settings about access, guards and records. People do keep them in such files, so they are only reported.

@@ -92,6 +92,7 @@ ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 StrList = Annotated[list[str], BeforeValidator(listed)]
 Origins = Annotated[list[str], BeforeValidator(listed), AfterValidator(_origins)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
+Keys = Annotated[list[Key], BeforeValidator(listed)]
 #: A key of a client or of an upstream, without what is copied with it.
 ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
 BaseUrl = Annotated[HttpUrl, BeforeValidator(_unquoted), AfterValidator(_plain_url)]

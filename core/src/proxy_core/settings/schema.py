@@ -18,6 +18,7 @@ from proxy_core.settings.base import (
     BaseUrl,
     Described,
     Key,
+    Keys,
     ModelOptions,
     NetworkSettings,
     Origins,
@@ -336,9 +337,14 @@ class CredentialsSettings(Table):
         600,
         ge=1,
         le=86_400,
-        description="How often to scan for tokens due for a refresh. A token close to expiry is refreshed without "
-        "waiting for the scan.",
+        description="How often to scan for tokens due for a refresh. One close to expiry does not wait for the scan.",
     )
+    vault_keys: Keys = Field(
+        default_factory=list,
+        description="Keys that encrypt stored credentials: the first encrypts, all decrypt. They belong in a file "
+        "(``vault_keys_file``). Needs ``proxy-core[vault]``; empty: they are not encrypted.",
+    )
+    vault_keyring: bool = Field(False, description="Take the first of these keys from the system's keyring.")
 
 
 class DeploymentRoute(Described):

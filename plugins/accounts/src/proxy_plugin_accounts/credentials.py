@@ -18,7 +18,13 @@ from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, checked_n
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
 _MOST_READ = 100_000
-_ELSEWHERE = {"import": "transfer", "export": "export", "test": "check"}
+_ELSEWHERE = {
+    "import": "transfer",
+    "export": "export",
+    "test": "check",
+    "encrypt": "encryption",
+    "vault-key": "encryption",
+}
 
 
 class _Credentials(click.Group):
@@ -30,7 +36,7 @@ class _Credentials(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
             module = import_module(f"proxy_plugin_accounts.{_ELSEWHERE[cmd_name]}")
-            found: click.Command = getattr(module, f"{cmd_name}_command")
+            found: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
             return found
         return super().get_command(ctx, cmd_name)
 

@@ -1,0 +1,84 @@
+"""``proxy-core credentials vault-key`` and ``encrypt``: the encryption of the vault at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from proxy_core.cli.api import KEYRING, VaultProblem, private_folder, read_small, settings_options, write_private
+from proxy_plugin_accounts.accounts import file_error, open_accounts
+
+_PACKAGE = "it needs one more package: pip install 'proxy-core[vault]'"
+
+
+@click.command("vault-key")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--keyring", is_flag=True, help="Keep it in the operating system's keyring instead of a file.")
+@click.option("--drop-old", is_flag=True, help="Make no key; forget all but the newest, once nothing uses them.")
+def vault_key_command(file: Path | None, keyring: bool, drop_old: bool) -> None:
+    """Make a key that encrypts stored credentials, and put it before those that FILE already has."""
+    if (file is None) != keyring:
+        raise click.UsageError("name a file, or --keyring")
+    try:
+        old = _kept(file)
+        if drop_old and not old:
+            raise click.ClickException("there is no key")
+        _keep(file, old[:1] if drop_old else [_new_key(), *old])
+    except OSError as error:
+        raise file_error(error) from error
+    setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
+    click.echo(f"the key is in {file or 'the keyring'}: keep a copy elsewhere, for without it stored logins are lost")
+    click.echo(f"in proxy-core.toml: [credentials] {setting}; then run `proxy-core credentials encrypt`")
+
+
+@click.command("encrypt")
+@settings_options
+@click.option("--undo", is_flag=True, help="Decrypt them; the keys may leave the settings afterwards.")
+def encrypt_command(config: Path | None, disable_plugin: tuple[str, ...], undo: bool) -> None:
+    """Encrypt all stored credentials with the first key in the settings, whichever key they are encrypted with now."""
+    accounts = open_accounts(config, disable_plugin)
+    settings = accounts.loaded.settings.credentials
+    if not (settings.vault_keys or settings.vault_keyring):
+        raise click.ClickException("the settings have no key: see `proxy-core credentials vault-key --help`")
+    try:
+        count = sum(accounts.vault.encrypt(provider, undo=undo) for provider in accounts.vault.providers())
+    except (OSError, VaultProblem) as error:
+        raise file_error(error) from error
+    click.echo(f"{count} {'credential is' if count == 1 else 'credentials are'} {'decrypted' if undo else 'encrypted'}")
+
+
+def _new_key() -> str:
+    try:
+        from cryptography.fernet import Fernet
+    except ImportError:
+        raise click.ClickException(_PACKAGE) from None
+    return Fernet.generate_key().decode("ascii")
+
+
+def _kept(file: Path | None) -> Sequence[str]:
+    if file is not None:
+        return read_small(file).decode("ascii").split() if file.exists() else []
+    keyring = _keyring()
+    try:
+        return (keyring.get_password(*KEYRING) or "").split()
+    except keyring.errors.KeyringError as error:
+        raise click.ClickException(f"the keyring cannot be used: {error}") from error
+
+
+def _keep(file: Path | None, keys: Sequence[str]) -> None:
+    if file is not None:
+        private_folder(file.absolute().parent)
+        write_private(file, "".join(f"{key}\n" for key in keys).encode())
+    else:
+        _keyring().set_password(*KEYRING, " ".join(keys))
+
+
+def _keyring() -> Any:
+    try:
+        import keyring.errors
+    except ImportError:
+        raise click.ClickException(_PACKAGE) from None
+    return keyring

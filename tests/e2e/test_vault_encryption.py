@@ -1,0 +1,221 @@
+"""The vault at rest, encrypted: a copy of the data folder is of no use without the key."""
+
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+
+from proxy_core import HttpResponse, SettingsError
+from proxy_core.cli.api import StoredCredential, Vault, VaultProblem
+from proxy_core.credentials.encryption import Encryption, encryption_of
+from proxy_core.credentials.environment import from_environment
+from proxy_core.settings.schema import CredentialsSettings
+from proxy_core.testing.program import run, serving
+from proxy_plugin_accounts.encryption import vault_key_command
+
+pytest.importorskip("cryptography")
+SECRETS = (b"sk-stored-key", b"at-stored-login", b"rt-stored-login")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def keys():
+    from cryptography.fernet import Fernet
+
+    return [SecretStr(Fernet.generate_key().decode()) for _ in range(2)]
+
+
+def login(name="home", token="rt-stored-login"):
+    return StoredCredential(
+        provider="example",
+        name=name,
+        kind="example_oauth",
+        access_token=SecretStr("at-stored-login"),
+        refresh_token=SecretStr(token),
+        expires_at=NOW,
+    )
+
+
+def given():
+    variables = {"EXAMPLE_1_REFRESH_TOKEN": "rt-stored-login"}
+    return from_environment("EXAMPLE", variables, provider="example", kind="example_oauth")
+
+
+def bytes_below(folder):
+    return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
+
+
+def spoiled(folder):
+    data = bytes_below(folder)
+    return [secret for secret in SECRETS if secret in data]
+
+
+async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstream):
+    home, key_file = tmp_path / "home", tmp_path / "keys" / "vault.key"
+    home.mkdir()
+    (home / "proxy-core.toml").write_text(
+        f'[credentials]\nvault_keys_file = "{key_file}"\n[clients.me]\nkey = "a-long-client-key"\n'
+        f'[providers.demo]\nbase_url = "{upstream.url}"\nmodels = ["small"]\n'
+    )
+    named = {"PROXY_CONFIG": str(home / "proxy-core.toml"), "PROXY_DATA_DIR": str(home / "data")}
+    made = await run(home, "credentials", "vault-key", str(key_file), **named)
+    added = await run(home, "credentials", "add", "demo", stdin="sk-stored-key\n", **named)
+    async with serving(home, **named) as program:
+        listed = await run(home, "credentials", "list", **named)
+        assert "demo" in program.output
+    copy = tmp_path / "copy"
+    shutil.copytree(home / "data", copy, ignore=shutil.ignore_patterns("*.sock"))
+    elsewhere = named | {"PROXY_DATA_DIR": str(copy)}
+    key_file.unlink()
+    other = await run(home, "credentials", "vault-key", str(key_file), **named)
+    refused = await run(home, "serve", "--port", "0", **elsewhere)
+    written = await run(home, "credentials", "encrypt", **elsewhere)
+
+    assert [made[0], added[0], listed[0], other[0]] == [0, 0, 0, 0], (made, added, other)
+    assert "1" in listed[1]
+    assert "ok" in listed[1]
+    assert spoiled(copy) == []
+    assert refused[0] == 2
+    assert "encrypted with a key that credentials.vault_keys does not have" in refused[1]
+    assert written[0] == 1
+    assert (copy / "credentials/demo/1.json").read_bytes() == (home / "data/credentials/demo/1.json").read_bytes()
+
+
+async def test_what_was_there_before_is_encrypted_on_demand_and_keys_are_replaced(tmp_path, upstream):
+    home = tmp_path
+    settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
+    (home / "proxy-core.toml").write_text(settings)
+    await run(home, "credentials", "add", "demo", stdin="sk-stored-key\n")
+    folder = home / "data" / "proxy-core" / "credentials"
+    assert spoiled(folder) == [b"sk-stored-key"]
+    (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
+
+    await run(home, "credentials", "vault-key", "vault.key")
+    listed = await run(home, "credentials", "list")
+    first = await run(home, "credentials", "encrypt")
+    after = spoiled(folder)
+    key = (home / "vault.key").read_text()
+    await run(home, "credentials", "vault-key", "vault.key")
+    keys = (home / "vault.key").read_text().split()
+    still = await run(home, "credentials", "list")
+    second = await run(home, "credentials", "encrypt")
+    await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
+    last = await run(home, "credentials", "list")
+    undone = await run(home, "credentials", "encrypt", "--undo")
+
+    assert first == second == (0, "1 credential is encrypted\n")
+    assert "damaged" not in listed[1] + still[1] + last[1]
+    assert after == []
+    assert keys[1:] == [key.strip()]
+    assert (home / "vault.key").read_text().split() == keys[:1]
+    assert (home / "vault.key").stat().st_mode & 0o777 == 0o600
+    assert undone == (0, "1 credential is decrypted\n")
+    assert spoiled(folder) == [b"sk-stored-key"]
+
+
+def test_logins_their_journals_and_those_of_variables_are_encrypted(tmp_path, keys):
+    vault = Vault(tmp_path, encryption=Encryption(keys[:1]))
+    stored = vault.add(login())
+    journal = vault.journal(stored)
+    assert journal is not None
+    journal.begin(stored.refresh_token, NOW)
+    journal.write_answer(HttpResponse(200, {}, b'{"access_token": "at-stored-login"}'), NOW)
+    journal.close()
+    vault.adopt(
+        from_environment(
+            "EXAMPLE", {"EXAMPLE_1_REFRESH_TOKEN": "rt-stored-login"}, provider="example", kind="example_oauth"
+        )
+    )
+
+    assert spoiled(tmp_path) == []
+    entry = vault.journal(stored).read()
+    assert entry is not None
+    assert entry.answer.body == b'{"access_token": "at-stored-login"}'
+    assert vault.all("example") == [stored]
+
+
+def test_nothing_is_overwritten_without_the_right_key(tmp_path, keys):
+    stored = Vault(tmp_path, encryption=Encryption(keys[:1])).add(login())
+    Vault(tmp_path, encryption=Encryption(keys[:1])).adopt(given())
+    journal = Vault(tmp_path, encryption=Encryption(keys[:1])).journal(stored)
+    journal.begin(stored.refresh_token, NOW)
+    journal.write_answer(HttpResponse(200, {}, b'{"access_token": "at-stored-login"}'), NOW)
+    journal.close()
+    before = bytes_below(tmp_path)
+
+    for others in ((), keys[1:]):
+        vault = Vault(tmp_path, encryption=Encryption(others))
+        contents = vault.load("example")
+        assert contents.credentials == []
+        assert "encrypted" in str(contents.problems[0])
+        for change in (
+            lambda vault=vault: vault.set_disabled(stored, True),
+            lambda vault=vault: vault.login(stored, stored),
+            lambda vault=vault: vault.encrypt("example"),
+            lambda vault=vault: vault.journal(stored).read(),
+        ):
+            with pytest.raises(VaultProblem, match="encrypted"):
+                change()
+        assert vault.adopt(given())[0].path is None, "kept in memory only"
+        assert bytes_below(tmp_path) == before
+
+
+def test_a_text_that_is_no_key_is_an_error_without_the_text():
+    with pytest.raises(SettingsError) as raised:
+        Encryption([SecretStr("not-a-key")])
+
+    [line] = raised.value.problems
+    assert "vault-key" in line
+    assert "not-a-key" not in line
+
+
+@pytest.fixture
+def keyring():
+    """A keyring of our own in place of the operating system's."""
+    library = pytest.importorskip("keyring")
+
+    class Kept(library.backend.KeyringBackend):
+        priority = 1
+
+        def __init__(self):
+            super().__init__()
+            self.passwords = {}
+
+        def get_password(self, service, username):
+            return self.passwords.get((service, username))
+
+        def set_password(self, service, username, password):
+            self.passwords[service, username] = password
+
+    usual = library.get_keyring()
+    library.set_keyring(Kept())
+    yield library.get_keyring()
+    library.set_keyring(usual)
+
+
+def test_the_systems_keyring_can_keep_the_keys(tmp_path, keyring):
+    settings = CredentialsSettings(vault_keyring=True)
+    with pytest.raises(SettingsError, match="the keyring has no key"):
+        encryption_of(settings)
+
+    first = CliRunner().invoke(vault_key_command, ["--keyring"])
+    stored = Vault(tmp_path, encryption=encryption_of(settings)).add(login())
+    second = CliRunner().invoke(vault_key_command, ["--keyring"])
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert spoiled(tmp_path) == []
+    assert Vault(tmp_path, encryption=encryption_of(settings)).all("example") == [stored]
+    assert len(keyring.get_password("proxy-core", "vault key").split()) == 2
+
+
+def test_a_keyring_that_cannot_be_used_is_an_error():
+    library = pytest.importorskip("keyring")
+    usual = library.get_keyring()
+    library.set_keyring(library.backends.fail.Keyring())
+    try:
+        with pytest.raises(SettingsError, match="the keyring cannot be used"):
+            encryption_of(CredentialsSettings(vault_keyring=True))
+    finally:
+        library.set_keyring(usual)

@@ -66,6 +66,7 @@ from proxy_core.pipeline.text_filter import TextFilter as TextFilter
 from proxy_core.settings.base import StrList as StrList
 from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.rotation import RotationSettings as RotationSettings
+from proxy_core.settings.rotation import WindowSettings as WindowSettings
 from proxy_core.settings.schema import PluginSettings as PluginSettings
 from proxy_core.settings.schema import ProviderSettings as ProviderSettings
 from proxy_core.settings.schema import ServerSettings as ServerSettings

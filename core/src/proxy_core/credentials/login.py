@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from proxy_core.credentials.given import LEAST_BETWEEN_S
 from proxy_core.credentials.stored import StoredCredential
-from proxy_core.interfaces import CredentialRefresher, Provider
+from proxy_core.interfaces import CredentialRefresher
 from proxy_core.rotation.cooldown import BACK_OFF_S, step
 from proxy_core.rotation.pool import Pool
 
@@ -41,7 +41,6 @@ class LoginSpec(Struct, frozen=True, kw_only=True):
     read_at: float
     refresher: CredentialRefresher
     pool: Pool
-    provider: Provider | None = None
 
 
 class Login:
@@ -52,14 +51,11 @@ class Login:
         self.stored = spec.stored
         self.refresher = spec.refresher
         self.pool = spec.pool
-        self.provider = spec.provider
         #: Settings no longer name it; it stays until its refresh has ended.
         self.retired = False
         self._known_at = spec.read_at
         #: Whether the journal of an interrupted refresh was looked for.
         self.looked_for_journal = False
-        self.fetching_quota = False
-        self.quota_at = _NEVER
         self.refreshing = False
         self.refreshed_at = _NEVER
         self.failures = 0
@@ -91,7 +87,7 @@ class Login:
 
     def configure(self, spec: LoginSpec) -> None:
         """Apply new settings; its state stays. What was read last is what is stored."""
-        self.refresher, self.pool, self.provider, self.retired = spec.refresher, spec.pool, spec.provider, False
+        self.refresher, self.pool, self.retired = spec.refresher, spec.pool, False
         if self.setup:
             self.setup, self.again_at = "", _NEVER  # the new settings may have what was missing
         if spec.stored.problem:
@@ -210,16 +206,9 @@ class Login:
             return monotonic >= self.refreshed_at + LEAST_BETWEEN_S  # whatever its file says
         return self.rejected or self.lacks is not None
 
-    def quota_due(self, monotonic: float) -> bool:
-        if self.provider is None or self.provider.quota is None or self.retired:
-            return False
-        usable = bool(self.stored.access_token.get_secret_value()) and self.needs_login is None
-        busy = self.fetching_quota or self.refreshing or self.lacks is not None
-        return usable and not busy and monotonic >= self.quota_at
-
     def waits_s(self, now: datetime, monotonic: float) -> list[float]:
         """Seconds until each possible action."""
-        moments_at = (self.quota_at, self.again_at, self.refreshed_at + LEAST_BETWEEN_S)
+        moments_at = (self.again_at, self.refreshed_at + LEAST_BETWEEN_S)
         waits = [at - monotonic for at in moments_at if at > monotonic]
         if self.stored.problem:
             return [*waits, _REREAD_S]

@@ -1,4 +1,4 @@
-"""Refreshes tokens before they expire, and at once if an upstream rejects one; requests quotas.
+"""Refreshes tokens before they expire, and at once if an upstream rejects one.
 
 Only one refresh per credential runs at a time; the new token is on disk before it is used.
 During a refresh, requests wait for the token or use another credential.
@@ -39,8 +39,6 @@ RENEW_AGAIN_S = (1.0, 2.0, 4.0, 30.0, 60.0, 120.0, 240.0, 300.0)
 #: Linked files may be refreshed by their own program at any instant.
 _LOOK_S = 5.0
 _END_S = 10.0
-_QUOTA_S = 60.0
-_QUOTA_LEAST_S = 1.0
 _LEAST_PAUSE_S = 0.05
 _LEAST_RETRY_S = 1.0
 _LONGEST_RETRY_S = 24 * 3600.0
@@ -152,14 +150,10 @@ class Refresher(Struct, eq=False):
         if login.refresh_due(now, monotonic):
             login.refreshing = True
             tasks.create_task(self._refresh(login))
-        elif login.quota_due(monotonic):
-            login.fetching_quota = True
-            tasks.create_task(self._ask_quota(login))
 
     def _broke(self, login: Login, error: BaseException) -> None:
         """Something failed that must affect this login only."""
         wait_s = self._later(login, f"it is left alone after an error ({type(error).__name__})")
-        login.quota_at = max(login.quota_at, login.again_at)
         log.error("%s: left alone for %.0f s after an error", login.name, wait_s, exc_info=error)
 
     async def _pause(self, wait_s: float) -> None:
@@ -327,27 +321,6 @@ class Refresher(Struct, eq=False):
             login.note(await asyncio.to_thread(self._vault.read, login.stored), self._clock.monotonic())
         except (OSError, VaultProblem) as error:
             log.warning("%s cannot be read: %s", login.name, error)
-
-    # --- Quotas --------------------------------------------------------------------------
-
-    async def _ask_quota(self, login: Login) -> None:
-        """Request quota figures for the pool. Nothing depends on them, so failures are only logged."""
-        provider = login.provider
-        assert provider is not None  # otherwise none is due
-        assert provider.quota is not None
-        try:
-            async with self._clock.timeout(_QUOTA_S):
-                http = self._http(provider.name)
-                windows = await provider.quota(login.stored.credential(self._fingerprint), http)
-            login.pool.reported(login.id, windows, self._clock.now())
-        except BaseException as error:  # a plugin's quota request may fail in any way
-            if is_cancellation(error):
-                raise
-            log.warning("the quota of %s is not known: %s", login.name, str(error) or type(error).__name__)
-        finally:
-            login.fetching_quota = False
-            login.quota_at = self._clock.monotonic() + max(_QUOTA_LEAST_S, provider.quota_every_s)
-            self._wake.set()
 
     # --- Pools ---------------------------------------------------------------------------
 

@@ -127,6 +127,14 @@ class OperationServices(Protocol):
         """Delete it; returns whether there was anything. Raises ``Unavailable``."""
         ...
 
+    async def refresh_quotas(self, provider: str | None = None, credential: str | None = None) -> int:
+        """Ask providers for the quotas of all credentials, or these; returns for how many they were asked.
+
+        Those asked for in the last half minute, and those of providers that cannot be asked, are left out. Waits for
+        the answers, but no longer than 15 seconds.
+        """
+        ...
+
     def status(self, *, credentials: bool = True) -> ProcessStatus:
         """The status of this process; without ``credentials``, providers have only their counts, which is cheaper."""
         ...

@@ -186,7 +186,7 @@ class HttpClient(Protocol):
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse: ...
 
 
-#: Requests the remaining quota of a login. An exception is logged, and the quota is requested again later.
+#: Requests the remaining quota of a credential. An exception is logged, and the quota is requested again later.
 AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 
@@ -210,8 +210,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     ``flat_rate``: requests with logins are covered by a subscription; with an API key they may cost money.
     ``read_quota=None`` selects the core's parser of rate-limit headers. ``rotation`` has the defaults for
     ``[providers.<name>.rotation]``; ``max_priority(model)`` is the highest priority number that may serve a
-    model, if its plans differ in that. ``quota`` is called for each login every ``quota_every_s``, outside of
-    requests.
+    model, if its plans differ in that. ``quota`` is called for each credential of its ``credential_kind`` every
+    ``quota_every_s``, outside of requests.
     ``count_tokens``: the provider counts the tokens of a request itself, for clients that ask for that.
     ``models`` are the models that are known without a request; ``models_complete`` means that there are no others.
     ``fetch_links``: the provider cannot open links, so the core fetches documents that ``chat`` links to, through

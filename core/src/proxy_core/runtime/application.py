@@ -9,6 +9,7 @@ from msgspec import Struct
 from pydantic import SecretStr
 from starlette.types import ASGIApp
 
+from proxy_core.credentials.quotas import QuotaAsker
 from proxy_core.dialects.openai_chat import NAME as COMMON
 from proxy_core.models.directory import ModelDirectory
 from proxy_core.models.info import ModelInfos
@@ -48,6 +49,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     suggestions: Suggestions
     state: SharedState
     status: StatusView
+    quotas: QuotaAsker
     feeds: Feeds
 
 
@@ -113,5 +115,6 @@ def _knowledge(parts: Parts) -> ModelKnowledge:
         state=parts.state,
         kept=services.kept,
         status=parts.status,
+        quotas=parts.quotas,
         started_at=int(time.time()),
     )

@@ -381,6 +381,7 @@ class _Builder:
             suggestions=self.suggestions,
             state=self.process.state,
             status=self.status,
+            quotas=self.process.quotas,
             feeds=self.feeds,
         )
         return application(parts, self.admin_key)

@@ -108,7 +108,6 @@ def login_specs(
                     read_at=read_at,
                     refresher=refresher,
                     pool=pools[provider],
-                    provider=catalog.providers[provider],
                 )
 
 

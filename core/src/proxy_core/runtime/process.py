@@ -10,6 +10,7 @@ from functools import partial
 from proxy_core.clock import Clock, SystemClock
 from proxy_core.credentials.encryption import encryption_of
 from proxy_core.credentials.fingerprint import Fingerprints
+from proxy_core.credentials.quotas import QuotaAsker
 from proxy_core.credentials.refresher import Refresher
 from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
@@ -63,6 +64,7 @@ class Process:
         )
         http = partial(UpstreamHttpClient, self.upstream)
         self.refresher = Refresher(self.vault, http, self.clock, self.fingerprint, self.scrub.learn)
+        self.quotas = QuotaAsker(http, self.clock)
         #: By provider. The pool of a removed provider stays until its last lease is returned.
         self.pools: dict[str, Pool] = {}
         self.usage = UsageBook()
@@ -104,6 +106,7 @@ class Process:
         timeouts = settings.timeouts
         self.upstream.configure(connect_s=timeouts.connect_s, pool_s=timeouts.pool_s, routes=new.routes)
         self.refresher.configure(new.logins, settings.credentials.refresh_interval_s)
+        self.quotas.configure(new.catalog.providers, self.pools)
         self.budgets.configure(settings.clients)
         self.recent.resize(settings.routing.explain_history)
         self.counters.know(new.deployments())
@@ -127,8 +130,8 @@ class Process:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Open the state store and run the refresher. Enter it after the first :meth:`configure`."""
-        async with self.state, self.upstream, self.refresher:
+        """Open the state store, refresh tokens and ask for quotas. Enter it after the first :meth:`configure`."""
+        async with self.state, self.upstream, self.refresher, self.quotas:
             yield
 
 

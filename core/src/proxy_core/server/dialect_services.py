@@ -10,6 +10,7 @@ from datetime import date
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy_core.credentials.quotas import QuotaAsker
 from proxy_core.dialects import openai_chat
 from proxy_core.dialects.common import MAX_MODEL_NAME
 from proxy_core.errors import ModelNotFound, PluginFailed, Unauthorized, Unavailable
@@ -60,6 +61,7 @@ class ModelKnowledge(Struct, frozen=True, kw_only=True):
     state: SharedState
     kept: KeptValues
     status: StatusView
+    quotas: QuotaAsker
     started_at: int
 
     def for_client(self, client: str, hops: int, failed: Callable[[PluginFailed], object]) -> DialectServices:
@@ -190,6 +192,10 @@ class DialectServices:
     async def forget(self, name: str) -> bool:
         self._check_client()
         return await self._knowledge.kept.forget(self._client, name)
+
+    async def refresh_quotas(self, provider: str | None = None, credential: str | None = None) -> int:
+        self._check_client()
+        return await self._knowledge.quotas.ask_now(provider, credential)
 
     def status(self, *, credentials: bool = True) -> ProcessStatus:
         self._check_client()

@@ -54,7 +54,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 FORMS_WITHOUT_EFFECT: Mapping[str, tuple[str, str]] = {
     "<NAME>_QUOTA_REFRESH_INTERVAL": (
         r"(?:CHUTES|NANOGPT|FIRMWARE)_QUOTA_REFRESH_INTERVAL",
-        "quotas of this provider are learned from its responses",
+        "quotas of this provider are asked for every five minutes",
     ),
     "DEEPSEEK_REASONING_CACHE_<TTL>": (
         r"DEEPSEEK_REASONING_CACHE_(?:DISK_)?TTL",

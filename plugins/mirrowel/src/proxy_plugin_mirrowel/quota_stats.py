@@ -25,10 +25,7 @@ from proxy_core import (
 from proxy_plugin_mirrowel import quota_shape
 
 _DAYS = 30
-_ACTIONS = {
-    "reload": "usage is never read from files: it is current in every response",
-    "force_refresh": "plugins that can ask for quotas do so by themselves, at intervals; nothing was asked now",
-}
+_ACTIONS = ("reload", "force_refresh")
 _COUNTED = [
     name for name in UsageRow.__struct_fields__ if name not in ("day", "client", "provider", "credential", "model")
 ]
@@ -40,7 +37,7 @@ async def show(request: OperationRequest, services: OperationServices) -> Operat
 
 
 async def refresh(request: OperationRequest, services: OperationServices) -> OperationResponse:
-    """The same for ``{action, scope, provider, credential}``. There is nothing to read again: it is always current.
+    """The same for ``{action, scope, provider, credential}``; ``force_refresh`` asks providers for their quotas first.
 
     Raises ``BadRequest``.
     """
@@ -52,13 +49,18 @@ async def refresh(request: OperationRequest, services: OperationServices) -> Ope
         raise BadRequest("The scope has to be all, provider or credential.", param="scope")
     if scope != "all" and not isinstance(provider, str):
         raise BadRequest(f"The scope {scope} needs a provider.", param="provider")
-    body = await _stats(services, provider if scope != "all" else None)
+    wanted = provider if scope != "all" else None
+    success, note = True, "usage is never read from files: it is current in every response"
+    if action == "force_refresh":
+        asked = await services.refresh_quotas(wanted, credential if scope == "credential" else None)
+        success, note = asked > 0, f"asked for {asked} quotas; the others cannot be asked for, or were just now"
+    body = await _stats(services, wanted)
     if scope == "credential":
         known = body["providers"][provider]["credentials"]
         if not isinstance(credential, str) or credential not in known:
             raise BadRequest(f"{provider} has no credential of this id.", param="credential")
         body["providers"][provider]["credentials"] = {credential: known[credential]}
-    done = {"action": action, "scope": scope, "success": action == "reload", "note": _ACTIONS[action]}
+    done = {"action": action, "scope": scope, "success": success, "note": note}
     return OperationResponse(body={**body, "data_source": "refreshed", "refresh_result": done})
 
 

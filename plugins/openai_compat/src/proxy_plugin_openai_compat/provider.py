@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from proxy_core import (
     Provider,
     ProviderCall,
     ProviderSettings,
+    RotationSettings,
     UpstreamCount,
     UpstreamFailure,
     UpstreamRequest,
@@ -40,6 +42,7 @@ from proxy_plugin_openai_compat.quirks import (
     RESPONSES,
     Vendor,
 )
+from proxy_plugin_openai_compat.quotas import ask, page_url
 from proxy_plugin_openai_compat.translated import fit_translated, keep_marks
 
 #: The fields of a request for a response that a count may have, too.
@@ -56,8 +59,11 @@ def build_provider(
     upstream = OpenAICompatible(
         vendor=vendor, base=base, headers=headers, stream_usage=stream_usage, token_limit=token_limit(vendor, base)
     )
+    page, url = vendor.quota, page_url(vendor.quota, base, vendor.base_url) if vendor.quota is not None else None
     return Provider(
         name=name,
+        quota=partial(ask, page, url, headers) if page is not None and url is not None else None,
+        rotation=page.rotation if page is not None else RotationSettings(),
         maker=maker(name, vendor, settings),
         dialects=formats(vendor, settings, plugins),
         dialects_of=formats_of(vendor, settings, plugins),

@@ -11,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from proxy_core import ErrorRules, FailureKind, FieldFilter
+from proxy_core import ErrorRules, FailureKind, FieldFilter, RotationSettings, WindowSettings
+from proxy_plugin_openai_compat.quotas import GROUP, Figures, QuotaPage
 
 CHAT, COMPLETIONS, EMBEDDINGS = "openai_chat", "openai_completions", "openai_embeddings"
 #: Of ``proxy-plugin-openai-responses``; without it, no provider has this format.
@@ -75,6 +76,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     #: Models (globs) for which it understands marks for the prompt cache, ``cache_control``, and in whose texts.
     caches: tuple[str, ...] = ()
     cached_roles: tuple[str, ...] = ("system", "developer", "user")
+    #: Where it says how much quota a key has left.
+    quota: QuotaPage | None = None
     #: How to turn on thinking in its reasoning models.
     thinking: tuple[Thinking, ...] = ()
     #: The meaning of its errors whose words or statuses differ from OpenAI's.
@@ -317,8 +320,40 @@ PRESETS: Mapping[str, Vendor] = {
             )
         ),
     ),
-    "chutes": Vendor(base_url="https://llm.chutes.ai/v1"),
-    "nanogpt": Vendor(base_url="https://nano-gpt.com/api/v1"),
+    # Counts credits: a request is about one.
+    "chutes": Vendor(
+        base_url="https://llm.chutes.ai/v1",
+        quota=QuotaPage(
+            url="https://api.chutes.ai/users/me/quota_usage/me",
+            figures=(Figures(limit="quota", used="used"),),
+            rotation=RotationSettings(quota_groups={GROUP: ["*"]}),
+        ),
+    ),
+    # docs.nano-gpt.com: what a subscription has used. A key without one has no windows.
+    "nanogpt": Vendor(
+        base_url="https://nano-gpt.com/api/v1",
+        quota=QuotaPage(
+            url="/api/subscription/v1/usage",
+            figures=(
+                Figures(used="daily.used", left="daily.remaining", resets="daily.resetAt"),
+                Figures(window="monthly", used="monthly.used", left="monthly.remaining", resets="monthly.resetAt"),
+            ),
+            rotation=RotationSettings(
+                quota_groups={GROUP: ["*"]}, windows=[WindowSettings(name="monthly", resets="monthly 1 00:00")]
+            ),
+        ),
+    ),
+    # A share of the window of five hours that begins with the first request.
+    "firmware": Vendor(
+        base_url="https://app.firmware.ai/api/v1",
+        quota=QuotaPage(
+            url="quota",
+            figures=(Figures(share="used", resets="reset"),),
+            rotation=RotationSettings(
+                quota_groups={GROUP: ["*"]}, quota_window_s=18_000, quota_window_begins="first_request"
+            ),
+        ),
+    ),
     "ollama": Vendor(base_url="http://127.0.0.1:11434/v1", local=True),
     "lm_studio": Vendor(base_url="http://127.0.0.1:1234/v1", local=True),
     "llama_cpp": Vendor(base_url="http://127.0.0.1:8080/v1", local=True),

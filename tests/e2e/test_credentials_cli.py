@@ -328,7 +328,7 @@ async def on_a_terminal(home, variables, *arguments, typing=b""):
 
 async def test_a_key_typed_on_a_terminal_does_not_show(tmp_path, variables):
     key = b"sk-canary-0123456789"
-    code, shown = await on_a_terminal(tmp_path, variables, "add", "house", "--name", "main", typing=key + b"\n")
+    code, shown = await on_a_terminal(tmp_path, variables, "add", "house", "--name", "main", typing=key + b"\n\n")
 
     assert code == 0, shown
     assert "(not shown)" in shown and key.decode() not in shown
@@ -355,9 +355,9 @@ async def test_nothing_there_says_how_to_begin(run, tmp_path, variables):
 
 
 @pytest.mark.parametrize(
-    "stdin", ["gsk-canary-0123456789\ngsk-canary-other-456789\n", "\n \n", "gsk-canary\x00-0123456"]
+    "stdin", ["gsk-canary-0123456789\ngsk-canary-\x01other-456789\n", "\n \n", "gsk-canary\x00-0123456"]
 )
-async def test_what_is_not_one_key_is_not_saved(tmp_path, stdin):
+async def test_what_is_no_key_is_not_saved(tmp_path, stdin):
     code, output = await typed(tmp_path, {}, "credentials", "add", "groq", stdin=stdin)
 
     assert (code, "nothing was saved" in output, "gsk-canary" in output) == (1, True, False)

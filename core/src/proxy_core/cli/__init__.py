@@ -13,7 +13,7 @@ from proxy_core.errors import SetupError
 
 #: First-party plugins with commands, which people look for whether they are installed or not.
 _FIRST_PARTY = {
-    "accounts": "credentials login",
+    "accounts": "credentials init login providers",
     "clients": "client-key setup",
     "devkit": "bench capture dev faults plugin replay",
     "doctor": "config cooldown doctor explain models plugins reload usage why",

@@ -1,4 +1,4 @@
-"""The commands about accounts: ``proxy-core login`` and ``proxy-core credentials``.
+"""The commands about accounts: ``proxy-core init``, ``login``, ``credentials`` and ``providers``.
 
 It serves nothing and has no settings; a proxy that runs does not import its commands. Other plugins' commands
 find all credentials of an installation through :func:`open_accounts`.
@@ -24,9 +24,9 @@ PLUGIN = PluginInfo(name="accounts", api=1)
 
 @hookimpl
 def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
-    from proxy_plugin_accounts import credentials, login
+    from proxy_plugin_accounts import credentials, init, login, providers
 
-    return [login.command, credentials.command]
+    return [login.command, credentials.command, init.command, providers.command]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec import Struct
@@ -23,6 +24,7 @@ from proxy_core.cli.api import (
     environment_name,
     fingerprints_of,
     from_environment,
+    load,
     read_settings,
     vault_of,
 )
@@ -228,9 +230,13 @@ def _marked(found: Sequence[Account]) -> list[Account]:
     return marked
 
 
-def open_accounts(config: Path | None, disable_plugin: Sequence[str] = ()) -> Accounts:
-    """Read settings and open the vault. Raises ``SetupError``."""
+def open_accounts(
+    config: Path | None, disable_plugin: Sequence[str] = (), providers: Mapping[str, Any] | None = None
+) -> Accounts:
+    """Read settings and open the vault. ``providers``: as if they were in the settings. Raises ``SetupError``."""
     loaded = read_settings(config, disable_plugin)
+    if providers:
+        loaded = load(config, overrides={**loaded.overrides, "providers": providers})
     catalog = catalog_of(loaded, _HOOKS)
     vault = vault_of(loaded, catalog)
     return Accounts(loaded=loaded, catalog=catalog, vault=vault, fingerprint=fingerprints_of(loaded))

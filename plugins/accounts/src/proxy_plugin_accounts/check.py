@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import SecretStr
 
 from proxy_core import (
+    Credential,
     CredentialRefresher,
     HttpClient,
     LoginRequired,
@@ -105,17 +108,49 @@ async def _tested(
     credential = stored.credential(accounts.fingerprint)
     if refresher is not None and refresher.test is not None:
         return True, await refresher.test(credential, exchange)
+    tried = await _asked(provider, credential, exchange)
+    return tried.good, tried.words
+
+
+class Tried(Struct, frozen=True, kw_only=True):
+    """What a provider said to a credential. ``refused``: another credential may work."""
+
+    good: bool
+    words: str
+    refused: bool = False
+    models: Sequence[str] = ()
+
+
+async def tried(accounts: Accounts, provider: Provider, stored: StoredCredential | None) -> Tried:
+    """What the provider says to a credential that is not stored yet, or to none. Raises ``SettingsError``."""
+    blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr(""), label="none")
+    credential = stored.credential(accounts.fingerprint) if stored is not None else blank
+    network = open_http(accounts.loaded, accounts.catalog, provider.name, to_log_in=stored is not None)
+    async with network as exchange:
+        try:
+            found = await _asked(provider, credential, exchange)
+        except TransportFailed as error:
+            found = Tried(good=False, words=f"the provider cannot be reached ({error})")
+        except Exception as error:  # a plugin's parser may fail in any way; its message may contain secrets
+            found = Tried(good=False, words=type(error).__name__)
+    return replace(found, words=_clean(found.words, stored))
+
+
+async def _asked(provider: Provider, credential: Credential, exchange: HttpClient) -> Tried:
     if provider.list_models is None:
-        return True, "cannot be tested: the provider has neither a test nor a list of models"
+        known = [model.id for model in provider.models]
+        words = "cannot be tested: the provider has neither a test nor a list of models"
+        return Tried(good=True, words=words, models=known)
     answer = await exchange(provider.list_models.request(credential))
     if answer.status in (401, 403):
-        return False, f"rejected by the provider (status {answer.status})"
+        return Tried(good=False, words=f"rejected by the provider (status {answer.status})", refused=True)
     if answer.status != 200:
-        return False, f"the provider answered its models request with status {answer.status}"
+        return Tried(good=False, words=f"the provider answered its models request with status {answer.status}")
     try:
-        return True, f"{len(provider.list_models.parse(answer.body))} models"
+        models = [model.id for model in provider.list_models.parse(answer.body)]
     except ValueError:
-        return False, "the provider's list of models cannot be read"
+        return Tried(good=False, words="the provider's list of models cannot be read")
+    return Tried(good=True, words=f"{len(models)} models", models=models)
 
 
 def _clean(words: str, stored: StoredCredential | None) -> str:

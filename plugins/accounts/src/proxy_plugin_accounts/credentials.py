@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ import click
 from pydantic import SecretStr
 
 from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_proxy, settings_options, table
-from proxy_plugin_accounts.accounts import API_KEY, Account, Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import Account, Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.keys import keys_from, store_keys, typed_keys
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed
 
-_MOST_READ = 100_000
 _ELSEWHERE = {
     "import": "transfer",
     "export": "export",
@@ -122,7 +122,7 @@ def _listed(found: list[Account]) -> str:
 @command.command("add")
 @settings_options
 @click.argument("provider")
-@click.option("--name", help="Name for the key (default: a number).")
+@click.option("--name", help="Name for the key, or the first of several (default: a number).")
 @click.option("--tier", help="The subscription plan behind it, as in [providers.<name>.rotation] tiers.")
 @click.option("--priority", type=click.IntRange(min=1), help="Lower goes first.")
 def add_command(
@@ -133,54 +133,27 @@ def add_command(
     tier: str | None,
     priority: int | None,
 ) -> None:
-    """Store an API key for PROVIDER. The key is typed in without being shown, or read from the standard input.
+    """Store API keys for PROVIDER. They are typed in without being shown, or read from the standard input, one a line.
 
     \b
-    proxy-core credentials add openai < key.txt
+    proxy-core credentials add openai < keys.txt
     """
     accounts = open_accounts(config, disable_plugin)
     provider = accounts.taking_keys(provider)
     name = checked_name(accounts.vault, provider, name)
-    key = _read_key(provider)
-    new = StoredCredential(
-        provider=provider,
-        name=name or accounts.vault.free_name(provider, None),
-        kind=API_KEY,
-        access_token=key,
-        tier=tier,
-        priority=priority,
-        origin="proxy-core credentials add",
-        added_at=datetime.now(UTC),
-    )
-    there = {a.id: a for a in accounts.of(provider)}.get(new.credential(accounts.fingerprint).id)
-    if there is not None:
-        raise click.ClickException(f"this key already exists: {there.name} ({there.place})")
-    try:
-        stored = accounts.vault.add(new)
-    except FileExistsError as error:
-        raise click.ClickException(f"{error}; remove it first, or choose another --name") from error
-    except (OSError, VaultProblem) as error:
-        raise file_error(error) from error
-    click.echo(f"{provider}: {stored.name} was saved in {stored.path}")
+    keys = _typed(provider) if sys.stdin.isatty() else keys_from(Path("-"))
+    new = store_keys(accounts, provider, keys, name=name, tier=tier, priority=priority)
+    if not new:
+        raise click.ClickException("nothing was saved")
     notify_running_proxy(accounts.loaded)
 
 
-def _typed_key(provider: str) -> str:
-    return asyncio.run(TerminalPrompt(headless=True).ask(f"API key for {provider} (not shown)", secret=True))
-
-
-def _read_key(provider: str) -> SecretStr:
-    """Read a key in the form that settings accept. Raises ``ClickException``."""
+def _typed(provider: str) -> list[SecretStr]:
     try:
-        text = _typed_key(provider) if sys.stdin.isatty() else sys.stdin.read(_MOST_READ)  # several lines are no key
+        return asyncio.run(typed_keys(TerminalPrompt(headless=True), provider))
     except (EOFError, KeyboardInterrupt):
         click.echo()
         raise click.ClickException("no key was given; nothing was saved") from None
-    if not (text := text.strip()):
-        raise click.ClickException("no key was given; nothing was saved")
-    if not text.isascii() or not text.isprintable():
-        raise click.ClickException("a key has to be one line of printable ASCII characters; nothing was saved")
-    return SecretStr(text)
 
 
 @command.command("remove")

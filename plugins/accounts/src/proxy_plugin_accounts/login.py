@@ -51,7 +51,8 @@ def command(
         raise click.UsageError(f"the login for {found.name} offers {offered}")
     checked_name(accounts.vault, found.name, name)
     try:
-        tokens = asyncio.run(_log_in(accounts, found, refresher, method, yes))
+        prompt = TerminalPrompt(headless=is_headless(accounts.loaded), method=method)
+        tokens = asyncio.run(log_in(accounts, found, refresher, prompt, yes))
     except KeyboardInterrupt:
         click.echo("\ncancelled; nothing was saved", err=True)
         raise SystemExit(_INTERRUPTED) from None
@@ -64,11 +65,11 @@ def command(
     notify_running_proxy(accounts.loaded)
 
 
-async def _log_in(
-    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, method: LoginMethod | None, yes: bool
+async def log_in(
+    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, prompt: TerminalPrompt, yes: bool
 ) -> Tokens | None:
+    """``None`` if the user does not want to after all. Raises ``ClickException``, ``SettingsError``."""
     network = open_http(accounts.loaded, accounts.catalog, provider.name, to_log_in=True)
-    prompt = TerminalPrompt(headless=is_headless(accounts.loaded), method=method)
     for line in about(provider, refresher):
         prompt.say(line)
     if not yes and not await confirmed(prompt, f"Log in to {provider.name}?"):

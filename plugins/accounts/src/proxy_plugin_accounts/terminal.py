@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
@@ -32,9 +32,9 @@ class TerminalPrompt:
 
     async def ask(self, question: str, *, secret: bool = False) -> str:
         """Read one line. Raises ``EOFError`` at the end of the standard input. Cancelling it takes effect at once."""
-        click.echo(f"{question}: ", nl=False)
         try:
-            with _echo_off() if secret else _as_it_is():
+            with hidden() if secret else nullcontext():
+                click.echo(f"{question}: ", nl=False)  # what is typed from now on must not show
                 line = await self._lines.next()
         except asyncio.CancelledError:
             click.echo()  # the next output must not continue the line of this question
@@ -132,12 +132,7 @@ def _some() -> bytes:
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _echo_off() -> Iterator[None]:
+def hidden() -> Iterator[None]:
     """Turn off the terminal's echo, and restore it in any case."""
     try:
         import termios

@@ -1,0 +1,268 @@
+"""``proxy-core init``: from nothing to a provider that answers and a client that knows the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct
+from pydantic import SecretStr
+
+from proxy_core import Tokens
+from proxy_core.cli.api import VaultProblem, environment_name, notify_running_proxy, printable, settings_options
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.check import Tried
+from proxy_plugin_accounts.keys import keys_from, store_keys, typed_keys
+from proxy_plugin_accounts.login import log_in, save
+from proxy_plugin_accounts.providers import Candidate, answers, candidate, check_place, known, verdicts
+from proxy_plugin_accounts.settings_file import Tables, add, existing, target_of
+from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
+
+_INTERRUPTED = 130
+_SHOWN = 20
+#: What clients may request without knowing any provider's models.
+_NAME = "fast"
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """The flags."""
+
+    provider: str | None
+    base_url: str | None
+    key_file: Path | None
+    model: str | None
+    client: str | None
+    no_test: bool
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """Everything that was asked and tested, before any of it is written."""
+
+    new: Candidate
+    keys: Sequence[SecretStr] = ()
+    tokens: Tokens | None = None
+    model: str | None = None
+    client: str | None = None
+
+    @property
+    def tables(self) -> Tables:
+        route = {_NAME: [f"{self.new.provider.prefix or self.new.provider.name}/{self.model}"]} if self.model else {}
+        return {**self.new.tables, **({("models",): route} if route else {})}
+
+
+@click.command("init")
+@settings_options
+@click.option("--provider", metavar="NAME", help="A provider that `proxy-core providers` lists, or a name of your own.")
+@click.option("--base-url", metavar="URL", help="Its URL, for a name of your own: any server of OpenAI's dialect.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="A file with its keys, one a line; - reads stdin.")
+@click.option("--model", metavar="NAME", help=f"The provider's model that clients get as `{_NAME}`.")
+@click.option("--client", metavar="NAME", help="A client that `proxy-core setup` lists.")
+@click.option("--no-test", is_flag=True, help="Do not ask the provider whether it accepts the keys.")
+def command(config: Path | None, disable_plugin: tuple[str, ...], **flags: Any) -> None:
+    """Set up a provider and a client: asks for what the flags do not say, tests it, and writes the settings file.
+
+    Nothing is written before all is known. Keys are typed in without being shown, or read from a file.
+    """
+    given = Given(**flags)
+    if given.client is not None and given.client not in _clients():
+        raise click.UsageError(f"no client {given.client!r}; the known ones are {', '.join(_clients())}")
+    with existing(config) as file:
+        accounts = open_accounts(file, disable_plugin)
+        target = target_of(config, accounts.loaded)
+        try:
+            plan = asyncio.run(_Dialogue(accounts, file, disable_plugin, target, given).plan())
+        except KeyboardInterrupt:
+            click.echo("\ncancelled; nothing was saved", err=True)
+            raise SystemExit(_INTERRUPTED) from None
+        except EOFError:
+            raise click.ClickException("the standard input ended; nothing was saved") from None
+        _save(plan, target)
+    notify_running_proxy(accounts.loaded)
+    _finish(plan, config, disable_plugin)
+
+
+class _Dialogue:
+    """Asks on a terminal; elsewhere, the flags have to say everything."""
+
+    def __init__(
+        self, accounts: Accounts, file: Path | None, disable_plugin: Sequence[str], target: Path, given: Given
+    ) -> None:
+        self._accounts = accounts
+        self._file = file
+        self._disabled = disable_plugin
+        self._target = target
+        self._given = given
+        self._asks = sys.stdin.isatty()
+        self._prompt = TerminalPrompt(headless=is_headless(accounts.loaded))
+
+    async def plan(self) -> Plan:
+        if self._asks:
+            click.echo(f"Settings go to {self._target}, keys to {self._accounts.vault.folder}. Ctrl-C cancels.\n")
+        name, table = await self._provider()
+        new = candidate(self._file, self._disabled, name, table)
+        keys: Sequence[SecretStr] = ()
+        tokens = None
+        found: Sequence[Tried] = [Tried(good=True, words="", models=[m.id for m in new.provider.models])]
+        there = self._accounts.of(name)
+        if new.provider.credential_kind != API_KEY and not self._given.key_file:
+            tokens = None if there else await self._login(new)
+        else:
+            keys, found = await self._keys(new, there=bool(there))
+        models = [model for answer in found for model in answer.models]
+        return Plan(new=new, keys=keys, tokens=tokens, model=await self._model(models), client=await self._client())
+
+    async def _provider(self) -> tuple[str, dict[str, str]]:
+        """Its name and its table in the settings."""
+        given = self._given
+        name, url = given.provider, given.base_url
+        if name is None and not self._asks:
+            raise click.UsageError(
+                "without a terminal, say --provider NAME (`proxy-core providers` lists them) and --key-file FILE or -"
+            )
+        if name is None:
+            rows = [row for row in known(self._accounts, self._file, self._disabled) if "plugin is" not in row.missing]
+            click.echo(click.wrap_text("Providers: " + ", ".join(sorted(row.provider for row in rows)), 100) + "\n")
+            name = await self._prompt.ask("Provider, or the URL of a server that speaks OpenAI's dialect")
+        name = name.strip()
+        if "://" in name:
+            url, name = name, (await self._prompt.ask("A name for it [home]")).strip() or "home"
+        same = [n for n in self._names() if environment_name(n) == environment_name(name)]
+        name = name if url or name in same or len(same) != 1 else same[0]
+        checked_name(self._accounts.vault, name, "1")
+        if name in self._accounts.loaded.provider_names:
+            if url is not None:
+                raise click.UsageError(f"{name} is configured already: choose another name, or leave out the URL")
+            return name, {}
+        table = {} if url is None else {"base_url": url}
+        check_place(self._target, self._accounts, table)
+        return name, table
+
+    def _names(self) -> list[str]:
+        return [row.provider for row in known(self._accounts, self._file, self._disabled)]
+
+    async def _login(self, new: Candidate) -> Tokens:
+        refresher = new.accounts.refresher(new.provider)
+        name = new.provider.name
+        if refresher is None or refresher.login is None or not self._asks:
+            raise click.UsageError(f"{name} takes a login: proxy-core login {name}, then this again")
+        tokens = await log_in(new.accounts, new.provider, refresher, self._prompt, yes=False)
+        if tokens is None:
+            raise click.ClickException("not logged in; nothing was saved")
+        return tokens
+
+    async def _keys(self, new: Candidate, *, there: bool) -> tuple[Sequence[SecretStr], Sequence[Tried]]:
+        """Keys that the provider accepts, with what it said to them."""
+        name, given = new.provider.name, self._given
+        optional = there or new.provider.credential_optional
+        while True:
+            keys: Sequence[SecretStr] = []
+            if given.key_file is not None:
+                keys = keys_from(given.key_file)
+            elif self._asks and not there:
+                keys = await typed_keys(self._prompt, name, optional=optional)
+            elif not optional:
+                raise click.UsageError(f"{name} needs a key: --key-file FILE, or - for the standard input")
+            found = await self._tested(new, keys, there)
+            if all(answer.good for answer in found):
+                return keys, found
+            if not self._asks or given.key_file is not None:
+                raise click.ClickException("nothing was saved; --no-test saves it without a test")
+            refused = any(answer.refused for answer in found)
+            if not refused and await confirmed(self._prompt, "Keep it all the same?"):
+                return keys, found
+            if not refused:
+                raise click.ClickException("nothing was saved")
+            there = False  # what is there is refused, too
+
+    async def _tested(self, new: Candidate, keys: Sequence[SecretStr], there: bool) -> Sequence[Tried]:
+        """What the provider says to new keys, or else to the first one that is there."""
+        if self._given.no_test:
+            return []
+        if keys:
+            new = candidate(self._file, self._disabled, new.provider.name, new.table, keys)
+        found = await answers(new, keys or self._present(new) if there else keys)
+        for line in verdicts(new.provider.name, found):
+            click.echo(printable(line))
+        return found
+
+    def _present(self, new: Candidate) -> list[SecretStr]:
+        usable = (a.stored for a in self._accounts.of(new.provider.name) if a.kind == API_KEY and a.state == "ok")
+        return [stored.access_token for stored in usable if stored is not None][:1]
+
+    async def _model(self, models: Sequence[str]) -> str | None:
+        """Which one clients get under a name that stays the same."""
+        if _NAME in self._accounts.loaded.settings.models:
+            return None
+        if self._given.model is not None or not self._asks or not models:
+            if self._given.model is not None and models and self._given.model not in models:
+                raise click.UsageError(f"the provider has no model {self._given.model!r}; nothing was saved")
+            return self._given.model
+        more = f", and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+        click.echo("\n" + click.wrap_text(f"Models: {', '.join(map(printable, models[:_SHOWN]))}{more}", 100))
+        while True:
+            name = (await self._prompt.ask(f"Model that clients get as `{_NAME}` (Enter: none)")).strip()
+            if not name or name in models:
+                return name or None
+            near = [model for model in models if name.lower() in model.lower()][:_SHOWN]
+            click.echo(f"there is no model {printable(name)}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+    async def _client(self) -> str | None:
+        if self._given.client is not None or not self._asks:
+            return self._given.client
+        click.echo("\n" + click.wrap_text("Clients: " + ", ".join(_clients()), 100))
+        while True:
+            name = (await self._prompt.ask("Client to set up (Enter: none)")).strip()
+            if not name or name in _clients():
+                return name or None
+            click.echo(f"no client {printable(name)}")
+
+
+def _clients() -> Sequence[str]:
+    from proxy_plugin_clients.setup import PROGRAMS  # every command of this plugin would wait for it
+
+    return list(PROGRAMS)
+
+
+def _save(plan: Plan, target: Path) -> None:
+    """The settings first: where they cannot be written, no key is stored either. Raises ``ClickException``."""
+    name, accounts = plan.new.provider.name, plan.new.accounts
+    click.echo()
+    if not add(target, plan.tables):
+        click.echo(f"{target} has all of that already")
+    try:
+        if plan.tokens is not None:
+            save(accounts, plan.new.provider, plan.tokens, None)
+        store_keys(accounts, name, plan.keys)
+    except (OSError, VaultProblem) as error:
+        raise file_error(error) from error
+
+
+def _finish(plan: Plan, config: Path | None, disable_plugin: tuple[str, ...]) -> None:
+    """The client's recipe, and how to start."""
+    place = f" --config {config}" if config is not None else ""
+    if plan.client is not None:
+        from proxy_plugin_clients import setup
+
+        click.echo()
+        chosen = (_NAME,) if plan.model is not None else ()
+        context = click.get_current_context()
+        try:
+            context.invoke(
+                setup.command,
+                config=config,
+                disable_plugin=disable_plugin,
+                name=plan.client,
+                url=None,
+                client=None,
+                key_file=None,
+                models=chosen,
+                to_write=False,
+                yes=False,
+            )
+        except click.ClickException as error:
+            click.echo(f"proxy-core setup {plan.client}: {error.format_message()}", err=True)
+    click.echo(f"\nStart the proxy:  proxy-core serve{place}")

@@ -1,0 +1,322 @@
+"""From nothing to an answer: ``proxy-core init`` and ``providers``, on a terminal and on pipes."""
+
+import asyncio
+import json
+import os
+import re
+import stat
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+import pytest
+
+from proxy_core.testing import FakeUpstream, run, serving
+from proxy_core.testing.program import PROGRAM, environment
+
+KEY, WRONG = "sk-canary-0123456789", "sk-wrong-0123456789"
+MODELS = b'{"data": [{"id": "big"}, {"id": "small"}]}'
+
+
+@pytest.fixture
+async def upstream():
+    async with FakeUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def accepting(upstream):
+    """An upstream that knows one key: the order of the tests' requests is fixed, so its answers are a queue."""
+
+    def accept(*verdicts):
+        for good in verdicts:
+            if good:
+                upstream.for_path("/models").responds(body=MODELS)
+            else:
+                upstream.for_path("/models").responds(401, body=b'{"error": {"message": "no"}}')
+        return upstream
+
+    return accept
+
+
+@pytest.fixture
+def proxy_core(tmp_path):
+    """A command to its end, on pipes; no key ever shows."""
+
+    async def call(*arguments, stdin="", **variables):
+        code, output = await run(tmp_path, *arguments, stdin=stdin, **variables)
+        assert KEY not in output and WRONG not in output and "Traceback" not in output, output
+        return code, output
+
+    return call
+
+
+def settings(home):
+    return home / "config" / "proxy-core" / "proxy-core.toml"
+
+
+def stored(home):
+    return sorted(path.stem for path in (home / "data" / "proxy-core" / "credentials").glob("*/*.json"))
+
+
+class Terminal:
+    """A command on a terminal of its own, and what that has shown."""
+
+    def __init__(self, ours, process):
+        self.ours, self.process, self.shown, self._seen = ours, process, "", 0
+
+    async def answer(self, question, text):
+        """Type ``text`` once the question is there."""
+        async with asyncio.timeout(40):
+            while not (found := re.compile(question).search(self.shown, self._seen)):
+                assert await self._more(), self.shown
+        self._seen = found.end()
+        os.write(self.ours, text.encode())
+
+    async def end(self):
+        async with asyncio.timeout(40):
+            while await self._more():
+                pass
+            return await self.process.wait()
+
+    async def _more(self):
+        try:
+            data = await asyncio.get_running_loop().run_in_executor(None, os.read, self.ours, 4096)
+        except OSError:  # how a terminal ends
+            return False
+        self.shown += data.decode()
+        return bool(data)
+
+
+@asynccontextmanager
+async def terminal(home, *arguments):
+    pty = pytest.importorskip("pty")
+    termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
+    ours, theirs = pty.openpty()
+
+    def adopt():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+
+    process = await asyncio.create_subprocess_exec(
+        str(PROGRAM),
+        *arguments,
+        cwd=home,
+        env=environment(home),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=adopt,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(ours, process)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        os.close(ours)
+
+
+# --- On a terminal -----------------------------------------------------------------------
+
+
+async def test_a_new_user_gets_from_nothing_to_an_answer(tmp_path, accepting):
+    upstream = accepting(False, True)
+    async with terminal(tmp_path, "init") as user:
+        await user.answer(r"dialect: ", f"{upstream.url}\n")
+        await user.answer(r"name for it \[home\]: ", "\n")
+        await user.answer(r"not shown.*?: ", f"{WRONG}\n\n")
+        await user.answer(r"FAILED: rejected[\s\S]*API key for home.*?: ", f"{KEY}\n\n")
+        await user.answer(r"home: ok: 2 models[\s\S]*as `fast`.*?: ", "bi\n")
+        await user.answer(r"did you mean big[\s\S]*as `fast`.*?: ", "big\n")
+        await user.answer(r"Client to set up.*?: ", "codex\n")
+        code = await user.end()
+
+    assert code == 0, user.shown
+    assert KEY not in user.shown and WRONG not in user.shown
+    assert "config.toml" in user.shown and 'model = "fast"' in user.shown
+    assert user.shown.rstrip().endswith("proxy-core serve")
+    upstream.for_path("/chat/completions").streams("hel", "lo")
+    async with serving(tmp_path) as program, httpx.AsyncClient(timeout=30) as http:
+        key = (tmp_path / "data" / "proxy-core" / "client.key").read_text().strip()
+        body = {"model": "fast", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+        answer = await http.post(
+            f"{program.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"}
+        )
+    assert answer.status_code == 200 and "hel" in answer.text
+    assert upstream.requests[-1].key == KEY
+
+
+async def test_ctrl_c_half_way_leaves_nothing(tmp_path, upstream):
+    async with terminal(tmp_path, "init", "--provider", "groq") as user:
+        await user.answer(r"API key for groq.*?: ", "\x03")
+        code = await user.end()
+
+    assert (code, settings(tmp_path).exists(), stored(tmp_path)) == (130, False, []), user.shown
+    assert "cancelled; nothing was saved" in user.shown
+
+
+async def test_several_lines_may_be_pasted_where_one_key_is_asked_for(tmp_path):
+    async with terminal(tmp_path, "credentials", "add", "groq") as user:
+        await user.answer(r"API key for groq.*?: ", f"{KEY}\n{WRONG}\n\n")
+        code = await user.end()
+
+    assert code == 0, user.shown
+    assert stored(tmp_path) == ["1", "2"] and KEY not in user.shown and WRONG not in user.shown
+
+
+# --- With flags --------------------------------------------------------------------------
+
+
+def home_flags(upstream, *more):
+    return ("init", "--provider", "home", "--base-url", upstream.url, "--key-file", "-", *more)
+
+
+async def test_flags_say_everything_without_a_terminal(tmp_path, proxy_core, accepting):
+    upstream = accepting(True)
+    code, output = await proxy_core(*home_flags(upstream, "--model", "small", "--client", "claude"), stdin=f"{KEY}\n")
+
+    assert code == 0, output
+    assert "apiKeyHelper" in output and '"ANTHROPIC_MODEL": "fast"' in output
+    assert 'fast = ["home/small"]' in settings(tmp_path).read_text()
+    assert KEY not in settings(tmp_path).read_text()
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (settings(tmp_path), settings(tmp_path).parent)}
+    assert modes == {0o600, 0o700}
+
+
+async def test_a_second_run_changes_nothing(tmp_path, proxy_core, accepting):
+    upstream = accepting(True, True)
+    await proxy_core(*home_flags(upstream, "--model", "small"), stdin=KEY)
+    before = settings(tmp_path).read_bytes()
+    code, output = await proxy_core("init", "--provider", "home", "--key-file", "-", stdin=KEY)
+
+    assert code == 0, output
+    assert "this key already exists: 1" in output and "has all of that already" in output
+    assert (settings(tmp_path).read_bytes(), stored(tmp_path)) == (before, ["1"])
+
+
+async def test_what_does_not_work_is_not_saved(tmp_path, proxy_core, accepting):
+    upstream = accepting(False, True, True)
+    flags = {
+        "rejected by the provider": home_flags(upstream),
+        "no model 'huge'": home_flags(upstream, "--model", "huge"),
+        "no client 'nobody'": home_flags(upstream, "--client", "nobody"),
+        "cannot be reached": ("init", "--provider", "home", "--base-url", "http://127.0.0.1:9/v1", "--key-file", "-"),
+        "--provider NAME": ("init",),
+        "is no preset": ("init", "--provider", "nobody", "--key-file", "-"),
+        "needs a key": ("init", "--provider", "groq"),
+        "printable ASCII": ("init", "--provider", "groq", "--key-file", "umlaut.txt"),
+        "No such file": ("init", "--provider", "groq", "--key-file", "nowhere.txt"),
+        "takes a login": ("init", "--provider", "gemini_cli"),
+    }
+    (tmp_path / "umlaut.txt").write_text("schlüssel")
+    for words, arguments in flags.items():
+        code, output = await proxy_core(*arguments, stdin=KEY)
+        assert code != 0 and words in output, (arguments, output)
+
+    assert not settings(tmp_path).exists() and stored(tmp_path) == []
+
+
+async def test_an_untested_provider_is_saved_if_asked_for(tmp_path, proxy_core):
+    code, output = await proxy_core(
+        "init", "--provider", "groq", "--key-file", "-", "--model", "any", "--no-test", stdin=KEY
+    )
+
+    assert code == 0, output
+    assert 'fast = ["groq/any"]' in settings(tmp_path).read_text() and stored(tmp_path) == ["1"]
+
+
+async def test_settings_that_are_there_stay_with_their_comments(tmp_path, proxy_core, accepting):
+    upstream = accepting(True)
+    own = '# mine\n[models] # names\nbig = "groq/x"   # why\n\n[server]\nport = 8123\n'
+    file = tmp_path / "own.toml"
+    file.write_text(own)
+    file.chmod(0o640)
+    code, output = await proxy_core(*home_flags(upstream, "--model", "small", "--config", "own.toml"), stdin=KEY)
+
+    assert code == 0, output
+    lines = file.read_text().splitlines()
+    assert [line for line in lines if line in own.splitlines()] == [*own.splitlines(), ""]
+    assert 'fast = ["home/small"]' in lines and stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert "proxy-core serve --config own.toml" in output
+
+
+async def test_settings_that_cannot_be_changed_are_left_and_the_lines_printed(tmp_path, proxy_core, accepting):
+    upstream = accepting(True, True, True)
+    broken, inline = tmp_path / "broken.toml", tmp_path / "inline.toml"
+    broken.write_text("[models\n")
+    inline.write_text("providers = {}\n")
+    (tmp_path / "file").touch()
+    outcomes = [
+        await proxy_core(*home_flags(upstream, "--config", where), stdin=KEY)
+        for where in ("broken.toml", "inline.toml", "file/proxy-core.toml")
+    ]
+
+    assert all(code != 0 for code, _ in outcomes), outcomes
+    assert all("[providers.home]" in output for _, output in outcomes[1:]), outcomes
+    assert (broken.read_text(), inline.read_text(), stored(tmp_path)) == ("[models\n", "providers = {}\n", [])
+
+
+async def test_a_file_that_merely_lies_in_the_working_directory_gets_no_address(tmp_path, proxy_core, accepting):
+    upstream = accepting(True)
+    (tmp_path / "proxy-core.toml").touch()
+    refused, told = await proxy_core(*home_flags(upstream), stdin=KEY)
+    code, output = await proxy_core(*home_flags(upstream, "--config", "proxy-core.toml"), stdin=KEY)
+
+    assert refused == 2 and "--config" in told
+    assert code == 0, output
+    async with serving(tmp_path, "--config", "proxy-core.toml") as program:
+        assert "home" in program.output
+
+
+# --- providers ---------------------------------------------------------------------------
+
+
+async def listed(proxy_core, **variables):
+    code, output = await proxy_core("providers", "--json", **variables)
+    assert code == 0, output
+    return {row["provider"]: row for row in json.loads(output)}
+
+
+async def test_providers_say_what_they_need_and_what_is_missing(proxy_core):
+    found = await listed(proxy_core, GROQ_API_KEY_1=KEY, GROQ_API_KEY_2=WRONG)
+    code, table = await proxy_core("providers", GROQ_API_KEY=KEY)
+
+    assert found["groq"] | {"needs": "GROQ_API_KEY", "has": "2 keys", "missing": ""} == found["groq"]
+    assert found["openrouter"] | {"needs": "OPENROUTER_API_KEY", "missing": "a key"} == found["openrouter"]
+    assert found["ollama"]["needs"] == "nothing" and "proxy-core providers add ollama" in found["ollama"]["missing"]
+    assert found["gemini_cli"]["needs"].startswith("proxy-core login gemini_cli")
+    assert code == 0 and table.splitlines()[1].startswith("groq")
+
+
+async def test_a_provider_is_added_with_its_keys(tmp_path, proxy_core, accepting):
+    upstream = accepting(True, True)
+    add = ("providers", "add", "home", "--base-url", upstream.url, "--key-file", "keys.txt")
+    (tmp_path / "keys.txt").write_text(f"# two of them\n{KEY}\n\n{WRONG}\n{KEY}\n")
+    code, output = await proxy_core(*add)
+    again, told = await proxy_core(*add)
+
+    assert code == 0, output
+    assert "home key 2: ok" in output and stored(tmp_path) == ["1", "2"]
+    assert again == 1 and "configured already" in told
+    assert (await listed(proxy_core))["home"]["has"] == "2 keys"
+
+
+async def test_a_provider_without_a_key_is_told_what_it_still_needs(tmp_path, proxy_core):
+    code, output = await proxy_core("providers", "add", "groq")
+    local, _ = await proxy_core("providers", "add", "ollama", "--no-test")
+    wrong, told = await proxy_core("providers", "add", "home", "--base-url", "file:///etc", "--no-test")
+
+    assert (code, local, wrong) == (0, 0, 2), told
+    assert "still needs GROQ_API_KEY" in output and "base_url" in told
+    assert (await listed(proxy_core))["ollama"]["missing"] == ""
+
+
+async def test_of_several_lines_each_is_a_key_and_a_wrong_one_stops_all(tmp_path, proxy_core):
+    bad, words = await proxy_core("credentials", "add", "groq", stdin=f"{KEY}\nschlüssel\n")
+    before = stored(tmp_path)
+    code, output = await proxy_core("credentials", "add", "groq", "--name", "team", stdin=f"{KEY}\n{WRONG}\n{KEY}")
+
+    assert (bad, before) == (1, []) and "line 2" in words
+    assert code == 0, output
+    assert stored(tmp_path) == ["team", "team-2"]

@@ -134,7 +134,7 @@ async def test_a_new_user_gets_from_nothing_to_an_answer(tmp_path, accepting):
 
     assert code == 0, user.shown
     assert KEY not in user.shown and WRONG not in user.shown
-    assert "config.toml" in user.shown and 'model = "fast"' in user.shown
+    assert "proxy-core setup codex --model fast --write" in user.shown and 'model = "fast"' in user.shown
     assert user.shown.rstrip().endswith("proxy-core serve")
     upstream.for_path("/chat/completions").streams("hel", "lo")
     async with serving(tmp_path) as program, httpx.AsyncClient(timeout=30) as http:

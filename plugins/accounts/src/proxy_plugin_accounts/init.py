@@ -13,7 +13,14 @@ from msgspec import Struct
 from pydantic import SecretStr
 
 from proxy_core import Tokens
-from proxy_core.cli.api import VaultProblem, environment_name, notify_running_proxy, printable, settings_options
+from proxy_core.cli.api import (
+    VaultProblem,
+    environment_name,
+    notify_running_proxy,
+    printable,
+    read_settings,
+    settings_options,
+)
 from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.check import Tried
 from proxy_plugin_accounts.keys import keys_from, store_keys, typed_keys
@@ -21,6 +28,7 @@ from proxy_plugin_accounts.login import log_in, save
 from proxy_plugin_accounts.providers import Candidate, answers, candidate, check_place, known, verdicts
 from proxy_plugin_accounts.settings_file import Tables, add, existing, target_of
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
+from proxy_plugin_clients import client_names, recipe
 
 _INTERRUPTED = 130
 _SHOWN = 20
@@ -68,8 +76,8 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], **flags: Any) 
     Nothing is written before all is known. Keys are typed in without being shown, or read from a file.
     """
     given = Given(**flags)
-    if given.client is not None and given.client not in _clients():
-        raise click.UsageError(f"no client {given.client!r}; the known ones are {', '.join(_clients())}")
+    if given.client is not None and given.client not in client_names():
+        raise click.UsageError(f"no client {given.client!r}; the known ones are {', '.join(client_names())}")
     with existing(config) as file:
         accounts = open_accounts(file, disable_plugin)
         target = target_of(config, accounts.loaded)
@@ -213,18 +221,12 @@ class _Dialogue:
     async def _client(self) -> str | None:
         if self._given.client is not None or not self._asks:
             return self._given.client
-        click.echo("\n" + click.wrap_text("Clients: " + ", ".join(_clients()), 100))
+        click.echo("\n" + click.wrap_text("Clients: " + ", ".join(client_names()), 100))
         while True:
             name = (await self._prompt.ask("Client to set up (Enter: none)")).strip()
-            if not name or name in _clients():
+            if not name or name in client_names():
                 return name or None
             click.echo(f"no client {printable(name)}")
-
-
-def _clients() -> Sequence[str]:
-    from proxy_plugin_clients.setup import PROGRAMS  # every command of this plugin would wait for it
-
-    return list(PROGRAMS)
 
 
 def _save(plan: Plan, target: Path) -> None:
@@ -243,26 +245,10 @@ def _save(plan: Plan, target: Path) -> None:
 
 def _finish(plan: Plan, config: Path | None, disable_plugin: tuple[str, ...]) -> None:
     """The client's recipe, and how to start."""
-    place = f" --config {config}" if config is not None else ""
     if plan.client is not None:
-        from proxy_plugin_clients import setup
-
-        click.echo()
-        chosen = (_NAME,) if plan.model is not None else ()
-        context = click.get_current_context()
         try:
-            context.invoke(
-                setup.command,
-                config=config,
-                disable_plugin=disable_plugin,
-                name=plan.client,
-                url=None,
-                client=None,
-                key_file=None,
-                models=chosen,
-                to_write=False,
-                yes=False,
-            )
+            click.echo()
+            click.echo(recipe(read_settings(config, disable_plugin), plan.client, [_NAME] if plan.model else []))
         except click.ClickException as error:
             click.echo(f"proxy-core setup {plan.client}: {error.format_message()}", err=True)
-    click.echo(f"\nStart the proxy:  proxy-core serve{place}")
+    click.echo(f"\nStart the proxy:  proxy-core serve{f' --config {config}' if config is not None else ''}")

@@ -78,6 +78,16 @@ def command(
     click.echo("\n".join(lines))
 
 
+def recipe(loaded: LoadedSettings, program: ClientProgram, models: Sequence[str]) -> str:
+    """The configuration of a client for the proxy of these settings. Raises ``ClickException``."""
+    endpoint = endpoint_of(loaded, models=models)
+    configuration = settled(program, program.configure(endpoint))
+    about = (program, configuration, endpoint)
+    chosen = "".join(f" --model {shlex.quote(model)}" for model in models)
+    writes = [f"# To write this: proxy-core setup {program.name}{chosen} --write"] if configuration.files else []
+    return "\n".join([*shown(*about), *writes, *_advice(*about), *_missing(*about, loaded, None)])
+
+
 def _write(configuration: Configuration, yes: bool) -> None:
     """Every file is read before the first is written, so that a broken one changes nothing."""
     if not configuration.files:

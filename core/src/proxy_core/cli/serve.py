@@ -27,7 +27,7 @@ from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
 from proxy_core.runtime.working_directory import decided_here
-from proxy_core.server import control_socket, descriptors
+from proxy_core.server import control_socket, descriptors, supervisor
 from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
@@ -114,7 +114,7 @@ def _leave(*_: object) -> None:
 def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> None:
     server = active.current.loaded.settings.server
     http_server = check_server(server, active.current.catalog.http_servers)  # before anything starts
-    sock = listen(server)
+    sock = supervisor.opened_socket(active.current.loaded) or listen(server)
     url = url_of(sock, server)
     if server.workers == 1:
         control = _control_socket(active)  # before the greeting, after which commands may be used at once
@@ -186,6 +186,7 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         tasks.create_task(descriptors.watch(stop))
+        tasks.create_task(supervisor.report(loaded, active.started, stop))
         tasks.create_task(
             serve_app(
                 active,

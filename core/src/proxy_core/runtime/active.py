@@ -65,7 +65,8 @@ class Active:
         self._serving: _Served | None = None
         self._open: set[_Served] = set()
         self._tasks: asyncio.TaskGroup | None = None
-        self._started = asyncio.Event()
+        #: The first generation serves.
+        self.started = asyncio.Event()
 
     def __len__(self) -> int:
         """The number of open generations: the current one, and replaced ones with unfinished requests."""
@@ -83,7 +84,7 @@ class Active:
 
     async def replace(self, new: Generation) -> None:
         """Activate ``new``, after the first generation. Raises the same as :meth:`_activate`."""
-        await self._started.wait()
+        await self.started.wait()
         await self._activate(new)
 
     async def _activate(self, new: Generation) -> None:
@@ -119,7 +120,7 @@ class Active:
                 await self._activate(self.current)
                 await around.enter_async_context(self.process.open())
                 await send({"type": "lifespan.startup.complete"})
-                self._started.set()
+                self.started.set()
                 phase = "shutdown"
                 await receive()
                 self.stop.set()

@@ -32,6 +32,7 @@ from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
     check_exposure,
+    check_platform,
     check_server,
     hold_reloads,
     listen,
@@ -75,6 +76,7 @@ def command(
     **server: Any,
 ) -> None:
     """Run the proxy until SIGINT or SIGTERM."""
+    check_platform()
     overrides: dict[str, Any] = plugin_overrides(disable_plugin, config)
     overrides["server"] = {key: value for key, value in server.items() if value is not None}
     overrides["log"] = {"level": log_level} if log_level else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -30,6 +31,14 @@ log = logging.getLogger("proxy_core.serve")
 _EXTRAS = ("uvicorn", "granian")
 _DEFAULT = "hypercorn"
 _SWITCH_S = 0.001
+
+
+def check_platform(system: str = os.name) -> None:
+    """Raises ``SettingsError`` on a system without the signals and sockets that serving relies on."""
+    if system != "posix":
+        raise SettingsError(
+            ["serve needs a POSIX system; on Windows, run it in WSL 2 or in a container: docs/deploying.md says how"]
+        )
 
 
 def check_exposure(loaded: LoadedSettings) -> None:

@@ -9,7 +9,16 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from proxy_core import HttpResponse, LoginRequired, RetryRefresh, SetupRequired, SystemClock, Tokens, UpstreamRequest
+from proxy_core import (
+    CredentialRefresher,
+    HttpResponse,
+    LoginRequired,
+    RetryRefresh,
+    SetupRequired,
+    SystemClock,
+    Tokens,
+    UpstreamRequest,
+)
 from proxy_core.credentials import vault as vault_module
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.journal import Journal
@@ -397,6 +406,61 @@ async def test_cancelling_does_not_cut_off_a_refresh(server, vault, stored, rene
 
     assert refresh_token(vault.read(stored)) == newest(server) != refresh_token(stored)
     assert not vault.journal_path(stored).exists()
+
+
+@pytest.mark.parametrize("case", ["look-up", "token that stays valid"])
+async def test_cancelling_ends_a_refresh_at_once_if_no_login_can_be_lost(vault, stored, renew, case):
+    asked = asyncio.Event()
+
+    async def silent(request, *, timeout_s=30.0):
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def refresh(credential, exchange):
+        sent = credential.refresh_token.get_secret_value().encode() if case != "look-up" else b""
+        await exchange(UpstreamRequest(url="https://x.example/", headers=[], content=sent))
+
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh, rotates=case == "look-up")
+    task = asyncio.ensure_future(renew(stored, exchange=silent, refresher=refresher))
+    await asyncio.wait([task, asyncio.ensure_future(asked.wait())], return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not vault.journal_path(stored).exists()
+    assert not vault.holds_lock(stored)
+
+
+async def test_cancelling_a_look_up_after_the_new_token_keeps_that_for_the_next_start(
+    server, vault, stored, exchange, renew
+):
+    asked = asyncio.Event()
+
+    async def refresh(credential, http):
+        tokens = await example_refresher(server.base).refresh(credential, http)
+        await http(UpstreamRequest(url="https://x.example/look-up", headers=[]))
+        return tokens
+
+    async def partly_silent(request, *, timeout_s=30.0):
+        if request.url.startswith(server.base):
+            return await exchange(request, timeout_s=timeout_s)
+        asked.set()
+        await asyncio.Event().wait()
+
+    refresher = CredentialRefresher(kind="example_oauth", refresh=refresh)
+    task = asyncio.ensure_future(renew(stored, exchange=partly_silent, refresher=refresher))
+    await asyncio.wait([task, asyncio.ensure_future(asked.wait())], return_when=asyncio.FIRST_COMPLETED)
+    task.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    done = await renew(stored)
+
+    assert done.how == "recovered"
+    assert refresh_token(done.stored) == newest(server)
+    assert len(server.spendings) == 1
 
 
 # --- Disks -------------------------------------------------------------------------------

@@ -35,17 +35,22 @@ class Recorder(Struct, eq=False):
     _token: SecretStr | None
     _clock: Clock
     _answer: HttpResponse | None = None
+    #: Whether it was used at all: a plugin may have sockets of its own.
+    used: bool = False
     #: Whether the refresh token was sent.
     sent: bool = False
     #: The server may have consumed the token, and its response is not on disk.
     uncertain: bool = False
     recorded: bool = False
+    #: It is under way, or its response is not on disk yet: whoever stops now may lose the login.
+    in_flight: bool = False
     window_s: float | None = None
     durable_s: float | None = None
     #: What servers were sent in confidence, and may repeat in what they say.
     secrets: set[str] = field(default_factory=set)
 
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse:
+        self.used = True
         self.secrets.update(_secrets_in(request))
         if self._token is None or not _spends(request, self._token):
             return await self._exchange(request, timeout_s=timeout_s)
@@ -53,15 +58,19 @@ class Recorder(Struct, eq=False):
         if self._answer is not None:
             return self._answer
         before, self.uncertain = self.uncertain, True
+        self.in_flight = True
         try:
             answer = await self._exchange(request, timeout_s=timeout_s)
         except TransportFailed as error:
-            self.uncertain = before or error.sent
+            self.uncertain, self.in_flight = before or error.sent, False
             raise
         arrived = time.perf_counter()
         if gives_tokens(answer):
             await self.record(lambda: self._write(answer), arrived)
-        elif 300 <= answer.status < 500:
+            self.in_flight = not self.recorded
+            return answer
+        self.in_flight = False
+        if 300 <= answer.status < 500:
             self.uncertain = before
         return answer
 

@@ -41,6 +41,8 @@ log = logging.getLogger("proxy_core.credentials")
 #: Time limit of a whole refresh, whatever the plugin does; after it the lock is released.
 _REFRESH_S = 120.0
 _SAVE_AGAIN_S = 30.0
+#: How often a refresh that is to end is looked at.
+_LOOK_S = 0.05
 
 T = TypeVar("T")
 
@@ -77,7 +79,8 @@ async def refresh_once(
 
     The refresher does not see the details listed in ``suspect_details``.
 
-    Cancellation takes effect at once while it waits for the lock; after that it runs to its end first.
+    Cancellation takes effect at once unless the refresh token is under way: then the response is awaited and stored
+    first. A token that is not replaced (``CredentialRefresher.rotates``) is not waited for.
     Raises ``LoginRequired``, which the vault then records, ``SetupRequired`` or ``RetryRefresh``.
     """
     if vault.holds_lock(stored):
@@ -90,7 +93,7 @@ async def refresh_once(
         raise RetryRefresh(f"no lock for {stored.full_name}: {error}") from error
     work = _Refresh(refresher, exchange, vault, clock, lock, suspect_details)
     try:
-        return await _to_the_end(work.run(stored))
+        return await _to_the_end(work.run(stored), work.may_stop)
     finally:
         if not work.keeps_lock:
             lock.release()
@@ -131,6 +134,13 @@ class _Refresh(Struct, eq=False):
     _lock: CredentialLock
     _suspect_details: Sequence[str]
     keeps_lock: bool = False
+    #: While the plugin refreshes.
+    _recorder: Recorder | None = None
+
+    def may_stop(self) -> bool:
+        """Whether nothing is lost if it ends now."""
+        recorder = self._recorder
+        return recorder is not None and (not self._refresher.rotates or (recorder.used and not recorder.in_flight))
 
     async def run(self, stored: StoredCredential) -> Refreshed:
         try:
@@ -200,15 +210,21 @@ class _Refresh(Struct, eq=False):
         credential = current.credential(lambda account: account)
         believed = {name: value for name, value in credential.details.items() if name not in self._suspect_details}
         credential = replace(credential, details=believed)
+        self._recorder = recorder
         try:
             async with self._clock.timeout(_REFRESH_S):
                 given = await self._refresher.refresh(credential, recorder)
+            self._recorder = None
             return checked(given, self._clock.now(), current.full_name)
         except LoginRequired as error:
             _hush(error, current, recorder)
             raise await self._refused(current, error, journal, left) from error
         except BaseException as error:
+            self._recorder = None
             if is_cancellation(error):
+                risked = recorder.recorded or (recorder.sent and self._refresher.rotates)
+                if not risked and journal is not None and left is None:
+                    await _quietly(journal.end)
                 raise
             if not recorder.uncertain and not recorder.recorded and journal is not None and left is None:
                 await _quietly(journal.end)
@@ -294,13 +310,17 @@ async def _quietly(end: Callable[[], None]) -> None:
         log.warning("cannot clear a journal: %s", error)
 
 
-async def _to_the_end(work: Awaitable[T]) -> T:
-    """Run to the end even if the caller is cancelled: interrupting a refresh after sending would lose the login."""
+async def _to_the_end(work: Awaitable[T], may_stop: Callable[[], bool]) -> T:
+    """Run to the end even if the caller is cancelled, or until it may stop: a refresh that is interrupted after
+    sending would lose the login."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
+    stopped = False
     while not task.done():
+        if cancelled is not None and not stopped and may_stop():
+            stopped = task.cancel()
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=_LOOK_S if cancelled is not None and not stopped else None)
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:

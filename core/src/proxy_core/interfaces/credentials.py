@@ -208,6 +208,7 @@ class CredentialRefresher(Struct, frozen=True, kw_only=True):
 
     ``refresh`` raises ``LoginRequired``, ``SetupRequired`` or ``RetryRefresh``; anything else that it raises counts as
     ``RetryRefresh``. No credential is refreshed twice within ten seconds, whatever lifetime its tokens have.
+    ``rotates``: a refresh may replace the refresh token, so a shutdown waits for its response.
     ``refresh_margin_s``: how long before its expiry a token is refreshed. ``login`` interacts with a user,
     and raises ``LoginFailed`` with a message for that user.
     ``incomplete_reason`` says what a credential still lacks before it can be leased, and ``refresh`` may obtain
@@ -228,6 +229,7 @@ class CredentialRefresher(Struct, frozen=True, kw_only=True):
     incomplete_reason: Callable[[Credential], str | None] | None = None
     environment: str | None = None
     details: Sequence[str] = ()
+    rotates: bool = True
     refresh_margin_s: float = 300.0
     notice: str = ""
     login_methods: Sequence[LoginMethod] = ()

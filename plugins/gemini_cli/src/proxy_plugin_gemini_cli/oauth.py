@@ -84,6 +84,7 @@ class GoogleLogin:
         return CredentialRefresher(
             kind=KIND,
             refresh=self.refresh,
+            rotates=False,  # developers.google.com/identity/protocols/oauth2: a refresh token stays valid
             login=self.login,
             test=self.test,
             files=FILES,

@@ -174,6 +174,7 @@ SAMPLE = {
     "credentials.vault_keyring": (True, "true"),
     "records.enabled": (True, "true"),
     "records.max_body_bytes": (2048, "2048"),
+    "records.chunks": (True, "true"),
     "sanitizers.order": (["a", "b"], "a,b"),
     "state.url": ("memory:", "memory:"),
     "state.sync_interval_s": (0.5, "0.5"),

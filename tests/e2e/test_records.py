@@ -205,6 +205,42 @@ async def test_a_translated_request_shows_what_was_sent(recording, parrot):
     assert record["response"]["body"]["choices"][0]["message"]["content"] == "hello"
 
 
+async def test_a_relayed_request_shows_what_was_sent_if_more_than_the_models_name_differs(recording, upstream):
+    proxy, sink = await recording()
+
+    await proxy.chat("demo/small", "hi")
+    await proxy.chat("demo/small", "hi", api_base="https://elsewhere.example", stream=True)
+    await until(lambda: len(sink.records) == 2)
+    same, changed = (record["attempts"][0] for record in sink.records)
+
+    assert "sent" not in same
+    assert changed["sent"] == upstream.last.json
+    assert "api_base" not in changed["sent"]
+
+
+async def test_the_chunks_of_a_stream_are_kept_if_settings_want_them(recording, upstream):
+    proxy, sink = await recording({"records": {"enabled": True, "chunks": True}})
+    upstream.streams("hel", "lo")
+
+    await proxy.chat("demo/small", "hi", stream=True)
+    record = await sink.first()
+
+    assert "".join(record["response"]["stream"]).endswith("data: [DONE]\n\n")
+    assert len(record["response"]["stream"]) == len(record["response"]["chunks"])
+    assert record["response"]["body"]["choices"][0]["message"]["content"] == "hello"
+
+
+async def test_no_chunks_are_kept_of_a_response_with_a_secret(recording, upstream):
+    proxy, sink = await recording({"records": {"enabled": True, "chunks": True}})
+    upstream.streams("take ", KEY_SHAPED[:9], KEY_SHAPED[9:20], KEY_SHAPED[20:], " home")
+
+    await proxy.chat("demo/small", "hi", stream=True)
+    record = await sink.first()
+
+    assert "stream" not in record["response"]
+    assert KEY_SHAPED[9:20] not in json.dumps(record)
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
 async def test_bodies_beyond_the_limit_are_left_out_and_counted(recording, upstream, stream):
     proxy, sink = await recording({"records": {"enabled": True, "max_body_bytes": 300}})

@@ -117,7 +117,7 @@ class Attempt:
                 self._learn_quota(response)
                 if not 200 <= response.status < 300:
                     return await self._refused(call, message, response)
-                self._capture(call, message, response, b"")
+                self._capture(message, response, b"")
                 return await self._read(call, response, scope)
         except TimeoutError:
             return UpstreamFailure(provider=provider, transport="timeout")
@@ -156,7 +156,7 @@ class Attempt:
 
     async def _refused(self, call: Call, message: UpstreamRequest, response: UpstreamResponse) -> UpstreamFailure:
         body = await response.read_error()
-        self._capture(call, message, response, body)
+        self._capture(message, response, body)
         status, headers = response.status, response.headers
         return UpstreamFailure(provider=self.provider, status=status, headers=headers, body=body)
 
@@ -228,11 +228,11 @@ class Attempt:
         if windows:
             self.lease.learned(windows, now)
 
-    def _capture(self, call: Call, message: UpstreamRequest, response: UpstreamResponse, error_body: bytes) -> None:
+    def _capture(self, message: UpstreamRequest, response: UpstreamResponse, error_body: bytes) -> None:
         capture = self._trace.capture
         if capture is not None:
-            sent, number = message.content if call.translated else b"", len(self._trace.attempts)
-            capture.attempt(number, sent=sent, headers=response.headers, error_body=error_body)
+            number = len(self._trace.attempts)
+            capture.attempt(number, sent=message.content, headers=response.headers, error_body=error_body)
 
     def _note(self, status: int | None, fault: str | None, message: str | None, cause: str = "") -> None:
         response = self._upstream_response

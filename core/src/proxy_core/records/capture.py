@@ -40,13 +40,14 @@ class Budget(Struct):
 
 
 class AttemptCapture(Struct, kw_only=True):
-    """``sent`` is the body of a translated request; a relayed one has the client's own.
+    """``sent``: the body of the upstream's request; ``None`` if too large, as it is for the client's.
 
     An attempt without a response has no capture; ``number`` is the attempt's index, from 0.
     """
 
     number: int
-    sent: bytes = b""
+    sent: bytes | None = None
+    sent_bytes: int = 0
     headers: bytes = b""
     error_body: bytes = b""
 
@@ -81,13 +82,15 @@ class Capture(Struct, kw_only=True):
             self.request_body = body
 
     def attempt(self, number: int, *, sent: bytes, headers: Mapping[str, str], error_body: bytes) -> None:
-        kept = sent if len(sent) <= self.max_body_bytes and self._take(len(sent)) else b""
+        kept = sent if len(sent) <= self.max_body_bytes and self._take(len(sent)) else None
         error_body = error_body if self._take(len(error_body)) else b""
         block = header_block(
             (name.encode("latin-1", "replace"), v.encode("latin-1", "replace")) for name, v in headers.items()
         )
         block = block if self._take(len(block)) else b""
-        self.attempts.append(AttemptCapture(number=number, sent=kept, headers=block, error_body=error_body))
+        self.attempts.append(
+            AttemptCapture(number=number, sent=kept, sent_bytes=len(sent), headers=block, error_body=error_body)
+        )
 
     def piece(self, data: bytes, at_s: float) -> None:
         """Capture bytes that are sent to the client."""

@@ -2,7 +2,8 @@
 
 Without a redactor, a record contains ids, times, counts and outcomes. With one, it also contains headers, bodies
 and error messages. A streamed response is merged into one message, so that nothing can hide by being split
-between two events; for the stream itself, the record has the time and size of each chunk.
+between two events; for the stream itself, the record has the time and size of each chunk. The chunks themselves are
+there if settings want them and nothing had to be removed from the message.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def full(record: RequestRecord, capture: Capture) -> JsonObject:
     for kept in capture.attempts:
         # If a request ended during an attempt, that attempt is not on record.
         if kept.number < len(found["attempts"]):
-            found["attempts"][kept.number] |= _attempt(kept)
+            found["attempts"][kept.number] |= _attempt(kept, found["request"]["body"])
     reply = b"".join(capture.reply)
     if capture.error is not None:
         found["response"]["error"] = capture.error
@@ -135,13 +136,27 @@ def aggregated(dialect: Dialect, record: RequestRecord, stream: bytes) -> JsonOb
         return None
 
 
-def _attempt(kept: AttemptCapture) -> JsonObject:
+def with_chunks(found: JsonObject, capture: Capture) -> JsonObject:
+    """A record that also has each chunk of the stream."""
+    chunks = [piece.decode("utf-8", "replace") for piece in capture.reply]
+    return {**found, "response": {**found["response"], "stream": chunks}}
+
+
+def _attempt(kept: AttemptCapture, asked: object) -> JsonObject:
+    """``asked``: the client's body, which is not repeated if only the model has another name upstream."""
     found: JsonObject = {"response_headers": _headers(kept.headers)}
-    if kept.sent:
-        found["sent"] = _body(kept.sent, len(kept.sent))
+    sent = _body(kept.sent, kept.sent_bytes)
+    if kept.sent_bytes and not _same_but_for_the_model(sent, asked):
+        found["sent"] = sent
     if kept.error_body:
         found["response_body"] = _body(kept.error_body, len(kept.error_body))
     return found
+
+
+def _same_but_for_the_model(sent: object, asked: object) -> bool:
+    if isinstance(sent, dict) and isinstance(asked, dict) and sent.keys() == asked.keys():
+        return all(value == asked[name] for name, value in sent.items() if name != "model")
+    return sent == asked
 
 
 def _headers(block: bytes) -> Mapping[str, str]:
@@ -189,8 +204,9 @@ def _rounded(seconds: float | None) -> float | None:
 class Lines:
     """Builds, redacts and serializes records."""
 
-    def __init__(self, redaction: Redaction, scrub: SecretScrubber) -> None:
+    def __init__(self, redaction: Redaction, scrub: SecretScrubber, *, chunks: bool = False) -> None:
         self._redaction = redaction
+        self._chunks = chunks
         self._scrub = scrub
 
     def line(self, record: RequestRecord, capture: Capture) -> bytes:
@@ -206,6 +222,8 @@ class Lines:
 
     def _redacted(self, record: RequestRecord, capture: Capture) -> bytes:
         found = full(record, capture)
+        if self._chunks and record.stream and self._harmless(found):
+            found = with_chunks(found, capture)
         line = _json(found)
         if self._scrub.occurs(line):
             # Our secrets are removed first: a redactor that matches half of one would leave the other half.
@@ -215,6 +233,14 @@ class Lines:
         if kept is found:
             return line
         return _json(_failed(record) if kept is None else kept)
+
+    def _harmless(self, found: JsonObject) -> bool:
+        """Whether nothing has to be removed from the merged message: a secret may be split between its chunks."""
+        message = found["response"].get("body")
+        if message is None or "truncated" in found["response"] or self._scrub.occurs(_json(message)):
+            return False
+        kept = self._redaction.apply(found)
+        return kept is not None and kept.get("response", {}).get("body") == message
 
 
 def _failed(record: RequestRecord) -> JsonObject:

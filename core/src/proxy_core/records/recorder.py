@@ -36,10 +36,16 @@ class Recorder:
     """An async context manager around its tasks. On exit it writes the waiting records, within limits."""
 
     def __init__(
-        self, sinks: Sequence[LogSink], redaction: Redaction, scrub: SecretScrubber, *, max_body_bytes: int
+        self,
+        sinks: Sequence[LogSink],
+        redaction: Redaction,
+        scrub: SecretScrubber,
+        *,
+        max_body_bytes: int,
+        chunks: bool = False,
     ) -> None:
         self._feeds = [_Feed(sink) for sink in sinks]
-        self._build = Lines(redaction, scrub)
+        self._build = Lines(redaction, scrub, chunks=chunks)
         self._with_content = redaction.installed
         self._max_body_bytes = max_body_bytes
         self._budget = Budget(_MAX_HELD)

@@ -326,7 +326,7 @@ class _Builder:
         sinks, scrub = self.catalog.log_sinks, self.process.scrub
         if not sinks:
             raise SettingsError(["records.enabled: no plugin takes records; pip install proxy-plugin-jsonl"])
-        return Recorder(sinks, self.redaction, scrub, max_body_bytes=records.max_body_bytes)
+        return Recorder(sinks, self.redaction, scrub, max_body_bytes=records.max_body_bytes, chunks=records.chunks)
 
     @cached_property
     def warnings(self) -> Sequence[str]:

@@ -311,6 +311,11 @@ class RecordSettings(Table):
     max_body_bytes: int = Field(
         1 * MiB, ge=0, description="How much of a request body, and of a response body, to keep."
     )
+    chunks: bool = Field(
+        False,
+        description="Keep each chunk of a streamed response, too; left out where a redactor removes something from the "
+        "response.",
+    )
 
 
 class StateSettings(Table):

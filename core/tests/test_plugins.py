@@ -559,7 +559,7 @@ def proxy_cli_commands(ctx):
 @pytest.mark.parametrize(
     ("name", "package"),
     [
-        *((name, "accounts") for name in ("login", "credentials")),
+        *((name, "accounts") for name in ("init", "login", "credentials", "providers")),
         *((name, "doctor") for name in ("config", "doctor", "models", "plugins", "reload", "usage", "why")),
         ("import", "mirrowel"),
     ],

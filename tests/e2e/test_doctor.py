@@ -63,10 +63,13 @@ def put(home, name, **fields):
     return file
 
 
-async def test_a_fresh_installation_needs_nothing(doctor, tmp_path):
+async def test_a_fresh_installation_needs_a_provider_and_nothing_else(doctor, tmp_path):
     code, told = await doctor()
+    ready, nothing = await doctor(HOUSE_API_BASE="http://127.0.0.1:9/v1")
 
-    assert (code, told["problem"]) == (0, [])
+    assert (code, len(told["problem"])) == (1, 1), told
+    assert has(told["problem"], "providers: no provider has a key or login that works", "proxy-core init")
+    assert (ready, nothing["problem"]) == (0, [])
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
@@ -78,7 +81,7 @@ async def test_people_get_lines_with_settings_and_what_to_do(tmp_path, server):
     assert SECRET not in output
     assert "environment variable PROXY_API_KEY" in output
     assert "problem: settings: PROXY_SERVR__PORT sets nothing: no such setting; correct its name or unset it" in output
-    assert "1 problem to fix" in output
+    assert "2 problems to fix" in output  # and there is no provider
 
 
 async def test_modes_are_found_and_fixed(doctor, tmp_path):
@@ -207,7 +210,17 @@ async def test_a_damaged_store_is_reported(doctor, tmp_path):
 async def test_a_provider_that_is_the_proxy_itself_is_reported(doctor):
     _, told = await doctor(HOUSE_API_BASE="http://localhost:8000/v1", HOUSE_API_KEY=SECRET)
 
-    assert has(told["note"], "provider house: http://localhost:8000 is this proxy's own address")
+    assert has(told["problem"], "provider house: http://localhost:8000 is this proxy's own address")
+
+
+async def test_a_provider_that_nothing_serves_and_short_keys_are_problems(doctor, tmp_path):
+    (tmp_path / "config" / "proxy-core").mkdir(parents=True)
+    (tmp_path / "config" / "proxy-core" / "proxy-core.toml").write_text("[providers.nobody]\napi_keys = []\n")
+    code, told = await doctor(HOUSE_API_BASE="http://127.0.0.1:9/v1", PROXY_API_KEY="short")
+
+    assert code == 1
+    assert has(told["problem"], "no active plugin provides 'nobody'"), told
+    assert has(told["problem"], "clients.default.key has fewer than 16 characters")
 
 
 async def test_upstreams_are_asked_only_if_asked_for_and_without_a_key(doctor):

@@ -47,6 +47,7 @@ from proxy_core.plugins.loader import HOOKS as HOOKS
 from proxy_core.plugins.plugin import Plugin as Plugin
 from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.plugins.trace import changed_fields as changed_fields
+from proxy_core.runtime.advice import to_mend as to_mend
 from proxy_core.runtime.destinations import address as address
 from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +15,10 @@ from proxy_core.errors import PluginConflict, SetupError
 from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.settings.loading import LoadedSettings, load, load_nothing_but
+
+#: A column of a table is not made narrower than this.
+_NARROW = 12
+_BELOW: Any = {"initial_indent": "    ", "subsequent_indent": "      ", "break_long_words": False}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -99,11 +106,24 @@ def printable(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, each as wide as its widest cell, without padding at the end of a line."""
+    """Aligned columns, each as wide as its widest cell, without padding at the end of a line.
+
+    On a terminal that is too narrow for that, long cells are cut and follow below their row.
+    """
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    room = get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > _NARROW:
+        widths[widths.index(max(widths))] -= 1
     lines = []
     for row in (head, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
+        if row is not head:
+            long = (f"{name}: {cell}" for name, cell, w in zip(head, row, widths, strict=True) if len(cell) > w)
+            lines += [fill(text, max(room, 2 * _NARROW), **_BELOW) for text in long]
     return "\n".join(lines)
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else f"{cell[: width - 1]}…"

@@ -20,6 +20,8 @@ from proxy_core.runtime.builtin import BuiltIn
 from proxy_core.server.client_key import state_secret
 from proxy_core.settings.loading import LoadedSettings
 
+#: Longer than a provider's own time for its list.
+_LISTS_S = 12.0
 _ALL_BUT_COMMANDS = tuple(hook for hook in HOOKS if hook != "proxy_cli_commands")
 
 
@@ -65,13 +67,17 @@ async def open_store(loaded: LoadedSettings) -> StateBackend:
     return await store.open(url)
 
 
-async def models_of(loaded: LoadedSettings) -> Mapping[str, ModelSpec]:
-    """The models that clients see, by public name; every provider is asked. Raises ``SetupError``."""
+async def models_of(loaded: LoadedSettings) -> tuple[Mapping[str, ModelSpec], Mapping[str, str]]:
+    """The models that clients see, by public name, and by provider why its list could not be read.
+
+    Every provider is asked. Raises ``SetupError``.
+    """
     from proxy_core.runtime.start import start
 
     active = start(loaded)
     async with active.current.open(), active.process.open():
-        return await active.current.directory.all(wait_s=10.0)
+        directory = active.current.directory
+        return await directory.all(wait_s=_LISTS_S), dict(directory.problems)
 
 
 def dry_run(loaded: LoadedSettings, body: JsonObject) -> dict[str, Any]:

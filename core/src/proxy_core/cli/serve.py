@@ -49,6 +49,8 @@ log = logging.getLogger("proxy_core.serve")
 
 #: Which plugin ``--demo`` switches on; nothing but this flag and the plugin's own setting does.
 _DEMO_PLUGIN = "devkit"
+_NO_PROVIDER = "none; proxy-core init sets one up, or set for example OPENAI_API_KEY"
+_DOCS = "https://github.com/proxy-core/proxy-core/tree/main/docs"
 
 
 @click.command("serve")
@@ -196,10 +198,24 @@ async def _serve(
                 server,
                 sock,
                 stop,
-                retire=active.retire,
+                retire=partial(_retire, active),
                 interrupt=active.interrupt,
                 control=control,
             )
+        )
+
+
+def _retire(active: Active) -> None:
+    """Say what a stopping server still waits for."""
+    active.retire()
+    waiting = len(active.process.in_flight)
+    if waiting:
+        busy = [f"{name} {pool.in_flight}" for name, pool in active.process.pools.items() if pool.in_flight]
+        at = f" (of these at providers: {', '.join(busy)})" if busy else ""
+        grace_s = active.current.loaded.settings.server.shutdown_grace_s
+        log.info(
+            "stopping: up to %g s for %d running request%s%s; Ctrl-C or SIGTERM again ends them now",
+            *(grace_s, waiting, "s" if waiting > 1 else "", at),
         )
 
 
@@ -211,16 +227,16 @@ def _greet(active: Active, url: str, demo: bool) -> None:
         hooks = ", ".join(f"{hook} ({len(items)})" for hook, items in plugin.provided.items())
         log.debug("plugin %s: %s in %.1f ms; %s", plugin.name, plugin.state, plugin.load_s * 1000, hooks or "no hooks")
     click.echo(f"proxy-core listens on {url}")
-    for file in files(loaded.sources):
-        click.echo(f"settings from {file}")
+    for place in [*map(str, files(loaded.sources))] or ["variables and defaults alone"]:
+        click.echo(f"settings from {place}")
     for line in (*decided_here(loaded, first.catalog), *_changed_packages(active)):
         click.echo(line)
-    click.echo(f"providers: {', '.join(_described(first)) or 'none; set for example OPENAI_API_KEY'}")
+    click.echo(f"providers: {', '.join(_described(first)) or _NO_PROVIDER}")
     for line in destinations(first.catalog, first.pools):
         click.echo(line)
     key_file = generated_key_file(loaded)
-    if key_file is not None:
-        click.echo(f"client key: in {key_file}")
+    click.echo(f"client key: in {key_file}" if key_file else f"clients: {', '.join(sorted(loaded.settings.clients))}")
+    click.echo(f"docs: {_DOCS}; Ctrl-C stops the proxy")
     if demo:
         key = f"$(cat '{key_file}')" if key_file else "$PROXY_API_KEY"
         click.echo("try it:")

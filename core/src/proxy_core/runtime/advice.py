@@ -48,19 +48,11 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines += [f"plugins.{key}: no plugin named {n!r} is installed" for key, n in unknown_names(loaded, catalog.plugins)]
     lines += router.warnings
     away = taken(catalog.plugins, loaded)
-    lines += [
-        f"no active plugin provides {name!r}" + (f": {whose(name, away)}" if name in away else "")
-        for name in loaded.provider_names
-        if name not in catalog.providers
-    ]
+    lines += _unserved(loaded, catalog, away)
     lines += loaded.sources.notes()
     lines += loaded.without_effect(catalog.rotations)
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
-    lines += [
-        f"provider {provider.name}: {place} is this proxy's own address; set its base_url, or server.port"
-        for provider in catalog.providers.values()
-        if (place := points_here(provider, loaded.settings.server)) is not None
-    ]
+    lines += _pointing_here(loaded, catalog)
     lines += [
         f"{name} is set, but not used: [upstream] proxy = 'environment' would use it, 'direct' ends this warning"
         for name in unused_proxies(loaded, catalog.providers)
@@ -73,6 +65,25 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     ]
     lines += router.next_in_lists()
     return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
+
+
+def to_mend(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
+    """Those of the warnings that are mistakes, which no one can want."""
+    away = taken(catalog.plugins, loaded)
+    return [*_unserved(loaded, catalog, away), *_pointing_here(loaded, catalog), *short_keys(loaded, catalog)]
+
+
+def _unserved(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:
+    for name in loaded.provider_names:
+        if name not in catalog.providers:
+            yield f"no active plugin provides {name!r}" + (f": {whose(name, away)}" if name in away else "")
+
+
+def _pointing_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
+    for provider in catalog.providers.values():
+        place = points_here(provider, loaded.settings.server)
+        if place is not None:
+            yield f"provider {provider.name}: {place} is this proxy's own address; set its base_url, or server.port"
 
 
 def _unused_keys(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:

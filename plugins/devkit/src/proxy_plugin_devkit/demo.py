@@ -51,6 +51,8 @@ def encode(call: ProviderCall, credential: Credential) -> UpstreamRequest:
 
 async def send(request: UpstreamRequest, credential: Credential) -> ProviderResponse:
     body, dialect = json.loads(request.content), request.url.removeprefix("demo:")
+    if body.get("model") not in MODELS:
+        return _whole(_no_such_model(str(body.get("model"))), 404)
     if dialect == _EMBEDDINGS:
         return _whole(embeddings(body))
     if dialect == _COMPLETIONS:
@@ -60,8 +62,15 @@ async def send(request: UpstreamRequest, credential: Credential) -> ProviderResp
     return _stream(_chat_events(response)) if body.get("stream") else _whole(response)
 
 
-def _whole(response: JsonObject) -> ProviderResponse:
-    return ProviderResponse(status=200, headers={"content-type": "application/json"}, body=json_bytes(response))
+def _whole(response: JsonObject, status: int = 200) -> ProviderResponse:
+    return ProviderResponse(status=status, headers={"content-type": "application/json"}, body=json_bytes(response))
+
+
+def _no_such_model(name: str) -> JsonObject:
+    """As OpenAI says it; a name in ``[models]`` may lead here."""
+    message = f"The model `{name}` does not exist; the demo has {' and '.join(MODELS)}."
+    error = {"message": message, "type": "invalid_request_error", "param": "model", "code": "model_not_found"}
+    return {"error": error}
 
 
 def _stream(events: AsyncGenerator[bytes, None]) -> ProviderResponse:

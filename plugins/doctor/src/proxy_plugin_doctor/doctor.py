@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from proxy_core import SetupError
-from proxy_core.cli.api import Catalog, catalog_of, printable, settings_options, table
+from proxy_core.cli.api import Catalog, catalog_of, printable, settings_options, table, to_mend
 from proxy_plugin_accounts import Accounts, open_accounts
 from proxy_plugin_doctor.config import checked, described
 from proxy_plugin_doctor.effective import effective, stray
@@ -19,6 +19,7 @@ from proxy_plugin_doctor.findings import (
     of_checks,
     of_credentials,
     of_files,
+    of_providers,
     of_serving,
     of_sockets,
     of_store,
@@ -73,9 +74,10 @@ def _inspected(
     for line in misspelled:
         quiet = not line.endswith("sets nothing: no such setting")
         yield Finding(area="settings", what=line, do="" if quiet else "correct its name or unset it", note=quiet)
+    mistakes = to_mend(accounts.loaded, catalog)
     for line in warnings:
         if line not in misspelled and line not in known:
-            yield Finding(area="settings", what=line, note=True)
+            yield Finding(area="settings", what=line, note=line not in mistakes)
     for plugin in catalog.plugins:
         problem = f"plugin {plugin.name} is not used: {plugin.reason}"
         if plugin.state != "active" and problem not in problems:
@@ -84,6 +86,7 @@ def _inspected(
             yield Finding(area="plugins", what=what, do="" if quiet else "fix or disable it", note=quiet)
     yield from of_files(accounts)
     yield from of_credentials(accounts)
+    yield from of_providers(accounts)
     yield from of_sockets(accounts.loaded)
     yield from of_running(accounts.loaded)  # after them, because to ask a proxy deletes sockets of dead processes
     yield from of_serving(accounts.loaded)

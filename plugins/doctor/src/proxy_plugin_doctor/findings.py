@@ -21,6 +21,8 @@ _STORE_S = 10.0
 #: No refresh takes this long, so the process that wrote the journal must have died.
 _JOURNAL_S = 300.0
 _ABANDONED_S = 60.0
+#: States of credentials with which requests can be served, at the latest after a refresh.
+_USABLE = ("ok", "expires soon", "expired")
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -161,6 +163,22 @@ def _of_account(account: Account) -> Iterator[Finding]:
     if account.same_as:
         words = f"{called} is the same account as {account.same_as}"
         yield Finding(area="credentials", what=words, do="remove one of them")
+
+
+# --- Providers ---------------------------------------------------------------------------
+
+
+def of_providers(accounts: Accounts) -> Iterator[Finding]:
+    """Whether any provider could serve a request."""
+    for name, provider in accounts.catalog.providers.items():
+        there = provider.credential_optional or any(account.state in _USABLE for account in accounts.of(name))
+        if there and provider.lifecycle.status != "ended":
+            return
+    yield Finding(
+        area="providers",
+        what="no provider has a key or login that works, so no request can be served",
+        do="proxy-core init sets one up, and proxy-core providers says what each needs",
+    )
 
 
 # --- Serving -----------------------------------------------------------------------------

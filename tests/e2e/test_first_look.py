@@ -1,0 +1,101 @@
+"""What a new user sees of a proxy: its banner, its end, the list of models, tables on a narrow terminal."""
+
+import asyncio
+import json
+import signal
+
+import httpx
+import pytest
+
+from proxy_core.cli.api import table
+from proxy_core.testing import FakeUpstream, run, serving, stall
+
+
+@pytest.fixture
+async def upstream():
+    async with FakeUpstream() as upstream:
+        yield upstream
+
+
+async def printed(program, *words):
+    async with asyncio.timeout(30):
+        while not all(word in program.output for word in words):
+            await asyncio.sleep(0.01)
+
+
+async def test_the_banner_says_what_is_in_force_and_how_to_stop(tmp_path):
+    (tmp_path / "own.toml").write_text('[clients.laptop]\nkey = "0123456789abcdef-long"\n')
+    variables = {"GROQ_API_KEY_1": "sk-canary-0123456789"}
+    async with serving(tmp_path, "--config", "own.toml", **variables) as program:
+        await printed(program, "Ctrl-C")
+
+    assert "settings from own.toml" in program.output
+    assert "providers: groq (GROQ_API_KEY_1)" in program.output
+    assert "clients: laptop" in program.output
+    assert "docs: https://" in program.output and "sk-canary" not in program.output
+
+
+async def test_a_stopping_proxy_says_what_it_is_waiting_for(tmp_path, upstream):
+    upstream.for_path("/chat/completions").sends(stall())
+    async with (
+        serving(tmp_path, HOME_API_BASE=upstream.url, PROXY_API_KEY="0123456789abcdef-long") as program,
+        httpx.AsyncClient(timeout=30) as http,
+    ):
+        asked = asyncio.create_task(
+            http.post(
+                f"{program.url}/v1/chat/completions",
+                json={"model": "home/x", "messages": [{"role": "user", "content": "hi"}]},
+                headers={"authorization": "Bearer 0123456789abcdef-long"},
+            )
+        )
+        async with asyncio.timeout(30):
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+        program.process.send_signal(signal.SIGTERM)
+        await printed(program, "stopping: up to 30 s for 1 running request (of these at providers: home 1)")
+        program.process.send_signal(signal.SIGTERM)
+        await asked
+
+
+async def test_models_names_the_providers_that_did_not_answer(tmp_path, upstream):
+    upstream.for_path("/models").responds(body=b'{"data": [{"id": "big"}]}')
+    variables = {"HOME_API_BASE": upstream.url, "GONE_API_BASE": "http://127.0.0.1:9/v1"}
+    code, output = await run(tmp_path, "models", **variables)
+    none, told = await run(tmp_path, "models", GONE_API_BASE="http://127.0.0.1:9/v1")
+
+    assert (code, none) == (0, 1)
+    assert "home/big" in output and "gone did not give its list of models: " in output
+    assert "gone did not give" in told and "home" not in told
+
+
+def test_a_table_on_a_narrow_terminal_has_long_cells_below(monkeypatch, capsys):
+    words = " ".join(["because"] * 12)
+    rows = [("groq", "usable", "-"), ("gemini_cli", "needs login", words)]
+    wide = table(("provider", "state", "why"), rows)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = table(("provider", "state", "why"), rows).splitlines()
+
+    assert wide.splitlines()[2] == f"gemini_cli  needs login  {words}"
+    assert max(map(len, narrow)) <= 60
+    assert narrow[1].split() == ["groq", "usable", "-"] and narrow[2].endswith("…")
+    assert " ".join(" ".join(narrow[3:]).split()) == f"why: {words}"
+
+
+@pytest.mark.parametrize("name", ["demo/none", "demo/", "renamed"])
+async def test_the_demo_has_only_its_own_models(tmp_path, name):
+    (tmp_path / "own.toml").write_text('[models]\nrenamed = "demo/none"\n')
+    async with serving(tmp_path, "--demo", "--config", "own.toml") as program, httpx.AsyncClient(timeout=30) as http:
+        await printed(program, "Ctrl-C")
+        key = (tmp_path / "data" / "proxy-core" / "client.key").read_text().strip()
+        answers = [
+            await http.post(
+                f"{program.url}/v1/{path}",
+                json={"model": name, "messages": [{"role": "user", "content": "hi"}], "input": "hi", "prompt": "hi"},
+                headers={"authorization": f"Bearer {key}"},
+            )
+            for path in ("chat/completions", "completions", "embeddings")
+        ]
+
+    assert [answer.status_code for answer in answers] == [404] * 3, [answer.text for answer in answers]
+    assert all(json.loads(answer.text)["error"]["message"] for answer in answers)

@@ -59,14 +59,28 @@ def history(parts):
     return {"model": "m", "contents": [asked, {"role": "model", "parts": parts}, {"role": "user", "parts": [RESULT]}]}
 
 
+#: How clients write a signature that came beside an empty text.
+WRITTEN = {
+    "an empty text": lambda part: part,
+    "no text": lambda part: {name: value for name, value in part.items() if name != "text"},
+    "a thought": lambda part: {"thought": True} | {name: value for name, value in part.items() if name != "text"},
+    "an empty thought": lambda part: {**part, "thought": True},
+}
+
+
+def written(parts, write):
+    return [write(part) if part.get("text") == "" else part for part in parts]
+
+
 def shown(block):
     return tuple(block[name] for name in ("type", "thinking", "signature", "data") if name in block)
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize(("events", "blocks"), SAID.values(), ids=SAID)
-def test_anthropic_gets_its_thoughts_back(events, blocks, stream):
-    body = history(said_parts(events, stream=stream))
+def test_anthropic_gets_its_thoughts_back(events, blocks, write, stream):
+    body = history(written(said_parts(events, stream=stream), write))
     GEMINI.check(body)
 
     sent = ANTHROPIC.encode(GEMINI.decode(body))
@@ -74,9 +88,10 @@ def test_anthropic_gets_its_thoughts_back(events, blocks, stream):
     assert [shown(block) for block in sent["messages"][1]["content"]] == blocks
 
 
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
 @pytest.mark.parametrize(("events", "blocks"), SAID.values(), ids=SAID)
-def test_google_and_others_do_not_get_them(events, blocks):
-    body = history(said_parts(events, stream=False))
+def test_google_and_others_do_not_get_them(events, blocks, write):
+    body = history(written(said_parts(events, stream=False), write))
 
     relayed = GEMINI.relayed(body)
     parts = relayed["contents"][1]["parts"]
@@ -84,10 +99,28 @@ def test_google_and_others_do_not_get_them(events, blocks):
         NO_SIGNATURE if body["contents"][1]["parts"][-1].get("thoughtSignature") else None
     ]
     assert "cHJveHkxL" not in json.dumps(relayed)
+    assert all(part.get("text") or "functionCall" in part for part in parts)
     for other in ("openai_chat", "openai_responses", "gemini"):
         sent = json.dumps(FORMATS[other][0].encode(GEMINI.decode(body)))
         assert "sig" not in sent.replace(NO_SIGNATURE, "")
         assert "xyz" not in sent
+
+
+@pytest.mark.parametrize("part", [{}, {"text": ""}, {"thought": True}])
+@pytest.mark.parametrize("wanted", ["openai_chat", "openai_responses", "anthropic_messages"])
+def test_a_part_that_says_nothing_is_not_sent(part, wanted):
+    call = {"functionCall": {"id": "c1", "name": "f", "args": {}}}
+    encode = FORMATS[wanted][0].encode
+
+    assert encode(GEMINI.decode(history([part, call]))) == encode(GEMINI.decode(history([call])))
+
+
+def test_googles_own_signature_by_itself_reaches_google():
+    said = [{"text": "a"}, {"thoughtSignature": "c2ln"}]
+
+    sent = FORMATS["gemini"][0].encode(GEMINI.decode(history(said)))
+
+    assert sent["contents"][1]["parts"] == [{"text": "a", "thoughtSignature": "c2ln"}]
 
 
 def test_a_body_with_signatures_of_googles_only_is_relayed_as_it_is():

@@ -27,10 +27,11 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import json_bytes, missing, wrong_type
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, field
-from proxy_plugin_gemini.dialect.sealed import unseal_thought
+from proxy_plugin_gemini.dialect.sealed import says_nothing, unseal_thought
 
 _ROLES = {"user": "user", "model": "assistant", "function": "user", "system": "system"}
 _NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+_EMPTY = Text(text="")
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 #: Keys that hold a function's result, if it is the only member.
 _ANSWERS = ("output", "result", "content")
@@ -88,7 +89,7 @@ class _Reader:
             while parts and isinstance(before := parts[-1], Reasoning) and before.opaque is None:
                 parts.pop()  # the same thought, as far as it was shown
             parts += [thought] if thought.opaque is not None else []
-            if part.get("text") != "":
+            if not (says_nothing(part) or (part.get("thought") is True and isinstance(part.get("text"), str))):
                 parts.append(self._part({**part, "thoughtSignature": None}, where))
         results = [p for p in parts if isinstance(p, ToolResult)]
         others: list[Part] = [p for p in parts if not isinstance(p, ToolResult)]
@@ -103,7 +104,7 @@ class _Reader:
     def _part(self, part: JsonObject, at: str) -> Part:
         signature = field(part, "thoughtSignature")
         opaque = Opaque(maker=MAKER, payload=signature) if isinstance(signature, str) and signature else None
-        text = part.get("text")
+        text = "" if says_nothing(part) else part.get("text")
         if isinstance(text, str):
             return (
                 Reasoning(text=text, opaque=opaque) if part.get("thought") is True else Text(text=text, opaque=opaque)
@@ -210,7 +211,8 @@ def _inline_text(media_type: str, data: str) -> str | None:
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """Join consecutive texts, because clients send back texts in the pieces in which they were streamed."""
+    """Join consecutive texts, because clients send back texts in the pieces in which they were streamed; and leave out
+    a text that says nothing beside something else."""
     out: list[Part] = []
     for part in parts:
         before = out[-1] if out else None
@@ -220,4 +222,4 @@ def _joined(parts: list[Part]) -> list[Part]:
             out[-1] = Reasoning(text=before.text + part.text, opaque=part.opaque)
         else:
             out.append(part)
-    return out
+    return [part for part in out if part != _EMPTY] or [_EMPTY]

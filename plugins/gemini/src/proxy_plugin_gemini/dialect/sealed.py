@@ -16,6 +16,12 @@ from proxy_plugin_gemini.dialect.common import MAKER, NO_SIGNATURE, field
 
 #: How every seal begins in base64.
 _BEGIN = "cHJveHkxL"
+_BESIDE = frozenset({"text", "thought", "thoughtSignature", "thought_signature"})
+
+
+def says_nothing(part: Mapping[str, Any]) -> bool:
+    """A signature by itself, or nothing at all: Gemini CLI leaves out the empty text beside which a signature came."""
+    return not part.get("text") and part.keys() <= _BESIDE
 
 
 def seal_thought(text: str, opaque: Opaque) -> str:
@@ -52,11 +58,11 @@ def without_sealed(body: JsonObject) -> JsonObject:
 
 
 def _own(part: Mapping[str, Any]) -> JsonObject | None:
-    """The part without the seal. A call says that its signature is lost; an empty text has nothing left to say."""
+    """The part without the seal. A call says that its signature is lost; a signature by itself is left out."""
     rest = {name: value for name, value in part.items() if name not in ("thoughtSignature", "thought_signature")}
     if isinstance(field(part, "functionCall"), Mapping):
         return {**rest, "thoughtSignature": NO_SIGNATURE}
-    return None if rest.get("text") == "" else rest
+    return None if says_nothing(rest) else rest
 
 
 def _sealed(part: Any) -> bool:

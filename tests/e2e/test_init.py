@@ -123,7 +123,8 @@ async def terminal(home, *arguments):
 async def test_a_new_user_gets_from_nothing_to_an_answer(tmp_path, accepting):
     upstream = accepting(False, True)
     async with terminal(tmp_path, "init") as user:
-        await user.answer(r"dialect: ", f"{upstream.url}\n")
+        await user.answer(r"dialect: ", "nobody\n")
+        await user.answer(r"no provider nobody[\s\S]*dialect: ", f"{upstream.url}\n")
         await user.answer(r"name for it \[home\]: ", "\n")
         await user.answer(r"not shown.*?: ", f"{WRONG}\n\n")
         await user.answer(r"FAILED: rejected[\s\S]*API key for home.*?: ", f"{KEY}\n\n")
@@ -284,7 +285,8 @@ async def test_providers_say_what_they_need_and_what_is_missing(proxy_core):
 
     assert found["groq"] | {"needs": "GROQ_API_KEY", "has": "2 keys", "missing": ""} == found["groq"]
     assert found["openrouter"] | {"needs": "OPENROUTER_API_KEY", "missing": "a key"} == found["openrouter"]
-    assert found["ollama"]["needs"] == "nothing" and "proxy-core providers add ollama" in found["ollama"]["missing"]
+    assert found["ollama"]["needs"] == "proxy-core providers add ollama"
+    assert found["ollama"]["missing"] == "a line in the settings"
     assert found["gemini_cli"]["needs"].startswith("proxy-core login gemini_cli")
     assert code == 0 and table.splitlines()[1].startswith("groq")
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -125,21 +126,7 @@ class _Dialogue:
 
     async def _provider(self) -> tuple[str, dict[str, str]]:
         """Its name and its table in the settings."""
-        given = self._given
-        name, url = given.provider, given.base_url
-        if name is None and not self._asks:
-            raise click.UsageError(
-                "without a terminal, say --provider NAME (`proxy-core providers` lists them) and --key-file FILE or -"
-            )
-        if name is None:
-            rows = [row for row in known(self._accounts, self._file, self._disabled) if "plugin is" not in row.missing]
-            click.echo(click.wrap_text("Providers: " + ", ".join(sorted(row.provider for row in rows)), 100) + "\n")
-            name = await self._prompt.ask("Provider, or the URL of a server that speaks OpenAI's dialect")
-        name = name.strip()
-        if "://" in name:
-            url, name = name, (await self._prompt.ask("A name for it [home]")).strip() or "home"
-        same = [n for n in self._names() if environment_name(n) == environment_name(name)]
-        name = name if url or name in same or len(same) != 1 else same[0]
+        name, url = await self._named()
         checked_name(self._accounts.vault, name, "1")
         if name in self._accounts.loaded.provider_names:
             if url is not None:
@@ -149,8 +136,30 @@ class _Dialogue:
         check_place(self._target, self._accounts, table)
         return name, table
 
-    def _names(self) -> list[str]:
-        return [row.provider for row in known(self._accounts, self._file, self._disabled)]
+    async def _named(self) -> tuple[str, str | None]:
+        """A provider's name, and the URL of one that is not known yet."""
+        given, rows = self._given, known(self._accounts, self._file, self._disabled)
+        names = {environment_name(row.provider): row.provider for row in rows if row.needs != "-"}
+        if given.provider is not None:
+            name = given.provider.strip()
+            return (name if given.base_url else names.get(environment_name(name), name)), given.base_url
+        if not self._asks:
+            raise click.UsageError(
+                "without a terminal, say --provider NAME (`proxy-core providers` lists them) and --key-file FILE or -"
+            )
+        if given.base_url is None:
+            click.echo(_wrapped(f"Providers: {', '.join(sorted(names.values()))}") + "\n")
+        url = given.base_url
+        while url is None:
+            answer = (await self._prompt.ask("Provider, or the URL of a server that speaks OpenAI's dialect")).strip()
+            if "://" in answer:
+                url = answer
+            elif name := names.get(environment_name(answer), ""):
+                return name, None
+            elif answer:
+                package = self._accounts.catalog.packages.get(answer)
+                click.echo(f"no provider {printable(answer)}" + (f": pip install {package}" if package else ""))
+        return (await self._prompt.ask("A name for it [home]")).strip() or "home", url
 
     async def _login(self, new: Candidate) -> Tokens:
         refresher = new.accounts.refresher(new.provider)
@@ -210,7 +219,7 @@ class _Dialogue:
                 raise click.UsageError(f"the provider has no model {self._given.model!r}; nothing was saved")
             return self._given.model
         more = f", and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
-        click.echo("\n" + click.wrap_text(f"Models: {', '.join(map(printable, models[:_SHOWN]))}{more}", 100))
+        click.echo("\n" + _wrapped(f"Models: {', '.join(map(printable, models[:_SHOWN]))}{more}"))
         while True:
             name = (await self._prompt.ask(f"Model that clients get as `{_NAME}` (Enter: none)")).strip()
             if not name or name in models:
@@ -221,12 +230,16 @@ class _Dialogue:
     async def _client(self) -> str | None:
         if self._given.client is not None or not self._asks:
             return self._given.client
-        click.echo("\n" + click.wrap_text("Clients: " + ", ".join(client_names()), 100))
+        click.echo("\n" + _wrapped(f"Clients: {', '.join(client_names())}"))
         while True:
             name = (await self._prompt.ask("Client to set up (Enter: none)")).strip()
             if not name or name in client_names():
                 return name or None
             click.echo(f"no client {printable(name)}")
+
+
+def _wrapped(text: str) -> str:
+    return click.wrap_text(text, min(get_terminal_size().columns, 100), subsequent_indent="  ")
 
 
 def _save(plan: Plan, target: Path) -> None:

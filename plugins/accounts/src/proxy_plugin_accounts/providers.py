@@ -70,12 +70,8 @@ def known(accounts: Accounts, config: Path | None, disable_plugin: Sequence[str]
     for name, plugin in presets.items():
         made = possible.providers.get(name)
         if made is not None and made.credential_optional:
-            yield Known(
-                provider=name,
-                plugin=plugin,
-                needs="nothing",
-                missing=f"a line in the settings: proxy-core providers add {name}",
-            )
+            needed = f"proxy-core providers add {name}"
+            yield Known(provider=name, plugin=plugin, needs=needed, missing="a line in the settings")
         else:
             yield Known(provider=name, plugin=plugin, needs=variable(name), missing="a key")
     for left_out in catalog.plugins:

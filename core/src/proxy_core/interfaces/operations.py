@@ -161,7 +161,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """Paths that a dialect, or a plugin, answers itself.
 
     The core does the routing, checks the client's key unless ``public``, limits and parses the body, and
-    encodes errors: in the operation's dialect, or without one in that of the client. ``answer`` does no I/O of its own.
+    encodes errors: in the operation's dialect, or without one in that of the client. ``answer`` does no I/O of its own;
+    the first line of its docstring describes the paths in ``/openapi.json``.
     ``shared``: other dialects have the same path, so this one answers only requests that its dialect
     ``recognizes``.
     """

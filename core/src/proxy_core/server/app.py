@@ -15,11 +15,14 @@ from proxy_core.plugins.registry import Catalog
 from proxy_core.server.admin import Operations
 from proxy_core.server.endpoint import DialectEndpoint
 from proxy_core.server.info import Introspection
+from proxy_core.server.openapi import OpenApi
 from proxy_core.server.operations import Served, operation_routes
 from proxy_core.server.pages import PageServices, page_routes
 from proxy_core.server.paths import tidied
 from proxy_core.server.services import Services
 from proxy_core.server.status_endpoint import Statuses
+
+OPENAPI = "/openapi.json"
 
 
 def build_app(
@@ -36,11 +39,13 @@ def build_app(
     Raises ``PluginError`` for a plugin's path that is the core's, or a page that overlaps with another address.
     """
     own = _own_routes(introspection, operations, statuses)
-    taken = {route.path for route in own}
+    taken = {OPENAPI, *(route.path for route in own)}
     for path in (path for operation in catalog.operations for path in operation.paths if path in taken):
         raise PluginError(catalog.owner("proxy_operations", path), f"path {path} belongs to the core itself")
     endpoints = {path: DialectEndpoint(d, services) for d in catalog.dialects.values() for path in d.paths}
     routes = [*_client_routes(catalog, endpoints, served), *own]
+    openapi = OpenApi(routes, catalog.dialects.values(), served.keys)
+    routes.append(Route(OPENAPI, openapi.show, methods=["GET"]))
     routes += page_routes(catalog, pages, taken=[route.path for route in routes])
     wording = served.wording
     app = Starlette(

@@ -33,6 +33,7 @@ class Introspection(Struct, frozen=True, kw_only=True):
     health: Callable[[], Health]
 
     async def root(self, request: Request) -> Response:
+        """What answers here."""
         return json_response({"service": "proxy-core", "status": "ok"}, request)
 
     async def healthz(self, request: Request) -> Response:
@@ -54,6 +55,7 @@ class Introspection(Struct, frozen=True, kw_only=True):
         return True
 
     async def providers(self, request: Request) -> Response:
+        """The providers, with their life cycle and number of credentials."""
         self.keys.identify(request.scope)
         return json_response(
             {"object": "list", "data": [self._provider(name) for name in self.catalog.providers]}, request

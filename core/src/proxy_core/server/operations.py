@@ -57,6 +57,7 @@ class OperationEndpoint:
 
     def __init__(self, dialect: Dialect | None, operation: Operation, served: Served) -> None:
         self._dialect = dialect
+        self.dialect = dialect.name if dialect is not None else ""
         self._operation = operation
         self._served = served
 
@@ -142,6 +143,8 @@ class OperationRoute(Route):
     ) -> None:
         super().__init__(path, endpoint.answer, methods=list(operation.methods))
         self.shared = operation.shared
+        self.operation = operation
+        self.dialect = endpoint.dialect
         self._mine = mine
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -8,6 +8,7 @@ from proxy_core import Operation, OperationRequest, OperationResponse, Operation
 
 
 async def show(request: OperationRequest, services: OperationServices) -> OperationResponse:
+    """How many models the client may use, and of how many something is known."""
     models = await services.models(described=True)
     sources = Counter(source for model in models for source in set(model.sources.values()))
     described = sum(bool(model.sources) for model in models)

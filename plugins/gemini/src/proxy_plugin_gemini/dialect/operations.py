@@ -14,6 +14,7 @@ from proxy_plugin_gemini.dialect.decode import check, decode
 
 
 async def list_models(request: OperationRequest, services: OperationServices) -> OperationResponse:
+    """The models that the client may use."""
     return OperationResponse(body={"models": [entry(model) for model in await services.models()]})
 
 

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from proxy_core import SettingsError
+from proxy_core.server.certificate import check_certificate as check_tls
 from proxy_core.server.hypercorn import check
-from proxy_core.server.serve import _check_tls as check_tls
 from proxy_core.server.serve import listen
 from proxy_core.settings.schema import ServerSettings
 

@@ -28,6 +28,7 @@ from proxy_core.runtime.reload import Reloader
 from proxy_core.runtime.start import start
 from proxy_core.runtime.working_directory import decided_here
 from proxy_core.server import control_socket, descriptors, supervisor
+from proxy_core.server.certificate import Certificate
 from proxy_core.server.client_key import generated_key_file
 from proxy_core.server.serve import (
     WorkerSpec,
@@ -180,6 +181,7 @@ async def _serve(
         written.redaction = now.redaction
 
     read = partial(load, spec.config, overrides=spec.overrides)
+    certificate = Certificate(server)
     reloader = Reloader(active=active, read=read, activated=activated)
     active.reload = reloader.answer
     stop_on_signals(stop, active.interrupt)
@@ -190,6 +192,7 @@ async def _serve(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         tasks.create_task(descriptors.watch(stop))
+        tasks.create_task(certificate.watch(stop))
         tasks.create_task(supervisor.report(loaded, active.started, stop))
         tasks.create_task(
             serve_app(
@@ -201,6 +204,7 @@ async def _serve(
                 retire=partial(_retire, active),
                 interrupt=active.interrupt,
                 control=control,
+                certificate=certificate,
             )
         )
 

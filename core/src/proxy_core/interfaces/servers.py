@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
+from ssl import SSLContext
 from typing import Any
 
 from msgspec import Struct
@@ -44,6 +45,8 @@ class Hosting(Struct, frozen=True, kw_only=True):
     control: socket.socket | None
     #: Returns once no further request is to be accepted; running ones then end within ``limit_s``.
     stopping: Callable[[], Awaitable[None]]
+    #: To be called with the TLS context that the server uses: a renewed certificate is then put into it.
+    keep_current: Callable[[SSLContext], None] = lambda context: None
     backlog: int = BACKLOG
     max_head_bytes: int = MAX_HEAD_BYTES
     tiny_bytes: int = TINY

@@ -38,6 +38,7 @@ def check(settings: ServerSettings) -> None:
 async def serve(hosting: Hosting) -> None:
     hypercorn_fixes.install()
     config = _config(hosting.settings)
+    config.keep_current = hosting.keep_current
     config.bind = [_descriptor(hosting.sock)]
     if hosting.control is not None:
         local = _descriptor(hosting.control)
@@ -53,7 +54,7 @@ def _descriptor(sock: socket.socket) -> str:
     return f"fd://{sock.detach()}"
 
 
-def _config(settings: ServerSettings) -> Config:
+def _config(settings: ServerSettings) -> hypercorn_fixes.FixedConfig:
     """The proxy's defaults, then the operator's options."""
     config = hypercorn_fixes.FixedConfig()
     config.http2 = settings.http2

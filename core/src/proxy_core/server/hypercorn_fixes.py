@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from ssl import SSLContext
 from types import MethodType
 from typing import Any, cast
 
@@ -34,9 +35,19 @@ from hypercorn.protocol.h11 import H11Protocol
 
 
 class FixedConfig(Config):
-    """``http2``: whether h2c may be used; ``alpn_protocols`` says so for TLS."""
+    """``http2``: whether h2c may be used; ``alpn_protocols`` says so for TLS.
+
+    ``keep_current`` is told the TLS context.
+    """
 
     http2 = False
+    keep_current: Callable[[SSLContext], None] | None = None
+
+    def create_ssl_context(self) -> SSLContext | None:
+        context = super().create_ssl_context()
+        if context is not None and self.keep_current is not None:
+            self.keep_current(context)
+        return context
 
 
 def install() -> None:

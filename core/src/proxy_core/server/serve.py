@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Hosting, HttpServer
 from proxy_core.interfaces.servers import BACKLOG
 from proxy_core.server import control_socket
+from proxy_core.server.certificate import Certificate, check_certificate
 from proxy_core.server.descriptors import raise_limit
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import ServerSettings
@@ -78,7 +78,7 @@ def url_of(sock: socket.socket, server: ServerSettings) -> str:
 
 def check_server(server: ServerSettings, servers: Mapping[str, HttpServer]) -> HttpServer:
     """The chosen HTTP server. Raises ``SettingsError`` for everything that would keep it from starting."""
-    _check_tls(server)
+    check_certificate(server)
     name = server.http_server
     chosen = servers.get(name)
     if chosen is None:
@@ -95,32 +95,6 @@ def check_server(server: ServerSettings, servers: Mapping[str, HttpServer]) -> H
     return chosen
 
 
-def _check_tls(server: ServerSettings) -> None:
-    certificate, key = server.tls_certificate, server.tls_key
-    if bool(certificate) != bool(key):
-        raise SettingsError(["server.tls_certificate and server.tls_key must be set together"])
-    if certificate and key:
-        _check_readable("server.tls_certificate", certificate)
-        _check_readable("server.tls_key", key)
-        _check_usable(certificate, key, str(server.hypercorn.get("keyfile_password", "")))
-
-
-def _check_readable(key: str, file: Path) -> None:
-    if not file.is_file():
-        raise SettingsError([f"{key}: there is no file at {file}"])
-
-
-def _check_usable(certificate: Path, key: Path, password: str) -> None:
-    try:
-        # If no password were given, OpenSSL would ask for one on the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: password)
-    except OSError as error:
-        reason = error.strerror if not isinstance(error, ssl.SSLError) else error.reason or "not in PEM format"
-        if isinstance(error, ssl.SSLError) and b"ENCRYPTED" in key.read_bytes():
-            reason = "the key is encrypted, and server.hypercorn.keyfile_password does not open it"
-        raise SettingsError([f"server.tls_certificate, server.tls_key: cannot be used: {reason}"]) from None
-
-
 async def serve_app(
     app: ASGIApp,
     http_server: HttpServer,
@@ -131,11 +105,13 @@ async def serve_app(
     retire: Callable[[], None],
     interrupt: Callable[[], None],
     control: socket.socket | None = None,
+    certificate: Certificate | None = None,
 ) -> None:
     """Serve on ``sock``, which it takes over, until ``stop``. Requests then get ``shutdown_grace_s``, then an error.
 
     ``retire`` ends feeds at once; ``interrupt`` ends requests after the grace period. ``control`` is the listening
-    Unix socket for the command line; it is taken over, too, and its file is removed at the end.
+    Unix socket for the command line; it is taken over, too, and its file is removed at the end. ``certificate`` is what
+    keeps TLS up to date.
     """
     control_file = Path(control.getsockname()).with_suffix(".sock") if control is not None else None
 
@@ -145,7 +121,14 @@ async def serve_app(
         asyncio.get_running_loop().call_later(server.shutdown_grace_s, interrupt)
 
     try:
-        hosting = Hosting(app=app, settings=server, sock=sock, control=control, stopping=stopping)
+        hosting = Hosting(
+            app=app,
+            settings=server,
+            sock=sock,
+            control=control,
+            stopping=stopping,
+            keep_current=(certificate or Certificate(server)).keep_current,
+        )
         await http_server.serve(hosting)
     finally:
         sock.close()

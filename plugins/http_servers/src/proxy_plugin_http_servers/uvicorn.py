@@ -41,7 +41,7 @@ async def _serve(hosting: Hosting) -> None:
 
 def _config(hosting: Hosting, *, tls: bool) -> Config:
     settings = hosting.settings
-    return Config(
+    config = Config(
         hosting.app,
         interface="asgi3",
         http=_protocol(hosting),
@@ -60,6 +60,10 @@ def _config(hosting: Hosting, *, tls: bool) -> Config:
         ssl_certfile=settings.tls_certificate if tls else None,
         ssl_keyfile=settings.tls_key if tls else None,
     )
+    config.load()
+    if config.ssl is not None:
+        hosting.keep_current(config.ssl)
+    return config
 
 
 class _Server(Server):

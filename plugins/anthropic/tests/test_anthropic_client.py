@@ -261,6 +261,25 @@ async def test_after_a_failure_in_mid_stream_the_same_request_works_without_a_st
     assert message.content[0].text == "hello"
 
 
+@pytest.mark.parametrize("between", [{"content": "\n"}, {"reasoning_content": "hm"}])
+async def test_a_text_between_the_arguments_of_a_call_follows_it(client, upstream, between):
+    upstream.says(
+        started(0, "c1", "weather", '{"city":'),
+        chunk(between),
+        continued(0, ' "Oslo"}'),
+        chunk({}, finish="tool_calls"),
+        b"data: [DONE]\n\n",
+    )
+
+    async with client.messages.stream(**ASKS, tools=TOOLS) as stream:
+        message = await stream.get_final_message()
+
+    kind = "text" if "content" in between else "thinking"
+    assert [block.type for block in message.content] == ["tool_use", kind]
+    assert message.content[0].input == {"city": "Oslo"}
+    assert message.stop_reason == "tool_use"
+
+
 async def test_a_call_with_nonsense_for_arguments_is_an_error(client, upstream):
     upstream.says(started(0, "c1", "weather", "nonsense"), chunk({}, finish="tool_calls"), b"data: [DONE]\n\n")
 

@@ -262,21 +262,15 @@ def test_marks_for_the_cache_are_carried():
     assert [message["content"][-1].get("cache_control") for message in body["messages"]] == [CACHED, None, CACHED]
 
 
-def test_what_another_services_tool_did_is_left_out_and_named():
-    search = Native(dialect="openai_responses", payload={"type": "web_search_call"})
-    chat = ChatRequest(
-        model=MODEL,
-        dialect="openai_responses",
-        messages=[
-            Message(role="user", parts=[Text(text="hi")]),
-            Message(role="assistant", parts=[search, Text(text="found")]),
-            Message(role="user", parts=[Text(text="more")]),
-        ],
-    )
-    out = encoded(chat)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+@pytest.mark.parametrize("kind", ["compaction", "future_item"])
+def test_content_that_only_another_format_has_is_refused_by_name(role, kind):
+    """It may stand for the whole conversation before it."""
+    future = Native(dialect="openai_responses", payload={"type": kind, "encrypted_content": "XX"})
+    messages = [Message(role="user", parts=[Text(text="hi")]), Message(role=role, parts=[future, Text(text="so")])]
 
-    assert out.body["messages"][1]["content"] == [{"type": "text", "text": "found"}]
-    assert out.dropped == ("messages[].web_search_call",)
+    with pytest.raises(BadRequest, match=kind):
+        translate(ChatRequest(model=MODEL, dialect="openai_responses", messages=messages))
 
 
 # --- Thoughts ----------------------------------------------------------------------------

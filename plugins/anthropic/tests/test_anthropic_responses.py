@@ -250,6 +250,61 @@ def test_a_text_ends_the_calls_before_it():
         streamed([*events, CallDelta(call=0, arguments="x")])
 
 
+#: What upstreams say between two pieces of a call's arguments, and the blocks of it.
+BETWEEN = {
+    "a text": ([TextDelta(text="\n")], [text("\n")]),
+    "an empty text": ([TextDelta(text="")], []),
+    "texts": ([TextDelta(text="a"), TextDelta(text="b")], [text("ab")]),
+    "a thought": ([ReasoningDelta(text="hm")], [thinking("hm")]),
+    "a refusal": ([RefusalDelta(text="no")], [text("no")]),
+    "a text with its source": (
+        [TextDelta(text="a"), Citation(dialect="anthropic_messages", payload={"url": "https://c.at"})],
+        [{**text("a"), "citations": [{"url": "https://c.at"}]}],
+    ),
+    "a block of its own": (
+        [Carried(dialect="anthropic_messages", payload={"content_block": {"type": "future"}})],
+        [{"type": "future"}],
+    ),
+}
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(("between", "blocks"), BETWEEN.values(), ids=BETWEEN)
+def test_what_comes_between_the_arguments_of_a_call_waits_for_its_end(between, blocks, others):
+    events = [
+        *(CallStart(call=0, id="a", name="f"), CallDelta(call=0, arguments='{"a":')),
+        *(CallStart(call=n, id=f"o{n}", name="g") for n in range(1, others + 1)),
+        *between,
+        CallDelta(call=0, arguments='"y"}'),
+        *(CallEnd(call=n) for n in range(others + 1)),
+    ]
+    found = content(*events)
+
+    assert found[: others + 1] == [call("a", a="y"), call("o1", "g")][: others + 1]
+    assert [block["type"] for block in found[others + 1 :]] == (
+        ["text"] if blocks is None else [b["type"] for b in blocks]
+    )
+    assert blocks is None or found[others + 1 :] == blocks
+
+
+def test_a_call_that_is_cut_off_has_its_text_after_it():
+    events = [
+        *(CallStart(call=0, id="a", name="f"), CallDelta(call=0, arguments='{"a":1,"b')),
+        *(TextDelta(text="so"), Finish(reason="length")),
+    ]
+
+    assert content(*events) == [call("a", a=1), text("so")]
+
+
+def test_white_space_after_complete_arguments_adds_nothing():
+    events = [
+        *(CallStart(call=0, id="a", name="f"), CallDelta(call=0, arguments="{}"), TextDelta(text="so")),
+        *(CallDelta(call=0, arguments="\n"), CallEnd(call=0)),
+    ]
+
+    assert content(*events) == [call("a"), text("so")]
+
+
 def test_a_custom_tools_text_is_its_input():
     events = [CallStart(call=0, id="a", name="f", kind="custom"), CallDelta(call=0, arguments='say "hi"')]
 

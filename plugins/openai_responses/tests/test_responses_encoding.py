@@ -208,10 +208,8 @@ def test_only_reasoning_of_its_own_models_goes_back():
     assert [item["type"] for item in found[4:]] == ["message", "function_call", "function_call_output"]
 
 
-def test_refusals_phases_and_what_other_vendors_tools_did():
-    search = Native(dialect="anthropic_messages", payload={"type": "server_tool_use"})
-    messages = [said("user", "go"), said("assistant", search, Refusal(text="No."), phase="commentary")]
-    found = items(*messages)
+def test_refusals_and_phases():
+    found = items(said("user", "go"), said("assistant", Refusal(text="No."), phase="commentary"))
 
     assert found[1:] == [
         {
@@ -221,7 +219,14 @@ def test_refusals_phases_and_what_other_vendors_tools_did():
             "content": [{"type": "refusal", "refusal": "No."}],
         }
     ]
-    assert dropped(chat(*messages)) == ["messages[].server_tool_use"]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_content_that_only_another_format_has_is_refused_by_name(role):
+    future = Native(dialect="anthropic_messages", payload={"type": "future_block"})
+
+    with pytest.raises(BadRequest, match="future_block"):
+        encode(chat(said("user", "go"), said(role, future, "hi")))
 
 
 def test_tools():

@@ -124,6 +124,11 @@ class Call(Struct, eq=False):
         return text
 
     @property
+    def complete(self) -> bool:
+        """Whether nothing can follow: the arguments are an object. The text of a custom tool may always go on."""
+        return self.start.kind == "function" and load_object("".join([*self.written, *self.held])) is not None
+
+    @property
     def valid(self) -> bool:
         """Whether the arguments are an object, or none at all."""
         return not self.written or load_object("".join(self.written)) is not None

@@ -58,7 +58,7 @@ def translate(chat: ChatRequest, maker: str = MAKER) -> Encoded:
     Only thoughts that ``maker`` has signed are sent: all others are refused.
     """
     draft = _Draft(chat, family_of(chat.model), name_table(chat))
-    writer = TurnWriter(chat, draft.names, draft.dropped, maker)
+    writer = TurnWriter(chat, draft.names, maker)
     messages = writer.messages()
     draft.system = writer.system
     tools, choice = encode_choice(chat, draft.names, encode_tools(chat, draft.names, draft.dropped))

@@ -60,6 +60,8 @@ class AnthropicEncoder:
         self._calls: dict[int, Call] = {}
         #: The open call, and those that wait for its end.
         self._queue: deque[Call] = deque()
+        #: What the model said within the arguments of these calls: it waits until they are complete.
+        self._held: list[ChatEvent] = []
         #: Of the open thinking block, or of what comes next.
         self._signature: Opaque | None = None
         self._cites = False
@@ -77,7 +79,8 @@ class AnthropicEncoder:
         return b"".join([self._begin(), *map(self._event, events)])
 
     def close(self) -> bytes:
-        out = [b"" if self._started else self._begin(), self._end_block(), self._cite_late()]
+        begun = b"" if self._started else self._begin()
+        out = [begun, self._end_block(), self._release(), self._end_block(), self._cite_late()]
         ending: JsonObject = {**self._ending(), **self._members.pop("delta", {})}
         usage = encode_usage(self._usage or self._estimate())
         if not self._context.stream:
@@ -109,6 +112,9 @@ class AnthropicEncoder:
         }
 
     def _event(self, event: ChatEvent) -> bytes:
+        if self._queue and isinstance(event, _SAID) and self._waits():
+            self._held.append(event)
+            return b""
         match event:
             case TextDelta(choice=0):
                 return self._text(event.text)
@@ -254,6 +260,8 @@ class AnthropicEncoder:
     def _call_delta(self, event: CallDelta) -> bytes:
         call = self._calls[event.call]
         if call.closed:
+            if not event.arguments.strip():
+                return b""
             raise UpstreamBroken("The upstream continued a tool call after its end.")
         call.held.append(event.arguments)
         text = call.take() if call is self._queue[0] else ""
@@ -261,7 +269,17 @@ class AnthropicEncoder:
 
     def _call_end(self, call: Call) -> bytes:
         call.ended = True
-        return self._write_calls() if self._queue and call is self._queue[0] else b""
+        return self._write_calls() + self._release() if self._queue and call is self._queue[0] else b""
+
+    def _waits(self) -> bool:
+        """Whether a call is open whose arguments go on: a block of something else would end them."""
+        return bool(self._held) or not all(call.ended or call.complete for call in self._queue)
+
+    def _release(self) -> bytes:
+        if self._queue:
+            return b""
+        held, self._held = self._held, []
+        return b"".join(map(self._event, held))
 
     def _write_calls(self) -> bytes:
         """Write the ended calls at the head of the queue, and begin with the next one."""
@@ -300,6 +318,8 @@ class AnthropicEncoder:
         return own if REASONS.get(own) == finish.reason else WORDS.get(finish.reason, "end_turn")
 
 
+#: What belongs into blocks of its own, or to those of texts.
+_SAID = (TextDelta, RefusalDelta, ReasoningDelta, Citation, Carried)
 _EMPTY: Mapping[str, JsonObject] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},

@@ -17,7 +17,6 @@ from proxy_core import (
     ChatRequest,
     JsonObject,
     Message,
-    Native,
     Part,
     Reasoning,
     Text,
@@ -45,10 +44,10 @@ class _Turn(Struct):
 
 
 class TurnWriter:
-    """Writes one request's ``system`` and ``messages``. ``dropped`` collects what cannot be expressed."""
+    """Writes one request's ``system`` and ``messages``. Raises ``BadRequest`` naming what cannot be expressed."""
 
-    def __init__(self, chat: ChatRequest, names: NameTable, dropped: list[str], maker: str) -> None:
-        self._chat, self._names, self._dropped, self._maker = chat, names, dropped, maker
+    def __init__(self, chat: ChatRequest, names: NameTable, maker: str) -> None:
+        self._chat, self._names, self._maker = chat, names, maker
         self._own = chat.dialect == NAME
         self._ids: set[str] = set()
         self.system: list[JsonObject] = []
@@ -119,8 +118,6 @@ class TurnWriter:
                 name = self._names.to_upstream(part.name, part.namespace)
                 more = extras(part.extra, own=self._own)
                 yield {**more, "type": "tool_use", "id": sent, "name": name, "input": _input(part)}
-            case Native(dialect=dialect, payload=payload) if dialect != NAME:
-                self._dropped.append(f"messages[].{payload.get('type')}")  # of a tool that another service ran
             case _:
                 yield from self._blocks([part])
 

@@ -111,8 +111,6 @@ def _message(message: Message, calls: Iterator[_Sent], results: Iterator[_Sent |
                 item = _result(part, next(results))
             case Reasoning():
                 item = _reasoning(part)
-            case Native() if part.dialect != NAME and message.role == "assistant":
-                continue  # what another vendor's tool did; the answer that followed is there
             case Native() if part.dialect == NAME and not _is_content(part):
                 item = [dict(part.payload)]
             case Text() | Refusal() if message.role == "assistant":
@@ -195,10 +193,6 @@ def _reasoning_item(opaque: Opaque, summary: str) -> JsonObject:
 
 
 def unsent_parts(chat: ChatRequest) -> Iterator[str]:
-    """Names of participants, and what other vendors' tools did."""
-    for message in chat.messages:
-        if message.name is not None:
-            yield "messages[].name"
-        for part in message.parts:
-            if isinstance(part, Native) and part.dialect != NAME and message.role == "assistant":
-                yield f"messages[].{part.payload.get('type')}"
+    """Names of participants."""
+    if any(message.name is not None for message in chat.messages):
+        yield "messages[].name"

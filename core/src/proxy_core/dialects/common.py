@@ -36,6 +36,7 @@ MAX_MODEL_NAME = 256
 #: OpenAI's limit for the name of a tool.
 _LONGEST_NAME = 64
 _LONGEST_SLEEP_S = 60
+_ODD = re.compile(r"[^a-zA-Z0-9_-]")
 #: How the types of tools begin that OpenAI runs itself; others (a shell, a computer) the client runs.
 RUN_BY_OPENAI = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "tool_search")
 _DECIMAL = re.compile(r"\s*\d{1,30}(\.\d{1,30})?\s*")
@@ -253,6 +254,14 @@ def decode_url(url: str) -> Source:
             data = base64.b64encode(unquote_to_bytes(data)).decode()
         return InlineData(media_type=(head[:-7] if is_base64 else head) or "text/plain", data=data)
     return Link(url=url)
+
+
+def plain_id(call_id: str) -> str:
+    """An id of letters, digits, ``_`` and ``-``, which every service takes; the same one for the same id."""
+    clean = _ODD.sub("_", call_id)
+    if clean == call_id:
+        return call_id
+    return f"{clean}_{sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def flat_name(name: str, namespace: str | None) -> str:

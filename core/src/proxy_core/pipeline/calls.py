@@ -232,7 +232,8 @@ class Call(Struct, eq=False):
         decoder = self._decoder(is_event_stream, response)
         if decoder is None or self._client.encoder is None:
             raise UpstreamBroken(f"The provider {provider.name!r} sent a response that cannot be translated.")
-        return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context))
+        sent = self._sent.chat if self._sent is not None else None
+        return TranslatedResponse(provider.name, decoder, self._filters, self._client.encoder(context), sent)
 
     def _decoder(self, is_event_stream: bool, response: ResponseHead) -> EventDecoder | None:
         decoder, wire = self._deployment.provider.decoder, self._wire

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from proxy_core.dialects.common import load_object
 from proxy_core.interfaces import EventDecoder, EventEncoder
 from proxy_core.messages import (
+    CallStart,
     Carried,
     ChatEvent,
+    ChatRequest,
     EmbedResponse,
     Failed,
     Finish,
@@ -22,6 +24,7 @@ from proxy_core.messages import (
     Usage,
     UsageReport,
 )
+from proxy_core.pipeline.call_ids import CallIds
 from proxy_core.pipeline.sanitize import FilterChain
 
 
@@ -29,9 +32,15 @@ class TranslatedResponse:
     """A response decoded to events, filtered, and encoded for the client; streamed or plain on either side."""
 
     def __init__(
-        self, provider: str, decoder: EventDecoder, filters: FilterChain | None, encoder: EventEncoder
+        self,
+        provider: str,
+        decoder: EventDecoder,
+        filters: FilterChain | None,
+        encoder: EventEncoder,
+        request: ChatRequest | None = None,
     ) -> None:
         self._provider = provider
+        self._call_ids = CallIds(request)
         self._decoder = decoder
         self._filters = filters
         self._encoder = encoder
@@ -61,6 +70,8 @@ class TranslatedResponse:
                 self.usage = event.usage
             if isinstance(event, UsageReport | Finish):
                 self._ending.append(event)
+            elif isinstance(event, CallStart):
+                flowing.append(self._call_ids.unique(event))
             else:
                 flowing.append(event)
         self.committed = self.committed or any(map(_is_content, events))

@@ -229,9 +229,9 @@ class _ChoiceState(Struct):
         kind = "custom" if isinstance(call.get("custom"), dict) else "function"
         spec = call.get(kind)
         spec = spec if isinstance(spec, dict) else {}
-        number = self._number(index, call_id)
+        name = _str(spec.get("name"))
+        number = self._number(index, call_id, named=bool(name))
         if number is None:
-            name = _str(spec.get("name"))
             if not name:
                 raise UpstreamBroken("The upstream began a tool call without a name.")
             number = self._open(index, call_id)
@@ -249,11 +249,12 @@ class _ChoiceState(Struct):
         if isinstance(text, str) and text:
             yield CallDelta(call=number, arguments=text, choice=self.choice)
 
-    def _number(self, index: int, call_id: str) -> int | None:
-        if call_id and call_id in self.by_id:
-            return self.by_id[call_id]
+    def _number(self, index: int, call_id: str, *, named: bool) -> int | None:
+        """Some upstreams give all calls one id: a name at a new index begins another one."""
         known = self.by_index.get(index)
-        return known[0] if known and (not call_id or call_id == known[1]) else None
+        if known is not None and (not call_id or call_id == known[1]):
+            return known[0]
+        return None if known is None and named else self.by_id.get(call_id)
 
     def _open(self, index: int, call_id: str) -> int:
         number, self.calls = self.calls, self.calls + 1

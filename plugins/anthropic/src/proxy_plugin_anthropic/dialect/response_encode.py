@@ -6,10 +6,8 @@ for nothing. Calls that arrive at the same time are written one after the other.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any, assert_never
 
 from proxy_core import (
@@ -35,7 +33,7 @@ from proxy_core import (
     seal,
     sse,
 )
-from proxy_core.dialects.common import json_bytes
+from proxy_core.dialects.common import json_bytes, plain_id
 from proxy_core.dialects.openai_chat import left_out_note, media_in
 from proxy_plugin_anthropic.dialect.blocks import Call, Output, Streamed, Whole, event
 from proxy_plugin_anthropic.dialect.citations import foreign_citation
@@ -44,7 +42,6 @@ from proxy_plugin_anthropic.dialect.common import MAKER, NAME, REASONS, REDACTED
 HEARTBEAT = sse.encode(b'{"type":"ping"}', "ping")
 #: Of text in any language and of code.
 _CHARS_PER_TOKEN = 4
-_ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 class AnthropicEncoder:
@@ -255,7 +252,7 @@ class AnthropicEncoder:
             out = self._thought(ReasoningDelta(text="", opaque=start.opaque))
         out += self._end_block() + self._lone_signature()
         self._open = "tool_use"
-        return out + self._out.start({"type": "tool_use", "id": _legal(start.id), "name": start.name, "input": {}})
+        return out + self._out.start({"type": "tool_use", "id": plain_id(start.id), "name": start.name, "input": {}})
 
     def _call_delta(self, event: CallDelta) -> bytes:
         call = self._calls[event.call]
@@ -331,11 +328,3 @@ def _unusable(cause: str) -> UpstreamBroken:
     error = UpstreamBroken(f"{cause[:1].upper()}{cause[1:]}.")
     error.cause = cause
     return error
-
-
-def _legal(call_id: str) -> str:
-    """An id as clients may send it to Anthropic, too; the same for the same id, as it comes back in the history."""
-    clean = _ILLEGAL.sub("_", call_id)
-    if clean == call_id:
-        return call_id
-    return f"{clean}_{sha256(call_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

@@ -460,9 +460,28 @@ def test_what_clients_of_other_formats_always_send_goes_to_models_that_take_it(m
     body = json.loads(sent(chat=chat, model=model, **json.loads(json.dumps(fields))).content)
 
     assert ("reasoning_content" in body["messages"][0]) is thought
-    assert body["messages"][1].get("reasoning_content") == ("" if empty else None)
+    assert body["messages"][1].get("reasoning_content") == (" " if empty else None)
     assert ("reasoning_effort" in body) is effort
     assert json.loads(sent(model=model, **fields).content) == {"model": model, **fields}  # of a chat client
+
+
+@pytest.mark.parametrize("effort", [None, "none"])
+def test_deepseek_gets_a_thought_with_each_turn_of_the_model_that_has_none(effort):
+    """Of a chat client, too: without one it answers 400 while it thinks."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "x"},
+        {"role": "assistant", "content": "a", "reasoning_content": ""},
+        {"role": "assistant", "content": "b", "reasoning_content": "hm"},
+    ]
+    body = json.loads(
+        sent(PRESETS["deepseek"], model="deepseek-v4-pro", messages=turns, reasoning_effort=effort).content
+    )
+    thoughts = [message.get("reasoning_content") for message in body["messages"]]
+
+    assert thoughts == ([None, None, None, "", "hm"] if effort == "none" else [None, " ", None, " ", "hm"])
 
 
 ORDER = [

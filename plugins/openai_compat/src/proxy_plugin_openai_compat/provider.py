@@ -43,7 +43,7 @@ from proxy_plugin_openai_compat.quirks import (
     Vendor,
 )
 from proxy_plugin_openai_compat.quotas import ask, page_url
-from proxy_plugin_openai_compat.translated import fit_translated, keep_marks
+from proxy_plugin_openai_compat.translated import fit_translated, keep_marks, with_placeholder
 
 #: The fields of a request for a response that a count may have, too.
 _COUNTED = frozenset("model input instructions tools tool_choice parallel_tool_calls reasoning text truncation".split())
@@ -135,6 +135,8 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
         if call.chat is not None and call.chat.dialect != CHAT:
             keep_marks(body, call.chat, self.vendor)
             fit_translated(body, call.chat)
+        if self.vendor.needs_thoughts and body.get("thinking") != {"type": "disabled"}:
+            body["messages"] = [with_placeholder(message) for message in body.get("messages", ())]
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
 

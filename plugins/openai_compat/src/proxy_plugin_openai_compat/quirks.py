@@ -78,6 +78,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     cached_roles: tuple[str, ...] = ("system", "developer", "user")
     #: Where it says how much quota a key has left.
     quota: QuotaPage | None = None
+    #: Refuses a turn of the model's without its thoughts, which many clients do not return.
+    needs_thoughts: bool = False
     #: How to turn on thinking in its reasoning models.
     thinking: tuple[Thinking, ...] = ()
     #: The meaning of its errors whose words or statuses differ from OpenAI's.
@@ -199,9 +201,11 @@ PRESETS: Mapping[str, Vendor] = {
         message_drops=frozenset({"name", "reasoning_content"}),
         thinking=(Thinking(models=("mistral-medium*", "mistral-small*"), levels=_HIGH),),
     ),
+    # api-docs.deepseek.com/guides/thinking_mode; also of turns without calls: hermes-agent #16021.
     "deepseek": Vendor(
         base_url="https://api.deepseek.com/v1",
         endpoints=(CHAT,),
+        needs_thoughts=True,
         thinking=(
             Thinking(
                 models=("*deepseek-v4*",),

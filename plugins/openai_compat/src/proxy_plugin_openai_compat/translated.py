@@ -12,6 +12,8 @@ from proxy_core.dialects.openai_chat import encode_messages
 from proxy_plugin_openai_compat.quirks import KNOW_EFFORT, NEED_THOUGHTS, READ_THOUGHTS, TAKE_SYSTEM, Vendor
 
 _SYSTEM = ("system", "developer")
+#: DeepSeek V4 Pro refuses an empty one: hermes-agent #18263.
+NO_THOUGHT = " "
 
 
 def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
@@ -28,10 +30,16 @@ def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
 
 
 def _with_thoughts(message: Mapping[str, Any], reads: bool) -> dict[str, Any]:
-    """Without thoughts, or with an empty one where a model that reads them needs it."""
+    """Without thoughts, or with a placeholder where a model that reads them needs one."""
     if not reads:
         return {key: value for key, value in message.items() if key != "reasoning_content"}
-    return {"reasoning_content": "", **message} if "tool_calls" in message else dict(message)
+    return with_placeholder(message) if "tool_calls" in message else dict(message)
+
+
+def with_placeholder(message: Mapping[str, Any]) -> dict[str, Any]:
+    """With a thought, if the client left it out: some models answer 400 to a turn of theirs without one."""
+    thought = message.get("reasoning_content") or NO_THOUGHT
+    return {**message, "reasoning_content": thought} if message.get("role") == "assistant" else dict(message)
 
 
 def keep_marks(body: dict[str, Any], chat: ChatRequest, vendor: Vendor) -> None:

@@ -94,6 +94,7 @@ SURFACES = {
     "command config check": ("once", printed("config", "check")),
     "command config diff": ("once", printed("config", "diff")),
     "command doctor": ("once", printed("doctor", "--upstreams")),
+    "command providers": ("once", printed("providers")),
     "command credentials list": ("once", printed("credentials", "list")),
     "command credentials test": ("once", printed("credentials", "test", "judged")),
     "console": ("ended", console),

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
+from oauth_site import install
 
-from proxy_core.testing import FakeUpstream, run, serving
+from proxy_core.testing import FakeOAuthServer, FakeUpstream, run, serving
 from proxy_core.testing.program import PROGRAM, environment
 
 KEY, WRONG = "sk-canary-0123456789", "sk-wrong-0123456789"
@@ -66,11 +67,16 @@ class Terminal:
 
     async def answer(self, question, text):
         """Type ``text`` once the question is there."""
+        await self.until(question)
+        os.write(self.ours, text.encode())
+
+    async def until(self, pattern):
+        """The match, once it shows."""
         async with asyncio.timeout(40):
-            while not (found := re.compile(question).search(self.shown, self._seen)):
+            while not (found := re.compile(pattern).search(self.shown, self._seen)):
                 assert await self._more(), self.shown
         self._seen = found.end()
-        os.write(self.ours, text.encode())
+        return found
 
     async def end(self):
         async with asyncio.timeout(40):
@@ -88,7 +94,7 @@ class Terminal:
 
 
 @asynccontextmanager
-async def terminal(home, *arguments):
+async def terminal(home, *arguments, **variables):
     pty = pytest.importorskip("pty")
     termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
     ours, theirs = pty.openpty()
@@ -101,7 +107,7 @@ async def terminal(home, *arguments):
         str(PROGRAM),
         *arguments,
         cwd=home,
-        env=environment(home),
+        env=environment(home, **variables),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -164,6 +170,22 @@ async def test_several_lines_may_be_pasted_where_one_key_is_asked_for(tmp_path):
 
     assert code == 0, user.shown
     assert stored(tmp_path) == ["1", "2"] and KEY not in user.shown and WRONG not in user.shown
+
+
+async def test_a_provider_with_a_login_is_logged_in_to(tmp_path):
+    async with FakeOAuthServer() as server:
+        variables = install(tmp_path, server) | {"PROXY_DATA_DIR": str(tmp_path / "data" / "proxy-core")}
+        async with terminal(tmp_path, "init", "--provider", "ex_ample", "--client", "aider", **variables) as user:
+            await user.answer(r"Log in to ex_ample\?.*?: ", "y\n")
+            link = (await user.until(r"\n  (http://\S+)\r?\n"))[1]
+            assert stored(tmp_path) == []
+            async with httpx.AsyncClient(follow_redirects=True, trust_env=False, timeout=30) as browser:
+                await browser.get(link)
+            code = await user.end()
+
+    assert code == 0, user.shown
+    assert stored(tmp_path) == ["dev@example.com"]
+    assert "[providers.ex_ample]" in settings(tmp_path).read_text() and "aider" in user.shown
 
 
 # --- With flags --------------------------------------------------------------------------

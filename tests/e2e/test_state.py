@@ -162,6 +162,40 @@ async def test_a_refused_key_is_told_alike_after_a_restart(with_store, moody, up
     assert (again.status, again.json["error"]["message"]) == (403, told.json["error"]["message"])
 
 
+async def test_every_quota_window_is_shared_through_the_store_and_so_survives_a_restart(make_proxy, upstream, tmp_path):
+    """Windows that begin with a request: their ends are stored, for the clock does not tell them."""
+    rotation = {
+        "quota_window_s": 18_000,
+        "quota_window_begins": "first_request",
+        "windows": [{"name": "weekly", "length_s": 604_800, "begins": "first_request"}],
+        "caps": [{"limit": 3}, {"limit": 4, "window": "weekly"}],
+    }
+    settings = {
+        "providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"], "rotation": rotation}},
+        "state": {"url": f"sqlite:///{tmp_path / 'shared.db'}", "secret": "s"},
+    }
+
+    def ends(proxy):
+        groups = proxy.proxy.pools["demo"].ledger.groups
+        return {name: [window.resets_at for window in group.windows.values()] for name, group in groups.items()}
+
+    def used(proxy):
+        return {name: group.used for name, group in proxy.proxy.pools["demo"].ledger.groups.items()}
+
+    one = await make_proxy(settings)
+    await one.chat("demo/small", "hi")
+    await one.chat("demo/small", "hi")
+    other = await make_proxy(settings)
+
+    async def shared():
+        return used(other).keys() >= {"small", "small (weekly)"} and used(other) == used(one)
+
+    await until(shared)
+    assert all(ends(other)[name] == pytest.approx(at, abs=5) for name, at in ends(one).items())
+    assert (await other.chat("demo/small", "hi")).status == 200
+    assert (await other.chat("demo/small", "hi")).status == 429
+
+
 async def test_a_store_that_cannot_forget_old_usage_ends_nothing(with_store, moody):
     async def forget(before):
         raise OSError("locked")

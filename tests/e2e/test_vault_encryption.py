@@ -71,6 +71,9 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
     key_file.unlink()
     other = await run(home, "credentials", "vault-key", str(key_file), **named)
     refused = await run(home, "serve", "--port", "0", **elsewhere)
+    checked = await run(home, "config", "check", **elsewhere)
+    shown = await run(home, "credentials", "list", **elsewhere)
+    advised = await run(home, "doctor", **elsewhere)
     written = await run(home, "credentials", "encrypt", **elsewhere)
 
     assert [made[0], added[0], listed[0], other[0]] == [0, 0, 0, 0], (made, added, other)
@@ -79,7 +82,10 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
     assert spoiled(copy) == []
     assert refused[0] == 2
     assert "encrypted with a key that credentials.vault_keys does not have" in refused[1]
-    assert written[0] == 1
+    assert (checked[0], advised[0], written[0]) == (1, 1, 1)
+    assert "locked: it is damaged, or encrypted with a key" in shown[1]
+    assert "add its key to credentials.vault_keys" in advised[1]
+    assert "delete" not in advised[1]
     assert (copy / "credentials/demo/1.json").read_bytes() == (home / "data/credentials/demo/1.json").read_bytes()
 
 

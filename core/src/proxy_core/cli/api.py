@@ -30,6 +30,7 @@ from proxy_core.credentials.fingerprint import Fingerprints as Fingerprints
 from proxy_core.credentials.given import check_tokens as check_tokens
 from proxy_core.credentials.linked_files import read_foreign as read_foreign
 from proxy_core.credentials.refresh import refresh_once as refresh_once
+from proxy_core.credentials.stored import LockedFile as LockedFile
 from proxy_core.credentials.stored import StoredCredential as StoredCredential
 from proxy_core.credentials.stored import VaultProblem as VaultProblem
 from proxy_core.credentials.stored import digest as digest

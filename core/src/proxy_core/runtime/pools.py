@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from proxy_core.credentials.environment import from_environment
 from proxy_core.credentials.fingerprint import Fingerprints
 from proxy_core.credentials.login import LoginSpec
-from proxy_core.credentials.stored import LockedFile, StoredCredential
+from proxy_core.credentials.stored import LockedFile, StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import Credential, Provider, Selector
@@ -37,23 +37,31 @@ Stored = Mapping[str, Sequence[StoredCredential]]
 
 
 def stored_credentials(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool = True) -> Stored:
-    """Each provider's enabled credentials; otherwise like ``all_stored``."""
-    found = all_stored(catalog, loaded, vault, adopt=adopt)
+    """Each provider's enabled credentials; otherwise like ``all_stored``.
+
+    Raises ``SettingsError`` if there are some that cannot be decrypted.
+    """
+    locked: list[VaultProblem] = []
+    found = all_stored(catalog, loaded, vault, adopt=adopt, locked=locked)
+    if locked:
+        raise SettingsError([str(problem) for problem in locked])
     return {name: [one for one in stored if not one.disabled] for name, stored in found.items()}
 
 
-def all_stored(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool) -> Stored:
+def all_stored(
+    catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt: bool, locked: list[VaultProblem] | None = None
+) -> Stored:
     """Each provider's credentials, from the vault and from environment variables.
 
-    ``adopt``: give tokens from variables a file in which refreshed tokens are stored. Raises ``SettingsError`` then if
-    there are credentials that cannot be decrypted.
+    ``adopt``: give tokens from variables a file in which refreshed tokens are stored. ``locked`` receives the problems
+    of those that cannot be decrypted; without it, they are like any other that cannot be read.
     """
     variables = {name: variable.value for name, variable in loaded.sources.variables.items()}
     found: dict[str, Sequence[StoredCredential]] = {}
-    locked: list[str] = []
     for name, provider in catalog.providers.items():
         contents = vault.load(name)
-        locked += [str(problem) for problem in contents.problems if isinstance(problem, LockedFile)]
+        if locked is not None:
+            locked += [problem for problem in contents.problems if isinstance(problem, LockedFile)]
         for problem in contents.problems if adopt else ():
             log.warning("a credential of %s: %s", name, problem)
         stored = list(contents.credentials)
@@ -62,8 +70,6 @@ def all_stored(catalog: Catalog, loaded: LoadedSettings, vault: Vault, *, adopt:
             given = from_environment(refresher.environment, variables, provider=name, kind=refresher.kind)
             stored += vault.adopt(given) if adopt else given
         found[name] = stored
-    if locked and adopt:
-        raise SettingsError(locked)
     return found
 
 

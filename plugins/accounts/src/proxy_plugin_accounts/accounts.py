@@ -16,6 +16,7 @@ from proxy_core.cli.api import (
     Catalog,
     Fingerprints,
     LoadedSettings,
+    LockedFile,
     StoredCredential,
     Vault,
     VaultProblem,
@@ -212,7 +213,7 @@ def _damaged(provider: str, problem: VaultProblem) -> Account:
         kind="-",
         place=str(problem.path),
         source="file",
-        state="damaged",
+        state="locked" if isinstance(problem, LockedFile) else "damaged",
         why=problem.why,
     )
 

@@ -145,6 +145,9 @@ def _of_account(account: Account) -> Iterator[Finding]:
             what=f"{called}: {account.why}",
             do=f"repair or delete {account.place}, then log in again",
         )
+    elif account.state == "locked":
+        do = "add its key to credentials.vault_keys; nothing writes to the file meanwhile"
+        yield Finding(area="credentials", what=f"{called}: {account.why}", do=do)
     elif account.state == "unreadable":
         do = f"log in again with the program that owns it, or: proxy-core credentials remove {called}"
         yield Finding(area="credentials", what=f"{called}: {account.place} {account.why}", do=do)

@@ -217,11 +217,12 @@ def test_functions_get_their_own_names_back():
                 *("IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER"),
             )
         ),
+        *((word, "stop", "tool_calls", None) for word in ("NO_IMAGE", "SOMETHING_NEW")),
         *(
-            (word, "stop", "tool_calls", None)
+            (word, None, None, None)
             for word in (
-                *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "OTHER", "NO_IMAGE"),
-                *("MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "SOMETHING_NEW"),
+                *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "OTHER"),
+                *("MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE"),
             )
         ),
     ],

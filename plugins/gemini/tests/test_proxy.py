@@ -3,7 +3,7 @@
 import openai
 import pytest
 
-from proxy_plugin_gemini.testing import API_KEY
+from proxy_plugin_gemini.testing import API_KEY, finish, text
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +45,23 @@ async def test_an_exhausted_quota_is_reported_to_the_client(proxy, google):
     answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")
 
     assert (answer.status, answer.error["code"]) == (429, "quota_exhausted")
+
+
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER"])
+async def test_a_failure_after_a_text_is_no_finished_turn(client, google, word):
+    asks = {"model": "gemini/gemini-2.5-pro", "messages": [{"role": "user", "content": "hi"}]}
+    google.answers(text("par"), finish(word))
+    seen = []
+    with pytest.raises(openai.APIError, match=word):
+        async for chunk in await client.chat.completions.create(**asks, stream=True):
+            seen.append(chunk.choices[0])
+    google.answers(text("par"), finish(word))
+    google.answers(text("whole"), finish())
+    plain = await client.chat.completions.create(**asks)
+
+    assert "".join(choice.delta.content or "" for choice in seen) == "par"
+    assert [choice.finish_reason for choice in seen if choice.finish_reason] == []
+    assert plain.choices[0].message.content == "whole"
 
 
 async def test_models_are_listed(proxy):

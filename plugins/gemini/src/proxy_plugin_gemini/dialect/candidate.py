@@ -23,7 +23,7 @@ from proxy_core import (
 from proxy_core.dialects.common import json_bytes
 from proxy_core.dialects.openai_chat import media_event
 from proxy_plugin_gemini.dialect.citations import Cited
-from proxy_plugin_gemini.dialect.common import MAKER, NAME, REASONS
+from proxy_plugin_gemini.dialect.common import FAILURES, MAKER, NAME, REASONS
 from proxy_plugin_gemini.dialect.extras import candidate_extras, code_text
 from proxy_plugin_gemini.dialect.names import NameTable
 
@@ -139,7 +139,7 @@ class Candidate:
         reason = REASONS.get(word)
         if reason in ("length", "content_filter"):
             return Finish(reason=reason, detail=None if word == "MAX_TOKENS" else word, choice=self.choice)
-        if not self.usable:
+        if not self.usable or word in FAILURES:
             if word == "STOP":
                 return Failed(message="The upstream sent an empty response.", status=502, code="empty_response")
             more = f": {self.message}" if self.message else "."

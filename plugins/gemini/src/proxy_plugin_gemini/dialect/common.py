@@ -25,6 +25,13 @@ CARRIED_CONFIG = (
 #: Google's documented way to say that a call's signature is lost.
 NO_SIGNATURE = "skip_thought_signature_validator"
 
+#: Reasons for which a response is incomplete, whatever it says: agents would take it for a turn that is finished.
+FAILURES = frozenset(
+    {
+        *("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"),
+        *("MISSING_THOUGHT_SIGNATURE", "MALFORMED_RESPONSE", "OTHER"),
+    }
+)
 #: Why a candidate ended. With any other reason, the content is delivered; without content, it is an error.
 REASONS: Mapping[str, FinishReason] = {
     "STOP": "stop",

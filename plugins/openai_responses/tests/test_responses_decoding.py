@@ -25,6 +25,7 @@ from proxy_core import (
     UpstreamBroken,
     Usage,
     UsageReport,
+    sse,
 )
 from proxy_core.testing import every_split
 from proxy_plugin_openai_responses.dialect.failed import whole_failure
@@ -95,7 +96,6 @@ def test_a_stream_as_events():
         ReasoningDelta(text="Hmm", summary=True),
         ReasoningDelta(text="", opaque=Opaque(maker="openai", payload="e1")),
         TextDelta(text="Ok"),
-        Citation(dialect="openai_responses", payload=NOTE),
         Citation(
             dialect="openai_chat",
             payload={"type": "url_citation", "url_citation": {k: v for k, v in NOTE.items() if k != "type"}},
@@ -127,6 +127,53 @@ def test_a_stream_as_events():
 
 def test_a_whole_response_says_the_same_as_a_stream():
     assert decoded(whole(*EVERYTHING), streaming=False) == decoded(stream(*EVERYTHING))
+
+
+def cited(text, of, **more):
+    """A part whose source supports ``of``."""
+    start = text.index(of)
+    place = {"start_index": start, "end_index": start + len(of)}
+    note = {"type": "url_citation", "url": f"https://{of}.at", "title": of, **place}
+    return {"type": "output_text", "text": text, "annotations": [note], **more}
+
+
+def message_with(item_id, *parts):
+    return {"id": item_id, "type": "message", "role": "assistant", "status": "completed", "content": list(parts)}
+
+
+def in_events(items):
+    """A stream with every event of these items' texts and sources."""
+    events = [{"type": "response.created", "response": {"id": "r", "model": "m", "status": "in_progress"}}]
+    for index, item in enumerate(items):
+        events.append({"type": "response.output_item.added", "output_index": index, "item": {**item, "content": []}})
+        for at, part in enumerate(item.get("content", ())):
+            place = {"output_index": index, "content_index": at}
+            events += [{"type": "response.output_text.delta", **place, "delta": letter} for letter in part["text"]]
+            events += [
+                {"type": "response.output_text.annotation.added", **place, "annotation": note}
+                for note in part["annotations"]
+            ]
+        events.append({"type": "response.output_item.done", "output_index": index, "item": item})
+    final = {"id": "r", "model": "m", "status": "completed", "output": items}
+    events.append({"type": "response.completed", "response": final})
+    return b"".join(sse.encode(json.dumps(event).encode(), event["type"]) for event in events)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("between", [[], [{"id": "w", "type": "web_search_call", "status": "completed"}]])
+def test_a_source_has_its_place_in_the_text_of_all_messages(between, streaming):
+    items = [
+        message_with("a", cited("First part. ", "First"), cited("Second", "Second")),
+        *between,
+        message_with("b", cited("Third", "Third")),
+    ]
+    whole_body = json.dumps({"id": "r", "model": "m", "status": "completed", "output": items}).encode()
+    events = decoded(in_events(items) if streaming else whole_body, streaming=streaming)
+    said = "".join(event.text for event in events if isinstance(event, TextDelta))
+    links = [event.payload["url_citation"] for event in events if isinstance(event, Citation)]
+
+    assert said == ("First part. SecondThird" if between else "First part. Second\n\nThird")
+    assert [said[link["start_index"] : link["end_index"]] for link in links] == ["First", "Second", "Third"]
 
 
 def test_any_split_of_the_bytes_gives_the_same_events():

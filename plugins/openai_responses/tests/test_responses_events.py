@@ -278,10 +278,7 @@ def test_the_response_repeats_its_request():
 CITED = {"type": "url_citation", "url": "https://c.at", "title": "c", "start_index": 0, "end_index": 1}
 IN_CHAT = {"type": "url_citation", "url_citation": {k: v for k, v in CITED.items() if k != "type"}}
 CITATIONS = {
-    "of this format, and once more for others": [
-        Citation(dialect="openai_responses", payload=CITED),
-        Citation(dialect="openai_chat", payload=IN_CHAT),
-    ],
+    "of this format": [Citation(dialect="openai_responses", payload=CITED)],
     "of chat": [Citation(dialect="openai_chat", payload=IN_CHAT)],
     "of another format, too": [
         Citation(dialect="gemini", payload={"x": 1}),

@@ -123,7 +123,7 @@ async def test_the_first_piece_arrives_with_the_upstreams(client, server):
             seen.append((chunk.choices[0].delta.content, said.is_set()))
             said.set()
 
-    assert seen == [("hel", False), ("lo", True)]
+    assert seen == [("hel", False), ("\n\nlo", True)]  # another message
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -30,17 +30,29 @@ _CALLS = frozenset({"function_call", "custom_tool_call"})
 #: The items that have events of their own here; all others are carried whole.
 _KNOWN = _CALLS | {"message", "reasoning"}
 _ENDED_PART = "\n\n"
+#: Of a citation, in the text of its part.
+_PLACES = ("start_index", "end_index")
+
+
+class Spoken(Struct):
+    """The text of all messages, which is one in most other formats: its length, and whether a message came last."""
+
+    length: int = 0
+    goes_on: bool = False
 
 
 class Item(Struct):
-    """What was passed on so far. ``texts`` are the texts by kind and index, in pieces."""
+    """What was passed on so far. ``texts`` are the texts by kind and index, in pieces; ``starts``, where in the text of
+    all messages each part of this one begins."""
 
+    spoken: Spoken = field(default_factory=Spoken)
     kind: str = ""
     number: int = -1
     opened: bool = False
     ended: bool = False
     refused: bool = False
     texts: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
     citations: dict[int, int] = field(default_factory=dict)
 
     # --- Events of the item itself ---
@@ -51,6 +63,7 @@ class Item(Struct):
 
     def added(self, found: JsonObject) -> Iterator[ChatEvent]:
         self.kind = _str(found.get("type")) or self.kind
+        self.spoken.goes_on = self.spoken.goes_on and self.kind == "message"
         if self.kind in _CALLS and self.number >= 0 and not self.opened:
             self.opened = True
             yield CallStart(
@@ -175,7 +188,7 @@ class Item(Struct):
         pieces.append(text)
         match kind:
             case "text":
-                return TextDelta(text=text)
+                return self._said(index, text)
             case "refusal":
                 self.refused = True
                 return RefusalDelta(text=text)
@@ -185,13 +198,24 @@ class Item(Struct):
                 first = index > 0 and len(pieces) == 1
                 return ReasoningDelta(text=_ENDED_PART + text if first else text, summary=kind == "summary")
 
+    def _said(self, index: int, text: str) -> TextDelta:
+        """A text; a message directly after another one is a paragraph of its own."""
+        between = _ENDED_PART if self.spoken.goes_on and not self.starts else ""
+        self.spoken.goes_on = True
+        self.starts.setdefault(index, self.spoken.length + len(between))
+        self.spoken.length += len(between) + len(text)
+        return TextDelta(text=between + text)
+
     def _cite(self, index: int, note: JsonObject) -> Iterator[ChatEvent]:
-        """In this format, and a link also in that of chat, which puts it into a member."""
+        """A link in the form of chat, which all formats read: its place is one in the text of all messages."""
         self.citations[index] = self.citations.get(index, 0) + 1
-        yield Citation(dialect=NAME, payload=note)
-        if note.get("type") == "url_citation":
-            inside = {key: value for key, value in note.items() if key != "type"}
-            yield Citation(dialect=_CHAT, payload={"type": "url_citation", "url_citation": inside})
+        if note.get("type") != "url_citation":
+            yield Citation(dialect=NAME, payload=note)
+            return
+        start = self.starts.get(index, self.spoken.length)
+        inside = {key: value for key, value in note.items() if key != "type"}
+        inside |= {key: inside[key] + start for key in _PLACES if isinstance(inside.get(key), int)}
+        yield Citation(dialect=_CHAT, payload={"type": "url_citation", "url_citation": inside})
 
 
 def _logprobs(part: JsonObject) -> Iterator[ChatEvent]:

@@ -23,7 +23,7 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import no_response
 from proxy_plugin_openai_responses.dialect.failed import error_in, error_of, failed
-from proxy_plugin_openai_responses.dialect.output_item import Item
+from proxy_plugin_openai_responses.dialect.output_item import Item, Spoken
 from proxy_plugin_openai_responses.dialect.usage import decode_usage
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -40,6 +40,7 @@ class ResponsesDecoder:
         self._splitter = sse.EventSplitter(MAX_EVENT_BYTES)
         self._whole: list[bytes] = []
         self._items: dict[int, Item] = {}
+        self._spoken = Spoken()
         self._calls = 0
         self._started = self._failed = False
         self.ended = False
@@ -112,7 +113,7 @@ class ResponsesDecoder:
     def _item(self, event: JsonObject) -> Item:
         index = event.get("output_index")
         index = index if isinstance(index, int) else 0
-        return self._items.get(index) or self._items.setdefault(index, Item())
+        return self._items.get(index) or self._items.setdefault(index, Item(spoken=self._spoken))
 
     def _item_event(self, event: JsonObject, found: JsonObject, *, done: bool) -> Iterator[ChatEvent]:
         item = self._item(event)

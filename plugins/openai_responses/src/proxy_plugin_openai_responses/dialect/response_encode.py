@@ -90,7 +90,6 @@ class ResponsesEncoder:
         self._finished: list[JsonObject] = []
         self._calls: dict[int, CallItem] = {}
         self._phase: str | None = None
-        self._citing: str | None = None
         #: The upstream said its images in this format; and types of media of which the client was told.
         self._own_media = False
         self._told: set[str] = set()
@@ -202,9 +201,8 @@ class ResponsesEncoder:
             self._advance()
 
     def _cite(self, event: Citation) -> None:
-        """An upstream of this format says the same for other clients once more."""
-        self._citing = self._citing or (event.dialect if event.dialect in (NAME, _CHAT) else None)
-        if event.dialect != self._citing:
+        """Of this format are only those that no other one has."""
+        if event.dialect not in (NAME, _CHAT):
             return
         inside = event.payload.get("url_citation")
         if not isinstance(inside, Mapping):

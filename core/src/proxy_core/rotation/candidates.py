@@ -14,7 +14,7 @@ from proxy_core.rotation.state import BUSY, CredentialState, QuotaGroup, Window
 class Choice:
     """The :class:`~proxy_core.interfaces.Candidates` of one attempt: all credentials with a load in the lowest band."""
 
-    __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "_windows", "session")
+    __slots__ = ("_end", "_group", "_ledger", "_loads", "_low", "_now", "_request", "_sessions", "session")
 
     def __init__(
         self,
@@ -32,7 +32,6 @@ class Choice:
         self._loads = loads
         self._low = low
         self._end = (low // BUSY + 1) * BUSY
-        self._windows = ledger.windows_of(group)
         self._request = request
         self._now = now
         #: Set once the selector has read ``of_session``.
@@ -87,9 +86,12 @@ class Choice:
 
         A window that comes only from settings says nothing about the provider's own.
         """
-        counted = [(group.windows.get(row.id), group.used.get(row.id, 0)) for group in self._windows]
-        reported = [(window, used) for window, used in counted if window is not None and window.from_provider]
-        return max(reported, key=_share, default=(None, counted[0][1]))
+        reported = [
+            (window, group.used.get(row.id, 0))
+            for group in self._ledger.windows_of(self._group)
+            if (window := group.windows.get(row.id)) is not None and window.from_provider
+        ]
+        return max(reported, key=_share) if reported else (None, self._group.used.get(row.id, 0))
 
 
 def _share(counted: tuple[Window, int]) -> float:

@@ -93,7 +93,7 @@ class Ledger(Rows):
         if now < row.expires_at < UNUSABLE:
             ends.append(row.expires_at)
         ends += [window.windows[row.id].resets_at for window in windows if row.id in window.windows]
-        capped = [window.capped[row.id] for window in self.capping(group, row)]
+        capped = [window.capped[row.id] for window in windows if row.id in window.capped]
         ends += capped
         aside = self.policy.fair_cycle and self._set_aside(group, row, now, ends)
         usable = not (aside or capped) and self._free(row, now) and not any(c.closed(now) for c in cooldowns)

@@ -23,13 +23,14 @@ def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, e
 
     ``epoch``: the offset from monotonic seconds to epoch seconds.
     """
-    window = policy.window_of(group.name)
-    begun = row.id not in group.windows
     group.used[row.id] = group.used.get(row.id, 0) + 1
-    if begun:
+    begun = False
+    if row.id not in group.windows:
+        window = policy.window_of(group.name)
         group.windows[row.id] = Window(window_end(window, now, epoch))
+        begun = begins_anywhere(window)
     apply_limits(policy, group, row, now)
-    return begun and begins_anywhere(window)
+    return begun
 
 
 def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> bool:

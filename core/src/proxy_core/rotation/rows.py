@@ -143,10 +143,9 @@ class Rows:
 
     def windows_of(self, group: QuotaGroup) -> Sequence[QuotaGroup]:
         """The group itself, for its main window, and one for each further window. What is set aside is so in all."""
-        names = self.policy.windows_of(group.name)
-        if not names:
+        if not self.policy.rotation.windows:
             return (group,)
-        further = [self.group_named(name) for name in names]
+        further = [self.group_named(name) for name in self.policy.windows_of(group.name)]
         for each in further:
             each.marks = group.marks
         return (group, *further)

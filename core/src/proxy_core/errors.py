@@ -72,7 +72,8 @@ class ProxyError(Exception):
     upstream, in words of the proxy's, for the log; ``own_words``: so is the message, with no word of an upstream;
     ``attempts`` lists the attempts,
     one JSON object each, with credentials by fingerprint. ``at_fault``: who else than the attempt's provider, if
-    anyone; ``replaceable``: another provider may serve the request.
+    anyone; ``replaceable``: another provider may serve the request. ``client_can_mend``: the client knows from the
+    error what to send instead, so it is told before anything that it would have to wait for.
     """
 
     status: int = 500
@@ -85,6 +86,7 @@ class ProxyError(Exception):
     own_words: bool = False
     at_fault: str = ""
     replaceable: bool = False
+    client_can_mend: bool = False
 
     def __init__(
         self,

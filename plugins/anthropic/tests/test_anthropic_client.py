@@ -6,6 +6,7 @@ import json
 import anthropic
 import httpx
 import pytest
+from anthropic.types import ThreadNotFoundError
 from pydantic import BaseModel
 
 from proxy_core.testing import chunk, cut, pause, stall
@@ -358,3 +359,66 @@ async def test_a_tool_of_anthropics_that_the_client_runs_is_refused(proxy):
 
     assert (answer.status, answer.error["param"]) == (400, "tools")
     assert "bash_20250124" in answer.error["message"]
+
+
+# --- Threads: the client sends only what is new, and Anthropic has the rest ----------------
+
+
+def completion(text, **said):
+    return {"choices": [{"message": {"content": text, **said}, "finish_reason": "stop"}]}
+
+
+def told(upstream):
+    """What each request told of the conversation."""
+    return [[(m["role"], m["content"]) for m in request.json["messages"]] for request in upstream.requests]
+
+
+@pytest.mark.parametrize("behaviour", ["error", "continue_unthreaded"])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_thread_keeps_its_whole_history_with_a_model_that_keeps_none(client, upstream, streaming, behaviour):
+    for reply in ("one", "two", "three"):
+        upstream.streams(reply) if streaming else upstream.responds(json_body=completion(reply))
+    thread = client.beta.messages.thread(model="demo/small", max_tokens=9, unsupported_request_behavior=behaviour)
+
+    for question in ("a", "b", "c"):
+        if streaming:
+            async with thread.stream({"role": "user", "content": question}) as stream:
+                await stream.get_final_message()
+        else:
+            await thread.send({"role": "user", "content": question})
+
+    talk = [("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two"), ("user", "c")]
+    assert told(upstream) == [talk[:1], talk[:3], talk]
+
+
+async def test_a_tool_runner_keeps_its_whole_history_with_a_model_that_keeps_none(client, upstream):
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """Tells it."""
+        return f"cold in {city}"
+
+    cities = ("Oslo", "Rome", "Bonn")
+    for city in cities:
+        function = {"name": "weather", "arguments": f'{{"city": "{city}"}}'}
+        call = {"id": f"c-{city}", "type": "function", "function": function}
+        upstream.responds(json_body=completion(None, tool_calls=[call]))
+    upstream.responds(json_body=completion("cold everywhere"))
+
+    last = await client.beta.messages.tool_runner(**ASKS, tools=[weather]).until_done()
+
+    assert last.content[0].text == "cold everywhere"
+    results = [[m["content"] for m in r.json["messages"] if m["role"] == "tool"] for r in upstream.requests]
+    assert results == [[f"cold in {city}" for city in cities[:count]] for count in range(4)]
+
+
+@pytest.mark.parametrize("messages", [ASKS["messages"], []])
+async def test_a_thread_that_is_not_known_here_is_not_found(client, upstream, messages):
+    asked = {**ASKS, "messages": messages, "thread": {"type": "continue", "previous_message_id": "msg_1"}}
+
+    with pytest.raises(ThreadNotFoundError) as raised:
+        await client.beta.messages.create(**asked, betas=["message-threads-2026-08-12"])
+
+    assert raised.value.status_code == 404
+    assert raised.value.body["error"]["type"] == "not_found_error"
+    assert raised.value.body["error"]["details"] == {"error_code": "thread_not_found"}
+    assert upstream.requests == []

@@ -6,6 +6,7 @@ import json
 import anthropic
 import openai
 import pytest
+from anthropic.types import ThreadNotFoundError
 
 from proxy_core import Opaque, Sanitizer, seal
 from proxy_core.dialects.openai_chat import decode
@@ -418,6 +419,54 @@ async def test_the_first_event_is_passed_on_at_once(proxy, server):
         async for line in response.aiter_lines():
             if "hel" in line:
                 break
+
+
+THREAD = {"type": "continue", "previous_message_id": "msg_1"}
+GONE = {"type": "not_found_error", "message": "Thread not found", "details": {"error_code": "thread_not_found"}}
+BETA = "message-threads-2026-08-12"
+
+
+@pytest.mark.parametrize("messages", [HI, []])
+async def test_a_thread_at_anthropic_is_continued_there(own, server, messages):
+    server.checks = False
+    server.answers(text("hello"), finish())
+
+    message = await own.beta.messages.create(model=MODEL, max_tokens=9, messages=messages, thread=THREAD, betas=[BETA])
+
+    assert message.content[0].text == "hello"
+    [request] = server.asked
+    assert (request.json["thread"], request.json["messages"]) == (THREAD, messages)
+    assert request.headers["anthropic-beta"] == BETA
+
+
+async def test_a_thread_that_anthropic_lost_is_told_in_its_words(own, server):
+    server.checks = False
+    server.errs("no_thread")
+
+    with pytest.raises(ThreadNotFoundError, match="Thread not found") as raised:
+        await own.beta.messages.create(model=MODEL, max_tokens=9, messages=HI, thread=THREAD, betas=[BETA])
+
+    assert raised.value.body["error"].items() >= GONE.items()
+
+
+async def test_a_thread_at_anthropic_is_told_as_a_whole_to_whoever_stands_in(make_proxy, server, upstream):
+    other = {"base_url": upstream.url, "api_keys": ["other-key-123456"], "models": ["m"], "discover": False}
+    proxy = await make_proxy(
+        {"providers": {"anthropic": server.provider, "other": other}, "models": {"mine": [MODEL, "other/m"]}}
+    )
+    server.checks = False
+    server.answers(text("one"), finish())
+    server.errs("spending_limit")
+    upstream.responds(json_body={"choices": [{"message": {"content": "two"}, "finish_reason": "stop"}]})
+    url = proxy.url.removesuffix("/v1")
+    async with anthropic.AsyncAnthropic(base_url=url, api_key=proxy.key, max_retries=0) as own:
+        thread = own.beta.messages.thread(model="mine", max_tokens=9)
+        await thread.send({"role": "user", "content": "a"})
+        reply = await thread.send({"role": "user", "content": "b"})
+
+    assert reply.content[0].text == "two"
+    talk = [("user", "a"), ("assistant", "one"), ("user", "b")]
+    assert [(m["role"], m["content"]) for m in upstream.last.json["messages"]] == talk
 
 
 # --- Clients of Gemini's format ----------------------------------------------------------

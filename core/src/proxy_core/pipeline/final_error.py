@@ -92,8 +92,12 @@ def limit_met(failures: Sequence[FailureDecision], standings: Sequence[Standing]
 
 
 def _worth_retrying(decision: FailureDecision) -> int:
-    """How much waiting helps: certainly with a limit, perhaps with an outage, hardly with a rejected key."""
+    """How much trying again helps: at once what the client can mend, certainly with a limit, perhaps with an outage,
+    hardly with a rejected key.
+    """
     error = decision.error
+    if error.client_can_mend:
+        return 5
     if isinstance(error, CapacityExhausted):
         return 3 if error.code == "insufficient_quota" else 4
     if error.retry_after_s is not None:

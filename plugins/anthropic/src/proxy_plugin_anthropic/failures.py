@@ -5,6 +5,8 @@ from __future__ import annotations
 from proxy_core import ErrorRules, FailureDecision, UpstreamFailure, classify_by_rules
 
 RULES = ErrorRules(
+    code="error.details.error_code",
+    codes={"thread_not_found": "client"},
     messages={
         # 404: unknown, or not for this account.
         r"model: ": "no_model_here",
@@ -14,7 +16,7 @@ RULES = ErrorRules(
         # 429: what the plan does not include, whatever the request rate.
         r"extra usage is required for long context": "too_large",
         r"the long context beta is not yet available": "too_large",
-    }
+    },
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from proxy_core import FinishReason, JsonObject, Usage
 
@@ -43,6 +44,12 @@ ERROR_STATUSES: Mapping[str, int] = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+
+
+def continues_thread(body: Mapping[str, Any]) -> bool:
+    """Whether a request has only what is new in a conversation, which Anthropic keeps."""
+    thread = body.get("thread")
+    return isinstance(thread, Mapping) and thread.get("type") != "create"
 
 
 def encode_usage(usage: Usage) -> JsonObject:

@@ -27,8 +27,9 @@ from proxy_core.dialects.common import (
     wrong_type,
 )
 from proxy_core.dialects.shapes import check_shape
-from proxy_plugin_anthropic.dialect.common import NAME
+from proxy_plugin_anthropic.dialect.common import NAME, continues_thread
 from proxy_plugin_anthropic.dialect.decode_messages import decode_messages, decode_system
+from proxy_plugin_anthropic.dialect.errors import ThreadNotFound
 from proxy_plugin_anthropic.dialect.headers import take_headers
 from proxy_plugin_anthropic.dialect.shape import request_shape
 
@@ -58,6 +59,8 @@ def decode(body: JsonObject) -> ChatRequest:
     for name in ONLY_HERE:
         if body.get(name):
             raise BadRequest(f"{name}: not available for this model.", param=name)
+    if continues_thread(body):
+        raise ThreadNotFound
     choice, tools = body.get("tool_choice"), _tools(body.get("tools") or [])
     output = body.get("output_config") or {}
     tier = optional_str(body, "service_tier")

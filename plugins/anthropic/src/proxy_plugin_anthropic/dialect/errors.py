@@ -59,6 +59,17 @@ _OWN_WORDS = ("prompt is too long", _MAX_TOKENS_TOO_LARGE)
 _NAMED = re.compile(r"'[^']+' must be (?P<wanted>.*)\.", re.DOTALL)
 
 
+class ThreadNotFound(BadRequest):
+    """A conversation of which only Anthropic has the beginning. At this code, its clients send the whole of it."""
+
+    status, code, kind = 404, "thread_not_found", "not_found"
+    client_can_mend = True
+
+    def __init__(self) -> None:
+        at = "thread.previous_message_id"
+        super().__init__(f"{at}: this model does not have the thread: send the whole conversation.", param=at)
+
+
 def error_object(error: ProxyError) -> JsonObject:
     """The ``error`` member. An upstream's own type and further members are kept."""
     known: JsonObject = {"type": _type(error), "message": _message(error)}
@@ -66,6 +77,8 @@ def error_object(error: ProxyError) -> JsonObject:
         known["param"] = param
     if error.code is not None:
         known["code"] = error.code
+    if error.code == ThreadNotFound.code:
+        known["details"] = {"error_code": error.code}
     if error.attempts:
         known["attempts"] = list(error.attempts)
     return {**error.details, **known} if isinstance(error, UpstreamRejected) else known
@@ -85,7 +98,8 @@ def _status(error: ProxyError) -> int:
     if error.status == 503 and error.waiting_helps:
         return _OVERLOADED
     # Of a model, not of an address: at a 404, agents say that the model may not exist, and hide what to do about it.
-    unknown_model = error.code == ModelNotFound.code or isinstance(error, UpstreamRejected)
+    rejected = isinstance(error, UpstreamRejected) and error.code != ThreadNotFound.code
+    unknown_model = error.code == ModelNotFound.code or rejected
     return 400 if unknown_model and error.status == 404 else error.status
 
 

@@ -7,6 +7,7 @@ import time
 from proxy_core import JsonObject, ProxyRequest, RequestHead, ResponseContext
 from proxy_core.dialects.common import check_stream, missing, require_model, wrong_type
 from proxy_core.dialects.model_name import renamed
+from proxy_plugin_anthropic.dialect.common import continues_thread
 from proxy_plugin_anthropic.dialect.headers import read_headers, written_model
 
 _ROLES = ("user", "assistant", "system")
@@ -28,7 +29,7 @@ def check(body: JsonObject) -> None:
     messages = body.get("messages")
     if messages is None:
         raise missing("messages")
-    if not isinstance(messages, list) or not messages:
+    if not isinstance(messages, list) or not (messages or continues_thread(body)):
         raise wrong_type("messages", "a non-empty array")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):

@@ -28,6 +28,7 @@ def request_shape() -> Any:
         thinking=shape(type=thinking, budget_tokens=_NUMBER, display=Literal["summarized", "omitted"]),
         output_config=shape(effort=effort, format=shape(type=Literal["json_schema"], schema=dict)),
         metadata=shape(user_id=str),
+        thread=shape(type=str, previous_message_id=str),
         service_tier=str,
         cache_control=_cached(),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -13,10 +14,11 @@ class Error(Struct, frozen=True):
     type: str
     message: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def body(self) -> bytes:
-        error = {"type": self.type, "message": self.message}
+        error = {"type": self.type, "message": self.message, **self.members}
         return json.dumps({"type": "error", "error": error, "request_id": "req_scripted"}).encode()
 
 
@@ -51,6 +53,9 @@ ERRORS: Mapping[str, Error] = {
     ),
     "blocked": Error(403, "forbidden", "Request not allowed"),
     "no_model": Error(404, "not_found_error", "model: claude-nothing"),
+    "no_thread": Error(
+        404, "not_found_error", "Thread not found", members={"details": {"error_code": "thread_not_found"}}
+    ),
     "too_large": Error(413, "request_too_large", "Request exceeds the maximum size"),
     "rate_limit": Error(
         429,

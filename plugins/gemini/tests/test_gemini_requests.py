@@ -762,7 +762,6 @@ def test_thinking_of_a_gemini_client(thinking, options):
 def test_what_others_cannot_read_is_carried_and_refused_by_them():
     chat = asked(
         {"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}},
-        {"executableCode": {"code": "1"}},
         cachedContent="cachedContents/x",
     )
 
@@ -770,11 +769,36 @@ def test_what_others_cannot_read_is_carried_and_refused_by_them():
     assert sent["cachedContent"] == "cachedContents/x"
     assert sent["contents"][0]["parts"] == [
         {"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}},
-        {"executableCode": {"code": "1"}},
     ]
     for one in (chat, asked(cachedContent="c")):
         with pytest.raises(BadRequest, match=r"cachedContent|fileData"):
             openai_chat.encode(one)
+
+
+HOSTED = {
+    "code": ({"executableCode": {"language": "PYTHON", "code": "1+1"}}, "\n```python\n1+1\n```\n"),
+    "code in snake case": ({"executable_code": {"language": "PYTHON", "code": "1+1"}}, "\n```python\n1+1\n```\n"),
+    "its output": ({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}}, "\n```\n2\n```\n"),
+    "no output": ({"codeExecutionResult": {"outcome": "OUTCOME_OK"}}, "\n```\n\n```\n"),
+    "a call": (
+        {"toolCall": {"toolType": "GOOGLE_SEARCH_WEB", "args": {"queries": ["q"]}, "id": "1"}},
+        '\n[google_search_web: {"queries":["q"]}]\n',
+    ),
+    "its result": (
+        {"toolResponse": {"toolType": "URL_CONTEXT", "response": {"a": 1}, "id": "1"}},
+        '\n[url_context: {"a":1}]\n',
+    ),
+}
+
+
+@pytest.mark.parametrize(("part", "note"), HOSTED.values(), ids=HOSTED)
+def test_what_googles_own_tools_did_is_a_note(part, note):
+    said = [{"text": "Look:"}, {**part, "thoughtSignature": "s"}, {"text": "done"}]
+    body = {"model": "m", "contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": said}]}
+    gemini.check(body)
+    chat = gemini.DIALECT.decode(body)
+
+    assert [m["content"] for m in openai_chat.encode(chat)["messages"]] == ["hi", f"Look:{note}done"]
 
 
 @pytest.mark.parametrize(

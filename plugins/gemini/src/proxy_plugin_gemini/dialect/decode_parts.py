@@ -27,10 +27,10 @@ from proxy_core import (
 )
 from proxy_core.dialects.common import json_bytes, missing, wrong_type
 from proxy_plugin_gemini.dialect.common import MAKER, NAME, field
+from proxy_plugin_gemini.dialect.extras import hosted_note
 from proxy_plugin_gemini.dialect.sealed import says_nothing, unseal_thought
 
 _ROLES = {"user": "user", "model": "assistant", "function": "user", "system": "system"}
-_NATIVE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
 _EMPTY = Text(text="")
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 #: Keys that hold a function's result, if it is the only member.
@@ -114,7 +114,8 @@ class _Reader:
             return self._call(call, opaque, at)
         if isinstance(response, dict):
             return self._result(response, at)
-        return _media(part, at)
+        note = hosted_note(part)
+        return _media(part, at) if note is None else Text(text=note, opaque=opaque)
 
     def _call(self, call: JsonObject, opaque: Opaque | None, at: str) -> ToolCall:
         name, args = call.get("name"), call.get("args")
@@ -194,9 +195,6 @@ def _media(part: JsonObject, at: str) -> Part:
         if kind.startswith("image/") and uri.startswith(("http://", "https://")) and "googleapis.com/" not in uri:
             return Image(source=Link(url=uri))
         return Native(dialect=NAME, payload={**part, "type": "fileData"})
-    for name in _NATIVE:
-        if field(part, name) is not None:
-            return Native(dialect=NAME, payload={**part, "type": name})
     raise BadRequest(f"'{at}' contains no known field: {', '.join(sorted(part))[:100]}.", param=at)
 
 

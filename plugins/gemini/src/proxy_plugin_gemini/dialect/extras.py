@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy_core import Carried, ChatEvent, Citation, JsonObject
+from proxy_core.dialects.common import json_bytes
 from proxy_plugin_gemini.dialect.citations import Cited, url_citations
-from proxy_plugin_gemini.dialect.common import NAME
+from proxy_plugin_gemini.dialect.common import NAME, field
 
 _OPENAI = "openai_chat"
 _NAMED = frozenset("content finishReason index groundingMetadata logprobsResult tokenCount".split())
@@ -39,12 +40,21 @@ def candidate_extras(
 
 def code_text(part: Mapping[str, Any]) -> str | None:
     """Code that the model ran, or its output, as fenced text."""
-    code, result = part.get("executableCode"), part.get("codeExecutionResult")
+    code, result = field(part, "executableCode"), field(part, "codeExecutionResult")
     if isinstance(code, Mapping):
         return f"\n```{str(code.get('language', '')).lower()}\n{code.get('code', '')}\n```\n"
     if isinstance(result, Mapping):
         return f"\n```\n{result.get('output', '')}\n```\n"
     return None
+
+
+def hosted_note(part: Mapping[str, Any]) -> str | None:
+    """What one of Google's own tools did, as a note: other models cannot read its parts, but should know of it."""
+    for name, told in (("toolCall", "args"), ("toolResponse", "response")):
+        if isinstance(found := field(part, name), Mapping):
+            kind = str(field(found, "toolType") or name).lower()
+            return f"\n[{kind}: {json_bytes(found.get(told) or {}).decode()}]\n"
+    return code_text(part)
 
 
 def _logprobs(result: Mapping[str, Any]) -> Iterator[JsonObject]:

@@ -83,6 +83,23 @@ SANITIZERS = {
     "request raises": ({"request": boom}, "sanitizer 'wrong'", "raised LookupError"),
     "request returns nothing": ({"request": lambda r: None}, "sanitizer 'wrong'", "returned None, not ProxyRequest"),
     "request is async": ({"request": slow}, "sanitizer 'wrong'", "returned a coroutine"),
+    "request takes nothing": (
+        {"request": lambda: None},
+        "sanitizer 'wrong'",
+        "takes 0 arguments, but is called with 1",
+    ),
+    "the body is a list": ({"request": lambda r: r.with_body([1])}, "sanitizer 'wrong'", "whose body is a list"),
+    "the body is no JSON": (
+        {"request": lambda r: r.with_body({**r.body, "messages": [{"role": "user", "content": Feeds(None)}]})},
+        "sanitizer 'wrong'",
+        "body.messages[0].content is an object of class Feeds",
+    ),
+    "the model is a number": (
+        {"request": lambda r: r.with_body({**r.body, "model": 5})},
+        "sanitizer 'wrong'",
+        "body.model is an int",
+    ),
+    "events returns the class": ({"events": lambda r: Held}, "event filter 'wrong'", "returned the class Held"),
     "events raises": ({"events": boom}, "event filter 'wrong'", "raised LookupError"),
     "events returns a list": ({"events": lambda r: []}, "event filter 'wrong'", "returned a list, not an event filter"),
     "events is async": ({"events": slow}, "event filter 'wrong'", "returned a coroutine"),
@@ -100,6 +117,28 @@ PROVIDERS = {
     "content is a text": ({"encode": unusable(content="{}")}, "encoder 'parrot'", "content is a str, not bytes"),
     "headers are a dict": ({"encode": unusable(headers={})}, "encoder 'parrot'", "headers are a dict"),
     "a header is a number": ({"encode": unusable(headers=[("a", 1)])}, "encoder 'parrot'", "not a pair of str"),
+    "a header ends its line": (
+        {"encode": unusable(headers=[("a", "b\r\nc: d")])},
+        "encoder 'parrot'",
+        "whose header 'a' contains a line break",
+    ),
+    "a header has a space": ({"encode": unusable(headers=[("a b", "c")])}, "encoder 'parrot'", "name is not valid"),
+    "dropped is a text": ({"encode": unusable(dropped="user")}, "encoder 'parrot'", "whose dropped is a str"),
+    "encode takes the call only": (
+        {"encode": lambda call: call},
+        "encoder 'parrot'",
+        "takes 1 argument, but is called",
+    ),
+    "the address is a path": ({"encode": unusable(url="/v1/chat")}, "encoder 'parrot'", "url is not a complete http"),
+    "the address has no host": ({"encode": unusable(url="https:///v1")}, "encoder 'parrot'", "url is not a complete"),
+    "dialects_of returns None": (
+        {"dialects_of": lambda m: None},
+        "dialects_of function 'parrot'",
+        "returned None, not",
+    ),
+    "dialects_of invents one": ({"dialects_of": lambda m: ["klingon"]}, "'parrot'", "'klingon', which is no dialect"),
+    "dialects_of raises": ({"dialects_of": boom}, "dialects_of function 'parrot'", "raised LookupError"),
+    "decoder is given by its class": ({"decoder": lambda c, r: Feeds}, "decoder 'parrot'", "returned the class Feeds"),
     "decoder raises": ({"decoder": boom}, "decoder 'parrot'", "raised LookupError"),
     "decoder returns None": ({"decoder": lambda c, r: None}, "decoder 'parrot'", "returned None without 'feed'"),
     "decoder's feed raises": ({"decoder": lambda c, r: Feeds(boom)}, "decoder 'parrot'", "raised LookupError"),
@@ -197,7 +236,7 @@ async def test_an_address_that_is_none_keeps_no_proxy_from_starting(faulty, upst
     assert (await proxy.chat("parrot/grey", "hi")).status >= 500
 
 
-@pytest.mark.parametrize("wrong", ["encode", "decoder", "classify_failure"])
+@pytest.mark.parametrize("wrong", ["encode", "decoder", "classify_failure", "dialects_of"])
 async def test_another_provider_takes_over_from_one_whose_plugin_fails(faulty, caplog, upstream, parrot, wrong):
     hooks = provider(parrot, upstream, **{wrong: boom})
     if wrong == "classify_failure":

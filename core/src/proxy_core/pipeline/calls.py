@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from proxy_core import sse
 from proxy_core.dialects.shapes import named
-from proxy_core.errors import BadRequest, InternalError, ProxyError, UpstreamBroken
+from proxy_core.errors import BadRequest, InternalError, PluginFailed, ProxyError, UpstreamBroken
 from proxy_core.interfaces import (
     Credential,
     Deployment,
@@ -55,10 +55,16 @@ class Calls:
     def able(self, request: ProxyRequest, deployments: Sequence[Deployment]) -> list[Deployment]:
         """The deployments that can serve this dialect. Raises ``BadRequest`` if there are none."""
         client = self._dialects[request.dialect]
-        able = [d for d in deployments if self._wire(client, d) is not _NO_WAY]
+        able = [d for d in deployments if self._is_able(client, d)]
         if not able:
             raise BadRequest(f"The model {request.model!r} does not support this endpoint.", param="model")
         return able
+
+    def _is_able(self, client: Dialect, deployment: Deployment) -> bool:
+        try:
+            return self._wire(client, deployment) is not _NO_WAY
+        except PluginFailed:
+            return True  # its attempt fails with this error, and another provider takes over
 
     def prepare(self, request: ProxyRequest, deployment: Deployment, filters: FilterChain | None) -> Call:
         client = self._dialects[request.dialect]

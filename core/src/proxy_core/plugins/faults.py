@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ _MOST_CAUSES = 1_000
 _ROLES = {
     "classify_failure": "failure classifier",
     "decode_embeddings": "decoder of embeddings",
+    "dialects_of": "dialects_of function",
     "encode": "encoder",
     "list_models": "list of models",
     "read_quota": "reader of quotas",
@@ -62,14 +64,18 @@ class Faults:
 
     def returned(self, site: Site, call: Callable[..., Any], what: str) -> PluginFailed:
         """The error for the client when a function's result is wrong; ``what``: the result, and what was expected."""
+        return self.unfit(site, call, f"returned {what}")
+
+    def unfit(self, site: Site, call: Callable[..., Any], what: str) -> PluginFailed:
+        """The error for the client when a function is not one that the core can use."""
         if self._is_new(site, what, ""):
             place = place_of(call)
             log.error(
-                "the %s returned %s%s; its author has to fix it; further failures with this cause are only counted",
+                "the %s %s%s; its author has to fix it; further failures with this cause are only counted",
                 *(site, what, f" ({place})" if place else ""),
                 extra=NAMES_ONLY,
             )
-        return _failed(site, f"returned {what}", f"TypeError: the {site} returned {what}")
+        return _failed(site, what, f"TypeError: the {site} {what}")
 
     def blamed(self, error: BaseException) -> PluginFailed | None:
         """The same for an exception of which only its traceback tells whether it comes from a plugin."""
@@ -96,7 +102,7 @@ NAMES_ONLY: Mapping[str, Any] = {"names_only": True}
 
 
 #: What another provider could do instead.
-_OF_PROVIDERS = frozenset({"encode", "decoder", "decode_embeddings", "read_quota", "send"})
+_OF_PROVIDERS = frozenset({"dialects_of", "encode", "decoder", "decode_embeddings", "read_quota", "send"})
 
 
 def failure(site: Site, message: str, cause: str) -> PluginFailed:
@@ -134,6 +140,20 @@ def place_of(call: object) -> str:
     found = getattr(found, "__func__", found)
     code = getattr(found, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def unfit(call: Callable[..., Any], given: tuple[Any, ...], error: BaseException) -> str:
+    """That the function cannot be called with so many arguments, if that is why the call failed at once; else empty."""
+    if any(root != "proxy_core" for root, _ in _frames(error.__traceback__)):
+        return ""  # it was called
+    with suppress(ValueError, TypeError):
+        signature = inspect.signature(call)
+        try:
+            signature.bind(*given)
+        except TypeError:
+            taken = len(signature.parameters)
+            return f"takes {taken} argument{'s' * (taken != 1)}, but is called with {len(given)}"
+    return ""
 
 
 def described(value: object) -> str:

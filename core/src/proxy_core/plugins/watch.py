@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.errors import PluginFailed, ProxyError
-from proxy_core.plugins.faults import NAMES_ONLY, Faults, Site, described, failure
+from proxy_core.plugins.faults import NAMES_ONLY, Faults, Site, described, failure, unfit
 from proxy_core.plugins.trace import name_of, traced, traced_async
 
 Ts = TypeVarTuple("Ts")
@@ -113,8 +113,10 @@ class Watch(Struct, eq=False):
     def _tell(self, level: int, line: str) -> None:
         log.log(level, "%s", line, extra=NAMES_ONLY)
 
-    def raised(self, error: BaseException) -> PluginFailed:
+    def raised(self, error: BaseException, call: Callable[..., Any], given: tuple[Any, ...]) -> PluginFailed:
         self.failures += 1
+        if isinstance(error, TypeError) and (what := unfit(call, given, error)):
+            return self.faults.unfit(self.site, call, what)
         return self.faults.raised(self.site, error)
 
     def returned(self, call: Callable[..., Any], result: object, what: str) -> PluginFailed:
@@ -140,7 +142,7 @@ def watched(
         except lets_pass:
             raise
         except BaseException as error:  # a plugin may fail in any way, also with SystemExit or a library's panic
-            raise watch.raised(error) from error
+            raise watch.raised(error, call, args) from error
         finally:
             watch.took(perf_counter() - began)
         if what := wrong(result):
@@ -167,7 +169,7 @@ def watched_async(
         except lets_pass:
             raise
         except (Exception, SystemExit) as error:  # a plugin may fail in any way
-            raise watch.raised(error) from error
+            raise watch.raised(error, call, args) from error
         finally:
             watch.took(perf_counter() - began)
         if what := wrong(result):

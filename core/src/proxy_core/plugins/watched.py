@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Struct, field
@@ -34,9 +35,10 @@ from proxy_core.interfaces import (
     Tokens,
     TransportFailed,
 )
-from proxy_core.messages import CHAT_EVENTS, ChatEvent, EmbedResponse, TextDelta, UpstreamRequest
+from proxy_core.messages import CHAT_EVENTS, ChatEvent, EmbedResponse, TextDelta
 from proxy_core.plugins.faults import Faults, Site, described, modules_of
 from proxy_core.plugins.registry import Catalog
+from proxy_core.plugins.results import address_problem, dialects_problem, request_problem, sanitized_problem
 from proxy_core.plugins.watch import Watch, anything, instance_of, watched, watched_async
 
 #: Of a response's text, for finding what a filter still holds at its end.
@@ -67,7 +69,7 @@ class PluginWatch(Struct):
 
         return replace(
             catalog,
-            providers={n: _provider(p, watch) for n, p in catalog.providers.items()},
+            providers={n: _provider(p, watch, catalog.dialects) for n, p in catalog.providers.items()},
             sanitizers=tuple(_sanitizer(s, watch) for s in catalog.sanitizers),
             redactors=tuple(
                 replace(r, redact=watched(r.redact, watch("proxy_redactors", "redactor", r.name), instance_of(dict)))
@@ -120,11 +122,17 @@ _UNREADABLE = (ValueError, ProxyError)
 # --- Providers ---------------------------------------------------------------------------
 
 
-def _provider(given: Provider, watch: Watching) -> Provider:
+def _provider(given: Provider, watch: Watching, known: Collection[str]) -> Provider:
+    """``known``: all dialects."""
+
     def at(role: str, *, waits: bool = False) -> Watch:
         return watch("proxy_providers", role, given.name, waits=waits)
 
-    changed: dict[str, Any] = {"encode": watched(given.encode, at("encode"), _request_problem)}
+    sendable = address_problem if given.send is None else request_problem
+    changed: dict[str, Any] = {"encode": watched(given.encode, at("encode"), sendable)}
+    if given.dialects_of is not None:
+        speaks = partial(dialects_problem, known=known)
+        changed["dialects_of"] = watched(given.dialects_of, at("dialects_of"), speaks)
     if given.decoder is not None:
         changed["decoder"] = _decoders(given.decoder, at("decoder"))
     if given.decode_embeddings is not None:
@@ -148,24 +156,7 @@ def _listing(given: ListModels, watch: Watch) -> ListModels:
     """A response that cannot be read is a ``ValueError``, and the upstream's fault."""
     more = watched(given.more, watch, anything, _UNREADABLE) if given.more is not None else None
     parse = watched(given.parse, watch, instance_of(list, tuple), _UNREADABLE)
-    return replace(given, request=watched(given.request, watch, _request_problem), parse=parse, more=more)
-
-
-def _request_problem(result: object) -> str:
-    """``encode`` returned something else, or something that cannot be sent."""
-    if not isinstance(result, UpstreamRequest):
-        return f"{described(result)}, not UpstreamRequest"
-    if not isinstance(result.content, bytes):
-        return f"an UpstreamRequest whose content is {described(result.content)}, not bytes"
-    if not isinstance(result.url, str):
-        return f"an UpstreamRequest whose url is {described(result.url)}, not str"
-    if not isinstance(result.headers, list | tuple):
-        return f"an UpstreamRequest whose headers are {described(result.headers)}, not a list of pairs"
-    try:
-        "".join([name + value for name, value in result.headers])  # for every request: the fewest calls
-    except (TypeError, ValueError):
-        return "an UpstreamRequest with a header that is not a pair of str"
-    return ""
+    return replace(given, request=watched(given.request, watch, address_problem), parse=parse, more=more)
 
 
 def _decision_problem(result: object) -> str:
@@ -182,6 +173,8 @@ def _decoders(
 
 
 def _decoder_problem(result: object) -> str:
+    if isinstance(result, type):
+        return f"{described(result)}, not a decoder"
     missing = [name for name in ("feed", "close", "ended") if not hasattr(result, name)]
     return f"{described(result)} without {missing[0]!r}, not a decoder" if missing else ""
 
@@ -214,10 +207,22 @@ def _events_problem(result: object) -> str:
 def _sanitizer(given: Sanitizer, watch: Watching) -> Sanitizer:
     request, events = given.request, given.events
     if request is not None:
-        request = watched(request, watch("proxy_sanitizers", "sanitizer", given.name), _IS_REQUEST)
+        request = _sanitizing(request, watch("proxy_sanitizers", "sanitizer", given.name))
     if events is not None:
         events = _filters(events, watch("proxy_sanitizers", "event_filter", given.name))
     return replace(given, request=request, events=events)
+
+
+def _sanitizing(given: Callable[[ProxyRequest], ProxyRequest], watch: Watch) -> Callable[[ProxyRequest], ProxyRequest]:
+    call = watched(given, watch, _IS_REQUEST)
+
+    def sanitize(request: ProxyRequest) -> ProxyRequest:
+        result = call(request)
+        if result is not request and (what := sanitized_problem(request, result)):
+            raise watch.returned(given, result, what)
+        return result
+
+    return sanitize
 
 
 def _filters(
@@ -233,7 +238,7 @@ def _filters(
 
 
 def _filter_problem(result: object) -> str:
-    if result is None or (hasattr(result, "feed") and hasattr(result, "close")):
+    if result is None or (hasattr(result, "feed") and hasattr(result, "close") and not isinstance(result, type)):
         return ""
     return f"{described(result)}, not an event filter or None"
 

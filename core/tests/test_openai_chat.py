@@ -16,6 +16,7 @@ from proxy_core import (
     Citation,
     Failed,
     Finish,
+    InlineData,
     Opaque,
     ProxyError,
     ReasoningDelta,
@@ -31,6 +32,7 @@ from proxy_core import (
     sse,
 )
 from proxy_core.dialects import openai_completions
+from proxy_core.dialects.common import decode_url
 from proxy_core.dialects.openai_chat import OpenAIChatDecoder, OpenAIChatEncoder, decode, encode
 from proxy_core.dialects.openai_chat.condense import condensed
 from proxy_core.dialects.openai_chat.signatures import decode_signature
@@ -563,6 +565,29 @@ def test_a_stream_that_is_not_plain_lines_is_left_alone(odd):
     stream = chunk({"content": "a"}) + odd + chunk({"content": "b"})
 
     assert condensed(stream) == stream
+
+
+def test_audio_that_the_model_said_before_is_restored():
+    said = {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}, said]}
+
+    assert encode(decode(body))["messages"][1] == {"role": "assistant", "content": "", "audio": {"id": "audio_1"}}
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        ("image/svg+xml;utf8", "image/svg+xml"),
+        ("image/svg+xml;charset=utf-8", "image/svg+xml;charset=utf-8"),
+        ("image/svg+xml;utf8;base64", "image/svg+xml"),
+        ("", "text/plain"),
+        (";charset=utf-8", "text/plain;charset=utf-8"),
+    ],
+)
+def test_the_media_type_of_a_data_url(head, media_type):
+    url = f"data:{head},{'PHN2Zz4=' if head.endswith('base64') else '%3Csvg%3E'}"
+
+    assert decode_url(url) == InlineData(media_type=media_type, data="PHN2Zz4=")
 
 
 def test_a_completions_client_reads_its_own_fields_names():

@@ -24,7 +24,13 @@ def anthropic_block(role):
     return "anthropic_messages", "future_block", "/messages", {"messages": [*said, more], "max_tokens": 9}
 
 
+def chat_audio():
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "audio": {"id": "audio_1"}}]
+    return "openai_chat", "audio", "/chat/completions", {"messages": [*said, {"role": "user", "content": "more"}]}
+
+
 CONTENT = {
+    "audio that OpenAI keeps": chat_audio(),
     "compaction": responses_item("compaction"),
     "unknown item": responses_item("future_item"),
     "unknown block of the user": anthropic_block("user"),

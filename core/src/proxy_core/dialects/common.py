@@ -252,7 +252,9 @@ def decode_url(url: str) -> Source:
         is_base64 = head[-7:].lower() == ";base64"
         if not is_base64:
             data = base64.b64encode(unquote_to_bytes(data)).decode()
-        return InlineData(media_type=(head[:-7] if is_base64 else head) or "text/plain", data=data)
+        media_type, *parameters = (head[:-7] if is_base64 else head).split(";")
+        named = [parameter for parameter in parameters if "=" in parameter]  # some write ``;utf8``, which is none
+        return InlineData(media_type=";".join([media_type or "text/plain", *named]), data=data)
     return Link(url=url)
 
 

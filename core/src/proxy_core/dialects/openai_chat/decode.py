@@ -265,6 +265,8 @@ def _decode_message(message: JsonObject, index: int) -> Message:
         content = [*_decode_thoughts(message), *_signed(content, message), *_decode_calls(message, at)]
         if isinstance(message.get("refusal"), str):
             content.append(Refusal(text=message["refusal"]))
+        if not content and isinstance(message.get("audio"), dict):  # said before, and kept by OpenAI
+            content.append(Native(dialect=NAME, payload={"type": "audio", "audio": extra.pop("audio")}))
     elif message.get("content") is None:
         raise missing(f"{at}.content")
     return Message(role=role, parts=content, name=name, extra=extra)

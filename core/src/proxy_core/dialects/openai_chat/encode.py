@@ -189,6 +189,8 @@ def _encode_message(message: Message, *, own: bool) -> Iterable[JsonObject]:
                 out.update(_encode_thought(part))
             case Refusal():
                 out["refusal"] = part.text
+            case Native(dialect="openai_chat", payload={"type": "audio"}) if message.role == "assistant":
+                out["audio"] = part.payload["audio"]
             case _:
                 content.append(_encode_part(part))
     if calls:

@@ -264,6 +264,19 @@ def test_ends(events, status, details):
     assert response["output"][0]["status"] == ("incomplete" if status == "incomplete" else "completed")
 
 
+@pytest.mark.parametrize("reason", ["length", "content_filter", "tool_calls"])
+def test_a_call_that_was_cut_off_is_incomplete_as_the_response_is(reason):
+    cut = [CallStart(call=1, id="b", name="f"), CallDelta(call=1, arguments='{"a":'), CallEnd(call=1)]
+    events = [*call(0, "a", "f"), *cut, Finish(reason=reason)]
+    first, second = whole(*events)["output"]
+    *_, done, last = streamed(*events)
+
+    assert first["status"] == "completed"
+    assert second["status"] == ("completed" if reason == "tool_calls" else "incomplete")
+    assert (second["name"], second["arguments"]) == ("f", '{"a":')
+    assert done["item"]["status"] == last["response"]["output"][1]["status"] == second["status"]
+
+
 def test_the_response_repeats_its_request():
     response = whole(instructions="be", temperature=0.5, metadata={"a": "b"}, text={"verbosity": "low"})
 

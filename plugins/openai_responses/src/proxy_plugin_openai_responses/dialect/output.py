@@ -197,6 +197,17 @@ class CallItem(Item, kw_only=True):
             return unwrapped(text) if self.wrapped else text
         return text if text.strip() else "{}"
 
+    @property
+    def complete(self) -> bool:
+        """Whether the arguments are JSON; those of a custom tool may be any text."""
+        if self.tool.kind == "custom" and not self.wrapped:
+            return True
+        text = "".join(self.pieces)
+        try:
+            return not text.strip() or json.loads(text) is not None
+        except (ValueError, RecursionError):
+            return False
+
     def _call(self, text: str, status: str) -> JsonObject:
         head: JsonObject = {"id": self.id, "call_id": self.start.id, "status": status}
         if self.tool.kind == "tool_search":

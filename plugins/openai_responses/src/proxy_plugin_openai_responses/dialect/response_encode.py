@@ -166,7 +166,8 @@ class ResponsesEncoder:
             case CallDelta():
                 self._calls[event.call].say(event.arguments, self._emit)
             case CallEnd():
-                self._calls[event.call].ended = True
+                call = self._calls[event.call]
+                call.ended = call.complete  # otherwise it may be cut off, which is known at the end
                 self._advance()
             case Citation():
                 self._cite(event)

@@ -170,7 +170,7 @@ class TurnWriter:
 
 
 def _input(call: ToolCall) -> JsonObject:
-    """The arguments as an object. Raises ``BadRequest`` for what is not JSON."""
+    """The arguments as an object; a text that is none, as a model may have written it, whole."""
     if call.kind == "custom":
         return {"input": call.arguments}
     if not call.arguments.strip():
@@ -180,10 +180,8 @@ def _input(call: ToolCall) -> JsonObject:
         if _RISKY.search(call.arguments):
             json.dumps(found, allow_nan=False)
     except ValueError:
-        raise BadRequest(
-            f"The arguments of the call {call.id[:100]!r} are not valid JSON.", param="messages", code="invalid_value"
-        ) from None
-    return found if isinstance(found, dict) else {"value": found}
+        found = None
+    return found if isinstance(found, dict) else {"_raw": call.arguments}
 
 
 def _without_last_space(message: JsonObject) -> None:

@@ -54,3 +54,15 @@ async def test_it_is_refused_by_every_other_format(proxy, upstream, content):
 
         assert (answer.status, f"'{kind}'" in answer.json["error"]["message"]) == (400, True), (model, answer.body)
     assert [seen for seen in upstream.requests if not seen.path.endswith("/models")] == []
+
+
+@pytest.mark.parametrize("model", [model for dialect, model in MODELS.items() if dialect != "openai_responses"])
+async def test_an_image_that_the_model_made_before_is_told_as_left_out(proxy, upstream, model):
+    made = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBORw0KGgo="}
+    said = [{"role": "user", "content": "draw"}, made, {"role": "user", "content": "more"}]
+    without = await proxy.post("/responses", {"model": model, "input": [said[0], {**made, "result": None}, said[2]]})
+    answer = await proxy.post("/responses", {"model": model, "input": said})
+
+    assert "input[].result" in answer.headers["x-proxy-dropped"]
+    assert "input[].result" not in without.headers.get("x-proxy-dropped", "")
+    assert b"iVBORw" not in upstream.last.body

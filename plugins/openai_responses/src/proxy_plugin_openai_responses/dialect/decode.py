@@ -71,7 +71,10 @@ def decode(body: JsonObject) -> ChatRequest:
         metadata=_metadata(body),
         service_tier=optional_str(body, "service_tier"),
         cache_key=optional_str(body, "prompt_cache_key"),
-        extra={key: value for key, value in body.items() if key not in _NAMED and value is not None},
+        extra={
+            **{key: value for key, value in body.items() if key not in _NAMED and value is not None},
+            **_images(body),
+        },
     )
 
 
@@ -103,6 +106,14 @@ def _messages(body: JsonObject) -> list[Message]:
     if instructions and instructions.strip():
         messages.insert(0, Message(role="system", parts=[Text(text=instructions)]))
     return messages
+
+
+def _images(body: JsonObject) -> JsonObject:
+    """Images that the model made before: upstreams of other formats get a note of them, and clients are told so."""
+    found = body.get("input")
+    items = [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    made = any(item.get("type") == "image_generation_call" and item.get("result") for item in items)
+    return {"input[].result": True} if made else {}
 
 
 def _sampling(body: JsonObject, include: frozenset[str]) -> Sampling:

@@ -89,6 +89,22 @@ async def test_requests_to_the_public_api_lack_the_envelopes_fields(proxy, googl
     assert not {"session_id", "safetySettings", "model"} & request.json.keys()
 
 
+async def test_what_only_google_has_is_left_out_of_an_estimate(start):
+    proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
+    video = {"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}}
+    contents = [{"role": "user", "parts": [{"text": "How are you?"}, video]}]
+    asked = {"contents": contents, "tools": [{"googleSearch": {}}], "cachedContent": "cachedContents/x"}
+    for body in (asked, {"generateContentRequest": asked}):
+        answer = await proxy.client.post(
+            f"{proxy.url.removesuffix('/v1')}/v1beta/models/gemini/gemini-2.5-pro:countTokens",
+            json=body,
+            headers={"x-goog-api-key": proxy.key},
+        )
+
+        assert answer.status_code == 200, answer.text
+        assert 0 < answer.json()["totalTokens"] < 30
+
+
 async def test_a_wrong_key_is_the_proxys_problem(start, google):
     proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
     answer = await proxy.chat("gemini/gemini-2.5-pro", "hi")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from proxy_core.errors import PluginFailed, Unavailable
 from proxy_core.interfaces import CountedTokens, CountTokens, TokenCounter
-from proxy_core.messages import JsonObject
+from proxy_core.messages import ChatRequest, HostedTool, JsonObject, Native
 
 #: Of text in any language and of code; of an image or a file, whatever its size.
 _CHARS_PER_TOKEN, _PER_MEDIA = 4, 1_000
@@ -43,6 +45,17 @@ def _no_count(passed_over: str) -> Unavailable:
     error = Unavailable(f"{passed_over or 'No token counter is installed.'} {installing}", code="no_token_counter")
     error.waiting_helps = False
     return error
+
+
+def without_own(chat: ChatRequest) -> ChatRequest:
+    """Without the tools and parts that only the client's format has, which no counter can read."""
+    messages = [replace(m, parts=[part for part in m.parts if not isinstance(part, Native)]) for m in chat.messages]
+    return replace(
+        chat,
+        messages=[message for message in messages if message.parts],
+        tools=[tool for tool in chat.tools if not isinstance(tool, HostedTool)],
+        tool_choice=None,
+    )
 
 
 class TokenCounting:

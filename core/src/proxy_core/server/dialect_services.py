@@ -32,7 +32,7 @@ from proxy_core.models.info import ModelInfos
 from proxy_core.models.pricing import Prices, with_price
 from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
-from proxy_core.models.token_count import TokenCounting
+from proxy_core.models.token_count import TokenCounting, without_own
 from proxy_core.pipeline.upstream_count import UpstreamCounting
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
@@ -148,7 +148,8 @@ class DialectServices:
         counted = await self._knowledge.upstream_counting.count(request, first)
         if isinstance(counted, CountedTokens):
             return counted
-        sent = openai_chat.encode(chat)  # counters read this shape, whatever the client's dialect
+        readable = without_own(chat) if chat.dialect in first.provider.dialects else chat
+        sent = openai_chat.encode(readable)  # counters read this shape, whatever the client's dialect
         other = await self.count(chat.model, messages=sent["messages"], tools=sent.get("tools") or ())
         return replace(other, note=counted) if counted and not other.exact else other
 

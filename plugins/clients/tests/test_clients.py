@@ -111,6 +111,41 @@ async def test_without_a_model_a_placeholder_is_shown_but_not_written(setup, hom
     assert not (home / "config").exists()
 
 
+SEES = """
+[models.sees]
+deployments = ["home/small"]
+context_length = 64000
+max_output_tokens = 8000
+input_modalities = ["text", "image", "smell"]
+[models.small]
+deployments = ["home/small"]
+context_length = 9000
+"""
+
+
+async def test_clients_are_told_what_settings_say_about_a_model(setup, home):
+    (home / "proxy-core.toml").write_text(TOML + SEES)
+
+    await setup("opencode", "--model", "sees", "--model", "small", "--model", "fast", "--write", "--yes")
+    await setup("codex", "--model", "sees", "--write", "--yes")
+
+    models = json.loads((home / "config/opencode/opencode.json").read_text())["provider"]["proxy-core"]["models"]
+    assert models == {
+        "sees": {
+            "name": "sees",
+            "limit": {"context": 64000, "output": 8000},
+            "modalities": {"input": ["text", "image"], "output": ["text"]},
+            "attachment": True,
+        },
+        "small": {"name": "small", "limit": {"context": 9000, "output": 0}},
+        "fast": {"name": "fast"},
+    }
+    codex = home / ".codex/config.toml"
+    assert tomllib.loads(codex.read_text())["model_context_window"] == 64000
+    await setup("codex", "--model", "fast", "--write", "--yes")
+    assert "model_context_window" not in tomllib.loads(codex.read_text())
+
+
 async def test_a_generated_key_is_read_from_its_file(setup, home):
     (home / "proxy-core.toml").unlink()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from proxy_core import JsonObject, ModelInfo
 from proxy_plugin_clients.endpoint import KEY_VARIABLE, Endpoint
 from proxy_plugin_clients.jsonc import leaves
 from proxy_plugin_clients.program import ClientProgram, ConfigFile, Configuration, Format, Member, Rival
@@ -90,6 +91,7 @@ def _above(endpoint: Endpoint) -> Iterator[Path]:
 # --- Codex -------------------------------------------------------------------------------
 
 _CODEX_MODEL = "gpt-5.5"
+_CODEX_WINDOW = ("model_context_window",)
 
 
 #: Other ways to get a key, which it refuses beside ``auth``.
@@ -104,13 +106,16 @@ def _codex(endpoint: Endpoint) -> Configuration:
         "wire_api": "responses",
         "auth": {"command": command, "args": arguments, "refresh_interval_ms": 300_000},
     }
-    model = {"model": endpoint.model if endpoint.chosen else _CODEX_MODEL}
+    model: JsonObject = {"model": endpoint.model if endpoint.chosen else _CODEX_MODEL}
+    window = endpoint.described.get(endpoint.model, ModelInfo()).context_length if endpoint.chosen else None
+    if window is not None:  # for a name that it does not know, it assumes one
+        model[_CODEX_WINDOW[0]] = window
     own = ("model_providers", "proxy-core")
     file = ConfigFile(
         path=endpoint.folder("CODEX_HOME", ".codex") / "config.toml",
         format="toml",
         values={"model_provider": "proxy-core", own[0]: {own[1]: provider}},
-        removes=[(*own, name) for name in _CODEX_KEYS],
+        removes=[*((*own, name) for name in _CODEX_KEYS), *([_CODEX_WINDOW] if endpoint.chosen and not window else [])],
         keeps=[("profile",)],
     )
     others = [*(folder / ".codex/config.toml" for folder in _above(endpoint)), Path("/etc/codex/managed_config.toml")]
@@ -221,8 +226,21 @@ def _qwen(endpoint: Endpoint) -> Configuration:
 
 #: It reads all of them; the first of these wins.
 _OPENCODE_FILES = ("opencode.jsonc", "opencode.json")
+_OPENCODE_KINDS = ("text", "audio", "image", "video", "pdf")
 _OPENCODE_PREFIX = "proxy-core/"
 _OPENCODE_PROJECT = tuple(f".opencode/{name}" for name in _OPENCODE_FILES)
+
+
+def _opencode_model(name: str, info: ModelInfo) -> JsonObject:
+    """It sends images only to a model that it knows to take them. A limit of 0 is one that it does not know."""
+    model: JsonObject = {"name": name}
+    if info.context_length or info.max_output_tokens:
+        model["limit"] = {"context": info.context_length or 0, "output": info.max_output_tokens or 0}
+    if info.input_modalities:
+        kinds = {"input": info.input_modalities, "output": info.output_modalities or ["text"]}
+        known = {way: [kind for kind in _OPENCODE_KINDS if kind in found] for way, found in kinds.items()}
+        model |= {"modalities": known, "attachment": any(kind != "text" for kind in known["input"])}
+    return model
 
 
 def _opencode(endpoint: Endpoint) -> Configuration:
@@ -234,7 +252,7 @@ def _opencode(endpoint: Endpoint) -> Configuration:
         "npm": "@ai-sdk/openai-compatible",
         "name": "proxy-core",
         "options": {"baseURL": endpoint.v1, "apiKey": key},
-        "models": {name: {"name": name} for name in models},
+        "models": {name: _opencode_model(name, endpoint.described.get(name, ModelInfo())) for name in models},
     }
     values = {"provider": {"proxy-core": provider}}
     folder = endpoint.folder("XDG_CONFIG_HOME", ".config") / "opencode"

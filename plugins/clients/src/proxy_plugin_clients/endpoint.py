@@ -11,10 +11,10 @@ from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 import click
-from msgspec import Struct
+from msgspec import Struct, field
 from pydantic import SecretStr
 
-from proxy_core import SetupError, repr_without
+from proxy_core import ModelInfo, SetupError, repr_without
 from proxy_core.cli.api import LoadedSettings, processes
 
 #: Not ``PROXY_API_KEY``: in a shell that also starts the proxy, that would add a client with the same key.
@@ -47,6 +47,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """What the configuration of a client depends on. ``root`` is the proxy's URL without ``/v1``.
 
     ``models`` are names that the proxy serves, the default one first; empty: not known.
+    ``described``: what settings say about some of them.
     ``chosen``: they were asked for, so the client is to use them instead of its own.
     ``assumed``: no proxy is running that would have said its URL.
     """
@@ -54,6 +55,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     root: str
     key: Key
     models: Sequence[str] = ()
+    described: Mapping[str, ModelInfo] = field(default_factory=dict)
     chosen: bool = False
     assumed: bool = False
     home: Path
@@ -93,6 +95,7 @@ def endpoint_of(
         assumed=url is None and running is None,
         key=_key(loaded, variables, url, client, key_file),
         models=models or _exact(loaded),
+        described=_described(loaded),
         chosen=bool(models),
         home=Path.home(),
         cwd=Path.cwd(),
@@ -139,6 +142,18 @@ def _url(scheme: str, host: str, port: int) -> str:
 def _exact(loaded: LoadedSettings) -> list[str]:
     """The names in ``[models]`` that a client can request as they are."""
     return [name for name in loaded.settings.models if "*" not in name]
+
+
+def _described(loaded: LoadedSettings) -> Mapping[str, ModelInfo]:
+    return {
+        name: ModelInfo(
+            context_length=route.context_length,
+            max_output_tokens=route.max_output_tokens,
+            input_modalities=route.input_modalities,
+            output_modalities=route.output_modalities,
+        )
+        for name, route in loaded.settings.models.items()
+    }
 
 
 # --- The key -----------------------------------------------------------------------------

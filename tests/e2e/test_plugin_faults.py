@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 import proxy_core
+from proxy_core.dialects import openai_chat
 from proxy_core.testing import plugin_with
 from proxy_core.testing.program import run, serving
 
@@ -226,6 +227,41 @@ async def test_a_classifier_that_is_wrong_is_named(faulty, caplog, upstream, par
     upstream.for_path("/parrot").responds(500)
 
     await check(proxy, caplog, "parrot/grey", "failure classifier 'parrot'", what, stream=False)
+
+
+def refuses(body):
+    raise proxy_core.BadRequest("This is refused.", param="model")
+
+
+def duck(**wrong):
+    """A dialect of a plugin's own, which is like OpenAI's but where it is wrong."""
+    return replace(openai_chat.DIALECT, name="duck", paths=["/v1/duck"], encode=None, operations=(), **wrong)
+
+
+@pytest.mark.parametrize("wrong", [boom, lambda e, i: None, exits], ids=["raises", "returns nothing", "exits"])
+async def test_an_error_that_a_dialect_cannot_word_is_told_in_common_words(faulty, caplog, wrong):
+    proxy = await faulty({"proxy_dialects": [duck(encode_error=wrong, check=refuses)]})
+
+    answer = await proxy.post("/duck", {"model": "demo/small"})
+
+    error = answer.error
+    assert (answer.status, error["type"], error["param"]) == (400, "invalid_request_error", "model")
+    assert error["message"].startswith("This is refused. The encoder of errors of dialect 'duck' of plugin 'tested' r")
+    ((line, _),) = rows(caplog)
+    assert "encoder of errors of dialect 'duck' of plugin 'tested'" in line
+    assert HERE in line
+
+
+@pytest.mark.parametrize("wrong", [boom, lambda body: None], ids=["raises", "returns nothing"])
+async def test_a_dialect_whose_decoder_of_requests_is_wrong_is_named(faulty, caplog, parrot, upstream, wrong):
+    body = {"model": "parrot/grey", "messages": [{"role": "user", "content": "hi"}]}
+    proxy = await faulty({"proxy_dialects": [duck(decode=wrong)], **provider(parrot, upstream)})
+
+    answer = await proxy.post("/duck", body)
+
+    assert (answer.status, answer.error["code"]) == (500, "plugin_failed")
+    assert "decoder of requests of dialect 'duck' of plugin 'tested'" in answer.error["message"]
+    assert len(rows(caplog)) == 1
 
 
 @pytest.mark.parametrize("url", ["", "parrot", "http://[::1", "http://h:99999/", "http://h:x/", 7])

@@ -21,6 +21,9 @@ _MOST_CAUSES = 1_000
 #: What reads better in a sentence than the name of the field.
 _ROLES = {
     "classify_failure": "failure classifier",
+    "decode_of_dialect": "decoder of requests of dialect",
+    "encode_error_of_dialect": "encoder of errors of dialect",
+    "stream_error_of_dialect": "encoder of stream errors of dialect",
     "decode_embeddings": "decoder of embeddings",
     "dialects_of": "dialects_of function",
     "encode": "encoder",

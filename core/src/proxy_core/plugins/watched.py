@@ -14,6 +14,7 @@ from proxy_core.errors import ProxyError
 from proxy_core.interfaces import (
     Candidate,
     CredentialRefresher,
+    Dialect,
     EventDecoder,
     EventFilter,
     FailureDecision,
@@ -40,6 +41,7 @@ from proxy_core.plugins.faults import Faults, Site, described, modules_of
 from proxy_core.plugins.registry import Catalog
 from proxy_core.plugins.results import address_problem, dialects_problem, request_problem, sanitized_problem
 from proxy_core.plugins.watch import Watch, anything, instance_of, watched, watched_async
+from proxy_core.plugins.watched_dialects import watched_dialect
 
 #: Of a response's text, for finding what a filter still holds at its end.
 _TAIL = 4_096
@@ -70,6 +72,7 @@ class PluginWatch(Struct):
         return replace(
             catalog,
             providers={n: _provider(p, watch, catalog.dialects) for n, p in catalog.providers.items()},
+            dialects={n: _dialect(d, watch) for n, d in catalog.dialects.items()},
             sanitizers=tuple(_sanitizer(s, watch) for s in catalog.sanitizers),
             redactors=tuple(
                 replace(r, redact=watched(r.redact, watch("proxy_redactors", "redactor", r.name), instance_of(dict)))
@@ -199,6 +202,18 @@ def _events_problem(result: object) -> str:
         if type(event) not in CHAT_EVENTS:
             return f"a list with {described(event)}, which is no event"
     return ""
+
+
+# --- Dialects ----------------------------------------------------------------------------
+
+
+def _dialect(given: Dialect, watch: Watching) -> Dialect:
+    """The core's own are as they were, and no call of them is measured."""
+
+    def of(role: str) -> Watch:
+        return watch("proxy_dialects", f"{role}_of_dialect", given.name, waits=True)
+
+    return given if of("decode").site.plugin == "core" else watched_dialect(given, of)
 
 
 # --- Sanitizers --------------------------------------------------------------------------

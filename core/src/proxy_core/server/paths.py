@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from inspect import unwrap
 from operator import itemgetter
 
 from starlette.routing import compile_path
@@ -43,7 +44,7 @@ def owner(path: str, dialects: Sequence[Dialect]) -> Dialect | None:
     above = [(len(own), dialect) for own, dialect in paths if path.startswith(f"{own}/")]
     if exact or above:
         return exact[0] if exact else max(above, key=itemgetter(0))[1]
-    alike = {dialect.encode_error: dialect for own, dialect in paths if _first(own) == _first(path)}
+    alike = {unwrap(dialect.encode_error): dialect for own, dialect in paths if _first(own) == _first(path)}
     return next(iter(alike.values())) if len(alike) == 1 else None
 
 

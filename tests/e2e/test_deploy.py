@@ -69,12 +69,20 @@ def check_secrets(names, tmp_path):
 # --- The image ---------------------------------------------------------------------------
 
 
+def dependencies(project):
+    optional = project.get("optional-dependencies", {}).values()
+    return [*project["dependencies"], *(one for extra in optional for one in extra)]
+
+
 def test_the_image_has_packages_and_extras_of_this_repository():
     arguments = dict(re.findall(r'^ARG (\w+)="(.*?)"', DOCKERFILE, re.M))
     files = [tomllib.loads((path / "pyproject.toml").read_text()) for path in (ROOT / "core", *ROOT.glob("plugins/*"))]
     projects = {file["project"]["name"]: file["project"] for file in files}
 
+    needed = {re.match(r"[\w-]+", one)[0] for project in projects.values() for one in dependencies(project)}
+
     assert set(arguments["PLUGINS"].split()) <= projects.keys()
+    assert needed & projects.keys() <= set(arguments["SHARED"].split()), "else they would come from PyPI"
     assert set(arguments["EXTRAS"].split(",")) <= projects["proxy-core"]["optional-dependencies"].keys()
 
 

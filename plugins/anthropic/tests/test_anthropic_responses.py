@@ -212,6 +212,11 @@ def test_a_signature_without_a_thought_is_kept_for_what_follows():
     assert content(TextDelta(text="a"), ReasoningDelta(text="", opaque=GOOGLE)) == [text("a")]
 
 
+def test_a_signature_at_the_end_does_not_take_the_last_place_from_a_text():
+    """Claude Code's ``-p`` prints the last block: with a thought there, nothing."""
+    assert content(TextDelta(text="a"), ReasoningDelta(text="", opaque=GOOGLE)) == [text("a")]
+
+
 def test_a_redacted_thought_is_one_again():
     redacted = Opaque(maker="anthropic", payload="redacted_thinking:xyz")
 

@@ -76,6 +76,8 @@ class AnthropicEncoder:
         return b"".join([self._begin(), *map(self._event, events)])
 
     def close(self) -> bytes:
+        """A signature after the last text is left out: as a block it would be the last one, and Claude Code prints the
+        last block, so nothing."""
         begun = b"" if self._started else self._begin()
         out = [begun, self._end_block(), self._release(), self._end_block(), self._cite_late()]
         ending: JsonObject = {**self._ending(), **self._members.pop("delta", {})}

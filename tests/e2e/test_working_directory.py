@@ -316,6 +316,14 @@ def test_the_start_reports_every_server_of_a_providers_keys(read):
     assert "https://dashscope-us.aliyuncs.com, https://coding-intl.dashscope.aliyuncs.com" in line
 
 
+def test_the_start_reports_the_server_that_is_asked_for_quotas(read):
+    now = start(read(CHUTES_API_KEY="key-one-0123456789"), to_run=False).current
+
+    assert list(destinations(now.catalog, now.pools)) == [
+        "keys of chutes are sent to https://llm.chutes.ai, https://api.chutes.ai"
+    ]
+
+
 #: Each opens a proxy to others, or sends what it knows elsewhere; first in a settings file, then as a variable.
 OPENINGS = {
     "server.host": ('[server]\nhost = "0.0.0.0"\n', "PROXY_SERVER__HOST=0.0.0.0"),

@@ -219,6 +219,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     ``send``: requests are not sent by the core but by this function, for a library that has its own sockets;
     the core still applies deadlines, cancellation, retries and cooldowns. ``prefix`` is the prefix of its models'
     names, if it is not ``name``; it may contain one ``/``.
+    ``servers`` are other addresses that its credentials are sent to, such as one for quotas: the start names them.
     ``maker``: whose models read what this provider's models seal, if that is not the maker of its wire format.
     """
 
@@ -226,6 +227,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     encode: Encode
     send: Send | None = None
     prefix: str | None = None
+    servers: Sequence[str] = ()
     maker: str = ""
     dialects: Sequence[str] = ()
     dialects_of: Callable[[str], Sequence[str]] | None = None

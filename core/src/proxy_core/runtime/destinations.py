@@ -62,7 +62,8 @@ def destinations(catalog: Catalog, pools: Mapping[str, Pool]) -> Iterator[str]:
         keys = [credential for credential in credentials if credential.kind == "api_key"]
         logins = [credential for credential in credentials if credential.kind != "api_key"]
         others = refresher.servers if refresher is not None and logins else ()
-        for what, chosen, urls in (("keys", keys, ()), ("tokens", logins, others)):
+        for what, chosen, more in (("keys", keys, ()), ("tokens", logins, others)):
+            urls = (*provider.servers, *more) if chosen else ()
             found = [*(server(provider, credential) for credential in chosen), *map(_server, urls)]
             named = list(dict.fromkeys(place for place in found if place is not None))
             if named:

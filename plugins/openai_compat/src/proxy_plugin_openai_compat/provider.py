@@ -63,6 +63,7 @@ def build_provider(
     return Provider(
         name=name,
         quota=partial(ask, page, url, headers) if page is not None and url is not None else None,
+        servers=[url] if url is not None else [],
         rotation=page.rotation if page is not None else RotationSettings(),
         maker=maker(name, vendor, settings),
         dialects=formats(vendor, settings, plugins),

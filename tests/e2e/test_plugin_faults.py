@@ -51,19 +51,31 @@ class Held:
         return []
 
 
+def holds_unseen(request):
+    """A filter that keeps all text where no attribute of it shows."""
+    kept = []
+    return Feeds(lambda event: kept.append(event) or [] if isinstance(event, proxy_core.TextDelta) else [event])
+
+
+def only_thinks(request):
+    """A filter that makes reasoning of all text."""
+    thought = proxy_core.ReasoningDelta
+    return Feeds(lambda event: [thought(text=event.text)] if isinstance(event, proxy_core.TextDelta) else [event])
+
+
 class Feeds:
     """A filter or decoder whose ``feed`` returns what it is told to."""
 
     ended = False
 
     def __init__(self, result):
-        self.feed = lambda data: result() if callable(result) else result
+        self.feed = result if callable(result) else lambda data: result
 
     def close(self):
         return []
 
 
-def generated():
+def generated(*_):
     yield proxy_core.TextDelta(text="x")
 
 
@@ -108,6 +120,11 @@ SANITIZERS = {
     "feed returns None": ({"events": lambda r: Feeds(None)}, "event filter 'wrong'", "returned None, not a list"),
     "feed yields": ({"events": lambda r: Feeds(generated)}, "event filter 'wrong'", "returned a generator, not a list"),
     "feed returns texts": ({"events": lambda r: Feeds(["x"])}, "event filter 'wrong'", "a list with a str"),
+    "text is held unseen": (
+        {"events": holds_unseen},
+        "event filter 'wrong'",
+        "returned without any text, nor anything",
+    ),
     "text is held for ever": ({"events": lambda r: Held()}, "event filter 'wrong'", "text that it still holds"),
 }
 PROVIDERS = {
@@ -203,6 +220,25 @@ async def test_a_sanitizer_that_is_wrong_is_named(faulty, caplog, case, stream):
     proxy = await faulty(sanitizer(**fields))
 
     await check(proxy, caplog, "demo/small", who, what, stream)
+
+
+async def test_a_filter_of_patterns_may_leave_nothing(faulty, caplog):
+    proxy = await faulty(sanitizer(events=lambda request: proxy_core.TextFilter(r"[^\n]+", "", hold=100)))
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert answer.status == 200
+    assert not rows(caplog)
+
+
+async def test_a_filter_may_put_something_else_in_place_of_all_text(faulty, caplog):
+    proxy = await faulty(sanitizer(events=only_thinks))
+
+    answer = await proxy.chat("demo/small", "hi")
+
+    assert answer.status == 200
+    assert answer.json["choices"][0]["message"]["reasoning_content"]
+    assert not rows(caplog)
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])

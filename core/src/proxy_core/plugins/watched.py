@@ -261,20 +261,22 @@ def _filter_problem(result: object) -> str:
 class _WatchedFilter:
     """A filter that is fed events in turn. At the end, none of their text may still be in it."""
 
-    __slots__ = ("_before", "_close", "_feed", "_filter", "_given", "_taken", "_watch")
+    __slots__ = ("_before", "_close", "_feed", "_filter", "_given", "_replaced", "_taken", "_watch")
 
     def __init__(self, filter_: EventFilter, watch: Watch) -> None:
         self._filter, self._watch = filter_, watch
         self._feed = watched(filter_.feed, watch, _events_problem)
         self._close = watched(filter_.close, watch, _events_problem)
         self._taken = self._given = ""
+        #: Whether a response without text is what it wants: the core's own keep nothing unseen.
+        self._replaced = type(filter_).__module__.startswith("proxy_core.")
         self._before = set(_texts_in(filter_))
 
     def feed(self, event: ChatEvent) -> Sequence[ChatEvent]:
         out = self._feed(event)
         if type(event) is TextDelta:
             self._taken = (self._taken + event.text)[-_TAIL:]
-        self._note(out)
+        self._note(out, event)
         return out
 
     def close(self) -> Sequence[ChatEvent]:
@@ -284,12 +286,17 @@ class _WatchedFilter:
             if text not in self._before and self._taken.endswith(text) and not self._given.endswith(text):
                 what = f"without the text that it still holds ({len(text)} characters)"
                 raise self._watch.returned(self._filter.close, out, what)
+        if self._taken.strip() and not self._given and not self._replaced:  # it may be held where nothing can see it
+            what = "without any text, nor anything in its place, although it was given some"
+            raise self._watch.returned(self._filter.close, out, what)
         return out
 
-    def _note(self, out: Sequence[ChatEvent]) -> None:
+    def _note(self, out: Sequence[ChatEvent], given: ChatEvent | None = None) -> None:
         for event in out:
             if type(event) is TextDelta:
                 self._given = (self._given + event.text)[-_TAIL:]
+            elif event is not given:  # something of its own, in place of text
+                self._replaced = True
 
 
 def _texts_in(filter_: object) -> list[str]:

@@ -775,6 +775,13 @@ def test_what_others_cannot_read_is_carried_and_refused_by_them():
             openai_chat.encode(one)
 
 
+def test_a_cache_of_googles_is_refused_by_its_name():
+    encode = pytest.importorskip("proxy_plugin_anthropic.dialect").encode
+
+    with pytest.raises(BadRequest, match="'cachedContent'"):
+        encode(asked(cachedContent="cachedContents/x"))
+
+
 HOSTED = {
     "code": ({"executableCode": {"language": "PYTHON", "code": "1+1"}}, "\n```python\n1+1\n```\n"),
     "code in snake case": ({"executable_code": {"language": "PYTHON", "code": "1+1"}}, "\n```python\n1+1\n```\n"),

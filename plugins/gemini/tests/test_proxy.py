@@ -89,6 +89,12 @@ async def test_requests_to_the_public_api_lack_the_envelopes_fields(proxy, googl
     assert not {"session_id", "safetySettings", "model"} & request.json.keys()
 
 
+async def test_a_name_that_no_gemini_model_can_have_is_unknown(proxy):
+    answer = await proxy.chat("gemini/a/b", "hi")
+
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
+
+
 async def test_what_only_google_has_is_left_out_of_an_estimate(start):
     proxy = await start(provider={"api_keys": ["wrong-key-wrong"]})
     video = {"fileData": {"mimeType": "video/mp4", "fileUri": "https://youtu.be/x"}}

@@ -16,6 +16,7 @@ from proxy_core import (
     JsonObject,
     ListModels,
     ModelInfo,
+    ModelNotFound,
     ModelSpec,
     Provider,
     ProviderCall,
@@ -112,7 +113,7 @@ def _checked(model: str) -> str:
     """Check a model's name before it becomes part of the path."""
     name = model.removeprefix("models/")
     if not _MODEL.fullmatch(name):
-        raise BadRequest(f"{model[:100]!r} is not the name of a Gemini model.", param="model", code="model_not_found")
+        raise ModelNotFound(f"{model[:100]!r} is not the name of a Gemini model.")
     return name
 
 

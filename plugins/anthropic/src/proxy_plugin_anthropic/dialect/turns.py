@@ -17,6 +17,7 @@ from proxy_core import (
     ChatRequest,
     JsonObject,
     Message,
+    Native,
     Part,
     Reasoning,
     Text,
@@ -24,6 +25,7 @@ from proxy_core import (
     ToolResult,
     load_json,
 )
+from proxy_core.dialects.common import misplaced
 from proxy_plugin_anthropic.dialect.common import NAME
 from proxy_plugin_anthropic.dialect.names import NameTable, call_id
 from proxy_plugin_anthropic.dialect.parts import content_block, extras
@@ -79,6 +81,8 @@ class TurnWriter:
     # --- Messages to turns ---
 
     def _texts(self, message: Message) -> list[JsonObject]:
+        if own := next((part for part in message.parts if isinstance(part, Native)), None):
+            raise misplaced(own)
         if not all(isinstance(part, Text) for part in message.parts):
             raise BadRequest(f"With this model, a {message.role} message may contain only text.", param="messages")
         return self._marked(self._blocks(message.parts), message.extra)

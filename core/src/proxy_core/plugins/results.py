@@ -14,6 +14,8 @@ _TOKENS = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
 #: What no header's value may contain; anything else is sent as UTF-8.
 _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _ADDRESS = re.compile(r"https?://([^/?#@\s]*@)?(\[[\da-f:.]+\]|[^/?#@:\[\]\s]+)(:(?P<port>\d{0,5}))?([/?#]|$)", re.I)
+#: Of a provider with sockets of its own, which a replay does not use.
+_OWN_ADDRESS = re.compile(r"(?!https?:)[a-z][a-z\d+.-]*:(//|[a-z])", re.I)
 _JSON = (str, int, float, dict, list, tuple, type(None))
 
 
@@ -32,6 +34,8 @@ def address_problem(result: object) -> str:
     if what or not isinstance(result, UpstreamRequest):
         return what
     address = _ADDRESS.match(result.url)
+    if address is None and _OWN_ADDRESS.match(result.url):
+        return ""
     if address is None or int(address["port"] or 0) > 65_535:
         return "an UpstreamRequest whose url is not a complete http or https address"
     return ""

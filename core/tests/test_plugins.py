@@ -185,6 +185,70 @@ def test_of_two_plugins_with_one_name_neither_loads(found, install):
         assert "pip uninstall" in plugin.reason
 
 
+LOOSE = """
+from proxy_core import PluginInfo, Provider, hookimpl
+PLUGIN = PluginInfo(name="loose", api=1, providers=["parrot"])
+@hookimpl
+def proxy_providers(ctx):
+    return [Provider(name="grey", encode=print, dialects=["openai_chat"])]
+"""
+
+
+@pytest.fixture
+def install_loose(install, tmp_path):
+    """Install a file as a plugin by a module that only runs it, as ``proxy-core dev`` does."""
+
+    def install_loose(name, text, *, entry):
+        file = tmp_path / f"{name}.py"
+        file.write_text(text)
+        stub = f"__file__ = {str(file)!r}\nwith open(__file__) as _file:\n    _code = _file.read()\nexec(_code)\n"
+        return install(name, stub, entry=entry)
+
+    return install_loose
+
+
+@pytest.mark.parametrize("broken", ["import nothing_of_this_name", "def ("], ids=["no import", "no syntax"])
+@pytest.mark.parametrize("kind", ["package", "file"])
+@pytest.mark.parametrize("name", ["parrot", "grey", "loose"])
+def test_names_in_the_text_of_a_plugin_that_cannot_be_imported_are_its_own(
+    found, install, install_loose, tmp_path, broken, kind, name
+):
+    found()
+    (install if kind == "package" else install_loose)("other", LOOSE + broken, entry="other")
+    providers = {name: {"base_url": "http://127.0.0.1:9/v1", "api_keys": ["key"]}}
+
+    proxy = started(tmp_path, {"providers": providers}).current
+
+    assert name not in proxy.catalog.providers
+    with pytest.raises(Unavailable, match="belongs to the plugin 'other'"):
+        proxy.services.router.resolve(f"{name}/small")
+
+
+def test_of_two_loose_files_with_one_name_neither_loads_nor_is_replaced(found, install_loose, tmp_path):
+    found()
+    install_loose("a", LOOSE, entry="loose")
+    install_loose("b", LOOSE, entry="loose")
+    providers = {"parrot": {"base_url": "http://127.0.0.1:9/v1", "api_keys": ["key"]}}
+
+    proxy = started(tmp_path, {"providers": providers}).current
+
+    assert "parrot" not in proxy.catalog.providers
+    reasons = {plugin.reason for plugin in proxy.catalog.plugins if plugin.name == "loose"}
+    assert reasons == {"a.py and b.py both have a plugin 'loose': rename it in b.py, or remove that file"}
+
+
+async def test_a_loose_file_that_was_removed_is_not_to_be_installed(found, install, install_loose, tmp_path):
+    gone = install_loose("a", LOOSE.replace('"grey"', '"parrot"'), entry="loose")
+    found()
+    async with started(tmp_path, KEYS).current.open():
+        pass
+    shutil.rmtree(gone)
+    install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"parrot"'))
+
+    (line,) = [line for line in started(tmp_path, KEYS).current.warnings if line.startswith("plugin rival")]
+    assert "belongs to the plugin loose (it is no longer installed: put its file back)" in line
+
+
 def test_two_providers_with_one_name_stop_startup(found, install, tmp_path, monkeypatch):
     install("rival", GOOD.format(name="rival").replace('"rival_provider"', '"good_provider"'))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.util import find_spec
-from pathlib import Path
 
 from proxy_core.errors import PluginError
 from proxy_core.plugins.owners import GUARDS, seen
 from proxy_core.plugins.plugin import Plugin
+from proxy_core.plugins.sources import source
 from proxy_core.settings.loading import LoadedSettings
 
 #: A misspelled hook that makes a guard is one, too.
@@ -32,21 +30,8 @@ def _is_guard(plugin: Plugin, loaded: LoadedSettings) -> bool:
         return True
     if plugin.hooks:
         return not GUARDS.isdisjoint(plugin.hooks)
-    source = _source(plugin.module)
-    return loaded.sets_up(plugin.name) if source is None else _MAKES_GUARDS.search(source) is not None
-
-
-def _source(module: str) -> str | None:
-    """The text of a module that cannot be imported, of all files if it is a package; ``None`` if it is not found."""
-    root, *rest = module.split(".")
-    with suppress(Exception):  # a finder may fail in any way
-        spec = find_spec(root)
-        if spec is not None and spec.origin is not None:
-            place = Path(spec.origin)
-            inner = place.parent.joinpath(*rest) if rest or place.name == "__init__.py" else place
-            files = inner.rglob("*.py") if inner.is_dir() else [inner.with_suffix(".py")]
-            return "\n".join(path.read_text("utf-8") for path in files)
-    return None
+    text = source(plugin.module)
+    return loaded.sets_up(plugin.name) if text is None else _MAKES_GUARDS.search(text) is not None
 
 
 def check_required(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:

@@ -34,6 +34,7 @@ from proxy_core.plugins.faults import own_frames
 from proxy_core.plugins.fields import wrong_field
 from proxy_core.plugins.owners import taken, without_taken
 from proxy_core.plugins.plugin import Module, Plugin
+from proxy_core.plugins.sources import loose_file
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.schema import PluginSettings, ProviderSettings
@@ -265,13 +266,14 @@ def _without_twins(plugins: Sequence[Plugin]) -> list[Plugin]:
     """Of two packages with a plugin of one name, neither is used, because it is unclear which one is meant."""
 
     def checked(plugin: Plugin) -> Plugin:
-        twins = [other.distribution or other.module for other in plugins if other.name == plugin.name]
+        twins = [other for other in plugins if other.name == plugin.name]
         if len(twins) == 1 or plugin.state != "skipped":
             return plugin
-        remedy = f"pip uninstall {twins[-1]}"
-        return replace(
-            plugin, reason=f"the packages {' and '.join(twins)} both have a plugin {plugin.name!r}: {remedy}"
-        )
+        files = [loose_file(twin.module) for twin in twins]
+        places = [file or twin.distribution or twin.module for file, twin in zip(files, twins, strict=True)]
+        remedy = f"rename it in {files[-1]}, or remove that file" if files[-1] else f"pip uninstall {places[-1]}"
+        what = "the packages " if not any(files) else ""
+        return replace(plugin, reason=f"{what}{' and '.join(places)} both have a plugin {plugin.name!r}: {remedy}")
 
     return [checked(plugin) for plugin in plugins]
 

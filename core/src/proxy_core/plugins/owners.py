@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from proxy_core.files import private_folder, read_small, write_private
 from proxy_core.plugins.plugin import Plugin
+from proxy_core.plugins.sources import claimed_names, loose_file
 from proxy_core.settings.loading import LoadedSettings
 
 #: In the data folder.
@@ -41,18 +42,28 @@ def taken(plugins: Sequence[Plugin], loaded: LoadedSettings) -> Taken:
     by_name = {plugin.name: plugin for plugin in plugins}
     found: dict[str, tuple[str, str]] = {}
     served = set()
+    declared = {n for p in plugins if p.state == "active" and p.info is not None for n in p.info.providers}
     for name, (owner, package) in seen(loaded.data_dir).providers.items():
         if owner not in by_name and not _given_away(owner, loaded):
-            found[name] = owner, f"it is no longer installed: pip install {package}"
+            found[name] = owner, f"it is no longer installed: {_back(package)}"
         elif owner in by_name and by_name[owner].state == "skipped":
             found[name] = owner, by_name[owner].reason
         elif owner in by_name and by_name[owner].state == "active":
             served.add(name)
     for plugin in plugins:
         if plugin.state == "skipped":
-            own = plugin.info.providers if plugin.info is not None else ()
+            own = plugin.info.providers if plugin.info is not None else claimed_names(plugin.module) - declared
             found |= dict.fromkeys({plugin.name, *own} - served, (plugin.name, plugin.reason))
     return found
+
+
+def _back(package: str) -> str:
+    return f"pip install {package}" if package else "put its file back"
+
+
+def _package(plugin: Plugin) -> str:
+    """Empty for one that is a loose file."""
+    return "" if loose_file(plugin.module) else plugin.distribution
 
 
 def _given_away(plugin: str, loaded: LoadedSettings) -> bool:
@@ -76,7 +87,7 @@ def missing_guards(plugins: Sequence[Plugin], loaded: LoadedSettings) -> list[st
     names = {plugin.name for plugin in plugins}
     return [
         f"the plugin {name!r}, whose sanitizers or redactors traffic passed, is no longer installed:"
-        f' pip install {package}, or end this warning with [plugins] disabled = ["{name}"]'
+        f' {_back(package)}, or end this warning with [plugins] disabled = ["{name}"]'
         for name, package in seen(loaded.data_dir).guards.items()
         if name not in names and not _given_away(name, loaded)
     ]
@@ -115,10 +126,10 @@ def remember(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
     before, names = seen(loaded.data_dir), taken(plugins, loaded)
     active = [plugin for plugin in plugins if plugin.state == "active" and plugin.module]
     kept = {name: owner for name, owner in before.providers.items() if name in names}
-    now = {p.name: (plugin.name, plugin.distribution) for plugin in active for p in plugin.provided.get(_PROVIDERS, ())}
+    now = {p.name: (plugin.name, _package(plugin)) for plugin in active for p in plugin.provided.get(_PROVIDERS, ())}
     works = {plugin.name for plugin in active}
     away = {n: package for n, package in before.guards.items() if n not in works and not _given_away(n, loaded)}
-    guards = {plugin.name: plugin.distribution for plugin in active if not GUARDS.isdisjoint(plugin.hooks)}
+    guards = {plugin.name: _package(plugin) for plugin in active if not GUARDS.isdisjoint(plugin.hooks)}
     new = Seen({**kept, **now}, {**away, **guards})
     if new != before:
         with suppress(OSError):  # where nothing can be written, nothing is remembered

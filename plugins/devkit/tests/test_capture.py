@@ -155,6 +155,21 @@ async def test_what_a_changed_plugin_sends_otherwise_is_shown_and_fails_the_test
     assert '+    "user": "somebody"' in output
 
 
+async def test_a_test_of_a_plugin_in_a_single_file_loads_it_from_its_folder(home, upstream, quiet):
+    upstream.responds()
+    file, _ = await captured(home, chat(), **quiet("nobody"))
+    plugins = home / "plugins"
+    plugins.mkdir()
+    (plugins / "quiet.py").write_text(QUIET.replace("WHO", "nobody"))
+
+    code, output = await run(home, "dev", "--plugins-dir", str(plugins), "replay", str(file), "--test", "tests")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "anyio_mode=auto", "tests"]
+    done = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, text=True, timeout=120)
+
+    assert code == 0, output
+    assert done.returncode == 0, done.stdout
+
+
 async def test_a_login_is_replayed_with_its_details_and_without_its_token(home, upstream, quiet):
     variables = quiet("", OTHERS.replace("UPSTREAM", upstream.url))
     token = "an-access-token-0123456789"

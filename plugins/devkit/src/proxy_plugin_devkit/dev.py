@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from proxy_core.cli.api import printable
-from proxy_plugin_devkit.single_files import single_files, write_entry_points
+from proxy_plugin_devkit.single_files import note_folder, single_files, write_entry_points
 
 #: The open requests of a proxy that is started again get so long to end.
 _GRACE_S = 2
@@ -36,6 +36,7 @@ def command(plugins_dir: Path, trace: bool, arguments: tuple[str, ...]) -> None:
     with TemporaryDirectory(prefix="proxy-core-dev-") as site:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")]))
         _prepare(plugins_dir, Path(site))
+        note_folder(plugins_dir, Path(site))
         if not arguments or arguments[0].startswith("-"):
             arguments = ("serve", *arguments)
         if arguments[0] != "serve":

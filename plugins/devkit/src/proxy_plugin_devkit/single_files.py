@@ -6,6 +6,7 @@ The core finds them as it finds every plugin, so it needs no other way to load c
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ with open(__file__, encoding="utf-8") as _file:
     _code = compile(_file.read(), __file__, "exec")
 exec(_code)
 """
+_NOTE = "proxy-core-plugins-dir.txt"
 _METADATA = "Metadata-Version: 2.1\nName: {distribution}\nVersion: 0+dev\n"
 
 
@@ -54,6 +56,17 @@ def write_entry_points(plugins: Sequence[SingleFile], site: Path) -> None:
         info.mkdir()
         (info / "METADATA").write_text(_METADATA.format(distribution=module.replace("_", "-")), encoding="utf-8")
         (info / "entry_points.txt").write_text(f"[proxy_core.plugins]\n{plugin.name} = {module}\n", encoding="utf-8")
+
+
+def note_folder(folder: Path, site: Path) -> None:
+    """Say in ``site`` which folder the plugins are from."""
+    (site / _NOTE).write_text(str(folder.absolute()), encoding="utf-8")
+
+
+def noted_folder() -> Path | None:
+    """The folder with single files whose plugins this process sees, if ``proxy-core dev`` has started it."""
+    notes = (Path(place) / _NOTE for place in sys.path)
+    return next((Path(note.read_text("utf-8")) for note in notes if note.is_file()), None)
 
 
 def _name(file: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proxy_core.cli.api import load
+from proxy_plugin_devkit.single_files import noted_folder
 
 if TYPE_CHECKING:
     from proxy_core.testing.captures import Capture
@@ -27,6 +28,29 @@ CAPTURE = Path(__file__).with_name({name!r})
 
 
 async def test_{word}_is_sent_and_answered_as_captured(tmp_path):
+    lines = await replay_differences(CAPTURE, folder=tmp_path)
+
+    assert not lines, "\\n".join(lines)
+'''
+#: The same with the plugins in a folder, as ``proxy-core dev`` loads them.
+_TEST_OF_FILES = '''\
+"""A captured request is sent and answered as it was: see {name}."""
+
+from pathlib import Path
+
+from proxy_core.testing.replays import replay_differences
+from proxy_plugin_devkit.single_files import single_files, write_entry_points
+
+CAPTURE = Path(__file__).with_name({name!r})
+PLUGINS = Path(__file__).parent / {plugins!r}
+
+
+async def test_{word}_is_sent_and_answered_as_captured(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    site.mkdir()
+    write_entry_points(single_files(PLUGINS.resolve()), site)
+    monkeypatch.syspath_prepend(str(site))
+
     lines = await replay_differences(CAPTURE, folder=tmp_path)
 
     assert not lines, "\\n".join(lines)
@@ -71,5 +95,8 @@ def _write_test(file: Path, capture: Capture, folder: Path) -> Path:
     kept = folder / f"{word}.capture.json"
     kept.write_bytes(file.read_bytes())
     test = folder / f"test_{word}.py"
-    test.write_text(_TEST.format(name=kept.name, word=word), encoding="utf-8")
+    plugins = noted_folder()
+    template = _TEST if plugins is None else _TEST_OF_FILES
+    place = os.path.relpath(plugins, folder.absolute()) if plugins is not None else ""
+    test.write_text(template.format(name=kept.name, word=word, plugins=place), encoding="utf-8")
     return test

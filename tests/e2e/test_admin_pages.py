@@ -150,18 +150,24 @@ async def test_an_error_of_the_proxys_own_kind_keeps_its_message(pages):
     assert response.json()["error"]["param"] == "day"
 
 
-@pytest.mark.parametrize("respond", [broken, nonsense], ids=["raises", "forges a header"])
-async def test_a_page_that_fails_is_a_clean_500_and_one_line_that_names_its_plugin(pages, respond, caplog):
+@pytest.mark.parametrize(
+    "respond, what",
+    [(broken, "raised RuntimeError"), (nonsense, "returned a PageResponse whose header 'content-type' cannot be sent")],
+    ids=["raises", "forges a header"],
+)
+async def test_a_page_that_fails_is_a_clean_500_and_one_line_that_names_its_plugin(pages, respond, what, caplog):
     _, ask = await pages(AdminPage(path="/admin/tool", respond=respond))
     with caplog.at_level(logging.ERROR):
         response = await ask("/admin/tool")
     (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
 
     assert response.status_code == 500
-    assert response.json()["error"]["code"] == "internal_error"
+    assert response.json()["error"]["code"] == "plugin_failed"
+    assert "page '/admin/tool' of plugin 'tested'" in response.json()["error"]["message"]
     assert "details" not in response.text.replace("the log has details", "")
-    assert line.getMessage().startswith("the page '/admin/tool' of plugin 'tested' raised ")
-    assert line.exc_info
+    assert line.getMessage().startswith(f"the page '/admin/tool' of plugin 'tested' {what}")
+    assert __file__ in line.getMessage()
+    assert bool(line.exc_info) == what.startswith("raised")
     assert (await ask("/healthz", key=None)).status_code == 200
 
 

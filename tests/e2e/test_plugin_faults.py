@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+from functools import partial
 
 import httpx
 import pytest
@@ -29,6 +30,20 @@ def boom(*_):
 
 def exits(*_):
     raise SystemExit(3)
+
+
+def raises(error):
+    def function(*_):
+        raise error
+
+    return function
+
+
+def in_async(function):
+    async def waits(*args):
+        return function(*args)
+
+    return waits
 
 
 async def slow(*_):
@@ -125,11 +140,43 @@ SANITIZERS = {
         "event filter 'wrong'",
         "returned without any text, nor anything",
     ),
+    "feed returns a number as text": (
+        {"events": lambda r: Feeds([proxy_core.TextDelta(text=5)])},
+        "event filter 'wrong'",
+        "a list with a TextDelta whose text is an int",
+    ),
+    "request's error has no message": (
+        {"request": raises(proxy_core.BadRequest(None))},
+        "sanitizer 'wrong'",
+        "raised BadRequest with a message that is None",
+    ),
+    "request's error has a number as message": (
+        {"request": raises(proxy_core.BadRequest(5))},
+        "sanitizer 'wrong'",
+        "raised BadRequest with a message that is an int",
+    ),
+    "request's error has a number as param": (
+        {"request": raises(proxy_core.BadRequest("no", param=7))},
+        "sanitizer 'wrong'",
+        "raised BadRequest with a param that is an int",
+    ),
+    "request's error has no time": (
+        {"request": raises(proxy_core.BadRequest("no", retry_after_s=float("nan")))},
+        "sanitizer 'wrong'",
+        "raised BadRequest with a retry_after_s of nan",
+    ),
     "text is held for ever": ({"events": lambda r: Held()}, "event filter 'wrong'", "text that it still holds"),
 }
 PROVIDERS = {
     "encode raises": ({"encode": boom}, "encoder 'parrot'", "raised LookupError"),
     "encode exits": ({"encode": exits}, "encoder 'parrot'", "raised SystemExit"),
+    "encode is cancelled": ({"encode": raises(asyncio.CancelledError())}, "encoder 'parrot'", "raised CancelledError"),
+    "encode is closed": ({"encode": raises(GeneratorExit())}, "encoder 'parrot'", "raised GeneratorExit"),
+    "encode's error has no message": (
+        {"encode": raises(proxy_core.BadRequest(None))},
+        "encoder 'parrot'",
+        "raised BadRequest with a message that is None",
+    ),
     "encode returns a dict": ({"encode": lambda c, k: {}}, "encoder 'parrot'", "returned a dict, not UpstreamRequest"),
     "encode is async": ({"encode": slow}, "encoder 'parrot'", "returned a coroutine"),
     "content is a text": ({"encode": unusable(content="{}")}, "encoder 'parrot'", "content is a str, not bytes"),
@@ -161,6 +208,27 @@ PROVIDERS = {
     "decoder returns None": ({"decoder": lambda c, r: None}, "decoder 'parrot'", "returned None without 'feed'"),
     "decoder's feed raises": ({"decoder": lambda c, r: Feeds(boom)}, "decoder 'parrot'", "raised LookupError"),
     "decoder's feed yields": ({"decoder": lambda c, r: Feeds(generated)}, "decoder 'parrot'", "returned a generator"),
+    "decoder's usage is a dict": (
+        {"decoder": lambda c, r: Feeds([proxy_core.UsageReport(usage={"prompt": 1})])},
+        "decoder 'parrot'",
+        "a list with a UsageReport whose usage is a dict",
+    ),
+    "decoder's usage has a fraction": (
+        {"decoder": lambda c, r: Feeds([proxy_core.UsageReport(usage=proxy_core.Usage(prompt=1.5))])},
+        "decoder 'parrot'",
+        "a list with a Usage whose prompt is a float",
+    ),
+    "decoder's reason is unknown": (
+        {"decoder": lambda c, r: Feeds([proxy_core.Finish(reason="done!")])},
+        "decoder 'parrot'",
+        "a list with a Finish whose reason is a str",
+    ),
+    "send exits": ({"send": in_async(exits)}, "sender 'parrot'", "raised SystemExit"),
+    "send is cancelled": (
+        {"send": in_async(raises(asyncio.CancelledError()))},
+        "sender 'parrot'",
+        "raised CancelledError",
+    ),
     "send raises": ({"send": boom}, "sender 'parrot'", "raised LookupError"),
     "send is not async": (
         {"send": lambda r, c: None},
@@ -207,7 +275,7 @@ async def check(proxy, caplog, model, who, what, stream):
     assert what in line
     assert "'tested'" in line
     if "raised" in what:
-        assert type(error).__name__ == what.split()[-1]
+        assert type(error).__name__ == what.split()[1]
         assert re.search(rf"in {re.escape(HERE)}:\d+", line)
     explained = await explain(proxy, answers[-1].headers["x-request-id"])
     assert (type(error).__name__ if error else "TypeError") in explained["cause"]
@@ -251,10 +319,43 @@ async def test_a_provider_that_is_wrong_is_named(faulty, caplog, upstream, parro
     await check(proxy, caplog, "parrot/grey", who, what, stream)
 
 
+def deciding(**fields):
+    given = {"fault": "provider", "next": "reject", "error": proxy_core.BadRequest("no"), "cooldown": "credential"}
+    return lambda failure: proxy_core.FailureDecision(**given | fields)
+
+
 @pytest.mark.parametrize(
     "classify, what",
-    [(boom, "raised LookupError"), (lambda f: None, "returned None, not FailureDecision"), (slow, "a coroutine")],
-    ids=["raises", "returns nothing", "is async"],
+    [
+        (boom, "raised LookupError"),
+        (lambda f: None, "returned None, not FailureDecision"),
+        (slow, "a coroutine"),
+        (deciding(cooldown_s=float("nan")), "a FailureDecision with a cooldown of nan s"),
+        (deciding(cooldown_s=float("inf")), "a FailureDecision with a cooldown of inf s"),
+        (deciding(cooldown_s=-5), "a FailureDecision with a cooldown of -5 s"),
+        (deciding(cooldown_s="5"), "a FailureDecision whose cooldown_s is a str"),
+        (deciding(back_off_s=(1, float("nan"))), "a FailureDecision with a cooldown of nan s"),
+        (deciding(next="later"), "a FailureDecision whose next is a str"),
+        (deciding(cooldown="everything"), "a FailureDecision whose cooldown is a str"),
+        (deciding(fault="nobody"), "a FailureDecision whose fault is a str"),
+        (deciding(error="no"), "a FailureDecision whose error is a str"),
+        (deciding(error=proxy_core.BadRequest(None)), "a FailureDecision whose error has a message that is None"),
+    ],
+    ids=[
+        "raises",
+        "nothing",
+        "async",
+        "nan",
+        "inf",
+        "negative",
+        "text",
+        "step",
+        "next",
+        "cooldown",
+        "fault",
+        "error",
+        "message",
+    ],
 )
 async def test_a_classifier_that_is_wrong_is_named(faulty, caplog, upstream, parrot, classify, what):
     proxy = await faulty(provider(parrot, upstream, classify_failure=classify))
@@ -340,7 +441,11 @@ async def test_a_selector_that_is_wrong_is_named(faulty, caplog, select):
     await check(proxy, caplog, "demo/small", "selector 'wrong'", "", stream=False)
 
 
-@pytest.mark.parametrize("observe", [boom, lambda record: None], ids=["raises", "is not async"])
+@pytest.mark.parametrize(
+    "observe",
+    [boom, lambda record: None, in_async(exits), in_async(raises(asyncio.CancelledError()))],
+    ids=["raises", "is not async", "exits", "is cancelled"],
+)
 async def test_an_observer_that_is_wrong_is_named_once(faulty, caplog, observe):
     proxy = await faulty({"proxy_observers": [proxy_core.Observer(name="wrong", observe=observe)]})
 
@@ -354,7 +459,11 @@ async def test_an_observer_that_is_wrong_is_named_once(faulty, caplog, observe):
     assert "observer 'wrong' of plugin 'tested'" in line
 
 
-@pytest.mark.parametrize("count", [boom, lambda c: 7], ids=["raises", "returns a number"])
+@pytest.mark.parametrize(
+    "count",
+    [boom, lambda c: 7, lambda c: proxy_core.TokenCount(tokens=-5), lambda c: proxy_core.TokenCount(tokens="5")],
+    ids=["raises", "returns a number", "counts less than none", "counts in words"],
+)
 async def test_a_counter_that_is_wrong_is_named_and_the_next_one_counts(faulty, caplog, count):
     hooks = {"proxy_token_counters": [proxy_core.TokenCounter(name="wrong", count=count, rank=-99)]}
     proxy = await faulty(hooks)
@@ -402,6 +511,91 @@ async def test_a_catalog_that_is_wrong_is_named(faulty, caplog):
     ((line, error),) = rows(caplog)
     assert "the model catalog 'wrong' of plugin 'tested' raised LookupError" in line
     assert isinstance(error, LookupError)
+
+
+@pytest.mark.parametrize("find", [boom, lambda provider, model: 5], ids=["raises", "returns a number"])
+async def test_a_catalog_that_looks_up_something_wrong_is_named_and_passed_over(faulty, caplog, find):
+    catalog = proxy_core.ModelCatalog(name="wrong", load=lambda: find, rank=-99)
+    proxy = await faulty({"proxy_model_catalogs": [catalog]}, models={"fast": ["demo/small"]})
+
+    async with asyncio.timeout(20):
+        while not rows(caplog):
+            assert "fast" in [model["id"] for model in (await proxy.get("/models")).json["data"]]
+            await asyncio.sleep(0.01)
+
+    assert (await proxy.get("/models")).status == 200
+    ((line, _),) = rows(caplog)
+    assert "the model catalog 'wrong' of plugin 'tested'" in line
+
+
+#: What ends or spoils an answer, and what is said about it; the class of the response is put in.
+ANSWERS = {
+    "raises": (lambda cls: in_async(boom), "raised LookupError"),
+    "exits": (lambda cls: in_async(exits), "raised SystemExit"),
+    "is cancelled": (lambda cls: in_async(raises(asyncio.CancelledError())), "raised CancelledError"),
+    "is closed": (lambda cls: in_async(raises(GeneratorExit())), "raised GeneratorExit"),
+    "is not async": (lambda cls: lambda *_: cls(), "it must be an async function"),
+    "returns nothing": (lambda cls: in_async(lambda *_: None), "returned None, not {name}"),
+    "returns a text": (lambda cls: in_async(lambda *_: "yes"), "returned a str, not {name}"),
+    "has a text as status": (lambda cls: in_async(lambda *_: cls(status="200")), "{name} whose status is a str"),
+    "has no status": (lambda cls: in_async(lambda *_: cls(status=7)), "{name} with a status of 7"),
+    "has a body that is none": (lambda cls: in_async(lambda *_: cls(body=object())), "{name} whose body is "),
+    "has an error without a message": (
+        lambda cls: in_async(raises(proxy_core.BadRequest(None))),
+        "raised BadRequest with a message that is None",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+async def test_an_operation_and_a_page_that_are_wrong_are_named_and_end_only_their_own_request(faulty, caplog, case):
+    wrong, what = ANSWERS[case]
+    page = partial(proxy_core.PageResponse, content_type="text/plain")
+    proxy = await faulty(
+        {
+            "proxy_operations": [
+                proxy_core.Operation(paths=("/v1/tool",), answer=wrong(proxy_core.OperationResponse), public=True)
+            ],
+            "proxy_admin_pages": [proxy_core.AdminPage(path="/admin/tool", respond=wrong(page), public=True)],
+        }
+    )
+    root = proxy.url.removesuffix("/v1")
+
+    operations = [await proxy.client.get(f"{root}/v1/tool") for _ in range(2)]
+    pages = [await proxy.client.get(f"{root}/admin/tool") for _ in range(2)]
+
+    for answer in (*operations, *pages):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "plugin_failed")
+        assert answer.headers["x-request-id"]
+    assert "operation '/v1/tool' of plugin 'tested'" in operations[0].json()["error"]["message"]
+    assert "page '/admin/tool' of plugin 'tested'" in pages[0].json()["error"]["message"]
+    lines = [line for line, _ in rows(caplog)]
+    assert [
+        what.format(name=name) in line for line, name in zip(lines, ("OperationResponse", "PageResponse"), strict=True)
+    ] == [True, True], lines
+    assert (await explain(proxy, operations[0].headers["x-request-id"]))["cause"]
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+
+
+async def test_a_log_sink_that_is_cancelled_by_itself_is_named_and_writes_again(faulty, caplog):
+    written = []
+
+    async def write(lines):
+        written.append(lines)
+        if len(written) == 1:
+            raise asyncio.CancelledError
+
+    sink = proxy_core.LogSink(name="wrong", write=write)
+    proxy = await faulty({"proxy_log_sinks": [sink]}, records={"enabled": True})
+
+    async with asyncio.timeout(20):
+        for number in (1, 2):
+            await proxy.chat("demo/small", "hi")
+            while len(written) < number:
+                await asyncio.sleep(0.01)
+
+    ((line, _),) = rows(caplog)
+    assert "the log sink 'wrong' of plugin 'tested' raised CancelledError" in line
 
 
 def installed(site, name, text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,12 +16,6 @@ log = logging.getLogger("proxy_core.credentials")
 #: No credential is refreshed twice within this time.
 #: A token that is said to last no longer is used until it is rejected.
 LEAST_BETWEEN_S = 10.0
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Whether the current task is being cancelled. A plugin may raise ``CancelledError`` by itself."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def checked(tokens: object, now: datetime, name: str) -> Tokens:

@@ -12,8 +12,8 @@ from typing import Any, Self
 from msgspec import Struct, field
 
 from proxy_core.clock import Clock
-from proxy_core.credentials.given import is_cancellation
 from proxy_core.interfaces import Credential, HttpClient, Provider
+from proxy_core.plugins.faults import is_cancellation
 from proxy_core.rotation.pool import Pool
 from proxy_core.rotation.state import CredentialState
 

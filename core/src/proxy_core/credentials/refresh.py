@@ -19,7 +19,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core.clock import Clock
-from proxy_core.credentials.given import checked, is_cancellation
+from proxy_core.credentials.given import checked
 from proxy_core.credentials.journal import Entry, Journal
 from proxy_core.credentials.journaled_client import Recorder
 from proxy_core.credentials.locks import CredentialLock, LockBusy
@@ -34,6 +34,7 @@ from proxy_core.interfaces import (
     SetupRequired,
     Tokens,
 )
+from proxy_core.plugins.faults import is_cancellation
 from proxy_core.records.redact import SecretScrubber
 
 log = logging.getLogger("proxy_core.credentials")

@@ -22,13 +22,13 @@ from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.fingerprint import Fingerprints
-from proxy_core.credentials.given import is_cancellation
 from proxy_core.credentials.login import Login, LoginSpec
 from proxy_core.credentials.refresh import Refreshed, refresh_once
 from proxy_core.credentials.stored import StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
 from proxy_core.interfaces import Credential, HttpClient, HttpResponse, LoginRequired, RetryRefresh, SetupRequired
 from proxy_core.messages import UpstreamRequest
+from proxy_core.plugins.faults import is_cancellation
 from proxy_core.rotation.cooldown import BACK_OFF_S, step
 
 log = logging.getLogger("proxy_core.credentials")

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from proxy_core.errors import PluginFailed
 from proxy_core.interfaces import FindModelInfo, HttpClient, ModelCatalog, ModelInfo
+from proxy_core.plugins.faults import is_from_outside
 from proxy_core.settings.base import Described, ModelOptions
 from proxy_core.settings.schema import ProviderSettings
 
@@ -76,7 +77,10 @@ class Catalogs:
     def find(self, provider: str, model: str) -> Iterator[tuple[str, ModelInfo]]:
         """What the loaded tables say about a model, each with its name."""
         for name, find in self._tables or ():
-            info = find(provider, model)
+            try:
+                info = find(provider, model)
+            except PluginFailed:  # which has been logged
+                continue
             if info is not None:
                 yield name, info
 
@@ -85,7 +89,9 @@ class Catalogs:
         try:
             async for find in newer:
                 self._tables = [(known, find if known == name else old) for known, old in self._tables or ()]
-        except Exception:  # a plugin's reader may fail in any way
+        except BaseException as error:  # a plugin's reader may fail in any way
+            if is_from_outside(error):
+                raise
             log.warning("the table of %s is not refreshed any more", name, exc_info=True)
 
     def _read(self) -> list[tuple[str, FindModelInfo]]:

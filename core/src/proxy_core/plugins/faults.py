@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,18 +53,19 @@ class Faults:
         self.modules: dict[str, str] = {}
         self._told: set[tuple[object, ...]] = set()
 
-    def raised(self, site: Site, error: BaseException) -> PluginFailed:
-        """The error for the client when ``error`` left a plugin's function."""
+    def raised(self, site: Site, error: BaseException, what: str = "") -> PluginFailed:
+        """The error for the client when ``error`` left a plugin's function. ``what`` is wrong in an error itself."""
         kind = type(error).__name__
         place = self._place(site.plugin, error.__traceback__)
         if self._is_new(site, type(error), place):
             log.error(
-                "the %s raised %s%s; its author has to fix it; further failures with this cause are only counted",
-                *(site, kind, f" in {place}" if place else ""),
+                "the %s raised %s%s%s; its author has to fix it; further failures with this cause are only counted",
+                *(site, kind, f" with {what}" if what else "", f" in {place}" if place else ""),
                 exc_info=error,
                 extra=NAMES_ONLY,
             )
-        return _failed(site, f"raised {kind}", f"{kind} in the {site}")
+        wrong = f" with {what}" if what else ""
+        return _failed(site, f"raised {kind}{wrong}", f"{kind} in the {site}{wrong}")
 
     def returned(self, site: Site, call: Callable[..., Any], what: str) -> PluginFailed:
         """The error for the client when a function's result is wrong; ``what``: the result, and what was expected."""
@@ -137,6 +139,17 @@ def _root(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
+def is_cancellation(error: BaseException) -> bool:
+    """Whether the current task is being cancelled. A plugin may raise ``CancelledError`` by itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Whether a plugin's function that was awaited is not at fault: it is cancelled or closed, or the program ends."""
+    return isinstance(error, GeneratorExit | KeyboardInterrupt) or is_cancellation(error)
+
+
 def place_of(call: object) -> str:
     """Where a function is defined; empty if that cannot be told."""
     found = inspect.unwrap(call) if callable(call) else call
@@ -170,7 +183,7 @@ def described(value: object) -> str:
 
 def with_article(name: str, before: str = "") -> str:
     words = before + name
-    return f"{'an' if words[0] in 'aeiouAEIOU' else 'a'} {words}"
+    return f"{'an' if words[0] in 'aeiouAEIOU' and not words.startswith('Us') else 'a'} {words}"
 
 
 def modules_of(plugins: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from proxy_core.interfaces import ProxyRequest
-from proxy_core.messages import JsonObject, UpstreamRequest
-from proxy_core.plugins.faults import described
+from proxy_core.dialects.common import json_bytes
+from proxy_core.interfaces import FailureDecision, ModelInfo, OperationResponse, PageResponse, ProxyRequest, TokenCount
+from proxy_core.messages import CHAT_EVENTS, JsonObject, TextDelta, UpstreamRequest, UsageReport
+from proxy_core.plugins.faults import described, with_article
+from proxy_core.plugins.fields import wrong_error, wrong_field, wrong_number
 
 _TOKENS = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]*")
 #: What no header's value may contain; anything else is sent as UTF-8.
@@ -16,6 +18,9 @@ _CONTROLS = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _ADDRESS = re.compile(r"https?://([^/?#@\s]*@)?(\[[\da-f:.]+\]|[^/?#@:\[\]\s]+)(:(?P<port>\d{0,5}))?([/?#]|$)", re.I)
 #: Of a provider with sockets of its own, which a replay does not use.
 _OWN_ADDRESS = re.compile(r"(?!https?:)[a-z][a-z\d+.-]*:(//|[a-z])", re.I)
+#: The same in a response of a page or an operation.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _JSON = (str, int, float, dict, list, tuple, type(None))
 
 
@@ -106,3 +111,95 @@ def dialects_problem(result: object, known: Collection[str]) -> str:
         return ""
     which = repr(unknown[0]) if isinstance(unknown[0], str) else described(unknown[0])
     return f"a list with {which}, which is no dialect"
+
+
+def decision_problem(result: object) -> str:
+    if not isinstance(result, FailureDecision):
+        return f"{described(result)}, not FailureDecision"
+    if what := wrong_field(result):
+        return what
+    if what := wrong_error(result.error):
+        return f"a FailureDecision whose error has {what}"
+    seconds = next(filter(None, map(wrong_number, (result.cooldown_s, *result.back_off_s))), "")
+    return f"a FailureDecision with a cooldown of {seconds} s" if seconds else ""
+
+
+def decoder_problem(result: object) -> str:
+    if isinstance(result, type):
+        return f"{described(result)}, not a decoder"
+    missing = [name for name in ("feed", "close", "ended") if not hasattr(result, name)]
+    return f"{described(result)} without {missing[0]!r}, not a decoder" if missing else ""
+
+
+def events_problem(result: object) -> str:
+    if not isinstance(result, list | tuple):
+        return f"{described(result)}, not a list of events"
+    for event in result:
+        if type(event) is TextDelta and type(event.text) is str and type(event.choice) is int:
+            continue  # nearly all of them
+        if type(event) not in CHAT_EVENTS:
+            return f"a list with {described(event)}, which is no event"
+        if what := wrong_field(event):
+            return f"a list with {what}"
+        if type(event) is UsageReport and (what := wrong_field(event.usage)):
+            return f"a list with {what}"
+    return ""
+
+
+def filter_problem(result: object) -> str:
+    if result is None or (hasattr(result, "feed") and hasattr(result, "close") and not isinstance(result, type)):
+        return ""
+    return f"{described(result)}, not an event filter or None"
+
+
+def count_problem(result: object) -> str:
+    if result is None:
+        return ""
+    if not isinstance(result, TokenCount):
+        return f"{described(result)}, not TokenCount or None"
+    if what := wrong_field(result):
+        return what
+    tokens = wrong_number(result.tokens)
+    return f"a TokenCount of {tokens} tokens" if tokens else ""
+
+
+def info_problem(result: object) -> str:
+    if result is None:
+        return ""
+    return wrong_field(result) if isinstance(result, ModelInfo) else f"{described(result)}, not ModelInfo or None"
+
+
+def answer_problem(result: object) -> str:
+    if not isinstance(result, OperationResponse):
+        return f"{described(result)}, not OperationResponse"
+    if what := wrong_field(result) or _head_problem(result, result.headers):
+        return what
+    try:
+        json_bytes(result.body)
+    except Exception as error:  # an object of the plugin's may fail in any way
+        return f"an OperationResponse whose body is no JSON ({type(error).__name__})"
+    return ""
+
+
+def page_problem(result: object) -> str:
+    if not isinstance(result, PageResponse):
+        return f"{described(result)}, not PageResponse"
+    if what := wrong_field(result):
+        return what
+    if not isinstance(result.body, bytes) and not (
+        hasattr(result.body, "__aiter__") and hasattr(result.body, "aclose")
+    ):
+        return f"a PageResponse whose body is {described(result.body)}, neither bytes nor a stream"
+    return _head_problem(result, [*result.headers.items(), ("content-type", result.content_type)])
+
+
+def _head_problem(result: OperationResponse | PageResponse, headers: Iterable[tuple[str, str]]) -> str:
+    """``result`` has a status or a header that HTTP cannot carry."""
+    name = with_article(type(result).__name__)
+    if not 200 <= result.status <= 599:
+        return f"{name} with a status of {result.status}"
+    try:
+        bad = [key for key, value in headers if not (_HEADER_NAME.fullmatch(key) and _HEADER_VALUE.fullmatch(value))]
+    except (TypeError, ValueError):
+        return f"{name} with a header that is not a pair of str"
+    return f"{name} whose header {bad[0]!r} cannot be sent" if bad else ""

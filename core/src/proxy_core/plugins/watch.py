@@ -15,7 +15,8 @@ from msgspec import Struct, field
 
 from proxy_core.clock import Clock
 from proxy_core.errors import PluginFailed, ProxyError
-from proxy_core.plugins.faults import NAMES_ONLY, Faults, Site, described, failure, unfit
+from proxy_core.plugins.faults import NAMES_ONLY, Faults, Site, described, failure, is_from_outside, unfit
+from proxy_core.plugins.fields import wrong_error
 from proxy_core.plugins.trace import name_of, traced, traced_async
 
 Ts = TypeVarTuple("Ts")
@@ -114,10 +115,19 @@ class Watch(Struct, eq=False):
         log.log(level, "%s", line, extra=NAMES_ONLY)
 
     def raised(self, error: BaseException, call: Callable[..., Any], given: tuple[Any, ...]) -> PluginFailed:
-        self.failures += 1
         if isinstance(error, TypeError) and (what := unfit(call, given, error)):
+            self.failures += 1
             return self.faults.unfit(self.site, call, what)
-        return self.faults.raised(self.site, error)
+        return self.failed(error)
+
+    def failed(self, error: BaseException, what: str = "") -> PluginFailed:
+        self.failures += 1
+        return self.faults.raised(self.site, error, what)
+
+    def passes(self, error: BaseException) -> None:
+        """Raises ``PluginFailed`` for an error that no client could be told."""
+        if what := wrong_error(error):
+            raise self.failed(error, what) from error
 
     def returned(self, call: Callable[..., Any], result: object, what: str) -> PluginFailed:
         self.failures += 1
@@ -139,7 +149,8 @@ def watched(
         began = perf_counter()
         try:
             result = call(*args)
-        except lets_pass:
+        except lets_pass as error:
+            watch.passes(error)
             raise
         except BaseException as error:  # a plugin may fail in any way, also with SystemExit or a library's panic
             raise watch.raised(error, call, args) from error
@@ -166,9 +177,12 @@ def watched_async(
             if not inspect.isawaitable(waiting):
                 raise watch.returned(call, waiting, f"{described(waiting)}: it must be an async function")
             result = await (_in_steps(waiting, watch) if inspect.iscoroutine(waiting) else waiting)
-        except lets_pass:
+        except lets_pass as error:
+            watch.passes(error)
             raise
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        except BaseException as error:  # a plugin may fail in any way
+            if is_from_outside(error):
+                raise
             raise watch.raised(error, call, args) from error
         finally:
             watch.took(perf_counter() - began)
@@ -176,6 +190,7 @@ def watched_async(
             raise watch.returned(call, result, what)
         return result
 
+    run.__wrapped__ = call  # type: ignore[attr-defined]  # as above
     return traced_async(run, watch.site, name_of(call)) if watch.trace else run
 
 
@@ -190,10 +205,15 @@ def _in_steps(waiting: Coroutine[Any, Any, R], watch: Watch) -> Generator[Any, A
         except StopIteration as ended:
             result: R = ended.value
             return result
+        except GeneratorExit as error:  # the plugin's own; one from outside arrives below
+            raise watch.failed(error) from error
         finally:
             watch.stepped(perf_counter() - began)
         try:
             resume = partial(waiting.send, (yield step))
+        except GeneratorExit:
+            waiting.close()
+            raise
         except BaseException as error:  # a cancellation, for example
             resume = partial(waiting.throw, error)
 

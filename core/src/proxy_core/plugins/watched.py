@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -12,17 +12,20 @@ from msgspec.structs import replace
 from proxy_core.clock import Clock
 from proxy_core.errors import ProxyError
 from proxy_core.interfaces import (
+    AdminPage,
     Candidate,
     CredentialRefresher,
     Dialect,
     EventDecoder,
     EventFilter,
-    FailureDecision,
+    FindModelInfo,
+    HttpClient,
     ListModels,
     LoginRequired,
     LogSink,
     ModelCatalog,
     Observer,
+    Operation,
     PluginTime,
     Provider,
     ProviderCall,
@@ -32,14 +35,26 @@ from proxy_core.interfaces import (
     RetryRefresh,
     Sanitizer,
     SetupRequired,
-    TokenCount,
     Tokens,
     TransportFailed,
 )
-from proxy_core.messages import CHAT_EVENTS, ChatEvent, EmbedResponse, TextDelta
+from proxy_core.messages import ChatEvent, EmbedResponse, TextDelta
 from proxy_core.plugins.faults import Faults, Site, described, modules_of
 from proxy_core.plugins.registry import Catalog
-from proxy_core.plugins.results import address_problem, dialects_problem, request_problem, sanitized_problem
+from proxy_core.plugins.results import (
+    address_problem,
+    answer_problem,
+    count_problem,
+    decision_problem,
+    decoder_problem,
+    dialects_problem,
+    events_problem,
+    filter_problem,
+    info_problem,
+    page_problem,
+    request_problem,
+    sanitized_problem,
+)
 from proxy_core.plugins.watch import Watch, anything, instance_of, watched, watched_async
 from proxy_core.plugins.watched_dialects import watched_dialect
 
@@ -83,11 +98,16 @@ class PluginWatch(Struct):
                 for n, s in catalog.selectors.items()
             },
             token_counters=tuple(
-                replace(c, count=watched(c.count, watch("proxy_token_counters", "counter", c.name), _IS_COUNT, ()))
+                replace(c, count=watched(c.count, watch("proxy_token_counters", "counter", c.name), count_problem, ()))
                 for c in catalog.token_counters
             ),
             refreshers={n: _refresher(r, watch) for n, r in catalog.refreshers.items()},
             model_catalogs=tuple(_catalog(c, watch) for c in catalog.model_catalogs),
+            operations=tuple(
+                _operation(o, watch("proxy_operations", "operation", o.paths[0], waits=True))
+                for o in catalog.operations
+            ),
+            admin_pages=tuple(_page(p, watch) for p in catalog.admin_pages),
             observers=tuple(_observer(o, watch) for o in catalog.observers),
             log_sinks=tuple(_sink(s, watch) for s in catalog.log_sinks),
         )
@@ -115,7 +135,6 @@ class Watching(Protocol):
 
 
 _IS_CANDIDATE = instance_of(Candidate)
-_IS_COUNT = instance_of(TokenCount, type(None))
 _IS_REQUEST = instance_of(ProxyRequest)
 _NOT_ENDED = (TimeoutError, OSError, ProxyError, TransportFailed)
 _NOT_REFRESHED = (LoginRequired, SetupRequired, RetryRefresh, *_NOT_ENDED)
@@ -142,7 +161,7 @@ def _provider(given: Provider, watch: Watching, known: Collection[str]) -> Provi
         decode, of = given.decode_embeddings, at("decode_embeddings")
         changed["decode_embeddings"] = watched(decode, of, instance_of(EmbedResponse))
     if given.classify_failure is not None:
-        changed["classify_failure"] = watched(given.classify_failure, at("classify_failure"), _decision_problem, ())
+        changed["classify_failure"] = watched(given.classify_failure, at("classify_failure"), decision_problem, ())
     if given.read_quota is not None:
         changed["read_quota"] = watched(given.read_quota, at("read_quota"), instance_of(list, tuple))
     if given.list_models is not None:
@@ -162,24 +181,11 @@ def _listing(given: ListModels, watch: Watch) -> ListModels:
     return replace(given, request=watched(given.request, watch, address_problem), parse=parse, more=more)
 
 
-def _decision_problem(result: object) -> str:
-    if not isinstance(result, FailureDecision):
-        return f"{described(result)}, not FailureDecision"
-    return "" if isinstance(result.error, ProxyError) else f"a FailureDecision whose error is {described(result.error)}"
-
-
 def _decoders(
     decoder: Callable[[ProviderCall, ResponseHead], EventDecoder], watch: Watch
 ) -> Callable[[ProviderCall, ResponseHead], EventDecoder]:
-    new = watched(decoder, watch, _decoder_problem)
+    new = watched(decoder, watch, decoder_problem)
     return lambda call, response: _WatchedDecoder(new(call, response), watch)
-
-
-def _decoder_problem(result: object) -> str:
-    if isinstance(result, type):
-        return f"{described(result)}, not a decoder"
-    missing = [name for name in ("feed", "close", "ended") if not hasattr(result, name)]
-    return f"{described(result)} without {missing[0]!r}, not a decoder" if missing else ""
 
 
 class _WatchedDecoder:
@@ -187,21 +193,12 @@ class _WatchedDecoder:
 
     def __init__(self, decoder: EventDecoder, watch: Watch) -> None:
         self._decoder = decoder
-        self.feed = watched(decoder.feed, watch, _events_problem)
-        self.close = watched(decoder.close, watch, _events_problem)
+        self.feed = watched(decoder.feed, watch, events_problem)
+        self.close = watched(decoder.close, watch, events_problem)
 
     @property
     def ended(self) -> bool:
         return self._decoder.ended
-
-
-def _events_problem(result: object) -> str:
-    if not isinstance(result, list | tuple):
-        return f"{described(result)}, not a list of events"
-    for event in result:
-        if type(event) not in CHAT_EVENTS:
-            return f"a list with {described(event)}, which is no event"
-    return ""
 
 
 # --- Dialects ----------------------------------------------------------------------------
@@ -213,7 +210,10 @@ def _dialect(given: Dialect, watch: Watching) -> Dialect:
     def of(role: str) -> Watch:
         return watch("proxy_dialects", f"{role}_of_dialect", given.name, waits=True)
 
-    return given if of("decode").site.plugin == "core" else watched_dialect(given, of)
+    if of("decode").site.plugin == "core":
+        return given
+    operations = tuple(_operation(one, of("operation")) for one in given.operations)
+    return replace(watched_dialect(given, of), operations=operations)
 
 
 # --- Sanitizers --------------------------------------------------------------------------
@@ -243,19 +243,13 @@ def _sanitizing(given: Callable[[ProxyRequest], ProxyRequest], watch: Watch) -> 
 def _filters(
     events: Callable[[ProxyRequest], EventFilter | None], watch: Watch
 ) -> Callable[[ProxyRequest], EventFilter | None]:
-    new = watched(events, watch, _filter_problem)
+    new = watched(events, watch, filter_problem)
 
     def filtered(request: ProxyRequest) -> EventFilter | None:
         found = new(request)
         return _WatchedFilter(found, watch) if found is not None else None
 
     return filtered
-
-
-def _filter_problem(result: object) -> str:
-    if result is None or (hasattr(result, "feed") and hasattr(result, "close") and not isinstance(result, type)):
-        return ""
-    return f"{described(result)}, not an event filter or None"
 
 
 class _WatchedFilter:
@@ -265,8 +259,8 @@ class _WatchedFilter:
 
     def __init__(self, filter_: EventFilter, watch: Watch) -> None:
         self._filter, self._watch = filter_, watch
-        self._feed = watched(filter_.feed, watch, _events_problem)
-        self._close = watched(filter_.close, watch, _events_problem)
+        self._feed = watched(filter_.feed, watch, events_problem)
+        self._close = watched(filter_.close, watch, events_problem)
         self._taken = self._given = ""
         #: Whether a response without text is what it wants: the core's own keep nothing unseen.
         self._replaced = type(filter_).__module__.startswith("proxy_core.")
@@ -326,11 +320,35 @@ def _refresher(given: CredentialRefresher, watch: Watching) -> CredentialRefresh
 
 def _catalog(given: ModelCatalog, watch: Watching) -> ModelCatalog:
     of = watch("proxy_model_catalogs", "model_catalog", given.name, waits=True)
-    return replace(given, load=watched(given.load, of, _unless_callable))
+    load = watched(given.load, of, _unless_callable)
+    return replace(
+        given,
+        load=lambda: watched(load(), of, info_problem, ()),
+        newer=_newer(given.newer, of) if given.newer else None,
+    )
+
+
+def _operation(given: Operation, of: Watch) -> Operation:
+    return replace(given, answer=watched_async(given.answer, of, answer_problem, (ProxyError,)))
+
+
+def _page(given: AdminPage, watch: Watching) -> AdminPage:
+    of = watch("proxy_admin_pages", "page", given.path, waits=True)
+    return replace(given, respond=watched_async(given.respond, of, page_problem, (ProxyError,)))
 
 
 def _unless_callable(result: object) -> str:
     return "" if callable(result) else f"{described(result)}, not a function"
+
+
+def _newer(
+    newer: Callable[[HttpClient], AsyncIterator[FindModelInfo]], of: Watch
+) -> Callable[[HttpClient], AsyncIterator[FindModelInfo]]:
+    async def tables(http: HttpClient) -> AsyncIterator[FindModelInfo]:
+        async for find in newer(http):
+            yield watched(find, of, info_problem, ())
+
+    return tables
 
 
 def _observer(given: Observer, watch: Watching) -> Observer:

@@ -26,18 +26,26 @@ def address(provider: Provider, credential: Credential | None = None) -> str | N
     The functions are called without being watched: nobody has made a request, and they may fail.
     """
     blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
-    with suppress(Exception, SystemExit):  # a plugin may need a real credential to know its address
-        if provider.list_models is not None:
-            listing: Callable[[Credential], UpstreamRequest] = inspect.unwrap(provider.list_models.request)
-            return listing(credential or blank).url.partition("?")[0]
-        dialect = provider.dialects[0] if provider.dialects else None
-        call = ProviderCall(dialect=dialect, body={"model": "x", "messages": []})
-        encode: Encode = inspect.unwrap(provider.encode)
-        request = encode(call, credential or blank)
-        if (close := getattr(request, "close", None)) is not None:  # an async function, as a request will show
-            close()
+    try:
+        request = _unsent(provider, credential or blank)
         return request.url.partition("?")[0]
-    return None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a plugin may need a real credential to know its address, and fail in any way
+        return None
+
+
+def _unsent(provider: Provider, credential: Credential) -> UpstreamRequest:
+    if provider.list_models is not None:
+        listing: Callable[[Credential], UpstreamRequest] = inspect.unwrap(provider.list_models.request)
+        request = listing(credential)
+    else:
+        dialect = provider.dialects[0] if provider.dialects else None
+        encode: Encode = inspect.unwrap(provider.encode)
+        request = encode(ProviderCall(dialect=dialect, body={"model": "x", "messages": []}), credential)
+    if (close := getattr(request, "close", None)) is not None:  # an async function, as a request will show
+        close()
+    return request
 
 
 def server(provider: Provider, credential: Credential | None = None) -> str | None:

@@ -88,7 +88,7 @@ def _operation(route: Route, method: str, dialect: str | None) -> JsonObject:
 def _summary(route: Route) -> str:
     """The first sentence of what the function says of itself."""
     function = route.operation.answer if isinstance(route, OperationRoute) else route.endpoint
-    text = inspect.getdoc(function)
+    text = inspect.getdoc(inspect.unwrap(function))
     return (text or "").partition("\n")[0].replace("``", "`").rstrip(".")
 
 

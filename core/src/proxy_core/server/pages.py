@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from msgspec import Struct, field
 from starlette.routing import Route
 
-from proxy_core.errors import InternalError, PluginError, ProxyError, Unauthorized, Unavailable
+from proxy_core.errors import PluginError, PluginFailed, ProxyError, Unauthorized, Unavailable
 from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageResponse
-from proxy_core.plugins.faults import Faults, Site
+from proxy_core.plugins.faults import Faults, Site, is_from_outside
 from proxy_core.plugins.registry import Catalog, overlap
 from proxy_core.records.log import REQUEST_ID
 from proxy_core.server.auth import ClientKeys
@@ -135,17 +135,12 @@ class PageEndpoint:
         return True
 
     async def _respond(self, request: PageRequest) -> PageResponse:
-        """Raises a ``ProxyError``, the page's own or ``InternalError``."""
+        """Raises a ``ProxyError``: the page's own, or ``PluginFailed``."""
         try:
             async with asyncio.timeout(self._services.answer_s):
-                response = await self._page.respond(request)
-            _check(response)
-        except ProxyError:
-            raise
-        except Exception as error:  # a page may fail in any way; nothing else is affected
-            self._complain(error)
-            raise InternalError("The page failed; the log has details under this request id.") from None
-        return response
+                return await self._page.respond(request)
+        except TimeoutError as error:
+            raise self._complained(error) from error
 
     async def _send_feed(
         self, scope: Scope, receive: Receive, send: Send, response: PageResponse, body: ByteStream, ids: Headers
@@ -165,8 +160,10 @@ class PageEndpoint:
                 pass
             except ClientLeft:
                 return
-            except Exception as error:  # as above; the client sees its connection end early
-                self._complain(error)
+            except BaseException as error:  # a plugin may fail in any way; the client sees its connection end early
+                if is_from_outside(error):
+                    raise
+                self._complained(error)
                 return
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -177,11 +174,13 @@ class PageEndpoint:
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await body.aclose()
-        except Exception as error:  # as above
-            self._complain(error)
+        except BaseException as error:  # as above
+            if is_from_outside(error):
+                raise
+            self._complained(error)
 
-    def _complain(self, error: Exception) -> None:
-        self._services.faults.raised(Site(plugin=self._plugin, role="page", name=self._page.path), error)
+    def _complained(self, error: BaseException) -> PluginFailed:
+        return self._services.faults.raised(Site(plugin=self._plugin, role="page", name=self._page.path), error)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -206,12 +205,3 @@ def _headers(response: PageResponse, ids: Headers) -> Headers:
     named = {**_DEFAULTS, **{name.lower(): value for name, value in response.headers.items()}}
     named["content-type"] = response.content_type
     return [*((name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()), *ids]
-
-
-def _check(response: PageResponse) -> None:
-    """Raises ``TypeError`` or ``ValueError`` for a response that HTTP cannot carry."""
-    if not isinstance(response, PageResponse):
-        raise TypeError(f"the page returned a {type(response).__name__}, not a PageResponse")
-    for name, value in _headers(response, []):
-        if not name or any(byte < 32 or byte == 127 for byte in name + value):
-            raise ValueError(f"the header {name!r} has a control character")

@@ -28,6 +28,7 @@ from proxy_core import (
     RetryRefresh,
     SetupRequired,
     SystemClock,
+    UpstreamBroken,
     UpstreamFailure,
     classify_failure,
     jsons,
@@ -236,7 +237,7 @@ def token_servers(random, now):
                         await work(held, http)
                     except (LoginRequired, LoginFailed, SetupRequired, RetryRefresh):
                         continue
-            with suppress(ValueError, RetryRefresh):  # logged
+            with suppress(UpstreamBroken, RetryRefresh):  # logged
                 await now.catalog.providers["gemini_cli"].quota(held, http)
 
     with suppress(TimeoutError):

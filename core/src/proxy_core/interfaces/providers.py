@@ -186,7 +186,8 @@ class HttpClient(Protocol):
     async def __call__(self, request: UpstreamRequest, *, timeout_s: float = 30.0) -> HttpResponse: ...
 
 
-#: Requests the remaining quota of a credential. An exception is logged, and the quota is requested again later.
+#: Requests the remaining quota of a credential. An exception is logged, and the quota is requested again later; for an
+#: answer that cannot be used it is ``UpstreamBroken``, as any other one is the plugin's own.
 AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 

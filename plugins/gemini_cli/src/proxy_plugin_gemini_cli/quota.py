@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamRequest, json_bytes, load_json
+from proxy_core import Credential, HttpClient, QuotaWindow, UpstreamBroken, UpstreamRequest, json_bytes, load_json
 from proxy_plugin_gemini_cli.models import daily_limit, quota_group
 from proxy_plugin_gemini_cli.onboarding import Backend
 
@@ -72,7 +72,7 @@ def _window(bucket: Bucket, group: str, tier: str | None) -> QuotaWindow:
 
 
 async def ask_quota(credential: Credential, exchange: HttpClient, backend: Backend) -> Sequence[QuotaWindow]:
-    """Call ``retrieveUserQuota``. Raises ``ValueError`` for an unusable response, and whatever ``exchange`` raises."""
+    """Call ``retrieveUserQuota``. Raises ``UpstreamBroken`` for an unusable answer, and what ``exchange`` raises."""
     project = credential.details.get("project_id")
     headers = [
         ("authorization", f"Bearer {credential.secret.get_secret_value()}"),
@@ -82,8 +82,11 @@ async def ask_quota(credential: Credential, exchange: HttpClient, backend: Backe
     content = json_bytes({"project": project} if isinstance(project, str) and project else {})
     answer = await exchange(UpstreamRequest(url=f"{backend.base}:retrieveUserQuota", headers=headers, content=content))
     if answer.status != 200:
-        raise ValueError(f"Code Assist answered with status {answer.status}")
-    return quota_windows(answer.body, credential.tier)
+        raise UpstreamBroken(f"Code Assist answered with status {answer.status}")
+    try:
+        return quota_windows(answer.body, credential.tier)
+    except ValueError as error:
+        raise UpstreamBroken("Code Assist answered with something else than quotas") from error
 
 
 def _number(value: object) -> float | None:

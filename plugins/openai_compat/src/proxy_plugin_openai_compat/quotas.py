@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from msgspec import Struct, field
 
-from proxy_core import Credential, HttpClient, QuotaWindow, RotationSettings, UpstreamRequest, load_json
+from proxy_core import Credential, HttpClient, QuotaWindow, RotationSettings, UpstreamBroken, UpstreamRequest, load_json
 
 #: The quota group of all models: these vendors count per key.
 GROUP = "all"
@@ -51,21 +51,24 @@ def page_url(page: QuotaPage, base: str, own: str) -> str | None:
 async def ask(
     page: QuotaPage, url: str, headers: Sequence[tuple[str, str]], credential: Credential, http: HttpClient
 ) -> Sequence[QuotaWindow]:
-    """``AskQuota``. Raises ``ValueError`` for an answer without figures."""
+    """``AskQuota``. Raises ``UpstreamBroken`` for an answer without figures."""
     authorization = ("authorization", f"Bearer {credential.secret.get_secret_value()}")
     answer = await http(UpstreamRequest(method="GET", url=url, headers=[authorization, *headers]))
     if answer.status == _NO_SUCH_PAGE:
         return []  # a gateway to the vendor
     if answer.status != _FOUND:
-        raise ValueError(f"the vendor answered with status {answer.status}")
+        raise UpstreamBroken(f"the vendor answered with status {answer.status}")
     return quota_windows(page, answer.body, datetime.now(UTC))
 
 
 def quota_windows(page: QuotaPage, body: bytes, now: datetime) -> list[QuotaWindow]:
-    """One window for each that the answer has. Raises ``ValueError`` if it is no JSON object."""
-    content = load_json(body)
+    """One window for each that the answer has. Raises ``UpstreamBroken`` if it is no JSON object."""
+    try:
+        content = load_json(body)
+    except ValueError:
+        content = None
     if not isinstance(content, dict):
-        raise ValueError("the vendor answered with no JSON object")
+        raise UpstreamBroken("the vendor answered with no JSON object")
     found = (_window(figures, content, now) for figures in page.figures)
     return [window for window in found if window is not None]
 

@@ -170,6 +170,32 @@ def test_a_redactor_that_fails_withholds_the_line(logging_to, capsys):
     assert shown.count("withheld: a redactor failed") >= 2
 
 
+def test_lines_are_written_while_a_redactor_is_slow_with_the_next_ones(tmp_path, capsys):
+    """And what is said about the redactor meanwhile comes before them."""
+    log, written, goes_on = logging.getLogger("proxy_core.tested"), threading.Event(), threading.Event()
+
+    def redact(record):
+        if "first" in record["text"]:
+            time.sleep(0.3)  # longer than lines are collected
+            log.warning("about the redactor")
+        if "second" in record["text"]:
+            written.set()
+            goes_on.wait(60)
+        return record
+
+    redaction = Redaction([proxy_core.Redactor(name="slow", redact=redact)])
+    with program_log(LogSettings(), folder=tmp_path, scrub=SecretScrubber([]), redaction=redaction):
+        for line in ("first", "second", "third"):
+            log.warning(line)
+        assert written.wait(60)
+        shown = capsys.readouterr().err
+        goes_on.set()
+    shown_later = capsys.readouterr().err
+
+    assert [line.rpartition(" ")[2] for line in shown.splitlines()] == ["first", "redactor"]
+    assert [line.rpartition(" ")[2] for line in shown_later.splitlines()] == ["second", "third"]
+
+
 def test_an_uncaught_exception_is_logged_and_redacted_too(logging_to, capsys):
     with pytest.raises(SystemExit, match="1"), logging_to():
         raise ValueError(SAID)

@@ -133,6 +133,7 @@ class _Buffer(logging.Handler):
         self._filled = threading.Event()
         self._urgent = threading.Event()
         self._stopped = False
+        self._slice = 1
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.start, self.waiting = self._thread.start, self._lines.__len__
 
@@ -152,7 +153,10 @@ class _Buffer(logging.Handler):
             error = record.exc_info[1]
             record.trace = TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
             record.exc_info = None
-        self._lines.append(record)
+        if threading.current_thread() is self._thread:  # about a redactor, which may hold up all the others
+            self._lines.appendleft(record)
+        else:
+            self._lines.append(record)
         if not self._filled.is_set():
             self._filled.set()
         if record.levelno >= logging.WARNING:
@@ -183,12 +187,16 @@ class _Buffer(logging.Handler):
                     handler.handle(logging.makeLogRecord({"msg": text}))
 
     def _batch(self) -> list[tuple[int, str]]:
-        """The level and text of the oldest lines."""
+        """The level and text of the oldest lines: of one at first and after a slow redactor, so that it is written."""
         batch: list[tuple[int, str]] = []
         while self._lines and len(batch) < _MAX_LINES:
             time.sleep(0)  # lets go of the interpreter's lock, for which requests would otherwise wait 5 ms
-            records = [self._lines.popleft() for _ in range(min(len(self._lines), _SLICE))]
+            began = time.monotonic()
+            records = [self._lines.popleft() for _ in range(min(len(self._lines), self._slice))]
             batch += zip([record.levelno for record in records], self._formatter.lines(records), strict=True)
+            self._slice = 1 if time.monotonic() - began > _COLLECT_S else min(2 * self._slice, _SLICE)
+            if self._slice < _SLICE:
+                break
         if self.dropped > self._reported:
             lost, self._reported = self.dropped - self._reported, self.dropped
             text = f"{lost} log lines were dropped: the log could not be written fast enough"

@@ -598,6 +598,25 @@ async def test_a_log_sink_that_is_cancelled_by_itself_is_named_and_writes_again(
     assert "the log sink 'wrong' of plugin 'tested' raised CancelledError" in line
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=["exits", "is cancelled"])
+async def test_a_state_store_that_ends_more_than_itself_is_done_without(faulty, caplog, error):
+    store = proxy_core.StateStore(scheme="wrong", open=in_async(raises(error)))
+    proxy = await faulty({"proxy_state_stores": [store]}, state={"url": "wrong://here"})
+
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+    assert f"the state store cannot be used ({type(error).__name__}" in caplog.text
+
+
+async def test_a_decoder_that_exits_where_nothing_is_called_ends_only_its_own_request(faulty, upstream, parrot):
+    class Exits(Feeds):
+        ended = property(exits)
+
+    proxy = await faulty(provider(parrot, upstream, decoder=lambda call, response: Exits([])))
+
+    assert (await proxy.chat("parrot/grey", "hi", stream=True)).error["code"] == "plugin_failed"
+    assert (await proxy.chat("demo/small", "hi")).status == 200
+
+
 def installed(site, name, text):
     """A folder for the path of Python in which a distribution with one plugin is installed."""
     info = site / f"strange_{name}-1.0.dist-info"

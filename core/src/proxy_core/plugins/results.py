@@ -127,7 +127,9 @@ def decision_problem(result: object) -> str:
 def decoder_problem(result: object) -> str:
     if isinstance(result, type):
         return f"{described(result)}, not a decoder"
-    missing = [name for name in ("feed", "close", "ended") if not hasattr(result, name)]
+    # The class first: a property of it is not called here.
+    names = ("feed", "close", "ended")
+    missing = [name for name in names if not hasattr(type(result), name) and not hasattr(result, name)]
     return f"{described(result)} without {missing[0]!r}, not a decoder" if missing else ""
 
 

@@ -189,16 +189,21 @@ def _decoders(
 
 
 class _WatchedDecoder:
-    __slots__ = ("_decoder", "close", "feed")
+    __slots__ = ("_decoder", "_watch", "close", "feed")
 
     def __init__(self, decoder: EventDecoder, watch: Watch) -> None:
-        self._decoder = decoder
+        self._decoder, self._watch = decoder, watch
         self.feed = watched(decoder.feed, watch, events_problem)
         self.close = watched(decoder.close, watch, events_problem)
 
     @property
     def ended(self) -> bool:
-        return self._decoder.ended
+        try:
+            return self._decoder.ended
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # it may be a property
+            raise self._watch.failed(error) from error
 
 
 # --- Dialects ----------------------------------------------------------------------------

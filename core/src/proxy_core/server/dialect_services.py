@@ -34,6 +34,7 @@ from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
 from proxy_core.models.token_count import TokenCounting, without_own
 from proxy_core.pipeline.upstream_count import UpstreamCounting
+from proxy_core.plugins.faults import is_from_outside
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.kept import KeptValues
@@ -182,7 +183,9 @@ class DialectServices:
         try:
             async with asyncio.timeout(_STORE_TIMEOUT_S):
                 return await self._knowledge.state.rows(since, until)
-        except Exception as error:  # a store may fail in any way
+        except BaseException as error:  # a store may fail in any way
+            if is_from_outside(error):
+                raise
             log.warning("usage cannot be read from the state store", exc_info=True)
             raise Unavailable("The usage cannot be read from the state store.") from error
 

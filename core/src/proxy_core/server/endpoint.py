@@ -70,7 +70,7 @@ class _Exchange:
                 await self._answer()
         except ClientLeft:
             outcome = "client_left"
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:  # a plugin may call sys.exit()
             error = error_of(raised, self._trace, self._services.faults)
         finally:
             self._services.running.ended(self._interrupt)

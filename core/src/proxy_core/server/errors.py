@@ -26,7 +26,7 @@ _DRAIN_PIECES = 4096
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-def error_of(raised: Exception, trace: Trace, faults: Faults) -> ProxyError:
+def error_of(raised: BaseException, trace: Trace, faults: Faults) -> ProxyError:
     """The error for the client when an exception ended its request. A limit says more than that time ran out."""
     match raised:
         case PluginFailed():

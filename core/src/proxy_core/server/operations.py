@@ -75,7 +75,7 @@ class OperationEndpoint:
             if isinstance(error, PluginFailed):
                 failed(error)
             return self._error(error, request)
-        except Exception as error:  # a plugin's function may fail in any way
+        except (Exception, SystemExit) as error:  # a plugin's function may fail in any way
             if (blamed := self._served.faults.blamed(error)) is not None:
                 failed(blamed)
                 return self._error(blamed, request)

@@ -31,7 +31,7 @@ class Wording:
         self._dialects = list(dialects)
         self._recognizing = [dialect for dialect in self._dialects if dialect.recognizes is not None]
         self._places = places
-        self._logged: set[tuple[str, type[Exception]]] = set()
+        self._logged: set[tuple[str, type[BaseException]]] = set()
 
     def dialect_of(self, scope: Mapping[str, Any]) -> Dialect:
         return next((dialect for dialect in self._recognizing if self.recognized(dialect, scope)), self._common)
@@ -41,7 +41,10 @@ class Wording:
             return False
         try:
             return dialect.recognizes(request_head(scope, self._places))
-        except Exception as error:  # a plugin's function may fail in any way; it then counts as not recognized
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # a plugin may fail in any way; not recognized, then
             if (dialect.name, type(error)) not in self._logged:
                 self._logged.add((dialect.name, type(error)))
                 log.warning("the dialect %s failed to recognize a request", dialect.name, exc_info=error)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from proxy_core.errors import Unavailable
 from proxy_core.interfaces import KeptValue, StateBackend
+from proxy_core.plugins.faults import is_from_outside
 from proxy_core.state.shared import SharedState
 
 log = logging.getLogger("proxy_core.state")
@@ -48,6 +49,8 @@ class KeptValues:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await work(backend)
-        except Exception as error:  # a store may fail in any way
+        except BaseException as error:  # a store may fail in any way
+            if is_from_outside(error):
+                raise
             log.warning("the state store failed: a response cannot be kept or read", exc_info=True)
             raise Unavailable("The state store is not available.") from error

@@ -32,6 +32,7 @@ from proxy_core.interfaces import (
     SyncResponse,
     UsageRow,
 )
+from proxy_core.plugins.faults import is_from_outside
 from proxy_core.rotation import sync_codec
 from proxy_core.rotation.pool import Pool
 from proxy_core.settings.schema import StateSettings
@@ -185,7 +186,9 @@ class SharedState(Struct, eq=False):
             await self._reopen()
         except TimeoutError:
             self._complain("it does not respond")
-        except Exception as error:  # a store may fail in any way; requests go on without it
+        except BaseException as error:  # a store may fail in any way; requests go on without it
+            if is_from_outside(error):
+                raise
             self._complain(f"{type(error).__name__}: {error}"[:_MAX_PROBLEM])
             log.debug("state store", exc_info=True)
             self._give_up(error)
@@ -199,7 +202,7 @@ class SharedState(Struct, eq=False):
                 sync_codec.without_store(pool, self._holders)
                 pool.notify(every=True)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         """Find what the store can never accept in a request, and drop it: it would block everything after it."""
         invalid = isinstance(error, ValueError | TypeError | OverflowError)
         if not invalid or self._applied or (self._failures < _TRIES and not self._unsent.suspect):
@@ -320,7 +323,9 @@ class SharedState(Struct, eq=False):
         try:
             async with asyncio.timeout(_END_S):
                 await backend.close()
-        except Exception:  # everything that could be stored has been stored
+        except BaseException as error:  # everything that could be stored has been stored
+            if is_from_outside(error):
+                raise
             log.debug("closing a state store", exc_info=True)
 
     async def _forget_old(self) -> None:
@@ -333,7 +338,9 @@ class SharedState(Struct, eq=False):
                 await self._backend.forget_usage(
                     self._clock.now().date() - timedelta(days=self._settings.usage_retention_days)
                 )
-        except Exception:  # not urgent; the next exchange reports a failing store
+        except BaseException as error:  # not urgent; the next exchange reports a failing store
+            if is_from_outside(error):
+                raise
             log.warning("old usage could not be deleted", exc_info=True)
 
     def _complain(self, problem: str) -> None:

@@ -266,6 +266,19 @@ def test_two_providers_with_one_name_stop_startup(found, install, tmp_path, monk
     assert started(tmp_path, {"plugins": {"disabled": ["rival"]}}).current.catalog.providers["good_provider"]
 
 
+def test_a_guard_that_cannot_be_imported_is_told_once_by_doctor(found, install, tmp_path, monkeypatch):
+    found()
+    install("watcher", "import nothing_of_this_name\nfrom proxy_core import Redactor\nRedactor()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROXY_DATA_DIR", str(tmp_path / "data"))
+
+    output = CliRunner().invoke(cli, ["doctor"]).output
+    (line,) = [line for line in output.splitlines() if line.startswith("problem") and "watcher" in line]
+
+    assert line.count("fix it") == 1
+    assert line.endswith("the proxy does not start, or starts without it")
+
+
 WRONG_RESULTS = {
     "a text": ("proxy_providers", '["a"]', "returned a str, not Provider"),
     "None": ("proxy_providers", "None", "must return a list, not None"),

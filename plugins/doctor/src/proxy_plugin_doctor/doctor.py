@@ -26,6 +26,8 @@ from proxy_plugin_doctor.findings import (
 )
 from proxy_plugin_doctor.plugin_times import of_running
 
+_OR_ELSE = "the proxy does not start, or starts without it"
+
 
 @click.command("doctor")
 @settings_options
@@ -39,7 +41,7 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
     """
     problems, warnings = checked(config, disable_plugin)
     findings = [
-        Finding(area="settings", what=line, do="fix it; the proxy does not start, or starts without it")
+        Finding(area="settings", what=line, do=f"{'' if ': fix it, ' in line else 'fix it; '}{_OR_ELSE}")
         for line in problems
     ]
     settings: list[dict[str, str]] = []
@@ -79,8 +81,8 @@ def _inspected(
         if line not in misspelled and line not in known:
             yield Finding(area="settings", what=line, note=line not in mistakes)
     for plugin in catalog.plugins:
-        problem = f"plugin {plugin.name} is not used: {plugin.reason}"
-        if plugin.state != "active" and problem not in problems:
+        told = plugin.reason and any(plugin.name in line and plugin.reason in line for line in problems)
+        if plugin.state != "active" and not told:
             quiet = plugin.state != "skipped"
             what = f"{plugin.name} is {plugin.state}: {plugin.reason}"
             yield Finding(area="plugins", what=what, do="" if quiet else "fix or disable it", note=quiet)

@@ -47,6 +47,8 @@ def entry_point_names(distribution: metadata.Distribution) -> list[str]:
 
 def origin(distribution: metadata.Distribution) -> str:
     """Where it was installed from, as its installer noted it."""
+    if distribution.version == "0+dev":
+        return "a file that proxy-core dev runs"
     installer = (distribution.read_text("INSTALLER") or "").strip() or "an unknown installer"
     try:
         direct: Any = json.loads(distribution.read_text("direct_url.json") or "null")

@@ -279,6 +279,13 @@ def test_a_guard_that_cannot_be_imported_is_told_once_by_doctor(found, install, 
     assert line.endswith("the proxy does not start, or starts without it")
 
 
+def test_a_plugin_is_not_named_like_a_key_of_the_table_of_plugins(found, install):
+    install("allowed", GOOD.format(name="allowed"))
+
+    assert found()["allowed"].state == "skipped"
+    assert "a key of [plugins]" in found()["allowed"].reason
+
+
 WRONG_RESULTS = {
     "a text": ("proxy_providers", '["a"]', "returned a str, not Provider"),
     "None": ("proxy_providers", "None", "must return a list, not None"),

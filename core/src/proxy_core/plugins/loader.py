@@ -190,6 +190,8 @@ def _import_installed(installed: _Entry, loaded: LoadedSettings, hooks: dict[str
         return replace(plugin, state="disabled", reason="listed in [plugins] disabled")
     if table.allowed is not None and entry.name not in table.allowed:
         return replace(plugin, state="not allowed", reason="not listed in [plugins] allowed")
+    if entry.name in type(table).model_fields:
+        return replace(plugin, reason="its name is a key of [plugins], so it can have no table of its own: rename it")
     if api not in (None, API):
         return replace(plugin, reason=_advice(api))
     if installed.has_twin:

@@ -67,6 +67,10 @@ class MessageItem(Item, kw_only=True):
     def refuses(self) -> bool:
         return any(content.kind == "refusal" for content in self.contents)
 
+    @property
+    def tells(self) -> bool:
+        return any(content.kind == "output_text" for content in self.contents)
+
     def opening(self) -> JsonObject:
         return self._message("in_progress", [])
 

@@ -214,8 +214,9 @@ class ResponsesEncoder:
 
     def _supported(self, start: object) -> tuple[MessageItem, int]:
         """The message with this place of the whole text, and how long the text before it is. It may be complete: the
-        text came before its sources, and something else in between."""
-        messages = [item for item in self._items if isinstance(item, MessageItem)] or [self._message()]
+        text came before its sources, and something else in between; then it has a text, as it gets no new one."""
+        found = [item for item in self._items if isinstance(item, MessageItem) and (item.tells or not item.ended)]
+        messages = found or [self._message()]
         before = 0
         for message in messages[:-1]:
             if isinstance(start, int) and start < before + message.length:

@@ -121,6 +121,32 @@ async def test_what_was_there_before_is_encrypted_on_demand_and_keys_are_replace
     assert spoiled(folder) == [b"sk-stored-key"]
 
 
+async def test_no_key_is_dropped_that_something_still_needs(tmp_path, upstream):
+    home = tmp_path
+    settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
+    with_key = f'{settings}[credentials]\nvault_keys_file = "vault.key"\n'
+    (home / "proxy-core.toml").write_text(with_key)
+    await run(home, "credentials", "vault-key", "vault.key")
+    await run(home, "credentials", "add", "demo", stdin="sk-stored-key\n")
+    await run(home, "credentials", "vault-key", "vault.key")
+    keys = (home / "vault.key").read_text()
+
+    (home / "proxy-core.toml").write_text(settings)
+    elsewhere = await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
+    kept = (home / "vault.key").read_text()
+    (home / "proxy-core.toml").write_text(with_key)
+    dropped = await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
+    listed = await run(home, "credentials", "list")
+
+    assert elsewhere[0] == 1
+    assert "no key is dropped: the settings do not encrypt with the newest key" in elsewhere[1]
+    assert kept == keys
+    assert dropped[0] == 0
+    assert (home / "vault.key").read_text().split() == keys.split()[:1]
+    assert "demo" in listed[1]
+    assert "locked" not in listed[1]
+
+
 def test_logins_their_journals_and_those_of_variables_are_encrypted(tmp_path, keys):
     vault = Vault(tmp_path, encryption=Encryption(keys[:1]))
     stored = vault.add(login())

@@ -9,26 +9,34 @@ from typing import Any
 import click
 
 from proxy_core.cli.api import KEYRING, VaultProblem, private_folder, read_small, settings_options, write_private
-from proxy_plugin_accounts.accounts import file_error, open_accounts
+from proxy_plugin_accounts.accounts import Accounts, file_error, open_accounts
 
 _PACKAGE = "it needs one more package: pip install 'proxy-core[vault]'"
 
 
 @click.command("vault-key")
+@settings_options
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--keyring", is_flag=True, help="Keep it in the operating system's keyring instead of a file.")
-@click.option("--drop-old", is_flag=True, help="Make no key; forget all but the newest, once nothing uses them.")
-def vault_key_command(file: Path | None, keyring: bool, drop_old: bool) -> None:
+@click.option("--drop-old", is_flag=True, help="Make no key; encrypt with the newest, and forget the others.")
+def vault_key_command(
+    config: Path | None, disable_plugin: tuple[str, ...], file: Path | None, keyring: bool, drop_old: bool
+) -> None:
     """Make a key that encrypts stored credentials, and put it before those that FILE already has."""
     if (file is None) != keyring:
         raise click.UsageError("name a file, or --keyring")
     try:
         old = _kept(file)
-        if drop_old and not old:
-            raise click.ClickException("there is no key")
+        if drop_old:
+            _encrypt_with_newest(open_accounts(config, disable_plugin), old, file)
         _keep(file, old[:1] if drop_old else [_new_key(), *old])
     except OSError as error:
         raise file_error(error) from error
+    if drop_old:
+        click.echo(
+            f"all stored credentials are encrypted with the newest key, now the only one in {file or 'the keyring'}"
+        )
+        return
     setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
     click.echo(f"the key is in {file or 'the keyring'}: keep a copy elsewhere, for without it stored logins are lost")
     click.echo(f"in proxy-core.toml: [credentials] {setting}; then run `proxy-core credentials encrypt`")
@@ -43,11 +51,29 @@ def encrypt_command(config: Path | None, disable_plugin: tuple[str, ...], undo: 
     settings = accounts.loaded.settings.credentials
     if not (settings.vault_keys or settings.vault_keyring):
         raise click.ClickException("the settings have no key: see `proxy-core credentials vault-key --help`")
+    count = _encrypted(accounts, undo=undo)
+    click.echo(f"{count} {'credential is' if count == 1 else 'credentials are'} {'decrypted' if undo else 'encrypted'}")
+
+
+def _encrypted(accounts: Accounts, *, undo: bool = False) -> int:
     try:
-        count = sum(accounts.vault.encrypt(provider, undo=undo) for provider in accounts.vault.providers())
+        return sum(accounts.vault.encrypt(provider, undo=undo) for provider in accounts.vault.providers())
     except (OSError, VaultProblem) as error:
         raise file_error(error) from error
-    click.echo(f"{count} {'credential is' if count == 1 else 'credentials are'} {'decrypted' if undo else 'encrypted'}")
+
+
+def _encrypt_with_newest(accounts: Accounts, keys: Sequence[str], file: Path | None) -> None:
+    """Before the other keys are forgotten: nothing may be left that only they can decrypt."""
+    if not keys:
+        raise click.ClickException("there is no key")
+    settings = accounts.loaded.settings.credentials
+    in_use = _kept(None) if settings.vault_keyring else [key.get_secret_value() for key in settings.vault_keys]
+    if in_use[:1] != keys[:1]:
+        where = file or "the keyring"
+        raise click.ClickException(f"no key is dropped: the settings do not encrypt with the newest key in {where}")
+    if any(accounts.vault.interrupted(provider) for provider in accounts.vault.providers()):
+        raise click.ClickException("no key is dropped: a refresh was interrupted; start the proxy once, which ends it")
+    _encrypted(accounts)
 
 
 def _new_key() -> str:

@@ -67,6 +67,7 @@ async def start(home: Path, *arguments: str, command: Command = None, **variable
         env=environ,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        limit=2**24,  # a line of JSON holds a whole traceback
         stderr=asyncio.subprocess.STDOUT,
         preexec_fn=_hear_interrupts if os.name == "posix" else None,
     )

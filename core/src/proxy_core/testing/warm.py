@@ -102,7 +102,7 @@ async def fork(folder: Path, arguments: Sequence[str], environ: Mapping[str, str
 
 async def _reader(descriptor: int) -> asyncio.StreamReader:
     """Closes itself when every writer has."""
-    reader = asyncio.StreamReader(limit=2**20)
+    reader = asyncio.StreamReader(limit=2**24)
     pipe = os.fdopen(descriptor, "rb", buffering=0)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     return reader

@@ -11,6 +11,7 @@ import pytest
 
 from proxy_core.testing import FakeUpstream, run, serving
 
+APP_PASSWORD = "not-to-be-shown"
 CLIENT = "client-key-of-the-old-proxy"
 HOUSE = ("house-key-0123456789", "house-key-9876543210", "house-key-of-another-file")
 GROQ = "gsk-first-0123456789"
@@ -23,7 +24,7 @@ SECRETS = (
     "co-0123456789",
     "ya29.",
     "1//",
-    "oauth-secret",
+    APP_PASSWORD,
     "az-012",
     "tool-0",
 )
@@ -129,7 +130,7 @@ def usage(provider, name, accessor, model):
 
 def google(email, refresh):
     tokens = {"access_token": "ya29.file-0123456789", "refresh_token": refresh, "scope": "x"}
-    client = {"client_id": "c.apps.googleusercontent.com", "client_secret": "oauth-secret"}
+    client = {"client_id": "id-of-an-app", "client_secret": APP_PASSWORD}
     ends = int((time.time() + 3600) * 1000)
     return {**tokens, **client, "expiry_date": ends, "_proxy_metadata": {"email": email, "tier": "free-tier"}}
 

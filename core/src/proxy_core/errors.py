@@ -73,7 +73,7 @@ class ProxyError(Exception):
     ``attempts`` lists the attempts,
     one JSON object each, with credentials by fingerprint. ``at_fault``: who else than the attempt's provider, if
     anyone; ``replaceable``: another provider may serve the request. ``client_can_mend``: the client knows from the
-    error what to send instead, so it is told before anything that it would have to wait for.
+    error what to send instead, so this error is reported rather than one that only waiting would mend.
     """
 
     status: int = 500

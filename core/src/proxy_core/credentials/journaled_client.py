@@ -42,7 +42,7 @@ class Recorder(Struct, eq=False):
     #: The server may have consumed the token, and its response is not on disk.
     uncertain: bool = False
     recorded: bool = False
-    #: It is under way, or its response is not on disk yet: whoever stops now may lose the login.
+    #: The request is under way, or its response is not on disk yet: stopping the process now may lose the login.
     in_flight: bool = False
     window_s: float | None = None
     durable_s: float | None = None

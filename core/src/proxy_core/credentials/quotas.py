@@ -22,9 +22,9 @@ log = logging.getLogger("proxy_core.credentials")
 _ASK_S = 60.0
 _AT_ONCE = 4
 _LEAST_S = 1.0
-#: A credential that cannot be used yet is looked at again after this time.
+#: How long to wait before checking again whether a credential can be used.
 _LOOK_S = 1.0
-#: On demand, none is asked for again this soon, whoever demands it; and this long is waited for answers.
+#: On demand, the quota of a credential is requested at most once in this time, and answers are awaited for this long.
 _FRESH_S = 30.0
 _DEMAND_S = 15.0
 

@@ -42,7 +42,7 @@ log = logging.getLogger("proxy_core.credentials")
 #: Time limit of a whole refresh, whatever the plugin does; after it the lock is released.
 _REFRESH_S = 120.0
 _SAVE_AGAIN_S = 30.0
-#: How often a refresh that is to end is looked at.
+#: While a cancelled refresh finishes, how often to check whether it can be stopped.
 _LOOK_S = 0.05
 
 T = TypeVar("T")

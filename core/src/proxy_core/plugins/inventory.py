@@ -23,7 +23,7 @@ from proxy_core.settings.sources import GROUP as SOURCES_GROUP
 from proxy_core.settings.sources import entry_points
 
 _FILE = "last-start.json"
-#: The version of a single file that one start loads without installing it; nobody removed it.
+#: The version of a single file that ``proxy-core dev`` loads without installing it. A missing one was not removed.
 _PASSING = "0+dev"
 
 

@@ -75,7 +75,7 @@ def _header_problem(headers: Sequence[tuple[str, str]]) -> str:
 
 
 def sanitized_problem(given: ProxyRequest, result: ProxyRequest) -> str:
-    """A sanitizer returned a request whose body is none. Only what it changed is looked at."""
+    """What is wrong with the body that a sanitizer returned; empty if nothing is. Only changed parts are checked."""
     if not isinstance(result.body, dict):
         return f"a ProxyRequest whose body is {described(result.body)}, not a dict"
     if not isinstance(model := result.body.get("model", ""), str):

@@ -23,7 +23,7 @@ from proxy_core.settings.schema import ServerSettings
 def address(provider: Provider, credential: Credential | None = None) -> str | None:
     """The upstream's URL, taken from a request that is built but not sent; building it is pure.
 
-    The functions are called without being watched: nobody has made a request, and they may fail.
+    The plugin's functions are called unwatched: no client has made a request, so a failure of theirs does not count.
     """
     blank = Credential(id="none", provider=provider.name, kind="none", secret=SecretStr("none"), label="none")
     try:

@@ -1,6 +1,6 @@
 """The proxy's own certificate: checked before the start, and read again when its files change.
 
-Whoever renews certificates replaces two files, and the proxy has connections that must not be closed for that.
+A renewal replaces two files, one after the other, and must not close the connections that are open.
 """
 
 from __future__ import annotations

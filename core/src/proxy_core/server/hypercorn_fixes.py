@@ -37,7 +37,7 @@ from hypercorn.protocol.h11 import H11Protocol
 class FixedConfig(Config):
     """``http2``: whether h2c may be used; ``alpn_protocols`` says so for TLS.
 
-    ``keep_current`` is told the TLS context.
+    ``keep_current`` is called with the TLS context.
     """
 
     http2 = False

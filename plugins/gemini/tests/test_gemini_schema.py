@@ -5,7 +5,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from proxy_plugin_gemini.dialect.schema import KEYWORDS, clean_parameters, clean_response, upper_types
@@ -382,6 +382,7 @@ def test_no_schema_breaks_the_cleaner_or_gets_a_rejected_keyword_through(schema)
 
 @settings(max_examples=200, deadline=None)
 @given(any_schema)
+@example({"prefixItems": [{}, {"type": ["string", "number"]}]})
 def test_cleaning_twice_changes_nothing(schema):
     once = clean_response(schema)
 

@@ -199,14 +199,8 @@ class _Cleaner:
         if not isinstance(found, list):
             item = self.node(found, depth + 1, path) if isinstance(found, Mapping) else None
             return item or {"type": "string"}
-        items: list[JsonObject] = []
-        for entry in found:
-            item = self.node(entry, depth + 1, path) if isinstance(entry, Mapping) else None
-            if item is not None and item not in items:
-                items.append(item)
-        if not items:
-            return {"type": "string"}
-        return items[0] if len(items) == 1 else {"anyOf": items}
+        items = [self.node(entry, depth + 1, path) for entry in found if isinstance(entry, Mapping)]
+        return _alternatives({}, [item for item in items if item is not None])
 
     def _properties(self, raw: Mapping[str, Any], out: JsonObject, depth: int, path: tuple[str, ...]) -> None:
         found = raw.get("properties")

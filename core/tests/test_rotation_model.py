@@ -3,7 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import SecretStr
@@ -324,8 +324,9 @@ TestRotationAcrossReloads.settings = settings(max_examples=60, stateful_step_cou
     st.lists(st.tuples(st.sampled_from([0, 1, 30, 70, 250]), st.integers(0, 3)), max_size=25),
     st.sampled_from(["clock", "first_request"]),
 )
+@example([(0, 1), (30, 1), (70, 1), (70, 2), (70, 1), (70, 1), (30, 3)], "first_request")
 def test_windows_are_what_a_simple_model_says(steps, begins):
-    """The model keeps every request, and counts those since the window began."""
+    """The model keeps every request, and counts those since the window began. One that is refused begins none."""
     limits = {"": (100, 3), "long": (300, 5)}
     clock = Clock()
     rotation = RotationSettings(
@@ -336,19 +337,19 @@ def test_windows_are_what_a_simple_model_says(steps, begins):
     )
     pool = Pool(clock, Policy(BUILT_IN[0], rotation), keys(["id-0"], [1] * 4))
     request = ProxyRequest(id="r", client="c", dialect="d", model="a", stream=False, body={})
-    began = dict.fromkeys(limits, -math.inf)
-    counts = dict.fromkeys(limits, 0)
+    served = {name: [] for name in limits}
+    ends = dict.fromkeys(limits, -math.inf)
     for seconds, requests in steps:
         clock.time += seconds
         for _ in range(requests):
             now = clock.time
-            for name, (length, _) in limits.items():
-                if now >= began[name] + length:
-                    began[name] = now if begins == "first_request" else now // length * length
-                    counts[name] = 0
-            free = all(counts[name] < limit for name, (_, limit) in limits.items())
+            open_now = {name: served[name] if now < ends[name] else [] for name in limits}
+            free = all(len(open_now[name]) < limit for name, (_, limit) in limits.items())
             lease = pool.take(request, "a")
             assert (lease is not None) == free
             if lease is not None:
                 lease.release()
-                counts = {name: count + 1 for name, count in counts.items()}
+                for name, (length, _) in limits.items():
+                    if not open_now[name]:
+                        ends[name] = (now if begins == "first_request" else now // length * length) + length
+                    served[name] = [*open_now[name], now]

@@ -1,11 +1,12 @@
 """Cooldowns as other processes write them, also those of another version."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from proxy_core import UpstreamFailure, classify_failure
+from proxy_core import QuotaWindow, UpstreamFailure, classify_failure
 from proxy_core.clock import Instant
 from proxy_core.rotation import sync_codec
 from proxy_core.rotation.changes import Scope
@@ -139,3 +140,118 @@ def test_of_windows_that_began_in_two_processes_at_once_both_keep_the_earlier_en
     ends = {desk.pool.ledger.group("m").windows["id-0"].resets_at for desk in (one, other)}
 
     assert ends == {1600}
+
+
+class Shared:
+    """Processes that share a store. The clock of the last one is a little fast."""
+
+    def __init__(self, desk, clock, **rotation):
+        self.start = lambda: desk(1, **rotation)
+        self.clock = clock
+        self.values, self.counts = {}, {}
+        self.desks = [self.start() for _ in range(2)]
+
+    def restart(self, n):
+        self.desks[n] = self.start()
+        self.read(n)
+
+    def ask(self, n):
+        """Each request is exchanged before the next one."""
+        served = self.desks[n].ask() is not None
+        self.exchange(n)
+        return served
+
+    def exchange(self, n):
+        self.send(n)
+        for each in range(len(self.desks)):
+            self.read(each)
+
+    def send(self, n):
+        ledger, instant = self.desks[n].pool.ledger, self.instant(n)
+        scopes, ledger.changes.scopes = ledger.changes.scopes, set()
+        for scope in scopes:
+            name = sync_codec.name_of("demo", scope)
+            self.values[name] = sync_codec.written(ledger, scope, ledger.changes.at[scope], instant, str)
+        for name, count in sync_codec.counted("demo", ledger, instant):
+            self.counts[name] = self.counts.get(name, 0) + count.add
+
+    def read(self, n):
+        for name, value in self.values.items():
+            sync_codec.applied(self.desks[n].pool.ledger, name, value, self.instant(n))
+        for name, total in self.counts.items():
+            sync_codec.count_applied("demo", self.desks[n].pool.ledger, name, total, self.instant(n))
+
+    def instant(self, n):
+        return Instant(self.clock.monotonic(), self.clock.monotonic() + n * 0.01)
+
+
+@pytest.mark.parametrize("length_s", [0.5, 1, 10, 30, 60, 90, 100, 3600])
+@pytest.mark.parametrize("begins", ["clock", "first_request"])
+def test_two_processes_and_those_after_a_restart_count_each_window_once(desk, clock, length_s, begins):
+    shared = Shared(desk, clock, quota_window_s=length_s, quota_window_begins=begins, caps=[{"limit": "3"}])
+    for _ in range(5):
+        assert [shared.ask(n) for n in (0, 1, 0, 1, 0)] == [True] * 3 + [False] * 2
+        shared.restart(1)
+        assert not shared.ask(1)
+        clock.passes(length_s)
+        shared.restart(0)
+
+
+def test_requests_sent_after_their_window_has_ended_do_not_count_in_the_next_one(desk, clock):
+    shared = Shared(desk, clock, quota_window_s=10, caps=[{"limit": "3"}])
+    one, other = shared.desks
+    assert [one.ask(), one.ask()] == ["k0"] * 2
+    clock.passes(10)
+    assert [one.ask(), one.ask()] == ["k0"] * 2
+    shared.exchange(0)
+
+    assert [other.ask(), other.ask()] == ["k0", None]
+
+
+def test_a_process_that_was_idle_counts_what_others_used_of_the_next_window(desk, clock):
+    shared = Shared(desk, clock, quota_window_s=10, caps=[{"limit": "3"}])
+    assert shared.ask(1)
+    clock.passes(10)
+    assert [shared.ask(0) for _ in range(3)] == [True] * 3
+
+    assert not shared.ask(1)
+
+
+def test_a_request_that_fails_after_its_window_has_ended_leaves_the_next_one_as_it_is(desk, clock):
+    """Its process has not noticed the end, and writes about the credential for another reason."""
+    shared = Shared(desk, clock, quota_window_s=10, quota_window_begins="first_request", caps=[{"limit": "3"}])
+    slow = shared.desks[0].take()
+    shared.exchange(0)
+    clock.passes(10.05)
+    assert [shared.ask(1) for _ in range(3)] == [True] * 3
+    shared.desks[0].fail(cooldown="quota", cooldown_s=1, lease=slow)
+    shared.exchange(0)
+    clock.passes(1)
+
+    assert [shared.ask(n) for n in (1, 0)] == [False] * 2
+
+
+def test_what_a_provider_reports_of_windows_of_seconds_is_not_added_up_over_several(desk, clock):
+    shared = Shared(desk, clock, caps=[{"limit": "80%"}])
+    for _ in range(4):
+        for n, used in [(0, 1), (1, 2)]:
+            lease = shared.desks[n].take()
+            lease.learned([QuotaWindow(limit=5, used=used, resets_at=clock.now() + timedelta(seconds=6))], clock.now())
+            lease.release()
+            shared.exchange(n)
+        clock.passes(6)
+
+    assert shared.ask(0)
+
+
+def test_what_others_used_of_a_window_that_a_provider_reports_counts(desk, clock):
+    shared = Shared(desk, clock, caps=[{"limit": "80%"}])
+    for desk_ in shared.desks:
+        lease = desk_.take()
+        lease.learned([QuotaWindow(limit=5, used=1, resets_at=clock.now() + timedelta(hours=2))], clock.now())
+        lease.release()
+    shared.exchange(0)
+    shared.exchange(1)
+
+    assert [shared.ask(0) for _ in range(4)] == [True, True, True, False]
+    assert [shared.ask(1) for _ in range(2)] == [True, False]  # what it was told was used before is not added

@@ -32,7 +32,8 @@ class Changes:
     def __init__(self, notify: Callable[[], None] = no_listener) -> None:
         self.at: dict[Scope, float] = {}
         self.scopes: set[Scope] = set()
-        self.used: dict[tuple[str, str], int] = {}
+        #: By credential, quota group and the number of its window.
+        self.used: dict[tuple[str, str, int], int] = {}
         self.notify = notify
 
     def changed(self, scope: Scope, now: float) -> None:
@@ -40,8 +41,9 @@ class Changes:
         self.scopes.add(scope)
         self.notify()
 
-    def count(self, credential: str, group: str, requests: int) -> None:
-        self.used[credential, group] = self.used.get((credential, group), 0) + requests
+    def count(self, credential: str, group: str, window: int | None, requests: int) -> None:
+        if window is not None:
+            self.used[credential, group, window] = self.used.get((credential, group, window), 0) + requests
 
     def send_again(self) -> None:
         """Send everything again, because the store has lost its data."""

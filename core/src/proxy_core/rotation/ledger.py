@@ -163,7 +163,7 @@ class Ledger(Rows):
         for window in self.windows_of(group):
             if quota.count(self.policy, window, row, now, self.epoch):
                 self.changes.changed(Scope(row.id, window.name), now)
-            self.changes.count(row.id, window.name, 1)
+            self.changes.count(row.id, window.name, window.windows[row.id].number, 1)
         self.touch(row)
         return Use(row=row, model=model, started=now, probes=probes)
 
@@ -207,7 +207,7 @@ class Ledger(Rows):
         self._provider_failed(use, decision, failure)
         for window in self.windows_of(group) if decision.fault in ("provider", "network") else ():
             if quota.uncount(self.policy, window, row, now):
-                self.changes.count(row.id, window.name, -1)
+                self.changes.count(row.id, window.name, window.windows[row.id].number, -1)
         self.touch(row)
         routing = self.policy.routing
         if decision.cooldown == "credential":

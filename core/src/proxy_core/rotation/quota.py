@@ -5,6 +5,7 @@ Times are monotonic seconds.
 
 from __future__ import annotations
 
+import math
 from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from proxy_core.settings.rotation import WEEKDAYS, CapSettings, WindowSettings
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
+#: A window that settings end at a minute of the day ends at a whole one.
+_MINUTE_S = 60.0
 
 
 def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, epoch: float) -> bool:
@@ -27,7 +30,7 @@ def count(policy: Policy, group: QuotaGroup, row: CredentialState, now: float, e
     begun = False
     if row.id not in group.windows:
         window = policy.window_of(group.name)
-        group.windows[row.id] = Window(window_end(window, now, epoch))
+        group.windows[row.id] = window_open(window, now, epoch)
         begun = begins_anywhere(window)
     apply_limits(policy, group, row, now)
     return begun
@@ -52,11 +55,25 @@ def learn(
     resets_at = now + min(max(0.0, left_s), policy.routing.max_cooldown_s)
     limit = reported.limit if reported.limit is not None and reported.limit > 0 else None  # -1 and 0 say "none"
     before = group.windows.get(row.id)
-    group.windows[row.id] = Window(resets_at, limit, from_provider=True)
+    # Reports of an end differ by seconds. Windows of less than that cannot be told apart, and are reported often.
+    ends_in_s = resets_at - now
+    number = _number(received_at.timestamp() + ends_in_s, _SAME_WINDOW_S) if ends_in_s >= _SAME_WINDOW_S else None
+    group.windows[row.id] = Window(resets_at, limit, from_provider=True, number=number)
     if reported.used is not None:
         group.used[row.id] = int(min(max(0.0, reported.used), BUSY))
     apply_limits(policy, group, row, now)
     return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
+
+
+def window_open(window: WindowSettings, now: float, epoch: float) -> Window:
+    """The window that is open now, or begins now."""
+    ends = window_end(window, now, epoch)
+    return Window(ends, number=_number(ends + epoch, window.length_s if window.resets is None else _MINUTE_S))
+
+
+def _number(ends: float, unit_s: float) -> int:
+    """Windows that follow one another end at least ``unit_s`` apart. The clocks of processes differ by less."""
+    return math.floor(ends / unit_s + 0.5)
 
 
 def window_end(window: WindowSettings, now: float, epoch: float) -> float:

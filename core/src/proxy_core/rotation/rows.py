@@ -14,7 +14,7 @@ from proxy_core.interfaces import Credential
 from proxy_core.rotation import quota
 from proxy_core.rotation.changes import Changes
 from proxy_core.rotation.policy import Policy
-from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Window
 
 #: Clients choose the model names, so the number of groups is bounded.
 MAX_GROUPS = 256
@@ -163,8 +163,8 @@ class Rows:
     def _sharing_marks(self, group: QuotaGroup) -> Iterable[QuotaGroup]:
         return (other for other in self.groups.values() if other.marks is group.marks)
 
-    def window_end(self, group: str, now: float) -> float:
-        return quota.window_end(self.policy.window_of(group), now, self.epoch)
+    def window_open(self, group: str, now: float) -> Window:
+        return quota.window_open(self.policy.window_of(group), now, self.epoch)
 
 
 def expires_at(credential: Credential, epoch: float) -> float:

@@ -78,12 +78,14 @@ class CredentialState(Struct, eq=False):
 class Window(Struct):
     """A quota window of one credential. Monotonic seconds; ``limit`` counts requests, ``None`` if unknown.
 
-    ``from_provider``: the provider reported it; it does not come from settings.
+    ``from_provider``: the provider reported it; it does not come from settings. ``number``: what distinguishes it from
+    the window before and the one after, the same in every process; ``None``: its requests are not counted together.
     """
 
     resets_at: float
     limit: float | None = None
     from_provider: bool = False
+    number: int | None = None
 
 
 class QuotaGroup(Struct, eq=False):

@@ -37,7 +37,7 @@ _OVER_S = 60.0
 #: The inaccuracy of the clocks: changes closer together than this are the same change.
 _SAME_S = 0.001
 _FACTS = ErrorFacts.__struct_fields__
-#: Windows whose ends differ by less than this are the same window.
+#: How long the count of a window is kept after its end, as other processes may learn of the end later.
 _MINUTE_S = 60.0
 #: A credential used this recently is likely to be used again.
 _WARM_S = 1.0
@@ -121,6 +121,7 @@ def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]
             "resets_at": instant.to_epoch(window.resets_at),
             "limit": window.limit,
             "from_provider": window.from_provider,
+            "number": window.number,
         }
         ends.append(found["window"]["resets_at"])
     return found
@@ -173,7 +174,10 @@ def _window_applied(
 ) -> None:
     """Of a window that began with requests in two processes at once, the earlier end applies in both."""
     name = scope.credential or ""
-    told = Window(instant.to_monotonic(value["resets_at"]), value["limit"], value.get("from_provider", True))
+    resets_at, from_provider = instant.to_monotonic(value["resets_at"]), value.get("from_provider", True)
+    told = Window(resets_at, value["limit"], from_provider, value.get("number"))
+    if told.resets_at <= instant.monotonic:
+        return  # the one that is open now may have begun here
     ours = group.windows.get(name)
     if not told.from_provider and ours is not None and instant.monotonic < ours.resets_at < told.resets_at - _SAME_S:
         ledger.changes.changed(scope, instant.monotonic)
@@ -209,14 +213,8 @@ def _put(record: dict[str, T], name: str, value: T | None) -> None:
 # --- Usage ---------------------------------------------------------------------------------
 
 
-def count_name(provider: str, ledger: Ledger, credential: str, group: str, instant: Instant) -> tuple[str, float]:
-    """The name of the count of a credential's requests in its current window, and when the count expires."""
-    known = ledger.groups.get(group)
-    window = known.windows.get(credential) if known is not None else None
-    ends = window.resets_at if window is not None else ledger.window_end(group, instant.monotonic)
-    resets_at = instant.to_epoch(ends)
-    name = f"used/{_quoted(provider)}/{_quoted(credential)}/{_quoted(group)}/{round(resets_at / _MINUTE_S)}"
-    return name, resets_at + _MINUTE_S
+def _count_name(provider: str, credential: str, group: str, window: int) -> str:
+    return f"used/{_quoted(provider)}/{_quoted(credential)}/{_quoted(group)}/{window}"
 
 
 @lru_cache(maxsize=8192)
@@ -228,23 +226,31 @@ def _quoted(name: str) -> str:
 def counted(provider: str, ledger: Ledger, instant: Instant) -> Iterator[tuple[str, Count]]:
     """The requests counted since the last call; from now on they are regarded as sent."""
     uses, ledger.changes.used = ledger.changes.used, {}
-    for (credential, group), used in uses.items():
+    for (credential, group, number), used in uses.items():
         if used:
-            name, expires_at = count_name(provider, ledger, credential, group, instant)
-            yield name, Count(add=used, expires_at=expires_at)
+            known = ledger.groups[group].windows.get(credential) if group in ledger.groups else None
+            open_still = known is not None and known.number == number
+            ends = instant.to_epoch(known.resets_at) if known is not None and open_still else instant.epoch
+            yield _count_name(provider, credential, group, number), Count(add=used, expires_at=ends + _MINUTE_S)
 
 
 def count_applied(provider: str, ledger: Ledger, name: str, total: float, instant: Instant) -> None:
     """Apply the total of all processes; the provider may have reported more."""
-    _, _, credential, group_name, _ = map(unquote, name.split("/"))
-    row = ledger.known.get(credential)
-    if row is None or count_name(provider, ledger, credential, group_name, instant)[0] != name:
+    _, _, credential, group_name, number = map(unquote, name.split("/"))
+    row, known, now = ledger.known.get(credential), ledger.groups.get(group_name), instant.monotonic
+    if row is None:
+        return
+    if known is not None:
+        quota.expire(known, row, now)
+    window = known.windows.get(credential) if known is not None else None
+    window = window or ledger.window_open(group_name, now)
+    if str(window.number) != number:
         return  # the window has ended
     group = ledger.group_named(group_name)
-    window = group.windows.setdefault(credential, Window(ledger.window_end(group_name, instant.monotonic)))
-    used = max(0, int(total) + ledger.changes.used.get((credential, group_name), 0))
+    group.windows[credential] = window
+    used = max(0, int(total) + ledger.changes.used.get((credential, group_name, int(number)), 0))
     group.used[credential] = max(used, group.used.get(credential, 0)) if window.from_provider else used
-    quota.apply_limits(ledger.policy, group, row, instant.monotonic)
+    quota.apply_limits(ledger.policy, group, row, now)
     ledger.touch(row)
 
 

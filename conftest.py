@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # Where bytecode is not kept, each of the many programs that the tests start would compile everything anew, for seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -20,10 +21,11 @@ gc.disable()
 #: Where the folders of quick tests are, if there is enough of it: every proxy waits for its files to be on a disk.
 _MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 2**31  # noqa: S108 - pytest makes folders of its own in it
 
-# Property tests take the same examples every time, and as long as it takes on a busy machine. With the profile "many"
-# they look for new ones: tests/architecture/test_quality.py.
+# Property tests take the same examples every time, and as long as it takes on a busy machine; with "many" these are
+# more. With "random" they look for new ones, which is for people: a run must not fail for code that nobody changed.
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("many", settings.get_profile("same"), derandomize=False, max_examples=500)
+settings.register_profile("many", settings.get_profile("same"), max_examples=500)
+settings.register_profile("random", settings.get_profile("many"), derandomize=False)
 settings.load_profile("same")
 
 
@@ -38,9 +40,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile") != "random":
+        _take_no_example_from_our_code()
     if config.option.markexpr == "not slow" and "TMPDIR" not in os.environ and _in_memory():
         os.environ["TMPDIR"] = str(_MEMORY)
         tempfile.tempdir = None  # is asked for again
+
+
+def _take_no_example_from_our_code() -> None:
+    """Hypothesis tries the constants of the modules that are loaded by then, which depends on the tests run before."""
+    none = providers.Constants()
+    pytest.MonkeyPatch().setattr(providers, "_get_local_constants", lambda: none)
 
 
 def _in_memory() -> bool:

@@ -33,7 +33,7 @@ def test_the_types_are_right(command):
 
 
 @pytest.mark.slow
-def test_properties_hold_for_many_random_examples():
+def test_properties_hold_for_many_examples():
     folders = ("core/tests", "plugins", "tests")
     done = run("pytest", "-q", "-n2", "-m", "hypothesis", "--hypothesis-profile=many", *folders, timeout_s=900)
 

@@ -9,9 +9,9 @@ from msgspec import Struct, field
 
 from proxy_core.interfaces.providers import ByteStream
 from proxy_core.interfaces.status import ProcessStatus
-from proxy_core.messages import repr_without
+from proxy_core.messages import JsonObject, repr_without
 
-__all__ = ["AdminPage", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
+__all__ = ["AdminPage", "CallProxy", "CallResponse", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
 
 #: Pages are below this, or have one of ``OTHER_PATHS``, which other programs expect.
 ADMIN_ROOT = "/admin/"
@@ -30,14 +30,43 @@ class ReadStatuses(Protocol):
     async def __call__(self, *, credentials: bool = True) -> Sequence[ProcessStatus]: ...
 
 
+class CallResponse(Struct, frozen=True, kw_only=True):
+    """The proxy's own response to a page. Names of ``headers`` are lower-case.
+
+    A ``body`` that is a stream is still arriving: a streamed completion or a live feed. Iterating it raises ``OSError``
+    if it breaks off; ``aclose`` ends the request behind it, which also happens when the page's own response has ended.
+    """
+
+    __repr__ = repr_without("body")
+
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+    body: bytes | ByteStream
+
+
+class CallProxy(Protocol):
+    """A request to this proxy's own ``path`` (encoded, with its query), which needs no network and no key.
+
+    The page speaks as the operator, and to addresses for clients as the client that is named like its plugin,
+    whose limits and usage are those of ``[clients.<plugin>]``. Nothing asks whether the page's own visitor may do
+    that: a public page has to. ``body`` is sent as JSON. An error is a response too, as any client receives it.
+    """
+
+    async def __call__(self, method: str, path: str, body: JsonObject | None = None) -> CallResponse: ...
+
+
 class PageRequest(Struct, frozen=True, kw_only=True):
     """What a page is asked. ``path`` is decoded and complete, ``query`` has the last value of each name.
 
     Names of ``headers`` are lower-case. Keys are in neither: ``admin`` says whether the request
     bore the admin key, which is always so unless the page is public.
+
+    ``sign`` computes a signature of 32 bytes, for sessions and the like. It is the same in every process that has the
+    same admin key, another one for each plugin, and no longer the same once the admin key is replaced.
     """
 
-    __repr__ = repr_without("headers", "body", "status", "statuses")
+    __repr__ = repr_without("headers", "body", "status", "statuses", "call", "sign")
 
     method: str
     path: str
@@ -47,6 +76,8 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     admin: bool
     status: ReadStatus
     statuses: ReadStatuses
+    call: CallProxy
+    sign: Callable[[bytes], bytes]
 
 
 class PageResponse(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,9 @@ from pydantic import SecretStr
 from proxy_core.errors import Unauthorized
 from proxy_core.interfaces import Dialect
 
+#: In the scope of a request that comes from inside the proxy: the name under which it does, without a key.
+CALLER = "proxy_core.caller"
+
 
 class KeyPlaces(Struct, frozen=True, kw_only=True):
     """Where clients send their key, besides ``Authorization: Bearer``: headers and query parameters, lower case."""
@@ -49,6 +52,9 @@ class ClientKeys:
                     found = name
             if found is not None:
                 return found
+        caller: str | None = scope.get(CALLER)
+        if caller is not None:
+            return caller
         raise Unauthorized("The API key is invalid." if given else "An API key is required: Authorization: Bearer KEY.")
 
     def _offered(self, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> Iterator[bytes]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,6 +21,7 @@ from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import BodyParts
 from proxy_core.server.errors import error_headers, send_json
 from proxy_core.server.interrupt import ClientLeft, ClientWatch, Interruptible, Receive, ServerStopping
+from proxy_core.server.page_calls import PageCalls
 from proxy_core.server.request_headers import Headers, id_headers, read
 from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.wording import Wording
@@ -90,6 +93,7 @@ class PageEndpoint:
         self._page = page
         self._plugin = plugin
         self._services = services
+        self._signing_key = _signature(services.statuses.admin_key.encode(), f"pages of {plugin}".encode())
         # Cookies are passed on: a page may have a session of its own.
         self._key_headers = {"authorization", "proxy-authorization", *services.keys.places.headers}
 
@@ -98,18 +102,19 @@ class PageEndpoint:
         REQUEST_ID.set(request_id)
         ids = id_headers(request_id)
         try:
-            response = await self._respond(await self._read(scope, receive))
-            if isinstance(response.body, bytes):
-                await _send_whole(send, response, ids)
-            else:
-                await self._send_feed(scope, receive, send, response, response.body, ids)
+            async with PageCalls(scope, self._plugin) as calls:
+                response = await self._respond(await self._read(scope, receive, calls))
+                if isinstance(response.body, bytes):
+                    await _send_whole(send, response, ids)
+                else:
+                    await self._send_feed(scope, receive, send, response, response.body, ids)
         except ClientLeft:
             return
         except ProxyError as error:
             encoded = self._services.wording.dialect_of(scope).encode_error(error, request_id)
             await send_json(send, encoded.status, encoded.body, ids + error_headers(error, encoded))
 
-    async def _read(self, scope: Scope, receive: Receive) -> PageRequest:
+    async def _read(self, scope: Scope, receive: Receive, calls: PageCalls) -> PageRequest:
         """Raises ``Unauthorized``, ``BodyTooLarge``, ``ClientLeft``."""
         admin = self._is_admin(scope)
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -123,6 +128,8 @@ class PageEndpoint:
             admin=admin,
             status=self._services.statuses.own,
             statuses=self._services.statuses.all,
+            call=calls.call,
+            sign=partial(_signature, self._signing_key),
         )
 
     def _is_admin(self, scope: Scope) -> bool:
@@ -181,6 +188,10 @@ class PageEndpoint:
 
     def _complained(self, error: BaseException) -> PluginFailed:
         return self._services.faults.raised(Site(plugin=self._plugin, role="page", name=self._page.path), error)
+
+
+def _signature(key: bytes, text: bytes) -> bytes:
+    return hmac.digest(key, text, "sha256")
 
 
 async def _body(receive: Receive) -> bytes:

@@ -196,6 +196,42 @@ async def test_every_quota_window_is_shared_through_the_store_and_so_survives_a_
     assert (await other.chat("demo/small", "hi")).status == 429
 
 
+async def test_the_forecast_is_that_of_all_processes_and_survives_a_restart(make_proxy, upstream, tmp_path):
+    rotation = {
+        "quota_window_begins": "first_request",
+        "windows": [{"name": "weekly", "length_s": 604_800, "begins": "first_request"}],
+        "caps": [{"limit": 20}, {"limit": 100_000, "window": "weekly"}],
+    }
+    settings = {
+        "providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"], "rotation": rotation}},
+        "state": {"url": f"sqlite:///{tmp_path / 'shared.db'}", "secret": "s"},
+        "admin": {"key": "the-admin-key"},
+    }
+
+    async def quotas(proxy):
+        (status,) = (await proxy.get("/../admin/status", key="the-admin-key")).json["processes"]
+        (credential,) = next(one for one in status["providers"] if one["name"] == "demo")["credentials"]
+        return {quota["name"]: quota for quota in credential["quotas"]}
+
+    one, other = await make_proxy(settings), await make_proxy(settings)
+    for proxy in (one, one, other):
+        await proxy.chat("demo/small", "hi")
+
+    async def shared():
+        found = [quota for proxy in (one, other) for quota in (await quotas(proxy)).values()]
+        return {quota["used"] for quota in found} == {3} and {quota["per_hour"] for quota in found}
+
+    (per_hour,) = await until(shared)
+    restarted = await quotas(await make_proxy(settings))
+
+    assert 9 <= per_hour <= 18  # less than 18 if ten minutes of the clock end meanwhile
+    assert restarted.keys() == {"small", "small (weekly)"}
+    assert all(quota["per_hour"] == pytest.approx(per_hour, rel=0.1) for quota in restarted.values())
+    assert (restarted["small"]["cap"], restarted["small (weekly)"]["cap"]) == (20, 100_000)
+    assert restarted["small"]["empty_at"] is not None
+    assert restarted["small (weekly)"]["empty_at"] is None
+
+
 async def test_a_store_that_cannot_forget_old_usage_ends_nothing(with_store, moody):
     async def forget(before):
         raise OSError("locked")

@@ -55,8 +55,12 @@ class QuotaStatus(Struct, frozen=True, kw_only=True):
     """What one credential has used of one quota: of a model, or of the quota group ``name``. A model that is in
     cooldown by itself has an entry of its own.
 
-    ``used`` and ``limit`` are requests. ``reported``: by the provider, not by settings.
-    ``capped_until``: until then a cap from settings is used up. ``cooldown``: for this quota alone.
+    ``used`` and ``limit`` are requests. ``reported``: by the provider, not by settings. ``cap``: the lowest limit that
+    settings set on it. ``capped_until``: until then a cap from settings is used up. ``cooldown``: for this quota alone.
+
+    ``per_hour``: its requests through this proxy, at the pace of the last hour, or since the first one in it.
+    ``empty_at``: when ``limit`` or ``cap`` is reached at this pace; ``None``: not before the quota resets, it is
+    already, or too little is known.
     """
 
     name: str
@@ -66,6 +70,21 @@ class QuotaStatus(Struct, frozen=True, kw_only=True):
     reported: bool
     capped_until: datetime | None
     cooldown: CooldownStatus | None
+    cap: float | None = None
+    per_hour: float = 0.0
+    empty_at: datetime | None = None
+
+    @property
+    def allowed(self) -> float | None:
+        """The requests that the credential may serve until the quota resets; ``None`` if that is not known."""
+        return min((most for most in (self.limit, self.cap) if most is not None), default=None)
+
+    @property
+    def left(self) -> float | None:
+        """The share of ``allowed`` that is left, from 0 to 1."""
+        if self.allowed is None:
+            return None
+        return max(0.0, 1 - self.used / self.allowed) if self.allowed else 0.0
 
 
 CredentialState = Literal["usable", "busy", "cooling down", "probing", "refreshing", "needs login", "needs setup"]

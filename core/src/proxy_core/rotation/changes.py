@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -17,6 +17,14 @@ class Scope(Struct, frozen=True):
 
 
 PROVIDER = Scope()
+
+
+def summed(used: Mapping[tuple[str, str, int], int]) -> dict[tuple[str, str], int]:
+    """The requests of each credential for each quota group, in whatever windows they were counted."""
+    found: dict[tuple[str, str], int] = {}
+    for (credential, group, _), requests in used.items():
+        found[credential, group] = found.get((credential, group), 0) + requests
+    return found
 
 
 def no_listener() -> None:

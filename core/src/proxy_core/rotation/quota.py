@@ -134,6 +134,14 @@ def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: f
         group.marks[row.id] = now
 
 
+def cap_of(policy: Policy, group: QuotaGroup, row: CredentialState) -> float | None:
+    """The lowest limit that settings set on the quota; ``None`` without one."""
+    window = group.windows.get(row.id)
+    known = window.limit if window is not None else None
+    limits = [_cap_limit(cap, known) for cap in policy.caps_for(group.name, row.priority)]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _cap_limit(cap: CapSettings, known: float | None) -> float | None:
     """How many requests the cap allows, never more than the provider; ``None`` if that depends on an unknown limit."""
     text = cap.limit

@@ -95,6 +95,7 @@ class QuotaGroup(Struct, eq=False):
     alone, which keeps count of how many are at the lowest. ``of_model``: cooldowns of single
     models of the group, by model and then credential; ``loads`` do not include them. ``marks``: since when
     fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
+    ``spells``: the requests of each credential in the last hour, as :mod:`proxy_core.rotation.pace` counts them.
     ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
     ``unusable``: credentials whose load is ``UNUSABLE``. ``dirty``: those whose load is outdated, besides those that
     changed since ``tick``.
@@ -104,6 +105,7 @@ class QuotaGroup(Struct, eq=False):
     marks: dict[str, float]
     loads: list[float] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=dict)
+    spells: dict[str, dict[int, float]] = field(default_factory=dict)
     cooldowns: dict[str, Cooldown] = field(default_factory=dict)
     of_model: dict[str, dict[str, Cooldown]] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
@@ -118,8 +120,10 @@ class QuotaGroup(Struct, eq=False):
     _low_from: int = 0
 
     def forget(self, credential: str) -> None:
-        for record in (self.marks, self.used, self.cooldowns, self.windows, self.capped, self.due, self.unusable):
+        for record in (self.marks, self.used, self.spells, self.cooldowns, self.windows, self.capped):
             record.pop(credential, None)
+        self.due.pop(credential, None)
+        self.unusable.pop(credential, None)
         for model in list(self.of_model):
             self.put(model, credential, None)
 

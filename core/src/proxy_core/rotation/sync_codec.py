@@ -20,8 +20,8 @@ from proxy_core import errors
 from proxy_core.clock import Instant
 from proxy_core.errors import ErrorFacts, ProxyError
 from proxy_core.interfaces import Count, PermitRequest, SharedValue
-from proxy_core.rotation import quota
-from proxy_core.rotation.changes import PROVIDER, Scope
+from proxy_core.rotation import pace, quota
+from proxy_core.rotation.changes import PROVIDER, Scope, summed
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Pool
@@ -232,6 +232,11 @@ def counted(provider: str, ledger: Ledger, instant: Instant) -> Iterator[tuple[s
             open_still = known is not None and known.number == number
             ends = instant.to_epoch(known.resets_at) if known is not None and open_still else instant.epoch
             yield _count_name(provider, credential, group, number), Count(add=used, expires_at=ends + _MINUTE_S)
+    spell = pace.spell(instant.epoch)
+    for (credential, group), used in summed(uses).items():
+        if used and ledger.policy.parts_of(group)[0] == group:  # further windows have the pace of the main one
+            name = f"pace/{_quoted(provider)}/{_quoted(credential)}/{_quoted(group)}/{spell}"
+            yield name, Count(add=used, expires_at=(spell + 1) * pace.SPELL_S + _KEPT_S)
 
 
 def count_applied(provider: str, ledger: Ledger, name: str, total: float, instant: Instant) -> None:
@@ -252,6 +257,15 @@ def count_applied(provider: str, ledger: Ledger, name: str, total: float, instan
     group.used[credential] = max(used, group.used.get(credential, 0)) if window.from_provider else used
     quota.apply_limits(ledger.policy, group, row, now)
     ledger.touch(row)
+
+
+def pace_applied(ledger: Ledger, name: str, total: float, instant: Instant) -> None:
+    """Apply the total of all processes in one spell."""
+    _, _, credential, group_name, number = map(unquote, name.split("/"))
+    if credential in ledger.known:
+        spells = ledger.group_named(group_name).spells
+        counted = {**spells.get(credential, {}), int(number): total}
+        spells[credential] = pace.recent(counted, instant.epoch)
 
 
 # --- Conversations -------------------------------------------------------------------------

@@ -307,6 +307,8 @@ class SharedState(Struct, eq=False):
             self._budgets.apply_total(name, total)
         elif kind == "used" and owner in self._pools:
             sync_codec.count_applied(owner, self._pools[owner].ledger, name, total, Instant.of(self._clock))
+        elif kind == "pace" and owner in self._pools:
+            sync_codec.pace_applied(self._pools[owner].ledger, name, total, Instant.of(self._clock))
 
     async def _reopen(self) -> None:
         """Open the store again after it lost its data, and send everything again."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from math import isfinite
+
+from msgspec.structs import replace
 
 from proxy_core.clock import Instant
 from proxy_core.interfaces import (
@@ -15,11 +18,17 @@ from proxy_core.interfaces import (
     ProviderStatus,
     QuotaStatus,
 )
+from proxy_core.rotation.changes import summed
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.pace import Pace, empty_at, pace
 from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.quota import cap_of
 from proxy_core.rotation.state import CredentialState as Row
 from proxy_core.rotation.state import QuotaGroup
+
+#: The requests that the store does not have yet, by a credential's id and the quota group.
+Unsent = Mapping[tuple[str, str], int]
 
 
 def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials: bool) -> ProviderStatus:
@@ -89,9 +98,10 @@ def _state(row: Row, now: float) -> CredentialState:
 def _quotas(ledger: Ledger, instant: Instant) -> Mapping[str, Sequence[QuotaStatus]]:
     """By a credential's id: its usage of each quota that has an open window, a cap or a cooldown."""
     found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
+    unsent = summed(ledger.changes.used)
     for group in ledger.groups.values():
-        for name in {*group.windows, *group.capped, *group.cooldowns, *group.of(group.name)}:
-            quota = _quota(group, name, instant)
+        for name in {*group.windows, *group.capped, *group.cooldowns, *group.of(group.name)} & ledger.known.keys():
+            quota = _quota(ledger, group, ledger.known[name], unsent, instant)
             if quota is not None:
                 found[name].append(quota)
         for model, cooldowns in group.of_model.items():
@@ -113,23 +123,38 @@ def _of_model(model: str, cooldown: Cooldown, instant: Instant) -> QuotaStatus:
     )
 
 
-def _quota(group: QuotaGroup, credential: str, instant: Instant) -> QuotaStatus | None:
-    now, window = instant.monotonic, group.windows.get(credential)
-    cooldown = group.named_cooldowns(credential).get(group.name)
+def _quota(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant) -> QuotaStatus | None:
+    now, window = instant.monotonic, group.windows.get(row.id)
+    cooldown = group.named_cooldowns(row.id).get(group.name)
     if window is not None and window.resets_at <= now:
         window = None
-    capped_until = group.capped.get(credential, now)
+    capped_until = group.capped.get(row.id, now)
     if window is None and cooldown is None and capped_until <= now:
         return None
-    return QuotaStatus(
+    status = QuotaStatus(
         name=group.name,
-        used=group.used.get(credential, 0) if window is not None else 0,
+        used=group.used.get(row.id, 0) if window is not None else 0,
         limit=window.limit if window is not None else None,
         resets_at=instant.utc(window.resets_at) if window is not None else None,
         reported=window is not None and window.from_provider,
         capped_until=instant.utc(capped_until) if capped_until > now else None,
         cooldown=_cooldown(cooldown, instant),
+        cap=cap_of(ledger.policy, group, row),
     )
+    return _forecast(status, _pace(ledger, group, row, unsent, instant), instant.epoch)
+
+
+def _pace(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant) -> Pace:
+    """Requests count in the main window and in the further ones alike."""
+    main = ledger.policy.parts_of(group.name)[0]
+    spells = ledger.groups[main].spells if main in ledger.groups else {}
+    return pace(spells.get(row.id, {}), unsent.get((row.id, main), 0), instant.epoch)
+
+
+def _forecast(quota: QuotaStatus, pace: Pace, epoch: float) -> QuotaStatus:
+    resets_at = quota.resets_at.timestamp() if quota.resets_at is not None else epoch
+    at = empty_at(pace, quota.used, quota.allowed, resets_at, epoch)
+    return replace(quota, per_hour=pace.per_hour, empty_at=None if at is None else datetime.fromtimestamp(at, UTC))
 
 
 def _cooldown(cooldown: Cooldown | None, instant: Instant) -> CooldownStatus | None:

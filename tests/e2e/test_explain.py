@@ -47,6 +47,7 @@ def rewriting(name="rewriting"):
 PATHS = [
     ("GET", "/admin/why?model=demo/small"),
     ("GET", "/admin/status"),
+    ("GET", "/admin/usage"),
     ("GET", "/admin/explain/x"),
     ("POST", "/admin/explain"),
     ("POST", "/admin/cooldowns/clear"),

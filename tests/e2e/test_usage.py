@@ -137,6 +137,31 @@ async def test_a_client_that_leaves_is_charged_for_the_usage_reported_so_far(cou
     assert await used(proxy) == {"a": {**ONE, **(TOKENS if told else {})}}
 
 
+async def test_the_operator_reads_the_usage_of_some_days_over_http(counting, upstream):
+    upstream.responds(
+        json_body={"object": "chat.completion", "choices": [{"message": {"content": "x"}}], "usage": USAGE}
+    )
+    proxy = await counting(admin={"key": "the-admin-key"})
+    await proxy.chat("demo/small", "hi")
+    await used(proxy)
+    today = f"{proxy.proxy.services.clock.now():%Y-%m-%d}"
+
+    async def ask(days):
+        return (await proxy.get(f"/../admin/usage{days}", key="the-admin-key")).json
+
+    (row,) = (await ask(""))["usage"]
+    assert (row["day"], row["client"], row["model"], row["credential"]) == (
+        today,
+        "test",
+        "small",
+        fingerprint("key-a"),
+    )
+    assert {name: row[name] for name in TOKENS} == TOKENS
+    assert await ask(f"?since={today}&until={today}") == {"usage": [row]}
+    assert await ask("?since=2020-01-01&until=2020-01-02") == {"usage": []}
+    assert (await ask("?since=yesterday"))["error"]["param"] == "since"
+
+
 async def test_quota_stats_show_usage_and_cooldowns(counting, upstream):
     upstream.for_key("key-a").responds(
         429, {"error": {"message": "words of the upstream"}}, headers={"retry-after": "90"}
@@ -237,7 +262,7 @@ async def test_quota_stats_answer_without_a_store(counting, monkeypatch, fails):
         await asyncio.sleep(60)
 
     proxy = await counting()
-    monkeypatch.setattr("proxy_core.server.dialect_services._STORE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("proxy_core.state.shared._STATISTICS_S", 0.1)
     monkeypatch.setattr(type(proxy.process.state), "rows", staticmethod(rows))
     answer = await proxy.get("/quota-stats")
 

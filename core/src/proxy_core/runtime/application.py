@@ -70,6 +70,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         pools=parts.pools,
         recent=services.recent,
         dry_run=parts.dry_run,
+        usage_of=parts.state.usage,
         runtime_dir=loaded.runtime_dir,
         wording=wording,
     )

@@ -7,17 +7,18 @@ each response names its process.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from starlette.requests import Request
 from starlette.responses import Response
 
 from proxy_core.dialects.common import parse_body
 from proxy_core.errors import BadRequest, Conflict, NotFound
-from proxy_core.interfaces import Deployment
+from proxy_core.interfaces import Deployment, UsageRow
 from proxy_core.messages import repr_without
 from proxy_core.models.routing import Router
 from proxy_core.pipeline.dry_run import DryRun
@@ -36,6 +37,10 @@ RELOAD = "proxy_core.reload"
 _LOCAL = "local"
 
 
+#: The usage of the days from the first to the second, by all processes.
+ReadUsage = Callable[[date, date], Awaitable[Sequence[UsageRow]]]
+
+
 class Operations(Struct, frozen=True, kw_only=True):
     """The endpoints below ``/admin``."""
 
@@ -47,6 +52,7 @@ class Operations(Struct, frozen=True, kw_only=True):
     pools: Mapping[str, Pool]
     recent: RecentRequests
     dry_run: DryRun
+    usage_of: ReadUsage
     runtime_dir: Path
     wording: Wording
 
@@ -68,6 +74,14 @@ class Operations(Struct, frozen=True, kw_only=True):
             if status == 200:
                 return json_response(response, request)
         raise NotFound(f"No request {request_id!r} is in the history.")
+
+    async def usage(self, request: Request) -> Response:
+        """``GET /admin/usage?since=D&until=D``: usage by day, client, credential and model; today unless said."""
+        self.keys.identify(request.scope)
+        today = datetime.now(UTC).date()
+        days = [_day(name, request.query_params.get(name), today) for name in ("since", "until")]
+        rows = await self.usage_of(days[0], days[1])
+        return json_response({"usage": [to_builtins(row) for row in rows]}, request)
 
     async def dry(self, request: Request) -> Response:
         """``POST /admin/explain``: ``{"model": M}`` or a whole request body; the path it would take."""
@@ -137,3 +151,10 @@ class Operations(Struct, frozen=True, kw_only=True):
             return await control_socket.ask(self.runtime_dir, request.method, path, self.admin_key, body, exclude=own)
         except control_socket.Unreachable:
             return []
+
+
+def _day(name: str, text: str | None, today: date) -> date:
+    try:
+        return today if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise BadRequest(f"{name} must be a day, like {today}.", param=name) from None

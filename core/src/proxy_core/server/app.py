@@ -106,6 +106,7 @@ def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Rou
         Route("/v1/providers", i.providers, methods=["GET"]),
         Route("/providers", i.providers, methods=["GET"]),
         Route("/admin/status", statuses.show, methods=["GET"]),
+        Route("/admin/usage", o.usage, methods=["GET"]),
         Route("/admin/why", o.why, methods=["GET"]),
         Route("/admin/explain", o.dry, methods=["POST"]),
         Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from proxy_core.credentials.quotas import QuotaAsker
 from proxy_core.dialects import openai_chat
 from proxy_core.dialects.common import MAX_MODEL_NAME
-from proxy_core.errors import ModelNotFound, PluginFailed, Unauthorized, Unavailable
+from proxy_core.errors import ModelNotFound, PluginFailed, Unauthorized
 from proxy_core.interfaces import (
     CountedTokens,
     CountTokens,
@@ -34,7 +34,6 @@ from proxy_core.models.routing import Router
 from proxy_core.models.suggestions import Suggestions
 from proxy_core.models.token_count import TokenCounting, without_own
 from proxy_core.pipeline.upstream_count import UpstreamCounting
-from proxy_core.plugins.faults import is_from_outside
 from proxy_core.settings.schema import DeploymentRoute
 from proxy_core.state.budgets import Budgets
 from proxy_core.state.kept import KeptValues
@@ -42,9 +41,6 @@ from proxy_core.state.shared import SharedState
 from proxy_core.status.view import StatusView
 
 log = logging.getLogger("proxy_core.operation")
-
-#: Statistics are sent without usage rather than late.
-_STORE_TIMEOUT_S = 2.0
 
 
 class ModelKnowledge(Struct, frozen=True, kw_only=True):
@@ -180,14 +176,7 @@ class DialectServices:
 
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
         self._check_client()
-        try:
-            async with asyncio.timeout(_STORE_TIMEOUT_S):
-                return await self._knowledge.state.rows(since, until)
-        except BaseException as error:  # a store may fail in any way
-            if is_from_outside(error):
-                raise
-            log.warning("usage cannot be read from the state store", exc_info=True)
-            raise Unavailable("The usage cannot be read from the state store.") from error
+        return await self._knowledge.state.usage(since, until)
 
     async def kept(self, name: str) -> bytes | None:
         self._check_client()

@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core.clock import Clock, Instant
+from proxy_core.errors import Unavailable
 from proxy_core.interfaces import (
     Count,
     PermitRequest,
@@ -49,6 +50,8 @@ _START_S = 2.0
 _END_S = 5.0
 #: A store that takes longer than this is regarded as hanging.
 _TIMEOUT_S = 10.0
+#: Statistics are sent without usage rather than late.
+_STATISTICS_S = 2.0
 #: Without a response for this long, shared limits are divided evenly.
 _ALONE_S = 2.0
 #: How often a request that the store rejects as invalid is repeated.
@@ -148,6 +151,17 @@ class SharedState(Struct, eq=False):
             return []
         self._wake.set()
         return await self._backend.usage(since, until)
+
+    async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
+        """The same for whoever asked for statistics. Raises ``Unavailable`` if the store does not answer in time."""
+        try:
+            async with asyncio.timeout(_STATISTICS_S):
+                return await self.rows(since, until)
+        except BaseException as error:  # a store may fail in any way
+            if is_from_outside(error):
+                raise
+            log.warning("usage cannot be read from the state store", exc_info=True)
+            raise Unavailable("The usage cannot be read from the state store.") from error
 
     async def _run(self) -> None:
         while not self._stop.is_set():

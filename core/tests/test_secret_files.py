@@ -72,6 +72,27 @@ def test_a_file_can_hold_several_keys_and_they_keep_their_order(read, secret):
     assert keys(read(environ=environ)) == ["first", "second", "last"]
 
 
+COMMENTED = "# of the team\n\nfirst\n  \n  # the old one\nGROQ_API_KEY=second\n\t\n"
+
+
+def test_comments_and_blank_lines_are_no_keys(read, secret, folder):
+    file = secret(COMMENTED, "groq_api_key_2")
+    found = [
+        read(environ={"GROQ_API_KEY_FILE": str(file)}),
+        read(environ={"PROXY_SECRETS_DIR": str(folder / "secrets")}),
+        read(environ={"PROXY_PROVIDERS__GROQ__API_KEYS_FILE": str(file)}),
+        read(f'[providers.groq]\napi_keys_file = "{file}"'),
+    ]
+
+    assert [keys(loaded) for loaded in found] == [["first", "second"]] * 4
+
+
+def test_a_comment_above_a_single_secret_is_not_part_of_it(read, secret):
+    assert client_key(read(environ={"PROXY_API_KEY_FILE": str(secret("# of the laptop\na-client-key\n"))})) == (
+        "a-client-key"
+    )
+
+
 @pytest.mark.parametrize("name", ["PROXY_API_KEY_FILE", "PROXY_CLIENTS__DEFAULT__KEY_FILE"])
 def test_the_key_of_a_client_can_be_in_a_file(read, secret, name):
     assert client_key(read(environ={name: str(secret("a-client-key\n"))})) == "a-client-key"
@@ -110,6 +131,7 @@ def test_a_setting_that_is_a_path_is_not_read(read, secret):
 def test_a_file_that_cannot_be_used_is_an_error_that_says_why(read, secret, folder, name):
     gone, empty, binary = folder / "gone", secret(" \n", "empty"), secret(b"\xff\x00\xfa", "binary")
     reasons = {gone: "No such file or directory", folder: "cannot be read", empty: "is empty", binary: "UTF-16"}
+    reasons[secret("# a key\n\n#another\n", "comments")] = "has only comments"
 
     for path, why in reasons.items():
         with pytest.raises(SettingsError) as raised:

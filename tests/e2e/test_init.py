@@ -344,3 +344,13 @@ async def test_of_several_lines_each_is_a_key_and_a_wrong_one_stops_all(tmp_path
     assert (bad, before) == (1, []) and "line 2" in words
     assert code == 0, output
     assert stored(tmp_path) == ["team", "team-2"]
+
+
+async def test_lines_with_more_than_a_key_are_understood_or_refused(tmp_path, proxy_core):
+    code, words = await proxy_core("credentials", "add", "groq", stdin=f"{KEY} {WRONG}\n")
+    taken, output = await proxy_core("credentials", "add", "groq", stdin=f"# mine\nexport GROQ_API_KEY='{KEY}'\n\n")
+
+    assert code == 1 and "a provider's key has no blanks in it" in words and "nothing was saved" in words
+    assert taken == 0, output
+    [file] = (tmp_path / "data" / "proxy-core" / "credentials" / "groq").glob("*.json")
+    assert json.loads(file.read_text())["access_token"] == KEY

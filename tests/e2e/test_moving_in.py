@@ -91,6 +91,7 @@ LINES = [
     ("AWS_REGION_NAME=eu-central-1", "no meaning here litellm reads it from the environment"),
     ("not a line", "no meaning here it is not NAME=value"),
     ("MY_OTHER_VARIABLE=1", "no meaning here not a setting that the old proxy's documentation has"),
+    ("MISTRAL_API_KEY_2='one two'", "no meaning here a provider's key has no blanks in it"),
 ]
 FILES = {
     "(ROTATION_MODE": "imported routing.selector",

@@ -16,6 +16,8 @@ KEYS = {
     "the header": "Authorization: Bearer the-key",
     "another header": "x-api-key: the-key",
     "Bearer in quotes": '"Bearer the-key"',
+    "the variable": "OPENAI_API_KEY=the-key",
+    "a variable of a shell": "export GROQ_API_KEY_2='the-key'",
     "a byte order mark": "\ufeffthe-key",
     "a space of no width": "the-key\u200b",
 }
@@ -35,6 +37,25 @@ async def test_an_upstreams_and_a_clients_key_are_understood(make_proxy, upstrea
 def test_what_is_no_key_is_refused_by_name(tmp_path, pasted):
     with pytest.raises(SettingsError, match=r"UP_API_KEY|providers\.up\.api_keys"):
         load(environ={"UP_API_KEY": pasted, "UP_API_BASE": "http://127.0.0.1:1/v1"}, cwd=tmp_path).provider("up")
+
+
+@pytest.mark.parametrize("pasted", ["sk-one sk-two", "sk-one  # of the team"])
+def test_what_is_more_than_a_providers_key_is_refused(tmp_path, pasted):
+    with pytest.raises(SettingsError, match="has no blanks in it"):
+        load(environ={"UP_API_KEY": pasted, "UP_API_BASE": "http://127.0.0.1:1/v1"}, cwd=tmp_path).provider("up")
+
+
+def test_a_client_may_have_a_phrase_as_its_key(tmp_path):
+    clients = load(environ={"PROXY_API_KEY": "correct horse battery"}, cwd=tmp_path).settings.clients
+
+    assert clients["default"].key.get_secret_value() == "correct horse battery"
+
+
+@pytest.mark.parametrize("key", ["ABC_KEY=", "abc_key=def", "ABC_KEY==", "my-TOKEN=x"])
+def test_a_key_that_merely_looks_like_an_assignment_stays_whole(tmp_path, key):
+    up = load(environ={"UP_API_KEY": key, "UP_API_BASE": "http://127.0.0.1:1/v1"}, cwd=tmp_path).provider("up")
+
+    assert [entry.key.get_secret_value() for entry in up.api_keys] == [key]
 
 
 def test_a_header_keeps_its_scheme(tmp_path):

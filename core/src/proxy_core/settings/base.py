@@ -45,6 +45,13 @@ def _api_key(value: SecretStr) -> SecretStr:
     return _key(SecretStr(bare_key(value.get_secret_value())))
 
 
+def _unbroken(value: SecretStr) -> SecretStr:
+    """Clients may have a phrase as their key; no provider gives one."""
+    if " " in value.get_secret_value():
+        raise ValueError("a provider's key has no blanks in it; several keys are a list, or one on each line of a file")
+    return value
+
+
 def _unquoted(value: object) -> object:
     return unquoted(value) if isinstance(value, str) else value
 
@@ -93,8 +100,9 @@ StrList = Annotated[list[str], BeforeValidator(listed)]
 Origins = Annotated[list[str], BeforeValidator(listed), AfterValidator(_origins)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 Keys = Annotated[list[Key], BeforeValidator(listed)]
-#: A key of a client or of an upstream, without what is copied with it.
+#: A key of a client or, unbroken, of an upstream, without what is copied with it.
 ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
+UpstreamKey = Annotated[ApiKey, AfterValidator(_unbroken)]
 BaseUrl = Annotated[HttpUrl, BeforeValidator(_unquoted), AfterValidator(_plain_url)]
 
 

@@ -10,7 +10,9 @@ from typing import Any
 from proxy_core.errors import SettingsError
 
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
-#: The header that a key is sent in, as far as it may have been copied with it.
+#: The variable that a key was set as, as far as it may have been copied with it.
+_VARIABLE = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9_]*_(?:KEY|TOKEN)[A-Z0-9_]*\s*=\s*(?=[^\s=])", re.ASCII)
+#: The header that it is sent in, likewise.
 _HEADER = re.compile(r"(?:(?:authorization|x-api-key|api-key)\s*:\s*)?(?:bearer(?:\s+|$))?", re.IGNORECASE)
 #: Byte order marks and spaces of no width.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
@@ -25,8 +27,10 @@ def unquoted(text: str) -> str:
 
 
 def bare_key(text: str) -> str:
-    """A key without the header and the quotes that were copied with it."""
+    """A key without the variable, the header and the quotes that were copied with it."""
     plain = unquoted(text)
+    if variable := _VARIABLE.match(plain):
+        plain = unquoted(plain[variable.end() :])
     header = _HEADER.match(plain)
     assert header is not None  # it may be empty
     return unquoted(plain[header.end() :])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from proxy_core.jsons import loads
-from proxy_core.settings.base import ApiKey, StrList, Table, environment_name, listed
+from proxy_core.settings.base import StrList, Table, UpstreamKey, environment_name, listed
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PERIOD = rf"(daily|weekly ({'|'.join(WEEKDAYS)})|monthly ([1-9]|[12][0-9]|3[01]))"
@@ -22,7 +22,7 @@ DEFAULT_PRIORITY = 10
 class KeySettings(Table):
     """One entry of ``api_keys`` in its long form."""
 
-    key: ApiKey = Field(description="The key itself.")
+    key: UpstreamKey = Field(description="The key itself.")
     label: str | None = Field(None, description="A name to display instead of the key's origin.")
     tier: str | None = Field(
         None, description="The subscription plan behind the key; ``rotation.tiers`` maps it to a priority."

@@ -61,16 +61,17 @@ class Named(Struct, frozen=True, kw_only=True):
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a file of secrets. Raises ``ValueError`` that says why there are none."""
+    """The lines of a file of secrets, without comments. Raises ``ValueError`` that says why there are none."""
     try:
         lines = [line for text in decoded(read_small(path)).splitlines() if (line := text.strip())]
     except UnicodeDecodeError:
         raise ValueError(f"{path} is neither UTF-8 nor UTF-16") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    if not lines:
-        raise ValueError(f"{path} is empty")
-    return lines
+    secrets = [line for line in lines if not line.startswith("#")]
+    if not secrets:
+        raise ValueError(f"{path} has only comments" if lines else f"{path} is empty")
+    return secrets
 
 
 def _openness(path: Path) -> Iterator[str]:

@@ -36,11 +36,10 @@ def keys_in(text: str) -> list[SecretStr]:
     for number, line in lines:
         try:
             [entry] = ProviderSettings.model_validate({"api_keys": [line]}).api_keys
-        except (ValidationError, ValueError):
+        except ValidationError as error:
             where = f"line {number}: " if len(lines) > 1 else ""
-            raise click.ClickException(
-                f"{where}a key has to be one line of printable ASCII characters; nothing was saved"
-            ) from None
+            why = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+            raise click.ClickException(f"{where}{why}; nothing was saved") from None
         keys.setdefault(entry.key.get_secret_value(), entry.key)
     return list(keys.values())
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from proxy_core import Variable
-from proxy_core.cli.api import StoredCredential, check_tokens
+from proxy_core import ProviderSettings, Variable
+from proxy_core.cli.api import StoredCredential
 
 _KEY = re.compile(r"(?P<provider>[A-Z0-9_]*?)_API_KEY(?P<suffix>\w*)", re.ASCII)
 #: In the old proxy's example file.
@@ -21,6 +21,7 @@ class FoundKey(Struct, frozen=True, kw_only=True):
     """A variable that holds a key. ``problem``: why it is none."""
 
     variable: Variable
+    key: SecretStr
     provider: str
     suffix: str
     problem: str = ""
@@ -34,22 +35,24 @@ def found_keys(variables: Iterable[Variable]) -> Iterator[FoundKey]:
         if match is None or variable.name == "PROXY_API_KEY":
             continue
         provider, value = match["provider"].lower(), variable.value.strip()
-        problem = _problem(value)
-        if not problem and (other := seen.setdefault((provider, value), variable.name)) != variable.name:
+        key, problem = _read(value)
+        if not problem and (other := seen.setdefault((provider, key), variable.name)) != variable.name:
             problem = f"the same key as {other}"
-        yield FoundKey(variable=variable, provider=provider, suffix=match["suffix"].strip("_"), problem=problem)
+        suffix = match["suffix"].strip("_")
+        yield FoundKey(variable=variable, key=SecretStr(key), provider=provider, suffix=suffix, problem=problem)
 
 
-def _problem(value: str) -> str:
+def _read(value: str) -> tuple[str, str]:
+    """The key itself, and why it is none."""
     if not value:
-        return "it is empty"
+        return "", "it is empty"
     if value.startswith(_PLACEHOLDER):
-        return "a placeholder from the example file"
+        return "", "a placeholder from the example file"
     try:
-        check_tokens(SecretStr(value), None)
-    except ValueError:
-        return "a key is one line of printable ASCII characters"
-    return ""
+        [entry] = ProviderSettings.model_validate({"api_keys": [value]}).api_keys
+    except ValidationError as error:
+        return "", error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+    return entry.key.get_secret_value(), ""
 
 
 def to_store(key: FoundKey, number: int, digits: int) -> StoredCredential:
@@ -59,7 +62,7 @@ def to_store(key: FoundKey, number: int, digits: int) -> StoredCredential:
         provider=key.provider,
         name=name,
         kind="api_key",
-        access_token=SecretStr(key.variable.value.strip()),
+        access_token=key.key,
         origin=key.variable.name,
         added_at=datetime.now(UTC),
     )

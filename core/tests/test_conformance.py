@@ -482,6 +482,15 @@ def test_pytest_finds_the_kit_and_prints_a_table_and_a_badge(pytester):
     assert (badge["message"], badge["color"]) == ("10 of 10 cases", "brightgreen")
 
 
+def test_a_deviation_that_is_no_case_fails(pytester):
+    suite = SUITE.replace('"bad chunk"', '"bad chunks"')
+    pytester.makepyfile(test_mine=suite % "")
+    done = pytester.runpytest("-p", "no:cacheprovider", "-n0", "-k", "deviations")
+
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*there is no case 'bad chunks' for a provider; did you mean 'bad chunk'?"])
+
+
 def test_a_failure_says_why_the_case_exists(pytester):
     judge = ", classify_failure=lambda failure: None"
     pytester.makepyfile(test_mine=SUITE % judge)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import pytest
@@ -57,11 +58,20 @@ class Conformance:
     """
 
     kind: ClassVar[str] = ""
+    cases: ClassVar[Sequence[Case[Any]]] = ()
     deviations: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture
     def subject(self) -> Any:
         raise NotImplementedError
+
+    def test_deviations_are_cases(self) -> None:
+        """A misspelt one would excuse nothing, and say so nowhere."""
+        names = [case.name for case in self.cases]
+        for name in self.deviations.keys() - set(names):
+            close = get_close_matches(name, names, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            pytest.fail(f"deviations: there is no case {name!r} for a {self.kind}{hint}", pytrace=False)
 
     def _check(self, case: Case[Any], subject: Any, request: pytest.FixtureRequest) -> None:
         told = [self.kind, type(self).__name__, case.group, case.name]
@@ -101,6 +111,7 @@ class ProviderContract(Conformance):
     """
 
     kind = "provider"
+    cases = CONTRACT_CASES
     #: A streamed response with text, and its content type. Characters of several bytes make it a better sample.
     stream_sample: bytes = b""
     stream_content_type: str = ""
@@ -157,6 +168,8 @@ class ProviderConformance(ProviderContract):
     Nothing is sent: requests are answered from memory, and waits take no time.
     """
 
+    cases = [*CONTRACT_CASES, *PROVIDER_CASES]
+
     @_cases(PROVIDER_CASES)
     def test_conformance(self, case: Case[Any], subject: ProviderSubject, request: pytest.FixtureRequest) -> None:
         self._check(case, subject, request)
@@ -166,6 +179,7 @@ class SanitizerConformance(Conformance):
     """Subclass it with a fixture ``sanitizer``. ``bodies`` are more requests that it is tried with."""
 
     kind = "sanitizer"
+    cases = SANITIZER_CASES
     bodies: Sequence[dict[str, Any]] = ()
 
     @pytest.fixture
@@ -181,6 +195,7 @@ class RedactorConformance(Conformance):
     """Subclass it with a fixture ``redactor``. ``secrets`` are examples of what it must remove."""
 
     kind = "redactor"
+    cases = REDACTOR_CASES
     secrets: Sequence[str] = ()
 
     @pytest.fixture
@@ -198,6 +213,7 @@ class RefresherConformance(Conformance):
     """
 
     kind = "refresher"
+    cases = REFRESHER_CASES
     response_sample: bytes = b""
     details: Mapping[str, str | SecretStr] = {}
 
@@ -214,6 +230,7 @@ class LogSinkConformance(Conformance):
     """Subclass it with a fixture ``sink``."""
 
     kind = "sink"
+    cases = SINK_CASES
 
     @pytest.fixture
     def subject(self, sink: LogSink) -> SinkSubject:
@@ -228,6 +245,7 @@ class DialectConformance(Conformance):
     """Subclass it with a fixture ``dialect``. ``requests`` are bodies that its clients send."""
 
     kind = "dialect"
+    cases = DIALECT_CASES
     requests: Sequence[Mapping[str, Any]] = ()
 
     @pytest.fixture

@@ -168,7 +168,7 @@ class ProviderConformance(ProviderContract):
     Nothing is sent: requests are answered from memory, and waits take no time.
     """
 
-    cases = [*CONTRACT_CASES, *PROVIDER_CASES]
+    cases: ClassVar = [*CONTRACT_CASES, *PROVIDER_CASES]
 
     @_cases(PROVIDER_CASES)
     def test_conformance(self, case: Case[Any], subject: ProviderSubject, request: pytest.FixtureRequest) -> None:

@@ -60,7 +60,7 @@ LINES = [
     ("NOBODY_MODELS=x", "no meaning here there is no provider of that name"),
     ("ROTATION_MODE_HOUSE=balanced", "imported providers.house.rotation.selector"),
     ("ROTATION_MODE_NOBODY=balanced", "no meaning here there is no provider of that name"),
-    ("ROTATION_TOLERANCE=3.0", "no meaning here the old proxy never read it"),
+    ("ROTATION_TOLERANCE=0.0", "imported providers."),
     ("MAX_CONCURRENT_REQUESTS_PER_KEY_HOUSE=4", "imported providers.house.rotation.max_concurrent"),
     ("OPTIMAL_CONCURRENT_REQUESTS_PER_KEY_HOUSE_SEQUENTIAL=2", "no meaning here house uses the selector balanced"),
     ("CONCURRENCY_MULTIPLIER_HOUSE_PRIORITY_1=2", "imported providers.house.rotation.multipliers.1"),
@@ -291,6 +291,77 @@ async def test_what_was_used_since_is_added(home, old):
     assert {row["provider"]: row["requests"] for row in json.loads(output)}["house"] == 7
 
 
+async def used(home):
+    """Requests by provider."""
+    _, output = await run(home, "usage", "--json", "--by", "provider")
+    return {row["provider"]: row["requests"] for row in json.loads(output)}
+
+
+def count_of_house(folder, **totals):
+    about = usage("house", "abc", HOUSE[0], "house/coder")
+    about["credentials"]["abc"]["model_usage"]["house/coder"]["totals"] = counts(**totals)
+    folder.joinpath("usage").mkdir(parents=True, exist_ok=True)
+    folder.joinpath("usage/usage_house.json").write_text(json.dumps(about))
+
+
+async def test_a_counter_that_began_anew_loses_nothing_and_counts_nothing_twice(home):
+    found = []
+    for requests, tokens in ((5, 100), (2, 40), (2, 40), (6, 90)):
+        count_of_house(home / "old", request_count=requests, prompt_tokens=tokens)
+        code, output = await run(home, "import", "mirrowel", "old", "--yes")
+        assert code == 0, output
+        found.append((await used(home))["house"])
+
+    assert found == [5, 7, 7, 11]
+
+
+async def test_usage_of_a_second_folder_is_added_and_that_of_a_copy_is_not(home):
+    count_of_house(home / "old", request_count=5, prompt_tokens=100)
+    count_of_house(home / "other", request_count=2, prompt_tokens=40)
+    count_of_house(home / "copy", request_count=6, prompt_tokens=110)
+
+    for folder in ("old", "other", "copy", "old", "other"):
+        await run(home, "import", "mirrowel", folder, "--yes")
+
+    assert (await used(home))["house"] == 8
+
+
+REFUSED = {
+    "GROQ_API_KEY=gsk-0123456789abcdef": "imported a key of groq",
+    "ROTATION_MODE_GROQ=sequental": "differs providers.groq.rotation.selector: 'sequental' is not one of",
+    "PROXY_API_KEY=a-key-of-clients-012345": "imported clients.default.key",
+    "GLOBAL_TIMEOUT=45": "imported routing.max_wait_s",
+    "HOUSE_API_BASE=api.house.example/v1": "differs providers.house.base_url: Input should be a valid URL",
+    "HTTPS_PROXY=gopher://127.0.0.1": "differs upstream.proxy: Value error, a proxy is",
+}
+LAUNCHER = {
+    "host": ("300.1.1.1", "differs server.host: cannot listen on 300.1.1.1"),
+    "port": (99999, "differs server.port: Input should be less than or equal to 65535"),
+    "enable_request_logging": (True, "differs records.enabled: no plugin takes records"),
+}
+
+
+async def test_what_a_start_would_refuse_is_not_written(home):
+    """With the plugins that are installed: here, none takes records."""
+    (home / "old").mkdir()
+    (home / "old/.env").write_text("\n".join(REFUSED))
+    (home / "old/launcher_config.json").write_text(json.dumps({name: value for name, (value, _) in LAUNCHER.items()}))
+    without = {"PROXY_PLUGINS__DISABLED": "jsonl"}
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes", **without)
+    again, second = await run(home, "import", "mirrowel", "old", "--yes", **without)
+
+    assert (code, again) == (0, 0), output + second
+    for number, expected in enumerate(REFUSED.values(), 1):
+        row = next(text for what, text in told(output).items() if what.startswith(f".env:{number} "))
+        assert row.startswith(expected), output
+    for name, (_, expected) in LAUNCHER.items():
+        assert told(output)[f"launcher_config.json {name}"].startswith(expected), output
+    assert "nothing to write" in second
+    async with serving(home, **without) as program:
+        assert "groq (01)" in program.output, program.output
+
+
 @pytest.mark.parametrize("typed", ["n\n", ""])
 async def test_nothing_is_written_before_the_user_agrees(home, old, typed):
     code, output = await run(home, "import", "mirrowel", "old", stdin=typed)
@@ -298,6 +369,7 @@ async def test_nothing_is_written_before_the_user_agrees(home, old, typed):
     assert code == 1
     assert "Write" in output
     assert not (home / "config").exists()
+    assert not [path for path in (home / "data").rglob("*") if path.is_file()]
     assert not list((home / "data").rglob("credentials/*/*.json"))
 
 

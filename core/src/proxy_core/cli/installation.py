@@ -114,12 +114,16 @@ class StartCheck(Struct, frozen=True, kw_only=True):
     catalog: Catalog | None = None
 
 
-def check_start(loaded: LoadedSettings) -> StartCheck:
-    """Do everything that a start does, except listening. No token is written."""
+def check_start(loaded: LoadedSettings, *, here: bool = False) -> StartCheck:
+    """Do everything that a start does, except listening. No token is written.
+
+    ``here``: it would start on this machine, which has to have the address.
+    """
     from proxy_core.runtime.start import start
-    from proxy_core.server.serve import check_exposure, check_server
+    from proxy_core.server.serve import check_exposure, check_host, check_server
 
     problems = _tried(lambda: check_exposure(loaded))
+    problems += _tried(lambda: check_host(loaded.settings.server)) if here else []
     servers = ("proxy_http_servers",)
     problems += _tried(lambda: check_server(loaded.settings.server, catalog_of(loaded, servers).http_servers))
     for name in loaded.provider_names:

@@ -97,6 +97,11 @@ class StoredCredential(Struct, frozen=True, kw_only=True):
         """The part that never changes, for fingerprints and usage: neither with the tokens nor with what is learned."""
         return f"{self.provider}:{self.anchor or self.identity or self.name}"
 
+    @property
+    def is_in_vault(self) -> bool:
+        """Whether users know it by its name: it is from no variable, whose name they know instead."""
+        return self.path is not None and self.path.parent.name != "environment"
+
     def credential(self, fingerprint: Callable[[str], str]) -> Credential:
         """The credential for the pool. Its id is derived from ``anchor``, so no refresh changes it.
 
@@ -107,7 +112,7 @@ class StoredCredential(Struct, frozen=True, kw_only=True):
             provider=self.provider,
             kind=self.kind,
             secret=self.access_token,
-            label=self.origin or self.name,
+            label=self.name if self.is_in_vault else self.origin or self.name,
             tier=self.tier,
             priority=DEFAULT_PRIORITY if self.priority is None else self.priority,
             refresh_token=self.refresh_token,

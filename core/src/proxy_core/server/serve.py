@@ -55,19 +55,39 @@ def check_exposure(loaded: LoadedSettings) -> None:
 
 def listen(server: ServerSettings) -> socket.socket:
     """A bound, listening socket. Raises ``SettingsError`` if the address is not available."""
-    host = server.host.strip("[]")
     try:
-        info = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(*info[:3])  # with its protocol, or asyncio does not turn Nagle's algorithm off
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(info[4])
+        sock = _bound(server.host, server.port)
         sock.listen(BACKLOG)
-    except (OSError, ValueError) as error:  # a name that cannot be encoded
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise SettingsError([f"cannot listen on {server.host}:{server.port}: {reason}"]) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"cannot listen on {server.host}:{server.port}: {_reason(error)}"]) from None
     sock.setblocking(False)
     sock.set_inheritable(True)
     return sock
+
+
+def check_host(server: ServerSettings) -> None:
+    """Raises ``SettingsError`` if this machine does not have the address, whatever port is free."""
+    try:
+        _bound(server.host, 0).close()
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"server.host: cannot listen on {server.host}: {_reason(error)}"]) from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Raises ``OSError``, or ``ValueError`` for a name that cannot be encoded."""
+    info = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(*info[:3])  # with its protocol, or asyncio does not turn Nagle's algorithm off
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(info[4])
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _reason(error: OSError | ValueError) -> object:
+    return (error.strerror if isinstance(error, OSError) else None) or error
 
 
 def url_of(sock: socket.socket, server: ServerSettings) -> str:

@@ -111,7 +111,7 @@ class ProviderContract(Conformance):
     """
 
     kind = "provider"
-    cases = CONTRACT_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = CONTRACT_CASES
     #: A streamed response with text, and its content type. Characters of several bytes make it a better sample.
     stream_sample: bytes = b""
     stream_content_type: str = ""
@@ -168,7 +168,7 @@ class ProviderConformance(ProviderContract):
     Nothing is sent: requests are answered from memory, and waits take no time.
     """
 
-    cases: ClassVar = [*CONTRACT_CASES, *PROVIDER_CASES]
+    cases: ClassVar[Sequence[Case[Any]]] = [*CONTRACT_CASES, *PROVIDER_CASES]
 
     @_cases(PROVIDER_CASES)
     def test_conformance(self, case: Case[Any], subject: ProviderSubject, request: pytest.FixtureRequest) -> None:
@@ -179,7 +179,7 @@ class SanitizerConformance(Conformance):
     """Subclass it with a fixture ``sanitizer``. ``bodies`` are more requests that it is tried with."""
 
     kind = "sanitizer"
-    cases = SANITIZER_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = SANITIZER_CASES
     bodies: Sequence[dict[str, Any]] = ()
 
     @pytest.fixture
@@ -195,7 +195,7 @@ class RedactorConformance(Conformance):
     """Subclass it with a fixture ``redactor``. ``secrets`` are examples of what it must remove."""
 
     kind = "redactor"
-    cases = REDACTOR_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = REDACTOR_CASES
     secrets: Sequence[str] = ()
 
     @pytest.fixture
@@ -213,7 +213,7 @@ class RefresherConformance(Conformance):
     """
 
     kind = "refresher"
-    cases = REFRESHER_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = REFRESHER_CASES
     response_sample: bytes = b""
     details: Mapping[str, str | SecretStr] = {}
 
@@ -230,7 +230,7 @@ class LogSinkConformance(Conformance):
     """Subclass it with a fixture ``sink``."""
 
     kind = "sink"
-    cases = SINK_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = SINK_CASES
 
     @pytest.fixture
     def subject(self, sink: LogSink) -> SinkSubject:
@@ -245,7 +245,7 @@ class DialectConformance(Conformance):
     """Subclass it with a fixture ``dialect``. ``requests`` are bodies that its clients send."""
 
     kind = "dialect"
-    cases = DIALECT_CASES
+    cases: ClassVar[Sequence[Case[Any]]] = DIALECT_CASES
     requests: Sequence[Mapping[str, Any]] = ()
 
     @pytest.fixture

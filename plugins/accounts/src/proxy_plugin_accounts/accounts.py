@@ -146,7 +146,7 @@ class Accounts(Struct, frozen=True, kw_only=True):
             )
 
     def _stored(self, stored: StoredCredential, now: datetime) -> Account:
-        if stored.path is None or stored.path.parent.name == "environment":
+        if not stored.is_in_vault:
             place, source = stored.origin, "environment"
         elif stored.link is not None:
             place, source = str(stored.link.path), "link"

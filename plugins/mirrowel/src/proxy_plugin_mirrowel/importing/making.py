@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from proxy_core import Variable
 from proxy_core.cli.api import StoredCredential
 from proxy_plugin_mirrowel.importing.old_folder import OldFolder
+from proxy_plugin_mirrowel.importing.refusals import refusals
 from proxy_plugin_mirrowel.importing.rows import Row, Verdict
 from proxy_plugin_mirrowel.importing.settings import Setting
 from proxy_plugin_mirrowel.importing.target import Target
@@ -17,6 +19,7 @@ class Making:
     def __init__(self, old: OldFolder, target: Target) -> None:
         self.old, self.target = old, target
         self.settings: list[Setting] = []
+        self._proposed: list[tuple[Setting, Sequence[str]]] = []
         self.credentials: list[StoredCredential] = []
         self.rows: list[Row] = list(old.rows)
         self._told: dict[str, list[tuple[Verdict, str]]] = {}
@@ -37,18 +40,31 @@ class Making:
         return [variable for variable in found if variable.value.strip()]
 
     def set(self, setting: Setting, what: Sequence[str] = ()) -> None:
-        """Plan it, unless the file has it already. ``what`` are the rows about it, if it is not from variables."""
-        verdict, note = self._verdict(setting)
-        if verdict == "imported":
-            self.settings.append(setting)
+        """Propose it. ``what`` are the rows about it, if it is not from variables."""
+        self._proposed.append((setting, what))
         for name in setting.names:
-            self.say(name, verdict, note)
-        self.rows += [Row(what=one, verdict=verdict, note=note) for one in what]
+            self._told.setdefault(name, [])
 
-    def _verdict(self, setting: Setting) -> tuple[Verdict, str]:
-        if setting.problem:
-            return "differs", f"{setting.key}: {setting.problem}"
-        now, file = present(self.target.loaded.sources.table, setting.path), self.target.file.name
+    def settle(self) -> None:
+        """Plan every setting that is proposed, unless the file has it already or a start would refuse it."""
+        new = [s for s, _ in self._proposed if not s.problem and present(self._table, s.path) is None]
+        refused = refusals(new, self.credentials, self.target)
+        for setting, what in self._proposed:
+            verdict, note = self._verdict(setting, refused.get(setting.path, setting.problem))
+            if verdict == "imported":
+                self.settings.append(setting)
+            for name in setting.names:
+                self.say(name, verdict, note)
+            self.rows += [Row(what=one, verdict=verdict, note=note) for one in what]
+
+    @property
+    def _table(self) -> Mapping[str, Any]:
+        return self.target.loaded.sources.table
+
+    def _verdict(self, setting: Setting, problem: str) -> tuple[Verdict, str]:
+        if problem:
+            return "differs", f"{setting.key}: {problem}"
+        now, file = present(self._table, setting.path), self.target.file.name
         if now is None:
             return "imported", f"{setting.key} in {file}"
         if now == setting.value:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from proxy_plugin_mirrowel.names import why_without_effect
 
 _REASONS: Mapping[str, str] = {
-    r"ROTATION_TOLERANCE": "the old proxy never read it",
     r"[A-Z0-9_]+_CACHE_(ENABLE|DISK_ENABLE|TTL|DISK_TTL|CLEANUP_INTERVAL|WRITE_INTERVAL)": (
         "the old proxy's caches do not exist here"
     ),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from proxy_core import UsageRow, Variable, environment_name
+from proxy_core import Variable, environment_name
 from proxy_core.cli.api import StoredCredential
 from proxy_plugin_mirrowel.importing import launcher, logins, names
 from proxy_plugin_mirrowel.importing.keys import found_keys, to_store
@@ -15,7 +15,7 @@ from proxy_plugin_mirrowel.importing.old_folder import OldFolder
 from proxy_plugin_mirrowel.importing.rows import Row
 from proxy_plugin_mirrowel.importing.settings import OLD_SELECTOR, Setting, as_settings, checked, settings_of
 from proxy_plugin_mirrowel.importing.target import Target
-from proxy_plugin_mirrowel.importing.usage_plan import usage_rows
+from proxy_plugin_mirrowel.importing.usage_plan import UsagePlan, usage_plan
 from proxy_plugin_mirrowel.names import FILTERS, of_unknown_provider
 
 _OLD_DEFAULT_KEY = "VerysecretKey"
@@ -25,12 +25,12 @@ _PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY")
 class Plan(Struct, frozen=True, kw_only=True):
     settings: list[Setting]
     credentials: list[StoredCredential]
-    usage: list[UsageRow]
+    usage: UsagePlan
     rows: list[Row]
 
     @property
     def is_empty(self) -> bool:
-        return not (self.settings or self.credentials or self.usage)
+        return not (self.settings or self.credentials or self.usage.new)
 
 
 def made(old: OldFolder, target: Target) -> Plan:
@@ -50,9 +50,10 @@ def made(old: OldFolder, target: Target) -> Plan:
             making.set(setting, [row.what])
         else:
             making.rows.append(row)
+    making.settle()
     _rest(making, providers)
-    usage, rows = usage_rows(old, target, making.credentials, datetime.now(UTC).date())
-    rows = sorted([*making.rows, *rows], key=lambda row: _place(row.what))
+    usage = usage_plan(old, target, making.credentials, datetime.now(UTC).date())
+    rows = sorted([*making.rows, *usage.rows], key=lambda row: _place(row.what))
     return Plan(settings=making.settings, credentials=making.credentials, usage=usage, rows=rows)
 
 

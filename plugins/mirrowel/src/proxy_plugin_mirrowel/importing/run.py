@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -19,8 +20,9 @@ def run(folder: Path, config: Path | None, yes: bool) -> None:
     old = read_folder(folder)
     if old.is_empty:
         raise click.UsageError(f"{folder} is no folder of that proxy: it has no .env, oauth_creds or usage")
-    target = open_target(config, old.path)
-    plan = made(old, target)
+    with TemporaryDirectory() as scratch:  # a start's own files: nothing is written before the user agrees
+        target = open_target(config, old.path, Path(scratch))
+        plan = made(old, target)
     click.echo(table(("in the old folder", "", "here"), [(row.what, row.verdict, row.note) for row in plan.rows]))
     click.echo(count(plan.rows))
     if plan.is_empty:
@@ -28,7 +30,8 @@ def run(folder: Path, config: Path | None, yes: bool) -> None:
         return
     if not yes and not click.confirm(_question(plan, target)):
         raise click.ClickException("nothing was written")
-    _write(plan, target)
+    target = open_target(config, old.path)
+    _write(old.path, made(old, target), target)
     elsewhere = ", in another folder than the old one," if target.file.parent != folder else ""
     click.echo(f"written. Start it{elsewhere} with: proxy-core serve{_option(target)}")
 
@@ -37,12 +40,12 @@ def _question(plan: Plan, target: Target) -> str:
     parts = [
         f"{len(plan.settings)} settings to {target.file}",
         f"{len(plan.credentials)} keys and logins to {target.vault.folder}",
-        f"{len(plan.usage)} totals of usage to the store",
+        f"{len(plan.usage.new)} totals of usage to the store",
     ]
     return f"Write {', '.join(part for part in parts if not part.startswith('0 '))}?"
 
 
-def _write(plan: Plan, target: Target) -> None:
+def _write(old: Path, plan: Plan, target: Target) -> None:
     """Each file is replaced as a whole; after a failure between two of them, another run writes the rest."""
     try:
         if plan.credentials:
@@ -53,8 +56,8 @@ def _write(plan: Plan, target: Target) -> None:
         raise click.ClickException(f"{error.filename or target.file}: {error.strerror}; run it again") from error
     except ValueError as error:
         raise click.ClickException(f"{target.file}: {error}; mend it and run the command again") from error
-    if plan.usage:
-        target.add_usage(plan.usage)
+    if plan.usage.new:
+        target.add_usage(old, plan.usage.new, plan.usage.now)
     notify_running_proxy(target.loaded)
 
 

@@ -35,13 +35,13 @@ from proxy_core.cli.api import (
     vault_of,
     write_private,
 )
+from proxy_plugin_mirrowel.importing.counters import Counters, Total, read_counters, total_of
 from proxy_plugin_mirrowel.importing.settings import Setting
 from proxy_plugin_mirrowel.importing.toml import with_settings
 
 T = TypeVar("T")
 #: The client of imported usage in `proxy-core usage`.
 CLIENT = "mirrowel"
-_Total = tuple[str, str, str]
 
 
 class Target(Struct, frozen=True, kw_only=True, dict=True):
@@ -52,6 +52,8 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
     catalog: Catalog
     vault: Vault
     fingerprint: Fingerprints
+    #: The settings with which the store is opened.
+    state: LoadedSettings
 
     def there(self, wanted: StoredCredential) -> str | None:
         """Where this key or account is already, in words."""
@@ -92,29 +94,38 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
         """Add each under a free name. Raises ``OSError``, ``ValueError``."""
         return [self.vault.add(replace(one, name=self.vault.free_name(one.provider, one.name))) for one in credentials]
 
-    def usage(self) -> dict[_Total, UsageRow]:
-        """What was imported before, by provider, credential and model. Raises ``ClickException``."""
-        return _awaited(self._usage())
+    def counters(self) -> Counters:
+        """What was imported before. Raises ``ClickException``."""
+        stored = _awaited(self._usage())
+        try:
+            return read_counters(self.loaded.data_dir, stored)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"what was imported before cannot be read: {error}") from error
 
-    async def _usage(self) -> dict[_Total, UsageRow]:
-        store = await open_store(self.loaded)
+    async def _usage(self) -> dict[Total, UsageRow]:
+        store = await open_store(self.state)
         try:
             rows = await store.usage(date.min, date.max)
         finally:
             await store.close()
-        found: dict[_Total, UsageRow] = {}
+        found: dict[Total, UsageRow] = {}
         for row in rows:
             if row.client == CLIENT:
-                key = row.provider, row.credential, row.model
+                key = total_of(row)
                 found[key] = summed_rows(found[key], row) if key in found else row
         return found
 
-    def add_usage(self, rows: Sequence[UsageRow]) -> None:
-        """One exchange with the store, so that all rows are added or none. Raises ``ClickException``."""
+    def add_usage(self, folder: Path, rows: Sequence[UsageRow], now: Sequence[UsageRow]) -> None:
+        """One exchange with the store, so that all rows are added or none; ``now``: the counters that they are from.
+
+        Raises ``ClickException``, ``OSError``.
+        """
+        counters = self.counters()
         _awaited(self._add_usage(rows))
+        counters.with_rows(folder, now).save(self.loaded.data_dir)
 
     async def _add_usage(self, rows: Sequence[UsageRow]) -> None:
-        store = await open_store(self.loaded)
+        store = await open_store(self.state)
         try:
             await store.sync(SyncRequest(holder=f"import-{uuid4().hex}", number=1, usage=rows))
         finally:
@@ -144,28 +155,34 @@ def summed_rows(one: UsageRow, other: UsageRow, sign: int = 1) -> UsageRow:
     )
 
 
-def open_target(config: Path | None, old: Path) -> Target:
+def open_target(config: Path | None, old: Path, scratch: Path | None = None) -> Target:
     """The settings file is the one that a start would use elsewhere, never one in the old folder unless it is named.
 
-    Raises ``SetupError``.
+    ``scratch``: a folder for what a start generates, as far as it is not there yet. Raises ``SetupError``.
     """
     file = config or load(cwd=user_file().parent).sources.file or user_file()
     if config is None and file.resolve().is_relative_to(old):
         file = user_file()
-    loaded = load(file, cwd=file.parent) if file.is_file() else _without_file()
+    loaded = load(file, cwd=file.parent) if file.is_file() else without_file()
     catalog = catalog_of(loaded)
     return Target(
         file=file.absolute(),
         loaded=loaded,
         catalog=catalog,
         vault=vault_of(loaded, catalog),
-        fingerprint=fingerprints_of(loaded),
+        fingerprint=fingerprints_of(_generating(loaded, "state.key", scratch)),
+        state=_generating(loaded, "state.db", scratch),
     )
 
 
-def _without_file() -> LoadedSettings:
-    """What variables alone set: where usage is stored, for one."""
+def _generating(loaded: LoadedSettings, name: str, scratch: Path | None) -> LoadedSettings:
+    there = scratch is None or (loaded.data_dir / name).exists()
+    return loaded if there else replace(loaded, data_dir=scratch)
+
+
+def without_file(overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
+    """What variables alone set: where usage is stored, for one; and ``overrides``."""
     with TemporaryDirectory() as folder:
         empty = Path(folder) / user_file().name
         empty.touch()
-        return load(empty, cwd=empty.parent)
+        return load(empty, cwd=empty.parent, overrides=overrides)

@@ -18,20 +18,25 @@ def present(table: Mapping[str, Any], path: KeyPath) -> Any:
     return node
 
 
-def with_settings(text: str, settings: Sequence[Setting]) -> str:
-    """Raises ``ValueError`` if the file is not TOML, or has a value where a table belongs."""
-    import tomlkit  # every command of a plugin would wait for it
-    from tomlkit.exceptions import TOMLKitError
-
+def tree_of(settings: Sequence[Setting]) -> dict[str, Any]:
+    """Their values, in tables within tables."""
     tree: dict[str, Any] = {}
     for setting in settings:
         node = tree
         for key in setting.path[:-1]:
             node = node.setdefault(key, {})
         node[setting.path[-1]] = setting.value
+    return tree
+
+
+def with_settings(text: str, settings: Sequence[Setting]) -> str:
+    """Raises ``ValueError`` if the file is not TOML, or has a value where a table belongs."""
+    import tomlkit  # every command of a plugin would wait for it
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(text or _HEAD)
-        _merge(document, tree)
+        _merge(document, tree_of(settings))
         return tomlkit.dumps(document)
     except (TOMLKitError, TypeError) as error:
         raise ValueError(str(error)) from None

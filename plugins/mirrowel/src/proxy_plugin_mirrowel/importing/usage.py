@@ -13,7 +13,7 @@ from msgspec import Struct
 _NEWEST = 2
 
 
-class Total(Struct, frozen=True, kw_only=True):
+class OldTotal(Struct, frozen=True, kw_only=True):
     """``accessor`` is what the old proxy called a credential: a key, a file, or ``env://provider/1``."""
 
     provider: str
@@ -30,7 +30,7 @@ class Total(Struct, frozen=True, kw_only=True):
     cost: float
 
 
-def totals(file: Path, data: Mapping[str, Any], today: date) -> Iterator[Total]:
+def totals(file: Path, data: Mapping[str, Any], today: date) -> Iterator[OldTotal]:
     """Raises ``ValueError`` for a layout that is newer than what is known."""
     version = data.get("schema_version")
     if isinstance(version, int) and version > _NEWEST:
@@ -46,7 +46,7 @@ def totals(file: Path, data: Mapping[str, Any], today: date) -> Iterator[Total]:
         yield from _first_layout(data, today)
 
 
-def _first_layout(data: Mapping[str, Any], today: date) -> Iterator[Total]:
+def _first_layout(data: Mapping[str, Any], today: date) -> Iterator[OldTotal]:
     """``key_usage.json``: what was before today in ``global``, today's in ``daily``, or all of it in ``models``."""
     for accessor, about in _tables(data):
         for part in ("global", "daily", ""):
@@ -59,14 +59,14 @@ def _first_layout(data: Mapping[str, Any], today: date) -> Iterator[Total]:
                 yield from _total(provider, accessor, model, counted, day)
 
 
-def _total(provider: str, accessor: str, model: str, counted: Any, day: date) -> Iterator[Total]:
+def _total(provider: str, accessor: str, model: str, counted: Any, day: date) -> Iterator[OldTotal]:
     if not isinstance(counted, Mapping):
         return
     succeeded, failed = _number(counted, "success_count"), _number(counted, "failure_count")
     cached, written = _number(counted, "prompt_tokens_cache_read"), _number(counted, "prompt_tokens_cache_write")
     reasoning = _number(counted, "thinking_tokens")
     completion = _number(counted, "output_tokens") or _number(counted, "completion_tokens") + reasoning
-    total = Total(
+    total = OldTotal(
         provider=provider.lower(),
         accessor=accessor,
         model=model.removeprefix(f"{provider}/"),

@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, timedelta
 from pathlib import Path, PurePath
 from typing import Any
 
+from msgspec import Struct
+
 from proxy_core import UsageRow
 from proxy_core.cli.api import StoredCredential
+from proxy_plugin_mirrowel.importing.counters import Total, total_of
 from proxy_plugin_mirrowel.importing.old_folder import OldFolder
 from proxy_plugin_mirrowel.importing.rows import Row
 from proxy_plugin_mirrowel.importing.target import CLIENT, Target, summed_rows
-from proxy_plugin_mirrowel.importing.usage import Total, totals
+from proxy_plugin_mirrowel.importing.usage import OldTotal, totals
 
 
-def usage_rows(
-    old: OldFolder, target: Target, planned: Sequence[StoredCredential], today: date
-) -> tuple[list[UsageRow], list[Row]]:
+class UsagePlan(Struct, frozen=True, kw_only=True):
+    """``new`` is to be added; ``now``: the counters as they are; ``rows`` of the table."""
+
+    new: Sequence[UsageRow] = ()
+    now: Sequence[UsageRow] = ()
+    rows: Sequence[Row] = ()
+
+
+def usage_plan(old: OldFolder, target: Target, planned: Sequence[StoredCredential], today: date) -> UsagePlan:
     """The older file counts only for providers that have none of their own: the old proxy took it over from there."""
-    found: dict[tuple[str, str, str], UsageRow] = {}
+    if not old.usage:
+        return UsagePlan()
+    found: dict[Total, UsageRow] = {}
+    files: list[_File] = []
     rows, owned = [], set[str]()
-    before = target.usage() if old.usage else {}
     names, days = _Names(old, target, planned), target.loaded.settings.state.usage_retention_days
-    for file, data in old.usage.items():
-        what = old.name(file)
+    for path, data in old.usage.items():
         try:
-            counted = list(totals(file, data, today))
+            counted = list(totals(path, data, today))
         except ValueError as error:
-            rows.append(Row(what=what, verdict="differs", note=str(error)))
+            rows.append(Row(what=old.name(path), verdict="differs", note=str(error)))
             continue
         kept = [total for total in counted if total.day > today - timedelta(days=days)]
         of_file = [_row(total, names) for total in kept if total.provider not in owned]
-        owned |= {total.provider for total in counted} if file.parent != old.path else set()
-        new = 0
+        owned |= {total.provider for total in counted} if path.parent != old.path else set()
         for row in of_file:
-            key = row.provider, row.credential, row.model
+            key = total_of(row)
             found[key] = summed_rows(found[key], row) if key in found else row
-            new += key not in before or summed_rows(found[key], before[key], -1).requests > 0
-        if of_file or not counted or len(kept) == len(counted):
-            rows.append(_told(what, len(of_file), len(counted), new))
-        if old_ones := len(counted) - len(kept):
-            note = f"{old_ones} totals are older than state.usage_retention_days ({days})"
-            rows.append(Row(what=what, verdict="no meaning here", note=note))
-    left = [summed_rows(row, before[key], -1) if key in before else row for key, row in found.items()]
-    return [row for row in left if row.requests or row.prompt or row.completion], rows
+        keys = [total_of(row) for row in of_file]
+        files.append(_File(what=old.name(path), counted=len(counted), kept=len(kept), keys=keys))
+    counters = target.counters()
+    left = {key: _since(row, counters.before(old.path, row)) for key, row in found.items()}
+    new = {key: row for key, row in left.items() if row.requests or row.prompt or row.completion}
+    rows += [row for file in files for row in _told(file, new.keys(), days)]
+    return UsagePlan(new=list(new.values()), now=list(found.values()), rows=rows)
 
 
-def _told(what: str, taken: int, counted: int, new: int) -> Row:
-    if not counted:
-        return Row(what=what, verdict="no meaning here", note="it counts nothing")
-    if not taken:
-        return Row(what=what, verdict="no meaning here", note="files in usage/ count the same since")
-    if not new:
-        return Row(what=what, verdict="there already", note="its totals were imported before")
-    note = f"{taken} totals, each on the day of its last use, as client {CLIENT!r}; cooldowns and windows begin anew"
-    return Row(what=what, verdict="imported", note=note)
+class _File(Struct, frozen=True, kw_only=True):
+    """How many totals it has, how many of these are kept, and which of them count."""
+
+    what: str
+    counted: int
+    kept: int
+    keys: Sequence[Total]
 
 
-def _row(total: Total, names: _Names) -> UsageRow:
+def _since(row: UsageRow, before: UsageRow | None) -> UsageRow:
+    return row if before is None else summed_rows(row, before, -1)
+
+
+def _told(file: _File, new: Set[Total], days: int) -> Iterator[Row]:
+    if file.keys and new.isdisjoint(file.keys):
+        yield Row(what=file.what, verdict="there already", note="its totals were imported before")
+    elif file.keys:
+        note = f"{len(file.keys)} totals, each on the day of its last use, as client {CLIENT!r}"
+        yield Row(what=file.what, verdict="imported", note=f"{note}; cooldowns and windows begin anew")
+    elif not file.counted or file.kept == file.counted:
+        note = "files in usage/ count the same since" if file.counted else "it counts nothing"
+        yield Row(what=file.what, verdict="no meaning here", note=note)
+    if old_ones := file.counted - file.kept:
+        note = f"{old_ones} totals are older than state.usage_retention_days ({days})"
+        yield Row(what=file.what, verdict="no meaning here", note=note)
+
+
+def _row(total: OldTotal, names: _Names) -> UsageRow:
     return UsageRow(
         day=total.day,
         client=CLIENT,
@@ -91,7 +115,7 @@ class _Names:
         }
         self._by_account = {(one.provider, one.identity): one for one in credentials if one.identity}
 
-    def id_of(self, total: Total) -> str:
+    def id_of(self, total: OldTotal) -> str:
         """A key's fingerprint is the same everywhere; a login has that of its account, and an unknown file none."""
         accessor = total.accessor
         if accessor.endswith(".json"):

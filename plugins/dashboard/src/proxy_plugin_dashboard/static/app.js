@@ -1,0 +1,91 @@
+// The dashboard's own script: theme, signing in, times in the reader's zone, and what htmx leaves to the page.
+"use strict";
+
+(() => {
+  const root = document.documentElement;
+
+  // Theme: as the system, light, dark. Set before the page is drawn.
+  const themes = ["system", "light", "dark"];
+  const stored = () => { try { return localStorage.getItem("theme") || "system"; } catch { return "system"; } };
+  const show = (theme) => {
+    if (theme === "system") delete root.dataset.theme; else root.dataset.theme = theme;
+    const button = document.querySelector("[data-theme-switch]");
+    if (button) {
+      button.textContent = { system: "◐", light: "☀", dark: "☾" }[theme];
+      button.setAttribute("aria-label", `Theme: ${theme === "system" ? "as the system" : theme}`);
+    }
+  };
+  show(stored());
+
+  // Times: the server writes UTC.
+  const clock = (scope) => {
+    for (const time of scope.querySelectorAll("time[data-clock]")) {
+      const at = new Date(time.dateTime);
+      const day = at.toDateString() === new Date().toDateString() ? {} : { month: "short", day: "numeric" };
+      const text = at.toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit" });
+      if (time.textContent !== text) time.textContent = text;
+      time.title = at.toLocaleString();
+    }
+  };
+
+  const signIn = async (event) => {
+    event.preventDefault();
+    const form = event.target, problem = form.querySelector("[data-sign-in-problem]");
+    const key = form.elements.key.value.trim();
+    problem.textContent = "";
+    let answer;
+    try {
+      answer = await fetch("/admin/ui/session", { method: "POST", headers: { authorization: `Bearer ${key}` } });
+    } catch {
+      problem.textContent = /^[\x20-\x7e]+$/.test(key) ? "The proxy cannot be reached." : "This is not the admin key.";
+      return;
+    }
+    if (!answer.ok) {
+      problem.textContent = await answer.text();
+      form.elements.key.select();
+      return;
+    }
+    form.reset();
+    const next = new URLSearchParams(location.search).get("next") || "";
+    location.replace(/^\/admin\/ui\/[\w/.-]*$/.test(next) ? next : "/admin/ui");
+  };
+
+  const connection = (state, words) => {
+    const place = document.querySelector("[data-connection]");
+    if (!place || place.dataset.connection === state) return;
+    place.dataset.connection = state;
+    place.querySelector("[data-connection-words]").textContent = words;
+  };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    show(stored());
+    clock(document);
+    const body = document.body;
+    const form = document.querySelector("[data-sign-in]");
+    if (form) form.addEventListener("submit", signIn);
+
+    body.addEventListener("click", (event) => {
+      if (event.target.closest("[data-close]")) event.target.closest(".notice").remove();
+      if (event.target.closest("[data-theme-switch]")) {
+        const theme = themes[(themes.indexOf(stored()) + 1) % themes.length];
+        try { localStorage.setItem("theme", theme); } catch { /* a private window: for this page only */ }
+        show(theme);
+      }
+    });
+
+    body.addEventListener("htmx:afterSwap", (event) => clock(event.target));
+    body.addEventListener("htmx:sseOpen", () => connection("on", "live"));
+    body.addEventListener("htmx:sseError", () => connection("off", "reconnecting"));
+    body.addEventListener("htmx:sseMessage", (event) => { clock(event.target); connection("on", "live"); });
+    body.addEventListener("htmx:sendError", () => {
+      document.getElementById("notice").textContent = "The proxy cannot be reached. Nothing was changed.";
+    });
+    // The session has ended: the page asks for the key again.
+    body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") location.reload(); });
+
+    if (window.Idiomorph) {
+      // What the reader has opened stays open, and local times stay local.
+      Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
+    }
+  });
+})();

@@ -1,0 +1,1 @@
+"""One module per page: pure functions from status values to what its template shows, and its actions."""

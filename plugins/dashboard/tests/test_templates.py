@@ -1,0 +1,35 @@
+"""Rules for what the browser gets: nothing inline, nothing from elsewhere, nothing unescaped."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import proxy_plugin_dashboard
+
+PACKAGE = Path(proxy_plugin_dashboard.__file__).parent
+TEMPLATES = sorted((PACKAGE / "templates").glob("*.html"))
+OWN = [*TEMPLATES, PACKAGE / "static" / "app.js", PACKAGE / "static" / "style.css", PACKAGE / "static" / "icon.svg"]
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.name)
+def test_no_template_has_inline_code_or_style(file):
+    text = file.read_text()
+
+    assert not re.search(r"<script(?![^>]*\ssrc=)", text)
+    assert not re.search(r"<style|\sstyle\s*=|\son\w+\s*=|javascript:|hx-on|hx-vars|[\"']js:", text, re.IGNORECASE)
+    assert "|safe" not in text.replace(" ", "")
+    assert "autoescape" not in text
+
+
+@pytest.mark.parametrize("file", OWN, ids=lambda file: file.name)
+def test_nothing_is_loaded_from_elsewhere(file):
+    assert re.findall(r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[\w.-]+\.\w+", file.read_text()) == []
+
+
+def test_what_is_vendored_has_its_licence():
+    licences = (PACKAGE / "static" / "vendor" / "LICENSES.txt").read_text()
+
+    for file in (PACKAGE / "static" / "vendor").glob("*.js"):
+        assert file.name.partition(".")[0].removesuffix("-ext") in licences.replace("htmx-ext-sse", "sse")
+    assert licences.count("Permission to use, copy, modify") == 3

@@ -9,6 +9,7 @@ from functools import partial
 import httpx
 import pytest
 from msgspec.structs import replace
+from strange_plugins import installed
 
 import proxy_core
 from proxy_core.dialects import openai_chat
@@ -615,15 +616,6 @@ async def test_a_decoder_that_exits_where_nothing_is_called_ends_only_its_own_re
 
     assert (await proxy.chat("parrot/grey", "hi", stream=True)).error["code"] == "plugin_failed"
     assert (await proxy.chat("demo/small", "hi")).status == 200
-
-
-def installed(site, name, text):
-    """A folder for the path of Python in which a distribution with one plugin is installed."""
-    info = site / f"strange_{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / f"strange_{name}.py").write_text(text)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: strange-{name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[proxy_core.plugins]\n{name} = strange_{name}\n")
 
 
 EXITS = """

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import signal
 import socket
 import sys
 import tempfile
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from benchmarks.shared_run import all_workers
+from strange_plugins import installed
 
 from proxy_core.testing.program import PROGRAM, run, serving
 
@@ -56,9 +60,9 @@ async def until(holds, within_s=20.0):
 
 
 @pytest.fixture
-def home(tmp_path):
-    (tmp_path / "proxy-core.toml").write_text('[clients.me]\nkey = "a-long-client-key"\n')
-    return tmp_path
+def home(home):
+    (home / "proxy-core.toml").write_text('[clients.me]\nkey = "a-long-client-key"\n')
+    return home
 
 
 async def test_it_is_told_when_the_proxy_serves_that_it_lives_and_when_it_stops(home, http_server):
@@ -74,10 +78,70 @@ async def test_it_is_told_when_the_proxy_serves_that_it_lives_and_when_it_stops(
     assert set(told[1:-1]) == {"WATCHDOG=1"}
 
 
+HANGS = """
+import time
+from proxy_core import PluginInfo, Sanitizer, hookimpl
+PLUGIN = PluginInfo(name="slow", api=1)
+def ponder(request):
+    if "ponder" in str(request.body):
+        time.sleep(1000)
+    return request
+@hookimpl
+def proxy_sanitizers(ctx):
+    return [Sanitizer(name="slow", request=ponder)]
+"""
+
+
+async def ask(program, text):
+    body = {"model": "demo/small", "messages": [{"role": "user", "content": text}]}
+    headers = {"authorization": "Bearer a-long-client-key"}
+    async with httpx.AsyncClient(timeout=60) as http:
+        return await http.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
+
+
 @pytest.mark.slow
-async def test_it_is_told_by_a_worker_too(home):
-    async with listening() as (path, told), serving(home, "--workers", "2", NOTIFY_SOCKET=path):
-        await until(lambda: told.count("READY=1") == 2)
+async def test_with_workers_the_first_process_tells_it_that_they_live_and_when_they_stop(home):
+    async with listening() as (path, told):
+        async with serving(home, "--workers", "2", NOTIFY_SOCKET=path):
+            await until(lambda: told.count("READY=1") == 2)
+            await until(lambda: told.count("WATCHDOG=1") > 1)
+            os.kill((await all_workers(home, 2))[0], signal.SIGTERM)
+            await until(lambda: told.count("READY=1") == 3)
+            assert "STOPPING=1" not in told
+        await until(lambda: told[-1] == "STOPPING=1")
+
+
+@pytest.mark.slow
+async def test_a_worker_that_hangs_says_where_and_is_replaced(home, http_server, upstream):
+    installed(home / "site", "slow", HANGS)
+    demo = {"DEMO_API_BASE": upstream.url, "DEMO_API_KEY": "key-a", "PYTHONPATH": str(home / "site")}
+    async with listening() as (path, told):
+        named = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "4000000", **demo}
+        async with serving(home, "--workers", "2", "--server", http_server, **named) as program:
+            before = set(await all_workers(home, 2))
+            with pytest.raises(httpx.HTTPError):
+                await ask(program, "ponder this")
+            await until(lambda: program.output.count("starting another") > 0, within_s=60)
+            alive = told.count("WATCHDOG=1")
+            await until(lambda: told.count("READY=1") > 2, within_s=60)
+            after = set(await all_workers(home, 2))
+            assert (await ask(program, "hi")).status_code == 200
+
+    assert re.search(r"worker \d+ hangs: its event loop has not run for \d+ s; ending it", program.output)
+    assert re.search(r'strange_slow.py", line \d+ in ponder', program.output)
+    assert before != after
+    assert alive > 2, "it was told so all the time"
+
+
+@pytest.mark.slow
+async def test_a_worker_that_was_stopped_is_replaced(home):
+    async with serving(home, "--workers", "2", WATCHDOG_USEC="5000000") as program:
+        worker = (await all_workers(home, 2))[0]
+        os.kill(worker, signal.SIGSTOP)
+        ended = f"worker {worker} ended with exit code -9; starting another"
+        await until(lambda: ended in program.output, within_s=60)
+
+    assert "It does not say where; it may have been stopped." in program.output
 
 
 async def test_a_supervisor_that_does_not_listen_is_no_reason_to_stop(home):

@@ -10,7 +10,7 @@ import socket
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,6 +45,9 @@ from proxy_core.server.serve import (
 )
 from proxy_core.settings.loading import load
 from proxy_core.status.view import Worker
+
+if TYPE_CHECKING:  # one process needs none of it
+    from multiprocessing.connection import Connection
 
 log = logging.getLogger("proxy_core.serve")
 
@@ -129,17 +132,18 @@ def _run(active: Active, written: ProgramLog, spec: WorkerSpec, demo: bool) -> N
         from proxy_core.server.workers import supervise  # one process needs none of what it imports
 
         _greet(active, url, demo)
-        supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s)
+        told = supervisor.Supervisor.of(active.current.loaded)
+        supervise(_worker, spec, sock, server.workers, server.shutdown_grace_s, told)
 
 
-def _worker(spec: WorkerSpec, sock: socket.socket) -> None:
+def _worker(spec: WorkerSpec, sock: socket.socket, parent: Connection) -> None:
     """One worker process: the same settings, its own everything else."""
     worker = Worker(number=spec.number, parent=os.getppid())
     loaded = load(spec.config, overrides=spec.overrides)
     active = start(loaded, worker=worker)
     with _logging(active, spec.number) as written:
         http_server = check_server(loaded.settings.server, active.current.catalog.http_servers)
-        run_loop(_serve(active, http_server, written, spec, sock, _control_socket(active)))
+        run_loop(_serve(active, http_server, written, spec, sock, _control_socket(active), parent))
 
 
 def _control_socket(active: Active) -> socket.socket | None:
@@ -172,6 +176,7 @@ async def _serve(
     spec: WorkerSpec,
     sock: socket.socket,
     control: socket.socket | None,
+    parent: Connection | None = None,
 ) -> None:
     loaded, stop = active.current.loaded, active.stop
     server = loaded.settings.server
@@ -185,15 +190,16 @@ async def _serve(
     reloader = Reloader(active=active, read=read, activated=activated)
     active.reload = reloader.answer
     stop_on_signals(stop, active.interrupt)
-    if spec.number:
-        from proxy_core.server.workers import stop_with_parent
+    told = supervisor.Supervisor.of(loaded)
+    if parent is not None:
+        from proxy_core.server.workers import follow_parent
 
-        stop_with_parent(stop)
+        follow_parent(parent, stop, told)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(reload_on_signal(reloader, stop))
         tasks.create_task(descriptors.watch(stop))
         tasks.create_task(certificate.watch(stop))
-        tasks.create_task(supervisor.report(loaded, active.started, stop))
+        tasks.create_task(told.report(active.started, stop, worker=parent is not None))
         tasks.create_task(
             serve_app(
                 active,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -208,6 +209,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """
     gc.freeze()
     gc.enable()
+    faulthandler.enable()  # a crash, and SIGABRT from a watchdog, leave a traceback on standard error
     raise_limit()
     # Large bodies are read in threads. By default, each would hold the interpreter for 5 ms at a time.
     sys.setswitchinterval(_SWITCH_S)

@@ -12,6 +12,9 @@ import ipaddress
 import os
 import socket
 from contextlib import suppress
+from typing import Self
+
+from msgspec import Struct
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.loading import LoadedSettings
@@ -45,29 +48,46 @@ def opened_socket(loaded: LoadedSettings) -> socket.socket | None:
     return sock
 
 
-async def report(loaded: LoadedSettings, started: asyncio.Event, stop: asyncio.Event) -> None:
-    """Tell the supervisor, if it wants to know: that the proxy serves, at intervals that it lives, that it stops."""
-    place, watchdog_us = _said(loaded, "NOTIFY_SOCKET"), _said(loaded, "WATCHDOG_USEC")
-    if not place:
-        return
-    await started.wait()
-    _tell(place, "READY=1")
-    interval_s = int(watchdog_us) / 2_000_000 if watchdog_us.isdecimal() and int(watchdog_us) else None
-    while not stop.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), interval_s)
-            break
-        _tell(place, "WATCHDOG=1")
-    _tell(place, "STOPPING=1")
+class Supervisor(Struct, frozen=True, kw_only=True):
+    """``place``: where it wants to be told, empty if nowhere. ``watchdog_s``: how often at least, ``None`` if never."""
+
+    place: str
+    watchdog_s: float | None
+
+    @classmethod
+    def of(cls, loaded: LoadedSettings) -> Self:
+        limit_us = _said(loaded, "WATCHDOG_USEC")
+        watchdog_s = int(limit_us) / 1e6 if limit_us.isdecimal() and int(limit_us) else None
+        return cls(place=_said(loaded, "NOTIFY_SOCKET"), watchdog_s=watchdog_s)
+
+    def tell(self, words: str) -> None:
+        """A supervisor that does not listen is no reason to stop."""
+        if not self.place:
+            return
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.sendto(words.encode(), "\0" + self.place[1:] if self.place.startswith("@") else self.place)
+
+    async def report(self, started: asyncio.Event, stop: asyncio.Event, *, worker: bool) -> None:
+        """Tell it that the proxy serves, at intervals that it lives, and that it stops.
+
+        For a worker, its parent does all but the first.
+        """
+        if not self.place:
+            return
+        await started.wait()
+        self.tell("READY=1")
+        if worker:
+            return
+        interval_s = self.watchdog_s / 2 if self.watchdog_s is not None else None
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), interval_s)
+                break
+            self.tell("WATCHDOG=1")
+        self.tell("STOPPING=1")
 
 
 def _said(loaded: LoadedSettings, name: str) -> str:
     variable = loaded.sources.variables.get(name)
     return variable.value if variable is not None and variable.file is None and variable.secret is None else ""
-
-
-def _tell(place: str, words: str) -> None:
-    """A supervisor that does not listen is no reason to stop."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.sendto(words.encode(), "\0" + place[1:] if place.startswith("@") else place)

@@ -177,7 +177,14 @@ async def test_a_page_that_takes_too_long_is_abandoned(pages, tmp_path, caplog):
     statuses = Statuses(view=proxy.proxy.status, keys=keys, admin_key=ADMIN, runtime_dir=tmp_path)
     page = AdminPage(path="/admin/slow", respond=slow)
     wording = Wording(openai_chat.DIALECT, (), keys.places)
-    services = PageServices(keys=keys, statuses=statuses, wording=wording, faults=Faults(), answer_s=0.05)
+    services = PageServices(
+        keys=keys,
+        statuses=statuses,
+        settings=proxy.proxy.loaded,
+        wording=wording,
+        faults=Faults(),
+        answer_s=0.05,
+    )
     endpoint = PageEndpoint(page, "tested", services)
     headers = {"authorization": f"Bearer {ADMIN}"}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(endpoint), base_url="http://proxy") as client:

@@ -188,7 +188,7 @@ async def _serve(
     read = partial(load, spec.config, overrides=spec.overrides)
     certificate = Certificate(server)
     reloader = Reloader(active=active, read=read, activated=activated)
-    active.reload = reloader.answer
+    active.reload = reloader
     stop_on_signals(stop, active.interrupt)
     told = supervisor.Supervisor.of(loaded)
     if parent is not None:

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from proxy_core.interfaces.providers import ByteStream
 from proxy_core.interfaces.status import ProcessStatus
 from proxy_core.messages import JsonObject, repr_without
+from proxy_core.settings.loading import LoadedSettings
 
 __all__ = ["AdminPage", "CallProxy", "CallResponse", "PageRequest", "PageResponse", "ReadStatus", "ReadStatuses"]
 
@@ -64,9 +65,12 @@ class PageRequest(Struct, frozen=True, kw_only=True):
 
     ``sign`` computes a signature of 32 bytes, for sessions and the like. It is the same in every process that has the
     same admin key, another one for each plugin, and no longer the same once the admin key is replaced.
+
+    ``settings`` are those in effect, for the functions of ``proxy_core.cli.api``; they hold secrets. ``read_settings``
+    reads them again, as the next start would: it raises ``SettingsError``, and belongs in a thread.
     """
 
-    __repr__ = repr_without("headers", "body", "status", "statuses", "call", "sign")
+    __repr__ = repr_without("headers", "body", "status", "statuses", "call", "sign", "settings", "read_settings")
 
     method: str
     path: str
@@ -78,6 +82,8 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     statuses: ReadStatuses
     call: CallProxy
     sign: Callable[[bytes], bytes]
+    settings: LoadedSettings
+    read_settings: Callable[[], LoadedSettings]
 
 
 class PageResponse(Struct, frozen=True, kw_only=True):

@@ -236,7 +236,10 @@ class StoreStatus(Struct, frozen=True, kw_only=True):
 
 
 class RecentRequest(Struct, frozen=True, kw_only=True):
-    """A finished request in brief; ``proxy-core explain ID`` knows more. ``deployment`` answered, or was tried last."""
+    """A finished request in brief; ``proxy-core explain ID`` knows more. ``deployment`` answered, or was tried last.
+
+    ``cost`` is in US dollars; ``None`` without usage or a known price.
+    """
 
     id: str
     client: str
@@ -253,6 +256,7 @@ class RecentRequest(Struct, frozen=True, kw_only=True):
     first_event_s: float | None
     duration_s: float
     usage: Usage | None
+    cost: float | None = None
 
 
 class Health(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from proxy_core.interfaces import ModelInfo, Provider
+from proxy_core.interfaces import ModelInfo, Provider, RequestRecord
 from proxy_core.messages import Usage
 from proxy_core.models.info import PROVIDER, SETTINGS, ModelInfos, has_price
 from proxy_core.rotation.pool import Pool
@@ -85,6 +85,14 @@ class Prices:
         """US dollars; ``None`` if no source has a price for this model."""
         priced = self.priced(provider, model, credential)
         return priced.price.of(usage) if priced is not None else None
+
+    def of_record(self, record: RequestRecord) -> float | None:
+        """What a request cost; ``None`` also while catalogs that may have its price are not loaded."""
+        usage, answered = record.usage, record.decisive
+        if usage is None or answered is None:
+            return None
+        provider, _, model = answered.deployment.partition("/")
+        return self.cost(provider, model, usage, answered.credential)
 
     def _subscribed(self, provider: str, credential: str | None) -> bool:
         given = self._providers.get(provider)

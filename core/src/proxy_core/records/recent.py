@@ -37,5 +37,9 @@ class RecentRequests:
         """At most ``most`` records, newest first."""
         return list(islice(reversed(self._known.values()), most))
 
+    def all(self) -> Sequence[RequestRecord]:
+        """Newest first."""
+        return list(reversed(self._known.values()))
+
     def get(self, request_id: str) -> RequestRecord | None:
         return self._known.get(request_id)

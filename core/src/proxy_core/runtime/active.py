@@ -16,7 +16,7 @@ from proxy_core.errors import SetupError
 from proxy_core.interfaces.servers import GRACE_S
 from proxy_core.runtime.generation import Generation
 from proxy_core.runtime.process import Process
-from proxy_core.server.admin import RELOAD
+from proxy_core.server.admin import RELOAD, Reloads
 from proxy_core.server.interrupt import Receive, ServerStopping
 
 log = logging.getLogger("proxy_core.reload")
@@ -59,8 +59,8 @@ class Active:
         self.current = first
         #: Once set, no other generation is activated.
         self.stop = asyncio.Event()
-        #: Called by ``POST /admin/reload``; returns JSON.
-        self.reload: Callable[[], Awaitable[dict[str, Any]]] | None = None
+        #: For ``POST /admin/reload`` and for pages.
+        self.reload: Reloads | None = None
         self._shutdown_grace_s = first.loaded.settings.server.shutdown_grace_s
         self._serving: _Served | None = None
         self._open: set[_Served] = set()

@@ -69,6 +69,8 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         router=services.router,
         pools=parts.pools,
         recent=services.recent,
+        cost_of=services.prices.of_record,
+        model_problems=parts.directory.problems,
         dry_run=parts.dry_run,
         usage_of=parts.state.usage,
         runtime_dir=loaded.runtime_dir,
@@ -77,7 +79,9 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
     statuses = Statuses(
         view=parts.status, keys=admin_keys, admin_key=admin.get_secret_value(), runtime_dir=loaded.runtime_dir
     )
-    pages = PageServices(keys=admin_keys, statuses=statuses, wording=wording, faults=services.faults, feeds=parts.feeds)
+    pages = PageServices(
+        keys=admin_keys, statuses=statuses, settings=loaded, wording=wording, faults=services.faults, feeds=parts.feeds
+    )
     served = Served(
         clock=services.clock,
         keys=services.keys,

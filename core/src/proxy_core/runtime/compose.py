@@ -351,6 +351,7 @@ class _Builder:
             recorder=self.recorder,
             redaction=self.redaction,
             recent=process.recent,
+            cost_of=self.prices.of_record,
             counters=process.counters,
             watch=process.plugin_watch,
             in_flight=lambda: len(in_flight),

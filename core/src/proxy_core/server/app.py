@@ -110,6 +110,8 @@ def _own_routes(i: Introspection, o: Operations, statuses: Statuses) -> list[Rou
         Route("/admin/why", o.why, methods=["GET"]),
         Route("/admin/explain", o.dry, methods=["POST"]),
         Route("/admin/explain/{request_id}", o.explain, methods=["GET"]),
+        Route("/admin/requests", o.requests, methods=["GET"]),
+        Route("/admin/models", o.models, methods=["GET"]),
         Route("/admin/cooldowns/clear", o.clear, methods=["POST"]),
         Route("/admin/reload", o.reload, methods=["POST"]),
     ]

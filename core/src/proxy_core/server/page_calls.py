@@ -31,7 +31,7 @@ class PageCalls:
     def __init__(self, scope: Mapping[str, Any], plugin: str) -> None:
         self._scope = scope
         self._plugin = plugin
-        self._open: list[_Call] = []
+        self._open: set[_Call] = set()
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -41,15 +41,16 @@ class PageCalls:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for call in self._open:
+        for call in list(self._open):
             await call.aclose()
         await self._tasks.__aexit__(None, None, None)  # which would wrap an error of the page
 
     async def call(self, method: str, path: str, body: JsonObject | None = None) -> CallResponse:
         app: ASGIApp = self._scope["app"]
         call = _Call(b"" if body is None else json_bytes(body))
-        self._open.append(call)
-        self._tasks.create_task(call.run(app, self._scope_of(method, path, call.sent)), name="call of a page")
+        self._open.add(call)
+        running = self._tasks.create_task(call.run(app, self._scope_of(method, path, call.sent)), name="call of a page")
+        running.add_done_callback(lambda _: self._open.discard(call))  # a feed may call many times
         try:
             return await call.response()
         except BaseException:

@@ -17,6 +17,7 @@ from proxy_core.interfaces import AdminPage, ByteStream, PageRequest, PageRespon
 from proxy_core.plugins.faults import Faults, Site, is_from_outside
 from proxy_core.plugins.registry import Catalog, overlap
 from proxy_core.records.log import REQUEST_ID
+from proxy_core.server.admin import RELOAD
 from proxy_core.server.auth import ClientKeys
 from proxy_core.server.bodies import BodyParts
 from proxy_core.server.errors import error_headers, send_json
@@ -25,6 +26,7 @@ from proxy_core.server.page_calls import PageCalls
 from proxy_core.server.request_headers import Headers, id_headers, read
 from proxy_core.server.status_endpoint import Statuses
 from proxy_core.server.wording import Wording
+from proxy_core.settings.loading import LoadedSettings
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -67,6 +69,7 @@ class PageServices(Struct, frozen=True, kw_only=True):
 
     keys: ClientKeys
     statuses: Statuses
+    settings: LoadedSettings
     wording: Wording
     faults: Faults
     feeds: Feeds = field(default_factory=Feeds)
@@ -129,6 +132,8 @@ class PageEndpoint:
             status=self._services.statuses.own,
             statuses=self._services.statuses.all,
             call=calls.call,
+            settings=self._services.settings,
+            read_settings=scope[RELOAD].read if RELOAD in scope else lambda: self._services.settings,
             sign=partial(_signature, self._signing_key),
         )
 

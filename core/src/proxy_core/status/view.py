@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from proxy_core.clock import Clock
 from proxy_core.credentials.refresher import Refresher
@@ -19,7 +18,6 @@ from proxy_core.interfaces import (
     PluginStatus,
     ProcessStatus,
     QueueStatus,
-    RecentRequest,
     RequestRecord,
 )
 from proxy_core.plugins.registry import Catalog
@@ -28,6 +26,7 @@ from proxy_core.records.log import dropped_lines, waiting_lines
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.recorder import Recorder
 from proxy_core.records.redact import Redaction
+from proxy_core.records.search import brief
 from proxy_core.rotation.pool import Pool
 from proxy_core.state.shared import SharedState
 from proxy_core.status.counters import Counters
@@ -70,6 +69,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     recorder: Recorder | None
     redaction: Redaction
     recent: RecentRequests
+    cost_of: Callable[[RequestRecord], float | None]
     counters: Counters
     watch: PluginWatch
     in_flight: Callable[[], int]
@@ -109,7 +109,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
             attempts=self.counters.attempts(),
             latencies=self.counters.latencies(),
             plugin_times=self.watch.read(),
-            recent=[_recent(record) for record in self.recent.newest(MAX_RECENT)],
+            recent=[brief(record, self.cost_of(record)) for record in self.recent.newest(MAX_RECENT)],
             url=self.url(),
         )
 
@@ -159,24 +159,3 @@ class StatusView(Struct, frozen=True, kw_only=True):
             )
             for plugin in self.catalog.plugins
         ]
-
-
-def _recent(record: RequestRecord) -> RecentRequest:
-    decisive = record.decisive
-    return RecentRequest(
-        id=record.id,
-        client=record.client,
-        dialect=record.dialect,
-        model=record.model,
-        deployment=decisive.deployment if decisive is not None else None,
-        credential=decisive.credential if decisive is not None else None,
-        attempts=len(record.attempts),
-        stream=record.stream,
-        status=record.status,
-        outcome=record.outcome,
-        error=record.error,
-        started_at=record.started_at,
-        first_event_s=record.first_event_s,
-        duration_s=record.duration_s,
-        usage=replace(record.usage, extra={}) if record.usage is not None else None,
-    )

@@ -229,7 +229,7 @@ def prepare_proxy(
 
     active = start(read(), clock, modules)
     reloader = Reloader(active=active, read=read, modules=modules)
-    active.reload = reloader.answer
+    active.reload = reloader
     return RunningProxy(active, reloader, tables)
 
 

@@ -114,6 +114,10 @@ SAMPLE = {
     "providers.rotation.quota_window_s": (60.0, "60"),
     "providers.rotation.quota_window_begins": ("first_request", "first_request"),
     "providers.rotation.quota_resets": ("weekly sunday 03:00", "weekly sunday 03:00"),
+    "providers.rotation.reserves": (
+        [{"models": "a", "clients": ["laptop"], "share": 0.2, "credentials": ["k1"], "window": "weekly"}],
+        '[{"models": "a", "clients": ["laptop"], "share": 0.2, "credentials": ["k1"], "window": "weekly"}]',
+    ),
     "providers.rotation.windows": (
         [{"name": "week", "length_s": 604800.0, "begins": "first_request", "resets": "weekly sunday 03:00"}],
         '[{"name": "week", "length_s": 604800, "begins": "first_request", "resets": "weekly sunday 03:00"}]',

@@ -50,6 +50,7 @@ TABLES = {
     "providers.<name>.models.<model>": ModelOptions,
     "providers.<name>.rotation": rotation.RotationSettings,
     "providers.<name>.rotation.caps": rotation.CapSettings,
+    "providers.<name>.rotation.reserves": rotation.ReserveSettings,
     "providers.<name>.rotation.windows": rotation.WindowSettings,
     "models.<name>": schema.DeploymentRoute,
     "plugins": plugins_table.PluginsTable,

@@ -72,6 +72,7 @@ Reason = Literal[
     "cooling down",
     "probing",
     "capped",
+    "reserved",
     "fair cycle",
     "priority",
     "tried",

@@ -60,7 +60,7 @@ class QuotaStatus(Struct, frozen=True, kw_only=True):
 
     ``per_hour``: its requests through this proxy, at the pace of the last hour, or since the first one in it.
     ``empty_at``: when ``limit`` or ``cap`` is reached at this pace; ``None``: not before the quota resets, it is
-    already, or too little is known.
+    already, or too little is known. ``reserved_for``: the clients (globs) for which settings keep what is left now.
     """
 
     name: str
@@ -73,6 +73,7 @@ class QuotaStatus(Struct, frozen=True, kw_only=True):
     cap: float | None = None
     per_hour: float = 0.0
     empty_at: datetime | None = None
+    reserved_for: Sequence[str] = ()
 
     @property
     def allowed(self) -> float | None:

@@ -23,7 +23,7 @@ _DIALECT = "openai_chat"
 
 
 class DryRun(Struct, eq=False):
-    """Called with a request body, of which only ``model`` is required."""
+    """Called with a request body, of which only ``model`` is required. ``client`` and ``dialect`` may be in it."""
 
     _dialects: Mapping[str, Dialect]
     _router: Router
@@ -33,7 +33,9 @@ class DryRun(Struct, eq=False):
 
     def __call__(self, body: JsonObject) -> dict[str, Any]:
         """Raises the ``ProxyError`` that would end the request before any upstream is contacted."""
-        name = body.pop("dialect", _DIALECT)
+        client, name = body.pop("client", "dry-run"), body.pop("dialect", _DIALECT)
+        if not isinstance(client, str):
+            raise BadRequest("client must be a string.", param="client")
         if not isinstance(name, str) or name not in self._dialects:
             raise BadRequest(f"There is no dialect {name!r}.", param="dialect")
         dialect = self._dialects[name]
@@ -44,7 +46,7 @@ class DryRun(Struct, eq=False):
         dialect.check(body)
         request = ProxyRequest(
             id="dry-run",
-            client="dry-run",
+            client=client,
             dialect=name,
             model=body["model"],
             stream=bool(body.get("stream")),
@@ -58,10 +60,10 @@ class DryRun(Struct, eq=False):
 
     def _step(self, request: ProxyRequest, deployment: Deployment) -> dict[str, Any]:
         pool = self._pools[deployment.provider.name]
-        candidate = candidate_of(deployment, pool, self._calls.dialect(request).family)
+        candidate = candidate_of(deployment, pool, self._calls.dialect(request).family, request.client)
         unable, max_priority = candidate.unable, candidate.max_priority
-        credential = pool.peek(request, deployment.model, unable, max_priority)
-        found = decided(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable)
+        credential = pool.peek(request, deployment.model, candidate.out, max_priority)
+        found = decided(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable, candidate.kept)
         step = as_json(replace(found, chosen=credential.id if credential is not None else None))
         if credential is None:
             return step

@@ -7,16 +7,17 @@ which found out, as for the hundredth, which is turned away: both are told what 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from proxy_core.errors import CapacityExhausted, ProxyError, Unavailable, UpstreamLoginRequired
+from proxy_core.errors import CapacityExhausted, Forbidden, ProxyError, Unavailable, UpstreamLoginRequired
 from proxy_core.interfaces import AttemptRecord, Deployment, FailureDecision, Provider
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.obstacles import Obstacle, obstacles
 from proxy_core.rotation.pool import Pool
+from proxy_core.rotation.state import Reserved
 from proxy_core.settings.base import environment_name
 
 #: Clients sleep through a Retry-After in silence, so a guess is never longer than this: they may ask again, which
@@ -49,10 +50,17 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 def standing(
-    deployment: Deployment, pool: Pool, max_priority: int | None, tried: Set[str] | None, unable: Set[str]
+    deployment: Deployment,
+    pool: Pool,
+    max_priority: int | None,
+    tried: Set[str] | None,
+    unable: Set[str],
+    kept: Mapping[str, Reserved],
 ) -> Standing:
-    """``tried``: the credentials that need not be tried again for this request; ``None`` stands for all."""
-    found, now = obstacles(pool, deployment.model, max_priority), pool.clock.monotonic()
+    """``tried``: the credentials that need not be tried again for this request; ``None`` stands for all.
+    ``kept``: those that are kept for other clients.
+    """
+    found, now = obstacles(pool, deployment.model, max_priority, kept), pool.clock.monotonic()
     found = {credential: obstacle for credential, obstacle in found.items() if credential not in unable}
     name, epoch = deployment.provider.name, pool.ledger.epoch
     free = {credential for credential, obstacle in found.items() if obstacle is None}
@@ -140,7 +148,8 @@ def _soonest_of_each_kind(found: Iterable[Obstacle | None], now: float) -> Itera
 def _ends_s(obstacle: Obstacle, now: float) -> float:
     """Seconds until it ends; infinite if waiting does not help."""
     cooldown, ends_at = obstacle.cooldown, obstacle.ends_at
-    if obstacle.reason in ("needs login", "needs setup") or (cooldown and not cooldown.told.waiting_helps):
+    endless = obstacle.reason in ("needs login", "needs setup") or (obstacle.reason == "reserved" and ends_at is None)
+    if endless or (cooldown and not cooldown.told.waiting_helps):
         return math.inf
     if cooldown is not None:
         ends_at = cooldown.until if cooldown.ends_at is None else cooldown.ends_at
@@ -158,12 +167,24 @@ def _error(obstacle: Obstacle, provider: str, ends_s: float, epoch: float) -> Pr
             return _not_set_up(provider, obstacle.note)
         case "refreshing":
             return _not_ready(provider, obstacle.note, ends_s)
+        case "reserved":
+            return _reserved(provider, ends_s, obstacle.ends_at, epoch)
         case "capped":
             return CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
         case "busy":
             return CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
         case _:
             return CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
+
+
+def _reserved(provider: str, ends_s: float, ends_at: float | None, epoch: float) -> ProxyError:
+    """Only the operator can change it, and only a window that resets ends it."""
+    if ends_at is None:
+        return Forbidden(f"{provider} is kept for other clients; its operator may change that.", code="reserved")
+    text = f"The rest of the quota of {provider} is kept for other clients; its operator may change that."
+    error = CapacityExhausted(text, retry_after_s=ends_s)
+    error.say_more(f"Available again at {_instant(ends_at + epoch)}.")
+    return error
 
 
 def _not_ready(provider: str, why: str, ends_s: float) -> ProxyError:

@@ -41,7 +41,7 @@ class AttemptPlan:
         self._failures: list[FailureDecision] = []
         self._waited = False
         self.deadline = Deadline.after(min(routing.max_wait_s, trace.left_s * _WAITING_SHARE), trace.clock)
-        self.candidates = [candidate_of(d, pools[d.provider.name], family) for d in deployments]
+        self.candidates = [candidate_of(d, pools[d.provider.name], family, request.client) for d in deployments]
 
     def next(self) -> Choice | None:
         """The best deployment with a usable credential, and a lease of it; ``None`` if there is none now."""
@@ -55,7 +55,7 @@ class AttemptPlan:
         for candidate in self.candidates:
             if candidate.closed or (late and not candidate.untouched):
                 continue
-            model, tried, max_priority = candidate.deployment.model, candidate.tried, candidate.max_priority
+            model, tried, max_priority = candidate.deployment.model, candidate.out, candidate.max_priority
             lease = candidate.pool.take(self._request, model, tried, max_priority)
             self._note(candidate, lease)
             if lease is not None:
@@ -65,8 +65,8 @@ class AttemptPlan:
     def _note(self, candidate: CandidateDeployment, lease: Lease | None) -> None:
         trace, pool, deployment = self._trace, candidate.pool, candidate.deployment
         if len(trace.decisions) < _MAX_DECISIONS:
-            at, limits = (deployment, trace.elapsed_s), (candidate.max_priority, candidate.unable)
-            trace.decisions.append(decided(pool, deployment.model, lease, candidate.tried, *at, *limits))
+            at_s, limits = trace.elapsed_s, (candidate.max_priority, candidate.unable, candidate.kept)
+            trace.decisions.append(decided(pool, deployment.model, lease, candidate.tried, deployment, at_s, *limits))
 
     def pass_on(self, taken: Choice | None) -> None:
         """A waiting request was notified of one credential; if it took none, the next waiter is notified."""

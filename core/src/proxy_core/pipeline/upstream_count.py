@@ -74,8 +74,9 @@ class UpstreamCounting(Struct, eq=False):
         """The count, or what is wrong."""
         self._calls.able(request, [deployment])
         provider = deployment.provider
-        candidate = candidate_of(deployment, self._pools[provider.name], self._calls.dialect(request).family)
-        credential = candidate.pool.peek(request, deployment.model, candidate.unable, candidate.max_priority)
+        family, pool = self._calls.dialect(request).family, self._pools[provider.name]
+        candidate = candidate_of(deployment, pool, family, request.client)
+        credential = pool.peek(request, deployment.model, candidate.out, candidate.max_priority)
         if credential is None:
             return None, "no credential is usable"
         call = self._calls.prepare(request, deployment, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +11,10 @@ from proxy_core.interfaces import Deployment
 from proxy_core.interfaces.records import Decision, Exclusion
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
-from proxy_core.rotation.obstacles import obstacle
+from proxy_core.rotation.obstacles import Obstacle, obstacle, reserved_for_others
 from proxy_core.rotation.pool import Lease, Pool
-from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, beyond
+from proxy_core.rotation.reserves import NOTHING
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Reserved, beyond
 
 #: How many excluded credentials a decision lists by name; the rest are only counted.
 _NAMED = 20
@@ -28,6 +29,7 @@ def decided(
     at_s: float,
     max_priority: int | None = None,
     unable: Set[str] = frozenset(),
+    kept: Mapping[str, Reserved] = NOTHING,
 ) -> Decision:
     """One selection, recorded right after it happened; costs next to nothing unless credentials were excluded."""
     ledger, now = pool.ledger, pool.clock.monotonic()
@@ -38,9 +40,11 @@ def decided(
     excluded: list[Exclusion] = []
     unnamed = 0
     tried = tried | unable if unable else tried
+    tried = tried | kept.keys() if kept else tried
     if tried or max_priority is not None or group.of_model or len(group.unusable) > (chosen in group.unusable):
         rows = _excluded_rows(ledger, group, chosen, tried | group.closed(model, now), max_priority)
-        excluded = [_exclusion(ledger, group, model, row, now, tried, max_priority, unable) for row in rows[:_NAMED]]
+        limits = (tried, max_priority, unable, kept)
+        excluded = [_exclusion(ledger, group, model, row, now, *limits) for row in rows[:_NAMED]]
         unnamed = len(rows) - len(excluded)
     return Decision(
         deployment=str(deployment),
@@ -80,15 +84,21 @@ def _exclusion(
     tried: Set[str] = frozenset(),
     max_priority: int | None = None,
     unable: Set[str] = frozenset(),
+    kept: Mapping[str, Reserved] = NOTHING,
 ) -> Exclusion:
     name = row.id
+    if name in kept:
+        return _excluded(name, reserved_for_others(kept[name]), now)
     if name in unable:
         return Exclusion(credential=name, reason="unable")
     if name in tried:
         return Exclusion(credential=name, reason="tried")
     if max_priority is not None and row.priority > max_priority:
         return Exclusion(credential=name, reason="priority")
-    found = obstacle(ledger, group, model, row, now)
+    return _excluded(name, obstacle(ledger, group, model, row, now), now)
+
+
+def _excluded(name: str, found: Obstacle, now: float) -> Exclusion:
     left_s = None if found.ends_at is None else max(0.0, found.ends_at - now)
     return Exclusion(credential=name, reason=found.reason, left_s=left_s, message=found.note)
 
@@ -116,6 +126,7 @@ def _credential(
     ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, instant: Instant
 ) -> dict[str, Any]:
     usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, instant.monotonic)
+    kept = ledger.policy.reserves and row.id in group.reserved
     exclusion = None if usable else _exclusion(ledger, group, model, row, instant.monotonic)
     cooldowns = [
         ("every model", row.cooldown),
@@ -127,8 +138,9 @@ def _credential(
         "label": row.credential.label,
         "tier": row.credential.tier,
         "priority": row.credential.priority,
-        "state": "usable" if exclusion is None else exclusion.reason,
+        "state": exclusion.reason if exclusion is not None else "reserved" if kept else "usable",
         "why": row.unavailable or row.note,
+        "reserved": _reserved(group.reserved.get(row.id), instant),
         "in_flight": row.in_flight,
         **_window(group, row, instant),
         "windows": [{"name": each.name, **_window(each, row, instant)} for each in ledger.windows_of(group)[1:]],
@@ -136,6 +148,13 @@ def _credential(
             {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant)) is not None
         ],
     }
+
+
+def _reserved(reserved: Reserved | None, instant: Instant) -> dict[str, Any] | None:
+    if reserved is None:
+        return None
+    until = None if reserved.until == UNUSABLE else _iso(instant.utc(reserved.until))
+    return {"for": list(reserved.clients), "until": until}
 
 
 def _window(group: QuotaGroup, row: CredentialState, instant: Instant) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from proxy_core.rotation.changes import PROVIDER, Changes, Scope
 from proxy_core.rotation.cooldown import Cooldown, Failure, cooldown_after
 from proxy_core.rotation.policy import Policy, further_window
 from proxy_core.rotation.rows import Rows, expires_at
-from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, load, put
 from proxy_core.settings.rotation import DEFAULT_PRIORITY
 
 log = logging.getLogger("proxy_core.rotation")
@@ -103,6 +103,8 @@ class Ledger(Rows):
         else:
             group.put_load(row.position, UNUSABLE)
             group.unusable[row.id] = row
+        if self.policy.reserves:
+            put(group.reserved, row.id, quota.reserve_in_force(self.policy, windows, row))
         if cooldowns and usable:
             group.due[row.id] = row
         else:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from proxy_core.interfaces.records import Reason
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger, cooldowns_of
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Reserved
 
 
 class Obstacle(Struct, frozen=True, kw_only=True):
@@ -54,8 +56,18 @@ def _cooling_down(reason: Reason, cooldown: Cooldown, *, outage: bool = False) -
     return Obstacle(reason=reason, ends_at=cooldown.probe_at, cooldown=cooldown, outage=outage, note=note)
 
 
-def obstacles(pool: Pool, model: str, max_priority: int | None) -> dict[str, Obstacle | None]:
-    """For each credential that may serve the model, what keeps it from doing so; ``None`` if nothing does."""
+def reserved_for_others(reserved: Reserved) -> Obstacle:
+    """To a client it does not say who the others are."""
+    return Obstacle(reason="reserved", ends_at=None if reserved.until == UNUSABLE else reserved.until)
+
+
+def obstacles(
+    pool: Pool, model: str, max_priority: int | None, kept: Mapping[str, Reserved]
+) -> dict[str, Obstacle | None]:
+    """For each credential that may serve the model, what keeps it from doing so; ``None`` if nothing does.
+
+    ``kept``: those that are kept for other clients.
+    """
     now, ledger = pool.clock.monotonic(), pool.ledger
     group, outage = ledger.settled(model, now), ledger.outage
     rows = [row for row in ledger.rows if max_priority is None or row.priority <= max_priority]
@@ -63,4 +75,5 @@ def obstacles(pool: Pool, model: str, max_priority: int | None) -> dict[str, Obs
         return dict.fromkeys((row.id for row in rows), _cooling_down("cooling down", outage, outage=True))
     closed = group.closed(model, now)
     usable = {row.id for row in rows if group.loads[row.position] != UNUSABLE and row.id not in closed}
-    return {row.id: None if row.id in usable else obstacle(ledger, group, model, row, now) for row in rows}
+    found = {row.id: None if row.id in usable else obstacle(ledger, group, model, row, now) for row in rows}
+    return found | {name: reserved_for_others(reserved) for name, reserved in kept.items() if name in found}

@@ -27,6 +27,8 @@ class Policy:
         self.group_of = lru_cache(maxsize=1024)(self._group_of)
         #: Configured caps for a model or quota group, in one of its windows, and a credential's priority.
         self.caps_for = lru_cache(maxsize=1024)(self._caps_for)
+        #: The smallest share first: the last of a quota.
+        self.reserves = sorted(self.rotation.reserves, key=lambda reserve: reserve.share)
         self._main = _main_window(self.rotation)
         #: The names of a quota group's further windows. Each is kept in a group of its own.
         self.windows_of = lru_cache(maxsize=1024)(self._windows_of)

@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 from proxy_core.interfaces import QuotaWindow
 from proxy_core.rotation.policy import Policy
-from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Window
-from proxy_core.settings.rotation import WEEKDAYS, CapSettings, WindowSettings
+from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Reserved, Window
+from proxy_core.settings.rotation import WEEKDAYS, CapSettings, ReserveSettings, WindowSettings
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
+#: A share of a limit is no exact number.
+_ROUNDING = 1e-6
 #: A window that settings end at a minute of the day ends at a whole one.
 _MINUTE_S = 60.0
 
@@ -140,6 +142,32 @@ def cap_of(policy: Policy, group: QuotaGroup, row: CredentialState) -> float | N
     known = window.limit if window is not None else None
     limits = [_cap_limit(cap, known) for cap in policy.caps_for(group.name, row.priority)]
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def reserve_in_force(policy: Policy, windows: Sequence[QuotaGroup], row: CredentialState) -> Reserved | None:
+    """The reserve that decides who may use the credential: of several in force, the one with the smallest share.
+
+    ``windows`` are those of one quota group, the main one first.
+    """
+    for reserve in policy.reserves:
+        if reserve.covers(windows[0].name) and reserve.covers_credential(row.id, row.credential.label):
+            if reserve.share == 1:
+                return Reserved(tuple(reserve.clients), UNUSABLE)
+            reached = [
+                window.windows[row.id].resets_at for window in windows if _into_reserve(policy, window, row, reserve)
+            ]
+            if reached:
+                return Reserved(tuple(reserve.clients), max(reached))
+    return None
+
+
+def _into_reserve(policy: Policy, group: QuotaGroup, row: CredentialState, reserve: ReserveSettings) -> bool:
+    """Whether the rest of this window is the reserve, or less. Without a limit that is not known."""
+    window = group.windows.get(row.id)
+    if window is None or reserve.window not in (None, policy.window_of(group.name).name):
+        return False
+    limits = [limit for limit in (window.limit, cap_of(policy, group, row)) if limit is not None]
+    return bool(limits) and group.used.get(row.id, 0) >= min(limits) * (1 - reserve.share) - _ROUNDING
 
 
 def _cap_limit(cap: CapSettings, known: float | None) -> float | None:

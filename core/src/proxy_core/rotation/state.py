@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from types import MappingProxyType
+from typing import TypeVar
 
 from msgspec import Struct, field
 
@@ -21,6 +22,8 @@ from proxy_core.rotation.cooldown import Cooldown
 PRIORITY = 1e12
 BUSY = 1e9
 UNUSABLE = math.inf
+
+T = TypeVar("T")
 
 _NOT_LISTED = -1
 _NONE: Mapping[str, Cooldown] = MappingProxyType({})
@@ -88,6 +91,13 @@ class Window(Struct):
     number: int | None = None
 
 
+class Reserved(Struct, frozen=True):
+    """What is left of a credential is kept for some clients (globs) until then; ``UNUSABLE``: it is so always."""
+
+    clients: tuple[str, ...]
+    until: float
+
+
 class QuotaGroup(Struct, eq=False):
     """The state of one model, or of a group of models that share a quota.
 
@@ -96,9 +106,9 @@ class QuotaGroup(Struct, eq=False):
     models of the group, by model and then credential; ``loads`` do not include them. ``marks``: since when
     fair cycle sets a credential aside; all groups share them if fair cycle covers every model.
     ``spells``: the requests of each credential in the last hour, as :mod:`proxy_core.rotation.pace` counts them.
-    ``capped``: until when a configured cap applies. ``due``: credentials whose cooldown may be probed.
-    ``unusable``: credentials whose load is ``UNUSABLE``. ``dirty``: those whose load is outdated, besides those that
-    changed since ``tick``.
+    ``capped``: until when a configured cap applies. ``reserved``: credentials that are kept for some clients.
+    ``due``: credentials whose cooldown may be probed. ``unusable``: credentials whose load is ``UNUSABLE``. ``dirty``:
+    those whose load is outdated, besides those that changed since ``tick``.
     """
 
     name: str
@@ -110,6 +120,7 @@ class QuotaGroup(Struct, eq=False):
     of_model: dict[str, dict[str, Cooldown]] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
     capped: dict[str, float] = field(default_factory=dict)
+    reserved: dict[str, Reserved] = field(default_factory=dict)
     due: dict[str, CredentialState] = field(default_factory=dict)
     unusable: dict[str, CredentialState] = field(default_factory=dict)
     dirty: set[CredentialState] = field(default_factory=set)
@@ -120,7 +131,7 @@ class QuotaGroup(Struct, eq=False):
     _low_from: int = 0
 
     def forget(self, credential: str) -> None:
-        for record in (self.marks, self.used, self.spells, self.cooldowns, self.windows, self.capped):
+        for record in (self.marks, self.used, self.spells, self.cooldowns, self.windows, self.capped, self.reserved):
             record.pop(credential, None)
         self.due.pop(credential, None)
         self.unusable.pop(credential, None)
@@ -162,8 +173,8 @@ class QuotaGroup(Struct, eq=False):
     def reset_loads(self, size: int) -> None:
         """Loads for so many credentials, none of which is usable as yet."""
         self.loads, self._low, self._at_low, self._low_from = [UNUSABLE] * size, UNUSABLE, size, 0
-        self.due.clear()
-        self.unusable.clear()
+        for record in (self.due, self.unusable, self.reserved):
+            record.clear()
 
     def of(self, model: str) -> Mapping[str, Cooldown]:
         """The cooldowns of this one model, by credential."""
@@ -196,3 +207,11 @@ def load(priority: int, busy: float, used: int) -> float:
 def beyond(max_priority: int | None) -> float:
     """Loads from here on are out of reach for a request limited to ``max_priority``."""
     return UNUSABLE if max_priority is None else (max_priority + 1) * PRIORITY
+
+
+def put(record: dict[str, T], name: str, value: T | None) -> None:
+    """Replace what a record says of a credential; ``None`` drops it."""
+    if value is None:
+        record.pop(name, None)
+    else:
+        record[name] = value

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, unquote
 
 from msgspec.structs import asdict
@@ -25,9 +25,8 @@ from proxy_core.rotation.changes import PROVIDER, Scope, summed
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Window
+from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Window, put
 
-T = TypeVar("T")
 Clean = Callable[[str], str]
 
 #: How long an ended cooldown is kept: the next failure escalates from it.
@@ -161,9 +160,9 @@ def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) ->
         ledger.group_named(scope.group).put(scope.model, row.id, cooldown)
     else:
         group = ledger.group_named(scope.group)
-        _put(group.cooldowns, row.id, cooldown)
-        _put(group.marks, row.id, _to_monotonic(value.get("mark"), instant))
-        _put(group.capped, row.id, _to_monotonic(value.get("capped"), instant))
+        put(group.cooldowns, row.id, cooldown)
+        put(group.marks, row.id, _to_monotonic(value.get("mark"), instant))
+        put(group.capped, row.id, _to_monotonic(value.get("capped"), instant))
         if value.get("window") is not None:
             _window_applied(ledger, scope, group, value["window"], instant)
     ledger.touch(row)
@@ -201,13 +200,6 @@ def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | N
 
 def _to_monotonic(epoch: float | None, instant: Instant) -> float | None:
     return instant.to_monotonic(epoch) if epoch is not None else None
-
-
-def _put(record: dict[str, T], name: str, value: T | None) -> None:
-    if value is None:
-        record.pop(name, None)
-    else:
-        record[name] = value
 
 
 # --- Usage ---------------------------------------------------------------------------------

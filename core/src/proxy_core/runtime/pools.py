@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -87,7 +88,7 @@ def pool_plans(
     for name, provider in catalog.providers.items():
         rotation = settings[name].rotation.over(provider.rotation)
         selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
-        _check_windows(rotation, f"providers.{name}.rotation")
+        _check_names(rotation, f"providers.{name}.rotation", loaded.settings.clients or ("default",))
         credentials = _credentials(provider, settings[name], loaded, stored[name], fingerprint)
         plans[name] = PoolPlan(credentials=credentials, policy=Policy(selector, rotation, routing))
     return plans
@@ -123,12 +124,18 @@ def _selector(catalog: Catalog, name: str, key: str) -> Selector:
     return catalog.selectors[name]
 
 
-def _check_windows(rotation: RotationSettings, key: str) -> None:
+def _check_names(rotation: RotationSettings, key: str, clients: Collection[str]) -> None:
     names = [window.name for window in rotation.windows]
     problems = [f"{key}.windows: {name!r} is defined twice" for name in sorted(set(names)) if names.count(name) > 1]
     for n, cap in enumerate(rotation.caps):
         if cap.window and cap.window not in names:
             problems.append(f"{key}.caps[{n}].window: {cap.window!r} is not one of {', '.join(names) or 'no windows'}")
+    for n, reserve in enumerate(rotation.reserves):
+        if reserve.window and reserve.window not in names:
+            known = ", ".join(names) or "no windows"
+            problems.append(f"{key}.reserves[{n}].window: {reserve.window!r} is not one of {known}")
+        nobody = [glob for glob in reserve.clients if not any(fnmatchcase(name, glob) for name in clients)]
+        problems += [f"{key}.reserves[{n}].clients: {glob!r} is none of {', '.join(clients)}" for glob in nobody]
     if problems:
         raise SettingsError(problems)
 

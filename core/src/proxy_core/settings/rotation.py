@@ -41,14 +41,28 @@ class WindowSettings(Table):
     resets: str | None = Field(None, pattern=_RESETS, description="As ``quota_resets``; unset: ``length_s`` applies.")
 
 
-class CapSettings(Table):
-    """One entry of ``[[providers.<name>.rotation.caps]]``: use less than the provider allows."""
+class _OfModels(Table):
+    """A rule for some models or quota groups."""
 
     models: str = Field(
         "*",
-        description="The models or quota groups that the cap applies to: a glob, or a name as environment variables "
+        description="The models or quota groups that it applies to: a glob, or a name as environment variables "
         "spell it.",
     )
+
+    def covers(self, name: str) -> bool:
+        """Whether the rule applies to the model or quota group ``name``.
+
+        Names from environment variables have lost case, dots and dashes, and usually omit a vendor
+        prefix as in ``vendor/model-32b``.
+        """
+        spelled = (environment_name(name), environment_name(name.rpartition("/")[2]))
+        return fnmatchcase(name, self.models) or self.models in spelled
+
+
+class CapSettings(_OfModels):
+    """One entry of ``[[providers.<name>.rotation.caps]]``: use less than the provider allows."""
+
     priorities: list[int] = Field(
         default_factory=list,
         description="Priorities of the credentials that the cap applies to; empty: all that no other cap on the "
@@ -67,14 +81,30 @@ class CapSettings(Table):
         "``fixed:S`` seconds.",
     )
 
-    def covers(self, name: str) -> bool:
-        """Whether the cap applies to the model or quota group ``name``.
 
-        Names from environment variables have lost case, dots and dashes, and usually omit a vendor
-        prefix as in ``vendor/model-32b``.
-        """
-        spelled = (environment_name(name), environment_name(name.rpartition("/")[2]))
-        return fnmatchcase(name, self.models) or self.models in spelled
+class ReserveSettings(_OfModels):
+    """One entry of ``[[providers.<name>.rotation.reserves]]``: keep the rest of a quota for some clients."""
+
+    clients: StrList = Field(min_length=1, description="Names or globs of the clients that it is kept for.")
+    share: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="The share of each quota window that is kept, where its limit is known from the provider or a "
+        "cap; 1: the whole credential.",
+    )
+    credentials: StrList = Field(
+        default_factory=list,
+        description="The credentials of which it is kept: ids or labels, or globs of them; empty: all.",
+    )
+    window: str | None = Field(
+        None, description="The name of one of ``windows``, or empty for the main one; unset: every window."
+    )
+
+    def covers_credential(self, *names: str) -> bool:
+        """``names``: its id and its label."""
+        globs = self.credentials
+        return not globs or any(fnmatchcase(name, glob) for name in names for glob in globs)
 
 
 def _tables(value: object) -> object:
@@ -133,6 +163,10 @@ class RotationSettings(Table):
     caps: Annotated[list[CapSettings], BeforeValidator(_tables)] = Field(
         default_factory=list,
         description="Limits below the provider's own. Environment: ``CUSTOM_CAP_<NAME>_T<PRIORITIES>_<ON>``.",
+    )
+    reserves: Annotated[list[ReserveSettings], BeforeValidator(_tables)] = Field(
+        default_factory=list,
+        description="What is kept for some clients.",
     )
     quota_window_s: float = Field(
         86_400,

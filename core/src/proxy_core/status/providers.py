@@ -140,8 +140,15 @@ def _quota(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant:
         capped_until=instant.utc(capped_until) if capped_until > now else None,
         cooldown=_cooldown(cooldown, instant),
         cap=cap_of(ledger.policy, group, row),
+        reserved_for=_reserved_for(ledger, group, row, now),
     )
     return _forecast(status, _pace(ledger, group, row, unsent, instant), instant.epoch)
+
+
+def _reserved_for(ledger: Ledger, group: QuotaGroup, row: Row, now: float) -> Sequence[str]:
+    main = ledger.groups.get(ledger.policy.parts_of(group.name)[0], group)
+    reserved = main.reserved.get(row.id)
+    return reserved.clients if reserved is not None and reserved.until > now else ()
 
 
 def _pace(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant) -> Pace:

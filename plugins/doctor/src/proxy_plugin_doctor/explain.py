@@ -28,6 +28,7 @@ from proxy_core.cli.api import (
 @click.argument("request_id", required=False)
 @click.option("--dry-run", "dry", is_flag=True, help="Show how a request would be routed, without sending it.")
 @click.option("--model", help="With --dry-run: the model to request.")
+@click.option("--client", help="With --dry-run: the client that requests it; unset: one that nothing is kept for.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
     config: Path | None,
@@ -35,6 +36,7 @@ def command(
     request_id: str | None,
     dry: bool,
     model: str | None,
+    client: str | None,
     as_json: bool,
 ) -> None:
     """Explain how the request REQUEST_ID (the X-Request-ID of its response) was routed.
@@ -48,7 +50,7 @@ def command(
         record = query(loaded, "GET", f"/admin/explain/{quote(request_id, safe='')}?local=1")[0]
         click.echo(json.dumps(record, indent=2) if as_json else "\n".join(_explained(record)))
         return
-    found = _dry(loaded, {"model": model})
+    found = _dry(loaded, {"model": model} | ({"client": client} if client else {}))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

@@ -47,8 +47,13 @@ def _described(deployment: dict[str, Any]) -> Iterator[str]:
 
 def _row(credential: dict[str, Any]) -> tuple[str, ...]:
     cooldown = max(credential["cooldowns"], key=lambda c: c["until"], default=None)
-    windows = [credential, *credential["windows"]]
-    capped = max((window["capped_until"] for window in windows if window["capped_until"]), default="-")
+    windows, reserved = [credential, *credential["windows"]], credential["reserved"]
+    until = max((window["capped_until"] for window in windows if window["capped_until"]), default="-")
+    because = credential["why"] or "-"
+    if cooldown:
+        until, because = cooldown["until"], f"{cooldown['upstream_message']} (for {cooldown['scope']})"
+    elif reserved:
+        until, because = reserved["until"] or "-", f"kept for {', '.join(reserved['for'])}"
     return (
         credential["id"],
         credential["label"],
@@ -57,9 +62,9 @@ def _row(credential: dict[str, Any]) -> tuple[str, ...]:
         str(credential["in_flight"]),
         ", ".join(map(_used, windows)),
         cooldown["since"] if cooldown else "-",
-        cooldown["until"] if cooldown else capped,
+        until,
         cooldown["next_probe"] if cooldown else "-",
-        f"{cooldown['upstream_message']} (for {cooldown['scope']})" if cooldown else credential["why"] or "-",
+        because,
     )
 
 

@@ -29,7 +29,7 @@ ROTATION_OPTIONS = {
     "fair_cycle_cross_tier": st.booleans(),
     "fair_cycle_s": st.sampled_from([50, 5000]),
     "quota_window_s": st.sampled_from([100, 86_400]),
-    "quota_window_begins": st.sampled_from(["clock", "first_request"]),
+    "quota_window_begins": st.sampled_from(["clock", "first_request", "sliding"]),
     "windows": st.sampled_from([[], [{"name": "long", "length_s": 300, "begins": "first_request"}]]),
     "caps": st.sampled_from(
         [
@@ -256,7 +256,8 @@ class Rotation(RuleBasedStateMachine):
             usable = any(self.usable(model, row) for row in self.ledger.rows)
             if usable and (outage is None or not outage.closed(self.clock.time)):
                 assert soonest_s == 0
-            assert soonest_s <= 86_500 if self.ledger.rows else soonest_s is None
+            sliding = self.ledger.policy.rotation.quota_window_begins == "sliding"
+            assert soonest_s <= 86_500 * (1 + sliding) if self.ledger.rows else soonest_s is None
 
     def teardown(self):
         """With no lease out and no failure, time heals everything."""
@@ -322,7 +323,7 @@ TestRotationAcrossReloads.settings = settings(max_examples=60, stateful_step_cou
 
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1, 30, 70, 250]), st.integers(0, 3)), max_size=25),
-    st.sampled_from(["clock", "first_request"]),
+    st.sampled_from(["clock", "first_request", "sliding"]),
 )
 @example([(0, 1), (30, 1), (70, 1), (70, 2), (70, 1), (70, 1), (30, 3)], "first_request")
 def test_windows_are_what_a_simple_model_says(steps, begins):
@@ -339,17 +340,29 @@ def test_windows_are_what_a_simple_model_says(steps, begins):
     request = ProxyRequest(id="r", client="c", dialect="d", model="a", stream=False, body={})
     served = {name: [] for name in limits}
     ends = dict.fromkeys(limits, -math.inf)
+    times = []
     for seconds, requests in steps:
         clock.time += seconds
         for _ in range(requests):
             now = clock.time
             open_now = {name: served[name] if now < ends[name] else [] for name in limits}
-            free = all(len(open_now[name]) < limit for name, (_, limit) in limits.items())
+            if begins == "sliding":
+                free = all(fits(times, now, length, limit) for length, limit in limits.values())
+            else:
+                free = all(len(open_now[name]) < limit for name, (_, limit) in limits.items())
             lease = pool.take(request, "a")
             assert (lease is not None) == free
             if lease is not None:
                 lease.release()
+                times.append(now)
                 for name, (length, _) in limits.items():
                     if not open_now[name]:
                         ends[name] = (now if begins == "first_request" else now // length * length) + length
                     served[name] = [*open_now[name], now]
+
+
+def fits(times, now, length, limit):
+    """Whether one more request is within a sliding window's limit, if those of the part before came evenly spread."""
+    part = now // length
+    here, before = (sum(time // length == one for time in times) for one in (part, part - 1))
+    return before * ((part + 1) * length - now) <= (limit - 1 - here) * length

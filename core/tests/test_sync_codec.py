@@ -255,3 +255,15 @@ def test_what_others_used_of_a_window_that_a_provider_reports_counts(desk, clock
 
     assert [shared.ask(0) for _ in range(4)] == [True, True, True, False]
     assert [shared.ask(1) for _ in range(2)] == [True, False]  # what it was told was used before is not added
+
+
+def test_a_sliding_window_counts_what_was_used_before_in_every_process_and_after_a_restart(desk, clock):
+    shared = Shared(desk, clock, quota_window_s=100, quota_window_begins="sliding", caps=[{"limit": "4"}])
+    assert [shared.ask(n) for n in (0, 1, 0, 1, 0)] == [True] * 4 + [False]
+    clock.passes(150)
+    shared.restart(0)
+
+    assert [shared.ask(n) for n in (0, 1, 0, 1)] == [True, True, False, False]
+    clock.passes(25)
+    shared.restart(1)
+    assert [shared.ask(n) for n in (1, 0)] == [True, False]

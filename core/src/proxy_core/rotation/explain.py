@@ -9,6 +9,7 @@ from typing import Any
 from proxy_core.clock import Instant
 from proxy_core.interfaces import Deployment
 from proxy_core.interfaces.records import Decision, Exclusion
+from proxy_core.rotation import quota
 from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.obstacles import Obstacle, obstacle, reserved_for_others
@@ -160,7 +161,7 @@ def _reserved(reserved: Reserved | None, instant: Instant) -> dict[str, Any] | N
 def _window(group: QuotaGroup, row: CredentialState, instant: Instant) -> dict[str, Any]:
     window = group.windows.get(row.id)
     return {
-        "used": group.used.get(row.id, 0),
+        "used": round(quota.used_now(group, row, instant.monotonic)),
         "limit": window.limit if window is not None else None,
         "window_resets": _iso(instant.utc(window.resets_at)) if window is not None else None,
         "capped_until": _iso(instant.utc(group.capped[row.id])) if row.id in group.capped else None,

@@ -10,6 +10,8 @@ from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from proxy_core.interfaces import QuotaWindow
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.state import BUSY, UNUSABLE, CredentialState, QuotaGroup, Reserved, Window
@@ -70,7 +72,9 @@ def learn(
 def window_open(window: WindowSettings, now: float, epoch: float) -> Window:
     """The window that is open now, or begins now."""
     ends = window_end(window, now, epoch)
-    return Window(ends, number=_number(ends + epoch, window.length_s if window.resets is None else _MINUTE_S))
+    slides_s = window.length_s if window.begins == "sliding" and window.resets is None else None
+    unit_s = window.length_s if window.resets is None else _MINUTE_S
+    return Window(ends, number=_number(ends + epoch, unit_s), slides_s=slides_s)
 
 
 def _number(ends: float, unit_s: float) -> int:
@@ -114,10 +118,38 @@ def expire(group: QuotaGroup, row: CredentialState, now: float) -> None:
     """Drop a window or cap that has ended."""
     window = group.windows.get(row.id)
     if window is not None and window.resets_at <= now:
-        del group.windows[row.id]
-        group.used.pop(row.id, None)
+        following = _following(window, group.used.pop(row.id, 0), now)
+        if following is None:
+            del group.windows[row.id]
+        else:
+            group.windows[row.id] = following
     if group.capped.get(row.id, UNUSABLE) <= now:
         del group.capped[row.id]
+
+
+def _following(window: Window, used: int, now: float) -> Window | None:
+    """Of a sliding window, the next part, during which requests of this one count less and less."""
+    if window.slides_s is None or window.number is None or not used:
+        return None
+    ends = window.resets_at + window.slides_s
+    return replace(window, resets_at=ends, number=window.number + 1, before=used) if ends > now else None
+
+
+def used_now(group: QuotaGroup, row: CredentialState, now: float) -> float:
+    """The requests that count now. How those before a sliding window's present part are spread is not known, so it is
+    taken to be evenly."""
+    window, found = group.windows.get(row.id), group.used.get(row.id, 0)
+    if window is None or window.slides_s is None:
+        return found
+    return found + window.before * min(1.0, max(0.0, window.resets_at - now) / window.slides_s)
+
+
+def _free_at(window: Window, used: int, limit: float) -> float:
+    """When one more request is within the limit of a sliding window."""
+    length_s, left = window.slides_s or 0.0, limit - 1 - used
+    if left < 0:  # not before this part is the one before
+        return window.resets_at + length_s - max(0.0, limit - 1) * length_s / max(1, used)
+    return window.resets_at - left * length_s / window.before if window.before else -UNUSABLE
 
 
 def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: float) -> None:
@@ -128,8 +160,11 @@ def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: f
         return
     for cap in policy.caps_for(group.name, row.priority):
         limit = _cap_limit(cap, window.limit)
-        if limit is not None and used >= limit:
-            until = _cap_ends_at(cap, now, window.resets_at)
+        if limit is None:
+            continue
+        ends = _free_at(window, used, limit) if window.slides_s is not None else window.resets_at
+        if used >= limit if window.slides_s is None else ends > now:
+            until = _cap_ends_at(cap, now, ends)
             group.capped[row.id] = max(until, group.capped.get(row.id, until))
     share = policy.rotation.fair_cycle_share
     if policy.fair_cycle and window.limit is not None and used >= window.limit * share // 1:

@@ -83,12 +83,15 @@ class Window(Struct):
 
     ``from_provider``: the provider reported it; it does not come from settings. ``number``: what distinguishes it from
     the window before and the one after, the same in every process; ``None``: its requests are not counted together.
+    ``slides_s``: the length of a sliding window; ``before``: the requests of the window before, part of which count.
     """
 
     resets_at: float
     limit: float | None = None
     from_provider: bool = False
     number: int | None = None
+    slides_s: float | None = None
+    before: int = 0
 
 
 class Reserved(Struct, frozen=True):

@@ -223,7 +223,8 @@ def counted(provider: str, ledger: Ledger, instant: Instant) -> Iterator[tuple[s
             known = ledger.groups[group].windows.get(credential) if group in ledger.groups else None
             open_still = known is not None and known.number == number
             ends = instant.to_epoch(known.resets_at) if known is not None and open_still else instant.epoch
-            yield _count_name(provider, credential, group, number), Count(add=used, expires_at=ends + _MINUTE_S)
+            kept_s = _MINUTE_S + (known.slides_s or 0.0 if known is not None else 0.0)
+            yield _count_name(provider, credential, group, number), Count(add=used, expires_at=ends + kept_s)
     spell = pace.spell(instant.epoch)
     for (credential, group), used in summed(uses).items():
         if used and ledger.policy.parts_of(group)[0] == group:  # further windows have the pace of the main one
@@ -241,12 +242,16 @@ def count_applied(provider: str, ledger: Ledger, name: str, total: float, instan
         quota.expire(known, row, now)
     window = known.windows.get(credential) if known is not None else None
     window = window or ledger.window_open(group_name, now)
-    if str(window.number) != number:
+    before = window.slides_s is not None and window.number is not None and str(window.number - 1) == number
+    if str(window.number) != number and not before:
         return  # the window has ended
     group = ledger.group_named(group_name)
     group.windows[credential] = window
     used = max(0, int(total) + ledger.changes.used.get((credential, group_name, int(number)), 0))
-    group.used[credential] = max(used, group.used.get(credential, 0)) if window.from_provider else used
+    if before:
+        window.before = used
+    else:
+        group.used[credential] = max(used, group.used.get(credential, 0)) if window.from_provider else used
     quota.apply_limits(ledger.policy, group, row, now)
     ledger.touch(row)
 

@@ -14,7 +14,7 @@ from proxy_core.settings.base import StrList, Table, UpstreamKey, environment_na
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PERIOD = rf"(daily|weekly ({'|'.join(WEEKDAYS)})|monthly ([1-9]|[12][0-9]|3[01]))"
 _RESETS = rf"^{_PERIOD} ([01][0-9]|2[0-3]):[0-5][0-9]$"
-WindowBegins = Literal["clock", "first_request"]
+WindowBegins = Literal["clock", "first_request", "sliding"]
 #: The priority of a credential without a priority or tier of its own. Lower goes first.
 DEFAULT_PRIORITY = 10
 
@@ -176,7 +176,7 @@ class RotationSettings(Table):
     quota_window_begins: WindowBegins = Field(
         "clock",
         description="When it begins: ``clock``: windows follow one another, and one of a day ends at 00:00 UTC; "
-        "``first_request``: with a credential's first request after the last one.",
+        "``first_request``: with a credential's first request after the last one; ``sliding``: it is always the last ``quota_window_s``.",
     )
     quota_resets: str | None = Field(
         None,

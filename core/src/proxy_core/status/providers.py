@@ -23,7 +23,7 @@ from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pace import Pace, empty_at, pace
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.quota import cap_of
+from proxy_core.rotation.quota import cap_of, used_now
 from proxy_core.rotation.state import CredentialState as Row
 from proxy_core.rotation.state import QuotaGroup
 
@@ -133,7 +133,7 @@ def _quota(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant:
         return None
     status = QuotaStatus(
         name=group.name,
-        used=group.used.get(row.id, 0) if window is not None else 0,
+        used=round(used_now(group, row, now)) if window is not None else 0,
         limit=window.limit if window is not None else None,
         resets_at=instant.utc(window.resets_at) if window is not None else None,
         reported=window is not None and window.from_provider,

@@ -469,3 +469,38 @@ def test_a_reload_keeps_what_every_window_has_counted(desk):
     desk.reload(["k0"], **settings)
 
     assert serves(desk, 9) == 1
+
+
+# --- A window that slides ----------------------------------------------------------------
+
+
+def test_a_sliding_window_gives_requests_back_one_after_the_other(desk, clock):
+    desk = desk(1, quota_window_s=100, quota_window_begins="sliding", caps=[{"limit": "4"}])
+    clock.passes(50)
+    assert serves(desk, 9) == 4
+    assert desk.cooldown_s() == pytest.approx(75)  # then only three of the four still count
+    clock.passes(75)
+
+    assert [serves(desk, 9)] + [clock.passes(25) or serves(desk, 9) for _ in range(3)] == [1, 1, 1, 1]
+
+
+def test_a_sliding_window_is_not_over_at_the_end_of_a_part(desk, clock):
+    desk = desk(1, quota_window_s=100, quota_window_begins="sliding", caps=[{"limit": "4"}])
+    clock.passes(99)
+    serves(desk, 9)
+    clock.passes(2)
+
+    assert serves(desk, 9) == 0
+
+
+def test_the_reserve_of_a_sliding_window_ends_when_enough_was_given_back(desk, clock):
+    reserve = {"clients": ["boss"], "share": 0.5}
+    settings = {"quota_window_s": 100, "quota_window_begins": "sliding", "caps": [{"limit": "4"}]}
+    ledger = desk(1, **settings, reserves=[reserve])
+    ledger.ask()
+    ledger.ask()
+    reserved = ledger.pool.ledger.settled("m", clock.monotonic()).reserved
+    assert reserved["id-0"].until == clock.monotonic() + 150  # half of them, and one more is within half of four
+    clock.passes(150)
+
+    assert ledger.pool.ledger.settled("m", clock.monotonic()).reserved == {}

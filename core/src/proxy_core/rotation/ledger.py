@@ -104,7 +104,9 @@ class Ledger(Rows):
             group.put_load(row.position, UNUSABLE)
             group.unusable[row.id] = row
         if self.policy.reserves:
-            put(group.reserved, row.id, quota.reserve_in_force(self.policy, windows, row))
+            reserved = quota.reserve_in_force(self.policy, windows, row, now)
+            put(group.reserved, row.id, reserved)
+            ends += [reserved.until] if reserved is not None and reserved.until < UNUSABLE else []
         if cooldowns and usable:
             group.due[row.id] = row
         else:

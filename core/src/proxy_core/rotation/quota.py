@@ -144,6 +144,14 @@ def used_now(group: QuotaGroup, row: CredentialState, now: float) -> float:
     return found + window.before * min(1.0, max(0.0, window.resets_at - now) / window.slides_s)
 
 
+def _full_until(window: Window, used: int, limit: float, now: float) -> float | None:
+    """Until when so many requests are used up; ``None`` if they are not."""
+    if window.slides_s is None:
+        return window.resets_at if used >= limit - _ROUNDING else None
+    free_at = _free_at(window, used, limit)
+    return free_at if free_at > now else None
+
+
 def _free_at(window: Window, used: int, limit: float) -> float:
     """When one more request is within the limit of a sliding window."""
     length_s, left = window.slides_s or 0.0, limit - 1 - used
@@ -160,10 +168,8 @@ def apply_limits(policy: Policy, group: QuotaGroup, row: CredentialState, now: f
         return
     for cap in policy.caps_for(group.name, row.priority):
         limit = _cap_limit(cap, window.limit)
-        if limit is None:
-            continue
-        ends = _free_at(window, used, limit) if window.slides_s is not None else window.resets_at
-        if used >= limit if window.slides_s is None else ends > now:
+        ends = _full_until(window, used, limit, now) if limit is not None else None
+        if ends is not None:
             until = _cap_ends_at(cap, now, ends)
             group.capped[row.id] = max(until, group.capped.get(row.id, until))
     share = policy.rotation.fair_cycle_share
@@ -179,7 +185,9 @@ def cap_of(policy: Policy, group: QuotaGroup, row: CredentialState) -> float | N
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def reserve_in_force(policy: Policy, windows: Sequence[QuotaGroup], row: CredentialState) -> Reserved | None:
+def reserve_in_force(
+    policy: Policy, windows: Sequence[QuotaGroup], row: CredentialState, now: float
+) -> Reserved | None:
     """The reserve that decides who may use the credential: of several in force, the one with the smallest share.
 
     ``windows`` are those of one quota group, the main one first.
@@ -188,21 +196,22 @@ def reserve_in_force(policy: Policy, windows: Sequence[QuotaGroup], row: Credent
         if reserve.covers(windows[0].name) and reserve.covers_credential(row.id, row.credential.label):
             if reserve.share == 1:
                 return Reserved(tuple(reserve.clients), UNUSABLE)
-            reached = [
-                window.windows[row.id].resets_at for window in windows if _into_reserve(policy, window, row, reserve)
-            ]
+            ends = [_reserved_until(policy, window, row, reserve, now) for window in windows]
+            reached = [until for until in ends if until is not None]
             if reached:
                 return Reserved(tuple(reserve.clients), max(reached))
     return None
 
 
-def _into_reserve(policy: Policy, group: QuotaGroup, row: CredentialState, reserve: ReserveSettings) -> bool:
-    """Whether the rest of this window is the reserve, or less. Without a limit that is not known."""
+def _reserved_until(
+    policy: Policy, group: QuotaGroup, row: CredentialState, reserve: ReserveSettings, now: float
+) -> float | None:
+    """Until when the rest of this window is the reserve, or less; ``None`` if it is more, or no limit is known."""
     window = group.windows.get(row.id)
     if window is None or reserve.window not in (None, policy.window_of(group.name).name):
-        return False
+        return None
     limits = [limit for limit in (window.limit, cap_of(policy, group, row)) if limit is not None]
-    return bool(limits) and group.used.get(row.id, 0) >= min(limits) * (1 - reserve.share) - _ROUNDING
+    return _full_until(window, group.used.get(row.id, 0), min(limits) * (1 - reserve.share), now) if limits else None
 
 
 def _cap_limit(cap: CapSettings, known: float | None) -> float | None:

@@ -176,7 +176,8 @@ class RotationSettings(Table):
     quota_window_begins: WindowBegins = Field(
         "clock",
         description="When it begins: ``clock``: windows follow one another, and one of a day ends at 00:00 UTC; "
-        "``first_request``: with a credential's first request after the last one; ``sliding``: it is always the last ``quota_window_s``.",
+        "``first_request``: with a credential's first request after the last one; "
+        "``sliding``: it is always the last ``quota_window_s``.",
     )
     quota_resets: str | None = Field(
         None,

@@ -291,6 +291,7 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_p
         await client.post(f"{program.url}/v1/chat/completions", json=body, headers=head, timeout=20)
         await asyncio.sleep(0.5)
         _, running = await asyncio.to_thread(command, tmp_path, "--json", "--by", "client,provider,credential")
+        ahead = [await asyncio.to_thread(command, tmp_path, "--forecast", *how) for how in ([], ["--json"], ["--csv"])]
         await client.post(f"{program.url}/v1/chat/completions", json=body, headers=head, timeout=20)
 
     shown = [
@@ -309,6 +310,12 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_p
     [line] = csv.DictReader(io.StringIO(as_csv))
     assert (line["client"], line["requests"], line["prompt"]) == ("default", "2", "6"), "a stop loses nothing"
     assert nobody == "no usage in this period\n"
+    assert [code for code, _ in ahead] == [0, 0, 0]
+    assert ahead[0][1].splitlines()[1].split()[:5] == ["demo", "DEMO_API_KEY", "small", "[31m", "1"]
+    assert json.loads(ahead[1][1])[0].items() >= {"provider": "demo", "used": 1, "empty_at": None}.items()
+    assert next(csv.DictReader(io.StringIO(ahead[2][1])))["used"] == "1"
+    code, told = await asyncio.to_thread(command, tmp_path, "--forecast")
+    assert (code, "no running proxy" in told) == (1, True)
 
 
 MISTAKES = [

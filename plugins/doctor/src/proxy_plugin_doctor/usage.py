@@ -11,20 +11,22 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import click
+from msgspec import ValidationError, convert
 
-from proxy_core import QuotaStatus, SetupError, UsageRow
+from proxy_core import ProcessStatus, SetupError, UsageRow
 from proxy_core.cli.api import (
     COUNTED,
     LoadedSettings,
     open_store,
+    processes,
     read_settings,
     settings_options,
     statuses,
     summed,
     table,
 )
+from proxy_plugin_doctor.quotas import FORECAST, FORECAST_CSV, LEFT, forecast, forecast_objects, left, quotas_of
 
-_QUOTA = ("provider", "credential", "quota", "tier", "used", "limit", "left", "resets")
 _BY = ("day", "client", "provider", "credential", "model")
 
 
@@ -49,6 +51,9 @@ def _day(ctx: click.Context, param: click.Parameter, text: str) -> date:
 @click.option("--since", callback=_day, default="30d", show_default=True, help="First day (UTC): 2026-11-24, 7d.")
 @click.option("--until", callback=_day, default="today", show_default=True, help="Last day (UTC).")
 @click.option("--client", help="Only this client's usage.")
+@click.option(
+    "--forecast", "ahead", is_flag=True, help="Show when each quota of the running proxy will be used up, instead."
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def command(
@@ -58,6 +63,7 @@ def command(
     since: date,
     until: date,
     client: str | None,
+    ahead: bool,
     as_csv: bool,
     as_json: bool,
 ) -> None:
@@ -71,6 +77,9 @@ def command(
     if since > until:
         raise click.BadParameter(f"{since} is after --until {until}", param_hint="--since")
     loaded = read_settings(config, disable_plugin)
+    if ahead:
+        _forecast(loaded, as_csv, as_json)
+        return
     rows = asyncio.run(_rows(loaded, since, until))
     totals = summed([row for row in rows if client in (None, row.client)], names)
     head = (*names, *COUNTED)
@@ -82,26 +91,24 @@ def command(
         click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
     else:
         click.echo("no usage in this period")
-    if not as_json and not as_csv and (left := _quotas(loaded)):
-        click.echo(f"\n{table(_QUOTA, left)}")
+    if not as_json and not as_csv and (rows_left := left(quotas_of(statuses(loaded)))):
+        click.echo(f"\n{table(LEFT, rows_left)}")
 
 
-def _quotas(loaded: LoadedSettings) -> list[tuple[str, ...]]:
-    """Quota windows; of several processes, the figures of the one with the highest count, which is the latest."""
-    found: dict[tuple[str, str, str], tuple[str | None, QuotaStatus]] = {}
-    for provider in (provider for status in statuses(loaded) for provider in status.providers):
-        for credential in provider.credentials:
-            for quota in credential.quotas:
-                key = (provider.name, credential.id, quota.name)
-                if quota.resets_at is not None and (key not in found or found[key][1].used < quota.used):
-                    found[key] = credential.tier, quota
-    return [(*key, *_window(*one)) for key, one in sorted(found.items(), key=lambda item: item[0])]
-
-
-def _window(tier: str | None, quota: QuotaStatus) -> tuple[str, ...]:
-    left = f"{max(0.0, 1 - quota.used / quota.limit):.0%}" if quota.limit else "-"
-    resets = quota.resets_at.isoformat(timespec="seconds") if quota.resets_at is not None else "-"
-    return (tier or "-", str(quota.used), f"{quota.limit:.0f}" if quota.limit else "-", left, resets)
+def _forecast(loaded: LoadedSettings, as_csv: bool, as_json: bool) -> None:
+    try:
+        found = [convert(status, ProcessStatus) for status in processes(loaded, "GET", "/admin/status")]
+    except ValidationError:
+        raise click.ClickException("the running proxy is of another version than this command; restart it") from None
+    quotas = quotas_of(found)
+    if as_json:
+        click.echo(json.dumps(forecast_objects(quotas), indent=2))
+    elif as_csv:
+        objects = [{name: one[name] for name in FORECAST_CSV} for one in forecast_objects(quotas)]
+        click.echo(_csv([FORECAST_CSV, *(list(one.values()) for one in objects)]), nl=False)
+    else:
+        rows = forecast(quotas, datetime.now(UTC))
+        click.echo(table(FORECAST, rows) if rows else "no quota has been used yet")
 
 
 async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:

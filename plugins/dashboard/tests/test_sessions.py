@@ -8,8 +8,8 @@ import pytest
 
 from proxy_plugin_dashboard import session as sessions
 from proxy_plugin_dashboard.static_files import static_files
+from proxy_plugin_dashboard.testing import ADMIN_KEY
 
-ADMIN = "the-admin-key"
 FOREIGN = "https://elsewhere.example"
 
 
@@ -84,7 +84,7 @@ async def test_the_admin_key_is_exchanged_for_a_cookie_that_scripts_and_other_si
 
     assert response.status_code == 204
     assert set(attributes) == {"Max-Age=3600", "Path=/admin/ui", "HttpOnly", "SameSite=Strict"}
-    assert ADMIN not in str(response.headers)
+    assert ADMIN_KEY not in str(response.headers)
     assert (await browser.get("/admin/ui/accounts")).status_code == 200
 
 
@@ -137,7 +137,7 @@ async def test_without_a_session_feeds_fragments_and_actions_are_refused(browsin
 
 async def test_even_the_admin_key_itself_is_no_session(browsing):
     _, browser = await browsing(signed_in=False)
-    response = await browser.get("/admin/ui/accounts", authorization=f"Bearer {ADMIN}")
+    response = await browser.get("/admin/ui/accounts", authorization=f"Bearer {ADMIN_KEY}")
 
     assert response.status_code == 303
 

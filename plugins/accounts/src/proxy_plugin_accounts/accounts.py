@@ -238,6 +238,11 @@ def open_accounts(
     loaded = read_settings(config, disable_plugin)
     if providers:
         loaded = load(config, overrides={**loaded.overrides, "providers": providers})
+    return accounts_of(loaded)
+
+
+def accounts_of(loaded: LoadedSettings) -> Accounts:
+    """The accounts of an installation whose settings have been read. Raises ``SetupError``."""
     catalog = catalog_of(loaded, _HOOKS)
     vault = vault_of(loaded, catalog)
     return Accounts(loaded=loaded, catalog=catalog, vault=vault, fingerprint=fingerprints_of(loaded))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,20 +41,41 @@ def test_command(config: Path | None, disable_plugin: tuple[str, ...], provider:
     chosen = accounts.matching(found.name, name)
     if not chosen:
         raise click.ClickException(f"{found.name} has no credential")
-    results = asyncio.run(_try_all(accounts, found, chosen))
+    results = asyncio.run(try_all(accounts, found, chosen))
     for account, (good, words) in zip(chosen, results, strict=True):
         click.echo(f"{found.name} {account.name}: {'ok' if good else 'FAILED'}{': ' if words else ''}{words}")
     if not all(good for good, _ in results):
         raise SystemExit(1)
 
 
-async def _try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
+async def try_all(accounts: Accounts, provider: Provider, chosen: Sequence[Account]) -> list[tuple[bool, str]]:
+    """Whether each works, and what to say about it."""
     results = []
     async with open_http(accounts.loaded, accounts.catalog, provider.name) as exchange:
         for account in chosen:
-            good, words = await _try(accounts, provider, account, exchange)
+            good, words = await _told(_try(accounts, provider, account, exchange))
             results.append((good, _clean(words, account.stored)))
     return results
+
+
+async def renew(accounts: Accounts, provider: Provider, account: Account) -> tuple[bool, str]:
+    """Refresh its token now, whenever that expires; returns whether it worked, and what to say about it."""
+    refresher, stored = accounts.refresher(provider), account.stored
+    if stored is None or stored.needs_login is not None:
+        return False, account.why
+    if refresher is None or stored.refresh_token is None:
+        return False, "it has no token that could be renewed"
+    async with open_http(accounts.loaded, accounts.catalog, provider.name) as exchange:
+        good, words = await _told(_renewed(accounts, account, refresher, exchange))
+    return good, _clean(words, stored)
+
+
+async def _renewed(
+    accounts: Accounts, account: Account, refresher: CredentialRefresher, exchange: HttpClient
+) -> tuple[bool, str]:
+    stored = await _refreshed(accounts, account, refresher, exchange)
+    until = f" and is valid until {stored.expires_at:%Y-%m-%d %H:%M} UTC" if stored.expires_at is not None else ""
+    return True, f"its token was renewed{until}"
 
 
 async def _try(accounts: Accounts, provider: Provider, account: Account, exchange: HttpClient) -> tuple[bool, str]:
@@ -64,17 +85,22 @@ async def _try(accounts: Accounts, provider: Provider, account: Account, exchang
         return False, account.why
     refresher = accounts.refresher(provider) if account.kind != API_KEY else None
     stored = account.stored
-    try:
-        if refresher is not None and stored.due(datetime.now(UTC), 0.0):
-            stored = await _refreshed(accounts, account, refresher, exchange)
-        try:
-            return await _tested(accounts, provider, stored, refresher, exchange)
-        except LoginRequired:
-            if refresher is None or stored.refresh_token is None or stored is not account.stored:
-                raise
-        # A token can end before its time, as a running proxy finds out in the same way.
+    if refresher is not None and stored.due(datetime.now(UTC), 0.0):
         stored = await _refreshed(accounts, account, refresher, exchange)
+    try:
         return await _tested(accounts, provider, stored, refresher, exchange)
+    except LoginRequired:
+        if refresher is None or stored.refresh_token is None or stored is not account.stored:
+            raise
+    # A token can end before its time, as a running proxy finds out in the same way.
+    stored = await _refreshed(accounts, account, refresher, exchange)
+    return await _tested(accounts, provider, stored, refresher, exchange)
+
+
+async def _told(work: Awaitable[tuple[bool, str]]) -> tuple[bool, str]:
+    """The outcome of a test or a refresh, in words also if it failed."""
+    try:
+        return await work
     except LoginRequired as error:
         return False, str(error)
     except SetupRequired as error:

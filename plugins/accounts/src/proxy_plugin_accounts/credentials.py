@@ -198,16 +198,22 @@ def _set_disabled(
     config: Path | None, disable_plugin: tuple[str, ...], provider: str, name: str, disabled: bool
 ) -> None:
     accounts, stored = _one(config, disable_plugin, provider, name)
+    changed, words = set_disabled(accounts, stored, disabled)
+    click.echo(words)
+    if changed:
+        notify_running_proxy(accounts.loaded)
+
+
+def set_disabled(accounts: Accounts, stored: StoredCredential, disabled: bool) -> tuple[bool, str]:
+    """Returns whether that changed anything, and what to say. Raises ``ClickException``."""
     word = "disabled" if disabled else "enabled"
     if stored.disabled == disabled:
-        click.echo(f"{stored.provider}: {stored.name} is already {word}")
-        return
+        return False, f"{stored.provider}: {stored.name} is already {word}"
     try:
         accounts.vault.set_disabled(stored, disabled)
     except (OSError, VaultProblem) as error:
         raise file_error(error) from error
-    click.echo(f"{stored.provider}: {stored.name} is {word}")
-    notify_running_proxy(accounts.loaded)
+    return True, f"{stored.provider}: {stored.name} is {word}"
 
 
 def _one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,6 +109,7 @@ def store_keys(
     name: str | None = None,
     tier: str | None = None,
     priority: int | None = None,
+    say: Callable[[str], object] = click.echo,
 ) -> int:
     """Store those that are new, report each, and return how many. Raises ``ClickException``."""
     there = {account.id: account for account in accounts.of(provider)}
@@ -118,7 +119,7 @@ def store_keys(
         added = new_key(provider, key, chosen, tier=tier, priority=priority)
         same = there.get(added.credential(accounts.fingerprint).id)
         if same is not None:
-            click.echo(f"{provider}: this key already exists: {same.name} ({same.place})", err=True)
+            say(f"{provider}: this key already exists: {same.name} ({same.place})")
             continue
         try:
             stored = accounts.vault.add(added)
@@ -126,7 +127,7 @@ def store_keys(
             raise click.ClickException(f"{error}; remove it first, or choose another --name") from error
         except (OSError, VaultProblem) as error:
             raise file_error(error) from error
-        click.echo(f"{provider}: {stored.name} was saved in {stored.path}")
+        say(f"{provider}: {stored.name} was saved in {stored.path}")
         new += 1
     return new
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from proxy_core import CredentialRefresher, LoginFailed, LoginMethod, LoginRequired, Provider, RetryRefresh, Tokens
+from proxy_core import (
+    CredentialRefresher,
+    LoginFailed,
+    LoginMethod,
+    LoginPrompt,
+    LoginRequired,
+    Provider,
+    RetryRefresh,
+    Tokens,
+)
 from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_proxy, open_http, settings_options
 from proxy_plugin_accounts.accounts import Accounts, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
@@ -66,7 +76,7 @@ def command(
 
 
 async def log_in(
-    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, prompt: TerminalPrompt, yes: bool
+    accounts: Accounts, provider: Provider, refresher: CredentialRefresher, prompt: LoginPrompt, yes: bool
 ) -> Tokens | None:
     """``None`` if the user does not want to after all. Raises ``ClickException``, ``SettingsError``."""
     network = open_http(accounts.loaded, accounts.catalog, provider.name, to_log_in=True)
@@ -95,19 +105,25 @@ def about(provider: Provider, refresher: CredentialRefresher) -> list[str]:
     return [line for line in (*lines, life.note, life.link, refresher.notice) if line]
 
 
-def save(accounts: Accounts, provider: Provider, tokens: Tokens, name: str | None) -> StoredCredential:
+def save(
+    accounts: Accounts,
+    provider: Provider,
+    tokens: Tokens,
+    name: str | None,
+    say: Callable[[str], object] = click.echo,
+) -> StoredCredential:
     """Store a new login, or update that of the same account. Raises ``VaultProblem``, ``OSError``."""
     vault = accounts.vault
     there = vault.all(provider.name)
     same = _same_account(there, tokens, name)
     if same is not None:
         stored = vault.login(same, tokens)
-        click.echo(f"{provider.name}: the login {_called(stored)} was updated")
+        say(f"{provider.name}: the login {_called(stored)} was updated")
         if stored.disabled:
-            click.echo(f"it is disabled; to enable it: proxy-core credentials enable {provider.name} {stored.name}")
+            say(f"it is disabled; to enable it: proxy-core credentials enable {provider.name} {stored.name}")
         return stored
     if name is not None and any(s.name == name for s in there):
-        click.echo(f"{name!r} is the name of another account; this one gets a different name")
+        say(f"{name!r} is the name of another account; this one gets a different name")
         name = None
     blank = StoredCredential(
         provider=provider.name,
@@ -117,7 +133,7 @@ def save(accounts: Accounts, provider: Provider, tokens: Tokens, name: str | Non
         added_at=datetime.now(UTC),
     )
     stored = vault.add(blank.with_tokens(tokens))
-    click.echo(f"{provider.name}: {_called(stored)} was saved in {stored.path}")
+    say(f"{provider.name}: {_called(stored)} was saved in {stored.path}")
     return stored
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import click
 
-from proxy_core import LoginMethod
+from proxy_core import LoginMethod, LoginPrompt
 from proxy_core.cli.api import LoadedSettings
 from proxy_plugin_accounts.qr import qr_text
 
@@ -155,7 +155,7 @@ def hidden() -> Iterator[None]:
         termios.tcsetattr(_STDIN, termios.TCSADRAIN, before)
 
 
-async def confirmed(prompt: TerminalPrompt, question: str) -> bool:
+async def confirmed(prompt: LoginPrompt, question: str) -> bool:
     """Ask for confirmation. Raises ``ClickException`` if the standard input has ended."""
     try:
         answer = await prompt.ask(f"{question} [y/N]")

@@ -6,6 +6,7 @@ Templates and everything else that only a page needs are imported at the first p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from pydantic import Field
@@ -38,11 +39,15 @@ def proxy_admin_pages(ctx: PluginContext) -> Iterable[AdminPage]:
 def _responder(ctx: PluginContext, settings: DashboardSettings) -> Callable[[PageRequest], Awaitable[PageResponse]]:
     made: list[Callable[[PageRequest], Awaitable[PageResponse]]] = []
 
+    def make() -> Callable[[PageRequest], Awaitable[PageResponse]]:
+        from proxy_plugin_dashboard.routes import Dashboard
+
+        return Dashboard(hosts=settings.allowed_hosts, logins=ctx.data_dir / "logins").respond
+
     async def respond(request: PageRequest) -> PageResponse:
         if not made:
-            from proxy_plugin_dashboard.routes import Dashboard
-
-            made.append(Dashboard(hosts=settings.allowed_hosts, logins=ctx.data_dir / "logins").respond)
+            # In a thread: to import what a page needs takes longer than other requests should wait.
+            made.append(await asyncio.to_thread(make))
         return await made[0](request)
 
     return respond

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from proxy_core import PageRequest, PageResponse, ProcessStatus, repr_without
+from proxy_core import BadRequest, PageRequest, PageResponse, ProcessStatus, repr_without
 from proxy_plugin_dashboard.render import rendered
 from proxy_plugin_dashboard.session import Session
 
@@ -19,11 +19,12 @@ HTML = "text/html; charset=utf-8"
 class Asked(Struct, frozen=True, kw_only=True):
     """One request to a page. ``rest`` is the path below the page's part, ``form`` what a form sent.
 
-    ``statuses``: of every worker, for ``show`` only. ``kept`` belongs to the page, for as long as these settings hold.
-    What ``show`` returns must not depend on the session: all feeds with one query share it.
+    ``statuses``: of every worker, for ``show`` only. ``kept`` belongs to the page, as long as these settings hold.
+    ``frame`` is what ``layout.html`` shows around a page. What ``show`` returns must not depend on the session: all
+    feeds with one query share it.
     """
 
-    __repr__ = repr_without("request", "form")
+    __repr__ = repr_without("request", "form", "frame")
 
     request: PageRequest
     session: Session
@@ -32,6 +33,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     statuses: Sequence[ProcessStatus] = ()
     kept: dict[str, Any] = field(default_factory=dict)
     logins: Path
+    frame: Callable[[], Mapping[str, object]]
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -41,6 +43,16 @@ class Asked(Struct, frozen=True, kw_only=True):
     def is_fragment(self) -> bool:
         """Whether a script asks, which replaces a part of the page that is shown."""
         return "hx-request" in self.request.headers
+
+    def given(self, name: str) -> str:
+        """A field that the form must have. Raises ``BadRequest``."""
+        if not self.form.get(name):
+            raise BadRequest(f"The form has no {name}.", param=name)
+        return self.form[name]
+
+    async def whole(self, template: str, **values: object) -> PageResponse:
+        """A page of its own below this one, from a template that extends ``layout.html``."""
+        return await fragment(template, **{**values, **self.frame()})
 
 
 Show = Callable[[Asked], Awaitable[Mapping[str, object]]]

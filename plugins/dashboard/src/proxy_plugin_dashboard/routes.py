@@ -9,7 +9,7 @@ and fills its block ``main``; then add a line to ``_VIEWS`` below. ``Page`` (in 
   ``live=("x",)``. ``show`` is then called again for each tick, for all open pages at once.
 - Actions: ``post={"clear": clear}`` and in the template ``<form hx-post="/admin/ui/<name>/clear">``. ``layout.html``
   adds the CSRF header to every request of htmx and shows the answer, which is ``notice(good, "what happened")``.
-- Fragments and files: ``get={"detail": detail}``, at ``/admin/ui/<name>/detail/<rest>``.
+- Fragments, files and pages below it: ``get={"detail": detail}``, at ``/admin/ui/<name>/detail/<rest>``.
 
 Every text in a template is escaped; cut those that clients or upstreams wrote with ``|cut``. There is no inline code
 and no inline style: the browser would refuse it. Macros are in ``ui.html``.
@@ -21,9 +21,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from msgspec.structs import replace
 
@@ -115,19 +116,20 @@ class Dashboard:
 
     async def _whole(self, page: Page, asked: Asked) -> PageResponse:
         asked = replace(asked, statuses=await asked.request.statuses(credentials=page.credentials))
-        values = {**await page.show(asked), **self._frame(page, asked)}
+        values = {**await page.show(asked), **asked.frame()}
+        if page.live:
+            values["feed"] = f"{ROOT}/live/{page.name}?{urlencode(asked.query)}"
         body = await asyncio.to_thread(rendered, page.template, values)
         return PageResponse(content_type=HTML, body=body.encode())
 
-    def _frame(self, page: Page, asked: Asked) -> Mapping[str, object]:
+    def _frame(self, page: Page, request: PageRequest, session: Session) -> Mapping[str, object]:
         """What ``layout.html`` shows around every page."""
-        query = "&".join(f"{quote(name)}={quote(value)}" for name, value in asked.query.items())
         return {
             "page": page,
             "pages": list(self._pages.values()),
-            "csrf": csrf_token(asked.session, asked.request.sign),
-            "feed": f"{ROOT}/live/{page.name}?{query}" if page.live else "",
-            "status": asked.statuses[0],
+            "csrf": csrf_token(session, request.sign),
+            "feed": "",
+            "status": request.status(credentials=False),
         }
 
     async def _below(self, page: Page, asked: Asked, rest: str) -> PageResponse:
@@ -160,6 +162,7 @@ class Dashboard:
             form=dict(form),
             kept=self._kept[page.name],
             logins=self._logins,
+            frame=partial(self._frame, page, request, session),
         )
 
 

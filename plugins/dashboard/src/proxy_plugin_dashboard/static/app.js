@@ -77,6 +77,10 @@
     body.addEventListener("htmx:sseOpen", () => connection("on", "live"));
     body.addEventListener("htmx:sseError", () => connection("off", "reconnecting"));
     body.addEventListener("htmx:sseMessage", (event) => { clock(event.target); connection("on", "live"); });
+    // A key that was added is not left in the page.
+    body.addEventListener("htmx:afterRequest", (event) => {
+      if (event.detail.successful && event.target.hasAttribute("data-reset")) event.target.reset();
+    });
     body.addEventListener("htmx:sendError", () => {
       document.getElementById("notice").textContent = "The proxy cannot be reached. Nothing was changed.";
     });
@@ -84,6 +88,7 @@
     body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") location.reload(); });
 
     if (window.Idiomorph) {
+      Idiomorph.defaults.ignoreActiveValue = true; // nobody types for nothing
       // What the reader has opened stays open, and local times stay local.
       Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
     }

@@ -64,6 +64,7 @@ class Row(Struct, frozen=True, kw_only=True):
     refreshable: bool = False
     bars: Sequence[Bar] = ()
     can_clear: bool = False
+    can_test: bool = False
     can_login: bool = False
     place: str = ""
     in_vault: bool = False
@@ -246,6 +247,7 @@ def _row(provider: str, credential: CredentialStatus, known: Known, now: datetim
         refreshable=credential.refreshable,
         bars=bars,
         can_clear=cooldown is not None or any(bar.cooldown is not None for bar in bars),
+        can_test=there is not None,
         can_login=provider in known.logins,
         place=there.place if there is not None else "",
         in_vault=there is not None and there.in_vault,
@@ -306,6 +308,7 @@ def _unlent(one: Unlent, known: Known) -> Row:
         words=one.state if one.state != "ok" else "not loaded yet",
         why=one.why,
         expires_at=one.expires_at,
+        can_test=not disabled,
         can_login=one.provider in known.logins,
         place=one.place,
         in_vault=one.in_vault,

@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
@@ -58,6 +59,7 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
     (home / "proxy-core.toml").write_text(
         f'[credentials]\nvault_keys_file = "{key_file}"\n[clients.me]\nkey = "a-long-client-key"\n'
         f'[providers.demo]\nbase_url = "{upstream.url}"\nmodels = ["small"]\n'
+        "[records]\nenabled = true\nchunks = true\n"
     )
     named = {"PROXY_CONFIG": str(home / "proxy-core.toml"), "PROXY_DATA_DIR": str(home / "data")}
     made = await run(home, "credentials", "vault-key", str(key_file), **named)
@@ -65,6 +67,15 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
     async with serving(home, **named) as program:
         listed = await run(home, "credentials", "list", **named)
         assert "demo" in program.output
+        echo = {"error": {"message": "sk-stored-key is limited", "code": "sk-stored-key"}}
+        upstream.for_key("sk-stored-key").responds(429, echo, headers={"retry-after": "60"})
+        body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+        headers = {"authorization": "Bearer a-long-client-key"}
+        async with httpx.AsyncClient() as http:
+            answered = await http.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
+    assert answered.status_code == 429
+    assert (home / "data" / "state.db").is_file(), "it has the cooldown"
+    assert any(file.suffix == ".jsonl" for file in (home / "data").rglob("*")), "it has the request"
     copy = tmp_path / "copy"
     shutil.copytree(home / "data", copy, ignore=shutil.ignore_patterns("*.sock"))
     elsewhere = named | {"PROXY_DATA_DIR": str(copy)}

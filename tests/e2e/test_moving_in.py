@@ -332,7 +332,7 @@ REFUSED = {
     "PROXY_API_KEY=a-key-of-clients-012345": "imported clients.default.key",
     "GLOBAL_TIMEOUT=45": "imported routing.max_wait_s",
     "HOUSE_API_BASE=api.house.example/v1": "differs providers.house.base_url: Input should be a valid URL",
-    "HTTPS_PROXY=gopher://127.0.0.1": "differs upstream.proxy: Value error, a proxy is",
+    "HTTPS_PROXY=gopher://127.0.0.1": "differs upstream.proxy: a proxy is",
 }
 LAUNCHER = {
     "host": ("300.1.1.1", "differs server.host: cannot listen on 300.1.1.1"),

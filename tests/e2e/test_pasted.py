@@ -4,6 +4,7 @@ import pytest
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.loading import load
+from proxy_core.testing import run
 
 KEYS = {
     "double quotes": '"the-key"',
@@ -125,3 +126,50 @@ async def test_without_one_the_error_says_what_is_missing(make_proxy, tmp_path):
 
     with pytest.raises(SettingsError, match=r"no client key is configured.*Set PROXY_API_KEY, or PROXY_DATA_DIR"):
         await make_proxy({"clients": None, "state": {"url": "memory:"}}, environ=environ)
+
+
+# --- Several mistakes ----------------------------------------------------------------------
+
+#: Each line of a ``.env`` with what is said about it; those of the second group come to light with the plugins.
+MISTAKES = {
+    "TIMEOUT_CONNECT=abc": "timeouts.connect_s: Input should be a valid number",
+    "PROXY_SERVER__WORKERS=many": "server.workers: Input should be a valid integer",
+    "PROXY_ADMIN__KEY_FILE=gone": "PROXY_ADMIN__KEY_FILE: {folder}/gone cannot be read: No such file",
+    "HOUSE_API_BASE=house.example/v1": "providers.house.base_url: ",
+    "GROQ_API_KEY_FILE=gone": "GROQ_API_KEY_FILE: {folder}/gone cannot be read: No such file",
+    "MISTRAL_API_KEY=schlüssel": "providers.mistral.api_keys.0.key: a key is one line of printable ASCII",
+}
+LATER = {
+    "GROQ_API_KEY_FILE=gone": MISTAKES["GROQ_API_KEY_FILE=gone"],
+    "MISTRAL_API_KEY=schlüssel": MISTAKES["MISTRAL_API_KEY=schlüssel"],
+    "OPENAI_API_KEY=sk-0123456789abcdef": "",
+    "MAX_CONCURRENT_REQUESTS_PER_KEY_OPENAI=few": "providers.openai.rotation.max_concurrent: Input should be a valid",
+    "OVERRIDE_TEMPERATURE_ZERO=maybe": "plugin 'mirrowel': plugins.mirrowel.temperature_zero: Input should be 'keep'",
+}
+LAST = {
+    "GROQ_API_KEY=gsk-0123456789abcdef": "",
+    "OPENAI_API_KEY=sk-0123456789abcdef": "",
+    "ROTATION_MODE_GROQ=sequental": "providers.groq.rotation.selector: 'sequental' is not one of",
+    "ROTATION_MODE_OPENAI=random": "providers.openai.rotation.selector: 'random' is not one of",
+}
+
+
+@pytest.mark.parametrize("mistakes", [MISTAKES, LATER, LAST], ids=["all", "of plugins", "of routes"])
+async def test_all_mistakes_are_named_at_once(home, mistakes):
+    (home / ".env").write_text("\n".join(mistakes))
+
+    code, output = await run(home, "serve", "--port", "0")
+
+    lines = [line.removeprefix("proxy-core: ") for line in output.splitlines()]
+    wanted = [words.format(folder=home) for words in mistakes.values() if words]
+    assert code == 2, output
+    assert sorted(next((w for w in wanted if line.startswith(w)), line) for line in lines) == sorted(wanted)
+
+
+async def test_a_key_that_is_wrong_is_no_reason_to_leave_guards_out(home):
+    (home / ".env").write_text("GROQ_API_KEY=schlüssel")
+
+    code, output = await run(home, "serve", "--port", "0")
+
+    assert code == 2 and "providers.groq.api_keys" in output
+    assert "sanitizers" not in output and "optional" not in output

@@ -16,7 +16,7 @@ from proxy_core.credentials.login import LoginSpec
 from proxy_core.credentials.stored import LockedFile, StoredCredential, VaultProblem
 from proxy_core.credentials.vault import Vault
 from proxy_core.errors import SettingsError
-from proxy_core.interfaces import Credential, Provider, Selector
+from proxy_core.interfaces import Credential, Provider
 from proxy_core.plugins.registry import Catalog
 from proxy_core.rotation.policy import Policy
 from proxy_core.rotation.pool import Pool
@@ -83,12 +83,17 @@ def pool_plans(
 ) -> dict[str, PoolPlan]:
     """A plan per provider. Raises ``SettingsError``."""
     routing = loaded.settings.routing
-    _selector(catalog, routing.selector, "routing.selector")
+    rotations = {name: settings[name].rotation.over(p.rotation) for name, p in catalog.providers.items()}
+    problems = _unknown(catalog, routing.selector, "routing.selector")
+    for name, rotation in rotations.items():
+        problems += _unknown(catalog, rotation.selector, f"providers.{name}.rotation.selector")
+        problems += _wrong_names(rotation, f"providers.{name}.rotation", loaded.settings.clients or ("default",))
+    if problems:
+        raise SettingsError(problems)
     plans = {}
     for name, provider in catalog.providers.items():
-        rotation = settings[name].rotation.over(provider.rotation)
-        selector = _selector(catalog, rotation.selector or routing.selector, f"providers.{name}.rotation.selector")
-        _check_names(rotation, f"providers.{name}.rotation", loaded.settings.clients or ("default",))
+        rotation = rotations[name]
+        selector = catalog.selectors[rotation.selector or routing.selector]
         credentials = _credentials(provider, settings[name], loaded, stored[name], fingerprint)
         plans[name] = PoolPlan(credentials=credentials, policy=Policy(selector, rotation, routing))
     return plans
@@ -118,13 +123,13 @@ def login_specs(
                 )
 
 
-def _selector(catalog: Catalog, name: str, key: str) -> Selector:
-    if name not in catalog.selectors:
-        raise SettingsError([f"{key}: {name!r} is not one of {', '.join(sorted(catalog.selectors))}"])
-    return catalog.selectors[name]
+def _unknown(catalog: Catalog, selector: str | None, key: str) -> list[str]:
+    if selector is None or selector in catalog.selectors:
+        return []
+    return [f"{key}: {selector!r} is not one of {', '.join(sorted(catalog.selectors))}"]
 
 
-def _check_names(rotation: RotationSettings, key: str, clients: Collection[str]) -> None:
+def _wrong_names(rotation: RotationSettings, key: str, clients: Collection[str]) -> list[str]:
     names = [window.name for window in rotation.windows]
     problems = [f"{key}.windows: {name!r} is defined twice" for name in sorted(set(names)) if names.count(name) > 1]
     for n, cap in enumerate(rotation.caps):
@@ -136,8 +141,7 @@ def _check_names(rotation: RotationSettings, key: str, clients: Collection[str])
             problems.append(f"{key}.reserves[{n}].window: {reserve.window!r} is not one of {known}")
         nobody = [glob for glob in reserve.clients if not any(fnmatchcase(name, glob) for name in clients)]
         problems += [f"{key}.reserves[{n}].clients: {glob!r} is none of {', '.join(clients)}" for glob in nobody]
-    if problems:
-        raise SettingsError(problems)
+    return problems
 
 
 def _credentials(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -27,7 +27,7 @@ from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import PLUGIN, unread
 from proxy_core.settings.pasted import read_toml
 from proxy_core.settings.rotation import RotationSettings
-from proxy_core.settings.schema import PluginSettings, ProviderSettings, ProxySettings
+from proxy_core.settings.schema import ProviderSettings, ProxySettings
 from proxy_core.settings.secret_files import Named, secrets_read, with_secrets
 from proxy_core.settings.sources import (
     AskedProvider,
@@ -39,7 +39,7 @@ from proxy_core.settings.sources import (
     installed_sources,
 )
 from proxy_core.settings.tables import DELIMITER, PREFIX, merged, nested_table, table_at
-from proxy_core.settings.validation_errors import KeyPath, problems
+from proxy_core.settings.validation_errors import KeyPath, problems, usable
 from proxy_core.settings.variables import (
     CLIENT_KEY,
     LOADER_NAMES,
@@ -49,6 +49,7 @@ from proxy_core.settings.variables import (
     key_variables,
     layers_of,
     misplaced,
+    plugin_settings,
     provider_settings,
     proxy_settings,
     with_values,
@@ -179,9 +180,13 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         if not isinstance(table, dict):
             raise SettingsError([f"plugins.{name}: must be a table"])
         prefix = f"{PREFIX}PLUGINS{DELIMITER}{name.upper()}{DELIMITER}"
-        file = secrets_read(cls, table_at(self.sources.table, "plugins", name), self.sources.by, f"plugins.{name}.")
-        named, origins = _named(cls, ("plugins", name), self.sources.variables)
-        below = merged(file or table, named)
+        wrong: list[str] = []
+        own = table_at(self.sources.table, "plugins", name)
+        file = secrets_read(cls, own, self.sources.by, f"plugins.{name}.", wrong)
+        if wrong:
+            raise SettingsError(wrong)
+        named = plugin_settings(cls, ("plugins", name), self.sources.variables)
+        below = merged(file or table, named.table)
         above = merged(nested_table(cls, prefix, self.sources.variables), table_at(self.overrides, "plugins", name))
         return _validate(
             cls,
@@ -189,7 +194,7 @@ class LoadedSettings(Struct, frozen=True, dict=True):
             self.sources,
             prefix,
             ("plugins", name),
-            {path: origin for path, origin in origins.items() if path[-1] not in above},
+            {path: origin for path, origin in named.origins.items() if path[-1] not in above},
         )
 
     def sets_up(self, plugin: str) -> bool:
@@ -224,6 +229,16 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         except ValidationError as error:
             origin = partial(_origin, origins=found.origins, sources=self.sources, prefix="")
             raise SettingsError(problems(error, ProviderSettings, ("providers", name), origin)) from None
+
+    def problems(self, providers: Iterable[str]) -> list[str]:
+        """What is wrong with the settings of these providers, a line each."""
+        found: dict[str, None] = {}
+        for name in providers:
+            try:
+                self.provider(name)
+            except SettingsError as error:
+                found |= dict.fromkeys(error.problems)
+        return list(found)
 
     def named_origins(self, provider: str, plugins: Rotations = NO_ROTATIONS) -> Origins:
         """Where a variable under a name of its own set something of one provider; ``plugins`` as above."""
@@ -311,13 +326,14 @@ def load(
     named = {file.parent.absolute()} if file and (config or environ.get("PROXY_CONFIG")) else set()
     here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.absolute() not in named)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
-    layers = with_secrets(layers_of(environ, dotenvs), environ.get(SECRETS_DIR), here)
-    return _loaded(file, layers, overrides or {}, data_dir, here)
+    wrong: list[str] = []
+    layers = with_secrets(layers_of(environ, dotenvs), environ.get(SECRETS_DIR), here, wrong)
+    return _loaded(file, layers, overrides or {}, data_dir, wrong, here)
 
 
 def load_nothing_but(overrides: Mapping[str, Any], data_dir: Path) -> LoadedSettings:
     """The defaults with ``overrides``, whatever files and variables say. Raises ``SettingsError``."""
-    return _loaded(None, [], overrides, data_dir)
+    return _loaded(None, [], overrides, data_dir, [])
 
 
 def _loaded(
@@ -325,30 +341,31 @@ def _loaded(
     layers: Sequence[Variables],
     overrides: Mapping[str, Any],
     data_dir: Path,
+    wrong: list[str],
     found_here: frozenset[Path] = frozenset(),
 ) -> LoadedSettings:
+    """``wrong``: what is known to be. Raises ``SettingsError`` with that and everything else."""
     by = Named(file=file, found=file in found_here)
-    table = secrets_read(ProxySettings, read_toml(file), by) if file else {}
+    table = secrets_read(ProxySettings, read_toml(file), by, "", wrong) if file else {}
     above = merged(nested_table(ProxySettings, PREFIX, with_values(layers)), overrides)
     others = installed_sources(table_at(merged(table, above), "plugins")) if layers else {}
     variables = with_values(layers, [prefix for other in others.values() for prefix in other.may_be_empty])
     sources = Sources(file, table, variables, others, found_here, by)
     # Variables under names of their own come first: a nested name for the same key is more specific and wins.
     everything = merged(merged(table, sources.named.table), above)
-    settings = _validate(ProxySettings, everything, sources, PREFIX, (), sources.named.origins)
-    return LoadedSettings(settings, sources, data_dir, above, overrides)
-
-
-def _named(cls: type[BaseModel], at: KeyPath, variables: Variables) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """What a plugin's settings take from the variables named in ``PluginSettings.variables``."""
-    found: dict[str, Any] = {}
-    origins: dict[KeyPath, str] = {}
-    names = cls.variables if issubclass(cls, PluginSettings) else {}
-    for key, candidates in names.items():
-        variable = next((variables[name] for name in candidates if name in variables), None)
-        if variable is not None:
-            found[key], origins[(*at, key)] = variable.value, str(variable)
-    return found, origins
+    try:
+        settings = _validate(ProxySettings, everything, sources, PREFIX, (), sources.named.origins)
+    except SettingsError as error:
+        wrong += error.problems
+        settings = usable(ProxySettings, everything)
+    loaded = LoadedSettings(settings, sources, data_dir, above, overrides)
+    if wrong:
+        # Which plugins there are is not known yet; what a .env names is meant for this program.
+        spelled = {environment_name(name) for name in loaded.provider_names}
+        keys = key_variables({name: variable for name, variable in variables.items() if variable.file})
+        named = [*loaded.provider_names, *(name.lower() for name in keys if name not in spelled)]
+        raise SettingsError(list(dict.fromkeys([*wrong, *loaded.problems(named)])))
+    return loaded
 
 
 def _validate(

@@ -15,7 +15,6 @@ from typing import Any, get_args, get_origin
 from msgspec import Struct, field
 from pydantic import BaseModel, SecretStr
 
-from proxy_core.errors import SettingsError
 from proxy_core.files import read_small
 from proxy_core.settings.pasted import decoded
 from proxy_core.settings.rotation import KeySettings
@@ -83,27 +82,30 @@ def _openness(path: Path) -> Iterator[str]:
 # --- In variables ------------------------------------------------------------------------
 
 
-def with_secrets(layers: Sequence[Variables], folder: str | None, found: Collection[Path]) -> list[Variables]:
+def with_secrets(
+    layers: Sequence[Variables], folder: str | None, found: Collection[Path], problems: list[str]
+) -> list[Variables]:
     """The layers, each with the secrets that it names a file for; the folder of secrets comes below the environment.
 
-    Raises ``SettingsError`` if a variable of the proxy's own or a file in the folder cannot be used. A file for
+    Adds to ``problems`` if a variable of the proxy's own or a file in the folder cannot be used. A file for
     another program's key is a problem only where the key is used.
     """
-    *below, environment = [_with_files(layer, found) for layer in layers]
-    return [*below, *([_in_folder(Path(folder))] if folder else []), environment]
+    *below, environment = [_with_files(layer, found, problems) for layer in layers]
+    return [*below, *([_in_folder(Path(folder), problems)] if folder else []), environment]
 
 
-def _with_files(layer: Variables, found: Collection[Path]) -> Variables:
+def _with_files(layer: Variables, found: Collection[Path], problems: list[str]) -> Variables:
     names = {name.removesuffix(SUFFIX): v for name, v in layer.items() if name.endswith(SUFFIX) and v.value}
     named = {name: variable for name, variable in names.items() if _is_secret(name)}
     if not named:
         return layer
     read = {name: _read(name, variable, found) for name, variable in named.items()}
-    problems = [f"{name} and {name}{SUFFIX} are both set" for name in named if name in layer and layer[name].value]
-    problems += [v.problem for name, v in read.items() if v.problem and name.startswith(PREFIX)]
-    if problems:
-        raise SettingsError(problems)
-    return {name: v for name, v in layer.items() if name.removesuffix(SUFFIX) not in named} | read
+    problems += [f"{name} and {name}{SUFFIX} are both set" for name in named if name in layer and layer[name].value]
+    own = {name: v for name, v in read.items() if v.problem and name.startswith(PREFIX)}
+    problems += [v.problem for v in own.values()]
+    return {name: v for name, v in layer.items() if name.removesuffix(SUFFIX) not in named} | {
+        name: v for name, v in read.items() if name not in own
+    }
 
 
 def _read(name: str, variable: Variable, found: Collection[Path]) -> Variable:
@@ -115,22 +117,20 @@ def _read(name: str, variable: Variable, found: Collection[Path]) -> Variable:
         return Variable(name, "", variable.file, problem=f"{name}{SUFFIX}: {error}")
 
 
-def _in_folder(folder: Path) -> Variables:
+def _in_folder(folder: Path, problems: list[str]) -> Variables:
     try:
         # Kubernetes keeps the versions of its secrets in hidden folders.
         files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
     except OSError as error:
-        raise SettingsError([f"{SECRETS_DIR}: {folder} cannot be read: {error.strerror}"]) from None
+        problems.append(f"{SECRETS_DIR}: {folder} cannot be read: {error.strerror}")
+        return {}
     read: dict[str, Variable] = {}
-    problems = []
     for file in files:
         try:
             name = file.name.upper()
             read[name] = Variable(name, "\n".join(lines_of(file)), secret=file)
         except ValueError as error:
             problems.append(f"{SECRETS_DIR}: {error}")
-    if problems:
-        raise SettingsError(problems)
     return read
 
 
@@ -153,16 +153,10 @@ def _leads_to_secret(cls: type[BaseModel], path: Sequence[str]) -> bool:
 # --- In settings files -------------------------------------------------------------------
 
 
-def secrets_read(cls: type[BaseModel], table: Mapping[str, Any], by: Named, at: str = "") -> dict[str, Any]:
-    """The table, with each secret that it names a file for. Raises ``SettingsError`` with all problems."""
-    problems: list[str] = []
-    read = _table(cls, table, by, at, problems)
-    if problems:
-        raise SettingsError(problems)
-    return read
-
-
-def _table(cls: type[BaseModel], table: Mapping[str, Any], by: Named, at: str, problems: list[str]) -> dict[str, Any]:
+def secrets_read(
+    cls: type[BaseModel], table: Mapping[str, Any], by: Named, at: str, problems: list[str]
+) -> dict[str, Any]:
+    """The table, with each secret that it names a file for. Adds to ``problems``."""
     read: dict[str, Any] = {}
     for key, value in table.items():
         secret = key.removesuffix(SUFFIX.lower())
@@ -190,7 +184,7 @@ def _below(annotation: object, value: Any, by: Named, at: str, problems: list[st
         return value
 
     def inner(one: Any, at: str) -> Any:
-        return _table(cls, one, by, f"{at}.", problems) if isinstance(one, Mapping) else one
+        return secrets_read(cls, one, by, f"{at}.", problems) if isinstance(one, Mapping) else one
 
     if isinstance(value, list):
         return [inner(one, f"{at}[{number}]") for number, one in enumerate(value)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 KeyPath = tuple[str, ...]
+M = TypeVar("M", bound=BaseModel)
 
 
 def problems(
@@ -29,9 +31,33 @@ def problems(
     return lines
 
 
+def usable(cls: type[M], data: Mapping[str, Any]) -> M:
+    """What is left without the keys that are wrong: enough to look for what else is."""
+    while True:
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            before, data = data, reduce(_without, (detail["loc"] for detail in error.errors(include_url=False)), data)
+            if data == before:
+                return cls()
+        except ValueError:  # a variable that is not JSON
+            return cls()
+
+
+def _without(table: Mapping[str, Any], path: Sequence[int | str]) -> Mapping[str, Any]:
+    """Without the key at ``path``, or else what is nearest around it."""
+    if not path:
+        return table
+    key, rest = str(path[0]), path[1:]
+    inner = table.get(key)
+    if rest and isinstance(inner, Mapping) and str(rest[0]) in inner:
+        return {**table, key: _without(inner, rest)}
+    return {name: value for name, value in table.items() if name != key}
+
+
 def _message(detail: ErrorDetails, cls: type[BaseModel], local: tuple[str, ...]) -> str:
     if detail["type"] != "extra_forbidden":
-        return detail["msg"]
+        return detail["msg"].removeprefix("Value error, ")
     known = list(_fields_at(cls, local[:-1]))
     close = difflib.get_close_matches(local[-1], known, n=1)
     return "no such setting" + (f"; did you mean {close[0]!r}?" if close else "")

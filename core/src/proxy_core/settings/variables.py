@@ -13,10 +13,12 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 from msgspec.structs import replace
+from pydantic import BaseModel
 
 from proxy_core.errors import SettingsError
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.pasted import decoded
+from proxy_core.settings.schema import PluginSettings
 from proxy_core.settings.sources import FoundSettings, Variable, Variables
 
 #: Sets the key of the client ``default``.
@@ -99,6 +101,18 @@ def provider_settings(variables: Variables, name: str, keys: Sequence[Variable])
         # The same key under two names is one credential.
         table["api_keys"] = list(dict.fromkeys(v.value for v in keys))
         origins["providers", name, "api_keys"] = ", ".join(dict.fromkeys(str(v) for v in keys))
+    return FoundSettings(table=table, origins=origins)
+
+
+def plugin_settings(cls: type[BaseModel], at: tuple[str, ...], variables: Variables) -> FoundSettings:
+    """What a plugin's settings take from the variables named in ``PluginSettings.variables``."""
+    table: dict[str, object] = {}
+    origins: dict[tuple[str, ...], str] = {}
+    names = cls.variables if issubclass(cls, PluginSettings) else {}
+    for key, candidates in names.items():
+        variable = next((variables[name] for name in candidates if name in variables), None)
+        if variable is not None:
+            table[key], origins[(*at, key)] = variable.value, str(variable)
     return FoundSettings(table=table, origins=origins)
 
 

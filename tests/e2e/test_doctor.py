@@ -73,6 +73,15 @@ async def test_a_fresh_installation_needs_a_provider_and_nothing_else(doctor, tm
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
+async def test_a_name_of_the_settings_that_leads_nowhere_is_a_problem(doctor, tmp_path):
+    (tmp_path / "own.toml").write_text('[models]\ngone = "nobody/x"\nbig = ["nobody/x", "house/x"]\n')
+    code, told = await doctor("--config", "own.toml", HOUSE_API_BASE="http://127.0.0.1:9/v1")
+
+    assert code == 1
+    assert has(told["problem"], "models.gone: no provider 'nobody' is active")
+    assert has(told["problem"], "models.big: no provider 'nobody' is active")
+
+
 async def test_people_get_lines_with_settings_and_what_to_do(tmp_path, server):
     variables = install(tmp_path, server) | {"PROXY_SERVR__PORT": "1", "PROXY_API_KEY": SECRET}
     code, output = await typed(tmp_path, variables, "doctor")

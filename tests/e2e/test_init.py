@@ -218,6 +218,34 @@ async def test_a_second_run_changes_nothing(tmp_path, proxy_core, accepting):
     assert (settings(tmp_path).read_bytes(), stored(tmp_path)) == (before, ["1"])
 
 
+async def test_a_name_that_is_taken_stays_and_the_client_gets_the_model_it_was_set_up_for(
+    tmp_path, proxy_core, accepting
+):
+    upstream = accepting(True, True, True)
+    await proxy_core(*home_flags(upstream, "--model", "small"), stdin=KEY)
+    again = ("init", "--provider", "home", "--client", "claude", "--model")
+    code, output = await proxy_core(*again, "big")
+    same, told = await proxy_core(*again, "small")
+
+    assert (code, same) == (0, 0), output + told
+    assert "`fast` stays what it is (home/small): clients get this model as home/big" in output
+    assert '"ANTHROPIC_MODEL": "home/big"' in output and '"ANTHROPIC_MODEL": "fast"' in told
+    assert "stays what it is" not in told
+    assert 'fast = ["home/small"]' in settings(tmp_path).read_text()
+
+
+async def test_with_several_clients_the_user_is_told_how_to_choose_one(tmp_path, proxy_core, accepting):
+    upstream = accepting(True)
+    clients = "".join(f'[clients.{name}]\nkey = "key-of-{name}-0123456789"\n' for name in ("desk", "laptop"))
+    (tmp_path / "own.toml").write_text(clients)
+    flags = ("--config", "own.toml", "--client", "claude", "--model", "small")
+    code, output = await proxy_core(*home_flags(upstream, *flags), stdin=KEY)
+
+    assert code == 0, output
+    assert "proxy-core setup claude --config own.toml --client desk --model fast" in output
+    assert "--client laptop" in output
+
+
 async def test_what_does_not_work_is_not_saved(tmp_path, proxy_core, accepting):
     upstream = accepting(False, True, True)
     flags = {
@@ -226,6 +254,7 @@ async def test_what_does_not_work_is_not_saved(tmp_path, proxy_core, accepting):
         "no client 'nobody'": home_flags(upstream, "--client", "nobody"),
         "cannot be reached": ("init", "--provider", "home", "--base-url", "http://127.0.0.1:9/v1", "--key-file", "-"),
         "--provider NAME": ("init",),
+        "base_url: a URL begins with https:// or": ("init", "--provider", "home", "--base-url", "home.example/v1"),
         "is no preset": ("init", "--provider", "nobody", "--key-file", "-"),
         "needs a key": ("init", "--provider", "groq"),
         "printable ASCII": ("init", "--provider", "groq", "--key-file", "umlaut.txt"),
@@ -311,6 +340,16 @@ async def test_providers_say_what_they_need_and_what_is_missing(proxy_core):
     assert found["ollama"]["missing"] == "a line in the settings"
     assert found["gemini_cli"]["needs"].startswith("proxy-core login gemini_cli")
     assert code == 0 and table.splitlines()[1].startswith("groq")
+
+
+async def test_two_names_of_one_provider_are_one_line(proxy_core):
+    _, output = await proxy_core("providers")
+    _, with_key = await proxy_core("providers", TOGETHER_AI_API_KEY=KEY)
+
+    [line] = [line for line in output.splitlines() if line.startswith("together")]
+    assert "TOGETHER_API_KEY, or TOGETHER_AI_API_KEY as together_ai" in line
+    [line] = [line for line in with_key.splitlines() if line.startswith("together")]
+    assert line.startswith("together_ai ") and line.endswith("1 key")
 
 
 async def test_a_provider_is_added_with_its_keys(tmp_path, proxy_core, accepting):

@@ -291,6 +291,32 @@ async def test_what_was_used_since_is_added(home, old):
     assert {row["provider"]: row["requests"] for row in json.loads(output)}["house"] == 7
 
 
+async def test_the_line_endings_of_the_settings_file_stay(home):
+    (home / "old").mkdir()
+    (home / "old/.env").write_text("GLOBAL_TIMEOUT=45\nTIMEOUT_CONNECT=5\n")
+    file = home / "mine.toml"
+    file.write_bytes(b"# mine\r\n[server]\r\nport = 9000\r\n")
+
+    code, output = await run(home, "import", "mirrowel", "old", "--config", "mine.toml", "--yes")
+
+    text = file.read_bytes()
+    assert code == 0 and b"max_wait_s = 45" in text, output
+    assert text.startswith(b"# mine\r\n[server]\r\nport = 9000\r\n")
+    assert text.count(b"\n") == text.count(b"\r\n")
+
+
+async def test_usage_from_before_the_period_is_pointed_to(home):
+    count_of_house(home / "old", last_used_at=time.time() - 40 * 86_400)
+    await run(home, "import", "mirrowel", "old", "--yes")
+
+    _, output = await run(home, "usage")
+    since = output.split("--since ")[1].split()[0]
+    _, shown = await run(home, "usage", "--since", since)
+
+    assert "no usage in this period" in output and "5 requests, the last on" in output
+    assert "house" in shown and "before" not in shown
+
+
 async def used(home):
     """Requests by provider."""
     _, output = await run(home, "usage", "--json", "--by", "provider")
@@ -331,7 +357,9 @@ REFUSED = {
     "ROTATION_MODE_GROQ=sequental": "differs providers.groq.rotation.selector: 'sequental' is not one of",
     "PROXY_API_KEY=a-key-of-clients-012345": "imported clients.default.key",
     "GLOBAL_TIMEOUT=45": "imported routing.max_wait_s",
-    "HOUSE_API_BASE=api.house.example/v1": "differs providers.house.base_url: Input should be a valid URL",
+    "HOUSE_API_BASE=api.house.example/v1": "differs providers.house.base_url: a URL begins with https://",
+    "HOUSE_API_KEY=house-0123456789abcdef": "differs no installed plugin has a provider 'house'",
+    "OTHER_QUOTA_REFRESH_INTERVAL=60": "no meaning here quotas of this provider are asked for every five minutes",
     "HTTPS_PROXY=gopher://127.0.0.1": "differs upstream.proxy: a proxy is",
 }
 LAUNCHER = {

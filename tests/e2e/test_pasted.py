@@ -173,3 +173,27 @@ async def test_a_key_that_is_wrong_is_no_reason_to_leave_guards_out(home):
 
     assert code == 2 and "providers.groq.api_keys" in output
     assert "sanitizers" not in output and "optional" not in output
+
+
+async def test_a_line_of_a_dotenv_that_is_none_is_named_with_its_file(home):
+    (home / ".env").write_text("# a comment\n\nPROXY_API_KEY=a-client-key-0123456789\n\n\nthis is no line\n")
+
+    _, output = await run(home, "config", "check")
+
+    assert f"{home}/.env, line 6: it is not NAME=value" in output
+    assert "dotenv could not" not in output
+
+
+async def test_a_variable_that_replaces_another_key_is_named(home):
+    keys = {"providers.up": 'api_keys = ["sk-of-the-file-012345"]', "clients.default": 'key = "key-of-the-file-01234"'}
+    text = "".join(f"[{table}]\n{line}\n" for table, line in keys.items())
+    (home / "own.toml").write_text(text.replace("[providers.up]", '[providers.up]\nbase_url = "http://127.0.0.1:1/v1"'))
+    new = {"UP_API_KEY": "sk-of-the-environment", "PROXY_API_KEY": "key-of-the-environment"}
+    same = {"UP_API_KEY": "sk-of-the-file-012345", "PROXY_API_KEY": "key-of-the-file-01234"}
+
+    _, told = await run(home, "config", "check", "--config", "own.toml", **new)
+    _, quiet = await run(home, "config", "check", "--config", "own.toml", **same)
+
+    for key, variable in (("providers.up.api_keys", "UP_API_KEY"), ("clients.default.key", "PROXY_API_KEY")):
+        assert f"{key} of own.toml is not used: environment variable {variable} replaces it" in told
+    assert "replaces" not in quiet

@@ -262,3 +262,13 @@ def test_a_keyring_that_cannot_be_used_is_an_error():
             encryption_of(CredentialsSettings(vault_keyring=True))
     finally:
         library.set_keyring(usual)
+
+
+async def test_a_key_in_the_data_folder_is_warned_about(home):
+    data = home / "data" / "proxy-core"
+    inside = await run(home, "credentials", "vault-key", str(data / "vault.key"))
+    outside = await run(home, "credentials", "vault-key", "vault.key")
+
+    assert (inside[0], outside[0]) == (0, 0)
+    assert f"is in the data folder: whoever copies {data} has the key, too" in inside[1]
+    assert "WARNING" not in outside[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 
 from proxy_core.credentials.environment import variable_problems
@@ -17,7 +18,10 @@ from proxy_core.records.redact import MIN_LENGTH
 from proxy_core.runtime.destinations import points_here
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.loading import LoadedSettings
+from proxy_core.settings.tables import table_at
+from proxy_core.settings.variables import CLIENT_KEY
 
+_NO_PROVIDER = re.compile(r"models\.\S+: no provider ")
 #: Shorter secrets are not looked for in responses (``pipeline/secret_filter.py``).
 MIN_KEY = 16
 
@@ -51,6 +55,7 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
     lines += _unserved(loaded, catalog, away)
     lines += loaded.sources.notes()
     lines += loaded.without_effect(catalog.rotations)
+    lines += _replaced(loaded)
     lines += [f"{name} sets nothing: no such setting" for name in loaded.sources.stray()]
     lines += _pointing_here(loaded, catalog)
     lines += [
@@ -58,25 +63,41 @@ def startup_warnings(loaded: LoadedSettings, catalog: Catalog, router: Router) -
         for name in unused_proxies(loaded, catalog.providers)
     ]
     lines += _unused_keys(loaded, catalog, away)
-    lines += [
-        f"provider {name} {p.lifecycle.end_in_words()}, so nothing is routed to it: {p.lifecycle.note}"
-        for name, p in catalog.providers.items()
-        if router.ended(name)
-    ]
+    lines += [_end(catalog, name) for name in catalog.providers if router.ended(name)]
     lines += router.next_in_lists()
     return [*lines, *_problems_of_logins(loaded, catalog), *short_keys(loaded, catalog)]
 
 
-def to_mend(loaded: LoadedSettings, catalog: Catalog) -> list[str]:
+def to_mend(loaded: LoadedSettings, catalog: Catalog, warnings: Sequence[str]) -> list[str]:
     """Those of the warnings that are mistakes, which no one can want."""
     away = taken(catalog.plugins, loaded)
-    return [*_unserved(loaded, catalog, away), *_pointing_here(loaded, catalog), *short_keys(loaded, catalog)]
+    mistakes = [*_unserved(loaded, catalog, away), *_pointing_here(loaded, catalog), *short_keys(loaded, catalog)]
+    mistakes += [_end(catalog, name) for name in loaded.provider_names if name in catalog.providers]
+    return [line for line in warnings if line in mistakes or _NO_PROVIDER.match(line)]
+
+
+def _end(catalog: Catalog, name: str) -> str:
+    lifecycle = catalog.providers[name].lifecycle
+    return f"provider {name} {lifecycle.end_in_words()}, so nothing is routed to it: {lifecycle.note}"
 
 
 def _unserved(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:
     for name in loaded.provider_names:
         if name not in catalog.providers:
             yield f"no active plugin provides {name!r}" + (f": {whose(name, away)}" if name in away else "")
+
+
+def _replaced(loaded: LoadedSettings) -> Iterator[str]:
+    """Keys of the settings file in whose place a variable has another."""
+    file, table, variables = loaded.sources.file, loaded.sources.table, loaded.sources.variables
+    for name in loaded.provider_names:
+        keys, there = loaded.sources.key_variables(name), table_at(table, "providers", name).get("api_keys")
+        above = table_at(loaded.above, "providers", name)
+        if keys and there and "api_keys" not in above and there != [variable.value for variable in keys]:
+            yield f"providers.{name}.api_keys of {file} is not used: {keys[0]} replaces it"
+    key, there = variables.get(CLIENT_KEY), table_at(table, "clients", "default").get("key")
+    if key is not None and there not in (None, key.value) and "key" not in table_at(loaded.above, "clients", "default"):
+        yield f"clients.default.key of {file} is not used: {key} replaces it"
 
 
 def _pointing_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

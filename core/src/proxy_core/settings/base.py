@@ -56,6 +56,12 @@ def _unquoted(value: object) -> object:
     return unquoted(value) if isinstance(value, str) else value
 
 
+def _with_scheme(value: object) -> object:
+    if isinstance(value, str) and "://" not in value:
+        raise ValueError("a URL begins with https:// or, on your own machine or network, with http://")
+    return value
+
+
 def _plain_url(value: HttpUrl) -> HttpUrl:
     if value.username or value.password or value.query or value.fragment:
         raise ValueError("the URL must not contain credentials, a query or a fragment; keys have their own setting")
@@ -103,7 +109,7 @@ Keys = Annotated[list[Key], BeforeValidator(listed)]
 #: A key of a client or, unbroken, of an upstream, without what is copied with it.
 ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
 UpstreamKey = Annotated[ApiKey, AfterValidator(_unbroken)]
-BaseUrl = Annotated[HttpUrl, BeforeValidator(_unquoted), AfterValidator(_plain_url)]
+BaseUrl = Annotated[HttpUrl, BeforeValidator(_with_scheme), BeforeValidator(_unquoted), AfterValidator(_plain_url)]
 
 
 class NetworkSettings(Table):

@@ -5,13 +5,14 @@ These are keys and addresses of providers, and the client key.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from msgspec.structs import replace
 from pydantic import BaseModel
 
@@ -20,6 +21,8 @@ from proxy_core.settings.base import environment_name
 from proxy_core.settings.pasted import decoded
 from proxy_core.settings.schema import PluginSettings
 from proxy_core.settings.sources import FoundSettings, Variable, Variables
+
+log = logging.getLogger("proxy_core.settings")
 
 #: Sets the key of the client ``default``.
 CLIENT_KEY = "PROXY_API_KEY"
@@ -44,11 +47,21 @@ def layers_of(environ: Mapping[str, str], dotenvs: Sequence[Path]) -> list[Varia
 
 def _dotenv(file: Path) -> Mapping[str, str | None]:
     try:
-        return dotenv_values(stream=StringIO(decoded(file.read_bytes())), interpolate=False)
+        bindings = list(parse_stream(StringIO(decoded(file.read_bytes()))))
     except UnicodeDecodeError:
         raise SettingsError([f"{file}: it is neither UTF-8 nor UTF-16"]) from None
     except OSError as error:
         raise SettingsError([f"{file}: {error.strerror}"]) from None
+    for one in bindings:
+        if one.error:
+            line = one.original.line + _lines_before(one.original.string)
+            log.warning("%s, line %d: it is not NAME=value, so it sets nothing", file, line)
+    return {one.key: one.value for one in bindings if one.key is not None}
+
+
+def _lines_before(text: str) -> int:
+    """How many empty lines a binding begins with."""
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def with_values(layers: Sequence[Variables], may_be_empty: Sequence[str] = ()) -> dict[str, Variable]:

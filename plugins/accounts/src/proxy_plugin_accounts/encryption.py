@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from proxy_core.cli.api import KEYRING, VaultProblem, private_folder, read_small, settings_options, write_private
+from proxy_core.cli.api import (
+    KEYRING,
+    VaultProblem,
+    private_folder,
+    read_settings,
+    read_small,
+    settings_options,
+    write_private,
+)
 from proxy_plugin_accounts.accounts import Accounts, file_error, open_accounts
 
 _PACKAGE = "it needs one more package: pip install 'proxy-core[vault]'"
@@ -37,6 +45,9 @@ def vault_key_command(
             f"all stored credentials are encrypted with the newest key, now the only one in {file or 'the keyring'}"
         )
         return
+    folder = read_settings(config, disable_plugin).data_dir
+    if file is not None and file.resolve().is_relative_to(folder.resolve()):
+        click.echo(f"WARNING: {file} is in the data folder: whoever copies {folder} has the key, too", err=True)
     setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
     click.echo(f"the key is in {file or 'the keyring'}: keep a copy elsewhere, for without it stored logins are lost")
     click.echo(f"in proxy-core.toml: [credentials] {setting}; then run `proxy-core credentials encrypt`")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 
 from proxy_core import Tokens
 from proxy_core.cli.api import (
+    LoadedSettings,
     VaultProblem,
     environment_name,
     notify_running_proxy,
@@ -58,8 +61,24 @@ class Plan(Struct, frozen=True, kw_only=True):
     client: str | None = None
 
     @property
+    def deployment(self) -> str:
+        """The model under the name that it always has; empty if none was chosen."""
+        return f"{self.new.provider.prefix or self.new.provider.name}/{self.model}" if self.model else ""
+
+    @property
+    def there(self) -> Sequence[str]:
+        """What clients get as ``_NAME`` already."""
+        route = self.new.accounts.loaded.settings.models.get(_NAME)
+        return list(route.deployments) if route is not None else ()
+
+    @property
+    def requested(self) -> list[str]:
+        """What the client has to request to get the model."""
+        return [] if not self.model else [_NAME] if self.there in ((), [self.deployment]) else [self.deployment]
+
+    @property
     def tables(self) -> Tables:
-        route = {_NAME: [f"{self.new.provider.prefix or self.new.provider.name}/{self.model}"]} if self.model else {}
+        route = {_NAME: [self.deployment]} if self.model and not self.there else {}
         return {**self.new.tables, **({("models",): route} if route else {})}
 
 
@@ -138,7 +157,7 @@ class _Dialogue:
 
     async def _named(self) -> tuple[str, str | None]:
         """A provider's name, and the URL of one that is not known yet."""
-        given, rows = self._given, known(self._accounts, self._file, self._disabled)
+        given, rows = self._given, list(known(self._accounts, self._file, self._disabled))
         names = {environment_name(row.provider): row.provider for row in rows if row.needs != "-"}
         if given.provider is not None:
             name = given.provider.strip()
@@ -148,7 +167,8 @@ class _Dialogue:
                 "without a terminal, say --provider NAME (`proxy-core providers` lists them) and --key-file FILE or -"
             )
         if given.base_url is None:
-            click.echo(_wrapped(f"Providers: {', '.join(sorted(names.values()))}") + "\n")
+            shown = sorted(row.provider for row in rows if row.needs != "-" and not row.same_as)
+            click.echo(_wrapped(f"Providers: {', '.join(shown)}") + "\n")
         url = given.base_url
         while url is None:
             answer = (await self._prompt.ask("Provider, or the URL of a server that speaks OpenAI's dialect")).strip()
@@ -156,6 +176,8 @@ class _Dialogue:
                 url = answer
             elif name := names.get(environment_name(answer), ""):
                 return name, None
+            elif re.match(r"localhost\b|[^/]*[.:]", answer):
+                click.echo("a URL begins with https:// or, on your own machine or network, with http://")
             elif answer:
                 package = self._accounts.catalog.packages.get(answer)
                 click.echo(f"no provider {printable(answer)}" + (f": pip install {package}" if package else ""))
@@ -212,9 +234,8 @@ class _Dialogue:
 
     async def _model(self, models: Sequence[str]) -> str | None:
         """Which one clients get under a name that stays the same."""
-        if _NAME in self._accounts.loaded.settings.models:
-            return None
-        if self._given.model is not None or not self._asks or not models:
+        there = _NAME in self._accounts.loaded.settings.models
+        if self._given.model is not None or not self._asks or not models or there:
             if self._given.model is not None and models and self._given.model not in models:
                 raise click.UsageError(f"the provider has no model {self._given.model!r}; nothing was saved")
             return self._given.model
@@ -248,6 +269,9 @@ def _save(plan: Plan, target: Path) -> None:
     click.echo()
     if not add(target, plan.tables):
         click.echo(f"{target} has all of that already")
+    if plan.requested == [plan.deployment]:
+        there = ", ".join(map(printable, plan.there))
+        click.echo(f"`{_NAME}` stays what it is ({there}): clients get this model as {printable(plan.deployment)}")
     try:
         if plan.tokens is not None:
             save(accounts, plan.new.provider, plan.tokens, None)
@@ -261,7 +285,19 @@ def _finish(plan: Plan, config: Path | None, disable_plugin: tuple[str, ...]) ->
     if plan.client is not None:
         try:
             click.echo()
-            click.echo(recipe(read_settings(config, disable_plugin), plan.client, [_NAME] if plan.model else []))
+            click.echo(_recipe(read_settings(config, disable_plugin), plan, config))
         except click.ClickException as error:
             click.echo(f"proxy-core setup {plan.client}: {error.format_message()}", err=True)
     click.echo(f"\nStart the proxy:  proxy-core serve{f' --config {config}' if config is not None else ''}")
+
+
+def _recipe(loaded: LoadedSettings, plan: Plan, config: Path | None) -> str:
+    """With several keys for clients, the user has to say whose this one gets. Raises ``ClickException``."""
+    assert plan.client is not None
+    names = sorted(loaded.settings.clients)
+    if len(names) < 2:
+        return recipe(loaded, plan.client, plan.requested)
+    file = ["--config", str(config)] if config is not None else []
+    chosen = [word for model in plan.requested for word in ("--model", model)]
+    lines = [shlex.join(["proxy-core", "setup", plan.client, *file, "--client", name, *chosen]) for name in names]
+    return "\n  ".join([f"For {plan.client}, with the key of one of your clients:", *lines])

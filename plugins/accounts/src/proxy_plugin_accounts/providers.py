@@ -13,7 +13,7 @@ from msgspec import Struct, to_builtins
 from pydantic import SecretStr
 
 from proxy_core import Provider
-from proxy_core.cli.api import environment_name, notify_running_proxy, settings_options, table
+from proxy_core.cli.api import address, environment_name, notify_running_proxy, settings_options, table
 from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, open_accounts
 from proxy_plugin_accounts.check import Tried, tried
 from proxy_plugin_accounts.keys import keys_from, new_key, store_keys
@@ -33,6 +33,8 @@ class Known(Struct, frozen=True, kw_only=True):
     needs: str
     has: str = ""
     missing: str = ""
+    #: Another name of this provider, under which it is listed.
+    same_as: str = ""
 
 
 @click.group("providers", invoke_without_command=True)
@@ -48,9 +50,18 @@ def command(ctx: click.Context, config: Path | None, disable_plugin: tuple[str, 
     if as_json:
         click.echo(json.dumps([to_builtins(row) for row in found], indent=2))
         return
-    rows = [(row.provider, row.plugin, row.needs, row.has or f"missing: {row.missing}") for row in found]
+    others = {row.same_as: row for row in found if row.same_as}
+    rows = [
+        (row.provider, row.plugin, _needs(row, others.get(row.provider)), row.has or f"missing: {row.missing}")
+        for row in found
+        if not row.same_as
+    ]
     click.echo(table(("provider", "plugin", "needs", "state"), rows))
     click.echo("\n" + "\n".join(_advice(accounts, {row.provider for row in found})))
+
+
+def _needs(row: Known, other: Known | None) -> str:
+    return f"{row.needs}, or {other.needs} as {other.provider}" if other is not None else row.needs
 
 
 def known(accounts: Accounts, config: Path | None, disable_plugin: Sequence[str]) -> Iterator[Known]:
@@ -67,13 +78,16 @@ def known(accounts: Accounts, config: Path | None, disable_plugin: Sequence[str]
     possible = open_accounts(config, disable_plugin, {name: {} for name in presets}).catalog if presets else catalog
     for name, provider in catalog.providers.items():
         yield _state(accounts, provider, owners.get(name, "-"))
+    places = {(owners.get(name), address(provider)): name for name, provider in catalog.providers.items()}
     for name, plugin in presets.items():
         made = possible.providers.get(name)
+        other = places.setdefault((plugin, address(made)), name) if made is not None else name
         if made is not None and made.credential_optional:
             needed = f"proxy-core providers add {name}"
             yield Known(provider=name, plugin=plugin, needs=needed, missing="a line in the settings")
         else:
-            yield Known(provider=name, plugin=plugin, needs=variable(name), missing="a key")
+            same_as = other if other != name else ""
+            yield Known(provider=name, plugin=plugin, needs=variable(name), missing="a key", same_as=same_as)
     for left_out in catalog.plugins:
         for name in left_out.info.providers if left_out.info is not None and left_out.state != "active" else ():
             yield Known(provider=name, plugin=left_out.name, needs="-", missing=f"its plugin is {left_out.state}")

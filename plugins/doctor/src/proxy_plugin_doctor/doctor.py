@@ -76,7 +76,7 @@ def _inspected(
     for line in misspelled:
         quiet = not line.endswith("sets nothing: no such setting")
         yield Finding(area="settings", what=line, do="" if quiet else "correct its name or unset it", note=quiet)
-    mistakes = to_mend(accounts.loaded, catalog)
+    mistakes = to_mend(accounts.loaded, catalog, warnings)
     for line in warnings:
         if line not in misspelled and line not in known:
             yield Finding(area="settings", what=line, note=line not in mistakes)

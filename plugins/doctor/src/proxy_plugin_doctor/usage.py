@@ -80,7 +80,8 @@ def command(
     if ahead:
         _forecast(loaded, as_csv, as_json)
         return
-    rows = asyncio.run(_rows(loaded, since, until))
+    all_rows = asyncio.run(_rows(loaded, since if as_json or as_csv else date.min, until))
+    rows = [row for row in all_rows if row.day >= since]
     totals = summed([row for row in rows if client in (None, row.client)], names)
     head = (*names, *COUNTED)
     if as_json:
@@ -91,6 +92,8 @@ def command(
         click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
     else:
         click.echo("no usage in this period")
+    if not as_json and not as_csv and (line := _before(since, all_rows, client)):
+        click.echo(f"\n{line}")
     if not as_json and not as_csv and (rows_left := left(quotas_of(statuses(loaded)))):
         click.echo(f"\n{table(LEFT, rows_left)}")
 
@@ -109,6 +112,15 @@ def _forecast(loaded: LoadedSettings, as_csv: bool, as_json: bool) -> None:
     else:
         rows = forecast(quotas, datetime.now(UTC))
         click.echo(table(FORECAST, rows) if rows else "no quota has been used yet")
+
+
+def _before(since: date, rows: Sequence[UsageRow], client: str | None) -> str:
+    """What came before the period, and how to see it: a key that has not been used since would seem to be unused."""
+    old = [row for row in rows if row.day < since and client in (None, row.client)]
+    if not old:
+        return ""
+    requests, first = sum(row.requests for row in old), min(row.day for row in old)
+    return f"before {since}: {requests} requests, the last on {max(row.day for row in old)}; --since {first} shows them"
 
 
 async def _rows(loaded: LoadedSettings, since: date, until: date) -> Sequence[UsageRow]:

@@ -53,8 +53,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 #: Further ones by the form of their names, with a pattern and the reason.
 FORMS_WITHOUT_EFFECT: Mapping[str, tuple[str, str]] = {
     "<NAME>_QUOTA_REFRESH_INTERVAL": (
-        r"(?:CHUTES|NANOGPT|FIRMWARE)_QUOTA_REFRESH_INTERVAL",
-        "quotas of this provider are asked for every five minutes",
+        r"(?!GEMINI_CLI_)[A-Z0-9_]+_QUOTA_REFRESH_INTERVAL",
+        "quotas of this provider are asked for every five minutes, if it can be asked",
     ),
     "DEEPSEEK_REASONING_CACHE_<TTL>": (
         r"DEEPSEEK_REASONING_CACHE_(?:DISK_)?TTL",

@@ -35,8 +35,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def made(old: OldFolder, target: Target) -> Plan:
     making = Making(old, target)
-    given = [name for name, variable in old.variables.items() if variable.value.strip()]
-    based = {name.removesuffix("_API_BASE").lower() for name in given if name.endswith("_API_BASE")}
+    based = _based(making)
     has_key = _client_key(making)
     providers = sorted({*based, *_keys(making, based), *_logins(making)})
     _settings(making, providers)
@@ -55,6 +54,20 @@ def made(old: OldFolder, target: Target) -> Plan:
     usage = usage_plan(old, target, making.credentials, datetime.now(UTC).date())
     rows = sorted([*making.rows, *usage.rows], key=lambda row: _place(row.what))
     return Plan(settings=making.settings, credentials=making.credentials, usage=usage, rows=rows)
+
+
+def _based(making: Making) -> set[str]:
+    """The providers with an address that can be used."""
+    found = set()
+    for name, variable in making.old.variables.items():
+        provider, value = name.removesuffix("_API_BASE").lower(), variable.value.strip()
+        if name.endswith("_API_BASE") and value:
+            base = checked(("providers", provider, "base_url"), value, (name,), making.target.loaded)
+            if base.problem:
+                making.set(base)
+            else:
+                found.add(provider)
+    return found
 
 
 def _place(what: str) -> tuple[str, int]:
@@ -116,7 +129,9 @@ def _unserved(target: Target, provider: str, based: set[str]) -> str:
         return f"no plugin: {names.RETIRED[provider]}"
     if provider in names.NEED_SETTINGS:
         return f"needs [plugins.litellm.providers.{provider}] (proxy-plugin-litellm), and the key of litellm-{provider}"
-    return f"no installed plugin has a provider {provider!r}, and {environment_name(provider)}_API_BASE is not set"
+    return (
+        f"no installed plugin has a provider {provider!r}, and there is no {environment_name(provider)}_API_BASE for it"
+    )
 
 
 def _logins(making: Making) -> set[str]:

@@ -37,9 +37,10 @@ def with_settings(text: str, settings: Sequence[Setting]) -> str:
     try:
         document = tomlkit.parse(text or _HEAD)
         _merge(document, tree_of(settings))
-        return tomlkit.dumps(document)
+        written = tomlkit.dumps(document)
     except (TOMLKitError, TypeError) as error:
         raise ValueError(str(error)) from None
+    return written.replace("\r\n", "\n").replace("\n", "\r\n") if "\r\n" in text else written
 
 
 def _merge(table: MutableMapping[str, Any], tree: Mapping[str, Any]) -> None:

@@ -5,8 +5,10 @@ file) adds a line there; whoever adds a way in adds a story to ``canary.py``.
 """
 
 import asyncio
+import html
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 
@@ -16,6 +18,7 @@ from canary import PLAIN, STORIES, Canaries, Story, install
 
 from proxy_core.testing import Program, run, serving
 from proxy_core.testing.program import SCRIPT
+from proxy_plugin_dashboard.testing import Browser
 
 #: Hold secrets because that is what they are for.
 OWN_FILES = {"proxy-core.toml", ".env"}
@@ -59,6 +62,30 @@ def asked(path, method="GET"):
     return ask
 
 
+async def dashboard(stage):
+    """Every page, the first it leads to of each kind, and what each live feed sends at first."""
+    [key_file] = stage.home.rglob("admin.key")
+    browser, found = Browser(stage.client, stage.program.url), []
+    assert (await browser.sign_in(key_file.read_text().strip())).status_code == 204
+    pages = re.findall(r'href="(/admin/ui/\w+)"', (await browser.get("/admin/ui/accounts")).text)
+    assert len(set(pages)) >= 2
+    for path in dict.fromkeys(pages):
+        reply = await browser.get(path)
+        assert reply.status_code == 200, path
+        below = {link.rpartition("/")[0]: link for link in re.findall(rf'(?:href|hx-get)="({path}/[^"]+)"', reply.text)}
+        replies = [reply, *[await browser.get(html.unescape(link)) for link in below.values()]]
+        found += [name + b": " + value for reply in replies for name, value in reply.headers.raw]
+        found += [reply.content for reply in replies]
+        if "sse-connect" in reply.text:
+            async with browser.feed(path.rpartition("/")[2]) as following:
+                shown = set(re.findall(r'sse-swap="(\w+)"', reply.text))
+                while shown:
+                    name, text = await following()
+                    shown.discard(name)
+                    found.append(text.encode())
+    return b"\n".join(found)
+
+
 def printed(*command):
     async def show(stage):
         _, output = await run(stage.home, *command, **stage.variables)
@@ -86,6 +113,7 @@ SURFACES = {
     "models": ("running", asked("/v1/models")),
     "model": ("running", asked("/v1/models/plain/small")),
     "providers": ("running", asked("/v1/providers")),
+    "dashboard": ("running", dashboard),
     "cross-origin request": ("running", asked("/v1/chat/completions", "OPTIONS")),
     "command plugins": ("once", printed("plugins")),
     "command plugins --json": ("once", printed("plugins", "--json")),

@@ -39,7 +39,7 @@ __all__ = [
 class CooldownStatus(Struct, frozen=True, kw_only=True):
     """A cooldown, or an open circuit breaker. It outlasts ``until`` until a probe has succeeded.
 
-    ``message`` is the upstream's own; ``failures`` counts those in a row.
+    ``message`` is the upstream's own, as redactors leave it, and empty without any; ``failures`` counts those in a row.
     """
 
     since: datetime

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import SecretStr
@@ -59,6 +59,8 @@ from proxy_core.version import USER_AGENT
 #: From the connections to providers to what stands in front of them, or in their place.
 Network = Callable[[Upstream], Upstream]
 _MAX_TABLE_BYTES = 32 * 1024 * 1024
+#: Messages of upstreams of which a status does not have to remove secrets again.
+_CLEANED = 1000
 
 
 def build(
@@ -350,6 +352,7 @@ class _Builder:
             observers=self.observers,
             recorder=self.recorder,
             redaction=self.redaction,
+            clean=lru_cache(_CLEANED)(lambda text: process.scrub.text(self.redaction.words(text))),
             recent=process.recent,
             cost_of=self.prices.of_record,
             counters=process.counters,

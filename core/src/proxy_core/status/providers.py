@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 
@@ -29,10 +29,14 @@ from proxy_core.rotation.state import QuotaGroup
 
 #: The requests that the store does not have yet, by a credential's id and the quota group.
 Unsent = Mapping[tuple[str, str], int]
+#: Removes what looks like a secret: an upstream may repeat the key that it refuses.
+Clean = Callable[[str], str]
 
 
-def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials: bool) -> ProviderStatus:
-    """``credentials``: include each credential, which takes time if there are a thousand."""
+def provider_status(
+    provider: Provider, plugin: str, pool: Pool, *, credentials: bool, clean: Clean = str
+) -> ProviderStatus:
+    """``credentials``: include each credential, which takes time for a thousand. ``clean``: what upstreams said."""
     ledger, instant = pool.ledger, Instant.of(pool.clock)
     everywhere, somewhere = _cooling_down(ledger, instant.monotonic)
     return ProviderStatus(
@@ -46,8 +50,8 @@ def provider_status(provider: Provider, plugin: str, pool: Pool, *, credentials:
         waiting=pool.waiting,
         cooling_down=everywhere,
         partly_cooling_down=somewhere,
-        circuit_breaker=_cooldown(ledger.outage, instant),
-        credentials=_credentials(ledger, instant) if credentials else (),
+        circuit_breaker=_cooldown(ledger.outage, instant, clean),
+        credentials=_credentials(ledger, instant, clean) if credentials else (),
     )
 
 
@@ -60,12 +64,12 @@ def _cooling_down(ledger: Ledger, now: float) -> tuple[int, int]:
     return len(everywhere), len((somewhere & {row.id for row in rows}) - everywhere)
 
 
-def _credentials(ledger: Ledger, instant: Instant) -> Sequence[CredentialStatus]:
-    quotas = _quotas(ledger, instant)
-    return [_credential(row, quotas.get(row.id, ()), instant) for row in ledger.rows]
+def _credentials(ledger: Ledger, instant: Instant, clean: Clean) -> Sequence[CredentialStatus]:
+    quotas = _quotas(ledger, instant, clean)
+    return [_credential(row, quotas.get(row.id, ()), instant, clean) for row in ledger.rows]
 
 
-def _credential(row: Row, quotas: Sequence[QuotaStatus], instant: Instant) -> CredentialStatus:
+def _credential(row: Row, quotas: Sequence[QuotaStatus], instant: Instant, clean: Clean) -> CredentialStatus:
     credential, most = row.credential, min(row.max_concurrent, row.granted)
     return CredentialStatus(
         id=credential.id,
@@ -80,7 +84,7 @@ def _credential(row: Row, quotas: Sequence[QuotaStatus], instant: Instant) -> Cr
         last_used_at=instant.utc(row.last_used) if row.last_used >= 0 else None,
         expires_at=credential.expires_at,
         refreshable=credential.refresh_token is not None,
-        cooldown=_cooldown(row.cooldown, instant),
+        cooldown=_cooldown(row.cooldown, instant, clean),
         quotas=quotas,
     )
 
@@ -95,22 +99,22 @@ def _state(row: Row, now: float) -> CredentialState:
     return "busy" if row.in_flight >= min(row.max_concurrent, row.granted) else "usable"
 
 
-def _quotas(ledger: Ledger, instant: Instant) -> Mapping[str, Sequence[QuotaStatus]]:
+def _quotas(ledger: Ledger, instant: Instant, clean: Clean) -> Mapping[str, Sequence[QuotaStatus]]:
     """By a credential's id: its usage of each quota that has an open window, a cap or a cooldown."""
     found: defaultdict[str, list[QuotaStatus]] = defaultdict(list)
     unsent = summed(ledger.changes.used)
     for group in ledger.groups.values():
         for name in {*group.windows, *group.capped, *group.cooldowns, *group.of(group.name)} & ledger.known.keys():
-            quota = _quota(ledger, group, ledger.known[name], unsent, instant)
+            quota = _quota(ledger, group, ledger.known[name], unsent, instant, clean)
             if quota is not None:
                 found[name].append(quota)
         for model, cooldowns in group.of_model.items():
             for name, cooldown in cooldowns.items() if model != group.name else ():
-                found[name].append(_of_model(model, cooldown, instant))
+                found[name].append(_of_model(model, cooldown, instant, clean))
     return found
 
 
-def _of_model(model: str, cooldown: Cooldown, instant: Instant) -> QuotaStatus:
+def _of_model(model: str, cooldown: Cooldown, instant: Instant, clean: Clean) -> QuotaStatus:
     """The cooldown of a single model."""
     return QuotaStatus(
         name=model,
@@ -119,11 +123,13 @@ def _of_model(model: str, cooldown: Cooldown, instant: Instant) -> QuotaStatus:
         resets_at=None,
         reported=False,
         capped_until=None,
-        cooldown=_cooldown(cooldown, instant),
+        cooldown=_cooldown(cooldown, instant, clean),
     )
 
 
-def _quota(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant) -> QuotaStatus | None:
+def _quota(
+    ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant, clean: Clean
+) -> QuotaStatus | None:
     now, window = instant.monotonic, group.windows.get(row.id)
     cooldown = group.named_cooldowns(row.id).get(group.name)
     if window is not None and window.resets_at <= now:
@@ -138,7 +144,7 @@ def _quota(ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant:
         resets_at=instant.utc(window.resets_at) if window is not None else None,
         reported=window is not None and window.from_provider,
         capped_until=instant.utc(capped_until) if capped_until > now else None,
-        cooldown=_cooldown(cooldown, instant),
+        cooldown=_cooldown(cooldown, instant, clean),
         cap=cap_of(ledger.policy, group, row),
         reserved_for=_reserved_for(ledger, group, row, now),
     )
@@ -164,7 +170,7 @@ def _forecast(quota: QuotaStatus, pace: Pace, epoch: float) -> QuotaStatus:
     return replace(quota, per_hour=pace.per_hour, empty_at=None if at is None else datetime.fromtimestamp(at, UTC))
 
 
-def _cooldown(cooldown: Cooldown | None, instant: Instant) -> CooldownStatus | None:
+def _cooldown(cooldown: Cooldown | None, instant: Instant, clean: Clean) -> CooldownStatus | None:
     if cooldown is None:
         return None
     return CooldownStatus(
@@ -174,5 +180,5 @@ def _cooldown(cooldown: Cooldown | None, instant: Instant) -> CooldownStatus | N
         probing=cooldown.probing,
         failures=cooldown.failures,
         code=cooldown.told.code or cooldown.told.kind,
-        message=cooldown.told.message,
+        message=clean(cooldown.told.message),
     )

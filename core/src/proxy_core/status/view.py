@@ -68,6 +68,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
     observers: ObserverQueue
     recorder: Recorder | None
     redaction: Redaction
+    clean: Callable[[str], str]
     recent: RecentRequests
     cost_of: Callable[[RequestRecord], float | None]
     counters: Counters
@@ -98,6 +99,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
                     self.catalog.owner("proxy_providers", name),
                     pool,
                     credentials=credentials,
+                    clean=self.clean,
                 )
                 for name, pool in self.pools.items()
             ],

@@ -551,6 +551,25 @@ def test_a_thought_after_a_text_stays_a_thought():
     assert texts == [{"reasoning_content": "a"}, {"content": "b"}, {"reasoning_content": "a"}, {"content": "b"}]
 
 
+def test_a_member_after_a_text_is_not_taken_for_its_end():
+    parts = [chunk({"content": "a"}), chunk({"content": "b"}), chunk({"content": "c", "role": "assistant"})]
+    stream = b"".join([*parts, chunk({"content": "d"}), chunk({}, finish="stop"), b"data: [DONE]\n\n"])
+
+    events = [json.loads(event) for event in condensed(stream).replace(b"data: ", b"").split(b"\n\n")[:-2]]
+
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "abcd"
+
+
+def test_a_text_that_ends_with_a_backslash_is_joined_too():
+    parts = [chunk({"content": text}) for text in ("a", "b", "\\", '"', "c")]
+    stream = b"".join([*parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])
+
+    assert condensed(stream).count(b"data: ") == 3
+    assert json.loads(condensed(stream).split(b"\n\n")[0].removeprefix(b"data: "))["choices"][0]["delta"] == {
+        "content": 'ab\\"c'
+    }
+
+
 def test_hundreds_of_chunks_become_a_few():
     parts = [chunk({"content": "word "}) for _ in range(300)]
     stream = b"".join([chunk({"role": "assistant"}), *parts, chunk({}, finish="stop"), b"data: [DONE]\n\n"])

@@ -6,6 +6,7 @@ Otherwise assembling a stream for a record would cost more than relaying it did.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any
 
 from proxy_core import sse
@@ -19,6 +20,8 @@ _END = b"\n\n"
 #: Where a text begins, and the rest of it with its closing quote.
 _BEGIN = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal)" ?: ?"')
 _REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"')
+#: Whole texts, one per line. With a quote that is not escaped, a line holds more than a text.
+_WHOLE_TEXTS = re.compile(rb'(?:[^"\\]++|\\[^\n])*+')
 #: Kinds of chunks that are joined without being read.
 _KINDS = 4
 
@@ -28,10 +31,11 @@ def condensed(stream: bytes) -> bytes:
 
     A stream that does not consist of plain lines of JSON objects is returned unchanged.
     """
-    *events, rest = _joined(stream).split(_END)
+    *events, rest = stream.split(_END)
     tail = rest
     if events and events[-1].startswith(b"data: [DONE]"):
         tail = events.pop() + _END + rest
+    events = _joined(events)
     # A stray CR or a second line in an event is legal, and rare enough for the slow path.
     if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
         return stream
@@ -42,32 +46,34 @@ def condensed(stream: bytes) -> bytes:
     return b"".join(sse.encode(json_bytes(chunk)) for chunk in _merged(chunks)) + tail
 
 
-def _joined(stream: bytes) -> bytes:
-    """The same response, with chunks joined that differ in nothing but a text; they are not read as JSON.
+def _joined(events: list[bytes]) -> list[bytes]:
+    """The same response, with events joined that differ in nothing but a text; they are not read as JSON.
 
     Members at the end of a chunk stay with it, and those of the first chunk are the response's: it is not joined.
     """
-    at = stream.find(_END) + len(_END)
+    joined, at = events[:1], 1
     for _ in range(_KINDS):
-        end = stream.find(_END, at)
-        frame = _frame(stream[at:end].removeprefix(_PREFIX)) if end >= 0 else None
-        if frame is not None:
-            between = frame[1] + _END + _PREFIX + frame[0]
-            stop = _run_end(stream, at, _PREFIX + frame[0])
-            run = stream[at:stop]
-            # After a backslash, the closing quote may be part of the text.
-            if b"\\" + between not in run:
-                stream = stream[:at] + run.replace(between, b"") + stream[stop:]
-                end = stream.find(_END, at)
-        at = end + len(_END)
-    return stream
+        if at < len(events):
+            event, at = _run(events, at)
+            joined.append(event)
+    return joined + events[at:]
 
 
-def _run_end(stream: bytes, at: int, begin: bytes) -> int:
-    """Where the events from ``at`` on that begin alike are over: what follows them may end like one of them, too."""
-    while stream.startswith(begin, at) and (end := stream.find(_END, at)) >= 0:
-        at = end + len(_END)
-    return at
+def _run(events: list[bytes], at: int) -> tuple[bytes, int]:
+    """The event at ``at``, with the texts of those that follow it and are alike, and where they are over."""
+    frame = _frame(events[at].removeprefix(_PREFIX))
+    if frame is None:
+        return events[at], at + 1
+    before, after = _PREFIX + frame[0], frame[1]
+    begin, end = len(before), -len(after)
+    texts = []
+    for event in islice(events, at, None):
+        if not (event.startswith(before) and event.endswith(after)):
+            break
+        texts.append(event[begin:end])
+    if _WHOLE_TEXTS.fullmatch(b"\n".join(texts)) is None:
+        return events[at], at + 1
+    return before + b"".join(texts) + after, at + len(texts)
 
 
 def _frame(chunk: bytes) -> tuple[bytes, bytes] | None:

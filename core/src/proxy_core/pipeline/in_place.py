@@ -10,13 +10,13 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from proxy_core.interfaces import Credential, Encode, ProviderCall, ProxyRequest, Sanitizer
-from proxy_core.jsons import dumps, is_beside
+from proxy_core.jsons import is_beside
 from proxy_core.messages import UpstreamRequest
 from proxy_core.pipeline.guard import FieldFilter
 from proxy_core.plugins.faults import place_of
 from proxy_core.plugins.registry import Catalog
 
-#: Looking costs as much as writing the body: where that is much, always at first, then rarely.
+#: Looking takes time for each value, however long it is. Where there may be many: always at first, then rarely.
 _FIRST, _EVERY = 5, 256
 
 
@@ -55,9 +55,9 @@ def _sanitize(sanitize: Callable[[ProxyRequest], ProxyRequest], who: str) -> Cal
             large += 1
             if large > _FIRST and large % _EVERY:
                 return sanitize(request)
-        before = dumps(request.body)
+        before = to_builtins(request.body)
         result = sanitize(request)
-        if dumps(request.body) != before:
+        if to_builtins(request.body) != before:
             large = 0
             raise ChangedInPlace(
                 f"{who} {_at(sanitize)}changed request.body in place; return request.with_body({{...}}) with a copy"
@@ -77,9 +77,9 @@ def _encode(encode: Encode, who: str) -> Encode:
         if calls > _FIRST and calls % _EVERY:
             return encode(call, credential)
         shared = dict(call.body)  # the top level of the body is the provider's own
-        before = _written(shared, call)
+        before = _copied(shared, call)
         message = encode(call, credential)
-        if _written(shared, call) != before:
+        if _copied(shared, call) != before:
             calls = 0
             raise ChangedInPlace(
                 f"{who} {_at(encode)}changed what is below the top level of its call in place; change a copy"
@@ -94,8 +94,9 @@ def _at(call: object) -> str:
     return f"({place}) " if place else ""
 
 
-def _written(body: Mapping[str, Any], call: ProviderCall) -> bytes:
+def _copied(body: Mapping[str, Any], call: ProviderCall) -> tuple[object, object]:
+    """Copies of all containers; texts, which may be long, are shared."""
     chat = to_builtins(call.chat) if call.chat is not None else {}
     chat.pop("read", None)  # by the notes of what an encoder reads
     chat.get("sampling", {}).pop("read", None)
-    return dumps([body, chat])
+    return to_builtins(body), chat

@@ -65,9 +65,10 @@ class Recorder:
         """Number of records that are waiting to be built."""
         return len(self._waiting)
 
-    def begin(self, dialect: Dialect, path: str, headers: Headers) -> Capture:
+    def begin(self, dialect: Dialect, path: str, headers: Headers, body: bytes) -> Capture:
         capture = Capture(dialect=dialect, path=path, budget=self._budget, max_body_bytes=self._max_body_bytes)
         capture.request_headers(headers)
+        capture.request(body)
         return capture
 
     def record(self, record: RequestRecord, capture: Capture) -> None:

@@ -127,15 +127,15 @@ class _Exchange:
                 raise ClientLeft
             body.add(message.get("body", b""), last=not message.get("more_body", False))
         self._trace.read(body.size)
+        whole = body.whole() if body.size <= SHORT else await beside(body.whole)
         encoding, limit = self._headers.encoding, self._services.max_body_bytes
-        return body.whole() if encoding is None else await decompressed(body.whole(), encoding, limit)
+        return whole if encoding is None else await decompressed(whole, encoding, limit)
 
     async def _admit(self, client: str, raw: bytes) -> ProxyRequest:
         """The request, if it is valid and its client may make it now."""
         check_hops(self._headers.hops)
         if (recorder := self._services.recorder) is not None:
-            self._trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"])
-            self._trace.capture.request(raw)
+            self._trace.capture = recorder.begin(self._dialect, self._scope["path"], self._scope["headers"], raw)
         body = self._parse(client, raw) if len(raw) <= SHORT else await beside(self._parse, client, raw)
         self._request = request = ProxyRequest(
             id=self._id,

@@ -3,7 +3,7 @@
 import pytest
 
 from proxy_core.cli.api import catalog_of, load
-from proxy_plugin_doctor.effective import MASK, effective, stray
+from proxy_plugin_doctor.effective import MASK, effective_values, stray
 from proxy_plugin_doctor.toml_key_lines import key_lines
 
 TEXT = '''# a comment
@@ -47,7 +47,7 @@ def test_values_have_their_origins_and_secrets_are_masked(tmp_path):
     loaded = load(environ=environ, cwd=tmp_path)
     catalog = catalog_of(loaded, [])
 
-    shown = {value.key: (value.shown, value.origin) for value in effective(loaded, catalog)}
+    shown = {value.key: (value.shown, value.origin) for value in effective_values(loaded, catalog)}
 
     assert shown == {
         "server.port": ("9000", f"{file}:2"),

@@ -50,6 +50,7 @@ from proxy_core.plugins.registry import Catalog as Catalog
 from proxy_core.plugins.trace import changed_fields as changed_fields
 from proxy_core.runtime.advice import to_mend as to_mend
 from proxy_core.runtime.destinations import address as address
+from proxy_core.runtime.reload import needs_restart as needs_restart
 from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings
 from proxy_core.settings.loading import load as load

@@ -98,6 +98,13 @@ class Reloader(Struct, kw_only=True):
         return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
 
 
+def needs_restart(key: str) -> bool:
+    """Whether a running process goes on with the value that the setting ``key`` had at its start."""
+    table, _, rest = key.partition(".")
+    keys = _FIXED.get(table, ())
+    return keys is None or rest.partition(".")[0] in keys
+
+
 def _log(done: Reloaded) -> None:
     if not done.reloaded:
         log.error("reload failed, the previous settings remain in effect: %s", "; ".join(done.problems))

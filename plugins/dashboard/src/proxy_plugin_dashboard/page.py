@@ -13,6 +13,8 @@ from proxy_core import BadRequest, PageRequest, PageResponse, ProcessStatus, rep
 from proxy_plugin_dashboard.render import rendered
 from proxy_plugin_dashboard.session import Session
 
+#: Below this address are the live feeds.
+LIVE = "/admin/ui/live/"
 HTML = "text/html; charset=utf-8"
 
 
@@ -38,6 +40,11 @@ class Asked(Struct, frozen=True, kw_only=True):
     @property
     def query(self) -> Mapping[str, str]:
         return self.request.query
+
+    @property
+    def is_tick(self) -> bool:
+        """Whether a live feed asks, for the next time."""
+        return self.request.path.startswith(LIVE)
 
     @property
     def is_fragment(self) -> bool:

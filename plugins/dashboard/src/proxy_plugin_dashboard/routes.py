@@ -49,6 +49,11 @@ from proxy_plugin_dashboard.static_files import static_files
 #: The pages, in the order in which they are shown.
 _VIEWS = (
     "accounts",
+    "requests",
+    "usage",
+    "models",
+    "plugins",
+    "settings",
     "health",
 )
 ROOT = "/admin/ui"

@@ -10,7 +10,15 @@ from importlib.resources import files
 from msgspec import Struct
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_NAMES = ("style.css", "app.js", "icon.svg", "vendor/htmx.min.js", "vendor/sse.min.js", "vendor/idiomorph-ext.min.js")
+_NAMES = (
+    "style.css",
+    "app.js",
+    "try.js",
+    "icon.svg",
+    "vendor/htmx.min.js",
+    "vendor/sse.min.js",
+    "vendor/idiomorph-ext.min.js",
+)
 
 
 class StaticFile(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,12 @@ def seconds(duration: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
 
 
+def duration(seconds: float) -> str:
+    """As ``seconds``, but exact below a second: ``0.043 ms``, ``12 ms``."""
+    milliseconds = seconds * 1000
+    return f"{milliseconds:,.0f} ms" if milliseconds >= 100 else f"{milliseconds:.2g} ms"
+
+
 def until(instant: datetime, now: datetime) -> str:
     """``in 12 min``. To the minute, so that a live page does not change every second."""
     left = (instant - now).total_seconds()
@@ -67,6 +73,12 @@ def clock(instant: datetime, now: datetime) -> str:
     return instant.astimezone(UTC).strftime(form)
 
 
+def moment(instant: datetime, now: datetime) -> str:
+    """The same to the second."""
+    same_day = instant.astimezone(UTC).date() == now.astimezone(UTC).date()
+    return instant.astimezone(UTC).strftime("%H:%M:%S UTC" if same_day else "%d %b %H:%M:%S UTC")
+
+
 def iso(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -76,8 +88,10 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "count": count,
     "money": money,
     "seconds": seconds,
+    "duration": duration,
     "iso": iso,
     "clock": clock,
+    "moment": moment,
     "until": until,
     "ago": ago,
 }

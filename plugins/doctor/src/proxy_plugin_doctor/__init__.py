@@ -1,17 +1,24 @@
 """Commands for the operator: what is wrong with an installation, what a running proxy decides, what was used.
 
-It serves nothing and has no settings; a proxy that runs does not import its commands.
+It serves nothing and has no settings; a proxy that runs does not import its commands. Other plugins show the settings
+and their problems with what is exported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from proxy_core import PluginContext, PluginInfo, hookimpl
 
 if TYPE_CHECKING:
     import click
+
+    from proxy_plugin_doctor.config import check_settings
+    from proxy_plugin_doctor.effective import Value, effective_values
+
+__all__ = ["PLUGIN", "Value", "check_settings", "effective_values"]
 
 PLUGIN = PluginInfo(name="doctor", api=1)
 
@@ -22,3 +29,13 @@ def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
 
     modules = (config, cooldown, doctor, explain, models, plugins, reload, usage, why)
     return [module.command for module in modules]
+
+
+_EXPORTED = {"Value": "effective", "check_settings": "config", "effective_values": "effective"}
+
+
+def __getattr__(name: str) -> Any:
+    """What others import is imported only then: it needs click and the core's command line."""
+    if name not in _EXPORTED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"proxy_plugin_doctor.{_EXPORTED[name]}"), name)

@@ -20,7 +20,7 @@ from proxy_core.cli.api import (
     settings_options,
     table,
 )
-from proxy_plugin_doctor.effective import Value, effective, stray
+from proxy_plugin_doctor.effective import Value, effective_values, stray
 
 
 @click.group("config")
@@ -51,6 +51,11 @@ def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[Se
         loaded = read_settings(config, disable_plugin)
     except SetupError as error:
         return lines_of(error), ()
+    return check_settings(loaded)
+
+
+def check_settings(loaded: LoadedSettings) -> tuple[Sequence[str], Sequence[str]]:
+    """The same for settings that were read already."""
     found = check_start(loaded)
     misspelled = stray(loaded, found.catalog) if found.catalog is not None else ()
     return found.problems, list(dict.fromkeys([*found.warnings, *misspelled]))
@@ -66,7 +71,7 @@ def checked(config: Path | None, disable_plugin: Sequence[str] = ()) -> tuple[Se
 def show_command(config: Path | None, disable_plugin: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """Show every setting that is set, with its value and origin. Secrets are masked."""
     loaded = read_settings(config, disable_plugin)
-    values = effective(loaded, catalog_of(loaded), defaults=everything)
+    values = effective_values(loaded, catalog_of(loaded), defaults=everything)
     if as_json:
         click.echo(json.dumps([described(value) for value in values], indent=2))
     elif values:
@@ -101,7 +106,7 @@ def diff_command(config: Path | None, disable_plugin: tuple[str, ...], file: Pat
 
 
 def _by_key(loaded: LoadedSettings) -> dict[str, Value]:
-    return {value.key: value for value in effective(loaded, catalog_of(loaded), defaults=True)}
+    return {value.key: value for value in effective_values(loaded, catalog_of(loaded), defaults=True)}
 
 
 def _defaults(loaded: LoadedSettings) -> dict[str, Value]:

@@ -13,7 +13,7 @@ from proxy_core import SetupError
 from proxy_core.cli.api import Catalog, catalog_of, printable, settings_options, table, to_mend
 from proxy_plugin_accounts import Accounts, open_accounts
 from proxy_plugin_doctor.config import checked, described
-from proxy_plugin_doctor.effective import effective, stray
+from proxy_plugin_doctor.effective import effective_values, stray
 from proxy_plugin_doctor.findings import (
     Finding,
     of_checks,
@@ -49,7 +49,7 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
     try:
         accounts = open_accounts(config, disable_plugin)
         catalog = catalog_of(accounts.loaded)
-        settings = [described(value) for value in effective(accounts.loaded, catalog)]
+        settings = [described(value) for value in effective_values(accounts.loaded, catalog)]
     except SetupError:
         pass  # reported above
     else:

@@ -91,7 +91,7 @@ class Origins:
         return f"{self._sources.file}:{line}" if line else str(self._sources.file)
 
 
-def effective(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = False) -> list[Value]:
+def effective_values(loaded: LoadedSettings, catalog: Catalog, *, defaults: bool = False) -> list[Value]:
     """All settings that are set; with ``defaults``, all settings. Raises ``SettingsError``."""
     origins = Origins(loaded, catalog)
     found = [v for v in _values(loaded.settings, (), origins) if not v.key.startswith(("providers.", "plugins."))]

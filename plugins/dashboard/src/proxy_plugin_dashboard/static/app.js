@@ -22,7 +22,8 @@
     for (const time of scope.querySelectorAll("time[data-clock]")) {
       const at = new Date(time.dateTime);
       const day = at.toDateString() === new Date().toDateString() ? {} : { month: "short", day: "numeric" };
-      const text = at.toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit" });
+      const second = time.dataset.clock === "seconds" ? { second: "2-digit" } : {};
+      const text = at.toLocaleString(undefined, { ...day, hour: "2-digit", minute: "2-digit", ...second });
       if (time.textContent !== text) time.textContent = text;
       time.title = at.toLocaleString();
     }

@@ -25,6 +25,8 @@ from proxy_plugin_dashboard.words import money
 
 #: Searches whose last answers are kept, so that a live page asks again only when a request has ended.
 _MOST_KEPT = 32
+#: Where a proxy listens unless it is told otherwise, for one that another program serves.
+_HERE = "http://127.0.0.1:8000"
 
 
 async def show(asked: Asked) -> Mapping[str, object]:
@@ -45,7 +47,7 @@ async def show(asked: Asked) -> Mapping[str, object]:
         "problem": problem,
         "explanation": shown,
         "request_id": asked.query.get("id", ""),
-        "url": asked.statuses[0].url,
+        "url": asked.statuses[0].url or _HERE,
     }
 
 

@@ -278,20 +278,20 @@ def command(folder, *arguments, **variables):
     return result.exit_code, result.output
 
 
-async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_path, upstream, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(home, upstream, monkeypatch):
+    monkeypatch.chdir(home)
     upstream.responds()
     names = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url, "DEMO_API_KEY": "key-a"}
     body = {"model": "demo/small\u001b[31m", "messages": [{"role": "user", "content": "hi"}]}
     head = {"authorization": "Bearer some-key"}
     async with (
-        serving(tmp_path, PROXY_DATA_DIR=str(tmp_path / "data"), **names) as program,
+        serving(home, PROXY_DATA_DIR=str(home / "data"), **names) as program,
         httpx.AsyncClient() as client,
     ):
         await client.post(f"{program.url}/v1/chat/completions", json=body, headers=head, timeout=20)
         await asyncio.sleep(0.5)
-        _, running = await asyncio.to_thread(command, tmp_path, "--json", "--by", "client,provider,credential")
-        ahead = [await asyncio.to_thread(command, tmp_path, "--forecast", *how) for how in ([], ["--json"], ["--csv"])]
+        _, running = await asyncio.to_thread(command, home, "--json", "--by", "client,provider,credential")
+        ahead = [await asyncio.to_thread(command, home, "--forecast", *how) for how in ([], ["--json"], ["--csv"])]
         await client.post(f"{program.url}/v1/chat/completions", json=body, headers=head, timeout=20)
 
     shown = [
@@ -299,7 +299,7 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_p
         ("--csv", "--by", "day,client"),
         ("--client", "somebody"),
     ]
-    table, as_csv, nobody = [(await asyncio.to_thread(command, tmp_path, *arguments))[1] for arguments in shown]
+    table, as_csv, nobody = [(await asyncio.to_thread(command, home, *arguments))[1] for arguments in shown]
 
     [row] = json.loads(running)
     assert row.items() >= {"client": "default", "provider": "demo", "requests": 1, "attempts": 1}.items()
@@ -314,7 +314,7 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(tmp_p
     assert ahead[0][1].splitlines()[1].split()[:5] == ["demo", "DEMO_API_KEY", "small", "[31m", "1"]
     assert json.loads(ahead[1][1])[0].items() >= {"provider": "demo", "used": 1, "empty_at": None}.items()
     assert next(csv.DictReader(io.StringIO(ahead[2][1])))["used"] == "1"
-    code, told = await asyncio.to_thread(command, tmp_path, "--forecast")
+    code, told = await asyncio.to_thread(command, home, "--forecast")
     assert (code, "no running proxy" in told) == (1, True)
 
 

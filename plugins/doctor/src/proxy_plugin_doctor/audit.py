@@ -116,6 +116,7 @@ def _path_files() -> Iterator[PathFile]:
     owners = {
         Path(str(file.locate())).resolve(): distribution.name
         for distribution in all_distributions()
+        if ".pth" in (distribution.read_text("RECORD") or ".pth")  # without it, other lists of files have to be read
         for file in distribution.files or ()
         if str(file).endswith(".pth")
     }

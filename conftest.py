@@ -31,12 +31,12 @@ settings.load_profile("same")
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than cores for all quick tests, which wait for half of their time. None for named files, which would
-    only wait for the others' start, and for slow tests, which load the machine themselves and measure what it then
-    does.
+    """Two for each core and one more for all quick tests, which wait for half of their time: one for each core and one
+    more leave a quarter of the machine unused. None for named files, which would only wait for the others' start, and
+    for slow tests, which load the machine themselves and measure what it then does.
     """
     whole = config.args_source is not config.ArgsSource.ARGS and config.option.markexpr == "not slow"
-    return (os.cpu_count() or 1) + 1 if whole else 0
+    return 2 * (os.cpu_count() or 1) + 1 if whole else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -191,6 +191,10 @@ class HttpClient(Protocol):
 AskQuota = Callable[[Credential, HttpClient], Awaitable[Sequence[QuotaWindow]]]
 
 
+#: Is given events as they are decoded, in their order.
+Listener = Callable[[Sequence[ChatEvent]], None]
+
+
 class Provider(Struct, frozen=True, kw_only=True):
     """How to talk to one upstream. The core does the I/O; ``None`` means "not supported" or "the default".
 
@@ -203,7 +207,9 @@ class Provider(Struct, frozen=True, kw_only=True):
     and on the head of the response. A provider with a dialect may have one, too, because its responses need repair:
     then none of its chat responses are relayed; with ``relays``, those to clients of its own dialects are, and the
     decoder reads only what is translated or filtered. ``decode_embeddings`` reads a whole response of a provider
-    whose embeddings are not in OpenAI's format. ``classify_failure=None`` selects the core's classifier.
+    whose embeddings are not in OpenAI's format. ``listener(call)`` returns a function that is given the events of this
+    response, if the provider has to remember some of it: such a response is translated, not relayed.
+    ``classify_failure=None`` selects the core's classifier.
     ``accepts_api_keys``: API keys work as well as credentials of its ``credential_kind``; ``kinds_for`` names the kinds
     of credentials that can serve a family of dialects (``embeddings``), if not all can; the others are then no
     candidates. ``key_files`` are other programs' settings files to import keys from.
@@ -235,6 +241,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     reads_chat: bool = False
     decoder: Callable[[ProviderCall, ResponseHead], EventDecoder] | None = None
     relays: bool = False
+    listener: Callable[[ProviderCall], Listener | None] | None = None
     decode_embeddings: Callable[[bytes], EmbedResponse] | None = None
     classify_failure: ClassifyFailure | None = None
     read_quota: ReadQuota | None = None

@@ -29,6 +29,7 @@ from proxy_core.models.token_count import rough_tokens
 from proxy_core.network.fetch import GuardedFetcher
 from proxy_core.network.headers import HOP_HEADER
 from proxy_core.pipeline.makers import MakerDecoder, with_makers
+from proxy_core.pipeline.overheard import Overheard
 from proxy_core.pipeline.relayed import RelayedStream, RelayedWhole
 from proxy_core.pipeline.response import ResponseBody
 from proxy_core.pipeline.sanitize import FilterChain
@@ -221,7 +222,8 @@ class Call(Struct, eq=False):
                 return TranslatedEmbeddings(provider.name, failure, read, client.encode_embeddings, request.body)
             return RelayedWhole(client, provider.name, request.body)
         readable = provider.decoder is None or provider.relays
-        relayed = self._wire is client and readable and self._filters is None
+        listen = provider.listener(self._sent) if provider.listener is not None and self._sent is not None else None
+        relayed = self._wire is client and readable and self._filters is None and listen is None
         if relayed and is_event_stream == request.stream and (client.usage_tap is None or not request.stream):
             return RelayedWhole(client, provider.name, request.body)
         context = replace(
@@ -231,11 +233,13 @@ class Call(Struct, eq=False):
             # The provider's encoder may have requested usage; if the client did not, the event is left out.
             strip = not context.include_usage
             return RelayedStream(client.usage_tap(provider.name, context, strip), self._max_event_bytes)
-        return self._translated(context, is_event_stream, response)
-
-    def _translated(self, context: ResponseContext, is_event_stream: bool, response: ResponseHead) -> ResponseBody:
-        provider = self._deployment.provider
         decoder = self._decoder(is_event_stream, response)
+        return self._translated(
+            context, Overheard(decoder, listen) if decoder is not None and listen is not None else decoder
+        )
+
+    def _translated(self, context: ResponseContext, decoder: EventDecoder | None) -> ResponseBody:
+        provider = self._deployment.provider
         if decoder is None or self._client.encoder is None:
             raise UpstreamBroken(f"The provider {provider.name!r} sent a response that cannot be translated.")
         sent = self._sent.chat if self._sent is not None else None

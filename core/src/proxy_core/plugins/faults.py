@@ -107,7 +107,7 @@ NAMES_ONLY: Mapping[str, Any] = {"names_only": True}
 
 
 #: What another provider could do instead.
-_OF_PROVIDERS = frozenset({"dialects_of", "encode", "decoder", "decode_embeddings", "read_quota", "send"})
+_OF_PROVIDERS = frozenset({"dialects_of", "encode", "decoder", "listener", "decode_embeddings", "read_quota", "send"})
 
 
 def failure(site: Site, message: str, cause: str) -> PluginFailed:

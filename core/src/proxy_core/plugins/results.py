@@ -124,6 +124,10 @@ def decision_problem(result: object) -> str:
     return f"a FailureDecision with a cooldown of {seconds} s" if seconds else ""
 
 
+def listener_problem(result: object) -> str:
+    return "" if result is None or callable(result) else f"{described(result)}, not a function"
+
+
 def decoder_problem(result: object) -> str:
     if isinstance(result, type):
         return f"{described(result)}, not a decoder"

@@ -38,6 +38,7 @@ from proxy_core.interfaces import (
     Tokens,
     TransportFailed,
 )
+from proxy_core.interfaces.providers import Listener
 from proxy_core.messages import ChatEvent, EmbedResponse, TextDelta
 from proxy_core.plugins.faults import Faults, Site, described, modules_of
 from proxy_core.plugins.registry import Catalog
@@ -51,6 +52,7 @@ from proxy_core.plugins.results import (
     events_problem,
     filter_problem,
     info_problem,
+    listener_problem,
     page_problem,
     request_problem,
     sanitized_problem,
@@ -157,6 +159,8 @@ def _provider(given: Provider, watch: Watching, known: Collection[str]) -> Provi
         changed["dialects_of"] = watched(given.dialects_of, at("dialects_of"), speaks)
     if given.decoder is not None:
         changed["decoder"] = _decoders(given.decoder, at("decoder"))
+    if given.listener is not None:
+        changed["listener"] = _listeners(given.listener, at("listener"))
     if given.decode_embeddings is not None:
         decode, of = given.decode_embeddings, at("decode_embeddings")
         changed["decode_embeddings"] = watched(decode, of, instance_of(EmbedResponse))
@@ -186,6 +190,18 @@ def _decoders(
 ) -> Callable[[ProviderCall, ResponseHead], EventDecoder]:
     new = watched(decoder, watch, decoder_problem)
     return lambda call, response: _WatchedDecoder(new(call, response), watch)
+
+
+def _listeners(
+    listener: Callable[[ProviderCall], Listener | None], watch: Watch
+) -> Callable[[ProviderCall], Listener | None]:
+    new = watched(listener, watch, listener_problem)
+
+    def made(call: ProviderCall) -> Listener | None:
+        listen = new(call)
+        return watched(listen, watch, anything) if listen is not None else None
+
+    return made
 
 
 class _WatchedDecoder:

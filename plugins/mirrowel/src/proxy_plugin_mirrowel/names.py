@@ -58,7 +58,7 @@ FORMS_WITHOUT_EFFECT: Mapping[str, tuple[str, str]] = {
     ),
     "DEEPSEEK_REASONING_CACHE_<TTL>": (
         r"DEEPSEEK_REASONING_CACHE_(?:DISK_)?TTL",
-        "thoughts of earlier turns are not kept; DeepSeek gets a placeholder for those that a client leaves out",
+        "thoughts before calls of tools are kept in memory for an hour, and a placeholder stands for others",
     ),
     "GEMINI_CLI_<WORDING>": (
         r"GEMINI_CLI_(?:GEMINI3_[A-Z_]+|UA_VERSION|PLATFORM_ARCH|NODE_CLIENT_VERSION|GL_NODE_VERSION|ACCEPT_ENCODING)",

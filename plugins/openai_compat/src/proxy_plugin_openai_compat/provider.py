@@ -43,6 +43,7 @@ from proxy_plugin_openai_compat.quirks import (
     Vendor,
 )
 from proxy_plugin_openai_compat.quotas import ask, page_url
+from proxy_plugin_openai_compat.thoughts import Thoughts
 from proxy_plugin_openai_compat.translated import fit_translated, keep_marks, with_placeholder
 
 #: The fields of a request for a response that a count may have, too.
@@ -57,7 +58,12 @@ def build_provider(
     stream_usage = vendor.stream_usage if settings.stream_usage is None else settings.stream_usage
     headers = tuple((key, value.get_secret_value()) for key, value in settings.headers.items())
     upstream = OpenAICompatible(
-        vendor=vendor, base=base, headers=headers, stream_usage=stream_usage, token_limit=token_limit(vendor, base)
+        vendor=vendor,
+        base=base,
+        headers=headers,
+        stream_usage=stream_usage,
+        token_limit=token_limit(vendor, base),
+        thoughts=Thoughts() if vendor.needs_thoughts else None,
     )
     page, url = vendor.quota, page_url(vendor.quota, base, vendor.base_url) if vendor.quota is not None else None
     return Provider(
@@ -69,6 +75,7 @@ def build_provider(
         dialects=formats(vendor, settings, plugins),
         dialects_of=formats_of(vendor, settings, plugins),
         encode=upstream.encode,
+        listener=upstream.thoughts.listener if upstream.thoughts is not None else None,
         classify_failure=upstream.classify_failure if vendor.errors != ErrorRules() else None,
         list_models=ListModels(request=upstream.list_request, parse=parse_models),
         count_tokens=UpstreamCount(request=upstream.count_request, parse=parse_count) if vendor.counts_tokens else None,
@@ -90,6 +97,7 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...]
     stream_usage: bool
     token_limit: str
+    thoughts: Thoughts | None = None
 
     @property
     def _droppable(self) -> Iterator[str]:
@@ -136,8 +144,9 @@ class OpenAICompatible(Struct, frozen=True, kw_only=True):
         if call.chat is not None and call.chat.dialect != CHAT:
             keep_marks(body, call.chat, self.vendor)
             fit_translated(body, call.chat)
-        if self.vendor.needs_thoughts and body.get("thinking") != {"type": "disabled"}:
-            body["messages"] = [with_placeholder(message) for message in body.get("messages", ())]
+        if self.thoughts is not None and body.get("thinking") != {"type": "disabled"}:
+            find = partial(self.thoughts.find, call.client)
+            body["messages"] = [with_placeholder(message, find) for message in body.get("messages", ())]
         if self.vendor.message_drops:
             body["messages"] = [self._message(message) for message in body.get("messages", ())]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import Any
@@ -14,6 +14,12 @@ from proxy_plugin_openai_compat.quirks import KNOW_EFFORT, NEED_THOUGHTS, READ_T
 _SYSTEM = ("system", "developer")
 #: DeepSeek V4 Pro refuses an empty one: hermes-agent #18263.
 NO_THOUGHT = " "
+
+FindThought = Callable[[Mapping[str, Any]], str | None]
+
+
+def unknown(message: Mapping[str, Any]) -> None:
+    """Nothing is known of any thought."""
 
 
 def fit_translated(body: dict[str, Any], chat: ChatRequest) -> None:
@@ -36,10 +42,12 @@ def _with_thoughts(message: Mapping[str, Any], reads: bool) -> dict[str, Any]:
     return with_placeholder(message) if "tool_calls" in message else dict(message)
 
 
-def with_placeholder(message: Mapping[str, Any]) -> dict[str, Any]:
+def with_placeholder(message: Mapping[str, Any], find: FindThought = unknown) -> dict[str, Any]:
     """With a thought, if the client left it out: some models answer 400 to a turn of theirs without one."""
-    thought = message.get("reasoning_content") or NO_THOUGHT
-    return {**message, "reasoning_content": thought} if message.get("role") == "assistant" else dict(message)
+    if message.get("role") != "assistant":
+        return dict(message)
+    given = str(message.get("reasoning_content") or "")
+    return {**message, "reasoning_content": given if given.strip() else find(message) or NO_THOUGHT}
 
 
 def keep_marks(body: dict[str, Any], chat: ChatRequest, vendor: Vendor) -> None:

@@ -56,7 +56,7 @@ COOLDOWN = CooldownStatus(
         (quota(per_hour=0.0), ("40/100", "60%", "-", "-", "20:00 (6 h)")),
         (quota(per_hour=0.4), ("40/100", "60%", "<1", "resets first", "20:00 (6 h)")),
         (quota(used=100, per_hour=90.0), ("100/100", "0%", "90", "used up", "20:00 (6 h)")),
-        (quota(cooldown=COOLDOWN), ("40/100", "60%", "-", "cooling down", "20:00 (6 h)")),
+        (quota(cooldown=COOLDOWN), ("40/100", "60%", "-", "cooling down until 15:00 (1 h)", "20:00 (6 h)")),
         (quota(limit=None, per_hour=9.0), ("40", "-", "9", "-", "20:00 (6 h)")),
         (quota(limit=100.0, cap=50.0, per_hour=9.0), ("40/50", "20%", "9", "resets first", "20:00 (6 h)")),
     ],

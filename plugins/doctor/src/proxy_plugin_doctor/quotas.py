@@ -65,8 +65,10 @@ def forecast_objects(quotas: Quotas) -> list[dict[str, Any]]:
 
 
 def _empty(quota: QuotaStatus, now: datetime) -> str:
-    if quota.left == 0 or quota.cooldown is not None:
-        return "used up" if quota.left == 0 else "cooling down"
+    if quota.cooldown is not None and quota.cooldown.until > now:
+        return f"cooling down until {until(quota.cooldown.until, now)}"
+    if quota.left == 0:
+        return "used up"
     if quota.empty_at is not None:
         return until(quota.empty_at, now)
     return "resets first" if quota.allowed is not None and quota.per_hour else "-"

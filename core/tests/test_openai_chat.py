@@ -335,6 +335,40 @@ def test_a_missing_call_id_is_made():
     assert start.id.startswith("call_")
 
 
+def bare_call(name, arguments):
+    return chunk({"tool_calls": [{"function": {"name": name, "arguments": arguments}}]})
+
+
+@pytest.mark.parametrize("whole", ['{"city":"Oslo"}', {"city": "Oslo"}])
+@pytest.mark.parametrize("second", ["clock", "weather"])
+def test_calls_with_neither_an_id_nor_an_index_are_told_apart_by_complete_arguments(whole, second):
+    events = read(bare_call("weather", whole), bare_call(second, whole), DONE)
+
+    starts = [e for e in events if isinstance(e, CallStart)]
+    assert [e.name for e in starts] == ["weather", second]
+    assert len({e.id for e in starts}) == 2
+    assert [(e.call, e.arguments) for e in events if isinstance(e, CallDelta)] == [
+        (0, '{"city":"Oslo"}'),
+        (1, '{"city":"Oslo"}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    "pieces", [["", '{"city":', '"Oslo"}'], ['{"city":', '"Oslo"}', ""], ["{", '"city":', '"Oslo"}', ""]]
+)
+def test_a_call_without_an_id_whose_name_is_repeated_is_one_call(pieces):
+    events = read(*(call_delta(0, name="weather", arguments=piece) for piece in pieces), DONE)
+
+    assert [e.name for e in events if isinstance(e, CallStart)] == ["weather"]
+    assert "".join(e.arguments for e in events if isinstance(e, CallDelta)) == '{"city":"Oslo"}'
+
+
+def test_a_call_without_arguments_begins_after_one_without_an_id():
+    events = read(bare_call("weather", '{"city":"Oslo"}'), bare_call("clock", ""), DONE)
+
+    assert [e.name for e in events if isinstance(e, CallStart)] == ["weather", "clock"]
+
+
 def test_a_call_without_a_name_is_the_upstreams_fault():
     with pytest.raises(UpstreamBroken):
         read(call_delta(0, id="a", arguments="1"), DONE)

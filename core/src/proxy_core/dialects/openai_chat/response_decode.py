@@ -184,6 +184,8 @@ class _ChoiceState(Struct):
     calls: int = 0
     by_index: dict[int, tuple[int, str]] = field(default_factory=dict)
     by_id: dict[str, int] = field(default_factory=dict)
+    #: Of calls without an id: name, and arguments up to now.
+    unnumbered: dict[int, tuple[str, list[str]]] = field(default_factory=dict)
 
     def delta(self, delta: JsonObject) -> Iterator[ChatEvent]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
@@ -230,7 +232,11 @@ class _ChoiceState(Struct):
         spec = call.get(kind)
         spec = spec if isinstance(spec, dict) else {}
         name = _str(spec.get("name"))
-        number = self._number(index, call_id, named=bool(name))
+        text = spec.get("arguments" if kind == "function" else "input")
+        if isinstance(text, dict):  # some upstreams send an object where a string belongs
+            text = json_bytes(text).decode()
+        text = text if isinstance(text, str) else ""
+        number = self._number(index, call_id, name or "", text)
         if number is None:
             if not name:
                 raise UpstreamBroken("The upstream began a tool call without a name.")
@@ -243,18 +249,26 @@ class _ChoiceState(Struct):
                 opaque=decode_signature(call),
                 choice=self.choice,
             )
-        text = spec.get("arguments" if kind == "function" else "input")
-        if isinstance(text, dict):  # some upstreams send an object where a string belongs
-            text = json_bytes(text).decode()
-        if isinstance(text, str) and text:
+            if not call_id:
+                self.unnumbered[number] = name, []
+        if text:
+            if number in self.unnumbered:
+                self.unnumbered[number][1].append(text)
             yield CallDelta(call=number, arguments=text, choice=self.choice)
 
-    def _number(self, index: int, call_id: str, *, named: bool) -> int | None:
-        """Some upstreams give all calls one id: a name at a new index begins another one."""
+    def _number(self, index: int, call_id: str, name: str, text: str) -> int | None:
+        """Some upstreams give all calls one id: a name at a new index begins another one. So does a name where neither
+        index nor id is new, after a call without an id whose arguments are complete.
+        """
         known = self.by_index.get(index)
         if known is not None and (not call_id or call_id == known[1]):
-            return known[0]
-        return None if known is None and named else self.by_id.get(call_id)
+            return None if name and self._is_over(known[0], name, text) else known[0]
+        return None if known is None and name else self.by_id.get(call_id)
+
+    def _is_over(self, number: int, name: str, text: str) -> bool:
+        """Another name, or more text after complete arguments: it is not the same call's name, repeated."""
+        own_name, arguments = self.unnumbered.get(number, ("", []))
+        return bool(arguments) and (name != own_name or bool(text)) and load_object("".join(arguments)) is not None
 
     def _open(self, index: int, call_id: str) -> int:
         number, self.calls = self.calls, self.calls + 1

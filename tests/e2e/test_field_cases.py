@@ -791,6 +791,7 @@ SERVED = {
     "//chat//completions//": CHAT,
     "/v1//embeddings": {"model": "good/m", "input": "hi"},
     "/models/up/m:generateContent": CONTENTS_,
+    "/models/good/m:embedContent": {"content": {"parts": [{"text": "hi"}]}},
     "/v1beta//models/up/m:generateContent": CONTENTS_,
     "/v1/v1beta/models/up/m:generateContent": CONTENTS_,
     "/v1beta/v1beta/models/up/m:generateContent": CONTENTS_,
@@ -798,6 +799,11 @@ SERVED = {
     "/v1/models/": None,
     "/v1/v1/models": None,
     "/v1beta/v1/models": None,
+    # The clients of some hosts add both, whatever their base URL.
+    "/openai/v1/chat/completions": CHAT,
+    "/v1/openai/v1/chat/completions": CHAT,
+    "/openai/v1/embeddings": {"model": "good/m", "input": "hi"},
+    "/openai/v1/models": None,
 }
 
 
@@ -817,7 +823,7 @@ async def at(proxy, path, body, headers=None):
 
 
 WRONG = {
-    "/openai/v1/chat/completions": "followed by '/v1'",
+    "/openai/chat/completions": "followed by '/v1'",
     "/v1/chat/completions/chat/completions": "followed by '/v1'",
     "/openai/deployments/m/chat/completions": "followed by '/v1'",
     "/api/embeddings": "followed by '/v1'",

@@ -24,7 +24,7 @@ def test_the_address_says_which_model_and_method():
 
     assert said("models/a/b", "embedContent") == {"model": "a/b", "batch": False}
     assert said("m", "batchEmbedContents") == {"model": "m", "batch": True}
-    assert [path.rpartition(":")[2] for path in gemini.DIALECT.paths] == ["embedContent", "batchEmbedContents"] * 2
+    assert [path.rpartition(":")[2] for path in gemini.DIALECT.paths] == ["embedContent", "batchEmbedContents"] * 3
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,18 @@ from proxy_core.interfaces import Dialect
 #: A client that takes this server for an outbound proxy sends it with each request.
 _ADDRESS = re.compile(r"https?://[^/]*", re.I)
 _SLASHES = re.compile(r"/{2,}")
-#: Versions before another one: the client adds its own to that of the base URL.
-_VERSIONS = re.compile(r"(?:/v\d+[a-z]*)+(?=/v\d+[a-z]*(?:/|$))")
+#: What comes before a version: that of the base URL, where the client adds its own; and the folder in which some hosts
+#: have these paths, whose clients add it to any base URL.
+_BEFORE = re.compile(r"(?:/v\d+[a-z]*|/openai)+(?=/v\d+[a-z]*(?:/|$))")
 
 
 def tidied(path: str) -> str:
-    """The path without a server's address before it, repeated slashes, a slash at its end, and versions before the
-    last one."""
+    """The path without a server's address before it, repeated slashes, a slash at its end, and what comes before the
+    last version."""
     path = _ADDRESS.sub("", path, count=1) if path[:1] != "/" else path
     plain = _SLASHES.sub("/", path).rstrip("/") or "/"
-    versions = _VERSIONS.match(plain)
-    return plain if versions is None else plain[versions.end() :]
+    before = _BEFORE.match(plain)
+    return plain if before is None else plain[before.end() :]
 
 
 def advice(path: str, dialects: Iterable[Dialect]) -> str:

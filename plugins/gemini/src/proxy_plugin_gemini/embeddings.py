@@ -172,8 +172,8 @@ DIALECT = Dialect(
     name=NAME,
     family="embeddings",
     paths=[
-        f"/{version}/models/{{model:path}}:{method}"
-        for version in ("v1beta", "v1")
+        f"{version}/models/{{model:path}}:{method}"
+        for version in ("/v1beta", "/v1", "")
         for method in ("embedContent", "batchEmbedContents")
     ],
     read_request=read_request,

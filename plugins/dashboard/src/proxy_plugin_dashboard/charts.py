@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 WIDTH, HEIGHT = 560, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 8, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 10, 26
 _MOST_LABELS = 8
 _WIDEST = 46.0
 
@@ -95,11 +95,11 @@ def _column(
 
 
 def ceiling(value: float) -> float:
-    """The least of 1, 2, 4, 5, 10, 20, ... (and 0.1, 0.2, ...) that is not below ``value``; 1 if there is nothing."""
+    """The least of 1, 1.5, 2, 3, 4, 6, 8, 10, 15, ... (and 0.1, ...) that is not below ``value``; 1 if it is 0."""
     if not math.isfinite(value) or value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 5, 10) if step * power >= value * (1 - 1e-9))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9))
 
 
 def _summary(title: str, points: Sequence[Point], words: Callable[[float], str]) -> str:

@@ -16,10 +16,10 @@ def cut(text: object, most: int = _MOST) -> str:
 
 
 def count(number: float) -> str:
-    """``1,234``, ``12.3k``, ``4.5M``."""
+    """``1,234``, ``12.3k``, ``4.5M``, ``128k``."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if number >= size:
-            return f"{number / (size if unit != 'k' else 1e3):.1f}{unit}"
+            return f"{number / (size if unit != 'k' else 1e3):.1f}".removesuffix(".0") + unit
     return f"{number:,.0f}"
 
 

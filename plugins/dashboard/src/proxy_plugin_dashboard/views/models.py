@@ -9,7 +9,7 @@ from proxy_core import PageResponse
 from proxy_plugin_dashboard.own_calls import Refused, ask
 from proxy_plugin_dashboard.page import Asked, Page, fragment
 from proxy_plugin_dashboard.trying import MAX_PROMPT, Answer, chat_body
-from proxy_plugin_dashboard.views.models_model import models_model, problems_of
+from proxy_plugin_dashboard.views.models_model import models_model, problems_of, without_account
 
 
 async def show(asked: Asked) -> Mapping[str, object]:
@@ -21,7 +21,12 @@ async def show(asked: Asked) -> Mapping[str, object]:
         listed, lists, problem = [], [], str(refused)
     problems = problems_of(asked.statuses, lists)
     model = await asyncio.to_thread(models_model, listed, problems, asked.query)
-    return {"models": model, "problem": problem, "chosen": asked.query.get("model", "")}
+    return {
+        "models": model,
+        "problem": problem,
+        "idle": without_account(asked.statuses),
+        "chosen": asked.query.get("model", ""),
+    }
 
 
 async def attempt(asked: Asked) -> PageResponse:

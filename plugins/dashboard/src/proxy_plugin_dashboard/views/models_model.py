@@ -110,18 +110,22 @@ def _per_million(value: object) -> float | None:
     return value * _MILLION if isinstance(value, int | float) else None
 
 
+def without_account(statuses: Sequence[ProcessStatus]) -> Sequence[str]:
+    return [provider.name for provider in statuses[0].providers if not provider.credential_count]
+
+
 def problems_of(statuses: Sequence[ProcessStatus], lists: Iterable[Mapping[str, Any]]) -> Sequence[Problem]:
-    """``lists``: the processes of ``GET /admin/models``."""
+    """``lists``: the processes of ``GET /admin/models``. Nobody misses a provider for which there is no account."""
     found = {name: why for process in lists for name, why in process["problems"].items()}
     problems = [Problem(provider=name, words=f"did not give its list of models: {why}") for name, why in found.items()]
     for provider in statuses[0].providers:
         life = provider.lifecycle
+        if not provider.credential_count:
+            continue
         if life.status != "active":
             words = f"is {life.status}" + (f": {life.note}" if life.note else "")
             problems.append(Problem(provider=provider.name, words=words))
-        if not provider.credential_count:
-            problems.append(Problem(provider=provider.name, words="has no account"))
-        elif provider.cooling_down >= provider.credential_count:
+        if provider.cooling_down >= provider.credential_count:
             problems.append(Problem(provider=provider.name, words="all of its accounts are cooling down"))
         if provider.circuit_breaker is not None:
             problems.append(

@@ -154,8 +154,8 @@ _REASONS: Mapping[str, str] = {
 _FAULTS: Mapping[str, str] = {
     "client": "the request itself",
     "credential": "this account",
+    "model": "this model, with this account",
     "provider": "the provider",
-    "upstream": "the provider",
     "network": "the connection",
     "plugin": "a plugin",
 }
@@ -189,7 +189,7 @@ def explanation(record: Mapping[str, Any], names: Mapping[str, str], cost: str =
         words=words,
         cause=record.get("cause", ""),
         facts=list(_facts(record, cost)),
-        steps=[*_decisions(record["decisions"], names), *_attempts(record["attempts"], names)],
+        steps=list(_steps(record["decisions"], record["attempts"], names)),
     )
 
 
@@ -218,17 +218,28 @@ def _facts(record: Mapping[str, Any], cost: str) -> Iterator[tuple[str, str]]:
         yield "Changed by", ", ".join(record["changed_by"])
 
 
-def _decisions(decisions: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[Step]:
+def _steps(
+    decisions: Iterable[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> Iterator[Step]:
+    """Each attempt after the decision that it follows from."""
+    left = list(enumerate(attempts, 1))
     for decision in decisions:
-        chosen, usable = decision.get("chosen"), decision.get("candidates", 0)
-        at = f" ({decision['at_s']:.3f} s)" if decision.get("at_s") else ""
+        yield _decision(decision, names)
+        if left and left[0][1]["credential"] == decision.get("chosen"):
+            yield _attempt(*left.pop(0), names)
+    yield from (_attempt(number, attempt, names) for number, attempt in left)
+
+
+def _decision(decision: Mapping[str, Any], names: Mapping[str, str]) -> Step:
+    chosen, usable = decision.get("chosen"), decision.get("candidates", 0)
+    at = f" ({decision['at_s']:.3f} s)" if decision.get("at_s") else ""
+    if chosen:
         accounts = f"{usable} account{'' if usable == 1 else 's'} could be used"
-        if chosen:
-            probe = ", to see whether it works again" if decision.get("probe") else ""
-            words = f"For {decision['deployment']}, {accounts}; {_name(chosen, names)} was chosen{probe}{at}"
-        else:
-            words = f"For {decision['deployment']}, no account could be used{at}"
-        yield Step(tone="calm" if chosen else "warn", words=words, more=list(_excluded(decision, names)))
+        probe = ", to see whether it works again" if decision.get("probe") else ""
+        words = f"For {decision['deployment']}, {accounts}; {_name(chosen, names)} was chosen{probe}{at}"
+    else:
+        words = f"For {decision['deployment']}, no account could be used{at}"
+    return Step(tone="calm" if chosen else "warn", words=words, more=list(_excluded(decision, names)))
 
 
 def _excluded(decision: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -242,15 +253,14 @@ def _excluded(decision: Mapping[str, Any], names: Mapping[str, str]) -> Iterator
         yield f"and {decision['unnamed']} more", ""
 
 
-def _attempts(attempts: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[Step]:
-    for number, attempt in enumerate(attempts, 1):
-        status, fault = attempt["status"], attempt["fault"]
-        what = f"answered {status}" if status else "gave no answer"
-        whose = f"; at fault: {_FAULTS.get(fault, fault)}" if fault else ""
-        words = f"Attempt {number}: {attempt['deployment']} with {_name(attempt['credential'], names)} {what} "
-        more = [(attempt["cause"], "")] if attempt.get("cause") else []
-        took = f"after {attempt['duration_s'] or 0:.3f} s{whose}"
-        yield Step(tone="bad" if fault else "good", words=words + took, more=more)
+def _attempt(number: int, attempt: Mapping[str, Any], names: Mapping[str, str]) -> Step:
+    status, fault = attempt["status"], attempt["fault"]
+    what = f"answered {status}" if status else "gave no answer"
+    took = f"after {attempt['duration_s'] or 0:.3f} s"
+    whose = f"; at fault: {_FAULTS.get(fault, fault)}" if fault else ""
+    words = f"Attempt {number}: {attempt['deployment']} with {_name(attempt['credential'], names)} {what} {took}{whose}"
+    more = [(attempt["cause"], "")] if attempt.get("cause") else []
+    return Step(tone="bad" if fault else "good", words=words, more=more)
 
 
 def _name(credential: str, names: Mapping[str, str]) -> str:

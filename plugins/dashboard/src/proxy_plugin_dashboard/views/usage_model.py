@@ -174,13 +174,17 @@ def _charts(figures: Sequence[tuple[date, Counts]]) -> Sequence[Chart]:
     def points(value: Callable[[Counts], float], part: Callable[[Counts], float] = lambda counts: 0.0) -> list[Point]:
         return [Point(label=f"{day.day} {day:%b}", value=value(counts), part=part(counts)) for day, counts in figures]
 
+    def dollars(value: float) -> str:
+        return f"${value:.3g}" if value < 1 else money(value)
+
+    def whole(value: float) -> str:  # half a request is no mark on an axis
+        return count(value) if value == int(value) else ""
+
     return [
-        columns("Cost", points(lambda counts: counts.cost), money),
-        columns("Requests", points(lambda counts: counts.requests), count),
-        columns("Tokens", points(lambda counts: counts.tokens), count),
-        columns(
-            "Attempts", points(lambda counts: counts.attempts, lambda counts: counts.failures), count, part="failed"
-        ),
+        columns("Cost", points(lambda counts: counts.cost), dollars),
+        columns("Requests", points(lambda counts: counts.requests), whole),
+        columns("Tokens", points(lambda counts: counts.tokens), whole),
+        columns("Attempts", points(lambda each: each.attempts, lambda each: each.failures), whole, part="failed"),
     ]
 
 

@@ -267,3 +267,30 @@ def test_a_sliding_window_counts_what_was_used_before_in_every_process_and_after
     clock.passes(25)
     shared.restart(1)
     assert [shared.ask(n) for n in (1, 0)] == [True, False]
+
+
+def test_what_a_provider_reports_as_used_is_known_to_processes_that_did_not_count_it(desk, clock):
+    one, other = desk(1), desk(1)
+    one.learn(limit=100, used=60)
+    exchange(one, other, clock)
+    (later,) = other.pool.ledger.group("m").used.values()
+    assert later == 60
+    one.learn(limit=100, used=62)  # counted by now
+    assert not one.pool.ledger.changes.scopes
+    clock.passes(0.1)
+    one.learn(limit=100, used=80)  # by another program
+    exchange(one, other, clock)
+
+    assert other.pool.ledger.group("m").used == {"id-0": 80}
+
+
+def test_an_older_count_of_the_same_window_does_not_undo_a_newer_one(desk, clock):
+    one, other = desk(1), desk(1)
+    one.learn(limit=100, used=60)
+    clock.passes(0.1)
+    other.learn(limit=100, used=90)
+    clock.passes(0.1)
+    one.learn(limit=100, used=70)
+    exchange(one, other, clock)
+
+    assert other.pool.ledger.group("m").used == {"id-0": 90}

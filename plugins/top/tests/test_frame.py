@@ -247,8 +247,11 @@ def test_today_has_its_cost(today, text):
 
 def test_requests_are_shown_newest_first():
     recent = [request(started_at=hours(0), client="old"), request(started_at=hours(0.1), client="new")]
-    first, second = plain(requests(reading(credential("work"), recent=recent), 10, 120)).splitlines()
+    head, first, second = plain(requests(reading(credential("work"), recent=recent), 10, 120)).splitlines()
 
+    assert head.index("account") == first.index("work")
+    assert head.index("client") == first.index("new")
+    assert head.index("tokens") == first.index("1,200")
     assert first.split() == [
         "14:06:00",
         "200",

@@ -19,6 +19,8 @@ from proxy_core.settings.rotation import WEEKDAYS, CapSettings, ReserveSettings,
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
+#: Requests that nobody here counted: more than this many, and more than this share of the limit.
+_MUCH, _MUCH_OF_IT = 5, 0.05
 #: A share of a limit is no exact number.
 _ROUNDING = 1e-6
 #: A window that settings end at a minute of the day ends at a whole one.
@@ -52,7 +54,8 @@ def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float)
 def learn(
     policy: Policy, group: QuotaGroup, row: CredentialState, reported: QuotaWindow, now: float, received_at: datetime
 ) -> bool:
-    """Replace the proxy's count with the provider's report. True if the window differs from the one known before."""
+    """Replace the proxy's count with the provider's report. True if the window differs from the one known before, or
+    somebody else used much of it, which other processes cannot count."""
     if reported.unit != "requests" or reported.resets_at is None:
         return False
     left_s = (reported.resets_at - received_at).total_seconds()
@@ -63,8 +66,12 @@ def learn(
     ends_in_s = resets_at - now
     number = _number(received_at.timestamp() + ends_in_s, _SAME_WINDOW_S) if ends_in_s >= _SAME_WINDOW_S else None
     group.windows[row.id] = Window(resets_at, limit, from_provider=True, number=number)
+    counted = group.used.get(row.id, 0)
     if reported.used is not None:
         group.used[row.id] = int(min(max(0.0, reported.used), BUSY))
+    much = max(_MUCH, _MUCH_OF_IT * (limit or 0.0))
+    if number is not None and group.used.get(row.id, 0) - counted > much:
+        before = None
     apply_limits(policy, group, row, now)
     return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
 

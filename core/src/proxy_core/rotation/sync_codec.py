@@ -121,6 +121,7 @@ def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]
             "limit": window.limit,
             "from_provider": window.from_provider,
             "number": window.number,
+            "used": group.used.get(name, 0) if window.from_provider else 0,
         }
         ends.append(found["window"]["resets_at"])
     return found
@@ -182,6 +183,9 @@ def _window_applied(
         ledger.changes.changed(scope, instant.monotonic)
     else:
         group.windows[name] = told
+        if told.from_provider:
+            same = ours is not None and abs(ours.resets_at - told.resets_at) < _MINUTE_S
+            group.used[name] = max(group.used.get(name, 0) if same else 0, value.get("used", 0))
 
 
 def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | None:

@@ -17,10 +17,12 @@ from proxy_plugin_top.frame import Line, Reading, accounts, fitted, heading, req
 from proxy_plugin_top.sources import Source, Unreadable
 
 _STYLES = {"": "", "bold": "bold", "dim": "dim", "good": "green", "warn": "yellow", "bad": "bold red"}
+#: Textual turns colours into greys, some of which nobody can read.
+_COLOURLESS = {**_STYLES, "good": "", "warn": "bold", "bad": "bold reverse"}
 #: Panes that would be narrower than this are put below one another.
 _NARROW = 60
 _REQUESTS = 50
-_MOST_WAIT_S = 30.0
+_MOST_WAIT_S = 10.0
 
 
 class Pane(Vertical):
@@ -46,22 +48,22 @@ class Pane(Vertical):
         self.draw()
 
     def draw(self) -> None:
-        width = max(10, self.size.width - 2)
-        problem: list[Line] = [[(f"{self.source.name}: {self.problem}", "bad")]] if self.problem else []
-        if self.reading is None:
-            self._heading.update(_content(problem or [[(f"{self.source.name}: reading", "dim")]], width, wrap=True))
+        width, reading = max(10, self.size.width - 2), self.reading
+        if reading is None:
+            self._heading.update(self._content([[(f"{self.source.name}: {self.problem or 'reading'}", "bold")]]))
             return
-        self._heading.update(_content([*problem, *heading(self.source.name, self.reading)], width, wrap=True))
-        self._accounts.update(_content(accounts(self.reading, width), width))
-        self._requests.update(_content(requests(self.reading, _REQUESTS, width), width))
+        old = f"{self.source.name}: {self.problem}; this is as of {reading.at.astimezone():%H:%M:%S}"
+        problem: list[Line] = [[(old, "bad")]] if self.problem else []
+        self._heading.update(self._content([*problem, *heading(self.source.name, reading)]))
+        self._accounts.update(self._content(accounts(reading, width)))
+        self._requests.update(self._content(fitted(requests(reading, _REQUESTS, width), width)))
 
-
-def _content(lines: Iterable[Line], width: int, *, wrap: bool = False) -> Content:
-    """Texts are content, never markup."""
-    shown = lines if wrap else fitted(lines, width)
-    return Content("\n").join(
-        Content.assemble(*((text, _STYLES[style]) for text, style in line if text)) for line in shown
-    )
+    def _content(self, lines: Iterable[Line]) -> Content:
+        """Texts are content, never markup."""
+        styles = _COLOURLESS if self.app.no_color else _STYLES
+        return Content("\n").join(
+            Content.assemble(*((text, styles[style]) for text, style in line if text)) for line in lines
+        )
 
 
 class Top(App[None]):

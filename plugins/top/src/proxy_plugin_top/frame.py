@@ -20,6 +20,9 @@ Line = Sequence[tuple[str, Style]]
 #: From this width on, an account is one line.
 _WIDE = 110
 _BAR = 10
+#: From this width on, a request has all its columns.
+_TABLE = 90
+_WIDE_HEAD = "first   tokens      cost     account        "
 _LABEL = 20
 #: With more accounts than this, those that need attention come first, and the rest is only counted.
 _MANY, _MOST = 20, 100
@@ -97,7 +100,9 @@ def accounts(reading: Reading, width: int) -> Iterator[Line]:
         if provider.outage is not None:
             probe = f"{_INDENT}circuit breaker open, next probe {at(provider.outage.next_probe, reading.at)}: "
             yield [(probe, "bad"), (clean(provider.outage.message), "dim")]
-        yield from chain.from_iterable(_account(one, reading, width) for one in _shown(provider.accounts))
+        some = _shown(provider.accounts)
+        label = min(_LABEL, max((cell_len(clean(one.label)) for one in some), default=0))
+        yield from chain.from_iterable(_account(one, reading, width, label) for one in some)
         if len(provider.accounts) > _MOST:
             yield [(f"{_INDENT}and {len(provider.accounts) - _MOST} more", "dim")]
 
@@ -108,14 +113,14 @@ def _shown(accounts: Sequence[Account]) -> Sequence[Account]:
     return some[:_MOST]
 
 
-def _account(account: Account, reading: Reading, width: int) -> Iterator[Line]:
+def _account(account: Account, reading: Reading, width: int, label: int) -> Iterator[Line]:
     now, condition = reading.at, account.condition
     words = condition.words + (f" until {until(condition.until, now)}" if condition.until else "")
     busy = f", {account.in_flight} in flight" if account.in_flight else ""
     cost = reading.costs.get((account.provider, account.id))
     head: list[tuple[str, Style]] = [
         (f"  {_MARKS[condition.tone]} ", condition.tone),
-        (padded(clean(account.label), _LABEL), "bold"),
+        (padded(clean(account.label), label), "bold"),
         (f"  {words}", condition.tone),
         (busy, ""),
         (f", {money(cost)} today" if cost else "", ""),
@@ -127,7 +132,7 @@ def _account(account: Account, reading: Reading, width: int) -> Iterator[Line]:
     yield head
     yield from ([(_INDENT, ""), *quota] for quota in quotas)
     if condition.why:
-        yield [(f"{_INDENT}{clean(condition.why)}", "dim")]
+        yield [(f"{_INDENT}{cut(clean(condition.why), 2 * width)}", "dim")]
 
 
 def _quota(quota: QuotaStatus, now: datetime) -> Line:
@@ -157,10 +162,16 @@ def requests(reading: Reading, most: int, width: int) -> Iterator[Line]:
     every = sorted(
         chain.from_iterable(status.recent for status in reading.statuses), key=lambda one: one.started_at, reverse=True
     )
-    for request in every[:most]:
-        yield _request(request, labels, width)
     if not every:
         yield [("no request yet", "dim")]
+        return
+    yield [
+        ("time     ended    took    ", "dim"),
+        (_WIDE_HEAD if width >= _TABLE else "", "dim"),
+        ("client       model", "dim"),
+    ]
+    for request in every[:most]:
+        yield _request(request, labels, width)
 
 
 def _request(one: RecentRequest, labels: Mapping[str, str], width: int) -> Line:
@@ -175,7 +186,7 @@ def _request(one: RecentRequest, labels: Mapping[str, str], width: int) -> Line:
         (f"{padded(end, 8 if good else 20)} ", tone),
         (f"{padded(seconds(one.duration_s), 7)} ", ""),
     ]
-    if width >= 90:
+    if width >= _TABLE:
         cells += [(f"{padded(first, 7)} ", "dim"), (f"{padded(tokens, 11)} ", "")]
         cells += [(f"{padded(money(one.cost) if one.cost is not None else '-', 8)} ", "")]
         cells += [(f"{padded(clean(labels.get(one.credential or '', '-')), 14)} ", "")]

@@ -50,6 +50,37 @@ async def test_every_operation_says_what_it_is(make_proxy, upstream):
     assert not unsaid, unsaid
 
 
+#: One value for each field that some dialect requires.
+VALUES = {
+    "model": "demo/small",
+    "messages": [{"role": "user", "content": "hi"}],
+    "input": "hi",
+    "max_tokens": 9,
+    "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
+}
+
+
+async def test_what_it_calls_required_is_refused_if_it_is_missing_and_suffices_if_not(proxy):
+    """A model in the path need not be in the body."""
+    paths = (await document(proxy))["paths"]
+    described = {path: one["post"] for path, one in paths.items() if "externalDocs" in one.get("post", {})}
+    seen = set()
+    for path, operation in described.items():
+        required = operation["requestBody"]["content"]["application/json"]["schema"]["required"]
+        seen |= {*required}
+        url = proxy.url.removesuffix("/v1") + path.replace("{model}", "demo/small")
+        whole = {name: VALUES[name] for name in required}
+        bodies = {name: {k: v for k, v in whole.items() if k != name} for name in required}
+        for name, body in bodies.items():
+            answer = await proxy.client.post(url, json=body, headers={"authorization": f"Bearer {proxy.key}"})
+            assert answer.status_code == 400, (path, name, answer.text)
+            assert name in answer.text
+        answer = await proxy.client.post(url, json=whole, headers={"authorization": f"Bearer {proxy.key}"})
+        assert answer.status_code == 200 or "embeddings" in path, (path, answer.text)
+
+    assert seen == VALUES.keys()
+
+
 async def test_only_clients_get_it(make_proxy, upstream):
     proxy = await make_proxy({})
 

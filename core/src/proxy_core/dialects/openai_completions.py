@@ -191,4 +191,6 @@ DIALECT = Dialect(
     finish_whole=finish_whole,
     heartbeat=HEARTBEAT,
     base_path="/v1",
+    required=["model"],
+    reference="https://platform.openai.com/docs/api-reference/completions/create",
 )

@@ -238,4 +238,6 @@ DIALECT = Dialect(
     whole_usage=usage_in,
     whole_failure=embeddings_failure,
     base_path="/v1",
+    required=["model", "input"],
+    reference="https://platform.openai.com/docs/api-reference/embeddings/create",
 )

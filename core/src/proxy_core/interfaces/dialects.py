@@ -156,6 +156,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     (``/models/{model:path}:embedContent``), and one that ends in a parameter is tried after all others.
     ``read_request(head, body)`` returns the body with additions from the path and the headers, ``model`` and
     ``stream`` at least, for a format that has these outside the body. ``check`` raises ``BadRequest`` naming the field.
+    ``required`` are the fields that a body must have, and ``reference`` is the page that describes them all, for
+    ``/openapi.json``.
 
     Translation: ``decode``/``encode`` for requests, ``decoder``/``encoder`` for responses; a format that is only
     relayed leaves them ``None``. ``dropped(request)`` names the advisory fields that ``encode`` leaves out, as
@@ -217,3 +219,5 @@ class Dialect(Struct, frozen=True, kw_only=True):
     key_headers: Sequence[str] = ()
     key_parameters: Sequence[str] = ()
     base_path: str = ""
+    required: Sequence[str] = ()
+    reference: str = ""

@@ -1,5 +1,8 @@
-"""``/openapi.json``: the addresses that this proxy answers, as an OpenAPI document. What bodies contain is not in it:
-that is the vendors' own documentation, and the proxy passes on what it does not know."""
+"""``/openapi.json``: the addresses that this proxy answers, as an OpenAPI document.
+
+Of the bodies of model requests it has what they must contain, and the page that has the rest: the vendors add fields as
+they like, and the proxy passes on what it does not know.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,12 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _JSON: JsonObject = {"application/json": {"schema": {"type": "object"}}}
 _STREAM: JsonObject = {"text/event-stream": {"schema": {"type": "string"}}}
 _OK = "The answer"
+#: The types of fields that mean the same in every dialect.
+_KNOWN: Mapping[str, JsonObject] = {
+    "model": {"type": "string", "description": "`provider/model`, or a name from `[models]`."},
+    "messages": {"type": "array", "items": {"type": "object"}},
+    "max_tokens": {"type": "integer"},
+}
 
 
 class OpenApi:
@@ -30,7 +39,7 @@ class OpenApi:
 
     def __init__(self, routes: Sequence[Route], dialects: Iterable[Dialect], keys: ClientKeys) -> None:
         self._routes = routes
-        self._dialects = {path: dialect.name for dialect in dialects for path in dialect.paths}
+        self._dialects = {path: dialect for dialect in dialects for path in dialect.paths}
         self._keys = keys
         self._document: JsonObject | None = None
 
@@ -42,7 +51,7 @@ class OpenApi:
         return json_response(self._document, request)
 
 
-def document(routes: Iterable[Route], dialects: Mapping[str, str]) -> JsonObject:
+def document(routes: Iterable[Route], dialects: Mapping[str, Dialect]) -> JsonObject:
     """``dialects``: by path, of model requests. Pure."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -68,11 +77,11 @@ def _methods(route: Route) -> set[str]:
     return methods - {"HEAD"} if "GET" in methods else methods
 
 
-def _operation(route: Route, method: str, dialect: str | None) -> JsonObject:
+def _operation(route: Route, method: str, dialect: Dialect | None) -> JsonObject:
     content = {**_JSON, **_STREAM} if dialect is not None else _JSON
     found: JsonObject = {
-        "summary": f"A model request in the dialect {dialect}" if dialect is not None else _summary(route),
-        "tags": [dialect or _tag(route)],
+        "summary": f"A model request in the dialect {dialect.name}" if dialect is not None else _summary(route),
+        "tags": [dialect.name if dialect is not None else _tag(route)],
         "security": _security(route),
         "responses": {"200": {"description": _OK, "content": content}, "default": {"description": "An error"}},
     }
@@ -81,8 +90,18 @@ def _operation(route: Route, method: str, dialect: str | None) -> JsonObject:
         schema = {"type": "string"}
         found["parameters"] = [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
     if method == "POST":
-        found["requestBody"] = {"content": _JSON}
+        found["requestBody"] = _body(dialect) if dialect is not None else {"content": _JSON}
+    if dialect is not None and dialect.reference:
+        found["externalDocs"] = {"url": dialect.reference}
     return found
+
+
+def _body(dialect: Dialect) -> JsonObject:
+    properties = {name: _KNOWN.get(name, {}) for name in dialect.required}
+    if dialect.family == "chat" and "model" in properties:
+        properties["stream"] = {"type": "boolean"}
+    schema: JsonObject = {"type": "object", "required": [*dialect.required], "properties": properties}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _summary(route: Route) -> str:

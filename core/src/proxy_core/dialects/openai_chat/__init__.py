@@ -61,4 +61,6 @@ DIALECT = Dialect(
     operations=OPERATIONS,
     base_path="/v1",
     key_headers=["api-key"],
+    required=["model", "messages"],
+    reference="https://platform.openai.com/docs/api-reference/chat/create",
 )

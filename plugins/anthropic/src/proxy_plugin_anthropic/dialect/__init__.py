@@ -55,4 +55,6 @@ DIALECT = Dialect(
     operations=OPERATIONS,
     recognizes=recognizes,
     field_names=FIELDS,
+    required=["model", "max_tokens", "messages"],
+    reference="https://docs.anthropic.com/en/api/messages",
 )

@@ -191,6 +191,14 @@ def test_every_tool_choice_survives(choice):
     assert encode(decode(body))["tool_choice"] == choice
 
 
+def test_an_image_may_be_its_url_alone():
+    def image(found):
+        content = [{"type": "image_url", "image_url": found}]
+        return decode({"model": "m", "messages": [{"role": "user", "content": content}]}).messages[0].parts
+
+    assert image("data:image/png;base64,aGk=") == image({"url": "data:image/png;base64,aGk="})
+
+
 def test_deprecated_functions_become_tools():
     call = {"name": "f", "arguments": "{}"}
     body = {

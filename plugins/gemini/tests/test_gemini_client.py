@@ -166,6 +166,16 @@ async def test_inline_text_and_images_in_data_links_reach_a_chat_upstream(client
     ]
 
 
+async def test_a_text_file_is_not_run_together_with_the_texts_beside_it(client, upstream):
+    def file(words):
+        return types.Part.from_bytes(data=words.encode(), mime_type="text/plain")
+
+    parts = [types.Part(text="Com"), types.Part(text="pare"), file("one"), file("two"), types.Part(text="Well?")]
+    await client.models.generate_content(model="demo/small", contents=types.Content(role="user", parts=parts))
+
+    assert upstream.last.json["messages"][-1]["content"] == "Compare\n\none\n\ntwo\n\nWell?"
+
+
 async def test_errors_are_googles(client, proxy, upstream):
     upstream.responds(400, {"error": {"message": "too long", "code": "context_length_exceeded"}})
     with pytest.raises(errors.ClientError) as refused:

@@ -294,6 +294,8 @@ def _decode_part(part: JsonObject, at: str) -> Part:
             return Text(text=text, extra=extra)
         case {"type": "refusal", "refusal": str(text)}:
             return Refusal(text=text)
+        case {"type": "image_url", "image_url": str(url)}:  # as some hosts document it beside the object
+            return Image(source=decode_url(url), extra=extra)
         case {"type": "image_url", "image_url": {"url": str(url)} as image}:
             detail = image.get("detail")
             return Image(source=decode_url(url), detail=detail if isinstance(detail, str) else None, extra=extra)

@@ -46,7 +46,7 @@ def _message() -> Any:
         type=str,
         text=str,
         refusal=str,
-        image_url=shape(url=str, detail=str),
+        image_url=str | shape(url=str, detail=str),
         input_audio=shape(data=str, format=str),
         file=shape(file_data=str, file_id=str, filename=str),
         cache_control=shape(type=str, ttl=str),

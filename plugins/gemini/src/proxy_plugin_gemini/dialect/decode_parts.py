@@ -32,6 +32,8 @@ from proxy_plugin_gemini.dialect.sealed import says_nothing, unseal_thought
 
 _ROLES = {"user": "user", "model": "assistant", "function": "user", "system": "system"}
 _EMPTY = Text(text="")
+#: Beside the text of a file, which is no continuation of the text before it, nor begun by it.
+_BREAK = Text(text="\n\n")
 _FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}
 #: Keys that hold a function's result, if it is the only member.
 _ANSWERS = ("output", "result", "content")
@@ -84,7 +86,9 @@ class _Reader:
                 unseal_thought(signature) if isinstance(signature := field(part, "thoughtSignature"), str) else None
             )
             if thought is None:
-                parts.append(self._part(part, where))
+                read = self._part(part, where)
+                is_file = isinstance(read, Text) and (field(part, "inlineData") or field(part, "fileData"))
+                parts += [_BREAK, read, _BREAK] if is_file else [read]
                 continue
             while parts and isinstance(before := parts[-1], Reasoning) and before.opaque is None:
                 parts.pop()  # the same thought, as far as it was shown
@@ -212,12 +216,19 @@ def _joined(parts: list[Part]) -> list[Part]:
     """Join consecutive texts, because clients send back texts in the pieces in which they were streamed; and leave out
     a text that says nothing beside something else."""
     out: list[Part] = []
+    gap = ""
     for part in parts:
         before = out[-1] if out else None
+        if part is _BREAK:
+            gap = _BREAK.text
+            continue
         if isinstance(part, Text) and isinstance(before, Text) and before.opaque is None:
-            out[-1] = Text(text=before.text + part.text, opaque=part.opaque)
+            out[-1] = Text(
+                text=before.text + (gap if before.text and part.text else "") + part.text, opaque=part.opaque
+            )
         elif isinstance(part, Reasoning) and isinstance(before, Reasoning) and before.opaque is None:
             out[-1] = Reasoning(text=before.text + part.text, opaque=part.opaque)
         else:
             out.append(part)
+        gap = ""
     return [part for part in out if part != _EMPTY] or [_EMPTY]

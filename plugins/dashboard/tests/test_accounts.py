@@ -217,6 +217,22 @@ async def test_a_search_that_finds_nothing_says_so_and_repeats_the_words_harmles
     assert 'value="&#34;&gt;&lt;script&gt;"' in text
 
 
+async def test_the_page_says_what_today_cost_and_how_much_of_it_is_not_known(browsing, upstream):
+    prices = {"small": {"input_price": 1000.0, "output_price": 1000.0}}
+    provider = {"base_url": upstream.url, "api_keys": ["key-a"], "models": prices}
+    proxy, browser = await browsing(providers={"demo": provider})
+    assert "$0.00" in await browser.page("accounts")
+    await proxy.chat("demo/small", "hi")
+    await proxy.chat("demo/other", "hi")
+    async with browser.feed("accounts") as following:
+        text = ""
+        while "today, for 2 requests" not in text:
+            _, text = await following()
+
+    assert "$0.0050" in text
+    assert "the price of 1 is not known" in text
+
+
 # --- Actions -----------------------------------------------------------------------------
 
 

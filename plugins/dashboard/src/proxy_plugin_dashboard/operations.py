@@ -17,7 +17,7 @@ from proxy_core import CallResponse, ProxyError, SettingsError, SetupError
 from proxy_core.cli.api import VaultProblem
 from proxy_plugin_accounts import Account, Accounts, accounts_of, keys_in, renew, set_disabled, store_keys, try_all
 from proxy_plugin_dashboard.page import Asked
-from proxy_plugin_dashboard.views.accounts_model import Known, Unlent
+from proxy_plugin_dashboard.views.accounts_model import Known, Today, Unlent
 
 #: Less than the time in which a page has to answer.
 _ASK_S = 25.0
@@ -75,6 +75,16 @@ def _unlent(account: Account) -> Unlent:
         tier=stored.tier if stored is not None else None,
         expires_at=stored.expires_at if stored is not None and known_expiry else None,
     )
+
+
+async def used_today(asked: Asked) -> Today | None:
+    """Everyone's usage since 00:00 UTC; ``None`` while the store does not answer."""
+    response = await asked.request.call("GET", "/admin/usage?by=day")
+    if response.status != 200:
+        return None
+    rows = _json(response)["usage"]
+    counts = [sum(row[name] for row in rows) for name in ("requests", "cost", "priced")]
+    return Today(requests=int(counts[0]), cost=float(counts[1]), priced=int(counts[2]))
 
 
 # --- Changing ----------------------------------------------------------------------------

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import click
 
     from proxy_plugin_doctor.config import check_settings
+    from proxy_plugin_doctor.doctor import findings_of
     from proxy_plugin_doctor.effective import Value, effective_values
+    from proxy_plugin_doctor.findings import Finding
 
-__all__ = ["PLUGIN", "Value", "check_settings", "effective_values"]
+__all__ = ["PLUGIN", "Finding", "Value", "check_settings", "effective_values", "findings_of"]
 
 PLUGIN = PluginInfo(name="doctor", api=1)
 
@@ -31,7 +33,13 @@ def proxy_cli_commands(ctx: PluginContext) -> Iterable[click.Command]:
     return [module.command for module in modules]
 
 
-_EXPORTED = {"Value": "effective", "check_settings": "config", "effective_values": "effective"}
+_EXPORTED = {
+    "Finding": "findings",
+    "Value": "effective",
+    "check_settings": "config",
+    "effective_values": "effective",
+    "findings_of": "doctor",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from proxy_core import SetupError
-from proxy_core.cli.api import Catalog, catalog_of, printable, settings_options, table, to_mend
-from proxy_plugin_accounts import Accounts, open_accounts
-from proxy_plugin_doctor.config import checked, described
+from proxy_core.cli.api import Catalog, LoadedSettings, catalog_of, printable, settings_options, table, to_mend
+from proxy_plugin_accounts import Accounts, accounts_of, open_accounts
+from proxy_plugin_doctor.config import check_settings, checked, described
 from proxy_plugin_doctor.effective import effective_values, stray
 from proxy_plugin_doctor.findings import (
     Finding,
@@ -40,10 +40,7 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
     Nothing is sent over the network without --upstreams; even then, no credential is sent.
     """
     problems, warnings = checked(config, disable_plugin)
-    findings = [
-        Finding(area="settings", what=line, do=f"{'' if ': fix it, ' in line else 'fix it; '}{_OR_ELSE}")
-        for line in problems
-    ]
+    findings = _of_settings(problems)
     settings: list[dict[str, str]] = []
     plugins: list[dict[str, Any]] = []
     try:
@@ -66,6 +63,23 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
         _print(settings, plugins, lines)
     if any(line["level"] == "problem" for line in lines):
         raise SystemExit(1)
+
+
+def findings_of(loaded: LoadedSettings) -> list[Finding]:
+    """What the command finds for settings that have been read. Nothing is sent over the network. Raises ``SetupError``.
+
+    In a thread: it waits for the store and for other processes.
+    """
+    problems, warnings = check_settings(loaded)
+    accounts = accounts_of(loaded)
+    return [*_of_settings(problems), *_inspected(accounts, catalog_of(loaded), problems, warnings)]
+
+
+def _of_settings(problems: Sequence[str]) -> list[Finding]:
+    return [
+        Finding(area="settings", what=line, do=f"{'' if ': fix it, ' in line else 'fix it; '}{_OR_ELSE}")
+        for line in problems
+    ]
 
 
 def _inspected(

@@ -11,17 +11,29 @@ from proxy_core import PageResponse
 from proxy_plugin_dashboard import adding, logins, operations
 from proxy_plugin_dashboard.operations import Outcome
 from proxy_plugin_dashboard.page import HTML, Asked, Page, notice
-from proxy_plugin_dashboard.views.accounts_model import FILTERS, Known, accounts_model
+from proxy_plugin_dashboard.views.accounts_model import FILTERS, Known, Today, accounts_model
 
 #: What the vault says is read again when a page is opened after this; a change reloads everything anyway.
 _FRESH_S = 10.0
+_TODAY_S = 3.0
 
 
 async def show(asked: Asked) -> Mapping[str, object]:
     there = await _known(asked)
     # In a thread, because there may be a thousand credentials.
     model = await asyncio.to_thread(accounts_model, asked.statuses, there, asked.query)
-    return {"accounts": model, "known": there, "filters": FILTERS, "waiting": logins.open_logins(asked.logins)}
+    waiting = logins.open_logins(asked.logins)
+    return {"accounts": model, "known": there, "filters": FILTERS, "waiting": waiting, "today": await _today(asked)}
+
+
+async def _today(asked: Asked) -> Today | None:
+    """Not asked for with each tick: it is read from the store."""
+    read_at, today = asked.kept.get("today", (-_TODAY_S, None))
+    if time.monotonic() - read_at >= _TODAY_S:
+        today = await operations.used_today(asked)
+        asked.kept["today"] = time.monotonic(), today
+    assert today is None or isinstance(today, Today)
+    return today
 
 
 async def _known(asked: Asked) -> Known:

@@ -129,6 +129,14 @@ class Unlent(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class Today(Struct, frozen=True, kw_only=True):
+    """Usage since 00:00 UTC. ``cost`` is in US dollars, for the ``priced`` requests."""
+
+    requests: int
+    cost: float
+    priced: int
+
+
 class Known(Struct, frozen=True, kw_only=True):
     """What the status does not say: the credentials that are not lent, and what each provider accepts."""
 

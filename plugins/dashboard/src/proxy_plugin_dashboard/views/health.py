@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
-from proxy_core import ProcessStatus, QueueStatus
-from proxy_plugin_dashboard.page import Asked, Page
+from proxy_core import PageResponse, ProcessStatus, QueueStatus, SetupError
+from proxy_plugin_dashboard.page import Asked, Page, fragment
+from proxy_plugin_doctor import Finding, findings_of
 
 
 class Worker(Struct, frozen=True, kw_only=True):
@@ -66,4 +68,21 @@ async def show(asked: Asked) -> Mapping[str, object]:
     return {"health": health_model(asked.statuses)}
 
 
-PAGE = Page(name="health", title="Health", show=show, live=("state",))
+async def checks(asked: Asked) -> PageResponse:
+    """``health/checks``: what ``proxy-core doctor`` finds. Not part of the page, because it takes a second or two."""
+
+    def work() -> tuple[Sequence[Finding], str]:
+        try:
+            return findings_of(asked.request.settings), ""
+        except SetupError as error:
+            return (), str(error)
+
+    found, problem = await asyncio.to_thread(work)
+    found = sorted(found, key=lambda finding: finding.note)
+    values = {"findings": found, "problem": problem, "count": sum(not finding.note for finding in found)}
+    if asked.is_fragment:
+        return await fragment("checks.html", **values)
+    return await asked.whole("checks_page.html", **values)
+
+
+PAGE = Page(name="health", title="Health", show=show, live=("state",), get={"checks": checks})

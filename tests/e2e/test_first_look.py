@@ -82,6 +82,19 @@ def test_a_table_on_a_narrow_terminal_has_long_cells_below(monkeypatch, capsys):
     assert " ".join(" ".join(narrow[3:]).split()) == f"why: {words}"
 
 
+def test_a_table_with_too_many_columns_has_a_block_for_each_row(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    names = [f"column{number}" for number in range(9)]
+
+    blocks = table(names, [names, ["x"] * 9]).split("\n\n")
+
+    assert [[line.split() for line in block.splitlines()] for block in blocks] == [
+        [[name, name] for name in names],
+        [[name, "x"] for name in names],
+    ]
+
+
 @pytest.mark.parametrize("name", ["demo/none", "demo/", "renamed"])
 async def test_the_demo_has_only_its_own_models(tmp_path, name):
     (tmp_path / "own.toml").write_text('[models]\nrenamed = "demo/none"\n')

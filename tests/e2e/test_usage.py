@@ -307,6 +307,7 @@ async def test_the_command_shows_usage_while_the_proxy_runs_and_afterwards(home,
     assert len(row["credential"]) == 10
     assert [line.split()[:1] for line in table.splitlines()] == [["client"], ["default"]]
     assert "\x1b" not in table
+    assert "completion" in table and "reasoning" not in table, "a column without any count is left out"
     [line] = csv.DictReader(io.StringIO(as_csv))
     assert (line["client"], line["requests"], line["prompt"]) == ("default", "2", "6"), "a stop loses nothing"
     assert nobody == "no usage in this period\n"

@@ -108,13 +108,18 @@ def printable(text: str) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, each as wide as its widest cell, without padding at the end of a line.
 
-    On a terminal that is too narrow for that, long cells are cut and follow below their row.
+    On a terminal that is too narrow for that, long cells are cut and follow below their row; with too many columns,
+    each row is a block with a line for each cell.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     room = get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > _NARROW:
         widths[widths.index(max(widths))] -= 1
+    if rows and sum(widths) + 2 * (len(widths) - 1) > room:
+        margin = max(map(len, head))
+        blocks = ([f"{name:{margin}}  {cell}" for name, cell in zip(head, row, strict=True)] for row in rows)
+        return "\n\n".join("\n".join(block) for block in blocks)
     lines = []
     for row in (head, *rows):
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]

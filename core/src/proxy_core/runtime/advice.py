@@ -21,6 +21,8 @@ from proxy_core.settings.loading import LoadedSettings
 from proxy_core.settings.tables import table_at
 from proxy_core.settings.variables import CLIENT_KEY
 
+#: For an installation without any provider.
+_MOST_VENDORS = "proxy-plugin-openai-compat"
 _NO_PROVIDER = re.compile(r"models\.\S+: no provider ")
 #: Shorter secrets are not looked for in responses (``pipeline/secret_filter.py``).
 MIN_KEY = 16
@@ -110,8 +112,11 @@ def _pointing_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
 def _unused_keys(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:
     why = {environment_name(name): f"pip install {package}" for name, package in catalog.packages.items()}
     why |= {environment_name(name): whose(name, away) for name in away}
+    nobody = "there is no provider of that name"
+    if not any(plugin.name == "openai_compat" for plugin in catalog.plugins):
+        nobody = f"no installed plugin has a provider of that name; for most vendors, pip install {_MOST_VENDORS}"
     for name in loaded.sources.key_variables_of_others(list(catalog.providers)):
-        yield f"{name} is not used: {why.get(name.rpartition('_API_KEY')[0], 'there is no provider of that name')}"
+        yield f"{name} is not used: {why.get(name.rpartition('_API_KEY')[0], nobody)}"
 
 
 def _problems_of_logins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

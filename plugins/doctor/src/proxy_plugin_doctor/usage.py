@@ -27,6 +27,7 @@ from proxy_core.cli.api import (
 )
 from proxy_plugin_doctor.quotas import FORECAST, FORECAST_CSV, LEFT, forecast, forecast_objects, left, quotas_of
 
+_ALWAYS = ("requests", "prompt", "completion")
 _BY = ("day", "client", "provider", "credential", "model")
 
 
@@ -89,7 +90,7 @@ def command(
     elif as_csv:
         click.echo(_csv([head, *((*key, *_counts(row)) for key, row in totals)]), nl=False)
     elif totals:
-        click.echo(table(head, [(*map(str, key), *map(_cell, _counts(row))) for key, row in totals]))
+        click.echo(_table(names, totals))
     else:
         click.echo("no usage in this period")
     if not as_json and not as_csv and (line := _before(since, all_rows, client)):
@@ -112,6 +113,13 @@ def _forecast(loaded: LoadedSettings, as_csv: bool, as_json: bool) -> None:
     else:
         rows = forecast(quotas, datetime.now(UTC))
         click.echo(table(FORECAST, rows) if rows else "no quota has been used yet")
+
+
+def _table(names: Sequence[str], totals: Sequence[tuple[Sequence[object], UsageRow]]) -> str:
+    """Without columns in which nothing is counted, of which there are many."""
+    counted = [name for name in COUNTED if name in _ALWAYS or any(getattr(row, name) for _, row in totals)]
+    rows = [(*map(str, key), *(_cell(getattr(row, name)) for name in counted)) for key, row in totals]
+    return table((*names, *counted), rows)
 
 
 def _before(since: date, rows: Sequence[UsageRow], client: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -61,13 +61,14 @@ def ended_at(record: RequestRecord | RecentRequest) -> float:
     return record.started_at.timestamp() + record.duration_s
 
 
-def brief(record: RequestRecord, cost: float | None) -> RecentRequest:
+def brief(record: RequestRecord, cost: float | None, clean: Callable[[str], str]) -> RecentRequest:
+    """``clean`` removes secrets from what the client chose: an id or a model's name may be a key by mistake."""
     decisive = record.decisive
     return RecentRequest(
-        id=record.id,
+        id=clean(record.id),
         client=record.client,
         dialect=record.dialect,
-        model=record.model,
+        model=clean(record.model),
         deployment=decisive.deployment if decisive is not None else None,
         credential=decisive.credential if decisive is not None else None,
         attempts=len(record.attempts),

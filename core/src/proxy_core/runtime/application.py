@@ -70,6 +70,7 @@ def application(parts: Parts, admin: SecretStr) -> ASGIApp:
         pools=parts.pools,
         recent=services.recent,
         cost_of=services.prices.of_record,
+        clean=parts.status.clean,
         model_problems=parts.directory.problems,
         dry_run=parts.dry_run,
         usage_of=parts.state.usage,

@@ -68,6 +68,7 @@ class Operations(Struct, frozen=True, kw_only=True):
     pools: Mapping[str, Pool]
     recent: RecentRequests
     cost_of: Callable[[RequestRecord], float | None]
+    clean: Callable[[str], str]
     model_problems: Mapping[str, str]
     dry_run: DryRun
     usage_of: ReadUsage
@@ -141,7 +142,7 @@ class Operations(Struct, frozen=True, kw_only=True):
 
         records = self.recent.all()
         matching, groups = await asyncio.to_thread(found)
-        shown = [to_builtins(brief(record, self.cost_of(record))) for record in matching[: int(limit)]]
+        shown = [to_builtins(brief(record, self.cost_of(record), self.clean)) for record in matching[: int(limit)]]
         counts = {"kept": len(records), "matched": len(matching)}
         return await self._answer(request, {**counts, "requests": shown, "groups": groups})
 

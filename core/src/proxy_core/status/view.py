@@ -111,7 +111,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
             attempts=self.counters.attempts(),
             latencies=self.counters.latencies(),
             plugin_times=self.watch.read(),
-            recent=[brief(record, self.cost_of(record)) for record in self.recent.newest(MAX_RECENT)],
+            recent=[brief(record, self.cost_of(record), self.clean) for record in self.recent.newest(MAX_RECENT)],
             url=self.url(),
         )
 

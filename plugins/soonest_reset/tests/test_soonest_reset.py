@@ -12,7 +12,7 @@ from proxy_core import (
     UpstreamRequest,
     json_bytes,
 )
-from proxy_core.testing import plugin_with
+from proxy_core.testing import VirtualClock, plugin_with
 from proxy_plugin_soonest_reset import select
 
 REQUEST = ProxyRequest(id="r", client="c", dialect="openai_chat", model="m", stream=False, body={})
@@ -96,6 +96,32 @@ async def test_what_responses_report_decides(make_proxy, upstream):
 
     # Each once to learn its quota, then the one that resets first until it is exhausted, then the other.
     assert upstream.keys_seen == ["key-week", "key-hour", "key-hour", "key-hour", "key-week"]
+
+
+async def test_of_several_windows_the_one_with_the_least_left_counts(make_proxy, upstream):
+    """Five hours and a week, each from an account's first request, both known from caps alone."""
+    clock = VirtualClock(1_000_000.0)
+    rotation = {
+        "quota_window_s": 5 * HOUR_S,
+        "quota_window_begins": "first_request",
+        "windows": [{"name": "weekly", "length_s": WEEK_S, "begins": "first_request"}],
+        "caps": [{"limit": 10}, {"limit": 16, "window": "weekly"}],
+    }
+    provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"], "rotation": rotation}
+    proxy = await make_proxy({"providers": {"demo": provider}, "routing": {"selector": "soonest_reset"}}, clock=clock)
+
+    async def served(requests):
+        before = len(upstream.keys_seen)
+        for _ in range(requests):
+            assert (await proxy.chat("demo/small", "hi")).status == 200
+        return "".join(key[-1] for key in upstream.keys_seen[before:])
+
+    assert await served(1) == "a"
+    clock.passes(HOUR_S)
+    assert await served(13) == "b" + 9 * "a" + 3 * "b"  # what is left of a's five hours is lost first
+    clock.passes(4 * HOUR_S)
+    # a has five new hours, but little is left of its week, which ends in six days; b's five hours end in one.
+    assert await served(8) == 6 * "b" + 2 * "a"
 
 
 async def test_it_is_named_where_selectors_are_chosen(make_proxy):

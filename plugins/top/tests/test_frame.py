@@ -273,7 +273,8 @@ def test_a_failed_request_says_how_it_ended_and_how_often_it_was_tried():
     failed = request(status=429, outcome="failed", error="capacity_exhausted", attempts=3, usage=None, cost=None)
     text = plain(requests(reading(recent=[failed]), 10, 120))
 
-    assert "429 x3 capacity_ex" in text
+    assert "429 x3 " in text
+    assert text.endswith("groq/small capacity_exhausted")
 
 
 # --- Texts of others ---------------------------------------------------------------------

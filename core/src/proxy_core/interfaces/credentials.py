@@ -36,8 +36,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
     """A usable credential, as a selector sees it.
 
     ``used`` counts requests for the model (or its quota group) in the current quota window, those in
-    flight included. ``limit`` is what the provider allows in that window and ``resets_in_s`` when it
-    ends, in seconds; ``None`` where the provider has not said. ``last_used`` is monotonic seconds.
+    flight included. ``limit`` is what the provider, or else a cap from settings, allows in that window and
+    ``resets_in_s`` when it ends, in seconds; ``None`` where neither says so. Of several windows it is the one with the
+    least left. ``last_used`` is monotonic seconds.
     """
 
     credential: Credential

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from proxy_core.interfaces import Candidate, ProxyRequest
 from proxy_core.rotation.ledger import Ledger
+from proxy_core.rotation.quota import cap_of
 from proxy_core.rotation.sessions import Sessions, session_key
-from proxy_core.rotation.state import BUSY, CredentialState, QuotaGroup, Window
+from proxy_core.rotation.state import BUSY, CredentialState, QuotaGroup
 
 
 class Choice:
@@ -71,29 +72,33 @@ class Choice:
 
     def _candidate(self, position: int) -> Candidate:
         row = self._ledger.rows[position]
-        window, used = self._tightest(row)
+        limit, resets_at, used = self._tightest(row)
         return Candidate(
             credential=row.credential,
             in_flight=row.in_flight,
             used=used,
             last_used=row.last_used,
-            limit=window.limit if window else None,
-            resets_in_s=max(0.0, window.resets_at - self._now) if window else None,
+            limit=limit,
+            resets_in_s=max(0.0, resets_at - self._now) if resets_at is not None else None,
         )
 
-    def _tightest(self, row: CredentialState) -> tuple[Window | None, int]:
-        """Of the windows that the provider reports, the one with the least left, and the requests in it.
+    def _tightest(self, row: CredentialState) -> tuple[float | None, float | None, int]:
+        """Of the windows that the provider reports or a cap limits, the one with the least left: its limit, its end,
+        and the requests in it.
 
-        A window that comes only from settings says nothing about the provider's own.
+        Any other window that comes only from settings says nothing about the provider's own.
         """
-        reported = [
-            (window, group.used.get(row.id, 0))
-            for group in self._ledger.windows_of(self._group)
-            if (window := group.windows.get(row.id)) is not None and window.from_provider
-        ]
-        return max(reported, key=_share) if reported else (None, self._group.used.get(row.id, 0))
+        policy = self._ledger.policy
+        known = []
+        for group in self._ledger.windows_of(self._group):
+            window = group.windows.get(row.id)
+            cap = cap_of(policy, group, row) if window is not None and policy.rotation.caps else None
+            if window is not None and (window.from_provider or cap is not None):
+                limit = cap if window.limit is None else window.limit
+                known.append((limit, window.resets_at, group.used.get(row.id, 0)))
+        return max(known, key=_share) if known else (None, None, self._group.used.get(row.id, 0))
 
 
-def _share(counted: tuple[Window, int]) -> float:
-    window, used = counted
-    return used / window.limit if window.limit else 0.0
+def _share(counted: tuple[float | None, float, int]) -> float:
+    limit, _, used = counted
+    return used / limit if limit else 0.0

@@ -22,7 +22,7 @@ _WIDE = 110
 _BAR = 10
 #: From this width on, a request has all its columns.
 _TABLE = 90
-_WIDE_HEAD = "first   tokens      cost     account        "
+_MORE = "first   tokens      cost     account        "
 _LABEL = 20
 #: With more accounts than this, those that need attention come first, and the rest is only counted.
 _MANY, _MOST = 20, 100
@@ -165,11 +165,7 @@ def requests(reading: Reading, most: int, width: int) -> Iterator[Line]:
     if not every:
         yield [("no request yet", "dim")]
         return
-    yield [
-        ("time     ended    took    ", "dim"),
-        (_WIDE_HEAD if width >= _TABLE else "", "dim"),
-        ("client       model", "dim"),
-    ]
+    yield [(f"time     ended    took    {_MORE if width >= _TABLE else ''}client       model", "dim")]
     for request in every[:most]:
         yield _request(request, labels, width)
 
@@ -177,13 +173,13 @@ def requests(reading: Reading, most: int, width: int) -> Iterator[Line]:
 def _request(one: RecentRequest, labels: Mapping[str, str], width: int) -> Line:
     good = one.outcome == "completed" and one.status < 400
     tone: Style = "good" if good else "bad"
-    tries = f" x{one.attempts}" if one.attempts > 1 else ""
-    end = f"{one.status}{tries}" if good else f"{one.status}{tries} {clean(one.error or one.outcome)}"
+    end = f"{one.status} x{one.attempts}" if one.attempts > 1 else str(one.status)
+    error = "" if good else f" {clean(one.error or one.outcome)}"
     tokens = f"{count(one.usage.prompt)}+{count(one.usage.completion)}" if one.usage is not None else "-"
     first = seconds(one.first_event_s)
     cells: list[tuple[str, Style]] = [
         (f"{one.started_at.astimezone():%H:%M:%S} ", "dim"),
-        (f"{padded(end, 8 if good else 20)} ", tone),
+        (f"{padded(end, 8)} ", tone),
         (f"{padded(seconds(one.duration_s), 7)} ", ""),
     ]
     if width >= _TABLE:
@@ -192,7 +188,7 @@ def _request(one: RecentRequest, labels: Mapping[str, str], width: int) -> Line:
         cells += [(f"{padded(clean(labels.get(one.credential or '', '-')), 14)} ", "")]
     served = clean(one.deployment or one.model)
     asked = f" (as {clean(one.model)})" if one.deployment and one.model not in (one.deployment, served) else ""
-    return [*cells, (f"{padded(clean(one.client), 12)} ", ""), (served, "bold"), (asked, "dim")]
+    return [*cells, (f"{padded(clean(one.client), 12)} ", ""), (served, "bold"), (asked, "dim"), (error, "bad")]
 
 
 def fitted(lines: Iterable[Line], width: int) -> Iterator[Line]:

@@ -146,6 +146,23 @@ async def test_clients_are_told_what_settings_say_about_a_model(setup, home):
     assert "model_context_window" not in tomllib.loads(codex.read_text())
 
 
+async def test_qwen_code_is_told_the_context_window_of_the_model_that_was_asked_for(setup, home):
+    (home / "proxy-core.toml").write_text(TOML + SEES)
+    qwen = home / ".qwen/settings.json"
+    qwen.parent.mkdir()
+    qwen.write_text('{"model": {"generationConfig": {"timeout": 5}}}')
+
+    async def written(*options):
+        await setup("qwen", *options, "--write", "--yes")
+        return json.loads(qwen.read_text())["model"]
+
+    assert await written() == {"generationConfig": {"timeout": 5}, "name": "fast"}
+    sees = {"name": "sees", "generationConfig": {"timeout": 5, "contextWindowSize": 64000}}
+    assert await written("--model", "sees") == sees
+    assert await written() == sees
+    assert await written("--model", "fast") == {"name": "fast", "generationConfig": {"timeout": 5}}
+
+
 async def test_a_generated_key_is_read_from_its_file(setup, home):
     (home / "proxy-core.toml").unlink()
 

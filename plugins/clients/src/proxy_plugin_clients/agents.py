@@ -98,6 +98,11 @@ _CODEX_WINDOW = ("model_context_window",)
 _CODEX_KEYS = ("env_key", "env_key_instructions", "experimental_bearer_token", "requires_openai_auth")
 
 
+def _window(endpoint: Endpoint) -> int | None:
+    """Of the model that was asked for. For a name that a client does not know, it assumes one."""
+    return endpoint.described.get(endpoint.model, ModelInfo()).context_length if endpoint.chosen else None
+
+
 def _codex(endpoint: Endpoint) -> Configuration:
     command, *arguments = endpoint.key.command
     provider = {
@@ -107,8 +112,8 @@ def _codex(endpoint: Endpoint) -> Configuration:
         "auth": {"command": command, "args": arguments, "refresh_interval_ms": 300_000},
     }
     model: JsonObject = {"model": endpoint.model if endpoint.chosen else _CODEX_MODEL}
-    window = endpoint.described.get(endpoint.model, ModelInfo()).context_length if endpoint.chosen else None
-    if window is not None:  # for a name that it does not know, it assumes one
+    window = _window(endpoint)
+    if window is not None:
         model[_CODEX_WINDOW[0]] = window
     own = ("model_providers", "proxy-core")
     file = ConfigFile(
@@ -183,10 +188,17 @@ def _instead(endpoint: Endpoint, folder: str) -> list[Rival]:
     return [Rival(path=path, format="env", instead=True) for path in paths]
 
 
+_QWEN_WINDOW = ("model", "generationConfig", "contextWindowSize")
+
+
 def _qwen(endpoint: Endpoint) -> Configuration:
     folder = endpoint.folder("QWEN_HOME", ".qwen")
     variables = {"OPENAI_BASE_URL": endpoint.v1, "OPENAI_API_KEY": endpoint.key}
-    named, model = {"OPENAI_MODEL": endpoint.model}, {"model": {"name": endpoint.model}}
+    named: dict[str, str] = {"OPENAI_MODEL": endpoint.model}
+    model: dict[str, JsonObject] = {"model": {"name": endpoint.model}}
+    window = _window(endpoint)
+    if window is not None:
+        model["model"][_QWEN_WINDOW[1]] = {_QWEN_WINDOW[2]: window}
     settings = {"security": {"auth": {"selectedType": "openai"}}}
     system = endpoint.folder("QWEN_CODE_SYSTEM_SETTINGS_PATH", "/etc/qwen-code/settings.json")
     providers = ("modelProviders", "openai")
@@ -199,6 +211,7 @@ def _qwen(endpoint: Endpoint) -> Configuration:
                     path=folder / "settings.json",
                     format="json",
                     values=settings,
+                    removes=[_QWEN_WINDOW] if endpoint.chosen and window is None else [],
                     keeps=[providers],
                     extras=["comments"],
                 ),

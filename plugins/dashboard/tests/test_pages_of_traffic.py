@@ -239,6 +239,16 @@ async def test_providers_that_give_no_list_and_those_without_an_account_are_name
     assert "No model yet" in text
 
 
+async def test_a_name_that_is_no_text_breaks_no_page(browsing, upstream):
+    odd = b'{"data": [{"id": "odd\\ud800", "owned_by": "\\udfff"}, {"id": "fine"}, {"id": "nul\\u0000"}]}'
+    upstream.for_path("/models").responds(body=odd)
+    _, browser = await browsing()
+    text = words(await browser.page("models"))
+
+    assert "demo/fine" in text
+    assert "odd" not in text
+
+
 async def tried(browser, **form):
     response = await browser.post("/admin/ui/models/try", form)
     return response, [

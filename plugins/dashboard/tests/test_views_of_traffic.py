@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy_core import RecentRequest
 from proxy_core.testing import chunk
 from proxy_core.testing.program import serving
 from proxy_plugin_dashboard.charts import HEIGHT, WIDTH, Point, ceiling, columns
 from proxy_plugin_dashboard.trying import Reading
 from proxy_plugin_dashboard.views.models_model import models_model
-from proxy_plugin_dashboard.views.requests_model import accounts_in, ending, explanation, wanted
+from proxy_plugin_dashboard.views.requests_model import Found, accounts_in, ending, explanation, wanted, with_newer
 from proxy_plugin_dashboard.views.usage_model import (
     COUNTED,
     RANGES,
@@ -151,6 +152,38 @@ def test_how_a_request_ended(status, outcome, error, expected):
 
 def test_only_what_a_search_knows_is_passed_on():
     assert wanted({"q": " a ", "client": "", "limit": "9999", "local": "1", "id": "x"}) == {"q": "a"}
+
+
+def found(*numbers, matched=None):
+    requests = [
+        RecentRequest(
+            id=f"r{number}",
+            client="laptop",
+            dialect="openai_chat",
+            model="demo/small",
+            deployment=None,
+            credential=None,
+            attempts=0,
+            stream=False,
+            status=200,
+            outcome="completed",
+            error=None,
+            started_at=datetime(2026, 11, 28, tzinfo=UTC) + timedelta(seconds=number),
+            first_event_s=None,
+            duration_s=0.5,
+            usage=None,
+        )
+        for number in numbers
+    ]
+    return Found(requests=requests, kept=1000, matched=len(requests) if matched is None else matched)
+
+
+def test_what_a_live_page_finds_later_comes_on_top_once():
+    before = found(*range(60, 10, -1), matched=60)
+    after = with_newer(before, found(62, 61, 60, 59))
+
+    assert [request.id for request in after.requests[:4]] == ["r62", "r61", "r60", "r59"]
+    assert (len(after.requests), after.matched) == (50, 62)
 
 
 RECORD = {

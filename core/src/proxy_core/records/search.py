@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from itertools import takewhile
 from typing import Any
 
 from msgspec import Struct
@@ -15,14 +16,16 @@ from proxy_core.interfaces import RecentRequest, RequestRecord
 #: The ratio of two neighbouring durations of ``durations``.
 STEP = 1.1
 _SHORTEST_S = 0.001
+#: By how much a request can come into the history later than it ended.
+_LATE_S = 5.0
 
 
 class Search(Struct, frozen=True, kw_only=True):
     """What to look for; an empty field matches everything.
 
     ``q``: words that all occur somewhere. The other texts are whole values, but ``status`` may be a class (``4xx``) and
-    ``deployment`` a provider. ``since`` is the first day (UTC); ``before``: only requests that ended before this (epoch
-    seconds).
+    ``deployment`` a provider. ``since`` is the first day (UTC); ``after`` and ``before`` are about when a request
+    ended (epoch seconds).
     """
 
     q: str = ""
@@ -33,28 +36,50 @@ class Search(Struct, frozen=True, kw_only=True):
     outcome: str = ""
     status: str = ""
     since: date = date.min
+    after: float = -math.inf
     before: float = math.inf
 
-    def matches(self, record: RequestRecord) -> bool:
-        decisive = record.decisive
-        deployment, credential = (decisive.deployment, decisive.credential) if decisive is not None else ("", "")
-        return (
-            self.client in ("", record.client)
-            and self.model in ("", record.model)
-            and self.deployment in ("", deployment, deployment.partition("/")[0])
-            and self.credential in ("", credential)
-            and self.outcome in ("", record.outcome)
-            and self.status in ("", str(record.status), f"{record.status // 100}xx")
-            and (not self.q or _has(self.q, record, deployment, credential))
-            and record.started_at.date() >= self.since
-            and ended_at(record) < self.before
-        )
+
+Test = Callable[[RequestRecord], bool]
 
 
-def _has(q: str, record: RequestRecord, deployment: str, credential: str) -> bool:
-    of = (record.id, record.client, record.model, deployment, credential, record.dialect, record.error or "")
-    text = " ".join((*of, str(record.status), record.outcome)).lower()
-    return all(word in text for word in q.lower().split())
+def search(records: Sequence[RequestRecord], wanted: Search) -> Sequence[RequestRecord]:
+    """Those of ``records``, newest first, that match. What came before ``wanted.after`` is not looked at."""
+    tests = list(_tests(wanted))
+    if wanted.after > -math.inf:
+        records = list(takewhile(lambda record: ended_at(record) > wanted.after - _LATE_S, records))
+    return [record for record in records if all(test(record) for test in tests)] if tests else records
+
+
+def _tests(wanted: Search) -> Iterator[Test]:
+    """One for each field that says something: the cheap ones first."""
+    for name in ("client", "model", "outcome"):
+        if value := getattr(wanted, name):
+            yield lambda record, name=name, value=value: getattr(record, name) == value  # type: ignore[misc]  # a loop's
+    if status := wanted.status:
+        yield lambda record: status in (str(record.status), f"{record.status // 100}xx")
+    if wanted.since > date.min:
+        yield lambda record: record.started_at.date() >= wanted.since
+    if wanted.after > -math.inf or wanted.before < math.inf:
+        yield lambda record: wanted.after < ended_at(record) < wanted.before
+    if deployment := wanted.deployment:
+        yield lambda record: deployment in (found := _tried(record)[0], found.partition("/")[0])
+    if credential := wanted.credential:
+        yield lambda record: credential == _tried(record)[1]
+    if words := wanted.q.lower().split():
+        yield lambda record: _has(words, record)
+
+
+def _tried(record: RequestRecord) -> tuple[str, str]:
+    """The deployment and the credential that answered, or were tried last."""
+    decisive = record.decisive
+    return (decisive.deployment, decisive.credential) if decisive is not None else ("", "")
+
+
+def _has(words: Sequence[str], record: RequestRecord) -> bool:
+    of = (record.id, record.client, record.model, *_tried(record), record.dialect, record.error or "", record.outcome)
+    text = f"{' '.join(of)} {record.status}".lower()
+    return all(word in text for word in words)
 
 
 def ended_at(record: RequestRecord | RecentRequest) -> float:
@@ -112,9 +137,8 @@ def grouped(records: Iterable[RequestRecord], by: Sequence[str]) -> list[dict[st
 
 
 def _values(record: RequestRecord) -> Mapping[str, str]:
-    decisive = record.decisive
-    provider, _, model = (decisive.deployment if decisive is not None else "").partition("/")
-    credential = decisive.credential if decisive is not None else ""
+    deployment, credential = _tried(record)
+    provider, _, model = deployment.partition("/")
     day = record.started_at.date().isoformat()
     return {"day": day, "client": record.client, "provider": provider, "credential": credential, "model": model}
 

@@ -26,7 +26,7 @@ from proxy_core.models.routing import Router
 from proxy_core.pipeline.dry_run import DryRun
 from proxy_core.records.recent import RecentRequests
 from proxy_core.records.record import explained
-from proxy_core.records.search import Search, brief, grouped
+from proxy_core.records.search import Search, brief, grouped, search
 from proxy_core.rotation.explain import described
 from proxy_core.rotation.pool import Pool
 from proxy_core.server import control_socket
@@ -137,7 +137,7 @@ class Operations(Struct, frozen=True, kw_only=True):
             raise BadRequest(f"limit must be a number from 0 to {_MOST_FOUND}.", param="limit")
 
         def found() -> tuple[Sequence[RequestRecord], list[dict[str, Any]]]:
-            matching = [record for record in records if wanted.matches(record)]
+            matching = search(records, wanted)
             return matching, grouped(matching, by) if by else []
 
         records = self.recent.all()
@@ -215,6 +215,7 @@ def _search(given: Given) -> Search:
     return Search(
         **{name: given[name].strip() for name in texts if name in given},
         since=_day(given, "since", date.min),
+        after=_number(given, "after", -math.inf),
         before=_number(given, "before", math.inf),
     )
 

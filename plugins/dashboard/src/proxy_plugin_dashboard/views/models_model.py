@@ -49,6 +49,7 @@ def models_model(
     listed: Sequence[Mapping[str, Any]], problems: Sequence[Problem], query: Mapping[str, str]
 ) -> ModelsModel:
     """``listed`` is ``data`` of ``GET /v1/models``; ``query``: ``q`` searches, ``page`` counts from 1."""
+    listed = [entry for entry in listed if _can_be_asked_for(entry["id"])]
     q, words = query.get("q", "").strip(), query.get("q", "").lower().split()
     rows = [row for entry in listed if _matches(row := _row(entry), words)]
     last = max(1, -(-len(rows) // PER_PAGE))
@@ -64,6 +65,11 @@ def models_model(
         problems=problems,
         names=[entry["id"] for entry in listed],
     )
+
+
+def _can_be_asked_for(model: str) -> bool:
+    """Half of a surrogate pair, which a provider's list may have, is no text: no request can name such a model."""
+    return model.isprintable() or not any("\ud800" <= char <= "\udfff" for char in model)
 
 
 def _matches(row: Row, words: Sequence[str]) -> bool:

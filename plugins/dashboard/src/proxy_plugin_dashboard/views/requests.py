@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
+
+from msgspec import Struct
 
 from proxy_core import PageResponse, ProcessStatus
 from proxy_plugin_dashboard.own_calls import Refused, account_names, ask, segment
@@ -16,17 +19,31 @@ from proxy_plugin_dashboard.views.requests_model import (
     Explanation,
     Found,
     accounts_in,
+    ended_at,
     explanation,
     found_in,
     requests_model,
     wanted,
+    with_newer,
 )
 from proxy_plugin_dashboard.words import money
 
 #: Searches whose last answers are kept, so that a live page asks again only when a request has ended.
 _MOST_KEPT = 32
+#: After this, the whole history is searched again, because the oldest requests leave it.
+_ANEW_S = 60.0
+#: Another worker's request may have ended a little before the newest one, but come later.
+_OVERLAP_S = 2.0
 #: Where a proxy listens unless it is told otherwise, for one that another program serves.
 _HERE = "http://127.0.0.1:8000"
+
+
+class _Kept(Struct, frozen=True, kw_only=True):
+    """The answer to a search. ``marker``: the newest request of each process by then; ``at``: when it was made."""
+
+    found: Found
+    marker: object
+    at: float
 
 
 async def show(asked: Asked) -> Mapping[str, object]:
@@ -52,16 +69,22 @@ async def show(asked: Asked) -> Mapping[str, object]:
 
 
 async def _found(asked: Asked, query: Mapping[str, str]) -> Found:
-    """Asked anew for every page; for a tick of a live page only if a request has ended since."""
-    kept: dict[str, tuple[object, Found]] = asked.kept.setdefault("found", {})
+    """Asked anew for every page; for a tick of a live page only for what has ended since, if anything has."""
+    kept: dict[str, _Kept] = asked.kept.setdefault("found", {})
     key, marker = urlencode(query), [_newest(status) for status in asked.statuses]
-    if asked.is_tick and key in kept and kept[key][0] == marker:
-        return kept[key][1]
-    answer = await ask(asked.request, "/admin/requests", {**query, "limit": PER_PAGE})
-    found = found_in(answer["processes"])
+    known = kept.get(key) if asked.is_tick else None
+    if known is not None and time.monotonic() - known.at > _ANEW_S:
+        known = None
+    if known is not None and known.marker == marker:
+        return known.found
+    since = (
+        {"after": ended_at(known.found.requests[0]) - _OVERLAP_S} if known is not None and known.found.requests else {}
+    )
+    answer = found_in((await ask(asked.request, "/admin/requests", {**query, **since, "limit": PER_PAGE}))["processes"])
+    found = with_newer(known.found, answer) if known is not None and since else answer
     if len(kept) >= _MOST_KEPT:
         kept.clear()
-    kept[key] = marker, found
+    kept[key] = _Kept(found=found, marker=marker, at=known.at if known is not None else time.monotonic())
     return found
 
 

@@ -79,11 +79,22 @@ def found_in(processes: Iterable[Mapping[str, Any]]) -> Found:
     )
 
 
+def with_newer(before: Found, newer: Found) -> Found:
+    """``newer``: what the same search found about the time since shortly before the newest of ``before``."""
+    known = {request.id for request in before.requests}
+    fresh = [request for request in newer.requests if request.id not in known]
+    return Found(
+        requests=newest([*fresh, *before.requests]),
+        kept=newer.kept,
+        matched=min(before.matched + len(fresh), newer.kept),
+    )
+
+
 def newest(requests: Iterable[RecentRequest]) -> list[RecentRequest]:
-    return sorted(requests, key=_ended_at, reverse=True)[:PER_PAGE]
+    return sorted(requests, key=ended_at, reverse=True)[:PER_PAGE]
 
 
-def _ended_at(request: RecentRequest) -> float:
+def ended_at(request: RecentRequest) -> float:
     return request.started_at.timestamp() + request.duration_s
 
 
@@ -97,7 +108,7 @@ def requests_model(statuses: Sequence[ProcessStatus], found: Found, query: Mappi
         matched=found.matched,
         running=sum(status.requests_in_flight for status in statuses),
         query=query,
-        older={**query, "before": repr(_ended_at(found.requests[-1]))} if more else None,
+        older={**query, "before": repr(ended_at(found.requests[-1]))} if more else None,
         is_search=bool(query),
     )
 

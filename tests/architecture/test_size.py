@@ -1,7 +1,9 @@
 """How large the parts are, and whose names stand in them: limits that keep the tree one that people read."""
 
 import ast
+import io
 import re
+import tokenize
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,10 +17,32 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "src" / "proxy_core"
 SOURCES = [CORE, *sorted(ROOT.glob("plugins/*/src/*"))]
 MODULES = sorted(file for source in SOURCES for file in source.rglob("*.py"))
+#: Tokens that make no line one of code.
+PROSE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
 
 
 def lines(file):
     return len(file.read_text().splitlines())
+
+
+def code_lines(text):
+    """How many lines of a module hold code: not those that are blank or hold only a comment or docstring."""
+    docstrings = {
+        number
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for number in range(node.lineno, node.end_lineno + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    code = {n for token in tokens if token.type not in PROSE for n in range(token.start[0], token.end[0] + 1)}
+    return len(code - docstrings)
 
 
 def named(file):
@@ -55,8 +79,17 @@ def test_nineteen_of_twenty_functions_have_fewer_than_25_lines():
 
 
 @pytest.mark.xfail(strict=True, reason="the core still has more than its share")
-def test_the_core_has_at_most_22000_lines():
-    assert sum(lines(file) for file in CORE.rglob("*.py") if "testing" not in file.relative_to(CORE).parts) <= 22_000
+def test_the_core_has_at_most_22000_lines_of_code():
+    """Blank lines, comments and docstrings do not count: an explanation costs nothing."""
+    parts = [file for file in CORE.rglob("*.py") if "testing" not in file.relative_to(CORE).parts]
+
+    assert sum(code_lines(file.read_text()) for file in parts) <= 22_000
+
+
+def test_lines_of_code_are_those_without_prose():
+    text = '"""Of the\nmodule."""\n\n# why\ndef f(\n    a,  # what\n):\n    """Of f."""\n    return """\n\n"""\n'
+
+    assert code_lines(text) == 6
 
 
 @pytest.mark.parametrize("package", [source.name for source in SOURCES])

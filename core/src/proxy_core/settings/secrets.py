@@ -8,16 +8,22 @@ from pydantic import BaseModel, SecretStr
 
 from proxy_core.settings.base import PROXY_WORDS
 
+_PLAIN = (str, int, float, bytes, type(None))
+
 
 def secret_values(value: object) -> Iterator[str]:
     """All secrets in settings, at any depth."""
-    if isinstance(value, SecretStr):
-        if (secret := value.get_secret_value()) not in PROXY_WORDS:
-            yield secret
-    elif isinstance(value, BaseModel):
-        yield from secret_values(dict(value))
-    elif isinstance(value, Mapping):
-        yield from secret_values(list(value.values()))
-    elif isinstance(value, list | tuple | set | frozenset):
-        for inner in value:
-            yield from secret_values(inner)
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, _PLAIN):  # as most are
+            continue
+        if isinstance(found, SecretStr):
+            if (secret := found.get_secret_value()) not in PROXY_WORDS:
+                yield secret
+        elif isinstance(found, BaseModel):
+            waiting += dict(found).values()
+        elif isinstance(found, list | tuple | set | frozenset):
+            waiting += found
+        elif isinstance(found, Mapping):
+            waiting += found.values()

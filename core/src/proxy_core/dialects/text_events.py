@@ -42,11 +42,12 @@ class TextEvents:
         first, *pieces = (block + before).split(key)  # the search for a longer separator would take three times as long
         if first != before:
             return b"", block
-        size, texts = len(between), []
+        texts = []
         for piece in pieces:
-            if not piece.endswith(between):
+            text = piece.removesuffix(between)
+            if len(text) == len(piece):
                 break
-            texts.append(piece[:-size])
+            texts.append(text)
         if not _plain(b"".join(texts)):
             texts = list(takewhile(_plain, texts))
         unlike = pieces[len(texts) :]

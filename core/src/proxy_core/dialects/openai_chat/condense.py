@@ -65,12 +65,13 @@ def _run(events: list[bytes], at: int) -> tuple[bytes, int]:
     if frame is None:
         return events[at], at + 1
     before, after = _PREFIX + frame[0], frame[1]
-    begin, end = len(before), -len(after)
+    size = len(before) + len(after)
     texts = []
     for event in islice(events, at, None):
-        if not (event.startswith(before) and event.endswith(after)):
+        text = event.removeprefix(before).removesuffix(after)
+        if len(event) - len(text) != size:
             break
-        texts.append(event[begin:end])
+        texts.append(text)
     if _WHOLE_TEXTS.fullmatch(b"\n".join(texts)) is None:
         return events[at], at + 1
     return before + b"".join(texts) + after, at + len(texts)

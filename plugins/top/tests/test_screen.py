@@ -3,6 +3,8 @@
 import asyncio
 import os
 import ssl
+import tempfile
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +21,13 @@ ADMIN = "the-admin-key"
 WORK, PRIVATE = "key-of-the-account-at-work", "key-of-the-private-account"
 TOLD = {"error": {"message": f"No more today, says {WORK}. \x1b[2J[red]red[/red]", "code": "rate_limit_exceeded"}}
 PRICES = {"small": {"input_price": 1000.0, "output_price": 1000.0}}
+
+
+@pytest.fixture
+def home():
+    """A short one: with a long path the sockets are elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="pc-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -173,20 +182,20 @@ async def test_a_wrong_key_is_told_and_never_shown(two_accounts):
     assert "a-wrong" not in repr(vars(caught.value)) + str(caught.value)
 
 
-async def test_several_workers_of_a_program_and_the_command_of_this_installation(tmp_path, upstream):
+async def test_several_workers_of_a_program_and_the_command_of_this_installation(home, upstream):
     upstream.responds()
     names = {"PROXY_API_KEY": "some-key", "DEMO_API_BASE": upstream.url, "DEMO_API_KEY": "sk-demo-key"}
-    data = {"PROXY_DATA_DIR": str(tmp_path / "data")}
+    data = {"PROXY_DATA_DIR": str(home / "data")}
     body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
     headers = {"authorization": "Bearer some-key"}
-    async with serving(tmp_path, **names, **data) as program, httpx.AsyncClient() as client:
+    async with serving(home, **names, **data) as program, httpx.AsyncClient() as client:
         await client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers, timeout=20)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(60):
             text = ""
             while "1 request" not in text:  # until the store has it
-                code, text = await asyncio.to_thread(top, tmp_path)
-        key = (tmp_path / "data" / "admin.key").read_text().strip()
-    gone = await asyncio.to_thread(top, tmp_path)
+                code, text = await asyncio.to_thread(top, home)
+        key = (home / "data" / "admin.key").read_text().strip()
+    gone = await asyncio.to_thread(top, home)
 
     assert code == 0, text
     assert "accounts all 1 usable" in text

@@ -27,6 +27,7 @@ TESTS = """
     plugins/accounts plugins/doctor plugins/estimates plugins/gemini_cli/tests/test_keychain.py
     plugins/oauth/tests/test_oauth_tokens.py
     plugins/http_servers plugins/jsonl plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
+    plugins/top
 """.split()
 #: litellm asks for higher versions of what the core stands on, so it is tried by itself, with what extras of the
 #: core install.

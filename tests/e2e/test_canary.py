@@ -114,6 +114,8 @@ SURFACES = {
     "model": ("running", asked("/v1/models/plain/small")),
     "providers": ("running", asked("/v1/providers")),
     "dashboard": ("running", dashboard),
+    "command top": ("running", printed("top", "--once")),
+    "command usage --forecast": ("once", printed("usage", "--forecast", "--json")),
     "cross-origin request": ("running", asked("/v1/chat/completions", "OPTIONS")),
     "command plugins": ("once", printed("plugins")),
     "command plugins --json": ("once", printed("plugins", "--json")),
@@ -254,6 +256,7 @@ def check_that_it_was_there_to_be_found(stage, out, mode, upstream):
     logs = [f for f in stage.home.rglob("proxy*.log") if f.parent.name == "logs"]
 
     assert stage.replies.keys() == STORIES.keys()
+    assert b"\naccounts " in out["command top"]
     assert {request.key for request in upstream.requests} >= {
         s.credential for n, s in stage.stories.items() if n in USED
     }

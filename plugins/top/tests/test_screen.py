@@ -158,14 +158,28 @@ async def test_the_last_picture_stays_while_the_proxy_is_away(two_accounts):
 
 async def test_paused_it_does_not_read(two_accounts):
     proxy = await two_accounts()
-    app = Top([remote(proxy)], every_s=0.5)
+
+    class Counting(RemoteProxy):
+        reads, reading = 0, False
+
+        async def read(self):
+            self.reads, self.reading = self.reads + 1, True
+            try:
+                return await super().read()
+            finally:
+                self.reading = False
+
+    source = Counting(root(proxy), SecretStr(ADMIN))
+    app = Top([source], every_s=0.5)
 
     async with app.run_test(size=(120, 40)) as pilot:
         await until(lambda: "no request yet" in screen(app))
         await pilot.press("p")
+        await until(lambda: not source.reading)
+        before = source.reads
         await proxy.chat("demo/small", "hi")
         await asyncio.sleep(1.2)
-        assert "no request yet" in screen(app)
+        assert source.reads == before
         await pilot.press("p")
         await until(lambda: "no request yet" not in screen(app))
 

@@ -10,7 +10,6 @@ from proxy_plugin_litellm.newer_tables import NewerTables
 from proxy_plugin_litellm.table import load_table
 
 NEWER = {"only-in-the-newer": {"litellm_provider": "openai", "mode": "chat", "max_input_tokens": 2}}
-INSTALLED = load_table()
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ async def until(condition):
 
 async def test_a_newer_table_is_used_kept_and_not_fetched_again_after_a_restart(tables, http, upstream):
     upstream.responds(200, NEWER)
-    assert tables().load() is INSTALLED
+    assert tables().load() is load_table()
     assert length(await first(tables(), http)) == 2
 
     again = tables()
@@ -83,7 +82,7 @@ async def test_an_answer_that_is_no_table_changes_nothing_and_is_asked_for_again
     upstream.responds(200, NEWER)
     running = asyncio.ensure_future(first(tables(every_s=0.2), http))
     await until(lambda: upstream.requests)
-    assert tables().load() is INSTALLED
+    assert tables().load() is load_table()
 
     assert length(await running) == 2
 
@@ -93,14 +92,14 @@ async def test_a_server_that_cannot_be_reached_changes_nothing(file, http):
 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(anext(unreachable.fetched(http)), 0.5)
-    assert unreachable.load() is INSTALLED
+    assert unreachable.load() is load_table()
 
 
 async def test_a_table_from_another_address_is_not_used(tables, http, upstream):
     upstream.responds(200, NEWER)
     await first(tables(), http)
 
-    assert tables(path="/other.json").load() is INSTALLED
+    assert tables(path="/other.json").load() is load_table()
 
 
 @pytest.mark.parametrize("damaged", ["{", "its text"])
@@ -111,7 +110,7 @@ async def test_a_damaged_file_is_no_table(tables, file, http, upstream, damaged)
     kept = json.loads(file.read_text())
     file.write_text(damaged if damaged == "{" else json.dumps({**kept, "text": "{"}))
 
-    assert tables().load() is INSTALLED
+    assert tables().load() is load_table()
 
 
 async def test_a_proxy_fetches_nothing_before_a_table_is_needed_and_then_uses_it(make_proxy, upstream, file):

@@ -38,7 +38,7 @@ def two_accounts(make_proxy, upstream):
         upstream.for_key(WORK).responds(429, TOLD, headers={"retry-after": "7200"})
         keys = [{"key": WORK, "label": "work"}, {"key": PRIVATE, "label": "private"}]
         provider = {"base_url": upstream.url, "api_keys": keys, "models": PRICES}
-        routing = {"selector": "sequential", "max_wait_s": 1}
+        routing = {"selector": "sequential", "max_wait_s": 60}
         settings = {"providers": {"demo": provider}, "routing": routing, "admin": {"key": ADMIN}, **tables}
         return await make_proxy(settings)
 
@@ -72,7 +72,8 @@ async def test_two_accounts_one_used_up_which_one_until_when_and_what_today_cost
     app = Top([remote(proxy)], every_s=0.5)
 
     async with app.run_test(size=(120, 40)) as pilot:
-        await until(lambda: "3 requests" in screen(app))
+        # Parts of one picture may be drawn one after the other.
+        await until(lambda: "3 requests" in screen(app) and screen(app).count("demo/small") == 3)
         text = screen(app)
         await pilot.press("q")
 

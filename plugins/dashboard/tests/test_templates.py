@@ -33,3 +33,11 @@ def test_what_is_vendored_has_its_licence():
     for file in (PACKAGE / "static" / "vendor").glob("*.js"):
         assert file.name.partition(".")[0].removesuffix("-ext") in licences.replace("htmx-ext-sse", "sse")
     assert licences.count("Permission to use, copy, modify") == 3
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.name)
+def test_what_scrolls_can_be_scrolled_with_the_keyboard(file):
+    """A wide table on a narrow screen: it has to be focusable, and then have a name."""
+    for tag in re.findall(r'<[^>]*class="[^"]*\bscroll\b[^>]*>', file.read_text()):
+        assert 'tabindex="0"' in tag
+        assert "aria-label" in tag

@@ -31,16 +31,20 @@ def condensed(stream: bytes) -> bytes:
 
     A stream that does not consist of plain lines of JSON objects is returned unchanged.
     """
-    *events, rest = stream.split(_END)
-    tail = rest
-    if events and events[-1].startswith(b"data: [DONE]"):
-        tail = events.pop() + _END + rest
+    if b"\r" in stream or not stream.startswith(_PREFIX):  # legal, and rare enough for the slow path
+        return stream
+    # A short separator would be searched for at every byte.
+    *events, last = stream[len(_PREFIX) :].split(_END + _PREFIX)
+    event, end, tail = last.partition(_END)
+    if end and not event.startswith(b"[DONE]"):
+        events.append(event)
+    else:
+        tail = _PREFIX + last
     events = _joined(events)
-    # A stray CR or a second line in an event is legal, and rare enough for the slow path.
-    if b"\r" in stream or not all(event.startswith(_PREFIX + b"{") and b"\n" not in event for event in events):
+    if not all(event.startswith(b"{") and b"\n" not in event for event in events):  # so are several lines
         return stream
     try:
-        chunks = loads(b"[" + b",".join(event[len(_PREFIX) :] for event in events) + b"]")
+        chunks = loads(b"[" + b",".join(events) + b"]")
     except ValueError:
         return stream
     return b"".join(sse.encode(json_bytes(chunk)) for chunk in _merged(chunks)) + tail
@@ -61,10 +65,10 @@ def _joined(events: list[bytes]) -> list[bytes]:
 
 def _run(events: list[bytes], at: int) -> tuple[bytes, int]:
     """The event at ``at``, with the texts of those that follow it and are alike, and where they are over."""
-    frame = _frame(events[at].removeprefix(_PREFIX))
+    frame = _frame(events[at])
     if frame is None:
         return events[at], at + 1
-    before, after = _PREFIX + frame[0], frame[1]
+    before, after = frame
     size = len(before) + len(after)
     texts = []
     for event in islice(events, at, None):

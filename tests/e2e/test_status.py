@@ -17,7 +17,7 @@ def proxy_with_admin(make_proxy, upstream):
 
     async def make(**tables):
         provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
-        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}}
+        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 60}}
         return await make_proxy({**settings, "admin": {"key": ADMIN}, **tables})
 
     return make

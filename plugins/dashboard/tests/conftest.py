@@ -13,7 +13,7 @@ async def browsing(make_proxy, upstream):
 
     async def make(modules=(), signed_in=True, **tables):
         provider = {"base_url": upstream.url, "api_keys": ["key-a", "key-b"]}
-        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 1}}
+        settings = {"providers": {"demo": provider}, "routing": {"selector": "sequential", "max_wait_s": 60}}
         proxy = await make_proxy({**settings, "admin": {"key": ADMIN_KEY}, **tables}, modules=modules)
         clients.append(client := httpx.AsyncClient(trust_env=False, timeout=20))
         browser = Browser(client, proxy.url.removesuffix("/v1"))

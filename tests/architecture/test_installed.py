@@ -24,7 +24,7 @@ TESTS = """
     core/tests/test_state_memory.py core/tests/test_state_sqlite.py
     tests/e2e/test_relay.py tests/e2e/test_openai_client.py tests/e2e/test_server.py
     tests/e2e/test_config_cli.py
-    plugins/accounts plugins/doctor plugins/estimates plugins/gemini_cli/tests/test_keychain.py
+    plugins/accounts plugins/dashboard plugins/doctor plugins/estimates plugins/gemini_cli/tests/test_keychain.py
     plugins/oauth/tests/test_oauth_tokens.py
     plugins/http_servers plugins/jsonl plugins/mirrowel plugins/otel plugins/prometheus plugins/redaction plugins/redis
     plugins/top

@@ -91,7 +91,7 @@ async def test_one_of_two_accounts_is_used_up_and_the_summary_names_it_and_when_
             "cooling down for 2 models",
         ),
         (credential(quotas=[quota(capped_until=NOW + timedelta(hours=1))]), "warn", "used up"),
-        (credential(quotas=[quota("a", 5, 5), quota("b", 1, 5)]), "good", "usable"),
+        (credential(quotas=[quota("a", 5, 5), quota("b", 1, 5)]), "good", "usable except for a"),
         (credential(quotas=[quota(used=3, limit=0)]), "warn", "used up"),
         (credential(quotas=[quota(used=500)]), "good", "usable"),
     ],

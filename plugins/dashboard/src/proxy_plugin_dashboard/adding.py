@@ -46,9 +46,13 @@ def choice(asked: Asked, provider: str) -> Choice:
         provider=found.name,
         takes_keys=found.credential_kind == "api_key" or found.accepts_api_keys,
         can_login=can_login,
-        about=about(found, refresher) if refresher is not None and can_login else (),
+        about=_lines(about(found, refresher)) if refresher is not None and can_login else (),
         methods=_methods(asked, refresher.login_methods) if refresher is not None else (),
     )
+
+
+def _lines(texts: Sequence[str]) -> list[str]:
+    return [line for text in texts for line in text.splitlines() if line.strip()]
 
 
 def _methods(asked: Asked, offered: Sequence[LoginMethod]) -> list[tuple[str, str]]:

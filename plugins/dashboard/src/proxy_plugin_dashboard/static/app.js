@@ -61,6 +61,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     show(stored());
     clock(document);
+    document.querySelector("nav.pages [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
     const body = document.body;
     const form = document.querySelector("[data-sign-in]");
     if (form) form.addEventListener("submit", signIn);

@@ -280,6 +280,9 @@ def _state(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> 
         assert first is not None
         what = "1 model" if len(resting) == 1 else f"{len(resting)} models"
         return "warn", f"cooling down for {what}", first.message or first.code, first.until
+    if full:
+        state_words = f"{state} except for {full[0].name if len(full) == 1 else f'{len(full)} quotas'}"
+        return "good", state_words, credential.note, None
     return "good", state, credential.note, None
 
 

@@ -19,7 +19,7 @@ def clock():
 
 @pytest.fixture
 def reserving(make_proxy, upstream, clock):
-    async def make(*reserves, keys=("key-a",), caps=({"limit": 5},), clock=clock, max_wait_s=1, **rotation):
+    async def make(*reserves, keys=("key-a",), caps=({"limit": 5},), clock=clock, max_wait_s=20, **rotation):
         provider = {
             "base_url": upstream.url,
             "api_keys": [{"key": key, "label": key.replace("key", "account")} for key in keys],

@@ -329,8 +329,11 @@ async def test_an_answer_that_is_not_a_status_is_told(handler, words):
     assert words in await answered(handler)
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused():
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+async def test_a_certificate_that_nobody_vouches_for_is_refused_and_that_of_an_own_authority_not(tmp_path, monkeypatch):
+    context, authority = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trustme.CA()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
 
     assert "certificate verify failed" in (await answered(says(), ssl=context)).lower()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    assert await answered(says(), ssl=context) == "no process of it answers"

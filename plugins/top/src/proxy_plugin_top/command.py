@@ -12,8 +12,6 @@ from pydantic import SecretStr
 
 from proxy_core.cli.api import read_settings, settings_options
 from proxy_plugin_top.keys import checked_url, keys_of
-from proxy_plugin_top.once import print_once
-from proxy_plugin_top.sources import LocalProxy, RemoteProxy, Source
 
 
 def command_of(key: SecretStr | None) -> click.Command:
@@ -54,6 +52,9 @@ def command_of(key: SecretStr | None) -> click.Command:
         """
         if key_files and not urls:
             raise click.UsageError("--key-file is for remote proxies: give a URL")
+        from proxy_plugin_top.once import print_once  # here, because every command's help imports this module
+        from proxy_plugin_top.sources import LocalProxy, RemoteProxy, Source
+
         remote = [checked_url(url, plain_http=plain_http) for url in urls]
         keys = keys_of(remote, key_files, key) if remote else ()
         sources: Sequence[Source] = [RemoteProxy(url, one) for url, one in zip(remote, keys, strict=True)]

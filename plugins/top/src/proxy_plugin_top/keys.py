@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +12,6 @@ import click
 from pydantic import SecretStr
 
 from proxy_core.cli.api import read_small
-from proxy_plugin_top.sources import is_loopback
 
 _VARIABLE = "PROXY_PLUGINS__TOP__KEY"
 _LIKE = "a URL is like https://proxy.example or http://127.0.0.1:8000"
@@ -33,6 +33,14 @@ def checked_url(url: str, *, plain_http: bool) -> str:
             f"http sends the admin key to {parts.hostname} unencrypted: use https or a tunnel, or give --plain-http"
         )
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def keys_of(urls: Sequence[str], files: Sequence[Path], key: SecretStr | None) -> Sequence[SecretStr]:

@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import click
 import httpx
@@ -19,6 +17,7 @@ from pydantic import SecretStr
 from proxy_core import ProcessStatus, SetupError
 from proxy_core.cli.api import LoadedSettings, NotRunning, processes, query
 from proxy_plugin_top.frame import Reading, Used
+from proxy_plugin_top.keys import is_loopback
 from proxy_plugin_top.words import clean
 
 _TIMEOUT_S = 10.0
@@ -124,7 +123,8 @@ class RemoteProxy:
         self._http = httpx.AsyncClient(
             headers={"authorization": f"Bearer {key.get_secret_value()}", "user-agent": "proxy-core-top"},
             timeout=_TIMEOUT_S,
-            trust_env=not is_loopback(url),
+            verify=httpx.create_ssl_context(),  # with what SSL_CERT_FILE or SSL_CERT_DIR names
+            trust_env=not is_loopback(url),  # no proxy between here and here
         )
 
     async def read(self) -> Reading:
@@ -171,11 +171,3 @@ def _refused(status: int) -> Unreadable:
     if status == 404:
         return Unreadable("there is no proxy-core at this address")
     return Unreadable(f"it answers with status {status}")
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -206,6 +206,25 @@ async def test_a_bug_behind_a_call_is_in_the_log_and_an_error_for_the_page(caplo
     assert "ZeroDivisionError" in caplog.text
 
 
+async def test_a_call_ends_for_whoever_reads_it_when_its_page_has_been_answered():
+    async def half(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        half_way.set()
+        await receive()
+
+    half_way = asyncio.Event()
+    async with asyncio.timeout(10):
+        async with PageCalls({"type": "http", "app": half}, "tested") as calls:
+            reader = asyncio.create_task(calls.call("GET", "/admin/status"))
+            await half_way.wait()
+        with pytest.raises(OSError, match="broke off"):
+            await reader
+        with pytest.raises(RuntimeError, match="has been answered"):
+            await calls.call("GET", "/admin/status")
+
+
 async def test_nobody_outside_can_pass_for_a_page(calling):
     proxy, _ = await calling()
     for headers in ({"proxy_core.caller": "admin"}, {"x-proxy-core-caller": "admin"}):

@@ -114,3 +114,24 @@ async def test_redis_unreachable_emptied_and_back(homes, redis, counting):
     assert during > 5
     assert usage["requests"] == served
     assert after["requests"] == counting.served.total() - served
+
+
+async def test_the_dashboard_of_one_machine_shows_the_usage_of_the_other_but_not_its_requests(homes, redis, counting):
+    variables = settings(counting.url, KEYS, MOST, PROXY_STATE__URL=redis.url, PROXY_ADMIN__KEY="the-admin-key")
+    body = {"model": "demo/small", "messages": [{"role": "user", "content": "hi"}]}
+    async with (
+        serving(homes[0], **variables) as first,
+        serving(homes[1], **variables) as second,
+        httpx.AsyncClient(timeout=30) as client,
+    ):
+        for _ in range(5):
+            answer = await client.post(f"{second.url}/v1/chat/completions", json=body, headers=CLIENT)
+            assert answer.is_success
+        headers = {"authorization": "Bearer the-admin-key", "origin": first.url}
+        assert (await client.post(f"{first.url}/admin/ui/session", headers=headers)).status_code == 204
+        async with asyncio.timeout(60):
+            while "5 requests" not in (await client.get(f"{first.url}/admin/ui/usage?range=7d")).text:
+                await asyncio.sleep(0.1)
+        requests = await client.get(f"{first.url}/admin/ui/requests")
+
+    assert "No request yet" in requests.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +33,7 @@ class PageCalls:
         self._scope = scope
         self._plugin = plugin
         self._open: set[_Call] = set()
+        self._over = False
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -41,11 +43,14 @@ class PageCalls:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True
         for call in list(self._open):
             await call.aclose()
         await self._tasks.__aexit__(None, None, None)  # which would wrap an error of the page
 
     async def call(self, method: str, path: str, body: JsonObject | None = None) -> CallResponse:
+        if self._over:
+            raise RuntimeError("the page has been answered, so it can call nothing any more")
         app: ASGIApp = self._scope["app"]
         call = _Call(b"" if body is None else json_bytes(body))
         self._open.add(call)
@@ -81,9 +86,10 @@ class _Call:
         self._asked = False
         self._left = asyncio.Event()
         self._head: asyncio.Future[MutableMapping[str, Any]] = asyncio.get_running_loop().create_future()
-        #: ``None`` ends it. The application waits until the page has read a piece.
-        self._pieces = asyncio.Queue[bytes | None](1)
-        self._complete = False
+        #: The application waits until the page has read what it sent.
+        self._pieces = deque[bytes]()
+        self._arrived, self._read = asyncio.Event(), asyncio.Event()
+        self._ended = self._complete = False
 
     async def run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
         try:
@@ -93,7 +99,8 @@ class _Call:
         finally:
             if not self._head.done():
                 self._head.set_exception(InternalError("The proxy did not answer its own page."))
-            await self._put(None)
+            self._ended = True
+            self._arrived.set()
 
     async def response(self) -> CallResponse:
         head = await self._head
@@ -104,16 +111,24 @@ class _Call:
         return CallResponse(status=head["status"], content_type=content_type, headers=headers, body=body)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (piece := await self._pieces.get()) is not None:
-            yield piece
+        while True:
+            while self._pieces:
+                piece = self._pieces.popleft()
+                self._read.set()
+                yield piece
+            if self._ended or self._left.is_set():
+                break
+            self._arrived.clear()
+            await self._arrived.wait()
         if not self._complete:
             raise ConnectionError("the proxy's own response broke off")
 
     async def aclose(self) -> None:
         """The page has read enough: its request ends as if a client had left."""
         self._left.set()
-        while not self._pieces.empty():  # the application may be waiting for room
-            self._pieces.get_nowait()
+        self._pieces.clear()
+        self._read.set()  # the application may be waiting for its reader,
+        self._arrived.set()  # or the reader, who may be somebody else, for the application
 
     async def _receive(self) -> dict[str, Any]:
         if not self._asked:
@@ -131,6 +146,11 @@ class _Call:
         if body := message.get("body", b""):
             await self._put(body)
 
-    async def _put(self, piece: bytes | None) -> None:
-        if not self._left.is_set():
-            await self._pieces.put(piece)
+    async def _put(self, piece: bytes) -> None:
+        if self._left.is_set():
+            return
+        self._pieces.append(piece)
+        self._arrived.set()
+        while self._pieces:
+            self._read.clear()
+            await self._read.wait()

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from proxy_core import CallProxy
 from proxy_plugin_dashboard.page import Asked, Page
 from proxy_plugin_dashboard.render import rendered_blocks
 
@@ -45,7 +46,7 @@ class Live:
     def feed(self, page: Page, asked: Asked) -> Feed:
         key = (page.name, repr(sorted(asked.query.items())))
         group = self._groups.setdefault(key, _Group(page=page))
-        feed = Feed(self, group, asked.session.expires)
+        feed = Feed(self, group, asked)
         group.feeds[feed] = asked
         return feed
 
@@ -53,12 +54,15 @@ class Live:
         """Something has just been changed by a page: do not wait for the next tick."""
         self._poked.set()
 
-    async def next(self, seen: int) -> int:
-        """Wait for a tick after ``seen``; returns its number."""
+    async def next(self, seen: int, call: CallProxy) -> int:
+        """Wait for a tick after ``seen``; returns its number. If it is this feed's turn, it reads for all.
+
+        Then with its own ``call``: another feed may end meanwhile, and all that it has called with it.
+        """
         async with self._turn:
             if self.tick == seen:
                 await self._pause()
-                await self._read()
+                await self._read(call)
                 self.tick += 1
         return self.tick
 
@@ -74,7 +78,7 @@ class Live:
             pass
         self._poked.clear()
 
-    async def _read(self) -> None:
+    async def _read(self, call: CallProxy) -> None:
         groups = list(self._groups.values())
         began = time.thread_time()
         every = any(group.page.credentials for group in groups)
@@ -82,7 +86,9 @@ class Live:
         cost_s = time.thread_time() - began
         for group in groups:
             if group.feeds:  # they may have gone meanwhile
-                cost_s += await self._update(group, replace(_any(group), statuses=statuses))
+                asked = _any(group)
+                request = replace(asked.request, call=call)
+                cost_s += await self._update(group, replace(asked, request=request, statuses=statuses))
         self._due = time.monotonic() + min(max(cost_s / _SHARE, _FASTEST_S), _SLOWEST_S)
 
     async def _update(self, group: _Group, asked: Asked) -> float:
@@ -106,14 +112,15 @@ def _timed(page: Page, values: Mapping[str, object]) -> tuple[Mapping[str, str],
 class Feed:
     """The body of one response."""
 
-    def __init__(self, live: Live, group: _Group, expires: int) -> None:
-        self._live, self._group, self._expires = live, group, expires
+    def __init__(self, live: Live, group: _Group, asked: Asked) -> None:
+        self._live, self._group = live, group
+        self._expires, self._call = asked.session.expires, asked.request.call
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         tick, sent, last = self._live.tick, -1, time.monotonic()
         yield b"retry: 1000\n\n"
         while time.time() < self._expires:
-            tick = await self._live.next(tick)
+            tick = await self._live.next(tick, self._call)
             text = b"".join(self._events(sent))
             sent = tick
             if not text and time.monotonic() - last > _QUIET_S:

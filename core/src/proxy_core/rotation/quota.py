@@ -69,11 +69,10 @@ def learn(
     counted = group.used.get(row.id, 0)
     if reported.used is not None:
         group.used[row.id] = int(min(max(0.0, reported.used), BUSY))
-    much = max(_MUCH, _MUCH_OF_IT * (limit or 0.0))
-    if number is not None and group.used.get(row.id, 0) - counted > much:
-        before = None
+    uncounted = group.used.get(row.id, 0) - counted
+    news = number is not None and uncounted > max(_MUCH, _MUCH_OF_IT * (limit or 0.0))
     apply_limits(policy, group, row, now)
-    return before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
+    return news or before is None or before.limit != limit or abs(before.resets_at - resets_at) > _SAME_WINDOW_S
 
 
 def window_open(window: WindowSettings, now: float, epoch: float) -> Window:

@@ -83,6 +83,9 @@ async def dashboard(stage):
                     name, text = await following()
                     shown.discard(name)
                     found.append(text.encode())
+    found.append((await browser.page("settings?all=1")).encode())
+    for action, form in (("settings/check", {}), ("models/try", {"model": "nowhere/x", "prompt": "hi"})):
+        found.append((await browser.post(f"/admin/ui/{action}", form)).content)
     return b"\n".join(found)
 
 

@@ -258,6 +258,25 @@ async def test_what_was_opened_and_typed_stays_while_the_page_is_kept_up_to_date
     await expect(desk.page.locator(".notice")).to_contain_text("it works")
 
 
+async def test_a_page_that_nobody_sees_has_no_feed_and_catches_up_when_it_is_seen_again(desk):
+    hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+    hide += " document.dispatchEvent(new Event('visibilitychange')); }"
+    await desk.page.evaluate(hide, True)
+    await expect(desk.page.locator(".connection")).to_have_text("paused")
+    desk.upstream.for_key("key-a").responds(429, headers={"retry-after": "600"})
+    for _ in range(2):
+        await desk.chat()
+    await expect(desk.account("home")).not_to_contain_text("cooling down")
+    await desk.page.evaluate(hide, False)
+    await expect(desk.page.locator(".connection")).to_have_text("live")
+    await expect(desk.account("home")).to_contain_text("cooling down")
+
+    await desk.page.context.clear_cookies()
+    for hidden in (True, False):
+        await desk.page.evaluate(hide, hidden)
+    await desk.page.wait_for_url("**/admin/ui/login?next=/admin/ui/accounts")
+
+
 @pytest.mark.parametrize("size", [(360, 740), (1280, 900)], ids=["phone", "desktop"])
 async def test_no_page_is_wider_than_its_window(tmp_path, chromium, size):
     width, height = size

@@ -58,7 +58,43 @@
     place.querySelector("[data-connection-words]").textContent = words;
   };
 
+  // The proxy does not give the feed: if it wants a key, so does the page.
+  const refused = async () => {
+    const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
+    if (answer?.type === "opaqueredirect") location.reload();
+  };
+
+  // A feed rests while nobody sees its page: a browser has only six connections to one server by HTTP/1.1.
+  const feed = (url) => {
+    const listeners = [];
+    let source = null, ended = false;
+    const outer = {
+      get readyState() { return source ? source.readyState : EventSource.CONNECTING; },
+      addEventListener(name, listener) { listeners.push([name, listener]); source?.addEventListener(name, listener); },
+      removeEventListener(name, listener) { source?.removeEventListener(name, listener); },
+      close() { end(); rest(); },
+    };
+    const end = () => { ended = true; document.removeEventListener("visibilitychange", look); };
+    const rest = () => { source?.close(); source = null; };
+    const open = () => {
+      source = new EventSource(url);
+      source.onopen = (event) => outer.onopen?.(event);
+      source.onerror = (event) => {
+        if (source?.readyState === EventSource.CLOSED) { end(); refused(); } // htmx makes another feed
+        outer.onerror?.(event);
+      };
+      for (const [name, listener] of listeners) source.addEventListener(name, listener);
+    };
+    const look = () => {
+      if (document.hidden) { rest(); connection("rests", "paused"); } else if (!source && !ended) open();
+    };
+    document.addEventListener("visibilitychange", look);
+    if (!document.hidden) open();
+    return outer;
+  };
+
   document.addEventListener("DOMContentLoaded", () => {
+    if (window.htmx) htmx.createEventSource = feed;
     show(stored());
     clock(document);
     document.querySelector("nav.pages [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

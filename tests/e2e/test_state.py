@@ -219,14 +219,15 @@ async def test_the_forecast_is_that_of_all_processes_and_survives_a_restart(make
 
     async def shared():
         found = [quota for proxy in (one, other) for quota in (await quotas(proxy)).values()]
-        return {quota["used"] for quota in found} == {3} and {quota["per_hour"] for quota in found}
+        paces = {quota["per_hour"] for quota in found}  # two, if a minute ends in between
+        return {quota["used"] for quota in found} == {3} and len(paces) == 1 and paces
 
     (per_hour,) = await until(shared)
     restarted = await quotas(await make_proxy(settings))
 
     assert 9 <= per_hour <= 18  # less than 18 if ten minutes of the clock end meanwhile
     assert restarted.keys() == {"small", "small (weekly)"}
-    assert all(quota["per_hour"] == pytest.approx(per_hour, rel=0.1) for quota in restarted.values())
+    assert all(quota["per_hour"] == pytest.approx(per_hour, rel=0.15) for quota in restarted.values())
     assert (restarted["small"]["cap"], restarted["small (weekly)"]["cap"]) == (20, 100_000)
     assert restarted["small"]["empty_at"] is not None
     assert restarted["small (weekly)"]["empty_at"] is None

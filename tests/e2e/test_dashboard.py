@@ -70,6 +70,20 @@ async def test_a_device_code_logs_in_whichever_worker_is_asked(tmp_path, server)
 
 
 @pytest.mark.slow
+async def test_a_login_in_this_browser_comes_back_to_this_machine(tmp_path, server):
+    async with dashboard(tmp_path, server, "--workers", "2") as (_, browser):
+        assert "In this browser" in await browser.page("accounts/add/ex_ample")
+        cookie = f"proxy_core={next(iter(browser.client.cookies.jar)).value}"
+        elsewhere = await browser.get("/admin/ui/accounts/add/ex_ample", host="192.168.0.7", cookie=cookie)
+        assert "With a code" in elsewhere.text and "In this browser" not in elsewhere.text
+        path = await begin(browser, method="browser")
+        link = (await until(browser, path, r'href="(http://[^"]+/authorize[^"]+)"'))[1]
+        async with httpx.AsyncClient(follow_redirects=True, trust_env=False) as client:
+            assert (await client.get(link)).status_code == 200
+        await until(browser, path, "The running proxy uses it")
+
+
+@pytest.mark.slow
 async def test_a_result_is_pasted_and_a_wrong_one_is_asked_for_again(tmp_path, server):
     async with dashboard(tmp_path, server, "--workers", "2") as (_, browser):
         path = await begin(browser, method="paste", name="mine")

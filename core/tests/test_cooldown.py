@@ -497,5 +497,5 @@ def test_the_operator_sees_which_model_cools_down_and_why(desk):
     assert [e.message for e in decided(desk.pool, "big-1", None, frozenset(), "d", 0.0).excluded] == [
         "Requested entity was not found."
     ]
-    quotas = _quotas(desk.pool.ledger, Instant.of(desk.clock))["id-0"]
+    quotas = _quotas(desk.pool.ledger, Instant.of(desk.clock), str)["id-0"]
     assert [(quota.name, quota.cooldown is not None) for quota in quotas] == [("pro", False), ("big-1", True)]

@@ -14,6 +14,7 @@ WRONG = (True, False, 0, 7, 1.5, 10**30, "zzz", "", [], {}, [7], {"a": 1})
 #: What such a field may be besides what it is in the example. In strings and lists, the proxy looks at the parts.
 ALSO = {
     "content": (str, list),
+    "image_url": (str,),
     "input": (str, list),
     "output": (str, list),
     "stop": (str,),

@@ -3,8 +3,14 @@
 import asyncio
 import time
 
+import pytest
+
+from proxy_core import PageRequest
+from proxy_core.cli.api import load
 from proxy_core.testing import fingerprint
 from proxy_plugin_dashboard import live
+from proxy_plugin_dashboard.page import Asked, Page
+from proxy_plugin_dashboard.session import begun
 
 
 async def until(following, name, *words):
@@ -59,3 +65,36 @@ async def test_fifty_feeds_share_what_is_read_and_rendered_and_leave_nothing(bro
     async with asyncio.timeout(10):
         while made[0]._groups:
             await asyncio.sleep(0.01)
+
+
+async def test_a_page_that_fails_ends_its_own_feeds_and_no_others(tmp_path):
+    async def nothing(*_, **__):
+        return ()
+
+    async def show(asked):
+        return {}
+
+    async def fail(asked):
+        raise LookupError("the page's own")
+
+    read = dict.fromkeys(("status", "statuses", "call", "sign", "read_settings"), nothing)
+    settings = load(environ={}, cwd=tmp_path)
+    request = PageRequest(method="GET", path="", query={}, headers={}, body=b"", admin=True, settings=settings, **read)
+    asked = Asked(request=request, session=begun(time.time(), secure=False), logins=tmp_path, frame=dict)
+    feeds = live.Live()
+    good = aiter(feeds.feed(Page(name="health", title="", show=show), asked))
+    broken = feeds.feed(Page(name="plugins", title="", show=fail), asked)
+    await anext(good)
+    waiting = asyncio.ensure_future(anext(good))
+    await asyncio.sleep(0)  # it is this feed's turn to read
+
+    with pytest.raises(LookupError):
+        async for _ in broken:
+            pass
+    await broken.aclose()
+    tick = feeds.tick
+    async with asyncio.timeout(10):
+        while feeds.tick == tick:
+            await asyncio.sleep(0.01)
+    assert not waiting.done()
+    waiting.cancel()

@@ -1,6 +1,6 @@
 """Live feeds: the parts of open pages that changed, as server-sent events.
 
-However many pages are open, the status is read and each part rendered once per tick. Nobody ticks in the background:
+However many pages are open, the status is read and each part rendered once per tick. No task ticks in the background:
 the feed whose turn it is reads, the others wait for it; without feeds nothing happens.
 """
 
@@ -25,12 +25,16 @@ _QUIET_S = 15.0
 
 
 class _Group(Struct, kw_only=True):
-    """Feeds that show the same: one page with one query. ``changed`` has the tick of each part's last change."""
+    """Feeds that show the same: one page with one query. ``changed`` has the tick of each part's last change.
+
+    ``failure`` ends its feeds, and no others.
+    """
 
     page: Page
     feeds: dict[Feed, Asked] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    failure: Exception | None = None
 
 
 class Live:
@@ -92,7 +96,11 @@ class Live:
         self._due = time.monotonic() + min(max(cost_s / _SHARE, _FASTEST_S), _SLOWEST_S)
 
     async def _update(self, group: _Group, asked: Asked) -> float:
-        parts, cost_s = await asyncio.to_thread(_timed, group.page, await group.page.show(asked))
+        try:
+            parts, cost_s = await asyncio.to_thread(_timed, group.page, await group.page.show(asked))
+        except Exception as error:  # each feed raises it, so that the core logs it
+            group.failure = error
+            return 0.0
         for name, text in parts.items():
             if group.parts.get(name) != text:
                 group.parts[name], group.changed[name] = text, self.tick + 1
@@ -121,6 +129,8 @@ class Feed:
         yield b"retry: 1000\n\n"
         while time.time() < self._expires:
             tick = await self._live.next(tick, self._call)
+            if self._group.failure is not None:
+                raise self._group.failure
             text = b"".join(self._events(sent))
             sent = tick
             if not text and time.monotonic() - last > _QUIET_S:

@@ -42,7 +42,7 @@ class StaleConnection(aiohttp.ClientConnectionError):
 class _Protocol(ResponseHandler):
     """One connection. It tells a connection that had died in the pool, and ends a body whose framing is broken.
 
-    aiohttp 3.14 reports broken framing only to whoever waits for the next response, so the reader of the
+    aiohttp 3.14 reports broken framing only to the caller that waits for the next response, so the reader of the
     body would wait until its idle timeout. The second half can go once aiohttp fails the body, too.
     """
 

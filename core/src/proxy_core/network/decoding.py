@@ -1,4 +1,4 @@
-"""Decompresses bodies piece by piece, so that whoever reads them can stop at a limit before the memory is used.
+"""Decompresses bodies piece by piece, so that the reader can stop at a limit before the memory is used.
 
 The proxy asks for uncompressed responses. A server that compresses nevertheless may do so once: a few hundred bytes in
 two layers of gzip can hold gigabytes, and no server has a reason for it.

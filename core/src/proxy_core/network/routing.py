@@ -101,7 +101,7 @@ def _context(authorities: Path | None, certificate: Path | None, key: Path | Non
 
 
 def _no_password() -> str:
-    """Instead of a question on the terminal, which nobody may be watching."""
+    """Instead of a question on the terminal, which may be unattended."""
     raise OSError(0, "the private key is encrypted")
 
 

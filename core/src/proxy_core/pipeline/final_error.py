@@ -1,7 +1,7 @@
 """The error for the client when no attempt succeeded.
 
 If nothing could serve the request now, the error says what is being waited for, and is the same for the first request,
-which found out, as for the hundredth, which is turned away: both are told what the cooldowns keep.
+which found out, as for the hundredth, which is turned away: both get the message that the cooldowns keep.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _ends_s(obstacle: Obstacle, now: float) -> float:
 
 
 def _error(obstacle: Obstacle, provider: str, ends_s: float, epoch: float) -> ProxyError:
-    """What a client is told of an obstacle. ``epoch``: the offset from monotonic seconds to epoch seconds."""
+    """What an error says of an obstacle. ``epoch``: the offset from monotonic seconds to epoch seconds."""
     if obstacle.cooldown is not None:
         return _cooling_down(obstacle.cooldown, ends_s, epoch, outage=obstacle.outage)
     match obstacle.reason:

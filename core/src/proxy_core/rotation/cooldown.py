@@ -19,7 +19,7 @@ _UNKNOWN = Unavailable("Not usable at the moment.").facts
 
 
 class Cooldown(Struct, kw_only=True, eq=False):
-    """One cooldown, compared by identity. ``told`` is what clients are told of the last failure, at ``failed_at``.
+    """One cooldown, compared by identity. ``told`` is the error for clients, of the last failure, at ``failed_at``.
 
     Until ``probe_at`` no request passes. From then on, even after ``until``, one request at a time
     may probe: if it succeeds, the cooldown ends; if it fails, the cooldown is extended. ``ends_at`` is

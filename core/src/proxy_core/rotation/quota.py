@@ -19,7 +19,7 @@ from proxy_core.settings.rotation import WEEKDAYS, CapSettings, ReserveSettings,
 
 #: Windows that end this close to each other are the same window, reported twice.
 _SAME_WINDOW_S = 60.0
-#: Requests that nobody here counted: more than this many, and more than this share of the limit.
+#: Requests that were not made through this proxy: more than this many, and more than this share of the limit.
 _MUCH, _MUCH_OF_IT = 5, 0.05
 #: A share of a limit is no exact number.
 _ROUNDING = 1e-6
@@ -55,7 +55,7 @@ def learn(
     policy: Policy, group: QuotaGroup, row: CredentialState, reported: QuotaWindow, now: float, received_at: datetime
 ) -> bool:
     """Replace the proxy's count with the provider's report. True if the window differs from the one known before, or
-    somebody else used much of it, which other processes cannot count."""
+    another program used much of it, which other processes cannot count."""
     if reported.unit != "requests" or reported.resets_at is None:
         return False
     left_s = (reported.resets_at - received_at).total_seconds()

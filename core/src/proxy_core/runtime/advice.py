@@ -112,11 +112,11 @@ def _pointing_here(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:
 def _unused_keys(loaded: LoadedSettings, catalog: Catalog, away: Taken) -> Iterator[str]:
     why = {environment_name(name): f"pip install {package}" for name, package in catalog.packages.items()}
     why |= {environment_name(name): whose(name, away) for name in away}
-    nobody = "there is no provider of that name"
+    unknown = "there is no provider of that name"
     if not any(plugin.name == "openai_compat" for plugin in catalog.plugins):
-        nobody = f"no installed plugin has a provider of that name; for most vendors, pip install {_MOST_VENDORS}"
+        unknown = f"no installed plugin has a provider of that name; for most vendors, pip install {_MOST_VENDORS}"
     for name in loaded.sources.key_variables_of_others(list(catalog.providers)):
-        yield f"{name} is not used: {why.get(name.rpartition('_API_KEY')[0], nobody)}"
+        yield f"{name} is not used: {why.get(name.rpartition('_API_KEY')[0], unknown)}"
 
 
 def _problems_of_logins(loaded: LoadedSettings, catalog: Catalog) -> Iterator[str]:

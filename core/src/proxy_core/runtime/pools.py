@@ -139,8 +139,8 @@ def _wrong_names(rotation: RotationSettings, key: str, clients: Collection[str])
         if reserve.window and reserve.window not in names:
             known = ", ".join(names) or "no windows"
             problems.append(f"{key}.reserves[{n}].window: {reserve.window!r} is not one of {known}")
-        nobody = [glob for glob in reserve.clients if not any(fnmatchcase(name, glob) for name in clients)]
-        problems += [f"{key}.reserves[{n}].clients: {glob!r} is none of {', '.join(clients)}" for glob in nobody]
+        missing = [glob for glob in reserve.clients if not any(fnmatchcase(name, glob) for name in clients)]
+        problems += [f"{key}.reserves[{n}].clients: {glob!r} is none of {', '.join(clients)}" for glob in missing]
     return problems
 
 

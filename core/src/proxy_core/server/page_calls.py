@@ -128,7 +128,7 @@ class _Call:
         self._left.set()
         self._pieces.clear()
         self._read.set()  # the application may be waiting for its reader,
-        self._arrived.set()  # or the reader, who may be somebody else, for the application
+        self._arrived.set()  # or the reader, which may be another one, for the application
 
     async def _receive(self) -> dict[str, Any]:
         if not self._asked:

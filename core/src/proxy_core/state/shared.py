@@ -153,7 +153,7 @@ class SharedState(Struct, eq=False):
         return await self._backend.usage(since, until)
 
     async def usage(self, since: date, until: date) -> Sequence[UsageRow]:
-        """The same for whoever asked for statistics. Raises ``Unavailable`` if the store does not answer in time."""
+        """The same, for a reader of statistics. Raises ``Unavailable`` if the store does not answer in time."""
         try:
             async with asyncio.timeout(_STATISTICS_S):
                 return await self.rows(since, until)

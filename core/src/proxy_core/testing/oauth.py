@@ -86,7 +86,7 @@ class Spending:
 class FakeOAuthServer(FakeUpstream):
     """The server. ``life_s`` is the lifetime of access tokens; ``rotates``: a refresh returns a new refresh token.
 
-    Access and refresh tokens begin with ``PREFIXES``, by which vendors' tokens are told apart.
+    Access and refresh tokens begin with ``PREFIXES``, which tell vendors' tokens apart.
     If an old refresh token comes back within ``reuse_s``, the server returns the newest one
     again; later it rejects it, and in ``strict`` mode it revokes all tokens of the login.
     """

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(file.parent.name for file in ROOT.glob("plugins/*/pyproject.toml"))
 OLDEST_PYTHON = "3.11"
 #: What the tests need beside the packages; no floors of ours, so as pinned in the workspace, or the newest.
-TOOLS = ("pytest-xdist", "openai", "jsonschema")
+TOOLS = ("pytest-xdist", "openai", "jsonschema", "trustme")
 
 #: At least one test of what each library does for us.
 TESTS = """

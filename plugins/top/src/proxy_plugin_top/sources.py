@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 import httpx
-from msgspec import ValidationError, convert
+from msgspec import DecodeError, ValidationError, convert
 from msgspec.json import decode
 from pydantic import SecretStr
 
@@ -159,7 +159,7 @@ class RemoteProxy:
             raise Unreadable(f"it cannot be reached: {clean(error) or type(error).__name__}") from None
         try:
             return convert(decode(b"".join(parts)), dict[str, Any])
-        except (ValueError, ValidationError):
+        except (ValueError, DecodeError):
             raise Unreadable("its answer is not that of a proxy-core") from None
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy_core import RecentRequest
@@ -48,6 +48,8 @@ def test_no_figure_breaks_the_axis(value):
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)), max_size=400))
+@example([(2.2250738585072014e-308, 0.0)])
+@example([(5e-324, 5e-324)])
 def test_every_column_is_inside_the_chart(figures):
     chart = columns("Cost", [Point(label="1 Nov", value=value, part=part) for value, part in figures], count)
 

@@ -11,6 +11,8 @@ WIDTH, HEIGHT = 560, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 10, 26
 _MOST_LABELS = 8
 _WIDEST = 46.0
+#: The ratio of a smaller figure to others may be infinite.
+_NOTHING = 1e-12
 
 
 class Point(Struct, frozen=True, kw_only=True):
@@ -95,8 +97,8 @@ def _column(
 
 
 def ceiling(value: float) -> float:
-    """The least of 1, 1.5, 2, 3, 4, 6, 8, 10, 15, ... (and 0.1, ...) that is not below ``value``; 1 if it is 0."""
-    if not math.isfinite(value) or value <= 0:
+    """The least of 1, 1.5, 2, 3, 4, 6, 8, 10, 15, ... (and 0.1, ...) not below ``value``; 1 if it is next to 0."""
+    if not math.isfinite(value) or value < _NOTHING:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 1.5, 2, 3, 4, 6, 8, 10) if step * power >= value * (1 - 1e-9))

@@ -53,7 +53,7 @@ def spoiled(folder):
     return [secret for secret in SECRETS if secret in data]
 
 
-async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstream):
+async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstream, keys):
     home, key_file = tmp_path / "home", tmp_path / "keys" / "vault.key"
     home.mkdir()
     (home / "proxy-core.toml").write_text(
@@ -81,13 +81,15 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
     elsewhere = named | {"PROXY_DATA_DIR": str(copy)}
     key_file.unlink()
     other = await run(home, "credentials", "vault-key", str(key_file), **named)
+    key_file.write_text(f"{keys[0].get_secret_value()}\n")
     refused = await run(home, "serve", "--port", "0", **elsewhere)
     checked = await run(home, "config", "check", **elsewhere)
     shown = await run(home, "credentials", "list", **elsewhere)
     advised = await run(home, "doctor", **elsewhere)
     written = await run(home, "credentials", "encrypt", **elsewhere)
 
-    assert [made[0], added[0], listed[0], other[0]] == [0, 0, 0, 0], (made, added, other)
+    assert [made[0], added[0], listed[0], other[0]] == [0, 0, 0, 1], (made, added, other)
+    assert "encrypted with a key" in other[1], "a new key would hide that the old one is needed"
     assert "1" in listed[1]
     assert "ok" in listed[1]
     assert spoiled(copy) == []
@@ -157,6 +159,13 @@ async def test_no_key_is_dropped_that_something_still_needs(tmp_path, upstream):
     assert "demo" in listed[1]
     assert "locked" not in listed[1]
 
+    folder = home / "data" / "proxy-core" / "credentials"
+    (folder / "demo" / ".1.json.journal").touch()
+    undone = await run(home, "credentials", "encrypt", "--undo")
+
+    assert undone == (1, "Error: nothing was changed: a refresh was interrupted; start the proxy once, which ends it\n")
+    assert spoiled(folder) == []
+
 
 def test_logins_their_journals_and_those_of_variables_are_encrypted(tmp_path, keys):
     vault = Vault(tmp_path, encryption=Encryption(keys[:1]))
@@ -196,7 +205,7 @@ def test_nothing_is_overwritten_without_the_right_key(tmp_path, keys):
         for change in (
             lambda vault=vault: vault.set_disabled(stored, True),
             lambda vault=vault: vault.login(stored, stored),
-            lambda vault=vault: vault.encrypt("example"),
+            lambda vault=vault: vault.encrypt(),
             lambda vault=vault: vault.journal(stored).read(),
         ):
             with pytest.raises(VaultProblem, match="encrypted"):
@@ -272,3 +281,85 @@ async def test_a_key_in_the_data_folder_is_warned_about(home):
     assert (inside[0], outside[0]) == (0, 0)
     assert f"is in the data folder: whoever copies {data} has the key, too" in inside[1]
     assert "WARNING" not in outside[1]
+
+
+async def test_nothing_is_stored_beside_files_of_another_key(home, upstream):
+    """With the other key back the proxy could not start, and with this one it could not either."""
+    settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
+    (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
+    await run(home, "credentials", "vault-key", "vault.key")
+    await run(home, "credentials", "add", "demo", "--name", "first", stdin="sk-stored-key\n")
+    folder, keys = home / "data" / "proxy-core" / "credentials", (home / "vault.key").read_text()
+    before = bytes_below(folder)
+
+    (home / "vault.key").unlink()
+    (home / "proxy-core.toml").write_text(settings)
+    plain = await run(home, "credentials", "add", "groq", stdin="sk-another-key\n")
+    await run(home, "credentials", "vault-key", "other.key", PROXY_DATA_DIR=str(home / "elsewhere"))
+    (home / "other.key").rename(home / "vault.key")
+    (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
+    wrong = (home / "vault.key").read_text()
+    added = await run(home, "credentials", "add", "groq", stdin="sk-another-key\n")
+    made = await run(home, "credentials", "vault-key", "vault.key")
+    (home / "old").mkdir()
+    (home / "old" / ".env").write_text("GROQ_API_KEY_1=sk-another-key\n")
+    moved = await run(home, "import", "mirrowel", "old", "--yes")
+    shown = await run(home, "init", "--provider", "groq", "--key-file", "-", "--no-test", stdin="sk-another-key\n")
+
+    for code, output in (plain, added, made, moved, shown):
+        assert code == 1, output
+        assert f"{folder / 'demo' / 'first.json'}: it is " in output
+        assert "add its key to credentials.vault_keys, or move the file away; nothing was changed" in output
+    assert (home / "vault.key").read_text() == wrong
+    assert "groq" not in (home / "proxy-core.toml").read_text()
+    assert bytes_below(folder) == before
+
+    (home / "vault.key").write_text(keys)
+    assert (await run(home, "credentials", "add", "groq", stdin="sk-another-key\n"))[0] == 0
+
+
+def test_all_are_decrypted_or_none(tmp_path, keys):
+    """Not those before the first that cannot be read, with nothing said about them."""
+    right = Vault(tmp_path, encryption=Encryption(keys))
+    for name in ("a", "z"):
+        right.add(login(name, f"rt-{name}"))
+    Vault(tmp_path, encryption=Encryption(keys)).adopt(given())
+    old = tmp_path / "example" / "m.json"
+    old.write_bytes(Encryption(keys[1:]).encrypted((tmp_path / "example" / "a.json").read_bytes()))
+    mine = Vault(tmp_path, encryption=Encryption(keys[:1]))
+
+    for spoil in (lambda: None, lambda: old.write_text("{")):
+        spoil()
+        before = bytes_below(tmp_path)
+        for undo in (False, True):
+            with pytest.raises(VaultProblem, match=r"m\.json.*nothing was changed"):
+                mine.encrypt(undo=undo)
+        assert bytes_below(tmp_path) == before
+    old.unlink()
+
+    assert mine.encrypt(undo=True) == 3
+    assert Vault(tmp_path).all("example") == mine.all("example")
+
+
+def test_a_failure_in_between_is_reported_with_what_was_done(tmp_path, keys):
+    vault = Vault(tmp_path, encryption=Encryption(keys[:1]))
+    vault.add(login("home"))
+    other = vault.add(StoredCredential(provider="zebra", name="z", kind="api_key", access_token=SecretStr("sk-z")))
+    lock = other.path.parent / ".lock"
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    with pytest.raises(VaultProblem, match="1 of 2 files were written anew, the others are as they were"):
+        vault.encrypt(undo=True)
+    lock.rmdir()
+
+    assert spoiled(tmp_path) == [b"at-stored-login", b"rt-stored-login"]
+    assert vault.encrypt() == 2
+
+
+def test_the_tokens_of_a_variable_are_not_stored_beside_files_of_another_key(tmp_path, keys):
+    Vault(tmp_path, encryption=Encryption(keys[:1])).add(login())
+
+    [adopted] = Vault(tmp_path, encryption=Encryption(keys[1:])).adopt(given())
+
+    assert adopted.path is None, "kept in memory only"
+    assert not list(tmp_path.glob("*/environment/*.json"))

@@ -25,6 +25,7 @@ from proxy_core.cli.running_proxy import processes as processes
 from proxy_core.cli.running_proxy import query as query
 from proxy_core.cli.running_proxy import statuses as statuses
 from proxy_core.credentials.encryption import KEYRING as KEYRING
+from proxy_core.credentials.encryption import Encryption as Encryption
 from proxy_core.credentials.environment import from_environment as from_environment
 from proxy_core.credentials.fingerprint import Fingerprints as Fingerprints
 from proxy_core.credentials.given import check_tokens as check_tokens

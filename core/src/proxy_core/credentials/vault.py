@@ -22,9 +22,9 @@ from proxy_core.credentials.encryption import PLAIN, Encryption
 from proxy_core.credentials.journal import Journal
 from proxy_core.credentials.linked_files import beside, check_owner, read_foreign, write_foreign
 from proxy_core.credentials.locks import CredentialLock, short_lock
-from proxy_core.credentials.own_files import looks, own_files, read_own
+from proxy_core.credentials.own_files import check_keys, looks, own_files, prepare, read_own, write_anew
 from proxy_core.credentials.stored import Link, LockedFile, NeedsLogin, StoredCredential, VaultProblem, digest, to_json
-from proxy_core.files import files_in, private_folder, stamp, write_private
+from proxy_core.files import files_in, stamp, write_private
 from proxy_core.interfaces import TokenFile, Tokens
 
 _NAME = re.compile(r"[A-Za-z0-9_@+][A-Za-z0-9._@+-]{0,99}")
@@ -165,9 +165,12 @@ class Vault:
     # --- Writing -------------------------------------------------------------------------
 
     def add(self, stored: StoredCredential, *, replace_it: bool = False) -> StoredCredential:
-        """Store a new credential under its name. Raises ``FileExistsError``, ``ValueError`` (the name), ``OSError``."""
+        """Store a new credential under its name. Raises ``FileExistsError``, ``ValueError`` (the name), ``OSError``,
+        ``VaultProblem``.
+        """
         path = self.path_of(stored.provider, stored.name)
-        self._prepare(path.parent)
+        self.check_keys()
+        prepare(path.parent, self.folder)
         with self._writing(path):
             if path.exists() and not replace_it:
                 raise FileExistsError(f"{stored.provider} already has a credential {stored.name!r}")
@@ -250,26 +253,20 @@ class Vault:
     def _writing(self, path: Path) -> AbstractContextManager[None]:
         return short_lock(path.parent / ".lock")
 
-    def _write(self, stored: StoredCredential, encryption: Encryption | None = None) -> None:
+    def _write(self, stored: StoredCredential) -> None:
         assert stored.path is not None
-        write_private(stored.path, (encryption or self._encryption).encrypted(to_json(stored)))
+        write_private(stored.path, self._encryption.encrypted(to_json(stored)))
 
-    def encrypt(self, provider: str, *, undo: bool = False) -> int:
+    def check_keys(self) -> None:
+        """Raises :class:`LockedFile` if a file has another key: what is written beside it could not be used with it."""
+        check_keys(self.folder, self._encryption)
+
+    def encrypt(self, *, undo: bool = False) -> int:
         """Write all credentials anew, encrypted with the first key or, to ``undo`` that, plainly; returns how many.
 
-        Raises ``VaultProblem``, ``OSError``.
+        If one of them cannot be read, none is written. Raises ``VaultProblem``.
         """
-        paths = own_files(self.folder / provider) + own_files(self.folder / provider / _ENVIRONMENT)
-        for path in paths:
-            with self._writing(path):
-                self._write(read_own(path, provider, self._encryption), PLAIN if undo else self._encryption)
-        return len(paths)
-
-    def _prepare(self, folder: Path) -> None:
-        private_folder(folder)
-        for path in (folder, *folder.parents):
-            if path.is_relative_to(self.folder) and path.stat().st_mode & 0o077:
-                path.chmod(0o700)
+        return write_anew(self.folder, self._encryption, PLAIN if undo else self._encryption)
 
     # --- Importing -----------------------------------------------------------------------
 
@@ -312,7 +309,7 @@ class Vault:
         if given.refresh_token is None:
             return replace(given, path=None)
         try:
-            self._prepare(path.parent)
+            prepare(path.parent, self.folder)
             with self._writing(path):
                 try:
                     kept = self._read(path, given.provider)
@@ -321,6 +318,7 @@ class Vault:
                 except VaultProblem:
                     kept = None
                 if kept is None or kept.seed != given.seed:
+                    self.check_keys()
                     self._write(given)
             return self._read(path, given.provider)
         except (OSError, VaultProblem):

@@ -261,6 +261,14 @@ def checked_name(vault: Vault, provider: str, name: str | None) -> str | None:
     return name
 
 
+def check_keys(vault: Vault) -> None:
+    """What can be stored only beside files of another key is not worth asking for. Raises ``ClickException``."""
+    try:
+        vault.check_keys()
+    except VaultProblem as error:
+        raise file_error(error) from error
+
+
 def file_error(error: OSError | VaultProblem | SettingsError) -> click.ClickException:
     """A failed file operation as a one-line error."""
     if isinstance(error, OSError):

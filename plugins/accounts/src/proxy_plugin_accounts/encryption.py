@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 
+from proxy_core import SetupError
 from proxy_core.cli.api import (
     KEYRING,
+    Encryption,
+    LoadedSettings,
+    Vault,
     VaultProblem,
     private_folder,
     read_settings,
@@ -17,8 +22,9 @@ from proxy_core.cli.api import (
     settings_options,
     write_private,
 )
-from proxy_plugin_accounts.accounts import Accounts, file_error, open_accounts
+from proxy_plugin_accounts.accounts import Accounts, check_keys, file_error, open_accounts
 
+_ENDS = "a refresh was interrupted; start the proxy once, which ends it"
 _PACKAGE = "it needs one more package: pip install 'proxy-core[vault]'"
 
 
@@ -38,6 +44,12 @@ def vault_key_command(
         if drop_old:
             _encrypt_with_newest(open_accounts(config, disable_plugin), old, file)
         _keep(file, old[:1] if drop_old else [_new_key(), *old])
+        try:
+            loaded = read_settings(config, disable_plugin)  # which may name the file that there was not
+            _check_keys(loaded, old)
+        except (click.ClickException, SetupError):
+            _keep(file, old)
+            raise
     except OSError as error:
         raise file_error(error) from error
     if drop_old:
@@ -45,7 +57,7 @@ def vault_key_command(
             f"all stored credentials are encrypted with the newest key, now the only one in {file or 'the keyring'}"
         )
         return
-    folder = read_settings(config, disable_plugin).data_dir
+    folder = loaded.data_dir
     if file is not None and file.resolve().is_relative_to(folder.resolve()):
         click.echo(f"WARNING: {file} is in the data folder: whoever copies {folder} has the key, too", err=True)
     setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
@@ -62,13 +74,15 @@ def encrypt_command(config: Path | None, disable_plugin: tuple[str, ...], undo: 
     settings = accounts.loaded.settings.credentials
     if not (settings.vault_keys or settings.vault_keyring):
         raise click.ClickException("the settings have no key: see `proxy-core credentials vault-key --help`")
+    if undo and _interrupted(accounts):  # its journal needs the key that may leave the settings next
+        raise click.ClickException(f"nothing was changed: {_ENDS}")
     count = _encrypted(accounts, undo=undo)
     click.echo(f"{count} {'credential is' if count == 1 else 'credentials are'} {'decrypted' if undo else 'encrypted'}")
 
 
 def _encrypted(accounts: Accounts, *, undo: bool = False) -> int:
     try:
-        return sum(accounts.vault.encrypt(provider, undo=undo) for provider in accounts.vault.providers())
+        return accounts.vault.encrypt(undo=undo)
     except (OSError, VaultProblem) as error:
         raise file_error(error) from error
 
@@ -82,9 +96,21 @@ def _encrypt_with_newest(accounts: Accounts, keys: Sequence[str], file: Path | N
     if in_use[:1] != keys[:1]:
         where = file or "the keyring"
         raise click.ClickException(f"no key is dropped: the settings do not encrypt with the newest key in {where}")
-    if any(accounts.vault.interrupted(provider) for provider in accounts.vault.providers()):
-        raise click.ClickException("no key is dropped: a refresh was interrupted; start the proxy once, which ends it")
+    if _interrupted(accounts):
+        raise click.ClickException(f"no key is dropped: {_ENDS}")
     _encrypted(accounts)
+
+
+def _interrupted(accounts: Accounts) -> bool:
+    return any(accounts.vault.interrupted(provider) for provider in accounts.vault.providers())
+
+
+def _check_keys(loaded: LoadedSettings, keys: Sequence[str]) -> None:
+    """A new key would hide that another one is needed: what there is has to open with the keys that there are."""
+    settings = loaded.settings.credentials
+    kept = [*keys, *(_kept(None) if settings.vault_keyring else ())]
+    encryption = Encryption([*map(SecretStr, kept), *settings.vault_keys])
+    check_keys(Vault(loaded.vault_dir.absolute(), encryption=encryption))
 
 
 def _new_key() -> str:
@@ -97,7 +123,8 @@ def _new_key() -> str:
 
 def _kept(file: Path | None) -> Sequence[str]:
     if file is not None:
-        return read_small(file).decode("ascii").split() if file.exists() else []
+        lines = read_small(file).decode("ascii").splitlines() if file.exists() else []
+        return [key for line in lines if (key := line.strip()) and not key.startswith("#")]
     keyring = _keyring()
     try:
         return (keyring.get_password(*KEYRING) or "").split()
@@ -106,7 +133,9 @@ def _kept(file: Path | None) -> Sequence[str]:
 
 
 def _keep(file: Path | None, keys: Sequence[str]) -> None:
-    if file is not None:
+    if file is not None and not keys:
+        file.unlink(missing_ok=True)
+    elif file is not None:
         private_folder(file.absolute().parent)
         write_private(file, "".join(f"{key}\n" for key in keys).encode())
     else:

@@ -25,7 +25,7 @@ from proxy_core.cli.api import (
     read_settings,
     settings_options,
 )
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_keys, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.check import Tried
 from proxy_plugin_accounts.keys import keys_from, store_keys, typed_keys
 from proxy_plugin_accounts.login import log_in, save
@@ -100,6 +100,7 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], **flags: Any) 
         raise click.UsageError(f"no client {given.client!r}; the known ones are {', '.join(client_names())}")
     with existing(config) as file:
         accounts = open_accounts(file, disable_plugin)
+        check_keys(accounts.vault)
         target = target_of(config, accounts.loaded)
         try:
             plan = asyncio.run(_Dialogue(accounts, file, disable_plugin, target, given).plan())

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from proxy_core.cli.api import notify_running_proxy, table, user_file
+from proxy_core.cli.api import VaultProblem, notify_running_proxy, table, user_file
 from proxy_plugin_mirrowel.importing.old_folder import read_folder
 from proxy_plugin_mirrowel.importing.plan import Plan, made
 from proxy_plugin_mirrowel.importing.rows import count
@@ -56,6 +56,8 @@ def _write(old: Path, plan: Plan, target: Target) -> None:
         raise click.ClickException(f"{error.filename or target.file}: {error.strerror}; run it again") from error
     except ValueError as error:
         raise click.ClickException(f"{target.file}: {error}; mend it and run the command again") from error
+    except VaultProblem as error:
+        raise click.ClickException(str(error)) from error
     if plan.usage.new:
         target.add_usage(old, plan.usage.new, plan.usage.now)
     notify_running_proxy(target.loaded)

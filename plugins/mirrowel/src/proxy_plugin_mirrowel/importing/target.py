@@ -91,7 +91,7 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
         write_private(path, text.encode())
 
     def store(self, credentials: Sequence[StoredCredential]) -> list[StoredCredential]:
-        """Add each under a free name. Raises ``OSError``, ``ValueError``."""
+        """Add each under a free name. Raises ``OSError``, ``ValueError``, ``VaultProblem``."""
         return [self.vault.add(replace(one, name=self.vault.free_name(one.provider, one.name))) for one in credentials]
 
     def counters(self) -> Counters:

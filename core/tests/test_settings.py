@@ -265,6 +265,13 @@ def test_numbered_keys_come_in_order_and_once(read):
     assert [entry.key.get_secret_value() for entry in keys] == ["a", "b", "c"]
 
 
+def test_a_key_goes_by_the_first_of_the_names_that_hold_it(read):
+    names = {"DEMO_API_KEY_1": "a", "DEMO_API_KEY_2": "DEMO_API_KEY=a", "DEMO_API_KEY_7": "'b'"}
+    found = read(environ=names).sources.variables_by_key("demo")
+
+    assert {key: variable.label for key, variable in found.items()} == {"a": "DEMO_API_KEY_1", "b": "DEMO_API_KEY_7"}
+
+
 def test_a_base_address_makes_a_provider(read):
     loaded = read(environ={"MY_LLM_API_BASE": "http://127.0.0.1:1/v1", "PROXY_API_BASE": "http://127.0.0.1:2/"})
 

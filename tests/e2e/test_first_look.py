@@ -35,6 +35,44 @@ async def test_the_banner_says_what_is_in_force_and_how_to_stop(tmp_path):
     assert "docs: https://" in program.output and "sk-canary" not in program.output
 
 
+async def test_each_key_is_called_by_the_variable_that_holds_it(tmp_path, upstream):
+    (tmp_path / "keys").write_text("c" * 20 + "\n# the old one\n" + "d" * 20 + "\n")
+    upstream.for_key("b" * 20).responds(401)
+    variables = {
+        **{
+            "DUO_API_BASE": upstream.url,
+            "DUO_API_KEY_1": "a" * 20,
+            "DUO_API_KEY_2": "a" * 20,
+            "DUO_API_KEY_7": "b" * 20,
+        },
+        **{"MANY_API_BASE": upstream.url, "MANY_API_KEY_FILE": str(tmp_path / "keys")},
+        **{"OVER_API_BASE": upstream.url, "OVER_API_KEY": "e" * 20, "PROXY_PROVIDERS__OVER__API_KEYS": "f" * 20},
+    }
+    names = {
+        "duo": ["DUO_API_KEY_1", "DUO_API_KEY_7"],
+        "many": ["MANY_API_KEY:1", "MANY_API_KEY:2"],
+        "over": ["providers.over.api_keys[0]"],
+    }
+    async with serving(tmp_path, **variables, PROXY_API_KEY="0123456789abcdef-long") as program:
+        pass
+    _, listed = await run(tmp_path, "credentials", "list", "--json", **variables)
+    tested, said = await run(tmp_path, "credentials", "test", "duo", **variables)
+    one, second = await run(tmp_path, "credentials", "test", "many", "MANY_API_KEY:2", **variables)
+
+    for name, labels in names.items():
+        assert f"{name} ({', '.join(labels)})" in program.output
+        assert [found["name"] for found in json.loads(listed) if found["provider"] == name] == labels
+    places = {found["name"]: (found["source"], found["place"]) for found in json.loads(listed)}
+    assert places["providers.over.api_keys[0]"] == (
+        "environment",
+        "environment variable PROXY_PROVIDERS__OVER__API_KEYS",
+    )
+    assert tested == 1 and [line.split()[1] for line in said.splitlines() if "FAILED" in line] == ["DUO_API_KEY_7:"], (
+        said
+    )
+    assert one == 0 and upstream.requests[-1].key == "d" * 20, second
+
+
 async def test_a_stopping_proxy_says_what_it_is_waiting_for(tmp_path, upstream):
     upstream.for_path("/chat/completions").sends(stall())
     async with (

@@ -152,11 +152,12 @@ def _credentials(
     fingerprint: Fingerprints,
 ) -> list[Credential]:
     """API keys from settings and stored logins, each secret or account once; a placeholder if none is needed."""
-    variables = [v.name for v in loaded.sources.key_variables(provider.name)]
+    variables = loaded.sources.variables_by_key(provider.name)
     tiers = settings.rotation.over(provider.rotation).tiers
     found: dict[str, Credential] = {}
     for index, entry in enumerate(settings.api_keys):
-        place = variables[index] if index < len(variables) else f"providers.{provider.name}.api_keys[{index}]"
+        variable = variables.get(entry.key.get_secret_value())
+        place = variable.label if variable is not None else f"providers.{provider.name}.api_keys[{index}]"
         priority = entry.priority if entry.priority is not None else tiers.get(entry.tier or "", DEFAULT_PRIORITY)
         credential = Credential(
             id=fingerprint(entry.key.get_secret_value()),

@@ -25,7 +25,7 @@ from proxy_core.errors import SettingsError
 from proxy_core.messages import repr_without
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import PLUGIN, unread
-from proxy_core.settings.pasted import read_toml
+from proxy_core.settings.pasted import bare_key, read_toml
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import ProviderSettings, ProxySettings
 from proxy_core.settings.secret_files import Named, secrets_read, with_secrets
@@ -92,6 +92,10 @@ class Sources(Struct, frozen=True, dict=True):
     def key_variables(self, provider: str) -> list[Variable]:
         """The variables that hold a provider's keys, in the order of their numbers."""
         return self._keys.get(environment_name(provider), [])
+
+    def variables_by_key(self, provider: str) -> dict[str, Variable]:
+        """The variable that holds each of a provider's keys; of several for the same key, the first."""
+        return {bare_key(variable.value): variable for variable in reversed(self.key_variables(provider))}
 
     @cached_property
     def _keys(self) -> dict[str, list[Variable]]:
@@ -323,8 +327,11 @@ def load(
     cwd = cwd or Path.cwd()
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
-    named = {file.parent.absolute()} if file and (config or environ.get("PROXY_CONFIG")) else set()
-    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.absolute() not in named)
+    # The user's own folder stays their own where it is also the working directory.
+    own = {user_file().parent.resolve()}
+    if file and (config or environ.get("PROXY_CONFIG")):
+        own.add(file.parent.resolve())
+    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.resolve() not in own)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
     wrong: list[str] = []
     layers = with_secrets(layers_of(environ, dotenvs), environ.get(SECRETS_DIR), here, wrong)

@@ -32,6 +32,7 @@ class Variable(Struct, frozen=True):
     """One environment variable, and the file it was read from, if any.
 
     ``secret`` is the file that holds the value, about which there may be ``notes``; ``problem`` says why it has none.
+    ``number`` says which one it is of the several keys in such a file.
     """
 
     __repr__ = repr_without("value")
@@ -42,6 +43,12 @@ class Variable(Struct, frozen=True):
     secret: Path | None = None
     problem: str = ""
     notes: Sequence[str] = ()
+    number: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What to call the key in it."""
+        return self.name if self.number is None else f"{self.name}:{self.number}"
 
     def __str__(self) -> str:
         if self.secret is not None:

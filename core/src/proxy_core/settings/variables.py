@@ -142,7 +142,10 @@ def key_variables(variables: Variables) -> dict[str, list[Variable]]:
 
 
 def _each(variable: Variable) -> list[Variable]:
-    return [variable] if variable.secret is None else [replace(variable, value=v) for v in variable.value.split("\n")]
+    values = variable.value.split("\n") if variable.secret is not None else []
+    if len(values) < 2:
+        return [variable]
+    return [replace(variable, value=value, number=number) for number, value in enumerate(values, 1)]
 
 
 def misplaced(variables: Variables) -> list[str]:

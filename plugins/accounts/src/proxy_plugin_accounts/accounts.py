@@ -121,11 +121,13 @@ class Accounts(Struct, frozen=True, kw_only=True):
 
     def _keys(self, provider: str) -> Iterator[Account]:
         settings = self.loaded.provider(provider, self.catalog.rotations)
-        variables = self.loaded.sources.key_variables(provider)
+        sources = self.loaded.sources
+        variables = sources.variables_by_key(provider)
+        elsewhere = sources.nested(("providers", provider, "api_keys"))
         for index, entry in enumerate(settings.api_keys):
-            from_variable = index < len(variables)
-            name = variables[index].name if from_variable else f"providers.{provider}.api_keys[{index}]"
-            place = str(variables[index]) if from_variable else str(self.loaded.sources.file or "settings")
+            variable = variables.get(entry.key.get_secret_value())
+            name = variable.label if variable else f"providers.{provider}.api_keys[{index}]"
+            setter = variable or elsewhere
             stored = StoredCredential(
                 provider=provider,
                 name=entry.label or name,
@@ -140,8 +142,8 @@ class Accounts(Struct, frozen=True, kw_only=True):
                 name=stored.name,
                 id=self.fingerprint(entry.key.get_secret_value()),
                 kind=API_KEY,
-                place=place,
-                source="environment" if from_variable else "settings",
+                place=str(setter or sources.file or "settings"),
+                source="environment" if setter else "settings",
                 stored=stored,
             )
 

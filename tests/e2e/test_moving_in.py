@@ -305,6 +305,19 @@ async def test_the_line_endings_of_the_settings_file_stay(home):
     assert text.count(b"\n") == text.count(b"\r\n")
 
 
+async def test_the_users_settings_may_name_secrets_anywhere(home):
+    (home / "old").mkdir()
+    (home / "old/.env").write_text("GLOBAL_TIMEOUT=45\n")
+    (home / "elsewhere").write_text("a-client-key-0123456789")
+    file = home / "config/proxy-core/proxy-core.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f'[clients.me]\nkey_file = "{home}/elsewhere"\n')
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes")
+
+    assert code == 0 and "max_wait_s = 45" in file.read_text(), output
+
+
 async def test_usage_from_before_the_period_is_pointed_to(home):
     count_of_house(home / "old", last_used_at=time.time() - 40 * 86_400)
     await run(home, "import", "mirrowel", "old", "--yes")

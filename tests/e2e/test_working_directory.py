@@ -383,6 +383,61 @@ def test_the_environment_may_open_it(tmp_path, read, table, variable):
     start(read(**{name: value, "OPENAI_API_KEY": KEY}), to_run=False)
 
 
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """The user's own folder of settings, reached by a link."""
+    (tmp_path / "real" / "proxy-core").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "linked"))
+    return tmp_path / "real" / "proxy-core"
+
+
+@pytest.mark.parametrize(("table", "variable"), OPENINGS.values(), ids=OPENINGS)
+@pytest.mark.parametrize("name", ["proxy-core.toml", ".env"])
+def test_the_users_own_file_stays_their_own_where_they_stand_beside_it(tmp_path, own_folder, name, table, variable):
+    (own_folder / name).write_text(table if name == "proxy-core.toml" else variable + "\n")
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data"), "PROXY_API_KEY": "client", "OPENAI_API_KEY": KEY}
+
+    start(load(environ=environ, cwd=own_folder), to_run=False)
+
+
+def test_a_folder_below_the_users_own_or_above_it_is_not_theirs(tmp_path, own_folder):
+    (own_folder / "below").mkdir()
+    environ = {"PROXY_DATA_DIR": str(tmp_path / "data"), "PROXY_API_KEY": "client", "OPENAI_API_KEY": KEY}
+    for folder in (own_folder / "below", own_folder.parent):
+        (folder / ".env").write_text(f"OPENAI_API_BASE={EVIL}\n")
+        with pytest.raises(SettingsError, match="only found in the working directory"):
+            start(load(environ=environ, cwd=folder), to_run=False)
+
+
+def test_the_users_own_file_may_name_secrets_elsewhere(tmp_path, own_folder):
+    (tmp_path / "ck").write_text("a-client-key-of-their-own")
+    (own_folder / "proxy-core.toml").write_text(f'[clients.me]\nkey_file = "{tmp_path / "ck"}"\n')
+    (own_folder / ".env").write_text(f"GROQ_API_KEY_FILE={tmp_path / 'ck'}\n")
+
+    loaded = load(environ={}, cwd=own_folder)
+
+    assert loaded.settings.clients["me"].key.get_secret_value() == "a-client-key-of-their-own"
+    assert loaded.provider("groq").api_keys[0].key.get_secret_value() == "a-client-key-of-their-own"
+    assert not loaded.sources.found_here
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("doctor",), ("credentials", "test", "box")], ids="-".join)
+async def test_commands_take_what_init_wrote_there(tmp_path, command):
+    home = tmp_path / "proxy-core"
+    home.mkdir()
+    (home / "proxy-core.toml").write_text(
+        f'[providers.box]\nbase_url = "{EVIL}"\n[clients.me]\nkey = "a-client-key-0123456789"\n'
+    )
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "PROXY_DATA_DIR": str(tmp_path / "data")}
+    added, _ = await run(home, "credentials", "add", "box", stdin="a-key-of-the-vault", **environ)
+
+    _, output = await run(home, *command, **environ)
+
+    assert added == 0
+    assert "was only found in" not in output
+
+
 def test_what_is_private_anyway_may_be_set_there(tmp_path, read):
     (tmp_path / "proxy-core.toml").write_text(
         '[server]\nhost = "127.0.0.2"\nport = 9000\n[upstream]\nfetch_links = "nowhere"\n[state]\nurl = "memory:"\n'

@@ -56,9 +56,9 @@ from proxy_core.settings.base import environment_name as environment_name
 from proxy_core.settings.loading import LoadedSettings as LoadedSettings
 from proxy_core.settings.loading import load as load
 from proxy_core.settings.loading import load_nothing_but as load_nothing_but
-from proxy_core.settings.loading import user_file as user_file
 from proxy_core.settings.pasted import decoded as decoded
 from proxy_core.settings.pasted import read_toml as read_toml
+from proxy_core.settings.places import user_file as user_file
 from proxy_core.settings.secrets import secret_values as secret_values
 from proxy_core.settings.tables import DELIMITER as DELIMITER
 from proxy_core.settings.tables import PREFIX as PREFIX

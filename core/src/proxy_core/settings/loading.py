@@ -26,6 +26,7 @@ from proxy_core.messages import repr_without
 from proxy_core.settings.base import environment_name
 from proxy_core.settings.legacy_names import PLUGIN, unread
 from proxy_core.settings.pasted import bare_key, read_toml
+from proxy_core.settings.places import APP, config_file, found_here
 from proxy_core.settings.rotation import RotationSettings
 from proxy_core.settings.schema import ProviderSettings, ProxySettings
 from proxy_core.settings.secret_files import Named, secrets_read, with_secrets
@@ -55,9 +56,7 @@ from proxy_core.settings.variables import (
     with_values,
 )
 
-APP = "proxy-core"
 REPLACED = PLUGIN  # knows the system that this proxy replaces
-FILE_NAME = "proxy-core.toml"
 _MAX_RUNTIME_DIR = 80
 
 P = TypeVar("P", bound=BaseModel)
@@ -297,21 +296,6 @@ class LoadedSettings(Struct, frozen=True, dict=True):
 # --- Loading -----------------------------------------------------------------------------
 
 
-def config_file(explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """``--config``, ``PROXY_CONFIG``, the working directory, the platform's configuration folder."""
-    chosen = explicit or (Path(environ["PROXY_CONFIG"]) if environ.get("PROXY_CONFIG") else None)
-    if chosen is not None:
-        if not chosen.is_file():
-            raise SettingsError([f"no settings file at {chosen}"])
-        return chosen
-    return next((file for file in (cwd / FILE_NAME, user_file()) if file.is_file()), None)
-
-
-def user_file() -> Path:
-    """The settings file in the platform's configuration folder, whether there is one or not."""
-    return platformdirs.user_config_path(APP) / FILE_NAME
-
-
 def load(
     config: Path | None = None,
     *,
@@ -327,11 +311,7 @@ def load(
     cwd = cwd or Path.cwd()
     file = config_file(config, environ, cwd)
     dotenvs = [folder / ".env" for folder in dict.fromkeys([file.parent if file else cwd, cwd])]
-    # The user's own folder stays their own where it is also the working directory.
-    own = {user_file().parent.resolve()}
-    if file and (config or environ.get("PROXY_CONFIG")):
-        own.add(file.parent.resolve())
-    here = frozenset(f for f in (cwd / ".env", cwd / FILE_NAME) if f.is_file() and f.parent.resolve() not in own)
+    here = found_here(file, config, environ, cwd)
     data_dir = Path(environ.get("PROXY_DATA_DIR") or platformdirs.user_data_path(APP))
     wrong: list[str] = []
     layers = with_secrets(layers_of(environ, dotenvs), environ.get(SECRETS_DIR), here, wrong)

@@ -344,7 +344,10 @@ def _loaded(
         settings = _validate(ProxySettings, everything, sources, PREFIX, (), sources.named.origins)
     except SettingsError as error:
         wrong += error.problems
-        settings = usable(ProxySettings, everything)
+        settings = ProxySettings(**usable(ProxySettings, everything))
+        # Sources of other names read the tables as they are, and rely on their types.
+        table, above = usable(ProxySettings, table), usable(ProxySettings, above)
+        sources = Sources(file, table, variables, others, found_here, by)
     loaded = LoadedSettings(settings, sources, data_dir, above, overrides)
     if wrong:
         # Which plugins there are is not known yet; what a .env names is meant for this program.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 KeyPath = tuple[str, ...]
-M = TypeVar("M", bound=BaseModel)
 
 
 def problems(
@@ -31,17 +30,18 @@ def problems(
     return lines
 
 
-def usable(cls: type[M], data: Mapping[str, Any]) -> M:
+def usable(cls: type[BaseModel], data: Mapping[str, Any]) -> dict[str, Any]:
     """What is left without the keys that are wrong: enough to look for what else is."""
     while True:
         try:
-            return cls(**data)
+            cls(**data)
+            return dict(data)
         except ValidationError as error:
             before, data = data, reduce(_without, (detail["loc"] for detail in error.errors(include_url=False)), data)
             if data == before:
-                return cls()
+                return {}
         except ValueError:  # a variable that is not JSON
-            return cls()
+            return {}
 
 
 def _without(table: Mapping[str, Any], path: Sequence[int | str]) -> Mapping[str, Any]:

@@ -215,6 +215,30 @@ def test_a_folder_or_a_file_in_it_that_cannot_be_read_stops_the_start(read, secr
         read(environ={"PROXY_SECRETS_DIR": str(folder / "secrets")})
 
 
+@pytest.mark.parametrize("name", ["groq_api_key", "OPENAI_API_KEY_2", "proxy_api_key", "PROXY_STATE__SECRET"])
+def test_neither_a_link_to_nothing_nor_a_folder_in_the_place_of_a_secret_is_passed_over(read, folder, name):
+    entry = folder / "secrets" / name
+    environ = {"PROXY_SECRETS_DIR": str(folder / "secrets")}
+    entry.symlink_to(folder / "gone")
+    with pytest.raises(SettingsError, match=rf"PROXY_SECRETS_DIR: .*/{name} cannot be read: No such file"):
+        read(environ=environ)
+    entry.unlink()
+    entry.symlink_to(entry)
+    with pytest.raises(SettingsError, match=rf"PROXY_SECRETS_DIR: .*/{name} cannot be read"):
+        read(environ=environ)
+    entry.unlink()
+    entry.mkdir()
+    with pytest.raises(SettingsError, match=rf"PROXY_SECRETS_DIR: .*/{name} cannot be read"):
+        read(environ=environ)
+
+
+def test_a_link_to_a_file_is_as_good_as_the_file(read, secret, folder):
+    secret("sk-1\n", "..data_key")
+    (folder / "secrets" / "groq_api_key").symlink_to("..data_key")
+
+    assert keys(read(environ={"PROXY_SECRETS_DIR": str(folder / "secrets")})) == ["sk-1"]
+
+
 # --- The settings file -------------------------------------------------------------------
 
 FILE = """

@@ -348,6 +348,24 @@ async def test_secrets_in_files_are_read_again_and_are_nowhere_else(home, upstre
     assert not [word for word in ("-first-key", "-second-key") if word in program.output + shown[1] + done[1]]
 
 
+async def test_a_secret_whose_link_leads_nowhere_keeps_the_settings(home, upstream):
+    (home / "secrets").mkdir()
+    (home / "secrets" / "demo_api_key").symlink_to(home / "demo.key")
+    (home / "demo.key").write_text("demos-first-key\n")
+    (home / "proxy-core.toml").write_text(
+        f'[providers.demo]\nbase_url = "{upstream.url}"\nmodels = ["small"]\n[clients.bob]\nkey = "bobs-first-key"\n'
+    )
+    named = {"PROXY_SECRETS_DIR": str(home / "secrets"), "PROXY_CONFIG": str(home / "proxy-core.toml")}
+    async with serving(home, **named) as program:
+        (home / "demo.key").unlink()
+        code, said = await run(home, "reload", **named)
+        still = await asked(program)
+
+    assert (code, still) == (1, 200), said
+    assert f"PROXY_SECRETS_DIR: {home}/secrets/demo_api_key cannot be read" in said
+    assert upstream.keys_seen == ["demos-first-key"]
+
+
 async def test_sighup_says_in_the_log_what_came_of_it_and_hides_the_new_secrets(home, upstream, http_server):
     write(home, upstream)
     async with serving(home, "--server", http_server) as program:

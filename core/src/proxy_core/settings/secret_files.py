@@ -120,7 +120,7 @@ def _read(name: str, variable: Variable, found: Collection[Path]) -> Variable:
 def _in_folder(folder: Path, problems: list[str]) -> Variables:
     try:
         # Kubernetes keeps the versions of its secrets in hidden folders.
-        files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+        files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and _is_meant(file)]
     except OSError as error:
         problems.append(f"{SECRETS_DIR}: {folder} cannot be read: {error.strerror}")
         return {}
@@ -132,6 +132,12 @@ def _in_folder(folder: Path, problems: list[str]) -> Variables:
         except ValueError as error:
             problems.append(f"{SECRETS_DIR}: {error}")
     return read
+
+
+def _is_meant(entry: Path) -> bool:
+    """Whether it is a file, or was to be one: a link to nothing, or a folder under the name of a secret, which is what
+    a container gets where the file to mount is absent."""
+    return os.path.isfile(entry) or not os.path.exists(entry) or _is_secret(entry.name.upper())
 
 
 def _is_secret(name: str) -> bool:

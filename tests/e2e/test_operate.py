@@ -5,12 +5,14 @@ import json
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 
 import httpx
 import pytest
 
+from proxy_core.server.control_socket import Unreachable, ask
 from proxy_core.testing import fingerprint, run, serving
 from proxy_core.testing.proxy import STATE_SECRET
 
@@ -158,6 +160,21 @@ async def test_without_a_running_proxy_the_command_says_so(home, upstream):
         assert "no running proxy found for the data folder" in output
         assert "Traceback" not in output
     assert usage == 2
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+async def test_a_process_that_does_not_answer_is_not_the_same_as_none(home, lasting):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(home / "4711.sock"))
+        if lasting:
+            silent.listen()
+        try:
+            answers = await ask(home, "GET", "/admin/why", "a-key", timeout_s=0.2)
+        except Unreachable:
+            answers = []
+
+    words = "process 4711 did not answer within 0.2 seconds"
+    assert answers == ([(504, {"error": {"message": words}})] if lasting else [])
 
 
 async def test_what_a_killed_process_left_is_removed_and_a_dry_run_needs_no_proxy(home, upstream):

@@ -363,3 +363,30 @@ def test_the_tokens_of_a_variable_are_not_stored_beside_files_of_another_key(tmp
 
     assert adopted.path is None, "kept in memory only"
     assert not list(tmp_path.glob("*/environment/*.json"))
+
+
+async def test_a_command_says_when_the_running_proxy_did_not_apply_it(home, upstream):
+    """A proxy that runs has the keys of its start; it cannot read what a newer one encrypts."""
+    (home / "proxy-core.toml").write_text(
+        '[clients.me]\nkey = "a-long-client-key"\n[credentials]\nvault_keys_file = "vault.key"\n'
+        f'[providers.demo]\nbase_url = "{upstream.url}"\nmodels = ["small"]\n'
+    )
+    named = {"PROXY_CONFIG": str(home / "proxy-core.toml")}
+    await run(home, "credentials", "vault-key", "vault.key", **named)
+    await run(home, "credentials", "add", "demo", "--name", "first", stdin="sk-stored-key\n", **named)
+    async with serving(home, **named):
+        disabled = await run(home, "credentials", "disable", "demo", "first", **named)
+        made = await run(home, "credentials", "vault-key", "vault.key", **named)
+        added = await run(home, "credentials", "add", "demo", "--name", "box", stdin="sk-another-key\n", **named)
+        enabled = await run(home, "credentials", "enable", "demo", "first", **named)
+        _, why = await run(home, "why", "demo/small", **named)
+
+    assert disabled == (0, "demo: first is disabled\nthe running proxy applied the change\n")
+    assert "restart a running proxy" in made[1]
+    for code, output in (added, enabled):
+        assert code == 0, "it is saved"
+        assert "the running proxy applied the change" not in output
+        assert "it is saved, but the running proxy did not apply it: " in output
+        assert "box.json: it is damaged, or encrypted with a key" in output
+        assert "did not apply it: needs a restart: credentials.vault_keys" in output
+    assert "box" not in why

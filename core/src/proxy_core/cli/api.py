@@ -23,6 +23,7 @@ from proxy_core.cli.running_proxy import NotRunning as NotRunning
 from proxy_core.cli.running_proxy import notify_running_proxy as notify_running_proxy
 from proxy_core.cli.running_proxy import processes as processes
 from proxy_core.cli.running_proxy import query as query
+from proxy_core.cli.running_proxy import reload_running_proxy as reload_running_proxy
 from proxy_core.cli.running_proxy import statuses as statuses
 from proxy_core.credentials.encryption import KEYRING as KEYRING
 from proxy_core.credentials.encryption import Encryption as Encryption

@@ -25,17 +25,11 @@ def query(
     loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None = None, within_s: float = 10.0
 ) -> list[Any]:
     """The answers of the proxy's processes, one for each worker. Raises ``ClickException`` with the proxy's message."""
-    key = admin_key(loaded).get_secret_value()
-    try:
-        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, timeout_s=within_s))
-    except control_socket.Unreachable:
-        raise NotRunning(
-            f"no running proxy found for the data folder {loaded.data_dir}; start the proxy, or set PROXY_DATA_DIR"
-        ) from None
+    answers = _answers(loaded, method, path, body, within_s)
     good = [answer for status, answer in answers if status == 200]
     if not good:
-        _, answer = answers[0]
-        raise click.ClickException(answer["error"]["message"])
+        status, answer = answers[0]
+        raise (NotRunning if status == control_socket.SILENT else click.ClickException)(_message(answer))
     return good
 
 
@@ -56,18 +50,46 @@ def statuses(loaded: LoadedSettings) -> list[ProcessStatus]:
         return []
 
 
+def reload_running_proxy(loaded: LoadedSettings) -> list[str]:
+    """Have every process read settings and credentials again; what kept one from it, nothing if all have.
+
+    Raises ``NotRunning``, ``SettingsError``.
+    """
+    problems: list[str] = []
+    for status, answer in _answers(loaded, "POST", "/admin/reload?local=1", {}):
+        if status == 200:
+            problems += [problem for process in answer["processes"] for problem in process["problems"]]
+        else:
+            problems.append(_message(answer))
+    return list(dict.fromkeys(problems))
+
+
 def notify_running_proxy(loaded: LoadedSettings) -> None:
     """Reload a running proxy after a change and print the outcome; print nothing if no proxy is running."""
     try:
-        key = admin_key(loaded).get_secret_value()
-        answers = asyncio.run(control_socket.ask(loaded.runtime_dir, "POST", "/admin/reload?local=1", key, {}))
-    except (control_socket.Unreachable, SettingsError):
+        problems = reload_running_proxy(loaded)
+    except (NotRunning, SettingsError):
         return
-    refused = [answer for status, answer in answers if status not in (200, 404)]
-    if any(status == 404 for status, _ in answers):
-        click.echo("a proxy is running; restart it to apply the change")
-    elif refused:
-        why = refused[0].get("error", {}).get("message", "") if isinstance(refused[0], dict) else ""
-        click.echo(f"the running proxy did not apply the change: {printable(why)}", err=True)
-    else:
+    if not problems:
         click.echo("the running proxy applied the change")
+    for problem in problems:
+        click.echo(f"it is saved, but the running proxy did not apply it: {printable(problem)}", err=True)
+
+
+def _answers(
+    loaded: LoadedSettings, method: str, path: str, body: Mapping[str, Any] | None, within_s: float = 10.0
+) -> list[tuple[int, Any]]:
+    key = admin_key(loaded).get_secret_value()
+    try:
+        return asyncio.run(control_socket.ask(loaded.runtime_dir, method, path, key, body, timeout_s=within_s))
+    except control_socket.Unreachable:
+        raise NotRunning(
+            f"no running proxy found for the data folder {loaded.data_dir}; start the proxy, or set PROXY_DATA_DIR"
+        ) from None
+
+
+def _message(answer: Any) -> str:
+    try:
+        return str(answer["error"]["message"])
+    except (LookupError, TypeError):
+        return "it refused without a reason"

@@ -95,7 +95,11 @@ class Reloader(Struct, kw_only=True):
             raise SettingsError([f"{file}: the settings file no longer exists; restore it, or restart without it"])
         loaded, needs_restart = _with_fixed(read, old.loaded.settings)
         check_exposure(loaded)
-        return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
+        try:
+            return build(loaded, load_catalog(loaded, self.modules), self.active.process), needs_restart
+        except SettingsError as error:  # a file that only a new vault key opens, for example
+            restart = [f"needs a restart: {', '.join(needs_restart)}"] if needs_restart else []
+            raise SettingsError([*error.problems, *restart]) from error
 
 
 def needs_restart(key: str) -> bool:

@@ -116,7 +116,7 @@ class Operations(Struct, frozen=True, kw_only=True):
         self.keys.identify(request.scope)
         reloads: Reloads | None = request.scope.get(RELOAD)
         if reloads is None:
-            raise NotFound("This server was not started by proxy-core, so its settings are read only at startup.")
+            raise NotFound("This server was not started by proxy-core: it reads settings only when it starts.")
         processes = await self._processes(request, await reloads.answer())
         refused = [problem for process in processes for problem in process["problems"]]
         if _LOCAL in request.query_params or not refused:

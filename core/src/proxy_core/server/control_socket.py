@@ -17,6 +17,8 @@ from typing import Any
 from proxy_core.files import private_folder
 
 _TIMEOUT_S = 10.0
+#: In place of the status of a process that runs and says nothing: it hangs, or is stopped.
+SILENT = 504
 #: The limit of the operating system for a socket's path.
 _MAX_PATH = 100
 
@@ -110,5 +112,8 @@ async def _ask(
         except httpx.ConnectError:
             remove(file)
             return None
+        except httpx.TimeoutException:
+            words = f"process {file.stem} did not answer within {timeout_s:g} seconds"
+            return SILENT, {"error": {"message": words}}
         except (httpx.TransportError, ValueError):
             return None

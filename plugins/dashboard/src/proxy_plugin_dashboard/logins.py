@@ -23,7 +23,7 @@ import click
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
 from proxy_core import LoginMethod, Provider
-from proxy_core.cli.api import NotRunning, VaultProblem, private_folder, query, read_small, write_private
+from proxy_core.cli.api import NotRunning, VaultProblem, private_folder, read_small, reload_running_proxy, write_private
 from proxy_plugin_accounts import Accounts, log_in, save
 
 _LONGEST_S = 15 * 60
@@ -200,12 +200,12 @@ class _Conversation:
     def _applied(self) -> str:
         """Have the proxy, which is this very program, read the accounts again."""
         try:
-            query(self._accounts.loaded, "POST", "/admin/reload?local=1", {})
+            problems = reload_running_proxy(self._accounts.loaded)
         except NotRunning:
             return "Restart the proxy to use it."
-        except click.ClickException as error:
-            return f"The running proxy did not apply it: {error.message}"
-        return "The running proxy uses it."
+        return (
+            f"The running proxy did not apply it: {'; '.join(problems)}" if problems else "The running proxy uses it."
+        )
 
     def _add(self, *lines: Line) -> None:
         self._login.lines = [*self._login.lines, *lines][-_MOST_LINES:]

@@ -279,6 +279,31 @@ async def test_a_second_run_finds_everything_there_already(home, old):
     assert {path: path.read_bytes() for path in home.rglob("*.json")} == before
 
 
+async def test_what_was_removed_since_does_not_return_unless_it_is_asked_for(home, old):
+    await run(home, "import", "mirrowel", "old", "--yes")
+    file = home / "config/proxy-core/proxy-core.toml"
+    file.write_text(re.sub(r"(?m)^port = .*\n", "", file.read_text()))
+    for provider, name in (("groq", "01"), ("gemini_cli", "dev@example.com")):
+        code, output = await run(home, "credentials", "remove", provider, name, "--yes")
+        assert code == 0, output
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes")
+    _, left = await run(home, "credentials", "list", "--json")
+    unset = file.read_text()
+    asked, more = await run(home, "import", "mirrowel", "old", "--yes", "--again")
+    _, back = await run(home, "credentials", "list", "--json")
+
+    gone = [what for what, text in told(output).items() if "imported before and is gone since" in text]
+    assert code == 0 and "nothing to write" in output, output
+    assert [what.split()[-1] for what in gone] == ["GROQ_API_KEY", "port", "oauth_creds/gemini_cli_oauth_1.json"], gone
+    assert "port =" not in unset and "port = 8123" in file.read_text()
+    names = [{(one["provider"], one["name"]) for one in json.loads(text)} for text in (left, back)]
+    assert asked == 0 and names[1] - names[0] == {("groq", "01"), ("gemini_cli", "dev@example.com")}, more
+    assert not any(
+        "dev@example.com" in path.read_text() for path in (home / "data/proxy-core/plugins/mirrowel").iterdir()
+    )
+
+
 async def test_what_was_used_since_is_added(home, old):
     await run(home, "import", "mirrowel", "old", "--yes")
     grown = usage("house", "abc", HOUSE[0], "house/coder")
@@ -590,6 +615,7 @@ async def test_an_import_in_two_parts_leaves_nothing_out_and_nothing_twice(home,
     await run(home, "import", "mirrowel", "old", "--yes")
     (home / "config/proxy-core/proxy-core.toml").unlink()
     (home / "data/proxy-core/credentials/house/02.json").unlink()
+    (home / "data/proxy-core/plugins/mirrowel/imported.json").unlink()  # written after both
 
     _, output = await run(home, "import", "mirrowel", "old", "--yes")
     _, last = await run(home, "import", "mirrowel", "old")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from proxy_core import Variable
 from proxy_core.cli.api import StoredCredential
 from proxy_plugin_mirrowel.importing.old_folder import OldFolder
@@ -14,6 +16,8 @@ from proxy_plugin_mirrowel.importing.settings import Setting
 from proxy_plugin_mirrowel.importing.target import Target
 from proxy_plugin_mirrowel.importing.toml import present
 
+_REMOVED = "it was imported before and is gone since; --again takes it again"
+
 
 class Making:
     def __init__(self, old: OldFolder, target: Target) -> None:
@@ -21,6 +25,8 @@ class Making:
         self.settings: list[Setting] = []
         self._proposed: list[tuple[Setting, Sequence[str]]] = []
         self.credentials: list[StoredCredential] = []
+        #: Imported before and gone since; what was used with them was counted under their names.
+        self.removed: list[StoredCredential] = []
         self.rows: list[Row] = list(old.rows)
         self._told: dict[str, list[tuple[Verdict, str]]] = {}
 
@@ -41,6 +47,8 @@ class Making:
 
     def set(self, setting: Setting, what: Sequence[str] = ()) -> None:
         """Propose it. ``what`` are the rows about it, if it is not from variables."""
+        if not setting.problem and self.target.was_unset(setting):
+            setting = replace(setting, problem=_REMOVED)
         self._proposed.append((setting, what))
         for name in setting.names:
             self._told.setdefault(name, [])
@@ -75,9 +83,12 @@ class Making:
         """Plan a key or login, unless it is there already."""
         if there := self.target.there(stored):
             return "there already", there
-        same = [one for one in self.credentials if one.provider == stored.provider and _same(one, stored)]
-        if same:
+        known = [*self.credentials, *self.removed]
+        if same := [one for one in known if one.provider == stored.provider and _same(one, stored)]:
             return "no meaning here", f"the same account as in {same[0].origin.removeprefix('copied from ')}"
+        if self.target.was_removed(stored):
+            self.removed.append(stored)
+            return "differs", _REMOVED
         self.credentials.append(stored)
         return "imported", f"a {'key' if stored.kind == 'api_key' else 'login'} of {stored.provider}, in the vault"
 

@@ -51,7 +51,7 @@ def made(old: OldFolder, target: Target) -> Plan:
             making.rows.append(row)
     making.settle()
     _rest(making, providers)
-    usage = usage_plan(old, target, making.credentials, datetime.now(UTC).date())
+    usage = usage_plan(old, target, [*making.credentials, *making.removed], datetime.now(UTC).date())
     rows = sorted([*making.rows, *usage.rows], key=lambda row: _place(row.what))
     return Plan(settings=making.settings, credentials=making.credentials, usage=usage, rows=rows)
 

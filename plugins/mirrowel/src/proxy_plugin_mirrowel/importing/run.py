@@ -15,13 +15,13 @@ from proxy_plugin_mirrowel.importing.rows import count
 from proxy_plugin_mirrowel.importing.target import Target, open_target
 
 
-def run(folder: Path, config: Path | None, yes: bool) -> None:
+def run(folder: Path, config: Path | None, yes: bool, again: bool) -> None:
     """``folder`` is absolute. Raises ``ClickException``, ``SetupError``."""
     old = read_folder(folder)
     if old.is_empty:
         raise click.UsageError(f"{folder} is no folder of that proxy: it has no .env, oauth_creds or usage")
     with TemporaryDirectory() as scratch:  # a start's own files: nothing is written before the user agrees
-        target = open_target(config, old.path, Path(scratch))
+        target = open_target(config, old.path, Path(scratch), again=again)
         plan = made(old, target)
     click.echo(table(("in the old folder", "", "here"), [(row.what, row.verdict, row.note) for row in plan.rows]))
     click.echo(count(plan.rows))
@@ -30,7 +30,7 @@ def run(folder: Path, config: Path | None, yes: bool) -> None:
         return
     if not yes and not click.confirm(_question(plan, target)):
         raise click.ClickException("nothing was written")
-    target = open_target(config, old.path)
+    target = open_target(config, old.path, again=again)
     _write(old.path, made(old, target), target)
     elsewhere = ", in another folder than the old one," if target.file.parent != folder else ""
     click.echo(f"written. Start it{elsewhere} with: proxy-core serve{_option(target)}")
@@ -52,6 +52,7 @@ def _write(old: Path, plan: Plan, target: Target) -> None:
             target.store(plan.credentials)
         if plan.settings:
             target.write_settings(plan.settings)
+        target.remember(plan.credentials, plan.settings)
     except OSError as error:
         raise click.ClickException(f"{error.filename or target.file}: {error.strerror}; run it again") from error
     except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -36,8 +36,9 @@ from proxy_core.cli.api import (
     write_private,
 )
 from proxy_plugin_mirrowel.importing.counters import Counters, Total, read_counters, total_of
+from proxy_plugin_mirrowel.importing.imported import Imported, read_imported
 from proxy_plugin_mirrowel.importing.settings import Setting
-from proxy_plugin_mirrowel.importing.toml import with_settings
+from proxy_plugin_mirrowel.importing.toml import present, with_settings
 
 T = TypeVar("T")
 #: The client of imported usage in `proxy-core usage`.
@@ -54,6 +55,21 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
     fingerprint: Fingerprints
     #: The settings with which the store is opened.
     state: LoadedSettings
+    before: Imported
+
+    def was_removed(self, wanted: StoredCredential) -> bool:
+        """Whether this key or account was imported before; ask ``there`` first."""
+        return not set(self.before.credentials).isdisjoint(self._marks(wanted))
+
+    def was_unset(self, setting: Setting) -> bool:
+        """Whether this setting was imported before into this file, which has it no longer."""
+        gone = self.file.exists() and present(self.loaded.sources.table, setting.path) is None
+        return gone and setting.key in self.before.settings.get(str(self.file), ())
+
+    def remember(self, credentials: Sequence[StoredCredential], settings: Sequence[Setting]) -> None:
+        """Raises ``OSError``."""
+        marks = [mark for one in credentials for mark in self._marks(one)]
+        self.before.plus(marks, self.file, [one.key for one in settings]).save(self.loaded.data_dir)
 
     def there(self, wanted: StoredCredential) -> str | None:
         """Where this key or account is already, in words."""
@@ -70,14 +86,15 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
         """Where each key and account of the provider is, by its marks."""
         keys = self.loaded.provider(provider, self.catalog.rotations).api_keys
         words = f"in the settings of {provider}"
-        found = {self.fingerprint(entry.key.get_secret_value()): words for entry in keys}
+        found = {f"{provider} {self.fingerprint(entry.key.get_secret_value())}": words for entry in keys}
         stored = {mark: f"stored as {one.name}" for one in self.vault.all(provider) for mark in self._marks(one)}
         return {**found, **stored}
 
     def _marks(self, stored: StoredCredential) -> list[str]:
-        """What is the same if it is the same key or account."""
-        account = [f"account {stored.identity}"] if stored.identity else []
-        return [stored.credential(self.fingerprint).id, *account, *filter(None, [digest(stored.refresh_token)])]
+        """What is the same if it is the same key or account of the provider."""
+        account = [self.fingerprint(f"account {stored.identity}")] if stored.identity else []
+        marks = [stored.credential(self.fingerprint).id, *account, *filter(None, [digest(stored.refresh_token)])]
+        return [f"{stored.provider} {mark}" for mark in marks]
 
     def text(self) -> str:
         """The settings file as it is; empty if there is none. Raises ``OSError``."""
@@ -97,10 +114,7 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
     def counters(self) -> Counters:
         """What was imported before. Raises ``ClickException``."""
         stored = _awaited(self._usage())
-        try:
-            return read_counters(self.loaded.data_dir, stored)
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"what was imported before cannot be read: {error}") from error
+        return _read(lambda: read_counters(self.loaded.data_dir, stored))
 
     async def _usage(self) -> dict[Total, UsageRow]:
         store = await open_store(self.state)
@@ -132,6 +146,13 @@ class Target(Struct, frozen=True, kw_only=True, dict=True):
             await store.close()
 
 
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"what was imported before cannot be read: {error}") from error
+
+
 def _awaited(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
@@ -155,10 +176,11 @@ def summed_rows(one: UsageRow, other: UsageRow, sign: int = 1) -> UsageRow:
     )
 
 
-def open_target(config: Path | None, old: Path, scratch: Path | None = None) -> Target:
+def open_target(config: Path | None, old: Path, scratch: Path | None = None, *, again: bool = False) -> Target:
     """The settings file is the one that a start would use elsewhere, never one in the old folder unless it is named.
 
-    ``scratch``: a folder for what a start generates, as far as it is not there yet. Raises ``SetupError``.
+    ``scratch``: a folder for what a start generates, as far as it is not there yet. ``again``: as if nothing had been
+    imported before. Raises ``ClickException``, ``SetupError``.
     """
     file = config or load(cwd=user_file().parent).sources.file or user_file()
     if config is None and file.resolve().is_relative_to(old):
@@ -172,6 +194,7 @@ def open_target(config: Path | None, old: Path, scratch: Path | None = None) -> 
         vault=vault_of(loaded, catalog),
         fingerprint=fingerprints_of(_generating(loaded, "state.key", scratch)),
         state=_generating(loaded, "state.db", scratch),
+        before=Imported() if again else _read(lambda: read_imported(loaded.data_dir)),
     )
 
 

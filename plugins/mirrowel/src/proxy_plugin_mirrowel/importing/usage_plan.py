@@ -26,14 +26,17 @@ class UsagePlan(Struct, frozen=True, kw_only=True):
     rows: Sequence[Row] = ()
 
 
-def usage_plan(old: OldFolder, target: Target, planned: Sequence[StoredCredential], today: date) -> UsagePlan:
-    """The older file counts only for providers that have none of their own: the old proxy took it over from there."""
+def usage_plan(old: OldFolder, target: Target, named: Sequence[StoredCredential], today: date) -> UsagePlan:
+    """``named``: credentials beside those of the vault.
+
+    The older file counts only for providers that have none of their own: the old proxy took it over from there.
+    """
     if not old.usage:
         return UsagePlan()
     found: dict[Total, UsageRow] = {}
     files: list[_File] = []
     rows, owned = [], set[str]()
-    names, days = _Names(old, target, planned), target.loaded.settings.state.usage_retention_days
+    names, days = _Names(old, target, named), target.loaded.settings.state.usage_retention_days
     for path, data in old.usage.items():
         try:
             counted = list(totals(path, data, today))
@@ -105,9 +108,9 @@ def _row(total: OldTotal, names: _Names) -> UsageRow:
 class _Names:
     """From what the old proxy called a credential to its fingerprint here."""
 
-    def __init__(self, old: OldFolder, target: Target, planned: Sequence[StoredCredential]) -> None:
+    def __init__(self, old: OldFolder, target: Target, named: Sequence[StoredCredential]) -> None:
         self._fingerprint = target.fingerprint
-        credentials = [*planned, *(one for p in target.vault.providers() for one in target.vault.all(p))]
+        credentials = [*named, *(one for p in target.vault.providers() for one in target.vault.all(p))]
         self._by_file: Mapping[tuple[str, str], Any] = {
             (one.provider, PurePath(one.origin.removeprefix("copied from ")).name): one
             for one in credentials

@@ -1,10 +1,14 @@
 """Quotas of which settings keep a part for some clients: who is served, and what the others are told."""
 
-import pytest
+from datetime import UTC, datetime
 
-from proxy_core import SettingsError
+import pytest
+from msgspec import convert
+
+from proxy_core import ProcessStatus, SettingsError
 from proxy_core.testing import VirtualClock
 from proxy_plugin_doctor import why
+from proxy_plugin_doctor.quotas import left, quotas_of
 
 ADMIN = "the-admin-key"
 KEYS = {"test": "test-client-key", "agent": "agent-client-key", "guest": "guest-client-key"}
@@ -194,3 +198,66 @@ async def test_reserves_change_with_a_reload(reserving):
     pool.configure(pool.credentials, type(pool.ledger.policy)(pool.ledger.policy.selector))
 
     assert await statuses(proxy, "guest", "agent") == [200, 200]
+
+
+# --- Caps without reserves ---------------------------------------------------------------
+
+
+async def standing(proxy):
+    """The demo credential's quota as ``usage`` and ``/v1/quota-stats`` show it."""
+    root, operator = proxy.url.removesuffix("/v1"), {"authorization": f"Bearer {ADMIN}"}
+    answer = (await proxy.client.get(f"{root}/admin/status", headers=operator)).json()
+    status = convert(answer["processes"][0], ProcessStatus)
+    stats = (await proxy.get("/quota-stats", key=KEYS["guest"])).json["providers"]["demo"]
+    (credential,) = stats["credentials"].values()
+    return left(quotas_of([status])), credential, stats["quota_groups"]
+
+
+async def test_a_cap_is_shown_as_the_limit_and_the_error_says_when_it_ends(reserving):
+    proxy = await reserving(caps=[{"limit": 4}])
+    await statuses(proxy, "guest", "guest", "guest")
+    [row], credential, groups = await standing(proxy)
+    refused = [await ask(proxy) for _ in range(2)][-1]
+    [after], used_up, _ = await standing(proxy)
+
+    assert row[2:] == ("small", "-", "3", "4", "25%", "1970-04-12T00:00:00+00:00")
+    assert credential["status"] == "active"
+    assert credential["windows"]["small"]["limit"] == 4
+    assert credential["group_usage"]["small"]["windows"]["quota"]["remaining"] == 1
+    assert groups["small"]["windows"]["quota"] == {
+        **{"total_used": 3, "total_remaining": 1, "total_max": 4},
+        "remaining_pct": 25.0,
+    }
+    assert refused.status == 429
+    assert refused.json["error"]["message"].endswith(
+        "The limit that is set for demo is reached. Available again at 1970-04-12T00:00:00Z."
+    )
+    assert after[4:7] == ("4", "4", "0%")
+    assert used_up["status"] == "exhausted"
+
+
+async def test_a_sliding_window_is_shown_whole_and_resets_when_a_request_is_possible(reserving, clock):
+    proxy = await reserving(caps=[{"limit": 4}], quota_window_s=1000, quota_window_begins="sliding", max_wait_s=0)
+    begins = clock.now().timestamp() // 1000 * 1000 + 1000
+    clock.passes(begins - clock.now().timestamp() + 500)  # the middle of a part
+    await statuses(proxy, "guest", "guest")
+    [half], _, _ = await standing(proxy)
+    await statuses(proxy, "guest", "guest")
+    [full], credential, _ = await standing(proxy)
+    refused = await ask(proxy)
+    clock.passes(501)  # the next part has begun, and no request yet
+    [next_part], _, _ = await standing(proxy)
+    too_early = (await ask(proxy)).status
+    clock.passes(250)
+    allowed = (await ask(proxy)).status
+
+    assert half[4:] == ("2", "4", "50%", iso(begins + 2000)), "then neither of them counts"
+    assert full[4:] == ("4", "4", "0%", iso(begins + 1250)), "then only three of the four still count"
+    assert credential["group_usage"]["small"]["windows"]["quota"]["reset_at"] == begins + 1250
+    assert refused.json["error"]["message"].endswith(f"Available again at {iso(begins + 1250)[:-6]}Z.")
+    assert next_part[4:] == full[4:]
+    assert (too_early, allowed) == (429, 200)
+
+
+def iso(epoch):
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="seconds")

@@ -55,8 +55,10 @@ class QuotaStatus(Struct, frozen=True, kw_only=True):
     """What one credential has used of one quota: of a model, or of the quota group ``name``. A model that is in
     cooldown by itself has an entry of its own.
 
-    ``used`` and ``limit`` are requests. ``reported``: by the provider, not by settings. ``cap``: the lowest limit that
-    settings set on it. ``capped_until``: until then a cap from settings is used up. ``cooldown``: for this quota alone.
+    ``used`` and ``limit`` are requests. ``resets_at``: of a sliding window, when one more request is possible or, where
+    it is now, when none of those made so far counts any longer. ``reported``: by the provider, not by settings.
+    ``cap``: the lowest limit that settings set on it. ``capped_until``: until then a cap from settings is used up.
+    ``cooldown``: for this quota alone.
 
     ``per_hour``: its requests through this proxy, at the pace of the last hour, or since the first one in it.
     ``empty_at``: when ``limit`` or ``cap`` is reached at this pace; ``None``: not before the quota resets, it is

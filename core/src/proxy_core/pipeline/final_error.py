@@ -170,11 +170,19 @@ def _error(obstacle: Obstacle, provider: str, ends_s: float, epoch: float) -> Pr
         case "reserved":
             return _reserved(provider, ends_s, obstacle.ends_at, epoch)
         case "capped":
-            return CapacityExhausted(f"The limit that is set for {provider} is reached.", retry_after_s=ends_s)
+            text, ends_at = f"The limit that is set for {provider} is reached.", obstacle.ends_at
         case "busy":
-            return CapacityExhausted(f"Every credential of {provider} for this model is busy.", retry_after_s=ends_s)
+            text, ends_at = f"Every credential of {provider} for this model is busy.", None
         case _:
-            return CapacityExhausted(f"{provider} is set aside to spread its use.", retry_after_s=ends_s)
+            text, ends_at = f"{provider} is set aside to spread its use.", obstacle.ends_at
+    return _exhausted(text, ends_s, ends_at, epoch)
+
+
+def _exhausted(text: str, ends_s: float, ends_at: float | None, epoch: float) -> CapacityExhausted:
+    error = CapacityExhausted(text, retry_after_s=ends_s)
+    if ends_at is not None:
+        error.say_more(f"Available again at {_instant(ends_at + epoch)}.")
+    return error
 
 
 def _reserved(provider: str, ends_s: float, ends_at: float | None, epoch: float) -> ProxyError:
@@ -182,9 +190,7 @@ def _reserved(provider: str, ends_s: float, ends_at: float | None, epoch: float)
     if ends_at is None:
         return Forbidden(f"{provider} is kept for other clients; its operator may change that.", code="reserved")
     text = f"The rest of the quota of {provider} is kept for other clients; its operator may change that."
-    error = CapacityExhausted(text, retry_after_s=ends_s)
-    error.say_more(f"Available again at {_instant(ends_at + epoch)}.")
-    return error
+    return _exhausted(text, ends_s, ends_at, epoch)
 
 
 def _not_ready(provider: str, why: str, ends_s: float) -> ProxyError:

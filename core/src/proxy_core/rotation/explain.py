@@ -159,12 +159,12 @@ def _reserved(reserved: Reserved | None, instant: Instant) -> dict[str, Any] | N
 
 
 def _window(group: QuotaGroup, row: CredentialState, instant: Instant) -> dict[str, Any]:
-    window = group.windows.get(row.id)
+    now = quota.standing(group, row, instant.monotonic)
     return {
-        "used": round(quota.used_now(group, row, instant.monotonic)),
-        "limit": window.limit if window is not None else None,
-        "window_resets": _iso(instant.utc(window.resets_at)) if window is not None else None,
-        "capped_until": _iso(instant.utc(group.capped[row.id])) if row.id in group.capped else None,
+        "used": now.used,
+        "limit": now.limit,
+        "window_resets": _iso(instant.utc(now.resets_at)) if now.resets_at is not None else None,
+        "capped_until": _iso(instant.utc(now.capped_until)) if now.capped_until is not None else None,
     }
 
 

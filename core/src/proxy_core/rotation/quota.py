@@ -10,6 +10,7 @@ from calendar import monthrange
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core.interfaces import QuotaWindow
@@ -141,13 +142,39 @@ def _following(window: Window, used: int, now: float) -> Window | None:
     return replace(window, resets_at=ends, number=window.number + 1, before=used) if ends > now else None
 
 
-def used_now(group: QuotaGroup, row: CredentialState, now: float) -> float:
-    """The requests that count now. How those before a sliding window's present part are spread is not known, so it is
-    taken to be evenly."""
-    window, found = group.windows.get(row.id), group.used.get(row.id, 0)
-    if window is None or window.slides_s is None:
-        return found
-    return found + window.before * min(1.0, max(0.0, window.resets_at - now) / window.slides_s)
+class Standing(Struct, frozen=True, kw_only=True):
+    """What of a quota counts now, and when that ends: of a sliding window, when one more request is possible or, where
+    it is now, when none of those that were made counts any longer."""
+
+    used: int = 0
+    limit: float | None = None
+    resets_at: float | None = None
+    reported: bool = False
+    capped_until: float | None = None
+
+
+def standing(group: QuotaGroup, row: CredentialState, now: float) -> Standing:
+    """Reads only, so a window whose end nobody has noticed yet may still be there. How the requests before a sliding
+    window's present part are spread is not known, so it is taken to be evenly."""
+    window, used, capped_until = group.windows.get(row.id), group.used.get(row.id, 0), group.capped.get(row.id)
+    if capped_until is not None and capped_until <= now:
+        capped_until = None
+    if window is not None and window.resets_at <= now:
+        window, used = _following(window, used, now), 0
+    if window is None:
+        return Standing(capped_until=capped_until)
+    resets_at = window.resets_at
+    if window.slides_s is not None:
+        resets_at = capped_until if capped_until is not None else resets_at + window.slides_s * (used > 0)
+        share = min(1.0, (window.resets_at - now) / window.slides_s)
+        used = math.ceil(used + window.before * share - _ROUNDING)
+    return Standing(
+        used=used,
+        limit=window.limit,
+        resets_at=resets_at,
+        reported=window.from_provider,
+        capped_until=capped_until,
+    )
 
 
 def _full_until(window: Window, used: int, limit: float, now: float) -> float | None:

@@ -23,7 +23,7 @@ from proxy_core.rotation.cooldown import Cooldown
 from proxy_core.rotation.ledger import Ledger
 from proxy_core.rotation.pace import Pace, empty_at, pace
 from proxy_core.rotation.pool import Pool
-from proxy_core.rotation.quota import cap_of, used_now
+from proxy_core.rotation.quota import cap_of, standing
 from proxy_core.rotation.state import CredentialState as Row
 from proxy_core.rotation.state import QuotaGroup
 
@@ -130,20 +130,17 @@ def _of_model(model: str, cooldown: Cooldown, instant: Instant, clean: Clean) ->
 def _quota(
     ledger: Ledger, group: QuotaGroup, row: Row, unsent: Unsent, instant: Instant, clean: Clean
 ) -> QuotaStatus | None:
-    now, window = instant.monotonic, group.windows.get(row.id)
-    cooldown = group.named_cooldowns(row.id).get(group.name)
-    if window is not None and window.resets_at <= now:
-        window = None
-    capped_until = group.capped.get(row.id, now)
-    if window is None and cooldown is None and capped_until <= now:
+    now = instant.monotonic
+    found, cooldown = standing(group, row, now), group.named_cooldowns(row.id).get(group.name)
+    if found.resets_at is None and cooldown is None and found.capped_until is None:
         return None
     status = QuotaStatus(
         name=group.name,
-        used=round(used_now(group, row, now)) if window is not None else 0,
-        limit=window.limit if window is not None else None,
-        resets_at=instant.utc(window.resets_at) if window is not None else None,
-        reported=window is not None and window.from_provider,
-        capped_until=instant.utc(capped_until) if capped_until > now else None,
+        used=found.used,
+        limit=found.limit,
+        resets_at=instant.utc(found.resets_at) if found.resets_at is not None else None,
+        reported=found.reported,
+        capped_until=instant.utc(found.capped_until) if found.capped_until is not None else None,
         cooldown=_cooldown(cooldown, instant, clean),
         cap=cap_of(ledger.policy, group, row),
         reserved_for=_reserved_for(ledger, group, row, now),

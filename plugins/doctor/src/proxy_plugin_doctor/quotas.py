@@ -28,14 +28,19 @@ def quotas_of(statuses: Iterable[ProcessStatus]) -> Quotas:
         for credential in provider.credentials:
             for quota in credential.quotas:
                 key = (provider.name, credential.id, quota.name)
-                if quota.resets_at is not None and (key not in found or found[key][1].used < quota.used):
+                if returns_at(quota) is not None and (key not in found or found[key][1].used < quota.used):
                     found[key] = credential, quota
     return dict(sorted(found.items(), key=lambda item: item[0]))
 
 
+def returns_at(quota: QuotaStatus) -> datetime | None:
+    """When more of it can be used: a cap may end before or after the window in which it was reached."""
+    return quota.capped_until or quota.resets_at
+
+
 def left(quotas: Quotas) -> list[tuple[str, ...]]:
     return [
-        (*key, one.tier or "-", str(quota.used), _number(quota.limit), _share(quota.limit, quota.used), _iso(quota))
+        (*key, one.tier or "-", str(quota.used), _number(quota.allowed), _share(quota), _iso(returns_at(quota)))
         for key, (one, quota) in quotas.items()
     ]
 
@@ -48,10 +53,10 @@ def forecast(quotas: Quotas, now: datetime) -> list[tuple[str, ...]]:
             credential.label,
             quota.name,
             str(quota.used) if quota.allowed is None else f"{quota.used}/{quota.allowed:.0f}",
-            _share(quota.allowed, quota.used),
+            _share(quota),
             f"{quota.per_hour:.0f}" if quota.per_hour >= 1 else "<1" if quota.per_hour else "-",
             _empty(quota, now),
-            until(quota.resets_at, now) if quota.resets_at is not None else "-",
+            until(at, now) if (at := returns_at(quota)) is not None else "-",
         )
         for (provider, _, _), (credential, quota) in quotas.items()
     ]
@@ -85,12 +90,12 @@ def until(moment: datetime, now: datetime) -> str:
 
 
 def _number(value: float | None) -> str:
-    return f"{value:.0f}" if value else "-"
+    return f"{value:.0f}" if value is not None else "-"
 
 
-def _share(limit: float | None, used: int) -> str:
-    return f"{max(0.0, 1 - used / limit):.0%}" if limit else "-"
+def _share(quota: QuotaStatus) -> str:
+    return f"{quota.left:.0%}" if quota.left is not None else "-"
 
 
-def _iso(quota: QuotaStatus) -> str:
-    return quota.resets_at.isoformat(timespec="seconds") if quota.resets_at is not None else "-"
+def _iso(at: datetime | None) -> str:
+    return at.isoformat(timespec="seconds") if at is not None else "-"

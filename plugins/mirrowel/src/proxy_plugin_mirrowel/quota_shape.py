@@ -69,7 +69,7 @@ def _groups(credentials: Iterable[CredentialStatus]) -> dict[str, Any]:
     known: dict[str, list[tuple[int, float]]] = {}
     for credential in credentials:
         for quota in credential.quotas:
-            known.setdefault(quota.name, []).extend([(quota.used, quota.limit)] if quota.limit is not None else [])
+            known.setdefault(quota.name, []).extend([] if quota.allowed is None else [(quota.used, quota.allowed)])
     return {name: {"windows": {_WINDOW: _left(pairs)}} for name, pairs in known.items()}
 
 
@@ -85,11 +85,12 @@ def _left(pairs: Sequence[tuple[int, float]]) -> dict[str, float | None]:
 
 
 def _window(quota: QuotaStatus) -> dict[str, Any]:
+    most, returns_at = quota.allowed, quota.capped_until or quota.resets_at
     return {
         "request_count": quota.used,
-        "limit": quota.limit,
-        "remaining": None if quota.limit is None else max(0, quota.limit - quota.used),
-        "reset_at": quota.resets_at.timestamp() if quota.resets_at is not None else None,
+        "limit": most,
+        "remaining": None if most is None else max(0, most - quota.used),
+        "reset_at": returns_at.timestamp() if returns_at is not None else None,
     }
 
 

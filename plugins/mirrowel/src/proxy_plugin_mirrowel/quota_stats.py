@@ -122,8 +122,8 @@ def _credential(credential: CredentialStatus, rows: Sequence[UsageRow], now: dat
 def _window(quota: QuotaStatus) -> dict[str, Any]:
     return {
         "used": quota.used,
-        "limit": quota.limit,
-        "window_resets": _time(quota.resets_at),
+        "limit": quota.allowed,
+        "window_resets": _time(quota.capped_until or quota.resets_at),
         "cooldown": _cooldown(quota.cooldown),
     }
 

@@ -154,6 +154,25 @@ async def test_a_new_user_gets_from_nothing_to_an_answer(tmp_path, accepting):
     assert upstream.requests[-1].key == KEY
 
 
+async def test_a_wrong_answer_is_asked_for_again(tmp_path, accepting):
+    upstream = accepting(True)
+    settings(tmp_path).parent.mkdir(parents=True)
+    settings(tmp_path).write_text('[providers.taken]\nbase_url = "http://127.0.0.1:9/v1"\n')
+    async with terminal(tmp_path, "init", "--client", "aider") as user:
+        await user.answer(r"dialect: ", "http://[nowhere\n")
+        await user.answer(r"(?i)invalid[\s\S]*dialect: ", f"{upstream.url}\n")
+        await user.answer(r"name for it \[home\]: ", "My Home/1\n")
+        await user.answer(r"My Home/1[\s\S]*name for it \[home\]: ", "taken\n")
+        await user.answer(r"taken is configured already[\s\S]*name for it \[home\]: ", "box\n")
+        await user.answer(r"not shown.*?: ", f"{KEY} {WRONG}\n\n")
+        await user.answer(r"has no blanks in it[\s\S]*API key for box.*?: ", f"{KEY}\n\n")
+        await user.answer(r"as `fast`.*?: ", "box/big\n")
+        code = await user.end()
+
+    assert code == 0, user.shown
+    assert 'fast = ["box/big"]' in settings(tmp_path).read_text() and stored(tmp_path) == ["1"]
+
+
 async def test_ctrl_c_half_way_leaves_nothing(tmp_path, upstream):
     async with terminal(tmp_path, "init", "--provider", "groq") as user:
         await user.answer(r"API key for groq.*?: ", "\x03")
@@ -278,6 +297,24 @@ async def test_an_untested_provider_is_saved_if_asked_for(tmp_path, proxy_core):
     assert 'fast = ["groq/any"]' in settings(tmp_path).read_text() and stored(tmp_path) == ["1"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--no-test",)], ids=["tested", "not tested"])
+@pytest.mark.parametrize("model", ["big", "home/big"])
+async def test_a_model_may_be_named_as_clients_request_it(tmp_path, proxy_core, accepting, model, flags):
+    upstream = accepting(True)
+    code, output = await proxy_core(*home_flags(upstream, "--model", model, *flags), stdin=KEY)
+
+    assert code == 0, output
+    assert 'fast = ["home/big"]' in settings(tmp_path).read_text()
+
+
+async def test_a_model_whose_own_name_begins_like_that_keeps_it(tmp_path, proxy_core, upstream):
+    upstream.for_path("/models").responds(body=b'{"data": [{"id": "home/auto"}, {"id": "auto"}]}')
+    code, output = await proxy_core(*home_flags(upstream, "--model", "home/auto"), stdin=KEY)
+
+    assert code == 0, output
+    assert 'fast = ["home/home/auto"]' in settings(tmp_path).read_text()
+
+
 async def test_settings_that_are_there_stay_with_their_comments(tmp_path, proxy_core, accepting):
     upstream = accepting(True)
     own = '# mine\n[models] # names\nbig = "groq/x"   # why\n\n[server]\nport = 8123\n'
@@ -383,6 +420,23 @@ async def test_of_several_lines_each_is_a_key_and_a_wrong_one_stops_all(tmp_path
     assert (bad, before) == (1, []) and "line 2" in words
     assert code == 0, output
     assert stored(tmp_path) == ["team", "team-2"]
+
+
+async def test_a_byte_order_mark_is_no_part_of_a_comment_or_key(tmp_path, proxy_core):
+    codes = [
+        await proxy_core("credentials", "add", "groq", stdin=f"\ufeff# mine\n{KEY}\n"),
+        await proxy_core("credentials", "add", "groq", stdin=f"\ufeff{WRONG}\n"),
+    ]
+
+    assert [code for code, _ in codes] == [0, 0], codes
+    assert stored(tmp_path) == ["1", "2"]
+
+
+async def test_an_unknown_provider_is_answered_with_all_that_take_keys(proxy_core):
+    code, words = await proxy_core("credentials", "add", "nobody", stdin=KEY)
+
+    assert code == 2
+    assert all(f" {name}," in words for name in ("groq", "openrouter", "mistral")), words
 
 
 async def test_lines_with_more_than_a_key_are_understood_or_refused(tmp_path, proxy_core):

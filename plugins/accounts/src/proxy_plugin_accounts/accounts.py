@@ -58,8 +58,9 @@ class Accounts(Struct, frozen=True, kw_only=True):
     vault: Vault
     fingerprint: Fingerprints
 
-    def provider(self, wanted: str) -> Provider:
-        """Find a provider by name (``-`` and ``_`` are equivalent) or by credential kind. Raises ``UsageError``."""
+    def provider(self, wanted: str, also: Sequence[str] = ()) -> Provider:
+        """Find a provider by name (``-`` and ``_`` are equivalent) or by credential kind. Raises ``UsageError``, which
+        names the ones that there are, and ``also``."""
         spelled = environment_name(wanted)
         providers = self.catalog.providers
         found = [p for n, p in providers.items() if n == wanted] or [
@@ -68,17 +69,18 @@ class Accounts(Struct, frozen=True, kw_only=True):
         found = found or [p for p in providers.values() if environment_name(p.credential_kind) == spelled]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(p.name for p in found) or ", ".join(providers) or "none"
+        names = ", ".join(p.name for p in found) or ", ".join(sorted({*providers, *also})) or "none"
         what = "matches several providers, choose one" if found else "is not a known provider; the providers are"
         raise click.UsageError(f"{wanted!r} {what}: {names} (`proxy-core plugins` shows why one is missing)")
 
     def taking_keys(self, wanted: str) -> str:
         """The name of a provider that takes keys, also of one that only a key brings about. Raises ``UsageError``."""
         active = (plugin.info for plugin in self.catalog.plugins if plugin.state == "active")
-        for name in (preset for info in active if info is not None for preset in info.presets):
+        presets = [preset for info in active if info is not None for preset in info.presets]
+        for name in presets:
             if environment_name(name) == environment_name(wanted) and name not in self.catalog.providers:
                 return name
-        found = self.provider(wanted)
+        found = self.provider(wanted, presets)
         if found.credential_kind != API_KEY and not found.accepts_api_keys:
             raise click.UsageError(f"{found.name} takes a login, not an API key: proxy-core login {found.name}")
         return found.name

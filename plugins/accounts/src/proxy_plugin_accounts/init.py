@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 from msgspec import Struct
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
-from proxy_core import Tokens
+from proxy_core import Provider, ProviderSettings, Tokens
 from proxy_core.cli.api import (
     LoadedSettings,
     VaultProblem,
@@ -27,7 +27,7 @@ from proxy_core.cli.api import (
 )
 from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_keys, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.check import Tried
-from proxy_plugin_accounts.keys import keys_from, store_keys, typed_keys
+from proxy_plugin_accounts.keys import NoKey, keys_from, store_keys, typed_keys
 from proxy_plugin_accounts.login import log_in, save
 from proxy_plugin_accounts.providers import Candidate, answers, candidate, check_place, known, verdicts
 from proxy_plugin_accounts.settings_file import Tables, add, existing, target_of
@@ -142,19 +142,29 @@ class _Dialogue:
         else:
             keys, found = await self._keys(new, there=bool(there))
         models = [model for answer in found for model in answer.models]
-        return Plan(new=new, keys=keys, tokens=tokens, model=await self._model(models), client=await self._client())
+        return Plan(
+            new=new,
+            keys=keys,
+            tokens=tokens,
+            model=await self._model(models, new.provider),
+            client=await self._client(),
+        )
 
     async def _provider(self) -> tuple[str, dict[str, str]]:
         """Its name and its table in the settings."""
         name, url = await self._named()
-        checked_name(self._accounts.vault, name, "1")
+        self._check_name(name, url)
         if name in self._accounts.loaded.provider_names:
-            if url is not None:
-                raise click.UsageError(f"{name} is configured already: choose another name, or leave out the URL")
             return name, {}
         table = {} if url is None else {"base_url": url}
         check_place(self._target, self._accounts, table)
         return name, table
+
+    def _check_name(self, name: str, url: str | None) -> None:
+        """Raises ``UsageError``."""
+        checked_name(self._accounts.vault, name, "1")
+        if url is not None and name in self._accounts.loaded.provider_names:
+            raise click.UsageError(f"{name} is configured already: choose another name, or leave out the URL")
 
     async def _named(self) -> tuple[str, str | None]:
         """A provider's name, and the URL of one that is not known yet."""
@@ -174,7 +184,9 @@ class _Dialogue:
         while url is None:
             answer = (await self._prompt.ask("Provider, or the URL of a server that speaks OpenAI's dialect")).strip()
             if "://" in answer:
-                url = answer
+                problem = _wrong_url(answer)
+                url = None if problem else answer
+                click.echo(problem, nl=bool(problem))
             elif name := names.get(environment_name(answer), ""):
                 return name, None
             elif re.match(r"localhost\b|[^/]*[.:]", answer):
@@ -182,7 +194,14 @@ class _Dialogue:
             elif answer:
                 package = self._accounts.catalog.packages.get(answer)
                 click.echo(f"no provider {printable(answer)}" + (f": pip install {package}" if package else ""))
-        return (await self._prompt.ask("A name for it [home]")).strip() or "home", url
+        while True:
+            name = (await self._prompt.ask("A name for it [home]")).strip() or "home"
+            try:
+                self._check_name(name, url)
+            except click.UsageError as error:
+                click.echo(printable(error.format_message()))
+            else:
+                return name, url
 
     async def _login(self, new: Candidate) -> Tokens:
         refresher = new.accounts.refresher(new.provider)
@@ -203,7 +222,7 @@ class _Dialogue:
             if given.key_file is not None:
                 keys = keys_from(given.key_file)
             elif self._asks and not there:
-                keys = await typed_keys(self._prompt, name, optional=optional)
+                keys = await self._typed(name, optional)
             elif not optional:
                 raise click.UsageError(f"{name} needs a key: --key-file FILE, or - for the standard input")
             found = await self._tested(new, keys, there)
@@ -217,6 +236,15 @@ class _Dialogue:
             if not refused:
                 raise click.ClickException("nothing was saved")
             there = False  # what is there is refused, too
+
+    async def _typed(self, name: str, optional: bool) -> Sequence[SecretStr]:
+        while True:
+            try:
+                return await typed_keys(self._prompt, name, optional=optional)
+            except NoKey:
+                raise
+            except click.ClickException as error:
+                click.echo(error.format_message().removesuffix("; nothing was saved"))
 
     async def _tested(self, new: Candidate, keys: Sequence[SecretStr], there: bool) -> Sequence[Tried]:
         """What the provider says to new keys, or else to the first one that is there."""
@@ -233,17 +261,19 @@ class _Dialogue:
         usable = (a.stored for a in self._accounts.of(new.provider.name) if a.kind == API_KEY and a.state == "ok")
         return [stored.access_token for stored in usable if stored is not None][:1]
 
-    async def _model(self, models: Sequence[str]) -> str | None:
+    async def _model(self, models: Sequence[str], provider: Provider) -> str | None:
         """Which one clients get under a name that stays the same."""
         there = _NAME in self._accounts.loaded.settings.models
         if self._given.model is not None or not self._asks or not models or there:
-            if self._given.model is not None and models and self._given.model not in models:
-                raise click.UsageError(f"the provider has no model {self._given.model!r}; nothing was saved")
-            return self._given.model
+            given = _own_name(self._given.model, models, provider) if self._given.model is not None else None
+            if given is not None and models and given not in models:
+                raise click.UsageError(f"the provider has no model {given!r}; nothing was saved")
+            return given
         more = f", and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
         click.echo("\n" + _wrapped(f"Models: {', '.join(map(printable, models[:_SHOWN]))}{more}"))
         while True:
             name = (await self._prompt.ask(f"Model that clients get as `{_NAME}` (Enter: none)")).strip()
+            name = _own_name(name, models, provider)
             if not name or name in models:
                 return name or None
             near = [model for model in models if name.lower() in model.lower()][:_SHOWN]
@@ -258,6 +288,20 @@ class _Dialogue:
             if not name or name in client_names():
                 return name or None
             click.echo(f"no client {printable(name)}")
+
+
+def _own_name(model: str, models: Sequence[str], provider: Provider) -> str:
+    """The provider's name of a model, which may be given as clients request it."""
+    return model if model in models else model.removeprefix(f"{provider.prefix or provider.name}/")
+
+
+def _wrong_url(url: str) -> str:
+    """What is wrong with it; empty if nothing is."""
+    try:
+        ProviderSettings.model_validate({"base_url": url})
+    except ValidationError as error:
+        return error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+    return ""
 
 
 def _wrapped(text: str) -> str:

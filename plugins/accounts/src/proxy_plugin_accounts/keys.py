@@ -20,6 +20,10 @@ _STDIN = Path("-")
 _NOTHING = "no key was given; nothing was saved"
 
 
+class NoKey(click.ClickException):
+    """There was none, so nothing that could be wrong."""
+
+
 # --- Reading -----------------------------------------------------------------------------
 
 
@@ -31,7 +35,7 @@ def keys_in(text: str) -> list[SecretStr]:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines:
-        raise click.ClickException(_NOTHING)
+        raise NoKey(_NOTHING)
     keys: dict[str, SecretStr] = {}
     for number, line in lines:
         try:
@@ -47,11 +51,12 @@ def keys_in(text: str) -> list[SecretStr]:
 def keys_from(file: Path) -> list[SecretStr]:
     """The keys in a file; ``-`` is the standard input. Raises ``ClickException``."""
     try:
-        text = sys.stdin.read(_MOST_READ) if file == _STDIN else _content(file)
+        text = decoded(sys.stdin.buffer.read(_MOST_READ)) if file == _STDIN else _content(file)
     except KeyboardInterrupt:
-        raise click.ClickException(_NOTHING) from None
+        raise NoKey(_NOTHING) from None
     except UnicodeDecodeError:
-        raise click.ClickException(f"{file} is not a text; nothing was saved") from None
+        what = "the standard input" if file == _STDIN else file
+        raise click.ClickException(f"{what} is not a text; nothing was saved") from None
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}; nothing was saved") from None
     return keys_in(text)

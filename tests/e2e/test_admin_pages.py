@@ -131,6 +131,15 @@ async def test_a_page_requires_the_admin_key_unless_it_is_public(pages):
     assert (await ask("/metrics")).json()["admin"] is True
 
 
+@pytest.mark.parametrize("path", ["/admin/tool", "/admin/status", "/admin/requests", "/admin/usage", "/admin/models"])
+async def test_the_admin_key_counts_in_a_header_and_not_in_an_address(pages, path):
+    _, ask = await pages(AdminPage(path="/admin/tool", respond=echo))
+
+    assert (await ask(f"{path}?key={ADMIN}", key=None)).status_code == 401
+    assert (await ask(path, key=None, headers={"x-goog-api-key": ADMIN})).status_code == 200
+    assert (await ask(path)).status_code == 200
+
+
 async def test_a_wildcard_gets_what_is_below_it_and_an_exact_path_wins(pages):
     below = AdminPage(path="/admin/tool/*", respond=echo)
     _, ask = await pages(below, AdminPage(path="/admin/tool/exact", respond=refusing))

@@ -162,6 +162,34 @@ async def test_a_session_of_another_admin_key_is_none(browsing):
         assert response.status_code == status
 
 
+# --- Without scripts ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+@pytest.mark.parametrize("path", ["session", "accounts/add-key", "logout", "models/try"])
+async def test_a_form_that_a_browser_sends_by_itself_changes_nothing_and_says_why(browsing, path, signed_in):
+    proxy, browser = await browsing(signed_in=signed_in)
+    form = {"key": ADMIN_KEY, "provider": "demo"}
+    headers = {"origin": "null", "sec-fetch-site": "same-origin"}  # so they do with our referrer policy
+    response = await browser.client.post(f"{browser.root}/admin/ui/{path}", data=form, headers=headers)
+
+    assert response.status_code == 403
+    assert "This needs scripts" in response.text
+    assert "<html" in response.text
+    assert "set-cookie" not in response.headers
+    assert ADMIN_KEY not in response.text + str(response.headers)
+    assert len(proxy.proxy.pools["demo"]) == 2
+
+
+async def test_a_key_in_the_address_opens_no_session(browsing):
+    _, browser = await browsing(signed_in=False)
+    for name in ("key", "api_key", "access_token"):
+        url = f"{browser.root}/admin/ui/session?{name}={ADMIN_KEY}"
+        response = await browser.client.post(url, headers={"origin": browser.root})
+        assert response.status_code == 401
+        assert "set-cookie" not in response.headers
+
+
 # --- Other sites -------------------------------------------------------------------------
 
 

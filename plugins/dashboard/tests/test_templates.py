@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import proxy_plugin_dashboard
+from proxy_plugin_dashboard.render import _environment
 
 PACKAGE = Path(proxy_plugin_dashboard.__file__).parent
 TEMPLATES = sorted((PACKAGE / "templates").glob("*.html"))
@@ -20,6 +21,23 @@ def test_no_template_has_inline_code_or_style(file):
     assert not re.search(r"<style|\sstyle\s*=|\son\w+\s*=|javascript:|hx-on|hx-vars|[\"']js:", text, re.IGNORECASE)
     assert "|safe" not in text.replace(" ", "")
     assert "autoescape" not in text
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.name)
+def test_a_form_is_a_post_also_without_scripts_unless_it_is_a_search_without_secrets(file):
+    for attributes, inside in re.findall(r"<form((?:\{\{.*?\}\}|[^>])*)>(.*?)</form>", file.read_text(), re.DOTALL):
+        if re.search(r'class="search"', attributes):
+            assert "password" not in inside
+            assert 'name="key"' not in inside
+        else:
+            assert re.search(r'method="post" action="/|\{\{ (?:ui\.)?post\(', attributes), attributes
+    assert file.read_text().count("<form") == file.read_text().count("</form>")
+
+
+def test_the_attributes_of_an_action_make_it_a_post_without_scripts():
+    attributes = str(_environment().globals["ui"].post("/admin/ui/accounts/add-key"))
+
+    assert 'method="post" action="/admin/ui/accounts/add-key" hx-post="/admin/ui/accounts/add-key"' in attributes
 
 
 @pytest.mark.parametrize("file", OWN, ids=lambda file: file.name)

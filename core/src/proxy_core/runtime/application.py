@@ -55,7 +55,7 @@ class Parts(Struct, frozen=True, kw_only=True):
 
 def application(parts: Parts, admin: SecretStr) -> ASGIApp:
     loaded, services, dialects = parts.loaded, parts.services, parts.catalog.dialects
-    admin_keys = ClientKeys({"admin": admin}, services.keys.places)
+    admin_keys = ClientKeys({"admin": admin}, services.keys.places, by_header=True)
     wording = Wording(dialects[COMMON], dialects.values(), services.keys.places)
     introspection = Introspection(
         catalog=parts.catalog,

@@ -34,12 +34,18 @@ class KeyPlaces(Struct, frozen=True, kw_only=True):
 
 
 class ClientKeys:
-    """The configured clients. Only digests are stored, so every comparison takes the same time."""
+    """The configured clients. Only digests are stored, so every comparison takes the same time.
 
-    def __init__(self, keys: Mapping[str, SecretStr], places: KeyPlaces | None = None) -> None:
+    ``by_header``: only from headers, because addresses get into histories and the logs of reverse proxies.
+    """
+
+    def __init__(
+        self, keys: Mapping[str, SecretStr], places: KeyPlaces | None = None, *, by_header: bool = False
+    ) -> None:
         self.places = places or KeyPlaces()
         self._digests = [(name, _digest(key.get_secret_value().encode())) for name, key in keys.items()]
         self._headers = frozenset(name.encode("latin-1") for name in self.places.headers)
+        self._parameters = frozenset[str]() if by_header else self.places.parameters
 
     def identify(self, scope: Mapping[str, Any]) -> str:
         """The name of the client that sent this request. Raises ``Unauthorized``."""
@@ -65,9 +71,9 @@ class ClientKeys:
                     yield key.strip()
             elif name in self._headers and value.strip():
                 yield value.strip()
-        if query and self.places.parameters:
+        if query and self._parameters:
             for field, text in parse_qsl(query.decode("latin-1")):
-                if field in self.places.parameters and text:
+                if field in self._parameters and text:
                     yield text.encode()
 
 

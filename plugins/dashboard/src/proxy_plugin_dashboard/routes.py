@@ -58,6 +58,8 @@ _VIEWS = (
 )
 ROOT = "/admin/ui"
 _FORM = "application/x-www-form-urlencoded"
+#: A browser sends a form by itself if the page's scripts did not run.
+_NO_SCRIPTS = "This needs scripts, and they were not run or could not be loaded. Nothing was changed. Reload the page."
 
 log = logging.getLogger("proxy_core.dashboard")
 
@@ -85,6 +87,8 @@ class Dashboard:
         first, _, rest = request.path.removeprefix(ROOT).strip("/").partition("/")
         if first == "static":
             return _static(rest, request.query)
+        if _is_form(request) and "x-csrf-token" not in request.headers:
+            return await _problem(403, "problem.html", title="Not done", text=_NO_SCRIPTS)
         if request.method == "POST" and not security.is_from_here(request.headers):
             return await _problem(403, "problem.html", text="This request came from a page of another site.")
         now = time.time()

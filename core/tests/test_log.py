@@ -68,6 +68,24 @@ def test_json_lines(logging_to, capsys):
     assert line["time"].endswith("+00:00")
 
 
+@pytest.mark.parametrize("format", ["human", "json"])
+@pytest.mark.parametrize("clean", [dict, None])
+def test_the_stack_of_another_process_is_shown_line_by_line(logging_to, capsys, format, clean):
+    frames = 'Thread 0x1 (most recent call first):\n  File "a.py", line 1 in x\n'
+    stack = f"{frames}2026-01-01 00:00:00 ERROR \x1b[2J the-secret"
+    with logging_to(*filter(None, [clean]), format=format, secrets=["the-secret"]):
+        log.error("it hangs", extra={"stack": stack})
+        log.error("the next line", extra={"stack": ""})
+    first, *rest = capsys.readouterr().err.splitlines()
+    shown = json.loads(first)["stack"].split("\n") if format == "json" else rest[:3]
+
+    assert "it hangs" in first
+    assert shown[:2] == ["  Thread 0x1 (most recent call first):", '    File "a.py", line 1 in x']
+    assert shown[2] == "  2026-01-01 00:00:00 ERROR \\x1b[2J [redacted]"
+    assert "the next line" in rest[-1]
+    assert len(rest) == (1 if format == "json" else 4)
+
+
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
 def test_the_level_decides_what_is_shown(logging_to, capsys, level, shown):
     with logging_to(level=level):

@@ -248,21 +248,30 @@ class ProgramLog:
         yield _visible(clean)
 
     def trace(self, error: TracebackException) -> str:
-        """Frames and types, indented, so that no line looks like a log line.
+        """Frames and types.
 
         Messages may contain a prompt; they are included only if a redactor cleans them.
         """
         redaction = self.redaction  # one snapshot: it decides whether messages may be shown, and cleans them
         text = self._clean("".join(error.format()), redaction) if redaction.installed else WITHHELD
         if text == WITHHELD:
-            text = self._scrub.text("".join(_frames_and_types(error, set())))
-        return "\n".join("  " + _visible(line) for line in text.rstrip("\n").split("\n"))
+            return self.stack("".join(_frames_and_types(error, set())))
+        return _indented(text)
+
+    def stack(self, text: str) -> str:
+        """Lines that name nothing but files and functions: no redactor can withhold them."""
+        return _indented(self._scrub.text(text))
 
     def _clean(self, text: str, redaction: Redaction) -> str:
         # Before the redactors too: one that matches half of a secret would leave the other half.
         text = self._scrub.text(text)
         redacted = redaction.text(text)
         return text if redacted == text else self._scrub.text(redacted)
+
+
+def _indented(text: str) -> str:
+    """So that no line looks like a log line."""
+    return "\n".join("  " + _visible(line) for line in text.rstrip("\n").split("\n"))
 
 
 def _visible(text: str) -> str:
@@ -337,8 +346,9 @@ def _local_time(second: int) -> str:
 class _Human(_Formatter):
     def _line(self, record: logging.LogRecord, request_id: str, message: str) -> str:
         line = f"{_local_time(int(record.created))} {record.levelname:7} [{request_id}] {record.name}: {message}"
-        error = getattr(record, "trace", None)
-        return f"{line}\n{self._clean.trace(error)}" if error is not None else line
+        error, stack = getattr(record, "trace", None), getattr(record, "stack", "")
+        more = [self._clean.trace(error)] if error is not None else [self._clean.stack(stack)] if stack else []
+        return "\n".join([line, *more])
 
 
 class _Json(_Formatter):
@@ -353,6 +363,8 @@ class _Json(_Formatter):
         error = getattr(record, "trace", None)
         if error is not None:
             line["exception"] = self._clean.trace(error)
+        if stack := getattr(record, "stack", ""):
+            line["stack"] = self._clean.stack(stack)
         return dumps(line).decode()
 
 

@@ -100,8 +100,10 @@ def _end_hanging(workers: Mapping[int, _Running], now: float, limit_s: float) ->
         process, silent_s = running.process, running.heartbeat.silent_s(now)
         if silent_s <= limit_s or process.pid is None or not process.is_alive():
             continue
-        where = running.heartbeat.where(process.pid) or "It does not say where; it may have been stopped."
-        log.error("worker %s hangs: its event loop has not run for %.0f s; ending it\n%s", process.pid, silent_s, where)
+        stack = running.heartbeat.where(process.pid)
+        where = "" if stack else ". It does not say where; it may have been stopped."
+        text = "worker %s hangs: its event loop has not run for %.0f s; ending it%s"
+        log.error(text, process.pid, silent_s, where, extra={"stack": stack})
         process.kill()
         process.join()
 

@@ -1,5 +1,6 @@
 """The page of accounts: what it says about each, and what its buttons do."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -231,6 +232,16 @@ async def test_the_page_says_what_today_cost_and_how_much_of_it_is_not_known(bro
 
     assert "$0.0050" in text
     assert "the price of 1 is not known" in text
+
+
+async def test_the_page_says_for_whom_the_rest_of_a_quota_is_kept(browsing, upstream):
+    rotation = {"caps": [{"limit": 2}], "reserves": [{"clients": ["te*"], "share": 0.5}]}
+    provider = {"base_url": upstream.url, "api_keys": ["key-a"], "rotation": rotation}
+    proxy, browser = await browsing(providers={"demo": provider})
+    await proxy.chat("demo/small", "hi")
+    text = html.unescape(await browser.page("accounts"))
+
+    assert re.search(r"resets in [^<,]+, the rest is kept for te\*\s*</span>", text), text
 
 
 # --- Actions -----------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class Bar(Struct, frozen=True, kw_only=True):
     cooldown: CooldownStatus | None
     per_hour: float
     empty_at: datetime | None
+    kept_for: str = ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -304,6 +305,7 @@ def _bar(quota: QuotaStatus, now: datetime) -> Bar:
         cooldown=quota.cooldown,
         per_hour=quota.per_hour,
         empty_at=quota.empty_at,
+        kept_for=", ".join(quota.reserved_for),
     )
 
 

@@ -11,6 +11,8 @@ from oauth_site import install, typed
 from proxy_core.testing import FakeOAuthServer, FakeUpstream
 
 SECRET = "canary-0123456789"
+#: Whenever the test runs, a file of this time is a new one.
+LATER = 4_000_000_000
 
 
 @pytest.fixture
@@ -172,6 +174,10 @@ async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path)
     left.write_text(SECRET)
     left.chmod(0o600)
     os.utime(left, (1, 1))
+    fresh = left.with_name(".work.json.1-abcdabce.tmp")
+    fresh.write_text(SECRET)
+    fresh.chmod(0o600)
+    os.utime(fresh, (LATER, LATER))
     run = tmp_path / "data" / "run"
     run.mkdir(mode=0o700)
     (run / "4194399.sock").touch()
@@ -182,6 +188,8 @@ async def test_what_killed_processes_left_is_found_and_deleted(doctor, tmp_path)
     assert has(told["problem"], "4194399.sock was left")
     assert has(told["problem"], "tmp was left behind by a killed process")
     assert not left.exists() and list(run.iterdir()) == []
+    assert has(told["note"], f"{fresh} contains tokens, and is being written or was left behind", "there after 60 s")
+    assert fresh.exists()
 
 
 async def test_doctor_checks_how_the_proxy_would_be_served(doctor):

@@ -55,18 +55,21 @@ def of_files(accounts: Accounts) -> Iterator[Finding]:
         if path.is_symlink():
             continue
         yield from _mode(path, 0o700 if path.is_dir() else 0o600)
-        if path.name.endswith(".tmp") and _age_s(path) > _ABANDONED_S:
-            yield Finding(
-                area="files",
-                what=f"{path} was left behind by a killed process and contains tokens",
-                do="delete it",
-                fix=path.unlink,
-            )
+        if path.name.endswith(".tmp"):
+            yield _left_behind(path)
     file = accounts.loaded.sources.file
     for path in dict.fromkeys(p for p in (file, *_dotenvs(accounts.loaded)) if p is not None):
         if path.stat().st_mode & 0o077:
             words = f"other users may read {path} (mode {_octal(path)})"
             yield Finding(area="files", what=words, do=f"if it contains keys: chmod 600 {path}", note=True)
+
+
+def _left_behind(path: Path) -> Finding:
+    if _age_s(path) > _ABANDONED_S:
+        what = f"{path} was left behind by a killed process and contains tokens"
+        return Finding(area="files", what=what, do="delete it", fix=path.unlink)
+    what = f"{path} contains tokens, and is being written or was left behind by a killed process"
+    return Finding(area="files", what=what, do=f"if it is there after {_ABANDONED_S:.0f} s: doctor --fix", note=True)
 
 
 def _is_open(folder: Path) -> bool:

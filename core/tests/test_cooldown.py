@@ -486,8 +486,8 @@ def test_other_processes_learn_which_model_cools_down_and_that_it_no_longer_does
 def test_the_operator_sees_which_model_cools_down_and_why(desk):
     desk = desk(1, **PRO)
     desk.fail("big-1", cooldown="model", cooldown_s=3600, message="Requested entity was not found.")
-    (one,) = described(desk.pool, "big-1")["credentials"]
-    (other,) = described(desk.pool, "big-2")["credentials"]
+    (one,) = described(desk.pool, "big-1", str)["credentials"]
+    (other,) = described(desk.pool, "big-2", str)["credentials"]
 
     assert one["state"] == "cooling down"
     assert [(c["scope"], c["upstream_message"]) for c in one["cooldowns"]] == [

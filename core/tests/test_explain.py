@@ -86,7 +86,7 @@ def test_as_json_leaves_out_what_says_nothing(desk):
     desk.fail(cooldown_s=49.96)
     lease = desk.take()
 
-    assert as_json(decision(desk, lease)) == {
+    assert as_json(decision(desk, lease), str) == {
         "deployment": "demo/m",
         "candidates": 1,
         "excluded": [
@@ -98,14 +98,14 @@ def test_as_json_leaves_out_what_says_nothing(desk):
 
 
 def test_an_empty_pool_chooses_no_credential(desk):
-    assert as_json(decision(desk(0)))["chosen"] is None
+    assert as_json(decision(desk(0)), str)["chosen"] is None
 
 
 def test_the_operator_sees_since_when_until_when_and_the_next_probe(desk, clock):
     desk = desk(2, quota_groups={"pro": ["big-*"]})
     desk.fail("big-1", cooldown_s=7200, message="Quota used up.")
     clock.passes(60)
-    told = described(desk.pool, "big-2")
+    told = described(desk.pool, "big-2", str)
     first, second = told["credentials"]
 
     assert (told["selector"], told["quota_group"], told["outage"]) == ("sequential", "pro", None)
@@ -128,7 +128,7 @@ def test_the_operator_sees_windows_caps_and_circuit_breakers(desk):
     desk = desk(1, caps=[{"limit": "50"}])
     desk.learn(limit=100, used=60, resets_in=20)
     desk.fail(cooldown="provider", cooldown_s=25, fault="provider", lease=desk.take("other"))
-    told = described(desk.pool, "m")
+    told = described(desk.pool, "m", str)
     (only,) = told["credentials"]
 
     assert (only["state"], only["used"], only["limit"]) == ("capped", 60, 100)
@@ -140,14 +140,14 @@ def test_no_secret_is_shown(desk):
     desk = desk(3)
     desk.fail()
 
-    assert "key-" not in json.dumps(described(desk.pool, "m"))
+    assert "key-" not in json.dumps(described(desk.pool, "m", str))
     assert "key-" not in repr(decision(desk))
 
 
 def test_inspection_by_the_operator_changes_nothing(desk):
     desk = desk(2, "balanced")
     desk.fail(cooldown_s=50)
-    before = described(desk.pool, "m")
+    before = described(desk.pool, "m", str)
 
-    assert described(desk.pool, "m") == before
+    assert described(desk.pool, "m", str) == before
     assert desk.ask() == "k1"

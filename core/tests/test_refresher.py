@@ -361,7 +361,7 @@ async def test_an_expired_token_that_cannot_be_refreshed_is_an_immediate_error_t
 
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*(proxy.chat("example/m", "hi") for _ in range(3)))
-    (why,) = described(proxy.proxy.pools["example"], "m")["credentials"]
+    (why,) = described(proxy.proxy.pools["example"], "m", str)["credentials"]
     ready.append(True)
     await proxy.reload(timeouts={"idle_s": 50})
 
@@ -384,7 +384,7 @@ async def test_a_token_that_is_still_valid_is_used_until_it_expires_although_it_
 
     await until(lambda: row.note)
     assert (await proxy.chat("example/m", "hi")).status == 200
-    assert "no OAuth client" in described(proxy.proxy.pools["example"], "m")["credentials"][0]["why"]
+    assert "no OAuth client" in described(proxy.proxy.pools["example"], "m", str)["credentials"][0]["why"]
     async with asyncio.timeout(5):
         while (answer := await proxy.chat("example/m", "hi")).status == 200:
             await asyncio.sleep(0.05)

@@ -12,6 +12,7 @@ from proxy_core.runtime.start import start
 from proxy_core.server import control_socket
 from proxy_core.settings.loading import load
 from proxy_core.testing import fingerprint, plugin_with, stall
+from proxy_plugin_doctor import why
 
 HINTED = {"retry-after": "30"}
 
@@ -260,6 +261,28 @@ async def test_why_says_since_when_until_when_and_in_which_words(make_proxy, ups
     assert "[redacted]" in rest["upstream_message"]
     assert first not in reply.text
     assert second not in reply.text
+
+
+@pytest.mark.parametrize("redactor", [True, False])
+async def test_what_upstreams_said_is_shown_as_in_the_status(make_proxy, upstream, redactor):
+    """With a key that looks like one; without a redactor, nothing: no one has looked for keys."""
+    key = "sk-proj-" + "Ab1" * 16
+    tables = {"providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}}, "routing": {"max_wait_s": 0}}
+    proxy = await make_proxy({**tables, "plugins": {"disabled": [] if redactor else ["redaction"]}})
+    said = {"error": {"message": f"too fast, {key}", "code": "rate_limit_exceeded"}}
+    upstream.responds(429, said, headers={"retry-after": "4000"})
+    await proxy.chat("demo/small", "hi")
+    request_id = (await proxy.chat("demo/small", "hi")).headers["x-request-id"]
+    operator = Operator(proxy)
+    paths = ("/admin/why?model=demo/small", f"/admin/explain/{request_id}", "/admin/status")
+    answers = [(await operator.get(path)).text for path in paths]
+    answers.append((await operator.post("/admin/explain", {"model": "demo/small"})).text)
+    described = json.loads(answers[0])["processes"][0]["deployments"][0]
+
+    for answer in answers:
+        assert key not in answer
+        assert ("too fast" in answer) == redactor, answer
+    assert ("too fast" if redactor else "rate_limit_exceeded (for small)") in "\n".join(why._described(described))
 
 
 async def test_why_of_an_unknown_model_is_a_404_and_of_none_a_400(proxy):

@@ -264,7 +264,7 @@ class Site:
 
     def why(self, provider):
         """What ``proxy-core why`` shows of each credential."""
-        return described(self.proxy.proxy.pools[provider], MODELS[provider].partition("/")[2])["credentials"]
+        return described(self.proxy.proxy.pools[provider], MODELS[provider].partition("/")[2], str)["credentials"]
 
     def ids(self, provider):
         return sorted(credential.id for credential in self.proxy.proxy.pools[provider].credentials)

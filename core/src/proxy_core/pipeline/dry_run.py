@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ class DryRun(Struct, eq=False):
     _sanitizers: Sanitizers
     _calls: Calls
     _pools: Mapping[str, Pool]
+    _clean: Callable[[str], str]
 
     def __call__(self, body: JsonObject) -> dict[str, Any]:
         """Raises the ``ProxyError`` that would end the request before any upstream is contacted."""
@@ -64,7 +65,7 @@ class DryRun(Struct, eq=False):
         unable, max_priority = candidate.unable, candidate.max_priority
         credential = pool.peek(request, deployment.model, candidate.out, max_priority)
         found = decided(pool, deployment.model, None, set(), deployment, 0.0, max_priority, unable, candidate.kept)
-        step = as_json(replace(found, chosen=credential.id if credential is not None else None))
+        step = as_json(replace(found, chosen=credential.id if credential is not None else None), self._clean)
         if credential is None:
             return step
         try:

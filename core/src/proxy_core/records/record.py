@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy_core.dialects.common import load_object
@@ -45,8 +45,8 @@ def bare(record: RequestRecord) -> JsonObject:
     }
 
 
-def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
-    """How the request was routed, and the outcome; with ``messages``, the upstreams' messages, which are content."""
+def explained(record: RequestRecord, clean: Callable[[str], str]) -> JsonObject:
+    """How the request was routed, and the outcome. ``clean``: what upstreams said, which is content."""
     attempts = [
         {
             "deployment": a.deployment,
@@ -63,7 +63,7 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
         "model": record.model,
         "changed_by": list(record.changed_by),
         **({"cause": record.cause} if record.cause else {}),
-        "decisions": [as_json(decision, messages=messages) for decision in record.decisions],
+        "decisions": [as_json(decision, clean) for decision in record.decisions],
         "attempts": attempts,
         "usage": _usage(record.usage),
     }
@@ -72,7 +72,7 @@ def explained(record: RequestRecord, *, messages: bool = True) -> JsonObject:
 def counted(record: RequestRecord, capture: Capture, *, messages: bool = False) -> JsonObject:
     """All fields that are not content, and the upstreams' messages if those are wanted."""
     found = {
-        **explained(record, messages=messages),
+        **explained(record, str if messages else lambda text: ""),
         "request": {"path": capture.path, "bytes": capture.request_bytes},
         "response": {"bytes": capture.reply_bytes},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from proxy_core.rotation.pool import Lease, Pool
 from proxy_core.rotation.reserves import NOTHING
 from proxy_core.rotation.state import UNUSABLE, CredentialState, QuotaGroup, Reserved, beyond
 
+#: Removes what looks like a secret: an upstream may repeat the key that it refuses.
+Clean = Callable[[str], str]
 #: How many excluded credentials a decision lists by name; the rest are only counted.
 _NAMED = 20
 
@@ -111,20 +113,23 @@ def _left(cooldown: Cooldown | None, now: float) -> float | None:
 # --- For the operator --------------------------------------------------------------------
 
 
-def described(pool: Pool, model: str) -> dict[str, Any]:
-    """A provider's credentials as they stand for one model, as JSON: no secrets, times in UTC."""
+def described(pool: Pool, model: str, clean: Clean) -> dict[str, Any]:
+    """A provider's credentials as they stand for one model, as JSON: no secrets, times in UTC.
+
+    ``clean``: what upstreams said.
+    """
     instant, ledger = Instant.of(pool.clock), pool.ledger
     group = ledger.settled(model, instant.monotonic)
     return {
         "selector": ledger.policy.selector.name,
         "quota_group": ledger.policy.group_of(model),
-        "outage": _cooldown(ledger.outage, instant),
-        "credentials": [_credential(ledger, group, model, row, instant) for row in ledger.rows],
+        "outage": _cooldown(ledger.outage, instant, clean),
+        "credentials": [_credential(ledger, group, model, row, instant, clean) for row in ledger.rows],
     }
 
 
 def _credential(
-    ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, instant: Instant
+    ledger: Ledger, group: QuotaGroup, model: str, row: CredentialState, instant: Instant, clean: Clean
 ) -> dict[str, Any]:
     usable = group.loads[row.position] != UNUSABLE and row.id not in group.closed(model, instant.monotonic)
     kept = ledger.policy.reserves and row.id in group.reserved
@@ -146,7 +151,7 @@ def _credential(
         **_window(group, row, instant),
         "windows": [{"name": each.name, **_window(each, row, instant)} for each in ledger.windows_of(group)[1:]],
         "cooldowns": [
-            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant)) is not None
+            {"scope": scope, **found} for scope, c in cooldowns if (found := _cooldown(c, instant, clean)) is not None
         ],
     }
 
@@ -168,7 +173,7 @@ def _window(group: QuotaGroup, row: CredentialState, instant: Instant) -> dict[s
     }
 
 
-def _cooldown(cooldown: Cooldown | None, instant: Instant) -> dict[str, Any] | None:
+def _cooldown(cooldown: Cooldown | None, instant: Instant, clean: Clean) -> dict[str, Any] | None:
     if cooldown is None:
         return None
     return {
@@ -178,7 +183,7 @@ def _cooldown(cooldown: Cooldown | None, instant: Instant) -> dict[str, Any] | N
         "probing": cooldown.probing,
         "failures": cooldown.failures,
         "code": cooldown.told.code or cooldown.told.kind,
-        "upstream_message": cooldown.told.message,
+        "upstream_message": clean(cooldown.told.message),
     }
 
 
@@ -186,12 +191,12 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def as_json(decision: Decision, *, messages: bool = True) -> dict[str, Any]:
-    """As JSON without empty fields, and without upstreams' messages unless ``messages`` may be kept."""
+def as_json(decision: Decision, clean: Clean) -> dict[str, Any]:
+    """As JSON without empty fields. ``clean``: what upstreams said, of which nothing may be left."""
     found = {
         "deployment": decision.deployment,
         "candidates": decision.candidates,
-        "excluded": [dict(_exclusion_fields(exclusion, messages)) for exclusion in decision.excluded],
+        "excluded": [dict(_exclusion_fields(exclusion, clean)) for exclusion in decision.excluded],
         "unnamed": decision.unnamed,
         "chosen": decision.chosen,
         "probe": decision.probe,
@@ -201,10 +206,10 @@ def as_json(decision: Decision, *, messages: bool = True) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value or name == "chosen"}
 
 
-def _exclusion_fields(exclusion: Exclusion, messages: bool) -> Iterator[tuple[str, Any]]:
+def _exclusion_fields(exclusion: Exclusion, clean: Clean) -> Iterator[tuple[str, Any]]:
     yield "credential", exclusion.credential
     yield "reason", exclusion.reason
     if exclusion.left_s is not None:
         yield "left_s", round(exclusion.left_s, 1)
-    if messages and exclusion.message:
-        yield "upstream_message", exclusion.message
+    if message := clean(exclusion.message):
+        yield "upstream_message", message

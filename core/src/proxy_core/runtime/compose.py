@@ -266,7 +266,7 @@ class _Builder:
 
     @cached_property
     def dry_run(self) -> DryRun:
-        return DryRun(self.catalog.dialects, self.router, self.sanitizers, self.calls, self.pools)
+        return DryRun(self.catalog.dialects, self.router, self.sanitizers, self.calls, self.pools, self.clean)
 
     @cached_property
     def upstream_counting(self) -> UpstreamCounting:
@@ -339,6 +339,11 @@ class _Builder:
         return Feeds()
 
     @cached_property
+    def clean(self) -> Callable[[str], str]:
+        """What clients and upstreams said, without anything that looks like a secret."""
+        return lru_cache(_CLEANED)(lambda text: self.process.scrub.text(self.redaction.words(text)))
+
+    @cached_property
     def status(self) -> StatusView:
         process, in_flight = self.process, self.process.in_flight
         return StatusView(
@@ -352,7 +357,7 @@ class _Builder:
             observers=self.observers,
             recorder=self.recorder,
             redaction=self.redaction,
-            clean=lru_cache(_CLEANED)(lambda text: process.scrub.text(self.redaction.words(text))),
+            clean=self.clean,
             recent=process.recent,
             cost_of=self.prices.of_record,
             counters=process.counters,

@@ -79,7 +79,8 @@ class Operations(Struct, frozen=True, kw_only=True):
         """``GET /admin/why?model=M``: the credentials of each deployment, and why they cannot be used."""
         self.keys.identify(request.scope)
         deployments = self._resolved(request.query_params.get("model"))
-        found = [{"deployment": str(d), **described(self.pools[d.provider.name], d.model)} for d in deployments]
+        pools, clean = self.pools, self.clean
+        found = [{"deployment": str(d), **described(pools[d.provider.name], d.model, clean)} for d in deployments]
         return await self._answer(request, {"deployments": found})
 
     async def explain(self, request: Request) -> Response:
@@ -88,7 +89,7 @@ class Operations(Struct, frozen=True, kw_only=True):
         request_id = request.path_params["request_id"]
         record = self.recent.get(request_id)
         if record is not None:
-            return json_response(explained(record), request)
+            return json_response(explained(record, self.clean), request)
         for status, response in await self._others(request):
             if status == 200:
                 return json_response(response, request)

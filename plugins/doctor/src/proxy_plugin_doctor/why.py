@@ -35,7 +35,7 @@ def _described(deployment: dict[str, Any]) -> Iterator[str]:
     yield f"{deployment['deployment']} ({deployment['selector']}{group})"
     outage = deployment["outage"]
     if outage:
-        message = printable(outage["upstream_message"])
+        message = printable(_said(outage))
         yield f"  circuit breaker open since {outage['since']}, next probe at {outage['next_probe']}: {message}"
     if not deployment["credentials"]:
         yield "  no credential is configured"
@@ -45,13 +45,18 @@ def _described(deployment: dict[str, Any]) -> Iterator[str]:
     yield from ("  " + line for line in table(head, rows).splitlines())
 
 
+def _said(cooldown: dict[str, Any]) -> str:
+    """Without a redactor, the proxy shows nothing that an upstream said."""
+    return str(cooldown["upstream_message"] or cooldown["code"])
+
+
 def _row(credential: dict[str, Any]) -> tuple[str, ...]:
     cooldown = max(credential["cooldowns"], key=lambda c: c["until"], default=None)
     windows, reserved = [credential, *credential["windows"]], credential["reserved"]
     until = max((window["capped_until"] for window in windows if window["capped_until"]), default="-")
     because = credential["why"] or "-"
     if cooldown:
-        until, because = cooldown["until"], f"{cooldown['upstream_message']} (for {cooldown['scope']})"
+        until, because = cooldown["until"], f"{_said(cooldown)} (for {cooldown['scope']})"
     elif reserved:
         until, because = reserved["until"] or "-", f"kept for {', '.join(reserved['for'])}"
     return (

@@ -529,6 +529,80 @@ async def test_references_are_filled_in_from_the_folder_and_from_nothing_else(ho
     assert "canary-of-the-environment" not in text
 
 
+@pytest.mark.parametrize(
+    "place", ["http://evil.example/token", "http://oauth2.googleapis.com/token", "https://[x", "x"]
+)
+async def test_a_login_whose_tokens_would_go_elsewhere_is_refused(home, place):
+    (home / "old/oauth_creds").mkdir(parents=True)
+    login = google("dev@example.com", "1//dev-0123456789")
+    (home / "old/oauth_creds/gemini_cli_oauth_1.json").write_text(json.dumps({**login, "token_uri": place}))
+    (home / "old/oauth_creds/gemini_cli_oauth_2.json").write_text(
+        json.dumps(
+            {**google("two@example.com", "1//two-0123456789"), "token_uri": "https://oauth2.googleapis.com/token"}
+        )
+    )
+    (home / "old/.env").write_text(
+        f"GEMINI_CLI_1_ACCESS_TOKEN=ya29.three-0123456789\nGEMINI_CLI_1_REFRESH_TOKEN=1//three-0123456789\n"
+        f"GEMINI_CLI_1_EMAIL=three@example.com\nGEMINI_CLI_1_TOKEN_URI={place}\n"
+    )
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes")
+    _, listed = await run(home, "credentials", "list", "--json")
+
+    rows = told(output)
+    assert code == 0
+    assert rows["oauth_creds/gemini_cli_oauth_1.json"].startswith("differs its token_uri would send its tokens to"), (
+        output
+    )
+    assert rows[".env:4 GEMINI_CLI_1_TOKEN_URI"].startswith("differs its token_uri would send its tokens to")
+    assert [one["name"] for one in json.loads(listed)] == ["two@example.com"]
+
+
+async def test_what_another_variable_replaces_is_told_which_one_wins(home):
+    lines = {
+        "HOUSE_API_BASE=http://127.0.0.1:9/v1": "imported",
+        f"HOUSE_API_KEY={HOUSE[0]}": "imported",
+        "HOUSE_API_KEY_FILE=/run/secrets/house": "no meaning here the name of a file",
+        "HOUSE_API_KEY_2_FILE=~/house": "no meaning here the name of a file",
+        "FAIR_CYCLE_ENABLED_HOUSE=true": "no meaning here FAIR_CYCLE_HOUSE comes before it",
+        "FAIR_CYCLE_HOUSE=false": "imported",
+        "EXHAUSTION_COOLDOWN_THRESHOLD=60": "no meaning here each provider has a variable of its own, which wins",
+        "EXHAUSTION_COOLDOWN_THRESHOLD_HOUSE=30": "imported",
+        "MAX_CONCURRENT_REQUESTS_PER_KEY_HOUSE=2": (
+            "no meaning here MAX_CONCURRENT_REQUESTS_PER_KEY_HOUSE_SEQUENTIAL comes before it"
+        ),
+        "MAX_CONCURRENT_REQUESTS_PER_KEY_HOUSE_SEQUENTIAL=3": "imported",
+    }
+    (home / "old").mkdir()
+    (home / "old/.env").write_text("\n".join(lines))
+
+    code, output = await run(home, "import", "mirrowel", "old", "--yes")
+
+    rows = told(output)
+    assert code == 0, output
+    for number, (line, expected) in enumerate(lines.items(), 1):
+        assert rows[f".env:{number} {line.partition('=')[0]}"].startswith(expected), output
+    (home / "old/.env").write_text("EXHAUSTION_COOLDOWN_THRESHOLD=60\n")
+    _, output = await run(home, "import", "mirrowel", "old")
+    assert "there is no provider for it" in told(output)[".env:1 EXHAUSTION_COOLDOWN_THRESHOLD"]
+
+
+async def test_a_bad_login_is_refused_in_words_for_people(home):
+    (home / "old/oauth_creds").mkdir(parents=True)
+    (home / "old/oauth_creds/gemini_cli_oauth_1.json").write_text("{broken")
+    (home / "old/oauth_creds/qwen_code_oauth_1.json").write_text(
+        '{"access_token": "", "_proxy_metadata": {"email": "x@example.com"}}'
+    )
+
+    _, output = await run(home, "import", "mirrowel", "old", "--yes")
+
+    rows = told(output)
+    assert rows["oauth_creds/gemini_cli_oauth_1.json"] == (
+        "differs it cannot be used: it is not JSON; or it is not encrypted as the Gemini CLI does it"
+    )
+    assert rows["oauth_creds/qwen_code_oauth_1.json"] == "differs it cannot be used: access_token is missing"
+
+
 async def test_links_are_followed_and_a_dangling_one_is_named(home):
     (home / "old").mkdir()
     (home / "key.txt").write_text("GROQ_API_KEY=gsk-0123456789\n")
@@ -569,6 +643,7 @@ async def test_a_start_in_such_a_folder_points_to_the_command(home, old, upstrea
     assert len(lines) == 1, program.output
     assert f"proxy-core import mirrowel {old}" in lines[0]
     assert "oauth_creds" in lines[0]
+    assert all(f"usage/usage_{name}.json" in lines[0] for name in ("house", "gemini_cli", "later", "broken"))
 
 
 async def test_the_settings_may_go_into_the_old_folder_itself(home, upstream):

@@ -175,7 +175,7 @@ async def test_why_and_explain_say_reserved(reserving):
             {"clients": ["nobody"]},
             "rotation.reserves[0].clients: 'nobody' is none of test, agent, guest",
         ),
-        ({"clients": ["agent"], "window": "x"}, "reserves[0].window: 'x' is not one of no windows"),
+        ({"clients": ["agent"], "window": "x"}, "reserves[0].window: 'x' is not defined: "),
     ],
 )
 async def test_a_reserve_for_nobody_or_of_no_window_is_a_mistake(reserving, reserve, words):

@@ -132,13 +132,11 @@ def _unknown(catalog: Catalog, selector: str | None, key: str) -> list[str]:
 def _wrong_names(rotation: RotationSettings, key: str, clients: Collection[str]) -> list[str]:
     names = [window.name for window in rotation.windows]
     problems = [f"{key}.windows: {name!r} is defined twice" for name in sorted(set(names)) if names.count(name) > 1]
-    for n, cap in enumerate(rotation.caps):
-        if cap.window and cap.window not in names:
-            problems.append(f"{key}.caps[{n}].window: {cap.window!r} is not one of {', '.join(names) or 'no windows'}")
+    known = f"is not one of {', '.join(names)}" if names else f"is not defined: {key}.windows is empty"
+    wanted: dict[str, str | None] = {f"caps[{n}]": cap.window for n, cap in enumerate(rotation.caps)}
+    wanted |= {f"reserves[{n}]": reserve.window for n, reserve in enumerate(rotation.reserves)}
+    problems += [f"{key}.{at}.window: {name!r} {known}" for at, name in wanted.items() if name and name not in names]
     for n, reserve in enumerate(rotation.reserves):
-        if reserve.window and reserve.window not in names:
-            known = ", ".join(names) or "no windows"
-            problems.append(f"{key}.reserves[{n}].window: {reserve.window!r} is not one of {known}")
         missing = [glob for glob in reserve.clients if not any(fnmatchcase(name, glob) for name in clients)]
         problems += [f"{key}.reserves[{n}].clients: {glob!r} is none of {', '.join(clients)}" for glob in missing]
     return problems

@@ -185,7 +185,7 @@ def read_encrypted(data: bytes) -> Tokens:
     try:
         iv, tag, sealed = (bytes.fromhex(part.decode("ascii")) for part in parts)
     except ValueError:
-        raise ValueError("it is not iv:tag:ciphertext in hex") from None
+        raise ValueError("it is not encrypted as the Gemini CLI does it") from None
     if len(iv) not in (12, 16) or len(tag) != 16:
         raise ValueError("its iv or tag has the wrong length")
     try:

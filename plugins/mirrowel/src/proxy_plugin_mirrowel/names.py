@@ -167,7 +167,7 @@ def marks(folder: Path) -> list[str]:
     found = [
         name for name in ("oauth_creds", "launcher_config.json", "key_usage.json") if os.path.exists(folder / name)
     ]
-    return found + sorted(f"usage/{path.name}" for path in folder.glob("usage/usage_*.json"))[:1]
+    return found + sorted(f"usage/{path.name}" for path in folder.glob("usage/usage_*.json"))
 
 
 SOURCE = SettingsSource(

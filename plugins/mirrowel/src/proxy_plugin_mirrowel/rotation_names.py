@@ -124,6 +124,27 @@ def rotation_settings(variables: Variables, asked: AskedProvider) -> FoundSettin
     return FoundSettings(table=table, origins={(*at, *path): o for path, o in origins.items()}, unused=unused)
 
 
+def replaced(variables: Variables, asked: AskedProvider) -> dict[str, str]:
+    """The provider's own variables that another one of its own replaces, each with that one."""
+    readings, _ = rotation_readings(variables, asked.providers)
+    selector, own = _selector(variables, asked), environment_name(asked.name)
+    found: dict[str, str] = {}
+    counts: dict[tuple[str, str | None], str] = {}
+    for reading in _ordered(r for r in readings if r.provider == own and r.key != "caps"):
+        if reading.mode in (None, selector):
+            at, name = (reading.key, reading.parts.get("item")), reading.variable.name
+            if before := counts.get(at):
+                found[before] = name
+            counts[at] = name
+    return found
+
+
+def _ordered(readings: Iterable[Reading]) -> list[Reading]:
+    """Of two that set the same, the later one counts."""
+    order = list(ROTATION_NAMES)
+    return sorted(readings, key=lambda r: (r.mode is not None, order.index(r.form)))
+
+
 def _selector(variables: Variables, asked: AskedProvider) -> str:
     """The selector that will be in effect."""
     mode = variables.get(f"ROTATION_MODE_{environment_name(asked.name)}")
@@ -138,11 +159,10 @@ def _selector(variables: Variables, asked: AskedProvider) -> str:
 
 def _plain(readings: Iterable[Reading], groups: Iterable[str]) -> tuple[dict[str, Any], dict[KeyPath, str]]:
     """All keys but the caps: single values, and tables by priority or group."""
-    order = list(ROTATION_NAMES)
     spelled = {environment_name(group): group for group in groups}
     table: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
-    for reading in sorted(readings, key=lambda r: (r.mode is not None, order.index(r.form))):
+    for reading in _ordered(readings):
         key, item, value = reading.key, reading.parts.get("item"), reading.variable.value.strip()
         if item is None:
             table[key] = value.lower()  # a number, a boolean or a keyword

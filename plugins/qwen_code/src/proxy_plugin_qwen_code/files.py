@@ -26,7 +26,7 @@ def read_file(data: bytes) -> Tokens:
     fields = json_object(data)
     _check_issuer(fields)
     if any(name in fields for name in _OTHERS):
-        raise ValueError("it belongs to another proxy, which uses no lock")
+        raise ValueError("it belongs to another proxy, and can only be copied")
     return _tokens(fields)
 
 

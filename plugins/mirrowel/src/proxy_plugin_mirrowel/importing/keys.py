@@ -15,6 +15,8 @@ from proxy_core.cli.api import StoredCredential
 _KEY = re.compile(r"(?P<provider>[A-Z0-9_]*?)_API_KEY(?P<suffix>\w*)", re.ASCII)
 #: In the old proxy's example file.
 _PLACEHOLDER = "YOUR_"
+#: This proxy would read the file, but not if a folder that somebody imports says so.
+_OF_FILE = "the name of a file, by its own name; to take the keys in it: proxy-core credentials add PROVIDER < FILE"
 
 
 class FoundKey(Struct, frozen=True, kw_only=True):
@@ -35,7 +37,7 @@ def found_keys(variables: Iterable[Variable]) -> Iterator[FoundKey]:
         if match is None or variable.name == "PROXY_API_KEY":
             continue
         provider, value = match["provider"].lower(), variable.value.strip()
-        key, problem = _read(value)
+        key, problem = ("", _OF_FILE) if match["suffix"].endswith("_FILE") else _read(value)
         if not problem and (other := seen.setdefault((provider, key), variable.name)) != variable.name:
             problem = f"the same key as {other}"
         suffix = match["suffix"].strip("_")

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import SecretStr
 
 from proxy_core import CredentialRefresher, Variable
 from proxy_core.cli.api import Catalog, StoredCredential, VaultProblem, from_environment, printable, read_foreign
@@ -87,11 +89,34 @@ def from_variables(variables: Mapping[str, Variable], catalog: Catalog) -> Itera
         else:
             values = {name: variables[name].value for name in names}
             given = from_environment(refresher.environment, values, provider=provider, kind=refresher.kind)
-            yield replace(
-                found,
-                stored=replace(given[0], name=given[0].identity or f"variables-{number or 0}") if given else None,
-                problem="" if given else "neither an access token nor a refresh token that can be sent",
-            )
+            problem = "neither an access token nor a refresh token that can be sent"
+            problem = _elsewhere(given[0].details, refresher) if given else problem
+            stored = None if problem else replace(given[0], name=given[0].identity or f"variables-{number or 0}")
+            yield replace(found, stored=stored, problem=problem)
+
+
+def _elsewhere(details: Mapping[str, str | SecretStr], refresher: CredentialRefresher) -> str:
+    """Where a login would be sent to, in words, if that is none of the vendor's servers; empty otherwise.
+
+    A folder that is imported, unlike a login that somebody names, may have been made by anybody.
+    """
+    place = details.get("token_uri")
+    to = _server(place.get_secret_value() if isinstance(place, SecretStr) else place or "")
+    known = [_server(url) for url in refresher.servers]
+    if place is None or to in known:
+        return ""
+    return (
+        f"its token_uri would send its tokens to {printable(to)}, and not to {', '.join(known)}; "
+        "if that is right, take it with proxy-core credentials import"
+    )
+
+
+def _server(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _is_alone(name: str, variables: Mapping[str, Variable]) -> bool:
@@ -126,7 +151,11 @@ def _read(what: str, provider: str, path: Path, catalog: Catalog) -> FoundLogin:
         except VaultProblem as problem:
             problems.append(printable(problem.why).rpartition(f"is not a file of {form.name!r}: ")[2])
             continue
+        if elsewhere := _elsewhere(tokens.details, refresher):
+            return replace(found, problem=elsewhere)
         name = tokens.identity or path.stem
         blank = StoredCredential(provider=provider, name=name, kind=refresher.kind, origin=f"copied from {path}")
         return replace(found, stored=replace(blank.with_tokens(tokens), added_at=datetime.now(UTC)))
-    return replace(found, problem=f"it cannot be used: {'; or '.join(dict.fromkeys(problems))}")
+    # It would be copied, so that it can only be copied is not what is wrong with it.
+    wrong = [problem for problem in problems if "only be copied" not in problem] or problems
+    return replace(found, problem=f"it cannot be used: {'; or '.join(dict.fromkeys(wrong))}")

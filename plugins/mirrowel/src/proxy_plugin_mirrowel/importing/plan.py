@@ -17,6 +17,7 @@ from proxy_plugin_mirrowel.importing.settings import OLD_SELECTOR, Setting, as_s
 from proxy_plugin_mirrowel.importing.target import Target
 from proxy_plugin_mirrowel.importing.usage_plan import UsagePlan, usage_plan
 from proxy_plugin_mirrowel.names import FILTERS, of_unknown_provider
+from proxy_plugin_mirrowel.rotation_names import ROTATION_NAMES
 
 _OLD_DEFAULT_KEY = "VerysecretKey"
 _PROXIES = ("HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY")
@@ -197,14 +198,16 @@ def _rest(making: Making, providers: list[str]) -> None:
     nobodys = of_unknown_provider(making.old.variables, providers)
     for name, variable in making.old.variables.items():
         if not making.is_told(name):
-            making.say(name, "no meaning here", _why(variable, name in nobodys))
+            making.say(name, "no meaning here", _why(variable, name in nobodys, bool(providers)))
 
 
-def _why(variable: Variable, nobodys: bool) -> str:
+def _why(variable: Variable, nobodys: bool, providers: bool) -> str:
     if not variable.value.strip():
         return "it is empty"
     if why := names.reason(variable.name):
         return why
+    if variable.name in ROTATION_NAMES:  # for all providers
+        return "each provider has a variable of its own, which wins" if providers else "there is no provider for it"
     if nobodys or any(form.replace("<NAME>", "") in variable.name for form in FILTERS):
         return "there is no provider of that name: it has no key, no login and no address that could be taken over"
     return "not a setting that the old proxy's documentation has"

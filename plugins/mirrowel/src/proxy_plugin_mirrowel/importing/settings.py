@@ -20,6 +20,7 @@ from proxy_core import (
 )
 from proxy_core.cli.api import Catalog, LoadedSettings, load_nothing_but
 from proxy_plugin_mirrowel.names import SOURCE
+from proxy_plugin_mirrowel.rotation_names import replaced
 
 KeyPath = tuple[str, ...]
 #: What the old proxy did if no setting said otherwise, and this one would not.
@@ -54,7 +55,10 @@ def settings_of(variables: Variables, providers: list[str], catalog: Catalog) ->
         table, origins = dict(one.table), dict(one.origins)
         if base is not None:
             table["base_url"], origins["providers", name, "base_url"] = base.value.strip(), str(base)
-        found.append(FoundSettings(table={"providers": {name: table}}, origins=origins, unused=one.unused))
+        lost = [
+            f"{loser} has no effect: {winner} comes before it" for loser, winner in replaced(variables, asked).items()
+        ]
+        found.append(FoundSettings(table={"providers": {name: table}}, origins=origins, unused=[*one.unused, *lost]))
     return found, [line for one in found for line in one.unused]
 
 

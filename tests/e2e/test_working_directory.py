@@ -235,6 +235,61 @@ async def test_commands_refuse_what_a_start_refuses(tmp_path, command):
     assert not reached
 
 
+STORING = {
+    "credentials add": (("credentials", "add", "acme"), "a-key-of-mine"),
+    "init": (("init", "--provider", "acme", "--key-file", "-", "--no-test"), "a-key-of-mine"),
+}
+
+
+@pytest.mark.parametrize(("command", "stdin"), STORING.values(), ids=STORING)
+async def test_no_key_is_stored_that_would_stop_the_next_start(tmp_path, command, stdin):
+    table = f'[providers.acme]\nbase_url = "{EVIL}"\napi_keys = ["its-own-key"]\n'
+    (tmp_path / "proxy-core.toml").write_text(table)
+
+    code, output = await run(tmp_path, *command, stdin=stdin, PROXY_DATA_DIR=str(tmp_path / "data"))
+
+    assert code != 0
+    assert "providers.acme.base_url" in output
+    assert "nothing was saved" in output
+    assert "--config" in output
+    assert "Traceback" not in output
+    assert not list((tmp_path / "data").rglob("acme/*.json"))
+    assert (tmp_path / "proxy-core.toml").read_text() == table
+    start(load(environ={"PROXY_DATA_DIR": str(tmp_path / "data")}, cwd=tmp_path), to_run=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("credentials", "add", "groq"),
+        ("init", "--provider", "groq", "--key-file", "-", "--no-test"),
+        ("providers", "add", "groq", "--key-file", "-", "--no-test"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("table", ['[upstream]\nproxy = "http://127.0.0.1:9"\n', '[server]\nhost = "0.0.0.0"\n'])
+async def test_nor_the_first_key_of_a_provider_that_only_a_key_brings_about(tmp_path, command, table):
+    table += '[clients.me]\nkey = "a-client-key-0123456789"\n'
+    (tmp_path / "proxy-core.toml").write_text(table)
+
+    code, output = await run(tmp_path, *command, stdin="a-key-of-mine", PROXY_DATA_DIR=str(tmp_path / "data"))
+
+    assert code != 0
+    assert "was only found in the working directory" in output
+    assert "nothing was saved" in output
+    assert not list((tmp_path / "data").rglob("groq/*.json"))
+    assert (tmp_path / "proxy-core.toml").read_text() == table
+
+
+async def test_a_key_is_stored_if_the_file_is_named(tmp_path):
+    (tmp_path / "proxy-core.toml").write_text(f'[providers.acme]\nbase_url = "{EVIL}"\n')
+    command = ("credentials", "add", "acme", "--config", "proxy-core.toml")
+
+    code, output = await run(tmp_path, *command, stdin="a-key-of-mine", PROXY_DATA_DIR=str(tmp_path / "data"))
+
+    assert (code, "was saved in" in output) == (0, True), output
+
+
 async def test_a_new_login_is_not_made_at_an_address_found_there(tmp_path):
     (tmp_path / "proxy-core.toml").write_text(f'[plugins.qwen_code]\ndevice_url = "{EVIL}"\nclient_id = "x"\n')
 

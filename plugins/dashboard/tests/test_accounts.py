@@ -7,8 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from proxy_core import CooldownStatus, CredentialStatus, Lifecycle, ProviderStatus, QuotaStatus
+from proxy_core import CooldownStatus, CredentialStatus, Lifecycle, PageRequest, ProviderStatus, QuotaStatus
+from proxy_core.cli.api import load
 from proxy_core.testing import fingerprint
+from proxy_plugin_dashboard import operations
+from proxy_plugin_dashboard.page import Asked
+from proxy_plugin_dashboard.session import begun
 from proxy_plugin_dashboard.views.accounts_model import Known, Unlent, accounts_model
 from proxy_plugin_dashboard.words import until
 
@@ -318,6 +322,27 @@ async def test_what_the_settings_define_cannot_be_disabled_here_and_the_answer_s
 
     assert response.status_code == 409
     assert "change it there" in response.text
+
+
+async def test_no_key_is_stored_that_would_stop_the_next_start(tmp_path):
+    """Its address is in a file that was merely found in the working directory."""
+    (tmp_path / "proxy-core.toml").write_text(
+        '[providers.demo]\nbase_url = "http://127.0.0.1:9/v1"\napi_keys = ["a"]\n'
+    )
+
+    async def nothing(*_, **__):
+        raise AssertionError  # nothing is to be reloaded
+
+    read = dict.fromkeys(("status", "statuses", "call", "sign", "read_settings"), nothing)
+    settings = load(environ={"PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path)
+    request = PageRequest(method="POST", path="", query={}, headers={}, body=b"", admin=True, settings=settings, **read)
+    asked = Asked(request=request, session=begun(0, secure=False), logins=tmp_path, frame=dict)
+    outcome = await operations.add_keys(asked, "demo", "key-of-mine", None)
+
+    assert not outcome.good
+    assert "was only found in the working directory" in outcome.words
+    assert "nothing was saved" in outcome.words
+    assert not operations.opened(asked).vault.all("demo")
 
 
 @pytest.mark.parametrize("key", ["", "   ", "two words", "\u00e9", "# a comment"])

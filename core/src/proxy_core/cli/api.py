@@ -11,6 +11,7 @@ from proxy_core.cli.common import table as table
 from proxy_core.cli.installation import StartCheck as StartCheck
 from proxy_core.cli.installation import catalog_of as catalog_of
 from proxy_core.cli.installation import check_start as check_start
+from proxy_core.cli.installation import check_storing as check_storing
 from proxy_core.cli.installation import dry_run as dry_run
 from proxy_core.cli.installation import fingerprints_of as fingerprints_of
 from proxy_core.cli.installation import lines_of as lines_of

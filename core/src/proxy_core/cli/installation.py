@@ -55,8 +55,17 @@ def open_http(
     from proxy_core.runtime.working_directory import check_destinations
 
     stored = all_stored(catalog, loaded, vault_of(loaded, catalog), adopt=False)
-    check_destinations(loaded, catalog, stored, logging_in=provider if to_log_in else None)
+    check_destinations(loaded, catalog, stored, adding=provider if to_log_in else None)
     return open_exchange(routes=routes_of(loaded, {provider: loaded.provider(provider)}), provider=provider)
+
+
+def check_storing(loaded: LoadedSettings, catalog: Catalog, provider: str) -> None:
+    """Raises ``SettingsError`` where the next start would refuse to run if a key or login of ``provider`` were stored,
+    because a file that was merely found in the working directory says where it is sent or opens the proxy."""
+    from proxy_core.runtime.working_directory import check_access, check_destinations
+
+    check_destinations(loaded, catalog, {}, adding=provider)
+    check_access(loaded, catalog, {}, adding=provider)
 
 
 async def open_store(loaded: LoadedSettings) -> StateBackend:

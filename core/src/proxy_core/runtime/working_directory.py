@@ -13,7 +13,6 @@ from pydantic import BaseModel, SecretStr
 
 from proxy_core.credentials.stored import StoredCredential
 from proxy_core.errors import SettingsError
-from proxy_core.interfaces import Provider
 from proxy_core.jsons import loads
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.registry import Catalog
@@ -49,33 +48,26 @@ _Keys = tuple[KeyPath, BaseModel, Sequence[str]]
 _SECRET = {"api_keys": "the key", "headers": "a header", "query": "a query parameter"}
 
 
-def check_destinations(
-    loaded: LoadedSettings, catalog: Catalog, stored: Stored, *, logging_in: str | None = None
-) -> None:
+def check_destinations(loaded: LoadedSettings, catalog: Catalog, stored: Stored, *, adding: str | None = None) -> None:
     """Raises ``SettingsError`` if a file that was merely found in the working directory sets an address to which a
     key or login from elsewhere would be sent: a downloaded folder must not send keys to its author.
 
-    ``logging_in``: a provider for which a login from elsewhere is about to be made.
+    ``adding``: a provider for which a key or login is about to be stored elsewhere; perhaps one that it brings about.
     """
     if not loaded.sources.found_here:
         return
     problems = []
-    for name, provider in catalog.providers.items():
-        new = f"a new login to {name} belongs elsewhere" if name == logging_in else None
-        why = new or _from_elsewhere(loaded.sources, name, stored.get(name, ()))
-        if why is not None:
-            problems += [_words(setting, file, why) for setting, file in _set_here(loaded, catalog, provider)]
+    for name, why in _reasons(loaded.sources, catalog, stored, adding):
+        problems += [_words(setting, file, why) for setting, file in _set_here(loaded, catalog, name)]
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
 
 
-def check_access(loaded: LoadedSettings, catalog: Catalog, stored: Stored) -> None:
+def check_access(loaded: LoadedSettings, catalog: Catalog, stored: Stored, *, adding: str | None = None) -> None:
     """Raises ``SettingsError`` if a file that was merely found in the working directory opens a proxy that has keys or
     logins from elsewhere, or sends what it knows to another server."""
-    sources = loaded.sources
-    reasons = (_from_elsewhere(sources, name, stored.get(name, ())) for name in catalog.providers)
-    why = next((reason for reason in reasons if reason is not None), None)
-    if sources.found_here and why is not None:
+    _, why = next(_reasons(loaded.sources, catalog, stored, adding), ("", None))
+    if loaded.sources.found_here and why is not None:
         problems = [_words(setting, file, why) for setting, file in _opened_here(loaded, catalog)]
         if problems:
             raise SettingsError(problems)
@@ -101,10 +93,12 @@ def _words(setting: str, file: Path, why: str) -> str:
 # --- Addresses ---------------------------------------------------------------------------
 
 
-def _set_here(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[tuple[str, Path]]:
+def _set_here(loaded: LoadedSettings, catalog: Catalog, name: str) -> Iterator[tuple[str, Path]]:
     """The settings that decide where this provider's requests go and that a file found here sets."""
-    yield from _addresses(loaded, _tables(loaded, catalog, provider), provider.name)
-    for variable in _places(loaded, catalog, provider):
+    provider = catalog.providers.get(name)
+    kind = provider.credential_kind if provider is not None else "api_key"
+    yield from _addresses(loaded, _tables(loaded, catalog, name, kind), name)
+    for variable in _places(loaded, catalog, name, kind):
         if variable.file is not None and variable.file in loaded.sources.found_here:
             yield variable.name, variable.file
 
@@ -130,14 +124,13 @@ def _set_by(loaded: LoadedSettings, path: KeyPath, named: Sequence[Variable]) ->
         yield from (file for file in _files_of(loaded.sources, path, named) if file in loaded.sources.found_here)
 
 
-def _tables(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[_Keys]:
+def _tables(loaded: LoadedSettings, catalog: Catalog, name: str, kind: str) -> Iterator[_Keys]:
     """The tables that concern a provider."""
-    name = provider.name
     yield ("providers", name), loaded.provider(name, catalog.rotations), _OF_PROVIDER
     yield ("upstream",), loaded.settings.upstream, _OF_ALL
     owners = {
         catalog.owners.get(("proxy_providers", name)),
-        catalog.owners.get(("proxy_credential_refreshers", provider.credential_kind)),
+        catalog.owners.get(("proxy_credential_refreshers", kind)),
     }
     yield from _plugin_tables(loaded, (plugin for plugin in catalog.plugins if plugin.name in owners))
 
@@ -167,14 +160,14 @@ def _named(sources: Sources, at: KeyPath, table: BaseModel, key: str) -> list[Va
     return [sources.variables[name] for name in names if name in sources.variables][:1]
 
 
-def _places(loaded: LoadedSettings, catalog: Catalog, provider: Provider) -> Iterator[Variable]:
+def _places(loaded: LoadedSettings, catalog: Catalog, name: str, kind: str) -> Iterator[Variable]:
     """The variables that name a proxy, if they are used, and those that name the servers of a login."""
     variables = loaded.sources.variables
-    own, all_ = loaded.provider(provider.name, catalog.rotations).proxy, loaded.settings.upstream.proxy
+    own, all_ = loaded.provider(name, catalog.rotations).proxy, loaded.settings.upstream.proxy
     used = own or all_
     if used is not None and used.get_secret_value() == "environment":
         yield from (variables[name] for name in _PROXIES if name in variables)
-    refresher = catalog.refreshers.get(provider.credential_kind)
+    refresher = catalog.refreshers.get(kind)
     if refresher is not None and refresher.environment is not None:
         prefix = f"{refresher.environment}_"
         yield from (v for name, v in variables.items() if name.startswith(prefix) and name.endswith(_PLACES))
@@ -210,6 +203,16 @@ def _named_below(sources: Sources, path: KeyPath) -> list[Variable]:
 
 
 # --- Keys and logins ---------------------------------------------------------------------
+
+
+def _reasons(sources: Sources, catalog: Catalog, stored: Stored, adding: str | None) -> Iterator[tuple[str, str]]:
+    """The providers that send something from elsewhere, and what in words."""
+    if adding is not None:
+        yield adding, f"a new key or login of {adding} belongs elsewhere"
+    for name in catalog.providers:
+        why = _from_elsewhere(sources, name, stored.get(name, ())) if name != adding else None
+        if why is not None:
+            yield name, why
 
 
 def _from_elsewhere(sources: Sources, name: str, stored: Sequence[StoredCredential]) -> str | None:

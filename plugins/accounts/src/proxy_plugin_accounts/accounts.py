@@ -21,10 +21,12 @@ from proxy_core.cli.api import (
     Vault,
     VaultProblem,
     catalog_of,
+    check_storing,
     digest,
     environment_name,
     fingerprints_of,
     from_environment,
+    lines_of,
     load,
     read_settings,
     vault_of,
@@ -271,6 +273,14 @@ def check_keys(vault: Vault) -> None:
         vault.check_keys()
     except VaultProblem as error:
         raise file_error(error) from error
+
+
+def check_storing_for(accounts: Accounts, provider: str) -> None:
+    """What would stop the next start is not stored. Raises ``ClickException``."""
+    try:
+        check_storing(accounts.loaded, accounts.catalog, provider)
+    except SettingsError as error:
+        raise click.ClickException(f"{'; '.join(lines_of(error))}; nothing was saved") from error
 
 
 def file_error(error: OSError | VaultProblem | SettingsError) -> click.ClickException:

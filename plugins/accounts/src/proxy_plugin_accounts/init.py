@@ -25,7 +25,15 @@ from proxy_core.cli.api import (
     read_settings,
     settings_options,
 )
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_keys, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import (
+    API_KEY,
+    Accounts,
+    check_keys,
+    check_storing_for,
+    checked_name,
+    file_error,
+    open_accounts,
+)
 from proxy_plugin_accounts.check import Tried
 from proxy_plugin_accounts.keys import NoKey, keys_from, store_keys, typed_keys
 from proxy_plugin_accounts.login import log_in, save
@@ -225,6 +233,8 @@ class _Dialogue:
                 keys = await self._typed(name, optional)
             elif not optional:
                 raise click.UsageError(f"{name} needs a key: --key-file FILE, or - for the standard input")
+            if keys:
+                check_storing_for(new.accounts, name)
             found = await self._tested(new, keys, there)
             if all(answer.good for answer in found):
                 return keys, found

@@ -20,7 +20,14 @@ from proxy_core import (
     Tokens,
 )
 from proxy_core.cli.api import StoredCredential, VaultProblem, notify_running_proxy, open_http, settings_options
-from proxy_plugin_accounts.accounts import Accounts, check_keys, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import (
+    Accounts,
+    check_keys,
+    check_storing_for,
+    checked_name,
+    file_error,
+    open_accounts,
+)
 from proxy_plugin_accounts.terminal import TerminalPrompt, confirmed, is_headless
 
 _INTERRUPTED = 130
@@ -80,6 +87,7 @@ async def log_in(
 ) -> Tokens | None:
     """``None`` if the user does not want to after all. Raises ``ClickException``, ``SettingsError``."""
     check_keys(accounts.vault)
+    check_storing_for(accounts, provider.name)
     network = open_http(accounts.loaded, accounts.catalog, provider.name, to_log_in=True)
     for line in about(provider, refresher):
         prompt.say(line)

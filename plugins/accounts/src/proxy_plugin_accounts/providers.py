@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from proxy_core import Provider
 from proxy_core.cli.api import address, environment_name, notify_running_proxy, settings_options, table
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, checked_name, open_accounts
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_storing_for, checked_name, open_accounts
 from proxy_plugin_accounts.check import Tried, tried
 from proxy_plugin_accounts.keys import keys_from, new_key, store_keys
 from proxy_plugin_accounts.settings_file import Tables, add, existing, target_of
@@ -224,6 +224,8 @@ def add_command(
             raise click.ClickException(f"{name} is configured already; {advice}")
         target = target_of(config, accounts.loaded)
         check_place(target, accounts, given)
+        if keys:
+            check_storing_for(accounts, name)
         new = candidate(file, disable_plugin, name, given, keys)
         if not no_test and (keys or new.provider.credential_optional):
             _test(new, keys)

@@ -16,7 +16,7 @@ from proxy_core.cli.api import (
     notify_running_proxy,
     settings_options,
 )
-from proxy_plugin_accounts.accounts import Accounts, checked_name, file_error, open_accounts
+from proxy_plugin_accounts.accounts import Accounts, check_storing_for, checked_name, file_error, open_accounts
 from proxy_plugin_accounts.import_sources import Origin, find
 from proxy_plugin_accounts.keys import copy_keys
 
@@ -149,6 +149,7 @@ def _stored(
         )
     if same is not None:
         return vault.login(same, tokens), f"{provider.name}: {same.name} now has the tokens from {origin.where}"
+    check_storing_for(accounts, provider.name)
     form = f" (format {origin.form.name})" if origin.form is not None else ""
     if how == "link" and path is not None and origin.form is not None:
         stored = vault.import_link(provider.name, kind, path, origin.form, name=name)

@@ -345,6 +345,38 @@ async def test_no_key_is_stored_that_would_stop_the_next_start(tmp_path):
     assert not operations.opened(asked).vault.all("demo")
 
 
+@pytest.mark.parametrize("name", ["work laptop", "B\u00fcro", HOSTILE, "../x", ".", "-x", "x" * 101])
+async def test_a_name_that_is_none_is_refused_and_the_answer_says_what_one_has(browsing, name):
+    proxy, browser = await browsing()
+    page = await browser.page("accounts/add/demo")
+    response = await browser.post(
+        "/admin/ui/accounts/add-key", {"provider": "demo", "key": "key-of-mine", "name": name}
+    )
+
+    assert response.status_code == 409
+    assert "is not a valid name: use letters (A-Z), digits and _ @ + and, not first, . -" in response.text
+    assert "<script" not in response.text
+    assert len(proxy.proxy.pools["demo"]) == 2
+    assert "letters A-Z, digits and . _ @ + -" in page
+    pattern = re.search(r'name="name"[^>]* pattern="([^"]+)"', page)[1]
+    assert not re.fullmatch(pattern, name[:60]) or len(name) > 60
+    assert re.fullmatch(pattern, "me.2_x+y-z@example.com")
+
+
+async def test_a_vault_that_cannot_be_written_is_named_in_words(browsing):
+    proxy, browser = await browsing()
+    await browser.page("accounts")
+    vault = proxy.proxy.loaded.vault_dir
+    vault.parent.mkdir(parents=True, exist_ok=True)
+    vault.write_text("not a folder")
+    response = await browser.post("/admin/ui/accounts/add-key", {"provider": "demo", "key": "key-of-mine"})
+
+    assert response.status_code == 409
+    assert "Not done" in response.text
+    assert str(vault) in response.text
+    vault.unlink()
+
+
 @pytest.mark.parametrize("key", ["", "   ", "two words", "\u00e9", "# a comment"])
 async def test_what_is_no_key_is_refused_in_words(browsing, key):
     _, browser = await browsing()

@@ -230,7 +230,9 @@ class Vault:
         """Raises ``ValueError`` for an invalid name."""
         for word in (provider, name):
             if not _NAME.fullmatch(word):
-                raise ValueError(f"{word!r} is not a valid name: use letters, digits and . _ @ + -")
+                raise ValueError(
+                    f"{word!r} is not a valid name: use letters (A-Z), digits and _ @ + and, not first, . -"
+                )
         return self.folder / provider / f"{name}.json"
 
     def free_name(self, provider: str, wanted: str | None) -> str:

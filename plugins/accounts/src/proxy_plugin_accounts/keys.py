@@ -12,7 +12,7 @@ from pydantic import SecretStr, ValidationError
 
 from proxy_core import FoundKey, Provider, ProviderSettings
 from proxy_core.cli.api import StoredCredential, VaultProblem, decoded, printable
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_storing_for, file_error
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_storing_for, checked_name, file_error
 from proxy_plugin_accounts.terminal import TerminalPrompt, hidden
 
 _MOST_READ = 100_000
@@ -117,6 +117,7 @@ def store_keys(
     say: Callable[[str], object] = click.echo,
 ) -> int:
     """Store those that are new, report each, and return how many. Raises ``ClickException``."""
+    checked_name(accounts.vault, provider, name)
     check_storing_for(accounts, provider)
     there = {account.id: account for account in accounts.of(provider)}
     new = 0

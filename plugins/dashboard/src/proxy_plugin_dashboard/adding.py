@@ -10,7 +10,7 @@ from msgspec import Struct
 from proxy_core import LoginMethod, SetupError
 from proxy_plugin_accounts import about, checked_name
 from proxy_plugin_dashboard import logins
-from proxy_plugin_dashboard.operations import opened
+from proxy_plugin_dashboard.operations import file_words, opened
 from proxy_plugin_dashboard.page import Asked
 from proxy_plugin_dashboard.security import is_loopback
 
@@ -85,5 +85,5 @@ def began(asked: Asked) -> tuple[logins.Login | None, str]:
     except click.ClickException as error:
         return None, error.message
     except OSError as error:
-        return None, f"{error.filename or 'A file'}: {error.strerror}"
+        return None, file_words(error)
     return login, ""

@@ -22,7 +22,7 @@ from typing import Literal
 import click
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
-from proxy_core import LoginMethod, Provider
+from proxy_core import LoginMethod, Provider, SettingsError
 from proxy_core.cli.api import NotRunning, VaultProblem, private_folder, read_small, reload_running_proxy, write_private
 from proxy_plugin_accounts import Accounts, log_in, save
 
@@ -173,10 +173,10 @@ class _Conversation:
             self._end("saved", await asyncio.to_thread(self._applied))
         except click.ClickException as error:
             self._end("failed", error.message)
-        except VaultProblem as error:
+        except (SettingsError, VaultProblem) as error:
             self._end("failed", str(error))
         except OSError as error:
-            self._end("failed", f"{error.filename or 'A file'}: {error.strerror}")
+            self._end("failed", f"{error.filename or 'A file'}: {error.strerror or error}")
         finally:
             for task in (work, watch):
                 task.cancel()

@@ -163,12 +163,18 @@ async def _done(asked: Asked, work: Callable[[], Outcome]) -> Outcome:
         return Outcome(good=False, words=str(error))
     except TimeoutError:
         return Outcome(good=False, words=f"the provider did not answer within {_ASK_S:.0f} seconds")
+    except OSError as error:
+        return Outcome(good=False, words=file_words(error))
     if not outcome.changed:
         return outcome
     problem = await reloaded(asked)
     return Outcome(
         good=outcome.good and not problem, words=outcome.words, more=(*outcome.more, *filter(None, [problem]))
     )
+
+
+def file_words(error: OSError) -> str:
+    return f"{error.filename or 'A file'}: {error.strerror or error}"
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

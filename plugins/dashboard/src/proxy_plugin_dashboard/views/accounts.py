@@ -111,9 +111,7 @@ async def answer(asked: Asked) -> PageResponse:
         text = asked.form.get("answer", "").strip()
         return login is not None and number.isdigit() and logins.answer(asked.logins, login, int(number), text)
 
-    if not await asyncio.to_thread(work):
-        return await notice(False, "The login no longer waits for this answer.")
-    return await notice(True, "The answer was passed on.")
+    return await _passed_on(work, "The answer was passed on.", "The login no longer waits for this answer.")
 
 
 async def cancel(asked: Asked) -> PageResponse:
@@ -123,9 +121,16 @@ async def cancel(asked: Asked) -> PageResponse:
             logins.cancel(asked.logins, login)
         return login is not None
 
-    if not await asyncio.to_thread(work):
-        return await notice(False, "There is no such login on this machine.")
-    return await notice(True, "The login is being cancelled.")
+    return await _passed_on(work, "The login is being cancelled.", "There is no such login on this machine.")
+
+
+async def _passed_on(work: Callable[[], bool], done: str, gone: str) -> PageResponse:
+    """What is to reach a login is written into a file."""
+    try:
+        good = await asyncio.to_thread(work)
+    except OSError as error:
+        return await notice(False, operations.file_words(error))
+    return await notice(good, done if good else gone)
 
 
 def _to(address: str) -> PageResponse:

@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import pytest
@@ -42,6 +43,11 @@ def login(name="home", token="rt-stored-login"):
 def given():
     variables = {"EXAMPLE_1_REFRESH_TOKEN": "rt-stored-login"}
     return from_environment("EXAMPLE", variables, provider="example", kind="example_oauth")
+
+
+def commands(home):
+    """Runs a command with the settings file in ``home``, named: one that is only found may send no stored key away."""
+    return partial(run, home, PROXY_CONFIG=str(home / "proxy-core.toml"))
 
 
 def bytes_below(folder):
@@ -103,26 +109,26 @@ async def test_a_copied_data_folder_is_useless_without_the_key(tmp_path, upstrea
 
 
 async def test_what_was_there_before_is_encrypted_on_demand_and_keys_are_replaced(tmp_path, upstream):
-    home = tmp_path
+    home, command = tmp_path, commands(tmp_path)
     settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
     (home / "proxy-core.toml").write_text(settings)
-    await run(home, "credentials", "add", "demo", stdin="sk-stored-key\n")
+    await command("credentials", "add", "demo", stdin="sk-stored-key\n")
     folder = home / "data" / "proxy-core" / "credentials"
     assert spoiled(folder) == [b"sk-stored-key"]
     (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
 
-    await run(home, "credentials", "vault-key", "vault.key")
-    listed = await run(home, "credentials", "list")
-    first = await run(home, "credentials", "encrypt")
+    await command("credentials", "vault-key", "vault.key")
+    listed = await command("credentials", "list")
+    first = await command("credentials", "encrypt")
     after = spoiled(folder)
     key = (home / "vault.key").read_text()
-    await run(home, "credentials", "vault-key", "vault.key")
+    await command("credentials", "vault-key", "vault.key")
     keys = (home / "vault.key").read_text().split()
-    still = await run(home, "credentials", "list")
-    second = await run(home, "credentials", "encrypt")
-    await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
-    last = await run(home, "credentials", "list")
-    undone = await run(home, "credentials", "encrypt", "--undo")
+    still = await command("credentials", "list")
+    second = await command("credentials", "encrypt")
+    await command("credentials", "vault-key", "vault.key", "--drop-old")
+    last = await command("credentials", "list")
+    undone = await command("credentials", "encrypt", "--undo")
 
     assert first == second == (0, "1 credential is encrypted\n")
     assert "damaged" not in listed[1] + still[1] + last[1]
@@ -135,21 +141,21 @@ async def test_what_was_there_before_is_encrypted_on_demand_and_keys_are_replace
 
 
 async def test_no_key_is_dropped_that_something_still_needs(tmp_path, upstream):
-    home = tmp_path
+    home, command = tmp_path, commands(tmp_path)
     settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
     with_key = f'{settings}[credentials]\nvault_keys_file = "vault.key"\n'
     (home / "proxy-core.toml").write_text(with_key)
-    await run(home, "credentials", "vault-key", "vault.key")
-    await run(home, "credentials", "add", "demo", stdin="sk-stored-key\n")
-    await run(home, "credentials", "vault-key", "vault.key")
+    await command("credentials", "vault-key", "vault.key")
+    await command("credentials", "add", "demo", stdin="sk-stored-key\n")
+    await command("credentials", "vault-key", "vault.key")
     keys = (home / "vault.key").read_text()
 
     (home / "proxy-core.toml").write_text(settings)
-    elsewhere = await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
+    elsewhere = await command("credentials", "vault-key", "vault.key", "--drop-old")
     kept = (home / "vault.key").read_text()
     (home / "proxy-core.toml").write_text(with_key)
-    dropped = await run(home, "credentials", "vault-key", "vault.key", "--drop-old")
-    listed = await run(home, "credentials", "list")
+    dropped = await command("credentials", "vault-key", "vault.key", "--drop-old")
+    listed = await command("credentials", "list")
 
     assert elsewhere[0] == 1
     assert "no key is dropped: the settings do not encrypt with the newest key" in elsewhere[1]
@@ -161,7 +167,7 @@ async def test_no_key_is_dropped_that_something_still_needs(tmp_path, upstream):
 
     folder = home / "data" / "proxy-core" / "credentials"
     (folder / "demo" / ".1.json.journal").touch()
-    undone = await run(home, "credentials", "encrypt", "--undo")
+    undone = await command("credentials", "encrypt", "--undo")
 
     assert undone == (1, "Error: nothing was changed: a refresh was interrupted; start the proxy once, which ends it\n")
     assert spoiled(folder) == []
@@ -285,28 +291,32 @@ async def test_a_key_in_the_data_folder_is_warned_about(home):
 
 async def test_nothing_is_stored_beside_files_of_another_key(home, upstream):
     """With the other key back the proxy could not start, and with this one it could not either."""
+    command = commands(home)
     settings = f'[clients.me]\nkey = "a-long-client-key"\n[providers.demo]\nbase_url = "{upstream.url}"\n'
     (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
-    await run(home, "credentials", "vault-key", "vault.key")
-    await run(home, "credentials", "add", "demo", "--name", "first", stdin="sk-stored-key\n")
+    await command("credentials", "vault-key", "vault.key")
+    await command("credentials", "add", "demo", "--name", "first", stdin="sk-stored-key\n")
     folder, keys = home / "data" / "proxy-core" / "credentials", (home / "vault.key").read_text()
     before = bytes_below(folder)
 
     (home / "vault.key").unlink()
     (home / "proxy-core.toml").write_text(settings)
-    plain = await run(home, "credentials", "add", "groq", stdin="sk-another-key\n")
-    await run(home, "credentials", "vault-key", "other.key", PROXY_DATA_DIR=str(home / "elsewhere"))
+    plain = await command("credentials", "add", "groq", stdin="sk-another-key\n")
+    await command("credentials", "vault-key", "other.key", PROXY_DATA_DIR=str(home / "elsewhere"))
     (home / "other.key").rename(home / "vault.key")
     (home / "proxy-core.toml").write_text(f'{settings}[credentials]\nvault_keys_file = "vault.key"\n')
     wrong = (home / "vault.key").read_text()
-    added = await run(home, "credentials", "add", "groq", stdin="sk-another-key\n")
-    made = await run(home, "credentials", "vault-key", "vault.key")
+    added = await command("credentials", "add", "groq", stdin="sk-another-key\n")
+    made = await command("credentials", "vault-key", "vault.key")
     (home / "old").mkdir()
     (home / "old" / ".env").write_text("GROQ_API_KEY_1=sk-another-key\n")
-    moved = await run(home, "import", "mirrowel", "old", "--yes")
-    shown = await run(home, "init", "--provider", "groq", "--key-file", "-", "--no-test", stdin="sk-another-key\n")
+    moved = await command("import", "mirrowel", "old", "--yes")
+    shown = await command("init", "--provider", "groq", "--key-file", "-", "--no-test", stdin="sk-another-key\n")
 
-    for code, output in (plain, added, made, moved, shown):
+    arguments = ("--preset", "groq", "--key-file", "-", "--no-test")
+    listed = await command("providers", "add", "groq", *arguments, stdin="sk-another-key\n")
+
+    for code, output in (plain, added, made, moved, shown, listed):
         assert code == 1, output
         assert f"{folder / 'demo' / 'first.json'}: it is " in output
         assert "add its key to credentials.vault_keys, or move the file away; nothing was changed" in output
@@ -315,7 +325,7 @@ async def test_nothing_is_stored_beside_files_of_another_key(home, upstream):
     assert bytes_below(folder) == before
 
     (home / "vault.key").write_text(keys)
-    assert (await run(home, "credentials", "add", "groq", stdin="sk-another-key\n"))[0] == 0
+    assert (await command("credentials", "add", "groq", stdin="sk-another-key\n"))[0] == 0
 
 
 def test_all_are_decrypted_or_none(tmp_path, keys):

@@ -63,7 +63,9 @@ def vault_key_command(
     setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
     click.echo(f"the key is in {file or 'the keyring'}: keep a copy elsewhere, for without it stored logins are lost")
     click.echo(f"in proxy-core.toml: [credentials] {setting}")
-    click.echo("then restart a running proxy, which has no new key before, and run `proxy-core credentials encrypt`")
+    click.echo(
+        "then restart a running proxy, which does not have the new key yet, and run `proxy-core credentials encrypt`"
+    )
 
 
 @click.command("encrypt")

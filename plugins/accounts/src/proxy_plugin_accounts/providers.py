@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from proxy_core import Provider
 from proxy_core.cli.api import address, environment_name, notify_running_proxy, settings_options, table
-from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_storing_for, checked_name, open_accounts
+from proxy_plugin_accounts.accounts import API_KEY, Accounts, check_keys, check_storing_for, checked_name, open_accounts
 from proxy_plugin_accounts.check import Tried, tried
 from proxy_plugin_accounts.keys import keys_from, new_key, store_keys
 from proxy_plugin_accounts.settings_file import Tables, add, existing, target_of
@@ -219,6 +219,8 @@ def add_command(
     with existing(config) as file:
         accounts = open_accounts(file, disable_plugin)
         checked_name(accounts.vault, name, "1")
+        if keys:
+            check_keys(accounts.vault)
         if name in accounts.loaded.provider_names:
             advice = f"add keys with proxy-core credentials add {name}, or change it there"
             raise click.ClickException(f"{name} is configured already; {advice}")

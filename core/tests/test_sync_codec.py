@@ -275,13 +275,51 @@ def test_what_a_provider_reports_as_used_is_known_to_processes_that_did_not_coun
     exchange(one, other, clock)
     (later,) = other.pool.ledger.group("m").used.values()
     assert later == 60
+    sent = []
+    one.pool.ledger.changes.notify = lambda: sent.append("now")
     one.learn(limit=100, used=62)  # counted by now
-    assert not one.pool.ledger.changes.scopes
+    assert not sent
     clock.passes(0.1)
     one.learn(limit=100, used=80)  # by another program
     exchange(one, other, clock)
 
     assert other.pool.ledger.group("m").used == {"id-0": 80}
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_what_a_provider_reported_last_is_known_after_a_restart_and_to_other_processes(desk, clock, moves):
+    """Also where every report names another end, as of a window that slides. What was counted since the last report is
+    not lost either; another process knows it from the next one."""
+    shared = Shared(desk, clock)
+    end = clock.monotonic() + 5400
+    for used in range(1, 25):
+        shared.desks[0].learn(limit=100, used=used, resets_in=5400 if moves else end - clock.monotonic())
+        shared.exchange(0)
+        clock.passes(30)
+    shared.desks[0].ask()
+    shared.exchange(0)
+    shared.restart(0)
+    known = [
+        (desk.pool.ledger.group("m").used["id-0"], desk.pool.ledger.group("m").windows["id-0"].resets_at)
+        for desk in shared.desks
+    ]
+
+    assert [used for used, _ in known] == [25, 24]
+    assert [ends for _, ends in known] == pytest.approx([end + (23 * 30 if moves else 0)] * 2, abs=1)
+
+
+def test_a_report_does_not_end_a_cooldown_that_another_process_began(desk, clock):
+    shared = Shared(desk, clock)
+    slow = shared.desks[0].take()
+    shared.desks[1].learn(limit=100, used=1)
+    clock.passes(1)
+    shared.desks[0].fail(cooldown="quota", cooldown_s=50, lease=slow)
+    shared.send(0)
+    clock.passes(0.1)
+    shared.desks[1].learn(limit=100, used=40)
+    shared.exchange(1)
+
+    assert [desk.ask() for desk in shared.desks] == [None, None]
 
 
 def test_an_older_count_of_the_same_window_does_not_undo_a_newer_one(desk, clock):

@@ -196,6 +196,37 @@ async def test_every_quota_window_is_shared_through_the_store_and_so_survives_a_
     assert (await other.chat("demo/small", "hi")).status == 429
 
 
+@pytest.mark.parametrize("end", ["fixed", "moving"])
+async def test_a_quota_that_the_provider_reports_survives_a_restart_and_is_known_to_all(
+    make_proxy, upstream, tmp_path, end
+):
+    settings = {
+        "providers": {"demo": {"base_url": upstream.url, "api_keys": ["key-a"]}},
+        "state": {"url": f"sqlite:///{tmp_path / 'shared.db'}", "secret": "s"},
+    }
+    for number in range(1, 7):
+        reset = 5400 if end == "fixed" else 5400 + 20 * number
+        limits = {"limit": "100", "remaining": str(100 - 2 * number), "reset": f"{reset}s"}
+        headers = {f"x-ratelimit-{name}-requests": value for name, value in limits.items()}
+        upstream.responds(headers=headers, json_body={"choices": [{"message": {"content": "x"}}]})
+
+    def used(proxy):
+        groups = proxy.proxy.pools["demo"].ledger.groups.values()
+        return [used for group in groups for used in group.used.values()]
+
+    one, other = await make_proxy(settings), await make_proxy(settings)
+    for _ in range(6):
+        await one.chat("demo/small", "hi")
+
+    async def known(proxy):
+        return used(proxy) == [12]
+
+    assert used(one) == [12]
+    await until(lambda: known(other))
+    restarted = await make_proxy(settings)
+    await until(lambda: known(restarted))
+
+
 async def test_the_forecast_is_that_of_all_processes_and_survives_a_restart(make_proxy, upstream, tmp_path):
     rotation = {
         "quota_window_begins": "first_request",

@@ -9,11 +9,12 @@ from msgspec import Struct
 
 class Scope(Struct, frozen=True):
     """What enters cooldown: a credential for one model of a quota group, for the whole group, for every model; or the
-    whole provider."""
+    whole provider. ``reported``: instead of cooldowns, what the provider reports of a credential's quota group."""
 
     credential: str | None = None
     group: str | None = None
     model: str | None = None
+    reported: bool = False
 
 
 PROVIDER = Scope()
@@ -45,9 +46,13 @@ class Changes:
         self.notify = notify
 
     def changed(self, scope: Scope, now: float) -> None:
+        self.noted(scope, now)
+        self.notify()
+
+    def noted(self, scope: Scope, now: float) -> None:
+        """A change that is sent with the next exchange, whenever that is."""
         self.at[scope] = now
         self.scopes.add(scope)
-        self.notify()
 
     def count(self, credential: str, group: str, window: int | None, requests: int) -> None:
         if window is not None:

@@ -167,9 +167,15 @@ class Ledger(Rows):
         for window in self.windows_of(group):
             if quota.count(self.policy, window, row, now, self.epoch):
                 self.changes.changed(Scope(row.id, window.name), now)
-            self.changes.count(row.id, window.name, window.windows[row.id].number, 1)
+            self._counted(window, row, 1)
         self.touch(row)
         return Use(row=row, model=model, started=now, probes=probes)
+
+    def _counted(self, group: QuotaGroup, row: CredentialState, requests: int) -> None:
+        window = group.windows[row.id]
+        self.changes.count(row.id, group.name, window.number, requests)
+        if window.from_provider:  # what was reported, and what was counted since, is stored as one number
+            self.changes.scopes.add(Scope(row.id, group.name, reported=True))
 
     def returned(self, use: Use) -> None:
         """The lease was returned, whatever its outcome."""
@@ -211,7 +217,7 @@ class Ledger(Rows):
         self._provider_failed(use, decision, failure)
         for window in self.windows_of(group) if decision.fault in ("provider", "network") else ():
             if quota.uncount(self.policy, window, row, now):
-                self.changes.count(row.id, window.name, window.windows[row.id].number, -1)
+                self._counted(window, row, -1)
         self.touch(row)
         routing = self.policy.routing
         if decision.cooldown == "credential":
@@ -281,8 +287,9 @@ class Ledger(Rows):
             if not found:
                 return  # settings count no such window
             group = found[0]
-        if quota.learn(self.policy, group, row, window, now, received_at):
-            self.changes.changed(Scope(row.id, group.name), now)
+        news = quota.learn(self.policy, group, row, window, now, received_at)
+        if news is not None:
+            (self.changes.changed if news else self.changes.noted)(Scope(row.id, group.name, reported=True), now)
 
     def clear(self, now: float, credential: str | None = None, model: str | None = None) -> int:
         """End cooldowns, caps and fair-cycle marks, of one credential or all, for one model or all; return how many."""

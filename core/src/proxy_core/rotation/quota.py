@@ -54,11 +54,11 @@ def uncount(policy: Policy, group: QuotaGroup, row: CredentialState, now: float)
 
 def learn(
     policy: Policy, group: QuotaGroup, row: CredentialState, reported: QuotaWindow, now: float, received_at: datetime
-) -> bool:
+) -> bool | None:
     """Replace the proxy's count with the provider's report. True if the window differs from the one known before, or
-    another program used much of it, which other processes cannot count."""
+    another program used much of it, which other processes cannot count; ``None`` if the report cannot be used."""
     if reported.unit != "requests" or reported.resets_at is None:
-        return False
+        return None
     left_s = (reported.resets_at - received_at).total_seconds()
     resets_at = now + min(max(0.0, left_s), policy.routing.max_cooldown_s)
     limit = reported.limit if reported.limit is not None and reported.limit > 0 else None  # -1 and 0 say "none"

@@ -46,24 +46,25 @@ _WARM_S = 1.0
 
 
 def name_of(provider: str, scope: Scope) -> str:
-    """``state/<provider>[/<credential>[/<group>[/<model>]]]``."""
+    """``state/<provider>[/<credential>[/<group>[/<model>]]]``, or ``report/<provider>/<credential>/<group>``."""
     parts = [part for part in (provider, scope.credential, scope.group, scope.model) if part is not None]
-    return "/".join(["state", *(quote(part, safe="") for part in parts)])
+    return "/".join(["report" if scope.reported else "state", *(quote(part, safe="") for part in parts)])
 
 
 def scope_of(ledger: Ledger, name: str) -> Scope | None:
     """The scope of a shared value of this provider; ``None`` for a credential that this process does not have."""
-    _, _, *rest = map(unquote, name.split("/"))
+    kind, _, *rest = map(unquote, name.split("/"))
     if not rest:
         return PROVIDER
-    return Scope(*rest) if rest[0] in ledger.known else None
+    credential, group, model = (*rest, None, None)[:3]
+    return Scope(credential, group, model, reported=kind == "report") if credential in ledger.known else None
 
 
 def written(ledger: Ledger, scope: Scope, at: float, instant: Instant, clean: Clean) -> SharedValue:
     """The current state of ``scope``, which changed at ``at``. The end of a cooldown is shared as well."""
     value: dict[str, Any] = {"at": instant.to_epoch(at)}
     ends = [instant.epoch + _OVER_S]
-    cooldown = _cooldown_of(ledger, scope)
+    cooldown = _cooldown_of(ledger, scope) if not scope.reported else None
     if cooldown is not None:
         value["cooldown"] = {
             "since": instant.to_epoch(cooldown.since),
@@ -108,14 +109,15 @@ def _limits_of(ledger: Ledger, scope: Scope, instant: Instant, ends: list[float]
     if group is None or scope.credential is None or scope.model is not None:
         return found
     name = scope.credential
-    if name in group.marks:
+    if name in group.marks and not scope.reported:
         found["mark"] = instant.to_epoch(group.marks[name])
         ends.append(found["mark"] + ledger.policy.rotation.fair_cycle_s)
-    if name in group.capped:
+    if name in group.capped and not scope.reported:
         found["capped"] = instant.to_epoch(group.capped[name])
         ends.append(found["capped"])
     window = group.windows.get(name)
-    if window is not None and (window.from_provider or quota.begins_anywhere(ledger.policy.window_of(group.name))):
+    anywhere = not scope.reported and quota.begins_anywhere(ledger.policy.window_of(group.name))
+    if window is not None and (anywhere or window.from_provider == scope.reported):
         found["window"] = {
             "resets_at": instant.to_epoch(window.resets_at),
             "limit": window.limit,
@@ -161,9 +163,10 @@ def applied(ledger: Ledger, name: str, shared: SharedValue, instant: Instant) ->
         ledger.group_named(scope.group).put(scope.model, row.id, cooldown)
     else:
         group = ledger.group_named(scope.group)
-        put(group.cooldowns, row.id, cooldown)
-        put(group.marks, row.id, _to_monotonic(value.get("mark"), instant))
-        put(group.capped, row.id, _to_monotonic(value.get("capped"), instant))
+        if not scope.reported:
+            put(group.cooldowns, row.id, cooldown)
+            put(group.marks, row.id, _to_monotonic(value.get("mark"), instant))
+            put(group.capped, row.id, _to_monotonic(value.get("capped"), instant))
         if value.get("window") is not None:
             _window_applied(ledger, scope, group, value["window"], instant)
     ledger.touch(row)
@@ -186,6 +189,7 @@ def _window_applied(
         if told.from_provider:
             same = ours is not None and abs(ours.resets_at - told.resets_at) < _MINUTE_S
             group.used[name] = max(group.used.get(name, 0) if same else 0, value.get("used", 0))
+            quota.apply_limits(ledger.policy, group, ledger.known[name], instant.monotonic)
 
 
 def _cooldown(value: Mapping[str, Any] | None, instant: Instant) -> Cooldown | None:

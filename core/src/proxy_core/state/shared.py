@@ -310,7 +310,7 @@ class SharedState(Struct, eq=False):
     def _value_received(self, name: str, shared: SharedValue) -> None:
         kind, provider = map(unquote, name.split("/")[:2])
         pool = self._pools.get(provider)
-        if pool is not None and kind == "state":
+        if pool is not None and kind in ("state", "report"):
             sync_codec.applied(pool.ledger, name, shared, Instant.of(self._clock))
         elif pool is not None and kind == "session":
             sync_codec.session_applied(pool, name, shared, Instant.of(self._clock))

@@ -83,12 +83,12 @@ def test_a_request_that_failed_everywhere_belongs_to_the_last_attempt():
     rows = counted(record(attempt("a", fault="model"), attempt("b", fault="network", deployment="other/big")))
 
     assert rows["a", "small"].requests == 0
-    assert numbers(rows["b", "big"]) == {"requests": 1, "attempts": 1, "failures": 1}
+    assert numbers(rows["b", "big"]) == {"requests": 1, "attempts": 1, "failures": 1, "priced": 1}
 
 
 def test_a_request_without_attempts_has_a_row_without_names():
     assert counted(record()) == {
-        ("", ""): UsageRow(day=TODAY.date(), client="me", provider="", credential="", model="", requests=1)
+        ("", ""): UsageRow(day=TODAY.date(), client="me", provider="", credential="", model="", requests=1, priced=1)
     }
 
 
@@ -103,6 +103,21 @@ def test_an_attempt_for_several_requests_is_counted_with_the_first():
 def test_an_unknown_cost_differs_from_zero():
     assert (counted(record(attempt(), usage=TOKENS))["a", "small"].priced) == 0
     assert (counted(record(attempt(), usage=TOKENS), cost=0.0)["a", "small"].priced) == 1
+
+
+@pytest.mark.parametrize(
+    ("attempts", "known"),
+    [
+        ([], 1),
+        ([attempt(fault="network")], 1),
+        ([attempt(fault="model", status=429), attempt(fault="credential", status=401)], 1),
+        ([attempt(fault="provider", status=200)], 0),  # it answered with something that cannot be read
+        ([attempt()], 0),  # an answer without a word on its tokens
+        ([attempt(fault="network"), attempt()], 0),
+    ],
+)
+def test_what_nobody_answered_costs_nothing(attempts, known):
+    assert sum(row.priced for row in counted(record(*attempts)).values()) == known
 
 
 def test_a_request_counts_on_the_utc_day_it_began():
@@ -165,7 +180,8 @@ def test_nothing_is_lost_or_counted_twice(records, taken_after):
     assert total.requests == len(records)
     assert (total.attempts, total.failures) == (len(tried), sum(a.fault is not None for a in tried))
     assert (total.prompt, total.completion) == (sum(u.prompt for u in used), sum(u.completion for u in used))
-    assert total.priced == len(used)
+    unanswered = [one for one in records if one.usage is None and all(a.fault is not None for a in one.attempts)]
+    assert total.priced == len(used) + len(unanswered)
 
 
 def test_rows_are_added_up_by_any_names():

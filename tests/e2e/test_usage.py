@@ -105,7 +105,7 @@ async def test_the_clients_mistake_counts_as_a_request_without_tokens(counting, 
     proxy = await counting()
     await proxy.chat("demo/small", "hi")
 
-    assert await used(proxy) == {"a": {**ONE, "failures": 1}}
+    assert await used(proxy) == {"a": {**ONE, "failures": 1, "priced": 1}}
 
 
 async def test_requests_without_attempts_count_without_a_provider(counting, upstream):
@@ -113,7 +113,7 @@ async def test_requests_without_attempts_count_without_a_provider(counting, upst
     await proxy.chat("nope/small", "hi")
     await proxy.post("/chat/completions", {"model": "demo/small"})
 
-    assert await used(proxy) == {"nobody": {"requests": 1}}, "a body that is none is not a request"
+    assert await used(proxy) == {"nobody": {"requests": 1, "priced": 1}}, "a body that is none is not a request"
 
 
 async def test_a_cut_stream_counts_the_tokens_it_reported(counting, upstream):

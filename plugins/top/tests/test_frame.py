@@ -239,6 +239,8 @@ def test_of_many_accounts_those_with_trouble_come_first_and_the_rest_is_counted(
         (Used(requests=3, failures=2, tokens=9, cost=0.002, priced=1),
          "$0.0020, 9 tokens, 3 requests, 2 failed attempts (2 without a known price)"),
         (Used(requests=3, tokens=9), "cost unknown, 9 tokens, 3 requests (3 without a known price)"),
+        (Used(requests=3, tokens=9, priced=1), "cost unknown, 9 tokens, 3 requests (2 without a known price)"),
+        (Used(requests=1, failures=1, priced=1), "$0.00, 0 tokens, 1 request, 1 failed attempt"),
     ],
 )  # fmt: skip
 def test_today_has_its_cost(today, text):

@@ -29,7 +29,9 @@ class UsageRow(Struct, frozen=True, kw_only=True):
 
     ``credential`` is a fingerprint, empty for requests without an attempt. ``prompt``
     includes ``cached`` and ``cache_write``; ``completion`` includes ``reasoning``. ``cost`` is in
-    US dollars, for the requests with a known price; ``priced`` counts those.
+    US dollars, for the requests whose cost is known, which ``priced`` counts. One that no upstream answered costs
+    nothing and is counted, so ``requests - priced`` were answered without a known price. If there are any, ``cost``
+    is a lower bound, and where it is 0, the cost is not known.
     """
 
     day: date

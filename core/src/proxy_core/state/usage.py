@@ -23,6 +23,7 @@ MAX_ROWS = 10_000
 OTHER = "other"
 #: How upstreams answer to a model that they do not have.
 _REFUSED = frozenset({400, 403, 404, 422})
+_OK = 200
 
 
 class _Counts(Struct):
@@ -73,6 +74,8 @@ class UsageBook:
         row.requests += 1
         if record.usage is not None:
             row.add(record.usage, cost)
+        elif all(attempt.fault is not None and attempt.status != _OK for attempt in record.attempts):
+            row.priced += 1  # nobody answered, so nothing is to be paid
 
     def add_cost(self, record: RequestRecord, cost: float) -> None:
         """Add the cost of a request that was counted before its price was known."""

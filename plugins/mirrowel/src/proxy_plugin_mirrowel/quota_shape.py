@@ -137,7 +137,8 @@ def _tokens(rows: Sequence[UsageRow]) -> dict[str, Any]:
     }
 
 
-def _cost(rows: Iterable[UsageRow]) -> float | None:
-    """``None`` if no price is known."""
-    priced = [row.cost for row in rows if row.priced]
-    return sum(priced) if priced else None
+def _cost(rows: Sequence[UsageRow]) -> float | None:
+    """``None`` if no price is known; what nobody answered is free."""
+    cost = sum(row.cost for row in rows)
+    known = any(row.priced for row in rows) and all(row.priced >= row.requests for row in rows)
+    return cost if cost or known else None

@@ -70,7 +70,7 @@ def _today(today: Used | None) -> Line:
     unpriced = today.requests - today.priced
     rest = f" ({unpriced} without a known price)" if unpriced and today.requests else ""
     failed = f", {counted(today.failures, 'failed attempt')}" if today.failures else ""
-    cost = money(today.cost) if today.priced or not today.requests else "cost unknown"
+    cost = money(today.cost) if today.cost or not unpriced else "cost unknown"
     return [(cost, "bold"), (f", {count(today.tokens)} tokens, {counted(today.requests, 'request')}{failed}{rest}", "")]
 
 

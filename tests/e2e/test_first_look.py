@@ -73,6 +73,24 @@ async def test_each_key_is_called_by_the_variable_that_holds_it(tmp_path, upstre
     assert one == 0 and upstream.requests[-1].key == "d" * 20, second
 
 
+@pytest.mark.parametrize(
+    "command", [("config", "check"), ("serve", "--port", "0"), ("credentials", "list")], ids="-".join
+)
+async def test_what_is_wrong_with_keys_of_vendors_is_told_with_the_rest(tmp_path, command):
+    wrong = {
+        "GROQ_API_KEY": "a b",
+        "GEMINI_API_KEY_2": "c d",
+        "XX_API_BASE": "zz",
+        "PROXY_STATE__USAGE_RETENTION_DAYS": "x",
+    }
+
+    code, output = await run(tmp_path, *command, OTHER_PROGRAMS_API_KEY="e f", **wrong)
+
+    assert code != 0
+    assert all(output.count(f"environment variable {name})") == 1 for name in wrong), output
+    assert "OTHER_PROGRAMS" not in output and "Traceback" not in output
+
+
 async def test_a_stopping_proxy_says_what_it_is_waiting_for(tmp_path, upstream):
     upstream.for_path("/chat/completions").sends(stall())
     async with (

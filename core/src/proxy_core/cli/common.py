@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shutil import get_terminal_size
 from textwrap import fill
@@ -11,10 +12,11 @@ from typing import Any, TypeVar
 
 import click
 
-from proxy_core.errors import PluginConflict, SetupError
+from proxy_core.errors import PluginConflict, SettingsError, SetupError
+from proxy_core.plugins.guards import provider_problems
 from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.plugin import Plugin
-from proxy_core.settings.loading import LoadedSettings, load, load_nothing_but
+from proxy_core.settings.loading import LoadedSettings, WrongSettings, load, load_nothing_but
 
 #: A column of a table is not made narrower than this.
 _NARROW = 12
@@ -46,7 +48,18 @@ def plugin_overrides(disable_plugin: Sequence[str], config: Path | None) -> dict
 
 def read_settings(config: Path | None, disable_plugin: Sequence[str]) -> LoadedSettings:
     """The settings that a start would use. Raises ``SettingsError``."""
-    return load(config, overrides=plugin_overrides(disable_plugin, config))
+    return load_or_tell(config, plugin_overrides(disable_plugin, config))
+
+
+def load_or_tell(config: Path | None, overrides: Mapping[str, Any]) -> LoadedSettings:
+    """Raises ``SettingsError``, with the keys in variables of vendors that only plugins know, too."""
+    try:
+        return load(config, overrides=overrides)
+    except WrongSettings as error:
+        more: list[str] = []
+        with suppress(SetupError):  # plugins cannot be found with what is left
+            more = provider_problems(error.rest)
+        raise SettingsError(list(dict.fromkeys([*error.problems, *more]))) from None
 
 
 def plugin_commands(only: str | None = None) -> dict[str, click.Command]:

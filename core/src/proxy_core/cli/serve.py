@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy_core.cli.common import plugin_overrides, settings_options
+from proxy_core.cli.common import load_or_tell, plugin_overrides, settings_options
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import HttpServer
 from proxy_core.plugins.inventory import note_start
@@ -89,7 +89,7 @@ def command(
     overrides["records"] = {"enabled": True} if enable_request_logging else {}
     if demo:
         overrides["plugins"] = {**overrides.get("plugins", {}), **_demo_tables()}
-    loaded = load(config, overrides=overrides)
+    loaded = load_or_tell(config, overrides)
     check_exposure(loaded)
     active = start(loaded)
     if demo:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from proxy_core.errors import PluginError, SettingsError
+from proxy_core.plugins.loader import load_plugins
 from proxy_core.plugins.owners import GUARDS, seen
 from proxy_core.plugins.plugin import Plugin
 from proxy_core.plugins.sources import source
@@ -29,6 +30,14 @@ def check_guards(loaded: LoadedSettings, plugins: Sequence[Plugin]) -> None:
     if wrong or len(errors) > 1:
         raise SettingsError([*wrong, *(str(error) for error, _ in errors)])
     raise errors[0][0] from errors[0][1]
+
+
+def provider_problems(loaded: LoadedSettings) -> list[str]:
+    """What is wrong with the settings of providers, also of those that only installed plugins know; no hook is called.
+
+    Raises ``SetupError``.
+    """
+    return loaded.problems(_providers(loaded, load_plugins(loaded, only=())))
 
 
 def _unguarded(plugin: Plugin) -> PluginError:

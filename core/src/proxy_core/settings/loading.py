@@ -293,6 +293,14 @@ class LoadedSettings(Struct, frozen=True, dict=True):
         return {*self.provider_names, *plugins}
 
 
+class WrongSettings(SettingsError):
+    """``rest`` is what they are without the keys that are known to be wrong: enough to look for what else is."""
+
+    def __init__(self, problems: Sequence[str], rest: LoadedSettings) -> None:
+        super().__init__(problems)
+        self.rest = rest
+
+
 # --- Loading -----------------------------------------------------------------------------
 
 
@@ -354,7 +362,7 @@ def _loaded(
         spelled = {environment_name(name) for name in loaded.provider_names}
         keys = key_variables({name: variable for name, variable in variables.items() if variable.file})
         named = [*loaded.provider_names, *(name.lower() for name in keys if name not in spelled)]
-        raise SettingsError(list(dict.fromkeys([*wrong, *loaded.problems(named)])))
+        raise WrongSettings(list(dict.fromkeys([*wrong, *loaded.problems(named)])), loaded)
     return loaded
 
 

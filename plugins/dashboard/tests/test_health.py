@@ -2,6 +2,13 @@
 
 import html
 
+import httpx
+import pytest
+
+from proxy_core.cli.api import load
+from proxy_core.testing.program import serving
+from proxy_plugin_doctor import findings_of
+
 
 async def test_a_proxy_that_works_says_so_and_shows_its_workers_and_store(browsing):
     _, browser = await browsing()
@@ -32,3 +39,30 @@ async def test_doctors_findings_are_a_fragment_and_a_page_of_their_own(browsing)
     assert "<html" in page
     assert "<html" not in fragment.text
     assert "problem" in fragment.text
+
+
+def test_settings_that_cannot_be_read_are_found_with_the_words_of_a_start(tmp_path):
+    (tmp_path / "proxy-core.toml").write_text("[server]\nport = 'many'\n")
+
+    [finding] = findings_of(lambda: load(environ={"PROXY_DATA_DIR": str(tmp_path)}, cwd=tmp_path))
+
+    assert not finding.note
+    assert "server.port" in finding.what
+    assert "does not start" in finding.do
+
+
+@pytest.mark.slow
+async def test_a_settings_file_that_was_broken_since_the_start_is_found(tmp_path):
+    file, admin = tmp_path / "proxy-core.toml", "the-admin-key-of-this"
+    file.write_text('[providers.demo]\nbase_url = "http://127.0.0.1:9/v1"\napi_keys = ["a-key"]\n')
+    variables = {"PROXY_ADMIN__KEY": admin, "PROXY_CONFIG": str(file)}
+    async with serving(tmp_path, **variables) as program, httpx.AsyncClient(timeout=30) as client:
+        headers = {"authorization": f"Bearer {admin}", "origin": program.url}
+        assert (await client.post(f"{program.url}/admin/ui/session", headers=headers)).status_code == 204
+        for text in ("[server\n", "[routing]\nmax_wait_s = 'x'\n"):
+            file.write_text(text)
+            page = await client.get(f"{program.url}/admin/ui/health/checks")
+            assert page.status_code == 200
+            assert "finds no problems" not in page.text
+            assert "1 problem to fix" in page.text
+            assert "does not start" in page.text

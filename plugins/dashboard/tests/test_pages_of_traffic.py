@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy_core.testing import chunk, fingerprint, stall
+from proxy_core import MemoryState, StateStore
+from proxy_core.testing import chunk, fingerprint, plugin_with, stall
 from proxy_core.testing.proxy import CLIENT_KEY
 
 USAGE = {"prompt_tokens": 1_000_000, "completion_tokens": 500_000, "total_tokens": 1_500_000}
@@ -345,3 +346,46 @@ async def test_hostile_names_and_messages_are_only_text(browsing, upstream):
         assert "\u202e" not in page
         assert "x" * 1000 not in page
         assert len(re.findall(r"<script(?![^>]*\ssrc=)", page)) == 0
+
+
+# --- A store that does not answer --------------------------------------------------------
+
+
+class Silent(MemoryState):
+    """A store from which usage cannot be read for a while."""
+
+    raises = True
+
+    async def usage(self, since, until):
+        if self.raises:
+            raise ConnectionError("nobody is there")
+        return await super().usage(since, until)
+
+
+async def test_usage_that_cannot_be_read_is_no_usage_of_zero_and_one_line_in_the_log(browsing, caplog):
+    store = Silent()
+
+    async def open_it(url):
+        return store
+
+    plugin = plugin_with(proxy_state_stores=[StateStore(scheme="silent", open=open_it)])
+    _, browser = await browsing(modules=[plugin], state={"url": "silent:", "secret": "s"})
+    page = words(await browser.page("usage"))
+    await browser.page("accounts")
+    await browser.page("usage")
+    async with browser.feed("usage") as following:
+        first = dict([await following(), await following()])
+
+    assert "The usage cannot be read" in page
+    assert "$0.00" not in page
+    assert "requests today" not in page
+    assert "No usage yet" not in page
+    assert "cannot be read" in first["today"]
+    assert "0" not in words(first["figures"])
+    assert caplog.text.count("usage cannot be read from the state store") == 1
+
+    store.raises = False
+    assert "$0.00" in await browser.page("usage")
+    store.raises = True
+    await browser.page("usage")
+    assert caplog.text.count("usage cannot be read from the state store") == 2

@@ -101,6 +101,8 @@ class SharedState(Struct, eq=False):
     _task: asyncio.Task[None] | None = None
     #: The current problem, for the operator; ``None`` without one.
     problem: str | None = None
+    #: Why usage could not be read, since it last could: a page that is open asks again and again.
+    _unread: set[str] = field(default_factory=set)
 
     async def __aenter__(self) -> Self:
         try:
@@ -156,12 +158,16 @@ class SharedState(Struct, eq=False):
         """The same, for a reader of statistics. Raises ``Unavailable`` if the store does not answer in time."""
         try:
             async with asyncio.timeout(_STATISTICS_S):
-                return await self.rows(since, until)
+                rows = await self.rows(since, until)
         except BaseException as error:  # a store may fail in any way
             if is_from_outside(error):
                 raise
-            log.warning("usage cannot be read from the state store", exc_info=True)
+            if type(error).__name__ not in self._unread:
+                self._unread.add(type(error).__name__)
+                log.warning("usage cannot be read from the state store", exc_info=True)
             raise Unavailable("The usage cannot be read from the state store.") from error
+        self._unread.clear()
+        return rows
 
     async def _run(self) -> None:
         while not self._stop.is_set():

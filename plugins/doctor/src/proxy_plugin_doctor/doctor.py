@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from proxy_core import SetupError
-from proxy_core.cli.api import Catalog, LoadedSettings, catalog_of, printable, settings_options, table, to_mend
+from proxy_core.cli.api import (
+    Catalog,
+    LoadedSettings,
+    catalog_of,
+    lines_of,
+    printable,
+    settings_options,
+    table,
+    to_mend,
+)
 from proxy_plugin_accounts import Accounts, accounts_of, open_accounts
 from proxy_plugin_doctor.config import check_settings, checked, described
 from proxy_plugin_doctor.effective import effective_values, stray
@@ -65,14 +74,19 @@ def command(config: Path | None, disable_plugin: tuple[str, ...], upstreams: boo
         raise SystemExit(1)
 
 
-def findings_of(loaded: LoadedSettings) -> list[Finding]:
-    """What the command finds for settings that have been read. Nothing is sent over the network. Raises ``SetupError``.
+def findings_of(read: Callable[[], LoadedSettings]) -> list[Finding]:
+    """What the command finds for the settings that ``read`` returns, or why it raises ``SetupError``.
 
-    In a thread: it waits for the store and for other processes.
+    Nothing is sent over the network. In a thread: it waits for the store and for other processes.
     """
-    problems, warnings = check_settings(loaded)
-    accounts = accounts_of(loaded)
-    return [*_of_settings(problems), *_inspected(accounts, catalog_of(loaded), problems, warnings)]
+    problems: Sequence[str] = ()
+    try:
+        loaded = read()
+        problems, warnings = check_settings(loaded)
+        accounts, catalog = accounts_of(loaded), catalog_of(loaded)
+    except SetupError as error:
+        return _of_settings(problems or lines_of(error))
+    return [*_of_settings(problems), *_inspected(accounts, catalog, problems, warnings)]
 
 
 def _of_settings(problems: Sequence[str]) -> list[Finding]:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from proxy_core import PageResponse, ProcessStatus, QueueStatus, SetupError
+from proxy_core import PageResponse, ProcessStatus, QueueStatus
 from proxy_plugin_dashboard.page import Asked, Page, fragment
-from proxy_plugin_doctor import Finding, findings_of
+from proxy_plugin_doctor import findings_of
 
 
 class Worker(Struct, frozen=True, kw_only=True):
@@ -71,15 +71,10 @@ async def show(asked: Asked) -> Mapping[str, object]:
 async def checks(asked: Asked) -> PageResponse:
     """``health/checks``: what ``proxy-core doctor`` finds. Not part of the page, because it takes a second or two."""
 
-    def work() -> tuple[Sequence[Finding], str]:
-        try:
-            return findings_of(asked.request.settings), ""
-        except SetupError as error:
-            return (), str(error)
-
-    found, problem = await asyncio.to_thread(work)
+    # With what the next start would read: the settings in effect may no longer be those of the file.
+    found = await asyncio.to_thread(findings_of, asked.request.read_settings)
     found = sorted(found, key=lambda finding: finding.note)
-    values = {"findings": found, "problem": problem, "count": sum(not finding.note for finding in found)}
+    values = {"findings": found, "count": sum(not finding.note for finding in found)}
     if asked.is_fragment:
         return await fragment("checks.html", **values)
     return await asked.whole("checks_page.html", **values)

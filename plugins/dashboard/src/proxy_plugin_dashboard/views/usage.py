@@ -21,11 +21,7 @@ _MOST_KEPT = 32
 
 async def show(asked: PageAsked) -> Mapping[str, object]:
     about = asked_for(asked.query, datetime.now(UTC).date())
-    problem = ""
-    try:
-        rows, groups = await _read(asked, about)
-    except Refused as refused:
-        rows, groups, problem = [], [], str(refused)
+    rows, groups, problem = await _read(asked, about)
     wanted = {row["credential"] for row in rows if row.get("credential")} if about.by == "credential" else ()
     names = await account_names(asked, wanted)
     model = await asyncio.to_thread(usage_model, about, rows, groups, names)
@@ -35,21 +31,31 @@ async def show(asked: PageAsked) -> Mapping[str, object]:
 Rows = list[Mapping[str, Any]]
 
 
-async def _read(asked: PageAsked, about: Asked) -> tuple[Rows, Rows]:
-    """Usage, and how long requests took; for a tick of a live page, not again after a moment."""
-    kept: dict[tuple[str, str], tuple[float, Rows, Rows]] = asked.kept.setdefault("read", {})
+async def _read(asked: PageAsked, about: Asked) -> tuple[Rows, Rows, str]:
+    """Usage, how long requests took, and why that is not known; for a tick of a live page, not again after a moment."""
+    kept: dict[tuple[str, str], tuple[float, Rows, Rows, str]] = asked.kept.setdefault("read", {})
     key = about.range, about.by
     if asked.is_tick and key in kept and time.monotonic() - kept[key][0] < _FRESH_S:
         return kept[key][1:]
     if len(kept) >= _MOST_KEPT:
         kept.clear()
+    try:
+        rows, groups = await _asked_anew(asked, about)
+        problem = ""
+    except Refused as refused:
+        rows, groups, problem = [], [], str(refused)
+    kept[key] = time.monotonic(), rows, groups, problem
+    return rows, groups, problem
+
+
+async def _asked_anew(asked: PageAsked, about: Asked) -> tuple[Rows, Rows]:
+    """Raises ``Refused``."""
     by = ",".join(dict.fromkeys(("day", "client", about.by)))
     found = await ask(asked.request, "/admin/usage", {"since": about.since, "until": about.until, "by": by})
     kinds = ",".join(dict.fromkeys(("client", about.by)))
     timed = await ask(asked.request, "/admin/requests", {"since": about.since, "by": kinds, "limit": 0})
     groups: Rows = [{**group, "key": group[about.by]} for process in timed["processes"] for group in process["groups"]]
     rows: Rows = found["usage"]
-    kept[key] = time.monotonic(), rows, groups
     return rows, groups
 
 

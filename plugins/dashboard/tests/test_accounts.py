@@ -67,6 +67,11 @@ async def status(browsing):
     return lambda *providers: replace(real, taken_at=NOW, providers=providers)
 
 
+def plain(page):
+    """The text of a page without its markup."""
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
+
+
 def rows(model):
     return [row for group in model.groups for row in group.rows]
 
@@ -89,14 +94,19 @@ async def test_one_of_two_accounts_is_used_up_and_the_summary_names_it_and_when_
         (credential(state="probing", cooldown=cooldown(-1, probing=True)), "warn", "being probed"),
         (credential(state="needs login", note="log in"), "bad", "needs login"),
         (credential(state="needs setup", note="a project"), "bad", "needs setup"),
-        (credential(quotas=[quota(cooldown=cooldown())]), "warn", "cooling down for 1 model"),
-        (
-            credential(quotas=[quota("a", cooldown=cooldown()), quota("b", cooldown=cooldown())]),
-            "warn",
-            "cooling down for 2 models",
-        ),
+        (credential(state="cooling down", cooldown=cooldown(kind="rate_limit")), "warn", "used up"),
+        (credential(state="cooling down", cooldown=cooldown(kind="refused")), "bad", "rejected by the provider"),
+        (credential(state="probing", cooldown=cooldown(-1, kind="refused")), "bad", "rejected by the provider"),
+        (credential(cooldown=cooldown(-1, kind="refused")), "bad", "rejected by the provider"),
+        (credential(state="cooling down", cooldown=cooldown(kind="unpaid")), "bad", "no credit left"),
+        (credential(cooldown=cooldown(-1)), "good", "usable"),
+        (credential(quotas=[quota(cooldown=cooldown())]), "warn", "cooling down"),
+        (credential(quotas=[quota(cooldown=cooldown(kind="rate_limit"))]), "warn", "used up"),
+        (credential(quotas=[quota("a", cooldown=cooldown()), quota("b", cooldown=cooldown())]), "warn", "cooling down"),
+        (credential(quotas=[quota("a", cooldown=cooldown()), quota("b", used=3)]), "part", "partly usable"),
+        (credential(quotas=[quota("a", 1, 5), quota("a (weekly)", 5, 5)]), "warn", "used up"),
         (credential(quotas=[quota(capped_until=NOW + timedelta(hours=1))]), "warn", "used up"),
-        (credential(quotas=[quota("a", 5, 5), quota("b", 1, 5)]), "good", "usable except for a"),
+        (credential(quotas=[quota("a", 5, 5), quota("b", 1, 5)]), "part", "partly usable"),
         (credential(quotas=[quota(used=3, limit=0)]), "warn", "used up"),
         (credential(quotas=[quota(used=500)]), "good", "usable"),
     ],
@@ -105,6 +115,15 @@ async def test_every_state_has_words_and_a_tone(status, account, tone, words):
     [row] = rows(accounts_model([status(provider(account))], Known(), {}))
 
     assert (row.tone, row.words) == (tone, words)
+
+
+async def test_an_account_that_serves_some_models_counts_as_usable_and_says_which_it_does_not(status):
+    quotas = [quota("c"), quota("b", cooldown=cooldown(20)), quota("a", 5, 5)]
+    model = accounts_model([status(provider(credential(quotas=quotas)))], Known(), {"only": "usable"})
+    [row] = rows(model)
+
+    assert (row.without, row.until) == (["a", "b"], NOW + timedelta(minutes=20))
+    assert (model.summary.usable, model.summary.partly, model.summary.waiting) == (1, 1, 0)
 
 
 async def test_bars_say_how_much_is_used_and_when_it_will_be_empty(status):
@@ -198,6 +217,25 @@ async def test_texts_of_upstreams_and_settings_are_shown_harmlessly(browsing, up
     assert "&lt;b&gt;name&lt;/b&gt;" in inside
     assert "{{ 7 * 7 }}" in inside
     assert not re.search(r"<script|<img|<b>|<i>|onerror=alert\(2\)>(?!&)|\x1b|\x00|\u202e", inside)
+
+
+async def test_a_revoked_key_needs_someone(browsing, upstream):
+    upstream.for_key("key-a").responds(401)
+    upstream.for_key("key-b").responds(429, headers={"retry-after": "60"})
+    proxy, browser = await browsing()
+    await proxy.chat("demo/small", "hi")
+    text = plain(await browser.page("accounts"))
+
+    assert "0 of 2 usable now 1 used up or cooling down providers.demo.api_keys[1] (demo) until" in text
+    assert "1 need you" in text
+    assert "rejected by the provider tried again at" in text
+
+
+async def test_usage_that_outlived_a_restart_is_not_called_unused(status):
+    used = credential(quotas=[quota(used=10, limit=10)])
+    before, never = rows(accounts_model([status(provider(used, credential("b")))], Known(), {}))
+
+    assert (before.has_used, never.has_used) == (True, False)
 
 
 async def test_a_page_never_has_a_key(browsing):

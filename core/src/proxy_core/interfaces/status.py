@@ -40,6 +40,7 @@ class CooldownStatus(Struct, frozen=True, kw_only=True):
     """A cooldown, or an open circuit breaker. It outlasts ``until`` until a probe has succeeded.
 
     ``message`` is the upstream's own, as redactors leave it, and empty without any; ``failures`` counts those in a row.
+    ``kind``: ``rate_limit`` is also a used-up quota; ``refused`` and ``unpaid`` end only when someone acts.
     """
 
     since: datetime
@@ -49,6 +50,7 @@ class CooldownStatus(Struct, frozen=True, kw_only=True):
     failures: int
     code: str
     message: str
+    kind: str = ""
 
 
 class QuotaStatus(Struct, frozen=True, kw_only=True):

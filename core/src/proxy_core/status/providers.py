@@ -178,4 +178,5 @@ def _cooldown(cooldown: Cooldown | None, instant: Instant, clean: Clean) -> Cool
         failures=cooldown.failures,
         code=cooldown.told.code or cooldown.told.kind,
         message=clean(cooldown.told.message),
+        kind=cooldown.told.kind,
     )

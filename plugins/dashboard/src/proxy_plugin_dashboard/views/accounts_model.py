@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from proxy_core import CooldownStatus, CredentialStatus, ProcessStatus, ProviderStatus, QuotaStatus
 
 PER_PAGE = 50
-Tone = Literal["good", "warn", "bad", "calm"]
+#: ``part``: usable, but not for everything.
+Tone = Literal["good", "part", "warn", "bad", "calm"]
 #: Choices of the filter, and the tones of the rows that each shows.
 FILTERS: Mapping[str, tuple[str, tuple[Tone, ...]]] = {
-    "": ("All", ("good", "warn", "bad", "calm")),
-    "usable": ("Usable", ("good",)),
+    "": ("All", ("good", "part", "warn", "bad", "calm")),
+    "usable": ("Usable", ("good", "part")),
     "waiting": ("Used up or cooling down", ("warn",)),
     "act": ("Needs you", ("bad",)),
     "off": ("Disabled", ("calm",)),
@@ -45,7 +46,7 @@ class Bar(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One credential. ``words`` say its state, ``why`` who or what is the reason."""
+    """One credential. ``words`` say its state, ``why`` who or what is the reason, ``without`` what it cannot serve."""
 
     provider: str
     id: str
@@ -56,6 +57,7 @@ class Row(Struct, frozen=True, kw_only=True):
     words: str
     why: str = ""
     until: datetime | None = None
+    without: Sequence[str] = ()
     next_probe: datetime | None = None
     in_flight: int = 0
     max_concurrent: int | None = None
@@ -70,6 +72,10 @@ class Row(Struct, frozen=True, kw_only=True):
     place: str = ""
     in_vault: bool = False
     disabled: bool = False
+
+    @property
+    def has_used(self) -> bool:
+        return any(bar.used for bar in self.bars)
 
     @property
     def kind_words(self) -> str:
@@ -97,6 +103,7 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     total: int
     usable: int
+    partly: int
     waiting: int
     act: int
     disabled: int
@@ -224,6 +231,19 @@ def _longest(cooldowns: Iterable[CooldownStatus | None]) -> CooldownStatus | Non
 
 # --- One credential ----------------------------------------------------------------------
 
+#: Kinds of cooldowns that end only when someone acts.
+_MUST_ACT: Mapping[str, str] = {"refused": "rejected by the provider", "unpaid": "no credit left"}
+
+
+class Standing(NamedTuple):
+    """Its state in words, the reason, until when, and the quotas that alone cannot be used."""
+
+    tone: Tone
+    words: str
+    why: str = ""
+    until: datetime | None = None
+    without: Sequence[str] = ()
+
 
 def _rows(name: str, providers: Mapping[str, ProviderStatus], known: Known, now: datetime) -> Iterable[Row]:
     lent = providers[name].credentials if name in providers else ()
@@ -235,7 +255,7 @@ def _rows(name: str, providers: Mapping[str, ProviderStatus], known: Known, now:
 
 def _row(provider: str, credential: CredentialStatus, known: Known, now: datetime) -> Row:
     bars = [_bar(quota, now) for quota in sorted(credential.quotas, key=lambda quota: quota.name)]
-    tone, words, why, until = _state(credential, bars, now)
+    standing = _state(credential, bars, now)
     cooldown, there = credential.cooldown, known.by_id.get((provider, credential.id))
     return Row(
         provider=provider,
@@ -243,10 +263,11 @@ def _row(provider: str, credential: CredentialStatus, known: Known, now: datetim
         label=credential.label,
         kind=credential.kind,
         tier=credential.tier,
-        tone=tone,
-        words=words,
-        why=why,
-        until=until,
+        tone=standing.tone,
+        words=standing.words,
+        why=standing.why,
+        until=standing.until,
+        without=standing.without,
         next_probe=cooldown.next_probe if cooldown is not None and cooldown.until > now else None,
         in_flight=credential.in_flight,
         max_concurrent=credential.max_concurrent,
@@ -257,34 +278,56 @@ def _row(provider: str, credential: CredentialStatus, known: Known, now: datetim
         bars=bars,
         can_clear=cooldown is not None or any(bar.cooldown is not None for bar in bars),
         can_test=there is not None,
-        can_login=provider in known.logins,
+        can_login=provider in known.logins and (cooldown is None or cooldown.kind != "unpaid"),
         place=there.place if there is not None else "",
         in_vault=there is not None and there.in_vault,
     )
 
 
-def _state(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> tuple[Tone, str, str, datetime | None]:
-    """Its tone, its state in words, the reason, and until when."""
+def _state(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> Standing:
     state, cooldown = credential.state, credential.cooldown
     if state in ("needs login", "needs setup"):
-        return "bad", state, credential.note, None
+        return Standing("bad", state, credential.note)
+    if cooldown is not None and cooldown.kind in _MUST_ACT:  # also once it is over, until a request has succeeded
+        why, until = cooldown.message or cooldown.code, cooldown.until if cooldown.until > now else None
+        return Standing("bad", _MUST_ACT[cooldown.kind], why, until)
     if cooldown is not None and (state in ("cooling down", "probing") or cooldown.until > now):
-        words = "being probed" if state == "probing" else "cooling down"
-        return "warn", words, cooldown.message or cooldown.code, cooldown.until
-    full = [bar for bar in bars if bar.full_until is not None or (bar.percent or 0) >= 100]
-    if full and len(full) == len(bars):
-        ends = [end for bar in full if (end := bar.full_until or bar.resets_at) is not None]
-        return "warn", "used up", "", max(ends, default=None)
-    resting = [bar for bar in bars if bar.cooldown is not None and bar.cooldown.until > now]
-    if resting:
-        first = resting[0].cooldown
-        assert first is not None
-        what = "1 model" if len(resting) == 1 else f"{len(resting)} models"
-        return "warn", f"cooling down for {what}", first.message or first.code, first.until
-    if full:
-        state_words = f"{state} except for {full[0].name if len(full) == 1 else f'{len(full)} quotas'}"
-        return "good", state_words, credential.note, None
-    return "good", state, credential.note, None
+        words = "being probed" if state == "probing" else _resting(cooldown)
+        return Standing("warn", words, cooldown.message or cooldown.code, cooldown.until)
+    blocked = _blocked(bars, now)
+    names = sorted(blocked)
+    why = next((told for name in names if (told := blocked[name].why)), "")
+    if not names:
+        return Standing("good", state, credential.note)
+    ends = [one.until for one in blocked.values() if one.until is not None]
+    if blocked.keys() < {_quota_of(bar) for bar in bars}:
+        return Standing("part", "partly usable", why, min(ends, default=None), names)
+    words = "used up" if any(one.words == "used up" for one in blocked.values()) else "cooling down"
+    return Standing("warn", words, why, min(ends, default=None))
+
+
+def _resting(cooldown: CooldownStatus) -> str:
+    return "used up" if cooldown.kind == "rate_limit" else "cooling down"
+
+
+def _blocked(bars: Sequence[Bar], now: datetime) -> Mapping[str, Standing]:
+    """The quotas that cannot be used now, each until the last of its windows resets."""
+    found: dict[str, Standing] = {}
+    for bar in bars:
+        name, cooldown = _quota_of(bar), bar.cooldown
+        if cooldown is not None and cooldown.until > now:
+            one = Standing("warn", _resting(cooldown), cooldown.message or cooldown.code, cooldown.until)
+        elif bar.full_until is not None or bar.percent == 100:
+            one = Standing("warn", "used up", "", bar.full_until or bar.resets_at)
+        else:
+            continue
+        found[name] = max(found.get(name, one), one, key=lambda each: each.until or now)
+    return found
+
+
+def _quota_of(bar: Bar) -> str:
+    """``small`` of its window ``small (weekly)``."""
+    return bar.name.rpartition(" (")[0] if bar.name.endswith(")") and " (" in bar.name else bar.name
 
 
 def _bar(quota: QuotaStatus, now: datetime) -> Bar:
@@ -345,7 +388,8 @@ def _summary(rows: Sequence[Row]) -> Summary:
     waiting = [row for row in rows if row.tone == "warn"]
     return Summary(
         total=len(rows),
-        usable=sum(row.tone == "good" for row in rows),
+        usable=sum(row.tone in ("good", "part") for row in rows),
+        partly=sum(row.tone == "part" for row in rows),
         waiting=len(waiting),
         act=sum(row.tone == "bad" for row in rows),
         disabled=sum(row.tone == "calm" for row in rows),

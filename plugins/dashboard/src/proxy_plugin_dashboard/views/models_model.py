@@ -132,7 +132,7 @@ def problems_of(statuses: Sequence[ProcessStatus], lists: Iterable[Mapping[str, 
             words = f"is {life.status}" + (f": {life.note}" if life.note else "")
             problems.append(Problem(provider=provider.name, words=words))
         if provider.cooling_down >= provider.credential_count:
-            problems.append(Problem(provider=provider.name, words="all of its accounts are cooling down"))
+            problems.append(Problem(provider=provider.name, words="none of its accounts can be used now"))
         if provider.circuit_breaker is not None:
             problems.append(
                 Problem(provider=provider.name, words=f"fails for every account: {provider.circuit_breaker.message}")

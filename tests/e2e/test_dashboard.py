@@ -180,5 +180,5 @@ async def test_a_change_in_one_worker_is_seen_on_the_feed_of_any(tmp_path, serve
             await browser.client.post(f"{program.url}/v1/chat/completions", json=body, headers=headers)
             for following in (one, other):
                 async with asyncio.timeout(20):
-                    while "cooling down" not in (await following())[1]:
+                    while '"badge warn">used up' not in (await following())[1]:
                         pass

@@ -273,7 +273,7 @@ async def test_the_page_says_what_today_cost_and_how_much_of_it_is_not_known(bro
             _, text = await following()
 
     assert "$0.0050" in text
-    assert "the price of 1 is not known" in text
+    assert "the price of 1 answer is not known" in text
 
 
 async def test_the_page_says_for_whom_the_rest_of_a_quota_is_kept(browsing, upstream):
@@ -324,9 +324,21 @@ async def test_a_key_is_tested_with_its_provider(browsing, upstream):
     good = await browser.post("/admin/ui/accounts/test", form)
     bad = await browser.post("/admin/ui/accounts/test", form)
 
-    assert (good.status_code, "it works: 1 models" in good.text) == (200, True)
+    assert (good.status_code, "accepts it: 1 model" in good.text) == (200, True)
     assert (bad.status_code, "rejected by the provider" in bad.text) == (409, True)
     assert "key-a" not in good.text + bad.text
+
+
+async def test_a_test_that_succeeds_says_that_the_quota_is_used_up_all_the_same(browsing, upstream):
+    upstream.for_key("key-a").responds(429, headers={"retry-after": "7200"})
+    upstream.for_path("/models").responds(json_body={"data": [{"id": "small"}]})
+    proxy, browser = await browsing()
+    await proxy.chat("demo/small", "hi")
+    await browser.page("accounts")
+    response = await browser.post("/admin/ui/accounts/test", {"provider": "demo", "credential": fingerprint("key-a")})
+
+    assert "accepts it: 1 model" in response.text
+    assert re.search(r"says nothing about quotas: the account is used up until [^.]*\d\d:\d\d UTC\.", response.text)
 
 
 async def test_a_key_is_added_disabled_and_enabled_and_never_shown(browsing, upstream):

@@ -13,6 +13,7 @@ import pytest
 from proxy_core import MemoryState, StateStore
 from proxy_core.testing import chunk, fingerprint, plugin_with, stall
 from proxy_core.testing.proxy import CLIENT_KEY
+from proxy_plugin_dashboard.words import seconds
 
 USAGE = {"prompt_tokens": 1_000_000, "completion_tokens": 500_000, "total_tokens": 1_500_000}
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>\u202e\u0000' + "x" * 10_000
@@ -156,7 +157,51 @@ async def test_what_today_cost_is_on_top(served):
     text = await counted(browser, "", "$2.00 today")
 
     assert text.index("$2.00 today") < text.index("By model")
-    assert "1 requests today 1.5M tokens" in text
+    assert "1 request today 1.5M tokens" in text
+
+
+async def test_a_cost_that_nobody_knows_is_not_called_nothing(browsing, upstream):
+    upstream.for_key("key-a").streams("hello", usage=USAGE)
+    upstream.for_key("key-a").responds(400)
+    proxy, browser = await browsing()
+    await proxy.chat("demo/small", "hi", stream=True)
+    await proxy.chat("demo/small", "hi")
+    await proxy.chat("nowhere/x", "hi")
+    text = await counted(browser, "", "3 requests today")
+
+    assert text.count("the price of 1 answer is not known") == 2
+    assert "not known today" in text
+    assert "not known 7 days" in text
+    assert "$0.00 yesterday" in text
+    assert "the price of 1 answer is not known" in words(await browser.page("accounts"))
+
+
+async def test_the_chart_says_which_colour_is_what(served):
+    _, browser = await served()
+    await counted(browser, "", "$2.00")
+
+    assert words(await browser.page("usage")).count("Attempts all failed") == 1
+
+
+async def test_a_duration_is_never_longer_than_the_slowest(served):
+    proxy, browser = await served()
+    [record] = await history(proxy, 1)
+    await counted(browser, "", "$2.00")
+    page = await browser.page("usage")
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if "small" in row and "$2.00" in row)
+
+    assert words(row).split()[-4:] == 2 * seconds(record.duration_s).split()
+
+
+async def test_requests_are_found_by_the_label_of_their_account(browsing, upstream):
+    keys = [{"key": "key-a", "label": "Work Laptop"}, {"key": "key-b", "label": "home"}]
+    upstream.for_key("key-a").responds(429)
+    proxy, browser = await browsing(providers={"demo": {"base_url": upstream.url, "api_keys": keys}})
+    upstream.for_key("key-b").streams("hello")
+    await proxy.chat("demo/small", "hi")
+
+    assert "1 of 1 request in the history matches" in words(await browser.page("requests?q=HOME+small"))
+    assert "None of the 1 request in" in words(await browser.page("requests?q=nobody"))
 
 
 @pytest.mark.parametrize(

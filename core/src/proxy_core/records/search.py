@@ -23,9 +23,9 @@ _LATE_S = 5.0
 class Search(Struct, frozen=True, kw_only=True):
     """What to look for; an empty field matches everything.
 
-    ``q``: words that all occur somewhere. The other texts are whole values, but ``status`` may be a class (``4xx``) and
-    ``deployment`` a provider. ``since`` is the first day (UTC); ``after`` and ``before`` are about when a request
-    ended (epoch seconds).
+    ``q``: words that all occur somewhere, also in the account's label; ``labels`` has these by fingerprint. The other
+    texts are whole values, but ``status`` may be a class (``4xx``) and ``deployment`` a provider. ``since`` is the
+    first day (UTC); ``after`` and ``before`` are about when a request ended (epoch seconds).
     """
 
     q: str = ""
@@ -38,6 +38,7 @@ class Search(Struct, frozen=True, kw_only=True):
     since: date = date.min
     after: float = -math.inf
     before: float = math.inf
+    labels: Mapping[str, str] = {}
 
 
 Test = Callable[[RequestRecord], bool]
@@ -67,7 +68,7 @@ def _tests(wanted: Search) -> Iterator[Test]:
     if credential := wanted.credential:
         yield lambda record: credential == _tried(record)[1]
     if words := wanted.q.lower().split():
-        yield lambda record: _has(words, record)
+        yield lambda record: _has(words, record, wanted.labels)
 
 
 def _tried(record: RequestRecord) -> tuple[str, str]:
@@ -76,9 +77,9 @@ def _tried(record: RequestRecord) -> tuple[str, str]:
     return (decisive.deployment, decisive.credential) if decisive is not None else ("", "")
 
 
-def _has(words: Sequence[str], record: RequestRecord) -> bool:
+def _has(words: Sequence[str], record: RequestRecord, labels: Mapping[str, str]) -> bool:
     of = (record.id, record.client, record.model, *_tried(record), record.dialect, record.error or "", record.outcome)
-    text = f"{' '.join(of)} {record.status}".lower()
+    text = f"{' '.join(of)} {record.status} {labels.get(of[4], '')}".lower()
     return all(word in text for word in words)
 
 
@@ -116,7 +117,7 @@ def grouped(records: Iterable[RequestRecord], by: Sequence[str]) -> list[dict[st
     """For each value of ``by``: the number of requests, of failed ones, and how many took how long.
 
     ``durations`` and ``first_events`` map the exponent of :data:`STEP`, in milliseconds and rounded up, to a number of
-    requests, so several processes' can be added.
+    requests, so several processes' can be added. The longest of each are exact.
     """
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     for record in records:
@@ -125,14 +126,15 @@ def grouped(records: Iterable[RequestRecord], by: Sequence[str]) -> list[dict[st
         group = groups.get(key)
         if group is None:
             blank = {"requests": 0, "failed": 0, "durations": {}, "first_events": {}}
-            group = groups[key] = {**dict(zip(by, key, strict=True)), **blank}
+            slowest = {"longest_s": 0.0, "longest_first_event_s": 0.0}
+            group = groups[key] = {**dict(zip(by, key, strict=True)), **blank, **slowest}
         group["requests"] += 1
         if record.status != 200 or record.outcome != "completed":
             group["failed"] += 1
             continue  # how long a refusal took says nothing about the model
-        _add(group["durations"], record.duration_s)
+        _add(group, "durations", "longest_s", record.duration_s)
         if record.first_event_s is not None:
-            _add(group["first_events"], record.first_event_s)
+            _add(group, "first_events", "longest_first_event_s", record.first_event_s)
     return list(groups.values())
 
 
@@ -143,6 +145,8 @@ def _values(record: RequestRecord) -> Mapping[str, str]:
     return {"day": day, "client": record.client, "provider": provider, "credential": credential, "model": model}
 
 
-def _add(counts: dict[str, int], duration_s: float) -> None:
+def _add(group: dict[str, Any], counted: str, longest: str, duration_s: float) -> None:
+    counts = group[counted]
+    group[longest] = max(group[longest], duration_s)
     step = str(math.ceil(math.log(max(duration_s, _SHORTEST_S) / _SHORTEST_S, STEP)))
     counts[step] = counts.get(step, 0) + 1

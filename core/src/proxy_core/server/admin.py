@@ -133,7 +133,7 @@ class Operations(Struct, frozen=True, kw_only=True):
         """
         self.keys.identify(request.scope)
         given = request.query_params
-        limit, by, wanted = _number(given, "limit", 50), _by(given), _search(given)
+        limit, by, wanted = _number(given, "limit", 50), _by(given), _search(given, self.pools)
         if not 0 <= limit <= _MOST_FOUND:
             raise BadRequest(f"limit must be a number from 0 to {_MOST_FOUND}.", param="limit")
 
@@ -210,7 +210,7 @@ class Operations(Struct, frozen=True, kw_only=True):
 Given = Mapping[str, str]
 
 
-def _search(given: Given) -> Search:
+def _search(given: Given, pools: Mapping[str, Pool]) -> Search:
     """Raises ``BadRequest``."""
     texts = ("q", "client", "model", "deployment", "credential", "outcome", "status")
     return Search(
@@ -218,6 +218,7 @@ def _search(given: Given) -> Search:
         since=_day(given, "since", date.min),
         after=_number(given, "after", -math.inf),
         before=_number(given, "before", math.inf),
+        labels={c.id: c.label for pool in pools.values() for c in pool.credentials} if given.get("q") else {},
     )
 
 

@@ -176,7 +176,7 @@ async def _asked(provider: Provider, credential: Credential, exchange: HttpClien
         models = [model.id for model in provider.list_models.parse(answer.body)]
     except ValueError:
         return Tried(good=False, words="the provider's list of models cannot be read")
-    return Tried(good=True, words=f"{len(models)} models", models=models)
+    return Tried(good=True, words=f"{len(models)} model{'' if len(models) == 1 else 's'}", models=models)
 
 
 def _clean(words: str, stored: StoredCredential | None) -> str:

@@ -39,9 +39,12 @@ class Tick(Struct, frozen=True, kw_only=True):
 
 
 class Chart(Struct, frozen=True, kw_only=True):
-    """``summary`` is for those who do not see it; the page has the figures as a table besides."""
+    """``part`` names what is set off, ``summary`` is for those who do not see it; the page
+    has the figures as a table besides.
+    """
 
     title: str
+    part: str
     summary: str
     width: int
     height: int
@@ -64,6 +67,7 @@ def columns(title: str, points: Sequence[Point], words: Callable[[float], str], 
     found = [_column(p, x, width, base, high / top, words, part) for p, x in zip(points, middle, strict=True)]
     return Chart(
         title=title,
+        part=part,
         summary=_summary(title, points, words),
         width=WIDTH,
         height=HEIGHT,

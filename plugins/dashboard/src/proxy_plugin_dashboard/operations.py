@@ -7,17 +7,21 @@ whatever an upstream does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 from proxy_core import CallResponse, ProxyError, SettingsError, SetupError
 from proxy_core.cli.api import VaultProblem
 from proxy_plugin_accounts import Account, Accounts, accounts_of, keys_in, renew, set_disabled, store_keys, try_all
 from proxy_plugin_dashboard.page import Asked
-from proxy_plugin_dashboard.views.accounts_model import Known, Today, Unlent
+from proxy_plugin_dashboard.views.accounts_model import Known, Today, Unlent, standing_of
+from proxy_plugin_dashboard.views.standing import Standing
+from proxy_plugin_dashboard.words import clock
 
 #: Less than the time in which a page has to answer.
 _ASK_S = 25.0
@@ -83,8 +87,8 @@ async def used_today(asked: Asked) -> Today | None:
     if response.status != 200:
         return None
     rows = _json(response)["usage"]
-    counts = [sum(row[name] for row in rows) for name in ("requests", "cost", "priced")]
-    return Today(requests=int(counts[0]), cost=float(counts[1]), priced=int(counts[2]))
+    requests, cost, priced = (sum(row[name] for row in rows) for name in ("requests", "cost", "priced"))
+    return Today(requests=requests, cost=cost, unpriced=max(0, requests - priced))
 
 
 # --- Changing ----------------------------------------------------------------------------
@@ -117,12 +121,22 @@ async def test(asked: Asked, provider: str, credential: str) -> Outcome:
         accounts = opened(asked)
         chosen = accounts.matching(provider, credential)
         [(good, words)] = _run(try_all(accounts, accounts.provider(provider), chosen[:1]))
-        words = (
-            f"{provider} {chosen[0].name}: {'it works' if good else 'it does not work'}{': ' if words else ''}{words}"
-        )
+        said = "the provider accepts it" if good else "it does not work"
+        words = f"{provider} {chosen[0].name}: {said}{': ' if words else ''}{words}"
         return Outcome(good=good, words=words, changed=chosen[0].kind != "api_key")
 
-    return await _done(asked, work)
+    outcome = await _done(asked, work)
+    stands = standing_of(await asked.request.statuses(), provider, credential) if outcome.good else None
+    return replace(outcome, more=(*outcome.more, *_reservations(stands)))
+
+
+def _reservations(standing: Standing | None) -> Iterator[str]:
+    """Why an account that its provider accepts is not used all the same."""
+    if standing is None or standing.tone == "good":
+        return
+    until = f" until {clock(standing.until, datetime.now(UTC))}" if standing.until is not None else ""
+    without = f" (not for {', '.join(standing.without)})" if standing.without else ""
+    yield f"The test asks no model, so it says nothing about quotas: the account is {standing.words}{without}{until}."
 
 
 async def renew_now(asked: Asked, provider: str, credential: str) -> Outcome:

@@ -23,6 +23,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def number(amount: float, one: str) -> str:
+    """``1 request``, ``2 requests``."""
+    return f"{count(amount)} {one}{'' if amount == 1 else 's'}"
+
+
 def money(dollars: float | None) -> str:
     if dollars is None:
         return "-"
@@ -86,6 +91,7 @@ def iso(instant: datetime) -> str:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "cut": cut,
     "count": count,
+    "number": number,
     "money": money,
     "seconds": seconds,
     "duration": duration,

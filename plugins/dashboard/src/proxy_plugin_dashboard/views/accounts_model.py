@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core import CooldownStatus, CredentialStatus, ProcessStatus, ProviderStatus, QuotaStatus
+from proxy_plugin_dashboard.views.standing import Bar, Standing, Tone, bar_of, standing
 
 PER_PAGE = 50
-#: ``part``: usable, but not for everything.
-Tone = Literal["good", "part", "warn", "bad", "calm"]
 #: Choices of the filter, and the tones of the rows that each shows.
 FILTERS: Mapping[str, tuple[str, tuple[Tone, ...]]] = {
     "": ("All", ("good", "part", "warn", "bad", "calm")),
@@ -23,26 +21,9 @@ FILTERS: Mapping[str, tuple[str, tuple[Tone, ...]]] = {
     "off": ("Disabled", ("calm",)),
 }
 _KINDS = {"api_key": "API key", "none": "no key"}
-_NEARLY = 0.85
 #: The summary names this many accounts that cannot be used.
 _NAMED = 3
 _SOON = timedelta(days=1)
-
-
-class Bar(Struct, frozen=True, kw_only=True):
-    """One quota of a credential. ``percent`` is used; ``None``: nobody has said how much there is."""
-
-    name: str
-    used: int
-    allowed: float | None
-    percent: int | None
-    tone: Tone
-    resets_at: datetime | None
-    full_until: datetime | None
-    cooldown: CooldownStatus | None
-    per_hour: float
-    empty_at: datetime | None
-    kept_for: str = ""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -138,11 +119,11 @@ class Unlent(Struct, frozen=True, kw_only=True):
 
 
 class Today(Struct, frozen=True, kw_only=True):
-    """Usage since 00:00 UTC. ``cost`` is in US dollars, for the ``priced`` requests."""
+    """Usage since 00:00 UTC. ``cost`` is in US dollars; ``unpriced`` requests have no known price."""
 
     requests: int
     cost: float
-    priced: int
+    unpriced: int
 
 
 class Known(Struct, frozen=True, kw_only=True):
@@ -231,19 +212,6 @@ def _longest(cooldowns: Iterable[CooldownStatus | None]) -> CooldownStatus | Non
 
 # --- One credential ----------------------------------------------------------------------
 
-#: Kinds of cooldowns that end only when someone acts.
-_MUST_ACT: Mapping[str, str] = {"refused": "rejected by the provider", "unpaid": "no credit left"}
-
-
-class Standing(NamedTuple):
-    """Its state in words, the reason, until when, and the quotas that alone cannot be used."""
-
-    tone: Tone
-    words: str
-    why: str = ""
-    until: datetime | None = None
-    without: Sequence[str] = ()
-
 
 def _rows(name: str, providers: Mapping[str, ProviderStatus], known: Known, now: datetime) -> Iterable[Row]:
     lent = providers[name].credentials if name in providers else ()
@@ -254,8 +222,8 @@ def _rows(name: str, providers: Mapping[str, ProviderStatus], known: Known, now:
 
 
 def _row(provider: str, credential: CredentialStatus, known: Known, now: datetime) -> Row:
-    bars = [_bar(quota, now) for quota in sorted(credential.quotas, key=lambda quota: quota.name)]
-    standing = _state(credential, bars, now)
+    bars = [bar_of(quota, now) for quota in sorted(credential.quotas, key=lambda quota: quota.name)]
+    stands = standing(credential, bars, now)
     cooldown, there = credential.cooldown, known.by_id.get((provider, credential.id))
     return Row(
         provider=provider,
@@ -263,11 +231,11 @@ def _row(provider: str, credential: CredentialStatus, known: Known, now: datetim
         label=credential.label,
         kind=credential.kind,
         tier=credential.tier,
-        tone=standing.tone,
-        words=standing.words,
-        why=standing.why,
-        until=standing.until,
-        without=standing.without,
+        tone=stands.tone,
+        words=stands.words,
+        why=stands.why,
+        until=stands.until,
+        without=stands.without,
         next_probe=cooldown.next_probe if cooldown is not None and cooldown.until > now else None,
         in_flight=credential.in_flight,
         max_concurrent=credential.max_concurrent,
@@ -284,72 +252,11 @@ def _row(provider: str, credential: CredentialStatus, known: Known, now: datetim
     )
 
 
-def _state(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> Standing:
-    state, cooldown = credential.state, credential.cooldown
-    if state in ("needs login", "needs setup"):
-        return Standing("bad", state, credential.note)
-    if cooldown is not None and cooldown.kind in _MUST_ACT:  # also once it is over, until a request has succeeded
-        why, until = cooldown.message or cooldown.code, cooldown.until if cooldown.until > now else None
-        return Standing("bad", _MUST_ACT[cooldown.kind], why, until)
-    if cooldown is not None and (state in ("cooling down", "probing") or cooldown.until > now):
-        words = "being probed" if state == "probing" else _resting(cooldown)
-        return Standing("warn", words, cooldown.message or cooldown.code, cooldown.until)
-    blocked = _blocked(bars, now)
-    names = sorted(blocked)
-    why = next((told for name in names if (told := blocked[name].why)), "")
-    if not names:
-        return Standing("good", state, credential.note)
-    ends = [one.until for one in blocked.values() if one.until is not None]
-    if blocked.keys() < {_quota_of(bar) for bar in bars}:
-        return Standing("part", "partly usable", why, min(ends, default=None), names)
-    words = "used up" if any(one.words == "used up" for one in blocked.values()) else "cooling down"
-    return Standing("warn", words, why, min(ends, default=None))
-
-
-def _resting(cooldown: CooldownStatus) -> str:
-    return "used up" if cooldown.kind == "rate_limit" else "cooling down"
-
-
-def _blocked(bars: Sequence[Bar], now: datetime) -> Mapping[str, Standing]:
-    """The quotas that cannot be used now, each until the last of its windows resets."""
-    found: dict[str, Standing] = {}
-    for bar in bars:
-        name, cooldown = _quota_of(bar), bar.cooldown
-        if cooldown is not None and cooldown.until > now:
-            one = Standing("warn", _resting(cooldown), cooldown.message or cooldown.code, cooldown.until)
-        elif bar.full_until is not None or bar.percent == 100:
-            one = Standing("warn", "used up", "", bar.full_until or bar.resets_at)
-        else:
-            continue
-        found[name] = max(found.get(name, one), one, key=lambda each: each.until or now)
-    return found
-
-
-def _quota_of(bar: Bar) -> str:
-    """``small`` of its window ``small (weekly)``."""
-    return bar.name.rpartition(" (")[0] if bar.name.endswith(")") and " (" in bar.name else bar.name
-
-
-def _bar(quota: QuotaStatus, now: datetime) -> Bar:
-    allowed = quota.allowed
-    percent = None if allowed is None else 100 if not allowed else min(100, round(100 * quota.used / allowed))
-    full = quota.capped_until if quota.capped_until is not None and quota.capped_until > now else None
-    if full is None and percent == 100:
-        full = quota.resets_at
-    worn = percent is not None and percent >= 100 * _NEARLY
-    return Bar(
-        name=quota.name,
-        used=quota.used,
-        allowed=allowed,
-        percent=percent,
-        tone="bad" if full is not None or percent == 100 else "warn" if worn or quota.empty_at else "good",
-        resets_at=quota.resets_at,
-        full_until=full,
-        cooldown=quota.cooldown,
-        per_hour=quota.per_hour,
-        empty_at=quota.empty_at,
-        kept_for=", ".join(quota.reserved_for),
-    )
+def standing_of(statuses: Sequence[ProcessStatus], provider: str, credential: str) -> Standing | None:
+    """Of one credential; ``None`` if it is not lent."""
+    now, found = max(status.taken_at for status in statuses), merged_providers(statuses).get(provider)
+    ours = [one for one in found.credentials if one.id == credential] if found is not None else []
+    return standing(ours[0], [bar_of(quota, now) for quota in ours[0].quotas], now) if ours else None
 
 
 def _unlent(one: Unlent, known: Known) -> Row:

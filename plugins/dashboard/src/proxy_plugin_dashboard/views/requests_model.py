@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import Struct, convert
 
 from proxy_core import ProcessStatus, RecentRequest
+from proxy_plugin_dashboard.words import seconds
 
 PER_PAGE = 50
 Tone = Literal["good", "warn", "bad", "calm"]
@@ -255,9 +256,9 @@ def _decision(decision: Mapping[str, Any], names: Mapping[str, str]) -> Step:
 
 def _excluded(decision: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if "outage_s" in decision:
-        yield f"The provider failed for every account; it is tried again in {decision['outage_s']:.0f} s", ""
+        yield f"The provider failed for every account; it is tried again in {seconds(decision['outage_s'])}", ""
     for one in decision.get("excluded", ()):
-        left = f" for another {one['left_s']:.0f} s" if "left_s" in one else ""
+        left = f" for another {seconds(one['left_s'])}" if "left_s" in one else ""
         reason = _REASONS.get(one["reason"], one["reason"])
         yield f"{_name(one['credential'], names)} {reason}{left}", one.get("upstream_message", "")
     if decision.get("unnamed"):

@@ -32,6 +32,8 @@ BY: Mapping[str, str] = {
 PER_PAGE = 100
 #: As in ``GET /admin/requests``: an exponent of this, in milliseconds.
 _STEP = 1.1
+#: Of a cost in dollars. Sums of binary fractions have more, which mean nothing.
+_DECIMALS = 9
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -56,9 +58,9 @@ class Counts(Struct, frozen=True, kw_only=True):
         return self.prompt + self.completion
 
     @property
-    def is_cost_known(self) -> bool:
-        """Whether at least one request had a price."""
-        return self.priced > 0
+    def unpriced(self) -> int:
+        """Requests that were answered without a known price."""
+        return max(0, self.requests - self.priced)
 
 
 COUNTED = Counts.__struct_fields__
@@ -195,6 +197,8 @@ class _Durations(Struct, kw_only=True):
     requests: int = 0
     durations: dict[int, int] = field(default_factory=dict)
     first_events: dict[int, int] = field(default_factory=dict)
+    longest_s: float = 0.0
+    longest_first_event_s: float = 0.0
 
 
 def times_by(groups: Iterable[Mapping[str, Any]]) -> Mapping[str, Times]:
@@ -203,6 +207,8 @@ def times_by(groups: Iterable[Mapping[str, Any]]) -> Mapping[str, Times]:
     for group in groups:
         each = added.setdefault(group["key"], _Durations())
         each.requests += group["requests"]
+        each.longest_s = max(each.longest_s, group["longest_s"])
+        each.longest_first_event_s = max(each.longest_first_event_s, group["longest_first_event_s"])
         for total, counted in ((each.durations, group["durations"]), (each.first_events, group["first_events"])):
             for step, number in counted.items():
                 total[int(step)] = total.get(int(step), 0) + number
@@ -212,20 +218,24 @@ def times_by(groups: Iterable[Mapping[str, Any]]) -> Mapping[str, Times]:
 def _times(each: _Durations) -> Times:
     return Times(
         requests=each.requests,
-        first_p50=percentile(each.first_events, 0.5),
-        first_p95=percentile(each.first_events, 0.95),
-        p50=percentile(each.durations, 0.5),
-        p95=percentile(each.durations, 0.95),
+        first_p50=percentile(each.first_events, 0.5, each.longest_first_event_s),
+        first_p95=percentile(each.first_events, 0.95, each.longest_first_event_s),
+        p50=percentile(each.durations, 0.5, each.longest_s),
+        p95=percentile(each.durations, 0.95, each.longest_s),
     )
 
 
-def percentile(counts: Mapping[int, int], share: float) -> float | None:
-    """Seconds, at most a tenth too long."""
+def percentile(counts: Mapping[int, int], share: float, longest: float) -> float | None:
+    """Seconds, within a tenth of the exact ones, and never more than the ``longest``.
+
+    Those of one step are taken to be spread over it evenly.
+    """
     total, seen = sum(counts.values()), 0
     for step in sorted(counts):
+        if seen + counts[step] >= share * total:
+            inside = (share * total - seen) / counts[step]
+            return float(min(0.001 * _STEP ** (step - 1 + inside), longest))
         seen += counts[step]
-        if seen >= share * total:
-            return float(0.001 * _STEP**step)
     return None
 
 
@@ -238,7 +248,8 @@ def as_csv(by: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([*by, *COUNTED])
     for row in rows:
-        writer.writerow([*(_cell(str(row[name])) for name in by), *(row[name] for name in COUNTED)])
+        figures = {**row, "cost": round(row["cost"], _DECIMALS)}
+        writer.writerow([*(_cell(str(row[name])) for name in by), *(figures[name] for name in COUNTED)])
     return out.getvalue()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import httpx
 import pytest
 
 from proxy_core import PageRequest
@@ -11,6 +12,7 @@ from proxy_core.testing import fingerprint
 from proxy_plugin_dashboard import live
 from proxy_plugin_dashboard.page import Asked, Page
 from proxy_plugin_dashboard.session import begun
+from proxy_plugin_dashboard.testing import Browser
 
 
 async def until(following, name, *words):
@@ -45,6 +47,24 @@ async def test_a_feed_ends_with_its_session(browsing, monkeypatch):
         monkeypatch.setattr("proxy_plugin_dashboard.live.time.time", lambda: over)
         await until(following, "ended")
         assert await following() is None
+
+
+async def test_signing_out_ends_the_feeds_of_other_tabs_and_a_copy_of_the_cookie_and_nobody_elses(browsing):
+    _, browser = await browsing()
+    await browser.page("health")
+    copied = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.client.cookies.jar)
+    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        other = Browser(client, browser.root)
+        await other.sign_in()
+        async with browser.feed("health") as following, other.feed("health") as others:
+            await until(following, "state")
+            await until(others, "state")
+            await browser.post("/admin/ui/logout")
+            await until(following, "ended")
+            assert await following() is None
+            assert (await other.get("/admin/ui/health")).status_code == 200
+    assert (await browser.get("/admin/ui/health", cookie=copied)).status_code == 303
+    assert (await browser.get("/admin/ui/live/health", cookie=copied)).status_code == 401
 
 
 async def test_fifty_feeds_share_what_is_read_and_rendered_and_leave_nothing(browsing, monkeypatch):

@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
+import re
 import time
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -124,6 +126,19 @@ async def test_without_a_session_every_page_leads_to_the_login(browsing, path):
     assert response.status_code == 303
     assert response.headers["location"].startswith("/admin/ui/login?next=/admin/ui")
     assert "demo" not in response.text
+
+
+async def test_the_login_leads_back_to_the_page_with_its_search(browsing):
+    _, browser = await browsing(signed_in=False)
+    response = await browser.get("/admin/ui/requests?q=a%26b+c&outcome=failed&key=secret")
+    wanted = parse_qs(urlsplit(response.headers["location"]).query)["next"][0]
+
+    assert wanted == "/admin/ui/requests?q=a%26b+c&outcome=failed"
+    accepted = re.search(r"location\.replace\(/(.+)/\.test\(next\)", static_files()["app.js"].content.decode())[1]
+    accepted = accepted.replace("\\/", "/")
+    assert re.search(accepted, wanted)
+    for bad in ("//x.example", "https://x.example", "/admin/ui/x?y=//z", "/admin/uix", "/admin/ui/\\x", "javascript:x"):
+        assert not re.search(accepted, bad), bad
 
 
 async def test_without_a_session_feeds_fragments_and_actions_are_refused(browsing):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from proxy_core import RecentRequest
 from proxy_core.testing import chunk
 from proxy_core.testing.program import serving
 from proxy_plugin_dashboard.charts import HEIGHT, WIDTH, Point, ceiling, columns
-from proxy_plugin_dashboard.trying import Reading
+from proxy_plugin_dashboard.trying import MAX_SHOWN, Reading
 from proxy_plugin_dashboard.views.models_model import models_model
 from proxy_plugin_dashboard.views.requests_model import Found, accounts_in, ending, explanation, wanted, with_newer
 from proxy_plugin_dashboard.views.usage_model import (
@@ -310,6 +311,32 @@ def test_an_answer_is_read_however_it_is_split(places):
 
     assert found == b'event: thought\ndata: "hm"\n\nevent: text\ndata: "hel\\n\\nlo \\u2028"\n\n'
     assert (reading.finish, reading.usage) == ("length", {"prompt_tokens": 3, "completion_tokens": 2})
+
+
+def shown(data):
+    """The events for the page: names and values."""
+    events = [event.partition("\ndata: ") for event in data.decode().split("\n\n") if event]
+    return [(name.removeprefix("event: "), json.loads(value)) for name, _, value in events]
+
+
+def test_control_characters_of_an_answer_are_shown_and_do_nothing():
+    text = "a\x1b[31m\x07\x00\x7f\x9b\u202eevil\u2066\tb\nc \u05d0\u200f \u2028 \u00e9"
+    for key, name in (("content", "text"), ("reasoning", "thought")):
+        [(kind, value)] = shown(Reading().feed(chunk({key: text})))
+        assert kind == name
+        assert value == "a\u241b[31m\u2407\u2400\u2421\ufffd\ufffdevil\ufffd\tb\nc \u05d0\u200f \u2028 \u00e9"
+
+
+def test_a_long_answer_is_cut_with_a_word_and_a_long_error_too():
+    reading = Reading()
+    found = shown(b"".join(reading.feed(chunk({"content": "x" * 90_000})) for _ in range(5)))
+
+    assert "".join(value for name, value in found if name == "text") == "x" * MAX_SHOWN
+    assert [value for name, value in found if name == "problem"] == ["Only the first 200,000 characters are shown."]
+    error = {"error": {"message": "\x1b\u202e" + "x" * 10_000}}
+    [(name, value)] = shown(reading.feed(b"data: " + json.dumps(error).encode() + b"\n\n"))
+    assert (name, len(value), value[-1]) == ("problem", 600, "\u2026")
+    assert value.isprintable()
 
 
 # --- Two workers -------------------------------------------------------------------------

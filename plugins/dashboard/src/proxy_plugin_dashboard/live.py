@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from proxy_core import CallProxy
+from proxy_plugin_dashboard.ended import has_ended
 from proxy_plugin_dashboard.page import Asked, Page
 from proxy_plugin_dashboard.render import rendered_blocks
 
@@ -122,13 +123,15 @@ class Feed:
 
     def __init__(self, live: Live, group: _Group, asked: Asked) -> None:
         self._live, self._group = live, group
-        self._expires, self._call = asked.session.expires, asked.request.call
+        self._session, self._call = asked.session, asked.request.call
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         tick, sent, last = self._live.tick, -1, time.monotonic()
         yield b"retry: 1000\n\n"
-        while time.time() < self._expires:
+        while True:
             tick = await self._live.next(tick, self._call)
+            if has_ended(self._session) or time.time() >= self._session.expires:
+                break
             if self._group.failure is not None:
                 raise self._group.failure
             text = b"".join(self._events(sent))

@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from msgspec.structs import replace
 
 from proxy_core import PageRequest, PageResponse, ProxyError
-from proxy_plugin_dashboard import security
+from proxy_plugin_dashboard import ended, security
 from proxy_plugin_dashboard.live import Live
 from proxy_plugin_dashboard.page import HTML, Asked, Page, fragment
 from proxy_plugin_dashboard.render import rendered
@@ -95,7 +95,7 @@ class Dashboard:
         session = session_of(request.headers.get("cookie", ""), cookie_name(host), request.sign, now)
         if first == "session":
             return await _sign_in(request, now)
-        if session is None:
+        if session is None or ended.has_ended(session):
             return await _signed_out(request, first)
         return await self._signed_in(request, session, first, rest, now)
 
@@ -152,6 +152,8 @@ class Dashboard:
             text = "This page is from an earlier session: reload it, then try again. Nothing was changed."
             return await fragment("notice.html", 403, good=False, text=text, more=())
         if first == "logout":
+            ended.end(session)
+            self._live.poke()
             gone = delete_cookie(cookie_name(request.headers["host"]), session)
             return _go(request, f"{ROOT}/login", {"set-cookie": gone})
         name, _, rest = rest.partition("/")
@@ -211,13 +213,17 @@ async def _signed_out(request: PageRequest, first: str) -> PageResponse:
     if first == "login" and request.method != "POST":
         body = await asyncio.to_thread(rendered, "login.html", {})
         return PageResponse(content_type=HTML, body=body.encode())
-    after = request.path if request.method != "POST" and first not in ("", "live") else ROOT
+    after = _address(request) if request.method != "POST" and first not in ("", "live") else ROOT
     address = f"{ROOT}/login?next={quote(after)}"
     if request.method == "POST" or first == "live" or "hx-request" in request.headers:
         headers = {"hx-redirect": address} if "hx-request" in request.headers else {}
         response = await fragment("notice.html", 401, good=False, text="Your session has ended: sign in.", more=())
         return replace(response, headers=headers)
     return _redirect(address)
+
+
+def _address(request: PageRequest) -> str:
+    return quote(request.path) + (f"?{urlencode(request.query)}" if request.query else "")
 
 
 def _redirect(address: str) -> PageResponse:

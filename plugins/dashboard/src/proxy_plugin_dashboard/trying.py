@@ -13,7 +13,17 @@ from typing import Any
 from proxy_core import ByteStream, JsonObject, PageRequest
 from proxy_core.sse import EventSplitter, events
 from proxy_plugin_dashboard.own_calls import error_message
+from proxy_plugin_dashboard.words import cut
 
+#: Of an answer and of its thoughts; a browser would become slow.
+MAX_SHOWN = 200_000
+_MAX_PROBLEM = 600
+#: Control characters become pictures, except those of white space; those that reorder what stands around them, U+FFFD.
+_HARMLESS = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\r\n\t"},
+    0x7F: 0x2421,
+    **dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD),
+}
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 MAX_PROMPT = 200_000
 
@@ -32,6 +42,7 @@ class Reading:
         self.usage: Mapping[str, Any] | None = None
         self.finish = ""
         self.failed = False
+        self._left = {"text": MAX_SHOWN, "thought": MAX_SHOWN}
 
     def feed(self, data: bytes) -> bytes:
         return b"".join(part for event in events(self._splitter.feed(data)) for part in self._read(event.data))
@@ -42,14 +53,22 @@ class Reading:
         chunk = json.loads(data)
         if "error" in chunk:
             self.failed = True
-            yield event("problem", error_message(chunk))
+            yield event("problem", cut(error_message(chunk), _MAX_PROBLEM))
         self.usage = chunk.get("usage") or self.usage
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
             self.finish = choice.get("finish_reason") or self.finish
             for name, key in (("thought", "reasoning_content"), ("thought", "reasoning"), ("text", "content")):
                 if isinstance(text := delta.get(key), str) and text:
-                    yield event(name, text)
+                    yield from self._shown(name, text)
+
+    def _shown(self, name: str, text: str) -> Iterator[bytes]:
+        left = self._left[name]
+        self._left[name] = left - len(text)
+        if left > 0:
+            yield event(name, text[:left].translate(_HARMLESS))
+        if left >= 0 > self._left[name]:
+            yield event("problem", f"Only the first {MAX_SHOWN:,} characters are shown.")
 
 
 def event(name: str, value: object) -> bytes:
@@ -68,7 +87,7 @@ class Answer:
         yield b": asked\n\n"
         response = await self._request.call("POST", "/v1/chat/completions", self._body)
         if isinstance(response.body, bytes):
-            yield event("problem", error_message(json.loads(response.body)))
+            yield event("problem", cut(error_message(json.loads(response.body)), _MAX_PROBLEM))
         else:
             self._stream = response.body
             try:
@@ -84,8 +103,8 @@ class Answer:
                 "id": response.headers.get("x-request-id", ""),
                 "served_by": _served_by(response.headers),
                 "seconds": round(time.monotonic() - began, 2),
-                "prompt": usage.get("prompt_tokens"),
-                "completion": usage.get("completion_tokens"),
+                "prompt": _count(usage.get("prompt_tokens")),
+                "completion": _count(usage.get("completion_tokens")),
                 "finish": reading.finish,
             },
         )
@@ -95,6 +114,10 @@ class Answer:
             await self._stream.aclose()
 
 
+def _count(number: object) -> int | None:
+    return number if isinstance(number, int) else None
+
+
 def _served_by(headers: Mapping[str, str]) -> str:
     provider, model = headers.get("x-proxy-provider", ""), headers.get("x-proxy-model", "")
-    return f"{provider}/{model}" if provider else ""
+    return cut(f"{provider}/{model}") if provider else ""

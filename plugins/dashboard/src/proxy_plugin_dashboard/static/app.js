@@ -48,7 +48,7 @@
     }
     form.reset();
     const next = new URLSearchParams(location.search).get("next") || "";
-    location.replace(/^\/admin\/ui\/[\w/.-]*$/.test(next) ? next : "/admin/ui");
+    location.replace(/^\/admin\/ui\/[\w/.%~-]*(\?[\w=&%+.~-]*)?$/.test(next) ? next : "/admin/ui");
   };
 
   const connection = (state, words) => {
@@ -119,8 +119,10 @@
     body.addEventListener("htmx:afterRequest", (event) => {
       if (event.detail.successful && event.target.hasAttribute("data-reset")) event.target.reset();
     });
-    body.addEventListener("htmx:sendError", () => {
-      document.getElementById("notice").textContent = "The proxy cannot be reached. Nothing was changed.";
+    body.addEventListener("htmx:sendError", (event) => {
+      const reads = event.detail.requestConfig?.verb === "get"; // otherwise it may have been received all the same
+      const unknown = reads ? "" : " It is not known whether anything was changed.";
+      document.getElementById("notice").textContent = `The proxy cannot be reached.${unknown}`;
     });
     // The session has ended: the page asks for the key again.
     body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") location.reload(); });

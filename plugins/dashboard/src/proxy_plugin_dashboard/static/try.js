@@ -14,7 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
     thought: (text) => { thoughts.hidden = false; thoughts.querySelector("pre").textContent += text; },
     problem: (text) => { problem.textContent = text; },
     done: (end) => {
-      const tokens = end.completion === null ? "" : `, ${end.prompt} tokens in, ${end.completion} out`;
+      const tokens = end.prompt === null || end.completion === null ? "" : `, ${end.prompt} tokens in, ${end.completion} out`;
       const short = end.finish === "length" ? ", cut at the longest answer" : "";
       facts.textContent = `${end.served_by ? `${end.served_by}, ` : ""}${end.seconds} s${tokens}${short}.`;
       link.hidden = !end.id;

@@ -131,7 +131,9 @@ async def reload(asked: Asked) -> PageResponse:
     except Refused as refused:
         processes = refused.body.get("processes", ()) if isinstance(refused.body, dict) else ()
         problems = _each(processes, "problems") or [str(refused)]
-        return await notice(False, "Nothing was changed: the settings have problems.", *problems[:_MOST])
+        some = any(process.get("reloaded") for process in processes)
+        how = "Not every process uses the new ones" if some else "Nothing was changed"
+        return await notice(False, f"{how}: the settings have problems.", *problems[:_MOST])
     lines = [f"Changed: {key}" for key in _each(processes, "changed")]
     lines += [f"Needs a restart: {key}" for key in _each(processes, "needs_restart")]
     lines += [f"Warning: {line}" for line in _each(processes, "warnings")]

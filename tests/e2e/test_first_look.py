@@ -35,6 +35,17 @@ async def test_the_banner_says_what_is_in_force_and_how_to_stop(tmp_path):
     assert "docs: https://" in program.output and "sk-canary" not in program.output
 
 
+async def test_the_banner_names_some_of_many_keys_and_obeys_no_label(tmp_path):
+    keys = ", ".join(f'{{key = "sk-canary-{number:09}", label = "a\\u202e{number}"}}' for number in range(1000))
+    (tmp_path / "own.toml").write_text(f"[providers.groq]\napi_keys = [{keys}]\n")
+    async with serving(tmp_path, "--config", "own.toml") as program:
+        await printed(program, "Ctrl-C")
+    (line,) = [line for line in program.output.splitlines() if line.startswith("providers: ")]
+
+    assert line.startswith("providers: groq (a 0, a 1, ")
+    assert line.endswith(", a 9 and 990 more)")
+
+
 async def test_each_key_is_called_by_the_variable_that_holds_it(tmp_path, upstream):
     (tmp_path / "keys").write_text("c" * 20 + "\n# the old one\n" + "d" * 20 + "\n")
     upstream.for_key("b" * 20).responds(401)

@@ -85,6 +85,21 @@ async def test_the_status_names_what_readyz_names(proxy_with_admin):
     assert ready.json == {"status": "unavailable", "problems": status["health"]["problems"]}
 
 
+async def test_a_provider_that_fails_is_a_problem_of_the_status_and_none_for_a_load_balancer(
+    proxy_with_admin, upstream
+):
+    upstream.responds(503, headers={"retry-after": "120"})
+    proxy = await proxy_with_admin(routing={"circuit_breaker_failures": 1, "max_wait_s": 0.2})
+    await proxy.chat("demo/small", "hi")
+    (status,) = (await proxy.get("/../admin/status", key=ADMIN)).json["processes"]
+
+    assert status["health"] == {
+        "state": "degraded",
+        "problems": ["demo: its requests fail, so its circuit breaker is open"],
+    }
+    assert (await proxy.get("/../readyz")).json == {"status": "ok", "problems": []}
+
+
 async def test_only_the_newest_requests_are_in_the_status(proxy_with_admin):
     proxy = await proxy_with_admin()
     responses = await asyncio.gather(*(proxy.chat("demo/small", "hi") for _ in range(101)))

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from proxy_core import CooldownStatus, CredentialStatus, ProviderStatus, QuotaStatus
-from proxy_plugin_doctor.quotas import forecast, forecast_objects, left, quotas_of, until
+from proxy_plugin_doctor.explain import _decision
+from proxy_plugin_doctor.quotas import LEFT, forecast, forecast_objects, left, quotas_of, until
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -36,6 +37,21 @@ def process(*quotas, provider="demo", label="work"):
         waiting=0, cooling_down=0, partly_cooling_down=0, circuit_breaker=None, credentials=[credential],
     )  # fmt: skip
     return type("Status", (), {"providers": [status]})
+
+
+def test_a_wait_is_told_in_words():
+    step = {"deployment": "demo/small", "chosen": None, "outage_s": 35481.2}
+    step |= {"excluded": [{"credential": "a", "reason": "cooling down", "left_s": 7.5}]}
+    _, outage, excluded = _decision(step)
+
+    assert outage.endswith("open for another 9 h 51 min")
+    assert excluded.endswith("cooling down for another 7.5 s")
+
+
+def test_the_quotas_name_the_account():
+    (found,) = left(quotas_of([process(quota(), label="work")]))
+
+    assert dict(zip(LEFT, found, strict=True)).items() >= {"credential": "id-0", "account": "work"}.items()
 
 
 def row(*quotas):
@@ -69,7 +85,7 @@ def test_of_several_processes_the_latest_figures_are_shown_and_closed_windows_ar
     found = quotas_of([process(quota(used=3)), process(quota(used=5), quota("cooling", resets=None))])
 
     assert [quota.used for _, quota in found.values()] == [5]
-    assert left(found) == [("demo", "id-0", "small", "-", "5", "100", "95%", "2026-11-28T18:00:00+00:00")]
+    assert left(found) == [("demo", "id-0", "work", "small", "-", "5", "100", "95%", "2026-11-28T18:00:00+00:00")]
     assert forecast_objects(found)[0]["left"] == 0.95
 
 

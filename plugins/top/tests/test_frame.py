@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from rich.cells import cell_len
 
 from proxy_core import (
@@ -21,7 +22,7 @@ from proxy_core import (
 from proxy_plugin_top.accounts import providers
 from proxy_plugin_top.frame import Reading, Used, accounts, fitted, heading, plain, requests
 from proxy_plugin_top.once import encodable
-from proxy_plugin_top.words import clean, count, cut, long, money, padded, seconds
+from proxy_plugin_top.words import clean, count, cut, long, money, padded, seconds, shortened
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
@@ -148,7 +149,7 @@ def shown(*credentials, width=120, **more):
 
 
 def summary(*credentials, **more):
-    return plain(heading("it", reading(*credentials, **more))).splitlines()[-1]
+    return plain(heading("it", reading(*credentials, **more))).splitlines()[1]
 
 
 # --- Accounts ----------------------------------------------------------------------------
@@ -216,6 +217,43 @@ def test_of_several_processes_the_latest_figures_count():
 
 def test_an_open_circuit_breaker_is_shown():
     assert "circuit breaker open, next probe 14:00: Slow down." in shown(credential(), circuit_breaker=cooldown())
+
+
+def test_accounts_of_a_provider_that_fails_are_not_usable():
+    down = replace(cooldown(), next_probe=hours(1))
+
+    assert summary(credential("work"), circuit_breaker=down) == (
+        "accounts 0 of 1 usable; work its provider fails until 15:00 (1 h)"
+    )
+    assert summary(credential("work", state="needs login"), circuit_breaker=down) == (
+        "accounts 0 of 1 usable; work needs login"
+    )
+    assert summary(credential("work"), circuit_breaker=replace(down, next_probe=hours(-1))) == (
+        "accounts 0 of 1 usable; work its provider fails"
+    )
+
+
+def test_a_probe_that_is_due_waits_for_a_request():
+    due = replace(cooldown(), next_probe=hours(-0.1))
+
+    assert "circuit breaker open, the next request probes it: Slow down." in shown(credential(), circuit_breaker=due)
+
+
+def test_names_that_differ_at_their_ends_are_told_apart():
+    names = [f"providers.acme.api_keys.{number}" for number in range(2)]
+    lines = shown(*map(credential, names)).splitlines()
+
+    assert [line.split()[1] for line in lines[1:]] == ["providers.…pi_keys.0", "providers.…pi_keys.1"]
+    assert shortened("work", 4) == "work"
+    assert cell_len(shortened("漢字" * 20, 13)) <= 13
+
+
+def test_further_quotas_stand_below_the_first():
+    wide = shown(credential("work", quota("large"), quota("small", used=60)), width=120).splitlines()[1:]
+    narrow = shown(credential("work", quota("large"), quota("small", used=60)), width=80).splitlines()[2:]
+
+    assert wide[0].index("█") == wide[1].index("█")
+    assert [line.index("█") for line in narrow] == [4, 4]
 
 
 def test_of_many_accounts_those_with_trouble_come_first_and_the_rest_is_counted():

@@ -98,6 +98,25 @@ async def test_a_change_is_shown_soon(two_accounts):
         await until(lambda: "work used up" in screen(app))
 
 
+async def test_on_a_low_screen_the_summary_is_seen(two_accounts):
+    proxy = await two_accounts()
+    await proxy.chat("demo/small", "hi")
+    app = Top([remote(proxy)], every_s=0.5)
+
+    async with app.run_test(size=(40, 12)):
+        await until(lambda: "1 of 2 usable" in screen(app))
+
+
+@pytest.mark.parametrize("key", ["q", "escape", "ctrl+c"])
+async def test_these_keys_end_it(two_accounts, key):
+    app = Top([remote(await two_accounts())], every_s=0.5)
+
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(lambda: "no request yet" in screen(app))
+        await pilot.press(key)
+        await until(lambda: not app.is_running or app._exit)
+
+
 async def test_several_remotes_stand_side_by_side_or_below_one_another_where_it_is_narrow(make_proxy):
     names = ("one", "two")
     proxies = [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy_core.cli.common import load_or_tell, plugin_overrides, settings_options
+from proxy_core.cli.common import load_or_tell, plugin_overrides, printable, settings_options
 from proxy_core.errors import SettingsError
 from proxy_core.interfaces import HttpServer
 from proxy_core.plugins.inventory import note_start
@@ -54,6 +54,8 @@ log = logging.getLogger("proxy_core.serve")
 #: Which plugin ``--demo`` switches on; nothing but this flag and the plugin's own setting does.
 _DEMO_PLUGIN = "devkit"
 _NO_PROVIDER = "none; proxy-core init sets one up, or set for example OPENAI_API_KEY"
+#: Of a provider's keys, the greeting names this many.
+_MOST_LABELS = 10
 _DOCS = "https://github.com/proxy-core/proxy-core/tree/main/docs"
 
 
@@ -273,6 +275,7 @@ def _described(first: Generation) -> list[str]:
     for name, pool in first.pools.items():
         if not pool.credentials:
             continue
-        labels = [c.label for c in pool.credentials if c.kind != "none"]
-        described.append(f"{name} ({', '.join(labels)})" if labels else name)
+        labels = [printable(c.label) for c in pool.credentials if c.kind != "none"]
+        more = f" and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
+        described.append(f"{name} ({', '.join(labels[:_MOST_LABELS])}{more})" if labels else name)
     return described

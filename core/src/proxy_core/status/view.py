@@ -90,7 +90,7 @@ class StatusView(Struct, frozen=True, kw_only=True):
             parent=self.worker.parent,
             taken_at=self.clock.now(),
             started_at=self.started_at,
-            health=self.health(),
+            health=self._health_now(),
             warnings=tuple(self.warnings),
             requests_in_flight=self.in_flight(),
             providers=[
@@ -124,6 +124,14 @@ class StatusView(Struct, frozen=True, kw_only=True):
         if not any(len(pool) for pool in self.pools.values()):
             return Health(state="unavailable", problems=(*problems, "no provider has a credential"))
         return Health(state="degraded" if problems else "ok", problems=tuple(problems))
+
+    def _health_now(self) -> Health:
+        """With what upstreams cause as well, which is no reason to send clients to another process."""
+        health = self.health()
+        out = [name for name, pool in self.pools.items() if pool.ledger.outage is not None]
+        problems = [f"{name}: its requests fail, so its circuit breaker is open" for name in out]
+        state = "degraded" if problems and health.state == "ok" else health.state
+        return Health(state=state, problems=(*health.problems, *problems))
 
     def lost(self) -> Counter[str]:
         """What was dropped and what failed unnoticed by clients, since the process started."""

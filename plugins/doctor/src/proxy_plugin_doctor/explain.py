@@ -21,6 +21,10 @@ from proxy_core.cli.api import (
     read_settings,
     settings_options,
 )
+from proxy_plugin_doctor.quotas import long
+
+#: From this many seconds on, a wait is told in minutes.
+_LONG_S = 120
 
 
 @click.command("explain")
@@ -99,15 +103,19 @@ def _planned(process: dict[str, Any]) -> Iterator[str]:
                 yield f"    {key.replace('_', ' ')}: {printable(step[key])}"
 
 
+def _left(duration_s: float) -> str:
+    return f"{duration_s} s" if duration_s < _LONG_S else long(duration_s)
+
+
 def _decision(decision: dict[str, Any]) -> Iterator[str]:
     at = f"at {decision['at_s']} s: " if "at_s" in decision else ""
     chosen = decision["chosen"] or "none"
     probe = " as a probe" if decision.get("probe") else ""
     yield f"{at}{printable(decision['deployment'])}: {decision.get('candidates', 0)} usable, chosen: {chosen}{probe}"
     if "outage_s" in decision:
-        yield f"    the provider's circuit breaker is open for another {decision['outage_s']} s"
+        yield f"    the provider's circuit breaker is open for another {_left(decision['outage_s'])}"
     for one in decision.get("excluded", ()):
-        left = f" for another {one['left_s']} s" if "left_s" in one else ""
+        left = f" for another {_left(one['left_s'])}" if "left_s" in one else ""
         message = f": {printable(one['upstream_message'])}" if "upstream_message" in one else ""
         yield f"    excluded {one['credential']}: {one['reason']}{left}{message}"
     if "unnamed" in decision:

@@ -10,12 +10,15 @@ from msgspec import to_builtins
 
 from proxy_core import CredentialStatus, ProcessStatus, QuotaStatus
 
-LEFT = ("provider", "credential", "quota", "tier", "used", "limit", "left", "resets")
+LEFT = ("provider", "credential", "account", "quota", "tier", "used", "limit", "left", "resets")
 FORECAST = ("provider", "account", "quota", "used", "left", "per hour", "empty", "resets")
 
 FORECAST_CSV = (
     *("provider", "credential", "label", "name", "used", "limit", "cap", "left", "per_hour", "empty_at", "resets_at"),
 )
+
+#: A time that is further away than this needs its year.
+_YEAR_S = 300 * 86_400
 
 Quotas = Mapping[tuple[str, str, str], tuple[CredentialStatus, QuotaStatus]]
 
@@ -40,8 +43,11 @@ def returns_at(quota: QuotaStatus) -> datetime | None:
 
 def left(quotas: Quotas) -> list[tuple[str, ...]]:
     return [
-        (*key, one.tier or "-", str(quota.used), _number(quota.allowed), _share(quota), _iso(returns_at(quota)))
-        for key, (one, quota) in quotas.items()
+        (
+            *(provider, fingerprint, one.label, name, one.tier or "-", str(quota.used)),
+            *(_number(quota.allowed), _share(quota), _iso(returns_at(quota))),
+        )
+        for (provider, fingerprint, name), (one, quota) in quotas.items()
     ]
 
 
@@ -82,11 +88,16 @@ def _empty(quota: QuotaStatus, now: datetime) -> str:
 def until(moment: datetime, now: datetime) -> str:
     """``15:40 (2 h 5 min)`` by the local clock; with the day, unless it is today."""
     there, here = moment.astimezone(), now.astimezone()
-    minutes = max(0, round((moment - now).total_seconds() / 60))
+    left_s = (moment - now).total_seconds()
+    day = "" if there.date() == here.date() else f"{there:%a %d %b} " if left_s < _YEAR_S else f"{there:%Y-%m-%d} "
+    return f"{day}{there:%H:%M} ({long(left_s) or 'now'})"
+
+
+def long(duration_s: float) -> str:
+    """``2 h 5 min``; empty for less than half a minute."""
+    minutes = max(0, round(duration_s / 60))
     parts = [(minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60 if minutes < 1440 else 0, "min")]
-    long = " ".join(f"{number} {unit}" for number, unit in parts if number) or "now"
-    day = "" if there.date() == here.date() else f"{there:%a %d %b} " if minutes < 300 * 1440 else f"{there:%Y-%m-%d} "
-    return f"{day}{there:%H:%M} ({long})"
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
 def _number(value: float | None) -> str:

@@ -57,23 +57,25 @@ def _provider(alike: Sequence[ProviderStatus], now: datetime) -> Provider:
     for one in alike:
         for credential in one.credentials:
             by_id.setdefault(credential.id, []).append(credential)
+    outage = _latest(one.circuit_breaker for one in alike)
     return Provider(
         name=alike[0].name,
         waiting=sum(one.waiting for one in alike),
-        outage=_latest(one.circuit_breaker for one in alike),
-        accounts=[_account(alike[0].name, of_one, now) for of_one in by_id.values()],
+        outage=outage,
+        accounts=[_account(alike[0].name, of_one, outage, now) for of_one in by_id.values()],
     )
 
 
-def _account(provider: str, alike: Sequence[CredentialStatus], now: datetime) -> Account:
+def _account(provider: str, alike: Sequence[CredentialStatus], outage: CooldownStatus | None, now: datetime) -> Account:
     cooldown = _latest(one.cooldown for one in alike)
     telling = next((one for one in alike if one.state not in ("usable", "busy")), alike[0])
     quotas = sorted(_quotas(alike).values(), key=lambda quota: _telling(quota, now), reverse=True)
+    own = condition(replace(telling, cooldown=cooldown, quotas=quotas), now)
     return Account(
         provider=provider,
         id=telling.id,
         label=telling.label,
-        condition=condition(replace(telling, cooldown=cooldown, quotas=quotas), now),
+        condition=own if outage is None or own.tone == "bad" else _out(outage, now),
         in_flight=sum(one.in_flight for one in alike),
         quotas=quotas,
     )
@@ -106,6 +108,12 @@ def ends_at(quota: QuotaStatus, now: datetime) -> datetime | None:
     ends = [quota.cooldown.until if quota.cooldown is not None else None, quota.capped_until]
     ends += [quota.resets_at if quota.left == 0 else None]
     return max((end for end in ends if end is not None and end > now), default=None)
+
+
+def _out(outage: CooldownStatus, now: datetime) -> Condition:
+    """No account of the provider is used, until a probe has succeeded."""
+    until = outage.next_probe if outage.next_probe > now else None
+    return Condition(tone="bad", words="its provider fails", until=until)
 
 
 def condition(one: CredentialStatus, now: datetime) -> Condition:

@@ -73,6 +73,7 @@ class Top(App[None]):
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,escape", "quit", "Quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),  # before that of the screen, which copies
         Binding("p", "pause", "Pause"),
         Binding("r", "look", "Look now"),
     ]

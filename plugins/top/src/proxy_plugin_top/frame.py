@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from proxy_core import ProcessStatus, QuotaStatus, RecentRequest
 from proxy_plugin_top.accounts import Account, Provider, Tone, ends_at, providers
-from proxy_plugin_top.words import at, clean, count, counted, cut, long, money, padded, seconds, until
+from proxy_plugin_top.words import at, clean, count, counted, cut, long, money, padded, seconds, shortened, until
 
 Style = Literal["", "bold", "dim", "good", "warn", "bad"]
 Line = Sequence[tuple[str, Style]]
@@ -52,16 +52,17 @@ class Reading(Struct, frozen=True, kw_only=True):
 
 
 def heading(name: str, reading: Reading) -> Iterator[Line]:
-    """The proxy, its health, what today cost, and which accounts are used up."""
+    """The proxy, which accounts are used up, what today cost, and its health: a low screen may have room for the first
+    lines only."""
     first = reading.statuses[0]
     workers = f", {len(reading.statuses)} workers" if len(reading.statuses) > 1 else ""
     running = f"  {clean(first.version)}, up {long(first.uptime_s)}{workers}"
     flight = sum(status.requests_in_flight for status in reading.statuses)
     yield [(clean(name), "bold"), (running, "dim"), (f", {flight} in flight" if flight else "", "")]
+    yield [("accounts ", "dim"), *_summary(providers(reading.statuses, reading.at), reading.at)]
+    yield [("today    ", "dim"), *_today(reading.today)]
     for problem in dict.fromkeys(problem for status in reading.statuses for problem in status.health.problems):
         yield [(f"! {clean(problem)}", "warn")]
-    yield [("today    ", "dim"), *_today(reading.today)]
-    yield [("accounts ", "dim"), *_summary(providers(reading.statuses, reading.at), reading.at)]
 
 
 def _today(today: Used | None) -> Line:
@@ -98,8 +99,10 @@ def accounts(reading: Reading, width: int) -> Iterator[Line]:
         waiting = f", {counted(provider.waiting, 'request')} waiting" if provider.waiting else ""
         yield [(clean(provider.name), "bold"), (waiting, "warn")]
         if provider.outage is not None:
-            probe = f"{_INDENT}circuit breaker open, next probe {at(provider.outage.next_probe, reading.at)}: "
-            yield [(probe, "bad"), (clean(provider.outage.message), "dim")]
+            probe = f"next probe {at(provider.outage.next_probe, reading.at)}"
+            if provider.outage.next_probe < reading.at:
+                probe = "the next request probes it"
+            yield [(f"{_INDENT}circuit breaker open, {probe}: ", "bad"), (clean(provider.outage.message), "dim")]
         some = _shown(provider.accounts)
         label = min(_LABEL, max((cell_len(clean(one.label)) for one in some), default=0))
         yield from chain.from_iterable(_account(one, reading, width, label) for one in some)
@@ -120,17 +123,19 @@ def _account(account: Account, reading: Reading, width: int, label: int) -> Iter
     cost = reading.costs.get((account.provider, account.id))
     head: list[tuple[str, Style]] = [
         (f"  {_MARKS[condition.tone]} ", condition.tone),
-        (padded(clean(account.label), label), "bold"),
+        (padded(shortened(clean(account.label), label), label), "bold"),
         (f"  {words}", condition.tone),
         (busy, ""),
         (f", {money(cost)} today" if cost else "", ""),
     ]
     quotas: list[Line] = [_quota(quota, now) for quota in account.quotas if quota.resets_at or ends_at(quota, now)]
+    column = len(_INDENT)
     if width >= _WIDE and quotas:
         used = sum(cell_len(text) for text, _ in head)
-        head, quotas = [*head, (" " * max(2, _WIDE // 2 - used), ""), *quotas[0]], quotas[1:]
+        column = max(used + 2, _WIDE // 2)
+        head, quotas = [*head, (" " * (column - used), ""), *quotas[0]], quotas[1:]
     yield head
-    yield from ([(_INDENT, ""), *quota] for quota in quotas)
+    yield from ([(" " * column, ""), *quota] for quota in quotas)
     if condition.why:
         yield [(f"{_INDENT}{cut(clean(condition.why), 2 * width)}", "dim")]
 
@@ -185,7 +190,7 @@ def _request(one: RecentRequest, labels: Mapping[str, str], width: int) -> Line:
     if width >= _TABLE:
         cells += [(f"{padded(first, 7)} ", "dim"), (f"{padded(tokens, 11)} ", "")]
         cells += [(f"{padded(money(one.cost) if one.cost is not None else '-', 8)} ", "")]
-        cells += [(f"{padded(clean(labels.get(one.credential or '', '-')), 14)} ", "")]
+        cells += [(f"{padded(shortened(clean(labels.get(one.credential or '', '-')), 14), 14)} ", "")]
     served = clean(one.deployment or one.model)
     asked = f" (as {clean(one.model)})" if one.deployment and one.model not in (one.deployment, served) else ""
     return [*cells, (f"{padded(clean(one.client), 12)} ", ""), (served, "bold"), (asked, "dim"), (error, "bad")]

@@ -21,6 +21,16 @@ def cut(text: str, width: int) -> str:
     return text if cell_len(text) <= width else f"{set_cell_size(text, max(0, width - 1)).rstrip()}…"
 
 
+def shortened(text: str, width: int) -> str:
+    """No wider than that, without its middle: names of one kind differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    end = text[-((width - 1) // 2) :]
+    while cell_len(end) > width // 2:
+        end = end[1:]
+    return f"{set_cell_size(text, width - 1 - cell_len(end)).rstrip()}…{end}"
+
+
 def padded(text: str, width: int) -> str:
     return set_cell_size(cut(text, width), width)
 

@@ -40,10 +40,9 @@ def hours(number):
     return NOW + timedelta(hours=number)
 
 
-def cooldown(until=None, message="Slow down."):
-    return CooldownStatus(
-        since=NOW, until=until or hours(1), next_probe=NOW, probing=False, failures=1, code="c", message=message
-    )
+def cooldown(until=None, message="Slow down.", **more):
+    given = {"since": NOW, "next_probe": NOW, "probing": False, "failures": 1, "code": "c", **more}
+    return CooldownStatus(until=until or hours(1), message=message, **given)
 
 
 def quota(name="small", used=40, limit=100.0, resets=None, **more):
@@ -156,6 +155,7 @@ def summary(*credentials, **more):
 
 
 SPENT = quota("small", used=100)
+LIMITED = cooldown(hours(2), kind="rate_limit")
 WEEKLY = quota("small (weekly)", used=10, limit=1000.0, resets=hours(60))
 
 
@@ -172,8 +172,14 @@ WEEKLY = quota("small (weekly)", used=10, limit=1000.0, resets=hours(60))
         (credential("work", SPENT, WEEKLY), "used up until 20:00 (6 h)"),
         (credential("work", quota(), quota("small (weekly)", used=9, limit=9.0, resets=hours(60))),
          "used up until Tue 01 Dec 02:00 (2 d 12 h)"),
-        (credential("work", SPENT, quota("large")), "partly used up until 20:00 (6 h)"),
-        (credential("work", quota(limit=None, cooldown=cooldown(hours(2)))), "used up until 16:00 (2 h)"),
+        (credential("work", SPENT, quota("large")), "partly usable"),
+        (credential("work", quota(limit=None, cooldown=LIMITED)), "used up until 16:00 (2 h)"),
+        (credential("work", quota(limit=None, cooldown=cooldown(hours(2)))), "cooling down until 16:00 (2 h)"),
+        (credential("work", quota("large", cooldown=cooldown(hours(2))), SPENT), "used up until 16:00 (2 h)"),
+        (credential("work", quota(cooldown=cooldown(hours(2))), quota("large")), "partly usable"),
+        (credential("work", cooldown=LIMITED), "used up until 16:00 (2 h)"),
+        (credential("work", cooldown=cooldown(hours(2), kind="refused")), "rejected by the provider"),
+        (credential("work", cooldown=cooldown(hours(-1), kind="unpaid")), "no credit left"),
         (credential("work", quota(limit=None, capped_until=hours(3), cap=40.0)), "used up until 20:00 (6 h)"),
         (credential("work", SPENT, quota("large", used=100, resets=hours(2))), "used up until 16:00 (2 h)"),
     ],
@@ -182,6 +188,17 @@ def test_an_account_says_whether_it_can_be_used_and_until_when_not(one, words):
     first = shown(one, width=80).splitlines()[1]
 
     assert re.split("  +", first.strip())[1] == words
+
+
+def test_an_account_that_serves_some_models_is_usable_and_says_which_it_does_not():
+    some = credential("work", quota("small", cooldown=cooldown(hours(2), message="Too hot.")), quota("large"))
+
+    assert summary(some, credential("home")) == "accounts all 2 usable, 1 of them partly"
+    assert "\n    not for small until 16:00 (2 h): Too hot." in shown(some)
+    full = [quota(f"m{number}", used=100) for number in range(5)]
+    assert "not for m0 until 20:00 (6 h), m1 until 20:00 (6 h), m2 until 20:00 (6 h) and 2 more" in shown(
+        credential("work", *full, quota("large"))
+    )
 
 
 def test_the_summary_names_who_is_used_up_until_when():

@@ -10,18 +10,25 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy_core import CooldownStatus, CredentialStatus, ProcessStatus, ProviderStatus, QuotaStatus
+from proxy_plugin_top.words import until
 
 Tone = Literal["good", "warn", "bad"]
 
 
+#: Kinds of cooldowns that end only when someone acts.
+_MUST_ACT: Mapping[str, str] = {"refused": "rejected by the provider", "unpaid": "no credit left"}
+
+#: An account's models that cannot be used: this many are named.
+_NAMED = 3
+
+
 class Condition(Struct, frozen=True, kw_only=True):
-    """Whether an account can be used, and if not, until when and why. ``used_up``: its quota is the reason."""
+    """Whether an account can be used, and if not, until when and why."""
 
     tone: Tone
     words: str
     until: datetime | None = None
     why: str = ""
-    used_up: bool = False
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -112,34 +119,46 @@ def ends_at(quota: QuotaStatus, now: datetime) -> datetime | None:
 
 def _out(outage: CooldownStatus, now: datetime) -> Condition:
     """No account of the provider is used, until a probe has succeeded."""
-    until = outage.next_probe if outage.next_probe > now else None
-    return Condition(tone="bad", words="its provider fails", until=until)
+    probe = outage.next_probe if outage.next_probe > now else None
+    return Condition(tone="bad", words="its provider fails", until=probe)
 
 
 def condition(one: CredentialStatus, now: datetime) -> Condition:
     if one.state in ("needs login", "needs setup"):
         return Condition(tone="bad", words=one.state, why=one.note)
-    if one.cooldown is not None and one.cooldown.until > now:
-        return Condition(tone="bad", words="cooling down", until=one.cooldown.until, why=one.cooldown.message)
-    spent = {quota.name: end for quota in one.quotas if (end := ends_at(quota, now)) is not None}
+    cooldown = one.cooldown
+    if cooldown is not None and cooldown.kind in _MUST_ACT:  # also once it is over, until a request has succeeded
+        return Condition(tone="bad", words=_MUST_ACT[cooldown.kind], why=cooldown.message)
+    if cooldown is not None and cooldown.until > now:
+        return Condition(tone="bad", words=_resting(cooldown), until=cooldown.until, why=cooldown.message)
+    spent = [quota for quota in one.quotas if ends_at(quota, now) is not None]
     if spent:
-        return _spent(one.quotas, spent)
+        return _spent(one.quotas, spent, now)
     if one.state in ("refreshing", "probing"):
         return Condition(tone="warn", words=one.state, why=one.note)
     return Condition(tone="good", words=one.state, why=one.note)
 
 
-def _spent(quotas: Sequence[QuotaStatus], spent: Mapping[str, datetime]) -> Condition:
-    """All quotas are used up, or some: a quota is, if one of its windows is."""
+def _resting(cooldown: CooldownStatus) -> str:
+    return "used up" if cooldown.kind == "rate_limit" else "cooling down"
+
+
+def _spent(quotas: Sequence[QuotaStatus], spent: Sequence[QuotaStatus], now: datetime) -> Condition:
+    """All quotas that are known cannot be used, or some: a quota cannot, if one of its windows cannot."""
     ends: dict[str, datetime] = {}
-    for name, end in spent.items():
-        ends[_group(name)] = max(end, ends.get(_group(name), end))
-    told = next((quota.cooldown.message for quota in quotas if quota.name in spent and quota.cooldown), "")
+    for quota in spent:
+        name, end = _group(quota.name), ends_at(quota, now) or now
+        ends[name] = max(end, ends.get(name, end))
+    resting = [quota.cooldown for quota in spent if quota.cooldown is not None and quota.cooldown.until > now]
+    told = next((cooldown.message for cooldown in resting), "")
     if ends.keys() == {_group(quota.name) for quota in quotas}:
-        return Condition(tone="bad", words="used up", until=min(ends.values()), why=told, used_up=True)
-    names = ", ".join(sorted(ends))
-    why = f"{names}: {told}" if told else names
-    return Condition(tone="warn", words="partly used up", until=min(ends.values()), why=why, used_up=True)
+        used_up = len(resting) < len(spent) or "used up" in map(_resting, resting)
+        words = "used up" if used_up else "cooling down"
+        return Condition(tone="bad", words=words, until=min(ends.values()), why=told)
+    some = [f"{name} until {until(ends[name], now)}" for name in sorted(ends)[:_NAMED]]
+    more = f" and {len(ends) - len(some)} more" if len(ends) > len(some) else ""
+    why = f"not for {', '.join(some)}{more}"
+    return Condition(tone="warn", words="partly usable", why=f"{why}: {told}" if told else why)
 
 
 def _group(name: str) -> str:

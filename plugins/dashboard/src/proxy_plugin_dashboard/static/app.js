@@ -58,10 +58,14 @@
     place.querySelector("[data-connection-words]").textContent = words;
   };
 
+  // The session has ended: the page asks for the key again, unless it is this page that signs out and is led on.
+  let leaving = false;
+  const reload = () => { if (!leaving) location.reload(); };
+
   // The proxy does not give the feed: if it wants a key, so does the page.
   const refused = async () => {
     const answer = await fetch(location.href, { redirect: "manual" }).catch(() => null);
-    if (answer?.type === "opaqueredirect") location.reload();
+    if (answer?.type === "opaqueredirect") reload();
   };
 
   // A feed rests while nobody sees its page: a browser has only six connections to one server by HTTP/1.1.
@@ -124,8 +128,10 @@
       const unknown = reads ? "" : " It is not known whether anything was changed.";
       document.getElementById("notice").textContent = `The proxy cannot be reached.${unknown}`;
     });
-    // The session has ended: the page asks for the key again.
-    body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") location.reload(); });
+    const leaves = (event, now) => { if (event.detail.requestConfig.path === "/admin/ui/logout") leaving = now; };
+    body.addEventListener("htmx:beforeRequest", (event) => leaves(event, true));
+    body.addEventListener("htmx:afterRequest", (event) => leaves(event, event.detail.successful));
+    body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") reload(); });
 
     if (window.Idiomorph) {
       Idiomorph.defaults.ignoreActiveValue = true; // nobody types for nothing

@@ -126,6 +126,17 @@ async def test_an_account_that_serves_some_models_counts_as_usable_and_says_whic
     assert (model.summary.usable, model.summary.partly, model.summary.waiting) == (1, 1, 0)
 
 
+async def test_an_account_of_a_provider_that_fails_is_not_usable(status):
+    accounts = credential("a"), credential("b", "needs login", note="why")
+    model = accounts_model([status(provider(*accounts, circuit_breaker=cooldown(5)))], Known(), {})
+
+    assert [(row.words, row.until) for row in rows(model)] == [
+        ("its provider fails", NOW + timedelta(minutes=5)),
+        ("needs login", None),
+    ]
+    assert (model.summary.usable, model.summary.waiting, model.summary.act) == (0, 1, 1)
+
+
 async def test_bars_say_how_much_is_used_and_when_it_will_be_empty(status):
     empty_at = NOW + timedelta(hours=1)
     quotas = [
@@ -226,7 +237,7 @@ async def test_a_revoked_key_needs_someone(browsing, upstream):
     await proxy.chat("demo/small", "hi")
     text = plain(await browser.page("accounts"))
 
-    assert "0 of 2 usable now 1 used up or cooling down providers.demo.api_keys[1] (demo) until" in text
+    assert "0 of 2 usable now 1 cannot be used now providers.demo.api_keys[1] (demo) until" in text
     assert "1 need you" in text
     assert "rejected by the provider tried again at" in text
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 WIDTH, HEIGHT = 560, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 10, 26
 _MOST_LABELS = 8
 _WIDEST = 46.0
 #: The ratio of a smaller figure to others may be infinite.

@@ -16,7 +16,7 @@ PER_PAGE = 50
 FILTERS: Mapping[str, tuple[str, tuple[Tone, ...]]] = {
     "": ("All", ("good", "part", "warn", "bad", "calm")),
     "usable": ("Usable", ("good", "part")),
-    "waiting": ("Used up or cooling down", ("warn",)),
+    "waiting": ("Cannot be used now", ("warn",)),
     "act": ("Needs you", ("bad",)),
     "off": ("Disabled", ("calm",)),
 }
@@ -216,14 +216,15 @@ def _longest(cooldowns: Iterable[CooldownStatus | None]) -> CooldownStatus | Non
 def _rows(name: str, providers: Mapping[str, ProviderStatus], known: Known, now: datetime) -> Iterable[Row]:
     lent = providers[name].credentials if name in providers else ()
     for credential in lent:
-        yield _row(name, credential, known, now)
+        yield _row(providers[name], credential, known, now)
     ids = {credential.id for credential in lent}
     yield from (_unlent(one, known) for one in known.credentials if one.provider == name and one.id not in ids)
 
 
-def _row(provider: str, credential: CredentialStatus, known: Known, now: datetime) -> Row:
+def _row(of: ProviderStatus, credential: CredentialStatus, known: Known, now: datetime) -> Row:
+    provider = of.name
     bars = [bar_of(quota, now) for quota in sorted(credential.quotas, key=lambda quota: quota.name)]
-    stands = standing(credential, bars, now)
+    stands = standing(credential, bars, now, of.circuit_breaker)
     cooldown, there = credential.cooldown, known.by_id.get((provider, credential.id))
     return Row(
         provider=provider,
@@ -256,7 +257,9 @@ def standing_of(statuses: Sequence[ProcessStatus], provider: str, credential: st
     """Of one credential; ``None`` if it is not lent."""
     now, found = max(status.taken_at for status in statuses), merged_providers(statuses).get(provider)
     ours = [one for one in found.credentials if one.id == credential] if found is not None else []
-    return standing(ours[0], [bar_of(quota, now) for quota in ours[0].quotas], now) if ours else None
+    if found is None or not ours:
+        return None
+    return standing(ours[0], [bar_of(quota, now) for quota in ours[0].quotas], now, found.circuit_breaker)
 
 
 def _unlent(one: Unlent, known: Known) -> Row:

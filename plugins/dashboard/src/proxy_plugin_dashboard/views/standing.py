@@ -43,7 +43,17 @@ class Standing(NamedTuple):
     without: Sequence[str] = ()
 
 
-def standing(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> Standing:
+def standing(
+    credential: CredentialStatus, bars: Sequence[Bar], now: datetime, outage: CooldownStatus | None = None
+) -> Standing:
+    """``outage``: while the provider fails for every account, none is used until a probe has succeeded."""
+    found = _standing(credential, bars, now)
+    if outage is None or found.tone == "bad":
+        return found
+    return Standing("warn", "its provider fails", "", outage.next_probe if outage.next_probe > now else None)
+
+
+def _standing(credential: CredentialStatus, bars: Sequence[Bar], now: datetime) -> Standing:
     state, cooldown = credential.state, credential.cooldown
     if state in ("needs login", "needs setup"):
         return Standing("bad", state, credential.note)

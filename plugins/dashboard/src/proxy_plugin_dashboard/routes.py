@@ -59,7 +59,7 @@ _VIEWS = (
 ROOT = "/admin/ui"
 _FORM = "application/x-www-form-urlencoded"
 #: A browser sends a form by itself if the page's scripts did not run.
-_NO_SCRIPTS = "This needs scripts, and they were not run or could not be loaded. Nothing was changed. Reload the page."
+_NO_SCRIPTS = "This needs scripts, which did not run or could not be loaded. Nothing was changed. Go back and reload."
 
 log = logging.getLogger("proxy_core.dashboard")
 

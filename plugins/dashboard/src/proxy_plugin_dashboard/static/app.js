@@ -130,7 +130,7 @@
     });
     const leaves = (event, now) => { if (event.detail.requestConfig.path === "/admin/ui/logout") leaving = now; };
     body.addEventListener("htmx:beforeRequest", (event) => leaves(event, true));
-    body.addEventListener("htmx:afterRequest", (event) => leaves(event, event.detail.successful));
+    body.addEventListener("htmx:afterRequest", (event) => leaves(event, event.detail.xhr.status === 204));
     body.addEventListener("htmx:sseClose", (event) => { if (event.detail.type === "message") reload(); });
 
     if (window.Idiomorph) {

@@ -69,7 +69,7 @@ async def test_a_new_users_steps(google, variables, tmp_path):
         assert len(google.accepted) == renewals
 
     # The quota that Google reported, plus the requests since then.
-    assert re.search(r"gemini_cli +\w+ +pro +standard-tier +\d+ +1500 ", usage), usage
+    assert re.search(r"gemini_cli +\w+ +\S+ +pro +standard-tier +\d+ +1500 ", usage), usage
     _, later = await run(tmp_path, "usage", **variables)
     assert re.search(r"gemini_cli +gemini-2.5-pro +2 ", later) and "resets" not in later
 

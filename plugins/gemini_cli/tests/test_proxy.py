@@ -332,7 +332,7 @@ async def test_the_operator_sees_where_to_enable_what_in_the_log_and_in_why(star
     proxy = await start()
     page = f"/apis/api/cloudaicompanion.googleapis.com?project={PROJECT}"
     answer = await proxy.chat("gemini_cli/gemini-2.5-pro", "hi")
-    (credential,) = described(proxy.proxy.pools["gemini_cli"], "gemini-2.5-pro")["credentials"]
+    (credential,) = described(proxy.proxy.pools["gemini_cli"], "gemini-2.5-pro", str)["credentials"]
 
     for words in (answer.error["message"], caplog.text, str(credential)):
         assert page in words

@@ -14,8 +14,17 @@ from proxy_core.cli.api import StoredCredential, Vault, VaultProblem
 from proxy_core.credentials.encryption import Encryption, encryption_of
 from proxy_core.credentials.environment import from_environment
 from proxy_core.settings.schema import CredentialsSettings
-from proxy_core.testing.program import run, serving
+from proxy_core.testing import program as programs
+from proxy_core.testing.program import serving
 from proxy_plugin_accounts.encryption import vault_key_command
+
+
+async def run(home, *arguments, stdin="", **variables):
+    """With the settings file named: no key is stored for an address in one that is merely found there."""
+    file = home / "proxy-core.toml"
+    named = {"PROXY_CONFIG": str(file)} if file.exists() else {}
+    return await programs.run(home, *arguments, stdin=stdin, **{**named, **variables})
+
 
 pytest.importorskip("cryptography")
 SECRETS = (b"sk-stored-key", b"at-stored-login", b"rt-stored-login")

@@ -299,7 +299,7 @@ def spoil(path, how):
 
 def why(proxy):
     """What ``proxy-core why`` shows of the only credential."""
-    (credential,) = described(proxy.proxy.pools["example"], "m")["credentials"]
+    (credential,) = described(proxy.proxy.pools["example"], "m", str)["credentials"]
     return credential
 
 

@@ -220,7 +220,7 @@ async def test_a_cap_is_shown_as_the_limit_and_the_error_says_when_it_ends(reser
     refused = [await ask(proxy) for _ in range(2)][-1]
     [after], used_up, _ = await standing(proxy)
 
-    assert row[2:] == ("small", "-", "3", "4", "25%", "1970-04-12T00:00:00+00:00")
+    assert row[3:9] == ("small", "-", "3", "4", "25%", "1970-04-12T00:00:00+00:00")
     assert credential["status"] == "active"
     assert credential["windows"]["small"]["limit"] == 4
     assert credential["group_usage"]["small"]["windows"]["quota"]["remaining"] == 1
@@ -232,7 +232,7 @@ async def test_a_cap_is_shown_as_the_limit_and_the_error_says_when_it_ends(reser
     assert refused.json["error"]["message"].endswith(
         "The limit that is set for demo is reached. Available again at 1970-04-12T00:00:00Z."
     )
-    assert after[4:7] == ("4", "4", "0%")
+    assert after[5:8] == ("4", "4", "0%")
     assert used_up["status"] == "exhausted"
 
 
@@ -251,11 +251,11 @@ async def test_a_sliding_window_is_shown_whole_and_resets_when_a_request_is_poss
     clock.passes(250)
     allowed = (await ask(proxy)).status
 
-    assert half[4:] == ("2", "4", "50%", iso(begins + 2000)), "then neither of them counts"
-    assert full[4:] == ("4", "4", "0%", iso(begins + 1250)), "then only three of the four still count"
+    assert half[5:9] == ("2", "4", "50%", iso(begins + 2000)), "then neither of them counts"
+    assert full[5:9] == ("4", "4", "0%", iso(begins + 1250)), "then only three of the four still count"
     assert credential["group_usage"]["small"]["windows"]["quota"]["reset_at"] == begins + 1250
     assert refused.json["error"]["message"].endswith(f"Available again at {iso(begins + 1250)[:-6]}Z.")
-    assert next_part[4:] == full[4:]
+    assert next_part[5:] == full[5:]
     assert (too_early, allowed) == (429, 200)
 
 

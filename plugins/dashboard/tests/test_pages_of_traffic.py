@@ -190,7 +190,11 @@ async def test_a_duration_is_never_longer_than_the_slowest(served):
     page = await browser.page("usage")
     row = next(row for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL) if "small" in row and "$2.00" in row)
 
-    assert words(row).split()[-4:] == 2 * seconds(record.duration_s).split()
+    shown = [*words(row).split()[-4:], *seconds(record.duration_s).split()]
+    middle, most, slowest = (
+        float(number) * {"ms": 1, "s": 1000}[unit] for number, unit in zip(shown[::2], shown[1::2], strict=True)
+    )
+    assert 0.85 * slowest - 1 <= middle <= most <= slowest
 
 
 async def test_requests_are_found_by_the_label_of_their_account(browsing, upstream):

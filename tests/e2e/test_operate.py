@@ -123,7 +123,7 @@ async def test_all_workers_are_asked_and_all_obey(home, upstream, http_server):
     assert (code, f"{last}: demo/small" in explained) == (0, True)
     assert len(json.loads(planned)) == 2
     assert set(asked) == sockets, "a question over the network reaches all as well"
-    assert cleared == "cleared: 1\n"
+    assert cleared == "cleared: 1 in 2 processes\n"
     states = [c["state"] for p in json.loads(after) for d in p["deployments"] for c in d["credentials"]]
     assert states == ["usable"] * 4
     assert list(folder.glob("*.sock")) == []

@@ -31,4 +31,5 @@ def clear(
     scope = {name: value for name, value in options.items() if value is not None}
     found = processes(read_settings(config, disable_plugin), "POST", "/admin/cooldowns/clear", scope)
     # Processes share cooldowns, so one of them may have cleared them for all.
-    click.echo(f"cleared: {max(process['cleared'] for process in found)}")
+    cleared = max(process["cleared"] for process in found)
+    click.echo(f"cleared: {cleared}" + (f" in {len(found)} processes" if len(found) > 1 else ""))

@@ -21,8 +21,9 @@ gc.disable()
 #: Where the folders of quick tests are, if there is enough of it: every proxy waits for its files to be on a disk.
 _MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 2**31  # noqa: S108 - pytest makes folders of its own in it
 
-# Property tests take the same examples every time, and as long as it takes on a busy machine; with "many" these are
-# more. With "random" they look for new ones, which is for people: a run must not fail for code that nobody changed.
+# Property tests run the same examples every time, without a time limit, because the machine may be busy. The profile
+# "many" runs more of them. "random" generates new ones: developers start it by hand, because it can fail although the
+# code has not changed.
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("many", settings.get_profile("same"), max_examples=500)
 settings.register_profile("random", settings.get_profile("many"), derandomize=False)

@@ -254,7 +254,10 @@ def test_what_others_used_of_a_window_that_a_provider_reports_counts(desk, clock
     shared.exchange(1)
 
     assert [shared.ask(0) for _ in range(4)] == [True, True, True, False]
-    assert [shared.ask(1) for _ in range(2)] == [True, False]  # what it was told was used before is not added
+    assert [shared.ask(1) for _ in range(2)] == [
+        True,
+        False,
+    ]  # the use that it learned from the store is not counted twice
 
 
 def test_a_sliding_window_counts_what_was_used_before_in_every_process_and_after_a_restart(desk, clock):

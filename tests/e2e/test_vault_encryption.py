@@ -294,7 +294,7 @@ async def test_a_key_in_the_data_folder_is_warned_about(home):
     outside = await run(home, "credentials", "vault-key", "vault.key")
 
     assert (inside[0], outside[0]) == (0, 0)
-    assert f"is in the data folder: whoever copies {data} has the key, too" in inside[1]
+    assert f"is in the data folder: a copy of {data} contains the key, too" in inside[1]
     assert "WARNING" not in outside[1]
 
 

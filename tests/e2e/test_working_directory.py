@@ -17,7 +17,7 @@ from proxy_core.testing.program import MODULE, SCRIPT, serving
 EVIL = "http://127.0.0.1:9/v1"
 KEY = "a-key-from-elsewhere"
 
-#: Each sets an address in a file that nobody named.
+#: Each sets an address in a file that the user did not name.
 FILES = {
     "dotenv, compatible name": (".env", f"OPENAI_API_BASE={EVIL}\n"),
     "dotenv, nested name": (".env", f"PROXY_PROVIDERS__OPENAI__BASE_URL={EVIL}\n"),

@@ -36,7 +36,7 @@ def check_keys(folder: Path, encryption: Encryption) -> None:
 
 
 def prepare(folder: Path, vault: Path) -> None:
-    """Create a folder of the vault; nobody else may enter it. Raises ``OSError``."""
+    """Create a folder of the vault that only its owner can enter. Raises ``OSError``."""
     private_folder(folder)
     for path in (folder, *folder.parents):
         if path.is_relative_to(vault) and path.stat().st_mode & 0o077:

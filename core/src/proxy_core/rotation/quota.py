@@ -154,8 +154,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 def standing(group: QuotaGroup, row: CredentialState, now: float) -> Standing:
-    """Reads only, so a window whose end nobody has noticed yet may still be there. How the requests before a sliding
-    window's present part are spread is not known, so it is taken to be evenly."""
+    """Changes nothing, so it may find a window that has ended and has not been removed yet. It assumes that requests
+    were spread evenly over the previous part of a sliding window."""
     window, used, capped_until = group.windows.get(row.id), group.used.get(row.id, 0), group.capped.get(row.id)
     if capped_until is not None and capped_until <= now:
         capped_until = None
@@ -221,7 +221,7 @@ def cap_of(policy: Policy, group: QuotaGroup, row: CredentialState) -> float | N
 def reserve_in_force(
     policy: Policy, windows: Sequence[QuotaGroup], row: CredentialState, now: float
 ) -> Reserved | None:
-    """The reserve that decides who may use the credential: of several in force, the one with the smallest share.
+    """The reserve that decides which clients may use the credential: of those in force, that with the smallest share.
 
     ``windows`` are those of one quota group, the main one first.
     """

@@ -30,7 +30,10 @@ def user_file() -> Path:
 
 
 def found_here(file: Path | None, explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> frozenset[Path]:
-    """The files in the working directory that nobody named. The user's own folder is their own also there."""
+    """The settings files that were found in the working directory and not named by the user.
+
+    Files in the user's own configuration folder do not count, even if it is the working directory.
+    """
     own = {user_file().parent.resolve()}
     if file and (explicit or environ.get(_CONFIG)):
         own.add(file.parent.resolve())

@@ -75,7 +75,7 @@ class UsageBook:
         if record.usage is not None:
             row.add(record.usage, cost)
         elif all(attempt.fault is not None and attempt.status != _OK for attempt in record.attempts):
-            row.priced += 1  # nobody answered, so nothing is to be paid
+            row.priced += 1  # no provider answered, so the request cost nothing
 
     def add_cost(self, record: RequestRecord, cost: float) -> None:
         """Add the cost of a request that was counted before its price was known."""

@@ -59,7 +59,7 @@ def vault_key_command(
         return
     folder = loaded.data_dir
     if file is not None and file.resolve().is_relative_to(folder.resolve()):
-        click.echo(f"WARNING: {file} is in the data folder: whoever copies {folder} has the key, too", err=True)
+        click.echo(f"WARNING: {file} is in the data folder: a copy of {folder} contains the key, too", err=True)
     setting = "vault_keyring = true" if file is None else f'vault_keys_file = "{file.absolute()}"'
     click.echo(f"the key is in {file or 'the keyring'}: keep a copy elsewhere, for without it stored logins are lost")
     click.echo(f"in proxy-core.toml: [credentials] {setting}")
